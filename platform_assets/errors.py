@@ -1,0 +1,50 @@
+"""The errors that platform_assets raises on purpose. Every one is a `PlatformError` and says what to do next."""
+
+
+class PlatformError(Exception):
+    """Something the platform cannot do; the message says what was attempted, on what, what was found, what to do.
+
+    Attributes:
+        retryable: True where the same attempt may succeed a moment later (a dropped connection, a commit that lost a
+            race), False where somebody has to change something first (a wrong password, a missing table).
+    """
+
+    retryable = False
+
+
+class SettingsError(PlatformError):
+    """The configuration cannot be used: the message lists every mistake with file, key path, found and expected."""
+
+
+class SourceError(PlatformError):
+    """The source database cannot be read as configured: credentials, privileges, missing tables or columns."""
+
+
+class SourceUnavailable(SourceError):
+    """The source database did not answer, or the connection to it broke."""
+
+    retryable = True
+
+
+class SampleError(PlatformError):
+    """The embedded sample database cannot be created, started or advanced."""
+
+
+class LakeError(PlatformError):
+    """The lake holds something that the platform did not write, or lacks something that it did."""
+
+
+class LakeConflict(LakeError):
+    """Another writer committed the same batch first; nothing of this attempt counts, and a retry starts afresh."""
+
+    retryable = True
+
+
+class WarehouseError(PlatformError):
+    """The warehouse refused a load or a query."""
+
+
+class WarehouseBusy(WarehouseError):
+    """Another process held the warehouse for longer than the configured wait."""
+
+    retryable = True

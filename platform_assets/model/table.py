@@ -1,0 +1,167 @@
+"""What a table and a column are, as data: types, keys and the rules a row must keep.
+
+One declaration feeds everything that needs it: the extraction's column list, Delta and warehouse types, dead-letter
+rules, asset checks, column schema metadata and the sample database's DDL.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+RowRule = Literal["not_null", "accepted_values", "range", "iso_date", "max_length", "foreign_key"]
+"""The rules a row can break; the names appear as reasons in the dead-letter table and as asset check names."""
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A signed integer of 32 or 64 bits."""
+
+    bits: Literal[32, 64] = 32
+
+
+@dataclass(frozen=True)
+class Decimal:
+    """An exact decimal number with `scale` digits after the point."""
+
+    precision: int
+    scale: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """Unicode text; `max_length` in characters where the source or the warehouse limits it."""
+
+    max_length: int | None = None
+
+
+@dataclass(frozen=True)
+class Boolean:
+    """True or false."""
+
+
+@dataclass(frozen=True)
+class Date:
+    """A calendar date."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """A time of day without zone, to the microsecond. The lake holds it as ISO 8601 text, `HH:MM:SS.ffffff`."""
+
+
+@dataclass(frozen=True)
+class Timestamp:
+    """A point in time to the microsecond.
+
+    With `utc` it is zone-aware UTC. Without, it is the source's wall-clock time as written: no zone is assumed.
+    """
+
+    utc: bool = False
+
+
+LogicalType = Integer | Decimal | Text | Boolean | Date | Time | Timestamp
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and the rules that its values keep.
+
+    Args:
+        name: Column name, as in the database.
+        type: Logical type.
+        description: One line for the catalogue.
+        nullable: Whether NULL is allowed.
+        references: Name of the table whose single-column primary key this column points to.
+        accepted: The only values allowed, where there is such a list.
+        minimum: Smallest value allowed, in the column's own type (dates for ISO text dates).
+        maximum: Largest value allowed, likewise.
+        iso_date: The text holds a calendar date as `YYYY-MM-DD`.
+        enum: Name of the source's enumerated type, where it has one; `accepted` lists its labels.
+    """
+
+    name: str
+    type: LogicalType
+    description: str = ""
+    nullable: bool = False
+    references: str | None = None
+    accepted: tuple[str, ...] = ()
+    minimum: int | decimal.Decimal | dt.date | None = None
+    maximum: int | decimal.Decimal | dt.date | None = None
+    iso_date: bool = False
+    enum: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: ordered columns, a primary key and its purpose.
+
+    Args:
+        name: Table name without schema.
+        description: What one row stands for (the grain), for the catalogue.
+        columns: Columns in declared order.
+        primary_key: Names of the key columns.
+        kind: `source`, `dimension` or `fact`.
+        business_key: For facts, the column that identifies the order or payment across its versions.
+        reads: For star tables, the source or star tables that its SELECT reads.
+        uniques: Further sets of columns whose non-null values must be unique.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    kind: Literal["source", "dimension", "fact"] = "source"
+    business_key: str | None = None
+    reads: tuple[str, ...] = ()
+    uniques: tuple[tuple[str, ...], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"table {self.name} declares {', '.join(twice)} more than once")
+        keys = [*self.primary_key, *(key for unique in self.uniques for key in unique)]
+        if self.business_key:
+            keys.append(self.business_key)
+        unknown = sorted(set(keys) - set(names))
+        if unknown:
+            raise ValueError(f"table {self.name} has keys on columns it does not declare: {', '.join(unknown)}")
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """Column names in declared order."""
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """The column called `name`.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"table {self.name} has no column {name}")
+
+    @cached_property
+    def foreign_keys(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of (column, referenced table) in declared order."""
+        return tuple((column.name, column.references) for column in self.columns if column.references)
+
+
+CHANGES = ("insert", "update", "delete")
+"""What can have happened to a row between two batches."""
+
+PLATFORM_COLUMNS = (
+    Column("_change", Text(), "What happened to the row: insert, update or delete", accepted=CHANGES),
+    Column("_batch", Integer(64), "The batch (extraction tick) that saw this version of the row", minimum=1),
+    Column("_seen_at", Timestamp(utc=True), "When that batch's snapshot of the source was taken, UTC"),
+)
+"""The platform's own columns, which follow the declared ones in every bronze and star table."""
+
+HASH_COLUMN = Column("_hash", Integer(64), "Content hash of the declared columns, for finding changes")
+"""The bronze tables' last column."""

@@ -1,0 +1,3 @@
+"""Fixtures for every folder: the servers are in `fixtures/`, one module each."""
+
+pytest_plugins = ["platform_assets_tests.fixtures.postgres", "platform_assets_tests.fixtures.s3"]
