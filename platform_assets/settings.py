@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
 from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.errors import SettingsError
@@ -255,17 +255,11 @@ def _cron_part(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:
         return False
     if span == "*":
         return True
-    bounds = []
-    for bound in span.split("-"):
-        if bound.lower() in names:
-            bounds.append(names.index(bound.lower()) + low)
-        elif bound.isdecimal() and low <= int(bound) <= high:
-            bounds.append(int(bound))
-        else:
-            return False
-    if slash and len(bounds) == 1:
+    bounds = span.split("-")
+    if not all(b.lower() in names or (b.isdecimal() and low <= int(b) <= high) for b in bounds):
         return False
-    return len(bounds) == 1 or (len(bounds) == 2 and bounds[0] <= bounds[1])
+    # fri-mon is a range too; 5/10 is not one that everybody reads alike.
+    return len(bounds) == 2 or (len(bounds) == 1 and not slash)
 
 
 # A field's description doubles as the "expected" half of a mistake's message, and is written to follow it.
@@ -308,6 +302,14 @@ class ConnectionSettings(_Frozen):
     lock_timeout: Integer = Field(default=10, ge=1, le=86_400, description="whole seconds, 1 or more")
 
 
+def _needed_unless_embedded(
+    connection: ConnectionSettings | None, info: ValidationInfo
+) -> ConnectionSettings | None:
+    if connection is None and info.data.get("embedded") is False:
+        raise PydanticKnownError("missing")
+    return connection
+
+
 class SourceSettings(_Frozen):
     """One operational database: the embedded sample, or a PostgreSQL of one's own."""
 
@@ -315,8 +317,10 @@ class SourceSettings(_Frozen):
         default=True, description="true (the sample) or false (the database under connection)"
     )
     sample: SampleSettings = Field(default_factory=SampleSettings, description="a block with sales and seed")
-    connection: ConnectionSettings | None = Field(
-        default=None, description="a block with host, database, user and password, as embedded is false"
+    connection: Annotated[ConnectionSettings | None, AfterValidator(_needed_unless_embedded)] = Field(
+        default=None,
+        validate_default=True,
+        description="a block with host, database, user and password, as embedded is false",
     )
 
 

@@ -1,0 +1,467 @@
+"""Settings: what the default file says, what every mistake is told, and that no secret is ever repeated."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dagster._utils.schedules import is_valid_cron_string
+from pydantic import ValidationError
+
+from platform_assets.errors import SettingsError
+from platform_assets.settings import (
+    ConnectionSettings,
+    LakeSettings,
+    Secret,
+    Settings,
+    load_settings,
+)
+from platform_assets_tests.fixtures.s3 import S3Server
+
+ROOT = Path(__file__).parent.parent
+DEFAULT = ROOT / "config" / "platform.conf"
+LEAST = """
+state_dir = state
+sources.totesys.embedded = true
+lake { ingestion = in, processed = out }
+warehouse.duckdb.path = w.duckdb
+"""
+CONNECTION = """
+sources.totesys {
+  embedded = false
+  connection { host = db, database = totesys, user = reader, password = "secret://env/PW" }
+}
+"""
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _no_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shield the tests from whatever the person who runs them has set."""
+    for name in (
+        *("PLATFORM_CONFIG", "PLATFORM_STATE_DIR", "WAREHOUSE_PATH", "LAKE_INGESTION", "LAKE_PROCESSED"),
+        *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"),
+        *("ENGINE_MEMORY_LIMIT_MB", "ENGINE_THREADS"),
+        *(f"TOTESYS_{n}" for n in ("EMBEDDED", "HOST", "PORT", "DATABASE", "USER", "PASSWORD", "SCHEMA")),
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str, name: str = "platform.conf") -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    return write
+
+
+@pytest.fixture
+def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A Secrets Manager that checks signatures, found through the environment as in production."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
+    monkeypatch.setenv("AWS_REGION", s3_server.region)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_access_key)
+    yield s3_server
+
+
+def mistakes(file: Path) -> list[str]:
+    """Load a file that is expected to be wrong; give the mistakes without the file's name."""
+    with pytest.raises(SettingsError) as error:
+        load_settings(file)
+    return [line.strip().removeprefix(f"{file}: ") for line in str(error.value).splitlines()[1:]]
+
+
+def with_line(line: str) -> str:
+    return f"{LEAST}\n{line}\n"
+
+
+def test_the_default_configuration_embeds_everything_under_the_project() -> None:
+    settings = load_settings(DEFAULT)
+    assert settings.sources["totesys"].embedded
+    assert settings.sources["totesys"].connection is None
+    assert settings.sources["totesys"].sample.sales == 13_000
+    assert settings.state_dir == ROOT / ".platform"
+    assert settings.lake.ingestion == str(ROOT / ".platform" / "lake" / "ingestion")
+    assert settings.lake.storage_options == {}
+    assert settings.warehouse.duckdb.path == ROOT / ".platform" / "warehouse.duckdb"
+    assert settings.freshness.within == 30
+
+
+def test_the_default_file_says_what_the_defaults_are(write: Write) -> None:
+    written, least = load_settings(DEFAULT), load_settings(write(LEAST))
+    for section in ("engine", "schedule", "freshness"):
+        assert getattr(written, section) == getattr(least, section)
+    assert written.warehouse.duckdb.wait == least.warehouse.duckdb.wait
+    assert written.sources == least.sources
+
+
+def test_the_environment_alone_points_the_default_file_at_a_database_and_a_bucket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "TOTESYS_EMBEDDED": "false",
+        "TOTESYS_HOST": "db.example",
+        "TOTESYS_PORT": "6432",
+        "TOTESYS_DATABASE": "totesys",
+        "TOTESYS_USER": "reader",
+        "TOTESYS_PASSWORD": "pw",
+        "TOTESYS_SCHEMA": "sales",
+        "LAKE_INGESTION": "s3://ingestion/zone/",
+        "LAKE_PROCESSED": "s3://processed",
+        "AWS_REGION": "eu-west-2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(DEFAULT)
+    connection = settings.sources["totesys"].connection
+    assert connection is not None
+    assert (connection.host, connection.port, connection.db_schema) == ("db.example", 6432, "sales")
+    assert connection.password.resolve() == "pw"
+    assert settings.lake.ingestion == "s3://ingestion/zone"
+    assert settings.lake.storage_options == {"AWS_REGION": "eu-west-2"}
+
+
+def test_relative_paths_start_from_the_folder_of_the_file(write: Write, tmp_path: Path) -> None:
+    settings = load_settings(write(LEAST.replace("= in,", "= ../in,"), "deep/platform.conf"))
+    assert settings.state_dir == tmp_path / "deep" / "state"
+    assert settings.lake.ingestion == str(tmp_path / "in")
+
+
+def test_platform_config_names_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORM_CONFIG", str(write(with_line("freshness.within = 7"))))
+    assert load_settings().freshness.within == 7
+
+
+def test_without_a_name_the_projects_own_file_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings() == load_settings(DEFAULT)
+
+
+def test_an_include_is_read_and_overridden(write: Write) -> None:
+    write(with_line("engine { threads = 3, memory_limit_mb = 100 }"), "base.conf")
+    settings = load_settings(write('include "base.conf"\nengine.threads = 5'))
+    assert (settings.engine.threads, settings.engine.memory_limit_mb) == (5, 100)
+
+
+def test_settings_cannot_be_changed(write: Write) -> None:
+    settings = load_settings(write(LEAST))
+    with pytest.raises(ValidationError):
+        settings.engine.threads = 9  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("engine.threads = 0", "engine.threads: found 0; expected a whole number, 1 or more."),
+        ("engine.threads = 1.5", "engine.threads: found 1.5; expected a whole number, 1 or more."),
+        ("engine.threads = many", 'engine.threads: found "many"; expected a whole number, 1 or more.'),
+        ("engine.memory_limit_mb = 63", "engine.memory_limit_mb: found 63; expected whole megabytes, 64 or"),
+        ("engine.thread = 2", "engine.thread: found an unknown key; expected a known one, perhaps engine."),
+        ("threads = 2", "threads: found an unknown key; expected a known one, perhaps engine.threads."),
+        ("zzz = 2", "zzz: found an unknown key; expected one of engine, freshness, lake, schedule, sources,"),
+        ("engine = 3", "engine: found 3; expected a block with memory_limit_mb and threads."),
+        ("freshness.within = 30 minutes", "freshness.within: found a period with a unit; expected whole min"),
+        ("freshness.within = true", "freshness.within: found true; expected whole minutes, 1 or more"),
+        ("state_dir = 5", "state_dir: found 5; expected the path of the folder for local state"),
+        ("state_dir = null", "state_dir: found null; expected the path of the folder for local state"),
+        ('state_dir = "s3://bucket/x"', 'state_dir: found "s3://bucket/x"; expected the path of the folder'),
+        ("sources.totesys.sample.sales = 0", "sources.totesys.sample.sales: found 0; expected a number of o"),
+        ("sources.totesys.sample.sales = 50000001", "sources.totesys.sample.sales: found 50000001; expected"),
+        ("sources.totesys.embedded = perhaps", 'sources.totesys.embedded: found "perhaps"; expected true ('),
+        ("sources.crm.embedded = true", "sources.crm: found an unknown source; expected only totesys."),
+        ("warehouse.engine = oracle", 'warehouse.engine: found "oracle"; expected duckdb.'),
+        ("lake.ingestion = s3a://bucket/x", 'lake.ingestion: found "s3a://bucket/x"; expected a local path,'),
+        ("lake.ingestion = [1]", "lake.ingestion: found a list; expected a local path,"),
+        ("lake.processed = in", "lake.processed: found "),
+        ('schedule.cron = "* * *"', 'schedule.cron: found "* * *"; expected five cron fields, such as "*/5 '),
+        ('schedule.cron = "61 * * * *"', 'schedule.cron: found "61 * * * *"; expected five cron fields,'),
+        ("schedule.timezone = Mars", 'schedule.timezone: found "Mars"; expected a time zone'),
+        ("lake.storage_options.AWS_REGION = [1]", "lake.storage_options.AWS_REGION: found a list; expected "),
+        ('lake.storage_options { "a b" = 1 }', "lake.storage_options.a b: found 1; expected text, a number,"),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_key_found_and_expected(write: Write, line: str, expected: str) -> None:
+    found = mistakes(write(with_line(line)))
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+def test_all_mistakes_come_in_one_message(write: Write) -> None:
+    file = write("engine { threads = 0, memory_limit_mb = 1 }\nstate = x\nlake.ingestion = in")
+    assert [line.split(":")[0] for line in mistakes(file)] == [
+        "engine.memory_limit_mb", "engine.threads", "lake.processed", "sources", "state", "state_dir",
+        "warehouse",
+    ]  # fmt: skip
+
+
+def test_a_missing_key_says_which_environment_variable_would_give_it(write: Write) -> None:
+    lines = "sources.totesys { embedded = false, connection { host = ${?UNSET_NAME}\ndatabase = d, user = u"
+    found = mistakes(write(with_line(lines + ', password = "secret://env/P" } }')))
+    expected = "a host name or address"
+    hint = "(the environment variable UNSET_NAME is not set either)"
+    assert found == [f"sources.totesys.connection.host: found nothing {hint}; expected {expected}."]
+
+
+def test_a_mistake_in_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_THREADS", "two")
+    assert mistakes(DEFAULT) == [
+        'engine.threads: found "two" (from the environment variable ENGINE_THREADS); expected a whole '
+        "number, 1 or more."
+    ]
+
+
+def test_a_mistake_in_an_included_file_names_that_file(write: Write) -> None:
+    base = write("threads = 0", "parts/base.conf")
+    file = write(with_line('engine { include "parts/base.conf" }'))
+    assert mistakes(file) == [f"{base}: engine.threads: found 0; expected a whole number, 1 or more."]
+
+
+def test_a_source_that_is_not_embedded_needs_a_connection(write: Write) -> None:
+    found = mistakes(write(with_line("sources.totesys.embedded = false")))
+    assert found == [
+        "sources.totesys.connection: found nothing; expected a block with host, database, user and password, "
+        "as embedded is false."
+    ]
+
+
+def test_a_host_in_the_environment_while_the_sample_is_on_is_explained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TOTESYS_HOST", "db.example")
+    (found,) = mistakes(DEFAULT)
+    assert "TOTESYS_HOST is set in the environment while sources.totesys.embedded is true" in found
+    assert "set TOTESYS_EMBEDDED=false and give TOTESYS_DATABASE, TOTESYS_USER" in found
+
+
+def test_a_whole_connection_in_the_file_may_stay_while_the_sample_is_on(write: Write) -> None:
+    settings = load_settings(write(LEAST + CONNECTION + "sources.totesys.embedded = true"))
+    assert settings.sources["totesys"].connection is not None
+    found = mistakes(write(LEAST + CONNECTION + "sources.totesys { embedded = true, connection.port = 0 }"))
+    assert found == ["sources.totesys.connection.port: found 0; expected a port from 1 to 65535."]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sources.totesys.connection.password = hunter2",
+        "sources.totesys.connection.password = 4711",
+        'sources.totesys.connection.password = "secret://hunter2"',
+        'sources.totesys.connection.password = "secret://env/hunter2 4711"',
+        "sources.totesys.connection.passwort = hunter2",
+        "sources.totesys.connection.host = \"postgresql://reader:hunter2@db/totesys\"",
+        "lake.storage_options.AWS_SECRET_ACCESS_KEY = hunter2",
+        "lake.storage_options.aws_session_token = 4711",
+        'lake.ingestion = "s3://key:hunter2@bucket/x"',
+        'sources.totesys.connection.password = "hunter2',
+        "sources.totesys.connection.password = hunter2}",
+    ],
+)  # fmt: skip
+def test_no_message_repeats_a_secret(write: Write, line: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings(write(LEAST + CONNECTION + line))
+    assert "hunter2" not in str(error.value)
+    assert "4711" not in str(error.value)
+
+
+def test_secrets_from_the_environment_are_not_shown_by_the_settings(
+    monkeypatch: pytest.MonkeyPatch, write: Write
+) -> None:
+    monkeypatch.setenv("PW", "hunter2")
+    settings = load_settings(write(LEAST + CONNECTION))
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert (
+        json.loads(settings.model_dump_json())["sources"]["totesys"]["connection"]["password"]
+        == "secret://env/PW"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a {\n b = 1\n", "line 3"),
+        ('a = 1\nb = "open\n', "line 2"),
+        ("a = 1\nb = ]\n", "line 2"),
+        ("a = 1\nb\n", "line 3"),
+        ("a = ${nobody_sets_this}\n", "line: 1"),
+        ("a = ${b}\nb = ${a}\n", "line: 1"),
+        ("[1, 2]", "expected keys"),
+        ('include required(file("absent.conf"))\n', "absent.conf"),
+        ('include "platform.conf"\n', "includes itself"),
+    ],
+)
+def test_what_is_not_hocon_is_told_with_its_place(write: Write, text: str, expected: str) -> None:
+    file = write(text)
+    with pytest.raises(SettingsError, match=expected) as error:
+        load_settings(file)
+    assert str(file) in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_a_syntax_error_in_an_included_file_names_that_file(write: Write) -> None:
+    base = write("a = 1\nb = [1, 2\n", "base.conf")
+    with pytest.raises(SettingsError) as error:
+        load_settings(write('x = 1\ninclude "base.conf"\n'))
+    assert str(error.value).startswith(f"{base}: line 3")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"no configuration file .*absent\.conf"):
+        load_settings(tmp_path / "absent.conf")
+    monkeypatch.setenv("PLATFORM_CONFIG", str(tmp_path))
+    with pytest.raises(SettingsError, match="environment variable PLATFORM_CONFIG"):
+        load_settings()
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "platform.conf"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    "cron",
+    [
+        "*/5 * * * *", "0 7 * * 1-5", "0,30 8-18/2 1 jan,JUL sun", "5 4 * * 7", "@daily", "0 0 31 12 *",
+        "5-1 * * * *",
+        "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "*/0 * * * *", "a * * * *",
+        "* * * * * *",
+        "", "@reboot", "*/5", "1,,2 * * * *", "1- * * * *", "-1 * * * *", "1.5 * * * *",
+    ],
+)  # fmt: skip
+def test_a_schedule_is_accepted_exactly_when_dagster_accepts_it(write: Write, cron: str) -> None:
+    file = write(with_line(f'schedule.cron = "{cron}"'))
+    if is_valid_cron_string(cron):
+        assert load_settings(file).schedule.cron == cron
+    else:
+        assert len(mistakes(file)) == 1
+
+
+def test_options_for_the_object_store_become_text_and_secrets(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "abc")
+    options = 'AWS_ALLOW_HTTP = true, timeout = 30, AWS_SECRET_ACCESS_KEY = "secret://env/KEY"'
+    lake = load_settings(write(with_line(f"lake.storage_options {{ {options} }}"))).lake
+    assert lake.storage_options == {
+        "AWS_ALLOW_HTTP": "true", "timeout": "30", "AWS_SECRET_ACCESS_KEY": Secret("secret://env/KEY")
+    }  # fmt: skip
+    assert lake.resolve_storage_options()["AWS_SECRET_ACCESS_KEY"] == "abc"
+
+
+def test_settings_can_be_built_without_a_file(tmp_path: Path) -> None:
+    lake = LakeSettings(ingestion=str(tmp_path / "in"), processed="s3://bucket/out")
+    assert lake.processed == "s3://bucket/out"
+    connection = ConnectionSettings(
+        host="h", database="d", user="u", password=Secret("secret://env/P"), schema="s"
+    )
+    assert connection.db_schema == "s"
+
+
+def test_a_secret_is_fetched_when_used_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = Secret.parse("secret://env/LATER")
+    with pytest.raises(SettingsError, match=r"secret://env/LATER: the environment variable LATER is not set"):
+        secret.resolve()
+    monkeypatch.setenv("LATER", "hunter2")
+    assert secret.resolve() == "hunter2"
+    assert repr(secret) == "Secret(reference='secret://env/LATER')"
+
+
+def test_a_secret_in_a_file_is_read_without_its_line_end(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("hunter2\n")
+    (tmp_path / "pw.json").write_text('{"password": "hunter3", "nothing": ""}')
+    assert Secret.parse(f"secret://file{tmp_path}/pw").resolve() == "hunter2"
+    assert Secret.parse("secret://file/./pw", tmp_path).resolve() == "hunter2"
+    assert Secret.parse("secret://file/./pw.json#password", tmp_path).resolve() == "hunter3"
+    for reference in ("./absent", "./pw#password", "./pw.json#absent", "./pw.json#nothing"):
+        with pytest.raises(SettingsError, match=r"secret://file/") as error:
+            Secret.parse(f"secret://file/{reference}", tmp_path).resolve()
+        assert "hunter" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "hunter2",
+        "secret://",
+        "secret://env/",
+        "secret://env/A B",
+        "secret://vault/x",
+        "secret://file/x#",
+        "secret://gcp/x",
+    ],
+)
+def test_what_is_not_a_reference_is_refused(reference: str) -> None:
+    with pytest.raises(ValueError, match="secret://env"):
+        Secret.parse(reference)
+
+
+def test_google_secrets_are_said_to_be_unsupported() -> None:
+    with pytest.raises(ValueError, match="secret://gcp is not supported yet"):
+        Secret.parse("secret://gcp/projects/p/secrets/s")
+
+
+def test_a_secret_is_read_from_aws_secrets_manager(aws: S3Server) -> None:
+    manager = aws.client("secretsmanager")
+    arn = manager.create_secret(Name="totesys/source", SecretString='{"password": "hunter2", "port": 5432}')[
+        "ARN"
+    ]
+    manager.create_secret(Name="plain", SecretString="hunter3")
+    assert Secret.parse("secret://aws/totesys/source#password").resolve() == "hunter2"
+    assert Secret.parse("secret://aws/totesys/source#port").resolve() == "5432"
+    assert Secret.parse(f"secret://aws/{arn}#password").resolve() == "hunter2"
+    assert Secret.parse("secret://aws/plain").resolve() == "hunter3"
+    with pytest.raises(SettingsError, match="'passwd'") as error:
+        Secret.parse("secret://aws/totesys/source#passwd").resolve()
+    assert "hunter2" not in str(error.value)
+    with pytest.raises(SettingsError, match=r"secret://aws/absent: .*ResourceNotFoundException"):
+        Secret.parse("secret://aws/absent").resolve()
+
+
+def test_aws_refusing_the_key_is_said_plainly(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(SettingsError, match="secret://aws/plain2: AWS Secrets Manager refused"):
+        Secret.parse("secret://aws/plain2").resolve()
+
+
+def test_aws_out_of_reach_is_said_within_ten_seconds(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(SettingsError, match="secret://aws/plain3: AWS Secrets Manager cannot be asked"):
+        Secret.parse("secret://aws/plain3").resolve()
+
+
+def run_python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_reading_aws_without_the_extra_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['boto3'] = None\n"
+        "from platform_assets.settings import Secret\n"
+        "try: Secret.parse('secret://aws/x').resolve()\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    output = run_python(code)
+    assert output.startswith("SettingsError secret://aws/x")
+    assert "pip install 'platform-assets[aws]'" in output
+
+
+def test_importing_settings_imports_neither_dagster_nor_the_parser_nor_boto3() -> None:
+    code = "import sys, platform_assets.settings; print({'dagster', 'pyhocon', 'boto3'} & set(sys.modules))"
+    assert run_python(code) == "set()"
+
+
+def test_every_key_of_the_default_file_is_declared_and_described() -> None:
+    for model in (Settings, *(field.annotation for field in Settings.model_fields.values())):
+        for name, declared in getattr(model, "model_fields", {}).items():
+            assert declared.description, f"{model}.{name} has no description"
