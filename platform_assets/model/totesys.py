@@ -16,9 +16,19 @@ EARLIEST_DATE = dt.date(1970, 1, 1)
 LATEST_DATE = dt.date(2199, 12, 31)
 """Dates outside this range are typing errors, and would stretch the calendar dimension by thousands of years."""
 
-_CREATED_AT = Column("created_at", Timestamp(), "When the row was created; wall-clock time, no zone")
+_CREATED_AT = Column(
+    "created_at",
+    Timestamp(),
+    "When the row was created; wall-clock time, no zone",
+    minimum=EARLIEST_DATE,
+    maximum=LATEST_DATE,
+)
 _LAST_UPDATED = Column(
-    "last_updated", Timestamp(), "When the application says it last changed the row; wall-clock time, no zone"
+    "last_updated",
+    Timestamp(),
+    "When the application says it last changed the row; wall-clock time, no zone",
+    minimum=EARLIEST_DATE,
+    maximum=LATEST_DATE,
 )
 _ZERO = decimal.Decimal(0)
 

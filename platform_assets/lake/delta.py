@@ -1,0 +1,264 @@
+"""One Delta table: reading it as SQL or Arrow, and committing to it exactly once.
+
+Every commit carries an app transaction, the name of a stream with a growing version, so that data and cursor are one
+atomic fact and two writers of the same version cannot both succeed. What the rows mean is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from platform_assets.errors import LakeConflict, LakeError
+from platform_assets.lake.arrow import arrow_schema
+from platform_assets.lake.duck import columns_sql, literal, quote
+
+if TYPE_CHECKING:
+    import duckdb
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
+
+    from platform_assets.model.table import Column
+
+_ROWS_PER_ROW_GROUP = 65_536
+_BYTES_PER_FILE = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class LakeTable:
+    """A Delta table that may not exist yet.
+
+    Args:
+        uri: Local folder or object-store URI.
+        columns: Declared columns, the platform's own included, in order.
+        storage_options: Gives the object-store options when they are needed, secrets resolved.
+    """
+
+    uri: str
+    columns: tuple[Column, ...]
+    storage_options: Callable[[], dict[str, str]] = field(repr=False, default=dict)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the table is on local disk, where DuckDB reads its Parquet files directly."""
+        return "://" not in self.uri
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Arrow schema of the declared columns."""
+        return arrow_schema(self.columns)
+
+    def open(self) -> DeltaTable | None:
+        """The table as it is now, or None where nothing was ever written to it.
+
+        Raises:
+            LakeError: The place cannot be read.
+        """
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        try:
+            return DeltaTable(self.uri, storage_options=self.storage_options())
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            raise LakeError(
+                f"The lake table {self.uri} cannot be read: {_first_line(error)}. Check that the place exists, the "
+                "credentials in lake.storage_options, and that nothing but the platform writes there."
+            ) from error
+
+    def cursor(self, handle: DeltaTable | None, stream: str) -> int:
+        """The version of `stream` that the newest commit of it carries; 0 where there is none."""
+        return (handle.transaction_version(stream) or 0) if handle is not None else 0
+
+    def row_count(self, handle: DeltaTable | None) -> int:
+        """Number of rows in the table's files, from their statistics."""
+        return handle.count() if handle is not None else 0
+
+    def append(
+        self,
+        handle: DeltaTable | None,
+        rows: pa.RecordBatchReader | pa.Table,
+        *,
+        stream: str,
+        version: int,
+        metadata: Mapping[str, str] | None = None,
+    ) -> int:
+        """Append rows in one commit, streaming them.
+
+        Args:
+            handle: The table as it was when `version` was chosen; a commit of the same stream since then is a conflict.
+            rows: Rows in the declared column order.
+            stream: Name of the app transaction.
+            version: Its version, larger than the one in `handle`.
+            metadata: Kept in the commit, readable in the table's history.
+
+        Returns:
+            The Delta version of the commit.
+
+        Raises:
+            LakeConflict: Another writer committed to the stream first.
+            LakeError: The commit failed.
+        """
+        return self._write(handle, rows, "append", stream, version, metadata)
+
+    def overwrite(
+        self, handle: DeltaTable | None, rows: pa.RecordBatchReader | pa.Table, *, stream: str, version: int
+    ) -> int:
+        """Replace the table's content in one commit; older versions stay readable. See `append` for the rest."""
+        return self._write(handle, rows, "overwrite", stream, version, None)
+
+    def upsert(self, handle: DeltaTable, rows: pa.Table, *, key: Sequence[str], stream: str, version: int) -> None:
+        """Insert rows, and replace those with the same key, in one commit.
+
+        Raises:
+            LakeConflict: Another writer changed the table since `handle`.
+            LakeError: The commit failed.
+        """
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        predicate = " AND ".join(f"target.{quote(name)} = source.{quote(name)}" for name in key)
+        try:
+            merge = handle.merge(
+                rows,
+                predicate,
+                source_alias="source",
+                target_alias="target",
+                writer_properties=_writer_properties(),
+                commit_properties=_commit_properties(stream, version, None),
+            )
+            merge.when_matched_update_all().when_not_matched_insert_all().execute()
+        except CommitFailedError as error:
+            raise _conflict(self.uri, version, error) from error
+        except (DeltaError, OSError) as error:
+            raise LakeError(f"Writing to the lake table {self.uri} failed: {_first_line(error)}.") from error
+
+    def _write(
+        self,
+        handle: DeltaTable | None,
+        rows: pa.RecordBatchReader | pa.Table,
+        mode: str,
+        stream: str,
+        version: int,
+        metadata: Mapping[str, str] | None,
+    ) -> int:
+        from deltalake import write_deltalake
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        if self.is_local:
+            Path(self.uri).mkdir(parents=True, exist_ok=True)
+        try:
+            write_deltalake(
+                handle if handle is not None else self.uri,
+                rows,
+                # A table that should not exist yet is created, and creation fails where another writer was first.
+                mode="error" if handle is None else mode,  # type: ignore[arg-type]
+                storage_options=self.storage_options() if handle is None else None,
+                target_file_size=_BYTES_PER_FILE,
+                writer_properties=_writer_properties(),
+                commit_properties=_commit_properties(stream, version, metadata),
+            )
+        except CommitFailedError as error:
+            raise _conflict(self.uri, version, error) from error
+        except (DeltaError, OSError) as error:
+            if handle is None and "already exists" in str(error):
+                raise _conflict(self.uri, version, error) from error
+            raise LakeError(f"Writing to the lake table {self.uri} failed: {_first_line(error)}.") from error
+        written = handle if handle is not None else self.open()
+        return written.version() if written is not None else 0
+
+    def create_view(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        view: Sequence[str],
+        handle: DeltaTable | None,
+        *,
+        batches: tuple[int, int] | None = None,
+    ) -> None:
+        """Make the table a view in DuckDB, with the declared columns.
+
+        Args:
+            connection: Where the view is made; the view lives as long as it.
+            view: Qualified name of the view.
+            handle: The table as it is read; an empty view where None.
+            batches: Only rows with first < `_batch` <= last; files outside that range are not opened.
+        """
+        condition = "" if batches is None else f" WHERE _batch > {batches[0]:d} AND _batch <= {batches[1]:d}"
+        names = [column.name for column in self.columns]
+        paths = self._paths(handle, batches) if handle is not None else []
+        if not paths or handle is None:
+            raw = quote(f"empty {self.uri}")
+            connection.register(raw.strip('"'), self.arrow_schema.empty_table())
+            source = raw
+        elif self.is_local:
+            source = f"read_parquet([{', '.join(literal(path) for path in paths)}])"
+        else:
+            name = f"lake {self.uri}"
+            connection.register(name, handle.to_pyarrow_dataset())
+            source = quote(name)
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT {columns_sql(names)} FROM {source}{condition}"
+        )
+
+    def _paths(self, handle: DeltaTable, batches: tuple[int, int] | None) -> list[str]:
+        actions = pa.table(handle.get_add_actions(flatten=True))
+        names = actions.column("path").to_pylist()
+        if batches is not None and "max._batch" in actions.column_names:
+            lows, highs = (actions.column(f"{side}._batch").to_pylist() for side in ("min", "max"))
+            names = [
+                name
+                for name, low, high in zip(names, lows, highs, strict=True)
+                if low is None or high is None or (high > batches[0] and low <= batches[1])
+            ]
+        return [str(Path(self.uri) / name) for name in names]
+
+    def scan(self, handle: DeltaTable | None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """Stream the table, or some of its columns, as Arrow batches in declared order."""
+        names = list(columns) if columns is not None else [column.name for column in self.columns]
+        if handle is None:
+            return self.arrow_schema.empty_table().select(names).to_reader()
+        scanner = handle.to_pyarrow_dataset().scanner(
+            columns=names, batch_size=_ROWS_PER_ROW_GROUP, batch_readahead=1, fragment_readahead=1
+        )
+        return scanner.to_reader()
+
+
+def peek(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
+    """The same stream, or None where it has no row at all, so that nothing is committed for nothing."""
+    for first in reader:
+        if first.num_rows:
+
+            def batches(first: pa.RecordBatch = first) -> Iterable[pa.RecordBatch]:
+                yield first
+                yield from reader
+
+            return pa.RecordBatchReader.from_batches(reader.schema, batches())
+    return None
+
+
+def _writer_properties() -> WriterProperties:
+    from deltalake import WriterProperties
+
+    return WriterProperties(compression="ZSTD", max_row_group_size=_ROWS_PER_ROW_GROUP)
+
+
+def _commit_properties(stream: str, version: int, metadata: Mapping[str, str] | None) -> CommitProperties:
+    from deltalake import CommitProperties, Transaction
+
+    return CommitProperties(
+        custom_metadata=dict(metadata) if metadata else None, app_transactions=[Transaction(stream, version)]
+    )
+
+
+def _conflict(uri: str, version: int, error: Exception) -> LakeConflict:
+    return LakeConflict(
+        f"Batch {version} could not be committed to the lake table {uri}, as another run wrote to it at the same time "
+        f"({_first_line(error)}). Nothing of this attempt counts; the next run does the work again."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

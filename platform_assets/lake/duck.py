@@ -1,0 +1,120 @@
+"""The embedded SQL engine: DuckDB connections with bounded memory, and names quoted for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from platform_assets.model.table import LogicalType
+
+ROWS_PER_BATCH = 32_768
+"""Rows in one Arrow batch that leaves DuckDB; larger ones make the Parquet writer hold more at once."""
+
+
+@dataclass(frozen=True)
+class SqlEngine:
+    """What DuckDB may use of this machine.
+
+    Args:
+        memory_limit_mb: Megabytes of memory before it spills to disk.
+        threads: Number of threads.
+        spill_directory: Folder for what does not fit; each connection has its own subfolder there while it is open.
+    """
+
+    memory_limit_mb: int
+    threads: int
+    spill_directory: Path
+
+    @contextlib.contextmanager
+    def connect(self, database: Path | None = None, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a DuckDB database, in memory where no file is named; close it at the end.
+
+        Raises:
+            duckdb.IOException: The file is held by another process.
+        """
+        import duckdb
+
+        self.spill_directory.mkdir(parents=True, exist_ok=True)
+        self._remove_spill_of_dead_processes()
+        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=self.spill_directory) as spill:
+            connection = duckdb.connect(
+                ":memory:" if database is None else str(database),
+                read_only=read_only,
+                config={
+                    "memory_limit": f"{self.memory_limit_mb}MB",
+                    "threads": self.threads,
+                    "temp_directory": spill,
+                    # Nothing is fetched at run time: what DuckDB needs here is part of its wheel.
+                    "autoinstall_known_extensions": False,
+                    "TimeZone": "UTC",
+                },
+            )
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    def _remove_spill_of_dead_processes(self) -> None:
+        for folder in self.spill_directory.iterdir():
+            pid = folder.name.partition("-")[0]
+            if pid.isdecimal() and not _is_alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def quote(*names: str) -> str:
+    """An identifier, or a qualified one, quoted for SQL."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+def literal(text: str) -> str:
+    """A text literal for SQL, for the places that take no parameter (file lists, view definitions)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def columns_sql(names: Sequence[str], alias: str | None = None) -> str:
+    """A quoted, comma-separated list of columns, each qualified with `alias` where one is given."""
+    return ", ".join(quote(alias, name) if alias else quote(name) for name in names)
+
+
+def duckdb_type(type_: LogicalType) -> str:
+    """The DuckDB type that a logical type is declared as."""
+    from platform_assets.model.table import Boolean, Date, Decimal, Integer, Text, Time, Timestamp
+
+    match type_:
+        case Integer(bits=64):
+            return "BIGINT"
+        case Integer():
+            return "INTEGER"
+        case Decimal(precision=precision, scale=scale):
+            return f"DECIMAL({precision},{scale})"
+        case Text():
+            return "VARCHAR"
+        case Boolean():
+            return "BOOLEAN"
+        case Date():
+            return "DATE"
+        case Time():
+            return "TIME"
+        case Timestamp(utc=True):
+            return "TIMESTAMPTZ"
+        case Timestamp():
+            return "TIMESTAMP"

@@ -1,0 +1,174 @@
+"""The lake as a whole: where each table is, and views of what counts in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import columns_sql, literal, quote
+from platform_assets.lake.ledger import LEDGER_COLUMNS, Ledger, LedgerState
+from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, Table, Text
+
+if TYPE_CHECKING:
+    import duckdb
+    from deltalake import DeltaTable
+
+DEAD_LETTER_COLUMNS = (
+    Column("source", Text(), "Name of the source"),
+    Column("table", Text(), "Table the row belongs to"),
+    Column("key", Text(), "The row's primary key, as a JSON object"),
+    Column("reason", Text(), "The rules that the row breaks, as rule(column), separated by '; '"),
+    Column("row", Text(), "The whole row, as a JSON object"),
+    *PLATFORM_COLUMNS,
+)
+
+
+def key_json(table: Table, alias: str) -> str:
+    """SQL for a row's primary key as a JSON object, the form it has in the dead-letter table."""
+    members = ", ".join(f"{literal(name)}, {quote(alias, name)}" for name in table.primary_key)
+    return f"CAST(json_object({members}) AS VARCHAR)"
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The two zones of the lake.
+
+    Args:
+        ingestion: Folder or URI of the zone that holds bronze tables, dead letters and the ledger.
+        processed: Folder or URI of the zone that holds the star schema and everything else that is derived.
+        storage_options: Gives object-store options when they are needed, secrets resolved.
+    """
+
+    ingestion: str
+    processed: str
+    storage_options: Callable[[], dict[str, str]] = field(repr=False, default=dict)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of batches."""
+        return Ledger(self._table(self.ingestion, "_ledger", LEDGER_COLUMNS))
+
+    @property
+    def dead_letters(self) -> LakeTable:
+        """Rows that broke a declared rule, one per row version."""
+        return self._table(self.ingestion, "_dead_letters", DEAD_LETTER_COLUMNS)
+
+    def bronze(self, source: str, table: Table) -> LakeTable:
+        """The append-only change log of a source table."""
+        return self._table(
+            self.ingestion, f"{source}/{table.name}", (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN)
+        )
+
+    def star(self, table: Table) -> LakeTable:
+        """A table of the star schema."""
+        return self._table(self.processed, f"star/{table.name}", (*table.columns, *PLATFORM_COLUMNS))
+
+    def path(self, zone: str, *parts: str) -> str:
+        """Folder or URI of something in the zone `ingestion` or `processed`."""
+        return "/".join((getattr(self, zone), *parts))
+
+    def _table(self, zone: str, name: str, columns: Sequence[Column]) -> LakeTable:
+        return LakeTable(f"{zone}/{name}", tuple(columns), self.storage_options)
+
+
+@dataclass(frozen=True)
+class BronzeReader:
+    """Reads the versions of a source's rows that count, at one state of the ledger.
+
+    Args:
+        lake: The lake.
+        source: Name of the source.
+        state: The ledger to go by.
+    """
+
+    lake: Lake
+    source: str
+    state: LedgerState
+
+    def create_versions_view(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        view: Sequence[str],
+        table: Table,
+        *,
+        after: int = 0,
+        up_to: int | None = None,
+        uncommitted: int | None = None,
+        handle: DeltaTable | None = None,
+        valid_only: bool = True,
+    ) -> None:
+        """Make the committed versions of a table's rows a view in DuckDB, columns as in bronze.
+
+        Args:
+            connection: Where the view is made.
+            view: Qualified name of the view.
+            table: The source table.
+            after: Only batches after this one.
+            up_to: Only batches up to this one; the ledger's last where None.
+            uncommitted: A batch that counts too though the ledger does not have it yet: the one being written.
+            handle: The bronze table, where the caller has it open already.
+            valid_only: Leave out versions that are in the dead-letter table.
+        """
+        last = self.state.last_batch if up_to is None else up_to
+        if uncommitted is not None:
+            last = max(last, uncommitted)
+        bronze = self.lake.bronze(self.source, table)
+        name = ".".join(view)
+        raw, batches = f"{name} files", f"{name} batches"
+        bronze.create_view(connection, [raw], handle or bronze.open(), batches=(after, last))
+        numbers = self.state.batches(self.source, table.name)
+        if uncommitted is not None:
+            numbers = pa.concat_arrays([numbers, pa.array([uncommitted], pa.int64())])
+        connection.register(batches, pa.table({"batch": numbers}))
+        condition = f"_batch IN (SELECT batch FROM {quote(batches)})"
+        if valid_only and self._has_dead_letters(table, uncommitted):
+            dead = f"{name} dead letters"
+            self.create_dead_letters_view(connection, [dead], table)
+            condition += (
+                f" AND NOT EXISTS (SELECT 1 FROM {quote(dead)} AS dead"
+                f" WHERE dead._batch = version._batch AND dead.key = {key_json(table, 'version')})"
+            )
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(raw)} AS version WHERE {condition}"
+        )
+
+    def create_latest_view(
+        self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table, *, after: int = 0
+    ) -> None:
+        """Make the latest valid version of each row a view in DuckDB, deleted rows included with their last values.
+
+        With `after`, only rows that changed after that batch; the arguments are those of `create_versions_view`.
+        """
+        versions = [*view[:-1], f"{view[-1]} versions"]
+        self.create_versions_view(connection, versions, table, after=after)
+        key = columns_sql(table.primary_key)
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(*versions)} "
+            f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _batch DESC) = 1"
+        )
+
+    def create_dead_letters_view(
+        self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table
+    ) -> None:
+        """Make a table's dead letters a view in DuckDB, with the columns of `DEAD_LETTER_COLUMNS`.
+
+        Those of the batch that is being written are among them: the caller picks batches.
+        """
+        raw = f"{'.'.join(view)} files"
+        self.lake.dead_letters.create_view(connection, [raw], self.lake.dead_letters.open())
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(raw)} "
+            f"WHERE source = {literal(self.source)} AND \"table\" = {literal(table.name)}"
+        )
+
+    def _has_dead_letters(self, table: Table, uncommitted: int | None) -> bool:
+        if uncommitted is not None:
+            return True
+        rows = self.state.rows
+        of_table = pc.and_(pc.equal(rows["source"], self.source), pc.equal(rows["table"], table.name))
+        return bool(pc.any(pc.and_(of_table, pc.greater(rows["dead_lettered"], 0))).as_py())

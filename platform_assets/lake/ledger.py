@@ -1,0 +1,120 @@
+"""The ledger: which batches count. A batch is read by nobody until one commit here says that all of it is there.
+
+Grain: one row per batch and table that the batch changed. What a crash left in a table under a batch number that the
+ledger does not have for that table is never read, and that number is never used for the table again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.lake.delta import LakeTable
+from platform_assets.model.table import Column, Integer, Text, Timestamp
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+LEDGER_COLUMNS = (
+    Column("batch", Integer(64), "Number of the batch; grows, with gaps where an attempt failed"),
+    Column("source", Text(), "Name of the source"),
+    Column("table", Text(), "Table that the batch changed"),
+    Column("inserted", Integer(64), "Rows that were new"),
+    Column("updated", Integer(64), "Rows whose content differed from the lake's latest version"),
+    Column("deleted", Integer(64), "Rows that were gone"),
+    Column("dead_lettered", Integer(64), "How many of these went to the dead-letter table"),
+    Column("snapshot", Text(), "PostgreSQL's snapshot (xmin:xmax:xip_list) that the batch was read in"),
+    Column("seen_at", Timestamp(utc=True), "When that snapshot was taken, by the source's clock, UTC"),
+    Column("committed_at", Timestamp(utc=True), "When the batch was declared complete, by the platform's clock, UTC"),
+)
+_STREAM = "ledger"
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """What one batch did to one table; the fields are those of `LEDGER_COLUMNS`."""
+
+    batch: int
+    source: str
+    table: str
+    inserted: int
+    updated: int
+    deleted: int
+    dead_lettered: int
+    snapshot: str
+    seen_at: dt.datetime
+    committed_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class LedgerState:
+    """The ledger as it was read: the base on which the next batch is built.
+
+    Args:
+        handle: The Delta table at that version, None before the first batch.
+        rows: Its rows, as `LEDGER_COLUMNS`.
+        lake_id: Identity of this lake, made with its first batch; empty before.
+    """
+
+    handle: DeltaTable | None
+    rows: pa.Table
+    lake_id: str
+
+    @cached_property
+    def last_batch(self) -> int:
+        """Number of the newest batch, 0 before the first."""
+        return self.handle.transaction_version(_STREAM) or 0 if self.handle is not None else 0
+
+    def batches(self, source: str, table: str) -> pa.Array:
+        """Numbers of the batches that changed a table, int64, ascending."""
+        mask = pc.and_(pc.equal(self.rows["source"], source), pc.equal(self.rows["table"], table))
+        return self.rows.filter(mask)["batch"].combine_chunks().sort()
+
+    def last_batch_of(self, tables: Iterable[tuple[str, str]]) -> int:
+        """Number of the newest batch that changed any of these (source, table) pairs; 0 where none did."""
+        return max((last for pair in tables if (last := self._last_by_table.get(pair, 0))), default=0)
+
+    @cached_property
+    def _last_by_table(self) -> Mapping[tuple[str, str], int]:
+        grouped = self.rows.group_by(["source", "table"]).aggregate([("batch", "max")])
+        keys = zip(grouped["source"].to_pylist(), grouped["table"].to_pylist(), strict=True)
+        return dict(zip(keys, grouped["batch_max"].to_pylist(), strict=True))
+
+    @property
+    def last_seen_at(self) -> dt.datetime | None:
+        """When the newest batch's snapshot was taken, UTC; None before the first batch."""
+        return pc.max(self.rows["seen_at"]).as_py() if self.rows.num_rows else None
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of one lake."""
+
+    table: LakeTable
+
+    def read(self) -> LedgerState:
+        """The ledger as it is now."""
+        handle = self.table.open()
+        rows = self.table.scan(handle).read_all()
+        return LedgerState(handle, rows, str(handle.metadata().id) if handle is not None else "")
+
+    def commit(self, state: LedgerState, entries: Sequence[LedgerEntry]) -> None:
+        """Declare a batch complete.
+
+        Args:
+            state: The ledger that the batch was built on.
+            entries: One per table that changed, all of the same batch.
+
+        Raises:
+            LakeConflict: Another batch was declared since `state` was read, so this one rests on an old state.
+        """
+        columns = list(zip(*(astuple(entry) for entry in entries), strict=True))
+        names = [field.name for field in fields(LedgerEntry)]
+        rows = pa.table(dict(zip(names, columns, strict=True)), schema=self.table.arrow_schema)
+        self.table.append(state.handle, rows, stream=_STREAM, version=entries[0].batch)

@@ -1,0 +1,228 @@
+"""Runs the star schema's SQL over what is new in bronze and commits the result to the lake, each table exactly once.
+
+A table's cursor is the last batch that it has taken in, kept in the same commit as its rows. A run that finds the cursor
+at the ledger's last batch has nothing to do and writes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.errors import LakeError
+from platform_assets.lake.delta import peek
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, quote
+from platform_assets.lake.lake import BronzeReader, Lake
+from platform_assets.lake.ledger import LedgerState
+from platform_assets.model import star
+from platform_assets.model.table import Table
+from platform_assets.star.calendar import DateSpan, currency_names, new_days
+
+if TYPE_CHECKING:
+    import duckdb
+    from deltalake import DeltaTable
+
+_STREAM = "platform_assets/star"
+
+
+@dataclass(frozen=True)
+class StarChange:
+    """What a run did to one star table.
+
+    Args:
+        after: The last batch the table had taken in before.
+        batch: The last batch it has taken in now.
+        rows_written: Rows appended, or inserted and replaced.
+        row_count: Rows it has now.
+    """
+
+    after: int
+    batch: int
+    rows_written: int
+    row_count: int
+
+
+@dataclass(frozen=True)
+class StarBuilder:
+    """Brings star tables up to the ledger's last batch.
+
+    Args:
+        lake: Where bronze is read and the star is written.
+        source: Name of the source whose tables the SQL reads.
+        source_tables: Declarations of those tables.
+        engine: The SQL engine that runs the SELECTs.
+        report: Told in words what is going on.
+    """
+
+    lake: Lake
+    source: str
+    source_tables: Sequence[Table]
+    engine: SqlEngine
+    report: Callable[[str], None] = field(default=lambda message: None)
+
+    def build(self, tables: Sequence[Table]) -> dict[str, StarChange]:
+        """Bring these tables up to date, the calendar last, as it reads the facts.
+
+        Raises:
+            LakeError: The lake cannot be read or written, or lacks a source table that the SQL reads.
+            LakeConflict: Another run wrote to one of the tables at the same time.
+        """
+        state = self.lake.ledger.read()
+        ordered = sorted(tables, key=lambda table: table.name == star.DIM_DATE.name)
+        return {table.name: self._build(table, state) for table in ordered}
+
+    def _build(self, table: Table, state: LedgerState) -> StarChange:
+        target = self.lake.star(table)
+        handle = target.open()
+        cursor = target.cursor(handle, _STREAM)
+        if cursor > state.last_batch:
+            raise LakeError(
+                f"star/{table.name} in {self.lake.processed} has taken in batch {cursor}, but the ledger in "
+                f"{self.lake.ingestion} ends at {state.last_batch}: they are not of the same lake. Point lake.ingestion "
+                "and lake.processed at zones that belong together, or empty the processed zone to have it rebuilt."
+            )
+        if not self._has_news(table, state, cursor, handle):
+            return StarChange(cursor, cursor, 0, target.row_count(handle))
+        goal = state.last_batch
+        with self.engine.connect() as connection:
+            self._create_inputs(connection, table, state, cursor, handle)
+            written = self._write(connection, table, handle, cursor, goal)
+        handle = target.open()
+        if written:
+            self.report(f"star/{table.name}: {written} rows from batches {cursor + 1} to {goal}")
+        return StarChange(cursor, goal if written else cursor, written, target.row_count(handle))
+
+    def _create_inputs(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
+        state: LedgerState,
+        cursor: int,
+        handle: DeltaTable | None,
+    ) -> None:
+        """Create what the table's SELECT reads, under the names that it has there."""
+        connection.execute(f"CREATE SCHEMA {quote(self.source)}; CREATE SCHEMA reference")
+        reader = BronzeReader(self.lake, self.source, state)
+        by_name = {source.name: source for source in self.source_tables}
+        for name in table.reads:
+            if name not in by_name:
+                continue
+            view = [self.source, name]
+            if table.kind == "fact":
+                reader.create_versions_view(connection, view, by_name[name], after=cursor)
+            else:
+                # A row of a joined dimension changes with either side, so both are needed whole.
+                reader.create_latest_view(
+                    connection, view, by_name[name], after=cursor if len(table.reads) == 1 else 0
+                )
+        if table.name == star.DIM_CURRENCY.name:
+            connection.register("currency names", currency_names())
+            connection.execute('CREATE VIEW reference.currency_name AS FROM "currency names"')
+        if table.name == star.DIM_DATE.name:
+            years = _years(handle, star.DIM_DATE.primary_key)
+            connection.register("calendar", new_days(years, self._date_spans(years)))
+            connection.execute("CREATE VIEW reference.calendar AS FROM calendar")
+
+    def _write(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
+        handle: DeltaTable | None,
+        cursor: int,
+        goal: int,
+    ) -> int:
+        """Run the SELECT and commit its rows; their number."""
+        target = self.lake.star(table)
+        before = target.row_count(handle)
+        names = columns_sql([column.name for column in target.columns])
+        query = f"SELECT {names} FROM ({select_of(table)}) AS new"
+        if table.kind == "fact":
+            # Record ids are dense from 1 and rows are only ever appended, so their number is the last id.
+            relation = connection.sql(query, params={"last_record_id": before})
+        else:
+            # A dimension that joins tables is computed whole; the calendar gives nothing but days that are new.
+            after = 0 if table.name == star.DIM_DATE.name else cursor
+            relation = connection.sql(f"{query} WHERE _batch > {after:d}")
+        schema = target.arrow_schema
+        stream = relation.to_arrow_reader(ROWS_PER_BATCH)
+        rows = peek(
+            pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in stream if batch.num_rows))
+        )
+        if rows is None:
+            return 0
+        if handle is None or table.kind == "fact":
+            target.append(handle, rows, stream=_STREAM, version=goal)
+            return target.row_count(target.open()) - before
+        changed = rows.read_all()
+        if self._has_any(target_handle=handle, table=table, keys=changed.select(list(table.primary_key))):
+            target.upsert(handle, changed, key=table.primary_key, stream=_STREAM, version=goal)
+        else:
+            target.append(handle, changed, stream=_STREAM, version=goal)
+        return changed.num_rows
+
+    def _has_any(self, target_handle: DeltaTable, table: Table, keys: pa.Table) -> bool:
+        """Whether the table has a row with any of these keys; if not, appending does what merging would."""
+        with self.engine.connect() as connection:
+            self.lake.star(table).create_view(connection, ["existing"], target_handle)
+            connection.register("changed", keys)
+            using = columns_sql(table.primary_key)
+            found = connection.sql(f"SELECT 1 FROM existing SEMI JOIN changed USING ({using}) LIMIT 1").fetchall()
+        return bool(found)
+
+    def _has_news(self, table: Table, state: LedgerState, cursor: int, handle: DeltaTable | None) -> bool:
+        """Whether the table can have anything to take in; costs no look at any row."""
+        if table.name != star.DIM_DATE.name:
+            return state.last_batch_of((self.source, name) for name in table.reads) > cursor
+        years, needed = _years(handle, star.DIM_DATE.primary_key), self._years_of_facts()
+        if needed is None:
+            return False
+        return years is None or needed[0] < years[0] or needed[1] > years[1]
+
+    def _years_of_facts(self) -> tuple[int, int] | None:
+        """First and last year of any date of any fact, from the statistics of the facts' files."""
+        spans = [_years(self.lake.star(fact).open(), _dates_of(fact)) for fact in star.FACTS]
+        known = [span for span in spans if span is not None]
+        return (min(first for first, _ in known), max(last for _, last in known)) if known else None
+
+    def _date_spans(self, years: tuple[int, int] | None) -> list[DateSpan]:
+        """The span of dates in each batch of facts, as far as they lie outside `years`."""
+        spans: list[DateSpan] = []
+        with self.engine.connect() as connection:
+            for fact in star.FACTS:
+                target = self.lake.star(fact)
+                target.create_view(connection, [fact.name], target.open())
+                dates = [quote(name) for name in _dates_of(fact)]
+                first, last = f"least({', '.join(dates)})", f"greatest({', '.join(dates)})"
+                outside = f"WHERE year({first}) < {years[0]:d} OR year({last}) > {years[1]:d}" if years else ""
+                rows = connection.sql(
+                    f"SELECT _batch, max(_seen_at), min({first}), max({last}) FROM {quote(fact.name)} {outside} GROUP BY ALL"
+                ).fetchall()
+                spans += [DateSpan(batch, seen.astimezone(dt.UTC), low, high) for batch, seen, low, high in rows]
+        return spans
+
+
+def select_of(table: Table) -> str:
+    """The SELECT that makes a star table, as written in its file."""
+    return (Path(__file__).parent / f"{table.name}.sql").read_text(encoding="utf-8").rstrip().removesuffix(";")
+
+
+def _dates_of(fact: Table) -> list[str]:
+    return [column for column, parent in fact.foreign_keys if parent == star.DIM_DATE.name]
+
+
+def _years(handle: DeltaTable | None, dates: Sequence[str]) -> tuple[int, int] | None:
+    """First and last year in these columns, from the statistics of the table's files; None where there is no row."""
+    if handle is None:
+        return None
+    actions = pa.table(handle.get_add_actions(flatten=True))
+    lows = [pc.min(actions[f"min.{name}"]).as_py() for name in dates]
+    highs = [pc.max(actions[f"max.{name}"]).as_py() for name in dates]
+    if None in lows or None in highs:
+        return None
+    return min(lows).year, max(highs).year
