@@ -177,6 +177,7 @@ class LakeTable:
         handle: DeltaTable | None,
         *,
         batches: tuple[int, int] | None = None,
+        temporary: bool = False,
     ) -> None:
         """Make the table a view in DuckDB, with the declared columns.
 
@@ -185,22 +186,24 @@ class LakeTable:
             view: Qualified name of the view.
             handle: The table as it is read; an empty view where None.
             batches: Only rows with first < `_batch` <= last; files outside that range are not opened.
+            temporary: Keep the view out of the database that the connection has open.
         """
         condition = "" if batches is None else f" WHERE _batch > {batches[0]:d} AND _batch <= {batches[1]:d}"
         names = [column.name for column in self.columns]
         paths = self._paths(handle, batches) if handle is not None else []
         if not paths or handle is None:
-            raw = quote(f"empty {self.uri}")
-            connection.register(raw.strip('"'), self.arrow_schema.empty_table())
-            source = raw
+            name = f"empty {self.uri}"
+            connection.register(name, self.arrow_schema.empty_table())
+            source = quote(name)
         elif self.is_local:
             source = f"read_parquet([{', '.join(literal(path) for path in paths)}])"
         else:
             name = f"lake {self.uri}"
             connection.register(name, handle.to_pyarrow_dataset())
             source = quote(name)
+        kind = "TEMP VIEW" if temporary else "VIEW"
         connection.execute(
-            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT {columns_sql(names)} FROM {source}{condition}"
+            f"CREATE OR REPLACE {kind} {quote(*view)} AS SELECT {columns_sql(names)} FROM {source}{condition}"
         )
 
     def _paths(self, handle: DeltaTable, batches: tuple[int, int] | None) -> list[str]:

@@ -1,0 +1,97 @@
+"""What every warehouse engine does, and the values it answers with."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from platform_assets.lake.lake import Lake
+    from platform_assets.model.table import Table
+
+STAR_SCHEMA = "star"
+"""Schema that holds the star tables and their views."""
+
+STAR_STREAM = "platform_assets/star"
+"""The app transaction whose version is the last batch that a star table in the lake has taken in."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a load did to one table.
+
+    Args:
+        after: The last batch the table held before.
+        batch: The last batch it holds now.
+        rows_written: Rows inserted or replaced.
+        row_count: Rows it has now.
+    """
+
+    after: int
+    batch: int
+    rows_written: int
+    row_count: int
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """What a warehouse table holds.
+
+    Args:
+        table: Name of the table.
+        row_count: Number of rows.
+        batch: The last batch loaded into it.
+        seen_at: When that batch's snapshot of the source was taken, UTC; None where the table is empty.
+        loaded_at: When it was loaded, UTC.
+    """
+
+    table: str
+    row_count: int
+    batch: int
+    seen_at: dt.datetime | None
+    loaded_at: dt.datetime | None
+
+
+class Warehouse(Protocol):
+    """A database that holds the star schema."""
+
+    def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
+        """Load what these star tables have taken in since the last load, in one transaction with its record.
+
+        Dimensions that a table's foreign keys point to are loaded with it. A repeat does nothing.
+
+        Args:
+            lake: The lake to load from.
+            tables: Star tables.
+
+        Returns:
+            What happened to each table that was asked for.
+
+        Raises:
+            WarehouseBusy: Another process held the warehouse for too long.
+            WarehouseError: The warehouse refuses the load; nothing of it is visible.
+        """
+
+    def query(self, sql: str) -> AbstractContextManager[pa.RecordBatchReader]:
+        """Run a query that only reads, and stream its result as Arrow.
+
+        Raises:
+            WarehouseBusy: A load held the warehouse for too long.
+            WarehouseError: There is nothing to query yet, or the query is wrong.
+        """
+
+    def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
+        """Replace a table that is not part of the star schema, in one transaction; the number of rows written.
+
+        Args:
+            name: Schema and table.
+            rows: Its content.
+        """
+
+    def status(self) -> list[TableStatus]:
+        """What the star tables hold; empty before the first load."""
