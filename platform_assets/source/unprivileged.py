@@ -1,9 +1,9 @@
-"""Runs one command as an unprivileged account: a script for a child process, which PostgreSQL needs under root.
+"""Runs one command as an unprivileged account: a script for child processes, for PostgreSQL under root.
 
-A script rather than `preexec_fn`, because running Python between fork and exec can deadlock in a process with threads.
-Called as `python -I -S unprivileged.py UID GID CAPABILITIES COMMAND [ARGUMENT ...]`. CAPABILITIES is a comma-separated
-list of Linux capability numbers; the first one that this process has is kept, so that the command can reach its own
-files below a directory such as /root. `-` keeps none.
+A script rather than `preexec_fn`, because running Python between fork and exec can deadlock in a process
+with threads. Called as `python -I -S unprivileged.py UID GID CAPABILITIES COMMAND [ARGUMENT ...]`.
+CAPABILITIES is a comma-separated list of Linux capability numbers; the first one that this process has is
+kept, so that the command can reach its own files below a directory such as /root. `-` keeps none.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ EXIT_CODE = 126
 
 
 def _keep(capability_numbers: list[int]) -> bool:
-    """Reduces this process to the first of the capabilities that it has, and hands that one on to what it executes.
+    """Reduces this process to the first of the capabilities that it has, and hands it on to the command.
 
-    Without NO_SETUID_FIXUP the kernel would drop it on leaving root, and `access()`, which PostgreSQL asks whether it
-    can run its own binaries, would not count it.
+    Without NO_SETUID_FIXUP the kernel would drop it on leaving root, and `access()`, which PostgreSQL asks
+    whether it can run its own binaries, would not count it.
     """
     import ctypes
 
@@ -56,9 +56,9 @@ def main() -> None:
     try:
         if capabilities == "-" or not _keep([int(number) for number in capabilities.split(",")]):
             _leave_root(uid, gid)
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606
     except OSError as error:
-        print(f"could not run {command[0]} as uid {uid}: {error}", file=sys.stderr)
+        sys.stderr.write(f"could not run {command[0]} as uid {uid}: {error}\n")
         sys.exit(EXIT_CODE)
 
 
