@@ -478,10 +478,11 @@ def _odd_milliseconds(random: np.random.Generator, count: int) -> Integers:
 def _crossing_pairs(
     created: Integers, is_sale: Flags, day_index: Integers, random: np.random.Generator
 ) -> tuple[Integers, Integers]:
-    """Lets a few pairs of neighbours happen at once, so that the later id has the earlier time.
+    """Lets a few pairs of neighbours be written at once, so that ids are not given out in the order of time.
 
     Returns:
-        The times, and the index of each pair's first order, whose payment gets the second's payment id.
+        The times, and the index of each pair's first order, which gets the second's payment id. In half of
+        the pairs the orders and transactions are out of order, in the others the payments.
     """
     same_day = day_index[1:] == day_index[:-1]
     chosen = same_day & (random.random(len(same_day)) < _SWAPPED_PAIRS)
@@ -489,12 +490,14 @@ def _crossing_pairs(
     wanted = np.flatnonzero(same_day & is_sale[1:] & is_sale[:-1])
     if not len(wanted):
         wanted = np.flatnonzero(same_day)
-    if len(wanted):
-        chosen[wanted[len(wanted) // 2]] = True
+    certain = wanted[len(wanted) // 2 : len(wanted) // 2 + 1]
+    chosen[certain] = True
     pairs = np.flatnonzero(chosen)
     pairs = pairs[np.diff(pairs, prepend=-2) > 1]
+    backwards = (random.random(len(pairs)) < 0.5) | np.isin(pairs, certain)
+    apart = random.integers(1, 21, len(pairs)) * 1_000
     created = created.copy()
-    created[pairs + 1] = created[pairs] - random.integers(1, 21, len(pairs)) * 1_000
+    created[pairs + 1] = created[pairs] + np.where(backwards, -apart, apart)
     return created, pairs
 
 

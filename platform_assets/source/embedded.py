@@ -40,6 +40,8 @@ _LOCK_TIMEOUT = 120.0
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 30.0
 _POLL = 0.01
+_PATIENCE_WITH_THE_DYING = 0.2
+"""A server that was killed a moment ago can still look alive, in seconds."""
 _LOG_LIMIT = 5_000_000
 _DEAD_PID = "2147483646"
 """No kernel hands out process ids this high."""
@@ -135,12 +137,19 @@ class EmbeddedPostgres:
             if not self.data.exists():
                 self._initialise()
             self._check_version()
-            postmaster = self._postmaster()
-            if postmaster is None:
-                postmaster = self._launch()
-            elif not postmaster.ready:
-                postmaster = self._wait_ready(postmaster.pid)
-            self._ensure_database(postmaster.port)
+            while True:
+                postmaster = self._postmaster()
+                if postmaster is None:
+                    postmaster = self._launch()
+                elif not postmaster.ready:
+                    postmaster = self._wait_ready(postmaster.pid)
+                try:
+                    self._ensure_database(postmaster.port)
+                    break
+                except SampleError:
+                    time.sleep(_PATIENCE_WITH_THE_DYING)
+                    if self._postmaster() == postmaster:
+                        raise
         return self._connection(postmaster.port, DATABASE, OWNER)
 
     def owner(self, database: str = DATABASE) -> Connection:
@@ -293,11 +302,12 @@ class EmbeddedPostgres:
         if not self.passfile.exists():
             text = "".join(f"{_HOST}:*:*:{user}:{secrets.token_urlsafe(24)}\n" for user in (OWNER, READER))
             _write_private(self.passfile, text)
-        fresh = self.directory / f"data.new-{secrets.token_hex(4)}"
-        fresh.mkdir(mode=0o700)
+        staging = self.directory / f"data.new-{secrets.token_hex(4)}"
+        staging.mkdir(mode=0o711)
+        fresh, password = staging / "data", staging / "password"
         account = self._account()
-        password = fresh.with_name(f"{fresh.name}.pw")
         try:
+            fresh.mkdir(mode=0o700)
             _write_private(password, self._passwords()[OWNER])
             if account:
                 os.chown(fresh, account.uid, account.gid)
@@ -328,8 +338,7 @@ class EmbeddedPostgres:
                 raise self._cannot("be created", finished.stdout)
             fresh.rename(self.data)
         finally:
-            password.unlink(missing_ok=True)
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
 
     def _check_version(self) -> None:
         try:
@@ -567,7 +576,7 @@ def _environment() -> dict[str, str]:
 
 
 def _needed_capabilities(directory: Path) -> str:
-    """The Linux capabilities, by preference, with which another account reaches binaries and directory."""
+    """The Linux capabilities, by preference, with which another account reaches what it has to."""
     postgres = _binary("postgres")
     catalogue = postgres.parents[1] / "share" / "postgresql" / "postgres.bki"
     folders = {
@@ -605,6 +614,10 @@ def _alive(pid: int) -> bool:
         return True
     except OverflowError:
         return False
+    with contextlib.suppress(OSError):
+        # Dead, but nobody has asked for its exit code yet: in some containers nobody ever does.
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in ("Z", "X")
     return True
 
 
@@ -638,7 +651,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _scram_verifier(password: str) -> str:
-    """What PostgreSQL stores in place of the password (RFC 5803), so that no statement carries that."""
+    """What PostgreSQL stores in place of the password (RFC 5803), so that no statement carries it."""
     salt, rounds = secrets.token_bytes(16), 4096
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

@@ -366,9 +366,10 @@ def _what_exists(session: Session, connection: Connection, existing: Sequence[st
         )
         what = f"{count:,} sales orders" + (f" from {first} to {last}" if count else "")
     return (
-        f"the database {connection.database} already holds {what}. Use --replace to drop its tables and write "
-        "new ones: the next run of the platform will then see the differences as edits, deletions and new rows, "
-        "and the lake keeps their history. To add to what is there, use `platform-assets sample advance`."
+        f"the database {connection.database} already holds {what}. Use --replace to drop its tables and "
+        "write new ones: the next run of the platform will then see the differences as edits, deletions and "
+        "new rows, and the lake keeps their history. To add to what is there, use "
+        "`platform-assets sample advance`."
     )
 
 
