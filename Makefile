@@ -1,0 +1,105 @@
+# What each target does: `make help`. Needs Python 3.11 or 3.12 and make (3.81 or later), nothing else.
+# PYTHON names the interpreter that .venv is made with, PORT the UI's port.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run test check ui bench clean lock home
+
+PORT ?= 3000
+FIND_PYTHON = for p in python3.12 python3.11 python3 python; do \
+	  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$p" && break; done; :
+BIN := .venv/bin
+
+# Dagster's home is inside the checkout, and it calls nobody.
+export DAGSTER_HOME := $(CURDIR)/.platform/dagster
+export DAGSTER_DISABLE_TELEMETRY := yes
+export DO_NOT_TRACK := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# An installation is named by what it was made from: the lock, pyproject.toml and the interpreter's version. Who has
+# the tools for development keeps them: `make run` then uses, and renews, the larger set.
+VERSION := $(shell "$(or $(PYTHON),.venv/bin/python)" -V 2>/dev/null | tr -d ' ')
+RUNTIME_KEY := .venv/.runtime-$(shell cat requirements.lock pyproject.toml | cksum | tr -s ' ' '-')
+DEV_KEY := .venv/.dev-$(shell cat requirements-dev.lock pyproject.toml | cksum | tr -s ' ' '-')
+RUNTIME := $(RUNTIME_KEY)-$(VERSION)
+DEV := $(DEV_KEY)-$(VERSION)
+INSTALLED := $(if $(wildcard .venv/.dev-*),$(DEV),$(RUNTIME))
+
+help: ## List the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+run: $(INSTALLED) home ## Install what is missing and run the main job on the embedded database; ends with a summary
+	@$(BIN)/platform-assets run
+
+ui: $(INSTALLED) home ## Serve the Dagster UI and its daemon on 127.0.0.1:3000 (PORT=...)
+	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+
+test: $(DEV) home ## Run all tests and measure their coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: $(DEV) home ## Check style, types, security and known vulnerabilities
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive platform_assets
+	$(BIN)/python .ci/audit requirements-dev.lock
+
+bench: $(DEV) home ## Run every measurement in benchmarks/
+	@for benchmark in benchmarks/*.py; do \
+	  if [ -e "$$benchmark" ]; then echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; fi; done
+
+lock: ## Resolve the dependencies anew and rewrite both lock files
+	@$(call make_venv,.venv-lock)
+	@.venv-lock/bin/python -m pip install --quiet --upgrade uv
+	@set -e; compile() { .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	    --upgrade --generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links \
+	    --group build "$$@"; }; \
+	  compile --output-file requirements.lock; \
+	  compile --extra aws --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: ## Stop the embedded database; remove everything that was made here, its data included
+	@if [ -x $(BIN)/platform-assets ] && [ -d .platform ]; then $(BIN)/platform-assets sample stop || true; fi
+	rm -rf .platform .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* coverage.xml
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The instance's configuration, and for commands typed outside the environment a .env, which dagster reads itself.
+home:
+	@mkdir -p .platform/dagster
+	@cmp -s dagster.yaml .platform/dagster/dagster.yaml || cp dagster.yaml .platform/dagster/dagster.yaml
+	@if [ ! -e .env ] || head -n 1 .env | grep -q '^# Written by make'; then \
+	  printf '%s\n' '# Written by make; remove this line to keep your changes.' \
+	    "DAGSTER_HOME=\"\$${DAGSTER_HOME:-$(DAGSTER_HOME)}\"" 'DAGSTER_DISABLE_TELEMETRY=yes' > .env.new; \
+	  cmp -s .env.new .env && rm .env.new || mv .env.new .env; fi
+
+$(RUNTIME):
+	@$(call make_venv,.venv)
+	@$(call install,requirements.lock,$(RUNTIME_KEY))
+
+$(DEV):
+	@$(call make_venv,.venv)
+	@$(call install,requirements-dev.lock,$(DEV_KEY))
+
+# Keep the virtual environment where its interpreter still works and is the one asked for; make it otherwise.
+define make_venv
+set -e; python="$(PYTHON)"; \
+  if [ -z "$$python" ] && $(1)/bin/python -c 'import sys' 2>/dev/null; then exit 0; fi; \
+  [ -n "$$python" ] || python=$$($(FIND_PYTHON)); \
+  [ -n "$$python" ] || { echo "Python 3.11 or 3.12 is needed and none was found; name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+  version=$$("$$python" -V 2>&1) || { echo "$$python does not run." >&2; exit 1; }; \
+  case "$$version" in *\ 3.11.*|*\ 3.12.*) ;; *) echo "$$python is $$version; Python 3.11 or 3.12 is needed." >&2; exit 1;; esac; \
+  [ "$$version" != "$$($(1)/bin/python -V 2>/dev/null)" ] || exit 0; \
+  echo "Making $(1) with $$version"; rm -rf $(1); \
+  "$$python" -m venv $(1) || { echo "$$python cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }; \
+  printf '\n# Written by make: commands typed in this environment use the same instance as make, and it calls nobody.\n%s\n%s\n' \
+    'export DAGSTER_HOME="$${DAGSTER_HOME:-$(DAGSTER_HOME)}"' 'export DAGSTER_DISABLE_TELEMETRY=yes' >> $(1)/bin/activate
+endef
+
+# setuptools comes first: pyhocon has no wheel, and an isolated build would fetch what no lock names.
+define install
+set -e; echo "Installing what $(1) lists"; rm -f .venv/.runtime-* .venv/.dev-*; \
+  awk '/^setuptools==/ { on = 1 } on { print } !/\\$$/ { on = 0 }' $(1) > .venv/setuptools.txt; \
+  $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r .venv/setuptools.txt; \
+  $(BIN)/python -m pip install --quiet --no-deps --require-hashes --no-build-isolation -r $(1); \
+  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
+  touch "$(2)-$$($(BIN)/python -V | tr -d ' ')"
+endef
