@@ -337,6 +337,8 @@ class EmbeddedPostgres:
             if finished.returncode != 0:
                 raise self._cannot("be created", finished.stdout)
             fresh.rename(self.data)
+        except OSError as error:
+            raise self._cannot("be created", str(error)) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
