@@ -207,7 +207,7 @@ class LakeTable:
         )
 
     def _paths(self, handle: DeltaTable, batches: tuple[int, int] | None) -> list[str]:
-        actions = pa.table(handle.get_add_actions(flatten=True))
+        actions = file_statistics(handle)
         names = actions.column("path").to_pylist()
         if batches is not None and "max._batch" in actions.column_names:
             lows, highs = (actions.column(f"{side}._batch").to_pylist() for side in ("min", "max"))
@@ -219,14 +219,24 @@ class LakeTable:
         return [str(Path(self.uri) / name) for name in names]
 
     def scan(self, handle: DeltaTable | None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """Stream the table, or some of its columns, as Arrow batches in declared order."""
-        names = list(columns) if columns is not None else [column.name for column in self.columns]
+        """Stream the table, or some of its columns, as Arrow batches; all columns that are there where none are declared."""
+        from deltalake import QueryBuilder
+
         if handle is None:
-            return self.arrow_schema.empty_table().select(names).to_reader()
-        scanner = handle.to_pyarrow_dataset().scanner(
-            columns=names, batch_size=_ROWS_PER_ROW_GROUP, batch_readahead=1, fragment_readahead=1
-        )
-        return scanner.to_reader()
+            return self.arrow_schema.empty_table().select(columns or self.arrow_schema.names).to_reader()
+        stored = pa.schema(handle.schema().to_arrow())
+        names = columns or [column.name for column in self.columns] or stored.names
+        schema = pa.schema([stored.field(name) for name in names])
+        # Not through pyarrow.dataset: importing that imports pandas, half a second for every tick.
+        scanned = QueryBuilder().register("scanned", handle).execute(f"SELECT {columns_sql(names)} FROM scanned")
+        # DataFusion gives text as string views, which not every consumer of Arrow takes.
+        batches = (batch.cast(schema) for batch in pa.RecordBatchReader.from_stream(scanned))
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def file_statistics(handle: DeltaTable) -> pa.Table:
+    """A row per file of a table: `path`, and `min.<column>`, `max.<column>`, as the Delta log has them."""
+    return pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
 
 
 def peek(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:

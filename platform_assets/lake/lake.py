@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from platform_assets.errors import LakeError
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import columns_sql, literal, quote
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, literal, quote
 from platform_assets.lake.ledger import LEDGER_COLUMNS, Ledger, LedgerState
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, Table, Text
 
@@ -26,6 +26,7 @@ DEAD_LETTER_COLUMNS = (
     Column("row", Text(), "The whole row, as a JSON object"),
     *PLATFORM_COLUMNS,
 )
+_WRITER = "platform_assets/io_manager"
 
 
 def key_json(table: Table, alias: str) -> str:
@@ -119,14 +120,15 @@ class BronzeReader:
             last = max(last, uncommitted)
         bronze = self.lake.bronze(self.source, table)
         name = ".".join(view)
-        raw, batches = f"{name} files", f"{name} batches"
+        raw = f"{name} files"
         bronze.create_view(connection, [raw], handle or bronze.open(), batches=(after, last))
-        numbers = self.state.batches(self.source, table.name)
-        if uncommitted is not None:
-            numbers = pa.concat_arrays([numbers, pa.array([uncommitted], pa.int64())])
-        connection.register(batches, pa.table({"batch": numbers}))
-        condition = f"_batch IN (SELECT batch FROM {quote(batches)})"
-        if valid_only and self._has_dead_letters(table, uncommitted):
+        connection.register("ledger", self.state.rows)
+        condition = (
+            f"(_batch IN (SELECT batch FROM ledger WHERE source = {literal(self.source)}"
+            f" AND \"table\" = {literal(table.name)})"
+            + (f" OR _batch = {uncommitted:d})" if uncommitted is not None else ")")
+        )
+        if valid_only and (uncommitted is not None or self.state.has_dead_letters(self.source, table.name)):
             dead = f"{name} dead letters"
             self.create_dead_letters_view(connection, [dead], table)
             condition += (
@@ -152,6 +154,14 @@ class BronzeReader:
             f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _batch DESC) = 1"
         )
 
+    def create_current_view(self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table) -> None:
+        """Make the rows that the source has now a view in DuckDB: the latest valid versions, deletions left out."""
+        latest = [*view[:-1], f"{view[-1]} latest"]
+        self.create_latest_view(connection, latest, table)
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(*latest)} WHERE _change <> 'delete'"
+        )
+
     def create_dead_letters_view(
         self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table
     ) -> None:
@@ -166,9 +176,62 @@ class BronzeReader:
             f"WHERE source = {literal(self.source)} AND \"table\" = {literal(table.name)}"
         )
 
-    def _has_dead_letters(self, table: Table, uncommitted: int | None) -> bool:
-        if uncommitted is not None:
-            return True
-        rows = self.state.rows
-        of_table = pc.and_(pc.equal(rows["source"], self.source), pc.equal(rows["table"], table.name))
-        return bool(pc.any(pc.and_(of_table, pc.greater(rows["dead_lettered"], 0))).as_py())
+
+def stream_versions(lake: Lake, engine: SqlEngine, source: str, table: Table) -> pa.RecordBatchReader:
+    """Stream every committed version of a source table's rows, columns as in bronze, in order of batch."""
+    order = columns_sql(["_batch", *table.primary_key])
+    return _stream_view(lake, engine, source, table, "create_versions_view", f" ORDER BY {order}", valid_only=False)
+
+
+def stream_current(lake: Lake, engine: SqlEngine, source: str, table: Table) -> pa.RecordBatchReader:
+    """Stream the rows that a source table has now, as far as they keep the declared rules; columns as in bronze."""
+    return _stream_view(lake, engine, source, table, "create_current_view", "")
+
+
+def _stream_view(
+    lake: Lake, engine: SqlEngine, source: str, table: Table, create: str, order: str, **options: bool
+) -> pa.RecordBatchReader:
+    schema = lake.bronze(source, table).arrow_schema
+    state = lake.ledger.read()
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with engine.connect() as connection:
+            getattr(BronzeReader(lake, source, state), create)(connection, ["streamed"], table, **options)
+            for batch in connection.sql(f"FROM streamed{order}").to_arrow_reader(ROWS_PER_BATCH):
+                yield batch.cast(schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def stream_star(lake: Lake, table: Table) -> pa.RecordBatchReader:
+    """Stream a star table, columns as stored."""
+    target = lake.star(table)
+    return target.scan(target.open())
+
+
+def stream_table(lake: Lake, path: Sequence[str]) -> pa.RecordBatchReader:
+    """Stream a table of the processed zone that is not one of the platform's own.
+
+    Raises:
+        LakeError: There is none at this path.
+    """
+    target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
+    handle = target.open()
+    if handle is None:
+        raise LakeError(f"There is no table {'/'.join(path)} in {lake.processed}; materialize the asset of that key first.")
+    return target.scan(handle)
+
+
+def write_table(lake: Lake, path: Sequence[str], rows: pa.RecordBatchReader) -> int:
+    """Replace a table of the processed zone that is not one of the platform's own; its number of rows.
+
+    Raises:
+        LakeError: The path is that of one of the platform's own tables, or writing failed.
+        LakeConflict: Another run wrote to it at the same time.
+    """
+    if path[0] == "star":
+        raise LakeError("Tables under star/ are the platform's own; give the asset another key prefix.")
+    target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
+    handle = target.open()
+    target.overwrite(handle, rows, stream=_WRITER, version=target.cursor(handle, _WRITER) + 1)
+    return target.row_count(target.open())

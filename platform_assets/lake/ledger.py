@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from platform_assets.lake.delta import LakeTable
 from platform_assets.model.table import Column, Integer, Text, Timestamp
@@ -71,25 +70,51 @@ class LedgerState:
         """Number of the newest batch, 0 before the first."""
         return self.handle.transaction_version(_STREAM) or 0 if self.handle is not None else 0
 
-    def batches(self, source: str, table: str) -> pa.Array:
-        """Numbers of the batches that changed a table, int64, ascending."""
-        mask = pc.and_(pc.equal(self.rows["source"], source), pc.equal(self.rows["table"], table))
-        return self.rows.filter(mask)["batch"].combine_chunks().sort()
-
     def last_batch_of(self, tables: Iterable[tuple[str, str]]) -> int:
         """Number of the newest batch that changed any of these (source, table) pairs; 0 where none did."""
-        return max((last for pair in tables if (last := self._last_by_table.get(pair, 0))), default=0)
+        return max((self._totals[pair].last_batch for pair in tables if pair in self._totals), default=0)
+
+    def row_count(self, source: str, table: str) -> int:
+        """Number of rows that the source table had at its last batch: what was ever inserted less what was deleted."""
+        totals = self._totals.get((source, table))
+        return totals.inserted - totals.deleted if totals else 0
+
+    def has_dead_letters(self, source: str, table: str) -> bool:
+        """Whether any row version of a table ever was a dead letter."""
+        totals = self._totals.get((source, table))
+        return bool(totals and totals.dead_lettered)
 
     @cached_property
-    def _last_by_table(self) -> Mapping[tuple[str, str], int]:
-        grouped = self.rows.group_by(["source", "table"]).aggregate([("batch", "max")])
-        keys = zip(grouped["source"].to_pylist(), grouped["table"].to_pylist(), strict=True)
-        return dict(zip(keys, grouped["batch_max"].to_pylist(), strict=True))
-
-    @property
     def last_seen_at(self) -> dt.datetime | None:
         """When the newest batch's snapshot was taken, UTC; None before the first batch."""
-        return pc.max(self.rows["seen_at"]).as_py() if self.rows.num_rows else None
+        return max(self.rows["seen_at"].to_pylist(), default=None)
+
+    @cached_property
+    def _totals(self) -> Mapping[tuple[str, str], _Totals]:
+        # In Python: whatever turns a Python value into an Arrow one imports pandas, half a second for every tick.
+        totals: dict[tuple[str, str], _Totals] = {}
+        names = ("source", "table", "batch", "inserted", "deleted", "dead_lettered")
+        for source, table, *counts in zip(*(self.rows[name].to_pylist() for name in names), strict=True):
+            totals[source, table] = totals.get((source, table), _Totals()).plus(*counts)
+        return totals
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """What all batches did to one table."""
+
+    last_batch: int = 0
+    inserted: int = 0
+    deleted: int = 0
+    dead_lettered: int = 0
+
+    def plus(self, batch: int, inserted: int, deleted: int, dead_lettered: int) -> _Totals:
+        return _Totals(
+            max(self.last_batch, batch),
+            self.inserted + inserted,
+            self.deleted + deleted,
+            self.dead_lettered + dead_lettered,
+        )
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def _fact(name: str, description: str, *columns: Column, business_key: str, read
         name=name,
         description=description,
         columns=(
-            Column(record_id, Integer(), "Surrogate key of the version; dense from 1, never reused", minimum=1),
+            Column(record_id, Integer(), "Surrogate key of the version; dense from 1, never reused"),
             *columns,
         ),
         primary_key=(record_id,),

@@ -7,6 +7,7 @@ columns are therefore always read by name.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 
@@ -16,19 +17,9 @@ EARLIEST_DATE = dt.date(1970, 1, 1)
 LATEST_DATE = dt.date(2199, 12, 31)
 """Dates outside this range are typing errors, and would stretch the calendar dimension by thousands of years."""
 
-_CREATED_AT = Column(
-    "created_at",
-    Timestamp(),
-    "When the row was created; wall-clock time, no zone",
-    minimum=EARLIEST_DATE,
-    maximum=LATEST_DATE,
-)
+_CREATED_AT = Column("created_at", Timestamp(), "When the row was created; wall-clock time, no zone")
 _LAST_UPDATED = Column(
-    "last_updated",
-    Timestamp(),
-    "When the application says it last changed the row; wall-clock time, no zone",
-    minimum=EARLIEST_DATE,
-    maximum=LATEST_DATE,
+    "last_updated", Timestamp(), "When the application says it last changed the row; wall-clock time, no zone"
 )
 _ZERO = decimal.Decimal(0)
 
@@ -44,13 +35,17 @@ def _reference(name: str, table: str, description: str, *, nullable: bool = Fals
 
 
 def _table(
-    name: str, description: str, *columns: Column, uniques: tuple[tuple[str, ...], ...] = ()
+    name: str, description: str, *columns: Column, uniques: tuple[tuple[str, ...], ...] = (), is_event: bool = False
 ) -> Table:
     key = f"{name}_id"
+    times = (_CREATED_AT, _LAST_UPDATED)
+    if is_event:
+        # The days of an order or payment become days of the calendar, like its text dates.
+        times = tuple(dataclasses.replace(time, minimum=EARLIEST_DATE, maximum=LATEST_DATE) for time in times)
     return Table(
         name=name,
         description=description,
-        columns=(Column(key, Integer(), "Primary key"), *columns, _CREATED_AT, _LAST_UPDATED),
+        columns=(Column(key, Integer(), "Primary key"), *columns, *times),
         primary_key=(key,),
         uniques=uniques,
     )
@@ -114,6 +109,7 @@ SALES_ORDER = _table(
     _iso_date("agreed_delivery_date", "Agreed day of delivery"),
     _iso_date("agreed_payment_date", "Agreed day of payment"),
     _reference("agreed_delivery_location_id", "address", "Where the order is delivered"),
+    is_event=True,
 )
 PURCHASE_ORDER = _table(
     "purchase_order",
@@ -127,6 +123,7 @@ PURCHASE_ORDER = _table(
     _iso_date("agreed_delivery_date", "Agreed day of delivery"),
     _iso_date("agreed_payment_date", "Agreed day of payment"),
     _reference("agreed_delivery_location_id", "address", "Where the order is delivered"),
+    is_event=True,
 )
 PAYMENT_TYPE = _table(
     "payment_type",
@@ -164,6 +161,7 @@ PAYMENT = _table(
     Column("company_ac_number", Integer(), "The company's account number"),
     Column("counterparty_ac_number", Integer(), "The counterparty's account number"),
     uniques=(("transaction_id",),),
+    is_event=True,
 )
 
 TABLES = (

@@ -10,17 +10,17 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from platform_assets.lake.delta import peek
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, literal, quote
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, fetch_rows, literal, quote
 from platform_assets.lake.lake import DEAD_LETTER_COLUMNS, BronzeReader, Lake, key_json
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.model.table import Table
 from platform_assets.source.capture import Capture, FullComparison, Known, parents_first
-from platform_assets.source.rules import broken_rules_sql
+from platform_assets.lake.rules import broken_rules_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,11 +53,13 @@ class Extraction:
         batch: Number of the batch, or of the last one where nothing had changed.
         seen_at: When the snapshot was taken, by the source's clock, UTC.
         tables: What happened to each table that was looked at.
+        row_counts: Rows that each of them has in the source.
     """
 
     batch: int
     seen_at: dt.datetime
     tables: Mapping[str, TableChange]
+    row_counts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,12 @@ class Extractor:
         ]
         if entries:
             self.lake.ledger.commit(attempt.state, entries)
-        return Extraction(
-            attempt.batch if entries else attempt.state.last_batch, snapshot.taken_at, changes
-        )
+        row_counts = {
+            name: attempt.state.row_count(self.source.name, name) + change.inserted - change.deleted
+            for name, change in changes.items()
+        }
+        batch = attempt.batch if entries else attempt.state.last_batch
+        return Extraction(batch, snapshot.taken_at, changes, row_counts)
 
 
 @dataclass(frozen=True)
@@ -188,13 +193,13 @@ class _Attempt:
     def _known(self, table: Table) -> Known:
         key = columns_sql(table.primary_key)
         reader, handle = self._reader, self.handles[table.name]
-        is_empty = not len(self.state.batches(self.extractor.source.name, table.name))
+        is_empty = not self.state.last_batch_of([(self.extractor.source.name, table.name)])
         if is_empty:
             return Known("", lambda keys: "", "NULL", is_empty=True)
         reader.create_versions_view(self.connection, ["all versions"], table, handle=handle, valid_only=False)
         reader.create_versions_view(self.connection, ["valid versions"], table, handle=handle)
         parked = "false"
-        if table.name in self._tables_with_dead_letters():
+        if self._has_dead_letters(table.name):
             reader.create_dead_letters_view(self.connection, ["dead letters"], table)
             parked = (
                 'EXISTS (SELECT 1 FROM "dead letters" AS dead WHERE dead._batch = latest._batch'
@@ -248,15 +253,8 @@ class _Attempt:
         self.dead_lettered.add(table.name)
         return counted.rows
 
-    def _tables_with_dead_letters(self) -> set[str]:
-        rows = self.state.rows
-        return self.dead_lettered | {
-            table
-            for table, count, source in zip(
-                rows["table"].to_pylist(), rows["dead_lettered"].to_pylist(), rows["source"].to_pylist(), strict=True
-            )
-            if count and source == self.extractor.source.name
-        }
+    def _has_dead_letters(self, table: str) -> bool:
+        return table in self.dead_lettered or self.state.has_dead_letters(self.extractor.source.name, table)
 
     def _parents(self, table: Table) -> dict[str, str]:
         """The SELECTs of valid parent keys, for the foreign keys that a row could break.
@@ -264,10 +262,9 @@ class _Attempt:
         Those that the source enforces cannot be broken, unless the parent row itself is a dead letter.
         """
         selects = {}
-        with_dead_letters = self._tables_with_dead_letters()
         by_name = {parent.name: parent for parent in self._declared_parents(table)}
         for column, name in table.foreign_keys:
-            if (table.name, column, name) in self.enforced and name not in with_dead_letters:
+            if (table.name, column, name) in self.enforced and not self._has_dead_letters(name):
                 continue
             parent = by_name.get(name)
             if parent is None:
@@ -286,6 +283,22 @@ class _Attempt:
             for parent in source.tables
             if parent.name in names and lake.bronze(source.name, parent).open() is not None
         ]
+
+
+def sample_rows(
+    lake: Lake, engine: SqlEngine, source: str, tables: Sequence[Table], limit: int = 5
+) -> dict[str, list[dict[str, Any]]]:
+    """A few of the rows that each table's newest batch holds, for people to look at; declared columns and `_change`."""
+    state = lake.ledger.read()
+    reader = BronzeReader(lake, source, state)
+    rows = {}
+    with engine.connect() as connection:
+        for table in tables:
+            last = state.last_batch_of([(source, table.name)])
+            reader.create_versions_view(connection, ["sampled"], table, after=last - 1)
+            names = columns_sql([*table.column_names, "_change", "_batch"])
+            rows[table.name] = fetch_rows(connection, f"SELECT {names} FROM sampled LIMIT {limit:d}")
+    return rows
 
 
 class _Counted:

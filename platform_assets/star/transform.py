@@ -10,14 +10,13 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from platform_assets.errors import LakeError
-from platform_assets.lake.delta import peek
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, quote
+from platform_assets.lake.delta import file_statistics, peek
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, fetch_rows, quote
 from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerState
 from platform_assets.model import star
@@ -220,9 +219,27 @@ def _years(handle: DeltaTable | None, dates: Sequence[str]) -> tuple[int, int] |
     """First and last year in these columns, from the statistics of the table's files; None where there is no row."""
     if handle is None:
         return None
-    actions = pa.table(handle.get_add_actions(flatten=True))
-    lows = [pc.min(actions[f"min.{name}"]).as_py() for name in dates]
-    highs = [pc.max(actions[f"max.{name}"]).as_py() for name in dates]
-    if None in lows or None in highs:
-        return None
-    return min(lows).year, max(highs).year
+    files = file_statistics(handle)
+    lows = [min(files[f"min.{name}"].drop_null().to_pylist(), default=None) for name in dates]
+    highs = [max(files[f"max.{name}"].drop_null().to_pylist(), default=None) for name in dates]
+    known = [(low, high) for low, high in zip(lows, highs, strict=True) if low and high]
+    return (min(low for low, _ in known).year, max(high for _, high in known).year) if known else None
+
+
+def sample_rows(
+    lake: Lake, engine: SqlEngine, tables: Sequence[Table], limit: int = 5
+) -> dict[str, list[dict[str, Any]]]:
+    """A few of the newest rows of each table, for people to look at."""
+    rows = {}
+    with engine.connect() as connection:
+        for table in tables:
+            target = lake.star(table)
+            handle = target.open()
+            last = target.cursor(handle, _STREAM)
+            target.create_view(connection, ["sampled"], handle, batches=(last - 1, last))
+            found = fetch_rows(connection, f"SELECT * FROM sampled LIMIT {limit:d}")
+            if not found:
+                target.create_view(connection, ["sampled"], handle)
+                found = fetch_rows(connection, f"SELECT * FROM sampled LIMIT {limit:d}")
+            rows[table.name] = found
+    return rows

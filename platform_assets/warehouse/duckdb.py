@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, duckdb_type, quote
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, duckdb_type, fetch_rows, quote
 from platform_assets.model import star
 from platform_assets.model.table import Column, Table, Time
 from platform_assets.warehouse.interface import STAR_SCHEMA, STAR_STREAM, Load, TableStatus
@@ -144,6 +144,20 @@ class DuckDBWarehouse:
                 f"CREATE OR REPLACE TABLE {quote(*name)} AS FROM incoming; COMMIT"
             )
             return _scalar(connection, f"SELECT count(*) FROM {quote(*name)}")
+
+    def sample(self, tables: Sequence[Table], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """See `Warehouse.sample`."""
+        rows: dict[str, list[dict[str, Any]]] = {table.name: [] for table in tables}
+        if not self.path.exists():
+            return rows
+        with self._open(read_only=True) as connection:
+            loaded = _read_positions(connection)
+            for table in tables:
+                if table.name in loaded:
+                    order = f" ORDER BY {columns_sql(table.primary_key)} DESC" if table.kind == "fact" else ""
+                    query = f"SELECT * FROM {quote(STAR_SCHEMA, table.name)}{order} LIMIT {limit:d}"
+                    rows[table.name] = fetch_rows(connection, query)
+        return rows
 
     def status(self) -> list[TableStatus]:
         """See `Warehouse.status`."""

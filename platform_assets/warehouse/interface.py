@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,6 +92,9 @@ class Warehouse(Protocol):
             name: Schema and table.
             rows: Its content.
         """
+
+    def sample(self, tables: Sequence[Table], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """A few of the newest rows of each star table, for people to look at; none before the first load."""
 
     def status(self) -> list[TableStatus]:
         """What the star tables hold; empty before the first load."""

@@ -8,6 +8,13 @@ from collections.abc import Iterator, Mapping
 from platform_assets.lake.duck import literal, quote
 from platform_assets.model.table import Column, RowRule, Table, Text
 
+RULES_OF_CHECK: Mapping[str, tuple[RowRule, ...]] = {
+    "not_null": ("not_null",),
+    "accepted_values": ("accepted_values", "max_length", "iso_date", "range"),
+    "foreign_key": ("foreign_key",),
+}
+"""The asset checks that watch the rules of a row, and which rules each of them watches."""
+
 
 def broken_rules_sql(table: Table, alias: str, parents: Mapping[str, str]) -> str:
     """SQL (DuckDB) for the rules that a row breaks, as `rule(column)` separated by `; `, or NULL where it keeps all.
@@ -20,19 +27,19 @@ def broken_rules_sql(table: Table, alias: str, parents: Mapping[str, str]) -> st
     terms = [
         f"CASE WHEN {condition} THEN {literal(f'{rule}({column.name})')} END"
         for column in table.columns
-        for rule, condition in _conditions(column, quote(alias, column.name), parents)
+        for rule, condition in conditions(column, quote(alias, column.name), parents)
     ]
     return f"nullif(concat_ws('; ', {', '.join(terms)}), '')" if terms else "NULL"
 
 
-def rules_of(table: Table) -> tuple[RowRule, ...]:
-    """The kinds of rules that a table declares."""
+def row_checks(table: Table) -> tuple[str, ...]:
+    """Names of the checks, as in `RULES_OF_CHECK`, for which a table declares a rule."""
     parents = {column: "parent" for column, _ in table.foreign_keys}
-    kinds = (rule for column in table.columns for rule, _ in _conditions(column, column.name, parents))
-    return tuple(dict.fromkeys(kinds))
+    declared = {rule for column in table.columns for rule, _ in conditions(column, column.name, parents)}
+    return tuple(check for check, rules in RULES_OF_CHECK.items() if declared.intersection(rules))
 
 
-def _conditions(column: Column, value: str, parents: Mapping[str, str]) -> Iterator[tuple[RowRule, str]]:
+def conditions(column: Column, value: str, parents: Mapping[str, str]) -> Iterator[tuple[RowRule, str]]:
     """Each rule of a column with the SQL that is true where it is broken."""
     if not column.nullable:
         yield "not_null", f"{value} IS NULL"

@@ -1,0 +1,149 @@
+"""How the lake's tables look in Dagster: what every asset spec, materialization, check and failure has in common.
+
+The assets themselves are in the rooms that make them.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.errors import PlatformError
+from platform_assets.model.table import (
+    Boolean,
+    Column,
+    Date,
+    Decimal,
+    Integer,
+    LogicalType,
+    Table,
+    Text,
+    Time,
+    Timestamp,
+)
+
+OWNERS = ("team:data-platform",)
+LAKE_IO_MANAGER = "lake_io_manager"
+AFTER_BATCH = "platform_assets/after_batch"
+"""Materialization metadata: rows of later batches are what the run wrote."""
+
+RETRY_POLICY = dg.RetryPolicy(
+    max_retries=2, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+"""For what may pass: with a connect timeout of 2 s, an unreachable source fails the run within 10 s."""
+
+
+def type_name(type_: LogicalType) -> str:
+    """A logical type as people write it."""
+    match type_:
+        case Integer(bits=bits):
+            return "bigint" if bits == 64 else "integer"
+        case Decimal(precision=precision, scale=scale):
+            return f"numeric({precision},{scale})"
+        case Text(max_length=length):
+            return f"varchar({length})" if length else "text"
+        case Boolean():
+            return "boolean"
+        case Date():
+            return "date"
+        case Time():
+            return "time"
+        case Timestamp(utc=utc):
+            return "timestamp with time zone" if utc else "timestamp"
+
+
+def table_schema(columns: Sequence[Column], *, primary_key: Sequence[str] = ()) -> dg.TableSchema:
+    """Dagster's column schema of a table."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                type_name(column.type),
+                column.description or None,
+                dg.TableColumnConstraints(
+                    nullable=column.nullable,
+                    unique=tuple(primary_key) == (column.name,),
+                    other=[f"references {column.references}"] if column.references else [],
+                ),
+            )
+            for column in columns
+        ]
+    )
+
+
+def preview(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
+    """A few rows as a table for people; cells are cut where they are long."""
+    if not rows:
+        return dg.MetadataValue.md("*no rows*")
+
+    def line(cells: Sequence[object]) -> str:
+        return "| " + " | ".join(str(cell)[:60].replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    names = list(rows[0])
+    body = [line(["" if row[name] is None else row[name] for name in names]) for row in rows]
+    return dg.MetadataValue.md("\n".join([line(names), line(["---"] * len(names)), *body]))
+
+
+@contextlib.contextmanager
+def clear_failures() -> Iterator[None]:
+    """Fail the step with the platform's own sentence, and retry it only where a retry may help."""
+    try:
+        yield
+    except PlatformError as error:
+        raise dg.Failure(description=str(error), allow_retries=error.retryable) from error
+
+
+def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> list[dg.AssetCheckSpec]:
+    """Check specs of one asset from name -> (description, blocking)."""
+    return [
+        dg.AssetCheckSpec(name, asset=key, description=description, blocking=blocking)
+        for name, (description, blocking) in checks.items()
+    ]
+
+
+def after_batch(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> int | None:
+    """From which batch on a check has to look: what this run wrote, or everything when the check runs by itself.
+
+    Returns:
+        The batch before the first to look at, 0 for everything, None where this run wrote nothing.
+    """
+    event = context.instance.get_latest_materialization_event(key)
+    if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
+        return 0
+    value = event.asset_materialization.metadata.get(AFTER_BATCH)
+    if value is None:
+        return 0
+    return None if value.value == -1 else int(str(value.value))
+
+
+def run_checks(
+    context: dg.AssetCheckExecutionContext,
+    check: Callable[[dg.AssetCheckKey, int], tuple[int, Sequence[str]]],
+) -> Iterator[dg.AssetCheckResult]:
+    """Run the selected checks of a multi-asset check, each on what this run wrote.
+
+    Args:
+        context: The check step's context.
+        check: Given a check and the batch to look after, the number of rows that break it and examples of them.
+    """
+    afters: dict[dg.AssetKey, int | None] = {}
+    # In the order of assets, so that what was read for one check can serve the next.
+    for key in sorted(context.selected_asset_check_keys, key=lambda key: (key.asset_key.path, key.name)):
+        if key.asset_key not in afters:
+            afters[key.asset_key] = after_batch(context, key.asset_key)
+        after = afters[key.asset_key]
+        broken, examples = (0, ()) if after is None else check(key, after)
+        scope = "nothing, as this run wrote nothing" if after is None else f"batches after {after}" if after else "all rows"
+        yield dg.AssetCheckResult(
+            passed=broken == 0,
+            asset_key=key.asset_key,
+            check_name=key.name,
+            description=None if broken == 0 else f"{broken} broken, such as {'; '.join(examples)}",
+            metadata={"broken": broken, "looked at": scope, "examples": list(examples)},
+        )
+
+
+def row_count_metadata(row_count: int) -> dict[str, Any]:
+    """The number of rows, under the key that Dagster plots."""
+    return {"dagster/row_count": row_count}

@@ -1,0 +1,114 @@
+"""The star tables as assets: one multi-asset that runs the SQL of those selected, and their checks."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from platform_assets.lake.defs import (
+    AFTER_BATCH,
+    LAKE_IO_MANAGER,
+    OWNERS,
+    RETRY_POLICY,
+    check_specs,
+    clear_failures,
+    preview,
+    row_count_metadata,
+    run_checks,
+    table_schema,
+)
+from platform_assets.model import star
+from platform_assets.model.table import Table
+
+GROUP = "star"
+_CHECKS = {
+    "not_null": "No row has a null where none is allowed.",
+    "accepted_values": "Every row's values are among those that are declared: lists and ranges.",
+    "foreign_key": "Every row points to dimension rows that exist.",
+}
+
+
+def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitions:
+    """Assets and checks of the star schema.
+
+    Args:
+        source: Name of the source that its SQL reads.
+        source_tables: The source's tables.
+    """
+    by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
+    of_source = {table.name for table in source_tables}
+    specs = [
+        dg.AssetSpec(
+            key,
+            deps=[dg.AssetKey([source if name in of_source else GROUP, name]) for name in table.reads],
+            description=table.description,
+            group_name=GROUP,
+            owners=OWNERS,
+            kinds={"deltalake", "sql", "duckdb"},
+            metadata={
+                "dagster/column_schema": table_schema(star.columns_of(table), primary_key=table.primary_key),
+                "sql": f"platform_assets/star/{table.name}.sql",
+            },
+        ).with_io_manager_key(LAKE_IO_MANAGER)
+        for key, table in by_key.items()
+    ]
+
+    @dg.multi_asset(
+        name=GROUP,
+        specs=specs,
+        can_subset=True,
+        retry_policy=RETRY_POLICY,
+        required_resource_keys={"lake", "engine"},
+        description="Takes the new batches of the lake into the star schema, each table in one commit with its cursor.",
+    )
+    def build(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        from platform_assets.star.transform import StarBuilder, sample_rows
+
+        lake, engine = context.resources.lake, context.resources.engine
+        builder = StarBuilder(lake, source, source_tables, engine, report=context.log.info)
+        selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
+        with clear_failures():
+            changes = builder.build(list(selected.values()))
+            rows = sample_rows(lake, engine, list(selected.values()))
+        # The calendar comes last, as it was made last: it depends on the facts.
+        for key, table in sorted(selected.items(), key=lambda item: item[1].name == star.DIM_DATE.name):
+            change = changes[table.name]
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata={
+                    **row_count_metadata(change.row_count),
+                    "rows written": change.rows_written,
+                    "batch": change.batch,
+                    "preview": preview(rows[table.name]),
+                    AFTER_BATCH: change.after if change.rows_written else -1,
+                },
+            )
+
+    @dg.multi_asset_check(
+        name=f"{GROUP}_checks",
+        specs=[spec for key, table in by_key.items() for spec in check_specs(key, _checks_of(table))],
+        can_subset=True,
+        required_resource_keys={"lake", "engine"},
+        retry_policy=RETRY_POLICY,
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        from platform_assets.star.verify import StarVerifier
+
+        with clear_failures(), StarVerifier.open(context.resources.lake, context.resources.engine) as verifier:
+
+            def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
+                outcome = verifier.verify(by_key[key.asset_key], key.name, after)
+                return outcome.broken, outcome.examples
+
+            yield from run_checks(context, run)
+
+    return dg.Definitions(assets=[build], asset_checks=[check])
+
+
+def _checks_of(table: Table) -> dict[str, tuple[str, bool]]:
+    from platform_assets.lake.rules import row_checks
+
+    checks = {"primary_key": ("No two rows have the same key.", True)}
+    if table.kind == "fact":
+        checks["record_ids_dense"] = ("Record ids run from 1 to the number of rows, without a gap.", True)
+    checks.update({name: (_CHECKS[name], True) for name in row_checks(table)})
+    return checks

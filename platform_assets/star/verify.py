@@ -1,0 +1,74 @@
+"""Verifies star tables in the lake against their declarations, whole or only what is new."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from platform_assets.lake.checks import CheckOutcome, check_rows, check_unique
+from platform_assets.lake.duck import SqlEngine, columns_sql, quote
+from platform_assets.model import star
+from platform_assets.model.table import Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from platform_assets.lake.lake import Lake
+
+
+@dataclass(frozen=True)
+class StarVerifier:
+    """Runs checks in one DuckDB connection, in which each table is opened once."""
+
+    lake: Lake
+    connection: duckdb.DuckDBPyConnection
+    opened: set[str] = field(default_factory=set)
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, lake: Lake, engine: SqlEngine) -> Iterator[StarVerifier]:
+        """A verifier of the tables as they are now."""
+        with engine.connect() as connection:
+            yield cls(lake, connection)
+
+    def verify(self, table: Table, check: str, after: int) -> CheckOutcome:
+        """Run one check of a table.
+
+        Args:
+            table: The star table.
+            check: `primary_key`, `record_ids_dense`, or one of `RULES_OF_CHECK`.
+            after: Only rows of later batches; 0 for all.
+        """
+        relation = self._relation(table)
+        # The calendar grows by years, whose days may belong to batches from before.
+        after = 0 if table.name == star.DIM_DATE.name else after
+        if check == "primary_key":
+            return check_unique(self.connection, relation, table.primary_key, after=after)
+        if check == "record_ids_dense":
+            return self._dense(relation, table, after)
+        parents = {
+            column: f"SELECT {columns_sql(parent.primary_key)} FROM {self._relation(parent)}"
+            for column, name in (table.foreign_keys if check == "foreign_key" else ())
+            for parent in star.TABLES
+            if parent.name == name
+        }
+        return check_rows(self.connection, relation, table, check, after=after, parents=parents)
+
+    def _dense(self, relation: str, table: Table, after: int) -> CheckOutcome:
+        record_id = columns_sql(table.primary_key)
+        total = self.lake.star(table).row_count(self.lake.star(table).open())
+        new, low, high = self.connection.sql(
+            f"SELECT count(*), min({record_id}), max({record_id}) FROM {relation} WHERE _batch > {after:d}"
+        ).fetchall()[0]
+        if not new or (high == total and low == total - new + 1):
+            return CheckOutcome(0)
+        return CheckOutcome(1, (f"{total} rows, of which {new} new ones have ids from {low} to {high}",))
+
+    def _relation(self, table: Table) -> str:
+        if table.name not in self.opened:
+            source = self.lake.star(table)
+            source.create_view(self.connection, [table.name], source.open())
+            self.opened.add(table.name)
+        return quote(table.name)

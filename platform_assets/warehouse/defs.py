@@ -1,0 +1,156 @@
+"""The warehouse tables as assets: one multi-asset that loads those selected in one transaction, and their checks."""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from platform_assets.lake.defs import (
+    OWNERS,
+    RETRY_POLICY,
+    clear_failures,
+    preview,
+    row_count_metadata,
+    run_checks,
+    table_schema,
+)
+from platform_assets.model import star
+
+GROUP = "warehouse"
+WAREHOUSE_IO_MANAGER = "warehouse_io_manager"
+
+
+def build_warehouse_defs(engine: str) -> dg.Definitions:
+    """Assets and checks of the warehouse.
+
+    Args:
+        engine: Name of its engine, shown as the assets' kind.
+    """
+    by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
+    specs = [
+        dg.AssetSpec(
+            key,
+            deps=[dg.AssetKey(["star", table.name])],
+            description=table.description
+            + (
+                f" The views {table.name}_current and {table.name}_history show the latest versions and all of them in time."
+                if table.kind == "fact"
+                else ""
+            ),
+            group_name=GROUP,
+            owners=OWNERS,
+            kinds={engine, "table"},
+            metadata={
+                "dagster/column_schema": table_schema(star.columns_of(table), primary_key=table.primary_key),
+                "dagster/table_name": f"star.{table.name}",
+            },
+        ).with_io_manager_key(WAREHOUSE_IO_MANAGER)
+        for key, table in by_key.items()
+    ]
+
+    @dg.multi_asset(
+        name=GROUP,
+        specs=specs,
+        can_subset=True,
+        retry_policy=RETRY_POLICY,
+        required_resource_keys={"lake", "warehouse"},
+        description="Loads the star schema's new batches into the warehouse, in one transaction that also records them.",
+    )
+    def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        warehouse = context.resources.warehouse
+        selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
+        with clear_failures():
+            loads = warehouse.load(context.resources.lake, list(selected.values()))
+            rows = warehouse.sample(list(selected.values()), limit=5)
+        for key, table in selected.items():
+            done = loads[table.name]
+            if done.rows_written:
+                context.log.info(f"warehouse/{table.name}: {done.rows_written} rows loaded")
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata={
+                    **row_count_metadata(done.row_count),
+                    "rows written": done.rows_written,
+                    "batch": done.batch,
+                    "preview": preview(rows[table.name]),
+                },
+            )
+
+    @dg.multi_asset_check(
+        name=f"{GROUP}_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                "matches_lake", asset=key, description="The warehouse has as many rows as the lake's star table."
+            )
+            for key in by_key
+        ],
+        can_subset=True,
+        required_resource_keys={"lake", "warehouse"},
+        retry_policy=RETRY_POLICY,
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        lake = context.resources.lake
+        with clear_failures():
+            loaded = {status.table: status for status in context.resources.warehouse.status()}
+
+            def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
+                table = by_key[key.asset_key]
+                target = lake.star(table)
+                in_lake = target.row_count(target.open())
+                in_warehouse = loaded[table.name].row_count if table.name in loaded else 0
+                difference = abs(in_lake - in_warehouse)
+                return difference, [f"{in_lake} rows in the lake, {in_warehouse} in the warehouse"] if difference else []
+
+            yield from run_checks(context, run)
+
+    return dg.Definitions(assets=[load], asset_checks=[check])
+
+
+FRESHNESS = "freshness"
+
+
+def build_freshness_defs(assets: Sequence[dg.AssetKey], within: dt.timedelta) -> dg.Definitions:
+    """Checks that these assets were looked after lately, and the job and schedule that run them.
+
+    Every tick materializes its assets, changed or not, so an old materialization means that the platform stands still.
+    The checks are apart from the main job, which would find its own work fresh; they run on a schedule of their own.
+    """
+    minutes = int(within.total_seconds() // 60)
+
+    @dg.multi_asset_check(
+        name=f"{FRESHNESS}_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                FRESHNESS, asset=key, description=f"The asset was materialized within the last {minutes} minutes."
+            )
+            for key in assets
+        ],
+        can_subset=True,
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        now = dt.datetime.now(dt.UTC)
+        for key in sorted(context.selected_asset_check_keys, key=lambda key: key.asset_key.path):
+            event = context.instance.get_latest_materialization_event(key.asset_key)
+            last = dt.datetime.fromtimestamp(event.timestamp, dt.UTC) if event else None
+            age = now - last if last else None
+            yield dg.AssetCheckResult(
+                passed=age is not None and age <= within,
+                asset_key=key.asset_key,
+                check_name=key.name,
+                description="never materialized" if age is None else f"materialized {age.total_seconds() / 60:.0f} minutes ago",
+                metadata={"last materialized": dg.MetadataValue.timestamp(last)} if last else {},
+            )
+
+    job = dg.define_asset_job(
+        f"{FRESHNESS}_checks_job",
+        selection=dg.AssetSelection.checks(*[dg.AssetCheckKey(key, FRESHNESS) for key in assets]),
+        description="Looks whether the platform keeps its assets fresh.",
+        executor_def=dg.in_process_executor,
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{FRESHNESS}_checks_schedule",
+        job=job,
+        cron_schedule="*/10 * * * *",
+        description=f"Every 10 minutes: fails the check of each asset that is older than {minutes} minutes.",
+    )
+    return dg.Definitions(asset_checks=[check], jobs=[job], schedules=[schedule])

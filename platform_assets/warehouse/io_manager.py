@@ -1,0 +1,38 @@
+"""The warehouse IO manager: assets as warehouse tables, in and out."""
+
+import dagster as dg
+
+from platform_assets.lake.defs import clear_failures, row_count_metadata
+
+
+class WarehouseIOManager(dg.IOManager):
+    """Keeps an asset's value as a warehouse table: key `[..., schema, table]`, schema `main` for a key of one part.
+
+    A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed) or a `pandas.DataFrame`; it replaces the table
+    in one transaction. An input is given in whichever of these its parameter is annotated with, a `pyarrow.Table` without
+    annotation. `warehouse/<table>` are the star tables; to be loaded from, not written to.
+    """
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Write the value; the row count goes into the materialization."""
+        from platform_assets.lake.exchange import as_rows
+
+        name = _table_of(context.asset_key)
+        with clear_failures():
+            count = context.resources.warehouse.write(name, as_rows(obj))
+        context.add_output_metadata({**row_count_metadata(count), "dagster/table_name": ".".join(name)})
+
+    def load_input(self, context: dg.InputContext) -> object:
+        """Read the table in the form that the input is annotated with."""
+        from platform_assets.lake.exchange import as_form
+        from platform_assets.warehouse.stream import stream_relation
+
+        with clear_failures():
+            rows = stream_relation(context.resources.warehouse, _table_of(context.asset_key))
+            return as_form(rows, context.dagster_type.typing_type)
+
+
+def _table_of(key: dg.AssetKey) -> tuple[str, str]:
+    path = ["main", *key.path]
+    schema = "star" if path[-2] == "warehouse" else path[-2]
+    return schema, path[-1]
