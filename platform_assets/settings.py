@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SOURCE_NAMES = ("totesys",)
 """The sources whose tables `platform_assets.model` declares."""
 
-_SECRET_FORMS = "secret://env/NAME, secret://file/PATH or secret://aws/SECRET-ID#KEY"
+_REFERENCES = "secret://env/NAME, secret://file/PATH or secret://aws/SECRET-ID#KEY"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_OPTION = re.compile(r"secret|password|token|private|account_key$|credential", re.IGNORECASE)
 _BUCKET_URI = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/\s@?#]+)*")
@@ -63,15 +63,15 @@ class Secret:
             ValueError: if it is not a reference, in words that do not repeat it: it may be the secret itself.
         """
         if not text.startswith("secret://"):
-            raise ValueError(f"write a reference, never the secret itself: {_SECRET_FORMS}")
+            raise ValueError(f"write a reference, never the secret itself: {_REFERENCES}")
         scheme, _, rest = text.removeprefix("secret://").partition("/")
         name, _, key = rest.partition("#")
         if scheme == "gcp":
-            raise ValueError(f"secret://gcp is not supported yet; use {_SECRET_FORMS}")
+            raise ValueError(f"secret://gcp is not supported yet; use {_REFERENCES}")
         if scheme not in ("env", "file", "aws"):
-            raise ValueError(f"there is no such kind of reference; use {_SECRET_FORMS}")
+            raise ValueError(f"there is no such kind of reference; use {_REFERENCES}")
         if not name or (rest.endswith("#") and not key):
-            raise ValueError(f"the reference is not complete; use {_SECRET_FORMS}")
+            raise ValueError(f"the reference is not complete; use {_REFERENCES}")
         if scheme == "env" and not _ENV_NAME.fullmatch(rest):
             raise ValueError("secret://env/ is followed by the name of one environment variable")
         if scheme == "file":
@@ -163,7 +163,7 @@ def _to_secret(value: object, info: ValidationInfo) -> Secret:
     if isinstance(value, Secret):
         return value
     if not isinstance(value, str):
-        raise ValueError(f"write a reference, never the secret itself: {_SECRET_FORMS}")
+        raise ValueError(f"write a reference, never the secret itself: {_REFERENCES}")
     return Secret.parse(value, _base(info))
 
 
@@ -289,7 +289,7 @@ class ConnectionSettings(_Frozen):
     port: Integer = Field(default=5432, ge=1, le=65535, description="a port from 1 to 65535")
     database: Text = Field(description="the name of the database")
     user: Text = Field(description="the name of the role that reads")
-    password: Secret = Field(description=f"a reference to the password: {_SECRET_FORMS}")
+    password: Secret = Field(description=f"a reference to the password: {_REFERENCES}")
     db_schema: Text = Field(default="public", alias="schema", description="the schema that holds the tables")
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         default="prefer", description="one of disable, allow, prefer, require, verify-ca, verify-full"
@@ -662,7 +662,7 @@ def _explain(document: _Document, detail: Mapping[str, Any]) -> _Mistake:
         context = detail.get("ctx", {})
         reason = str(context.get("error") or context.get("reason"))
         # What refuses a secret already says what to write.
-        expected = reason if _SECRET_FORMS in reason else f"{expected} ({reason})"
+        expected = reason if _REFERENCES in reason else f"{expected} ({reason})"
     return _Mistake(key, found, expected)
 
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,13 +62,13 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """A Secrets Manager that checks signatures, found through the environment as in production."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
     monkeypatch.setenv("AWS_REGION", s3_server.region)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_access_key)
-    yield s3_server
+    return s3_server
 
 
 def mistakes(file: Path) -> list[str]:

@@ -1,0 +1,262 @@
+"""The rules of the house, read from the source itself; each rule is also shown something that breaks it."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "platform_assets"
+
+# From the ground up. A room imports from the layers below its own, never from its own or from above.
+LAYERS = (
+    ("errors",),
+    ("model", "settings"),
+    ("lake",),
+    ("source", "objects", "alerts", "lineage"),
+    ("star", "warehouse", "snowflake", "dlp", "delivery", "tasks", "dashboard", "notebook"),
+    ("assembly",),
+    ("build",),
+    ("definitions",),
+    ("cli",),
+)
+MAY_IMPORT_DAGSTER = {"defs.py", "io_manager.py", "resources.py", "build.py", "definitions.py"}
+# Where the whole environment is handed on to a child process; nothing is looked up in it.
+HAND_ON_THE_ENVIRONMENT = {f"{PACKAGE}/source/embedded.py"}
+# The sample's designs lie in folders that its generator makes up.
+MADE_UP_PLACES = {f"{PACKAGE}/source/names.py"}
+UNTOLD_NAMES = {"utils", "util", "helpers", "common", "core", "misc"}
+
+
+def modules(root: Path) -> Iterator[tuple[str, ast.Module]]:
+    """Give every module of the package with its path from the root."""
+    for file in sorted((root / PACKAGE).rglob("*.py")):
+        yield file.relative_to(root).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Give the dotted names that a module imports anywhere, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # `from platform_assets import lake` names the room in the second half.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(path: str) -> str:
+    return Path(path).parts[1].removesuffix(".py")
+
+
+def dagster_outside_its_modules(root: Path) -> list[str]:
+    return [
+        path
+        for path, tree in modules(root)
+        if Path(path).name not in MAY_IMPORT_DAGSTER
+        and any(name.split(".")[0].startswith("dagster") for name in imported(tree))
+    ]
+
+
+def imports_that_do_not_go_down(root: Path) -> list[str]:
+    level = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+    found = []
+    for path, tree in modules(root):
+        own = room(path)
+        if own == "__init__":
+            continue
+        for name in imported(tree):
+            parts = name.split(".")
+            if parts[0] != PACKAGE or len(parts) < 2 or parts[1] == own:
+                continue
+            if own not in level or level[parts[1]] >= level[own]:
+                found.append(f"{path} imports {PACKAGE}.{parts[1]}")
+    return sorted(set(found))
+
+
+def rooms_without_a_layer(root: Path) -> list[str]:
+    known = {name for layer in LAYERS for name in layer} | {"__init__"}
+    return sorted({room(path) for path, _ in modules(root)} - known)
+
+
+def postponed_annotations_beside_dagster(root: Path) -> list[str]:
+    return [
+        path
+        for path, tree in modules(root)
+        if any(name.split(".")[0] == "dagster" for name in imported(tree))
+        and "__future__.annotations" in set(imported(tree))
+    ]
+
+
+def folders_whose_name_tells_nothing(root: Path) -> list[str]:
+    return [
+        path.relative_to(root).as_posix()
+        for path in sorted((root / PACKAGE).rglob("*"))
+        if path.name.removesuffix(".py") in UNTOLD_NAMES
+    ]
+
+
+def environment_reads(root: Path) -> list[str]:
+    found = []
+    for path, tree in modules(root):
+        if path == f"{PACKAGE}/settings.py":
+            continue
+        for node in ast.walk(tree):
+            named = isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")
+            taken = isinstance(node, ast.ImportFrom) and node.module == "os" and any(
+                alias.name in ("environ", "environb", "getenv") for alias in node.names
+            )  # fmt: skip
+            if (named or taken) and not (path in HAND_ON_THE_ENVIRONMENT and _is_handed_on(tree, node)):
+                found.append(f"{path}:{node.lineno}")
+    return found
+
+
+def _is_handed_on(tree: ast.Module, node: ast.AST) -> bool:
+    """Whether `os.environ` is read as a whole, as in `os.environ.items()` and `dict(os.environ)`."""
+    for parent in ast.walk(tree):
+        if isinstance(parent, ast.Attribute) and parent.value is node:
+            return parent.attr in ("items", "copy")
+        if isinstance(parent, ast.Call) and node in parent.args:
+            return isinstance(parent.func, ast.Name) and parent.func.id == "dict"
+        if isinstance(parent, ast.Dict) and node in parent.values:
+            return True
+    return False
+
+
+def machine_paths(text: str, checkout: Path) -> list[str]:
+    """Find paths that exist on somebody's machine only: homes, and where this checkout is."""
+    found = re.findall(r"(?<![\w.$})-])/(?:home|Users|root|work|mnt|private/var)/[\w.-]+", text)
+    return found + ([str(checkout)] if len(checkout.parts) > 2 and str(checkout) in text else [])
+
+
+def addresses(lock: str) -> list[str]:
+    return re.findall(r"^.*(?:://|--index-url|--find-links|\bfile:| @ ).*$", lock, flags=re.MULTILINE)
+
+
+def tracked_files() -> list[Path]:
+    """The files of the checkout as git knows them; where there is no git, those that make has not made."""
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
+        files = [ROOT / name for name in listed if name]
+    except (OSError, subprocess.CalledProcessError):
+        made = (".venv", ".platform", ".git", "_cache", "__pycache__", ".coverage", ".env")
+        files = [f for f in ROOT.rglob("*") if not any(m in f.relative_to(ROOT).as_posix() for m in made)]
+    return [file for file in files if file.is_file()]
+
+
+def test_only_thin_modules_import_dagster() -> None:
+    assert dagster_outside_its_modules(ROOT) == []
+
+
+def test_rooms_import_downwards_only() -> None:
+    assert imports_that_do_not_go_down(ROOT) == []
+
+
+def test_every_room_has_its_layer() -> None:
+    assert rooms_without_a_layer(ROOT) == []
+
+
+def test_annotations_are_not_postponed_where_dagster_reads_them() -> None:
+    assert postponed_annotations_beside_dagster(ROOT) == []
+
+
+def test_every_folder_says_what_it_holds() -> None:
+    assert folders_whose_name_tells_nothing(ROOT) == []
+
+
+def test_only_settings_reads_the_environment() -> None:
+    assert environment_reads(ROOT) == []
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_locks_hold_no_addresses(lock: str) -> None:
+    assert addresses((ROOT / lock).read_text()) == []
+
+
+def test_no_tracked_file_names_a_place_on_somebodys_machine() -> None:
+    found = {}
+    for file in tracked_files():
+        if file == Path(__file__) or file.relative_to(ROOT).as_posix() in MADE_UP_PLACES:
+            continue
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        if paths := machine_paths(text, ROOT):
+            found[file.relative_to(ROOT).as_posix()] = sorted(set(paths))
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "rule"),
+    [
+        ("star/transform.py", "import dagster as dg", dagster_outside_its_modules),
+        (
+            "star/transform.py",
+            "def f():\n    from dagster_aws.s3 import S3Resource",
+            dagster_outside_its_modules,
+        ),
+        ("lake/delta.py", "from platform_assets.star import transform", imports_that_do_not_go_down),
+        ("lake/delta.py", "from platform_assets import star", imports_that_do_not_go_down),
+        ("star/defs.py", "import platform_assets.warehouse.duckdb", imports_that_do_not_go_down),
+        (
+            "model/table.py",
+            "def f():\n    from platform_assets.settings import Settings",
+            imports_that_do_not_go_down,
+        ),
+        ("cellar/wine.py", "", rooms_without_a_layer),
+        (
+            "star/defs.py",
+            "from __future__ import annotations\nimport dagster as dg",
+            postponed_annotations_beside_dagster,
+        ),
+        ("utils/text.py", "", folders_whose_name_tells_nothing),
+        ("star/helpers.py", "", folders_whose_name_tells_nothing),
+        ("lake/delta.py", "import os\nx = os.environ['HOME']", environment_reads),
+        ("lake/delta.py", "import os\nx = os.getenv('HOME')", environment_reads),
+        ("lake/delta.py", "from os import environ", environment_reads),
+        ("lake/delta.py", "import os\nx = dict(os.environ)", environment_reads),
+        ("source/embedded.py", "import os\nx = os.environ.get('HOME')", environment_reads),
+    ],
+)
+def test_what_breaks_a_rule_is_found(tmp_path: Path, file: str, text: str, rule: object) -> None:
+    assert callable(rule)
+    target = tmp_path / PACKAGE / file
+    target.parent.mkdir(parents=True)
+    target.write_text(text)
+    assert len(rule(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "rule"),
+    [
+        ("star/defs.py", "import dagster as dg", dagster_outside_its_modules),
+        ("star/defs.py", "from platform_assets.lake import delta", imports_that_do_not_go_down),
+        ("star/defs.py", "from platform_assets.star.transform import x", imports_that_do_not_go_down),
+        ("source/embedded.py", "import os\nx = dict(os.environ)", environment_reads),
+        ("source/embedded.py", "import os\nx = {**os.environ, 'A': 'b'}", environment_reads),
+        ("settings.py", "import os\nx = os.environ['HOME']", environment_reads),
+    ],
+)
+def test_what_keeps_a_rule_is_left_alone(tmp_path: Path, file: str, text: str, rule: object) -> None:
+    assert callable(rule)
+    target = tmp_path / PACKAGE / file
+    target.parent.mkdir(parents=True)
+    target.write_text(text)
+    assert rule(tmp_path) == []
+
+
+def test_addresses_and_places_are_recognized() -> None:
+    assert addresses("--index-url x\na==1 \\\n    --hash=sha256:00\nb @ file:c\n--find-links d\nhttps://e\n") == [
+        "--index-url x", "b @ file:c", "--find-links d", "https://e"
+    ]  # fmt: skip
+    assert machine_paths("open('/home/ann/x'), /Users/bob, ${X}/home/y, a/work/z", Path("/")) == [
+        "/home/ann", "/Users/bob"
+    ]  # fmt: skip
+    assert machine_paths("x = '/srv/checkouts/here/y'", Path("/srv/checkouts/here")) == [
+        "/srv/checkouts/here"
+    ]

@@ -1,0 +1,206 @@
+"""The project's own files: make, the locks, and what Dagster reads agree with each other."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dagster import DagsterInstance
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def locked(lock: str) -> dict[str, list[tuple[str, str]]]:
+    """Give what a lock file holds: name -> versions with the marker that each is for."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in (ROOT / lock).read_text().splitlines():
+        if line and not line.startswith((" ", "#")):
+            requirement = Requirement(line.removesuffix("\\"))
+            version = str(requirement.specifier).removeprefix("==")
+            found.setdefault(canonicalize_name(requirement.name), []).append(
+                (version, str(requirement.marker))
+            )
+    return found
+
+
+def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    # A make that runs the tests would have this one share its job server and its variables.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PYTHON"))}
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment | variables, capture_output=True, text=True, check=False
+    )  # fmt: skip
+
+
+def test_help_lists_every_target_with_a_line() -> None:
+    text = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE)
+    internal = {"home"}
+    listed = dict(re.findall(r"^ +make (\S+) +(\S.*)$", make("help").stdout, flags=re.MULTILINE))
+    assert set(listed) == set(phony.split()) - internal
+    assert {"run", "test", "check", "ui", "bench", "clean", "help"} <= set(listed)
+    assert make().stdout == make("help").stdout
+
+
+def test_make_refuses_a_python_that_is_too_old(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\necho Python 3.10.2\n")
+    old.chmod(0o755)
+    refused = make("run", f"PYTHON={old}")
+    assert refused.returncode != 0
+    assert f"{old} is Python 3.10.2; Python 3.11 or 3.12 is needed." in refused.stderr
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_covers_what_the_project_declares(lock: str) -> None:
+    declared = [*project()["project"]["dependencies"], *project()["dependency-groups"]["build"]]
+    if lock == "requirements-dev.lock":
+        declared += [
+            r for extra in ("aws", "dev") for r in project()["project"]["optional-dependencies"][extra]
+        ]
+    versions = locked(lock)
+    for requirement in map(Requirement, declared):
+        held = versions[canonicalize_name(requirement.name)]
+        assert all(requirement.specifier.contains(version) for version, _ in held), requirement
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_version_has_its_hashes(lock: str) -> None:
+    entries = re.split(r"\n(?=\S)", (ROOT / lock).read_text().strip())
+    assert len(entries) > 50
+    for entry in entries:
+        assert re.fullmatch(
+            r"[\w.\[\],-]+==\S+( ; [^\\]+)? \\(\n    --hash=sha256:[0-9a-f]{64}( \\)?)+", entry
+        ), entry
+
+
+def test_the_lock_for_development_holds_the_runtimes_versions() -> None:
+    runtime, development = locked("requirements.lock"), locked("requirements-dev.lock")
+    assert {name: development.get(name) for name in runtime} == runtime
+
+
+def test_versions_are_pinned_where_the_design_pins_them() -> None:
+    extras = project()["project"]["optional-dependencies"]
+    declared = {
+        Requirement(text).name: str(Requirement(text).specifier)
+        for text in (
+            *project()["project"]["dependencies"],
+            *(text for extra in extras.values() for text in extra),
+        )
+    }
+    for name, pin in {
+        "dagster": "==1.13.27",
+        "dagster-webserver": "==1.13.27",
+        "dagster-dg-cli": "==1.13.27",
+        "dagster-aws": "==0.29.27",
+        "dagster-gcp": "==0.29.27",
+        "dagster-snowflake": "==0.29.27",
+        "dagster-celery": "==0.29.27",
+        "duckdb": "==2.0.0",
+        "pandas": "<3,>=2.3",
+        "sqlalchemy": "<2.1",
+        "snowflake-connector-python": "<5",
+        "pyspark": "<4.1,>=4.0",
+    }.items():
+        assert declared[name] == pin
+    assert set(extras) == {"aws", "gcp", "snowflake", "spark", "celery", "notebook", "dev"}
+
+
+def test_the_wheel_holds_the_package_and_nothing_else() -> None:
+    assert project()["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["platform_assets"]
+
+
+def test_the_instance_sends_nothing_and_keeps_exclusive_runs_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with DagsterInstance.get() as instance:
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        assert type(instance.run_coordinator).__name__ == "QueuedRunCoordinator"
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue is not None
+        assert queue.tag_concurrency_limits == [
+            {"key": "platform_assets/exclusive", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+        ]
+        assert instance.run_monitoring_max_runtime_seconds > 0
+
+
+def test_the_workspace_and_dg_name_the_same_code_location() -> None:
+    (location,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    dg = project()["tool"]["dg"]["project"]
+    assert location["python_module"] == {
+        "module_name": dg["code_location_target_module"],
+        "location_name": dg["code_location_name"],
+    }
+    assert (ROOT / "platform_assets" / "definitions.py").is_file()
+
+
+def test_make_gives_commands_typed_without_it_the_same_instance(tmp_path: Path) -> None:
+    checkout = tmp_path / "a checkout"
+    checkout.mkdir()
+    for name in ("Makefile", "dagster.yaml", "pyproject.toml", *LOCKS):
+        (checkout / name).write_bytes((ROOT / name).read_bytes())
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "DAGSTER"))}
+
+    def home() -> None:
+        subprocess.run(["make", "home"], cwd=checkout, env=environment, check=True, capture_output=True)
+
+    def seen_by_dagster(**variables: str) -> str:
+        code = (
+            "from dagster._core.secrets.env_file import get_env_var_dict as d; print(d('.')['DAGSTER_HOME'])"
+        )
+        command = [sys.executable, "-c", code]
+        run = subprocess.run(
+            command, cwd=checkout, env=environment | variables, check=True, capture_output=True, text=True
+        )
+        return run.stdout.strip()
+
+    home()
+    assert seen_by_dagster() == str(checkout / ".platform" / "dagster")
+    assert seen_by_dagster(DAGSTER_HOME="/elsewhere") == "/elsewhere"
+    assert (checkout / ".platform" / "dagster" / "dagster.yaml").is_file()
+    (checkout / ".env").write_text("MINE=1\n")
+    home()
+    assert (checkout / ".env").read_text() == "MINE=1\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        ({"dependencies": [{"name": "a", "version": "1", "vulns": []}]}, 0, "No known vulnerabilities in 1"),
+        (
+            {
+                "dependencies": [
+                    {"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}
+                ]
+            },
+            1,
+            "a 1: CVE-1, mended in 2",
+        ),
+        ({"dependencies": [{"name": "a", "skip_reason": "not found"}]}, 0, "NOT AUDITED"),
+        (None, 0, "NOT AUDITED"),
+    ],
+)
+def test_the_audit_fails_on_findings_and_admits_when_it_could_not_ask(
+    tmp_path: Path, answer: object, code: int, said: str
+) -> None:
+    speaks = f"print({json.dumps(answer)!r})" if answer else "import sys; sys.exit('no route to host')"
+    (tmp_path / "pip_audit.py").write_text(speaks)
+    command = [sys.executable, ".ci/audit", "requirements.lock"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, said in ran.stdout) == (code, True), ran.stdout + ran.stderr
