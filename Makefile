@@ -42,7 +42,7 @@ check: $(DEV) home ## Check style, types, security and known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive platform_assets
-	$(BIN)/python .ci/audit requirements-dev.lock
+	$(BIN)/python .ci/audit.py requirements-dev.lock
 
 bench: $(DEV) home ## Run every measurement in benchmarks/
 	@for benchmark in benchmarks/*.py; do \

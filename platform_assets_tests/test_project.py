@@ -36,12 +36,11 @@ def locked(lock: str) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     # A make that runs the tests would have this one share its job server and its variables.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PYTHON"))}
-    return subprocess.run(
-        ["make", *arguments], cwd=ROOT, env=environment | variables, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_help_lists_every_target_with_a_line() -> None:
@@ -200,7 +199,7 @@ def test_the_audit_fails_on_findings_and_admits_when_it_could_not_ask(
 ) -> None:
     speaks = f"print({json.dumps(answer)!r})" if answer else "import sys; sys.exit('no route to host')"
     (tmp_path / "pip_audit.py").write_text(speaks)
-    command = [sys.executable, ".ci/audit", "requirements.lock"]
+    command = [sys.executable, ".ci/audit.py", "requirements.lock"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode, said in ran.stdout) == (code, True), ran.stdout + ran.stderr
