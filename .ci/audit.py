@@ -1,4 +1,4 @@
-"""Ask pip-audit about every locked package: findings fail, and a service that cannot be asked is said to be so.
+"""Ask pip-audit about every locked package: findings fail; a service out of reach is said to be so.
 
 A finding is left out only by its line in IGNORED, for as long as no version without it exists.
 """
