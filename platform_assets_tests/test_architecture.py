@@ -251,7 +251,8 @@ def test_what_keeps_a_rule_is_left_alone(tmp_path: Path, file: str, text: str, r
 
 
 def test_addresses_and_places_are_recognized() -> None:
-        ("model/table.py", "def f():\n    import platform_assets.settings", imports_that_do_not_go_down),
+    text = "--index-url x\na==1 \\\n    --hash=sha256:00\nb @ file:c\n--find-links d\nhttps://e\n"
+    assert addresses(text) == [
         "--index-url x", "b @ file:c", "--find-links d", "https://e"
     ]  # fmt: skip
     assert machine_paths("open('/home/ann/x'), /Users/bob, ${X}/home/y, a/work/z", Path("/")) == [
