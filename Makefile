@@ -15,6 +15,8 @@ export DAGSTER_HOME := $(CURDIR)/.platform/dagster
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DO_NOT_TRACK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The pip of Debian 12 would build pyhocon in a way that it warns about.
+export PIP_USE_PEP517 := 1
 
 # An installation is named by what it was made from: the lock, pyproject.toml and the interpreter's version. Who has
 # the tools for development keeps them: `make run` then uses, and renews, the larger set.

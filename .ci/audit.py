@@ -44,9 +44,7 @@ def main(lock: str) -> int:
         print("Known vulnerabilities:", *findings, sep="\n  ")
         return 1
     if not audited:
-        print(
-            "NOT AUDITED: the vulnerability service could not be asked from here; nothing is known either way."
-        )
+        print("NOT AUDITED: the vulnerability service could not be asked; nothing is known either way.")
     else:
         print(f"No known vulnerabilities in {audited} locked packages.")
         if skipped:
