@@ -1,1 +1,1 @@
-"""A Dagster code location that turns an operational PostgreSQL into a lake, three star schemas and a warehouse."""
+"""A Dagster code location: an operational PostgreSQL as a lake, three star schemas and a warehouse."""

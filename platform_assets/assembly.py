@@ -51,7 +51,9 @@ def build_source(settings: Settings, name: str) -> SourceDatabase:
         if configured.embedded or given is None:
             from platform_assets.source.sample import ensure_sample
 
-            return ensure_sample(build_embedded_postgres(settings), configured.sample.sales, configured.sample.seed)
+            return ensure_sample(
+                build_embedded_postgres(settings), configured.sample.sales, configured.sample.seed
+            )
         return Connection(
             host=given.host,
             port=given.port,

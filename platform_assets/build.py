@@ -1,18 +1,30 @@
-"""The code location: `build_defs` merges what each room defines, and gives the rooms their resources and jobs."""
+"""The code location: what each room defines, merged, with the rooms' resources and jobs."""
 
+import contextlib
 import datetime as dt
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.plan.objects import StepFailureData
+from dagster._core.instance.ref import InstanceRef
+from dagster_shared.error import SerializableErrorInfo
 
 from platform_assets import assembly
 from platform_assets.lake.defs import LAKE_IO_MANAGER
 from platform_assets.model import star, totesys
-from platform_assets.settings import Settings
+from platform_assets.settings import Settings, dagster_home
 from platform_assets.source.defs import build_source_defs
 from platform_assets.star.defs import build_star_defs
-from platform_assets.warehouse.defs import FRESHNESS, WAREHOUSE_IO_MANAGER, build_freshness_defs, build_warehouse_defs
+from platform_assets.warehouse.defs import (
+    FRESHNESS,
+    WAREHOUSE_IO_MANAGER,
+    build_freshness_defs,
+    build_warehouse_defs,
+)
 
 MAIN_JOB = "totesys_to_warehouse"
 EXCLUSIVE_TAG = {"platform_assets/exclusive": MAIN_JOB}
@@ -36,9 +48,114 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         [dg.AssetKey([group, table.name]) for group, tables in _watched() for table in tables],
         dt.timedelta(minutes=settings.freshness.within),
     )
-    return dg.Definitions.merge(
-        *rooms, freshness, dg.Definitions(resources={**_resources(settings), **(resources or {})}), _main_job(assets, settings)
+    shared = dg.Definitions(
+        resources={**_resources(settings), **(resources or {})},
+        loggers={"console": dg.colored_console_logger, PLAIN_LOGGER: PLAIN},
     )
+    return dg.Definitions.merge(*rooms, freshness, shared, _main_job(assets, settings))
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """How a run of the main job ended.
+
+    Args:
+        succeeded: Whether every step succeeded and no blocking check failed.
+        run_id: Its id in Dagster.
+        failures: What the failed steps say, in the platform's own sentences where it has one.
+        failed_checks: Checks that did not pass, as `asset: check: description`.
+    """
+
+    succeeded: bool
+    run_id: str
+    failures: tuple[str, ...]
+    failed_checks: tuple[str, ...]
+
+
+def run_main_job(settings: Settings, report: Callable[[str], None]) -> JobRun:
+    """Run the main job in this process, recorded in Dagster's instance like every other run.
+
+    Args:
+        settings: What to run it on.
+        report: Told what the steps log, line by line.
+    """
+    job = build_defs(settings).resolve_job_def(MAIN_JOB)
+    with open_instance(settings) as instance, _lines_to(report):
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config={"loggers": {PLAIN_LOGGER: {}}},
+        )
+        failed = [event.event_specific_data for event in result.all_events if event.is_step_failure]
+        sentences = [
+            _sentence(data.error) for data in failed if isinstance(data, StepFailureData) and data.error
+        ]
+        checks = [
+            f"{'/'.join(check.asset_key.path)}: {check.check_name}: {check.description}"
+            for check in result.get_asset_check_evaluations()
+            if not check.passed
+        ]
+        return JobRun(result.success, result.run_id, tuple(dict.fromkeys(sentences)), tuple(checks))
+
+
+def last_look(settings: Settings) -> dt.datetime | None:
+    """When a run last looked at the source, changed or not, UTC; None where none ever did."""
+    with open_instance(settings) as instance:
+        events = [
+            instance.get_latest_materialization_event(dg.AssetKey(["totesys", table.name]))
+            for table in totesys.TABLES
+        ]
+    times = [event.timestamp for event in events if event is not None]
+    return dt.datetime.fromtimestamp(max(times), dt.UTC) if times else None
+
+
+@contextlib.contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance for these settings, its folder made where it is missing."""
+    home = dagster_home(settings)
+    home.mkdir(parents=True, exist_ok=True)
+    configuration = Path(__file__).parent.parent / "dagster.yaml"
+    if not (home / "dagster.yaml").exists() and configuration.exists():
+        (home / "dagster.yaml").write_bytes(configuration.read_bytes())
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
+        yield instance
+
+
+def _sentence(error: SerializableErrorInfo) -> str:
+    """The first line of what an error says, without the class that Dagster puts before it."""
+    message = error.message.strip()
+    return message.partition("Failure: ")[2] or message
+
+
+PLAIN_LOGGER = "plain"
+_plain = logging.getLogger("platform_assets.plain")
+_plain.propagate = False
+
+
+def _plain_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    _plain.setLevel(logging.INFO)
+    return _plain
+
+
+PLAIN = dg.LoggerDefinition(
+    _plain_logger, description="Only what the steps themselves say, without Dagster's events"
+)
+
+
+@contextlib.contextmanager
+def _lines_to(report: Callable[[str], None]) -> Iterator[None]:
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            details = getattr(record, "dagster_meta", {})
+            if not details.get("dagster_event"):
+                report(details.get("orig_message", record.getMessage()))
+
+    handler = Lines(logging.INFO)
+    _plain.addHandler(handler)
+    try:
+        yield
+    finally:
+        _plain.removeHandler(handler)
 
 
 def _watched() -> list[tuple[str, tuple[Any, ...]]]:
@@ -58,7 +175,8 @@ def _main_job(assets: list[Any], settings: Settings) -> dg.Definitions:
         MAIN_JOB,
         # How old the data is, is a question for when nothing runs.
         selection=selection.without_checks() | (dg.AssetSelection.all_asset_checks() - freshness),
-        description="Brings what changed in Totesys into the lake, the star schema and the warehouse, and checks it.",
+        description="Brings what changed in Totesys into the lake, the star schema and the warehouse, and "
+        "checks it.",
         executor_def=dg.in_process_executor,
         tags=EXCLUSIVE_TAG,
         run_tags=EXCLUSIVE_TAG,

@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    import datetime as dt
+
+    import pyarrow
+    import rich.table
+
     from platform_assets.settings import Settings
     from platform_assets.source.embedded import EmbeddedPostgres
 
@@ -20,7 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 sample_app = typer.Typer(help="The embedded sample database.", no_args_is_help=True)
+warehouse_app = typer.Typer(help="The warehouse.", no_args_is_help=True)
 app.add_typer(sample_app, name="sample")
+app.add_typer(warehouse_app, name="warehouse")
 
 
 @app.callback()
@@ -78,9 +85,166 @@ def _settings() -> Settings:
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
-    from platform_assets.source.embedded import EmbeddedPostgres
+    from platform_assets.assembly import build_embedded_postgres
 
-    return EmbeddedPostgres(settings.state_dir / "source")
+    return build_embedded_postgres(settings)
+
+
+@app.command()
+def run() -> None:
+    """Run the main job once: from the source to the warehouse; ends with what each layer holds."""
+    with _plain_errors():
+        import time
+
+        from platform_assets.build import run_main_job
+
+        settings = _settings()
+        started = time.monotonic()
+        done = run_main_job(settings, lambda line: typer.echo(f"  {line}"))
+        seconds = time.monotonic() - started
+        for check in done.failed_checks:
+            typer.secho(f"Check failed: {check}", fg=typer.colors.YELLOW, err=True)
+        if not done.succeeded:
+            for failure in done.failures or ("A blocking check failed; what depends on it was not touched.",):
+                typer.secho(failure, fg=typer.colors.RED, err=True)
+            typer.secho(f"The run failed after {seconds:.1f} s; its id is {done.run_id}.", err=True)
+            raise typer.Exit(1)
+        _print_status(settings)
+        typer.echo(
+            f'The run took {seconds:.1f} s. Query it: platform-assets warehouse query "FROM star.dim_staff"'
+        )
+
+
+@app.command(name="status")
+def show_status() -> None:
+    """Show what each layer holds and how fresh it is."""
+    with _plain_errors():
+        _print_status(_settings())
+
+
+@warehouse_app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT; star tables and views are in schema star.")],
+    limit: Annotated[int, typer.Option(help="Rows to show at the most.", min=1)] = 100,
+    csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
+) -> None:
+    """Run a query on the warehouse; while a load holds it, the query waits."""
+    with _plain_errors():
+        from platform_assets.assembly import build_warehouse
+
+        with build_warehouse(_settings()).query(sql) as rows:
+            if csv:
+                import pyarrow.csv
+
+                with pyarrow.csv.CSVWriter(sys.stdout.buffer, rows.schema) as writer:
+                    for batch in rows:
+                        writer.write_batch(batch)
+                return
+            shown, more = _take(rows, limit)
+        _print_columns(rows.schema.names, shown)
+        count = len(shown)
+        typer.echo(
+            f"The first {count} rows; --limit shows more."
+            if more
+            else f"{count} row{'' if count == 1 else 's'}."
+        )
+
+
+def _take(rows: pyarrow.RecordBatchReader, limit: int) -> tuple[list[tuple[object, ...]], bool]:
+    """The first rows of a result as Python values, and whether there are more."""
+    taken: list[tuple[object, ...]] = []
+    for batch in rows:
+        taken += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        if len(taken) > limit:
+            return taken[:limit], True
+    return taken, False
+
+
+def _print_columns(names: list[str], rows: list[tuple[object, ...]]) -> None:
+    from decimal import Decimal
+
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(names):
+        numeric = any(
+            isinstance(row[index], int | float | Decimal) and row[index] is not True for row in rows
+        )
+        table.add_column(name, no_wrap=True, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    _print_whole(table)
+
+
+def _print_whole(table: rich.table.Table) -> None:
+    """Print a table as wide as it is: cut columns would say less than lines that the terminal wraps."""
+    from rich.console import Console
+
+    wide = Console(width=10_000)
+    Console(markup=False, highlight=False, width=wide.measure(table).maximum).print(table)
+
+
+def _print_status(settings: Settings) -> None:
+    import datetime as dt
+
+    from rich import box
+    from rich.table import Table
+
+    from platform_assets.assembly import build_lake, build_warehouse
+    from platform_assets.build import last_look
+    from platform_assets.status import holdings
+
+    now = dt.datetime.now(dt.UTC)
+    found = holdings(build_lake(settings), build_warehouse(settings))
+    looked = last_look(settings)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("layer", "table", "rows", "batch", "as of (UTC)"):
+        table.add_column(name, justify="right" if name in ("rows", "batch") else "left")
+    layer = ""
+    for one in found:
+        as_of = f"{one.as_of:%Y-%m-%d %H:%M:%S}" if one.as_of else "never"
+        table.add_row(
+            "" if one.layer == layer else one.layer, one.table, f"{one.rows:,}", str(one.batch or ""), as_of
+        )
+        layer = one.layer
+    _print_whole(table)
+    if looked is None:
+        typer.echo("No run has looked at the source yet.")
+        return
+    changes = [one.as_of for one in found if one.as_of]
+    newest = f"; the newest change is from {_age(now - max(changes))} ago" if changes else ""
+    typer.echo(f"The source was last looked at {_age(now - looked)} ago{newest}.")
+    if now - looked > dt.timedelta(minutes=settings.freshness.within):
+        _warn(
+            f"That is more than {settings.freshness.within} minutes: is the schedule switched on in the UI?"
+        )
+    in_lake, in_warehouse = (
+        max((one.batch for one in found if one.layer == layer), default=0)
+        for layer in ("totesys", "warehouse")
+    )
+    if in_warehouse < in_lake:
+        _warn(
+            f"The warehouse ends at batch {in_warehouse}, the lake at {in_lake}: the next run loads the rest."
+        )
+    dead_letters = sum(one.dead_letters for one in found)
+    if dead_letters:
+        _warn(
+            f"{dead_letters:,} row versions broke a declared rule so far; the assets' checks name those "
+            f"that still do."
+        )
+
+
+def _warn(message: str) -> None:
+    typer.secho(message, fg=typer.colors.YELLOW)
+
+
+def _age(age: dt.timedelta) -> str:
+    seconds = max(int(age.total_seconds()), 0)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 @sample_app.command()

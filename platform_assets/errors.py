@@ -1,23 +1,29 @@
-"""The errors that platform_assets raises on purpose. Every one is a `PlatformError` and says what to do next."""
+"""The errors that platform_assets raises on purpose.
+
+Every one is a `PlatformError` and says what to do next.
+"""
 
 
 class PlatformError(Exception):
-    """Something the platform cannot do; the message says what was attempted, on what, what was found, what to do.
+    """Something the platform cannot do.
+
+    The message says what was attempted, on what, what was found, what to do.
 
     Attributes:
-        retryable: True where the same attempt may succeed a moment later (a dropped connection, a commit that lost a
-            race), False where somebody has to change something first (a wrong password, a missing table).
+        retryable: True where the same attempt may succeed a moment later (a dropped connection, a commit that
+            lost a race), False where somebody has to change something first (a wrong password, a missing
+            table).
     """
 
     retryable = False
 
 
 class SettingsError(PlatformError):
-    """The configuration cannot be used: the message lists every mistake with file, key path, found and expected."""
+    """The configuration cannot be used; the message lists every mistake in it."""
 
 
 class SourceError(PlatformError):
-    """The source database cannot be read as configured: credentials, privileges, missing tables or columns."""
+    """The source cannot be read as configured: credentials, privileges, missing tables or columns."""
 
 
 class SourceUnavailable(SourceError):
@@ -35,7 +41,10 @@ class LakeError(PlatformError):
 
 
 class LakeConflict(LakeError):
-    """Another writer committed the same batch first; nothing of this attempt counts, and a retry starts afresh."""
+    """Another writer committed the same batch first.
+
+    Nothing of this attempt counts, and a retry starts afresh.
+    """
 
     retryable = True
 

@@ -428,6 +428,12 @@ class Settings(_Frozen):
     freshness: FreshnessSettings = Field(default_factory=FreshnessSettings, description="a block with within")
 
 
+def dagster_home(settings: Settings) -> Path:
+    """Where Dagster keeps runs and events: DAGSTER_HOME, else `dagster/` in the state folder."""
+    named = os.environ.get("DAGSTER_HOME")
+    return Path(named).expanduser() if named else settings.state_dir / "dagster"
+
+
 @dataclass(frozen=True, slots=True)
 class _Mistake:
     key: tuple[str, ...]

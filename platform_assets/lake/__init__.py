@@ -1,1 +1,1 @@
-"""The lake: Delta tables on local disk or object storage, the ledger of batches, and what may be read of them."""
+"""The lake: Delta tables on local disk or object storage, and the ledger of the batches that count."""

@@ -41,7 +41,7 @@ def arrow_type(type_: LogicalType) -> pa.DataType:
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """The Arrow schema of a lake table with these columns.
 
-    Every field is nullable: the lake keeps what the source holds even where it breaks a rule, and rules are enforced
-    where rows leave it.
+    Every field is nullable: the lake keeps what the source holds even where it breaks a rule, and rules are
+    enforced where rows leave it.
     """
     return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])

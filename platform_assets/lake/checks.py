@@ -1,4 +1,4 @@
-"""Checks of lake tables against their declarations, as values: which rows break what, in the whole or what is new."""
+"""Checks of lake tables against their declarations: which rows break what, in all or in what is new."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def check_rows(
 def check_unique(
     connection: duckdb.DuckDBPyConnection, relation: str, key: Sequence[str], *, after: int
 ) -> CheckOutcome:
-    """Look for keys that more than one row has, among the keys of later batches; keys with a null do not count."""
+    """Look for keys that more than one row has, among the keys of later batches.
+
+    Keys with a null do not count.
+    """
     names = columns_sql(key)
     new = f"SELECT DISTINCT {names} FROM {relation} WHERE _batch > {after:d}"
     source = relation if after <= 0 else f"(SELECT * FROM {relation} SEMI JOIN ({new}) USING ({names}))"
@@ -88,7 +91,7 @@ def check_dead_letters(
     connection: duckdb.DuckDBPyConnection, reader: BronzeReader, table: Table, check: str
 ) -> CheckOutcome:
     """Look for rows whose latest version is a dead letter because of a rule that this check watches."""
-    if not reader.state.has_dead_letters(reader.source, table.name):
+    if not reader.state.dead_letters(reader.source, table.name):
         return CheckOutcome(0)
     reader.create_versions_view(connection, ["versions"], table, valid_only=False)
     reader.create_dead_letters_view(connection, ["dead letters"], table)

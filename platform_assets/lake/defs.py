@@ -1,4 +1,4 @@
-"""How the lake's tables look in Dagster: what every asset spec, materialization, check and failure has in common.
+"""How tables look in Dagster: what all asset specs, materializations, checks and failures share.
 
 The assets themselves are in the rooms that make them.
 """
@@ -17,7 +17,6 @@ from platform_assets.model.table import (
     Decimal,
     Integer,
     LogicalType,
-    Table,
     Text,
     Time,
     Timestamp,
@@ -78,7 +77,9 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
         return dg.MetadataValue.md("*no rows*")
 
     def line(cells: Sequence[object]) -> str:
-        return "| " + " | ".join(str(cell)[:60].replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return (
+            "| " + " | ".join(str(cell)[:60].replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        )
 
     names = list(rows[0])
     body = [line(["" if row[name] is None else row[name] for name in names]) for row in rows]
@@ -103,7 +104,7 @@ def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> lis
 
 
 def after_batch(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> int | None:
-    """From which batch on a check has to look: what this run wrote, or everything when the check runs by itself.
+    """From which batch on a check has to look: what its run wrote, or everything.
 
     Returns:
         The batch before the first to look at, 0 for everything, None where this run wrote nothing.
@@ -125,7 +126,8 @@ def run_checks(
 
     Args:
         context: The check step's context.
-        check: Given a check and the batch to look after, the number of rows that break it and examples of them.
+        check: Given a check and the batch to look after, the number of rows that break it and examples of
+            them.
     """
     afters: dict[dg.AssetKey, int | None] = {}
     # In the order of assets, so that what was read for one check can serve the next.
@@ -134,7 +136,13 @@ def run_checks(
             afters[key.asset_key] = after_batch(context, key.asset_key)
         after = afters[key.asset_key]
         broken, examples = (0, ()) if after is None else check(key, after)
-        scope = "nothing, as this run wrote nothing" if after is None else f"batches after {after}" if after else "all rows"
+        scope = (
+            "nothing, as this run wrote nothing"
+            if after is None
+            else f"batches after {after}"
+            if after
+            else "all rows"
+        )
         yield dg.AssetCheckResult(
             passed=broken == 0,
             asset_key=key.asset_key,

@@ -1,7 +1,8 @@
 """One Delta table: reading it as SQL or Arrow, and committing to it exactly once.
 
-Every commit carries an app transaction, the name of a stream with a growing version, so that data and cursor are one
-atomic fact and two writers of the same version cannot both succeed. What the rows mean is not known here.
+Every commit carries an app transaction, the name of a stream with a growing version, so that data and cursor
+are one atomic fact and two writers of the same version cannot both succeed. What the rows mean is not known
+here.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class LakeTable:
             return None
         except (DeltaError, OSError) as error:
             raise LakeError(
-                f"The lake table {self.uri} cannot be read: {_first_line(error)}. Check that the place exists, the "
+                f"The lake table {self.uri} cannot be read: {_first_line(error)}. Check that the place "
+                f"exists, the "
                 "credentials in lake.storage_options, and that nothing but the platform writes there."
             ) from error
 
@@ -77,6 +79,15 @@ class LakeTable:
     def row_count(self, handle: DeltaTable | None) -> int:
         """Number of rows in the table's files, from their statistics."""
         return handle.count() if handle is not None else 0
+
+    def last_batch(self, handle: DeltaTable | None) -> int:
+        """The largest `_batch` of any row, from the statistics of the files; 0 where there is no row."""
+        if handle is None:
+            return 0
+        files = file_statistics(handle)
+        if "max._batch" not in files.column_names:
+            return 0
+        return max(files["max._batch"].drop_null().to_pylist(), default=0)
 
     def append(
         self,
@@ -90,7 +101,8 @@ class LakeTable:
         """Append rows in one commit, streaming them.
 
         Args:
-            handle: The table as it was when `version` was chosen; a commit of the same stream since then is a conflict.
+            handle: The table as it was when `version` was chosen; a commit of the same stream since then is a
+                conflict.
             rows: Rows in the declared column order.
             stream: Name of the app transaction.
             version: Its version, larger than the one in `handle`.
@@ -108,10 +120,15 @@ class LakeTable:
     def overwrite(
         self, handle: DeltaTable | None, rows: pa.RecordBatchReader | pa.Table, *, stream: str, version: int
     ) -> int:
-        """Replace the table's content in one commit; older versions stay readable. See `append` for the rest."""
+        """Replace the table's content in one commit; older versions stay readable.
+
+        See `append` for the rest.
+        """
         return self._write(handle, rows, "overwrite", stream, version, None)
 
-    def upsert(self, handle: DeltaTable, rows: pa.Table, *, key: Sequence[str], stream: str, version: int) -> None:
+    def upsert(
+        self, handle: DeltaTable, rows: pa.Table, *, key: Sequence[str], stream: str, version: int
+    ) -> None:
         """Insert rows, and replace those with the same key, in one commit.
 
         Raises:
@@ -151,11 +168,11 @@ class LakeTable:
         if self.is_local:
             Path(self.uri).mkdir(parents=True, exist_ok=True)
         try:
-            write_deltalake(
+            write_deltalake(  # type: ignore[call-overload]
                 handle if handle is not None else self.uri,
                 rows,
-                # A table that should not exist yet is created, and creation fails where another writer was first.
-                mode="error" if handle is None else mode,  # type: ignore[arg-type]
+                # A table that should not exist is created, which fails where another writer was first.
+                mode="error" if handle is None else mode,
                 storage_options=self.storage_options() if handle is None else None,
                 target_file_size=_BYTES_PER_FILE,
                 writer_properties=_writer_properties(),
@@ -219,7 +236,10 @@ class LakeTable:
         return [str(Path(self.uri) / name) for name in names]
 
     def scan(self, handle: DeltaTable | None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """Stream the table, or some of its columns, as Arrow batches; all columns that are there where none are declared."""
+        """Stream the table, or some of its columns, as Arrow batches.
+
+        All columns that are there where none are declared.
+        """
         from deltalake import QueryBuilder
 
         if handle is None:
@@ -228,7 +248,9 @@ class LakeTable:
         names = columns or [column.name for column in self.columns] or stored.names
         schema = pa.schema([stored.field(name) for name in names])
         # Not through pyarrow.dataset: importing that imports pandas, half a second for every tick.
-        scanned = QueryBuilder().register("scanned", handle).execute(f"SELECT {columns_sql(names)} FROM scanned")
+        scanned = (
+            QueryBuilder().register("scanned", handle).execute(f"SELECT {columns_sql(names)} FROM scanned")
+        )
         # DataFusion gives text as string views, which not every consumer of Arrow takes.
         batches = (batch.cast(schema) for batch in pa.RecordBatchReader.from_stream(scanned))
         return pa.RecordBatchReader.from_batches(schema, batches)
@@ -268,7 +290,8 @@ def _commit_properties(stream: str, version: int, metadata: Mapping[str, str] | 
 
 def _conflict(uri: str, version: int, error: Exception) -> LakeConflict:
     return LakeConflict(
-        f"Batch {version} could not be committed to the lake table {uri}, as another run wrote to it at the same time "
+        f"Batch {version} could not be committed to the lake table {uri}, as another run wrote to it at "
+        f"the same time "
         f"({_first_line(error)}). Nothing of this attempt counts; the next run does the work again."
     )
 

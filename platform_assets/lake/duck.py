@@ -27,7 +27,8 @@ class SqlEngine:
     Args:
         memory_limit_mb: Megabytes of memory before it spills to disk.
         threads: Number of threads.
-        spill_directory: Folder for what does not fit; each connection has its own subfolder there while it is open.
+        spill_directory: Folder for what does not fit; each connection has its own subfolder there while it is
+            open.
     """
 
     memory_limit_mb: int
@@ -35,7 +36,9 @@ class SqlEngine:
     spill_directory: Path
 
     @contextlib.contextmanager
-    def connect(self, database: Path | None = None, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(
+        self, database: Path | None = None, *, read_only: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open a DuckDB database, in memory where no file is named; close it at the end.
 
         Raises:
@@ -81,7 +84,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def fetch_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
-    """A small result as dictionaries, by way of DuckDB's own values: pyarrow imports pandas to make Python ones."""
+    """A small result as dictionaries, made without pyarrow, which would import pandas for it."""
     relation = connection.sql(sql)
     return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 

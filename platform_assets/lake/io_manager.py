@@ -10,12 +10,13 @@ from platform_assets.lake.defs import clear_failures, row_count_metadata
 class LakeIOManager(dg.IOManager):
     """Keeps an asset's value as a Delta table in the processed zone, under the asset's key.
 
-    A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed) or a `pandas.DataFrame`; it replaces what was
-    there in one commit, and the older versions stay readable. An input is given in whichever of these its parameter is
-    annotated with, a `pyarrow.Table` without annotation. Where the upstream asset is one of the platform's:
+    A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed) or a `pandas.DataFrame`; it
+    replaces what was there in one commit, and the older versions stay readable. An input is given in
+    whichever of these its parameter is annotated with, a `pyarrow.Table` without annotation. Where the
+    upstream asset is one of the platform's:
 
-    - a source table gives the rows that the source has now; with the input metadata `{"versions": "all"}`, every
-      committed version, each with `_change`, `_batch`, `_seen_at` and `_hash`;
+    - a source table gives the rows that the source has now; with the input metadata `{"versions": "all"}`,
+      every committed version, each with `_change`, `_batch`, `_seen_at` and `_hash`;
     - a star table gives what it holds.
 
     Args:

@@ -111,7 +111,8 @@ class BronzeReader:
             table: The source table.
             after: Only batches after this one.
             up_to: Only batches up to this one; the ledger's last where None.
-            uncommitted: A batch that counts too though the ledger does not have it yet: the one being written.
+            uncommitted: A batch that counts too though the ledger does not have it yet: the one being
+                written.
             handle: The bronze table, where the caller has it open already.
             valid_only: Leave out versions that are in the dead-letter table.
         """
@@ -125,10 +126,10 @@ class BronzeReader:
         connection.register("ledger", self.state.rows)
         condition = (
             f"(_batch IN (SELECT batch FROM ledger WHERE source = {literal(self.source)}"
-            f" AND \"table\" = {literal(table.name)})"
+            f' AND "table" = {literal(table.name)})'
             + (f" OR _batch = {uncommitted:d})" if uncommitted is not None else ")")
         )
-        if valid_only and (uncommitted is not None or self.state.has_dead_letters(self.source, table.name)):
+        if valid_only and (uncommitted is not None or self.state.dead_letters(self.source, table.name)):
             dead = f"{name} dead letters"
             self.create_dead_letters_view(connection, [dead], table)
             condition += (
@@ -136,15 +137,17 @@ class BronzeReader:
                 f" WHERE dead._batch = version._batch AND dead.key = {key_json(table, 'version')})"
             )
         connection.execute(
-            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(raw)} AS version WHERE {condition}"
+            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(raw)} AS version WHERE "
+            f"{condition}"
         )
 
     def create_latest_view(
         self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table, *, after: int = 0
     ) -> None:
-        """Make the latest valid version of each row a view in DuckDB, deleted rows included with their last values.
+        """Make the latest valid version of each row a view, deleted rows included with their last values.
 
-        With `after`, only rows that changed after that batch; the arguments are those of `create_versions_view`.
+        With `after`, only rows that changed after that batch; the arguments are those of
+        `create_versions_view`.
         """
         versions = [*view[:-1], f"{view[-1]} versions"]
         self.create_versions_view(connection, versions, table, after=after)
@@ -154,12 +157,15 @@ class BronzeReader:
             f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _batch DESC) = 1"
         )
 
-    def create_current_view(self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table) -> None:
-        """Make the rows that the source has now a view in DuckDB: the latest valid versions, deletions left out."""
+    def create_current_view(
+        self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table
+    ) -> None:
+        """Make the rows that the source has now a view: the latest valid versions, deletions left out."""
         latest = [*view[:-1], f"{view[-1]} latest"]
         self.create_latest_view(connection, latest, table)
         connection.execute(
-            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(*latest)} WHERE _change <> 'delete'"
+            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(*latest)} WHERE _change <> "
+            f"'delete'"
         )
 
     def create_dead_letters_view(
@@ -173,18 +179,23 @@ class BronzeReader:
         self.lake.dead_letters.create_view(connection, [raw], self.lake.dead_letters.open())
         connection.execute(
             f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(raw)} "
-            f"WHERE source = {literal(self.source)} AND \"table\" = {literal(table.name)}"
+            f'WHERE source = {literal(self.source)} AND "table" = {literal(table.name)}'
         )
 
 
 def stream_versions(lake: Lake, engine: SqlEngine, source: str, table: Table) -> pa.RecordBatchReader:
     """Stream every committed version of a source table's rows, columns as in bronze, in order of batch."""
     order = columns_sql(["_batch", *table.primary_key])
-    return _stream_view(lake, engine, source, table, "create_versions_view", f" ORDER BY {order}", valid_only=False)
+    return _stream_view(
+        lake, engine, source, table, "create_versions_view", f" ORDER BY {order}", valid_only=False
+    )
 
 
 def stream_current(lake: Lake, engine: SqlEngine, source: str, table: Table) -> pa.RecordBatchReader:
-    """Stream the rows that a source table has now, as far as they keep the declared rules; columns as in bronze."""
+    """Stream the rows that a source table has now, as far as they keep the declared rules.
+
+    Columns as in bronze.
+    """
     return _stream_view(lake, engine, source, table, "create_current_view", "")
 
 
@@ -218,7 +229,10 @@ def stream_table(lake: Lake, path: Sequence[str]) -> pa.RecordBatchReader:
     target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
     handle = target.open()
     if handle is None:
-        raise LakeError(f"There is no table {'/'.join(path)} in {lake.processed}; materialize the asset of that key first.")
+        raise LakeError(
+            f"There is no table {'/'.join(path)} in {lake.processed}; materialize the asset of that key "
+            f"first."
+        )
     return target.scan(handle)
 
 

@@ -1,7 +1,9 @@
-"""The ledger: which batches count. A batch is read by nobody until one commit here says that all of it is there.
+"""The ledger: which batches count.
 
-Grain: one row per batch and table that the batch changed. What a crash left in a table under a batch number that the
-ledger does not have for that table is never read, and that number is never used for the table again.
+A batch is read by nobody until one commit here says that all of it is there.
+
+Grain: one row per batch and table that the batch changed. What a crash left in a table under a batch number
+that the ledger does not have for that table is never read, and that number is never used for the table again.
 """
 
 from __future__ import annotations
@@ -30,7 +32,11 @@ LEDGER_COLUMNS = (
     Column("dead_lettered", Integer(64), "How many of these went to the dead-letter table"),
     Column("snapshot", Text(), "PostgreSQL's snapshot (xmin:xmax:xip_list) that the batch was read in"),
     Column("seen_at", Timestamp(utc=True), "When that snapshot was taken, by the source's clock, UTC"),
-    Column("committed_at", Timestamp(utc=True), "When the batch was declared complete, by the platform's clock, UTC"),
+    Column(
+        "committed_at",
+        Timestamp(utc=True),
+        "When the batch was declared complete, by the platform's clock, UTC",
+    ),
 )
 _STREAM = "ledger"
 
@@ -75,23 +81,24 @@ class LedgerState:
         return max((self._totals[pair].last_batch for pair in tables if pair in self._totals), default=0)
 
     def row_count(self, source: str, table: str) -> int:
-        """Number of rows that the source table had at its last batch: what was ever inserted less what was deleted."""
+        """Rows that the source table had at its last batch: all ever inserted less all deleted."""
         totals = self._totals.get((source, table))
         return totals.inserted - totals.deleted if totals else 0
 
-    def has_dead_letters(self, source: str, table: str) -> bool:
-        """Whether any row version of a table ever was a dead letter."""
+    def dead_letters(self, source: str, table: str) -> int:
+        """Number of row versions of a table that ever were dead letters."""
         totals = self._totals.get((source, table))
-        return bool(totals and totals.dead_lettered)
+        return totals.dead_lettered if totals else 0
 
     @cached_property
-    def last_seen_at(self) -> dt.datetime | None:
-        """When the newest batch's snapshot was taken, UTC; None before the first batch."""
-        return max(self.rows["seen_at"].to_pylist(), default=None)
+    def seen_at_by_batch(self) -> Mapping[int, dt.datetime]:
+        """When each batch's snapshot was taken, UTC."""
+        return dict(zip(self.rows["batch"].to_pylist(), self.rows["seen_at"].to_pylist(), strict=True))
 
     @cached_property
     def _totals(self) -> Mapping[tuple[str, str], _Totals]:
-        # In Python: whatever turns a Python value into an Arrow one imports pandas, half a second for every tick.
+        # In Python: whatever turns a Python value into an Arrow one imports pandas, half a second for every
+        # tick.
         totals: dict[tuple[str, str], _Totals] = {}
         names = ("source", "table", "batch", "inserted", "deleted", "dead_lettered")
         for source, table, *counts in zip(*(self.rows[name].to_pylist() for name in names), strict=True):
@@ -137,7 +144,8 @@ class Ledger:
             entries: One per table that changed, all of the same batch.
 
         Raises:
-            LakeConflict: Another batch was declared since `state` was read, so this one rests on an old state.
+            LakeConflict: Another batch was declared since `state` was read, so this one rests on an old
+                state.
         """
         columns = list(zip(*(astuple(entry) for entry in entries), strict=True))
         names = [field.name for field in fields(LedgerEntry)]

@@ -1,4 +1,4 @@
-"""The declared rules as SQL: which of them does a row break? Used where rows come in, to find dead letters."""
+"""The declared rules as SQL: which of them does a row break?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ RULES_OF_CHECK: Mapping[str, tuple[RowRule, ...]] = {
 
 
 def broken_rules_sql(table: Table, alias: str, parents: Mapping[str, str]) -> str:
-    """SQL (DuckDB) for the rules that a row breaks, as `rule(column)` separated by `; `, or NULL where it keeps all.
+    """SQL (DuckDB) for the rules that a row breaks, as `rule(column)` separated by `.
+
+    `, or NULL where it keeps all.
 
     Args:
         table: The declaration.
@@ -49,7 +51,10 @@ def conditions(column: Column, value: str, parents: Mapping[str, str]) -> Iterat
         yield "max_length", f"length({value}) > {column.type.max_length:d}"
     if column.iso_date:
         # The round trip refuses what a cast alone forgives: blanks, slashes, missing zeros.
-        yield "iso_date", f"{value} IS NOT NULL AND CAST(try_cast({value} AS DATE) AS VARCHAR) IS DISTINCT FROM {value}"
+        yield (
+            "iso_date",
+            f"{value} IS NOT NULL AND CAST(try_cast({value} AS DATE) AS VARCHAR) IS DISTINCT FROM {value}",
+        )
     comparable = f"try_cast({value} AS DATE)" if column.iso_date else value
     limits = [
         f"{comparable} {operator} {_limit(limit)}"

@@ -1,1 +1,1 @@
-"""Declarations of tables and columns, and nothing that acts on them: source tables, star tables, logical types."""
+"""Declarations of source and star tables, their columns and rules; nothing that acts on them."""

@@ -1,8 +1,8 @@
 """The warehouse: three overlapping star schemas, eleven tables, columns in their order.
 
-`fact_*` hold one row for every version of an order or payment, deletions included; their `*_record_id` are dense from 1
-and never reused. `dim_*` hold the latest values; a row whose source row was deleted stays, with `_change` = delete, as
-old facts still point to it. Every table ends with the platform's own columns.
+`fact_*` hold one row for every version of an order or payment, deletions included; their `*_record_id` are
+dense from 1 and never reused. `dim_*` hold the latest values; a row whose source row was deleted stays, with
+`_change` = delete, as old facts still point to it. Every table ends with the platform's own columns.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ DIM_TRANSACTION = _dimension(
     Column("transaction_id", Integer(), "Key of the transaction"),
     Column("transaction_type", Text(), "Sale or purchase", accepted=("SALE", "PURCHASE")),
     Column("sales_order_id", Integer(), "The sale; empty for purchases and deleted sales", nullable=True),
-    Column("purchase_order_id", Integer(), "The purchase; empty for sales and deleted purchases", nullable=True),
+    Column(
+        "purchase_order_id", Integer(), "The purchase; empty for sales and deleted purchases", nullable=True
+    ),
     reads=("transaction",),
 )
 DIM_PAYMENT_TYPE = _dimension(

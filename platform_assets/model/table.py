@@ -1,7 +1,7 @@
 """What a table and a column are, as data: types, keys and the rules a row must keep.
 
-One declaration feeds everything that needs it: the extraction's column list, Delta and warehouse types, dead-letter
-rules, asset checks, column schema metadata and the sample database's DDL.
+One declaration feeds everything that needs it: the extraction's column list, Delta and warehouse types,
+dead-letter rules, asset checks, column schema metadata and the sample database's DDL.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Literal
 
 RowRule = Literal["not_null", "accepted_values", "range", "iso_date", "max_length", "foreign_key"]
-"""The rules a row can break; the names appear as reasons in the dead-letter table and as asset check names."""
+"""The rules a row can break; the names appear as reasons in the dead-letter table and as asset check
+names."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,18 @@ class Date:
 
 @dataclass(frozen=True)
 class Time:
-    """A time of day without zone, to the microsecond. The lake holds it as ISO 8601 text, `HH:MM:SS.ffffff`."""
+    """A time of day without zone, to the microsecond.
+
+    The lake holds it as ISO 8601 text, `HH:MM:SS.ffffff`.
+    """
 
 
 @dataclass(frozen=True)
 class Timestamp:
     """A point in time to the microsecond.
 
-    With `utc` it is zone-aware UTC. Without, it is the source's wall-clock time as written: no zone is assumed.
+    With `utc` it is zone-aware UTC. Without, it is the source's wall-clock time as written: no zone is
+    assumed.
     """
 
     utc: bool = False
@@ -129,7 +134,9 @@ class Table:
             keys.append(self.business_key)
         unknown = sorted(set(keys) - set(names))
         if unknown:
-            raise ValueError(f"table {self.name} has keys on columns it does not declare: {', '.join(unknown)}")
+            raise ValueError(
+                f"table {self.name} has keys on columns it does not declare: {', '.join(unknown)}"
+            )
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The source: the eleven business tables of Totesys, PostgreSQL schema `public`, as its owner declares them.
 
-`created_at` and `last_updated` are `timestamp(3)` without zone: the wall-clock time of the application that wrote
-them. Nothing maintains `last_updated`, so edits may leave it as it was. Physical column order differs in some copies;
-columns are therefore always read by name.
+`created_at` and `last_updated` are `timestamp(3)` without zone: the wall-clock time of the application that
+wrote them. Nothing maintains `last_updated`, so edits may leave it as it was. Physical column order differs
+in some copies; columns are therefore always read by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from platform_assets.model.table import Boolean, Column, Decimal, Integer, Table
 
 EARLIEST_DATE = dt.date(1970, 1, 1)
 LATEST_DATE = dt.date(2199, 12, 31)
-"""Dates outside this range are typing errors, and would stretch the calendar dimension by thousands of years."""
+"""Dates outside this range are typing errors, and would stretch the calendar dimension by thousands of
+years."""
 
 _CREATED_AT = Column("created_at", Timestamp(), "When the row was created; wall-clock time, no zone")
 _LAST_UPDATED = Column(
@@ -26,7 +27,12 @@ _ZERO = decimal.Decimal(0)
 
 def _iso_date(name: str, description: str) -> Column:
     return Column(
-        name, Text(), description + ", as YYYY-MM-DD", iso_date=True, minimum=EARLIEST_DATE, maximum=LATEST_DATE
+        name,
+        Text(),
+        description + ", as YYYY-MM-DD",
+        iso_date=True,
+        minimum=EARLIEST_DATE,
+        maximum=LATEST_DATE,
     )
 
 
@@ -35,10 +41,14 @@ def _reference(name: str, table: str, description: str, *, nullable: bool = Fals
 
 
 def _table(
-    name: str, description: str, *columns: Column, uniques: tuple[tuple[str, ...], ...] = (), is_event: bool = False
+    name: str,
+    description: str,
+    *columns: Column,
+    uniques: tuple[tuple[str, ...], ...] = (),
+    is_event: bool = False,
 ) -> Table:
     key = f"{name}_id"
-    times = (_CREATED_AT, _LAST_UPDATED)
+    times: tuple[Column, ...] = (_CREATED_AT, _LAST_UPDATED)
     if is_event:
         # The days of an order or payment become days of the calendar, like its text dates.
         times = tuple(dataclasses.replace(time, minimum=EARLIEST_DATE, maximum=LATEST_DATE) for time in times)
@@ -142,9 +152,14 @@ TRANSACTION = _table(
     Column(
         "transaction_type", Text(), "Sale or purchase", enum="TransactionType", accepted=("SALE", "PURCHASE")
     ),
-    _reference("sales_order_id", "sales_order", "The sale; empty for purchases and deleted sales", nullable=True),
     _reference(
-        "purchase_order_id", "purchase_order", "The purchase; empty for sales and deleted purchases", nullable=True
+        "sales_order_id", "sales_order", "The sale; empty for purchases and deleted sales", nullable=True
+    ),
+    _reference(
+        "purchase_order_id",
+        "purchase_order",
+        "The purchase; empty for sales and deleted purchases",
+        nullable=True,
     ),
     uniques=(("sales_order_id",), ("purchase_order_id",)),
 )
@@ -177,4 +192,5 @@ TABLES = (
     TRANSACTION,
     PAYMENT,
 )
-"""The eleven tables. `_prisma_migrations`, the twelfth in the schema, is not business data and is left out."""
+"""The eleven tables. `_prisma_migrations`, the twelfth in the schema, is not business data and is left
+out."""

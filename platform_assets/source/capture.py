@@ -1,7 +1,7 @@
 """Change capture: which rows of a source table differ from the lake's latest version of them.
 
-A capture gets what the lake knows and gives what changed, as a stream of bronze rows; it writes nothing. There is one
-so far, the full comparison; captures that read less fit the same interface.
+A capture gets what the lake knows and gives what changed, as a stream of bronze rows; it writes nothing.
+There is one so far, the full comparison; captures that read less fit the same interface.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ class Known:
     """What the lake knows of a table, as views in the DuckDB connection that the capture works in.
 
     Args:
-        latest: Quoted view of the latest version of each row that is not deleted: the primary key, `_hash`, and
-            `_parked`, true where that version is a dead letter.
-        last_values: Given a quoted relation of primary keys, SQL for the row versions that deletions of these rows are
-            recorded with: the latest valid one of each, or the latest where none is valid; all bronze columns.
+        latest: Quoted view of the latest version of each row that is not deleted: the primary key, `_hash`,
+            and `_parked`, true where that version is a dead letter.
+        last_values: Given a quoted relation of primary keys, SQL for the row versions that deletions of these
+            rows are recorded with: the latest valid one of each, or the latest where none is valid; all
+            bronze columns.
         broken_rules: SQL that names the rules a row called `source` breaks, NULL where it keeps all.
         is_empty: Whether the lake knows no row at all.
     """
@@ -87,12 +88,14 @@ def bronze_schema(table: Table) -> pa.Schema:
 
 
 def content_hash_sql(table: Table, alias: str) -> str:
-    """SQL (DuckDB) for a row's content hash: 60 bits of the MD5 of an unambiguous text of its declared columns.
+    """SQL (DuckDB) for a row's content hash: 60 bits of the MD5 of a text of its declared columns.
 
-    The text is part of the lake's format: every version ever written is compared by it. Nulls differ from empty texts,
-    and a text's length goes before it, so that no two different rows share one.
+    The text is part of the lake's format: every version ever written is compared by it. Nulls differ from
+    empty texts, and a text's length goes before it, so that no two different rows share one.
     """
-    values = ", ".join(part for column in table.columns for part in _canonical(column, quote(alias, column.name)))
+    values = ", ".join(
+        part for column in table.columns for part in _canonical(column, quote(alias, column.name))
+    )
     return f"CAST('0x' || substr(md5(concat_ws(chr(31), {values})), 1, 15) AS BIGINT)"
 
 
@@ -163,14 +166,13 @@ class FullComparison:
         gone: list[pa.RecordBatch] = []
         for batch in _stream(connection, query, schema):
             is_delete = pc.equal(batch["_change"], "delete")
-            deleted = batch.filter(is_delete)
+            deleted, kept = batch.filter(is_delete), batch.filter(pc.invert(is_delete))
             if deleted.num_rows:
                 gone.append(deleted.select(list(table.primary_key)))
-                batch = batch.filter(pc.invert(is_delete))
-            for change in pc.value_counts(batch["_change"]).to_pylist():
+            for change in pc.value_counts(kept["_change"]).to_pylist():
                 counts[change["values"]] += change["counts"]
-            if batch.num_rows:
-                yield batch
+            if kept.num_rows:
+                yield kept
         if gone:
             connection.register("deleted keys", pa.Table.from_batches(gone))
             query = f"""
@@ -182,9 +184,7 @@ class FullComparison:
                 yield batch
 
 
-def _stream(
-    connection: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
+def _stream(connection: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     for batch in connection.sql(query).to_arrow_reader(ROWS_PER_BATCH):
         if batch.num_rows:
             yield batch.cast(schema)

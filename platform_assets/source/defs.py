@@ -1,4 +1,4 @@
-"""The source tables as assets: one multi-asset per source, which extracts its tables in one snapshot, and its checks."""
+"""The source tables as assets: one multi-asset per source, for one snapshot, and its checks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,8 @@ from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
 
 _CHECKS = {
     "not_null": "No current row has a null where none is allowed.",
-    "accepted_values": "Every current row's values are among those that are declared: lists, ranges, lengths, dates.",
+    "accepted_values": "Every current row's values are among those that are declared: lists, ranges, "
+    "lengths, dates.",
     "foreign_key": "Every current row points to rows that exist.",
 }
 _DEAD_LETTERS = " Rows that break it are in the lake's dead-letter table; every other row goes on."
@@ -37,7 +38,8 @@ def build_source_defs(source: str, tables: Sequence[Table]) -> dg.Definitions:
     specs = [
         dg.AssetSpec(
             key,
-            description=f"{table.description} All its versions are kept, append-only, in the lake's ingestion zone.",
+            description=f"{table.description} All its versions are kept, append-only, in the lake's "
+            f"ingestion zone.",
             group_name=source,
             owners=OWNERS,
             kinds={"postgres", "deltalake"},
@@ -56,9 +58,10 @@ def build_source_defs(source: str, tables: Sequence[Table]) -> dg.Definitions:
         can_subset=True,
         retry_policy=RETRY_POLICY,
         required_resource_keys={source, "lake", "engine"},
-        description=f"Reads {source} in one consistent snapshot and appends what changed to the lake, as one batch.",
+        description=f"Reads {source} in one consistent snapshot and appends what changed to the lake, as "
+        f"one batch.",
     )
-    def extract(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def extract(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         from platform_assets.source.extract import Extractor, sample_rows
 
         lake, engine = context.resources.lake, context.resources.engine

@@ -1,7 +1,8 @@
-"""Extraction: one batch from a source into the lake, all of it in one snapshot, counted once the ledger has it.
+"""Extraction: one batch from a source into the lake, all of it in one snapshot.
 
-The order of commits is what makes a crash harmless: bronze rows first, then their dead letters, then one commit to the
-ledger. Whatever stands before the ledger's commit is not read by anybody, and the next run does the work again.
+The order of commits is what makes a crash harmless: bronze rows first, then their dead letters, then one
+commit to the ledger. Whatever stands before the ledger's commit is not read by anybody, and the next run does
+the work again.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from platform_assets.lake.delta import peek
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, fetch_rows, literal, quote
 from platform_assets.lake.lake import DEAD_LETTER_COLUMNS, BronzeReader, Lake, key_json
 from platform_assets.lake.ledger import LedgerEntry
+from platform_assets.lake.rules import broken_rules_sql
 from platform_assets.model.table import Table
 from platform_assets.source.capture import Capture, FullComparison, Known, parents_first
-from platform_assets.lake.rules import broken_rules_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -147,8 +148,11 @@ class _Attempt:
         state = lake.ledger.read()
         bronze = {table.name: lake.bronze(source, table) for table in tables}
         handles = {name: table.open() for name, table in bronze.items()}
-        # An attempt that crashed left its number in the tables it reached; going past it keeps its rows unread.
-        used = max((bronze[name].cursor(handle, _stream(source)) for name, handle in handles.items()), default=0)
+        # An attempt that crashed left its number in the tables it reached; going past it keeps its rows
+        # unread.
+        used = max(
+            (bronze[name].cursor(handle, _stream(source)) for name, handle in handles.items()), default=0
+        )
         return cls(
             extractor,
             snapshot,
@@ -177,7 +181,11 @@ class _Attempt:
                 return TableChange()
             cursor = {
                 "platform_assets.cursor": json.dumps(
-                    {"batch": self.batch, "snapshot": self.snapshot.position, "seen_at": self.snapshot.taken_at.isoformat()}
+                    {
+                        "batch": self.batch,
+                        "snapshot": self.snapshot.position,
+                        "seen_at": self.snapshot.taken_at.isoformat(),
+                    }
                 )
             }
             bronze.append(handle, changed, stream=_stream(source), version=self.batch, metadata=cursor)
@@ -185,7 +193,8 @@ class _Attempt:
         counts = changes.counts
         change = TableChange(counts["insert"], counts["update"], counts["delete"], dead_lettered)
         self.extractor.report(
-            f"{source}/{table.name}: {change.inserted} inserted, {change.updated} updated, {change.deleted} deleted"
+            f"{source}/{table.name}: {change.inserted} inserted, {change.updated} updated, "
+            f"{change.deleted} deleted"
             + (f", {dead_lettered} of them set apart as dead letters" if dead_lettered else "")
         )
         return change
@@ -227,7 +236,10 @@ class _Attempt:
         return Known('"known latest"', last_values, broken, is_empty=False)
 
     def _set_dead_letters_apart(self, table: Table) -> int:
-        """Find the rows of the batch that break a rule, and add them to the dead-letter table; their number."""
+        """Find the rows of the batch that break a rule, and add them to the dead-letter table.
+
+        Their number.
+        """
         lake, source = self.extractor.lake, self.extractor.source.name
         self._reader.create_versions_view(
             self.connection, ["batch"], table, after=self.batch - 1, uncommitted=self.batch, valid_only=False
@@ -238,8 +250,10 @@ class _Attempt:
         dead = self.connection.sql(
             f"""
             SELECT {names} FROM (
-              SELECT {literal(source)} AS source, {literal(table.name)} AS "table", {key_json(table, "version")} AS key,
-                     {reason} AS reason, CAST(json_object({members}) AS VARCHAR) AS row, _change, _batch, _seen_at
+              SELECT {literal(source)} AS source, {literal(table.name)} AS "table",
+              {key_json(table, "version")} AS key,
+                     {reason} AS reason, CAST(json_object({members}) AS VARCHAR) AS row, _change, _batch,
+                     _seen_at
               FROM "batch" AS version)
             WHERE reason IS NOT NULL
             """
@@ -254,7 +268,7 @@ class _Attempt:
         return counted.rows
 
     def _has_dead_letters(self, table: str) -> bool:
-        return table in self.dead_lettered or self.state.has_dead_letters(self.extractor.source.name, table)
+        return table in self.dead_lettered or self.state.dead_letters(self.extractor.source.name, table) > 0
 
     def _parents(self, table: Table) -> dict[str, str]:
         """The SELECTs of valid parent keys, for the foreign keys that a row could break.
@@ -288,7 +302,10 @@ class _Attempt:
 def sample_rows(
     lake: Lake, engine: SqlEngine, source: str, tables: Sequence[Table], limit: int = 5
 ) -> dict[str, list[dict[str, Any]]]:
-    """A few of the rows that each table's newest batch holds, for people to look at; declared columns and `_change`."""
+    """A few of the rows that each table's newest batch holds, for people to look at.
+
+    Declared columns and `_change`.
+    """
     state = lake.ledger.read()
     reader = BronzeReader(lake, source, state)
     rows = {}

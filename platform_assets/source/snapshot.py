@@ -1,7 +1,7 @@
 """One consistent snapshot of a PostgreSQL database, read as Arrow.
 
-pg8000 holds the snapshot and reads the catalogue; ADBC connections import it and stream the rows, which never become
-Python objects. What changed, and where it goes, is not known here.
+pg8000 holds the snapshot and reads the catalogue; ADBC connections import it and stream the rows, which never
+become Python objects. What changed, and where it goes, is not known here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote as url_quote
 from urllib.parse import urlencode
 
@@ -35,7 +35,8 @@ FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname = ANY(CAST(:tables AS text[]))
+WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname = ANY(CAST(:tables AS
+text[]))
 """
 _FOREIGN_KEYS = """
 SELECT child.relname, a.attname, parent.relname
@@ -55,7 +56,8 @@ class SourceDatabase:
     Args:
         name: Name of the source, the first part of its tables' asset keys.
         tables: Declarations of its tables.
-        connect: Says how to reach it, when that is needed: secrets are resolved, an embedded server is started.
+        connect: Says how to reach it, when that is needed: secrets are resolved, an embedded server is
+            started.
         statement_timeout: Longest a statement may run, in seconds.
         lock_timeout: Longest a statement may wait for a lock, in seconds.
     """
@@ -85,7 +87,8 @@ class SourceDatabase:
                     control.run(f"SET {setting} = {int(seconds * 1000)}")
                 control.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 row = control.run(
-                    "SELECT pg_export_snapshot(), CAST(pg_current_snapshot() AS text), transaction_timestamp()"
+                    "SELECT pg_export_snapshot(), CAST(pg_current_snapshot() AS text), "
+                    "transaction_timestamp()"
                 )[0]
             with contextlib.ExitStack() as bulk:
                 yield Snapshot(self, connection, control, bulk, row[0], row[1], row[2].astimezone(dt.UTC))
@@ -118,7 +121,7 @@ class Snapshot:
     taken_at: dt.datetime
 
     def verify(self, tables: Sequence[Table]) -> None:
-        """Check that the source has the declared tables and columns in types that can be read, and lets us read them.
+        """Check that the source has the declared tables and columns, in types we can read, and lets us.
 
         Raises:
             SourceError: It does not; every difference is in the message.
@@ -134,9 +137,11 @@ class Snapshot:
         if mistakes:
             where = f"{self.connection.database} on {self.connection.host}:{self.connection.port}"
             raise SourceError(
-                f"Schema {self.connection.schema} of {where}, read as {self.connection.user}, is not as declared: "
+                f"Schema {self.connection.schema} of {where}, read as {self.connection.user}, is not as "
+                f"declared: "
                 + "; ".join(mistakes)
-                + ". Grant what is missing (GRANT SELECT ON ... TO ...), or correct the schema or the declaration."
+                + ". Grant what is missing (GRANT SELECT ON ... TO ...), or correct the schema or the "
+                "declaration."
             )
 
     def enforced_foreign_keys(self) -> frozenset[tuple[str, str, str]]:
@@ -191,7 +196,7 @@ class Snapshot:
                     statement.execute_update()
         except adbc_driver_manager.Error as error:
             raise _adbc_error(error, self.connection, "opening a connection to read rows") from error
-        return reader
+        return cast("AdbcConnection", reader)
 
 
 def _decoded(
@@ -205,7 +210,9 @@ def _decoded(
             raise _adbc_error(error, connection, f"reading table {table.name}") from error
         if batch is None:
             return
-        arrays = [_as_declared(array, declared.type) for array, declared in zip(batch.columns, schema, strict=True)]
+        arrays = [
+            _as_declared(array, declared.type) for array, declared in zip(batch.columns, schema, strict=True)
+        ]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -251,11 +258,18 @@ def _compare(table: Table, found: Mapping[str, tuple[str, str, str, int, bool]] 
         yield f"table {table.name} has no column {', '.join(missing)}"
     denied = [column.name for column in table.columns if column.name in found and not found[column.name][4]]
     if denied:
-        what = f"table {table.name}" if len(denied) == len(table.columns) else f"{table.name}.{', '.join(denied)}"
+        what = (
+            f"table {table.name}"
+            if len(denied) == len(table.columns)
+            else f"{table.name}.{', '.join(denied)}"
+        )
         yield f"there is no privilege to SELECT from {what}"
     for column in table.columns:
         if column.name in found and not _is_readable(column, *found[column.name][1:4]):
-            yield f"{table.name}.{column.name} is {found[column.name][0]}, which does not fit {_declared(column)}"
+            yield (
+                f"{table.name}.{column.name} is {found[column.name][0]}, which does not fit "
+                f"{_declared(column)}"
+            )
 
 
 def _is_readable(column: Column, type_name: str, type_kind: str, modifier: int) -> bool:
@@ -270,7 +284,10 @@ def _is_readable(column: Column, type_name: str, type_kind: str, modifier: int) 
             found_precision, found_scale = (modifier - 4) >> 16, (modifier - 4) & 0x7FF
             return found_scale <= scale and found_precision - found_scale <= precision - scale
         case Text():
-            return type_name in {"text", "varchar", "bpchar", "citext", "name", "uuid", "date"} or type_kind == "e"
+            return (
+                type_name in {"text", "varchar", "bpchar", "citext", "name", "uuid", "date"}
+                or type_kind == "e"
+            )
         case Boolean():
             return type_name == "bool"
         case Date():
@@ -306,7 +323,8 @@ def _uri(connection: Connection) -> str:
     user, password = url_quote(connection.user, safe=""), url_quote(connection.password, safe="")
     host = f"[{connection.host}]" if ":" in connection.host else url_quote(connection.host, safe="")
     database = url_quote(connection.database, safe="")
-    return f"postgresql://{user}:{password}@{host}:{connection.port}/{database}?{urlencode(options, quote_via=url_quote)}"
+    query = urlencode(options, quote_via=url_quote)
+    return f"postgresql://{user}:{password}@{host}:{connection.port}/{database}?{query}"
 
 
 def _open_control(connection: Connection) -> ControlConnection:
@@ -338,7 +356,7 @@ def _open_control(connection: Connection) -> ControlConnection:
 
 
 def _ssl_context(connection: Connection) -> ssl.SSLContext | None:
-    """libpq's sslmode as a context: `require` encrypts, `verify-ca` checks the issuer, `verify-full` the name too."""
+    """Give libpq's sslmode as a context: `require` encrypts, `verify-ca` and `verify-full` check."""
     if connection.sslmode == "disable":
         return None
     context = ssl.create_default_context(cafile=connection.sslrootcert)
@@ -371,7 +389,8 @@ def _server_error(connection: Connection, code: str, message: str) -> SourceErro
     where = f"{connection.host}:{connection.port}"
     if code in ("28P01", "28000"):
         return SourceError(
-            f"PostgreSQL at {where} refused the login of {connection.user} to {connection.database}: {message}. "
+            f"PostgreSQL at {where} refused the login of {connection.user} to {connection.database}: "
+            f"{message}. "
             "Check user and password under sources in the configuration, and the server's pg_hba.conf."
         )
     if code == "3D000":
@@ -386,8 +405,10 @@ def _server_error(connection: Connection, code: str, message: str) -> SourceErro
 
 def _unavailable(connection: Connection, reason: str) -> SourceUnavailable:
     return SourceUnavailable(
-        f"PostgreSQL at {connection.host}:{connection.port} cannot be reached or broke off ({reason.rstrip('.')}). "
-        "Check host and port under sources in the configuration, and that the server runs and lets this machine in."
+        f"PostgreSQL at {connection.host}:{connection.port} cannot be reached or broke off "
+        f"({reason.rstrip('.')}). "
+        "Check host and port under sources in the configuration, and that the server runs and lets this "
+        "machine in."
     )
 
 

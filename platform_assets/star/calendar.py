@@ -55,7 +55,10 @@ def new_days(years: tuple[int, int] | None, spans: Iterable[DateSpan]) -> pa.Tab
 
 
 def currency_names() -> pa.Table:
-    """English names of all currencies that the Unicode CLDR knows, by ISO 4217 code; `CURRENCY_NAME_SCHEMA`."""
+    """English names of all currencies that the Unicode CLDR knows, by ISO 4217 code.
+
+    `CURRENCY_NAME_SCHEMA`.
+    """
     from babel import Locale
 
     names = Locale("en").currencies

@@ -58,9 +58,10 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
         can_subset=True,
         retry_policy=RETRY_POLICY,
         required_resource_keys={"lake", "engine"},
-        description="Takes the new batches of the lake into the star schema, each table in one commit with its cursor.",
+        description="Takes the new batches of the lake into the star schema, each table in one commit "
+        "with its cursor.",
     )
-    def build(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def build(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         from platform_assets.star.transform import StarBuilder, sample_rows
 
         lake, engine = context.resources.lake, context.resources.engine
@@ -93,7 +94,10 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         from platform_assets.star.verify import StarVerifier
 
-        with clear_failures(), StarVerifier.open(context.resources.lake, context.resources.engine) as verifier:
+        with (
+            clear_failures(),
+            StarVerifier.open(context.resources.lake, context.resources.engine) as verifier,
+        ):
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
                 outcome = verifier.verify(by_key[key.asset_key], key.name, after)

@@ -1,7 +1,7 @@
-"""Runs the star schema's SQL over what is new in bronze and commits the result to the lake, each table exactly once.
+"""Runs the star schema's SQL over what is new in bronze, and commits each table exactly once.
 
-A table's cursor is the last batch that it has taken in, kept in the same commit as its rows. A run that finds the cursor
-at the ledger's last batch has nothing to do and writes nothing.
+A table's cursor is the last batch that it has taken in, kept in the same commit as its rows. A run that finds
+the cursor at the ledger's last batch has nothing to do and writes nothing.
 """
 
 from __future__ import annotations
@@ -83,8 +83,10 @@ class StarBuilder:
         if cursor > state.last_batch:
             raise LakeError(
                 f"star/{table.name} in {self.lake.processed} has taken in batch {cursor}, but the ledger in "
-                f"{self.lake.ingestion} ends at {state.last_batch}: they are not of the same lake. Point lake.ingestion "
-                "and lake.processed at zones that belong together, or empty the processed zone to have it rebuilt."
+                f"{self.lake.ingestion} ends at {state.last_batch}: they are not of the same lake. Point "
+                f"lake.ingestion "
+                "and lake.processed at zones that belong together, or empty the processed zone to have it "
+                "rebuilt."
             )
         if not self._has_news(table, state, cursor, handle):
             return StarChange(cursor, cursor, 0, target.row_count(handle))
@@ -145,13 +147,16 @@ class StarBuilder:
             # Record ids are dense from 1 and rows are only ever appended, so their number is the last id.
             relation = connection.sql(query, params={"last_record_id": before})
         else:
-            # A dimension that joins tables is computed whole; the calendar gives nothing but days that are new.
+            # A dimension that joins tables is computed whole; the calendar gives nothing but days that are
+            # new.
             after = 0 if table.name == star.DIM_DATE.name else cursor
             relation = connection.sql(f"{query} WHERE _batch > {after:d}")
         schema = target.arrow_schema
         stream = relation.to_arrow_reader(ROWS_PER_BATCH)
         rows = peek(
-            pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in stream if batch.num_rows))
+            pa.RecordBatchReader.from_batches(
+                schema, (batch.cast(schema) for batch in stream if batch.num_rows)
+            )
         )
         if rows is None:
             return 0
@@ -163,7 +168,7 @@ class StarBuilder:
             target.upsert(handle, changed, key=table.primary_key, stream=_STREAM, version=goal)
         else:
             target.append(handle, changed, stream=_STREAM, version=goal)
-        return changed.num_rows
+        return int(changed.num_rows)
 
     def _has_any(self, target_handle: DeltaTable, table: Table, keys: pa.Table) -> bool:
         """Whether the table has a row with any of these keys; if not, appending does what merging would."""
@@ -171,7 +176,9 @@ class StarBuilder:
             self.lake.star(table).create_view(connection, ["existing"], target_handle)
             connection.register("changed", keys)
             using = columns_sql(table.primary_key)
-            found = connection.sql(f"SELECT 1 FROM existing SEMI JOIN changed USING ({using}) LIMIT 1").fetchall()
+            found = connection.sql(
+                f"SELECT 1 FROM existing SEMI JOIN changed USING ({using}) LIMIT 1"
+            ).fetchall()
         return bool(found)
 
     def _has_news(self, table: Table, state: LedgerState, cursor: int, handle: DeltaTable | None) -> bool:
@@ -198,17 +205,24 @@ class StarBuilder:
                 target.create_view(connection, [fact.name], target.open())
                 dates = [quote(name) for name in _dates_of(fact)]
                 first, last = f"least({', '.join(dates)})", f"greatest({', '.join(dates)})"
-                outside = f"WHERE year({first}) < {years[0]:d} OR year({last}) > {years[1]:d}" if years else ""
+                outside = (
+                    f"WHERE year({first}) < {years[0]:d} OR year({last}) > {years[1]:d}" if years else ""
+                )
                 rows = connection.sql(
-                    f"SELECT _batch, max(_seen_at), min({first}), max({last}) FROM {quote(fact.name)} {outside} GROUP BY ALL"
+                    f"SELECT _batch, max(_seen_at), min({first}), max({last}) FROM {quote(fact.name)} "
+                    f"{outside} GROUP BY ALL"
                 ).fetchall()
-                spans += [DateSpan(batch, seen.astimezone(dt.UTC), low, high) for batch, seen, low, high in rows]
+                spans += [
+                    DateSpan(batch, seen.astimezone(dt.UTC), low, high) for batch, seen, low, high in rows
+                ]
         return spans
 
 
 def select_of(table: Table) -> str:
     """The SELECT that makes a star table, as written in its file."""
-    return (Path(__file__).parent / f"{table.name}.sql").read_text(encoding="utf-8").rstrip().removesuffix(";")
+    return (
+        (Path(__file__).parent / f"{table.name}.sql").read_text(encoding="utf-8").rstrip().removesuffix(";")
+    )
 
 
 def _dates_of(fact: Table) -> list[str]:
@@ -216,7 +230,10 @@ def _dates_of(fact: Table) -> list[str]:
 
 
 def _years(handle: DeltaTable | None, dates: Sequence[str]) -> tuple[int, int] | None:
-    """First and last year in these columns, from the statistics of the table's files; None where there is no row."""
+    """First and last year in these columns, from the statistics of the table's files.
+
+    None where there is no row.
+    """
     if handle is None:
         return None
     files = file_statistics(handle)

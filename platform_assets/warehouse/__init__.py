@@ -1,1 +1,1 @@
-"""The warehouse: the star schema in a database that people query, loaded from the lake exactly once per batch."""
+"""The warehouse: the star schema in a database that people query, each batch loaded exactly once."""

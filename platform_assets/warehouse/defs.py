@@ -1,4 +1,4 @@
-"""The warehouse tables as assets: one multi-asset that loads those selected in one transaction, and their checks."""
+"""The warehouse tables as assets: one multi-asset, for one transaction, and its checks."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,8 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
             deps=[dg.AssetKey(["star", table.name])],
             description=table.description
             + (
-                f" The views {table.name}_current and {table.name}_history show the latest versions and all of them in time."
+                f" The views {table.name}_current and {table.name}_history show the latest versions and "
+                f"all of them in time."
                 if table.kind == "fact"
                 else ""
             ),
@@ -54,9 +55,10 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
         can_subset=True,
         retry_policy=RETRY_POLICY,
         required_resource_keys={"lake", "warehouse"},
-        description="Loads the star schema's new batches into the warehouse, in one transaction that also records them.",
+        description="Loads the star schema's new batches into the warehouse, in one transaction that also "
+        "records them.",
     )
-    def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         warehouse = context.resources.warehouse
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         with clear_failures():
@@ -65,7 +67,7 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
         for key, table in selected.items():
             done = loads[table.name]
             if done.rows_written:
-                context.log.info(f"warehouse/{table.name}: {done.rows_written} rows loaded")
+                context.log.info("warehouse/%s: %d rows loaded", table.name, done.rows_written)
             yield dg.MaterializeResult(
                 asset_key=key,
                 metadata={
@@ -80,7 +82,9 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
         name=f"{GROUP}_checks",
         specs=[
             dg.AssetCheckSpec(
-                "matches_lake", asset=key, description="The warehouse has as many rows as the lake's star table."
+                "matches_lake",
+                asset=key,
+                description="The warehouse has as many rows as the lake's star table.",
             )
             for key in by_key
         ],
@@ -99,7 +103,9 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
                 in_lake = target.row_count(target.open())
                 in_warehouse = loaded[table.name].row_count if table.name in loaded else 0
                 difference = abs(in_lake - in_warehouse)
-                return difference, [f"{in_lake} rows in the lake, {in_warehouse} in the warehouse"] if difference else []
+                return difference, [
+                    f"{in_lake} rows in the lake, {in_warehouse} in the warehouse"
+                ] if difference else []
 
             yield from run_checks(context, run)
 
@@ -112,8 +118,9 @@ FRESHNESS = "freshness"
 def build_freshness_defs(assets: Sequence[dg.AssetKey], within: dt.timedelta) -> dg.Definitions:
     """Checks that these assets were looked after lately, and the job and schedule that run them.
 
-    Every tick materializes its assets, changed or not, so an old materialization means that the platform stands still.
-    The checks are apart from the main job, which would find its own work fresh; they run on a schedule of their own.
+    Every tick materializes its assets, changed or not, so an old materialization means that the platform
+    stands still. The checks are apart from the main job, which would find its own work fresh; they run on a
+    schedule of their own.
     """
     minutes = int(within.total_seconds() // 60)
 
@@ -121,7 +128,9 @@ def build_freshness_defs(assets: Sequence[dg.AssetKey], within: dt.timedelta) ->
         name=f"{FRESHNESS}_checks",
         specs=[
             dg.AssetCheckSpec(
-                FRESHNESS, asset=key, description=f"The asset was materialized within the last {minutes} minutes."
+                FRESHNESS,
+                asset=key,
+                description=f"The asset was materialized within the last {minutes} minutes.",
             )
             for key in assets
         ],
@@ -137,7 +146,9 @@ def build_freshness_defs(assets: Sequence[dg.AssetKey], within: dt.timedelta) ->
                 passed=age is not None and age <= within,
                 asset_key=key.asset_key,
                 check_name=key.name,
-                description="never materialized" if age is None else f"materialized {age.total_seconds() / 60:.0f} minutes ago",
+                description="never materialized"
+                if age is None
+                else f"materialized {age.total_seconds() / 60:.0f} minutes ago",
                 metadata={"last materialized": dg.MetadataValue.timestamp(last)} if last else {},
             )
 

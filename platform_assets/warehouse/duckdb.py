@@ -1,8 +1,8 @@
 """The default warehouse: one DuckDB file.
 
-DuckDB lets one process write, or many read. A process that finds the file held waits for it, up to a limit. Foreign
-keys are verified in the loading transaction instead of being declared: as constraints they would cost an index per
-column, in memory, over every fact (more than the whole platform may use at 5 million orders).
+DuckDB lets one process write, or many read. A process that finds the file held waits for it, up to a limit.
+Foreign keys are verified in the loading transaction instead of being declared: as constraints they would cost
+an index per column, in memory, over every fact (more than the whole platform may use at 5 million orders).
 """
 
 from __future__ import annotations
@@ -125,10 +125,12 @@ class DuckDBWarehouse:
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
         """See `Warehouse.query`."""
         if not self.path.exists():
-            raise WarehouseError(f"There is no warehouse at {self.path} yet; the job totesys_to_warehouse makes it.")
+            raise WarehouseError(
+                f"There is no warehouse at {self.path} yet; the job totesys_to_warehouse makes it."
+            )
         with self._open(read_only=True) as connection, self._translated("run the query"):
-            relation = connection.sql(sql)
-            if relation is None:
+            relation: Any = connection.sql(sql)
+            if relation is None:  # a statement without a result, such as SET
                 yield pa.schema([]).empty_table().to_reader()
             else:
                 yield relation.to_arrow_reader(ROWS_PER_BATCH)
@@ -136,7 +138,9 @@ class DuckDBWarehouse:
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`."""
         if name[0] in (STAR_SCHEMA, "platform"):
-            raise WarehouseError(f"Schema {name[0]} of the warehouse belongs to the platform; write to another one.")
+            raise WarehouseError(
+                f"Schema {name[0]} of the warehouse belongs to the platform; write to another one."
+            )
         with self._open(read_only=False) as connection, self._translated(f"write {'.'.join(name)}"):
             connection.register("incoming", rows)
             connection.execute(
@@ -168,19 +172,19 @@ class DuckDBWarehouse:
             if not positions:
                 return []
             loaded = dict(
-                connection.sql("SELECT table_name, max(loaded_at) FROM platform.loads GROUP BY table_name").fetchall()
+                connection.sql(
+                    "SELECT table_name, max(loaded_at) FROM platform.loads GROUP BY table_name"
+                ).fetchall()
             )
-            return [
-                TableStatus(
-                    table.name,
-                    _count(connection, table),
-                    positions[table.name].batch,
-                    _scalar(connection, f"SELECT max(_seen_at) FROM {quote(STAR_SCHEMA, table.name)}"),
-                    loaded[table.name],
-                )
-                for table in star.TABLES
-                if table.name in positions
-            ]
+            statuses = []
+            for table in star.TABLES:
+                if table.name in positions:
+                    count, batch, seen_at = connection.sql(
+                        f"SELECT count(*), coalesce(max(_batch), 0), max(_seen_at) FROM "
+                        f"{quote(STAR_SCHEMA, table.name)}"
+                    ).fetchall()[0]
+                    statuses.append(TableStatus(table.name, count, batch, seen_at, loaded[table.name]))
+            return statuses
 
     def _positions(self) -> dict[str, _Position]:
         if not self.path.exists():
@@ -192,8 +196,10 @@ class DuckDBWarehouse:
         others = {position.lake_id for position in positions.values()} - {lake_id}
         if others and lake_id:
             raise WarehouseError(
-                f"The warehouse {self.path} was loaded from another lake than the one that is configured, and the two do "
-                "not continue each other. Point warehouse.duckdb.path at another file, or delete this one to have it "
+                f"The warehouse {self.path} was loaded from another lake than the one that is configured, "
+                f"and the two do "
+                "not continue each other. Point warehouse.duckdb.path at another file, or delete this one "
+                "to have it "
                 "loaded afresh."
             )
 
@@ -213,12 +219,15 @@ class DuckDBWarehouse:
                     message = str(error)
                     if "lock" not in message and "different configuration" not in message:
                         raise WarehouseError(
-                            f"The warehouse {self.path} cannot be opened: {message.splitlines()[0]}. If the file is "
-                            "damaged, delete it: the next run of totesys_to_warehouse loads it afresh from the lake."
+                            f"The warehouse {self.path} cannot be opened: {message.splitlines()[0]}. If "
+                            f"the file is "
+                            "damaged, delete it: the next run of totesys_to_warehouse loads it afresh "
+                            "from the lake."
                         ) from error
                     if time.monotonic() > deadline:
                         raise WarehouseBusy(
-                            f"The warehouse {self.path} has been held by another process for {self.wait:.0f} seconds; "
+                            f"The warehouse {self.path} has been held by another process for "
+                            f"{self.wait:.0f} seconds; "
                             "end that process's query or load, or raise warehouse.duckdb.wait."
                         ) from error
                     time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - spreads retries, keeps no secret
@@ -231,12 +240,16 @@ class DuckDBWarehouse:
         try:
             yield
         except duckdb.Error as error:
-            raise WarehouseError(f"The warehouse {self.path} could not {attempt}: {str(error).strip()}") from error
+            raise WarehouseError(
+                f"The warehouse {self.path} could not {attempt}: {str(error).strip()}"
+            ) from error
 
 
 def _with_dimensions(tables: Sequence[Table]) -> list[Table]:
     """The tables with the dimensions they point to, dimensions first."""
-    names = {table.name for table in tables} | {parent for table in tables for _, parent in table.foreign_keys}
+    names = {table.name for table in tables} | {
+        parent for table in tables for _, parent in table.foreign_keys
+    }
     return [table for table in (*star.DIMENSIONS, *star.FACTS) if table.name in names]
 
 
@@ -269,21 +282,23 @@ def current_view_sql(fact: Table) -> str:
     name, key, record = _names(fact)
     return (
         f"CREATE VIEW {quote(STAR_SCHEMA, fact.name + '_current')} AS SELECT * FROM (SELECT * FROM {name} "
-        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {record} DESC) = 1) AS latest WHERE _change <> 'delete'"
+        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {record} DESC) = 1) AS latest WHERE "
+        f"_change <> 'delete'"
     )
 
 
 def history_view_sql(fact: Table) -> str:
     """The view of all versions of a fact's rows, each with the time it was valid.
 
-    `valid_from` is when the platform saw the version, `valid_to` when it saw the next one, NULL for the latest; `change`
-    is insert, update or delete.
+    `valid_from` is when the platform saw the version, `valid_to` when it saw the next one, NULL for the
+    latest; `change` is insert, update or delete.
     """
     name, key, record = _names(fact)
     return (
         f"CREATE VIEW {quote(STAR_SCHEMA, fact.name + '_history')} AS "
         f"SELECT {columns_sql(fact.column_names)}, _seen_at AS valid_from, "
-        f"lead(_seen_at) OVER (PARTITION BY {key} ORDER BY {record}) AS valid_to, _change AS change FROM {name}"
+        f"lead(_seen_at) OVER (PARTITION BY {key} ORDER BY {record}) AS valid_to, _change AS change FROM "
+        f"{name}"
     )
 
 
@@ -300,7 +315,8 @@ def _write(connection: duckdb.DuckDBPyConnection, table: Table, source: LakeTabl
         updates = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in table.primary_key)
         conflict = f" ON CONFLICT ({columns_sql(table.primary_key)}) DO UPDATE SET {updates}"
     result = connection.execute(
-        f"INSERT INTO {quote(STAR_SCHEMA, table.name)} ({columns_sql(names)}) SELECT {values} FROM incoming{conflict}"
+        f"INSERT INTO {quote(STAR_SCHEMA, table.name)} ({columns_sql(names)}) SELECT {values} FROM "
+        f"incoming{conflict}"
     ).fetchall()
     return int(result[0][0])
 
@@ -326,7 +342,8 @@ def _verify_foreign_keys(connection: duckdb.DuckDBPyConnection, table: Table, af
         if missing:
             examples = ", ".join(str(value) for (value,) in missing)
             raise WarehouseError(
-                f"Nothing was loaded: new rows of {table.name} have values of {column} that {parent} lacks, {examples} "
+                f"Nothing was loaded: new rows of {table.name} have values of {column} that {parent} "
+                f"lacks, {examples} "
                 f"among them. Materialize star/{parent} and the source tables it reads, then load again."
             )
 
@@ -334,7 +351,8 @@ def _verify_foreign_keys(connection: duckdb.DuckDBPyConnection, table: Table, af
 def _read_positions(connection: duckdb.DuckDBPyConnection) -> dict[str, _Position]:
     has_loads = _scalar(
         connection,
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'platform' AND table_name = 'loads'",
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'platform' AND table_name = "
+        "'loads'",
     )
     if not has_loads:
         return {}
@@ -346,8 +364,8 @@ def _read_positions(connection: duckdb.DuckDBPyConnection) -> dict[str, _Positio
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
-    return int(_scalar(connection, f"SELECT count(*) FROM {quote(STAR_SCHEMA, table.name)}"))
+    return _scalar(connection, f"SELECT count(*) FROM {quote(STAR_SCHEMA, table.name)}")
 
 
-def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> object:
-    return connection.sql(sql).fetchall()[0][0]
+def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    return int(connection.sql(sql).fetchall()[0][0])

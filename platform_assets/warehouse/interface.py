@@ -45,14 +45,14 @@ class TableStatus:
     Args:
         table: Name of the table.
         row_count: Number of rows.
-        batch: The last batch loaded into it.
+        last_batch: The last batch that any of its rows belongs to, 0 where the table is empty.
         seen_at: When that batch's snapshot of the source was taken, UTC; None where the table is empty.
-        loaded_at: When it was loaded, UTC.
+        loaded_at: When it was last loaded, UTC.
     """
 
     table: str
     row_count: int
-    batch: int
+    last_batch: int
     seen_at: dt.datetime | None
     loaded_at: dt.datetime | None
 
@@ -86,7 +86,9 @@ class Warehouse(Protocol):
         """
 
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
-        """Replace a table that is not part of the star schema, in one transaction; the number of rows written.
+        """Replace a table that is not part of the star schema, in one transaction.
+
+        The number of rows written.
 
         Args:
             name: Schema and table.

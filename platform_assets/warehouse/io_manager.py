@@ -6,11 +6,12 @@ from platform_assets.lake.defs import clear_failures, row_count_metadata
 
 
 class WarehouseIOManager(dg.IOManager):
-    """Keeps an asset's value as a warehouse table: key `[..., schema, table]`, schema `main` for a key of one part.
+    """Keeps an asset's value as a warehouse table: schema and table are the key's last two parts.
 
-    A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed) or a `pandas.DataFrame`; it replaces the table
-    in one transaction. An input is given in whichever of these its parameter is annotated with, a `pyarrow.Table` without
-    annotation. `warehouse/<table>` are the star tables; to be loaded from, not written to.
+    A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed) or a `pandas.DataFrame`; it
+    replaces the table in one transaction. An input is given in whichever of these its parameter is annotated
+    with, a `pyarrow.Table` without annotation. `warehouse/<table>` are the star tables; to be loaded from,
+    not written to.
     """
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:

@@ -1,0 +1,73 @@
+"""What each layer of the platform holds, and of when that is."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from platform_assets.model import star, totesys
+
+if TYPE_CHECKING:
+    from platform_assets.lake.lake import Lake
+    from platform_assets.warehouse.interface import Warehouse
+
+
+@dataclass(frozen=True)
+class TableHoldings:
+    """What one table of a layer holds.
+
+    Args:
+        layer: `totesys`, `star` or `warehouse`: the first part of the asset key.
+        table: Name of the table.
+        rows: Rows it has; for source tables those of the source, not their versions.
+        batch: The last batch in it, 0 where there is none.
+        as_of: When that batch's snapshot of the source was taken, UTC.
+        dead_letters: Row versions that were set apart, for source tables.
+    """
+
+    layer: str
+    table: str
+    rows: int
+    batch: int
+    as_of: dt.datetime | None
+    dead_letters: int = 0
+
+
+def holdings(lake: Lake, warehouse: Warehouse) -> list[TableHoldings]:
+    """What all tables of all layers hold; tables that do not exist yet are there with no rows.
+
+    Raises:
+        LakeError: The lake cannot be read.
+        WarehouseBusy: A load held the warehouse for too long.
+        WarehouseError: The warehouse cannot be read.
+    """
+    state = lake.ledger.read()
+    seen = state.seen_at_by_batch
+    found = []
+    for table in totesys.TABLES:
+        batch = state.last_batch_of([("totesys", table.name)])
+        found.append(
+            TableHoldings(
+                "totesys",
+                table.name,
+                state.row_count("totesys", table.name),
+                batch,
+                seen.get(batch),
+                state.dead_letters("totesys", table.name),
+            )
+        )
+    for table in star.TABLES:
+        target = lake.star(table)
+        handle = target.open()
+        batch = target.last_batch(handle)
+        found.append(TableHoldings("star", table.name, target.row_count(handle), batch, seen.get(batch)))
+    loaded = {status.table: status for status in warehouse.status()}
+    for table in star.TABLES:
+        status = loaded.get(table.name)
+        found.append(
+            TableHoldings("warehouse", table.name, status.row_count, status.last_batch, status.seen_at)
+            if status
+            else TableHoldings("warehouse", table.name, 0, 0, None)
+        )
+    return found
