@@ -62,6 +62,7 @@ lock: ## Resolve the dependencies anew and rewrite both lock files
 clean: ## Stop the embedded database; remove everything that was made here, its data included
 	@if [ -x $(BIN)/platform-assets ] && [ -d .platform ]; then $(BIN)/platform-assets sample stop || true; fi
 	rm -rf .platform .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* coverage.xml
+	@if head -n 1 .env 2>/dev/null | grep -q '^# Written by make'; then rm .env; fi
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The instance's configuration, and for commands typed outside the environment a .env, which dagster reads itself.
