@@ -519,6 +519,8 @@ def _parse(file: Path) -> _Document:
         if not isinstance(tree, ConfigTree):
             raise SettingsError(f"{file}: found a list at the top level; expected keys with values.")
         variables = dict(_find_variables(tree))
+        if _INCLUDE.search(text):
+            _mend_includes(tree, file)
         ConfigParser.resolve_substitutions(tree)
         return _Document(file, _plain(tree), variables)
     except ParseBaseException as error:
@@ -531,6 +533,38 @@ def _parse(file: Path) -> _Document:
         raise SettingsError(f"{file}: it includes itself, directly or through another file.") from None
     except ConfigException as error:
         raise SettingsError(f"{file}: {error}.") from None
+
+
+def _mend_includes(tree: Any, file: Path) -> None:
+    """Put right what pyhocon forgets about `port = 5432, port = ${?PORT}` in an included file.
+
+    It drops the default of keys at the file's top, and, as it copies trees to merge them, leaves values deeper
+    down pointing to the original tree, where it then puts what they resolve to: the key would become null.
+    """
+    from pyhocon.config_tree import ConfigTree, ConfigValues
+
+    own_trees = list(_own_trees(file))
+
+    def default(key: tuple[str, ...]) -> Any:
+        for prefix, own in own_trees:
+            found = _member(own, key[len(prefix) :]) if key[: len(prefix)] == prefix else None
+            if found is not None:
+                return found.overridden_value if isinstance(found, ConfigValues) else None
+        return None
+
+    def mend(node: Any, path: tuple[str, ...]) -> None:
+        for name, value in node.items():
+            key = (*path, name.strip('"'))
+            if isinstance(value, ConfigTree):
+                mend(value, key)
+            elif isinstance(value, ConfigValues) and value.overridden_value is None:
+                value.overridden_value = default(key)
+            version = value
+            while isinstance(version, ConfigValues):
+                version.parent, version.key = node, name
+                version = version.overridden_value
+
+    mend(tree, ())
 
 
 def _syntax_error(file: Path) -> SettingsError | None:
@@ -739,11 +773,8 @@ _INCLUDE = re.compile(r'\binclude[ \t]+(?:required\([ \t]*)?(?:file\([ \t]*)?"([
 
 def _find_definition(file: Path, key: tuple[str, ...]) -> Path | None:
     """Find which of a file and those that it includes sets a key; the outermost where several do."""
-    node, includes = _own_keys(file)
-    for part in key:
-        members = node.items() if isinstance(node, Mapping) else ()
-        node = next((value for name, value in members if name.strip('"') == part), None)
-    if node is not None:
+    tree, includes = _own_keys(file)
+    if _member(tree, key) is not None:
         return file
     for prefix, target in includes:
         if prefix == key[: len(prefix)] and len(key) > len(prefix) and target.is_file():
@@ -751,6 +782,23 @@ def _find_definition(file: Path, key: tuple[str, ...]) -> Path | None:
             if found is not None:
                 return found
     return None
+
+
+def _member(node: Any, key: tuple[str, ...]) -> Any:
+    """What a tree holds at a key path, None where there is nothing."""
+    for part in key:
+        members = node.items() if isinstance(node, Mapping) else ()
+        node = next((value for name, value in members if name.strip('"') == part), None)
+    return node
+
+
+def _own_trees(file: Path, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The unresolved trees of a file and of those that it includes, each by itself, with their key paths."""
+    tree, includes = _own_keys(file)
+    yield prefix, tree
+    for path, target in includes:
+        if target.is_file():
+            yield from _own_trees(target, (*prefix, *path))
 
 
 def _own_keys(file: Path) -> tuple[Any, list[tuple[tuple[str, ...], Path]]]:

@@ -151,6 +151,22 @@ def test_an_include_is_read_and_overridden(write: Write) -> None:
     assert (settings.engine.threads, settings.engine.memory_limit_mb) == (5, 100)
 
 
+def test_a_file_that_adds_to_the_default_file_keeps_its_other_defaults_and_variables(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOTESYS_PORT", "6543")
+    own = """
+    sources.totesys.embedded = false
+    sources.totesys.connection.host = db
+    sources.totesys.connection { database = totesys, user = reader }
+    """
+    connection = load_settings(write(f'include file("{DEFAULT}")\n{own}')).sources["totesys"].connection
+    assert connection is not None
+    assert (connection.host, connection.port, connection.db_schema, connection.sslmode) == (
+        *("db", 6543, "public", "prefer"),
+    )
+
+
 def test_settings_cannot_be_changed(write: Write) -> None:
     settings = load_settings(write(LEAST))
     with pytest.raises(ValidationError):
