@@ -538,8 +538,9 @@ def _parse(file: Path) -> _Document:
 def _mend_includes(tree: Any, file: Path) -> None:
     """Put right what pyhocon forgets about `port = 5432, port = ${?PORT}` in an included file.
 
-    It drops the default of keys at the file's top, and, as it copies trees to merge them, leaves values deeper
-    down pointing to the original tree, where it then puts what they resolve to: the key would become null.
+    It drops the default of keys at the file's top, and, as it copies trees to merge them, it leaves values
+    deeper down pointing to the original tree, where it then puts what they resolve to: the key would become
+    null.
     """
     from pyhocon.config_tree import ConfigTree, ConfigValues
 
