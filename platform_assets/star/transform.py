@@ -96,7 +96,7 @@ class StarBuilder:
             written = self._write(connection, table, handle, cursor, goal)
         handle = target.open()
         if written:
-            self.report(f"star/{table.name}: {written} rows from batches {cursor + 1} to {goal}")
+            self.report(f"star/{table.name}: {written} rows, up to batch {goal}")
         return StarChange(cursor, goal if written else cursor, written, target.row_count(handle))
 
     def _create_inputs(

@@ -27,6 +27,7 @@ from platform_assets.warehouse.interface import STAR_SCHEMA, STAR_STREAM, Load, 
 
 if TYPE_CHECKING:
     import duckdb
+    from deltalake import DeltaTable
 
     from platform_assets.lake.lake import Lake
 
@@ -34,23 +35,40 @@ _BOOKKEEPING = """
 CREATE SCHEMA IF NOT EXISTS platform;
 CREATE TABLE IF NOT EXISTS platform.loads (
   table_name VARCHAR NOT NULL,
+  table_id VARCHAR NOT NULL,
   lake_version BIGINT NOT NULL,
   batch BIGINT NOT NULL,
   rows_written BIGINT NOT NULL,
   lake_id VARCHAR NOT NULL,
   loaded_at TIMESTAMPTZ NOT NULL,
-  PRIMARY KEY (table_name, lake_version)
+  PRIMARY KEY (table_name, table_id, lake_version)
 );
 """
 
 
 @dataclass(frozen=True)
 class _Position:
-    """How far a table has been loaded."""
+    """How far a table has been loaded.
 
+    Args:
+        table_id: Identity of the lake table; another one means that the star schema was made anew.
+        lake_version: Its version.
+        batch: The last batch it had taken in.
+        lake_id: Identity of the lake.
+    """
+
+    table_id: str = ""
     lake_version: int = -1
     batch: int = 0
     lake_id: str = ""
+
+    def lacks(self, handle: DeltaTable) -> bool:
+        """Whether a lake table has anything that was not loaded."""
+        return self.is_of_another(handle) or handle.version() > self.lake_version
+
+    def is_of_another(self, handle: DeltaTable) -> bool:
+        """Whether what was loaded came from another table than the one that is there now."""
+        return bool(self.table_id) and self.table_id != str(handle.metadata().id)
 
 
 @dataclass(frozen=True)
@@ -78,7 +96,7 @@ class DuckDBWarehouse:
             table
             for table in wanted
             if (handle := handles[table.name]) is not None
-            and handle.version() > positions.get(table.name, _Position()).lake_version
+            and positions.get(table.name, _Position()).lacks(handle)
         ]
         if not pending:
             counts = {status.table: status.row_count for status in self.status()}
@@ -88,6 +106,7 @@ class DuckDBWarehouse:
                 for batch in [positions.get(table.name, _Position()).batch]
             }
         with self._open(read_only=False) as connection, self._translated("load the star schema"):
+            _add_missing_keys(connection)
             connection.execute("BEGIN")
             # Another loader may have been here between the look and the lock.
             positions = _read_positions(connection)
@@ -96,10 +115,15 @@ class DuckDBWarehouse:
             for table in wanted:
                 position = positions.get(table.name, _Position())
                 handle = handles[table.name]
-                if handle is None or handle.version() <= position.lake_version:
+                if handle is None or not position.lacks(handle):
                     count = _count(connection, table)
                     loads[table.name] = Load(position.batch, position.batch, 0, count)
                     continue
+                if position.is_of_another(handle):
+                    # The star schema was made anew, perhaps by other SQL: nothing of the old table can stay.
+                    connection.execute(f"DROP TABLE {quote(STAR_SCHEMA, table.name)}")
+                    _create_tables(connection)
+                    position = _Position()
                 batch = lake.star(table).cursor(handle, STAR_STREAM)
                 lake.star(table).create_view(
                     connection,
@@ -109,16 +133,25 @@ class DuckDBWarehouse:
                     batches=None if table.name == star.DIM_DATE.name else (position.batch, 2**62),
                     temporary=True,
                 )
-                written = _write(connection, table, lake.star(table))
+                written = _write(connection, table, lake.star(table), is_first=position.lake_version < 0)
                 connection.execute(
-                    "INSERT INTO platform.loads VALUES (?, ?, ?, ?, ?, ?)",
-                    [table.name, handle.version(), batch, written, lake_id, dt.datetime.now(dt.UTC)],
+                    "INSERT INTO platform.loads VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        table.name,
+                        str(handle.metadata().id),
+                        handle.version(),
+                        batch,
+                        written,
+                        lake_id,
+                        dt.datetime.now(dt.UTC),
+                    ],
                 )
                 loads[table.name] = Load(position.batch, batch, written, _count(connection, table))
             for table in wanted:
                 if loads[table.name].rows_written:
                     _verify_foreign_keys(connection, table, loads[table.name].after)
             connection.execute("COMMIT")
+            _add_missing_keys(connection)
         return {table.name: loads[table.name] for table in tables}
 
     @contextlib.contextmanager
@@ -256,12 +289,7 @@ def _with_dimensions(tables: Sequence[Table]) -> list[Table]:
 def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_BOOKKEEPING)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(STAR_SCHEMA)}")
-    existing = {
-        name
-        for (name,) in connection.sql(
-            f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{STAR_SCHEMA}'"
-        ).fetchall()
-    }
+    existing = _existing(connection)
     for table in star.TABLES:
         if table.name in existing:
             continue
@@ -269,12 +297,40 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
             f"{quote(column.name)} {duckdb_type(column.type)}{'' if column.nullable else ' NOT NULL'}"
             for column in star.columns_of(table)
         ]
-        key = f"PRIMARY KEY ({columns_sql(table.primary_key)})"
-        connection.execute(f"CREATE TABLE {quote(STAR_SCHEMA, table.name)} ({', '.join([*columns, key])})")
+        connection.execute(f"CREATE TABLE {quote(STAR_SCHEMA, table.name)} ({', '.join(columns)})")
     for fact in star.FACTS:
         if f"{fact.name}_current" not in existing:
             connection.execute(current_view_sql(fact))
             connection.execute(history_view_sql(fact))
+
+
+def _add_missing_keys(connection: duckdb.DuckDBPyConnection) -> None:
+    """Declare the primary keys that the star tables lack: of tables that the last transaction filled first.
+
+    A key that grows inside the transaction keeps its whole index in memory until the end: for the 21 million rows of
+    5 million orders, more than the platform may use. Made afterwards, table by table, it does not.
+    """
+    keyed = {
+        name
+        for (name,) in connection.sql(
+            f"SELECT table_name FROM duckdb_constraints() "
+            f"WHERE schema_name = '{STAR_SCHEMA}' AND constraint_type = 'PRIMARY KEY'"
+        ).fetchall()
+    }
+    for table in star.TABLES:
+        if table.name in _existing(connection) - keyed:
+            relation = quote(STAR_SCHEMA, table.name)
+            connection.execute(f"ALTER TABLE {relation} ADD PRIMARY KEY ({columns_sql(table.primary_key)})")
+            # Written out, an index can leave memory again.
+            connection.execute("CHECKPOINT")
+
+
+def _existing(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Names of the tables and views in the star schema."""
+    rows = connection.sql(
+        f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{STAR_SCHEMA}'"
+    ).fetchall()
+    return {name for (name,) in rows}
 
 
 def current_view_sql(fact: Table) -> str:
@@ -306,12 +362,12 @@ def _names(fact: Table) -> tuple[str, str, str]:
     return quote(STAR_SCHEMA, fact.name), quote(fact.business_key or ""), columns_sql(fact.primary_key)
 
 
-def _write(connection: duckdb.DuckDBPyConnection, table: Table, source: LakeTable) -> int:
+def _write(connection: duckdb.DuckDBPyConnection, table: Table, source: LakeTable, *, is_first: bool) -> int:
     """Move the rows of the view `incoming` into a star table; their number."""
     names = [column.name for column in source.columns]
     values = ", ".join(_value(column) for column in source.columns)
     conflict = ""
-    if table.kind == "dimension":
+    if table.kind == "dimension" and not is_first:
         updates = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in table.primary_key)
         conflict = f" ON CONFLICT ({columns_sql(table.primary_key)}) DO UPDATE SET {updates}"
     result = connection.execute(
@@ -357,10 +413,10 @@ def _read_positions(connection: duckdb.DuckDBPyConnection) -> dict[str, _Positio
     if not has_loads:
         return {}
     rows = connection.sql(
-        "SELECT table_name, max(lake_version), max(batch), arg_max(lake_id, lake_version) "
-        "FROM platform.loads GROUP BY table_name"
+        "SELECT table_name, table_id, lake_version, batch, lake_id FROM platform.loads "
+        "QUALIFY row_number() OVER (PARTITION BY table_name ORDER BY batch DESC, loaded_at DESC) = 1"
     ).fetchall()
-    return {name: _Position(version, batch, lake_id) for name, version, batch, lake_id in rows}
+    return {name: _Position(*position) for name, *position in rows}
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
