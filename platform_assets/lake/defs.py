@@ -5,6 +5,7 @@ The assets themselves are in the rooms that make them.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -24,8 +25,10 @@ from platform_assets.model.table import (
 
 OWNERS = ("team:data-platform",)
 LAKE_IO_MANAGER = "lake_io_manager"
+BATCH = "batch"
+"""Materialization metadata: the last batch that the asset has taken in. In a check's, how far it looked."""
 AFTER_BATCH = "platform_assets/after_batch"
-"""Materialization metadata: rows of later batches are what the run wrote."""
+"""Materialization metadata: rows of later batches are what the run wrote; `BATCH` where it wrote none."""
 
 RETRY_POLICY = dg.RetryPolicy(
     max_retries=2, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
@@ -103,52 +106,72 @@ def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> lis
     ]
 
 
-def after_batch(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> int | None:
-    """From which batch on a check has to look: what its run wrote, or everything.
+@dataclass(frozen=True)
+class _Written:
+    """What a run wrote to an asset: the batches after `after` up to `batch`; none if they are equal."""
 
-    Returns:
-        The batch before the first to look at, 0 for everything, None where this run wrote nothing.
-    """
+    after: int
+    batch: int
+
+
+def _written(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> _Written | None:
+    """What this run wrote to an asset; None where the run did not materialize it, or does not say."""
     event = context.instance.get_latest_materialization_event(key)
     if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
-        return 0
-    value = event.asset_materialization.metadata.get(AFTER_BATCH)
-    if value is None:
-        return 0
-    return None if value.value == -1 else int(str(value.value))
+        return None
+    after, batch = (event.asset_materialization.metadata.get(name) for name in (AFTER_BATCH, BATCH))
+    if after is None or batch is None:
+        return None
+    return _Written(int(str(after.value)), int(str(batch.value)))
+
+
+def _passed_up_to(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
+    """The batch up to which everything is known to keep a check: 0 where it failed when it was last run."""
+    # Runs that ended before the check leave records without an evaluation; after too many, look at all rows.
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=5):
+        evaluation = record.evaluation
+        if isinstance(evaluation, dg.AssetCheckEvaluation):
+            batch = evaluation.metadata.get(BATCH)
+            return int(str(batch.value)) if evaluation.passed and batch is not None else 0
+    return 0
 
 
 def run_checks(
     context: dg.AssetCheckExecutionContext,
     check: Callable[[dg.AssetCheckKey, int], tuple[int, Sequence[str]]],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Run the selected checks of a multi-asset check, each on what this run wrote.
+    """Run the selected checks of a multi-asset check, each on what is new since it last passed.
+
+    A run that wrote nothing proves nothing about what an earlier one wrote: a check that failed looks at all
+    rows until it passes, and one that an earlier run did not get to makes up for it. By itself, a check looks
+    at all rows.
 
     Args:
         context: The check step's context.
         check: Given a check and the batch to look after, the number of rows that break it and examples of
             them.
     """
-    afters: dict[dg.AssetKey, int | None] = {}
+    written: dict[dg.AssetKey, _Written | None] = {}
     # In the order of assets, so that what was read for one check can serve the next.
     for key in sorted(context.selected_asset_check_keys, key=lambda key: (key.asset_key.path, key.name)):
-        if key.asset_key not in afters:
-            afters[key.asset_key] = after_batch(context, key.asset_key)
-        after = afters[key.asset_key]
-        broken, examples = (0, ()) if after is None else check(key, after)
-        scope = (
-            "nothing, as this run wrote nothing"
-            if after is None
-            else f"batches after {after}"
-            if after
-            else "all rows"
-        )
+        if key.asset_key not in written:
+            written[key.asset_key] = _written(context, key.asset_key)
+        new = written[key.asset_key]
+        after = min(new.after, _passed_up_to(context.instance, key)) if new else 0
+        is_known = new is not None and after >= new.batch
+        broken, examples = (0, ()) if is_known else check(key, after)
+        scope = "nothing, as none are new" if is_known else f"batches after {after}" if after else "all rows"
         yield dg.AssetCheckResult(
             passed=broken == 0,
             asset_key=key.asset_key,
             check_name=key.name,
             description=None if broken == 0 else f"{broken} broken, such as {'; '.join(examples)}",
-            metadata={"broken": broken, "looked at": scope, "examples": list(examples)},
+            metadata={
+                "broken": broken,
+                "looked at": scope,
+                "examples": list(examples),
+                **({BATCH: new.batch} if new else {}),
+            },
         )
 
 

@@ -6,6 +6,7 @@ import dagster as dg
 
 from platform_assets.lake.defs import (
     AFTER_BATCH,
+    BATCH,
     LAKE_IO_MANAGER,
     OWNERS,
     RETRY_POLICY,
@@ -80,11 +81,11 @@ def build_source_defs(source: str, tables: Sequence[Table]) -> dg.Definitions:
                     "updated": change.updated,
                     "deleted": change.deleted,
                     "dead letters": change.dead_lettered,
-                    "batch": extraction.batch,
+                    BATCH: extraction.batch,
                     "snapshot taken at": dg.MetadataValue.timestamp(extraction.seen_at),
                     "capture": "full comparison",
                     "preview": preview(rows[table.name]),
-                    AFTER_BATCH: extraction.batch - 1 if change.rows else -1,
+                    AFTER_BATCH: extraction.batch - 1 if change.rows else extraction.batch,
                 },
             )
 

@@ -6,6 +6,7 @@ import dagster as dg
 
 from platform_assets.lake.defs import (
     AFTER_BATCH,
+    BATCH,
     LAKE_IO_MANAGER,
     OWNERS,
     RETRY_POLICY,
@@ -78,9 +79,9 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
                 metadata={
                     **row_count_metadata(change.row_count),
                     "rows written": change.rows_written,
-                    "batch": change.batch,
+                    BATCH: change.batch,
                     "preview": preview(rows[table.name]),
-                    AFTER_BATCH: change.after if change.rows_written else -1,
+                    AFTER_BATCH: change.after if change.rows_written else change.batch,
                 },
             )
 
