@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 
 from platform_assets.lake.duck import literal, quote
-from platform_assets.model.table import Column, RowRule, Table, Text
+from platform_assets.model.table import Column, RowRule, Table, Text, Timestamp
 
 RULES_OF_CHECK: Mapping[str, tuple[RowRule, ...]] = {
     "not_null": ("not_null",),
@@ -55,7 +55,12 @@ def conditions(column: Column, value: str, parents: Mapping[str, str]) -> Iterat
             "iso_date",
             f"{value} IS NOT NULL AND CAST(try_cast({value} AS DATE) AS VARCHAR) IS DISTINCT FROM {value}",
         )
-    comparable = f"try_cast({value} AS DATE)" if column.iso_date else value
+    comparable = value
+    if column.iso_date:
+        comparable = f"try_cast({value} AS DATE)"
+    elif isinstance(column.type, Timestamp):
+        # A limit of a timestamp is a day, and the last day lasts until midnight.
+        comparable = f"CAST({value} AS DATE)"
     limits = [
         f"{comparable} {operator} {_limit(limit)}"
         for operator, limit in (("<", column.minimum), (">", column.maximum))

@@ -82,7 +82,7 @@ class Column:
         nullable: Whether NULL is allowed.
         references: Name of the table whose single-column primary key this column points to.
         accepted: The only values allowed, where there is such a list.
-        minimum: Smallest value allowed, in the column's own type (dates for ISO text dates).
+        minimum: Smallest value allowed, in the column's own type; for ISO text dates and timestamps a date.
         maximum: Largest value allowed, likewise.
         iso_date: The text holds a calendar date as `YYYY-MM-DD`.
         enum: Name of the source's enumerated type, where it has one; `accepted` lists its labels.
