@@ -174,7 +174,15 @@ class Snapshot:
             except adbc_driver_manager.Error as error:
                 raise _adbc_error(error, self.connection, f"reading table {table.name}") from error
             schema = arrow_schema(table.columns)
-            yield pa.RecordBatchReader.from_batches(schema, _decoded(raw, schema, self.connection, table))
+            failures: list[SourceError] = []
+            rows = _decoded(raw, schema, self.connection, table, failures)
+            try:
+                yield pa.RecordBatchReader.from_batches(schema, rows)
+            except Exception as error:
+                # Whoever read the stream reports what went wrong in it as an error of its own kind.
+                if failures:
+                    raise failures[0] from error
+                raise
 
     @cached_property
     def _reader(self) -> AdbcConnection:
@@ -200,14 +208,20 @@ class Snapshot:
 
 
 def _decoded(
-    raw: pa.RecordBatchReader, schema: pa.Schema, connection: Connection, table: Table
+    raw: pa.RecordBatchReader,
+    schema: pa.Schema,
+    connection: Connection,
+    table: Table,
+    failures: list[SourceError],
 ) -> Iterator[pa.RecordBatch]:
+    """The rows in their declared types; an error is raised, and left in `failures` too."""
     batches = iter(raw)
     while True:
         try:
             batch = next(batches, None)
         except (OSError, pa.ArrowException) as error:
-            raise _adbc_error(error, connection, f"reading table {table.name}") from error
+            failures.append(_adbc_error(error, connection, f"reading table {table.name}"))
+            raise failures[-1] from error
         if batch is None:
             return
         arrays = [
