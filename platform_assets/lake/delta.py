@@ -7,6 +7,7 @@ here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _ROWS_PER_ROW_GROUP = 65_536
 _BYTES_PER_FILE = 64 * 1024 * 1024
+# delta-rs takes a path for a URL: it panics on some characters, and resolves others to another folder.
+_UNUSABLE_IN_A_PATH = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class LakeTable:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
+        if self.is_local and (unusable := _UNUSABLE_IN_A_PATH.search(self.uri)):
+            raise LakeError(
+                f"The lake cannot be kept in {self.uri}: Delta Lake does not take {unusable.group()!r} in a "
+                "path. Point lake.ingestion and lake.processed at folders without it."
+            )
         try:
             return DeltaTable(self.uri, storage_options=self.storage_options())
         except TableNotFoundError:
@@ -165,9 +173,9 @@ class LakeTable:
         from deltalake import write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
-        if self.is_local:
-            Path(self.uri).mkdir(parents=True, exist_ok=True)
         try:
+            if self.is_local:
+                Path(self.uri).mkdir(parents=True, exist_ok=True)
             write_deltalake(  # type: ignore[call-overload]
                 handle if handle is not None else self.uri,
                 rows,
