@@ -184,7 +184,7 @@ class LakeTable:
                 storage_options=self.storage_options() if handle is None else None,
                 target_file_size=_BYTES_PER_FILE,
                 writer_properties=_writer_properties(),
-                commit_properties=_commit_properties(stream, version, metadata),
+                commit_properties=_commit_properties(stream, version, metadata, is_first=handle is None),
             )
         except CommitFailedError as error:
             raise _conflict(self.uri, version, error) from error
@@ -288,11 +288,16 @@ def _writer_properties() -> WriterProperties:
     return WriterProperties(compression="ZSTD", max_row_group_size=_ROWS_PER_ROW_GROUP)
 
 
-def _commit_properties(stream: str, version: int, metadata: Mapping[str, str] | None) -> CommitProperties:
+def _commit_properties(
+    stream: str, version: int, metadata: Mapping[str, str] | None, *, is_first: bool = False
+) -> CommitProperties:
     from deltalake import CommitProperties, Transaction
 
     return CommitProperties(
-        custom_metadata=dict(metadata) if metadata else None, app_transactions=[Transaction(stream, version)]
+        custom_metadata=dict(metadata) if metadata else None,
+        app_transactions=[Transaction(stream, version)],
+        # A first commit that comes second is retried without a look at the first, and both would count.
+        max_commit_retries=0 if is_first else None,
     )
 
 
