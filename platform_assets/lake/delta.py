@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _ROWS_PER_ROW_GROUP = 65_536
 _BYTES_PER_FILE = 64 * 1024 * 1024
+_LONGEST_REASON = 600
 # delta-rs takes a path for a URL: it panics on some characters, and resolves others to another folder.
 _UNUSABLE_IN_A_PATH = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 
@@ -75,7 +76,7 @@ class LakeTable:
             return None
         except (DeltaError, OSError) as error:
             raise LakeError(
-                f"The lake table {self.uri} cannot be read: {_first_line(error)}. Check that the place "
+                f"The lake table {self.uri} cannot be read: {_reason(error)}. Check that the place "
                 f"exists, the "
                 "credentials in lake.storage_options, and that nothing but the platform writes there."
             ) from error
@@ -159,7 +160,7 @@ class LakeTable:
         except CommitFailedError as error:
             raise _conflict(self.uri, version, error) from error
         except (DeltaError, OSError) as error:
-            raise LakeError(f"Writing to the lake table {self.uri} failed: {_first_line(error)}.") from error
+            raise LakeError(f"Writing to the lake table {self.uri} failed: {_reason(error)}.") from error
 
     def _write(
         self,
@@ -191,7 +192,7 @@ class LakeTable:
         except (DeltaError, OSError) as error:
             if handle is None and "already exists" in str(error):
                 raise _conflict(self.uri, version, error) from error
-            raise LakeError(f"Writing to the lake table {self.uri} failed: {_first_line(error)}.") from error
+            raise LakeError(f"Writing to the lake table {self.uri} failed: {_reason(error)}.") from error
         written = handle if handle is not None else self.open()
         return written.version() if written is not None else 0
 
@@ -305,9 +306,13 @@ def _conflict(uri: str, version: int, error: Exception) -> LakeConflict:
     return LakeConflict(
         f"Batch {version} could not be committed to the lake table {uri}, as another run wrote to it at "
         f"the same time "
-        f"({_first_line(error)}). Nothing of this attempt counts; the next run does the work again."
+        f"({_reason(error)}). Nothing of this attempt counts; the next run does the work again."
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _reason(error: BaseException) -> str:
+    """What the storage layer says, in one line: its chain of causes, and an object store's own words."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    text = re.sub(r"<\?xml.*?<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1: \2", text, flags=re.DOTALL)
+    causes = [cause.strip() for cause in re.split(r"↳|\n", text.partition("Traceback")[0]) if cause.strip()]
+    return ": ".join(causes)[:_LONGEST_REASON].rstrip(".: ") or type(error).__name__
