@@ -129,7 +129,7 @@ class LakeTable:
     def overwrite(
         self, handle: DeltaTable | None, rows: pa.RecordBatchReader | pa.Table, *, stream: str, version: int
     ) -> int:
-        """Replace the table's content in one commit; older versions stay readable.
+        """Replace the table's content, and its columns, in one commit; older versions stay readable.
 
         See `append` for the rest.
         """
@@ -182,6 +182,7 @@ class LakeTable:
                 rows,
                 # A table that should not exist is created, which fails where another writer was first.
                 mode="error" if handle is None else mode,
+                schema_mode="overwrite" if handle is not None and mode == "overwrite" else None,
                 storage_options=self.storage_options() if handle is None else None,
                 target_file_size=_BYTES_PER_FILE,
                 writer_properties=_writer_properties(),
