@@ -243,7 +243,7 @@ def write_table(lake: Lake, path: Sequence[str], rows: pa.RecordBatchReader) -> 
         LakeError: The path is that of one of the platform's own tables, or writing failed.
         LakeConflict: Another run wrote to it at the same time.
     """
-    if path[0] == "star":
+    if path[0].casefold() == "star":  # STAR/ is the same folder where a file system does not tell the case
         raise LakeError("Tables under star/ are the platform's own; give the asset another key prefix.")
     target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
     handle = target.open()

@@ -170,7 +170,8 @@ class DuckDBWarehouse:
 
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`."""
-        if name[0] in (STAR_SCHEMA, "platform"):
+        # DuckDB does not tell upper from lower case.
+        if name[0].casefold() in (STAR_SCHEMA, "platform"):
             raise WarehouseError(
                 f"Schema {name[0]} of the warehouse belongs to the platform; write to another one."
             )
