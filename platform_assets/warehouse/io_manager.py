@@ -25,12 +25,16 @@ class WarehouseIOManager(dg.IOManager):
 
     def load_input(self, context: dg.InputContext) -> object:
         """Read the table in the form that the input is annotated with."""
-        from platform_assets.lake.exchange import as_form
-        from platform_assets.warehouse.stream import stream_relation
+        import pyarrow as pa
 
+        from platform_assets.lake.exchange import as_form
+        from platform_assets.warehouse.stream import detached, stream_relation
+
+        form = context.dagster_type.typing_type
         with clear_failures():
             rows = stream_relation(context.resources.warehouse, _table_of(context.asset_key))
-            return as_form(rows, context.dagster_type.typing_type)
+            # What an asset streams, it may well write to the warehouse, which takes one writer and no reader.
+            return as_form(detached(rows) if form is pa.RecordBatchReader else rows, form)
 
 
 def _table_of(key: dg.AssetKey) -> tuple[str, str]:

@@ -1,8 +1,9 @@
-"""Warehouse tables as streams that keep their connection for as long as they are read."""
+"""Warehouse tables as streams, which hold the warehouse while they are read, or a copy instead."""
 
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -33,3 +34,18 @@ def stream_relation(warehouse: Warehouse, name: Sequence[str]) -> pa.RecordBatch
             yield from reader
 
     return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
+def detached(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """Copy a stream to a temporary file and stream that, so that what it came from is let go of at once."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed, and gone, when the stream is
+    with pa.ipc.new_stream(file, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as copy:
+        for batch in rows:
+            copy.write_batch(batch)
+    file.seek(0)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with file, pa.ipc.open_stream(file) as copied:
+            yield from copied
+
+    return pa.RecordBatchReader.from_batches(rows.schema, batches())
