@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,7 +221,7 @@ def session(connection: Connection) -> Iterator[pg8000.native.Connection]:
         yield opened
 
 
-def wait_until(condition: Any, seconds: float, what: str) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float, what: str, *, every: float = 0.05) -> Any:
     """Waits for a condition to give something true, and gives it."""
     deadline = time.monotonic() + seconds
     while True:
@@ -230,4 +230,4 @@ def wait_until(condition: Any, seconds: float, what: str) -> Any:
             return found
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not happen within {seconds} s")
-        time.sleep(0.05)
+        time.sleep(every)

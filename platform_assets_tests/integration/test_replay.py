@@ -131,7 +131,7 @@ class Replay:
 
 @pytest.fixture(scope="module")
 def replay(new_module_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Replay:
-    """The three snapshots, the last of which the main job brings in with its checks, the others without it."""
+    """The three snapshots: the main job brings the last one in, with its checks."""
     database = new_module_database()
     platform = Installation.create(tmp_path_factory.mktemp("replay"), database.reader)
     states = []
