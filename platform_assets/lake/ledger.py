@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import duckdb_type
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 
 if TYPE_CHECKING:
@@ -147,7 +148,14 @@ class Ledger:
             LakeConflict: Another batch was declared since `state` was read, so this one rests on an old
                 state.
         """
-        columns = list(zip(*(astuple(entry) for entry in entries), strict=True))
-        names = [field.name for field in fields(LedgerEntry)]
-        rows = pa.table(dict(zip(names, columns, strict=True)), schema=self.table.arrow_schema)
+        # By way of DuckDB, as pyarrow imports pandas to make arrays of Python values.
+        import duckdb
+
+        schema = self.table.arrow_schema
+        row = f"({', '.join(f'CAST(? AS {duckdb_type(column.type)})' for column in LEDGER_COLUMNS)})"
+        values = ", ".join([row] * len(entries))
+        with duckdb.connect() as connection:
+            parameters = [value for entry in entries for value in astuple(entry)]
+            found = connection.sql(f"FROM (VALUES {values})", params=parameters).to_arrow_table()
+        rows = found.rename_columns(schema.names).cast(schema)
         self.table.append(state.handle, rows, stream=_STREAM, version=entries[0].batch)

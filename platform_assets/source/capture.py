@@ -130,7 +130,10 @@ class FullComparison:
         hashed = f'(SELECT *, {content_hash_sql(table, "raw")} AS _hash FROM "source rows" AS raw)'
         columns = columns_sql(table.column_names, "source")
         if known.is_empty:
-            query = f"SELECT {columns}, 'insert' AS _change, {stamp}, source._hash FROM {hashed} AS source"
+            query = (
+                f"SELECT {columns}, 'insert' AS _change, {stamp}, source._hash, "
+                f"true AS is_insert, false AS is_delete FROM {hashed} AS source"
+            )
         else:
             keys = ", ".join(
                 f"coalesce({quote('source', name)}, {quote('known', name)}) AS {quote(name)}"
@@ -143,7 +146,7 @@ class FullComparison:
                 SELECT {keys},
                   CASE WHEN source._hash IS NULL THEN 'delete'
                        WHEN known._hash IS NULL THEN 'insert' ELSE 'update' END AS _change,
-                  {stamp}, source._hash
+                  {stamp}, source._hash, known._hash IS NULL AS is_insert, source._hash IS NULL AS is_delete
                 FROM {hashed} AS source FULL JOIN {known.latest} AS known ON {match}
                 WHERE source._hash IS NULL OR known._hash IS NULL OR source._hash <> known._hash
                   OR (known._parked AND ({known.broken_rules}) IS NULL)
@@ -164,15 +167,19 @@ class FullComparison:
         """Pass inserts and updates on as they come, and end with the deletions, filled from the lake."""
         schema = bronze_schema(table)
         gone: list[pa.RecordBatch] = []
-        for batch in _stream(connection, query, schema):
-            is_delete = pc.equal(batch["_change"], "delete")
-            deleted, kept = batch.filter(is_delete), batch.filter(pc.invert(is_delete))
-            if deleted.num_rows:
-                gone.append(deleted.select(list(table.primary_key)))
-            for change in pc.value_counts(kept["_change"]).to_pylist():
-                counts[change["values"]] += change["counts"]
+        # What kind of change it is comes as booleans: comparing with a Python value would import pandas.
+        flagged = schema.append(pa.field("is_insert", pa.bool_())).append(pa.field("is_delete", pa.bool_()))
+        for batch in _stream(connection, query, flagged):
+            is_delete = batch["is_delete"]
+            if is_delete.true_count:
+                gone.append(batch.filter(is_delete).select(list(table.primary_key)))
+                kept = batch.filter(pc.invert(is_delete))
+            else:
+                kept = batch
+            counts["insert"] += kept["is_insert"].true_count
+            counts["update"] += kept.num_rows - kept["is_insert"].true_count
             if kept.num_rows:
-                yield kept
+                yield kept.select(schema.names)
         if gone:
             connection.register("deleted keys", pa.Table.from_batches(gone))
             query = f"""

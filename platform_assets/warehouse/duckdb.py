@@ -151,7 +151,10 @@ class DuckDBWarehouse:
                 if loads[table.name].rows_written:
                     _verify_foreign_keys(connection, table, loads[table.name].after)
             connection.execute("COMMIT")
-            _add_missing_keys(connection)
+        if any(table.name not in positions for table in wanted):
+            # In a connection of its own, as the load's memory is free when its connection is closed.
+            with self._open(read_only=False) as connection, self._translated("declare primary keys"):
+                _add_missing_keys(connection)
         return {table.name: loads[table.name] for table in tables}
 
     @contextlib.contextmanager
