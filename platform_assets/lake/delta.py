@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -106,6 +106,7 @@ class LakeTable:
         stream: str,
         version: int,
         metadata: Mapping[str, str] | None = None,
+        description: str | None = None,
     ) -> int:
         """Append rows in one commit, streaming them.
 
@@ -116,6 +117,7 @@ class LakeTable:
             stream: Name of the app transaction.
             version: Its version, larger than the one in `handle`.
             metadata: Kept in the commit, readable in the table's history.
+            description: Kept with the table, where this commit makes it.
 
         Returns:
             The Delta version of the commit.
@@ -124,7 +126,7 @@ class LakeTable:
             LakeConflict: Another writer committed to the stream first.
             LakeError: The commit failed.
         """
-        return self._write(handle, rows, "append", stream, version, metadata)
+        return self._write(handle, rows, "append", stream, version, metadata, description)
 
     def overwrite(
         self, handle: DeltaTable | None, rows: pa.RecordBatchReader | pa.Table, *, stream: str, version: int
@@ -170,6 +172,7 @@ class LakeTable:
         stream: str,
         version: int,
         metadata: Mapping[str, str] | None,
+        description: str | None = None,
     ) -> int:
         from deltalake import write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
@@ -177,16 +180,25 @@ class LakeTable:
         try:
             if self.is_local:
                 Path(self.uri).mkdir(parents=True, exist_ok=True)
-            write_deltalake(  # type: ignore[call-overload]
-                handle if handle is not None else self.uri,
-                rows,
+            where: dict[str, Any]
+            if handle is None:
                 # A table that should not exist is created, which fails where another writer was first.
-                mode="error" if handle is None else mode,
-                schema_mode="overwrite" if handle is not None and mode == "overwrite" else None,
-                storage_options=self.storage_options() if handle is None else None,
+                where = {
+                    "table_or_uri": self.uri,
+                    "mode": "error",
+                    "description": description,
+                    "storage_options": self.storage_options(),
+                }
+            elif mode == "overwrite":
+                where = {"table_or_uri": handle, "mode": mode, "schema_mode": mode}
+            else:
+                where = {"table_or_uri": handle, "mode": mode}
+            write_deltalake(
+                data=rows,
                 target_file_size=_BYTES_PER_FILE,
                 writer_properties=_writer_properties(),
                 commit_properties=_commit_properties(stream, version, metadata, is_first=handle is None),
+                **where,
             )
         except CommitFailedError as error:
             raise _conflict(self.uri, version, error) from error
@@ -314,6 +326,8 @@ def _conflict(uri: str, version: int, error: Exception) -> LakeConflict:
 def _reason(error: BaseException) -> str:
     """What the storage layer says, in one line: its chain of causes, and an object store's own words."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    text = re.sub(r"<\?xml.*?<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1: \2", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<\?xml.*?<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1: \2", text, flags=re.DOTALL
+    )
     causes = [cause.strip() for cause in re.split(r"↳|\n", text.partition("Traceback")[0]) if cause.strip()]
     return ": ".join(causes)[:_LONGEST_REASON].rstrip(".: ") or type(error).__name__

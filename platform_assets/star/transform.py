@@ -80,20 +80,21 @@ class StarBuilder:
         target = self.lake.star(table)
         handle = target.open()
         cursor = target.cursor(handle, _STREAM)
-        if cursor > state.last_batch:
+        if handle is not None and (
+            handle.metadata().description != _description(state) or cursor > state.last_batch
+        ):
             raise LakeError(
-                f"star/{table.name} in {self.lake.processed} has taken in batch {cursor}, but the ledger in "
-                f"{self.lake.ingestion} ends at {state.last_batch}: they are not of the same lake. Point "
-                f"lake.ingestion "
-                "and lake.processed at zones that belong together, or empty the processed zone to have it "
-                "rebuilt."
+                f"star/{table.name} in {self.lake.processed} was not made from the lake in "
+                f"{self.lake.ingestion}, or that has lost batches since: the table has taken in batch "
+                f"{cursor}, the ledger ends at {state.last_batch}. Point lake.ingestion and lake.processed "
+                "at zones that belong together, or empty the processed zone to have it rebuilt."
             )
         if not self._has_news(table, state, cursor, handle):
             return StarChange(cursor, cursor, 0, target.row_count(handle))
         goal = state.last_batch
         with self.engine.connect() as connection:
             self._create_inputs(connection, table, state, cursor, handle)
-            written = self._write(connection, table, handle, cursor, goal)
+            written = self._write(connection, table, handle, cursor, state)
         handle = target.open()
         if written:
             self.report(f"star/{table.name}: {written} rows, up to batch {goal}")
@@ -136,10 +137,10 @@ class StarBuilder:
         table: Table,
         handle: DeltaTable | None,
         cursor: int,
-        goal: int,
+        state: LedgerState,
     ) -> int:
         """Run the SELECT and commit its rows; their number."""
-        target = self.lake.star(table)
+        target, goal = self.lake.star(table), state.last_batch
         before = target.row_count(handle)
         names = columns_sql([column.name for column in target.columns])
         query = f"SELECT {names} FROM ({select_of(table)}) AS new"
@@ -161,7 +162,7 @@ class StarBuilder:
         if rows is None:
             return 0
         if handle is None or table.kind == "fact":
-            target.append(handle, rows, stream=_STREAM, version=goal)
+            target.append(handle, rows, stream=_STREAM, version=goal, description=_description(state))
             return target.row_count(target.open()) - before
         changed = rows.read_all()
         if self._has_any(target_handle=handle, table=table, keys=changed.select(list(table.primary_key))):
@@ -216,6 +217,11 @@ class StarBuilder:
                     DateSpan(batch, seen.astimezone(dt.UTC), low, high) for batch, seen, low, high in rows
                 ]
         return spans
+
+
+def _description(state: LedgerState) -> str:
+    """What a star table bears from its first commit on: the identity of the lake that it is made from."""
+    return f"Made by platform_assets from lake {state.lake_id}"
 
 
 def select_of(table: Table) -> str:
