@@ -34,6 +34,7 @@ run: $(INSTALLED) home ## Install what is missing and run the main job on the em
 	@$(BIN)/platform-assets run
 
 ui: $(INSTALLED) home ## Serve the Dagster UI and its daemon on 127.0.0.1:3000 (PORT=...)
+	@$(BIN)/platform-assets settle
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 test: $(DEV) home ## Run all tests and measure their coverage

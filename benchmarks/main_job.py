@@ -1,7 +1,8 @@
-"""Times the main job as a user meets it: first run, unchanged tick, loading of the code location, and a large source.
+"""Times the main job as a user meets it, from a first run to a large source.
 
-Every figure is a whole process, from its start to its end, in a state folder of its own; peak memory is what the
-operating system says of the finished process. The large source takes some minutes: `--sales 0` leaves it out.
+Every figure is a whole process, from its start to its end, in a state folder of its own; peak memory is what
+the operating system says of the finished process. The large source takes some minutes: `--sales 0` leaves it
+out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ JOB = ("-m", "dagster", "job", "execute", "-m", "platform_assets.definitions", "
 
 @dataclass(frozen=True)
 class Measurement:
-    """One figure: median wall seconds and largest peak memory in MB, and what the issue asks for, where it does."""
+    """One figure: median wall seconds, largest peak memory in MB, and the limit where there is one."""
 
     name: str
     seconds: float
@@ -38,7 +39,7 @@ class Measurement:
 def main() -> None:
     """Measure, print a table, write JSON; exit with 1 where a limit is not kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sales", type=int, default=5_000_000, help="sales orders of the large source; 0 for none")
+    parser.add_argument("--sales", type=int, default=5_000_000, help="sales of the large source; 0 for none")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each short measurement")
     parser.add_argument("--json", type=Path, default=ROOT / ".platform" / "benchmarks" / "main_job.json")
     arguments = parser.parse_args()
@@ -47,7 +48,9 @@ def main() -> None:
         measured += _large(arguments.sales)
     _print(measured)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps([asdict(one) for one in measured], indent=2) + "\n", encoding="utf-8")
+    arguments.json.write_text(
+        json.dumps([asdict(one) for one in measured], indent=2) + "\n", encoding="utf-8"
+    )
     sys.exit(any(one.kept is False for one in measured))
 
 
@@ -64,7 +67,12 @@ def _default_size(rounds: int) -> list[Measurement]:
         changed = [state.run(*JOB)]
     return [
         _measurement("first run at default size, database included", first, seconds=15),
-        _measurement(f"unchanged tick ({files} files of lake or warehouse touched)", unchanged, seconds=6, also=not files),
+        _measurement(
+            f"unchanged tick ({files} files of lake or warehouse touched)",
+            unchanged,
+            seconds=6,
+            also=not files,
+        ),
         _measurement("tick after one day's business", changed),
     ]
 
@@ -97,7 +105,9 @@ def _large(sales: int) -> list[Measurement]:
         _measurement(title + "creating the sample", [create]),
         _measurement(title + "first run", [first], megabytes=600),
         _measurement(title + "unchanged tick", [unchanged], megabytes=600),
-        _measurement(title + "tick after a day, 1,000 silent edits and 100 deletions", [changed], megabytes=600),
+        _measurement(
+            title + "tick after a day, 1,000 silent edits and 100 deletions", [changed], megabytes=600
+        ),
     ]
 
 
@@ -144,7 +154,11 @@ class _State:
         with tempfile.TemporaryFile() as output:
             started = time.perf_counter()
             process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=ROOT, env=self.environment, stdout=output, stderr=subprocess.STDOUT
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - started
@@ -171,7 +185,9 @@ def _measurement(
     limits += [f"{megabytes:g} MB"] if megabytes else []
     limits += [limit] if limit else []
     kept = (seconds is None or median <= seconds) and (megabytes is None or peak <= megabytes) and also
-    return Measurement(name, median, min(times), max(times), peak, ", ".join(limits), kept if limits else None)
+    return Measurement(
+        name, median, min(times), max(times), peak, ", ".join(limits), kept if limits else None
+    )
 
 
 def _print(measured: list[Measurement]) -> None:
@@ -180,7 +196,9 @@ def _print(measured: list[Measurement]) -> None:
 
     table = Table(title=f"The main job on {os.cpu_count()} cores, whole processes")
     for name in ("what", "median s", "min", "max", "peak MB", "limit", "kept"):
-        table.add_column(name, justify="left" if name in ("what", "limit") else "right", no_wrap=name != "what")
+        table.add_column(
+            name, justify="left" if name in ("what", "limit") else "right", no_wrap=name != "what"
+        )
     for one in measured:
         kept = "" if one.kept is None else "yes" if one.kept else "NO"
         seconds = [f"{value:.2f}" for value in (one.seconds, one.lowest, one.highest)]

@@ -16,6 +16,7 @@ from dagster_shared.error import SerializableErrorInfo
 from platform_assets import assembly
 from platform_assets.lake.defs import LAKE_IO_MANAGER
 from platform_assets.model import star, totesys
+from platform_assets.processes import command_line, is_alive
 from platform_assets.settings import Settings, dagster_home
 from platform_assets.source.defs import build_source_defs
 from platform_assets.star.defs import build_star_defs
@@ -96,6 +97,25 @@ def run_main_job(settings: Settings, report: Callable[[str], None]) -> JobRun:
             if not check.passed
         ]
         return JobRun(result.success, result.run_id, tuple(dict.fromkeys(sentences)), tuple(checks))
+
+
+def fail_abandoned_runs(settings: Settings) -> list[str]:
+    """Mark runs as failed whose process is gone, as after a power cut; Dagster would wait for them for hours.
+
+    Returns:
+        The ids of the runs that were marked.
+    """
+    unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    with open_instance(settings) as instance:
+        abandoned = []
+        for run in instance.get_runs(filters=dg.RunsFilter(statuses=unfinished)):
+            events = (entry.dagster_event for entry in instance.all_logs(run.run_id))
+            pids = [event.pid for event in events if event is not None and event.pid is not None]
+            # A process of the same number may be somebody else's by now.
+            if pids and not (is_alive(pids[-1]) and "python" in command_line(pids[-1]).lower()):
+                instance.report_run_failed(run, f"Process {pids[-1]}, which executed this run, is gone.")
+                abandoned.append(run.run_id)
+    return abandoned
 
 
 def last_look(settings: Settings) -> dt.datetime | None:

@@ -115,6 +115,16 @@ def run() -> None:
         )
 
 
+@app.command(hidden=True)
+def settle() -> None:
+    """Mark runs as failed whose process is gone, so that nothing waits for them; `make ui` does so first."""
+    with _plain_errors():
+        from platform_assets.build import fail_abandoned_runs
+
+        for run_id in fail_abandoned_runs(_settings()):
+            typer.echo(f"Run {run_id} is marked as failed: its process is gone.")
+
+
 @app.command(name="status")
 def show_status() -> None:
     """Show what each layer holds and how fresh it is."""

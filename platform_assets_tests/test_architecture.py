@@ -13,7 +13,7 @@ PACKAGE = "platform_assets"
 
 # From the ground up. A room imports from the layers below its own, never from its own or from above.
 LAYERS = (
-    ("errors",),
+    ("errors", "processes"),
     ("model", "settings"),
     ("lake",),
     ("source", "objects", "alerts", "lineage"),

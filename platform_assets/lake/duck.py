@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.processes import is_alive
+
 if TYPE_CHECKING:
     import duckdb
 
     from platform_assets.model.table import LogicalType
 
 ROWS_PER_BATCH = 4_096
-"""Rows in one Arrow batch that leaves DuckDB. The Delta writer queues some fifty of them, so that their size is most of
-the memory that a write takes: 200 MB with eight times as many rows, 60 MB with these."""
+"""Rows in one Arrow batch that leaves DuckDB.
 
+The Delta writer queues some fifty batches, so that their size is most of the memory that a write takes: 200
+MB with eight times as many rows, 60 MB with these.
+"""
 
 _SESSION = """
 SET TimeZone = 'UTC';
@@ -78,18 +82,8 @@ class SqlEngine:
     def _remove_spill_of_dead_processes(self) -> None:
         for folder in self.spill_directory.iterdir():
             pid = folder.name.partition("-")[0]
-            if pid.isdecimal() and not _is_alive(int(pid)):
+            if pid.isdecimal() and not is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def fetch_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platform_assets.errors import SampleError
+from platform_assets.processes import command_line, is_alive
 from platform_assets.source.connection import Connection
 
 DATABASE = "totesys"
@@ -221,7 +222,7 @@ class EmbeddedPostgres:
                     ) from error
                 deadline = time.monotonic() + patience
                 while time.monotonic() < deadline:
-                    if not _alive(postmaster.pid):
+                    if not is_alive(postmaster.pid):
                         return True
                     time.sleep(_POLL)
         raise SampleError(
@@ -451,12 +452,12 @@ class EmbeddedPostgres:
         if not lines or len(lines) < 4 or not lines[0].isdigit() or not lines[3].isdigit():
             return None
         pid = int(lines[0])
-        if not _alive(pid) or not self._is_ours(pid, lines[1]):
+        if not is_alive(pid) or not self._is_ours(pid, lines[1]):
             return None
         return _Postmaster(pid, int(lines[3]), ready=len(lines) >= 8 and lines[7].strip() == "ready")
 
     def _is_ours(self, pid: int, recorded: str) -> bool:
-        command = _command_line(pid)
+        command = command_line(pid)
         if not command.partition(" -D ")[0].endswith("/postgres") or " -D " not in command:
             return False
         with contextlib.suppress(OSError):
@@ -475,7 +476,7 @@ class EmbeddedPostgres:
         PostgreSQL notices that sessions of a killed server are still writing.
         """
         lines = self._read_pidfile()
-        if not lines or not lines[0].isdigit() or not _alive(int(lines[0])) or self._postmaster():
+        if not lines or not lines[0].isdigit() or not is_alive(int(lines[0])) or self._postmaster():
             return
         pidfile = self.data / "postmaster.pid"
         pidfile.write_text("\n".join([_DEAD_PID, *lines[1:]]) + "\n")
@@ -601,44 +602,6 @@ def _free_port() -> int:
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _alive(pid: int) -> bool:
-    with contextlib.suppress(ChildProcessError):
-        # A dead child of ours would count as alive until somebody asks for its exit code.
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    except OverflowError:
-        return False
-    with contextlib.suppress(OSError):
-        # Dead, but nobody has asked for its exit code yet: in some containers nobody ever does.
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in ("Z", "X")
-    return True
-
-
-def _command_line(pid: int) -> str:
-    """The process's command with its arguments, empty for a dead process that nobody has waited for."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-    except OSError:
-        pass
-    with contextlib.suppress(OSError):
-        listed = subprocess.run(  # noqa: S603
-            ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return listed.stdout.strip()
-    return ""
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -311,8 +311,8 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 def _add_missing_keys(connection: duckdb.DuckDBPyConnection) -> None:
     """Declare the primary keys that the star tables lack: of tables that the last transaction filled first.
 
-    A key that grows inside the transaction keeps its whole index in memory until the end: for the 21 million rows of
-    5 million orders, more than the platform may use. Made afterwards, table by table, it does not.
+    A key that grows inside the transaction keeps its whole index in memory until the end: for the 21 million
+    rows of 5 million orders, more than the platform may use. Made afterwards, table by table, it does not.
     """
     keyed = {
         name
