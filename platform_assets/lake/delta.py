@@ -232,7 +232,7 @@ class LakeTable:
         paths = self._paths(handle, batches) if handle is not None else []
         if not paths or handle is None:
             name = f"empty {self.uri}"
-            connection.register(name, self.arrow_schema.empty_table())
+            connection.register(name, pa.Table.from_batches([], self.arrow_schema))
             source = quote(name)
         elif self.is_local:
             source = f"read_parquet([{', '.join(literal(path) for path in paths)}])"
@@ -265,7 +265,9 @@ class LakeTable:
         from deltalake import QueryBuilder
 
         if handle is None:
-            return self.arrow_schema.empty_table().select(columns or self.arrow_schema.names).to_reader()
+            declared = self.arrow_schema
+            names = columns or declared.names
+            return pa.RecordBatchReader.from_batches(pa.schema([declared.field(name) for name in names]), [])
         stored = pa.schema(handle.schema().to_arrow())
         names = columns or [column.name for column in self.columns] or stored.names
         schema = pa.schema([stored.field(name) for name in names])
