@@ -125,6 +125,7 @@ class Installation:
         return {
             **kept,
             "PATH": f"{BIN}:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
             "HOME": str(home),
             "DAGSTER_HOME": str(self.folder / "dagster"),
             "PLATFORM_CONFIG": str(self.folder / "platform.conf"),
