@@ -110,9 +110,8 @@ def run() -> None:
             typer.secho(f"The run failed after {seconds:.1f} s; its id is {done.run_id}.", err=True)
             raise typer.Exit(1)
         _print_status(settings)
-        typer.echo(
-            f'The run took {seconds:.1f} s. Query it: platform-assets warehouse query "FROM star.dim_staff"'
-        )
+        example = f'{_this_command()} warehouse query "FROM star.dim_staff"'
+        typer.echo(f"The run took {seconds:.1f} s. To query the warehouse: {example}")
 
 
 @app.command(hidden=True)
@@ -158,6 +157,17 @@ def query(
             if more
             else f"{count} row{'' if count == 1 else 's'}."
         )
+
+
+def _this_command() -> str:
+    """This command as one can type it here: by its name where that is found, else by its path."""
+    import shutil
+    from pathlib import Path
+
+    command = Path(sys.argv[0])
+    if shutil.which(command.name):
+        return command.name
+    return str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command)
 
 
 def _take(rows: pyarrow.RecordBatchReader, limit: int) -> tuple[list[tuple[object, ...]], bool]:
