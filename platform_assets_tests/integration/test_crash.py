@@ -47,10 +47,13 @@ class TickServer:
 
     def __init__(self, platform: Installation) -> None:
         self._log = (platform.folder / "ticks.log").open("ab")
+        # What the killed leave behind in the folder for temporary files goes with the rest of the platform.
+        temporary = platform.folder / "temporary"
+        temporary.mkdir(exist_ok=True)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "platform_assets_tests.integration.tick_server"],
             cwd=ROOT,
-            env=platform.environment,
+            env={**platform.environment, "TMPDIR": str(temporary)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

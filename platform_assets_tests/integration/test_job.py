@@ -178,11 +178,13 @@ def webserver(platform: Installation) -> Iterator[Callable[..., dict[str, Any]]]
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = platform.folder / "webserver.log"
+    # Sockets are in it, whose paths must be short.
+    temporary = tempfile.mkdtemp(prefix="ui-")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(BIN / "dagster"), "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
             cwd=ROOT,
-            env=platform.environment,
+            env={**platform.environment, "TMPDIR": temporary},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -217,6 +219,7 @@ def webserver(platform: Installation) -> Iterator[Callable[..., dict[str, Any]]]
         for pid in processes_of(platform):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(temporary)
 
 
 def processes_of(platform: Installation) -> list[int]:
@@ -376,8 +379,7 @@ def test_a_blocking_check_that_fails_leaves_the_warehouse_as_it_was(
         for check in result.get_asset_check_evaluations()
         if not check.passed
     }
-    assert ("star/fact_payment", "primary_key") in failed
-    assert ("star/fact_payment", "record_ids_dense") in failed
+    assert failed == {("star/fact_payment", "primary_key")}
     assert platform.warehouse.stat().st_mtime_ns == written
     assert platform.warehouse_rows() == loaded
     assert [event.step_key for event in result.all_events if event.is_step_success] == [
