@@ -344,7 +344,7 @@ def _uri(connection: Connection) -> str:
 def _open_control(connection: Connection) -> ControlConnection:
     import pg8000.native
 
-    def attempt(context: ssl.SSLContext | None) -> ControlConnection:
+    def attempt(context: ssl.SSLContext | bool) -> ControlConnection:
         return pg8000.native.Connection(
             connection.user,
             host=connection.host,
@@ -363,17 +363,26 @@ def _open_control(connection: Connection) -> ControlConnection:
         except pg8000.native.InterfaceError as error:
             if connection.sslmode not in ("allow", "prefer") or "SSL" not in str(error):
                 raise
-            control = attempt(None)
+            control = attempt(False)
         # The time-out was for the connection; how long a statement may take is the server's to enforce.
         control._usock.settimeout(None)
     return control
 
 
-def _ssl_context(connection: Connection) -> ssl.SSLContext | None:
-    """Give libpq's sslmode as a context: `require` encrypts, `verify-ca` and `verify-full` check."""
+def _ssl_context(connection: Connection) -> ssl.SSLContext | bool:
+    """Give libpq's sslmode as a context: `require` encrypts, `verify-ca` and `verify-full` check.
+
+    False is no encryption: without a context, pg8000 tries it.
+    """
     if connection.sslmode == "disable":
-        return None
-    context = ssl.create_default_context(cafile=connection.sslrootcert)
+        return False
+    try:
+        context = ssl.create_default_context(cafile=connection.sslrootcert)
+    except OSError as error:
+        raise SourceError(
+            f"The root certificates in {connection.sslrootcert} cannot be read: {error.strerror or error}. "
+            "Correct sources.<name>.connection.sslrootcert in the configuration."
+        ) from error
     if connection.sslmode != "verify-full":
         context.check_hostname = False
     if connection.sslmode not in ("verify-ca", "verify-full"):
