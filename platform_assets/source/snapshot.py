@@ -198,6 +198,8 @@ class Snapshot:
                 f"SET TRANSACTION SNAPSHOT '{self.exported_id}'",
                 f"SET LOCAL statement_timeout = {int(self.source.statement_timeout * 1000)}",
                 f"SET LOCAL lock_timeout = {int(self.source.lock_timeout * 1000)}",
+                # What a date is as text depends on it, and roles and databases may have their own.
+                "SET LOCAL DateStyle = 'ISO'",
             ):
                 with adbc_driver_manager.AdbcStatement(reader) as statement:
                     statement.set_sql_query(command)
@@ -255,10 +257,12 @@ def _selected(column: Column) -> str:
         case Date():
             expression = f"CASE WHEN isfinite({name}) THEN {name} END"
         case Time():
-            expression = f"{name}::time::text"
+            expression = f"to_char({name}, 'HH24:MI:SS.US')"
         case Timestamp(utc=utc):
             kind = "timestamptz" if utc else "timestamp"
-            expression = f"CASE WHEN isfinite({name}) THEN {name}::{kind} END"
+            # PostgreSQL's years go 30 further than microseconds since 1970 do.
+            holds = f"isfinite({name}) AND {name} < '294247-01-01'"
+            expression = f"CASE WHEN {holds} THEN {name}::{kind} END"
     return f"{expression} AS {name}"
 
 
@@ -295,7 +299,8 @@ def _is_readable(column: Column, type_name: str, type_kind: str, modifier: int) 
                 return precision - scale >= (5 if type_name == "int2" else 10)
             if type_name != "numeric" or modifier < 4:
                 return False
-            found_precision, found_scale = (modifier - 4) >> 16, (modifier - 4) & 0x7FF
+            # The scale has 11 bits and a sign: numeric(3,-2) holds hundreds.
+            found_precision, found_scale = (modifier - 4) >> 16, (((modifier - 4) & 0x7FF) ^ 1024) - 1024
             return found_scale <= scale and found_precision - found_scale <= precision - scale
         case Text():
             return (
@@ -318,6 +323,8 @@ def _declared(column: Column) -> str:
             return f"numeric({precision},{scale})"
         case Integer(bits=bits):
             return "bigint" if bits == 64 else "integer"
+        case Timestamp(utc=True):
+            return "timestamp with time zone"
         case _:
             return type(column.type).__name__.lower()
 
@@ -331,6 +338,8 @@ def _uri(connection: Connection) -> str:
         "sslmode": connection.sslmode,
         "connect_timeout": str(max(2, round(connection.connect_timeout))),
         "application_name": connection.application_name,
+        # Arrow's text is UTF-8; without this the rows come in the database's encoding.
+        "client_encoding": "UTF8",
     }
     if connection.sslrootcert:
         options["sslrootcert"] = connection.sslrootcert
