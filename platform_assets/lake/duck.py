@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class SqlEngine:
 
         self.spill_directory.mkdir(parents=True, exist_ok=True)
         self._remove_spill_of_dead_processes()
-        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=self.spill_directory) as spill:
+        with self._spill(database if read_only else None) as spill:
             connection = duckdb.connect(
                 ":memory:" if database is None else str(database),
                 read_only=read_only,
@@ -78,6 +79,19 @@ class SqlEngine:
                 yield connection
             finally:
                 connection.close()
+
+    @contextlib.contextmanager
+    def _spill(self, shared: Path | None) -> Iterator[str]:
+        """Give a folder that DuckDB spills to; one and the same for all that read a file in this process.
+
+        DuckDB takes connections to one file for one database, and refuses one that is configured otherwise.
+        """
+        if shared is not None:
+            name = f"{os.getpid()}-readers-{zlib.crc32(os.fsencode(shared.absolute())):08x}"
+            yield str(self.spill_directory / name)  # made by DuckDB when it needs it, and removed at the end
+            return
+        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=self.spill_directory) as folder:
+            yield folder
 
     def _remove_spill_of_dead_processes(self) -> None:
         for folder in self.spill_directory.iterdir():

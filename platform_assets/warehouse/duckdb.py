@@ -264,7 +264,7 @@ class DuckDBWarehouse:
                     if time.monotonic() > deadline:
                         raise WarehouseBusy(
                             f"The warehouse {self.path} has been held by another process for "
-                            f"{self.wait:.0f} seconds; "
+                            f"{self.wait:g} seconds; "
                             "end that process's query or load, or raise warehouse.duckdb.wait."
                         ) from error
                     time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - spreads retries, keeps no secret
