@@ -46,6 +46,10 @@ CREATE TABLE IF NOT EXISTS platform.loads (
 """
 
 
+# By another process; by this one with other settings; by this one, which is just opening or closing it.
+_SIGNS_OF_USE = ("lock", "different configuration", "already attached")
+
+
 @dataclass(frozen=True)
 class _Position:
     """How far a table has been loaded.
@@ -252,9 +256,13 @@ class DuckDBWarehouse:
                 try:
                     connection = stack.enter_context(self.engine.connect(self.path, read_only=read_only))
                     break
-                except (duckdb.IOException, duckdb.ConnectionException) as error:
+                except (
+                    duckdb.IOException,
+                    duckdb.ConnectionException,
+                    duckdb.ResourceInUseException,
+                ) as error:
                     message = str(error)
-                    if "lock" not in message and "different configuration" not in message:
+                    if not any(sign in message for sign in _SIGNS_OF_USE):
                         raise WarehouseError(
                             f"The warehouse {self.path} cannot be opened: {message.splitlines()[0]}. If "
                             f"the file is "
