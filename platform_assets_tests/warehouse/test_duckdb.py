@@ -308,6 +308,13 @@ def test_two_loaders_at_once_load_everything_once(totesys: Totesys, platform: Pl
     assert written == [("fact_payment", 1, 3), ("fact_payment", 2, 1)]
 
 
+def test_threads_that_read_and_write_take_turns(loaded: Platform) -> None:
+    patient = replace(loaded, warehouse=replace(loaded.warehouse, wait=60))
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda n: write(patient) if n % 3 else query(patient), range(36)))
+    assert results == [1 if n % 3 else [3] for n in range(36)]
+
+
 HOLD = """
 import sys, duckdb
 connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "reading")
