@@ -1,0 +1,132 @@
+"""A lake table takes each version of a stream once, and says so when it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from platform_assets.errors import LakeConflict, LakeError
+from platform_assets.lake.delta import LakeTable, peek
+from platform_assets.model.table import Column, Integer, Text
+
+COLUMNS = (Column("id", Integer()), Column("name", Text()), Column("_batch", Integer(64)))
+STREAM = "test"
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> LakeTable:
+    return LakeTable(str(tmp_path / "a table"), COLUMNS)
+
+
+def rows(table: LakeTable, *names: str, batch: int = 1) -> pa.Table:
+    values = [list(range(1, len(names) + 1)), list(names), [batch] * len(names)]
+    return pa.table(values, schema=table.arrow_schema)
+
+
+def names(table: LakeTable) -> list[str]:
+    return sorted(table.scan(table.open(), ["name"]).read_all()["name"].to_pylist())
+
+
+def test_a_table_that_was_never_written_is_empty(table: LakeTable) -> None:
+    assert (table.open(), table.cursor(None, STREAM), table.row_count(None)) == (None, 0, 0)
+    assert table.scan(None).read_all().schema == table.arrow_schema
+    assert table.scan(None, ["name"]).read_all().schema.names == ["name"]
+
+
+def test_data_and_cursor_are_one_commit(table: LakeTable) -> None:
+    assert table.append(None, rows(table, "a", "b"), stream=STREAM, version=7, description="of a test") == 0
+    handle = table.open()
+    assert handle is not None
+    assert (table.cursor(handle, STREAM), table.cursor(handle, "another"), table.row_count(handle)) == (
+        7,
+        0,
+        2,
+    )
+    assert handle.metadata().description == "of a test"
+    assert table.append(handle, rows(table, "c"), stream=STREAM, version=9) == 1
+    assert table.cursor(table.open(), STREAM) == 9
+    assert names(table) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("how", ["append", "overwrite", "upsert"])
+def test_of_two_writers_from_one_state_the_second_loses(table: LakeTable, how: str) -> None:
+    table.append(None, rows(table, "a", "b"), stream=STREAM, version=1)
+    first, second = table.open(), table.open()
+    assert first is not None
+    assert second is not None
+    table.append(first, rows(table, "first", batch=2), stream=STREAM, version=2)
+    attempts = {
+        "append": lambda: table.append(second, rows(table, "second"), stream=STREAM, version=2),
+        "overwrite": lambda: table.overwrite(second, rows(table, "second"), stream=STREAM, version=2),
+        "upsert": lambda: table.upsert(second, rows(table, "second"), key=["id"], stream=STREAM, version=2),
+    }
+    with pytest.raises(LakeConflict, match="another run wrote to it at the same time") as error:
+        attempts[how]()
+    assert error.value.retryable
+    assert "Batch 2" in str(error.value)
+    assert names(table) == ["a", "b", "first"]
+
+
+def test_of_two_writers_that_make_a_table_the_second_loses(table: LakeTable) -> None:
+    table.append(None, rows(table, "first"), stream=STREAM, version=1)
+    with pytest.raises(LakeConflict):
+        table.append(None, rows(table, "second"), stream=STREAM, version=1)
+    assert names(table) == ["first"]
+
+
+def test_an_upsert_replaces_rows_with_the_same_key_and_adds_the_others(table: LakeTable) -> None:
+    table.append(None, rows(table, "a", "b"), stream=STREAM, version=1)
+    handle = table.open()
+    assert handle is not None
+    table.upsert(handle, rows(table, "A", "B", "C", batch=2), key=["id"], stream=STREAM, version=2)
+    assert names(table) == ["A", "B", "C"]
+    assert table.cursor(table.open(), STREAM) == 2
+
+
+def test_rows_that_do_not_fit_the_table_change_nothing(table: LakeTable) -> None:
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+    handle = table.open()
+    assert handle is not None
+    wrong = pa.table({"name": ["x"]})
+    for attempt in (
+        lambda: table.append(handle, wrong, stream=STREAM, version=2),
+        lambda: table.upsert(handle, wrong, key=["id"], stream=STREAM, version=2),
+    ):
+        with pytest.raises(LakeError, match=r"Writing to the lake table .* failed") as error:
+            attempt()
+        assert not isinstance(error.value, LakeConflict)
+    assert names(table) == ["a"]
+
+
+def test_a_stream_that_breaks_in_the_middle_leaves_the_table_as_it_was(table: LakeTable) -> None:
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+
+    def breaking():  # type: ignore[no-untyped-def]
+        yield rows(table, "b").to_batches()[0]
+        raise ValueError("the rows end here")
+
+    stream = pa.RecordBatchReader.from_batches(table.arrow_schema, breaking())
+    with pytest.raises((LakeError, ValueError), match="the rows end here"):
+        table.append(table.open(), stream, stream=STREAM, version=2)
+    assert (names(table), table.cursor(table.open(), STREAM)) == (["a"], 1)
+
+
+def test_a_folder_with_a_damaged_log_is_named(table: LakeTable) -> None:
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+    [log] = (Path(table.uri) / "_delta_log").glob("*.json")
+    log.write_text("no commit")
+    with pytest.raises(
+        LakeError, match=r"The lake table .* cannot be read: .*nothing but the platform writes there"
+    ):
+        table.open()
+
+
+def test_a_peek_loses_no_row_and_finds_none_where_there_is_none(table: LakeTable) -> None:
+    empty, full = table.arrow_schema.empty_table(), rows(table, "a", "b", "c")
+    batches = [*empty.to_batches(), *empty.to_batches(), *full.to_batches(max_chunksize=1)]
+    peeked = peek(pa.RecordBatchReader.from_batches(table.arrow_schema, batches))
+    assert peeked is not None
+    assert peeked.read_all()["name"].to_pylist() == ["a", "b", "c"]
+    assert peek(pa.RecordBatchReader.from_batches(table.arrow_schema, empty.to_batches())) is None
