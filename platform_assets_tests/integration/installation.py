@@ -33,6 +33,8 @@ from platform_assets.star.transform import StarBuilder
 
 ROOT = Path(platform_assets.__file__).parents[1]
 BIN = Path(sys.executable).parent
+NO_TELEMETRY = {"telemetry": {"enabled": False}}
+"""Settings for Dagster instances without `dagster.yaml`, which would write into the home folder."""
 FACTS = {
     "fact_sales_order": ("sales_record_id", "sales_order_id"),
     "fact_purchase_order": ("purchase_record_id", "purchase_order_id"),

@@ -265,7 +265,8 @@ def test_20_ticks_killed_at_random_moments_leave_no_trace_in_the_final_state(
             before = Progress.of(platform)
             group = server.start()
             wait_for_phase(platform, group, before, aim, lengths)
-            time.sleep(chance.random() * lengths[aim])
+            # A tick may be faster than the measured one was.
+            time.sleep(0.8 * chance.random() * lengths[aim])
             is_loading = has_open_for_writing(group, platform.warehouse)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from platform_assets_tests.integration import totesys_files as files
 from platform_assets_tests.integration.installation import (
     BIN,
     FACTS,
+    NO_TELEMETRY,
     ROOT,
     Installation,
     session,
@@ -76,7 +76,7 @@ def instance(platform: Installation) -> Iterator[dg.DagsterInstance]:
     """Dagster's records on disk, where their every byte can be searched."""
     folder = platform.folder / "instance"
     folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder)) as opened:
+    with dg.DagsterInstance.local_temp(str(folder), overrides=NO_TELEMETRY) as opened:
         yield opened
 
 
@@ -371,7 +371,7 @@ def test_a_blocking_check_that_fails_leaves_the_warehouse_as_it_was(
     forged = stored.slice(0, 1).to_pylist()[0] | {"_batch": 2}
     write_deltalake(str(star), pa.Table.from_pylist([forged], schema=stored.schema), mode="append")
     advance_sample(database.owner, days=1, seed=3)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral(settings=NO_TELEMETRY) as instance:
         result = platform.run_job(instance, raise_on_error=False)
     assert not result.success
     failed = {
@@ -463,13 +463,13 @@ def test_a_source_that_cannot_be_read_fails_the_run_in_time_with_one_clear_sente
     breaking, said = BROKEN[mistake]
     with breaking(database, database.reader) as connection:
         broken = Installation.create(platform.folder, connection)
-        started = time.monotonic()
         result = broken.run_job(instance, raise_on_error=False)
-        seconds = time.monotonic() - started
     output = "".join(capfd.readouterr())
     assert not result.success
-    assert seconds < 10
     [failure] = [event for event in result.all_events if event.is_step_failure]
+    # By the events' own clock; a second is left for the run's start, which takes longer on a busy machine.
+    moments = [entry.timestamp for entry in instance.all_logs(result.run_id) if entry.step_key == "totesys"]
+    assert max(moments) - min(moments) < 9
     data = failure.event_specific_data
     assert isinstance(data, StepFailureData)
     assert data.user_failure_data is not None

@@ -19,7 +19,7 @@ import pytest
 from platform_assets.source.extract import Extraction
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.integration import totesys_files as files
-from platform_assets_tests.integration.installation import FACTS, Installation, session
+from platform_assets_tests.integration.installation import FACTS, NO_TELEMETRY, Installation, session
 
 pytestmark = [
     pytest.mark.skipif(
@@ -137,7 +137,7 @@ def replay(new_module_database: NewDatabase, tmp_path_factory: pytest.TempPathFa
     states = []
     with (
         session(database.owner) as owner,
-        dg.DagsterInstance.ephemeral() as instance,
+        dg.DagsterInstance.ephemeral(settings=NO_TELEMETRY) as instance,
     ):
         owner.run(files.DDL)
         owner.run(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {database.reader.user}")

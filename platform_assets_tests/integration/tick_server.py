@@ -14,6 +14,7 @@ import dagster as dg
 
 from platform_assets.build import MAIN_JOB, build_defs
 from platform_assets.settings import load_settings
+from platform_assets_tests.integration.installation import NO_TELEMETRY
 
 _USED_BY_STEPS = (
     "adbc_driver_manager",
@@ -44,7 +45,7 @@ def main() -> None:
             os.setpgid(0, 0)
             code = 1
             try:
-                with dg.DagsterInstance.ephemeral() as instance:
+                with dg.DagsterInstance.ephemeral(settings=NO_TELEMETRY) as instance:
                     code = 0 if job.execute_in_process(instance=instance, raise_on_error=False).success else 1
             finally:
                 os._exit(code)
