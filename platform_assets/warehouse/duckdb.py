@@ -110,7 +110,7 @@ class DuckDBWarehouse:
                 for batch in [positions.get(table.name, _Position()).batch]
             }
         with self._open(read_only=False) as connection, self._translated("load the star schema"):
-            _add_missing_keys(connection)
+            _add_missing_keys(connection, star.TABLES)
             connection.execute("BEGIN")
             # Another loader may have been here between the look and the lock.
             positions = _read_positions(connection)
@@ -155,10 +155,10 @@ class DuckDBWarehouse:
                 if loads[table.name].rows_written:
                     _verify_foreign_keys(connection, table, loads[table.name].after)
             connection.execute("COMMIT")
-        if any(table.name not in positions for table in wanted):
-            # In a connection of its own, as the load's memory is free when its connection is closed.
+        # In connections of their own, as what a load or a key takes is free when its connection is closed.
+        for table in (table for table in wanted if table.name not in positions):
             with self._open(read_only=False) as connection, self._translated("declare primary keys"):
-                _add_missing_keys(connection)
+                _add_missing_keys(connection, [table])
         return {table.name: loads[table.name] for table in tables}
 
     @contextlib.contextmanager
@@ -316,8 +316,8 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(history_view_sql(fact))
 
 
-def _add_missing_keys(connection: duckdb.DuckDBPyConnection) -> None:
-    """Declare the primary keys that the star tables lack: of tables that the last transaction filled first.
+def _add_missing_keys(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
+    """Declare the primary keys that these tables lack: tables that the last transaction filled first.
 
     A key that grows inside the transaction keeps its whole index in memory until the end: for the 21 million
     rows of 5 million orders, more than the platform may use. Made afterwards, table by table, it does not.
@@ -329,12 +329,11 @@ def _add_missing_keys(connection: duckdb.DuckDBPyConnection) -> None:
             f"WHERE schema_name = '{STAR_SCHEMA}' AND constraint_type = 'PRIMARY KEY'"
         ).fetchall()
     }
-    for table in star.TABLES:
-        if table.name in _existing(connection) - keyed:
+    missing = _existing(connection) - keyed
+    for table in tables:
+        if table.name in missing:
             relation = quote(STAR_SCHEMA, table.name)
             connection.execute(f"ALTER TABLE {relation} ADD PRIMARY KEY ({columns_sql(table.primary_key)})")
-            # Written out, an index can leave memory again.
-            connection.execute("CHECKPOINT")
 
 
 def _existing(connection: duckdb.DuckDBPyConnection) -> set[str]:
