@@ -203,6 +203,35 @@ def test_a_check_fails_for_as_long_as_the_source_is_not_mended(aftermath: Afterm
     assert set(failed_checks(aftermath.second)) == FAILED
 
 
+def test_the_runs_say_how_many_rows_were_set_apart(aftermath: Aftermath) -> None:
+    def metadata(run: dg.ExecuteInProcessResult) -> dict[str, object]:
+        [event] = [
+            event.materialization
+            for event in run.get_asset_materialization_events()
+            if event.asset_key == dg.AssetKey(["totesys", "sales_order"])
+        ]
+        names = ("dagster/row_count", "inserted", "updated", "deleted", "dead letters", "batch")
+        return {name: event.metadata[name].value for name in names}
+
+    count = sum(bad.table == "sales_order" for bad in BAD)
+    assert metadata(aftermath.first) == {
+        "dagster/row_count": count + 5,
+        "inserted": count + 5,
+        "updated": 0,
+        "deleted": 0,
+        "dead letters": count,
+        "batch": 1,
+    }
+    assert metadata(aftermath.second) == {
+        "dagster/row_count": count + 5,
+        "inserted": 0,
+        "updated": 0,
+        "deleted": 0,
+        "dead letters": 0,
+        "batch": 1,
+    }
+
+
 def test_the_second_run_found_nothing_new(aftermath: Aftermath) -> None:
     assert {row["_batch"] for row in aftermath.platform.bronze("sales_order")} == {1}
     assert aftermath.platform.lake.ledger.read().last_batch == 1
