@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from platform_assets.errors import PlatformError
 from platform_assets.model.table import (
@@ -127,13 +128,14 @@ def _written(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> _Writt
 
 def _passed_up_to(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
     """The batch up to which everything is known to keep a check: 0 where it failed when it was last run."""
-    # Runs that ended before the check leave records without an evaluation; after too many, look at all rows.
-    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=5):
-        evaluation = record.evaluation
-        if isinstance(evaluation, dg.AssetCheckEvaluation):
-            batch = evaluation.metadata.get(BATCH)
-            return int(str(batch.value)) if evaluation.passed and batch is not None else 0
-    return 0
+    # A run that ended before the check left a record of it, but one that says nothing.
+    completed = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=completed)
+    evaluation = history[0].evaluation if history else None
+    if not isinstance(evaluation, dg.AssetCheckEvaluation) or not evaluation.passed:
+        return 0
+    batch = evaluation.metadata.get(BATCH)
+    return int(str(batch.value)) if batch is not None else 0
 
 
 def run_checks(
