@@ -256,7 +256,7 @@ def test_addresses_and_places_are_recognized() -> None:
     assert addresses(text) == [
         "--index-url x", "b @ file:c", "--find-links d", "https://e"
     ]  # fmt: skip
-    assert machine_paths("open('/home/ann/x'), /Users/bob, ${X}/home/y, a/work/z", Path("/")) == [
+    assert machine_paths("open('/home/ann/x'), /Users/bob, ${X}/home/y, a/home/z", Path("/")) == [
         "/home/ann", "/Users/bob"
     ]  # fmt: skip
     assert machine_paths("x = '/srv/checkouts/here/y'", Path("/srv/checkouts/here")) == [

@@ -77,8 +77,7 @@ class LakeTable:
         except (DeltaError, OSError) as error:
             raise LakeError(
                 f"The lake table {self.uri} cannot be read: {_reason(error)}. Check that the place "
-                f"exists, the "
-                "credentials in lake.storage_options, and that nothing but the platform writes there."
+                "exists, the credentials in lake.storage_options, and that only the platform writes there."
             ) from error
 
     def cursor(self, handle: DeltaTable | None, stream: str) -> int:
@@ -258,10 +257,7 @@ class LakeTable:
         return [str(Path(self.uri) / name) for name in names]
 
     def scan(self, handle: DeltaTable | None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """Stream the table, or some of its columns, as Arrow batches.
-
-        All columns that are there where none are declared.
-        """
+        """Stream the table, or some of its columns, as Arrow batches; everything where none are declared."""
         from deltalake import QueryBuilder
 
         if handle is None:
@@ -320,8 +316,7 @@ def _commit_properties(
 def _conflict(uri: str, version: int, error: Exception) -> LakeConflict:
     return LakeConflict(
         f"Batch {version} could not be committed to the lake table {uri}, as another run wrote to it at "
-        f"the same time "
-        f"({_reason(error)}). Nothing of this attempt counts; the next run does the work again."
+        f"the same time ({_reason(error)}). Nothing of this attempt counts; the next run does the work again."
     )
 
 

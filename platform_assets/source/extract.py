@@ -148,8 +148,7 @@ class _Attempt:
         state = lake.ledger.read()
         bronze = {table.name: lake.bronze(source, table) for table in tables}
         handles = {name: table.open() for name, table in bronze.items()}
-        # An attempt that crashed left its number in the tables it reached; going past it keeps its rows
-        # unread.
+        # An attempt that crashed left its number in the tables it reached: past it, its rows stay unread.
         used = max(
             (bronze[name].cursor(handle, _stream(source)) for name, handle in handles.items()), default=0
         )
@@ -236,10 +235,7 @@ class _Attempt:
         return Known('"known latest"', last_values, broken, is_empty=False)
 
     def _set_dead_letters_apart(self, table: Table) -> int:
-        """Find the rows of the batch that break a rule, and add them to the dead-letter table.
-
-        Their number.
-        """
+        """Add the batch's rows that break a rule to the dead-letter table, and count them."""
         lake, source = self.extractor.lake, self.extractor.source.name
         self._reader.create_versions_view(
             self.connection, ["batch"], table, after=self.batch - 1, uncommitted=self.batch, valid_only=False
@@ -251,9 +247,8 @@ class _Attempt:
             f"""
             SELECT {names} FROM (
               SELECT {literal(source)} AS source, {literal(table.name)} AS "table",
-              {key_json(table, "version")} AS key,
-                     {reason} AS reason, CAST(json_object({members}) AS VARCHAR) AS row, _change, _batch,
-                     _seen_at
+                     {key_json(table, "version")} AS key, {reason} AS reason,
+                     CAST(json_object({members}) AS VARCHAR) AS row, _change, _batch, _seen_at
               FROM "batch" AS version)
             WHERE reason IS NOT NULL
             """
@@ -302,10 +297,7 @@ class _Attempt:
 def sample_rows(
     lake: Lake, engine: SqlEngine, source: str, tables: Sequence[Table], limit: int = 5
 ) -> dict[str, list[dict[str, Any]]]:
-    """A few of the rows that each table's newest batch holds, for people to look at.
-
-    Declared columns and `_change`.
-    """
+    """A few rows of each table's newest batch, for people to look at: declared columns, change, batch."""
     state = lake.ledger.read()
     reader = BronzeReader(lake, source, state)
     rows = {}

@@ -148,8 +148,7 @@ class StarBuilder:
             # Record ids are dense from 1 and rows are only ever appended, so their number is the last id.
             relation = connection.sql(query, params={"last_record_id": before})
         else:
-            # A dimension that joins tables is computed whole; the calendar gives nothing but days that are
-            # new.
+            # A dimension that joins tables is computed whole; the calendar gives only days that are new.
             after = 0 if table.name == star.DIM_DATE.name else cursor
             relation = connection.sql(f"{query} WHERE _batch > {after:d}")
         schema = target.arrow_schema
@@ -236,10 +235,7 @@ def _dates_of(fact: Table) -> list[str]:
 
 
 def _years(handle: DeltaTable | None, dates: Sequence[str]) -> tuple[int, int] | None:
-    """First and last year in these columns, from the statistics of the table's files.
-
-    None where there is no row.
-    """
+    """First and last year in these columns, by the statistics of the files; None where there is no row."""
     if handle is None:
         return None
     files = file_statistics(handle)

@@ -88,11 +88,12 @@ class Warehouse(Protocol):
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """Replace a table that is not part of the star schema, in one transaction.
 
-        The number of rows written.
-
         Args:
             name: Schema and table.
             rows: Its content.
+
+        Returns:
+            The number of rows written.
         """
 
     def sample(self, tables: Sequence[Table], limit: int) -> dict[str, list[dict[str, Any]]]:
