@@ -121,11 +121,9 @@ def fail_abandoned_runs(settings: Settings) -> list[str]:
 def last_look(settings: Settings) -> dt.datetime | None:
     """When a run last looked at the source, changed or not, UTC; None where none ever did."""
     with open_instance(settings) as instance:
-        events = [
-            instance.get_latest_materialization_event(dg.AssetKey(["totesys", table.name]))
-            for table in totesys.TABLES
-        ]
-    times = [event.timestamp for event in events if event is not None]
+        keys = [dg.AssetKey(["totesys", table.name]) for table in totesys.TABLES]
+        events = instance.event_log_storage.get_latest_materialization_events(keys)
+    times = [event.timestamp for event in events.values() if event is not None]
     return dt.datetime.fromtimestamp(max(times), dt.UTC) if times else None
 
 

@@ -115,15 +115,18 @@ class _Written:
     batch: int
 
 
-def _written(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> _Written | None:
-    """What this run wrote to an asset; None where the run did not materialize it, or does not say."""
-    event = context.instance.get_latest_materialization_event(key)
-    if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
-        return None
-    after, batch = (event.asset_materialization.metadata.get(name) for name in (AFTER_BATCH, BATCH))
-    if after is None or batch is None:
-        return None
-    return _Written(int(str(after.value)), int(str(batch.value)))
+def _written(context: dg.AssetCheckExecutionContext) -> dict[dg.AssetKey, _Written]:
+    """What this run wrote to each asset whose checks are selected, as far as it materialized them."""
+    keys = {key.asset_key for key in context.selected_asset_check_keys}
+    events = context.instance.event_log_storage.get_latest_materialization_events(list(keys))
+    written = {}
+    for key, event in events.items():
+        if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
+            continue
+        after, batch = (event.asset_materialization.metadata.get(name) for name in (AFTER_BATCH, BATCH))
+        if after is not None and batch is not None:
+            written[key] = _Written(int(str(after.value)), int(str(batch.value)))
+    return written
 
 
 def _passed_up_to(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
@@ -153,12 +156,10 @@ def run_checks(
         check: Given a check and the batch to look after, the number of rows that break it and examples of
             them.
     """
-    written: dict[dg.AssetKey, _Written | None] = {}
+    written = _written(context)
     # In the order of assets, so that what was read for one check can serve the next.
     for key in sorted(context.selected_asset_check_keys, key=lambda key: (key.asset_key.path, key.name)):
-        if key.asset_key not in written:
-            written[key.asset_key] = _written(context, key.asset_key)
-        new = written[key.asset_key]
+        new = written.get(key.asset_key)
         after = min(new.after, _passed_up_to(context.instance, key)) if new else 0
         is_known = new is not None and after >= new.batch
         broken, examples = (0, ()) if is_known else check(key, after)
