@@ -220,8 +220,8 @@ def _sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         storage = context.instance.event_log_storage if context.instance else None
-        if isinstance(storage, SqliteEventLogStorage) and context.run_id:
-            for shard in ("index", context.run_id):
+        if isinstance(storage, SqliteEventLogStorage) and context.run is not None:
+            for shard in ("index", context.run.run_id):
                 connection = stack.enter_context(
                     contextlib.closing(sqlite3.connect(storage.path_for_shard(shard)))
                 )

@@ -77,7 +77,8 @@ class LakeTable:
         except (DeltaError, OSError) as error:
             raise LakeError(
                 f"The lake table {self.uri} cannot be read: {_reason(error)}. Check that the place "
-                "exists, the credentials in lake.storage_options, and that only the platform writes there."
+                "exists, the credentials in lake.storage_options, and that nothing but the platform writes "
+                "there."
             ) from error
 
     def cursor(self, handle: DeltaTable | None, stream: str) -> int:
@@ -326,5 +327,7 @@ def _reason(error: BaseException) -> str:
     text = re.sub(
         r"<\?xml.*?<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1: \2", text, flags=re.DOTALL
     )
-    causes = [cause.strip() for cause in re.split(r"↳|\n", text.partition("Traceback")[0]) if cause.strip()]
+    lines = (line.strip() for line in re.split(r"↳|\n", text.partition("Traceback")[0]))
+    # Where delta-rs was when it failed (`3: <unknown>`, `at file.c:1:2`) helps nobody here.
+    causes = [line for line in lines if line and not re.match(r"\d+: |at \S+:\d+", line)]
     return ": ".join(causes)[:_LONGEST_REASON].rstrip(".: ") or type(error).__name__
