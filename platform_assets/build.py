@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 from dagster_shared.error import SerializableErrorInfo
 
 from platform_assets import assembly
@@ -218,6 +217,9 @@ def _sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
     Dagster opens and closes them for every event, and SQLite writes its log back and deletes it whenever the
     last connection is closed: with one that stays, an unchanged tick takes a tenth less.
     """
+    # Not at the top: it brings SQLAlchemy and Alembic, which loading the code location does not need.
+    from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
+
     with contextlib.ExitStack() as stack:
         storage = context.instance.event_log_storage if context.instance else None
         if isinstance(storage, SqliteEventLogStorage) and context.run is not None:
