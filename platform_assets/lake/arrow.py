@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from platform_assets.model.table import (
+    Binary,
     Boolean,
     Column,
     Date,
     Decimal,
+    Float,
     Integer,
     LogicalType,
     Text,
@@ -28,14 +30,38 @@ def arrow_type(type_: LogicalType) -> pa.DataType:
             return pa.int32()
         case Decimal(precision=precision, scale=scale):
             return pa.decimal128(precision, scale)
+        case Float(bits=bits):
+            return pa.float32() if bits == 32 else pa.float64()
         case Text() | Time():
             return pa.string()
+        case Binary():
+            return pa.binary()
         case Boolean():
             return pa.bool_()
         case Date():
             return pa.date32()
         case Timestamp(utc=utc):
             return pa.timestamp("us", tz="UTC" if utc else None)
+
+
+def logical_type_of(type_: pa.DataType) -> LogicalType:
+    """A logical type that the lake holds as this Arrow type; of several, the most general.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if pa.types.is_decimal(type_):
+        return Decimal(type_.precision, type_.scale)
+    if pa.types.is_timestamp(type_):
+        return Timestamp(utc=type_.tz is not None)
+    for logical in (Integer(32), Integer(64), Float(32), Float(64), Boolean(), Date()):
+        if arrow_type(logical) == type_:
+            return logical
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return Text()
+    if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
+        return Binary()
+    raise ValueError(f"the lake holds no column as {type_}")
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:

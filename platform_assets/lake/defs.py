@@ -13,10 +13,12 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from platform_assets.errors import PlatformError
 from platform_assets.model.table import (
+    Binary,
     Boolean,
     Column,
     Date,
     Decimal,
+    Float,
     Integer,
     LogicalType,
     Text,
@@ -44,8 +46,12 @@ def type_name(type_: LogicalType) -> str:
             return "bigint" if bits == 64 else "integer"
         case Decimal(precision=precision, scale=scale):
             return f"numeric({precision},{scale})"
+        case Float(bits=bits):
+            return "double precision" if bits == 64 else "real"
         case Text(max_length=length):
             return f"varchar({length})" if length else "text"
+        case Binary():
+            return "bytea"
         case Boolean():
             return "boolean"
         case Date():

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import LakeConflict, LakeError
-from platform_assets.lake.arrow import arrow_schema
-from platform_assets.lake.duck import columns_sql, literal, quote
+from platform_assets.lake.arrow import arrow_schema, logical_type_of
+from platform_assets.lake.duck import columns_sql, literal, quote, stored_type
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _ROWS_PER_ROW_GROUP = 65_536
 _BYTES_PER_FILE = 64 * 1024 * 1024
 _LONGEST_REASON = 600
+# Delta keeps statistics of the first columns only, and looking for batches needs those of `_batch`.
+_COLUMNS_WITH_STATISTICS = 32
+_EVOLVED = "platform_assets.evolved"
 # delta-rs takes a path for a URL: it panics on some characters, and resolves others to another folder.
 _UNUSABLE_IN_A_PATH = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 
@@ -110,10 +113,13 @@ class LakeTable:
     ) -> int:
         """Append rows in one commit, streaming them.
 
+        Declared columns that the table does not have yet are added to it first; older rows have NULL in them,
+        and so have these rows in columns of the table that are not declared any more.
+
         Args:
             handle: The table as it was when `version` was chosen; a commit of the same stream since then is a
                 conflict.
-            rows: Rows in the declared column order.
+            rows: Rows with the declared columns; where the table is made, in the declared order.
             stream: Name of the app transaction.
             version: Its version, larger than the one in `handle`.
             metadata: Kept in the commit, readable in the table's history.
@@ -188,11 +194,19 @@ class LakeTable:
                     "mode": "error",
                     "description": description,
                     "storage_options": self.storage_options(),
+                    "configuration": _configuration(rows.schema),
                 }
             elif mode == "overwrite":
                 where = {"table_or_uri": handle, "mode": mode, "schema_mode": mode}
             else:
-                where = {"table_or_uri": handle, "mode": mode}
+                self._refuse_other_columns(rows.schema.names)
+                _add_columns(handle, rows.schema)
+                is_whole = len(rows.schema) == len(handle.schema().fields)
+                where = {
+                    "table_or_uri": handle,
+                    "mode": mode,
+                    "schema_mode": None if is_whole else "merge",
+                }
             write_deltalake(
                 data=rows,
                 target_file_size=_BYTES_PER_FILE,
@@ -208,6 +222,14 @@ class LakeTable:
             raise LakeError(f"Writing to the lake table {self.uri} failed: {_reason(error)}.") from error
         written = handle if handle is not None else self.open()
         return written.version() if written is not None else 0
+
+    def _refuse_other_columns(self, names: Sequence[str]) -> None:
+        declared = [column.name for column in self.columns]
+        if set(names) != set(declared):
+            raise LakeError(
+                f"Writing to the lake table {self.uri} failed: the rows have the columns {', '.join(names)}, "
+                f"and {', '.join(declared)} are declared."
+            )
 
     def create_view(
         self,
@@ -228,21 +250,31 @@ class LakeTable:
             temporary: Keep the view out of the database that the connection has open.
         """
         condition = "" if batches is None else f" WHERE _batch > {batches[0]:d} AND _batch <= {batches[1]:d}"
-        names = [column.name for column in self.columns]
         paths = self._paths(handle, batches) if handle is not None else []
+        selected = columns_sql([column.name for column in self.columns])
         if not paths or handle is None:
             name = f"empty {self.uri}"
             connection.register(name, pa.Table.from_batches([], self.arrow_schema))
             source = quote(name)
-        elif self.is_local:
-            source = f"read_parquet([{', '.join(literal(path) for path in paths)}])"
         else:
-            name = f"lake {self.uri}"
-            connection.register(name, handle.to_pyarrow_dataset())
-            source = quote(name)
+            stored = {one.name for one in handle.schema().fields}
+            selected = ", ".join(
+                quote(column.name)
+                if column.name in stored
+                else f"CAST(NULL AS {stored_type(column.type)}) AS {quote(column.name)}"
+                for column in self.columns
+            )
+            if self.is_local:
+                # Files that were written before a column was added lack it.
+                by_name = ", union_by_name = true" if _EVOLVED in handle.metadata().configuration else ""
+                source = f"read_parquet([{', '.join(literal(path) for path in paths)}]{by_name})"
+            else:
+                name = f"lake {self.uri}"
+                connection.register(name, handle.to_pyarrow_dataset())
+                source = quote(name)
         kind = "TEMP VIEW" if temporary else "VIEW"
         connection.execute(
-            f"CREATE OR REPLACE {kind} {quote(*view)} AS SELECT {columns_sql(names)} FROM {source}{condition}"
+            f"CREATE OR REPLACE {kind} {quote(*view)} AS SELECT {selected} FROM {source}{condition}"
         )
 
     def _paths(self, handle: DeltaTable, batches: tuple[int, int] | None) -> list[str]:
@@ -265,16 +297,35 @@ class LakeTable:
             declared = self.arrow_schema
             names = columns or declared.names
             return pa.RecordBatchReader.from_batches(pa.schema([declared.field(name) for name in names]), [])
-        stored = pa.schema(handle.schema().to_arrow())
-        names = columns or [column.name for column in self.columns] or stored.names
-        schema = pa.schema([stored.field(name) for name in names])
+        stored, declared = pa.schema(handle.schema().to_arrow()), self.arrow_schema
+        names = columns or declared.names or stored.names
+        present = [name for name in names if name in stored.names]
+        schema = pa.schema([(stored if name in present else declared).field(name) for name in names])
         # Not through pyarrow.dataset: importing that imports pandas, half a second for every tick.
         scanned = (
-            QueryBuilder().register("scanned", handle).execute(f"SELECT {columns_sql(names)} FROM scanned")
+            QueryBuilder().register("scanned", handle).execute(f"SELECT {columns_sql(present)} FROM scanned")
         )
-        # DataFusion gives text as string views, which not every consumer of Arrow takes.
-        batches = (batch.cast(schema) for batch in pa.RecordBatchReader.from_stream(scanned))
-        return pa.RecordBatchReader.from_batches(schema, batches)
+
+        def batches() -> Iterable[pa.RecordBatch]:
+            for batch in pa.RecordBatchReader.from_stream(scanned):
+                arrays = [
+                    # DataFusion gives text as string views, which not every consumer of Arrow takes.
+                    batch[field.name].cast(field.type)
+                    if field.name in present
+                    else pa.nulls(batch.num_rows, field.type)
+                    for field in schema
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def stored_columns(handle: DeltaTable) -> tuple[Column, ...]:
+    """The columns that a table has, in the logical types that are held in this way."""
+    from platform_assets.model.table import Column
+
+    fields = pa.schema(handle.schema().to_arrow())
+    return tuple(Column(one.name, logical_type_of(one.type), "", nullable=True) for one in fields)
 
 
 def file_statistics(handle: DeltaTable) -> pa.Table:
@@ -293,6 +344,23 @@ def peek(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
 
             return pa.RecordBatchReader.from_batches(reader.schema, batches())
     return None
+
+
+def _add_columns(handle: DeltaTable, schema: pa.Schema) -> None:
+    """Add the columns that a table lacks, in a commit of their own: no row has them before the next one."""
+    from deltalake import Schema
+
+    stored = {field.name for field in handle.schema().fields}
+    missing = [field for field in schema if field.name not in stored]
+    if missing:
+        handle.alter.add_columns(list(Schema.from_arrow(pa.schema(missing)).fields))
+        handle.alter.set_table_properties({_EVOLVED: "true"}, raise_if_not_exists=False)
+
+
+def _configuration(schema: pa.Schema) -> dict[str, str | None] | None:
+    if len(schema) <= _COLUMNS_WITH_STATISTICS or "_batch" not in schema.names:
+        return None
+    return {"delta.dataSkippingStatsColumns": "_batch"}
 
 
 def _writer_properties() -> WriterProperties:

@@ -123,7 +123,17 @@ def columns_sql(names: Sequence[str], alias: str | None = None) -> str:
 
 def duckdb_type(type_: LogicalType) -> str:
     """The DuckDB type that a logical type is declared as."""
-    from platform_assets.model.table import Boolean, Date, Decimal, Integer, Text, Time, Timestamp
+    from platform_assets.model.table import (
+        Binary,
+        Boolean,
+        Date,
+        Decimal,
+        Float,
+        Integer,
+        Text,
+        Time,
+        Timestamp,
+    )
 
     match type_:
         case Integer(bits=64):
@@ -132,8 +142,12 @@ def duckdb_type(type_: LogicalType) -> str:
             return "INTEGER"
         case Decimal(precision=precision, scale=scale):
             return f"DECIMAL({precision},{scale})"
+        case Float(bits=bits):
+            return "FLOAT" if bits == 32 else "DOUBLE"
         case Text():
             return "VARCHAR"
+        case Binary():
+            return "BLOB"
         case Boolean():
             return "BOOLEAN"
         case Date():
@@ -144,3 +158,10 @@ def duckdb_type(type_: LogicalType) -> str:
             return "TIMESTAMPTZ"
         case Timestamp():
             return "TIMESTAMP"
+
+
+def stored_type(type_: LogicalType) -> str:
+    """The DuckDB type that the lake's files hold a logical type as; Delta has no TIME, so times are text."""
+    from platform_assets.model.table import Time
+
+    return "VARCHAR" if isinstance(type_, Time) else duckdb_type(type_)

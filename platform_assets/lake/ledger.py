@@ -4,11 +4,15 @@ A batch is read by nobody until one commit here says that all of it is there.
 
 Grain: one row per batch and table that the batch changed. What a crash left in a table under a batch number
 that the ledger does not have for that table is never read, and that number is never used for the table again.
+
+Each commit carries, in its metadata, where every table's capture has got to: data and cursors are one fact. A
+row that counts no change says that only its table's cursor has moved.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
@@ -40,6 +44,9 @@ LEDGER_COLUMNS = (
     ),
 )
 _STREAM = "ledger"
+_CURSORS = "platform_assets.cursors"
+# Commits that are not the platform's (an OPTIMIZE, say) carry none; so many of them are looked past.
+_LONGEST_LOOK_BACK = 100
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,15 @@ class LedgerState:
         """Number of the newest batch, 0 before the first."""
         return self.handle.transaction_version(_STREAM) or 0 if self.handle is not None else 0
 
+    @cached_property
+    def cursors(self) -> Mapping[str, str]:
+        """Where the capture of each table has got to, in the words of the source: JSON by `source/table`."""
+        for limit in (1, _LONGEST_LOOK_BACK):
+            for commit in self.handle.history(limit) if self.handle is not None else ():
+                if _CURSORS in commit:
+                    return dict(json.loads(commit[_CURSORS]))
+        return {}
+
     def last_batch_of(self, tables: Iterable[tuple[str, str]]) -> int:
         """Number of the newest batch that changed any of these (source, table) pairs; 0 where none did."""
         return max((self._totals[pair].last_batch for pair in tables if pair in self._totals), default=0)
@@ -101,7 +117,7 @@ class LedgerState:
         # In Python: whatever turns a Python value into an Arrow one imports pandas, half a second for every
         # tick.
         totals: dict[tuple[str, str], _Totals] = {}
-        names = ("source", "table", "batch", "inserted", "deleted", "dead_lettered")
+        names = ("source", "table", "batch", "inserted", "updated", "deleted", "dead_lettered")
         for source, table, *counts in zip(*(self.rows[name].to_pylist() for name in names), strict=True):
             totals[source, table] = totals.get((source, table), _Totals()).plus(*counts)
         return totals
@@ -116,9 +132,9 @@ class _Totals:
     deleted: int = 0
     dead_lettered: int = 0
 
-    def plus(self, batch: int, inserted: int, deleted: int, dead_lettered: int) -> _Totals:
+    def plus(self, batch: int, inserted: int, updated: int, deleted: int, dead_lettered: int) -> _Totals:
         return _Totals(
-            max(self.last_batch, batch),
+            max(self.last_batch, batch) if inserted or updated or deleted else self.last_batch,
             self.inserted + inserted,
             self.deleted + deleted,
             self.dead_lettered + dead_lettered,
@@ -137,12 +153,16 @@ class Ledger:
         rows = self.table.scan(handle).read_all()
         return LedgerState(handle, rows, str(handle.metadata().id) if handle is not None else "")
 
-    def commit(self, state: LedgerState, entries: Sequence[LedgerEntry]) -> None:
+    def commit(
+        self, state: LedgerState, entries: Sequence[LedgerEntry], cursors: Mapping[str, str] | None = None
+    ) -> None:
         """Declare a batch complete.
 
         Args:
             state: The ledger that the batch was built on.
-            entries: One per table that changed, all of the same batch.
+            entries: One per table that changed, or whose cursor alone has moved; all of the same batch.
+            cursors: Where the capture of these tables has got to, as in `LedgerState.cursors`; all others
+                stay where they were.
 
         Raises:
             LakeConflict: Another batch was declared since `state` was read, so this one rests on an old
@@ -158,4 +178,5 @@ class Ledger:
             parameters = [value for entry in entries for value in astuple(entry)]
             found = connection.sql(f"FROM (VALUES {values})", params=parameters).to_arrow_table()
         rows = found.rename_columns(schema.names).cast(schema)
-        self.table.append(state.handle, rows, stream=_STREAM, version=entries[0].batch)
+        metadata = {_CURSORS: json.dumps({**state.cursors, **(cursors or {})}, ensure_ascii=False)}
+        self.table.append(state.handle, rows, stream=_STREAM, version=entries[0].batch, metadata=metadata)

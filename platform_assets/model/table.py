@@ -33,10 +33,22 @@ class Decimal:
 
 
 @dataclass(frozen=True)
+class Float:
+    """A binary floating-point number of 32 or 64 bits (IEEE 754), NaN and the infinities included."""
+
+    bits: Literal[32, 64] = 64
+
+
+@dataclass(frozen=True)
 class Text:
     """Unicode text; `max_length` in characters where the source or the warehouse limits it."""
 
     max_length: int | None = None
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A string of bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,12 @@ class Boolean:
 
 @dataclass(frozen=True)
 class Date:
-    """A calendar date."""
+    """A calendar date.
+
+    With `infinite` it also holds the infinities, in DuckDB's encoding: days of plus and minus 2,147,483,647.
+    """
+
+    infinite: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,13 +79,15 @@ class Timestamp:
     """A point in time to the microsecond.
 
     With `utc` it is zone-aware UTC. Without, it is the source's wall-clock time as written: no zone is
-    assumed.
+    assumed. With `infinite` it also holds the infinities, in DuckDB's encoding: microseconds of plus and
+    minus 9,223,372,036,854,775,807.
     """
 
     utc: bool = False
+    infinite: bool = False
 
 
-LogicalType = Integer | Decimal | Text | Boolean | Date | Time | Timestamp
+LogicalType = Integer | Decimal | Float | Text | Binary | Boolean | Date | Time | Timestamp
 
 
 @dataclass(frozen=True)

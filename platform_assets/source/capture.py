@@ -1,204 +1,223 @@
-"""Change capture: which rows of a source table differ from the lake's latest version of them.
+"""Change capture: which rows of a table have to be read, so that none which changed is missed.
 
-A capture gets what the lake knows and gives what changed, as a stream of bronze rows; it writes nothing.
-There is one so far, the full comparison; captures that read less fit the same interface.
+Decided from the cursor of the last batch, the table's relation and its owner's policy; nothing is read here.
+Every strategy may read rows that did not change, which `compare` drops; none may leave out one that did.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from platform_assets.lake.arrow import arrow_schema
-from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote
-from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, Table, Text
+from platform_assets.errors import SourceError
+from platform_assets.lake.duck import literal, quote
+from platform_assets.model.table import Date, Integer, Table, Timestamp
+from platform_assets.source.drift import Remembered
+from platform_assets.source.snapshot import Position
 
 if TYPE_CHECKING:
-    import duckdb
-
+    from platform_assets.source.catalogue import Relation
+    from platform_assets.source.drift import Drift
+    from platform_assets.source.policy import CapturePolicy
     from platform_assets.source.snapshot import Snapshot
 
-
-@dataclass(frozen=True)
-class Known:
-    """What the lake knows of a table, as views in the DuckDB connection that the capture works in.
-
-    Args:
-        latest: Quoted view of the latest version of each row that is not deleted: the primary key, `_hash`,
-            and `_parked`, true where that version is a dead letter.
-        last_values: Given a quoted relation of primary keys, SQL for the row versions that deletions of these
-            rows are recorded with: the latest valid one of each, or the latest where none is valid; all
-            bronze columns.
-        broken_rules: SQL that names the rules a row called `source` breaks, NULL where it keeps all.
-        is_empty: Whether the lake knows no row at all.
-    """
-
-    latest: str
-    last_values: Callable[[str], str]
-    broken_rules: str
-    is_empty: bool
+# A row's xmin has 32 bits, and `age` compares by the half of the circle that lies behind: with a cursor older
+# than that, what is new could look old. A million transactions are left for those that run meanwhile.
+_OLDEST_COMPARABLE = 2**31 - 1_000_000
+_HAS_XMIN = ("table", "partitioned", "materialized view")
 
 
 @dataclass(frozen=True)
-class Changes:
-    """The changed rows of one table, to be consumed once.
+class Cursor:
+    """Where the last batch that took in a table left off.
 
     Args:
-        rows: Bronze rows: declared columns, `_change`, `_batch`, `_seen_at`, `_hash`.
-        counts: Rows per kind of change; complete when `rows` has been consumed.
+        snapshot: The snapshot it was read in, as PostgreSQL writes it.
+        server: Identity of the database, see `Snapshot.server`.
+        taken_at: When the snapshot was taken, by the source's clock, UTC.
+        keys_compared_at: When deletions were last looked for, UTC.
+        remembered: What the table was like.
+        watermark: The largest value seen of the column that `last_updated` goes by: microseconds since 1970,
+            days since 1970, or the integer itself.
     """
 
-    rows: pa.RecordBatchReader
-    counts: Counter[str]
+    snapshot: str
+    server: str
+    taken_at: dt.datetime
+    keys_compared_at: dt.datetime
+    remembered: Remembered
+    watermark: int | None = None
+
+    def to_json(self) -> str:
+        """The form that the lake keeps it in."""
+        members = dict(vars(self))
+        for name in ("taken_at", "keys_compared_at"):
+            members[name] = members[name].isoformat()
+        return json.dumps(members | {"remembered": self.remembered.to_json()}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Cursor:
+        """Read what `to_json` wrote."""
+        members = json.loads(text)
+        for name in ("taken_at", "keys_compared_at"):
+            members[name] = dt.datetime.fromisoformat(members[name])
+        return cls(**members | {"remembered": Remembered.from_json(members["remembered"])})
 
 
-class Capture(Protocol):
-    """A way to find what changed in a table."""
+@dataclass(frozen=True)
+class Reading:
+    """What is to be read of a table, and why.
 
-    def changes(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        table: Table,
-        snapshot: Snapshot,
-        rows: pa.RecordBatchReader,
-        known: Known,
-        batch: int,
-    ) -> Changes:
-        """Find the changes between the lake's latest versions and a snapshot.
-
-        Args:
-            connection: A DuckDB connection in which the views of `known` exist.
-            table: The table's declaration.
-            snapshot: The snapshot to compare with.
-            rows: The table's rows in it, columns and types as declared.
-            known: What the lake holds.
-            batch: Number that the changes are recorded under.
-        """
-
-
-def bronze_schema(table: Table) -> pa.Schema:
-    """Arrow schema of a bronze table."""
-    return arrow_schema((*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN))
-
-
-def content_hash_sql(table: Table, alias: str) -> str:
-    """SQL (DuckDB) for a row's content hash: 60 bits of the MD5 of a text of its declared columns.
-
-    The text is part of the lake's format: every version ever written is compared by it. Nulls differ from
-    empty texts, and a text's length goes before it, so that no two different rows share one.
+    Args:
+        strategy: How changes are found: `xmin`, `last_updated` or `diff`.
+        predicate: SQL for the rows that may have changed; None for all.
+        reason: Why all rows are read although the strategy would read fewer; empty where that is not so.
+        compare_keys: Whether deletions are looked for.
     """
-    values = ", ".join(
-        part for column in table.columns for part in _canonical(column, quote(alias, column.name))
+
+    strategy: str
+    predicate: str | None
+    reason: str = ""
+    compare_keys: bool = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all rows of the table are read."""
+        return self.predicate is None
+
+    @property
+    def sentence(self) -> str:
+        """The reading in words, for people."""
+        what = {
+            "xmin": "rows written since the last batch, by transaction visibility (xmin)",
+            "last_updated": "rows whose time of change is new, and the lag before it (last_updated)",
+            "diff": "a comparison of all rows (diff)",
+        }[self.strategy]
+        if not self.reason:
+            return what
+        return f"a comparison of all rows, as {self.reason}; otherwise {what}"
+
+
+def plan(
+    drift: Drift,
+    relation: Relation,
+    policy: CapturePolicy,
+    cursor: Cursor | None,
+    snapshot: Snapshot,
+    known_rows: int,
+) -> Reading:
+    """Decide what to read of a table.
+
+    Args:
+        drift: How it differs from what the lake has; nothing in it is incompatible.
+        relation: What the catalogue says of it now.
+        policy: How its owner wants changes found.
+        cursor: Where the last batch left off; None before the first.
+        snapshot: The snapshot that is read.
+        known_rows: Rows that the lake knows of it.
+
+    Raises:
+        SourceError: The policy asks for what the table does not have.
+    """
+    assert drift.table is not None  # noqa: S101 - as the caller has looked
+    table = drift.table
+    strategy = _strategy(table, relation, policy)
+    if strategy == "diff":
+        return Reading(strategy, None)
+    if reason := _unusable(cursor, relation, drift, snapshot):
+        return Reading(strategy, None, reason)
+    assert cursor is not None  # noqa: S101 - `_unusable` has a reason where there is none
+    due = known_rows <= policy.small_table_rows or (
+        snapshot.taken_at - cursor.keys_compared_at >= policy.deletions_every
     )
-    return f"CAST('0x' || substr(md5(concat_ws(chr(31), {values})), 1, 15) AS BIGINT)"
+    if strategy == "xmin":
+        return Reading(strategy, _written_since(Position.parse(cursor.snapshot)), compare_keys=due)
+    if cursor.watermark is None:
+        return Reading(strategy, None, f"no value of {policy.column} has been seen yet")
+    return Reading(strategy, _changed_since(table, policy, cursor.watermark), compare_keys=due)
 
 
-def _canonical(column: Column, value: str) -> tuple[str, ...]:
-    # The source may hold NULL even where none is allowed, and concat_ws would leave it out without a trace.
-    if isinstance(column.type, Text):
-        return f"coalesce(strlen({value}), -1)", f"coalesce({value}, '')"
-    if pa.types.is_timestamp(arrow_schema([column]).field(0).type):
-        return (f"coalesce(CAST(epoch_us({value}) AS VARCHAR), '-')",)
-    return (f"coalesce(CAST({value} AS VARCHAR), '-')",)
+def is_worth_a_commit(cursor: Cursor, snapshot: Snapshot) -> bool:
+    """Whether a cursor is so old that a new one should be kept even though nothing else is to be written."""
+    return Position.parse(snapshot.position).xmin - Position.parse(cursor.snapshot).xmin > 2**28
 
 
-@dataclass(frozen=True)
-class FullComparison:
-    """Reads the whole table and compares content hashes: sees every edit, whatever `last_updated` says."""
-
-    def changes(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        table: Table,
-        snapshot: Snapshot,
-        rows: pa.RecordBatchReader,
-        known: Known,
-        batch: int,
-    ) -> Changes:
-        """See `Capture.changes`."""
-        stamp = (
-            f"CAST({batch:d} AS BIGINT) AS _batch, "
-            f"CAST({literal(_sql_timestamp(snapshot.taken_at))} AS TIMESTAMPTZ) AS _seen_at"
+def _strategy(table: Table, relation: Relation, policy: CapturePolicy) -> str:
+    if policy.strategy == "auto":
+        return "diff" if _without_xmin(relation) else "xmin"
+    if policy.strategy == "xmin" and (obstacle := _without_xmin(relation)):
+        raise SourceError(
+            f"Table {table.name} is to be captured by xmin, but {obstacle}. Set its strategy to diff, or to "
+            "last_updated where it has a column that tells."
         )
-        connection.register("source rows", rows)
-        hashed = f'(SELECT *, {content_hash_sql(table, "raw")} AS _hash FROM "source rows" AS raw)'
-        columns = columns_sql(table.column_names, "source")
-        if known.is_empty:
-            query = (
-                f"SELECT {columns}, 'insert' AS _change, {stamp}, source._hash, "
-                f"true AS is_insert, false AS is_delete FROM {hashed} AS source"
+    if policy.strategy == "last_updated":
+        found = [column.type for column in table.columns if column.name == policy.column]
+        if not found or not isinstance(found[0], Timestamp | Date | Integer):
+            raise SourceError(
+                f"Table {table.name} is to be captured by its column {policy.column}, but "
+                + (f"that is a {type(found[0]).__name__.lower()}" if found else "there is none")
+                + ". Name a timestamp, date or integer column, or set its strategy to diff."
             )
-        else:
-            keys = ", ".join(
-                f"coalesce({quote('source', name)}, {quote('known', name)}) AS {quote(name)}"
-                if name in table.primary_key
-                else quote("source", name)
-                for name in table.column_names
-            )
-            match = " AND ".join(f"{quote('source', k)} = {quote('known', k)}" for k in table.primary_key)
-            query = f"""
-                SELECT {keys},
-                  CASE WHEN source._hash IS NULL THEN 'delete'
-                       WHEN known._hash IS NULL THEN 'insert' ELSE 'update' END AS _change,
-                  {stamp}, source._hash, known._hash IS NULL AS is_insert, source._hash IS NULL AS is_delete
-                FROM {hashed} AS source FULL JOIN {known.latest} AS known ON {match}
-                WHERE source._hash IS NULL OR known._hash IS NULL OR source._hash <> known._hash
-                  OR (known._parked AND ({known.broken_rules}) IS NULL)
-            """
-        counts: Counter[str] = Counter()
-        stream = self._split(connection, table, query, known, stamp, counts)
-        return Changes(pa.RecordBatchReader.from_batches(bronze_schema(table), stream), counts)
-
-    def _split(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        table: Table,
-        query: str,
-        known: Known,
-        stamp: str,
-        counts: Counter[str],
-    ) -> Iterator[pa.RecordBatch]:
-        """Pass inserts and updates on as they come, and end with the deletions, filled from the lake."""
-        schema = bronze_schema(table)
-        gone: list[pa.RecordBatch] = []
-        # What kind of change it is comes as booleans: comparing with a Python value would import pandas.
-        flagged = schema.append(pa.field("is_insert", pa.bool_())).append(pa.field("is_delete", pa.bool_()))
-        for batch in _stream(connection, query, flagged):
-            is_delete = batch["is_delete"]
-            if is_delete.true_count:
-                gone.append(batch.filter(is_delete).select(list(table.primary_key)))
-                kept = batch.filter(pc.invert(is_delete))
-            else:
-                kept = batch
-            counts["insert"] += kept["is_insert"].true_count
-            counts["update"] += kept.num_rows - kept["is_insert"].true_count
-            if kept.num_rows:
-                yield kept.select(schema.names)
-        if gone:
-            connection.register("deleted keys", pa.Table.from_batches(gone))
-            query = f"""
-                SELECT {columns_sql(table.column_names, "last")}, 'delete' AS _change, {stamp}, last._hash
-                FROM ({known.last_values('"deleted keys"')}) AS last
-            """
-            for batch in _stream(connection, query, schema):
-                counts["delete"] += batch.num_rows
-                yield batch
+    return policy.strategy
 
 
-def _stream(connection: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for batch in connection.sql(query).to_arrow_reader(ROWS_PER_BATCH):
-        if batch.num_rows:
-            yield batch.cast(schema)
+def _without_xmin(relation: Relation) -> str:
+    """Why a relation's rows cannot be told by the transactions that wrote them; empty where they can."""
+    if relation.kind not in _HAS_XMIN:
+        return f"it is a {relation.kind}, whose rows have no transaction of their own"
+    if not relation.can_read_all:
+        return "the role may not SELECT all of it, which reading xmin takes"
+    if relation.row_security:
+        return "its row-level security may come to show rows that nobody has written"
+    return ""
 
 
-def _sql_timestamp(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")
+def _unusable(cursor: Cursor | None, relation: Relation, drift: Drift, snapshot: Snapshot) -> str:
+    """Why a cursor cannot be compared with; empty where it can."""
+    if cursor is None:
+        return "the lake has no cursor for it yet"
+    if cursor.server != snapshot.server:
+        return f"the server is another one ({cursor.server} before, {snapshot.server} now)"
+    if cursor.remembered.oid != relation.oid:
+        return "the table was made anew"
+    was, now = Position.parse(cursor.snapshot), Position.parse(snapshot.position)
+    if now.xmax < was.xmax:
+        return "the server's transaction numbers went back, as after a restored copy"
+    if now.xmax - was.xmin > _OLDEST_COMPARABLE:
+        return "the last batch is too many transactions ago"
+    if drift.is_read_anew:
+        # A column that is added with a default fills old rows without writing them.
+        return "its columns changed"
+    return ""
+
+
+def _written_since(position: Position) -> str:
+    """SQL for the rows that a transaction wrote which a snapshot did not see, and perhaps for some more.
+
+    Everything from the snapshot's xmin on is read, not only what it lists as in progress: a subtransaction
+    bears a number of its own, which no snapshot lists (PostgreSQL manual, "Snapshot Information Functions").
+    Rows that were frozen long ago keep their old number, and may look new once numbers come round; they can
+    never look older than they are.
+    """
+    return f"age(xmin) <= (SELECT age(CAST('{position.xmin % 2**32}' AS xid)))"
+
+
+def _changed_since(table: Table, policy: CapturePolicy, watermark: int) -> str:
+    column = quote(policy.column)
+    match table.column(policy.column).type:
+        case Integer():
+            return f"{column} IS NULL OR {column} >= {watermark:d}"
+        case Date():
+            since = (dt.date(1970, 1, 1) + dt.timedelta(days=watermark) - policy.lag).isoformat()
+            return f"{column} IS NULL OR {column} >= CAST({literal(since)} AS date)"
+        case _:
+            since = (dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=watermark) - policy.lag).isoformat()  # noqa: DTZ001
+            kind = "timestamptz" if getattr(table.column(policy.column).type, "utc", False) else "timestamp"
+            zone = "+00" if kind == "timestamptz" else ""
+            return f"{column} IS NULL OR {column} >= CAST({literal(since + zone)} AS {kind})"
 
 
 def parents_first(tables: Sequence[Table]) -> list[Table]:

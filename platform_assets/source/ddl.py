@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from platform_assets.model.table import (
+    Binary,
     Boolean,
     Column,
     Date,
     Decimal,
+    Float,
     Integer,
     LogicalType,
     Table,
@@ -135,6 +137,10 @@ def _type(logical: LogicalType) -> str:
             return "integer" if bits == 32 else "bigint"
         case Decimal(precision=precision, scale=scale):
             return f"numeric({precision},{scale})"
+        case Float(bits=bits):
+            return "double precision" if bits == 64 else "real"
+        case Binary():
+            return "bytea"
         case Text(max_length=None):
             return "text"
         case Text(max_length=length):

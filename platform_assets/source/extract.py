@@ -1,44 +1,81 @@
 """Extraction: one batch from a source into the lake, all of it in one snapshot.
 
 The order of commits is what makes a crash harmless: bronze rows first, then their dead letters, then one
-commit to the ledger. Whatever stands before the ledger's commit is not read by anybody, and the next run does
-the work again.
+commit to the ledger, with the cursors. Whatever stands before the ledger's commit is not read by anybody, and
+the next run does the work again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime as dt
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.lake.delta import peek
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, fetch_rows, literal, quote
+from platform_assets.errors import SourceError, SourceUnavailable
+from platform_assets.lake.delta import peek, stored_columns
+from platform_assets.lake.duck import (
+    ROWS_PER_BATCH,
+    SqlEngine,
+    columns_sql,
+    fetch_rows,
+    literal,
+    quote,
+    stored_type,
+)
 from platform_assets.lake.lake import DEAD_LETTER_COLUMNS, BronzeReader, Lake, key_json
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.lake.rules import broken_rules_sql
-from platform_assets.model.table import Table
-from platform_assets.source.capture import Capture, FullComparison, Known, parents_first
+from platform_assets.model.table import Column, Table
+from platform_assets.source.bulk import BulkReader, imported, read
+from platform_assets.source.capture import Cursor, Reading, is_worth_a_commit, parents_first, plan
+from platform_assets.source.catalogue import RESERVED_COLUMNS
+from platform_assets.source.compare import Changes, Comparison, Known, bronze_schema
+from platform_assets.source.deletions import find_deleted
+from platform_assets.source.drift import compare, remember
+from platform_assets.source.scan import Scan, key_scan, table_scan
+from platform_assets.source.types import logical_type
 
 if TYPE_CHECKING:
     import duckdb
     from deltalake import DeltaTable
 
     from platform_assets.lake.ledger import LedgerState
+    from platform_assets.source.catalogue import Relation
+    from platform_assets.source.policy import CapturePolicy
     from platform_assets.source.snapshot import Snapshot, SourceDatabase
+
+# So many rows that turned out not to have changed are read again at the next tick; more are worth a commit.
+_MOST_ROWS_READ_AGAIN = 1_000
 
 
 @dataclass(frozen=True)
 class TableChange:
-    """How many rows of a table a batch added to the lake, by what happened to them."""
+    """How many rows of a table a batch added to the lake, by what happened to them.
+
+    Args:
+        inserted: Rows that were new.
+        updated: Rows whose content differed, and dead letters that were mended.
+        deleted: Rows that were gone.
+        dead_lettered: How many of these went to the dead-letter table.
+        rows_read: Rows that were read from the source.
+        capture: In words, what was read and why.
+        drift: What changed in the table's columns and was taken in, a sentence each.
+        stopped: Why the table was left as it was; empty where it was not.
+    """
 
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
     dead_lettered: int = 0
+    rows_read: int = field(default=0, compare=False)
+    capture: str = field(default="", compare=False)
+    drift: tuple[str, ...] = field(default=(), compare=False)
+    stopped: str = ""
 
     @property
     def rows(self) -> int:
@@ -54,7 +91,8 @@ class Extraction:
         batch: Number of the batch, or of the last one where nothing had changed.
         seen_at: When the snapshot was taken, by the source's clock, UTC.
         tables: What happened to each table that was looked at.
-        row_counts: Rows that each of them has in the source.
+        row_counts: Rows that each of them has in the source, as far as is known: rows that were deleted from
+            large tables count until deletions are next looked for.
     """
 
     batch: int
@@ -71,14 +109,12 @@ class Extractor:
         source: The database.
         lake: Where the changes go.
         engine: The SQL engine that compares.
-        capture: How changes are found.
         report: Told in words what is going on.
     """
 
     source: SourceDatabase
     lake: Lake
     engine: SqlEngine
-    capture: Capture = field(default_factory=FullComparison)
     report: Callable[[str], None] = field(default=lambda message: None)
 
     def extract(self, tables: Sequence[Table]) -> Extraction:
@@ -94,33 +130,57 @@ class Extractor:
             LakeError: The lake cannot be read or written.
         """
         with self.source.snapshot() as snapshot, self.engine.connect() as connection:
-            snapshot.verify(tables)
             attempt = _Attempt.begin(self, snapshot, connection, tables)
-            changes = {table.name: attempt.extract_table(table) for table in parents_first(tables)}
+            attempt.run(tables)
+        changes = attempt.changes
+        written = {name: change for name, change in changes.items() if change.rows}
         entries = [
             LedgerEntry(
                 attempt.batch,
                 self.source.name,
                 name,
-                change.inserted,
-                change.updated,
-                change.deleted,
-                change.dead_lettered,
+                changes[name].inserted,
+                changes[name].updated,
+                changes[name].deleted,
+                changes[name].dead_lettered,
                 snapshot.position,
                 snapshot.taken_at,
                 dt.datetime.now(dt.UTC),
             )
-            for name, change in changes.items()
-            if change.rows
+            for name in attempt.cursors
         ]
         if entries:
-            self.lake.ledger.commit(attempt.state, entries)
+            cursors = {f"{self.source.name}/{name}": one.to_json() for name, one in attempt.cursors.items()}
+            self.lake.ledger.commit(attempt.state, entries, cursors)
         row_counts = {
             name: attempt.state.row_count(self.source.name, name) + change.inserted - change.deleted
             for name, change in changes.items()
         }
-        batch = attempt.batch if entries else attempt.state.last_batch
+        batch = attempt.batch if written else attempt.state.last_batch
         return Extraction(batch, snapshot.taken_at, changes, row_counts)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A table of an attempt: what is read of it, and how."""
+
+    table: Table
+    relation: Relation
+    reading: Reading
+    handle: DeltaTable | None
+    cursor: Cursor | None
+    is_known: bool
+    known_rows: int
+    drift: tuple[str, ...]
+    policy: CapturePolicy
+    version: int
+
+    def scan(self) -> Scan:
+        return table_scan(self.table, self.relation, self.version, self.reading.predicate)
+
+
+class _RowsMissing(Exception):
+    """The source has more rows than the lake would know of: the reading left some out."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +193,9 @@ class _Attempt:
     state: LedgerState
     batch: int
     handles: Mapping[str, DeltaTable | None]
-    enforced: frozenset[tuple[str, str, str]]
+    relations: Mapping[str, Relation]
+    changes: dict[str, TableChange] = field(default_factory=dict)
+    cursors: dict[str, Cursor] = field(default_factory=dict)
     dead_lettered: set[str] = field(default_factory=set)
 
     @classmethod
@@ -152,75 +214,240 @@ class _Attempt:
         used = max(
             (bronze[name].cursor(handle, _stream(source)) for name, handle in handles.items()), default=0
         )
-        return cls(
-            extractor,
-            snapshot,
-            connection,
-            state,
-            max(state.last_batch, used) + 1,
-            handles,
-            snapshot.enforced_foreign_keys(),
-        )
+        relations = snapshot.relations(list(bronze))
+        batch = max(state.last_batch, used) + 1
+        return cls(extractor, snapshot, connection, state, batch, handles, relations)
+
+    @property
+    def _source(self) -> str:
+        return self.extractor.source.name
 
     @property
     def _reader(self) -> BronzeReader:
-        return BronzeReader(self.extractor.lake, self.extractor.source.name, self.state)
+        return BronzeReader(self.extractor.lake, self._source, self.state)
 
-    def extract_table(self, table: Table) -> TableChange:
-        lake, source = self.extractor.lake, self.extractor.source.name
-        bronze = lake.bronze(source, table)
-        handle = self.handles[table.name]
-        with self.snapshot.read(table) as rows:
-            known = self._known(table)
-            changes = self.extractor.capture.changes(
-                self.connection, table, self.snapshot, rows, known, self.batch
+    def run(self, tables: Sequence[Table]) -> None:
+        """Take in the tables, parents first; what happened to them is in `changes`, and in `cursors`."""
+        planned = list(self._plan(parents_first(tables)))
+        due = [one.relation for one in planned if one.known_rows and one.reading.compare_keys]
+        partly = [one.relation for one in planned if not one.reading.is_complete]
+        counts = self.snapshot.count([relation for relation in due if relation in partly])
+        with BulkReader(self.snapshot, [one.scan() for one in planned]) as bulk:
+            for one in planned:
+                try:
+                    self._take_in(one, bulk, counts.get(one.table.name))
+                except SourceUnavailable:
+                    raise
+                except SourceError as error:
+                    self._stop(one.table, str(error), is_known=one.is_known)
+
+    def _plan(self, tables: Sequence[Table]) -> Iterator[_Planned]:
+        """What is read of each table.
+
+        Raises:
+            SourceError: A table that the lake does not know yet cannot be read; those that it knows are
+                stopped alone.
+        """
+        source, mistakes = self.extractor.source, []
+        for declared in tables:
+            name = declared.name
+            is_known = bool(self.state.last_batch_of([(source.name, name)]))
+            stored = self.state.cursors.get(f"{source.name}/{name}") if is_known else None
+            cursor = Cursor.from_json(stored) if stored else None
+            policy, relation = source.policy_of(name), self.relations.get(name)
+            handle = self.handles[name]
+            drift = compare(
+                stored_columns(handle) if handle is not None and is_known else (),
+                relation,
+                _with_further_columns(declared, relation) if source.declared else None,
+                name=name,
+                remembered=cursor.remembered if cursor else None,
+                key=source.keys.get(name),
+                types=source.types.get(name),
             )
-            changed = peek(changes.rows)
-            if changed is None:
-                return TableChange()
-            cursor = {
-                "platform_assets.cursor": json.dumps(
-                    {
-                        "batch": self.batch,
-                        "snapshot": self.snapshot.position,
-                        "seen_at": self.snapshot.taken_at.isoformat(),
-                    }
-                )
-            }
-            bronze.append(handle, changed, stream=_stream(source), version=self.batch, metadata=cursor)
-        dead_lettered = self._set_dead_letters_apart(table)
+            try:
+                if drift.table is None or relation is None:
+                    raise SourceError(" ".join(drift.incompatible))
+                known_rows = self.state.row_count(source.name, name)
+                reading = plan(drift, relation, policy, cursor, self.snapshot, known_rows)
+            except SourceError as error:
+                if is_known:
+                    self._stop(declared, str(error), is_known=True)
+                else:
+                    mistakes.append(str(error))
+                continue
+            yield _Planned(
+                drift.table,
+                relation,
+                reading,
+                handle,
+                cursor,
+                is_known,
+                known_rows,
+                drift.notes,
+                policy,
+                self.snapshot.version,
+            )
+        if mistakes:
+            where = self.snapshot.connection
+            raise SourceError(
+                f"Schema {where.schema} of {where.database} on {where.host}:{where.port}, read as "
+                f"{where.user}, cannot be read as it is to be. {' '.join(mistakes)}"
+            )
+
+    def _stop(self, table: Table, reason: str, *, is_known: bool) -> None:
+        """Leave a table as it is in the lake; one that was never there fails the whole attempt."""
+        if not is_known:
+            raise SourceError(reason)
+        self.extractor.report(f"{self._source}/{table.name}: left as it is. {reason}")
+        self.changes[table.name] = TableChange(stopped=reason)
+
+    def _take_in(self, one: _Planned, bulk: BulkReader, count: int | None) -> None:
+        """Append what changed in a table, and its dead letters."""
+        name = one.table.name
+        try:
+            with bulk.stream(name) as rows:
+                changes = self._append(one, rows, count)
+        except _RowsMissing:
+            reason = "rows that are in the source were missing from the lake"
+            one = dataclasses.replace(one, reading=Reading(one.reading.strategy, None, reason))
+            with self._stream(one.scan()) as rows:
+                changes = self._append(one, rows, None)
+        dead_lettered = self._set_dead_letters_apart(one.table) if changes.counts.total() else 0
         counts = changes.counts
-        change = TableChange(counts["insert"], counts["update"], counts["delete"], dead_lettered)
-        self.extractor.report(
-            f"{source}/{table.name}: {change.inserted} inserted, {change.updated} updated, "
-            f"{change.deleted} deleted"
-            + (f", {dead_lettered} of them set apart as dead letters" if dead_lettered else "")
+        change = TableChange(
+            counts["insert"],
+            counts["update"],
+            counts["delete"],
+            dead_lettered,
+            changes.rows_read,
+            one.reading.sentence,
+            one.drift,
         )
-        return change
+        self.changes[name] = change
+        if change.rows:
+            self.extractor.report(
+                f"{self._source}/{name}: {change.inserted} inserted, {change.updated} updated, "
+                f"{change.deleted} deleted"
+                + (f", {dead_lettered} of them set apart as dead letters" if dead_lettered else "")
+            )
+        if change.rows or (one.is_known and self._is_worth_a_commit(one, changes)):
+            self.cursors[name] = self._cursor(one, changes)
+
+    def _append(self, one: _Planned, rows: pa.RecordBatchReader, count: int | None) -> Changes:
+        watch = one.policy.column if one.reading.strategy == "last_updated" else None
+        known = self._known(one.table) if one.is_known else None
+        comparison = Comparison(self.connection, one.table, known, self.batch, self.snapshot.taken_at, watch)
+        changes = Changes()
+        schema = bronze_schema(one.table)
+        stream = self._changed(one, comparison, rows, changes, count)
+        missing: list[_RowsMissing] = []
+
+        def watched() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from stream
+            except _RowsMissing as error:
+                missing.append(error)
+                raise
+
+        try:
+            changed = peek(pa.RecordBatchReader.from_batches(schema, watched()))
+            if changed is not None:
+                self.extractor.lake.bronze(self._source, one.table).append(
+                    one.handle,
+                    changed,
+                    stream=_stream(self._source),
+                    version=self.batch,
+                    metadata={"platform_assets.cursor": self._cursor(one, changes).to_json()},
+                )
+        except Exception as error:
+            # Whoever reads the stream reports what went wrong in it as an error of its own kind.
+            if missing:
+                raise missing[0] from error
+            raise
+        return changes
+
+    def _changed(
+        self,
+        one: _Planned,
+        comparison: Comparison,
+        rows: pa.RecordBatchReader,
+        changes: Changes,
+        count: int | None,
+    ) -> Iterator[pa.RecordBatch]:
+        """All bronze rows that a batch adds to a table: inserts, updates, deletions, mended dead letters."""
+        table, known = one.table, comparison.known
+        if known is None:
+            yield from comparison.changed(rows, changes)
+            return
+        touched = _Touched(self.connection, table) if known.mended else None
+        for batch in comparison.changed(rows, changes):
+            if touched is not None:
+                touched.add_rows(batch)
+            yield batch
+        in_source = changes.rows_read if one.reading.is_complete else count
+        expected = one.known_rows + changes.counts["insert"]
+        if in_source is not None and in_source != expected:
+            with self._stream(key_scan(one.table, one.relation)) as keys:
+                deleted = find_deleted(self.connection, table, known.versions, keys)
+            if touched is not None:
+                touched.add(deleted)
+            yield from comparison.deleted(deleted, changes)
+            if in_source != expected - changes.counts["delete"]:
+                if not one.reading.is_complete:
+                    raise _RowsMissing
+                raise SourceError(
+                    f"Table {table.name} has {in_source:,} rows, of which its key "
+                    f"({', '.join(table.primary_key)}) tells only {expected - changes.counts['delete']:,} "
+                    "apart. Name columns that identify a row."
+                )
+        if touched is not None:
+            yield from comparison.mended(touched.name, changes)
+
+    @contextlib.contextmanager
+    def _stream(self, scan: Scan) -> Iterator[pa.RecordBatchReader]:
+        """The rows of a scan, over a connection of its own: the others may be waiting for their consumers."""
+        with imported(self.snapshot) as connection:
+            batches = (
+                batch for query in scan.queries for batch in read(connection, self.snapshot, scan, query)
+            )
+            yield pa.RecordBatchReader.from_batches(scan.schema, batches)
+
+    def _cursor(self, one: _Planned, changes: Changes) -> Cursor:
+        before = one.cursor
+        compared = before is None or one.reading.compare_keys
+        seen = [
+            mark for mark in (changes.watermark, before.watermark if before else None) if mark is not None
+        ]
+        return Cursor(
+            self.snapshot.position,
+            self.snapshot.server,
+            self.snapshot.taken_at,
+            self.snapshot.taken_at if compared or before is None else before.keys_compared_at,
+            remember(one.relation, one.table),
+            max(seen, default=None),
+        )
+
+    def _is_worth_a_commit(self, one: _Planned, changes: Changes) -> bool:
+        """Whether the cursor is to be moved though nothing else is written: what it saves costs more."""
+        if one.drift:
+            return True
+        if one.reading.strategy == "diff":
+            return False
+        if one.cursor is None or one.reading.reason:
+            return True
+        is_large = one.known_rows > one.policy.small_table_rows
+        return (
+            changes.rows_read > _MOST_ROWS_READ_AGAIN
+            or (is_large and one.reading.compare_keys)
+            or is_worth_a_commit(one.cursor, self.snapshot)
+        )
 
     def _known(self, table: Table) -> Known:
         key = columns_sql(table.primary_key)
         reader, handle = self._reader, self.handles[table.name]
-        is_empty = not self.state.last_batch_of([(self.extractor.source.name, table.name)])
-        if is_empty:
-            return Known("", lambda keys: "", "NULL", is_empty=True)
         reader.create_versions_view(self.connection, ["all versions"], table, handle=handle, valid_only=False)
         reader.create_versions_view(self.connection, ["valid versions"], table, handle=handle)
-        parked = "false"
-        if self._has_dead_letters(table.name):
-            reader.create_dead_letters_view(self.connection, ["dead letters"], table)
-            parked = (
-                'EXISTS (SELECT 1 FROM "dead letters" AS dead WHERE dead._batch = latest._batch'
-                f" AND dead.key = {key_json(table, 'latest')})"
-            )
-        self.connection.execute(
-            f"""
-            CREATE OR REPLACE VIEW "known latest" AS
-            SELECT *, {parked} AS _parked
-            FROM (SELECT {key}, max(_batch) AS _batch, arg_max(_hash, _batch) AS _hash
-                  FROM "all versions" GROUP BY {key} HAVING arg_max(_change, _batch) <> 'delete') AS latest
-            """
-        )
 
         def last_values(keys: str) -> str:
             return f"""
@@ -231,8 +458,25 @@ class _Attempt:
                 QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _valid DESC, _batch DESC) = 1
             """
 
-        broken = "NULL" if parked == "false" else broken_rules_sql(table, "source", self._parents(table))
-        return Known('"known latest"', last_values, broken, is_empty=False)
+        mended = ""
+        if self._has_dead_letters(table.name):
+            reader.create_dead_letters_view(self.connection, ["dead letters"], table)
+            dead_keys = ", ".join(
+                f"CAST(json_extract_string(key, {literal(_pointer(name))}) AS "
+                f"{stored_type(table.column(name).type)}) AS {quote(name)}"
+                for name in table.primary_key
+            )
+            reason = broken_rules_sql(table, "latest", self._parents(table))
+            mended = f"""
+                SELECT latest.* FROM (
+                  SELECT * FROM "all versions" AS version
+                  SEMI JOIN (SELECT DISTINCT {dead_keys} FROM "dead letters") USING ({key})
+                  QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _batch DESC) = 1) AS latest
+                JOIN "dead letters" AS dead
+                  ON dead._batch = latest._batch AND dead.key = {key_json(table, "latest")}
+                WHERE latest._change <> 'delete' AND ({reason}) IS NULL
+            """
+        return Known('"all versions"', last_values, mended)
 
     def _set_dead_letters_apart(self, table: Table) -> int:
         """Add the batch's rows that break a rule to the dead-letter table, and count them."""
@@ -268,12 +512,13 @@ class _Attempt:
     def _parents(self, table: Table) -> dict[str, str]:
         """The SELECTs of valid parent keys, for the foreign keys that a row could break.
 
-        Those that the source enforces cannot be broken, unless the parent row itself is a dead letter.
+        Those that the source enforces cannot be broken, unless the parent row itself is a dead letter, or its
+        table was left as it is.
         """
         selects = {}
         by_name = {parent.name: parent for parent in self._declared_parents(table)}
         for column, name in table.foreign_keys:
-            if (table.name, column, name) in self.enforced and not self._has_dead_letters(name):
+            if self._is_enforced(table, column, name):
                 continue
             parent = by_name.get(name)
             if parent is None:
@@ -282,6 +527,15 @@ class _Attempt:
             self._reader.create_versions_view(self.connection, [view], parent, uncommitted=self.batch)
             selects[column] = f"SELECT {columns_sql(parent.primary_key)} FROM {quote(view)}"
         return selects
+
+    def _is_enforced(self, table: Table, column: str, parent: str) -> bool:
+        relation, taken_in = self.relations.get(table.name), self.changes.get(parent)
+        return (
+            relation is not None
+            and (column, parent) in relation.foreign_keys
+            and not self._has_dead_letters(parent)
+            and not (taken_in and taken_in.stopped)
+        )
 
     def _declared_parents(self, table: Table) -> list[Table]:
         """The tables that `table` references and that the lake holds, this batch included."""
@@ -321,6 +575,41 @@ class _Counted:
         for batch in reader:
             self.rows += batch.num_rows
             yield batch
+
+
+class _Touched:
+    """The keys of the rows that a batch has versions of, kept in DuckDB."""
+
+    name = '"touched keys"'
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+        self._connection, self._key = connection, list(table.primary_key)
+        columns = ", ".join(f"{quote(one)} {stored_type(table.column(one).type)}" for one in self._key)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {self.name} ({columns})")
+
+    def add(self, keys: str) -> None:
+        self._connection.execute(f"INSERT INTO {self.name} SELECT {columns_sql(self._key)} FROM {keys}")
+
+    def add_rows(self, batch: pa.RecordBatch) -> None:
+        self._connection.register("more touched keys", batch.select(self._key))
+        self.add('"more touched keys"')
+        self._connection.unregister("more touched keys")
+
+
+def _with_further_columns(declared: Table, relation: Relation | None) -> Table:
+    """The declaration with what else the source has, so that the lake does not lose it."""
+    names = {name.lower() for name in declared.column_names} | RESERVED_COLUMNS
+    further = [
+        Column(column.name, logical_type(column.type), column.comment, nullable=True)
+        for column in (relation.columns if relation else ())
+        if column.can_read and column.name.lower() not in names
+    ]
+    return dataclasses.replace(declared, columns=(*declared.columns, *further))
+
+
+def _pointer(name: str) -> str:
+    """A JSON pointer (RFC 6901) to a member of an object."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 def _stream(source: str) -> str:

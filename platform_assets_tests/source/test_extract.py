@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 
 from platform_assets.errors import LakeConflict, LakeError, SourceUnavailable
 from platform_assets.lake.lake import Lake, stream_current, stream_versions
 from platform_assets.lake.ledger import LedgerEntry
-from platform_assets.model.table import Table
 from platform_assets.model.totesys import TABLES
-from platform_assets.source.capture import Changes, FullComparison, Known
+from platform_assets.source.capture import Cursor
 from platform_assets.source.extract import Extractor, TableChange
-from platform_assets.source.snapshot import Snapshot
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, STAR_TABLE, Platform, Totesys, rows_of
 
@@ -162,13 +157,13 @@ def test_the_commit_of_a_batch_carries_its_cursor(platform: Platform) -> None:
     handle = platform.lake.bronze("totesys", SOURCE_TABLE["design"]).open()
     assert handle is not None
     [commit] = [entry for entry in handle.history() if "platform_assets.cursor" in entry]
-    cursor = json.loads(commit["platform_assets.cursor"])
-    entry = platform.lake.ledger.read().rows.to_pylist()[0]
-    assert cursor == {
-        "batch": 1,
-        "snapshot": entry["snapshot"],
-        "seen_at": extraction.seen_at.isoformat(),
-    }
+    cursor = Cursor.from_json(commit["platform_assets.cursor"])
+    state = platform.lake.ledger.read()
+    assert state.cursors == {"totesys/design": commit["platform_assets.cursor"]}
+    entry = state.rows.to_pylist()[0]
+    assert (cursor.snapshot, cursor.taken_at) == (entry["snapshot"], extraction.seen_at)
+    assert cursor.keys_compared_at == extraction.seen_at
+    assert set(cursor.remembered.columns) == set(SOURCE_TABLE["design"].column_names)
     xmin, xmax, _ = entry["snapshot"].split(":")
     assert 0 < int(xmin) <= int(xmax)
     assert entry["seen_at"] == extraction.seen_at
@@ -238,34 +233,18 @@ def test_dead_letters_of_an_attempt_that_died_are_not_reported(totesys: Totesys,
     assert sorted(rows["units_sold"].to_pylist()) == [3, 5, 84754]
 
 
-@dataclass(frozen=True)
-class Interrupted:
-    """The full comparison, with something that happens before the last table is compared."""
-
-    meanwhile: Callable[[], object]
-
-    def changes(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        table: Table,
-        snapshot: Snapshot,
-        rows: pa.RecordBatchReader,
-        known: Known,
-        batch: int,
-    ) -> Changes:
-        if table.name == "payment":
-            self.meanwhile()
-        return FullComparison().changes(connection, table, snapshot, rows, known, batch)
-
-
 def interrupted(platform: Platform, meanwhile: Callable[[], object] | None = None) -> Extractor:
-    """An extractor that loses the race for the ledger, to a batch of `design` where nothing else is given."""
-    return Extractor(
-        platform.source,
-        platform.lake,
-        platform.engine,
-        Interrupted(meanwhile or (lambda: commit_to_the_ledger(platform.lake))),
-    )
+    """An extractor that loses the race for the ledger, to a batch of `design` where nothing else is given.
+
+    What happens meanwhile happens once, after the first table that changed.
+    """
+    waiting = [meanwhile or (lambda: commit_to_the_ledger(platform.lake))]
+
+    def report(_: str) -> None:
+        if waiting:
+            waiting.pop()()
+
+    return Extractor(platform.source, platform.lake, platform.engine, report)
 
 
 def commit_to_the_ledger(lake: Lake) -> None:
@@ -422,7 +401,7 @@ def test_progress_is_reported_by_table(totesys: Totesys, platform: Platform) -> 
 
 
 def test_a_connection_that_breaks_in_the_middle_of_a_table_counts_nothing(
-    totesys: Totesys, platform: Platform
+    totesys: Totesys, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform.extract()
     totesys.update("design", 1, design_name="Steel")
@@ -431,24 +410,14 @@ def test_a_connection_that_breaks_in_the_middle_of_a_table_counts_nothing(
         "FROM generate_series(100, 400000) AS n"
     )
 
-    @dataclass(frozen=True)
-    class Cut:
-        def changes(
-            self, connection: Any, table: Table, snapshot: Any, rows: Any, known: Any, batch: int
-        ) -> Changes:
-            if table.name != "payment_type":
-                return FullComparison().changes(connection, table, snapshot, rows, known, batch)
+    # The readers wait for their consumer after every batch, so that the table is not read by then.
+    monkeypatch.setattr("platform_assets.source.bulk._BYTES_QUEUED", 1)
 
-            def cutting() -> Any:
-                for number, part in enumerate(rows):
-                    yield part
-                    if number == 0:
-                        terminate_readers(totesys)
+    def report(message: str) -> None:
+        if "design" in message:
+            terminate_readers(totesys)
 
-            stream = pa.RecordBatchReader.from_batches(rows.schema, cutting())
-            return FullComparison().changes(connection, table, snapshot, stream, known, batch)
-
-    extractor = Extractor(platform.source, platform.lake, platform.engine, Cut())
+    extractor = Extractor(platform.source, platform.lake, platform.engine, report)
     with pytest.raises(SourceUnavailable, match="cannot be reached or broke off") as error:
         extractor.extract(TABLES)
     assert error.value.retryable

@@ -29,6 +29,7 @@ from platform_assets.model.totesys import DESIGN
 from platform_assets.source.connection import Connection
 from platform_assets.source.snapshot import SourceDatabase
 from platform_assets_tests.fixtures.postgres import NewDatabase
+from platform_assets_tests.fixtures.reading import reading
 from platform_assets_tests.fixtures.totesys import Totesys
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
@@ -156,7 +157,7 @@ def pump(client: socket.socket, server: socket.socket) -> None:
 
 def read(connection: Connection) -> list[str]:
     source = SourceDatabase("any", (DESIGN,), lambda: connection)
-    with source.snapshot() as snapshot, snapshot.read(DESIGN) as rows:
+    with source.snapshot() as snapshot, reading(snapshot, DESIGN) as rows:
         return sorted(rows.read_all()["design_name"].to_pylist())
 
 

@@ -1,0 +1,237 @@
+"""Reading tables in bulk: several ADBC connections that share one snapshot, each table as one stream.
+
+The connections take parts of tables, in the order in which the tables are asked for, and put what they read
+into a bounded queue for each table: they wait where its consumer is slower, and go on to the next table where
+one is read. What the rows mean is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from platform_assets.errors import SourceError
+from platform_assets.source.scan import Scan
+from platform_assets.source.session import adbc_error, adbc_uri
+from platform_assets.source.types import SESSION_SETTINGS
+
+if TYPE_CHECKING:
+    from adbc_driver_manager import AdbcConnection
+
+    from platform_assets.source.snapshot import Snapshot
+
+_BYTES_PER_BATCH = 4 * 1024 * 1024
+_BYTES_QUEUED = 16 * 1024 * 1024
+
+
+@dataclass
+class _Stopped(Exception):
+    """The consumer is gone."""
+
+
+@dataclass
+class _Channel:
+    """What the readers of a table have read and its consumer has not yet taken."""
+
+    open_parts: int
+    batches: deque[pa.RecordBatch] = field(default_factory=deque)
+    bytes: int = 0
+    failure: SourceError | None = None
+    is_closed: bool = False
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def put(self, batch: pa.RecordBatch) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: self.is_closed or not self.batches or self.bytes < _BYTES_QUEUED)
+            if self.is_closed:
+                raise _Stopped
+            self.batches.append(batch)
+            self.bytes += batch.nbytes
+            self.changed.notify_all()
+
+    def end_part(self, failure: SourceError | None = None) -> None:
+        with self.changed:
+            self.open_parts -= 1
+            self.failure = self.failure or failure
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        with self.changed:
+            self.is_closed = True
+            self.batches.clear()
+            self.changed.notify_all()
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.failure or self.batches or not self.open_parts)
+                if self.failure:
+                    raise self.failure
+                if not self.batches:
+                    return
+                batch = self.batches.popleft()
+                self.bytes -= batch.nbytes
+                self.changed.notify_all()
+            yield batch
+
+
+class BulkReader:
+    """Reads some tables of a snapshot; used as a context, at the end of which its connections are closed.
+
+    Args:
+        snapshot: The snapshot that all reads see.
+        scans: What to read. The streams are to be taken in this order, or the readers wait for one another.
+    """
+
+    def __init__(self, snapshot: Snapshot, scans: Sequence[Scan]) -> None:
+        self._snapshot = snapshot
+        self._scans = {scan.table: scan for scan in scans}
+        self._channels = {scan.table: _Channel(len(scan.queries)) for scan in scans}
+        self._parts = deque((scan, query) for scan in scans for query in scan.queries)
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> BulkReader:
+        """Start to read."""
+        is_large = any(len(scan.queries) > 1 for scan in self._scans.values())
+        # A connection costs the server a process: for tables that are read in no time, one is enough.
+        count = min(self._snapshot.source.connections if is_large else 1, len(self._parts))
+        for number in range(count):
+            thread = threading.Thread(target=self._read_parts, name=f"bulk reader {number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and close the connections."""
+        with self._lock:
+            self._parts.clear()
+        for channel in self._channels.values():
+            channel.close()
+        for thread in self._threads:
+            thread.join()
+
+    @contextlib.contextmanager
+    def stream(self, table: str) -> Iterator[pa.RecordBatchReader]:
+        """The rows of a table, to be consumed once.
+
+        Raises:
+            SourceUnavailable: The connection broke, also where whoever consumes the stream wraps the error.
+            SourceError: The server refused the query, or a value does not fit its declared type.
+        """
+        channel = self._channels[table]
+        try:
+            yield pa.RecordBatchReader.from_batches(self._scans[table].schema, iter(channel))
+        except Exception as error:
+            # Whoever read the stream reports what went wrong in it as an error of its own kind.
+            if channel.failure and error is not channel.failure:
+                raise channel.failure from error
+            raise
+        finally:
+            channel.close()
+
+    def _next_part(self) -> tuple[Scan, str] | None:
+        with self._lock:
+            return self._parts.popleft() if self._parts else None
+
+    def _read_parts(self) -> None:
+        with contextlib.ExitStack() as session:
+            connection: AdbcConnection | None = None
+            while part := self._next_part():
+                scan, query = part
+                channel = self._channels[scan.table]
+                failure: SourceError | None = None
+                try:
+                    if connection is None:
+                        connection = session.enter_context(imported(self._snapshot))
+                    for batch in read(connection, self._snapshot, scan, query):
+                        channel.put(batch)
+                except _Stopped:
+                    pass
+                except SourceError as error:
+                    failure = error
+                except Exception as error:  # noqa: BLE001 - whatever it is, the consumer must not wait for ever
+                    failure = SourceError(f"What table {scan.table} holds cannot be taken in: {error}.")
+                    failure.__cause__ = error
+                channel.end_part(failure)
+                if failure is not None:
+                    # The transaction is over; other tables are read in a new one.
+                    session.close()
+                    connection = None
+
+
+@contextlib.contextmanager
+def imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
+    """Open an ADBC connection in a transaction that has imported the snapshot.
+
+    Raises:
+        SourceUnavailable: The server does not answer, or the snapshot is gone.
+    """
+    import adbc_driver_manager
+    import adbc_driver_postgresql
+
+    limits = {
+        "statement_timeout": snapshot.source.statement_timeout,
+        "lock_timeout": snapshot.source.lock_timeout,
+    }
+    settings = [
+        *(f"SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items()),
+        *(f"SET LOCAL {name} = '{value}'" for name, value in SESSION_SETTINGS.items()),
+    ]
+    with contextlib.ExitStack() as stack:
+        try:
+            database = stack.enter_context(adbc_driver_postgresql.connect(adbc_uri(snapshot.connection)))
+            connection = stack.enter_context(adbc_driver_manager.AdbcConnection(database))
+            with adbc_driver_manager.AdbcStatement(connection) as statement:
+                statement.set_sql_query(
+                    "; ".join(
+                        (
+                            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                            f"SET TRANSACTION SNAPSHOT '{snapshot.exported_id}'",
+                            *settings,
+                        )
+                    )
+                )
+                statement.execute_update()
+        except adbc_driver_manager.Error as error:
+            raise adbc_error(error, snapshot.connection, "opening a connection to read rows") from error
+        yield connection
+
+
+def read(connection: AdbcConnection, snapshot: Snapshot, scan: Scan, query: str) -> Iterator[pa.RecordBatch]:
+    """Stream the result of one of a scan's queries.
+
+    Raises:
+        SourceUnavailable: The connection broke.
+        SourceError: The server refused the query, or a value does not fit.
+    """
+    import adbc_driver_manager
+
+    # Unlike pyarrow's own reader, it says by SQLSTATE what went wrong in the middle of a stream.
+    from adbc_driver_manager._reader import AdbcRecordBatchReader
+
+    attempt = f"reading table {scan.table}"
+    with contextlib.ExitStack() as stack:
+        try:
+            statement = stack.enter_context(adbc_driver_manager.AdbcStatement(connection))
+            statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BYTES_PER_BATCH)})
+            statement.set_sql_query(query)
+            handle, _ = statement.execute_query()
+            batches = iter(AdbcRecordBatchReader._import_from_c(handle.address))
+        except adbc_driver_manager.Error as error:
+            raise adbc_error(error, snapshot.connection, attempt) from error
+        while True:
+            try:
+                batch = next(batches, None)
+            except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
+                raise adbc_error(error, snapshot.connection, attempt) from error
+            if batch is None:
+                return
+            if batch.num_rows:
+                yield scan.finish(batch)

@@ -1,0 +1,394 @@
+"""What PostgreSQL says of its relations, as values: columns, types, keys, sizes, privileges.
+
+One connection reads it, in two statements for all relations; what is done with it is not known here.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from platform_assets.errors import SourceError
+from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, LogicalType, Table
+from platform_assets.source.types import (
+    SourceType,
+    holds,
+    logical_type,
+    may_lose_to_null,
+    written,
+)
+
+Kind = Literal["table", "partitioned", "view", "materialized view", "foreign table"]
+
+_KINDS: Mapping[str, Kind] = {
+    "r": "table",
+    "p": "partitioned",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+}
+RESERVED_COLUMNS = frozenset(column.name for column in (*PLATFORM_COLUMNS, HASH_COLUMN))
+"""Names that a source's columns cannot have, whatever their case: the platform's own columns have them."""
+
+_RELATIONS = """
+WITH RECURSIVE
+relation AS (
+  SELECT c.oid, c.relname, c.relkind
+  FROM pg_catalog.pg_class AS c
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND CASE
+          WHEN CAST(:names AS json) IS NOT NULL
+          THEN CAST(c.relname AS text) IN (SELECT json_array_elements_text(CAST(:names AS json)))
+          -- What belongs to an extension (its statistics, its lookup tables) is not the owner's data.
+          ELSE NOT c.relispartition AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_depend AS d
+            WHERE d.classid = CAST('pg_catalog.pg_class' AS regclass) AND d.objid = c.oid AND d.deptype = 'e')
+        END
+),
+-- A relation's partitions, or the tables that inherit from it: reading it reads them.
+member (root, oid) AS (
+  SELECT oid, oid FROM relation
+  UNION
+  SELECT member.root, i.inhrelid FROM member JOIN pg_catalog.pg_inherits AS i ON i.inhparent = member.oid
+),
+extent AS (
+  SELECT member.root, c.reltuples, c.relpages, size.pages
+  FROM member
+  JOIN pg_catalog.pg_class AS c ON c.oid = member.oid AND c.relkind IN ('r', 'm')
+  CROSS JOIN LATERAL (
+    SELECT coalesce(pg_relation_size(c.oid), 0) / CAST(current_setting('block_size') AS int) AS pages) AS size
+),
+size AS (
+  SELECT root, max(pages) AS pages,
+         -- As the planner estimates: the density at the last ANALYZE, times the pages there are now.
+         CAST(sum(CASE WHEN relpages > 0 THEN reltuples / relpages ELSE 100 END * pages) AS bigint) AS "rows"
+  FROM extent GROUP BY root
+),
+base (oid, base, modifier) AS (
+  SELECT oid, typbasetype, typtypmod FROM pg_catalog.pg_type WHERE typtype = 'd'
+  UNION ALL
+  SELECT base.oid, t.typbasetype, t.typtypmod
+  FROM base JOIN pg_catalog.pg_type AS t ON t.oid = base.base AND t.typtype = 'd'
+)
+SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0), coalesce(size."rows", 0),
+       has_schema_privilege(:schema, 'USAGE')
+         AND (has_table_privilege(r.oid, 'SELECT') OR has_any_column_privilege(r.oid, 'SELECT')),
+       has_schema_privilege(:schema, 'USAGE') AND has_table_privilege(r.oid, 'SELECT'),
+       row_security_active(r.oid), obj_description(r.oid, 'pg_class'),
+       a.attname, a.attnum, t.typname, t.typtype,
+       CAST(t.typnamespace AS regnamespace) = CAST('pg_catalog' AS regnamespace),
+       CASE WHEN base.base IS NULL THEN a.atttypmod ELSE base.modifier END,
+       format_type(a.atttypid, a.atttypmod), t.typcategory = 'A',
+       a.attnotnull AND NOT EXISTS (
+         -- PostgreSQL 18 has NOT NULL constraints that old rows may break.
+         SELECT FROM pg_catalog.pg_constraint AS k
+         WHERE k.contype = 'n' AND NOT k.convalidated AND k.conrelid = r.oid AND a.attnum = ANY (k.conkey)),
+       a.attgenerated <> '', has_column_privilege(r.oid, a.attnum, 'SELECT'),
+       col_description(r.oid, a.attnum)
+FROM relation AS r
+LEFT JOIN size ON size.root = r.oid
+LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN (
+  SELECT base.* FROM base JOIN pg_catalog.pg_type AS t ON t.oid = base.base AND t.typtype <> 'd'
+) AS base ON base.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_type AS t ON t.oid = coalesce(base.base, a.atttypid)
+ORDER BY r.relname, a.attnum
+"""
+_KEYS = """
+SELECT i.indrelid, CASE WHEN i.indisprimary THEN 'primary' ELSE 'unique' END, i.indexrelid, part.position,
+       a.attname, NULL
+FROM pg_catalog.pg_index AS i
+CROSS JOIN LATERAL unnest(CAST(i.indkey AS int2[])) WITH ORDINALITY AS part (number, position)
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = part.number
+WHERE i.indrelid = ANY (CAST(:relations AS oid[])) AND i.indisunique AND i.indisvalid
+  AND i.indpred IS NULL AND i.indexprs IS NULL AND part.position <= i.indnkeyatts
+UNION ALL
+SELECT k.conrelid, 'foreign', k.oid, 1, a.attname, parent.relname
+FROM pg_catalog.pg_constraint AS k
+JOIN pg_catalog.pg_class AS child ON child.oid = k.conrelid
+JOIN pg_catalog.pg_class AS parent ON parent.oid = k.confrelid
+JOIN pg_catalog.pg_index AS key ON key.indexrelid = k.conindid AND key.indisprimary
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+-- A key to a partitioned table is listed once more for each of its partitions. One that is not enforced
+-- (PostgreSQL 18) counts as not validated.
+WHERE k.conrelid = ANY (CAST(:relations AS oid[])) AND k.contype = 'f' AND k.convalidated
+  AND cardinality(k.conkey) = 1 AND parent.relnamespace = child.relnamespace AND NOT parent.relispartition
+ORDER BY 1, 2, 3, 4
+"""
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column of a relation.
+
+    Args:
+        name: Its name.
+        number: Its number (`attnum`), from 1, which a rename leaves as it is and no other column ever gets.
+        type: Its type.
+        nullable: Whether it can hold NULL, old rows included.
+        generated: Whether the server computes it from other columns.
+        can_read: Whether the role may SELECT it.
+        comment: The owner's comment, empty where there is none.
+    """
+
+    name: str
+    number: int
+    type: SourceType
+    nullable: bool = True
+    generated: bool = False
+    can_read: bool = True
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table, view, materialized view or foreign table.
+
+    Args:
+        schema: Its schema.
+        name: Its name.
+        oid: Its object id, which a table that is dropped and made again does not keep.
+        kind: What it is; `partitioned` is the parent that stands for its partitions.
+        columns: Its columns by number.
+        primary_key: Columns of the primary key in the key's order; empty where there is none.
+        unique_keys: Further sets of columns that no two rows have in common and that are never NULL: those of
+            unique indexes that are valid, not partial and without expressions; the smallest first.
+        foreign_keys: Pairs of (column, parent table) of the validated foreign keys, of one column, to the
+            primary key of a table in the same schema.
+        pages: Number of blocks; of a table with partitions or heirs, those of the largest of them.
+        estimated_rows: As the planner would guess, partitions and heirs included; 0 for what has no storage.
+        can_read: Whether the role may SELECT at least one column of it.
+        can_read_all: Whether it may SELECT all of it, system columns such as `xmin` too.
+        row_security: Whether row-level security may hide rows from the role.
+        comment: The owner's comment, empty where there is none.
+    """
+
+    schema: str
+    name: str
+    oid: int
+    kind: Kind
+    columns: tuple[SourceColumn, ...]
+    primary_key: tuple[str, ...] = ()
+    unique_keys: tuple[tuple[str, ...], ...] = ()
+    foreign_keys: tuple[tuple[str, str], ...] = ()
+    pages: int = 0
+    estimated_rows: int = 0
+    can_read: bool = True
+    can_read_all: bool = True
+    row_security: bool = False
+    comment: str = ""
+
+    def column(self, name: str) -> SourceColumn | None:
+        """The column called `name`, None where there is none."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """All sets of columns that tell rows apart, the primary key first."""
+        return ((self.primary_key,) if self.primary_key else ()) + self.unique_keys
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a list of patterns selects.
+
+    Args:
+        relations: The selected relations by name.
+        unmatched: The patterns, to select and to exclude, that no relation matches: most likely misspelt.
+    """
+
+    relations: Mapping[str, Relation]
+    unmatched: tuple[str, ...] = field(default=())
+
+
+def read_relations(
+    run: Callable[..., list[Any]], schema: str, names: Sequence[str] | None = None
+) -> dict[str, Relation]:
+    """Read the relations of a schema in two statements.
+
+    Args:
+        run: `run` of a pg8000 connection: SQL with `:name` parameters, and these as keywords, to rows.
+        schema: The schema.
+        names: Names of relations, partitions among them; those that do not exist are left out of the result.
+            None for all tables, partitioned tables, views, materialized views and foreign tables, without
+            partitions and without what extensions made.
+
+    Returns:
+        The relations by name, in the order of the names.
+    """
+    rows = run(_RELATIONS, schema=schema, names=None if names is None else json.dumps(list(names)))
+    columns: dict[int, list[SourceColumn]] = {}
+    heads: dict[int, list[Any]] = {}
+    for row in rows:
+        head, (name, number, *details) = row[:9], row[9:]
+        heads[head[0]] = head
+        listed = columns.setdefault(head[0], [])
+        if name is None:
+            continue  # PostgreSQL has tables without columns.
+        *type_, not_null, generated, can_read, comment = details
+        listed.append(
+            SourceColumn(name, number, SourceType(*type_), not not_null, generated, can_read, comment or "")
+        )
+    if not heads:
+        return {}
+    keys = _keys(run(_KEYS, relations="{" + ",".join(map(str, heads)) + "}"))
+    found = {}
+    for oid, name, kind, pages, estimated, can_read, can_read_all, row_security, comment in heads.values():
+        never_null = {column.name for column in columns[oid] if not column.nullable}
+        uniques = [unique for unique in keys.get((oid, "unique"), []) if never_null.issuperset(unique)]
+        number = {column.name: column.number for column in columns[oid]}
+        found[name] = Relation(
+            schema=schema,
+            name=name,
+            oid=oid,
+            kind=_KINDS[kind],
+            columns=tuple(columns[oid]),
+            primary_key=next(iter(keys.get((oid, "primary"), [])), ()),
+            # By their columns, as the order in which indexes were made is nobody's decision.
+            unique_keys=tuple(
+                sorted(set(uniques), key=lambda key: (len(key), [number[part] for part in key]))
+            ),
+            foreign_keys=tuple(sorted(set(keys.get((oid, "foreign"), [])), key=lambda pair: number[pair[0]])),
+            pages=pages,
+            estimated_rows=estimated,
+            can_read=can_read,
+            can_read_all=can_read_all,
+            row_security=row_security,
+            comment=comment or "",
+        )
+    return found
+
+
+def _keys(rows: list[Any]) -> dict[tuple[int, str], list[Any]]:
+    """The keys of each kind by relation: tuples of columns, and pairs of column and parent."""
+    parts: dict[tuple[int, str, int], tuple[str, ...]] = {}
+    for oid, kind, key, _, column, parent in rows:
+        parts[oid, kind, key] = (*parts.get((oid, kind, key), ()), column, *([parent] if parent else []))
+    keys: dict[tuple[int, str], list[Any]] = {}
+    for (oid, kind, _), names in parts.items():
+        keys.setdefault((oid, kind), []).append(names)
+    return keys
+
+
+def select_relations(
+    relations: Mapping[str, Relation], patterns: Sequence[str], exclude: Sequence[str] = ()
+) -> Selection:
+    """Choose relations by name.
+
+    Args:
+        relations: The relations there are, by name.
+        patterns: Shell patterns (`*`, `?`, `[abc]`), upper and lower case distinct, one of which a name must
+            match; a pattern that is itself a relation's name means that one.
+        exclude: Patterns of which it must match none.
+
+    Returns:
+        The selected ones, and the patterns that match no relation at all.
+    """
+
+    def matching(pattern: str) -> set[str]:
+        if pattern in relations:
+            return {pattern}
+        return {name for name in relations if fnmatch.fnmatchcase(name, pattern)}
+
+    matches = {pattern: matching(pattern) for pattern in (*patterns, *exclude)}
+    wanted = set[str]().union(*(matches[pattern] for pattern in patterns))
+    unwanted = set[str]().union(*(matches[pattern] for pattern in exclude))
+    return Selection(
+        {name: relation for name, relation in relations.items() if name in wanted - unwanted},
+        tuple(pattern for pattern, names in matches.items() if not names),
+    )
+
+
+def declare(
+    relation: Relation,
+    *,
+    key: Sequence[str] | None = None,
+    types: Mapping[str, LogicalType] | None = None,
+) -> Table:
+    """The declaration of a discovered relation.
+
+    It has the columns that the role may read, in the source's order. A column is nullable where the source
+    says so, and where its type has values that the lake holds as NULL (`types.may_lose_to_null`); a column of
+    the key never is.
+
+    Args:
+        relation: What the source has.
+        key: Columns that identify a row; by default the primary key, else the smallest unique key.
+        types: Logical types of columns that are not to have the default one (`types.logical_type`).
+
+    Raises:
+        SourceError: Nothing identifies a row, a name cannot be used, or `key` or `types` do not fit; every
+            mistake is in the message.
+    """
+    columns = {column.name: column for column in relation.columns if column.can_read}
+    types = types or {}
+    readable_keys = [found for found in relation.keys if columns.keys() >= set(found)]
+    chosen = tuple(key) if key else next(iter(readable_keys), ())
+    mistakes = list(_mistakes(relation, columns, chosen, types))
+    if mistakes:
+        raise SourceError(
+            f"The {relation.kind if relation.kind != 'partitioned' else 'partitioned table'} "
+            f"{relation.schema}.{relation.name} cannot be read: {'; '.join(mistakes)}."
+        )
+    declared = []
+    for column in columns.values():
+        type_ = types.get(column.name) or logical_type(column.type)
+        nullable = column.name not in chosen and (column.nullable or may_lose_to_null(type_, column.type))
+        declared.append(Column(column.name, type_, column.comment, nullable=nullable))
+    return Table(
+        relation.name,
+        relation.comment or f"A row of the source's {relation.kind} {relation.schema}.{relation.name}",
+        tuple(declared),
+        chosen,
+    )
+
+
+def _mistakes(
+    relation: Relation,
+    columns: Mapping[str, SourceColumn],
+    key: Sequence[str],
+    types: Mapping[str, LogicalType],
+) -> Iterator[str]:
+    """What keeps a relation from being declared, as clauses of a sentence that say what to do."""
+    if not columns:
+        yield (
+            "there is no privilege to SELECT any column of it; GRANT SELECT ON it TO the role"
+            if relation.columns
+            else "it has no columns; exclude it"
+        )
+        return
+    reserved = [name for name in columns if name.lower() in RESERVED_COLUMNS]
+    if reserved:
+        yield (
+            f"the name of its column {', '.join(reserved)} is one that the platform gives to a column of its "
+            "own; rename it, read a view that does, or exclude the table"
+        )
+    by_case: dict[str, list[str]] = {}
+    for name in columns:
+        by_case.setdefault(name.lower(), []).append(name)
+    for alike in by_case.values():
+        if len(alike) > 1:
+            yield (
+                f"its columns {' and '.join(alike)} differ in upper and lower case only, which the lake's "
+                "readers do not tell apart; rename one, read a view that does, or exclude the table"
+            )
+    if not key:
+        yield (
+            "nothing identifies its rows, as it has no primary key and no unique index on columns that are "
+            "NOT NULL and readable; name the columns that do as its key in the source's configuration, or "
+            "exclude the table"
+        )
+    for what, names in (("key", key), ("types", types)):
+        unknown = [name for name in names if name not in columns]
+        if unknown:
+            yield (
+                f"its {what} in the configuration name {', '.join(unknown)}, which it lacks or the role may "
+                f"not read; it has {', '.join(columns)}"
+            )
+    for name, type_ in types.items():
+        if name in columns and not holds(type_, columns[name].type):
+            yield f"{name} is {columns[name].type.text}, which cannot be read as {written(type_)}"

@@ -1,0 +1,249 @@
+"""Which of the rows that were read differ from the lake's latest version of them, as bronze rows.
+
+Rows are looked up a bounded number at a time, so that memory does not grow with the table, and the lake's files
+whose keys lie elsewhere are not opened. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.lake.arrow import arrow_schema
+from platform_assets.lake.content_hash import content_hash
+from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote
+from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+_ROWS_PER_LOOKUP = 262_144
+_BYTES_PER_LOOKUP = 48 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the lake knows of a table, as SQL in the DuckDB connection that rows are compared in.
+
+    Args:
+        versions: Quoted view of all versions that count, with all bronze columns.
+        last_values: Given a quoted relation of primary keys, SQL for the row versions that deletions of these
+            rows are recorded with: the latest valid one of each, or the latest where none is valid.
+        mended: SQL for the latest versions, all bronze columns, of rows that are dead letters and break no
+            rule any more; empty where the table has no dead letters.
+    """
+
+    versions: str
+    last_values: Callable[[str], str]
+    mended: str = ""
+
+
+@dataclass
+class Changes:
+    """The changes of one table in one batch, counted as they are streamed.
+
+    Args:
+        counts: Rows per kind of change.
+        rows_read: Rows that were read from the source.
+        watermark: The largest value seen of the watermark column, see `Cursor.watermark`.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    rows_read: int = 0
+    watermark: int | None = None
+
+
+def hashed_schema(table: Table) -> pa.Schema:
+    """Arrow schema of a table's rows with their content hash."""
+    return arrow_schema((*table.columns, HASH_COLUMN))
+
+
+def bronze_schema(table: Table) -> pa.Schema:
+    """Arrow schema of a bronze table."""
+    return arrow_schema((*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN))
+
+
+def with_hash(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows with their content hash as the last column."""
+    hashes = content_hash(batch, batch.schema.names)
+    schema = batch.schema.append(pa.field(HASH_COLUMN.name, pa.int64()))
+    return pa.RecordBatch.from_arrays([*batch.columns, hashes], schema=schema)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Compares rows of one table with the lake, for one batch.
+
+    Args:
+        connection: A DuckDB connection in which the views of `known` exist.
+        table: The table's declaration.
+        known: What the lake holds; None where it has no version of any row.
+        batch: Number that the changes are recorded under.
+        seen_at: When the snapshot was taken, UTC.
+        watermark_column: The column whose largest value is kept in `Changes`.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    table: Table
+    known: Known | None
+    batch: int
+    seen_at: dt.datetime
+    watermark_column: str | None = None
+
+    def changed(self, rows: pa.RecordBatchReader, changes: Changes) -> Iterator[pa.RecordBatch]:
+        """Stream, as bronze rows, the inserts and updates among rows that were read.
+
+        Args:
+            rows: Rows with their content hash, as `hashed_schema`; at most one row per key.
+            changes: Where they are counted.
+        """
+        stamp = _Stamp(bronze_schema(self.table), self.batch, self.seen_at)
+        source = self._watched(rows, changes)
+        if self.known is None:
+            for batch in source:
+                changes.counts["insert"] += batch.num_rows
+                yield from stamp.bronze(batch, "insert")
+            return
+        for chunk in _chunks(source):
+            for change, positions in zip(("insert", "update"), self._look_up(chunk), strict=True):
+                if not len(positions):
+                    continue
+                changes.counts[change] += len(positions)
+                for batch in chunk.take(positions).combine_chunks().to_batches():
+                    yield from stamp.bronze(batch, change)
+
+    def deleted(self, keys: str, changes: Changes) -> Iterator[pa.RecordBatch]:
+        """Stream, as bronze rows with their last values, the deletions of the rows with these keys.
+
+        Args:
+            keys: Quoted relation of primary keys.
+            changes: Where they are counted.
+        """
+        if self.known is not None:
+            yield from self._from_lake(self.known.last_values(keys), "delete", changes)
+
+    def mended(self, touched: str, changes: Changes) -> Iterator[pa.RecordBatch]:
+        """Stream, as updates, rows that were dead letters and keep all rules now, though they did not change.
+
+        Args:
+            touched: Quoted relation of the keys of rows that this batch has another version of.
+            changes: Where they are counted.
+        """
+        if self.known is not None and self.known.mended:
+            keys = columns_sql(self.table.primary_key)
+            query = f"SELECT * FROM ({self.known.mended}) ANTI JOIN {touched} USING ({keys})"
+            yield from self._from_lake(query, "update", changes)
+
+    def _from_lake(self, versions: str, change: str, changes: Changes) -> Iterator[pa.RecordBatch]:
+        schema = bronze_schema(self.table)
+        moment = self.seen_at.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")
+        query = (
+            f"SELECT {columns_sql(self.table.column_names)}, {literal(change)} AS _change, "
+            f"CAST({self.batch:d} AS BIGINT) AS _batch, CAST({literal(moment)} AS TIMESTAMPTZ) AS _seen_at, _hash "
+            f"FROM ({versions})"
+        )
+        for batch in self.connection.sql(query).to_arrow_reader(ROWS_PER_BATCH):
+            if batch.num_rows:
+                changes.counts[change] += batch.num_rows
+                yield batch.cast(schema)
+
+    def _watched(self, rows: pa.RecordBatchReader, changes: Changes) -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            changes.rows_read += batch.num_rows
+            if self.watermark_column is not None and batch.num_rows:
+                largest = pc.max(batch[self.watermark_column])
+                if largest.is_valid:
+                    value = largest.cast(pa.int64() if largest.type.bit_width == 64 else pa.int32()).as_py()
+                    changes.watermark = max(value, changes.watermark or value)
+            yield batch
+
+    def _look_up(self, chunk: pa.Table) -> tuple[pa.Array, pa.Array]:
+        """Positions in a chunk of the rows that are new, and of those that differ."""
+        assert self.known is not None  # noqa: S101 - the caller has looked
+        key = columns_sql(self.table.primary_key)
+        positions = pa.Array.from_buffers(
+            pa.int64(), chunk.num_rows, [None, pa.py_buffer(np.arange(chunk.num_rows, dtype=np.int64))]
+        )
+        looked_up = chunk.select([*self.table.primary_key, HASH_COLUMN.name]).append_column(
+            "_position", positions
+        )
+        self.connection.register("looked up", looked_up)
+        found = (
+            self.connection.sql(
+                f"""
+                SELECT _position, known._change IS NULL OR known._change = 'delete' AS is_insert
+                FROM "looked up" AS candidate
+                LEFT JOIN (
+                  SELECT {key}, arg_max(_hash, _batch) AS _hash, arg_max(_change, _batch) AS _change
+                  FROM {self.known.versions} SEMI JOIN "looked up" USING ({key}) GROUP BY {key}
+                ) AS known USING ({key})
+                WHERE known._change IS NULL OR known._change = 'delete' OR known._hash <> candidate._hash
+                """
+            )
+            .to_arrow_reader(_ROWS_PER_LOOKUP)
+            .read_all()
+            .combine_chunks()
+        )
+        self.connection.unregister("looked up")
+        is_insert = found["is_insert"]
+        return (
+            found["_position"].filter(is_insert).combine_chunks(),
+            found["_position"].filter(pc.invert(is_insert)).combine_chunks(),
+        )
+
+
+def _chunks(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches gathered to what is looked up at once."""
+    gathered: list[pa.RecordBatch] = []
+    count = size = 0
+    for batch in rows:
+        gathered.append(batch)
+        count, size = count + batch.num_rows, size + batch.nbytes
+        if count >= _ROWS_PER_LOOKUP or size >= _BYTES_PER_LOOKUP:
+            yield pa.Table.from_batches(gathered)
+            gathered, count, size = [], 0, 0
+    if count:
+        yield pa.Table.from_batches(gathered)
+
+
+class _Stamp:
+    """Adds the platform's columns to rows: arrays of one value, made once and sliced."""
+
+    def __init__(self, schema: pa.Schema, batch: int, seen_at: dt.datetime) -> None:
+        # From buffers: whatever turns a Python value into an Arrow one imports pandas.
+        moment = (seen_at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+        self._schema = schema
+        self._batch = _constant(pa.int64(), batch)
+        self._seen_at = _constant(schema.field("_seen_at").type, moment)
+        self._changes = {change: _constant_text(change) for change in ("insert", "update")}
+
+    def bronze(self, rows: pa.RecordBatch, change: str) -> Iterator[pa.RecordBatch]:
+        """Rows with their hash as bronze rows, in pieces of the size that the Delta writer is given."""
+        for start in range(0, rows.num_rows, ROWS_PER_BATCH):
+            piece = rows.slice(start, ROWS_PER_BATCH)
+            stamps = [
+                constant.slice(0, piece.num_rows)
+                for constant in (self._changes[change], self._batch, self._seen_at)
+            ]
+            yield pa.RecordBatch.from_arrays(
+                [*piece.columns[:-1], *stamps, piece.columns[-1]], schema=self._schema
+            )
+
+
+def _constant(type_: pa.DataType, value: int) -> pa.Array:
+    values = np.full(ROWS_PER_BATCH, value, np.int64)
+    return pa.Array.from_buffers(type_, ROWS_PER_BATCH, [None, pa.py_buffer(values)])
+
+
+def _constant_text(text: str) -> pa.Array:
+    data = text.encode()
+    offsets = np.arange(ROWS_PER_BATCH + 1, dtype=np.int32) * len(data)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data * ROWS_PER_BATCH)]
+    return pa.Array.from_buffers(pa.string(), ROWS_PER_BATCH, buffers)

@@ -1,0 +1,315 @@
+"""Schema drift: what has changed in a source's table since the last batch, and whether that flows.
+
+Additive changes flow. A change that the lake cannot take in without loss stops the table, and says what to
+do. Values in, values out: nothing is read or written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from platform_assets.errors import SourceError
+from platform_assets.lake.arrow import arrow_type
+from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, LogicalType, Table
+from platform_assets.source.catalogue import Relation, SourceColumn, declare
+from platform_assets.source.types import holds, is_readable, logical_type, written
+
+_OWN = frozenset(column.name for column in (*PLATFORM_COLUMNS, HASH_COLUMN))
+_WAY_OUT = (
+    "Change it back, or read the table through a view with a name of its own, which begins a table of its "
+    "own in the lake"
+)
+
+
+@dataclass(frozen=True)
+class RememberedColumn:
+    """What a batch remembers of a source's column.
+
+    Args:
+        number: Its number (`attnum`), which a rename leaves as it is.
+        type: Its type as people write it.
+        nullable: Whether it could hold NULL.
+    """
+
+    number: int
+    type: str
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a batch remembers of a source's table; it travels in the cursor.
+
+    Args:
+        oid: The table's object id; column numbers mean nothing in a table with another.
+        key: The columns that its rows were told apart by.
+        columns: The columns that were read, by name.
+    """
+
+    oid: int
+    key: tuple[str, ...]
+    columns: Mapping[str, RememberedColumn]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a value that JSON can hold."""
+        columns = {name: [one.number, one.type, one.nullable] for name, one in self.columns.items()}
+        return {"oid": self.oid, "key": list(self.key), "columns": columns}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Remembered:
+        """What `to_json` gave."""
+        columns = {name: RememberedColumn(*one) for name, one in value["columns"].items()}
+        return cls(value["oid"], tuple(value["key"]), columns)
+
+
+def remember(relation: Relation, table: Table) -> Remembered:
+    """What a batch that read `table` from `relation` is to remember."""
+    read = (column for column in relation.columns if column.name in table.column_names)
+    columns = {one.name: RememberedColumn(one.number, one.type.text, one.nullable) for one in read}
+    return Remembered(relation.oid, table.primary_key, columns)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a source's table differs from what the lake holds of it.
+
+    Args:
+        table: What is read from now on; None where something is incompatible.
+        columns: The lake's columns from now on, the platform's own left out: those it has, then the new ones.
+            Those that `table` lacks are NULL in new rows.
+        added: Columns that were not read the last time, renamed ones left out.
+        dropped: Columns that were read the last time and are no more, renamed ones left out.
+        renamed: Pairs of former and new name. To the lake the new one is another column.
+        replaced: Columns that were dropped and made anew with the same name, in a table that is still the
+            same.
+        widened: Columns whose type is another one that the lake's holds as well, as triples of name, former
+            and new type.
+        made_nullable: Columns that could not be NULL and now can.
+        made_required: Columns that could be NULL and now cannot.
+        incompatible: Sentences that say what cannot be taken in and what to do; empty where all can.
+    """
+
+    table: Table | None
+    columns: tuple[Column, ...]
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    replaced: tuple[str, ...] = ()
+    widened: tuple[tuple[str, str, str], ...] = ()
+    made_nullable: tuple[str, ...] = ()
+    made_required: tuple[str, ...] = ()
+    incompatible: tuple[str, ...] = field(default=())
+
+    @property
+    def is_read_anew(self) -> bool:
+        """Whether rows that nobody has touched have values that the lake lacks: all must be compared once."""
+        return bool(self.added or self.renamed or self.replaced)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The changes that flow, one sentence each, for people."""
+        return (
+            *(f"Column {name} is new." for name in self.added),
+            *(f"Column {name} is gone; the lake keeps it, NULL from now on." for name in self.dropped),
+            *(
+                f"Column {former} is now called {name}; the lake keeps {former}, NULL from now on."
+                for former, name in self.renamed
+            ),
+            *(f"Column {name} was dropped and made anew." for name in self.replaced),
+            *(f"Column {name} was {former} and is {now}." for name, former, now in self.widened),
+            *(f"Column {name} can be NULL now." for name in self.made_nullable),
+            *(f"Column {name} cannot be NULL any more." for name in self.made_required),
+        )
+
+
+def compare(
+    before: Sequence[Column],
+    relation: Relation | None,
+    declared: Table | None = None,
+    *,
+    name: str,
+    remembered: Remembered | None = None,
+    key: Sequence[str] | None = None,
+    types: Mapping[str, LogicalType] | None = None,
+) -> Drift:
+    """Compare what the lake holds of a table with what the source has.
+
+    Args:
+        before: The lake's columns of the table, with or without the platform's own; empty where it has none.
+        relation: The table in the catalogue; None where it is not there.
+        declared: Its declaration, where the model has one: then that says which columns are read, and all of
+            them must be there. None for a discovered table, all of whose columns are read.
+        name: The table's name, for messages.
+        remembered: What the last batch remembered; None where there was none.
+        key: For a discovered table, the key that the configuration names.
+        types: For a discovered table, the types that the configuration names; see `catalogue.declare`.
+    """
+    lake = {column.name: column for column in before if column.name not in _OWN}
+    if relation is None:
+        return _stopped(lake, [f"There is no table {name}. Create it, or take it out of the configuration."])
+    if not relation.can_read:
+        return _stopped(lake, [f"There is no privilege to SELECT from {name}. GRANT SELECT ON it."])
+    table, incompatible = (
+        (declared, list(_unlike_declared(name, declared, relation, remembered)))
+        if declared is not None
+        else _discovered(name, lake, relation, remembered, key, types or {})
+    )
+    if table is not None:
+        incompatible.extend(_unlike_lake(name, lake, table))
+        incompatible.extend(_other_key(name, table.primary_key, remembered, relation))
+    if incompatible or table is None:
+        return _stopped(lake, incompatible)
+    return _flowing(lake, table, relation, remembered)
+
+
+def _stopped(lake: Mapping[str, Column], incompatible: Sequence[str]) -> Drift:
+    return Drift(None, tuple(lake.values()), incompatible=tuple(incompatible))
+
+
+def _flowing(
+    lake: Mapping[str, Column], table: Table, relation: Relation, remembered: Remembered | None
+) -> Drift:
+    renamed = _renamed(relation, remembered)
+    current = {column.name: column for column in table.columns}
+    known = remembered.columns if remembered else lake
+    shared = [
+        (name, remembered.columns[name], column)
+        for name in table.column_names
+        if remembered and name in remembered.columns and (column := relation.column(name))
+    ]
+    same_table = remembered is not None and remembered.oid == relation.oid
+    return Drift(
+        table,
+        (
+            *(current.get(name, column) for name, column in lake.items()),
+            *(column for name, column in current.items() if name not in lake),
+        ),
+        added=tuple(name for name in current if known and name not in known and name not in renamed.values()),
+        dropped=tuple(name for name in known if name not in current and name not in renamed),
+        renamed=tuple(pair for pair in renamed.items() if pair[1] in current),
+        replaced=tuple(name for name, old, now in shared if same_table and old.number != now.number),
+        widened=tuple(
+            (name, old.type, now.type.text) for name, old, now in shared if old.type != now.type.text
+        ),
+        made_nullable=tuple(name for name, old, now in shared if now.nullable and not old.nullable),
+        made_required=tuple(name for name, old, now in shared if old.nullable and not now.nullable),
+    )
+
+
+def _renamed(relation: Relation, remembered: Remembered | None) -> dict[str, str]:
+    """The new names of columns by their former ones; a column keeps its number while its table lives."""
+    if remembered is None or remembered.oid != relation.oid:
+        return {}
+    now = {column.number: column.name for column in relation.columns}
+    return {
+        former: now[column.number]
+        for former, column in remembered.columns.items()
+        if now.get(column.number, former) != former
+    }
+
+
+def _unlike_declared(
+    name: str, declared: Table, relation: Relation, remembered: Remembered | None
+) -> Iterator[str]:
+    """What a table lacks that the model declares."""
+    renamed = _renamed(relation, remembered)
+    for column in declared.columns:
+        found = relation.column(column.name)
+        if found is None:
+            now = f"; it is called {renamed[column.name]} now" if column.name in renamed else ""
+            yield (
+                f"Table {name} has no column {column.name}, which is declared{now}. Change it back, or "
+                "change the declaration."
+            )
+        elif not found.can_read:
+            yield _denied(name, found)
+        elif not is_readable(column, found.type):
+            yield (
+                f"{name}.{column.name} is {found.type.text}, which does not fit {written(column.type)}, as "
+                "it is declared. Change it back, or change the declaration."
+            )
+
+
+def _discovered(
+    name: str,
+    lake: Mapping[str, Column],
+    relation: Relation,
+    remembered: Remembered | None,
+    key: Sequence[str] | None,
+    types: Mapping[str, LogicalType],
+) -> tuple[Table | None, list[str]]:
+    """The declaration of a discovered table, in the types that the lake has, and what speaks against it."""
+    incompatible = []
+    chosen = {}
+    for column_name, column in lake.items():
+        found = relation.column(column_name)
+        if found is None:
+            continue
+        wanted = types.get(column_name) or logical_type(found.type)
+        if not found.can_read:
+            incompatible.append(_denied(name, found))
+        elif arrow_type(wanted) == arrow_type(column.type):
+            chosen[column_name] = wanted
+        elif column_name not in types and holds(column.type, found.type):
+            chosen[column_name] = column.type
+        else:
+            former = remembered.columns.get(column_name) if remembered else None
+            was = f", and was {former.type}" if former and former.type != found.type.text else ""
+            incompatible.append(
+                f"{name}.{column_name} is {found.type.text}{was}: it would be {written(wanted)} in the lake, "
+                f"which holds it as {written(column.type)}. {_WAY_OUT}."
+            )
+    if incompatible:
+        return None, incompatible
+    former_key = remembered.key if remembered else ()
+    try:
+        # As long as it still tells rows apart, the key stays what it was, whatever keys are added.
+        table = declare(
+            relation,
+            key=key or (former_key if former_key in relation.keys else None),
+            types={**types, **chosen},
+        )
+    except SourceError as error:
+        return None, [str(error)]
+    return table, []
+
+
+def _unlike_lake(name: str, lake: Mapping[str, Column], table: Table) -> Iterator[str]:
+    """Columns that cannot stand beside, or in, those that the lake has."""
+    by_case = {one.lower(): one for one in lake}
+    for column in table.columns:
+        alike = by_case.get(column.name.lower(), column.name)
+        if alike != column.name and column.name not in lake:
+            yield (
+                f"The lake has a column {alike} of {name}, from which {column.name} differs in upper and "
+                f"lower case only, and its readers do not tell them apart. {_WAY_OUT}."
+            )
+        elif column.name in lake and arrow_type(lake[column.name].type) != arrow_type(column.type):
+            yield (
+                f"{name}.{column.name} is declared as {written(column.type)}, and the lake holds it as "
+                f"{written(lake[column.name].type)}. Change the declaration back, or declare the table anew "
+                "under a name of its own."
+            )
+
+
+def _other_key(
+    name: str, key: Sequence[str], remembered: Remembered | None, relation: Relation
+) -> Iterator[str]:
+    if remembered is None or tuple(key) == remembered.key:
+        return
+    renamed = _renamed(relation, remembered)
+    was, now = ", ".join(remembered.key), ", ".join(key)
+    why = "".join(f"; {part} is called {renamed[part]} now" for part in remembered.key if part in renamed)
+    yield (
+        f"The key of {name} was ({was}) and is ({now}){why}: rows of the lake could not be matched with "
+        f"those of the source. {_WAY_OUT}."
+    )
+
+
+def _denied(name: str, column: SourceColumn) -> str:
+    return (
+        f"There is no privilege to SELECT {column.name} of {name}, which is declared or was read so far. "
+        "GRANT SELECT ON the table, or on the column."
+    )

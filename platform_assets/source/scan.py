@@ -1,0 +1,98 @@
+"""What is read of a table: its SELECTs, split where it is large, and how what ADBC gives becomes rows.
+
+Nothing is read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from platform_assets.lake.arrow import arrow_schema
+from platform_assets.lake.duck import quote
+from platform_assets.model.table import Table
+from platform_assets.source.catalogue import Relation
+from platform_assets.source.compare import hashed_schema, with_hash
+from platform_assets.source.types import decode, select_expression
+
+_PAGES_WORTH_SPLITTING = 4_096
+_PARTS = 8
+_HAS_CTID = ("table", "partitioned", "materialized view")
+_FIRST_VERSION_WITH_CTID_RANGES = 140_000
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One read of one table.
+
+    Args:
+        table: Its name, for messages, and what its stream is asked for by.
+        queries: The SELECTs that together give its rows.
+        schema: Arrow schema of what `finish` makes.
+        finish: Turns a batch as ADBC gives it into one of the schema; called in the reading threads.
+    """
+
+    table: str
+    queries: tuple[str, ...]
+    schema: pa.Schema
+    finish: Callable[[pa.RecordBatch], pa.RecordBatch]
+
+
+def _split(relation: Relation, select: str, predicate: str | None, version: int) -> tuple[str, ...]:
+    """The queries that together read a relation, by ranges of physical position where it is large."""
+    ranges = [""]
+    large = relation.pages >= _PAGES_WORTH_SPLITTING
+    if large and relation.kind in _HAS_CTID and version >= _FIRST_VERSION_WITH_CTID_RANGES:
+        starts = [relation.pages * part // _PARTS for part in range(1, _PARTS)]
+        # The last range is open: the table may have grown since its size was read.
+        ranges = [
+            " AND ".join(
+                f"ctid {operator} '({page},0)'::tid"
+                for operator, page in ((">=", low), ("<", high))
+                if page is not None
+            )
+            for low, high in zip([None, *starts], [*starts, None], strict=True)
+        ]
+    conditions = (" AND ".join(f"({one})" for one in (part, predicate) if one) for part in ranges)
+    return tuple(f"{select} WHERE {condition}" if condition else select for condition in conditions)
+
+
+def table_scan(table: Table, relation: Relation, version: int, predicate: str | None = None) -> Scan:
+    """The read of a table's rows, with their content hash as the last column.
+
+    Args:
+        table: Its declaration: the columns that are read, all of which `relation` has.
+        relation: What the catalogue says of it.
+        version: The server's version as a number.
+        predicate: SQL for the rows that are read; None for all.
+    """
+    queries = _split(relation, _select(table, relation, table.column_names), predicate, version)
+    finish = partial(_hashed, arrow_schema(table.columns))
+    return Scan(table.name, queries, hashed_schema(table), finish)
+
+
+def key_scan(table: Table, relation: Relation) -> Scan:
+    """The read of all primary keys of a table; the arguments are those of `table_scan`."""
+    schema = arrow_schema([table.column(name) for name in table.primary_key])
+    query = _select(table, relation, table.primary_key)
+    return Scan(table.name, (query,), schema, partial(_decoded, schema))
+
+
+def _select(table: Table, relation: Relation, names: Sequence[str]) -> str:
+    types = {column.name: column.type for column in relation.columns}
+    columns = ", ".join(
+        f"{select_expression(table.column(name), types[name])} AS {quote(name)}" for name in names
+    )
+    return f"SELECT {columns} FROM {quote(relation.schema, relation.name)}"
+
+
+def _hashed(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
+    return with_hash(_decoded(schema, batch))
+
+
+def _decoded(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
+    arrays = [decode(array, field.type) for array, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
