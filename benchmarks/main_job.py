@@ -166,8 +166,8 @@ class _State:
             if process.returncode:
                 output.seek(0)
                 sys.exit(f"{' '.join(arguments)} failed:\n{output.read().decode(errors='replace')[-4000:]}")
-        # Linux counts in kilobytes, macOS in bytes.
-        return seconds, usage.ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
+        # Linux counts in kilobytes, macOS in bytes; a megabyte here has a million.
+        return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _measurement(
