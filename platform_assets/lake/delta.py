@@ -7,6 +7,7 @@ here.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ _LONGEST_REASON = 600
 _COLUMNS_WITH_STATISTICS = 32  # as many as Delta keeps by default
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BYTES_OF_STATISTICS = 64
+# What one commit used goes back to the system within a moment: otherwise it would stay until the process ends,
+# beside what DuckDB takes next.
+_ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
 _EVOLVED = "platform_assets.evolved"
 # delta-rs takes a path for a URL: it panics on some characters, and resolves others to another folder.
 _UNUSABLE_IN_A_PATH = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
@@ -69,6 +73,8 @@ class LakeTable:
         Raises:
             LakeError: The place cannot be read.
         """
+        # Read by delta-rs's allocator when the library is loaded, which is after this.
+        os.putenv("_RJEM_MALLOC_CONF", _ALLOCATOR)
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 

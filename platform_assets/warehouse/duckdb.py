@@ -110,6 +110,8 @@ class DuckDBWarehouse:
                 for batch in [positions.get(table.name, _Position()).batch]
             }
         with self._open(read_only=False) as connection, self._translated("load the star schema"):
+            # Rows are taken as they come: kept in order, they are gathered in memory that cannot be spilled.
+            connection.execute("SET preserve_insertion_order = false")
             _add_missing_keys(connection, star.TABLES)
             connection.execute("BEGIN")
             # Another loader may have been here between the look and the lock.
@@ -158,6 +160,8 @@ class DuckDBWarehouse:
         # In connections of their own, as what a load or a key takes is free when its connection is closed.
         for table in (table for table in wanted if table.name not in positions):
             with self._open(read_only=False) as connection, self._translated("declare primary keys"):
+                # Each thread sorts keys in memory of its own, outside the limit; one is hardly slower.
+                connection.execute("SET threads = 1")
                 _add_missing_keys(connection, [table])
         return {table.name: loads[table.name] for table in tables}
 
