@@ -72,7 +72,8 @@ class Reading:
     """What is to be read of a table, and why.
 
     Args:
-        strategy: How changes are found: `xmin`, `last_updated` or `diff`.
+        strategy: How changes are found: `xmin`, `last_updated` or `diff`; `verify` where a comparison found
+            ranges of keys that differ.
         predicate: SQL for the rows that may have changed; None for all.
         reason: Why all rows are read although the strategy would read fewer; empty where that is not so.
         compare_keys: Whether deletions are looked for.
@@ -95,6 +96,7 @@ class Reading:
             "xmin": "rows written since the last batch, by transaction visibility (xmin)",
             "last_updated": "rows whose time of change is new, and the lag before it (last_updated)",
             "diff": "a comparison of all rows (diff)",
+            "verify": "the ranges of keys that differed from the source",
         }[self.strategy]
         if not self.reason:
             return what
@@ -134,7 +136,9 @@ def plan(
         snapshot.taken_at - cursor.keys_compared_at >= policy.deletions_every
     )
     if strategy == "xmin":
-        return Reading(strategy, _written_since(Position.parse(cursor.snapshot)), compare_keys=due)
+        further = [part for part in relation.parts if part not in cursor.remembered.parts]
+        predicate = _written_since(Position.parse(cursor.snapshot), further)
+        return Reading(strategy, predicate, compare_keys=due)
     if cursor.watermark is None:
         return Reading(strategy, None, f"no value of {policy.column} has been seen yet")
     return Reading(strategy, _changed_since(table, policy, cursor.watermark), compare_keys=due)
@@ -168,6 +172,8 @@ def _without_xmin(relation: Relation) -> str:
     """Why a relation's rows cannot be told by the transactions that wrote them; empty where they can."""
     if relation.kind not in _HAS_XMIN:
         return f"it is a {relation.kind}, whose rows have no transaction of their own"
+    if not relation.has_xmin:
+        return "part of it is kept where rows have no transaction of their own"
     if not relation.can_read_all:
         return "the role may not SELECT all of it, which reading xmin takes"
     if relation.row_security:
@@ -194,15 +200,20 @@ def _unusable(cursor: Cursor | None, relation: Relation, drift: Drift, snapshot:
     return ""
 
 
-def _written_since(position: Position) -> str:
+def _written_since(position: Position, further_parts: Sequence[int]) -> str:
     """SQL for the rows that a transaction wrote which a snapshot did not see, and perhaps for some more.
 
     Everything from the snapshot's xmin on is read, not only what it lists as in progress: a subtransaction
     bears a number of its own, which no snapshot lists (PostgreSQL manual, "Snapshot Information Functions").
     Rows that were frozen long ago keep their old number, and may look new once numbers come round; they can
-    never look older than they are.
+    never look older than they are. An age below 0 is one of more than half the numbers there are.
+
+    A partition that was attached since then may have been filled before, and is read as a whole.
     """
-    return f"age(xmin) <= (SELECT age(CAST('{position.xmin % 2**32}' AS xid)))"
+    written = f"age(xmin) BETWEEN 0 AND (SELECT age(CAST('{position.xmin % 2**32}' AS xid)))"
+    if not further_parts:
+        return written
+    return f"{written} OR tableoid IN ({', '.join(str(int(part)) for part in further_parts)})"
 
 
 def _changed_since(table: Table, policy: CapturePolicy, watermark: int) -> str:

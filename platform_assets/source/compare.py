@@ -1,7 +1,7 @@
 """Which of the rows that were read differ from the lake's latest version of them, as bronze rows.
 
-Rows are looked up a bounded number at a time, so that memory does not grow with the table, and the lake's files
-whose keys lie elsewhere are not opened. Nothing is written here.
+Rows are looked up a bounded number at a time, so that memory does not grow with the table. Nothing is written
+here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from platform_assets.lake.arrow import arrow_schema
 from platform_assets.lake.content_hash import content_hash
-from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote
+from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Comparison:
         batch: Number that the changes are recorded under.
         seen_at: When the snapshot was taken, UTC.
         watermark_column: The column whose largest value is kept in `Changes`.
+        trust_hashes: Whether rows are compared by the hashes that the lake has beside them; otherwise by
+            those of what the lake holds, which is read for it.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -96,6 +98,7 @@ class Comparison:
     batch: int
     seen_at: dt.datetime
     watermark_column: str | None = None
+    trust_hashes: bool = True
 
     def changed(self, rows: pa.RecordBatchReader, changes: Changes) -> Iterator[pa.RecordBatch]:
         """Stream, as bronze rows, the inserts and updates among rows that were read.
@@ -146,8 +149,8 @@ class Comparison:
         moment = self.seen_at.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")
         query = (
             f"SELECT {columns_sql(self.table.column_names)}, {literal(change)} AS _change, "
-            f"CAST({self.batch:d} AS BIGINT) AS _batch, CAST({literal(moment)} AS TIMESTAMPTZ) AS _seen_at, _hash "
-            f"FROM ({versions})"
+            f"CAST({self.batch:d} AS BIGINT) AS _batch, CAST({literal(moment)} AS TIMESTAMPTZ) AS _seen_at, "
+            f"_hash FROM ({versions})"
         )
         for batch in self.connection.sql(query).to_arrow_reader(ROWS_PER_BATCH):
             if batch.num_rows:
@@ -175,15 +178,20 @@ class Comparison:
             "_position", positions
         )
         self.connection.register("looked up", looked_up)
+        if self.trust_hashes:
+            known = f"""
+                SELECT {key}, arg_max(_hash, _batch) AS _hash, arg_max(_change, _batch) AS _change
+                FROM {self.known.versions} SEMI JOIN "looked up" USING ({key}) GROUP BY {key}
+            """
+        else:
+            self.connection.register("rehashed", self._rehashed())
+            known = 'FROM "rehashed"'
         found = (
             self.connection.sql(
                 f"""
                 SELECT _position, known._change IS NULL OR known._change = 'delete' AS is_insert
                 FROM "looked up" AS candidate
-                LEFT JOIN (
-                  SELECT {key}, arg_max(_hash, _batch) AS _hash, arg_max(_change, _batch) AS _change
-                  FROM {self.known.versions} SEMI JOIN "looked up" USING ({key}) GROUP BY {key}
-                ) AS known USING ({key})
+                LEFT JOIN ({known}) AS known USING ({key})
                 WHERE known._change IS NULL OR known._change = 'delete' OR known._hash <> candidate._hash
                 """
             )
@@ -197,6 +205,29 @@ class Comparison:
             found["_position"].filter(is_insert).combine_chunks(),
             found["_position"].filter(pc.invert(is_insert)).combine_chunks(),
         )
+
+    def _rehashed(self) -> pa.Table:
+        """Key, change and hash of what they hold, of the latest versions of rows that are looked up."""
+        assert self.known is not None  # noqa: S101 - the caller has looked
+        key = columns_sql(self.table.primary_key)
+        schema = arrow_schema(self.table.columns).append(pa.field("_change", pa.string()))
+        names = [*self.table.primary_key, "_change", HASH_COLUMN.name]
+        latest = self.connection.sql(
+            f"""
+            SELECT {columns_sql(self.table.column_names)}, _change
+            FROM {self.known.versions} SEMI JOIN "looked up" USING ({key})
+            QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _batch DESC) = 1
+            """
+        )
+        found = []
+        for batch in latest.to_arrow_reader(ROWS_PER_BATCH):
+            rows = batch.cast(schema)
+            hashes = content_hash(rows, self.table.column_names)
+            found.append(pa.RecordBatch.from_arrays([*(rows[name] for name in names[:-1]), hashes], names))
+        if found:
+            return pa.Table.from_batches(found)
+        empty = schema.empty_table().select(names[:-1])
+        return empty.append_column(HASH_COLUMN.name, pa.nulls(0, pa.int64()))
 
 
 def _chunks(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -12,11 +12,12 @@ import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.errors import SourceError, SourceUnavailable
+from platform_assets.errors import LakeError, SourceError, SourceUnavailable
 from platform_assets.lake.delta import peek, stored_columns
 from platform_assets.lake.duck import (
     ROWS_PER_BATCH,
@@ -38,7 +39,8 @@ from platform_assets.source.compare import Changes, Comparison, Known, bronze_sc
 from platform_assets.source.deletions import find_deleted
 from platform_assets.source.drift import compare, remember
 from platform_assets.source.scan import Scan, key_scan, table_scan
-from platform_assets.source.types import logical_type
+from platform_assets.source.types import logical_type, select_expression
+from platform_assets.source.verify import TableComparison, compare_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -102,6 +104,41 @@ class Extraction:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What comparing a table with the source came to.
+
+    Args:
+        comparison: What was found; None where the table could not be read.
+        mended: What reading the differing ranges again added to the lake; None where none differed.
+        after: What comparing it once more came to.
+        stopped: Why the table could not be read.
+    """
+
+    comparison: TableComparison | None
+    mended: TableChange | None = None
+    after: TableComparison | None = None
+    stopped: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the lake held what the source did."""
+        return self.comparison is not None and self.comparison.equal
+
+    @property
+    def sentence(self) -> str:
+        """What was found, and what was done about it, for people."""
+        if self.comparison is None:
+            return self.stopped
+        if self.mended is None or self.after is None:
+            return str(self.comparison)
+        outcome = "they are equal now" if self.after.equal else f"they still differ: {self.after}"
+        return (
+            f"{self.comparison} These ranges were read again: {self.mended.inserted:,} rows inserted, "
+            f"{self.mended.updated:,} updated, {self.mended.deleted:,} deleted; {outcome}."
+        )
+
+
+@dataclass(frozen=True)
 class Extractor:
     """Brings the changes of a source into the lake.
 
@@ -130,8 +167,48 @@ class Extractor:
             LakeError: The lake cannot be read or written.
         """
         with self.source.snapshot() as snapshot, self.engine.connect() as connection:
+            return self._extract(_Attempt.begin(self, snapshot, connection, tables), tables)
+
+    def verify(self, tables: Sequence[Table]) -> dict[str, Verification]:
+        """Prove that the lake holds what the source does, and mend where it does not.
+
+        What changed is taken in first, as one batch; then, in the same snapshot, counts and hash sums of key
+        ranges are computed by PostgreSQL and over the lake. Ranges that differ are read again, as another
+        batch, and compared once more. Where all is equal, no row is transferred for it.
+
+        Args:
+            tables: The tables to verify.
+
+        Returns:
+            By table, what was found; tables that cannot be read are there with the reason.
+
+        Raises:
+            SourceUnavailable: The source does not answer.
+            SourceError: The source refuses.
+            LakeConflict: Another batch was committed meanwhile.
+            LakeError: The lake cannot be read or written.
+        """
+        with self.source.snapshot() as snapshot, self.engine.connect() as connection:
             attempt = _Attempt.begin(self, snapshot, connection, tables)
-            attempt.run(tables)
+            extraction = self._extract(attempt, tables)
+            found = {name: Verification(one) for name, one in attempt.compare().items()}
+            differing = [table for table in tables if table.name in found and not found[table.name].passed]
+            if differing:
+                again = _Attempt.begin(self, snapshot, connection, differing, attempt.ranges_of(found))
+                mended = self._extract(again, differing)
+                for name, after in again.compare().items():
+                    found[name] = dataclasses.replace(found[name], mended=mended.tables[name], after=after)
+        stopped = {
+            name: Verification(None, stopped=change.stopped)
+            for name, change in extraction.tables.items()
+            if change.stopped
+        }
+        return {**found, **stopped}
+
+    def _extract(self, attempt: _Attempt, tables: Sequence[Table]) -> Extraction:
+        """Take in what changed, and declare it complete."""
+        snapshot = attempt.snapshot
+        attempt.run(tables)
         changes = attempt.changes
         written = {name: change for name, change in changes.items() if change.rows}
         entries = [
@@ -194,6 +271,8 @@ class _Attempt:
     batch: int
     handles: Mapping[str, DeltaTable | None]
     relations: Mapping[str, Relation]
+    ranges: Mapping[str, str]
+    taken_in: dict[str, _Planned] = field(default_factory=dict)
     changes: dict[str, TableChange] = field(default_factory=dict)
     cursors: dict[str, Cursor] = field(default_factory=dict)
     dead_lettered: set[str] = field(default_factory=set)
@@ -205,7 +284,9 @@ class _Attempt:
         snapshot: Snapshot,
         connection: duckdb.DuckDBPyConnection,
         tables: Sequence[Table],
+        ranges: Mapping[str, str] | None = None,
     ) -> _Attempt:
+        """Begin an attempt; `ranges` has conditions on the rows to read of tables that differed."""
         lake, source = extractor.lake, extractor.source.name
         state = lake.ledger.read()
         bronze = {table.name: lake.bronze(source, table) for table in tables}
@@ -216,7 +297,7 @@ class _Attempt:
         )
         relations = snapshot.relations(list(bronze))
         batch = max(state.last_batch, used) + 1
-        return cls(extractor, snapshot, connection, state, batch, handles, relations)
+        return cls(extractor, snapshot, connection, state, batch, handles, relations, ranges or {})
 
     @property
     def _source(self) -> str:
@@ -269,7 +350,11 @@ class _Attempt:
                 if drift.table is None or relation is None:
                     raise SourceError(" ".join(drift.incompatible))
                 known_rows = self.state.row_count(source.name, name)
-                reading = plan(drift, relation, policy, cursor, self.snapshot, known_rows)
+                reading = (
+                    Reading("verify", self.ranges[name])
+                    if name in self.ranges
+                    else plan(drift, relation, policy, cursor, self.snapshot, known_rows)
+                )
             except SourceError as error:
                 if is_known:
                     self._stop(declared, str(error), is_known=True)
@@ -305,14 +390,26 @@ class _Attempt:
     def _take_in(self, one: _Planned, bulk: BulkReader, count: int | None) -> None:
         """Append what changed in a table, and its dead letters."""
         name = one.table.name
+        self._refuse_a_loose_key(one)
         try:
             with bulk.stream(name) as rows:
                 changes = self._append(one, rows, count)
         except _RowsMissing:
+            if one.reading.is_complete:
+                raise LakeError(
+                    f"The lake's table {self._source}/{name} does not hold as many rows as the ledger counts, "
+                    "as something else than the platform has written to one of them. Restore both to the "
+                    "version before that (RESTORE in Delta Lake)."
+                ) from None
             reason = "rows that are in the source were missing from the lake"
             one = dataclasses.replace(one, reading=Reading(one.reading.strategy, None, reason))
             with self._stream(one.scan()) as rows:
                 changes = self._append(one, rows, None)
+        if one.is_known and not self.snapshot.is_still_there(one.relation):
+            raise SourceError(
+                f"Table {name} was truncated, rewritten or replaced while it was read. Nothing of it is "
+                "taken in; the next run reads it as it is then."
+            )
         dead_lettered = self._set_dead_letters_apart(one.table) if changes.counts.total() else 0
         counts = changes.counts
         change = TableChange(
@@ -324,7 +421,7 @@ class _Attempt:
             one.reading.sentence,
             one.drift,
         )
-        self.changes[name] = change
+        self.changes[name], self.taken_in[name] = change, one
         if change.rows:
             self.extractor.report(
                 f"{self._source}/{name}: {change.inserted} inserted, {change.updated} updated, "
@@ -334,10 +431,70 @@ class _Attempt:
         if change.rows or (one.is_known and self._is_worth_a_commit(one, changes)):
             self.cursors[name] = self._cursor(one, changes)
 
+    def _refuse_a_loose_key(self, one: _Planned) -> None:
+        """Refuse a key that the source does not enforce and that does not identify its rows."""
+        key = one.table.primary_key
+        if key in one.relation.keys:
+            return
+        relation = quote(one.relation.schema, one.relation.name)
+        without = " OR ".join(f"{quote(name)} IS NULL" for name in key)
+        twice, empty = self.snapshot.run(
+            f"SELECT EXISTS (SELECT FROM {relation} GROUP BY {columns_sql(key)} HAVING count(*) > 1), "
+            f"EXISTS (SELECT FROM {relation} WHERE {without})",
+            f"looking at the key of {one.table.name}",
+        )[0]
+        if twice or empty:
+            how = "that its key ({}) does not tell apart" if twice else "without a value in its key ({})"
+            raise SourceError(
+                f"Table {one.table.name} has rows {how.format(', '.join(key))}. Name columns that identify a "
+                "row as its key in the configuration."
+            )
+
+    def compare(self) -> dict[str, TableComparison]:
+        """Compare the tables that were taken in with the source, key range by key range."""
+        comparisons = {}
+        for name, one in self.taken_in.items():
+            view = "compared versions"
+            bronze = self.extractor.lake.bronze(self._source, one.table)
+            self._reader.create_versions_view(
+                self.connection,
+                [view],
+                one.table,
+                uncommitted=self.batch,
+                handle=bronze.open(),
+                valid_only=False,
+            )
+            comparisons[name] = compare_table(
+                self.snapshot.run,
+                self.connection,
+                one.table,
+                relation=quote(one.relation.schema, one.relation.name),
+                expression=partial(_expression, one.relation),
+                versions=quote(view),
+            )
+        return comparisons
+
+    def ranges_of(self, found: Mapping[str, Verification]) -> dict[str, str]:
+        """SQL for the rows of the ranges that differ, by table."""
+        return {
+            name: " OR ".join(f"({one.source_predicate})" for one in verification.comparison.differing)
+            for name, verification in found.items()
+            if verification.comparison is not None and not verification.passed
+        }
+
     def _append(self, one: _Planned, rows: pa.RecordBatchReader, count: int | None) -> Changes:
         watch = one.policy.column if one.reading.strategy == "last_updated" else None
         known = self._known(one.table) if one.is_known else None
-        comparison = Comparison(self.connection, one.table, known, self.batch, self.snapshot.taken_at, watch)
+        comparison = Comparison(
+            self.connection,
+            one.table,
+            known,
+            self.batch,
+            self.snapshot.taken_at,
+            watch,
+            # Where the two differ, the hash that is stored beside a row proves nothing about the row.
+            trust_hashes=one.reading.strategy != "verify",
+        )
         changes = Changes()
         schema = bronze_schema(one.table)
         stream = self._changed(one, comparison, rows, changes, count)
@@ -394,13 +551,7 @@ class _Attempt:
                 touched.add(deleted)
             yield from comparison.deleted(deleted, changes)
             if in_source != expected - changes.counts["delete"]:
-                if not one.reading.is_complete:
-                    raise _RowsMissing
-                raise SourceError(
-                    f"Table {table.name} has {in_source:,} rows, of which its key "
-                    f"({', '.join(table.primary_key)}) tells only {expected - changes.counts['delete']:,} "
-                    "apart. Name columns that identify a row."
-                )
+                raise _RowsMissing
         if touched is not None:
             yield from comparison.mended(touched.name, changes)
 
@@ -610,6 +761,11 @@ def _with_further_columns(declared: Table, relation: Relation | None) -> Table:
 def _pointer(name: str) -> str:
     """A JSON pointer (RFC 6901) to a member of an object."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _expression(relation: Relation, column: Column) -> str:
+    """SQL that gives a column of a relation that has it, as it is read."""
+    return next(select_expression(column, one.type) for one in relation.columns if one.name == column.name)
 
 
 def _stream(source: str) -> str:

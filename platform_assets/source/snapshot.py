@@ -19,6 +19,7 @@ from platform_assets.source.catalogue import Relation, read_relations
 from platform_assets.source.connection import Connection
 from platform_assets.source.policy import DEFAULT_POLICY, CapturePolicy
 from platform_assets.source.session import open_control, translated
+from platform_assets.source.types import SESSION_SETTINGS
 
 if TYPE_CHECKING:
     from pg8000.native import Connection as ControlConnection
@@ -110,14 +111,17 @@ class SourceDatabase:
         control = open_control(connection)
         try:
             with translated(connection):
-                limits = ", ".join(
+                settings = ", ".join(
                     f"set_config('{setting}', '{int(seconds * 1000)}', false)"
                     for setting, seconds in (
                         ("statement_timeout", self.statement_timeout),
                         ("lock_timeout", self.lock_timeout),
                     )
                 )
-                control.run(f"SELECT {limits}")
+                settings += "".join(
+                    f", set_config('{name}', '{value}', false)" for name, value in SESSION_SETTINGS.items()
+                )
+                control.run(f"SELECT {settings}")
                 control.run(_BEGIN)
                 exported, position, taken_at, version, may_ask, database = control.run(_WHERE)[0]
                 cluster = control.run(_IDENTITY)[0][0] if may_ask else "unknown"
@@ -185,6 +189,28 @@ class Snapshot:
         """
         run = partial(self.run, attempt="reading what the catalogue says of the tables")
         return read_relations(run, self.connection.schema, names)
+
+    def is_still_there(self, relation: Relation) -> bool:
+        """Whether a relation that has been read is the one that the snapshot sees, with the same content.
+
+        What TRUNCATE or a rewriting ALTER TABLE leaves behind looks empty to an older snapshot, and a name
+        may have come to mean another table (PostgreSQL manual, "MVCC: Caveats"). Once a table is read,
+        nobody can do this to it any more before the reading transaction ends.
+        """
+        [[same]] = self.run(
+            """
+            SELECT coalesce(to_regclass(format('%I.%I', CAST(:schema AS text), CAST(:name AS text))) =
+                            CAST(:relation AS oid), false)
+               AND coalesce(bool_and(coalesce(pg_relation_filenode(oid) = relfilenode, false)), true)
+            FROM pg_catalog.pg_class WHERE oid = ANY (CAST(:parts AS oid[]))
+            """,
+            "looking whether a table was rewritten",
+            schema=relation.schema,
+            name=relation.name,
+            relation=relation.oid,
+            parts="{" + ",".join(map(str, relation.parts)) + "}",
+        )
+        return bool(same)
 
     def count(self, relations: Sequence[Relation]) -> dict[str, int]:
         """Number of rows of each table as of the snapshot, in one statement."""
