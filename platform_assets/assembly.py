@@ -5,11 +5,24 @@ Imports are inside the functions: the code location loads, and each command runs
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from platform_assets.errors import SettingsError
+from platform_assets.settings import (
+    CaptureOverrides,
+    CaptureSettings,
+    DeclaredSourceSettings,
+    SourceSettings,
+    is_pattern,
+    matches,
+)
 
 if TYPE_CHECKING:
     from platform_assets.lake.duck import SqlEngine
     from platform_assets.lake.lake import Lake
+    from platform_assets.model.table import Table
     from platform_assets.settings import Settings
     from platform_assets.source.connection import Connection
     from platform_assets.source.embedded import EmbeddedPostgres
@@ -38,22 +51,88 @@ def build_embedded_postgres(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.state_dir / "source")
 
 
-def build_source(settings: Settings, name: str) -> SourceDatabase:
-    """A source; an embedded one is started, and its sample created, when it is first connected to."""
-    from platform_assets.model import totesys
+def source_tables(settings: Settings, name: str) -> tuple[Table, ...]:
+    """The tables of a source: as the model declares them, or as its catalogue file has them.
+
+    No server is asked. A table that is configured by its name, and that no catalogue describes, is there
+    without columns.
+
+    Raises:
+        SettingsError: The source is configured by patterns and has no catalogue, its catalogue cannot be
+            used, or something is configured for a table that it does not have.
+    """
+    source = settings.sources[name]
+    if isinstance(source, DeclaredSourceSettings):
+        from platform_assets.model import totesys
+
+        _refuse_unknown_tables(name, source.overrides, totesys.TABLES, "the model declares")
+        return totesys.TABLES
+    from platform_assets.source.declaration import Catalogue, discover_command, undiscovered
+
+    file = settings.catalogue_file(name)
+    catalogue = Catalogue.read(file, name)
+    patterns = [
+        one for one in source.tables if is_pattern(one) and not (catalogue and one in catalogue.tables)
+    ]
+    if catalogue is None and patterns:
+        raise SettingsError(
+            f"Source {name} is to read the tables that match {', '.join(patterns)}, and there is no "
+            f"{file} that says which these are. Look at the database once, and keep what is written with the "
+            f"configuration: {discover_command(name)}."
+        )
+    known = catalogue.tables if catalogue else {}
+    tables = {
+        table: known[table].declaration
+        for table in known
+        if matches(table, source.tables) and not matches(table, source.exclude)
+    }
+    named = [one for one in source.tables if one not in patterns and not matches(one, source.exclude)]
+    tables |= {table: undiscovered(table) for table in named if table not in tables}
+    found = tuple(tables[table] for table in sorted(tables))
+    _refuse_unknown_tables(name, source.overrides, found, "its catalogue has", discover_command(name))
+    return found
+
+
+def _refuse_unknown_tables(
+    source: str, overrides: Mapping[str, object], tables: Sequence[Table], whose: str, command: str = ""
+) -> None:
+    names = [table.name for table in tables]
+    unknown = [name for name in overrides if name not in names]
+    if unknown:
+        again = f", or look at the database again: {command}" if command else ""
+        raise SettingsError(
+            f"sources.{source}.overrides configures {', '.join(unknown)}, and {whose} "
+            f"{', '.join(names) or 'nothing'}. Correct the name{again}."
+        )
+
+
+def build_source(settings: Settings, name: str, tables: Sequence[Table] | None = None) -> SourceDatabase:
+    """A source; an embedded one is started, and its sample created, when it is first connected to.
+
+    Args:
+        settings: The configuration.
+        name: The source's name.
+        tables: Its tables; those of `source_tables` where None.
+
+    Raises:
+        SettingsError: As `source_tables`.
+    """
     from platform_assets.source.connection import Connection
+    from platform_assets.source.declaration import parse_type
+    from platform_assets.source.policy import CapturePolicy
     from platform_assets.source.snapshot import SourceDatabase
 
     configured = settings.sources[name]
     given = configured.connection
 
     def connect() -> Connection:
-        if configured.embedded or given is None:
+        if isinstance(configured, DeclaredSourceSettings) and (configured.embedded or given is None):
             from platform_assets.source.sample import ensure_sample
 
             return ensure_sample(
                 build_embedded_postgres(settings), configured.sample.sales, configured.sample.seed
             )
+        assert given is not None  # noqa: S101 - only the embedded source goes without
         return Connection(
             host=given.host,
             port=given.port,
@@ -66,8 +145,40 @@ def build_source(settings: Settings, name: str) -> SourceDatabase:
             connect_timeout=given.connect_timeout,
         )
 
+    def policy(*options: CaptureSettings | CaptureOverrides) -> CapturePolicy:
+        """What the last one that says something says."""
+        said = {
+            key: value
+            for one in options
+            for key in CaptureOverrides.model_fields
+            if (value := getattr(one, key)) is not None
+        }
+        return CapturePolicy(
+            said["strategy"],
+            said["column"],
+            dt.timedelta(seconds=said["lag"]),
+            said["small_table_rows"],
+            dt.timedelta(minutes=said["deletions_every"]),
+        )
+
     limits = (given.statement_timeout, given.lock_timeout) if given else (3600, 10)
-    return SourceDatabase(name, totesys.TABLES, connect, *limits)
+    discovered = configured.overrides if isinstance(configured, SourceSettings) else {}
+    return SourceDatabase(
+        name,
+        tuple(source_tables(settings, name) if tables is None else tables),
+        connect,
+        *limits,
+        connections=configured.connections,
+        policy=policy(configured),
+        policies={table: policy(configured, override) for table, override in configured.overrides.items()},
+        declared=isinstance(configured, DeclaredSourceSettings),
+        keys={table: override.key for table, override in discovered.items() if override.key},
+        types={
+            table: {column: parse_type(word) for column, word in override.types.items()}
+            for table, override in discovered.items()
+            if override.types
+        },
+    )
 
 
 def build_warehouse(settings: Settings) -> Warehouse:

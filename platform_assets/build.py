@@ -4,25 +4,26 @@ import contextlib
 import datetime as dt
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.instance.ref import InstanceRef
-from dagster_shared.error import SerializableErrorInfo
 
 from platform_assets import assembly
+from platform_assets.errors import SettingsError
 from platform_assets.lake.defs import LAKE_IO_MANAGER
 from platform_assets.model import star, totesys
+from platform_assets.model.table import Table
 from platform_assets.processes import command_line, is_alive
-from platform_assets.settings import Settings, dagster_home
-from platform_assets.source.defs import build_source_defs
+from platform_assets.settings import FreshnessSettings, Settings, dagster_home
+from platform_assets.source.defs import STOPPED, build_source_defs, build_source_job, lake_job
 from platform_assets.star.defs import build_star_defs
 from platform_assets.warehouse.defs import (
-    FRESHNESS,
     WAREHOUSE_IO_MANAGER,
     build_freshness_defs,
     build_warehouse_defs,
@@ -40,26 +41,34 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         settings: What to build it from.
         resources: Resources that replace the configured ones, by key; for tests and special deployments.
     """
+    tables = {name: assembly.source_tables(settings, name) for name in settings.sources.names}
     rooms = [
         build_source_defs("totesys", totesys.TABLES),
         build_star_defs("totesys", totesys.TABLES),
         build_warehouse_defs(settings.warehouse.engine),
     ]
-    assets = [asset for room in rooms for asset in room.assets or ()]
-    freshness = build_freshness_defs(
-        [dg.AssetKey([group, table.name]) for group, tables in _watched() for table in tables],
-        dt.timedelta(minutes=settings.freshness.within),
-    )
+    discovered = {
+        name: build_source_defs(name, tables[name], is_declared=False)
+        for name in settings.sources.discovered
+        if tables[name]
+    }
     shared = dg.Definitions(
-        resources={**_resources(settings), **(resources or {})},
+        resources={**_resources(settings, tables), **(resources or {})},
         loggers={"console": dg.colored_console_logger, PLAIN_LOGGER: PLAIN},
     )
-    return dg.Definitions.merge(*rooms, freshness, shared, _main_job(assets, settings))
+    return dg.Definitions.merge(
+        *rooms,
+        *discovered.values(),
+        build_freshness_defs(_fresh_within(settings, tables)),
+        shared,
+        _main_job(rooms, settings),
+        *(_source_job(name, defs, settings) for name, defs in discovered.items()),
+    )
 
 
 @dataclass(frozen=True)
 class JobRun:
-    """How a run of the main job ended.
+    """How a run of a job ended.
 
     Args:
         succeeded: Whether every step succeeded and no blocking check failed.
@@ -74,14 +83,29 @@ class JobRun:
     failed_checks: tuple[str, ...]
 
 
-def run_main_job(settings: Settings, report: Callable[[str], None]) -> JobRun:
-    """Run the main job in this process, recorded in Dagster's instance like every other run.
+def job_of(settings: Settings, source: str) -> str:
+    """The job that reads a source: the main job for Totesys, `<source>_to_lake` for any other.
+
+    Raises:
+        SettingsError: There is no such source, or it has no tables.
+    """
+    if source not in settings.sources:
+        known = ", ".join(settings.sources.names)
+        raise SettingsError(f"There is no source {source} in the configuration; it has {known}.")
+    if source in settings.sources.discovered and not assembly.source_tables(settings, source):
+        raise SettingsError(f"The catalogue {settings.catalogue_file(source)} has no tables to read.")
+    return lake_job(source) if source in settings.sources.discovered else MAIN_JOB
+
+
+def run_job(settings: Settings, name: str, report: Callable[[str], None]) -> JobRun:
+    """Run a job in this process, recorded in Dagster's instance like every other run.
 
     Args:
         settings: What to run it on.
+        name: Name of the job.
         report: Told what the steps log, line by line.
     """
-    job = build_defs(settings).resolve_job_def(MAIN_JOB)
+    job = build_defs(settings).resolve_job_def(name)
     with open_instance(settings) as instance, _lines_to(report):
         result = job.execute_in_process(
             instance=instance,
@@ -89,9 +113,7 @@ def run_main_job(settings: Settings, report: Callable[[str], None]) -> JobRun:
             run_config={"loggers": {PLAIN_LOGGER: {}}},
         )
         failed = [event.event_specific_data for event in result.all_events if event.is_step_failure]
-        sentences = [
-            _sentence(data.error) for data in failed if isinstance(data, StepFailureData) and data.error
-        ]
+        sentences = [_sentence(data) for data in failed if isinstance(data, StepFailureData) and data.error]
         checks = [
             f"{'/'.join(check.asset_key.path)}: {check.check_name}: {check.description}"
             for check in result.get_asset_check_evaluations()
@@ -119,13 +141,38 @@ def fail_abandoned_runs(settings: Settings) -> list[str]:
     return abandoned
 
 
-def last_look(settings: Settings) -> dt.datetime | None:
-    """When a run last looked at the source, changed or not, UTC; None where none ever did."""
+@dataclass(frozen=True)
+class Look:
+    """When a run last looked at a source.
+
+    Args:
+        source: Name of the source.
+        at: When that was, changed or not, UTC; None where none ever did.
+        stopped: Tables that it left as they were, and why.
+    """
+
+    source: str
+    at: dt.datetime | None
+    stopped: Mapping[str, str] = field(default_factory=dict)
+
+
+def last_looks(settings: Settings) -> list[Look]:
+    """When a run last looked at each source."""
+    looks = []
     with open_instance(settings) as instance:
-        keys = [dg.AssetKey(["totesys", table.name]) for table in totesys.TABLES]
-        events = instance.event_log_storage.get_latest_materialization_events(keys)
-    times = [event.timestamp for event in events.values() if event is not None]
-    return dt.datetime.fromtimestamp(max(times), dt.UTC) if times else None
+        for source in settings.sources.names:
+            keys = [dg.AssetKey([source, table.name]) for table in assembly.source_tables(settings, source)]
+            found = instance.event_log_storage.get_latest_materialization_events(keys)
+            events = {key: event for key, event in found.items() if event is not None}
+            stopped = {
+                key.path[-1]: str(event.asset_materialization.metadata[STOPPED].value)
+                for key, event in events.items()
+                if event.asset_materialization and STOPPED in event.asset_materialization.metadata
+            }
+            last = max((event.timestamp for event in events.values()), default=None)
+            at = dt.datetime.fromtimestamp(last, dt.UTC) if last else None
+            looks.append(Look(source, at, dict(sorted(stopped.items()))))
+    return looks
 
 
 @contextlib.contextmanager
@@ -140,10 +187,11 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def _sentence(error: SerializableErrorInfo) -> str:
-    """The first line of what an error says, without the class that Dagster puts before it."""
-    message = error.message.strip()
-    return message.partition("Failure: ")[2] or message
+def _sentence(data: StepFailureData) -> str:
+    """What a failed step says: the platform's own sentence where it has one, also after retries."""
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    return data.error.message.strip() if data.error else ""
 
 
 PLAIN_LOGGER = "plain"
@@ -177,23 +225,35 @@ def _lines_to(report: Callable[[str], None]) -> Iterator[None]:
         _plain.removeHandler(handler)
 
 
-def _watched() -> list[tuple[str, tuple[Any, ...]]]:
-    return [("totesys", totesys.TABLES), ("warehouse", star.TABLES)]
+def _fresh_within(
+    settings: Settings, tables: Mapping[str, Sequence[Table]]
+) -> dict[dg.AssetKey, dt.timedelta]:
+    """How old each asset may be that comes from outside or goes there."""
+
+    def of(
+        group: str, names: Sequence[Table], freshness: FreshnessSettings
+    ) -> dict[dg.AssetKey, dt.timedelta]:
+        within = dt.timedelta(minutes=freshness.within)
+        return {dg.AssetKey([group, table.name]): within for table in names}
+
+    assets = of("totesys", tables["totesys"], settings.freshness)
+    assets |= of("warehouse", star.TABLES, settings.freshness)
+    for name, source in settings.sources.discovered.items():
+        assets |= of(name, tables[name], source.freshness or settings.freshness)
+    return assets
 
 
-def _main_job(assets: list[Any], settings: Settings) -> dg.Definitions:
-    selection = dg.AssetSelection.assets(*[key for asset in assets for key in asset.keys])
-    freshness = dg.AssetSelection.checks(
-        *[
-            dg.AssetCheckKey(dg.AssetKey([group, table.name]), FRESHNESS)
-            for group, tables in _watched()
-            for table in tables
-        ]
-    )
+def _check_keys(rooms: Iterable[dg.Definitions]) -> list[dg.AssetCheckKey]:
+    """The checks of what these rooms define, without freshness: that is a question for when nothing runs."""
+    return [key for room in rooms for check in room.asset_checks or () for key in check.check_keys]
+
+
+def _main_job(rooms: Sequence[dg.Definitions], settings: Settings) -> dg.Definitions:
+    keys = [key for room in rooms for asset in room.assets or () for key in _keys(asset)]
     job = dg.define_asset_job(
         MAIN_JOB,
-        # How old the data is, is a question for when nothing runs.
-        selection=selection.without_checks() | (dg.AssetSelection.all_asset_checks() - freshness),
+        selection=dg.AssetSelection.assets(*keys).without_checks()
+        | dg.AssetSelection.checks(*_check_keys(rooms)),
         description="Brings what changed in Totesys into the lake, the star schema and the warehouse, and "
         "checks it.",
         executor_def=dg.in_process_executor,
@@ -208,6 +268,15 @@ def _main_job(assets: list[Any], settings: Settings) -> dg.Definitions:
         description="Looks at the source for changes and brings them to the warehouse.",
     )
     return dg.Definitions(jobs=[job], schedules=[schedule])
+
+
+def _source_job(name: str, defs: dg.Definitions, settings: Settings) -> dg.Definitions:
+    schedule = settings.sources.discovered[name].schedule or settings.schedule
+    return build_source_job(name, _check_keys([defs]), schedule.cron, schedule.timezone, EXCLUSIVE_TAG)
+
+
+def _keys(asset: object) -> Iterable[dg.AssetKey]:
+    return asset.keys if isinstance(asset, dg.AssetsDefinition) else ()
 
 
 @contextlib.contextmanager
@@ -231,7 +300,7 @@ def _sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
         yield
 
 
-def _resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
+def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dict[str, dg.ResourceDefinition]:
     """Resources that are built, and whose libraries are imported, when a step first asks for them."""
 
     def lazily(build: Any, description: str, requires: set[str] | None = None) -> dg.ResourceDefinition:
@@ -242,7 +311,7 @@ def _resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
     def lake_io_manager() -> dg.IOManager:
         from platform_assets.lake.io_manager import LakeIOManager
 
-        sources = {"totesys": {table.name: table for table in totesys.TABLES}}
+        sources = {name: {table.name: table for table in listed} for name, listed in tables.items()}
         return LakeIOManager(sources, {table.name: table for table in star.TABLES})
 
     def warehouse_io_manager() -> dg.IOManager:
@@ -256,7 +325,12 @@ def _resources(settings: Settings) -> dict[str, dg.ResourceDefinition]:
             yield assembly.build_engine(settings)
 
     return {
-        "totesys": lazily(lambda: assembly.build_source(settings, "totesys"), "The source database Totesys"),
+        **{
+            name: lazily(
+                partial(assembly.build_source, settings, name, listed), f"The source database {name}"
+            )
+            for name, listed in tables.items()
+        },
         "lake": lazily(lambda: assembly.build_lake(settings), "The lake's two zones"),
         "engine": dg.ResourceDefinition(engine, description="The SQL engine, with bounded memory"),
         "warehouse": lazily(lambda: assembly.build_warehouse(settings), "The warehouse"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import rich.table
 
     from platform_assets.settings import Settings
+    from platform_assets.source.declaration import Catalogue, Discovery
     from platform_assets.source.embedded import EmbeddedPostgres
 
 app = typer.Typer(
@@ -25,8 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 sample_app = typer.Typer(help="The embedded sample database.", no_args_is_help=True)
+source_app = typer.Typer(help="The sources: databases that are read.", no_args_is_help=True)
 warehouse_app = typer.Typer(help="The warehouse.", no_args_is_help=True)
 app.add_typer(sample_app, name="sample")
+app.add_typer(source_app, name="source")
 app.add_typer(warehouse_app, name="warehouse")
 
 
@@ -91,16 +95,20 @@ def _embedded(settings: Settings) -> EmbeddedPostgres:
 
 
 @app.command()
-def run() -> None:
-    """Run the main job once: from the source to the warehouse; ends with what each layer holds."""
+def run(
+    source: Annotated[
+        str, typer.Argument(help="The source to read; only Totesys goes further than the lake.")
+    ] = "totesys",
+) -> None:
+    """Run the job of a source once, Totesys all the way to the warehouse; ends with what each layer holds."""
     with _plain_errors():
         import time
 
-        from platform_assets.build import run_main_job
+        from platform_assets.build import job_of, run_job
 
         settings = _settings()
         started = time.monotonic()
-        done = run_main_job(settings, lambda line: typer.echo(f"  {line}"))
+        done = run_job(settings, job_of(settings, source), lambda line: typer.echo(f"  {line}"))
         seconds = time.monotonic() - started
         for check in done.failed_checks:
             typer.secho(f"Check failed: {check}", fg=typer.colors.YELLOW, err=True)
@@ -111,7 +119,8 @@ def run() -> None:
             raise typer.Exit(1)
         _print_status(settings)
         example = f'{_this_command()} warehouse query "FROM star.dim_staff"'
-        typer.echo(f"The run took {seconds:.1f} s. To query the warehouse: {example}")
+        hint = f" To query the warehouse: {example}" if source == "totesys" else ""
+        typer.echo(f"The run took {seconds:.1f} s.{hint}")
 
 
 @app.command(hidden=True)
@@ -162,7 +171,6 @@ def query(
 def _this_command() -> str:
     """This command as one can type it here: by its name where that is found, else by its path."""
     import shutil
-    from pathlib import Path
 
     command = Path(sys.argv[0])
     if shutil.which(command.name):
@@ -211,13 +219,14 @@ def _print_status(settings: Settings) -> None:
     from rich import box
     from rich.table import Table
 
-    from platform_assets.assembly import build_lake, build_warehouse
-    from platform_assets.build import last_look
+    from platform_assets.assembly import build_lake, build_warehouse, source_tables
+    from platform_assets.build import last_looks
     from platform_assets.status import holdings
 
     now = dt.datetime.now(dt.UTC)
-    found = holdings(build_lake(settings), build_warehouse(settings))
-    looked = last_look(settings)
+    tables = {name: source_tables(settings, name) for name in settings.sources.names}
+    found = holdings(build_lake(settings), build_warehouse(settings), tables)
+    looks = last_looks(settings)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("layer", "table", "rows", "batch", "as of (UTC)"):
         table.add_column(name, justify="right" if name in ("rows", "batch") else "left")
@@ -229,16 +238,20 @@ def _print_status(settings: Settings) -> None:
         )
         layer = one.layer
     _print_whole(table)
-    if looked is None:
-        typer.echo("No run has looked at the source yet.")
-        return
-    changes = [one.as_of for one in found if one.as_of]
-    newest = f"; the newest change is from {_age(now - max(changes))} ago" if changes else ""
-    typer.echo(f"The source was last looked at {_age(now - looked)} ago{newest}.")
-    if now - looked > dt.timedelta(minutes=settings.freshness.within):
-        _warn(
-            f"That is more than {settings.freshness.within} minutes: is the schedule switched on in the UI?"
-        )
+    for look in looks:
+        of = "the source" if len(looks) == 1 else f"source {look.source}"
+        if look.at is None:
+            typer.echo(f"No run has looked at {of} yet.")
+            continue
+        layers = (look.source, "star", "warehouse") if look.source == "totesys" else (look.source,)
+        changes = [one.as_of for one in found if one.as_of and one.layer in layers]
+        newest = f"; the newest change is from {_age(now - max(changes))} ago" if changes else ""
+        typer.echo(f"{of.capitalize()} was last looked at {_age(now - look.at)} ago{newest}.")
+        within = _fresh_within(settings, look.source)
+        if now - look.at > dt.timedelta(minutes=within):
+            _warn(f"That is more than {within} minutes: is the schedule switched on in the UI?")
+        for name, reason in look.stopped.items():
+            _warn(f"{look.source}/{name} is left as it was: {reason}")
     in_lake, in_warehouse = (
         max((one.batch for one in found if one.layer == layer), default=0)
         for layer in ("totesys", "warehouse")
@@ -255,6 +268,11 @@ def _print_status(settings: Settings) -> None:
         )
 
 
+def _fresh_within(settings: Settings, source: str) -> int:
+    own = settings.sources.discovered[source].freshness if source in settings.sources.discovered else None
+    return (own or settings.freshness).within
+
+
 def _warn(message: str) -> None:
     typer.secho(message, fg=typer.colors.YELLOW)
 
@@ -265,6 +283,127 @@ def _age(age: dt.timedelta) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
+
+
+@source_app.command()
+def discover(
+    name: Annotated[str, typer.Argument(help="The source, as it is called in the configuration.")],
+    host: Annotated[str | None, typer.Option(help="Host of a source that is not configured yet.")] = None,
+    port: Annotated[int, typer.Option(help="Its port.")] = 5432,
+    database: Annotated[str | None, typer.Option(help="Its database.")] = None,
+    user: Annotated[str | None, typer.Option(help="The role that reads.")] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(help="A reference to the password; secret://env/<NAME>_PASSWORD where not given."),
+    ] = None,
+    schema: Annotated[str, typer.Option(help="The schema that holds the tables.")] = "public",
+    sslmode: Annotated[str, typer.Option(help="As in libpq; verify-full checks the server.")] = "prefer",
+    sslrootcert: Annotated[Path | None, typer.Option(help="A file with root certificates.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write the source's configuration anew.")
+    ] = False,
+) -> None:
+    """Look at a source's tables and write its catalogue; with --host, its configuration too."""
+    with _plain_errors():
+        from platform_assets.assembly import build_source, source_tables
+        from platform_assets.errors import SettingsError
+        from platform_assets.source import declaration
+
+        connection = {
+            "host": host,
+            "port": port,
+            "database": database,
+            "user": user,
+            "password": password or f"secret://env/{name.upper()}_PASSWORD",
+            "schema": schema,
+            "sslmode": sslmode,
+            "sslrootcert": str(sslrootcert.absolute()) if sslrootcert else None,
+        }
+        settings = _settings_for(name, connection, replace=replace)
+        configured = settings.sources.discovered[name]
+        with _progress_bar() as progress:
+            source = build_source(settings, name, ())
+            found = declaration.discover(source, configured.tables, configured.exclude, progress)
+        file = settings.catalogue_file(name)
+        before = declaration.Catalogue.read(file, name) if file.exists() else None
+        _print_discovery(found, before)
+        if not found.catalogue.tables:
+            raise SettingsError(f"None of the tables of {name} can be read; nothing was written.")
+        if host is not None:
+            text = declaration.configuration(name, connection, found)
+            declaration.write_configuration(settings.source_file(name), text)
+            typer.echo(f"The configuration is in {settings.source_file(name)}.")
+        written = found.catalogue.write(file)
+        typer.echo(f"The catalogue is in {file}{'' if written else ', as it was'}.")
+        source_tables(settings, name)
+        keep = "it" if host is None else "both"
+        typer.echo(f"Keep {keep} with the rest of the configuration. Next: {_this_command()} run {name}")
+
+
+def _settings_for(name: str, connection: dict[str, Any], *, replace: bool) -> Settings:
+    """The settings with the source that is to be discovered: as it is configured, or as it is given here."""
+    from platform_assets.errors import SettingsError
+    from platform_assets.settings import load_settings
+
+    settings = _settings()
+    file = settings.source_file(name)
+    command = f"{_this_command()} source discover {name}"
+    if name == "totesys":
+        raise SettingsError("The model declares the tables of totesys; there is nothing to discover.")
+    if connection["host"] is None:
+        if name not in settings.sources:
+            raise SettingsError(
+                f"There is no source {name} in the configuration. Say where it is, and {file} is written: "
+                f"{command} --host HOST --database DATABASE --user USER --password secret://env/NAME"
+            )
+        if connection["database"] or connection["user"] or connection["sslrootcert"] or replace:
+            raise SettingsError(
+                f"{name} is configured, and read as it is configured. Leave the options out; to write its "
+                f"configuration anew, give all of them, --host too: {command} --host HOST ... --replace"
+            )
+        return settings
+    if (name in settings.sources or file.exists()) and not replace:
+        where = file if file.exists() else "the configuration"
+        raise SettingsError(
+            f"{name} is in {where} already. To look at its tables again: {command}. To write it anew, "
+            f"and lose what it says now: add --replace."
+        )
+    given = {key: value for key, value in connection.items() if value is not None}
+    return load_settings(given={name: {"connection": given}})
+
+
+def _print_discovery(found: Discovery, before: Catalogue | None) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from platform_assets.source.declaration import differences
+
+    known = before.tables if before else {}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("table", "kind", "columns", "rows, about", "key", "changes by", "since the last look"):
+        table.add_column(heading, justify="right" if heading in ("columns", "rows, about") else "left")
+    changes = {
+        name: differences(known[name], one) for name, one in found.catalogue.tables.items() if name in known
+    }
+    for name, one in found.catalogue.tables.items():
+        news = "new" if name not in known else "changed" if changes[name] else ""
+        rows = f"{found.rows[name]:,}" if one.kind not in ("view", "foreign table") else ""
+        table.add_row(
+            name, one.kind, str(len(one.columns)), rows, ", ".join(one.key), found.strategies[name], news
+        )
+    for name, kind in found.kinds.items():
+        table.add_row(name, kind, "", "", "", "", "refused")
+    for name in known:
+        if name not in found.catalogue.tables and name not in found.refused:
+            table.add_row(name, known[name].kind, "", "", "", "", "gone")
+    _print_whole(table)
+    for name, changed in changes.items():
+        if changed:
+            typer.echo(f"{name}: {'; '.join(changed)}.")
+    for reason in found.refused.values():
+        _warn(reason)
+    for pattern in found.unmatched:
+        _warn(f"Nothing matches {pattern}: correct tables and exclude of the source.")
 
 
 @sample_app.command()
@@ -316,7 +455,7 @@ def create(
         from platform_assets.source.sample import create_sample
 
         settings = _settings()
-        configured = settings.sources["totesys"].sample
+        configured = settings.sources.totesys.sample
         owner = _embedded(settings).start()
         with _progress_bar() as progress:
             made = create_sample(

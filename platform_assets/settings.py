@@ -6,14 +6,25 @@ somebody resolves it. Durations are whole numbers whose unit the field's descrip
 
 from __future__ import annotations
 
+import fnmatch
+import keyword
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
 from pydantic_core.core_schema import ValidationInfo
 
@@ -25,6 +36,23 @@ if TYPE_CHECKING:
 SOURCE_NAMES = ("totesys",)
 """The sources whose tables `platform_assets.model` declares."""
 
+_SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+# A source's name is a group, a resource and the stem of its jobs and steps: what else has such a name, and
+# what Dagster and Python keep to themselves, cannot be one.
+_RESERVED_NAMES = frozenset(
+    {
+        *("alerts", "dashboard", "default", "delivery", "dlp", "engine", "freshness", "io_manager", "lake"),
+        *("lake_io_manager", "lake_upkeep", "lineage", "notebook", "objects", "snowflake", "star", "tasks"),
+        *("warehouse", "warehouse_io_manager", "arg_dict", "bool", "conf", "config", "context", "dict"),
+        *("float", "input", "input_arg_dict", "int", "meta", "output", "output_arg_dict", "str", "type"),
+        *(word.lower() for word in keyword.kwlist),
+    }
+)
+_RESERVED_ENDINGS = ("_checks", "_job", "_schedule", "_to_lake", "_to_warehouse")
+
+_TYPES = "integer, decimal(P,S), double, text, binary, boolean, date, time, timestamp or timestamptz"
+_TYPE = re.compile(r"integer|double|text|binary|boolean|date|time|timestamp|timestamptz")
+_DECIMAL = re.compile(r"decimal\((\d{1,2}), ?(\d{1,2})\)")
 _REFERENCES = "secret://env/NAME, secret://file/PATH or secret://aws/SECRET-ID#KEY"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_OPTION = re.compile(r"secret|password|token|private|account_key$|credential", re.IGNORECASE)
@@ -302,6 +330,23 @@ class ConnectionSettings(_Frozen):
     lock_timeout: Integer = Field(default=10, ge=1, le=86_400, description="whole seconds, 1 or more")
 
 
+class ScheduleSettings(_Frozen):
+    """When the main job runs."""
+
+    cron: Annotated[Text, AfterValidator(_cron)] = Field(
+        default="*/5 * * * *", description='five cron fields, such as "*/5 * * * *"'
+    )
+    timezone: Annotated[Text, AfterValidator(_timezone)] = Field(
+        default="UTC", description="a time zone's name, such as UTC or Europe/London"
+    )
+
+
+class FreshnessSettings(_Frozen):
+    """How old the newest batch may be before a check says so."""
+
+    within: Integer = Field(default=30, ge=1, le=525_600, description="whole minutes, 1 or more")
+
+
 def _needed_unless_embedded(
     connection: ConnectionSettings | None, info: ValidationInfo
 ) -> ConnectionSettings | None:
@@ -310,8 +355,72 @@ def _needed_unless_embedded(
     return connection
 
 
-class SourceSettings(_Frozen):
-    """One operational database: the embedded sample, or a PostgreSQL of one's own."""
+def _no_repetition(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("something is in it twice")
+    return values
+
+
+def _type_word(value: str) -> str:
+    """Accept the word for a column's type in the lake; decimals come back in one spelling."""
+    if _TYPE.fullmatch(value):
+        return value
+    digits = _DECIMAL.fullmatch(value)
+    if digits is None:
+        raise ValueError("there is no such type")
+    precision, scale = int(digits[1]), int(digits[2])
+    if not 1 <= precision <= 38 or scale > precision:
+        raise ValueError("a decimal has 1 to 38 digits, of which the scale says how many follow the point")
+    return f"decimal({precision},{scale})"
+
+
+Names = Annotated[tuple[Text, ...], AfterValidator(_no_repetition)]
+Strategy = Literal["auto", "xmin", "last_updated", "diff"]
+
+_STRATEGY = "one of auto, xmin, last_updated, diff"
+_COLUMN = "the name of the column that last_updated goes by"
+_LAG = "whole seconds, 0 or more"
+_SMALL = "a number of rows, 0 or more"
+_EVERY = "whole minutes, 0 or more"
+_Lag = Annotated[Integer, Field(ge=0, le=31_536_000)]
+_Rows = Annotated[Integer, Field(ge=0, le=2**63 - 1)]
+_Minutes = Annotated[Integer, Field(ge=0, le=525_600)]
+
+
+class CaptureOverrides(_Frozen):
+    """How changes are found in one table, where that is not as in the source's other tables."""
+
+    strategy: Strategy | None = Field(default=None, description=_STRATEGY)
+    column: Text | None = Field(default=None, description=_COLUMN)
+    lag: _Lag | None = Field(default=None, description=_LAG)
+    small_table_rows: _Rows | None = Field(default=None, description=_SMALL)
+    deletions_every: _Minutes | None = Field(default=None, description=_EVERY)
+
+
+class TableOverrides(CaptureOverrides):
+    """What is particular to one table of a source that is described by its catalogue."""
+
+    key: Annotated[Names, Field(min_length=1)] | None = Field(
+        default=None, description="a list of the columns that identify a row"
+    )
+    types: dict[str, Annotated[Text, AfterValidator(_type_word)]] = Field(
+        default_factory=dict, description=f"a block of columns, each with {_TYPES}"
+    )
+
+
+class CaptureSettings(_Frozen):
+    """How changes are found in a source's tables; `lag` in seconds, `deletions_every` in minutes."""
+
+    strategy: Strategy = Field(default="auto", description=_STRATEGY)
+    column: Text = Field(default="last_updated", description=_COLUMN)
+    lag: _Lag = Field(default=900, description=_LAG)
+    small_table_rows: _Rows = Field(default=200_000, description=_SMALL)
+    deletions_every: _Minutes = Field(default=60, description=_EVERY)
+    connections: Integer = Field(default=2, ge=1, le=16, description="a whole number from 1 to 16")
+
+
+class DeclaredSourceSettings(CaptureSettings):
+    """The source that the model declares: the embedded sample, or a PostgreSQL of one's own."""
 
     embedded: bool = Field(
         default=True, description="true (the sample) or false (the database under connection)"
@@ -322,6 +431,55 @@ class SourceSettings(_Frozen):
         validate_default=True,
         description="a block with host, database, user and password, as embedded is false",
     )
+    overrides: dict[str, CaptureOverrides] = Field(
+        default_factory=dict, description="a block of tables, each with a block of what differs"
+    )
+
+
+class SourceSettings(CaptureSettings):
+    """A PostgreSQL database whose tables are those that it has, as its catalogue file lists them."""
+
+    connection: ConnectionSettings = Field(description="a block with host, database, user and password")
+    tables: Annotated[Names, Field(min_length=1)] = Field(
+        default=("*",), description="a list of tables' names and shell patterns"
+    )
+    exclude: Names = Field(default=(), description="a list of tables' names and shell patterns")
+    overrides: dict[str, TableOverrides] = Field(
+        default_factory=dict, description="a block of tables, each with a block of what differs"
+    )
+    schedule: ScheduleSettings | None = Field(default=None, description="a block with cron and timezone")
+    freshness: FreshnessSettings | None = Field(default=None, description="a block with within")
+
+
+class SourcesSettings(BaseModel):
+    """The sources by name: the one that the model declares, and any others."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, SourceSettings] = Field(init=False)
+
+    totesys: DeclaredSourceSettings = Field(description="a block: it is the source that the model declares")
+
+    @property
+    def discovered(self) -> Mapping[str, SourceSettings]:
+        """The sources that the model does not declare, in order of their names."""
+        return dict(sorted((self.__pydantic_extra__ or {}).items()))
+
+    def __getitem__(self, name: str) -> DeclaredSourceSettings | SourceSettings:
+        """A source.
+
+        Raises:
+            KeyError: There is none of this name.
+        """
+        return self.totesys if name == "totesys" else self.discovered[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, that of the declared source first."""
+        return ("totesys", *self.discovered)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a source of this name."""
+        return name == "totesys" or name in self.discovered
 
 
 def _storage_options(value: object, info: ValidationInfo) -> dict[str, str | Secret]:
@@ -395,28 +553,11 @@ class EngineSettings(_Frozen):
     threads: Integer = Field(default=2, ge=1, le=1024, description="a whole number, 1 or more")
 
 
-class ScheduleSettings(_Frozen):
-    """When the main job runs."""
-
-    cron: Annotated[Text, AfterValidator(_cron)] = Field(
-        default="*/5 * * * *", description='five cron fields, such as "*/5 * * * *"'
-    )
-    timezone: Annotated[Text, AfterValidator(_timezone)] = Field(
-        default="UTC", description="a time zone's name, such as UTC or Europe/London"
-    )
-
-
-class FreshnessSettings(_Frozen):
-    """How old the newest batch may be before a check says so."""
-
-    within: Integer = Field(default=30, ge=1, le=525_600, description="whole minutes, 1 or more")
-
-
 class Settings(_Frozen):
     """Everything that can be configured; all paths are absolute."""
 
     state_dir: LocalPath = Field(description="the path of the folder for local state")
-    sources: dict[str, SourceSettings] = Field(description="a block with totesys")
+    sources: SourcesSettings = Field(description="a block with totesys")
     lake: LakeSettings = Field(description="a block with ingestion and processed")
     warehouse: WarehouseSettings = Field(description="a block with duckdb")
     engine: EngineSettings = Field(
@@ -426,6 +567,25 @@ class Settings(_Frozen):
         default_factory=ScheduleSettings, description="a block with cron and timezone"
     )
     freshness: FreshnessSettings = Field(default_factory=FreshnessSettings, description="a block with within")
+    _config_dir: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep where the configuration is."""
+        if context and "base" in context:
+            self._config_dir = context["base"]
+
+    @property
+    def config_dir(self) -> Path:
+        """The folder of the configuration file: `sources/` and `catalogue/` are in it."""
+        return self._config_dir
+
+    def catalogue_file(self, source: str) -> Path:
+        """Where the catalogue of a source is that the model does not declare; it may not be there yet."""
+        return self._config_dir / "catalogue" / f"{source}.json"
+
+    def source_file(self, source: str) -> Path:
+        """Where a source has a configuration file of its own, if it has one."""
+        return self._config_dir / "sources" / f"{source}.conf"
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -443,33 +603,39 @@ class _Mistake:
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A parsed configuration: its resolved content, and which key asks which environment variables."""
+    """A parsed configuration: its resolved content, and which key asks which environment variables.
+
+    `sources` has the files of the sources that have one of their own.
+    """
 
     file: Path
     content: dict[str, Any]
     variables: Mapping[tuple[str, ...], tuple[str, ...]]
+    sources: Mapping[str, Path] = field(default_factory=dict)
 
 
-def load_settings(path: Path | None = None) -> Settings:
-    """Read and check the configuration.
+def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None = None) -> Settings:
+    """Read and check the configuration: one file, and the sources that `sources/*.conf` beside it add.
 
     Args:
         path: The HOCON file. Where None: the environment variable PLATFORM_CONFIG, else
             `config/platform.conf` of the project that holds this package, else of the working directory.
+        given: Further sources by name, each a block as its file would have it; they replace the sources of
+            the same name that have files of their own.
 
     Raises:
         SettingsError: if there is no such file, it is not HOCON, or anything in it is wrong: all mistakes at
             once, each with file, key path, found and expected; a secret's value is never repeated.
     """
-    document = _parse(_locate(path))
+    document, mistakes = _with_sources(_parse(_locate(path)), given or {})
     content = {**document.content}
-    mistakes = [*_take_out_ignored_connections(document, content), *_check_source_names(content)]
+    mistakes += [*_take_out_ignored_connections(document, content), *_check_source_names(content)]
     try:
         settings = Settings.model_validate(content, context={"base": document.file.parent})
     except ValidationError as error:
         mistakes += [_explain(document, detail) for detail in error.errors(include_url=False)]
     else:
-        mistakes += _check_zones(settings)
+        mistakes += [*_check_zones(settings), *_check_sources(settings)]
         if not mistakes:
             return settings
     lines = sorted({_describe(document, mistake) for mistake in mistakes})
@@ -478,7 +644,12 @@ def load_settings(path: Path | None = None) -> Settings:
 
 
 def _describe(document: _Document, mistake: _Mistake) -> str:
-    file = _find_definition(document.file, mistake.key) or document.file
+    own = (
+        document.sources.get(mistake.key[1]) if mistake.key[:1] == ("sources",) and mistake.key[1:] else None
+    )
+    file = own or document.file
+    if file.is_file():
+        file = _find_definition(file, mistake.key[1:] if own else mistake.key) or file
     return f"{file}: {'.'.join(mistake.key)}: found {mistake.found}; expected {mistake.expected}."
 
 
@@ -497,6 +668,36 @@ def _locate(path: Path | None) -> Path:
             return candidate
     tried = " nor ".join(str(candidate) for candidate in dict.fromkeys(candidates))
     raise SettingsError(f"There is neither {tried}; set PLATFORM_CONFIG to the path of a configuration file.")
+
+
+def _with_sources(document: _Document, given: Mapping[str, Any]) -> tuple[_Document, list[_Mistake]]:
+    """Put what the files in `sources/` have, and what is given, under the document's `sources`."""
+    folder = document.file.parent / "sources"
+    found = document.content.get("sources")
+    if not isinstance(found, dict):
+        return document, []
+    sources, variables = {**found}, {**document.variables}
+    files: dict[str, Path] = {}
+    mistakes = []
+    for file in sorted(folder.glob("*.conf")):
+        part = _parse(file)
+        for name, block in part.content.items():
+            if name in given:
+                continue
+            if name in sources:
+                first = files.get(name, document.file)
+                mistakes.append(
+                    _Mistake(("sources", name), "it once more", f"it in one file; {first} has it too")
+                )
+            sources[name], files[name] = block, file
+        variables |= {("sources", *key): names for key, names in part.variables.items()}
+    for name, block in given.items():
+        if name in sources:
+            expected = f"a name of its own; {document.file} has a source of this name"
+            mistakes.append(_Mistake(("sources", name), "it once more", expected))
+        sources[name], files[name] = block, folder / f"{name}.conf"
+    content = {**document.content, "sources": sources}
+    return _Document(document.file, content, variables, files), mistakes
 
 
 def _read(file: Path) -> str:
@@ -625,7 +826,7 @@ def _take_out_ignored_connections(document: _Document, content: dict[str, Any]) 
         return
     content["sources"] = {**sources}
     for name, source in sources.items():
-        connection = source.get("connection") if isinstance(source, dict) else None
+        connection = source.get("connection") if name in SOURCE_NAMES and isinstance(source, dict) else None
         if not isinstance(connection, dict) or not _is_true(source.get("embedded", True)):
             continue
         key = ("sources", name, "connection")
@@ -668,10 +869,46 @@ def _check_source_names(content: dict[str, Any]) -> Iterator[_Mistake]:
     for name in SOURCE_NAMES:
         if name not in sources:
             yield _Mistake(("sources", name), "nothing", "a block: it is the source that the model declares")
-    unknown = [name for name in sources if name not in SOURCE_NAMES]
-    for name in unknown:
-        yield _Mistake(("sources", name), "an unknown source", f"only {', '.join(SOURCE_NAMES)}")
-    content["sources"] = {name: source for name, source in sources.items() if name in SOURCE_NAMES}
+    refused = {name: reason for name in sources if (reason := _unusable_name(name))}
+    for name, reason in refused.items():
+        expected = f"a name of lower case letters, digits and _ that nothing else has ({reason})"
+        yield _Mistake(("sources", name), f"a source called {_show(name)}", expected)
+    content["sources"] = {name: source for name, source in sources.items() if name not in refused}
+
+
+def _unusable_name(name: str) -> str:
+    """Why a source cannot have a name; empty where it can."""
+    if not _SOURCE_NAME.fullmatch(name):
+        return "it starts with a letter and has up to 40 characters"
+    if name in _RESERVED_NAMES:
+        return "the platform, Dagster or Python have that one"
+    ending = next((ending for ending in _RESERVED_ENDINGS if name.endswith(ending)), "")
+    return f"names of jobs and steps end in {ending}" if ending else ""
+
+
+def _check_sources(settings: Settings) -> Iterator[_Mistake]:
+    for name, source in settings.sources.discovered.items():
+        key = ("sources", name)
+        if source.schedule is not None and source.freshness is None:
+            expected = f"{_field((*key, 'freshness'))[1]}, as the source has a schedule of its own"
+            yield _Mistake((*key, "freshness"), "nothing", expected)
+        for table in source.overrides:
+            if not matches(table, source.tables) or matches(table, source.exclude):
+                yield _Mistake(
+                    (*key, "overrides", table),
+                    "a block",
+                    f"one of a table that sources.{name}.tables selects",
+                )
+
+
+def is_pattern(name: str) -> bool:
+    """Whether one of a source's `tables` is a shell pattern and not a table's name."""
+    return bool(re.search(r"[*?[]", name))
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a table's name is one of these names, or matches one of these shell patterns."""
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _check_zones(settings: Settings) -> Iterator[_Mistake]:
@@ -708,42 +945,74 @@ def _explain(document: _Document, detail: Mapping[str, Any]) -> _Mistake:
 
 
 def _field(key: tuple[str, ...]) -> tuple[object, str]:
-    """Look up a key path's declared type and description."""
-    model: type[BaseModel] = Settings
-    annotation: object = None
+    """Look up a key path's declared type and description; a list's member has those of the list."""
+    annotation: object = Settings
     expected = "something else"
     for part in key:
-        by_name = {field.alias or name: field for name, field in model.model_fields.items()}
-        if part in by_name:
-            annotation, expected = by_name[part].annotation, by_name[part].description or expected
-        for inner in (annotation, *getattr(annotation, "__args__", ())):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                model = inner
+        annotation, description = _member_type(annotation, part)
+        expected = description or expected
     return annotation, expected
 
 
+def _member_type(annotation: object, part: str) -> tuple[object, str]:
+    """What type a type's member has, and its description where it has one of its own."""
+    model = _model(annotation)
+    if model is not None:
+        found = {one.alias or name: one for name, one in model.model_fields.items()}.get(part)
+        if found is not None:
+            return found.annotation, found.description or ""
+        return (SourceSettings if model is SourcesSettings else None), ""
+    for block in _parts(annotation):
+        if get_origin(block) in (dict, tuple):
+            return get_args(block)[1 if get_origin(block) is dict else 0], ""
+    return None, ""
+
+
+def _parts(annotation: object) -> Iterator[object]:
+    """A type without what annotates it: the members of a union, else itself."""
+    if get_origin(annotation) is Annotated:
+        yield from _parts(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _parts(member)
+    else:
+        yield annotation
+
+
+def _model(annotation: object) -> type[BaseModel] | None:
+    """The model that a type is, or may be."""
+    parts = _parts(annotation)
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
+
+
 def _known_keys(model: type[BaseModel] = Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, field in model.model_fields.items():
-        key = (*prefix, field.alias or name)
+    """Every key that can be set; the names of sources and tables that users choose are <name> and <table>."""
+    for name, declared in model.model_fields.items():
+        key = (*prefix, declared.alias or name)
         yield key
-        for inner in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                yield from _known_keys(inner, (*key, "totesys") if key == ("sources",) else key)
+        inner = _model(declared.annotation)
+        if inner is not None:
+            yield from _known_keys(inner, key)
+        elif declared.annotation is not None and "overrides" in key:
+            value = _model(_member_type(declared.annotation, "<table>")[0])
+            yield from _known_keys(value, (*key, "<table>")) if value else ()
+    if model is SourcesSettings:
+        yield from _known_keys(SourceSettings, (*prefix, "<name>"))
 
 
 def _suggest(key: tuple[str, ...]) -> str:
     """Say what an unknown key may have meant: a neighbour with a similar name, or the same name elsewhere."""
     import difflib
 
-    known = list(_known_keys())
-    neighbours = {k[-1]: k for k in known if k[:-1] == key[:-1]}
-    close = difflib.get_close_matches(key[-1].lower().replace("-", "_"), neighbours, n=1)
-    elsewhere = [k for k in known if k[-1] == key[-1]]
+    model = _model(_field(key[:-1])[0]) if len(key) > 1 else Settings
+    names = [one.alias or name for name, one in model.model_fields.items()] if model else []
+    close = difflib.get_close_matches(key[-1].lower().replace("-", "_"), names, n=1)
+    elsewhere = [known for known in _known_keys() if known[-1] == key[-1]]
     if close:
-        return f"a known one, perhaps {'.'.join(neighbours[close[0]])}"
+        return f"a known one, perhaps {'.'.join((*key[:-1], close[0]))}"
     if elsewhere:
         return f"a known one, perhaps {'.'.join(elsewhere[0])}"
-    return f"one of {', '.join(sorted(neighbours))}"
+    return f"one of {', '.join(sorted(names))}"
 
 
 def _variable_hint(document: _Document, key: tuple[str, ...]) -> str:

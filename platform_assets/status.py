@@ -6,10 +6,13 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from platform_assets.model import star, totesys
+from platform_assets.model import star
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from platform_assets.lake.lake import Lake
+    from platform_assets.model.table import Table
     from platform_assets.warehouse.interface import Warehouse
 
 
@@ -18,7 +21,7 @@ class TableHoldings:
     """What one table of a layer holds.
 
     Args:
-        layer: `totesys`, `star` or `warehouse`: the first part of the asset key.
+        layer: A source's name, `star` or `warehouse`: the first part of the asset key.
         table: Name of the table.
         rows: Rows it has; for source tables those of the source, not their versions.
         batch: The last batch in it, 0 where there is none.
@@ -34,8 +37,13 @@ class TableHoldings:
     dead_letters: int = 0
 
 
-def holdings(lake: Lake, warehouse: Warehouse) -> list[TableHoldings]:
+def holdings(lake: Lake, warehouse: Warehouse, sources: Mapping[str, Sequence[Table]]) -> list[TableHoldings]:
     """What all tables of all layers hold; tables that do not exist yet are there with no rows.
+
+    Args:
+        lake: The lake.
+        warehouse: The warehouse.
+        sources: The tables of each source.
 
     Raises:
         LakeError: The lake cannot be read.
@@ -45,18 +53,19 @@ def holdings(lake: Lake, warehouse: Warehouse) -> list[TableHoldings]:
     state = lake.ledger.read()
     seen = state.seen_at_by_batch
     found = []
-    for table in totesys.TABLES:
-        batch = state.last_batch_of([("totesys", table.name)])
-        found.append(
-            TableHoldings(
-                "totesys",
-                table.name,
-                state.row_count("totesys", table.name),
-                batch,
-                seen.get(batch),
-                state.dead_letters("totesys", table.name),
+    for source, tables in sources.items():
+        for table in tables:
+            batch = state.last_batch_of([(source, table.name)])
+            found.append(
+                TableHoldings(
+                    source,
+                    table.name,
+                    state.row_count(source, table.name),
+                    batch,
+                    seen.get(batch),
+                    state.dead_letters(source, table.name),
+                )
             )
-        )
     for table in star.TABLES:
         target = lake.star(table)
         handle = target.open()

@@ -16,6 +16,8 @@ from platform_assets.settings import (
     LakeSettings,
     Secret,
     Settings,
+    SourceSettings,
+    TableOverrides,
     load_settings,
 )
 from platform_assets_tests.fixtures.s3 import S3Server
@@ -46,6 +48,7 @@ def _no_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
         *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"),
         *("ENGINE_MEMORY_LIMIT_MB", "ENGINE_THREADS"),
         *(f"TOTESYS_{n}" for n in ("EMBEDDED", "HOST", "PORT", "DATABASE", "USER", "PASSWORD", "SCHEMA")),
+        *("TOTESYS_STRATEGY", "TOTESYS_CONNECTIONS"),
     ):
         monkeypatch.delenv(name, raising=False)
 
@@ -167,6 +170,158 @@ def test_a_file_that_adds_to_the_default_file_keeps_its_other_defaults_and_varia
     )
 
 
+SHOP = """
+connection { host = db, database = shop, user = reader, password = "secret://env/PW" }
+"""
+
+
+def with_shop(lines: str = "", name: str = "shop") -> str:
+    return with_line(f"sources.{name} {{ {SHOP}\n{lines} }}")
+
+
+def test_any_other_database_is_a_block_of_its_own(write: Write) -> None:
+    sources = load_settings(
+        write(
+            with_shop(
+                """
+                tables = [orders, "inv_*", "Order Lines"], exclude = ["inv_tmp*"]
+                strategy = diff, lag = 60, small_table_rows = 5, deletions_every = 10, connections = 4
+                overrides {
+                  "Order Lines" { strategy = last_updated, column = changed, lag = 5, key = [order, line] }
+                  orders { types { amount = "decimal(12,3)", "a.b" = text } }
+                }
+                schedule.cron = "0 * * * *", freshness.within = 90
+                """
+            )
+        )
+    ).sources
+    assert list(sources.discovered) == ["shop"]
+    assert "shop" in sources
+    assert "crm" not in sources
+    shop = sources.discovered["shop"]
+    assert sources["shop"] is shop
+    assert (shop.tables, shop.exclude) == (("orders", "inv_*", "Order Lines"), ("inv_tmp*",))
+    assert (shop.strategy, shop.lag, shop.small_table_rows) == ("diff", 60, 5)
+    assert (shop.deletions_every, shop.connections) == (10, 4)
+    lines = shop.overrides["Order Lines"]
+    assert (lines.strategy, lines.column, lines.lag) == ("last_updated", "changed", 5)
+    assert (lines.key, lines.small_table_rows) == (("order", "line"), None)
+    assert shop.overrides["orders"].types == {"amount": "decimal(12,3)", "a.b": "text"}
+    assert shop.schedule is not None
+    assert shop.schedule.cron == "0 * * * *"
+
+
+def test_a_source_needs_no_more_than_its_connection(write: Write) -> None:
+    shop = load_settings(write(with_shop())).sources.discovered["shop"]
+    assert (shop.tables, shop.exclude, shop.overrides, shop.schedule) == (("*",), (), {}, None)
+    assert (shop.strategy, shop.column, shop.lag, shop.connections) == ("auto", "last_updated", 900, 2)
+    assert (shop.small_table_rows, shop.deletions_every) == (200_000, 60)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("tables = orders", 'tables: found "orders"; expected a list of tables\' names and shell patterns.'),
+        ("tables = []", "tables: found a list; expected a list of tables' names and shell patterns."),
+        ("tables = [a, b, a]", "tables: found a list; expected a list of tables' names and shell patterns ("),
+        ("tables = [1]", "tables.0: found 1; expected a list of tables' names and shell patterns (put text"),
+        ("embedded = true", "embedded: found an unknown key; expected a known one, perhaps sources.totesys."),
+        ("table = x", "table: found an unknown key; expected a known one, perhaps sources.shop.tables."),
+        ("connection.port = 0", "connection.port: found 0; expected a port from 1 to 65535."),
+        ("strategy = wal", 'strategy: found "wal"; expected one of auto, xmin, last_updated, diff.'),
+        ("overrides.a.stratgy = diff", "overrides.a.stratgy: found an unknown key; expected a known one, pe"),
+        ("overrides.a.strategy = 1", "overrides.a.strategy: found 1; expected one of auto, xmin, last_updat"),
+        ("overrides.a.key = id", 'overrides.a.key: found "id"; expected a list of the columns that identify'),
+        ("overrides.a.key = []", "overrides.a.key: found a list; expected a list of the columns that identi"),
+        ("overrides.a.types.x = uuid", 'overrides.a.types.x: found "uuid"; expected a block of columns, eac'),
+        ('overrides.a.types.x = "decimal(39,2)"', 'overrides.a.types.x: found "decimal(39,2)"; expected a b'),
+        ('overrides.a.types.x = "decimal(2,3)"', 'overrides.a.types.x: found "decimal(2,3)"; expected a blo'),
+        ("exclude = [a], overrides.a.lag = 1", "overrides.a: found a block; expected one of a table that so"),
+        ("tables = [b], overrides.a.lag = 1", "overrides.a: found a block; expected one of a table that sou"),
+        ("schedule.cron = no, freshness.within = 1", 'schedule.cron: found "no"; expected five cron fields,'),
+        ('schedule.cron = "@daily"', "freshness: found nothing; expected a block with within, as the source"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_source_names_its_key(write: Write, lines: str, expected: str) -> None:
+    found = mistakes(write(with_shop(lines)))
+    assert len(found) == 1
+    assert found[0].startswith(f"sources.shop.{expected}")
+
+
+@pytest.mark.parametrize("name", ["Shop", "1shop", "a-b", "star", "warehouse", "lake", "int", "shop_checks"])
+def test_a_source_cannot_be_called_what_something_else_is_called(write: Write, name: str) -> None:
+    (found,) = mistakes(write(with_shop(name=name)))
+    bare = name.strip('"')
+    assert found.startswith(f'sources.{bare}: found a source called "{bare}"; expected a name of lower case')
+
+
+def test_the_example_of_a_source_can_be_used_as_it_is(write: Write) -> None:
+    example = (ROOT / "config" / "sources" / "shop.conf.example").read_text(encoding="utf-8")
+    write(example, "sources/shop.conf")
+    shop = load_settings(write(LEAST)).sources.discovered["shop"]
+    assert set(shop.model_fields_set) == set(SourceSettings.model_fields)
+    assert set(shop.overrides["order_lines"].model_fields_set) == set(TableOverrides.model_fields)
+
+
+def test_a_file_in_sources_adds_what_is_in_it(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_PORT", "6543")
+    write("shop { " + SHOP + "connection.port = 5432\nconnection.port = ${?SHOP_PORT} }", "sources/shop.conf")
+    write("crm { " + SHOP + " }", "sources/0.conf")
+    write("not a configuration", "sources/notes.txt")
+    sources = load_settings(write(with_shop(name="web"))).sources
+    assert list(sources.discovered) == ["crm", "shop", "web"]
+    assert sources.discovered["shop"].connection.port == 6543
+
+
+def test_a_mistake_in_a_file_in_sources_names_that_file_and_its_variables(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PORT", "many")
+    shop = write("shop { " + SHOP + "connection.port = ${?SHOP_PORT}, tables = 5 }", "sources/shop.conf")
+    file = write(with_line("engine.threads = 0"))
+    assert mistakes(file) == [
+        "engine.threads: found 0; expected a whole number, 1 or more.",
+        f'{shop}: sources.shop.connection.port: found "many" (from the environment variable SHOP_PORT); '
+        "expected a port from 1 to 65535.",
+        f"{shop}: sources.shop.tables: found 5; expected a list of tables' names and shell patterns.",
+    ]
+
+
+def test_a_source_that_two_files_have_is_a_mistake(write: Write) -> None:
+    first = write("shop { " + SHOP + " }", "sources/a.conf")
+    second = write("shop { " + SHOP + " }", "sources/b.conf")
+    file = write(LEAST)
+    expected = f"{second}: sources.shop: found it once more; expected it in one file; {first} has it too."
+    assert mistakes(file) == [expected]
+    second.unlink()
+    file = write(with_shop())
+    assert mistakes(file) == [
+        f"{first}: sources.shop: found it once more; expected it in one file; {file} has it too."
+    ]
+
+
+def test_a_file_in_sources_that_is_not_hocon_is_named(write: Write) -> None:
+    shop = write("shop {", "sources/shop.conf")
+    with pytest.raises(SettingsError, match="this is not HOCON") as error:
+        load_settings(write(LEAST))
+    assert str(error.value).startswith(f"{shop}: line 1")
+
+
+def test_a_source_can_be_given_before_it_has_a_file(write: Write) -> None:
+    block = {"connection": {"host": "db", "database": "shop", "user": "u", "password": "secret://env/PW"}}
+    file = write(LEAST)
+    settings = load_settings(file, given={"shop": block})
+    assert settings.sources.discovered["shop"].connection.host == "db"
+    assert settings.source_file("shop") == file.parent / "sources" / "shop.conf"
+    assert settings.catalogue_file("shop") == file.parent / "catalogue" / "shop.json"
+    block["connection"]["password"] = "hunter2"
+    with pytest.raises(SettingsError, match="a literal value") as error:
+        load_settings(file, given={"shop": block})
+    assert "hunter2" not in str(error.value)
+    with pytest.raises(SettingsError, match="it once more; expected a name of its own"):
+        load_settings(write(with_shop()), given={"shop": {}})
+
+
 def test_settings_cannot_be_changed(write: Write) -> None:
     settings = load_settings(write(LEAST))
     with pytest.raises(ValidationError):
@@ -192,7 +347,11 @@ def test_settings_cannot_be_changed(write: Write) -> None:
         ("sources.totesys.sample.sales = 0", "sources.totesys.sample.sales: found 0; expected a number of o"),
         ("sources.totesys.sample.sales = 50000001", "sources.totesys.sample.sales: found 50000001; expected"),
         ("sources.totesys.embedded = perhaps", 'sources.totesys.embedded: found "perhaps"; expected true ('),
-        ("sources.crm.embedded = true", "sources.crm: found an unknown source; expected only totesys."),
+        ("sources.totesys.table = x", "sources.totesys.table: found an unknown key; expected one of column,"),
+        ("sources.totesys.key = x", "sources.totesys.key: found an unknown key; expected a known one, perha"),
+        ("sources.totesys.strategy = wal", 'sources.totesys.strategy: found "wal"; expected one of auto, xm'),
+        ("sources.totesys.connections = 17", "sources.totesys.connections: found 17; expected a whole numbe"),
+        ("sources.totesys.overrides.staff.lag = -1", "sources.totesys.overrides.staff.lag: found -1; expect"),
         ("warehouse.engine = oracle", 'warehouse.engine: found "oracle"; expected duckdb.'),
         ("lake.ingestion = s3a://bucket/x", 'lake.ingestion: found "s3a://bucket/x"; expected a local path,'),
         ("lake.ingestion = [1]", "lake.ingestion: found a list; expected a local path,"),

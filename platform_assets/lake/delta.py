@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ _LONGEST_REASON = 600
 _COLUMNS_WITH_STATISTICS = 32  # as many as Delta keeps by default
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BYTES_OF_STATISTICS = 64
-# What one commit used goes back to the system within a moment: otherwise it would stay until the process ends,
+# What a commit used goes back to the system within a moment: otherwise it would stay until the process ends,
 # beside what DuckDB takes next.
 _ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
 _EVOLVED = "platform_assets.evolved"
@@ -248,8 +248,9 @@ class LakeTable:
         handle: DeltaTable | None,
         *,
         batches: tuple[int, int] | None = None,
+        only: Set[int] | None = None,
         temporary: bool = False,
-    ) -> None:
+    ) -> bool:
         """Make the table a view in DuckDB, with the declared columns.
 
         Args:
@@ -257,10 +258,14 @@ class LakeTable:
             view: Qualified name of the view.
             handle: The table as it is read; an empty view where None.
             batches: Only rows with first < `_batch` <= last; files outside that range are not opened.
+            only: The batches that are wanted. Files of others are left out, as far as that can be told.
             temporary: Keep the view out of the database that the connection has open.
+
+        Returns:
+            Whether rows of other batches than `only` may be in the view.
         """
         condition = "" if batches is None else f" WHERE _batch > {batches[0]:d} AND _batch <= {batches[1]:d}"
-        paths = self._paths(handle, batches) if handle is not None else []
+        paths, is_mixed = self._paths(handle, batches, only) if handle is not None else ([], False)
         selected = columns_sql([column.name for column in self.columns])
         if not paths or handle is None:
             name = f"empty {self.uri}"
@@ -286,18 +291,28 @@ class LakeTable:
         connection.execute(
             f"CREATE OR REPLACE {kind} {quote(*view)} AS SELECT {selected} FROM {source}{condition}"
         )
+        return is_mixed
 
-    def _paths(self, handle: DeltaTable, batches: tuple[int, int] | None) -> list[str]:
+    def _paths(
+        self, handle: DeltaTable, batches: tuple[int, int] | None, only: Set[int] | None
+    ) -> tuple[list[str], bool]:
+        """The files to read, and whether rows of other batches than `only` may be in them."""
         actions = file_statistics(handle)
         names = actions.column("path").to_pylist()
-        if batches is not None and "max._batch" in actions.column_names:
-            lows, highs = (actions.column(f"{side}._batch").to_pylist() for side in ("min", "max"))
-            names = [
-                name
-                for name, low, high in zip(names, lows, highs, strict=True)
-                if low is None or high is None or (high > batches[0] and low <= batches[1])
-            ]
-        return [str(Path(self.uri) / name) for name in names]
+        if "max._batch" not in actions.column_names:
+            return [str(Path(self.uri) / name) for name in names], only is not None
+        lows, highs = (actions.column(f"{side}._batch").to_pylist() for side in ("min", "max"))
+        wanted, is_mixed = [], not self.is_local
+        for name, low, high in zip(names, lows, highs, strict=True):
+            is_known = low is not None and high is not None
+            if is_known and batches is not None and (high <= batches[0] or low > batches[1]):
+                continue
+            if only is not None:
+                if is_known and low == high and low not in only:
+                    continue
+                is_mixed = is_mixed or not is_known or low != high
+            wanted.append(str(Path(self.uri) / name))
+        return wanted, is_mixed and only is not None
 
     def scan(self, handle: DeltaTable | None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Stream the table, or some of its columns, as Arrow batches; everything where none are declared."""

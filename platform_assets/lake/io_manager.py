@@ -1,9 +1,11 @@
 """The lake IO manager: assets as Delta tables, in and out, on local disk or object storage."""
 
+import dataclasses
 from typing import Any
 
 import dagster as dg
 
+from platform_assets.errors import LakeError
 from platform_assets.lake.defs import clear_failures, row_count_metadata
 
 
@@ -16,11 +18,13 @@ class LakeIOManager(dg.IOManager):
     upstream asset is one of the platform's:
 
     - a source table gives the rows that the source has now; with the input metadata `{"versions": "all"}`,
-      every committed version, each with `_change`, `_batch`, `_seen_at` and `_hash`;
+      every committed version, each with `_change`, `_batch`, `_seen_at` and `_hash`; the columns are those of
+      the model, or of the source's catalogue file, in the types that the lake has them in;
     - a star table gives what it holds.
 
     Args:
-        sources: Declared source tables by source and table name.
+        sources: Source tables by source and table name; one without columns is not in a catalogue yet, and
+            cannot be loaded.
         star: Declared star tables by name.
     """
 
@@ -46,6 +50,12 @@ class LakeIOManager(dg.IOManager):
         with clear_failures():
             if path[0] in self._sources and len(path) == 2 and path[1] in self._sources[path[0]]:
                 table = self._sources[path[0]][path[1]]
+                if not table.columns:
+                    raise LakeError(
+                        f"Which columns {path[0]}/{path[1]} has, and which identify a row, is not known yet. "
+                        f"Write the catalogue of its source: platform-assets source discover {path[0]}."
+                    )
+                table = _as_stored(resources.lake, path[0], table)
                 wants_all = context.definition_metadata.get("versions") == "all"
                 read = stream_versions if wants_all else stream_current
                 rows = read(resources.lake, resources.engine, path[0], table)
@@ -54,3 +64,13 @@ class LakeIOManager(dg.IOManager):
             else:
                 rows = stream_table(resources.lake, path)
             return as_form(rows, context.dagster_type.typing_type)
+
+
+def _as_stored(lake: Any, source: str, table: Any) -> Any:
+    """A source table in the types that the lake has, which a newer catalogue may not have any more."""
+    from platform_assets.lake.delta import stored_columns
+
+    handle = lake.bronze(source, table).open()
+    types = {column.name: column.type for column in stored_columns(handle)} if handle is not None else {}
+    columns = (dataclasses.replace(one, type=types.get(one.name, one.type)) for one in table.columns)
+    return dataclasses.replace(table, columns=tuple(columns))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -27,6 +29,19 @@ DEAD_LETTER_COLUMNS = (
     *PLATFORM_COLUMNS,
 )
 _WRITER = "platform_assets/io_manager"
+_LONGEST_READABLE_NAME = 40
+
+
+def folder_name(table: str) -> str:
+    """The folder of a source's table: its name where that is plain, else one that nothing else has.
+
+    PostgreSQL's names hold anything, and disks that do not tell upper from lower case would take two tables
+    for one: what is not `[a-z0-9_]+` is made readable, and told apart by a hash of the whole name.
+    """
+    if re.fullmatch(r"[a-z0-9_]+", table):
+        return table
+    readable = re.sub(r"[^a-z0-9_]+", "-", table.lower()).strip("-")[:_LONGEST_READABLE_NAME]
+    return f"{readable or 'table'}-{hashlib.blake2b(table.encode(), digest_size=4).hexdigest()}"
 
 
 def key_json(table: Table, alias: str) -> str:
@@ -60,9 +75,11 @@ class Lake:
         return self._table(self.ingestion, "_dead_letters", DEAD_LETTER_COLUMNS)
 
     def bronze(self, source: str, table: Table) -> LakeTable:
-        """The append-only change log of a source table."""
+        """The append-only change log of a source table, in the folder that `folder_name` gives it."""
         return self._table(
-            self.ingestion, f"{source}/{table.name}", (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN)
+            self.ingestion,
+            f"{source}/{folder_name(table.name)}",
+            (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN),
         )
 
     def star(self, table: Table) -> LakeTable:
@@ -122,13 +139,21 @@ class BronzeReader:
         bronze = self.lake.bronze(self.source, table)
         name = ".".join(view)
         raw = f"{name} files"
-        bronze.create_view(connection, [raw], handle or bronze.open(), batches=(after, last))
-        connection.register("ledger", self.state.rows)
-        condition = (
-            f"(_batch IN (SELECT batch FROM ledger WHERE source = {literal(self.source)}"
-            f' AND "table" = {literal(table.name)})'
-            + (f" OR _batch = {uncommitted:d})" if uncommitted is not None else ")")
+        counting = self.state.batches_of(self.source, table.name)
+        if uncommitted is not None:
+            counting |= {uncommitted}
+        is_mixed = bronze.create_view(
+            connection, [raw], handle or bronze.open(), batches=(after, last), only=counting
         )
+        condition = "true"
+        if is_mixed:
+            # Row by row, where whole files cannot be chosen: looking up rows takes ten times as long.
+            connection.register("ledger", self.state.rows)
+            condition = (
+                f"(_batch IN (SELECT batch FROM ledger WHERE source = {literal(self.source)}"
+                f' AND "table" = {literal(table.name)} AND inserted + updated + deleted > 0)'
+                + (f" OR _batch = {uncommitted:d})" if uncommitted is not None else ")")
+            )
         if valid_only and (uncommitted is not None or self.state.dead_letters(self.source, table.name)):
             dead = f"{name} dead letters"
             self.create_dead_letters_view(connection, [dead], table)

@@ -97,6 +97,14 @@ class LedgerState:
         """Number of the newest batch that changed any of these (source, table) pairs; 0 where none did."""
         return max((self._totals[pair].last_batch for pair in tables if pair in self._totals), default=0)
 
+    def batches_of(self, source: str, table: str) -> frozenset[int]:
+        """Numbers of the batches that changed a table.
+
+        One that moved its cursor alone is not among them: what a loser of a race wrote under that number does
+        not count.
+        """
+        return frozenset(self._batches.get((source, table), ()))
+
     def row_count(self, source: str, table: str) -> int:
         """Rows that the source table had at its last batch: all ever inserted less all deleted."""
         totals = self._totals.get((source, table))
@@ -111,6 +119,17 @@ class LedgerState:
     def seen_at_by_batch(self) -> Mapping[int, dt.datetime]:
         """When each batch's snapshot was taken, UTC."""
         return dict(zip(self.rows["batch"].to_pylist(), self.rows["seen_at"].to_pylist(), strict=True))
+
+    @cached_property
+    def _batches(self) -> Mapping[tuple[str, str], list[int]]:
+        batches: dict[tuple[str, str], list[int]] = {}
+        names = ("source", "table", "batch", "inserted", "updated", "deleted")
+        for source, table, batch, *counts in zip(
+            *(self.rows[name].to_pylist() for name in names), strict=True
+        ):
+            if any(counts):
+                batches.setdefault((source, table), []).append(batch)
+        return batches
 
     @cached_property
     def _totals(self) -> Mapping[tuple[str, str], _Totals]:

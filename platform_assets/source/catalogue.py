@@ -55,6 +55,15 @@ member (root, oid) AS (
   UNION
   SELECT member.root, i.inhrelid FROM member JOIN pg_catalog.pg_inherits AS i ON i.inhparent = member.oid
 ),
+part AS (
+  SELECT member.root,
+         array_agg(CAST(c.oid AS bigint) ORDER BY c.oid) FILTER (WHERE c.relkind IN ('r', 'm')) AS oids,
+         -- What is kept elsewhere, or in another way than PostgreSQL's own, has no transaction ids to go by.
+         bool_and(c.relkind = 'p' OR c.relkind IN ('r', 'm') AND am.amname = 'heap') AS has_xmin
+  FROM member JOIN pg_catalog.pg_class AS c ON c.oid = member.oid
+  LEFT JOIN pg_catalog.pg_am AS am ON am.oid = c.relam
+  GROUP BY member.root
+),
 extent AS (
   SELECT member.root, c.reltuples, c.relpages, size.pages
   FROM member
@@ -73,12 +82,43 @@ base (oid, base, modifier) AS (
   UNION ALL
   SELECT base.oid, t.typbasetype, t.typtypmod
   FROM base JOIN pg_catalog.pg_type AS t ON t.oid = base.base AND t.typtype = 'd'
+),
+-- The types that the values of a type, which is not one of PostgreSQL's own, are made of.
+made_of (type, oid) AS (
+  SELECT t.oid, t.oid
+  FROM pg_catalog.pg_type AS t
+  WHERE t.oid IN (SELECT atttypid FROM pg_catalog.pg_attribute WHERE attrelid IN (SELECT oid FROM relation))
+    AND t.typnamespace <> CAST('pg_catalog' AS regnamespace)
+  UNION
+  SELECT made_of.type, inner_type.oid
+  FROM made_of
+  JOIN pg_catalog.pg_type AS t ON t.oid = made_of.oid
+  CROSS JOIN LATERAL (
+    SELECT t.typelem AS oid UNION ALL SELECT t.typbasetype
+    UNION ALL SELECT rngsubtype FROM pg_catalog.pg_range WHERE t.oid IN (rngtypid, rngmultitypid)
+    UNION ALL SELECT atttypid FROM pg_catalog.pg_attribute WHERE attrelid = t.typrelid AND attnum > 0
+  ) AS inner_type
+  WHERE inner_type.oid <> 0
+),
+form AS (
+  SELECT made_of.type, string_agg(left(md5(piece.text), 8), ' ' ORDER BY piece.text) AS form
+  FROM made_of
+  CROSS JOIN LATERAL (
+    SELECT concat(oid, ' ', enumlabel) FROM pg_catalog.pg_enum WHERE enumtypid = made_of.oid
+    UNION ALL
+    SELECT concat(a.attrelid, ' ', string_agg(CAST(a.attnum AS text), ' ' ORDER BY a.attnum))
+    FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.typrelid
+    WHERE t.oid = made_of.oid AND a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY a.attrelid
+  ) AS piece (text)
+  GROUP BY made_of.type
 )
 SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0), coalesce(size."rows", 0),
        has_schema_privilege(:schema, 'USAGE')
          AND (has_table_privilege(r.oid, 'SELECT') OR has_any_column_privilege(r.oid, 'SELECT')),
        has_schema_privilege(:schema, 'USAGE') AND has_table_privilege(r.oid, 'SELECT'),
-       row_security_active(r.oid), obj_description(r.oid, 'pg_class'),
+       row_security_active(r.oid), part.oids, coalesce(part.has_xmin, false),
+       obj_description(r.oid, 'pg_class'),
        a.attname, a.attnum, t.typname, t.typtype,
        CAST(t.typnamespace AS regnamespace) = CAST('pg_catalog' AS regnamespace),
        CASE WHEN base.base IS NULL THEN a.atttypmod ELSE base.modifier END,
@@ -88,14 +128,18 @@ SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0), coalesce(size."rows
          SELECT FROM pg_catalog.pg_constraint AS k
          WHERE k.contype = 'n' AND NOT k.convalidated AND k.conrelid = r.oid AND a.attnum = ANY (k.conkey)),
        a.attgenerated <> '', has_column_privilege(r.oid, a.attnum, 'SELECT'),
-       col_description(r.oid, a.attnum)
+       col_description(r.oid, a.attnum),
+       CASE WHEN a.attgenerated = 'v' THEN md5(pg_get_expr(d.adbin, d.adrelid)) ELSE form.form END
 FROM relation AS r
 LEFT JOIN size ON size.root = r.oid
+LEFT JOIN part ON part.root = r.oid
 LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN (
   SELECT base.* FROM base JOIN pg_catalog.pg_type AS t ON t.oid = base.base AND t.typtype <> 'd'
 ) AS base ON base.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type AS t ON t.oid = coalesce(base.base, a.atttypid)
+LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = r.oid AND d.adnum = a.attnum
+LEFT JOIN form ON form.type = a.atttypid
 ORDER BY r.relname, a.attnum
 """
 _KEYS = """
@@ -133,6 +177,9 @@ class SourceColumn:
         generated: Whether the server computes it from other columns.
         can_read: Whether the role may SELECT it.
         comment: The owner's comment, empty where there is none.
+        form: What its values look like beyond what the rows hold, as hashes with blanks between them: one of
+            each label of an enum, of a composite's attributes, of the expression of a column that is computed
+            when it is read. Empty for all other columns.
     """
 
     name: str
@@ -142,6 +189,7 @@ class SourceColumn:
     generated: bool = False
     can_read: bool = True
     comment: str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +212,9 @@ class Relation:
         can_read: Whether the role may SELECT at least one column of it.
         can_read_all: Whether it may SELECT all of it, system columns such as `xmin` too.
         row_security: Whether row-level security may hide rows from the role.
+        parts: Object ids of the tables that hold its rows: itself, its partitions, or the tables that inherit
+            from it.
+        has_xmin: Whether all its rows say which transaction wrote them.
         comment: The owner's comment, empty where there is none.
     """
 
@@ -180,6 +231,8 @@ class Relation:
     can_read: bool = True
     can_read_all: bool = True
     row_security: bool = False
+    parts: tuple[int, ...] = ()
+    has_xmin: bool = True
     comment: str = ""
 
     def column(self, name: str) -> SourceColumn | None:
@@ -224,20 +277,24 @@ def read_relations(
     columns: dict[int, list[SourceColumn]] = {}
     heads: dict[int, list[Any]] = {}
     for row in rows:
-        head, (name, number, *details) = row[:9], row[9:]
+        head, (name, number, *details) = row[:11], row[11:]
         heads[head[0]] = head
         listed = columns.setdefault(head[0], [])
         if name is None:
             continue  # PostgreSQL has tables without columns.
-        *type_, not_null, generated, can_read, comment = details
+        *type_, not_null, generated, can_read, comment, form = details
+        type_of_it = SourceType(*type_)
         listed.append(
-            SourceColumn(name, number, SourceType(*type_), not not_null, generated, can_read, comment or "")
+            SourceColumn(
+                name, number, type_of_it, not not_null, generated, can_read, comment or "", form or ""
+            )
         )
     if not heads:
         return {}
     keys = _keys(run(_KEYS, relations="{" + ",".join(map(str, heads)) + "}"))
     found = {}
-    for oid, name, kind, pages, estimated, can_read, can_read_all, row_security, comment in heads.values():
+    for oid, name, kind, pages, estimated, can_read, can_read_all, *more in heads.values():
+        row_security, parts, has_xmin, comment = more
         never_null = {column.name for column in columns[oid] if not column.nullable}
         uniques = [unique for unique in keys.get((oid, "unique"), []) if never_null.issuperset(unique)]
         number = {column.name: column.number for column in columns[oid]}
@@ -258,6 +315,8 @@ def read_relations(
             can_read=can_read,
             can_read_all=can_read_all,
             row_security=row_security,
+            parts=tuple(parts or ()),
+            has_xmin=has_xmin,
             comment=comment or "",
         )
     return found

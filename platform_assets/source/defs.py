@@ -1,6 +1,11 @@
-"""The source tables as assets: one multi-asset per source, for one snapshot, and its checks."""
+"""The source tables as assets: one multi-asset per source, for one snapshot, its checks, and its own job."""
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -19,6 +24,20 @@ from platform_assets.lake.defs import (
 )
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
 
+if TYPE_CHECKING:
+    from platform_assets.lake.lake import Lake
+    from platform_assets.source.extract import TableChange
+
+SOURCE_SCHEMA = "source_schema"
+"""The check that the lake can take in the source's tables as they are."""
+STOPPED = "stopped"
+"""Materialization metadata: why a table was left as it was; there only where it was."""
+LOOKED_AT = "snapshot taken at"
+"""Materialization metadata: as of when the lake has all of the table, by the source's clock, UTC."""
+DRIFT = "schema drift"
+"""Materialization metadata: what changed in the table's columns and was taken in, if anything did."""
+UP_TO_DATE_AT = "platform_assets/up_to_date_at"
+"""Materialization metadata of a table that was left as it was: when a run last took it in."""
 _CHECKS = {
     "not_null": "No current row has a null where none is allowed.",
     "accepted_values": "Every current row's values are among those that are declared: lists, ranges, "
@@ -28,34 +47,26 @@ _CHECKS = {
 _DEAD_LETTERS = " Rows that break it are in the lake's dead-letter table; every other row goes on."
 
 
-def build_source_defs(source: str, tables: Sequence[Table]) -> dg.Definitions:
+def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool = True) -> dg.Definitions:
     """Assets and checks of one source.
 
     Args:
         source: Its name: the first part of the asset keys, the group, and the resource that is the database.
-        tables: Its tables.
+        tables: Its tables; those that no catalogue describes yet have no columns.
+        is_declared: Whether `tables` says all that there is to be known of their columns; else what the lake
+            has of them is shown too.
     """
     by_key = {dg.AssetKey([source, table.name]): table for table in tables}
-    specs = [
-        dg.AssetSpec(
-            key,
-            description=f"{table.description} All its versions are kept, append-only, in the lake's "
-            f"ingestion zone.",
-            group_name=source,
-            owners=OWNERS,
-            kinds={"postgres", "deltalake"},
-            metadata={
-                "dagster/column_schema": table_schema(
-                    (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN), primary_key=table.primary_key
-                )
-            },
-        ).with_io_manager_key(LAKE_IO_MANAGER)
+    outs = {
+        _identifier(key): dg.AssetOut.from_spec(
+            _spec(key, table), is_required=False, io_manager_key=LAKE_IO_MANAGER
+        )
         for key, table in by_key.items()
-    ]
+    }
 
     @dg.multi_asset(
         name=source,
-        specs=specs,
+        outs=outs,
         can_subset=True,
         retry_policy=RETRY_POLICY,
         required_resource_keys={source, "lake", "engine"},
@@ -70,7 +81,11 @@ def build_source_defs(source: str, tables: Sequence[Table]) -> dg.Definitions:
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         with clear_failures():
             extraction = extractor.extract(list(selected.values()))
-            rows = sample_rows(lake, engine, source, list(selected.values()))
+            as_read = {
+                key: table if is_declared else _as_stored(lake, source, table)
+                for key, table in selected.items()
+            }
+            rows = sample_rows(lake, engine, source, list(as_read.values()))
         for key, table in selected.items():
             change = extraction.tables[table.name]
             yield dg.MaterializeResult(
@@ -82,17 +97,20 @@ def build_source_defs(source: str, tables: Sequence[Table]) -> dg.Definitions:
                     "deleted": change.deleted,
                     "dead letters": change.dead_lettered,
                     BATCH: extraction.batch,
-                    "snapshot taken at": dg.MetadataValue.timestamp(extraction.seen_at),
-                    "capture": "full comparison",
+                    **(
+                        _left_as_it_was(context.instance, key, change)
+                        if change.stopped
+                        else _taken_in(extraction.seen_at, change)
+                    ),
+                    **(_columns(as_read[key]) if as_read[key] is not table else {}),
                     "preview": preview(rows[table.name]),
                     AFTER_BATCH: extraction.batch - 1 if change.rows else extraction.batch,
                 },
             )
 
-    @dg.multi_asset_check(
+    @multi_asset_check(
         name=f"{source}_checks",
         specs=[spec for key, table in by_key.items() for spec in check_specs(key, _checks_of(table))],
-        can_subset=True,
         required_resource_keys={"lake", "engine"},
         retry_policy=RETRY_POLICY,
     )
@@ -106,6 +124,8 @@ def build_source_defs(source: str, tables: Sequence[Table]) -> dg.Definitions:
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
                 table = by_key[key.asset_key]
+                if key.name == SOURCE_SCHEMA:
+                    return 0, ()
                 if key.name == "primary_key":
                     reader.create_versions_view(connection, ["versions"], table, valid_only=False)
                     identity = (*table.primary_key, "_batch")
@@ -114,14 +134,180 @@ def build_source_defs(source: str, tables: Sequence[Table]) -> dg.Definitions:
                     outcome = check_dead_letters(connection, reader, table, key.name)
                 return outcome.broken, outcome.examples
 
-            yield from run_checks(context, run)
+            # What the last look at a table found is in its materialization; nothing is read for it here.
+            looks = context.instance.event_log_storage.get_latest_materialization_events(
+                [key.asset_key for key in context.selected_asset_check_keys if key.name == SOURCE_SCHEMA]
+            )
+            for result in run_checks(context, run):
+                if result.check_name == SOURCE_SCHEMA and result.asset_key is not None:
+                    yield _schema_result(result.asset_key, looks.get(result.asset_key))
+                else:
+                    yield result
 
     return dg.Definitions(assets=[extract], asset_checks=[check])
+
+
+def build_source_job(
+    source: str, checks: Sequence[dg.AssetCheckKey], cron: str, timezone: str, tags: Mapping[str, str]
+) -> dg.Definitions:
+    """The job that brings a source into the lake by itself, and its schedule.
+
+    Args:
+        source: Its name.
+        checks: The checks that the job runs.
+        cron: When it runs.
+        timezone: The time zone of that.
+        tags: The job's and its runs' tags.
+    """
+    job = dg.define_asset_job(
+        lake_job(source),
+        selection=dg.AssetSelection.groups(source).without_checks() | dg.AssetSelection.checks(*checks),
+        description=f"Brings what changed in {source} into the lake, and checks it.",
+        executor_def=dg.in_process_executor,
+        tags=tags,
+        run_tags=tags,
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{lake_job(source)}_schedule",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone=timezone,
+        description=f"Looks at {source} for changes and brings them to the lake.",
+    )
+    return dg.Definitions(jobs=[job], schedules=[schedule])
+
+
+def lake_job(source: str) -> str:
+    """Name of the job that brings a source into the lake by itself."""
+    return f"{source}_to_lake"
+
+
+def _spec(key: dg.AssetKey, table: Table) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key,
+        description=f"{table.description} All its versions are kept, append-only, in the lake's "
+        f"ingestion zone.",
+        group_name=key.path[0],
+        owners=OWNERS,
+        kinds={"postgres", "deltalake"},
+        metadata=_columns(table),
+    ).with_io_manager_key(LAKE_IO_MANAGER)
+
+
+def _columns(table: Table) -> dict[str, Any]:
+    """The column schema of a table, as metadata; nothing where its columns are not known."""
+    if not table.columns:
+        return {}
+    columns = (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN)
+    return {"dagster/column_schema": table_schema(columns, primary_key=table.primary_key)}
+
+
+def _identifier(key: dg.AssetKey) -> str:
+    """What the inputs and outputs of an asset are called, which those of no other asset are."""
+    if all(re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", part) for part in key.path):
+        return "__".join(key.path)
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(key.path)).strip("_")
+    return f"{readable}__{hashlib.blake2b(key.to_db_string().encode(), digest_size=8).hexdigest()}"
+
+
+def _as_stored(lake: "Lake", source: str, table: Table) -> Table:
+    """The table with the columns that the lake has of it and its declaration lacks; itself where none are."""
+    from platform_assets.lake.delta import stored_columns
+
+    handle = lake.bronze(source, table).open()
+    known = {column.name for column in (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN)}
+    stored = stored_columns(handle) if handle is not None else ()
+    further = tuple(column for column in stored if column.name not in known)
+    return dataclasses.replace(table, columns=(*table.columns, *further)) if further else table
+
+
+def _taken_in(seen_at: dt.datetime, change: "TableChange") -> dict[str, Any]:
+    drift = (
+        {DRIFT: dg.MetadataValue.md("\n".join(f"- {one}" for one in change.drift))} if change.drift else {}
+    )
+    return {
+        LOOKED_AT: dg.MetadataValue.timestamp(seen_at),
+        "capture": change.capture,
+        "rows read": change.rows_read,
+        **drift,
+    }
+
+
+def _left_as_it_was(instance: dg.DagsterInstance, key: dg.AssetKey, change: "TableChange") -> dict[str, Any]:
+    """What is said of a table that a run did not take in: why, and as of when the lake has it."""
+    metadata: dict[str, Any] = {STOPPED: change.stopped, "capture": "nothing", "rows read": 0}
+    event = instance.get_latest_materialization_event(key)
+    before = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    if LOOKED_AT in before:
+        metadata[LOOKED_AT] = before[LOOKED_AT]
+    if UP_TO_DATE_AT in before:
+        metadata[UP_TO_DATE_AT] = before[UP_TO_DATE_AT]
+    elif event is not None and STOPPED not in before:
+        metadata[UP_TO_DATE_AT] = dg.MetadataValue.timestamp(event.timestamp)
+    return metadata
+
+
+def multi_asset_check(
+    *,
+    name: str,
+    specs: Sequence[dg.AssetCheckSpec],
+    required_resource_keys: set[str] | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+) -> Callable[[Callable[..., Iterator[dg.AssetCheckResult]]], dg.AssetChecksDefinition]:
+    """Dagster's decorator of that name, for tables of whatever names.
+
+    Dagster's own calls the step's inputs and outputs after the assets, and some names cannot be those.
+
+    Args:
+        name: Name of the step.
+        specs: The checks, any of which can be selected.
+        required_resource_keys: The resources it uses.
+        retry_policy: When it is retried.
+    """
+    outputs = {f"{_identifier(spec.asset_key)}_{spec.name}": spec for spec in specs}
+    inputs = {_identifier(spec.asset_key): spec.asset_key for spec in specs}
+
+    def define(function: Callable[..., Iterator[dg.AssetCheckResult]]) -> dg.AssetChecksDefinition:
+        step = dg.op(
+            name=name,
+            ins={name: dg.In(dg.Nothing) for name in inputs},
+            out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
+            required_resource_keys=required_resource_keys,
+            retry_policy=retry_policy,
+        )(function)
+        made: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
+            keys_by_input_name=inputs, node_def=step, check_specs_by_output_name=outputs, can_subset=True
+        )
+        return made
+
+    return define
+
+
+def _schema_result(key: dg.AssetKey, look: dg.EventLogEntry | None) -> dg.AssetCheckResult:
+    """What the last look at a table says of its columns."""
+    said = look.asset_materialization.metadata if look and look.asset_materialization else {}
+    stopped, drift = said.get(STOPPED), said.get(DRIFT)
+    return dg.AssetCheckResult(
+        passed=stopped is None,
+        asset_key=key,
+        check_name=SOURCE_SCHEMA,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=str(stopped.value) if stopped else f"Taken in:\n\n{drift.value}" if drift else None,
+        metadata={DRIFT: drift} if drift else {},
+    )
 
 
 def _checks_of(table: Table) -> dict[str, tuple[str, bool]]:
     from platform_assets.lake.rules import row_checks
 
-    checks = {"primary_key": ("No batch holds two versions of a row.", True)}
+    checks = {
+        SOURCE_SCHEMA: (
+            "The lake can take in the table as the source has it. Where this fails, the lake keeps what it "
+            "has, every other table goes on, and what is downstream works with that.",
+            False,
+        )
+    }
+    if table.primary_key:
+        checks["primary_key"] = ("No batch holds two versions of a row.", True)
     checks.update({name: (_CHECKS[name] + _DEAD_LETTERS, False) for name in row_checks(table)})
     return checks

@@ -6,6 +6,7 @@ do. Values in, values out: nothing is read or written here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,11 +32,13 @@ class RememberedColumn:
         number: Its number (`attnum`), which a rename leaves as it is.
         type: Its type as people write it.
         nullable: Whether it could hold NULL.
+        form: See `SourceColumn.form`.
     """
 
     number: int
     type: str
     nullable: bool
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,29 +49,34 @@ class Remembered:
         oid: The table's object id; column numbers mean nothing in a table with another.
         key: The columns that its rows were told apart by.
         columns: The columns that were read, by name.
+        parts: See `Relation.parts`.
     """
 
     oid: int
     key: tuple[str, ...]
     columns: Mapping[str, RememberedColumn]
+    parts: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a value that JSON can hold."""
-        columns = {name: [one.number, one.type, one.nullable] for name, one in self.columns.items()}
-        return {"oid": self.oid, "key": list(self.key), "columns": columns}
+        columns = {
+            name: [one.number, one.type, one.nullable, *([one.form] if one.form else [])]
+            for name, one in self.columns.items()
+        }
+        return {"oid": self.oid, "key": list(self.key), "columns": columns, "parts": list(self.parts)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Remembered:
         """What `to_json` gave."""
         columns = {name: RememberedColumn(*one) for name, one in value["columns"].items()}
-        return cls(value["oid"], tuple(value["key"]), columns)
+        return cls(value["oid"], tuple(value["key"]), columns, tuple(value.get("parts", ())))
 
 
 def remember(relation: Relation, table: Table) -> Remembered:
     """What a batch that read `table` from `relation` is to remember."""
     read = (column for column in relation.columns if column.name in table.column_names)
-    columns = {one.name: RememberedColumn(one.number, one.type.text, one.nullable) for one in read}
-    return Remembered(relation.oid, table.primary_key, columns)
+    columns = {one.name: RememberedColumn(one.number, one.type.text, one.nullable, one.form) for one in read}
+    return Remembered(relation.oid, table.primary_key, columns, relation.parts)
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class Drift:
             same.
         widened: Columns whose type is another one that the lake's holds as well, as triples of name, former
             and new type.
+        reprinted: Columns whose values look otherwise though nobody wrote them, see `SourceColumn.form`.
         made_nullable: Columns that could not be NULL and now can.
         made_required: Columns that could be NULL and now cannot.
         incompatible: Sentences that say what cannot be taken in and what to do; empty where all can.
@@ -98,6 +107,7 @@ class Drift:
     renamed: tuple[tuple[str, str], ...] = ()
     replaced: tuple[str, ...] = ()
     widened: tuple[tuple[str, str, str], ...] = ()
+    reprinted: tuple[str, ...] = ()
     made_nullable: tuple[str, ...] = ()
     made_required: tuple[str, ...] = ()
     incompatible: tuple[str, ...] = field(default=())
@@ -105,7 +115,10 @@ class Drift:
     @property
     def is_read_anew(self) -> bool:
         """Whether rows that nobody has touched have values that the lake lacks: all must be compared once."""
-        return bool(self.added or self.renamed or self.replaced)
+        # A cidr that becomes an inet prints otherwise, though PostgreSQL writes no row anew. What has only
+        # more room looks as it did.
+        retyped = any(_without_modifiers(was) != _without_modifiers(now) for _, was, now in self.widened)
+        return bool(self.added or self.renamed or self.replaced or self.reprinted or retyped)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -119,6 +132,7 @@ class Drift:
             ),
             *(f"Column {name} was dropped and made anew." for name in self.replaced),
             *(f"Column {name} was {former} and is {now}." for name, former, now in self.widened),
+            *(f"Column {name} has values that look otherwise now." for name in self.reprinted),
             *(f"Column {name} can be NULL now." for name in self.made_nullable),
             *(f"Column {name} cannot be NULL any more." for name in self.made_required),
         )
@@ -193,9 +207,20 @@ def _flowing(
         widened=tuple(
             (name, old.type, now.type.text) for name, old, now in shared if old.type != now.type.text
         ),
+        reprinted=tuple(
+            name
+            for name, old, now in shared
+            # A label that is added to an enum is no row's yet.
+            if same_table and old.type == now.type.text and not set(old.form.split()) <= set(now.form.split())
+        ),
         made_nullable=tuple(name for name, old, now in shared if now.nullable and not old.nullable),
         made_required=tuple(name for name, old, now in shared if old.nullable and not now.nullable),
     )
+
+
+def _without_modifiers(type_: str) -> str:
+    """`numeric(10,2)[]` without the numbers."""
+    return re.sub(r"\(.*?\)", "", type_)
 
 
 def _renamed(relation: Relation, remembered: Remembered | None) -> dict[str, str]:

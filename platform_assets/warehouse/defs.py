@@ -1,7 +1,7 @@
 """The warehouse tables as assets: one multi-asset, for one transaction, and its checks."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -15,6 +15,7 @@ from platform_assets.lake.defs import (
     table_schema,
 )
 from platform_assets.model import star
+from platform_assets.source.defs import STOPPED, UP_TO_DATE_AT, multi_asset_check
 
 GROUP = "warehouse"
 WAREHOUSE_IO_MANAGER = "warehouse_io_manager"
@@ -115,46 +116,47 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
 FRESHNESS = "freshness"
 
 
-def build_freshness_defs(assets: Sequence[dg.AssetKey], within: dt.timedelta) -> dg.Definitions:
-    """Checks that these assets were looked after lately, and the job and schedule that run them.
+def build_freshness_defs(within: Mapping[dg.AssetKey, dt.timedelta]) -> dg.Definitions:
+    """Checks that assets were looked after lately, and the job and schedule that run them.
 
     Every tick materializes its assets, changed or not, so an old materialization means that the platform
-    stands still. The checks are apart from the main job, which would find its own work fresh; they run on a
-    schedule of their own.
-    """
-    minutes = int(within.total_seconds() // 60)
+    stands still. What a tick left as it was says in its metadata (`UP_TO_DATE_AT`) how old it is. The checks
+    are apart from the main job, which would find its own work fresh; they run on a schedule of their own.
 
-    @dg.multi_asset_check(
+    Args:
+        within: How old each asset may be.
+    """
+
+    @multi_asset_check(
         name=f"{FRESHNESS}_checks",
         specs=[
             dg.AssetCheckSpec(
                 FRESHNESS,
                 asset=key,
-                description=f"The asset was materialized within the last {minutes} minutes.",
+                description=f"The asset was brought up to date within the last {_minutes(limit)} minutes.",
             )
-            for key in assets
+            for key, limit in within.items()
         ],
-        can_subset=True,
     )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         now = dt.datetime.now(dt.UTC)
         for key in sorted(context.selected_asset_check_keys, key=lambda key: key.asset_key.path):
             event = context.instance.get_latest_materialization_event(key.asset_key)
-            last = dt.datetime.fromtimestamp(event.timestamp, dt.UTC) if event else None
+            last = _up_to_date_at(event) if event else None
             age = now - last if last else None
             yield dg.AssetCheckResult(
-                passed=age is not None and age <= within,
+                passed=age is not None and age <= within[key.asset_key],
                 asset_key=key.asset_key,
                 check_name=key.name,
-                description="never materialized"
+                description="never brought up to date"
                 if age is None
-                else f"materialized {age.total_seconds() / 60:.0f} minutes ago",
-                metadata={"last materialized": dg.MetadataValue.timestamp(last)} if last else {},
+                else f"brought up to date {_minutes(age)} minutes ago",
+                metadata={"last up to date": dg.MetadataValue.timestamp(last)} if last else {},
             )
 
     job = dg.define_asset_job(
         f"{FRESHNESS}_checks_job",
-        selection=dg.AssetSelection.checks(*[dg.AssetCheckKey(key, FRESHNESS) for key in assets]),
+        selection=dg.AssetSelection.checks(*[dg.AssetCheckKey(key, FRESHNESS) for key in within]),
         description="Looks whether the platform keeps its assets fresh.",
         executor_def=dg.in_process_executor,
     )
@@ -162,6 +164,18 @@ def build_freshness_defs(assets: Sequence[dg.AssetKey], within: dt.timedelta) ->
         name=f"{FRESHNESS}_checks_schedule",
         job=job,
         cron_schedule="*/10 * * * *",
-        description=f"Every 10 minutes: fails the check of each asset that is older than {minutes} minutes.",
+        description="Every 10 minutes: fails the check of each asset that is older than it may be.",
     )
     return dg.Definitions(asset_checks=[check], jobs=[job], schedules=[schedule])
+
+
+def _up_to_date_at(event: dg.EventLogEntry) -> dt.datetime | None:
+    """When a materialized asset was last brought up to date, UTC; None where it never was."""
+    said = event.asset_materialization.metadata if event.asset_materialization else {}
+    if UP_TO_DATE_AT in said:
+        return dt.datetime.fromtimestamp(float(str(said[UP_TO_DATE_AT].value)), dt.UTC)
+    return None if STOPPED in said else dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
+
+
+def _minutes(time: dt.timedelta) -> int:
+    return round(time.total_seconds() / 60)

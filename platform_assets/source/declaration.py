@@ -1,0 +1,437 @@
+"""What a source is declared by that the model does not declare: its catalogue file, and its configuration.
+
+The catalogue says which tables a database had when it was last looked at, and of what columns. It is to a
+source what a lock file is to requirements: written by `platform-assets source discover`, kept with the
+configuration, reviewed like code. The code location is built from it, with every server down. What is read
+from a table, though, is decided from the server's own catalogue at each tick.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.errors import SettingsError, SourceError
+from platform_assets.model.table import (
+    Binary,
+    Boolean,
+    Column,
+    Date,
+    Decimal,
+    Float,
+    Integer,
+    LogicalType,
+    Table,
+    Text,
+    Time,
+    Timestamp,
+)
+
+if TYPE_CHECKING:
+    from platform_assets.source.catalogue import Relation
+    from platform_assets.source.snapshot import SourceDatabase
+
+_FORMAT = 1
+_TYPES: Mapping[str, LogicalType] = {
+    "integer": Integer(64),
+    "double": Float(64),
+    "text": Text(),
+    "binary": Binary(),
+    "boolean": Boolean(),
+    "date": Date(infinite=True),
+    "time": Time(),
+    "timestamp": Timestamp(infinite=True),
+    "timestamptz": Timestamp(utc=True, infinite=True),
+}
+_WORDS = {type_: word for word, type_ in _TYPES.items()}
+_DECIMAL = re.compile(r"decimal\((\d{1,2}),(\d{1,2})\)")
+
+
+def parse_type(word: str) -> LogicalType:
+    """The logical type that a word stands for, in a catalogue file and in the configuration.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if digits := _DECIMAL.fullmatch(word):
+        return Decimal(int(digits[1]), int(digits[2]))
+    if word not in _TYPES:
+        raise ValueError(f"there is no type {word!r}")
+    return _TYPES[word]
+
+
+def type_word(type_: LogicalType) -> str:
+    """The word for a logical type of a discovered column; the reverse of `parse_type`."""
+    if isinstance(type_, Decimal):
+        return f"decimal({type_.precision},{type_.scale})"
+    return _WORDS[type_]
+
+
+@dataclass(frozen=True)
+class CataloguedColumn:
+    """A column of a catalogue file.
+
+    Args:
+        name: Its name.
+        type: The word for its type in the lake, see `parse_type`.
+        source_type: Its type as PostgreSQL writes it.
+        nullable: Whether it can be NULL.
+        comment: Its owner's comment, empty where there is none.
+    """
+
+    name: str
+    type: str
+    source_type: str
+    nullable: bool = True
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class CataloguedTable:
+    """A table of a catalogue file.
+
+    Args:
+        name: Its name.
+        kind: What it is: `table`, `partitioned`, `view`, `materialized view` or `foreign table`.
+        key: The columns that identify a row.
+        columns: The columns that the role may read, in the source's order.
+        comment: Its owner's comment, empty where there is none.
+    """
+
+    name: str
+    kind: str
+    key: tuple[str, ...]
+    columns: tuple[CataloguedColumn, ...]
+    comment: str = ""
+
+    @classmethod
+    def of(cls, relation: Relation, table: Table) -> CataloguedTable:
+        """What a catalogue file keeps of a relation that is read as `table`."""
+        columns = []
+        for column in table.columns:
+            found = relation.column(column.name)
+            source_type = found.type.text if found is not None else ""
+            word = type_word(column.type)
+            columns.append(
+                CataloguedColumn(column.name, word, source_type, column.nullable, column.description)
+            )
+        return cls(table.name, relation.kind, table.primary_key, tuple(columns), relation.comment)
+
+    @property
+    def declaration(self) -> Table:
+        """The table as the rest of the platform takes it."""
+        columns = tuple(
+            Column(one.name, parse_type(one.type), one.comment, nullable=one.nullable) for one in self.columns
+        )
+        kind = "partitioned table" if self.kind == "partitioned" else self.kind
+        return Table(self.name, _sentence(self.comment) or f"The {kind} {self.name}.", columns, self.key)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The tables of a source, by name and in order of their names."""
+
+    tables: Mapping[str, CataloguedTable] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tables: Iterable[CataloguedTable]) -> Catalogue:
+        """A catalogue of these tables."""
+        return cls({table.name: table for table in sorted(tables, key=lambda table: table.name)})
+
+    @classmethod
+    def read(cls, file: Path, source: str) -> Catalogue | None:
+        """Read a catalogue file; None where there is none.
+
+        Raises:
+            SettingsError: It cannot be read, or is not a catalogue.
+        """
+        try:
+            content = json.loads(file.read_bytes())
+            if content["format"] != _FORMAT:
+                raise ValueError(f"it has format {content['format']!r}, and {_FORMAT} is known")
+            return cls.of(_table(name, table) for name, table in content["tables"].items())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            reason = error.strerror or str(error)
+        except (KeyError, TypeError, AttributeError) as error:
+            reason = f"it is not as the platform writes it ({type(error).__name__}: {error})"
+        except ValueError as error:
+            reason = str(error)
+        raise SettingsError(
+            f"The catalogue {file} of source {source} cannot be used: {reason.rstrip('.')}. Restore it, or "
+            f"write it anew: {discover_command(source)}."
+        ) from None
+
+    def to_bytes(self) -> bytes:
+        """The file: a line per column, so that a difference shows what has changed."""
+        return ("\n".join(self._lines()) + "\n").encode()
+
+    def _lines(self) -> Iterator[str]:
+        yield "{"
+        yield f'  "format": {_FORMAT},'
+        yield '  "tables": {' + ("" if self.tables else "}")
+        for number, table in enumerate(self.tables.values(), 1):
+            yield f"    {_json(table.name)}: {{"
+            yield f'      "kind": {_json(table.kind)},'
+            yield f'      "comment": {_json(table.comment)},'
+            yield f'      "key": {_json(table.key)},'
+            yield '      "columns": ['
+            for position, column in enumerate(table.columns, 1):
+                yield f"        {_json(vars(column))}{',' if position < len(table.columns) else ''}"
+            yield "      ]"
+            yield "    }" + ("," if number < len(self.tables) else "")
+        if self.tables:
+            yield "  }"
+        yield "}"
+
+    def write(self, file: Path) -> bool:
+        """Write the catalogue file where it is not so already; whether it was written.
+
+        Raises:
+            SettingsError: It cannot be written.
+        """
+        content = self.to_bytes()
+        try:
+            if file.is_file() and file.read_bytes() == content:
+                return False
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_name(f"{file.name}.new")
+            unfinished.write_bytes(content)
+            unfinished.replace(file)
+        except OSError as error:
+            raise SettingsError(
+                f"The catalogue {file} cannot be written: {error.strerror or error}. "
+                "Let this user write there."
+            ) from error
+        return True
+
+
+def _json(value: object) -> str:
+    # Letters of all languages as they are, but escaped what an editor could take for the end of a line.
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _table(name: str, content: Mapping[str, Any]) -> CataloguedTable:
+    columns = tuple(CataloguedColumn(**column) for column in content["columns"])
+    table = CataloguedTable(name, content["kind"], tuple(content["key"]), columns, content["comment"])
+    _ = table.declaration  # Types and keys that are wrong are found here, and not at the first use.
+    return table
+
+
+def _sentence(comment: str) -> str:
+    comment = comment.strip()
+    return comment if not comment or comment.endswith((".", "!", "?")) else f"{comment}."
+
+
+def discover_command(source: str) -> str:
+    """The command that writes a source's catalogue file."""
+    return f"platform-assets source discover {source}"
+
+
+def undiscovered(name: str) -> Table:
+    """A table that is configured by its name and that no catalogue describes: its columns are not known."""
+    return Table(name, f"The source's {name}; its columns are not in a catalogue yet.", (), ())
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a database has of the tables that a source is to read.
+
+    Args:
+        catalogue: The tables that can be read.
+        rows: About how many rows each of them has, as the server estimates; 0 for what has no storage.
+        strategies: How changes will be found in each: `xmin`, `last_updated` or `diff`.
+        refused: Why the others cannot be read, and what to do, by name.
+        kinds: What each of the others is.
+        unmatched: Names and patterns of the configuration that match nothing.
+    """
+
+    catalogue: Catalogue
+    rows: Mapping[str, int]
+    strategies: Mapping[str, str]
+    refused: Mapping[str, str]
+    kinds: Mapping[str, str]
+    unmatched: tuple[str, ...]
+
+
+def discover(
+    source: SourceDatabase,
+    patterns: Sequence[str],
+    exclude: Sequence[str] = (),
+    progress: Callable[[str, int, int], None] = lambda step, done, total: None,
+) -> Discovery:
+    """Look at a database, and decide of each of its tables, as extraction would, whether it can be read.
+
+    Args:
+        source: The database, with the policies, keys and types that are configured for it.
+        patterns: Names and shell patterns of the tables to read.
+        exclude: Names and shell patterns of those to leave out.
+        progress: Told the step, how much of it is done, and of how much.
+
+    Raises:
+        SourceUnavailable: The server does not answer.
+        SourceError: It refuses, or has no table that is to be read.
+    """
+    from platform_assets.source.capture import plan
+    from platform_assets.source.catalogue import select_relations
+    from platform_assets.source.drift import compare
+
+    progress("connecting", 0, 1)
+    with source.snapshot() as snapshot:
+        progress("connecting", 1, 1)
+        where = snapshot.connection
+        relations = snapshot.relations()
+        selection = select_relations(relations, patterns, exclude)
+        if not selection.relations:
+            raise SourceError(
+                f"Schema {where.schema} of {where.database} on {where.host}:{where.port} has no table that "
+                f"matches {', '.join(patterns)}"
+                + (f" and not {', '.join(exclude)}" if exclude else "")
+                + f"; {where.user} sees {len(relations)} there"
+                + (f": {', '.join(list(relations)[:20])}" if relations else "")
+                + ". Correct schema, tables and exclude of the source, or GRANT what is missing."
+            )
+        tables, strategies, refused = [], {}, {}
+        for number, (name, relation) in enumerate(selection.relations.items(), 1):
+            drift = compare((), relation, name=name, key=source.keys.get(name), types=source.types.get(name))
+            try:
+                if drift.table is None:
+                    raise SourceError(" ".join(drift.incompatible))
+                reading = plan(drift, relation, source.policy_of(name), None, snapshot, 0)
+                strategies[name] = reading.strategy
+                tables.append(CataloguedTable.of(relation, drift.table))
+            except SourceError as error:
+                refused[name] = str(error)
+            progress("tables", number, len(selection.relations))
+    return Discovery(
+        Catalogue.of(tables),
+        {name: relation.estimated_rows for name, relation in selection.relations.items()},
+        strategies,
+        refused,
+        {name: selection.relations[name].kind for name in refused},
+        selection.unmatched,
+    )
+
+
+def differences(before: CataloguedTable, now: CataloguedTable) -> tuple[str, ...]:
+    """What has changed in a table between two catalogues, in words; empty where nothing has."""
+    was, is_ = ({column.name: column for column in table.columns} for table in (before, now))
+    return (
+        *([f"was a {before.kind} and is a {now.kind}"] if before.kind != now.kind else ()),
+        *([f"key was ({_list(before.key)}) and is ({_list(now.key)})"] if before.key != now.key else ()),
+        *(f"column {name} is new" for name in is_ if name not in was),
+        *(f"column {name} is gone" for name in was if name not in is_),
+        *(
+            f"column {name} {change}"
+            for name in is_
+            if name in was
+            for change in _changes(was[name], is_[name])
+        ),
+        *(["comment"] if before.comment != now.comment else ()),
+        *(["order of columns"] if set(was) == set(is_) and list(was) != list(is_) else ()),
+    )
+
+
+def _changes(was: CataloguedColumn, now: CataloguedColumn) -> Iterator[str]:
+    if (was.type, was.source_type) != (now.type, now.source_type):
+        lake = f" ({was.type} and {now.type} in the lake)" if was.type != now.type else ""
+        yield f"was {was.source_type} and is {now.source_type}{lake}"
+    if was.nullable != now.nullable:
+        yield "can be NULL now" if now.nullable else "cannot be NULL any more"
+    if was.comment != now.comment:
+        yield "has another comment"
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+_WITHOUT_XMIN = ("view", "foreign table")
+_HEAD = """\
+# The source NAME, as `COMMAND` found it; yours to edit.
+# Relative paths start from the folder of platform.conf. What tables there are is in catalogue/NAME.json:
+# the same command writes that anew after something has changed here or in the database.
+"""
+_CONNECTION_COMMENTS = {
+    "user": "reading is enough: CONNECT, USAGE on the schema, SELECT on its tables",
+    "password": "a reference: secret://env/NAME, secret://file/PATH[#key] or secret://aws/SECRET-ID[#key]",
+    "sslmode": "as in libpq; verify-full with sslrootcert checks the server",
+}
+_CAPTURE = """
+  tables = ["*"]  # names and shell patterns: *, ?, [abc]
+  exclude = []
+
+  # How changes are found. auto is
+  # - xmin for tables and materialized views (WITH_XMIN here): rows written since the last batch are read;
+  # - diff for views and foreign tables (WITHOUT_XMIN here): all rows are compared. Where a column tells
+  #   when a row was changed, last_updated reads less, but sees no change that leaves that column alone.
+  strategy = auto
+  connections = 2            # that read at the same time, 1 to 16
+  small_table_rows = 200000  # deletions are looked for at every tick in tables of up to so many rows,
+  deletions_every = 60       # every so many minutes in larger ones
+  overrides {
+    # TABLE { strategy = last_updated, column = changed, lag = 900, key = [id], types { amount = text } }
+"""
+_TAIL = """\
+  }
+
+  # A schedule of its own, else that of the main job; and the minutes until its tables count as stale:
+  # schedule { cron = "0 * * * *", timezone = UTC }
+  # freshness.within = 90
+}
+"""
+
+
+def configuration(name: str, connection: Mapping[str, object], found: Discovery) -> str:
+    """The configuration of a source that has none yet, in HOCON, with what is left to decide in comments.
+
+    Args:
+        name: Its name.
+        connection: The members of its connection block, the password as a reference; None is left out.
+        found: What its database has.
+    """
+    lines = []
+    for key, value in connection.items():
+        if value is not None:
+            comment = f"  # {_CONNECTION_COMMENTS[key]}" if key in _CONNECTION_COMMENTS else ""
+            lines.append(f"    {key} = {_json(value)}{comment}\n")
+        if key != "password":
+            lines.append(f"    {key} = ${{?{name.upper()}_{key.upper()}}}\n")
+    kinds = [table.kind for table in found.catalogue.tables.values()] + list(found.kinds.values())
+    without_xmin = sum(kind in _WITHOUT_XMIN for kind in kinds)
+    refused = []
+    for table, reason in found.refused.items():
+        strategy = ", strategy = diff" if found.kinds[table] in _WITHOUT_XMIN else ""
+        refused.append(
+            f"    # {' '.join(reason.split())}\n    # {_json(table)} {{ key = [...]{strategy} }}\n"
+        )
+    counts = {"WITHOUT_XMIN": without_xmin, "WITH_XMIN": len(kinds) - without_xmin}
+    capture = re.sub("|".join(counts), lambda found: str(counts[found[0]]), _CAPTURE)
+    return (
+        _HEAD.replace("NAME", name).replace("COMMAND", discover_command(name))
+        + f"{name} {{\n  connection {{\n{''.join(lines)}  }}"
+        + capture
+        + "".join(refused)
+        + _TAIL
+    )
+
+
+def write_configuration(file: Path, text: str) -> None:
+    """Write a source's configuration file.
+
+    Raises:
+        SettingsError: It cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text.encode())
+    except OSError as error:
+        raise SettingsError(
+            f"The configuration {file} cannot be written: {error.strerror or error}. Let this user write it."
+        ) from error
