@@ -16,12 +16,17 @@ from dagster._core.instance.ref import InstanceRef
 
 from platform_assets import assembly
 from platform_assets.errors import SettingsError
-from platform_assets.lake.defs import LAKE_IO_MANAGER
+from platform_assets.lake.defs import LAKE_IO_MANAGER, STOPPED
 from platform_assets.model import star, totesys
 from platform_assets.model.table import Table
 from platform_assets.processes import command_line, is_alive
 from platform_assets.settings import FreshnessSettings, Settings, dagster_home
-from platform_assets.source.defs import STOPPED, build_source_defs, build_source_job, lake_job
+from platform_assets.source.defs import (
+    build_source_defs,
+    build_source_job,
+    build_verification_defs,
+    lake_job,
+)
 from platform_assets.star.defs import build_star_defs
 from platform_assets.warehouse.defs import (
     WAREHOUSE_IO_MANAGER,
@@ -63,6 +68,10 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         shared,
         _main_job(rooms, settings),
         *(_source_job(name, defs, settings) for name, defs in discovered.items()),
+        *(
+            build_verification_defs(name, tables[name], settings.schedule.timezone, EXCLUSIVE_TAG)
+            for name in ("totesys", *discovered)
+        ),
     )
 
 

@@ -286,6 +286,52 @@ def _age(age: dt.timedelta) -> str:
 
 
 @source_app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="The source.")] = "totesys",
+    table: Annotated[
+        list[str] | None, typer.Option(help="A table to verify; can be given often. All where not given.")
+    ] = None,
+) -> None:
+    """Prove that the lake holds what a source does; ranges of keys that differ are read again."""
+    with _plain_errors():
+        from rich import box
+        from rich.table import Table
+
+        from platform_assets.assembly import build_engine, build_lake, build_source, source_tables
+        from platform_assets.build import job_of
+        from platform_assets.errors import SettingsError
+        from platform_assets.source.extract import Extractor
+
+        settings = _settings()
+        job_of(settings, name)
+        tables = {one.name: one for one in source_tables(settings, name)}
+        if unknown := [one for one in table or () if one not in tables]:
+            raise SettingsError(f"{name} has no table {', '.join(unknown)}; it has {', '.join(tables)}.")
+        source = build_source(settings, name, tuple(tables.values()))
+        extractor = Extractor(source, build_lake(settings), build_engine(settings))
+        found = extractor.verify([tables[one] for one in table or tables])
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("table", "rows in source", "rows in lake", "ranges", "differing"):
+        shown.add_column(title, justify="left" if title == "table" else "right")
+    for one, verification in sorted(found.items()):
+        if (compared := verification.comparison) is not None:
+            counts = (
+                compared.rows_in_source,
+                compared.rows_in_lake,
+                compared.ranges,
+                len(compared.differing),
+            )
+            shown.add_row(one, *(f"{count:,}" for count in counts))
+    _print_whole(shown)
+    differing = [verification for verification in found.values() if not verification.passed]
+    for verification in differing:
+        _warn(verification.sentence)
+    if differing:
+        raise typer.Exit(1)
+    typer.echo(f"The lake holds what {name} does, in {len(found)} tables.")
+
+
+@source_app.command()
 def discover(
     name: Annotated[str, typer.Argument(help="The source, as it is called in the configuration.")],
     host: Annotated[str | None, typer.Option(help="Host of a source that is not configured yet.")] = None,

@@ -4,6 +4,8 @@ The assets themselves are in the rooms that make them.
 """
 
 import contextlib
+import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +32,10 @@ OWNERS = ("team:data-platform",)
 LAKE_IO_MANAGER = "lake_io_manager"
 BATCH = "batch"
 """Materialization metadata: the last batch that the asset has taken in. In a check's, how far it looked."""
+STOPPED = "stopped"
+"""Materialization metadata: why a table was left as it was; there only where it was."""
+UP_TO_DATE_AT = "platform_assets/up_to_date_at"
+"""Materialization metadata of a table that was left as it was: when a run last took it in."""
 AFTER_BATCH = "platform_assets/after_batch"
 """Materialization metadata: rows of later batches are what the run wrote; `BATCH` where it wrote none."""
 
@@ -111,6 +117,50 @@ def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> lis
         dg.AssetCheckSpec(name, asset=key, description=description, blocking=blocking)
         for name, (description, blocking) in checks.items()
     ]
+
+
+def name_of(key: dg.AssetKey) -> str:
+    """What the inputs and outputs of an asset are called, which those of no other asset are."""
+    if all(re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", part) for part in key.path):
+        return "__".join(key.path)
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(key.path)).strip("_")
+    return f"{readable}__{hashlib.blake2b(key.to_db_string().encode(), digest_size=8).hexdigest()}"
+
+
+def multi_asset_check(
+    *,
+    name: str,
+    specs: Sequence[dg.AssetCheckSpec],
+    required_resource_keys: set[str] | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+) -> Callable[[Callable[..., Iterator[dg.AssetCheckResult]]], dg.AssetChecksDefinition]:
+    """Dagster's decorator of that name, for tables of whatever names.
+
+    Dagster's own calls the step's inputs and outputs after the assets, and some names cannot be those.
+
+    Args:
+        name: Name of the step.
+        specs: The checks, any of which can be selected.
+        required_resource_keys: The resources it uses.
+        retry_policy: When it is retried.
+    """
+    outputs = {f"{name_of(spec.asset_key)}_{spec.name}": spec for spec in specs}
+    inputs = {name_of(spec.asset_key): spec.asset_key for spec in specs}
+
+    def define(function: Callable[..., Iterator[dg.AssetCheckResult]]) -> dg.AssetChecksDefinition:
+        step = dg.op(
+            name=name,
+            ins={name: dg.In(dg.Nothing) for name in inputs},
+            out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
+            required_resource_keys=required_resource_keys,
+            retry_policy=retry_policy,
+        )(function)
+        made: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
+            keys_by_input_name=inputs, node_def=step, check_specs_by_output_name=outputs, can_subset=True
+        )
+        return made
+
+    return define
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 import dataclasses
 import datetime as dt
-import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -15,8 +13,12 @@ from platform_assets.lake.defs import (
     LAKE_IO_MANAGER,
     OWNERS,
     RETRY_POLICY,
+    STOPPED,
+    UP_TO_DATE_AT,
     check_specs,
     clear_failures,
+    multi_asset_check,
+    name_of,
     preview,
     row_count_metadata,
     run_checks,
@@ -26,24 +28,31 @@ from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
 
 if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
-    from platform_assets.source.extract import TableChange
+    from platform_assets.source.extract import TableChange, Verification
 
+SOURCE_MATCHES_LAKE = "source_matches_lake"
+"""The check that the lake holds the rows that the source does."""
 SOURCE_SCHEMA = "source_schema"
 """The check that the lake can take in the source's tables as they are."""
-STOPPED = "stopped"
-"""Materialization metadata: why a table was left as it was; there only where it was."""
 LOOKED_AT = "snapshot taken at"
 """Materialization metadata: as of when the lake has all of the table, by the source's clock, UTC."""
 DRIFT = "schema drift"
 """Materialization metadata: what changed in the table's columns and was taken in, if anything did."""
-UP_TO_DATE_AT = "platform_assets/up_to_date_at"
-"""Materialization metadata of a table that was left as it was: when a run last took it in."""
 _CHECKS = {
     "not_null": "No current row has a null where none is allowed.",
     "accepted_values": "Every current row's values are among those that are declared: lists, ranges, "
     "lengths, dates.",
     "foreign_key": "Every current row points to rows that exist.",
 }
+_VERIFIED_AT = "0 3 * * *"
+_MATCHES = (
+    "Counts and hash sums of key ranges, computed by PostgreSQL and over the lake as of the same moment, are "
+    "equal. Ranges that differ are read again."
+)
+_SCHEMA = (
+    "The lake can take in the table as the source has it. Where this fails, the lake keeps what it has, "
+    "every other table goes on, what is downstream works with that, and the run counts as failed."
+)
 _DEAD_LETTERS = " Rows that break it are in the lake's dead-letter table; every other row goes on."
 
 
@@ -58,7 +67,7 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
     """
     by_key = {dg.AssetKey([source, table.name]): table for table in tables}
     outs = {
-        _identifier(key): dg.AssetOut.from_spec(
+        name_of(key): dg.AssetOut.from_spec(
             _spec(key, table), is_required=False, io_manager_key=LAKE_IO_MANAGER
         )
         for key, table in by_key.items()
@@ -124,8 +133,6 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
                 table = by_key[key.asset_key]
-                if key.name == SOURCE_SCHEMA:
-                    return 0, ()
                 if key.name == "primary_key":
                     reader.create_versions_view(connection, ["versions"], table, valid_only=False)
                     identity = (*table.primary_key, "_batch")
@@ -134,17 +141,99 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
                     outcome = check_dead_letters(connection, reader, table, key.name)
                 return outcome.broken, outcome.examples
 
-            # What the last look at a table found is in its materialization; nothing is read for it here.
-            looks = context.instance.event_log_storage.get_latest_materialization_events(
-                [key.asset_key for key in context.selected_asset_check_keys if key.name == SOURCE_SCHEMA]
-            )
-            for result in run_checks(context, run):
-                if result.check_name == SOURCE_SCHEMA and result.asset_key is not None:
-                    yield _schema_result(result.asset_key, looks.get(result.asset_key))
-                else:
-                    yield result
+            yield from run_checks(context, run)
 
-    return dg.Definitions(assets=[extract], asset_checks=[check])
+    @multi_asset_check(
+        name=f"{source}_schema",
+        specs=[dg.AssetCheckSpec(SOURCE_SCHEMA, asset=key, description=_SCHEMA) for key in by_key],
+    )
+    def look_at_schema(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        # What the last look at a table found is in its materialization; nothing is read for it here.
+        keys = [key.asset_key for key in context.selected_asset_check_keys]
+        looks = context.instance.event_log_storage.get_latest_materialization_events(keys)
+        results = [_schema_result(key, looks.get(key)) for key in sorted(keys, key=lambda key: key.path)]
+        yield from results
+        if stopped := [str(result.description) for result in results if not result.passed]:
+            # Nothing depends on this step: all else goes on, and still nobody takes the run for a good one.
+            raise dg.Failure(description=" ".join(stopped), allow_retries=False)
+
+    return dg.Definitions(assets=[extract], asset_checks=[check, look_at_schema])
+
+
+def build_verification_defs(
+    source: str, tables: Sequence[Table], timezone: str, tags: Mapping[str, str]
+) -> dg.Definitions:
+    """The checks that prove the lake complete, and the job and schedule that run them.
+
+    They are apart from the job that reads the source: the server scans and hashes every row for them.
+
+    Args:
+        source: Name of the source.
+        tables: Its tables.
+        timezone: The time zone of the schedule.
+        tags: The job's and its runs' tags.
+    """
+    by_key = {dg.AssetKey([source, table.name]): table for table in tables}
+
+    @multi_asset_check(
+        name=f"{source}_verification_checks",
+        specs=[dg.AssetCheckSpec(SOURCE_MATCHES_LAKE, asset=key, description=_MATCHES) for key in by_key],
+        required_resource_keys={source, "lake", "engine"},
+        retry_policy=RETRY_POLICY,
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        from platform_assets.source.extract import Extractor
+
+        resources = context.resources
+        extractor = Extractor(
+            getattr(resources, source), resources.lake, resources.engine, report=context.log.info
+        )
+        keys = sorted((key.asset_key for key in context.selected_asset_check_keys), key=lambda key: key.path)
+        with clear_failures():
+            found = extractor.verify([by_key[key] for key in keys])
+        for key in keys:
+            yield _verification_result(key, found[by_key[key].name])
+
+    name = f"{source}_verification"
+    job = dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.checks(*check.check_keys),
+        description=f"Proves that the lake holds what {source} does, and reads again what it does not.",
+        executor_def=dg.in_process_executor,
+        tags=tags,
+        run_tags=tags,
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{name}_schedule",
+        job=job,
+        cron_schedule=_VERIFIED_AT,
+        execution_timezone=timezone,
+        description=f"Compares the lake with {source} every night.",
+    )
+    return dg.Definitions(asset_checks=[check], jobs=[job], schedules=[schedule])
+
+
+def _verification_result(key: dg.AssetKey, found: "Verification") -> dg.AssetCheckResult:
+    comparison = found.comparison
+    is_mended = found.after is not None and found.after.equal
+    metadata = (
+        {
+            "rows in the source": comparison.rows_in_source,
+            "rows in the lake": comparison.rows_in_lake,
+            "ranges compared": comparison.ranges,
+            "ranges that differ": len(comparison.differing),
+        }
+        if comparison is not None
+        else {}
+    )
+    return dg.AssetCheckResult(
+        passed=found.passed,
+        asset_key=key,
+        check_name=SOURCE_MATCHES_LAKE,
+        severity=dg.AssetCheckSeverity.WARN if is_mended else dg.AssetCheckSeverity.ERROR,
+        description=found.sentence,
+        metadata=metadata,
+    )
 
 
 def build_source_job(
@@ -202,14 +291,6 @@ def _columns(table: Table) -> dict[str, Any]:
     return {"dagster/column_schema": table_schema(columns, primary_key=table.primary_key)}
 
 
-def _identifier(key: dg.AssetKey) -> str:
-    """What the inputs and outputs of an asset are called, which those of no other asset are."""
-    if all(re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", part) for part in key.path):
-        return "__".join(key.path)
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(key.path)).strip("_")
-    return f"{readable}__{hashlib.blake2b(key.to_db_string().encode(), digest_size=8).hexdigest()}"
-
-
 def _as_stored(lake: "Lake", source: str, table: Table) -> Table:
     """The table with the columns that the lake has of it and its declaration lacks; itself where none are."""
     from platform_assets.lake.delta import stored_columns
@@ -247,42 +328,6 @@ def _left_as_it_was(instance: dg.DagsterInstance, key: dg.AssetKey, change: "Tab
     return metadata
 
 
-def multi_asset_check(
-    *,
-    name: str,
-    specs: Sequence[dg.AssetCheckSpec],
-    required_resource_keys: set[str] | None = None,
-    retry_policy: dg.RetryPolicy | None = None,
-) -> Callable[[Callable[..., Iterator[dg.AssetCheckResult]]], dg.AssetChecksDefinition]:
-    """Dagster's decorator of that name, for tables of whatever names.
-
-    Dagster's own calls the step's inputs and outputs after the assets, and some names cannot be those.
-
-    Args:
-        name: Name of the step.
-        specs: The checks, any of which can be selected.
-        required_resource_keys: The resources it uses.
-        retry_policy: When it is retried.
-    """
-    outputs = {f"{_identifier(spec.asset_key)}_{spec.name}": spec for spec in specs}
-    inputs = {_identifier(spec.asset_key): spec.asset_key for spec in specs}
-
-    def define(function: Callable[..., Iterator[dg.AssetCheckResult]]) -> dg.AssetChecksDefinition:
-        step = dg.op(
-            name=name,
-            ins={name: dg.In(dg.Nothing) for name in inputs},
-            out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
-            required_resource_keys=required_resource_keys,
-            retry_policy=retry_policy,
-        )(function)
-        made: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
-            keys_by_input_name=inputs, node_def=step, check_specs_by_output_name=outputs, can_subset=True
-        )
-        return made
-
-    return define
-
-
 def _schema_result(key: dg.AssetKey, look: dg.EventLogEntry | None) -> dg.AssetCheckResult:
     """What the last look at a table says of its columns."""
     said = look.asset_materialization.metadata if look and look.asset_materialization else {}
@@ -300,13 +345,7 @@ def _schema_result(key: dg.AssetKey, look: dg.EventLogEntry | None) -> dg.AssetC
 def _checks_of(table: Table) -> dict[str, tuple[str, bool]]:
     from platform_assets.lake.rules import row_checks
 
-    checks = {
-        SOURCE_SCHEMA: (
-            "The lake can take in the table as the source has it. Where this fails, the lake keeps what it "
-            "has, every other table goes on, and what is downstream works with that.",
-            False,
-        )
-    }
+    checks = {}
     if table.primary_key:
         checks["primary_key"] = ("No batch holds two versions of a row.", True)
     checks.update({name: (_CHECKS[name] + _DEAD_LETTERS, False) for name in row_checks(table)})

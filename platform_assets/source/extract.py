@@ -356,8 +356,8 @@ class _Attempt:
                     else plan(drift, relation, policy, cursor, self.snapshot, known_rows)
                 )
             except SourceError as error:
-                if is_known:
-                    self._stop(declared, str(error), is_known=True)
+                if is_known or not source.declared:
+                    self._stop(declared, str(error), is_known=is_known)
                 else:
                     mistakes.append(str(error))
                 continue
@@ -382,7 +382,7 @@ class _Attempt:
 
     def _stop(self, table: Table, reason: str, *, is_known: bool) -> None:
         """Leave a table as it is in the lake; one that was never there fails the whole attempt."""
-        if not is_known:
+        if not is_known and self.extractor.source.declared:
             raise SourceError(reason)
         self.extractor.report(f"{self._source}/{table.name}: left as it is. {reason}")
         self.changes[table.name] = TableChange(stopped=reason)
@@ -397,9 +397,9 @@ class _Attempt:
         except _RowsMissing:
             if one.reading.is_complete:
                 raise LakeError(
-                    f"The lake's table {self._source}/{name} does not hold as many rows as the ledger counts, "
-                    "as something else than the platform has written to one of them. Restore both to the "
-                    "version before that (RESTORE in Delta Lake)."
+                    f"The lake's table {self._source}/{name} does not hold as many rows as the ledger "
+                    "counts, as something else than the platform has written to one of them. Restore both to "
+                    "the version before that (RESTORE in Delta Lake)."
                 ) from None
             reason = "rows that are in the source were missing from the lake"
             one = dataclasses.replace(one, reading=Reading(one.reading.strategy, None, reason))

@@ -8,14 +8,16 @@ import dagster as dg
 from platform_assets.lake.defs import (
     OWNERS,
     RETRY_POLICY,
+    STOPPED,
+    UP_TO_DATE_AT,
     clear_failures,
+    multi_asset_check,
     preview,
     row_count_metadata,
     run_checks,
     table_schema,
 )
 from platform_assets.model import star
-from platform_assets.source.defs import STOPPED, UP_TO_DATE_AT, multi_asset_check
 
 GROUP = "warehouse"
 WAREHOUSE_IO_MANAGER = "warehouse_io_manager"

@@ -114,7 +114,7 @@ def test_checks_pass_on_s3(both: tuple[Platform, Platform]) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         run = s3.run(instance, selection=checks)
     assert (run.success, failed_checks(run)) == (True, {})
-    assert len(run.get_asset_check_evaluations()) == 12
+    assert len(run.get_asset_check_evaluations()) == 14
 
 
 @pytest.mark.parametrize(
