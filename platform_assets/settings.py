@@ -548,7 +548,7 @@ class EngineSettings(_Frozen):
     """What the engine that runs the star schema's SQL may use of this machine."""
 
     memory_limit_mb: Integer = Field(
-        default=128, ge=64, le=1_048_576, description="whole megabytes, 64 or more"
+        default=112, ge=64, le=1_048_576, description="whole megabytes, 64 or more"
     )
     threads: Integer = Field(default=2, ge=1, le=1024, description="a whole number, 1 or more")
 
