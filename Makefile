@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check ui bench clean lock home
+.PHONY: help run test check ui bench soak clean lock home
 
 PORT ?= 3000
 FIND_PYTHON = for p in python3.12 python3.11 python3 python; do \
@@ -50,6 +50,9 @@ check: $(DEV) home ## Check style, types, security and known vulnerabilities
 bench: $(DEV) home ## Run every measurement in benchmarks/
 	@for benchmark in benchmarks/*.py; do \
 	  if [ -e "$$benchmark" ]; then echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; fi; done
+
+soak: $(DEV) home ## Run the tests that take an hour: changes captured while others write, with commits 30 s late
+	@$(BIN)/python -m pytest platform_assets_tests/source/soak_capture.py $(ARGS)
 
 lock: ## Resolve the dependencies anew and rewrite both lock files
 	@$(call make_venv,.venv-lock)

@@ -111,7 +111,9 @@ def run(
         done = run_job(settings, job_of(settings, source), lambda line: typer.echo(f"  {line}"))
         seconds = time.monotonic() - started
         for check in done.failed_checks:
-            typer.secho(f"Check failed: {check}", fg=typer.colors.YELLOW, err=True)
+            # What failed the run is said once, as that.
+            if not any(check.endswith(failure) for failure in done.failures):
+                typer.secho(f"Check failed: {check}", fg=typer.colors.YELLOW, err=True)
         if not done.succeeded:
             for failure in done.failures or ("A blocking check failed; what depends on it was not touched.",):
                 typer.secho(failure, fg=typer.colors.RED, err=True)
