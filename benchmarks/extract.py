@@ -234,8 +234,9 @@ CONTESTANTS = {
         "dlt with connectorx, to Parquet", _dlt, ("dlt", "connectorx", "psycopg2"), is_peer=True
     ),
     "connectorx": Contestant("connectorx, to Parquet", _connectorx(1), ("connectorx",), is_peer=True),
+    # For comparison only: each partition is read in a snapshot of its own, so that they are of no one moment.
     "connectorx2": Contestant(
-        "connectorx in 2 partitions, to Parquet", _connectorx(2), ("connectorx",), is_peer=True
+        "connectorx in 2 partitions and snapshots, to Parquet", _connectorx(2), ("connectorx",)
     ),
     "adbc": Contestant("one ADBC connection, to Parquet", _adbc, is_peer=True),
     "naive": Contestant("pg8000, dicts, pandas, CSV", _naive, only_once=True),

@@ -356,6 +356,39 @@ def file_statistics(handle: DeltaTable) -> pa.Table:
     return pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
 
 
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """What is known of a column's values without reading them.
+
+    Args:
+        nulls: How many are NULL.
+        least: The least of the others, None where there is none.
+        greatest: The greatest of them.
+    """
+
+    nulls: int
+    least: Any
+    greatest: Any
+
+
+def statistics_of_batch(handle: DeltaTable, batch: int) -> dict[str, ColumnStatistics]:
+    """Statistics of the rows of one batch, by column; columns that have none are not in it."""
+    files = file_statistics(handle)
+    if "min._batch" not in files.column_names:
+        return {}
+    ranges = zip(files["min._batch"].to_pylist(), files["max._batch"].to_pylist(), strict=True)
+    if any(low != high for low, high in ranges):
+        return {}
+    rows = [row for row in files.to_pylist() if row["min._batch"] == batch]
+    found = {}
+    for name in (name.removeprefix("null_count.") for name in files.column_names if "null_count." in name):
+        counts = [row[f"null_count.{name}"] for row in rows]
+        sides = [[row.get(f"{side}.{name}") for row in rows] for side in ("min", "max")]
+        if rows and None not in counts and not any(None in values for values in sides):
+            found[name] = ColumnStatistics(sum(counts), min(sides[0]), max(sides[1]))
+    return found
+
+
 def peek(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
     """The same stream, or None where it has no row at all, so that nothing is committed for nothing."""
     for first in reader:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _BYTES_PER_BATCH = 4 * 1024 * 1024
 _BYTES_QUEUED = 16 * 1024 * 1024
+# undefined_object: the connection that had exported it is closed.
+_NO_SUCH_SNAPSHOT = "42704"
 
 
 @dataclass
@@ -200,7 +202,8 @@ def imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
                 )
                 statement.execute_update()
         except adbc_driver_manager.Error as error:
-            raise adbc_error(error, snapshot.connection, "opening a connection to read rows") from error
+            attempt = "opening a connection to read rows"
+            raise adbc_error(error, snapshot.connection, attempt, lost=_NO_SUCH_SNAPSHOT) from error
         yield connection
 
 

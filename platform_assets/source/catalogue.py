@@ -59,7 +59,7 @@ part AS (
   SELECT member.root,
          array_agg(CAST(c.oid AS bigint) ORDER BY c.oid) FILTER (WHERE c.relkind IN ('r', 'm')) AS oids,
          -- What is kept elsewhere, or in another way than PostgreSQL's own, has no transaction ids to go by.
-         bool_and(c.relkind = 'p' OR c.relkind IN ('r', 'm') AND am.amname = 'heap') AS has_xmin
+         bool_and(c.relkind IN ('r', 'm', 'p') AND coalesce(am.amname, 'heap') = 'heap') AS has_xmin
   FROM member JOIN pg_catalog.pg_class AS c ON c.oid = member.oid
   LEFT JOIN pg_catalog.pg_am AS am ON am.oid = c.relam
   GROUP BY member.root
@@ -95,7 +95,7 @@ made_of (type, oid) AS (
   JOIN pg_catalog.pg_type AS t ON t.oid = made_of.oid
   CROSS JOIN LATERAL (
     SELECT t.typelem AS oid UNION ALL SELECT t.typbasetype
-    UNION ALL SELECT rngsubtype FROM pg_catalog.pg_range WHERE t.oid IN (rngtypid, rngmultitypid)
+    UNION ALL SELECT rngsubtype FROM pg_catalog.pg_range WHERE rngtypid = t.oid
     UNION ALL SELECT atttypid FROM pg_catalog.pg_attribute WHERE attrelid = t.typrelid AND attnum > 0
   ) AS inner_type
   WHERE inner_type.oid <> 0

@@ -144,10 +144,19 @@ def _unavailable(connection: Connection, reason: str) -> SourceUnavailable:
     )
 
 
-def adbc_error(error: Exception, connection: Connection, attempt: str) -> SourceError:
-    """The platform's error for one of ADBC's, without the password that a driver may repeat."""
+def adbc_error(
+    error: Exception, connection: Connection, attempt: str, *, lost: str | None = None
+) -> SourceError:
+    """The platform's error for one of ADBC's, without the password that a driver may repeat.
+
+    Args:
+        error: ADBC's.
+        connection: Where it came from.
+        attempt: What was attempted, for the message.
+        lost: The SQLSTATE that says that what the attempt needs has gone with another connection.
+    """
     code = getattr(error, "sqlstate", None) or ""
     reason = " ".join(str(error).replace(connection.password or "\0", "***").split())
-    if code:
+    if code and code != lost:
         return _server_error(connection, code, f"{attempt}: {reason}")
     return _unavailable(connection, f"{attempt}: {reason}")

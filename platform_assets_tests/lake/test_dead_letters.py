@@ -53,7 +53,10 @@ BAD = (
     bad_date(108, "tomorrow; DROP TABLE sales_order --'\""),
     bad_date(109, "+2023-02-03"),
     bad_date(110, "２０２３-02-03"),  # noqa: RUF001 - digits that are not ASCII
-    bad_date(111, "infinity", "range"),
+    bad_date(111, "infinity", "iso_date(agreed_delivery_date); range"),
+    bad_date(116, "10000-01-01", "iso_date(agreed_delivery_date); range"),
+    bad_date(117, "0000-01-01", "iso_date(agreed_delivery_date); range"),
+    bad_date(118, "2023-02-3\t"),
     bad_date(112, "0001-01-01", "range"),
     bad_date(113, "9999-12-31", "range"),
     bad_date(114, "1969-12-31", "range"),
