@@ -28,7 +28,7 @@ from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
 
 if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
-    from platform_assets.source.extract import TableChange, Verification
+    from platform_assets.source.outcome import TableChange, Verification
 
 SOURCE_MATCHES_LAKE = "source_matches_lake"
 """The check that the lake holds the rows that the source does."""

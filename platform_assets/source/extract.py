@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,26 +18,25 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import LakeError, SourceError, SourceUnavailable
-from platform_assets.lake.delta import peek, statistics_of_batch, stored_columns
+from platform_assets.lake.delta import peek, stored_columns
 from platform_assets.lake.duck import (
-    ROWS_PER_BATCH,
     SqlEngine,
     columns_sql,
     fetch_rows,
-    literal,
     quote,
     stored_type,
 )
-from platform_assets.lake.lake import DEAD_LETTER_COLUMNS, BronzeReader, Lake, key_json
+from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerEntry
-from platform_assets.lake.rules import broken_rules_sql, conditions, proven_rules
 from platform_assets.model.table import Column, Table
 from platform_assets.source.bulk import BulkReader, imported, read
 from platform_assets.source.capture import Cursor, Reading, is_worth_a_commit, parents_first, plan
 from platform_assets.source.catalogue import RESERVED_COLUMNS
 from platform_assets.source.compare import Changes, Comparison, Known, bronze_schema
+from platform_assets.source.dead_letters import DeadLetters
 from platform_assets.source.deletions import find_deleted
 from platform_assets.source.drift import compare, remember
+from platform_assets.source.outcome import Extraction, TableChange, Verification
 from platform_assets.source.scan import Scan, key_scan, table_scan
 from platform_assets.source.types import logical_type, select_expression
 from platform_assets.source.verify import TableComparison, compare_table
@@ -54,90 +53,6 @@ if TYPE_CHECKING:
 
 # So many rows that turned out not to have changed are read again at the next tick; more are worth a commit.
 _MOST_ROWS_READ_AGAIN = 1_000
-_ROWS_WORTH_A_LOOK_BY_COLUMN = 100_000
-
-
-@dataclass(frozen=True)
-class TableChange:
-    """How many rows of a table a batch added to the lake, by what happened to them.
-
-    Args:
-        inserted: Rows that were new.
-        updated: Rows whose content differed, and dead letters that were mended.
-        deleted: Rows that were gone.
-        dead_lettered: How many of these went to the dead-letter table.
-        rows_read: Rows that were read from the source.
-        capture: In words, what was read and why.
-        drift: What changed in the table's columns and was taken in, a sentence each.
-        stopped: Why the table was left as it was; empty where it was not.
-    """
-
-    inserted: int = 0
-    updated: int = 0
-    deleted: int = 0
-    dead_lettered: int = 0
-    rows_read: int = field(default=0, compare=False)
-    capture: str = field(default="", compare=False)
-    drift: tuple[str, ...] = field(default=(), compare=False)
-    stopped: str = ""
-
-    @property
-    def rows(self) -> int:
-        """Row versions that were appended."""
-        return self.inserted + self.updated + self.deleted
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What one look at the source found.
-
-    Args:
-        batch: Number of the batch, or of the last one where nothing had changed.
-        seen_at: When the snapshot was taken, by the source's clock, UTC.
-        tables: What happened to each table that was looked at.
-        row_counts: Rows that each of them has in the source, as far as is known: rows that were deleted from
-            large tables count until deletions are next looked for.
-    """
-
-    batch: int
-    seen_at: dt.datetime
-    tables: Mapping[str, TableChange]
-    row_counts: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What comparing a table with the source came to.
-
-    Args:
-        comparison: What was found; None where the table could not be read.
-        mended: What reading the differing ranges again added to the lake; None where none differed.
-        after: What comparing it once more came to.
-        stopped: Why the table could not be read.
-    """
-
-    comparison: TableComparison | None
-    mended: TableChange | None = None
-    after: TableComparison | None = None
-    stopped: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the lake held what the source did."""
-        return self.comparison is not None and self.comparison.equal
-
-    @property
-    def sentence(self) -> str:
-        """What was found, and what was done about it, for people."""
-        if self.comparison is None:
-            return self.stopped
-        if self.mended is None or self.after is None:
-            return str(self.comparison)
-        outcome = "they are equal now" if self.after.equal else f"they still differ: {self.after}"
-        return (
-            f"{self.comparison} These ranges were read again: {self.mended.inserted:,} rows inserted, "
-            f"{self.mended.updated:,} updated, {self.mended.deleted:,} deleted; {outcome}."
-        )
 
 
 @dataclass(frozen=True)
@@ -274,10 +189,10 @@ class _Attempt:
     handles: Mapping[str, DeltaTable | None]
     relations: Mapping[str, Relation]
     ranges: Mapping[str, str]
+    dead_letters: DeadLetters
     taken_in: dict[str, _Planned] = field(default_factory=dict)
     changes: dict[str, TableChange] = field(default_factory=dict)
     cursors: dict[str, Cursor] = field(default_factory=dict)
-    dead_lettered: set[str] = field(default_factory=set)
 
     @classmethod
     def begin(
@@ -299,7 +214,11 @@ class _Attempt:
         )
         relations = snapshot.relations(list(bronze))
         batch = max(state.last_batch, used) + 1
-        return cls(extractor, snapshot, connection, state, batch, handles, relations, ranges or {})
+        reader = BronzeReader(lake, source, state)
+        dead_letters = DeadLetters(extractor.source, reader, connection, relations, batch, _stream(source))
+        return cls(
+            extractor, snapshot, connection, state, batch, handles, relations, ranges or {}, dead_letters
+        )
 
     @property
     def _source(self) -> str:
@@ -307,7 +226,7 @@ class _Attempt:
 
     @property
     def _reader(self) -> BronzeReader:
-        return BronzeReader(self.extractor.lake, self._source, self.state)
+        return self.dead_letters.reader
 
     def run(self, tables: Sequence[Table]) -> None:
         """Take in the tables, parents first; what happened to them is in `changes`, and in `cursors`."""
@@ -388,6 +307,7 @@ class _Attempt:
             raise SourceError(reason)
         self.extractor.report(f"{self._source}/{table.name}: left as it is. {reason}")
         self.changes[table.name] = TableChange(stopped=reason)
+        self.dead_letters.stopped.add(table.name)
 
     def _take_in(self, one: _Planned, bulk: BulkReader, count: int | None) -> None:
         """Append what changed in a table, and its dead letters."""
@@ -413,7 +333,7 @@ class _Attempt:
                 "taken in; the next run reads it as it is then."
             )
         written = changes.counts.total()
-        dead_lettered = self._set_dead_letters_apart(one.table, written) if written else 0
+        dead_lettered = self.dead_letters.set_apart(one.table, written) if written else 0
         counts = changes.counts
         change = TableChange(
             counts["insert"],
@@ -624,122 +544,7 @@ class _Attempt:
                 QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _valid DESC, _batch DESC) = 1
             """
 
-        mended = ""
-        if self._has_dead_letters(table.name):
-            reader.create_dead_letters_view(self.connection, ["dead letters"], table)
-            dead_keys = ", ".join(
-                f"CAST(json_extract_string(key, {literal(_pointer(name))}) AS "
-                f"{stored_type(table.column(name).type)}) AS {quote(name)}"
-                for name in table.primary_key
-            )
-            reason = broken_rules_sql(table, "latest", self._parents(table))
-            mended = f"""
-                SELECT latest.* FROM (
-                  SELECT * FROM "all versions" AS version
-                  SEMI JOIN (SELECT DISTINCT {dead_keys} FROM "dead letters") USING ({key})
-                  QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _batch DESC) = 1) AS latest
-                JOIN "dead letters" AS dead
-                  ON dead._batch = latest._batch AND dead.key = {key_json(table, "latest")}
-                WHERE latest._change <> 'delete' AND ({reason}) IS NULL
-            """
-        return Known('"all versions"', last_values, mended)
-
-    def _set_dead_letters_apart(self, table: Table, written: int) -> int:
-        """Add those of the batch's rows that break a rule to the dead-letter table, and count them."""
-        lake, source = self.extractor.lake, self.extractor.source.name
-        handle = lake.bronze(source, table).open()
-        self._reader.create_versions_view(
-            self.connection,
-            ["batch"],
-            table,
-            after=self.batch - 1,
-            uncommitted=self.batch,
-            handle=handle,
-            valid_only=False,
-        )
-        parents = self._parents(table)
-        # Most rules are seen to be kept by what the files say of their columns, without reading them.
-        kept = proven_rules(table, statistics_of_batch(handle, self.batch) if handle is not None else {})
-        if written > _ROWS_WORTH_A_LOOK_BY_COLUMN:
-            kept |= self._kept_by_column(table, parents, kept)
-        reason = broken_rules_sql(table, "version", parents, kept)
-        if reason == "NULL":
-            return 0
-        members = ", ".join(f"{literal(name)}, {quote('version', name)}" for name in table.column_names)
-        names = columns_sql([column.name for column in DEAD_LETTER_COLUMNS])
-        dead = self.connection.sql(
-            f"""
-            SELECT {names} FROM (
-              SELECT {literal(source)} AS source, {literal(table.name)} AS "table",
-                     {key_json(table, "version")} AS key, {reason} AS reason,
-                     CAST(json_object({members}) AS VARCHAR) AS row, _change, _batch, _seen_at
-              FROM "batch" AS version)
-            WHERE reason IS NOT NULL
-            """
-        ).to_arrow_reader(ROWS_PER_BATCH)
-        counted = _Counted(dead)
-        rows = peek(counted.reader)
-        if rows is None:
-            return 0
-        letters = lake.dead_letters
-        letters.append(letters.open(), rows, stream=f"{_stream(source)}/{table.name}", version=self.batch)
-        self.dead_lettered.add(table.name)
-        return counted.rows
-
-    def _kept_by_column(
-        self, table: Table, parents: Mapping[str, str], kept: Set[tuple[str, str]]
-    ) -> set[tuple[str, str]]:
-        """Rules that no row of a large batch breaks; one by one takes a fifth of all at once."""
-        return {
-            (column.name, rule)
-            for column in table.columns
-            for rule, condition in conditions(column, quote("version", column.name), parents)
-            if (column.name, rule) not in kept
-            and not self.connection.sql(
-                f'SELECT 1 FROM "batch" AS version WHERE {condition} LIMIT 1'
-            ).fetchall()
-        }
-
-    def _has_dead_letters(self, table: str) -> bool:
-        return table in self.dead_lettered or self.state.dead_letters(self.extractor.source.name, table) > 0
-
-    def _parents(self, table: Table) -> dict[str, str]:
-        """The SELECTs of valid parent keys, for the foreign keys that a row could break.
-
-        Those that the source enforces cannot be broken, unless the parent row itself is a dead letter, or its
-        table was left as it is.
-        """
-        selects = {}
-        by_name = {parent.name: parent for parent in self._declared_parents(table)}
-        for column, name in table.foreign_keys:
-            if self._is_enforced(table, column, name):
-                continue
-            parent = by_name.get(name)
-            if parent is None:
-                continue
-            view = f"parent {name}"
-            self._reader.create_versions_view(self.connection, [view], parent, uncommitted=self.batch)
-            selects[column] = f"SELECT {columns_sql(parent.primary_key)} FROM {quote(view)}"
-        return selects
-
-    def _is_enforced(self, table: Table, column: str, parent: str) -> bool:
-        relation, taken_in = self.relations.get(table.name), self.changes.get(parent)
-        return (
-            relation is not None
-            and (column, parent) in relation.foreign_keys
-            and not self._has_dead_letters(parent)
-            and not (taken_in and taken_in.stopped)
-        )
-
-    def _declared_parents(self, table: Table) -> list[Table]:
-        """The tables that `table` references and that the lake holds, this batch included."""
-        lake, source = self.extractor.lake, self.extractor.source
-        names = {name for _, name in table.foreign_keys}
-        return [
-            parent
-            for parent in source.tables
-            if parent.name in names and lake.bronze(source.name, parent).open() is not None
-        ]
+        return Known('"all versions"', last_values, self.dead_letters.mended_sql(table))
 
 
 def sample_rows(
@@ -756,19 +561,6 @@ def sample_rows(
             names = columns_sql([*table.column_names, "_change", "_batch"])
             rows[table.name] = fetch_rows(connection, f"SELECT {names} FROM sampled LIMIT {limit:d}")
     return rows
-
-
-class _Counted:
-    """A stream that knows how many rows went through it."""
-
-    def __init__(self, reader: pa.RecordBatchReader) -> None:
-        self.rows = 0
-        self.reader = pa.RecordBatchReader.from_batches(reader.schema, self._count(reader))
-
-    def _count(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            self.rows += batch.num_rows
-            yield batch
 
 
 class _Touched:
@@ -799,11 +591,6 @@ def _with_further_columns(declared: Table, relation: Relation | None) -> Table:
         if column.can_read and column.name.lower() not in names
     ]
     return dataclasses.replace(declared, columns=(*declared.columns, *further))
-
-
-def _pointer(name: str) -> str:
-    """A JSON pointer (RFC 6901) to a member of an object."""
-    return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 def _expression(relation: Relation, column: Column) -> str:

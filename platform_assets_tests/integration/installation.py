@@ -28,7 +28,8 @@ from platform_assets.build import MAIN_JOB, build_defs
 from platform_assets.model import star, totesys
 from platform_assets.settings import Settings, load_settings
 from platform_assets.source.connection import Connection
-from platform_assets.source.extract import Extraction, Extractor
+from platform_assets.source.extract import Extractor
+from platform_assets.source.outcome import Extraction
 from platform_assets.star.transform import StarBuilder
 
 ROOT = Path(platform_assets.__file__).parents[1]

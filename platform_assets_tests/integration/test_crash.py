@@ -26,7 +26,8 @@ from platform_assets.errors import LakeConflict
 from platform_assets.lake.delta import LakeTable
 from platform_assets.model import totesys
 from platform_assets.model.table import Column, Integer
-from platform_assets.source.extract import Extraction, Extractor
+from platform_assets.source.extract import Extractor
+from platform_assets.source.outcome import Extraction
 from platform_assets.source.sample import advance_sample, create_sample
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.integration import totesys_files as files

@@ -16,7 +16,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from platform_assets.source.extract import Extraction
+from platform_assets.source.outcome import Extraction
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.integration import totesys_files as files
 from platform_assets_tests.integration.installation import FACTS, NO_TELEMETRY, Installation, session

@@ -11,7 +11,8 @@ import pytest
 
 from platform_assets.lake.lake import stream_current
 from platform_assets.model.totesys import TABLES
-from platform_assets.source.extract import Extractor, Verification
+from platform_assets.source.extract import Extractor
+from platform_assets.source.outcome import Verification
 from platform_assets.source.policy import CapturePolicy
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, Platform, Totesys, rows_of

@@ -16,7 +16,8 @@ from platform_assets.lake.lake import Lake, stream_current, stream_versions
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.model.totesys import TABLES
 from platform_assets.source.capture import Cursor
-from platform_assets.source.extract import Extractor, TableChange
+from platform_assets.source.extract import Extractor
+from platform_assets.source.outcome import TableChange
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, STAR_TABLE, Platform, Totesys, rows_of
 

@@ -1,0 +1,192 @@
+"""Dead letters: the row versions of a batch that break a declared rule, and earlier ones that are mended.
+
+Every other row goes on. What a rule is, is in `lake.rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from platform_assets.lake.delta import peek, statistics_of_batch
+from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote, stored_type
+from platform_assets.lake.lake import DEAD_LETTER_COLUMNS, BronzeReader, key_json
+from platform_assets.lake.rules import broken_rules_sql, conditions, proven_rules
+from platform_assets.model.table import Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from platform_assets.source.catalogue import Relation
+    from platform_assets.source.snapshot import SourceDatabase
+
+_ROWS_WORTH_A_LOOK_BY_COLUMN = 100_000
+
+
+@dataclass(frozen=True)
+class DeadLetters:
+    """The dead letters of one attempt at a batch.
+
+    Args:
+        source: The source.
+        reader: Reads the lake as it was when the attempt began.
+        connection: The DuckDB connection that the attempt works in.
+        relations: What the catalogue says of its tables.
+        batch: Number of the batch.
+        stream: Name of the app transaction that its commits carry.
+        stopped: Tables that were left as they are.
+        found: Tables that the batch has dead letters of.
+    """
+
+    source: SourceDatabase
+    reader: BronzeReader
+    connection: duckdb.DuckDBPyConnection
+    relations: Mapping[str, Relation]
+    batch: int
+    stream: str
+    stopped: set[str] = field(default_factory=set)
+    found: set[str] = field(default_factory=set)
+
+    def mended_sql(self, table: Table) -> str:
+        """SQL for the latest versions of rows that are dead letters and break no rule any more.
+
+        It reads the view `all versions`, of all versions of the table that count. Empty where there are no
+        dead letters of the table.
+        """
+        if not self._has_dead_letters(table.name):
+            return ""
+        self.reader.create_dead_letters_view(self.connection, ["dead letters"], table)
+        key = columns_sql(table.primary_key)
+        dead_keys = ", ".join(
+            f"CAST(json_extract_string(key, {literal(_pointer(name))}) AS "
+            f"{stored_type(table.column(name).type)}) AS {quote(name)}"
+            for name in table.primary_key
+        )
+        reason = broken_rules_sql(table, "latest", self._parents(table))
+        return f"""
+            SELECT latest.* FROM (
+              SELECT * FROM "all versions" AS version
+              SEMI JOIN (SELECT DISTINCT {dead_keys} FROM "dead letters") USING ({key})
+              QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _batch DESC) = 1) AS latest
+            JOIN "dead letters" AS dead
+              ON dead._batch = latest._batch AND dead.key = {key_json(table, "latest")}
+            WHERE latest._change <> 'delete' AND ({reason}) IS NULL
+        """
+
+    def set_apart(self, table: Table, written: int) -> int:
+        """Add those of the batch's rows that break a rule to the dead-letter table, and count them."""
+        lake, source = self.reader.lake, self.source.name
+        handle = lake.bronze(source, table).open()
+        self.reader.create_versions_view(
+            self.connection,
+            ["batch"],
+            table,
+            after=self.batch - 1,
+            uncommitted=self.batch,
+            handle=handle,
+            valid_only=False,
+        )
+        parents = self._parents(table)
+        # Most rules are seen to be kept by what the files say of their columns, without reading them.
+        kept = proven_rules(table, statistics_of_batch(handle, self.batch) if handle is not None else {})
+        if written > _ROWS_WORTH_A_LOOK_BY_COLUMN:
+            kept |= self._kept_by_column(table, parents, kept)
+        reason = broken_rules_sql(table, "version", parents, kept)
+        if reason == "NULL":
+            return 0
+        members = ", ".join(f"{literal(name)}, {quote('version', name)}" for name in table.column_names)
+        names = columns_sql([column.name for column in DEAD_LETTER_COLUMNS])
+        dead = self.connection.sql(
+            f"""
+            SELECT {names} FROM (
+              SELECT {literal(source)} AS source, {literal(table.name)} AS "table",
+                     {key_json(table, "version")} AS key, {reason} AS reason,
+                     CAST(json_object({members}) AS VARCHAR) AS row, _change, _batch, _seen_at
+              FROM "batch" AS version)
+            WHERE reason IS NOT NULL
+            """
+        ).to_arrow_reader(ROWS_PER_BATCH)
+        counted = _Counted(dead)
+        rows = peek(counted.reader)
+        if rows is None:
+            return 0
+        letters = lake.dead_letters
+        letters.append(letters.open(), rows, stream=f"{self.stream}/{table.name}", version=self.batch)
+        self.found.add(table.name)
+        return counted.rows
+
+    def _kept_by_column(
+        self, table: Table, parents: Mapping[str, str], kept: Set[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        """Rules that no row of a large batch breaks; one by one takes a fifth of all at once."""
+        return {
+            (column.name, rule)
+            for column in table.columns
+            for rule, condition in conditions(column, quote("version", column.name), parents)
+            if (column.name, rule) not in kept
+            and not self.connection.sql(
+                f'SELECT 1 FROM "batch" AS version WHERE {condition} LIMIT 1'
+            ).fetchall()
+        }
+
+    def _has_dead_letters(self, table: str) -> bool:
+        return table in self.found or self.reader.state.dead_letters(self.source.name, table) > 0
+
+    def _parents(self, table: Table) -> dict[str, str]:
+        """The SELECTs of valid parent keys, for the foreign keys that a row could break.
+
+        Those that the source enforces cannot be broken, unless the parent row itself is a dead letter, or its
+        table was left as it is.
+        """
+        selects = {}
+        by_name = {parent.name: parent for parent in self._declared_parents(table)}
+        for column, name in table.foreign_keys:
+            if self._is_enforced(table, column, name):
+                continue
+            parent = by_name.get(name)
+            if parent is None:
+                continue
+            view = f"parent {name}"
+            self.reader.create_versions_view(self.connection, [view], parent, uncommitted=self.batch)
+            selects[column] = f"SELECT {columns_sql(parent.primary_key)} FROM {quote(view)}"
+        return selects
+
+    def _is_enforced(self, table: Table, column: str, parent: str) -> bool:
+        relation = self.relations.get(table.name)
+        return (
+            relation is not None
+            and (column, parent) in relation.foreign_keys
+            and not self._has_dead_letters(parent)
+            and parent not in self.stopped
+        )
+
+    def _declared_parents(self, table: Table) -> list[Table]:
+        """The tables that `table` references and that the lake holds, this batch included."""
+        lake, source = self.reader.lake, self.source
+        names = {name for _, name in table.foreign_keys}
+        return [
+            parent
+            for parent in source.tables
+            if parent.name in names and lake.bronze(source.name, parent).open() is not None
+        ]
+
+
+class _Counted:
+    """A stream that knows how many rows went through it."""
+
+    def __init__(self, reader: pa.RecordBatchReader) -> None:
+        self.rows = 0
+        self.reader = pa.RecordBatchReader.from_batches(reader.schema, self._count(reader))
+
+    def _count(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            self.rows += batch.num_rows
+            yield batch
+
+
+def _pointer(name: str) -> str:
+    """A JSON pointer (RFC 6901) to a member of an object."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
