@@ -51,7 +51,7 @@ bench: $(DEV) home ## Run every measurement in benchmarks/
 	@for benchmark in benchmarks/*.py; do \
 	  if [ -e "$$benchmark" ]; then echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; fi; done
 
-soak: $(DEV) home ## Run the tests that take an hour: changes captured while others write, with commits 30 s late
+soak: $(DEV) home ## Run the tests that take half an hour: capture while others write, with commits 30 s late
 	@$(BIN)/python -m pytest platform_assets_tests/source/soak_capture.py $(ARGS)
 
 lock: ## Resolve the dependencies anew and rewrite both lock files
@@ -65,7 +65,7 @@ lock: ## Resolve the dependencies anew and rewrite both lock files
 
 clean: ## Stop the embedded database; remove everything that was made here, its data included
 	@if [ -x $(BIN)/platform-assets ] && [ -d .platform ]; then $(BIN)/platform-assets sample stop || true; fi
-	rm -rf .platform .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* coverage.xml
+	rm -rf .platform .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* coverage.xml
 	@if head -n 1 .env 2>/dev/null | grep -q '^# Written by make'; then rm .env; fi
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
