@@ -132,7 +132,8 @@ def build_source(settings: Settings, name: str, tables: Sequence[Table] | None =
             return ensure_sample(
                 build_embedded_postgres(settings), configured.sample.sales, configured.sample.seed
             )
-        assert given is not None  # noqa: S101 - only the embedded source goes without
+        if given is None:
+            raise SettingsError(f"sources.{name} has no connection.")
         return Connection(
             host=given.host,
             port=given.port,

@@ -104,6 +104,7 @@ class Reading:
 
 
 def plan(
+    table: Table,
     drift: Drift,
     relation: Relation,
     policy: CapturePolicy,
@@ -114,7 +115,8 @@ def plan(
     """Decide what to read of a table.
 
     Args:
-        drift: How it differs from what the lake has; nothing in it is incompatible.
+        table: What is read of it.
+        drift: How it differs from what the lake has.
         relation: What the catalogue says of it now.
         policy: How its owner wants changes found.
         cursor: Where the last batch left off; None before the first.
@@ -124,14 +126,13 @@ def plan(
     Raises:
         SourceError: The policy asks for what the table does not have.
     """
-    assert drift.table is not None  # noqa: S101 - as the caller has looked
-    table = drift.table
     strategy = _strategy(table, relation, policy)
     if strategy == "diff":
         return Reading(strategy, None)
+    if cursor is None:
+        return Reading(strategy, None, "the lake has no cursor for it yet")
     if reason := _unusable(cursor, relation, drift, snapshot):
         return Reading(strategy, None, reason)
-    assert cursor is not None  # noqa: S101 - `_unusable` has a reason where there is none
     due = known_rows <= policy.small_table_rows or (
         snapshot.taken_at - cursor.keys_compared_at >= policy.deletions_every
     )
@@ -142,6 +143,32 @@ def plan(
     if cursor.watermark is None:
         return Reading(strategy, None, f"no value of {policy.column} has been seen yet")
     return Reading(strategy, _changed_since(table, policy, cursor.watermark), compare_keys=due)
+
+
+def watermark_of(
+    table: Table, policy: CapturePolicy, largest: int | None, taken_at: dt.datetime
+) -> int | None:
+    """The watermark to keep after the largest value that was seen.
+
+    A time that lies ahead, be it infinity or a typing error, must not hide all that comes before it: the
+    watermark is never later than a day after the snapshot, which is more than wall clocks differ.
+
+    Args:
+        table: The table's declaration.
+        policy: How changes of it are found.
+        largest: The largest value seen, in the unit of `Cursor.watermark`.
+        taken_at: When the snapshot was taken, UTC.
+    """
+    if largest is None or policy.column not in table.column_names:
+        return largest
+    latest = taken_at + dt.timedelta(days=1) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    match table.column(policy.column).type:
+        case Timestamp():
+            return min(largest, latest // dt.timedelta(microseconds=1))
+        case Date():
+            return min(largest, latest.days)
+        case _:
+            return largest
 
 
 def is_worth_a_commit(cursor: Cursor, snapshot: Snapshot) -> bool:
@@ -181,10 +208,8 @@ def _without_xmin(relation: Relation) -> str:
     return ""
 
 
-def _unusable(cursor: Cursor | None, relation: Relation, drift: Drift, snapshot: Snapshot) -> str:
+def _unusable(cursor: Cursor, relation: Relation, drift: Drift, snapshot: Snapshot) -> str:
     """Why a cursor cannot be compared with; empty where it can."""
-    if cursor is None:
-        return "the lake has no cursor for it yet"
     if cursor.server != snapshot.server:
         return f"the server is another one ({cursor.server} before, {snapshot.server} now)"
     if cursor.remembered.oid != relation.oid:

@@ -115,7 +115,8 @@ class Comparison:
                 yield from stamp.bronze(batch, "insert")
             return
         for chunk in _chunks(source):
-            for change, positions in zip(("insert", "update"), self._look_up(chunk), strict=True):
+            found = self._look_up(chunk, self.known)
+            for change, positions in zip(("insert", "update"), found, strict=True):
                 if not len(positions):
                     continue
                 changes.counts[change] += len(positions)
@@ -167,9 +168,8 @@ class Comparison:
                     changes.watermark = max(value, changes.watermark or value)
             yield batch
 
-    def _look_up(self, chunk: pa.Table) -> tuple[pa.Array, pa.Array]:
+    def _look_up(self, chunk: pa.Table, known: Known) -> tuple[pa.Array, pa.Array]:
         """Positions in a chunk of the rows that are new, and of those that differ."""
-        assert self.known is not None  # noqa: S101 - the caller has looked
         key = columns_sql(self.table.primary_key)
         positions = pa.Array.from_buffers(
             pa.int64(), chunk.num_rows, [None, pa.py_buffer(np.arange(chunk.num_rows, dtype=np.int64))]
@@ -179,19 +179,19 @@ class Comparison:
         )
         self.connection.register("looked up", looked_up)
         if self.trust_hashes:
-            known = f"""
+            latest = f"""
                 SELECT {key}, arg_max(_hash, _batch) AS _hash, arg_max(_change, _batch) AS _change
-                FROM {self.known.versions} SEMI JOIN "looked up" USING ({key}) GROUP BY {key}
+                FROM {known.versions} SEMI JOIN "looked up" USING ({key}) GROUP BY {key}
             """
         else:
-            self.connection.register("rehashed", self._rehashed())
-            known = 'FROM "rehashed"'
+            self.connection.register("rehashed", self._rehashed(known))
+            latest = 'FROM "rehashed"'
         found = (
             self.connection.sql(
                 f"""
                 SELECT _position, known._change IS NULL OR known._change = 'delete' AS is_insert
                 FROM "looked up" AS candidate
-                LEFT JOIN ({known}) AS known USING ({key})
+                LEFT JOIN ({latest}) AS known USING ({key})
                 WHERE known._change IS NULL OR known._change = 'delete' OR known._hash <> candidate._hash
                 """
             )
@@ -206,16 +206,15 @@ class Comparison:
             found["_position"].filter(pc.invert(is_insert)).combine_chunks(),
         )
 
-    def _rehashed(self) -> pa.Table:
+    def _rehashed(self, known: Known) -> pa.Table:
         """Key, change and hash of what they hold, of the latest versions of rows that are looked up."""
-        assert self.known is not None  # noqa: S101 - the caller has looked
         key = columns_sql(self.table.primary_key)
         schema = arrow_schema(self.table.columns).append(pa.field("_change", pa.string()))
         names = [*self.table.primary_key, "_change", HASH_COLUMN.name]
         latest = self.connection.sql(
             f"""
             SELECT {columns_sql(self.table.column_names)}, _change
-            FROM {self.known.versions} SEMI JOIN "looked up" USING ({key})
+            FROM {known.versions} SEMI JOIN "looked up" USING ({key})
             QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _batch DESC) = 1
             """
         )

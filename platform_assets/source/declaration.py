@@ -303,7 +303,7 @@ def discover(
             try:
                 if drift.table is None:
                     raise SourceError(" ".join(drift.incompatible))
-                reading = plan(drift, relation, source.policy_of(name), None, snapshot, 0)
+                reading = plan(drift.table, drift, relation, source.policy_of(name), None, snapshot, 0)
                 strategies[name] = reading.strategy
                 tables.append(CataloguedTable.of(relation, drift.table))
             except SourceError as error:

@@ -30,7 +30,14 @@ from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.model.table import Column, Table
 from platform_assets.source.bulk import BulkReader, imported, read
-from platform_assets.source.capture import Cursor, Reading, is_worth_a_commit, parents_first, plan
+from platform_assets.source.capture import (
+    Cursor,
+    Reading,
+    is_worth_a_commit,
+    parents_first,
+    plan,
+    watermark_of,
+)
 from platform_assets.source.catalogue import RESERVED_COLUMNS
 from platform_assets.source.compare import Changes, Comparison, Known, bronze_schema
 from platform_assets.source.dead_letters import DeadLetters
@@ -274,7 +281,7 @@ class _Attempt:
                 reading = (
                     Reading("verify", self.ranges[name])
                     if name in self.ranges
-                    else plan(drift, relation, policy, cursor, self.snapshot, known_rows)
+                    else plan(drift.table, drift, relation, policy, cursor, self.snapshot, known_rows)
                 )
             except SourceError as error:
                 if is_known or not source.declared:
@@ -511,7 +518,7 @@ class _Attempt:
             self.snapshot.taken_at,
             self.snapshot.taken_at if compared or before is None else before.keys_compared_at,
             remember(one.relation, one.table),
-            max(seen, default=None),
+            watermark_of(one.table, one.policy, max(seen, default=None), self.snapshot.taken_at),
         )
 
     def _is_worth_a_commit(self, one: _Planned, changes: Changes) -> bool:
