@@ -247,33 +247,39 @@ class _Stamp:
     """Adds the platform's columns to rows: arrays of one value, made once and sliced."""
 
     def __init__(self, schema: pa.Schema, batch: int, seen_at: dt.datetime) -> None:
-        # From buffers: whatever turns a Python value into an Arrow one imports pandas.
-        moment = (seen_at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
         self._schema = schema
-        self._batch = _constant(pa.int64(), batch)
-        self._seen_at = _constant(schema.field("_seen_at").type, moment)
-        self._changes = {change: _constant_text(change) for change in ("insert", "update")}
+        self._batch = batch
+        self._moment = (seen_at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+        self._length = 0
+        self._constants: dict[str, tuple[pa.Array, ...]] = {}
 
     def bronze(self, rows: pa.RecordBatch, change: str) -> Iterator[pa.RecordBatch]:
         """Rows with their hash as bronze rows, in pieces of the size that the Delta writer is given."""
+        if rows.num_rows > self._length:
+            self._grow(rows.num_rows)
+        stamps = (constant.slice(0, rows.num_rows) for constant in self._constants[change])
+        whole = pa.RecordBatch.from_arrays(
+            [*rows.columns[:-1], *stamps, rows.columns[-1]], schema=self._schema
+        )
         for start in range(0, rows.num_rows, ROWS_PER_BATCH):
-            piece = rows.slice(start, ROWS_PER_BATCH)
-            stamps = [
-                constant.slice(0, piece.num_rows)
-                for constant in (self._changes[change], self._batch, self._seen_at)
-            ]
-            yield pa.RecordBatch.from_arrays(
-                [*piece.columns[:-1], *stamps, piece.columns[-1]], schema=self._schema
-            )
+            yield whole.slice(start, ROWS_PER_BATCH)
+
+    def _grow(self, length: int) -> None:
+        # From buffers: whatever turns a Python value into an Arrow one imports pandas.
+        batch = _constant(pa.int64(), self._batch, length)
+        seen_at = _constant(self._schema.field("_seen_at").type, self._moment, length)
+        self._constants = {
+            change: (_constant_text(change, length), batch, seen_at) for change in ("insert", "update")
+        }
+        self._length = length
 
 
-def _constant(type_: pa.DataType, value: int) -> pa.Array:
-    values = np.full(ROWS_PER_BATCH, value, np.int64)
-    return pa.Array.from_buffers(type_, ROWS_PER_BATCH, [None, pa.py_buffer(values)])
+def _constant(type_: pa.DataType, value: int, length: int) -> pa.Array:
+    return pa.Array.from_buffers(type_, length, [None, pa.py_buffer(np.full(length, value, np.int64))])
 
 
-def _constant_text(text: str) -> pa.Array:
+def _constant_text(text: str, length: int) -> pa.Array:
     data = text.encode()
-    offsets = np.arange(ROWS_PER_BATCH + 1, dtype=np.int32) * len(data)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data * ROWS_PER_BATCH)]
-    return pa.Array.from_buffers(pa.string(), ROWS_PER_BATCH, buffers)
+    offsets = np.arange(length + 1, dtype=np.int32) * np.int32(len(data))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data * length)]
+    return pa.Array.from_buffers(pa.string(), length, buffers)
