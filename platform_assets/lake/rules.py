@@ -47,9 +47,9 @@ def proven_rules(table: Table, statistics: Mapping[str, ColumnStatistics]) -> fr
 def broken_rules_sql(
     table: Table, alias: str, parents: Mapping[str, str], proven: Set[tuple[str, str]] = frozenset()
 ) -> str:
-    """SQL (DuckDB) for the rules that a row breaks, as `rule(column)` separated by `.
+    """SQL (DuckDB) for the rules that a row breaks, or NULL where it keeps all.
 
-    `, or NULL where it keeps all.
+    They are written as `rule(column)`, with a semicolon and a blank between them.
 
     Args:
         table: The declaration.

@@ -115,12 +115,12 @@ class Extractor:
         with self.source.snapshot() as snapshot, self.engine.connect() as connection:
             attempt = _Attempt.begin(self, snapshot, connection, tables)
             extraction = self._extract(attempt, tables)
-            found = {name: Verification(one) for name, one in attempt.compare().items()}
+            found = {name: Verification(one) for name, one in attempt.compare_with_source().items()}
             differing = [table for table in tables if table.name in found and not found[table.name].passed]
             if differing:
                 again = _Attempt.begin(self, snapshot, connection, differing, attempt.ranges_of(found))
                 mended = self._extract(again, differing)
-                for name, after in again.compare().items():
+                for name, after in again.compare_with_source().items():
                     found[name] = dataclasses.replace(found[name], mended=mended.tables[name], after=after)
         stopped = {
             name: Verification(None, stopped=change.stopped)
@@ -380,7 +380,7 @@ class _Attempt:
                 "row as its key in the configuration."
             )
 
-    def compare(self) -> dict[str, TableComparison]:
+    def compare_with_source(self) -> dict[str, TableComparison]:
         """Compare the tables that were taken in with the source, key range by key range."""
         comparisons = {}
         for name, one in self.taken_in.items():
