@@ -19,16 +19,24 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
-from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, duckdb_type, fetch_rows, quote
 from platform_assets.model import star
 from platform_assets.model.table import Column, Table, Time
-from platform_assets.warehouse.interface import STAR_SCHEMA, STAR_STREAM, Load, TableStatus
+from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
+from platform_assets.warehouse.loading import (
+    Incoming,
+    LoadSession,
+    Position,
+    Target,
+    current_view_select,
+    history_view_select,
+    load_star,
+)
 
 if TYPE_CHECKING:
     import duckdb
-    from deltalake import DeltaTable
 
+    from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.lake import Lake
 
 _BOOKKEEPING = """
@@ -51,31 +59,6 @@ _SIGNS_OF_USE = ("lock", "different configuration", "already attached")
 
 
 @dataclass(frozen=True)
-class _Position:
-    """How far a table has been loaded.
-
-    Args:
-        table_id: Identity of the lake table; another one means that the star schema was made anew.
-        lake_version: Its version.
-        batch: The last batch it had taken in.
-        lake_id: Identity of the lake.
-    """
-
-    table_id: str = ""
-    lake_version: int = -1
-    batch: int = 0
-    lake_id: str = ""
-
-    def lacks(self, handle: DeltaTable) -> bool:
-        """Whether a lake table has anything that was not loaded."""
-        return self.is_of_another(handle) or handle.version() > self.lake_version
-
-    def is_of_another(self, handle: DeltaTable) -> bool:
-        """Whether what was loaded came from another table than the one that is there now."""
-        return bool(self.table_id) and self.table_id != str(handle.metadata().id)
-
-
-@dataclass(frozen=True)
 class DuckDBWarehouse:
     """A warehouse in a DuckDB file.
 
@@ -91,79 +74,36 @@ class DuckDBWarehouse:
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""
-        wanted = _with_dimensions(tables)
-        handles = {table.name: lake.star(table).open() for table in wanted}
-        positions = self._positions()
-        lake_id = lake.ledger.read().lake_id
-        self._refuse_another_lake(positions, lake_id)
-        pending = [
-            table
-            for table in wanted
-            if (handle := handles[table.name]) is not None
-            and positions.get(table.name, _Position()).lacks(handle)
-        ]
-        if not pending:
-            counts = {status.table: status.row_count for status in self.status()}
-            return {
-                table.name: Load(batch, batch, 0, counts.get(table.name, 0))
-                for table in tables
-                for batch in [positions.get(table.name, _Position()).batch]
-            }
+        return load_star(
+            lake,
+            tables,
+            Target(
+                name=f"the warehouse {self.path}",
+                positions=self._positions,
+                counts=lambda: {status.table: status.row_count for status in self.status()},
+                session=self._session,
+                start_afresh="Point warehouse.duckdb.path at another file, or delete this one to have it "
+                "loaded afresh.",
+            ),
+        )
+
+    @contextlib.contextmanager
+    def _session(self, pending: Sequence[Incoming]) -> Iterator[LoadSession]:
         with self._open(read_only=False) as connection, self._translated("load the star schema"):
             # Rows are taken as they come: kept in order, they are gathered in memory that cannot be spilled.
             connection.execute("SET preserve_insertion_order = false")
             _add_missing_keys(connection, star.TABLES)
             connection.execute("BEGIN")
-            # Another loader may have been here between the look and the lock.
-            positions = _read_positions(connection)
             _create_tables(connection)
-            loads = {}
-            for table in wanted:
-                position = positions.get(table.name, _Position())
-                handle = handles[table.name]
-                if handle is None or not position.lacks(handle):
-                    count = _count(connection, table)
-                    loads[table.name] = Load(position.batch, position.batch, 0, count)
-                    continue
-                if position.is_of_another(handle):
-                    # The star schema was made anew, perhaps by other SQL: nothing of the old table can stay.
-                    connection.execute(f"DROP TABLE {quote(STAR_SCHEMA, table.name)}")
-                    _create_tables(connection)
-                    position = _Position()
-                batch = lake.star(table).cursor(handle, STAR_STREAM)
-                lake.star(table).create_view(
-                    connection,
-                    ["incoming"],
-                    handle,
-                    # The calendar grows by years, which may belong to batches that were loaded before.
-                    batches=None if table.name == star.DIM_DATE.name else (position.batch, 2**62),
-                    temporary=True,
-                )
-                written = _write(connection, table, lake.star(table), is_first=position.lake_version < 0)
-                connection.execute(
-                    "INSERT INTO platform.loads VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        table.name,
-                        str(handle.metadata().id),
-                        handle.version(),
-                        batch,
-                        written,
-                        lake_id,
-                        dt.datetime.now(dt.UTC),
-                    ],
-                )
-                loads[table.name] = Load(position.batch, batch, written, _count(connection, table))
-            for table in wanted:
-                if loads[table.name].rows_written:
-                    _verify_foreign_keys(connection, table, loads[table.name].after)
+            yield _Session(connection)
             connection.execute("COMMIT")
         # In connections of their own, as what a load or a key takes is free when its connection is closed.
-        for table in (table for table in wanted if table.name not in positions):
-            with self._open(read_only=False) as connection, self._translated("declare primary keys"):
-                # Each thread sorts keys in memory of its own, outside the limit; one is hardly slower.
-                connection.execute("SET threads = 1")
-                _add_missing_keys(connection, [table])
-        return {table.name: loads[table.name] for table in tables}
+        for incoming in pending:
+            if incoming.is_first:
+                with self._open(read_only=False) as connection, self._translated("declare primary keys"):
+                    # Each thread sorts keys in memory of its own, outside the limit; one is hardly slower.
+                    connection.execute("SET threads = 1")
+                    _add_missing_keys(connection, [incoming.table])
 
     @contextlib.contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
@@ -231,22 +171,11 @@ class DuckDBWarehouse:
                     statuses.append(TableStatus(table.name, count, batch, seen_at, loaded[table.name]))
             return statuses
 
-    def _positions(self) -> dict[str, _Position]:
+    def _positions(self) -> dict[str, Position]:
         if not self.path.exists():
             return {}
         with self._open(read_only=True) as connection:
             return _read_positions(connection)
-
-    def _refuse_another_lake(self, positions: dict[str, _Position], lake_id: str) -> None:
-        others = {position.lake_id for position in positions.values()} - {lake_id}
-        if others and lake_id:
-            raise WarehouseError(
-                f"The warehouse {self.path} was loaded from another lake than the one that is configured, "
-                f"and the two do "
-                "not continue each other. Point warehouse.duckdb.path at another file, or delete this one "
-                "to have it "
-                "loaded afresh."
-            )
 
     @contextlib.contextmanager
     def _open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -294,12 +223,51 @@ class DuckDBWarehouse:
             ) from error
 
 
-def _with_dimensions(tables: Sequence[Table]) -> list[Table]:
-    """The tables with the dimensions they point to, dimensions first."""
-    names = {table.name for table in tables} | {
-        parent for table in tables for _, parent in table.foreign_keys
-    }
-    return [table for table in (*star.DIMENSIONS, *star.FACTS) if table.name in names]
+class _Session:
+    """See `LoadSession`: the methods are its."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def positions(self) -> dict[str, Position]:
+        return _read_positions(self._connection)
+
+    def clear(self, table: Table) -> None:
+        # It was perhaps made by other SQL: nothing of the old table can stay.
+        self._connection.execute(f"DROP TABLE {quote(STAR_SCHEMA, table.name)}")
+        _create_tables(self._connection)
+
+    def take_in(self, incoming: Incoming) -> int:
+        incoming.source.create_view(
+            self._connection, ["incoming"], incoming.handle, batches=incoming.batches, temporary=True
+        )
+        return _write(self._connection, incoming.table, incoming.source, is_first=incoming.is_first)
+
+    def record(self, incoming: Incoming, rows_written: int) -> None:
+        self._connection.execute(
+            "INSERT INTO platform.loads VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                incoming.table.name,
+                incoming.table_id,
+                incoming.lake_version,
+                incoming.batch,
+                rows_written,
+                incoming.lake_id,
+                dt.datetime.now(dt.UTC),
+            ],
+        )
+
+    def count(self, table: Table) -> int:
+        return _scalar(self._connection, f"SELECT count(*) FROM {quote(STAR_SCHEMA, table.name)}")
+
+    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> list[str]:
+        missing = self._connection.sql(
+            f"SELECT DISTINCT new.{quote(column)} AS missing FROM {quote(STAR_SCHEMA, table.name)} AS new "
+            f"ANTI JOIN {quote(STAR_SCHEMA, parent.name)} AS parent "
+            f"ON new.{quote(column)} = parent.{columns_sql(parent.primary_key)} "
+            f"WHERE new._batch > {after:d} ORDER BY missing LIMIT 3"
+        ).fetchall()
+        return [str(value) for (value,) in missing]
 
 
 def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -316,8 +284,10 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"CREATE TABLE {quote(STAR_SCHEMA, table.name)} ({', '.join(columns)})")
     for fact in star.FACTS:
         if f"{fact.name}_current" not in existing:
-            connection.execute(current_view_sql(fact))
-            connection.execute(history_view_sql(fact))
+            relation = quote(STAR_SCHEMA, fact.name)
+            for suffix, select in (("current", current_view_select), ("history", history_view_select)):
+                view = quote(STAR_SCHEMA, f"{fact.name}_{suffix}")
+                connection.execute(f"CREATE VIEW {view} AS {select(fact, quote, relation)}")
 
 
 def _add_missing_keys(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
@@ -348,35 +318,6 @@ def _existing(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in rows}
 
 
-def current_view_sql(fact: Table) -> str:
-    """The view of a fact's latest versions, without those that say the row was deleted."""
-    name, key, record = _names(fact)
-    return (
-        f"CREATE VIEW {quote(STAR_SCHEMA, fact.name + '_current')} AS SELECT * FROM (SELECT * FROM {name} "
-        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {record} DESC) = 1) AS latest WHERE "
-        f"_change <> 'delete'"
-    )
-
-
-def history_view_sql(fact: Table) -> str:
-    """The view of all versions of a fact's rows, each with the time it was valid.
-
-    `valid_from` is when the platform saw the version, `valid_to` when it saw the next one, NULL for the
-    latest; `change` is insert, update or delete.
-    """
-    name, key, record = _names(fact)
-    return (
-        f"CREATE VIEW {quote(STAR_SCHEMA, fact.name + '_history')} AS "
-        f"SELECT {columns_sql(fact.column_names)}, _seen_at AS valid_from, "
-        f"lead(_seen_at) OVER (PARTITION BY {key} ORDER BY {record}) AS valid_to, _change AS change FROM "
-        f"{name}"
-    )
-
-
-def _names(fact: Table) -> tuple[str, str, str]:
-    return quote(STAR_SCHEMA, fact.name), quote(fact.business_key or ""), columns_sql(fact.primary_key)
-
-
 def _write(connection: duckdb.DuckDBPyConnection, table: Table, source: LakeTable, *, is_first: bool) -> int:
     """Move the rows of the view `incoming` into a star table; their number."""
     names = [column.name for column in source.columns]
@@ -397,29 +338,7 @@ def _value(column: Column) -> str:
     return f"CAST({name} AS TIME) AS {name}" if isinstance(column.type, Time) else name
 
 
-def _verify_foreign_keys(connection: duckdb.DuckDBPyConnection, table: Table, after: int) -> None:
-    """Check that the rows of the new batches point to dimension rows that are there.
-
-    Raises:
-        WarehouseError: One does not; the transaction is then rolled back as the connection closes.
-    """
-    for column, parent in table.foreign_keys:
-        key = columns_sql(next(dim for dim in star.TABLES if dim.name == parent).primary_key)
-        missing = connection.sql(
-            f"SELECT DISTINCT new.{quote(column)} AS missing FROM {quote(STAR_SCHEMA, table.name)} AS new "
-            f"ANTI JOIN {quote(STAR_SCHEMA, parent)} AS parent ON new.{quote(column)} = parent.{key} "
-            f"WHERE new._batch > {after:d} ORDER BY missing LIMIT 3"
-        ).fetchall()
-        if missing:
-            examples = ", ".join(str(value) for (value,) in missing)
-            raise WarehouseError(
-                f"Nothing was loaded: new rows of {table.name} have values of {column} that {parent} "
-                f"lacks, {examples} "
-                f"among them. Materialize star/{parent} and the source tables it reads, then load again."
-            )
-
-
-def _read_positions(connection: duckdb.DuckDBPyConnection) -> dict[str, _Position]:
+def _read_positions(connection: duckdb.DuckDBPyConnection) -> dict[str, Position]:
     has_loads = _scalar(
         connection,
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'platform' AND table_name = "
@@ -431,11 +350,7 @@ def _read_positions(connection: duckdb.DuckDBPyConnection) -> dict[str, _Positio
         "SELECT table_name, table_id, lake_version, batch, lake_id FROM platform.loads "
         "QUALIFY row_number() OVER (PARTITION BY table_name ORDER BY batch DESC, loaded_at DESC) = 1"
     ).fetchall()
-    return {name: _Position(*position) for name, *position in rows}
-
-
-def _count(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
-    return _scalar(connection, f"SELECT count(*) FROM {quote(STAR_SCHEMA, table.name)}")
+    return {name: Position(*position) for name, *position in rows}
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

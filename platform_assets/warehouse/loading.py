@@ -1,0 +1,256 @@
+"""Loading the star schema into any engine: what it lacks, in which order it comes in, what holds in the end.
+
+Engines say how a step is done there; which steps there are, and that they are one transaction with its
+record, is here. No SQL, except that of the views, which is the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from platform_assets.errors import WarehouseError
+from platform_assets.model import star
+from platform_assets.warehouse.interface import STAR_STREAM, Load
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+    from platform_assets.lake.delta import LakeTable
+    from platform_assets.lake.lake import Lake
+    from platform_assets.model.table import Table
+
+_ALL_LATER_BATCHES = 2**62
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a star table has been loaded into a warehouse, by the newest record of a load.
+
+    Args:
+        table_id: Identity of the lake table; another one means that the star schema was made anew.
+        lake_version: Its version; -1 before the first load.
+        batch: The last batch it had taken in.
+        lake_id: Identity of the lake.
+    """
+
+    table_id: str = ""
+    lake_version: int = -1
+    batch: int = 0
+    lake_id: str = ""
+
+    def is_of_another(self, handle: DeltaTable) -> bool:
+        """Whether what was loaded came from another table than the one that is there now."""
+        return bool(self.table_id) and self.table_id != str(handle.metadata().id)
+
+    def lacks(self, handle: DeltaTable) -> bool:
+        """Whether a lake table has anything that was not loaded."""
+        return self.is_of_another(handle) or handle.version() > self.lake_version
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """What a star table of the lake has and the warehouse lacks.
+
+    Args:
+        table: The star table.
+        source: It in the lake.
+        handle: The version of it that is loaded.
+        after: Only rows of later batches are missing.
+        is_first: Whether the warehouse has none of its rows.
+        lake_id: Identity of the lake.
+    """
+
+    table: Table
+    source: LakeTable
+    handle: DeltaTable
+    after: int
+    is_first: bool
+    lake_id: str
+
+    @property
+    def table_id(self) -> str:
+        """Identity of the lake table, for the record."""
+        return str(self.handle.metadata().id)
+
+    @property
+    def lake_version(self) -> int:
+        """Version of the lake table, for the record."""
+        return int(self.handle.version())
+
+    @property
+    def batch(self) -> int:
+        """The last batch that the lake table has taken in."""
+        return self.source.cursor(self.handle, STAR_STREAM)
+
+    @property
+    def batches(self) -> tuple[int, int] | None:
+        """The rows to load: those of batches after the first and up to the second; all where None.
+
+        The calendar grows by years, which may belong to batches that were loaded before.
+        """
+        return None if self.table.name == star.DIM_DATE.name else (self.after, _ALL_LATER_BATCHES)
+
+
+class LoadSession(Protocol):
+    """A transaction that star tables are loaded in; no other loader is in one at the same time."""
+
+    def positions(self) -> dict[str, Position]:
+        """How far each table has been loaded, as this transaction sees it."""
+
+    def clear(self, table: Table) -> None:
+        """Take all rows out of a star table, because the lake's was made anew."""
+
+    def take_in(self, incoming: Incoming) -> int:
+        """Append rows to a fact, or merge them into a dimension by its key; the number of rows written."""
+
+    def record(self, incoming: Incoming, rows_written: int) -> None:
+        """Record that a table has been loaded: its identity, version and batch, the time, the rows."""
+
+    def count(self, table: Table) -> int:
+        """Number of rows of a star table."""
+
+    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> Sequence[str]:
+        """Up to three values, in order, of a foreign key that the parent lacks, in rows of later batches."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An engine, as far as a load needs it.
+
+    Args:
+        name: What it is called in messages, such as "the warehouse x.duckdb".
+        positions: How far each table has been loaded; empty before the first load. Takes no lock.
+        counts: Rows of each star table that there is.
+        session: Opens a transaction that can take in what it is given, all tables there, with their columns
+            and views, before it begins. It commits at the end, or leaves nothing where an error ends it.
+        start_afresh: What to do to have it loaded from another lake, as the end of a sentence.
+    """
+
+    name: str
+    positions: Callable[[], Mapping[str, Position]]
+    counts: Callable[[], Mapping[str, int]]
+    session: Callable[[Sequence[Incoming]], AbstractContextManager[LoadSession]]
+    start_afresh: str
+
+
+def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load]:
+    """Load what star tables have taken in since the last load; see `Warehouse.load`.
+
+    Raises:
+        WarehouseError: It was loaded from another lake, or rows point to dimension rows that are missing.
+    """
+    wanted = with_dimensions(tables)
+    lake_id = lake.ledger.read().lake_id
+    positions = target.positions()
+    _refuse_another_lake(target, positions, lake_id)
+    handles = {table.name: lake.star(table).open() for table in wanted}
+    pending = list(_incoming(lake, wanted, handles, positions, lake_id))
+    if not pending:
+        counts = target.counts()
+        return {
+            table.name: Load(batch, batch, 0, counts.get(table.name, 0))
+            for table in tables
+            for batch in [positions.get(table.name, Position()).batch]
+        }
+    loads = {}
+    with target.session(pending) as session:
+        # Another loader may have been here between the look and the lock.
+        positions = session.positions()
+        _refuse_another_lake(target, positions, lake_id)
+        for table in wanted:
+            position, handle = positions.get(table.name, Position()), handles[table.name]
+            if handle is not None and position.is_of_another(handle):
+                session.clear(table)
+        taken_in = {one.table.name: one for one in _incoming(lake, wanted, handles, positions, lake_id)}
+        for table in wanted:
+            incoming = taken_in.get(table.name)
+            if incoming is None:
+                batch = positions.get(table.name, Position()).batch
+                loads[table.name] = Load(batch, batch, 0, session.count(table))
+                continue
+            written = session.take_in(incoming)
+            session.record(incoming, written)
+            loads[table.name] = Load(incoming.after, incoming.batch, written, session.count(table))
+        for table in wanted:
+            if loads[table.name].rows_written:
+                _verify_foreign_keys(session, table, loads[table.name].after)
+    return {table.name: loads[table.name] for table in tables}
+
+
+def with_dimensions(tables: Sequence[Table]) -> list[Table]:
+    """The tables with the dimensions they point to, dimensions first."""
+    names = {table.name for table in tables} | {
+        parent for table in tables for _, parent in table.foreign_keys
+    }
+    return [table for table in (*star.DIMENSIONS, *star.FACTS) if table.name in names]
+
+
+def _incoming(
+    lake: Lake,
+    wanted: Sequence[Table],
+    handles: Mapping[str, DeltaTable | None],
+    positions: Mapping[str, Position],
+    lake_id: str,
+) -> Iterator[Incoming]:
+    for table in wanted:
+        handle, position = handles[table.name], positions.get(table.name, Position())
+        if handle is None or not position.lacks(handle):
+            continue
+        if position.is_of_another(handle):
+            position = Position()
+        is_first = position.lake_version < 0
+        yield Incoming(table, lake.star(table), handle, position.batch, is_first, lake_id)
+
+
+def _refuse_another_lake(target: Target, positions: Mapping[str, Position], lake_id: str) -> None:
+    others = {position.lake_id for position in positions.values()} - {lake_id}
+    if others and lake_id:
+        raise WarehouseError(
+            f"{target.name[:1].upper()}{target.name[1:]} was loaded from another lake than the one that is "
+            f"configured, and the two do not continue each other. {target.start_afresh}"
+        )
+
+
+def _verify_foreign_keys(session: LoadSession, table: Table, after: int) -> None:
+    for column, name in table.foreign_keys:
+        parent = next(one for one in star.TABLES if one.name == name)
+        missing = session.missing_parents(table, column, parent, after)
+        if missing:
+            raise WarehouseError(
+                f"Nothing was loaded: new rows of {table.name} have values of {column} that {name} lacks, "
+                f"{', '.join(missing)} among them. Materialize star/{name} and the source tables it reads, "
+                "then load again."
+            )
+
+
+def current_view_select(fact: Table, quote: Callable[[str], str], relation: str) -> str:
+    """The SELECT of a fact's latest versions, without those that say the row was deleted.
+
+    Args:
+        fact: The fact.
+        quote: Quotes an identifier as the engine does.
+        relation: The fact's table as the engine calls it.
+    """
+    columns = ", ".join(quote(column.name) for column in star.columns_of(fact))
+    return (
+        f"SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY {quote(fact.business_key or '')} "
+        f"ORDER BY {quote(fact.primary_key[0])} DESC) AS {quote('_recency')} FROM {relation}) AS latest "
+        f"WHERE {quote('_recency')} = 1 AND {quote('_change')} <> 'delete'"
+    )
+
+
+def history_view_select(fact: Table, quote: Callable[[str], str], relation: str) -> str:
+    """The SELECT of all versions of a fact's rows, each with the time it was valid.
+
+    `valid_from` is when the platform saw the version, `valid_to` when it saw the next one, NULL for the
+    latest; `change` is insert, update or delete. The arguments are those of `current_view_select`.
+    """
+    columns = ", ".join(quote(name) for name in fact.column_names)
+    return (
+        f"SELECT {columns}, {quote('_seen_at')} AS {quote('valid_from')}, lead({quote('_seen_at')}) OVER ("
+        f"PARTITION BY {quote(fact.business_key or '')} ORDER BY {quote(fact.primary_key[0])}) "
+        f"AS {quote('valid_to')}, {quote('_change')} AS {quote('change')} FROM {relation}"
+    )
