@@ -37,7 +37,7 @@ LONGEST_BY_WORDS = 1_024
 """Bytes of the longest text or binary that is hashed word by word."""
 
 # A chunk of a column and the scratch for it stay in a processor's second-level cache.
-_ROWS_PER_CHUNK = 16_384
+_ROWS_PER_CHUNK = 32_768
 _MASK = 2**64 - 1
 _ODD = 0x9E3779B97F4A7C15
 _SHIFT_MULTIPLY = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))

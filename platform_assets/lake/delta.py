@@ -356,13 +356,18 @@ def file_statistics(handle: DeltaTable) -> pa.Table:
     return pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
 
 
+def _naive(type_: pa.DataType) -> pa.DataType:
+    """A timestamp without its time zone: pyarrow imports pandas to make a Python value with one."""
+    return pa.timestamp(type_.unit) if pa.types.is_timestamp(type_) else type_
+
+
 @dataclass(frozen=True)
 class ColumnStatistics:
     """What is known of a column's values without reading them.
 
     Args:
         nulls: How many are NULL.
-        least: The least of the others, None where there is none.
+        least: The least of the others, None where there is none; a timestamp is UTC, without a time zone.
         greatest: The greatest of them.
     """
 
@@ -376,6 +381,7 @@ def statistics_of_batch(handle: DeltaTable, batch: int) -> dict[str, ColumnStati
     files = file_statistics(handle)
     if "min._batch" not in files.column_names:
         return {}
+    files = files.cast(pa.schema([field.with_type(_naive(field.type)) for field in files.schema]))
     ranges = zip(files["min._batch"].to_pylist(), files["max._batch"].to_pylist(), strict=True)
     if any(low != high for low, high in ranges):
         return {}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from platform_assets.source.snapshot import Snapshot
 
-_BYTES_PER_BATCH = 4 * 1024 * 1024
+_BYTES_PER_BATCH = 2 * 1024 * 1024
 _BYTES_QUEUED = 16 * 1024 * 1024
 # undefined_object: the connection that had exported it is closed.
 _NO_SUCH_SNAPSHOT = "42704"
@@ -151,8 +151,8 @@ class BulkReader:
                 failure: SourceError | None = None
                 try:
                     if connection is None:
-                        connection = session.enter_context(imported(self._snapshot))
-                    for batch in read(connection, self._snapshot, scan, query):
+                        connection = session.enter_context(_imported(self._snapshot))
+                    for batch in _read(connection, self._snapshot, scan, query):
                         channel.put(batch)
                 except _Stopped:
                     pass
@@ -169,7 +169,7 @@ class BulkReader:
 
 
 @contextlib.contextmanager
-def imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
+def _imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
     """Open an ADBC connection in a transaction that has imported the snapshot.
 
     Raises:
@@ -178,28 +178,22 @@ def imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
     import adbc_driver_manager
     import adbc_driver_postgresql
 
-    limits = {
-        "statement_timeout": snapshot.source.statement_timeout,
-        "lock_timeout": snapshot.source.lock_timeout,
-    }
-    settings = [
-        *(f"SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items()),
+    source = snapshot.source
+    beginning = (
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        f"SET TRANSACTION SNAPSHOT '{snapshot.exported_id}'",
+        f"SET LOCAL statement_timeout = {int(source.statement_timeout * 1000)}",
+        f"SET LOCAL lock_timeout = {int(source.lock_timeout * 1000)}",
         *(f"SET LOCAL {name} = '{value}'" for name, value in SESSION_SETTINGS.items()),
-    ]
+    )
     with contextlib.ExitStack() as stack:
         try:
+            # One database for all connections would be asked for its types once, but the driver counts its
+            # connections without a lock.
             database = stack.enter_context(adbc_driver_postgresql.connect(adbc_uri(snapshot.connection)))
             connection = stack.enter_context(adbc_driver_manager.AdbcConnection(database))
             with adbc_driver_manager.AdbcStatement(connection) as statement:
-                statement.set_sql_query(
-                    "; ".join(
-                        (
-                            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-                            f"SET TRANSACTION SNAPSHOT '{snapshot.exported_id}'",
-                            *settings,
-                        )
-                    )
-                )
+                statement.set_sql_query("; ".join(beginning))
                 statement.execute_update()
         except adbc_driver_manager.Error as error:
             attempt = "opening a connection to read rows"
@@ -207,7 +201,7 @@ def imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
         yield connection
 
 
-def read(connection: AdbcConnection, snapshot: Snapshot, scan: Scan, query: str) -> Iterator[pa.RecordBatch]:
+def _read(connection: AdbcConnection, snapshot: Snapshot, scan: Scan, query: str) -> Iterator[pa.RecordBatch]:
     """Stream the result of one of a scan's queries.
 
     Raises:

@@ -29,7 +29,7 @@ from platform_assets.lake.duck import (
 from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.model.table import Column, Table
-from platform_assets.source.bulk import BulkReader, imported, read
+from platform_assets.source.bulk import BulkReader
 from platform_assets.source.capture import (
     Cursor,
     Reading,
@@ -50,7 +50,6 @@ from platform_assets.source.verify import TableComparison, compare_table
 
 if TYPE_CHECKING:
     import duckdb
-    from adbc_driver_manager import AdbcConnection
     from deltalake import DeltaTable
 
     from platform_assets.lake.ledger import LedgerState
@@ -487,24 +486,9 @@ class _Attempt:
 
     @contextlib.contextmanager
     def _stream(self, scan: Scan) -> Iterator[pa.RecordBatchReader]:
-        """The rows of a scan, over a connection of its own: the others may be waiting for their consumers."""
-        failures: list[SourceError] = []
-
-        def batches(connection: AdbcConnection) -> Iterator[pa.RecordBatch]:
-            try:
-                for query in scan.queries:
-                    yield from read(connection, self.snapshot, scan, query)
-            except SourceError as error:
-                failures.append(error)
-                raise
-
-        with imported(self.snapshot) as connection:
-            try:
-                yield pa.RecordBatchReader.from_batches(scan.schema, batches(connection))
-            except Exception as error:
-                if failures and error is not failures[0]:
-                    raise failures[0] from error
-                raise
+        """The rows of a scan, over connections of its own: the others may be waiting for their consumers."""
+        with BulkReader(self.snapshot, [scan]) as bulk, bulk.stream(scan.table) as rows:
+            yield rows
 
     def _cursor(self, one: _Planned, changes: Changes) -> Cursor:
         before = one.cursor

@@ -5,18 +5,16 @@ Nothing is read here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import pyarrow as pa
 
-from platform_assets.lake.arrow import arrow_schema
 from platform_assets.lake.duck import quote
 from platform_assets.model.table import Table
 from platform_assets.source.catalogue import Relation
 from platform_assets.source.compare import hashed_schema, with_hash
-from platform_assets.source.types import decode, select_expression
+from platform_assets.source.fields import Fields, fields_of
 
 _PAGES_WORTH_SPLITTING = 4_096
 _PARTS = 8
@@ -69,30 +67,16 @@ def table_scan(table: Table, relation: Relation, version: int, predicate: str | 
         version: The server's version as a number.
         predicate: SQL for the rows that are read; None for all.
     """
-    queries = _split(relation, _select(table, relation, table.column_names), predicate, version)
-    finish = partial(_hashed, arrow_schema(table.columns))
-    return Scan(table.name, queries, hashed_schema(table), finish)
+    fields = fields_of(table, relation, table.column_names)
+    queries = _split(relation, _select(fields, relation), predicate, version)
+    return Scan(table.name, queries, hashed_schema(table), lambda batch: with_hash(fields.decode(batch)))
 
 
 def key_scan(table: Table, relation: Relation) -> Scan:
     """The read of all primary keys of a table; the arguments are those of `table_scan`."""
-    schema = arrow_schema([table.column(name) for name in table.primary_key])
-    query = _select(table, relation, table.primary_key)
-    return Scan(table.name, (query,), schema, partial(_decoded, schema))
+    fields = fields_of(table, relation, table.primary_key)
+    return Scan(table.name, (_select(fields, relation),), fields.schema, fields.decode)
 
 
-def _select(table: Table, relation: Relation, names: Sequence[str]) -> str:
-    types = {column.name: column.type for column in relation.columns}
-    columns = ", ".join(
-        f"{select_expression(table.column(name), types[name])} AS {quote(name)}" for name in names
-    )
-    return f"SELECT {columns} FROM {quote(relation.schema, relation.name)}"
-
-
-def _hashed(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
-    return with_hash(_decoded(schema, batch))
-
-
-def _decoded(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
-    arrays = [decode(array, field.type) for array, field in zip(batch.columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def _select(fields: Fields, relation: Relation) -> str:
+    return f"SELECT {fields.select_list} FROM {quote(relation.schema, relation.name)}"
