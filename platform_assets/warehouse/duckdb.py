@@ -66,11 +66,13 @@ class DuckDBWarehouse:
         path: The file; it is made by the first load.
         engine: Memory and threads that DuckDB may use.
         wait: Longest wait for a process that holds the file, in seconds.
+        tables: The star schema, as the model declares it.
     """
 
     path: Path
     engine: SqlEngine
     wait: float = 120
+    tables: Sequence[Table] = star.TABLES
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""
@@ -84,6 +86,7 @@ class DuckDBWarehouse:
                 session=self._session,
                 start_afresh="Point warehouse.duckdb.path at another file, or delete this one to have it "
                 "loaded afresh.",
+                tables=self.tables,
             ),
         )
 
@@ -92,10 +95,10 @@ class DuckDBWarehouse:
         with self._open(read_only=False) as connection, self._translated("load the star schema"):
             # Rows are taken as they come: kept in order, they are gathered in memory that cannot be spilled.
             connection.execute("SET preserve_insertion_order = false")
-            _add_missing_keys(connection, star.TABLES)
+            _add_missing_keys(connection, self.tables)
             connection.execute("BEGIN")
-            _create_tables(connection)
-            yield _Session(connection)
+            _create_tables(connection, self.tables)
+            yield _Session(connection, self.tables)
             connection.execute("COMMIT")
         # In connections of their own, as what a load or a key takes is free when its connection is closed.
         for incoming in pending:
@@ -162,7 +165,7 @@ class DuckDBWarehouse:
                 ).fetchall()
             )
             statuses = []
-            for table in star.TABLES:
+            for table in self.tables:
                 if table.name in positions:
                     count, batch, seen_at = connection.sql(
                         f"SELECT count(*), coalesce(max(_batch), 0), max(_seen_at) FROM "
@@ -226,8 +229,9 @@ class DuckDBWarehouse:
 class _Session:
     """See `LoadSession`: the methods are its."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
         self._connection = connection
+        self._tables = tables
 
     def positions(self) -> dict[str, Position]:
         return _read_positions(self._connection)
@@ -235,7 +239,7 @@ class _Session:
     def clear(self, table: Table) -> None:
         # It was perhaps made by other SQL: nothing of the old table can stay.
         self._connection.execute(f"DROP TABLE {quote(STAR_SCHEMA, table.name)}")
-        _create_tables(self._connection)
+        _create_tables(self._connection, self._tables)
 
     def take_in(self, incoming: Incoming) -> int:
         incoming.source.create_view(
@@ -270,24 +274,39 @@ class _Session:
         return [str(value) for (value,) in missing]
 
 
-def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
+    """Create what the star schema lacks: tables, columns that the model gained, and the facts' views."""
     connection.execute(_BOOKKEEPING)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(STAR_SCHEMA)}")
-    existing = _existing(connection)
-    for table in star.TABLES:
-        if table.name in existing:
-            continue
-        columns = [
-            f"{quote(column.name)} {duckdb_type(column.type)}{'' if column.nullable else ' NOT NULL'}"
-            for column in star.columns_of(table)
-        ]
-        connection.execute(f"CREATE TABLE {quote(STAR_SCHEMA, table.name)} ({', '.join(columns)})")
-    for fact in star.FACTS:
-        if f"{fact.name}_current" not in existing:
-            relation = quote(STAR_SCHEMA, fact.name)
+    existing = _existing_columns(connection)
+    for table in tables:
+        relation, columns = quote(STAR_SCHEMA, table.name), star.columns_of(table)
+        present = existing.get(table.name)
+        if present is None:
+            declared = [
+                f"{quote(column.name)} {duckdb_type(column.type)}{'' if column.nullable else ' NOT NULL'}"
+                for column in columns
+            ]
+            connection.execute(f"CREATE TABLE {relation} ({', '.join(declared)})")
+        for column in columns:
+            # Nullable whatever is declared: the rows that are there have no value for it.
+            if present is not None and column.name not in present:
+                connection.execute(
+                    f"ALTER TABLE {relation} ADD COLUMN {quote(column.name)} {duckdb_type(column.type)}"
+                )
+        declared_names = {column.name for column in columns}
+        for name, is_nullable in (present or {}).items():
+            # What the model lost stays, for whoever uses it; new rows have no value for it.
+            if name not in declared_names and not is_nullable:
+                connection.execute(f"ALTER TABLE {relation} ALTER COLUMN {quote(name)} DROP NOT NULL")
+        if table.kind == "fact":
             for suffix, select in (("current", current_view_select), ("history", history_view_select)):
-                view = quote(STAR_SCHEMA, f"{fact.name}_{suffix}")
-                connection.execute(f"CREATE VIEW {view} AS {select(fact, quote, relation)}")
+                view = f"{table.name}_{suffix}"
+                if not set(table.column_names) <= set(existing.get(view, ())):
+                    connection.execute(
+                        f"CREATE OR REPLACE VIEW {quote(STAR_SCHEMA, view)} AS "
+                        f"{select(table, quote, relation)}"
+                    )
 
 
 def _add_missing_keys(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
@@ -303,19 +322,22 @@ def _add_missing_keys(connection: duckdb.DuckDBPyConnection, tables: Sequence[Ta
             f"WHERE schema_name = '{STAR_SCHEMA}' AND constraint_type = 'PRIMARY KEY'"
         ).fetchall()
     }
-    missing = _existing(connection) - keyed
+    missing = set(_existing_columns(connection)) - keyed
     for table in tables:
         if table.name in missing:
             relation = quote(STAR_SCHEMA, table.name)
             connection.execute(f"ALTER TABLE {relation} ADD PRIMARY KEY ({columns_sql(table.primary_key)})")
 
 
-def _existing(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Names of the tables and views in the star schema."""
-    rows = connection.sql(
-        f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{STAR_SCHEMA}'"
-    ).fetchall()
-    return {name for (name,) in rows}
+def _existing_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, bool]]:
+    """Columns of the tables and views in the star schema, each with whether it may be NULL."""
+    columns: dict[str, dict[str, bool]] = {}
+    for table, name, nullable in connection.sql(
+        "SELECT table_name, column_name, is_nullable FROM information_schema.columns "
+        f"WHERE table_schema = '{STAR_SCHEMA}'"
+    ).fetchall():
+        columns.setdefault(table, {})[name] = nullable == "YES"
+    return columns
 
 
 def _write(connection: duckdb.DuckDBPyConnection, table: Table, source: LakeTable, *, is_first: bool) -> int:

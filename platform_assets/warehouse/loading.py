@@ -127,6 +127,7 @@ class Target:
         session: Opens a transaction that can take in what it is given, all tables there, with their columns
             and views, before it begins. It commits at the end, or leaves nothing where an error ends it.
         start_afresh: What to do to have it loaded from another lake, as the end of a sentence.
+        tables: The whole star schema, as the model declares it.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Target:
     counts: Callable[[], Mapping[str, int]]
     session: Callable[[Sequence[Incoming]], AbstractContextManager[LoadSession]]
     start_afresh: str
+    tables: Sequence[Table] = star.TABLES
 
 
 def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load]:
@@ -142,7 +144,7 @@ def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, 
     Raises:
         WarehouseError: It was loaded from another lake, or rows point to dimension rows that are missing.
     """
-    wanted = with_dimensions(tables)
+    wanted = with_dimensions(tables, target.tables)
     lake_id = lake.ledger.read().lake_id
     positions = target.positions()
     _refuse_another_lake(target, positions, lake_id)
@@ -176,16 +178,21 @@ def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, 
             loads[table.name] = Load(incoming.after, incoming.batch, written, session.count(table))
         for table in wanted:
             if loads[table.name].rows_written:
-                _verify_foreign_keys(session, table, loads[table.name].after)
+                _verify_foreign_keys(session, table, target.tables, loads[table.name].after)
     return {table.name: loads[table.name] for table in tables}
 
 
-def with_dimensions(tables: Sequence[Table]) -> list[Table]:
-    """The tables with the dimensions they point to, dimensions first."""
+def with_dimensions(tables: Sequence[Table], model: Sequence[Table] = star.TABLES) -> list[Table]:
+    """The tables with the dimensions they point to, dimensions first.
+
+    Args:
+        tables: Some of the star tables.
+        model: All of them.
+    """
     names = {table.name for table in tables} | {
         parent for table in tables for _, parent in table.foreign_keys
     }
-    return [table for table in (*star.DIMENSIONS, *star.FACTS) if table.name in names]
+    return [table for table in sorted(model, key=lambda one: one.kind == "fact") if table.name in names]
 
 
 def _incoming(
@@ -214,9 +221,9 @@ def _refuse_another_lake(target: Target, positions: Mapping[str, Position], lake
         )
 
 
-def _verify_foreign_keys(session: LoadSession, table: Table, after: int) -> None:
+def _verify_foreign_keys(session: LoadSession, table: Table, model: Sequence[Table], after: int) -> None:
     for column, name in table.foreign_keys:
-        parent = next(one for one in star.TABLES if one.name == name)
+        parent = next(one for one in model if one.name == name)
         missing = session.missing_parents(table, column, parent, after)
         if missing:
             raise WarehouseError(
