@@ -57,3 +57,7 @@ class WarehouseBusy(WarehouseError):
     """Another process held the warehouse for longer than the configured wait."""
 
     retryable = True
+
+
+class ParquetError(PlatformError):
+    """Parquet files cannot be read, or cannot be loaded as asked."""

@@ -1,0 +1,148 @@
+"""What a Parquet file says of itself at its end: its columns and rows. No row is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from platform_assets.snowflake.stores import Store
+from platform_assets.snowflake.types import ParquetType, parquet_type
+
+_MAGIC = b"PAR1"
+_ENCRYPTED = b"PARE"
+_GZIP = b"\x1f\x8b"
+# One request for nearly every file: the footer of 50 columns and one row group takes some 10 kB.
+_BYTES_OF_TAIL = 64 * 1024
+_SMALLEST_FILE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetColumn:
+    """A column of one file.
+
+    Attributes:
+        name: Its name, in the file's case.
+        type: Its type.
+        nullable: Whether the file allows it to be null.
+    """
+
+    name: str
+    type: ParquetType
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What one file holds.
+
+    Attributes:
+        columns: Its columns, in order.
+        rows: Number of rows.
+        size: Its bytes.
+    """
+
+    columns: tuple[ParquetColumn, ...]
+    rows: int
+    size: int
+
+
+class UnreadableFile(Exception):
+    """A file whose footer cannot be read; the message says why, and not which file."""
+
+
+def read_footer(store: Store, path: str) -> Footer:
+    """Read the footer of a file.
+
+    Raises:
+        UnreadableFile: It cannot be read, or is no Parquet file, or not a whole one.
+    """
+    try:
+        with store.files.open_input_file(path) as file:
+            size = file.size()
+            tail = _tail(file, size)
+    except OSError as error:
+        raise UnreadableFile(f"it cannot be opened: {' '.join(str(error).split())[:300]}") from error
+    try:
+        # A file without its rows: the footer says the same.
+        metadata = pq.read_metadata(pa.BufferReader(_MAGIC + tail))
+        columns = columns_of(metadata.schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise UnreadableFile(f"its footer cannot be read: {' '.join(str(error).split())[:300]}") from error
+    if not columns:
+        raise UnreadableFile(
+            "it has no columns, so that there is nothing to load; write it with one at least"
+        )
+    return Footer(columns, metadata.num_rows, size)
+
+
+def _tail(file: pa.NativeFile, size: int) -> bytes:
+    """The end of a file from where its footer begins.
+
+    Raises:
+        UnreadableFile: It is no whole Parquet file.
+    """
+    if size == 0:
+        raise UnreadableFile("it is empty, 0 bytes; remove it or write it again")
+    length = min(size, _BYTES_OF_TAIL)
+    tail: bytes = file.read_at(length, size - length)
+    if tail.endswith(_ENCRYPTED):
+        raise UnreadableFile(
+            "its footer is encrypted (Parquet modular encryption), which Snowflake does not read; write it "
+            "without, and let the bucket encrypt it"
+        )
+    if size < _SMALLEST_FILE or not tail.endswith(_MAGIC):
+        head: bytes = file.read_at(min(size, 4), 0)
+        if head == _MAGIC:
+            raise UnreadableFile(f"it is truncated at {size:,} bytes: it begins as Parquet and has no end")
+        if head.startswith(_GZIP):
+            raise UnreadableFile(
+                "it is compressed with gzip as a whole; decompress it (Parquet compresses inside)"
+            )
+        raise UnreadableFile("it is not Parquet: neither its beginning nor its end says so")
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    if footer + len(_MAGIC) > size:
+        raise UnreadableFile(f"it is damaged: a footer of {footer:,} bytes in a file of {size:,}")
+    return tail[-footer:] if footer <= length else bytes(file.read_at(footer, size - footer))
+
+
+def columns_of(schema: pq.ParquetSchema) -> tuple[ParquetColumn, ...]:
+    """The top-level columns of a file, nested ones as what they are as a whole."""
+    columns = []
+    leaf = 0
+    for field in schema.to_arrow_schema():
+        leaves = _leaves(field.type)
+        type_ = _nested(field.type)
+        if type_ is None:
+            column = schema.column(leaf)
+            type_ = parquet_type(
+                column.physical_type, column.logical_type.to_json(), column.converted_type, column.length
+            )
+        leaf += leaves
+        columns.append(ParquetColumn(field.name, type_, field.nullable))
+    return tuple(columns)
+
+
+def _nested(type_: pa.DataType) -> ParquetType | None:
+    if not pa.types.is_nested(_storage(type_)):
+        return None
+    storage = _storage(type_)
+    if pa.types.is_map(storage):
+        return ParquetType("map")
+    return ParquetType("struct" if pa.types.is_struct(storage) else "list")
+
+
+def _leaves(type_: pa.DataType) -> int:
+    """Number of Parquet columns that an Arrow type is stored in."""
+    storage = _storage(type_)
+    if not pa.types.is_nested(storage):
+        return 1
+    return sum(_leaves(storage.field(index).type) for index in range(storage.num_fields))
+
+
+def _storage(type_: pa.DataType) -> pa.DataType:
+    """What an Arrow type is stored as: extension types and dictionaries are about reading only."""
+    if isinstance(type_, pa.BaseExtensionType):
+        return _storage(type_.storage_type)
+    return _storage(type_.value_type) if pa.types.is_dictionary(type_) else type_

@@ -1,0 +1,538 @@
+"""The statements that make a table in Snowflake and load Parquet files into it. Nothing is run here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from platform_assets.errors import ParquetError
+from platform_assets.snowflake.identifiers import (
+    identifier,
+    literal,
+    path,
+    plain_name,
+    typed_identifier,
+    typed_name,
+)
+from platform_assets.snowflake.tables import ParquetTable, Problem, TableColumn, TableFile
+from platform_assets.snowflake.types import (
+    checked_kind,
+    checked_type,
+    expression,
+    override_for,
+    snowflake_type,
+)
+
+Purpose = Literal["session", "table", "file format", "stage", "upload", "load", "clean-up"]
+Mode = Literal["projection", "match-by-name", "infer-schema"]
+Create = Literal["or-replace", "if-not-exists"]
+Case = Literal["keep", "upper"]
+Encryption = Literal["none", "sse-s3", "sse-kms"]
+
+# https://docs.snowflake.com/en/sql-reference/sql/copy-into-table: the most that FILES takes.
+_FILES_PER_COPY = 1000
+# Bytes stay bytes, and dates, times and decimals are what the file says they are.
+_FORMAT = "TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE"
+_ON_ERROR = re.compile(r"ABORT_STATEMENT|CONTINUE|SKIP_FILE(_\d{1,9}|_(100|\d{1,2})%)?")
+_STAGE_URL = re.compile(r"(s3|s3gov|s3china|gcs|azure)://[^\s'\"]+")
+_PUT_WILDCARDS = re.compile(r"[*?\[\]]")
+_TITLES: dict[Purpose, str] = {
+    "session": "Session: instants are written as UTC whatever the account's time zone",
+    "table": "Table",
+    "file format": "File format",
+    "stage": "Stage",
+    "upload": "Upload: PUT runs in SnowSQL, the Snowflake CLI and the drivers, not in a worksheet",
+    "load": "Load",
+    "clean-up": "Clean up",
+}
+
+
+@dataclass(frozen=True)
+class ScriptOptions:
+    """How tables are made and loaded. Names of Snowflake's own objects are typed as in SQL.
+
+    Attributes:
+        database: Database of the tables; the session's where None.
+        schema: Schema of the tables; the session's where None.
+        prefix: Put before each table's name, such as `dim_`.
+        case: `keep` names tables and columns as the files do, quoted where need be; `upper` in upper case, so
+            that they can be written in any case.
+        stage_url: Where Snowflake finds what all read paths have in common, `s3://bucket/prefix`; where None,
+            it is where the files were read, and local files are uploaded.
+        storage_integration: The storage integration that may read there.
+        encryption: How the stage's files are encrypted: none, sse-s3, sse-kms; not said where None.
+        kms_key: The key for sse-kms.
+        file_format: Name of a file format to use, made where there is none; written into COPY where None.
+        create: `or-replace` or `if-not-exists`.
+        on_error: COPY's ON_ERROR.
+        purge: COPY removes files that it has loaded from the stage.
+        force: COPY loads files that it has loaded before.
+        transient: Tables have no Fail-safe.
+        cluster_by: Columns to cluster by, for each table by its name in the files; `*` for every table that
+            has them all.
+        mode: `projection` reads each column by its path; `match-by-name` lets COPY match names;
+            `infer-schema` lets Snowflake find the columns.
+        types: Snowflake types for Parquet types, by whole name or kind: `{"uint64": "NUMBER(38,0)"}`.
+        columns: Snowflake types for columns, by `column` or `table.column`.
+    """
+
+    database: str | None = None
+    schema: str | None = None
+    prefix: str = ""
+    case: Case = "keep"
+    stage_url: str | None = None
+    storage_integration: str | None = None
+    encryption: Encryption | None = None
+    kms_key: str | None = None
+    file_format: str | None = None
+    create: Create = "or-replace"
+    on_error: str = "ABORT_STATEMENT"
+    purge: bool = False
+    force: bool = False
+    transient: bool = False
+    cluster_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    mode: Mode = "projection"
+    types: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without files.
+
+        Raises:
+            ParquetError: The message lists every mistake.
+        """
+        mistakes = list(_mistakes(self))
+        if mistakes:
+            raise ParquetError("The options cannot be used: " + "; ".join(mistakes))
+        object.__setattr__(self, "types", {checked_kind(k): checked_type(v) for k, v in self.types.items()})
+        object.__setattr__(self, "columns", {k: checked_type(v) for k, v in self.columns.items()})
+
+    def qualified(self, name: str) -> str:
+        """A name, which is SQL already, in the database and schema of the options."""
+        parts = [typed_identifier(part) for part in (self.database, self.schema) if part]
+        return ".".join((*parts, name))
+
+    def cased(self, name: str) -> str:
+        """A name of the files as it is in Snowflake."""
+        return name.upper() if self.case == "upper" else name
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement, without the semicolon.
+
+    Attributes:
+        purpose: What it is for.
+        sql: The statement.
+    """
+
+    purpose: Purpose
+    sql: str
+
+
+@dataclass(frozen=True)
+class TableScript:
+    """The statements for one table, in the order they run.
+
+    Attributes:
+        name: The table's name as in the files.
+        target: Its name in Snowflake, qualified, as SQL.
+        statements: What to run.
+        source: Where its files are.
+        files: Number of its files.
+        rows: Number of their rows.
+    """
+
+    name: str
+    target: str
+    statements: tuple[Statement, ...]
+    source: str
+    files: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Script:
+    """Statements for many tables.
+
+    Attributes:
+        before: What runs first.
+        tables: Each table's own.
+        after: What runs at the end.
+        problems: Tables that cannot be loaded as asked, and why.
+    """
+
+    before: tuple[Statement, ...]
+    tables: tuple[TableScript, ...]
+    after: tuple[Statement, ...]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """All statements, in order."""
+        return (*self.before, *(one for table in self.tables for one in table.statements), *self.after)
+
+    @property
+    def text(self) -> str:
+        """The script as a file: a comment before each section, a semicolon after each statement."""
+        rows = sum(table.rows for table in self.tables)
+        lines = [f"-- {_counted(len(self.tables), 'table')} with {_counted(rows, 'row')} of Parquet files"]
+        lines += _sections(self.before)
+        for number, table in enumerate(self.tables, start=1):
+            lines += [
+                "",
+                _comment(f"{number} of {len(self.tables)}: {table.name}"),
+                _comment(f"{_counted(table.files, 'file')}, {_counted(table.rows, 'row')} in {table.source}"),
+                *_sections(table.statements),
+            ]
+        lines += _sections(self.after)
+        return "\n".join(lines) + "\n"
+
+
+def script(tables: Sequence[ParquetTable], options: ScriptOptions) -> Script:
+    """The statements that make and load tables; a table that cannot be loaded is a problem, not an error."""
+    made: dict[str, TableScript] = {}
+    problems = []
+    for table in tables:
+        try:
+            one = table_script(table, options)
+            if one.target in made:
+                raise ParquetError(
+                    f"{made[one.target].name} is {one.target} in Snowflake too; rename one, or keep the case."
+                )
+        except ParquetError as error:
+            problems.append(Problem(table.name, str(error)))
+            continue
+        made[one.target] = one
+    has_instants = any(
+        re.search(r"TIMESTAMP_L?TZ", statement.sql) for one in made.values() for statement in one.statements
+    )
+    before = [Statement("session", "ALTER SESSION SET TIMEZONE = 'UTC'")] if has_instants else []
+    after = [Statement("session", "ALTER SESSION UNSET TIMEZONE")] if has_instants else []
+    if made and _format_name(options) is not None:
+        before += _format_statements(options)
+        if options.file_format is None:
+            after.insert(0, Statement("clean-up", f"DROP FILE FORMAT {_format_name(options)}"))
+    return Script(tuple(before), tuple(made.values()), tuple(after), tuple(problems))
+
+
+def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
+    """The statements that make and load one table.
+
+    A session whose time zone is not UTC, and a file format that is not there, are what `script` sees to.
+
+    Raises:
+        ParquetError: It cannot be loaded as asked; the message says what to do.
+    """
+    target = options.qualified(identifier(options.cased(options.prefix + table.name)))
+    # Without quotes, which not every client takes in @stage/path.
+    stage = options.qualified(plain_name(f"{options.prefix}{table.name}_LOAD"))
+    url = _stage_url(table, options)
+    if options.purge and url and table.is_delta:
+        raise ParquetError(
+            "PURGE would remove the files of a Delta table from under its log; load it without."
+        )
+    if options.mode != "projection":
+        _refuse_what_needs_projection(table, options)
+    create = _create_stage(stage, url, options)
+    uploads = [] if url else [_upload(table, file, stage) for file in table.files]
+    # All that is in a stage of our own was put there for this table.
+    chunks = [
+        tuple(table.files[start : start + _FILES_PER_COPY]) if url else ()
+        for start in range(0, len(table.files) if url else 1, _FILES_PER_COPY)
+    ]
+    staging = [Statement("stage", create), *(Statement("upload", sql) for sql in uploads)]
+    if options.mode == "infer-schema":
+        making = [*staging, Statement("table", _infer_table(table, target, stage, url, options))]
+    else:
+        making = [Statement("table", _create_table(table, target, options)), *staging]
+    loads = [Statement("load", _copy(table, target, stage, chunk, options)) for chunk in chunks]
+    drop = Statement("clean-up", f"DROP STAGE {stage}")
+    return TableScript(table.name, target, (*making, *loads, drop), table.root, len(table.files), table.rows)
+
+
+def column_types(table: ParquetTable, options: ScriptOptions) -> dict[str, str]:
+    """The Snowflake type of each column, by its name in the files.
+
+    Raises:
+        ParquetError: A column has none; the message lists every such column.
+    """
+    types: dict[str, str] = {}
+    mistakes = []
+    for column in table.columns:
+        named = options.columns.get(f"{table.name}.{column.name}") or options.columns.get(column.name)
+        try:
+            types[column.name] = (
+                named or override_for(column.type, options.types) or snowflake_type(column.type)
+            )
+        except ParquetError as error:
+            mistakes.append(f"column {column.name}: {error}")
+    if mistakes:
+        raise ParquetError(" ".join(mistakes))
+    return types
+
+
+def _mistakes(options: ScriptOptions) -> Iterator[str]:
+    for name, kind in (("mode", Mode), ("create", Create), ("case", Case), ("encryption", Encryption)):
+        given = getattr(options, name)
+        if given is not None and given not in get_args(kind):
+            yield f"{name} is {given!r}, and can be {', '.join(get_args(kind))}"
+    if options.database and not options.schema:
+        yield "a database needs a schema beside it"
+    checks: list[tuple[Callable[[str], str], Iterable[str | None]]] = [
+        (typed_identifier, (options.database, options.schema, options.storage_integration)),
+        (typed_name, (options.file_format,)),
+        (checked_type, (*options.types.values(), *options.columns.values())),
+        (checked_kind, options.types),
+    ]
+    for check, values in checks:
+        for value in values:
+            try:
+                if value is not None:
+                    check(value)
+            except ParquetError as error:
+                yield str(error).rstrip(".")
+    if not _ON_ERROR.fullmatch(options.on_error):
+        yield (
+            f"on_error is {options.on_error!r}, and can be ABORT_STATEMENT, CONTINUE, SKIP_FILE, "
+            "SKIP_FILE_10 or SKIP_FILE_10%"
+        )
+    if options.stage_url and not _STAGE_URL.fullmatch(_for_snowflake(options.stage_url)):
+        yield f"stage_url is {options.stage_url!r}, and is s3://, gs:// or azure:// with a bucket"
+    if (options.kms_key is not None) != (options.encryption == "sse-kms"):
+        yield "kms_key and the encryption sse-kms go together"
+    if options.mode == "infer-schema" and (options.types or options.columns):
+        yield "infer-schema takes the types that Snowflake finds; name types with mode projection"
+
+
+def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
+    """Where the table's files are for Snowflake, with `/` at the end, or None where they are put there."""
+    external = (options.storage_integration, options.encryption)
+    if options.stage_url:
+        below = f"{table.below}/" if table.below else ""
+        url = f"{_for_snowflake(options.stage_url).rstrip('/')}/{below}"
+    elif not table.is_local:
+        url = f"{_for_snowflake(table.root)}/"
+    elif any(external):
+        raise ParquetError(
+            "its files are local and are uploaded, which takes no storage integration and no encryption. "
+            "Leave these out, or say with stage_url where Snowflake finds the files."
+        )
+    else:
+        return None
+    if options.encryption == "sse-s3" and not url.startswith("s3"):
+        raise ParquetError(f"{url} is not on S3; the encryption can be sse-kms or none.")
+    return url
+
+
+def _for_snowflake(url: str) -> str:
+    return f"gcs://{url.removeprefix('gs://')}" if url.startswith("gs://") else url
+
+
+def _create_stage(stage: str, url: str | None, options: ScriptOptions) -> str:
+    # A temporary stage is gone with the session that made it, with what was put there.
+    parts = [f"CREATE OR REPLACE TEMPORARY STAGE {stage}"]
+    if url:
+        parts.append(f"URL = {literal(url)}")
+        if options.storage_integration:
+            parts.append(f"STORAGE_INTEGRATION = {typed_identifier(options.storage_integration)}")
+        if options.encryption:
+            parts.append(f"ENCRYPTION = ({_encryption(options, url)})")
+    return "\n  ".join(parts)
+
+
+def _encryption(options: ScriptOptions, url: str) -> str:
+    if options.encryption == "sse-kms" and options.kms_key is not None:
+        kind = "GCS_SSE_KMS" if url.startswith("gcs") else "AWS_SSE_KMS"
+        return f"TYPE = '{kind}' KMS_KEY_ID = {literal(options.kms_key)}"
+    return "TYPE = 'AWS_SSE_S3'" if options.encryption == "sse-s3" else "TYPE = 'NONE'"
+
+
+def _upload(table: ParquetTable, file: TableFile, stage: str) -> str:
+    local = f"{table.root}/{file.path}"
+    if _PUT_WILDCARDS.search(local):
+        raise ParquetError(
+            f"PUT takes *, ?, [ and ] in {local} for a pattern. Rename the file, or say with stage_url where "
+            "Snowflake finds it."
+        )
+    folder = file.path.rpartition("/")[0]
+    # A suffix such as .gzip says how pages are compressed: the file as a whole is not.
+    return (
+        f"PUT {literal(f'file://{local}')} {_location(stage, folder)} "
+        "AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = NONE OVERWRITE = TRUE"
+    )
+
+
+def _location(stage: str, folder: str = "") -> str:
+    location = f"@{stage}/{folder}/" if folder else f"@{stage}"
+    return location if re.fullmatch(r'[\w@./$="-]+', location) else literal(location)
+
+
+def _create_table(table: ParquetTable, target: str, options: ScriptOptions) -> str:
+    types = column_types(table, options)
+    names = _column_names(table, options)
+    columns = [
+        f"  {names[column.name]} {types[column.name]}{'' if column.nullable else ' NOT NULL'}"
+        for column in table.columns
+    ]
+    listed = ",\n".join(columns)
+    return f"{_create(target, options)} (\n{listed}\n){_cluster_by(table, options)}"
+
+
+def _create(target: str, options: ScriptOptions) -> str:
+    transient = "TRANSIENT " if options.transient else ""
+    if options.create == "or-replace":
+        return f"CREATE OR REPLACE {transient}TABLE {target}"
+    return f"CREATE {transient}TABLE IF NOT EXISTS {target}"
+
+
+def _cluster_by(table: ParquetTable, options: ScriptOptions) -> str:
+    names = {column.name for column in table.columns}
+    wanted = options.cluster_by.get(table.name)
+    if wanted is None:
+        wanted = options.cluster_by.get("*", ())
+        wanted = wanted if names.issuperset(wanted) else ()
+    if missing := [name for name in wanted if name not in names]:
+        raise ParquetError(f"it has no column {', '.join(missing)} to cluster by; it has {', '.join(names)}.")
+    listed = ", ".join(identifier(options.cased(name)) for name in wanted)
+    return f"\nCLUSTER BY ({listed})" if wanted else ""
+
+
+def _column_names(table: ParquetTable, options: ScriptOptions) -> dict[str, str]:
+    """The columns' names in Snowflake, as SQL, by their names in the files."""
+    names: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for column in table.columns:
+        name = options.cased(column.name)
+        if (other := taken.setdefault(name, column.name)) != column.name:
+            raise ParquetError(
+                f"columns {other} and {column.name} are both {name} in upper case; keep the case."
+            )
+        names[column.name] = identifier(name)
+    return names
+
+
+def _infer_table(
+    table: ParquetTable, target: str, stage: str, url: str | None, options: ScriptOptions
+) -> str:
+    arguments = [
+        f"LOCATION => {literal('@' + stage)}",
+        f"FILE_FORMAT => {literal(_format_name(options) or '')}",
+        f"IGNORE_CASE => {'TRUE' if options.case == 'upper' else 'FALSE'}",
+    ]
+    if url:
+        files = table.files[:_FILES_PER_COPY]
+        arguments.append(f"FILES => ({', '.join(literal(file.path) for file in files)})")
+    return (
+        f"{_create(target, options)} USING TEMPLATE (\n"
+        "  SELECT ARRAY_AGG(OBJECT_CONSTRUCT(*)) WITHIN GROUP (ORDER BY ORDER_ID)\n"
+        f"  FROM TABLE(INFER_SCHEMA({', '.join(arguments)}))\n)"
+    )
+
+
+def _copy(
+    table: ParquetTable, target: str, stage: str, files: Sequence[TableFile], options: ScriptOptions
+) -> str:
+    if options.mode == "projection":
+        types = column_types(table, options)
+        names = _column_names(table, options)
+        listed = ",\n".join(f"  {names[column.name]}" for column in table.columns)
+        selected = ",\n".join(f"    {_projected(column, types[column.name])}" for column in table.columns)
+        head = (
+            f"COPY INTO {target} (\n{listed}\n)\nFROM (\n  SELECT\n{selected}\n  FROM {_location(stage)}\n)"
+        )
+    else:
+        head = f"COPY INTO {target}\nFROM {_location(stage)}"
+    parts = [head]
+    if files:
+        paths = ",\n".join(f"  {literal(file.path)}" for file in files)
+        parts.append(f"FILES = (\n{paths}\n)")
+    name = _format_name(options)
+    parts.append(f"FILE_FORMAT = ({_FORMAT if name is None else f'FORMAT_NAME = {literal(name)}'})")
+    if options.mode != "projection":
+        sensitive = "CASE_INSENSITIVE" if options.case == "upper" else "CASE_SENSITIVE"
+        parts.append(f"MATCH_BY_COLUMN_NAME = {sensitive}")
+    on_error = literal(options.on_error) if "%" in options.on_error else options.on_error
+    parts.append(f"ON_ERROR = {on_error}")
+    parts += [
+        f"{name} = TRUE" for name, given in (("PURGE", options.purge), ("FORCE", options.force)) if given
+    ]
+    return "\n".join(parts)
+
+
+def _projected(column: TableColumn, type_: str) -> str:
+    if column.partition is None:
+        return expression(column.name, column.type, type_)
+    written = (
+        "REGEXP_SUBSTR(METADATA$FILENAME, "
+        f"{literal(f'(^|/){_pattern(column.partition.key)}=([^/]*)/')}, 1, 1, 'e', 2)"
+    )
+    # Paths cannot hold every character: what stands for another is put right value by value.
+    encoded = {raw: value for raw, value in column.partition.values.items() if raw != value}
+    if encoded:
+        cases = " ".join(
+            f"WHEN {literal(raw)} THEN {'NULL' if value is None else literal(value)}"
+            for raw, value in encoded.items()
+        )
+        written = f"CASE {written} {cases} ELSE {written} END"
+    return f"{written}::{type_}"
+
+
+def _pattern(text: str) -> str:
+    """A regular expression for exactly this text, in the syntax that Snowflake and others share."""
+    return re.sub(
+        r"[^\w]", lambda found: f"[{found[0]}]" if found[0] not in "^]\\[" else f"\\{found[0]}", text
+    )
+
+
+def _refuse_what_needs_projection(table: ParquetTable, options: ScriptOptions) -> None:
+    if partitions := [column.name for column in table.columns if column.partition is not None]:
+        raise ParquetError(
+            f"the columns {', '.join(partitions)} are in the files' paths, where mode projection alone "
+            "finds them."
+        )
+    if options.mode == "infer-schema":
+        return
+    for name, type_ in column_types(table, options).items():
+        column = next(column for column in table.columns if column.name == name)
+        if expression(name, column.type, type_) != f"{path(name)}::{type_}":
+            raise ParquetError(
+                f"column {name} is {column.type.name} and needs an expression to become {type_}: use mode "
+                "projection, or name another type for it (VARCHAR for json, BINARY for bytes)."
+            )
+
+
+def _format_name(options: ScriptOptions) -> str | None:
+    """The name of a file format, where there is one; INFER_SCHEMA takes no other."""
+    if options.file_format is not None:
+        return typed_name(options.file_format)
+    return options.qualified("PLATFORM_PARQUET_LOAD") if options.mode == "infer-schema" else None
+
+
+def _format_statements(options: ScriptOptions) -> list[Statement]:
+    create = "CREATE OR REPLACE TEMPORARY FILE FORMAT"
+    if options.file_format is not None:
+        create = "CREATE FILE FORMAT IF NOT EXISTS"
+    return [Statement("file format", f"{create} {_format_name(options)} {_FORMAT}")]
+
+
+def _sections(statements: Sequence[Statement]) -> list[str]:
+    lines = []
+    purpose = None
+    for statement in statements:
+        if statement.purpose != purpose:
+            lines += ["", _comment(_TITLES[statement.purpose])]
+            purpose = statement.purpose
+        lines.append(f"{statement.sql};")
+    return lines
+
+
+def _comment(text: str) -> str:
+    """One line of comment: a name with a line break in it must not end it."""
+    return "-- " + " ".join(text.split())
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,495 @@
+"""Which files are one table, and what that table is: the union of their columns, each as wide as needed.
+
+One table is: a folder with a Delta log; a folder with hive partitions (`year=2024/`) below it; a folder of
+parts, files whose names only number them; else every file by itself, named like the file, so that `a.parquet`
+and `a.parquet.gzip` are one table. The caller can say otherwise.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING, Literal
+
+from platform_assets.errors import LakeError, ParquetError
+from platform_assets.lake.delta import LakeTable
+from platform_assets.snowflake.footers import Footer, UnreadableFile, read_footer
+from platform_assets.snowflake.stores import Store, open_store
+from platform_assets.snowflake.types import ParquetType, widened
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+Grouping = Literal["auto", "file", "folder"]
+
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+_SUFFIX = re.compile(
+    r"\.(parquet|parq|pqt|pq|gzip|gz|snappy|zstd|zst|brotli|br|lz4|lzo|c000)$", re.IGNORECASE
+)
+_HIVE = re.compile(r"([^=/]+)=([^/]*)")
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+# As Spark, delta-rs, DuckDB, Dask, Snowflake, Redshift, BigQuery, Athena and pyarrow number what they write.
+_PART = re.compile(
+    rf"(part|data|file|chunk|batch|shard|run)[-_.]?\d.*|\d+_part_\d+|[\d._-]+|{_UUID}.*|\d{{8}}_\d+_\d+_.*",
+    re.IGNORECASE,
+)
+# Reading locally is mostly Python, and from an object store mostly waiting.
+_THREADS_LOCALLY = 2
+_THREADS_REMOTELY = 32
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
+_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+# Delta's own type names, where a partition's values are in the log and in no file.
+_DELTA_TYPES = {
+    "byte": ParquetType("int", bits=8),
+    "short": ParquetType("int", bits=16),
+    "integer": ParquetType("int", bits=32),
+    "long": ParquetType("int", bits=64),
+    "float": ParquetType("float32"),
+    "double": ParquetType("float64"),
+    "boolean": ParquetType("boolean"),
+    "date": ParquetType("date"),
+    "timestamp": ParquetType("timestamp", unit="us", utc=True),
+    "timestamp_ntz": ParquetType("timestamp", unit="us"),
+}
+_UNSUPPORTED_DELTA = {
+    "deletionVectors": "rows are deleted in deletion vectors, which Snowflake would not see; run REORG TABLE "
+    "... APPLY (PURGE) or rewrite the table",
+    "columnMapping": "its columns have other names in the files (column mapping); rewrite the table without",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that was left out.
+
+    Attributes:
+        place: The file, folder or table.
+        reason: Why, and what to do.
+    """
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Give both in one line."""
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """A file of a table.
+
+    Attributes:
+        path: Its path below the table's root, with `/`.
+        rows: Number of its rows.
+        size: Its bytes.
+    """
+
+    path: str
+    rows: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """How paths hold a column.
+
+    Attributes:
+        key: Its name as it is written in paths, before the `=`.
+        values: Its values as they are written in paths, and what they mean.
+    """
+
+    key: str
+    values: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column of a table.
+
+    Attributes:
+        name: Its name, in the files' case.
+        type: The narrowest type that holds what every file has there.
+        nullable: Whether it may be null: a file allows it, or lacks the column.
+        partition: How the files' paths hold it, where the files do not.
+    """
+
+    name: str
+    type: ParquetType
+    nullable: bool = True
+    partition: Partition | None = None
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """Files that are one table.
+
+    Attributes:
+        name: The table's name.
+        root: The folder that all of its files are below: a local path or a URI.
+        below: Where the root is below what all read paths have in common, empty where it is just that.
+        files: Its files.
+        columns: Its columns.
+        is_delta: Whether a Delta log says which files are its own.
+    """
+
+    name: str
+    root: str
+    below: str
+    files: tuple[TableFile, ...]
+    columns: tuple[TableColumn, ...]
+    is_delta: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in all files, from their footers."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its files are on local disk."""
+        return "://" not in self.root
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found.
+
+    Attributes:
+        tables: The tables, by name.
+        problems: Files and tables that were left out.
+    """
+
+    tables: tuple[ParquetTable, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass
+class _Group:
+    """Files of one table, not read yet."""
+
+    name: str
+    root: str
+    paths: list[str] = field(default_factory=list)
+    partitions: dict[str, ParquetType] | None = None
+
+
+def read_tables(
+    places: Sequence[str],
+    *,
+    storage_options: Callable[[], Mapping[str, str]] = dict,
+    grouping: Grouping = "auto",
+    name: str | None = None,
+    pattern: str = "*",
+) -> Reading:
+    """Read the footers of Parquet files and put them together to tables.
+
+    Args:
+        places: Files, folders and Delta tables, all local or all in one bucket.
+        storage_options: Gives the options of an object store when they are needed, secrets resolved.
+        grouping: `auto` as the module says; `file`: every file is a table; `folder`: every folder is one.
+        name: Everything is one table, of this name.
+        pattern: Only files whose name matches, such as `*.parquet`; files named in `places` always do.
+
+    Returns:
+        The tables that can be loaded, and what was left out and why.
+
+    Raises:
+        ParquetError: A place does not exist or cannot be looked at, or places are in different stores.
+    """
+    store, paths = _open_all(places, storage_options)
+    groups, unusable = _groups(store, paths, storage_options, grouping, name, pattern)
+    if not groups and not unusable:
+        raise ParquetError(
+            f"There is no file in {', '.join(places)}; names that begin with _ or . are no data."
+        )
+    footers, problems = _read_footers(store, [path for group in groups for path in group.paths])
+    base = _common_folder(
+        [path if store.kind(path) == "folder" else posixpath.dirname(path) for path in paths]
+    )
+    tables = []
+    for group in groups:
+        files = {path: footers[path] for path in group.paths if path in footers}
+        if not files:
+            continue
+        try:
+            tables.append(_table(store, group, files, base))
+        except ParquetError as error:
+            problems.append(Problem(group.name, str(error)))
+    return Reading(
+        tuple(sorted(tables, key=lambda table: table.name)),
+        (*unusable, *sorted(problems, key=lambda problem: problem.place)),
+    )
+
+
+def _open_all(
+    places: Sequence[str], storage_options: Callable[[], Mapping[str, str]]
+) -> tuple[Store, list[str]]:
+    if not places:
+        raise ParquetError("There is nothing to read: name a file, a folder or a Delta table.")
+    buckets = {"/".join(place.split("/")[:3]) if "://" in place else "" for place in places}
+    if len(buckets) > 1:
+        raise ParquetError(
+            f"{', '.join(places)} are in different stores; a script loads from one. Read them one by one."
+        )
+    options = storage_options() if "://" in places[0] else {}
+    opened = [open_store(place, options) for place in places[:1]]
+    store = opened[0][0]
+    paths = [open_path(store, place) for place in places]
+    missing = [place for place, path in zip(places, paths, strict=True) if store.kind(path) == "nothing"]
+    if missing:
+        raise ParquetError(f"There is nothing at {', '.join(missing)}.")
+    return store, list(dict.fromkeys(paths))
+
+
+def open_path(store: Store, place: str) -> str:
+    """The path that a place has in its store, `.` and `..` resolved on local disk."""
+    if store.scheme:
+        return place.partition("://")[2].rstrip("/")
+    return posixpath.normpath(open_store(place, {})[1])
+
+
+def _groups(
+    store: Store,
+    paths: Sequence[str],
+    storage_options: Callable[[], Mapping[str, str]],
+    grouping: Grouping,
+    name: str | None,
+    pattern: str,
+) -> tuple[list[_Group], list[Problem]]:
+    groups: dict[str, _Group] = {}
+    problems = []
+
+    def add(table: str, root: str, files: Iterable[str]) -> None:
+        group = groups.setdefault(table, _Group(table, root))
+        group.root = _common_folder([group.root, root])
+        group.paths += [file for file in files if file not in group.paths]
+
+    for path in paths:
+        if store.kind(path) == "file":
+            table, root = _table_of(path, posixpath.dirname(path), grouping)
+            add(name or table, root, [path])
+            continue
+        logs = store.delta_tables_below(path)
+        for log in logs:
+            try:
+                group = _delta_group(store, log, storage_options)
+            except (LakeError, ParquetError) as error:
+                problems.append(Problem(store.uri(log), str(error)))
+                continue
+            add(name or group.name, log, group.paths)
+            groups[name or group.name].partitions = group.partitions
+        for file in store.files_below(path):
+            if not any(file.startswith(f"{log}/") for log in logs) and fnmatch(
+                posixpath.basename(file), pattern
+            ):
+                table, root = _table_of(file, path, grouping)
+                add(name or table, root, [file])
+    return list(groups.values()), problems
+
+
+def _table_of(file: str, top: str, grouping: Grouping) -> tuple[str, str]:
+    """The name of the table that a file belongs to, and the folder that the table's files are in."""
+    folder = posixpath.dirname(file)
+    parts = folder.split("/")
+    partition = next((index for index, part in enumerate(parts) if _HIVE.fullmatch(part)), None)
+    if partition is not None:
+        root = "/".join(parts[:partition])
+        return posixpath.basename(root), root
+    stem = posixpath.basename(file)
+    while _SUFFIX.search(stem) and _SUFFIX.sub("", stem):
+        stem = _SUFFIX.sub("", stem)
+    is_part = grouping == "folder" or (grouping == "auto" and _PART.fullmatch(stem) is not None)
+    named = posixpath.basename(folder) or posixpath.basename(top)
+    return (named, folder) if is_part and named else (stem, folder)
+
+
+def _delta_group(store: Store, folder: str, storage_options: Callable[[], Mapping[str, str]]) -> _Group:
+    """The active files of a Delta table and the types of its partition columns."""
+    uri = store.uri(folder)
+    handle = LakeTable(uri, (), lambda: dict(storage_options())).open()
+    if handle is None:
+        raise ParquetError("its _delta_log holds no table; remove it or write the table again.")
+    protocol = handle.protocol()
+    for feature in protocol.reader_features or []:
+        # A feature that is switched on and was never used does no harm.
+        if feature in _UNSUPPORTED_DELTA and _uses(handle, feature):
+            raise ParquetError(f"it cannot be loaded file by file: {_UNSUPPORTED_DELTA[feature]}.")
+    columns = handle.metadata().partition_columns
+    fields = {one.name: one.type for one in handle.schema().fields}
+    group = _Group(posixpath.basename(folder), folder)
+    group.partitions = {column: _delta_type(str(getattr(fields[column], "type", ""))) for column in columns}
+    group.paths = sorted(f"{folder}/{path}" for path in _active_files(handle))
+    return group
+
+
+def _uses(handle: DeltaTable, feature: str) -> bool:
+    configuration = handle.metadata().configuration
+    if feature == "columnMapping":
+        return configuration.get("delta.columnMapping.mode", "none") != "none"
+    return configuration.get("delta.enableDeletionVectors") == "true"
+
+
+def _active_files(handle: DeltaTable) -> Iterator[str]:
+    """The paths of a Delta table's files below its root, as they are on disk."""
+    root = handle.table_uri.rstrip("/")
+    for uri in handle.file_uris():
+        yield urllib.parse.unquote(uri.removeprefix(root).lstrip("/"))
+
+
+def _delta_type(name: str) -> ParquetType:
+    if found := re.fullmatch(r"decimal\((\d+), ?(\d+)\)", name):
+        return ParquetType("decimal", precision=int(found[1]), scale=int(found[2]))
+    return _DELTA_TYPES.get(name, ParquetType("string"))
+
+
+def _read_footers(store: Store, paths: Sequence[str]) -> tuple[dict[str, Footer], list[Problem]]:
+    def read(path: str) -> Footer | Problem:
+        try:
+            return read_footer(store, path)
+        except UnreadableFile as error:
+            return Problem(store.uri(path), f"{error}.")
+
+    threads = _THREADS_REMOTELY if store.scheme else _THREADS_LOCALLY
+    with ThreadPoolExecutor(threads) as pool:
+        read_all = list(pool.map(read, paths))
+    footers = {path: one for path, one in zip(paths, read_all, strict=True) if isinstance(one, Footer)}
+    return footers, [one for one in read_all if isinstance(one, Problem)]
+
+
+def _table(store: Store, group: _Group, footers: Mapping[str, Footer], base: str) -> ParquetTable:
+    columns = unified({store.uri(path): footer for path, footer in footers.items()})
+    in_files = {column.name for column in columns}
+    relative = {path: path[len(group.root) :].lstrip("/") for path in footers}
+    partitions = [
+        column
+        for column in _partition_columns(list(relative.values()), group.partitions)
+        if column.name not in in_files
+    ]
+    return ParquetTable(
+        name=group.name,
+        root=store.uri(group.root),
+        below=group.root[len(base) :].strip("/") if group.root.startswith(base) else "",
+        files=tuple(TableFile(relative[path], footer.rows, footer.size) for path, footer in footers.items()),
+        columns=(*columns, *partitions),
+        is_delta=group.partitions is not None,
+    )
+
+
+def unified(footers: Mapping[str, Footer]) -> tuple[TableColumn, ...]:
+    """The columns of files that are one table: all that any has, in the order of first sight.
+
+    Raises:
+        ParquetError: A column has types in two files that no type holds exactly, or names that differ in case
+            only; the message names both files.
+    """
+    columns: dict[str, TableColumn] = {}
+    seen_in: dict[str, str] = {}
+    spelled: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    last: Footer | None = None
+    for file, footer in footers.items():
+        if last is not None and footer.columns == last.columns:
+            # Nearly always: what the file before said.
+            for column in footer.columns:
+                counts[column.name] += 1
+            continue
+        last = footer
+        names = {column.name for column in footer.columns}
+        if len(names) < len(footer.columns):
+            raise ParquetError(f"{file} has two columns of one name; write them with two.")
+        for column in footer.columns:
+            other = spelled.setdefault(column.name.casefold(), column.name)
+            if other != column.name and other not in names:
+                raise ParquetError(
+                    f"a column is {other} in {seen_in[other]} and {column.name} in {file}, and COPY looks "
+                    "for one of them only. Write them alike, or load the files into two tables."
+                )
+            counts[column.name] = counts.get(column.name, 0) + 1
+            known = columns.get(column.name)
+            if known is None:
+                columns[column.name] = TableColumn(column.name, column.type, column.nullable)
+                seen_in[column.name] = file
+                continue
+            type_ = widened(known.type, column.type)
+            if type_ is None:
+                raise ParquetError(
+                    f"column {column.name} is {known.type.name} in {seen_in[column.name]} and "
+                    f"{column.type.name} in {file}, and no type holds both exactly. Write them alike, or "
+                    "load the files into two tables."
+                )
+            columns[column.name] = TableColumn(column.name, type_, known.nullable or column.nullable)
+            if type_ != known.type:
+                seen_in[column.name] = file
+    return tuple(
+        column
+        if counts[column.name] == len(footers)
+        else TableColumn(column.name, column.type, nullable=True)
+        for column in columns.values()
+    )
+
+
+def _partition_columns(paths: Sequence[str], declared: Mapping[str, ParquetType] | None) -> list[TableColumn]:
+    """The columns that the files' folders hold.
+
+    Raises:
+        ParquetError: Files are partitioned by different columns.
+    """
+    found: dict[str, Partition] = {}
+    values: dict[str, dict[str, str | None]] = {}
+    names: list[str] | None = None
+    first = ""
+    for path in paths:
+        parts = [match for part in path.split("/")[:-1] if (match := _HIVE.fullmatch(part))]
+        own = [urllib.parse.unquote(match[1]) for match in parts]
+        if names is None:
+            names, first = own, path
+        if own != names:
+            raise ParquetError(
+                f"{first} is partitioned by {', '.join(names) or 'nothing'}, and {path} by "
+                f"{', '.join(own) or 'nothing'}. Load them into two tables."
+            )
+        for name, match in zip(own, parts, strict=True):
+            found[name] = Partition(match[1], values.setdefault(name, {}))
+            is_null = match[2] in ("", HIVE_NULL)
+            values[name][match[2]] = None if is_null else urllib.parse.unquote(match[2])
+    if declared is not None and (missing := set(declared) - set(found)) and paths:
+        raise ParquetError(
+            f"the partition columns {', '.join(sorted(missing))} are in the Delta log and not in the files' "
+            "paths, which is where COPY could read them. Rewrite the table with paths such as year=2024/."
+        )
+    return [
+        TableColumn(
+            name,
+            (declared or {}).get(name) or _type_of_values(partition.values.values()),
+            None in partition.values.values(),
+            partition,
+        )
+        for name, partition in found.items()
+    ]
+
+
+def _type_of_values(values: Iterable[str | None]) -> ParquetType:
+    """What the values in paths are; a leading zero makes them text, which it would not survive otherwise."""
+    texts = [value for value in values if value is not None]
+    if texts and all(_WHOLE_NUMBER.fullmatch(text) for text in texts):
+        return ParquetType("int", bits=64)
+    if texts and all(_DATE.fullmatch(text) for text in texts):
+        return ParquetType("date")
+    return ParquetType("string")
+
+
+def _common_folder(folders: Sequence[str]) -> str:
+    split = [folder.split("/") for folder in folders]
+    common = []
+    for parts in zip(*split, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return "/".join(common)
