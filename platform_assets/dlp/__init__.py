@@ -1,0 +1,1 @@
+"""Inspection of objects and columns for sensitive data: the model, inspectors, findings and policy."""
