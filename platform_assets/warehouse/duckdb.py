@@ -129,6 +129,15 @@ class DuckDBWarehouse:
             raise WarehouseError(
                 f"Schema {name[0]} of the warehouse belongs to the platform; write to another one."
             )
+        by_folded: dict[str, list[str]] = {}
+        for column in rows.schema.names:
+            by_folded.setdefault(column.casefold(), []).append(column)
+        alike = [names for names in by_folded.values() if len(names) > 1]
+        if alike:
+            raise WarehouseError(
+                f"Table {'.'.join(name)} cannot be written to the warehouse {self.path}: DuckDB takes its "
+                f"columns {' and '.join(alike[0])} for one. Rename one of them."
+            )
         with self._open(read_only=False) as connection, self._translated(f"write {'.'.join(name)}"):
             connection.register("incoming", rows)
             connection.execute(
