@@ -1,0 +1,474 @@
+"""What inspections found, as three Delta tables of the lake: `dlp/objects`, `dlp/findings`, `dlp/columns`.
+
+An inspection's findings are written first and count once its row in `dlp/objects` is committed, which names
+them by the inspection's id: what a crash leaves in between is nobody's.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from platform_assets.dlp.model import ColumnVerdict, InspectResult, Likelihood, Status
+from platform_assets.errors import LakeConflict
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import fetch_rows, literal
+from platform_assets.model.table import Column, Float, Integer, Text, Timestamp
+
+if TYPE_CHECKING:
+    import duckdb
+    from deltalake import DeltaTable
+
+    from platform_assets.lake.duck import SqlEngine
+    from platform_assets.lake.lake import Lake
+
+OBJECT_COLUMNS = (
+    Column("inspection_id", Text(), "The inspection; its findings have the same"),
+    Column("watch", Text(), "The watch that saw the object"),
+    Column("uri", Text(), "Where the object is; what is sensitive in its name is masked"),
+    Column("object_id", Text(), "SHA-256 of the URI as it is, hexadecimal"),
+    Column("version", Text(), "The object's version: etag, generation, or time and size"),
+    Column("size", Integer(64), "Bytes of the object", nullable=True),
+    Column("modified_at", Timestamp(utc=True), "When it was last written, UTC", nullable=True),
+    Column("status", Text(), "INSPECTED, PARTIAL or UNREADABLE", accepted=tuple(Status)),
+    Column("reason", Text(), "Why the inspection came no further; empty where it did"),
+    Column("problems", Text(), "What kept parts from being inspected, as JSON"),
+    Column("bytes_inspected", Integer(64), "Bytes of text that were inspected"),
+    Column("bytes_total", Integer(64), "Bytes of the object, as far as known", nullable=True),
+    Column("rows_inspected", Integer(64), "Rows of its tables that were inspected"),
+    Column("rows_total", Integer(64), "Rows of its tables, as far as known", nullable=True),
+    Column("findings", Integer(64), "How often anything was found"),
+    Column("info_types", Text(), "Count and highest likelihood by info type, as JSON"),
+    Column(
+        "likelihood", Text(), "The highest likelihood of all, NULL where nothing was found", nullable=True
+    ),
+    Column("decision", Text(), "What the policy decided: allow, alert, quarantine, block"),
+    Column("rule", Text(), "The rule that decided, NULL where none did", nullable=True),
+    Column("detector", Text(), "The inspector"),
+    Column("detector_version", Text(), "Its version"),
+    Column("inspected_at", Timestamp(utc=True), "When it was inspected, UTC"),
+    Column("run_id", Text(), "The run that inspected it"),
+)
+FINDING_COLUMNS = (
+    Column("inspection_id", Text(), "The inspection; `dlp/objects` has it too if it counts"),
+    Column("uri", Text(), "Where the object is; what is sensitive in its name is masked"),
+    Column("version", Text(), "The object's version"),
+    Column("container", Text(), "File within the object, or sheet: a JSON list from the outside in"),
+    Column("info_type", Text(), "What it is"),
+    Column("likelihood", Text(), "How sure that is", accepted=tuple(one.name for one in Likelihood)),
+    Column("evidence", Text(), "What speaks for it, separated by commas"),
+    Column("row", Integer(64), "Row of the table, from 0", nullable=True),
+    Column("column", Text(), "Column of the table", nullable=True),
+    Column("byte_start", Integer(64), "First byte in the text or value, from 0"),
+    Column("byte_end", Integer(64), "The byte behind its last"),
+    Column("codepoint_start", Integer(64), "First code point, from 0"),
+    Column("codepoint_end", Integer(64), "The code point behind its last"),
+    Column("fingerprint", Text(), "Keyed HMAC of type and value: equal for equal values"),
+    Column("detector", Text(), "The inspector"),
+    Column("detector_version", Text(), "Version of the info type's detector"),
+    Column("inspected_at", Timestamp(utc=True), "When it was inspected, UTC"),
+    Column("run_id", Text(), "The run that inspected it"),
+)
+COLUMN_COLUMNS = (
+    Column("place", Text(), "`lake`, or the name of a warehouse"),
+    Column("table", Text(), "The table's asset key, such as `totesys/staff`"),
+    Column("column", Text(), "The column"),
+    Column("info_type", Text(), "What its values are, NULL where nothing was found", nullable=True),
+    Column("likelihood", Text(), "How sure that is", nullable=True),
+    Column("share", Float(), "Share of the distinct values that are of the info type, 0 to 1"),
+    Column("distinct_values", Integer(64), "Distinct values that were inspected"),
+    Column("rows_inspected", Integer(64), "Rows that the values were taken from"),
+    Column("rows_total", Integer(64), "Rows of the table"),
+    Column("table_version", Text(), "The table's version that was inspected"),
+    Column("decision", Text(), "What the policy decided"),
+    Column("rule", Text(), "The rule that decided, NULL where none did", nullable=True),
+    Column("detector", Text(), "The inspector"),
+    Column("detector_version", Text(), "Its version"),
+    Column("inspected_at", Timestamp(utc=True), "When it was inspected, UTC"),
+    Column("run_id", Text(), "The run that inspected it"),
+)
+_STREAM = "platform_assets/dlp"
+_ATTEMPTS = 5
+_LEVELS = "[" + ", ".join(literal(one.name) for one in Likelihood) + "]"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """An inspected version of an object, and what is to happen with it.
+
+    Args:
+        watch: Name of the watch that saw it.
+        uri: Where it is, with what is sensitive in its name masked.
+        object_id: SHA-256 of the URI as it is, hexadecimal.
+        version: The object's version.
+        size: Its bytes, where known.
+        modified_at: When it was last written, UTC, where known.
+        result: What was found.
+        decision: What the policy decided for it.
+        rule: The rule that decided, None where none did.
+        detector: Name of the inspector.
+        detector_version: Its version.
+        inspected_at: When that was, UTC.
+        run_id: The run that inspected it.
+    """
+
+    watch: str
+    uri: str
+    object_id: str
+    version: str
+    size: int | None
+    modified_at: dt.datetime | None
+    result: InspectResult
+    decision: str
+    rule: str | None
+    detector: str
+    detector_version: str
+    inspected_at: dt.datetime
+    run_id: str
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What is inspected once: a version of an object, by a version of an inspector."""
+        return self.object_id, self.version, self.detector, self.detector_version
+
+
+@dataclass(frozen=True)
+class InspectedTable:
+    """A table of lake or warehouse whose columns were inspected.
+
+    Args:
+        place: `lake`, or the name of a warehouse.
+        table: The table's asset key, joined by `/`.
+        version: The version that was inspected.
+        columns: All columns that were inspected.
+        verdicts: What was found in them.
+        rows_inspected: Rows that values were taken from.
+        rows_total: Rows of the table.
+    """
+
+    place: str
+    table: str
+    version: str
+    columns: tuple[str, ...]
+    verdicts: tuple[ColumnVerdict, ...]
+    rows_inspected: int
+    rows_total: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The state of all objects at their latest inspection.
+
+    Args:
+        objects: Number of objects by status.
+        counts: Number of findings by info type, the most frequent first.
+        highest: Highest likelihood by info type.
+        worst: Objects with the most serious findings: masked URI, counts by info type as JSON, likelihood,
+            decision.
+    """
+
+    objects: Mapping[str, int]
+    counts: Mapping[str, int]
+    highest: Mapping[str, Likelihood]
+    worst: Sequence[Mapping[str, Any]]
+
+    @property
+    def chart(self) -> str:
+        """Findings by info type as a Markdown table with bars."""
+        if not self.counts:
+            return "Nothing was found."
+        most = max(self.counts.values())
+        lines = ["| info type | findings | highest likelihood | |", "|---|---:|---|---|"]
+        lines += [
+            f"| {name} | {count:,} | {self.highest[name].name} | {'█' * max(1, round(30 * count / most))} |"
+            for name, count in self.counts.items()
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class FindingsStore:
+    """The three tables in a lake.
+
+    Args:
+        lake: The lake; they are in its processed zone.
+        engine: Memory and threads for reading them.
+    """
+
+    lake: Lake
+    engine: SqlEngine
+
+    @property
+    def objects(self) -> LakeTable:
+        """The table `dlp/objects`."""
+        return self._table("objects", OBJECT_COLUMNS)
+
+    @property
+    def findings(self) -> LakeTable:
+        """The table `dlp/findings`."""
+        return self._table("findings", FINDING_COLUMNS)
+
+    @property
+    def columns(self) -> LakeTable:
+        """The table `dlp/columns`."""
+        return self._table("columns", COLUMN_COLUMNS)
+
+    def _table(self, name: str, columns: tuple[Column, ...]) -> LakeTable:
+        return LakeTable(self.lake.path("processed", "dlp", name), columns, self.lake.storage_options)
+
+    def record(self, inspections: Sequence[Inspection]) -> list[Inspection]:
+        """Record inspections; those of an object version that has one by the same inspector are left out.
+
+        Returns:
+            The inspections that were new.
+
+        Raises:
+            LakeConflict: Other runs kept recording at the same time.
+            LakeError: The lake cannot be written to.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            handle = self.objects.open()
+            known = self._recorded(handle)
+            new = []
+            for one in inspections:
+                if one.identity not in known:
+                    known.add(one.identity)
+                    new.append(one)
+            if not new:
+                return []
+            ids = {one.identity: uuid.uuid4().hex for one in new}
+            found = [row for one in new for row in _finding_rows(one, ids[one.identity])]
+            try:
+                if found:
+                    self._append(self.findings, self.findings.open(), found)
+                rows = [_object_row(one, ids[one.identity]) for one in new]
+                self._append(self.objects, handle, rows)
+            except LakeConflict:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return new
+        return []
+
+    def _recorded(self, handle: DeltaTable | None) -> set[tuple[str, str, str, str]]:
+        names = ("object_id", "version", "detector", "detector_version")
+        rows = self.objects.scan(handle, names).read_all()
+        return set(zip(*(rows[name].to_pylist() for name in names), strict=True))
+
+    def record_columns(
+        self,
+        tables: Sequence[InspectedTable],
+        decisions: Mapping[tuple[str, str, str, str], tuple[str, str | None]],
+        *,
+        detector: str,
+        detector_version: str,
+        inspected_at: dt.datetime,
+        run_id: str,
+    ) -> None:
+        """Record what columns hold. The latest inspection of a table is the one that counts.
+
+        Args:
+            tables: The inspected tables.
+            decisions: What the policy decided, and by which rule, for place, table, column and info type;
+                `allow` where nothing is given.
+            detector: Name of the inspector.
+            detector_version: Its version.
+            inspected_at: When that was, UTC.
+            run_id: The run that inspected them.
+
+        Raises:
+            LakeConflict: Another run recorded columns at the same time.
+            LakeError: The lake cannot be written to.
+        """
+        rows = []
+        for table in tables:
+            by_column: dict[str, list[ColumnVerdict | None]] = {name: [] for name in table.columns}
+            for verdict in table.verdicts:
+                by_column.setdefault(verdict.column, []).append(verdict)
+            for column, verdicts in by_column.items():
+                for one in verdicts or [None]:
+                    place = (table.place, table.table, column, one.info_type.name if one else "")
+                    decision, rule = decisions.get(place, ("allow", None))
+                    rows.append(
+                        {
+                            "place": table.place,
+                            "table": table.table,
+                            "column": column,
+                            "info_type": one.info_type.name if one else None,
+                            "likelihood": one.likelihood.name if one else None,
+                            "share": one.share if one else 0.0,
+                            "distinct_values": one.distinct if one else 0,
+                            "rows_inspected": table.rows_inspected,
+                            "rows_total": table.rows_total,
+                            "table_version": table.version,
+                            "decision": decision,
+                            "rule": rule,
+                            "detector": detector,
+                            "detector_version": detector_version,
+                            "inspected_at": inspected_at,
+                            "run_id": run_id,
+                        }
+                    )
+        if rows:
+            self._append(self.columns, self.columns.open(), rows)
+
+    def _append(self, table: LakeTable, handle: DeltaTable | None, rows: Sequence[Mapping[str, Any]]) -> None:
+        made = pa.Table.from_pylist([dict(row) for row in rows], schema=table.arrow_schema)
+        table.append(handle, made, stream=_STREAM, version=table.cursor(handle, _STREAM) + 1)
+
+    def inspected_versions(self, detector: str, detector_version: str) -> dict[tuple[str, str], str]:
+        """The version of each table, by place and table, that an inspector has seen last."""
+        rows = self._rows(
+            self.columns,
+            'SELECT place, "table", arg_max(table_version, inspected_at) AS version FROM given '
+            f"WHERE detector = {literal(detector)} AND detector_version = {literal(detector_version)} "
+            'GROUP BY place, "table"',
+        )
+        return {(row["place"], row["table"]): row["version"] for row in rows}
+
+    def sensitive_columns(self) -> list[dict[str, Any]]:
+        """What the columns hold in which something was found, by the latest inspection of each table."""
+        # A table in which nothing is found any more has its latest rows without an info type.
+        return self._rows(
+            self.columns,
+            'SELECT * FROM given WHERE info_type IS NOT NULL ORDER BY place, "table", "column", info_type',
+            'FROM raw QUALIFY inspected_at = max(inspected_at) OVER (PARTITION BY place, "table")',
+        )
+
+    def inspected_objects(self, detector: str, detector_version: str) -> set[tuple[str, str]]:
+        """Object ids and versions that an inspector of this version has inspected."""
+        recorded = self._recorded(self.objects.open())
+        return {(one[0], one[1]) for one in recorded if one[2:] == (detector, detector_version)}
+
+    def summary(self, worst: int = 10) -> Summary:
+        """What is known of all objects, each by its latest inspection."""
+        latest = (
+            "SELECT * FROM raw QUALIFY row_number() OVER (PARTITION BY object_id ORDER BY inspected_at DESC) "
+            "= 1"
+        )
+        objects = self._rows(
+            self.objects,
+            "SELECT status, count(*) AS number FROM given GROUP BY status ORDER BY status",
+            latest,
+        )
+        counted = self._rows(
+            self.objects,
+            "SELECT key AS info_type, sum(CAST(value->>'$.count' AS BIGINT)) AS number, "
+            f"max(list_position({_LEVELS}, value->>'$.highest')) AS highest "
+            "FROM given, json_each(given.info_types) GROUP BY key ORDER BY number DESC, key",
+            latest,
+        )
+        listed = self._rows(
+            self.objects,
+            "SELECT uri, info_types, likelihood, findings, status, decision FROM given WHERE findings > 0 "
+            f"ORDER BY list_position({_LEVELS}, likelihood) DESC, findings DESC, uri LIMIT {worst:d}",
+            latest,
+        )
+        return Summary(
+            {row["status"]: row["number"] for row in objects},
+            {row["info_type"]: int(row["number"]) for row in counted},
+            {row["info_type"]: Likelihood(row["highest"]) for row in counted},
+            listed,
+        )
+
+    def count_findings(self) -> int:
+        """Number of findings that are kept one by one, those of unfinished inspections left out."""
+        with self.engine.connect() as connection:
+            self._view(connection, self.objects, "objects")
+            self._view(connection, self.findings, "findings")
+            [[number]] = connection.sql(
+                "SELECT count(*) FROM findings SEMI JOIN objects USING (inspection_id)"
+            ).fetchall()
+        return int(number)
+
+    def latest_findings(self, limit: int) -> list[dict[str, Any]]:
+        """A few of the newest findings, the surest first."""
+        with self.engine.connect() as connection:
+            self._view(connection, self.objects, "objects")
+            self._view(connection, self.findings, "findings")
+            return fetch_rows(
+                connection,
+                'SELECT inspected_at, uri, info_type, likelihood, evidence, row, "column", container '
+                "FROM findings SEMI JOIN objects USING (inspection_id) ORDER BY inspected_at DESC, "
+                f"list_position({_LEVELS}, likelihood) DESC, uri, byte_start LIMIT {limit:d}",
+            )
+
+    def _rows(self, table: LakeTable, sql: str, given: str = "FROM raw") -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            self._view(connection, table, "raw")
+            return fetch_rows(connection, f"WITH given AS ({given}) {sql}")
+
+    def _view(self, connection: duckdb.DuckDBPyConnection, table: LakeTable, name: str) -> None:
+        table.create_view(connection, [name], table.open())
+
+
+def _object_row(one: Inspection, inspection_id: str) -> dict[str, Any]:
+    result, coverage = one.result, one.result.coverage
+    highest = result.highest
+    return {
+        "inspection_id": inspection_id,
+        "watch": one.watch,
+        "uri": one.uri,
+        "object_id": one.object_id,
+        "version": one.version,
+        "size": one.size,
+        "modified_at": one.modified_at,
+        "status": result.status.value,
+        "reason": result.reason,
+        "problems": json.dumps(
+            [
+                {"kind": problem.kind.value, "container": problem.container, "message": problem.message}
+                for problem in result.problems
+            ],
+            ensure_ascii=False,
+        ),
+        "bytes_inspected": coverage.bytes_inspected,
+        "bytes_total": coverage.bytes_total,
+        "rows_inspected": coverage.rows_inspected,
+        "rows_total": coverage.rows_total,
+        "findings": sum(tally.count for tally in result.tallies.values()),
+        "info_types": json.dumps(
+            {
+                name: {"count": tally.count, "highest": tally.highest.name}
+                for name, tally in sorted(result.tallies.items())
+            }
+        ),
+        "likelihood": highest.name if highest else None,
+        "decision": one.decision,
+        "rule": one.rule,
+        "detector": one.detector,
+        "detector_version": one.detector_version,
+        "inspected_at": one.inspected_at,
+        "run_id": one.run_id,
+    }
+
+
+def _finding_rows(one: Inspection, inspection_id: str) -> Iterable[dict[str, Any]]:
+    for finding in one.result.findings:
+        place = finding.location
+        yield {
+            "inspection_id": inspection_id,
+            "uri": one.uri,
+            "version": one.version,
+            "container": json.dumps(place.container, ensure_ascii=False),
+            "info_type": finding.info_type.name,
+            "likelihood": finding.likelihood.name,
+            "evidence": ",".join(finding.evidence),
+            "row": place.row,
+            "column": place.column,
+            "byte_start": place.byte_range.start,
+            "byte_end": place.byte_range.end,
+            "codepoint_start": place.codepoint_range.start,
+            "codepoint_end": place.codepoint_range.end,
+            "fingerprint": finding.fingerprint,
+            "detector": one.detector,
+            "detector_version": finding.info_type.version,
+            "inspected_at": one.inspected_at,
+            "run_id": one.run_id,
+        }
