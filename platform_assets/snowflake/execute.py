@@ -86,7 +86,7 @@ def execute(
             try:
                 cursor.execute(statement.sql)
             except Error as error:
-                raise WarehouseError(_failure(statement, error)) from error
+                raise WarehouseError(failure_of(statement, error)) from error
         try:
             return tuple(_execute_table(table, cursor, on_progress) for table in script.tables)
         finally:
@@ -112,13 +112,13 @@ def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Pro
             cursor.execute(statement.sql)
             ran.append(statement.sql)
             if statement.purpose == "load":
-                rows, refused = _copied(cursor)
+                rows, refused = copied(cursor)
                 loaded += rows
                 rejections += refused
         except Error as error:
             # A stage that is not dropped goes with the session, and may not even have been made.
             if statement.purpose != "clean-up":
-                failure = _failure(statement, error)
+                failure = failure_of(statement, error)
         on_progress(table.name, len(ran), len(table.statements))
     return TableResult(
         table.name,
@@ -131,8 +131,8 @@ def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Pro
     )
 
 
-def _copied(cursor: SnowflakeCursor) -> tuple[int, Iterable[Rejection]]:
-    """What a COPY says it did: rows loaded, and what it refused."""
+def copied(cursor: SnowflakeCursor) -> tuple[int, Iterable[Rejection]]:
+    """What the COPY that a cursor has just run says it did: rows loaded, and what it refused."""
     names = [column.name.lower() for column in cursor.description]
     if "rows_loaded" not in names:
         return 0, ()  # it found no file that was not loaded before
@@ -149,7 +149,8 @@ def _copied(cursor: SnowflakeCursor) -> tuple[int, Iterable[Rejection]]:
     return loaded, rejections
 
 
-def _failure(statement: Statement, error: Exception) -> str:
+def failure_of(statement: Statement, error: Exception) -> str:
+    """A statement that failed and what Snowflake said of it, in one line."""
     said = getattr(error, "msg", None) or str(error)
     first = statement.sql.splitlines()[0][:120]
     return f"Snowflake refused `{first}`: {' '.join(str(said).split())[:600]}"

@@ -124,6 +124,13 @@ def columns_of(schema: pq.ParquetSchema) -> tuple[ParquetColumn, ...]:
     return tuple(columns)
 
 
+def declared_columns(schema: pa.Schema) -> tuple[ParquetColumn, ...]:
+    """The columns that a file with an Arrow schema would have."""
+    file = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), file)
+    return columns_of(pq.read_metadata(pa.BufferReader(file.getvalue())).schema)
+
+
 def _nested(type_: pa.DataType) -> ParquetType | None:
     if not pa.types.is_nested(_storage(type_)):
         return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from platform_assets.errors import ParquetError
 from platform_assets.snowflake.identifiers import (
@@ -16,27 +16,20 @@ from platform_assets.snowflake.identifiers import (
     typed_identifier,
     typed_name,
 )
+from platform_assets.snowflake.options import ScriptOptions, snowflake_url
 from platform_assets.snowflake.tables import ParquetTable, Problem, TableColumn, TableFile
 from platform_assets.snowflake.types import (
-    checked_kind,
-    checked_type,
     expression,
     override_for,
     snowflake_type,
 )
 
 Purpose = Literal["session", "table", "file format", "stage", "upload", "load", "clean-up"]
-Mode = Literal["projection", "match-by-name", "infer-schema"]
-Create = Literal["or-replace", "if-not-exists"]
-Case = Literal["keep", "upper"]
-Encryption = Literal["none", "sse-s3", "sse-kms"]
 
 # https://docs.snowflake.com/en/sql-reference/sql/copy-into-table: the most that FILES takes.
 _FILES_PER_COPY = 1000
 # Bytes stay bytes, and dates, times and decimals are what the file says they are.
 _FORMAT = "TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE"
-_ON_ERROR = re.compile(r"ABORT_STATEMENT|CONTINUE|SKIP_FILE(_\d{1,9}|_(100|\d{1,2})%)?")
-_STAGE_URL = re.compile(r"(s3|s3gov|s3china|gcs|azure)://[^\s'\"]+")
 _PUT_WILDCARDS = re.compile(r"[*?\[\]]")
 _TITLES: dict[Purpose, str] = {
     "session": "Session: instants are written as UTC whatever the account's time zone",
@@ -47,76 +40,6 @@ _TITLES: dict[Purpose, str] = {
     "load": "Load",
     "clean-up": "Clean up",
 }
-
-
-@dataclass(frozen=True)
-class ScriptOptions:
-    """How tables are made and loaded. Names of Snowflake's own objects are typed as in SQL.
-
-    Attributes:
-        database: Database of the tables; the session's where None.
-        schema: Schema of the tables; the session's where None.
-        prefix: Put before each table's name, such as `dim_`.
-        case: `keep` names tables and columns as the files do, quoted where need be; `upper` in upper case, so
-            that they can be written in any case.
-        stage_url: Where Snowflake finds what all read paths have in common, `s3://bucket/prefix`; where None,
-            it is where the files were read, and local files are uploaded.
-        storage_integration: The storage integration that may read there.
-        encryption: How the stage's files are encrypted: none, sse-s3, sse-kms; not said where None.
-        kms_key: The key for sse-kms.
-        file_format: Name of a file format to use, made where there is none; written into COPY where None.
-        create: `or-replace` or `if-not-exists`.
-        on_error: COPY's ON_ERROR.
-        purge: COPY removes files that it has loaded from the stage.
-        force: COPY loads files that it has loaded before.
-        transient: Tables have no Fail-safe.
-        cluster_by: Columns to cluster by, for each table by its name in the files; `*` for every table that
-            has them all.
-        mode: `projection` reads each column by its path; `match-by-name` lets COPY match names;
-            `infer-schema` lets Snowflake find the columns.
-        types: Snowflake types for Parquet types, by whole name or kind: `{"uint64": "NUMBER(38,0)"}`.
-        columns: Snowflake types for columns, by `column` or `table.column`.
-    """
-
-    database: str | None = None
-    schema: str | None = None
-    prefix: str = ""
-    case: Case = "keep"
-    stage_url: str | None = None
-    storage_integration: str | None = None
-    encryption: Encryption | None = None
-    kms_key: str | None = None
-    file_format: str | None = None
-    create: Create = "or-replace"
-    on_error: str = "ABORT_STATEMENT"
-    purge: bool = False
-    force: bool = False
-    transient: bool = False
-    cluster_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    mode: Mode = "projection"
-    types: Mapping[str, str] = field(default_factory=dict)
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without files.
-
-        Raises:
-            ParquetError: The message lists every mistake.
-        """
-        mistakes = list(_mistakes(self))
-        if mistakes:
-            raise ParquetError("The options cannot be used: " + "; ".join(mistakes))
-        object.__setattr__(self, "types", {checked_kind(k): checked_type(v) for k, v in self.types.items()})
-        object.__setattr__(self, "columns", {k: checked_type(v) for k, v in self.columns.items()})
-
-    def qualified(self, name: str) -> str:
-        """A name, which is SQL already, in the database and schema of the options."""
-        parts = [typed_identifier(part) for part in (self.database, self.schema) if part]
-        return ".".join((*parts, name))
-
-    def cased(self, name: str) -> str:
-        """A name of the files as it is in Snowflake."""
-        return name.upper() if self.case == "upper" else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +153,7 @@ def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
     # Without quotes, which not every client takes in @stage/path.
     stage = options.qualified(plain_name(f"{options.prefix}{table.name}_LOAD"))
     url = _stage_url(table, options)
-    if options.purge and url and table.is_delta:
+    if options.purge and url and table.delta is not None:
         raise ParquetError(
             "PURGE would remove the files of a Delta table from under its log; load it without."
         )
@@ -274,47 +197,19 @@ def column_types(table: ParquetTable, options: ScriptOptions) -> dict[str, str]:
     return types
 
 
-def _mistakes(options: ScriptOptions) -> Iterator[str]:
-    for name, kind in (("mode", Mode), ("create", Create), ("case", Case), ("encryption", Encryption)):
-        given = getattr(options, name)
-        if given is not None and given not in get_args(kind):
-            yield f"{name} is {given!r}, and can be {', '.join(get_args(kind))}"
-    if options.database and not options.schema:
-        yield "a database needs a schema beside it"
-    checks: list[tuple[Callable[[str], str], Iterable[str | None]]] = [
-        (typed_identifier, (options.database, options.schema, options.storage_integration)),
-        (typed_name, (options.file_format,)),
-        (checked_type, (*options.types.values(), *options.columns.values())),
-        (checked_kind, options.types),
-    ]
-    for check, values in checks:
-        for value in values:
-            try:
-                if value is not None:
-                    check(value)
-            except ParquetError as error:
-                yield str(error).rstrip(".")
-    if not _ON_ERROR.fullmatch(options.on_error):
-        yield (
-            f"on_error is {options.on_error!r}, and can be ABORT_STATEMENT, CONTINUE, SKIP_FILE, "
-            "SKIP_FILE_10 or SKIP_FILE_10%"
-        )
-    if options.stage_url and not _STAGE_URL.fullmatch(_for_snowflake(options.stage_url)):
-        yield f"stage_url is {options.stage_url!r}, and is s3://, gs:// or azure:// with a bucket"
-    if (options.kms_key is not None) != (options.encryption == "sse-kms"):
-        yield "kms_key and the encryption sse-kms go together"
-    if options.mode == "infer-schema" and (options.types or options.columns):
-        yield "infer-schema takes the types that Snowflake finds; name types with mode projection"
-
-
 def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
     """Where the table's files are for Snowflake, with `/` at the end, or None where they are put there."""
     external = (options.storage_integration, options.encryption)
     if options.stage_url:
+        if table.below is None:
+            raise ParquetError(
+                f"it was read from a folder of one of its partitions, and stage_url is about all of them. "
+                f"Read {table.root}, and say with stage_url where Snowflake finds that."
+            )
         below = f"{table.below}/" if table.below else ""
-        url = f"{_for_snowflake(options.stage_url).rstrip('/')}/{below}"
+        url = f"{snowflake_url(options.stage_url).rstrip('/')}/{below}"
     elif not table.is_local:
-        url = f"{_for_snowflake(table.root)}/"
+        url = f"{snowflake_url(table.root)}/"
     elif any(external):
         raise ParquetError(
             "its files are local and are uploaded, which takes no storage integration and no encryption. "
@@ -325,10 +220,6 @@ def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
     if options.encryption == "sse-s3" and not url.startswith("s3"):
         raise ParquetError(f"{url} is not on S3; the encryption can be sse-kms or none.")
     return url
-
-
-def _for_snowflake(url: str) -> str:
-    return f"gcs://{url.removeprefix('gs://')}" if url.startswith("gs://") else url
 
 
 def _create_stage(stage: str, url: str | None, options: ScriptOptions) -> str:

@@ -14,18 +14,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from platform_assets.errors import LakeError, ParquetError
-from platform_assets.lake.delta import LakeTable
-from platform_assets.snowflake.footers import Footer, UnreadableFile, read_footer
+from platform_assets.lake.delta import LakeTable, file_statistics
+from platform_assets.snowflake.footers import (
+    Footer,
+    ParquetColumn,
+    UnreadableFile,
+    declared_columns,
+    read_footer,
+)
+from platform_assets.snowflake.options import Grouping
 from platform_assets.snowflake.stores import Store, open_store
 from platform_assets.snowflake.types import ParquetType, widened
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
-
-Grouping = Literal["auto", "file", "folder"]
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -126,6 +133,19 @@ class TableColumn:
     partition: Partition | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DeltaVersion:
+    """Which Delta table it is, and at which version it was read.
+
+    Attributes:
+        id: What the log calls the table; another one in its place has another.
+        version: The version.
+    """
+
+    id: str
+    version: int
+
+
 @dataclass(frozen=True)
 class ParquetTable:
     """Files that are one table.
@@ -133,18 +153,19 @@ class ParquetTable:
     Attributes:
         name: The table's name.
         root: The folder that all of its files are below: a local path or a URI.
-        below: Where the root is below what all read paths have in common, empty where it is just that.
+        below: Where the root is below what all read paths have in common, empty where it is just that, None
+            where it is above that.
         files: Its files.
         columns: Its columns.
-        is_delta: Whether a Delta log says which files are its own.
+        delta: What it is in a Delta log, where one says which files are its own.
     """
 
     name: str
     root: str
-    below: str
+    below: str | None
     files: tuple[TableFile, ...]
     columns: tuple[TableColumn, ...]
-    is_delta: bool = False
+    delta: DeltaVersion | None = None
 
     @property
     def rows(self) -> int:
@@ -176,8 +197,10 @@ class _Group:
 
     name: str
     root: str
-    paths: list[str] = field(default_factory=list)
+    paths: dict[str, None] = field(default_factory=dict)  # as a set that keeps their order
     partitions: dict[str, ParquetType] | None = None
+    delta: DeltaVersion | None = None
+    declared: tuple[ParquetColumn, ...] = ()
 
 
 def read_tables(
@@ -216,7 +239,7 @@ def read_tables(
     tables = []
     for group in groups:
         files = {path: footers[path] for path in group.paths if path in footers}
-        if not files:
+        if not files and (group.paths or group.delta is None):
             continue
         try:
             tables.append(_table(store, group, files, base))
@@ -264,12 +287,21 @@ def _groups(
     pattern: str,
 ) -> tuple[list[_Group], list[Problem]]:
     groups: dict[str, _Group] = {}
-    problems = []
+    problems: list[Problem] = []
 
     def add(table: str, root: str, files: Iterable[str]) -> None:
         group = groups.setdefault(table, _Group(table, root))
+        if group.delta is not None:
+            problems.append(
+                Problem(
+                    store.uri(root),
+                    f"there is a Delta table of the name {table} in {store.uri(group.root)} too; read "
+                    "the two one by one.",
+                )
+            )
+            return
         group.root = _common_folder([group.root, root])
-        group.paths += [file for file in files if file not in group.paths]
+        group.paths |= dict.fromkeys(files)
 
     for path in paths:
         if store.kind(path) == "file":
@@ -283,8 +315,11 @@ def _groups(
             except (LakeError, ParquetError) as error:
                 problems.append(Problem(store.uri(log), str(error)))
                 continue
-            add(name or group.name, log, group.paths)
-            groups[name or group.name].partitions = group.partitions
+            group.name = name or group.name
+            if group.name in groups:
+                add(group.name, log, group.paths)
+            else:
+                groups[group.name] = group
         for file in store.files_below(path):
             if not any(file.startswith(f"{log}/") for log in logs) and fnmatch(
                 posixpath.basename(file), pattern
@@ -325,7 +360,10 @@ def _delta_group(store: Store, folder: str, storage_options: Callable[[], Mappin
     fields = {one.name: one.type for one in handle.schema().fields}
     group = _Group(posixpath.basename(folder), folder)
     group.partitions = {column: _delta_type(str(getattr(fields[column], "type", ""))) for column in columns}
-    group.paths = sorted(f"{folder}/{path}" for path in _active_files(handle))
+    group.paths = dict.fromkeys(sorted(f"{folder}/{path}" for path in _active_files(handle)))
+    group.delta = DeltaVersion(str(handle.metadata().id), handle.version())
+    if not group.paths:
+        group.declared = declared_columns(pa.schema(handle.schema().to_arrow()))
     return group
 
 
@@ -337,10 +375,18 @@ def _uses(handle: DeltaTable, feature: str) -> bool:
 
 
 def _active_files(handle: DeltaTable) -> Iterator[str]:
-    """The paths of a Delta table's files below its root, as they are on disk."""
-    root = handle.table_uri.rstrip("/")
-    for uri in handle.file_uris():
-        yield urllib.parse.unquote(uri.removeprefix(root).lstrip("/"))
+    """The paths of a Delta table's files below its root, as they are on disk.
+
+    Raises:
+        ParquetError: One is somewhere else.
+    """
+    for path in file_statistics(handle).column("path").to_pylist():
+        if "://" in path:
+            raise ParquetError(
+                f"its file {path} is in another table (a shallow clone); write the table as one of its own."
+            )
+        # The log has a path as a URL has it, whatever else is encoded in a partition's folder.
+        yield urllib.parse.unquote(path)
 
 
 def _delta_type(name: str) -> ParquetType:
@@ -365,6 +411,8 @@ def _read_footers(store: Store, paths: Sequence[str]) -> tuple[dict[str, Footer]
 
 def _table(store: Store, group: _Group, footers: Mapping[str, Footer], base: str) -> ParquetTable:
     columns = unified({store.uri(path): footer for path, footer in footers.items()})
+    if not footers:
+        columns = tuple(TableColumn(one.name, one.type, one.nullable) for one in group.declared)
     in_files = {column.name for column in columns}
     relative = {path: path[len(group.root) :].lstrip("/") for path in footers}
     partitions = [
@@ -375,10 +423,10 @@ def _table(store: Store, group: _Group, footers: Mapping[str, Footer], base: str
     return ParquetTable(
         name=group.name,
         root=store.uri(group.root),
-        below=group.root[len(base) :].strip("/") if group.root.startswith(base) else "",
+        below=group.root[len(base) :].strip("/") if f"{group.root}/".startswith(f"{base}/") else None,
         files=tuple(TableFile(relative[path], footer.rows, footer.size) for path, footer in footers.items()),
         columns=(*columns, *partitions),
-        is_delta=group.partitions is not None,
+        delta=group.delta,
     )
 
 

@@ -1,0 +1,337 @@
+"""Brings tables in Snowflake to the newest version of the Delta tables that they are copies of.
+
+Each version of a Delta table arrives once: what was loaded is recorded in the transaction that loads it. What
+was only appended since then is appended; where files were rewritten, as by a merge, the table's rows are
+replaced in one transaction. COPY's own memory of loaded files is not relied on: it forgets after 64 days, and
+takes the file that a compaction writes for new rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from platform_assets.errors import ParquetError
+from platform_assets.snowflake.execute import Progress, TableResult, copied, failure_of
+from platform_assets.snowflake.footers import UnreadableFile, read_footer
+from platform_assets.snowflake.identifiers import identifier, literal
+from platform_assets.snowflake.options import ScriptOptions
+from platform_assets.snowflake.script import Statement, column_types, script, table_script
+from platform_assets.snowflake.stores import open_store
+from platform_assets.snowflake.tables import ParquetTable, TableFile, read_tables
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
+    from snowflake.connector.cursor import SnowflakeCursor
+
+How = Literal["unchanged", "appended", "replaced"]
+
+RECORD = "PLATFORM_DELTA_LOADS"
+"""The table, beside those that are loaded, that says which version of which Delta table each holds."""
+
+_ATTEMPTS = 3
+_NO_SUCH_TABLE = 2003
+# BEGIN, the record, DELETE, COMMIT, and the session's time zone.
+_STATEMENTS_AROUND = 5
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What became of one table.
+
+    Attributes:
+        result: Rows loaded, statements and time; its `error` says why the table is as it was before.
+        how: Whether rows were appended, or all of them replaced, or nothing was to be done.
+        version: The version of the Delta table that was read.
+        rows: Number of rows that this version has.
+    """
+
+    result: TableResult
+    how: How
+    version: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a table in Snowflake holds: nothing yet where the version is -1."""
+
+    delta: str | None
+    version: int
+
+
+class _Overtaken(Exception):
+    """Somebody else has loaded the table since its record was read."""
+
+
+def refresh(
+    place: str,
+    options: ScriptOptions,
+    connection: SnowflakeConnection,
+    *,
+    storage_options: Callable[[], Mapping[str, str]] = dict,
+    on_progress: Progress = lambda *_: None,
+) -> Refresh:
+    """Bring the copy of a Delta table in Snowflake to the version that the Delta table has now.
+
+    The table is made where there is none, and gets the columns that it lacks. Calling it again is harmless,
+    and so is calling it from two places at once.
+
+    Args:
+        place: Local path or URI of the Delta table.
+        options: Where and how; `create`, `mode`, `file_format`, `on_error`, `purge` and `force` are not used:
+            a table that is to equal another is loaded whole or not at all.
+        connection: An open connection with a current warehouse, and a current database and schema where the
+            options name none; no transaction is open in it.
+        storage_options: Gives object-store options when they are needed, secrets resolved.
+        on_progress: Told after every statement.
+
+    Returns:
+        What was done; where Snowflake refuses something, its `result.error` says what.
+
+    Raises:
+        ParquetError: There is no Delta table at the place, or it cannot be loaded as asked.
+    """
+    reading = read_tables([place], storage_options=storage_options)
+    if reading.problems:
+        raise ParquetError(" ".join(str(problem) for problem in reading.problems))
+    if len(reading.tables) != 1 or reading.tables[0].delta is None:
+        raise ParquetError(
+            f"{place} is no Delta table: it has no _delta_log. What changed in other files is not written "
+            "anywhere; load them with `platform-assets snowflake script`."
+        )
+    whole = dataclasses.replace(
+        options,
+        create="if-not-exists",
+        mode="projection",
+        file_format=None,
+        on_error="ABORT_STATEMENT",
+        purge=False,
+        force=True,
+    )
+    with connection.cursor() as cursor:
+        return _Refreshing(reading.tables[0], whole, cursor, storage_options, on_progress).run()
+
+
+class _Refreshing:
+    """One table being brought up to date."""
+
+    def __init__(
+        self,
+        table: ParquetTable,
+        options: ScriptOptions,
+        cursor: SnowflakeCursor,
+        storage_options: Callable[[], Mapping[str, str]],
+        on_progress: Progress,
+    ) -> None:
+        self._table = table
+        self._options = options
+        self._cursor = cursor
+        self._storage_options = storage_options
+        self._on_progress = on_progress
+        self._name = options.cased(options.prefix + table.name)
+        self._target = options.qualified(identifier(self._name))
+        self._record = options.qualified(RECORD)
+        self._ran: list[str] = []
+        self._latest = ""
+        self._planned = 0
+        self._delta, self._version = _identity(table)
+
+    def run(self) -> Refresh:
+        from snowflake.connector.errors import Error
+
+        started = time.monotonic()
+        how: How = "unchanged"
+        loaded = 0
+        failure: str | None = None
+        before = script([self._table], self._options)
+        if before.problems:
+            raise ParquetError(str(before.problems[0]))
+        try:
+            for statement in before.before:
+                self._run(statement.sql)
+            try:
+                how, loaded = self._bring_up()
+            finally:
+                for statement in before.after:
+                    with contextlib.suppress(Error):
+                        self._cursor.execute(statement.sql)
+        except Error as error:
+            failure = failure_of(Statement("load", self._latest), error)
+        except (ParquetError, _Overtaken) as error:
+            failure = str(error)
+        if failure is not None:
+            how, loaded = "unchanged", 0
+        seconds = time.monotonic() - started
+        self._on_progress(self._table.name, len(self._ran), len(self._ran))
+        result = TableResult(self._table.name, self._target, loaded, (), seconds, tuple(self._ran), failure)
+        return Refresh(result, how, self._version, self._table.rows)
+
+    def _bring_up(self) -> tuple[How, int]:
+        is_there = self._make()
+        for _ in range(_ATTEMPTS):
+            held = self._held() if is_there else self._forget()
+            if held.delta == self._delta and held.version >= self._version:
+                return "unchanged", 0
+            added = self._added_since(held) if held.delta == self._delta else None
+            try:
+                return self._load(held, added)
+            except _Overtaken:
+                is_there = True
+        raise _Overtaken(
+            f"{self._target} was loaded by somebody else {_ATTEMPTS} times in a row while this tried to; let "
+            "one process load it."
+        )
+
+    def _make(self) -> bool:
+        """Make the table, or the columns that it lacks, and the record; whether the table was there."""
+        from snowflake.connector.errors import ProgrammingError
+
+        self._run(
+            f"CREATE TABLE IF NOT EXISTS {self._record} (TABLE_NAME VARCHAR NOT NULL, DELTA_ID VARCHAR, "
+            "VERSION NUMBER(19, 0) NOT NULL, LOADED_AT TIMESTAMP_LTZ)"
+        )
+        try:
+            self._run(f"SELECT * FROM {self._target} LIMIT 0")
+        except ProgrammingError as error:
+            if error.errno != _NO_SUCH_TABLE:
+                raise
+            for statement in table_script(self._table, self._options).statements:
+                if statement.purpose == "table":
+                    self._run(statement.sql)
+            return False
+        present = {column.name for column in self._cursor.description}
+        types = column_types(self._table, self._options)
+        for column in self._table.columns:
+            name = self._options.cased(column.name)
+            if name not in present:
+                # Rows that are there already have nothing in it.
+                self._run(f"ALTER TABLE {self._target} ADD COLUMN {identifier(name)} {types[column.name]}")
+        return True
+
+    def _held(self) -> _Held:
+        name = literal(self._name)
+        rows = self._run(f"SELECT DELTA_ID, VERSION FROM {self._record} WHERE TABLE_NAME = {name}").fetchall()
+        if rows:
+            delta, version = max(rows, key=lambda row: int(row[1]))
+            return _Held(delta, int(version))
+        self._run(
+            f"INSERT INTO {self._record} (TABLE_NAME, VERSION) SELECT {name}, -1 "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {self._record} WHERE TABLE_NAME = {name})"
+        )
+        return _Held(None, -1)
+
+    def _forget(self) -> _Held:
+        """Say that the table, which was just made, holds nothing, whatever one of its name held before."""
+        self._run(f"DELETE FROM {self._record} WHERE TABLE_NAME = {literal(self._name)}")
+        return self._held()
+
+    def _load(self, held: _Held, added: tuple[TableFile, ...] | None) -> tuple[How, int]:
+        """Load files in one transaction that records them: those added, or all of them in place of the rows.
+
+        Raises:
+            _Overtaken: Somebody else did so at the same time.
+            ParquetError: COPY loaded another number of rows than the files have.
+        """
+        from snowflake.connector.errors import Error
+
+        files = self._table.files if added is None else added
+        parts = table_script(dataclasses.replace(self._table, files=files), self._options).statements
+        self._planned = len(self._ran) + len(parts) + _STATEMENTS_AROUND
+        # What defines or uploads something would end the transaction, or need not be in it.
+        for statement in parts:
+            if files and statement.purpose in ("stage", "upload"):
+                self._run(statement.sql)
+        self._run("BEGIN")
+        is_done = False
+        try:
+            self._claim(held)
+            if added is None:
+                self._run(f"DELETE FROM {self._target}")
+            loaded = 0
+            for statement in parts:
+                if files and statement.purpose == "load":
+                    self._run(statement.sql)
+                    rows, _ = copied(self._cursor)
+                    loaded += rows
+            expected = sum(file.rows for file in files)
+            if loaded != expected:
+                raise ParquetError(
+                    f"COPY loaded {loaded:,} rows into {self._target} of files with {expected:,}, and was "
+                    "rolled back. Look for the statement in Snowflake's query history."
+                )
+            self._run("COMMIT")
+            is_done = True
+        finally:
+            if not is_done:
+                # What is reported is what came before; and a session that is gone is rolled back anyway.
+                with contextlib.suppress(Error):
+                    self._cursor.execute("ROLLBACK")
+        for statement in parts:
+            if files and statement.purpose == "clean-up":
+                self._run(statement.sql)
+        return "replaced" if added is None else "appended", loaded
+
+    def _claim(self, held: _Held) -> None:
+        """Record the version; a second loader waits here, and then finds another version than it knows."""
+        is_same = "DELTA_ID IS NULL" if held.delta is None else f"DELTA_ID = {literal(held.delta)}"
+        self._run(
+            f"UPDATE {self._record} SET DELTA_ID = {literal(self._delta)}, VERSION = {self._version}, "
+            f"LOADED_AT = CURRENT_TIMESTAMP() WHERE TABLE_NAME = {literal(self._name)} "
+            f"AND VERSION = {held.version} AND {is_same}"
+        )
+        if not self._cursor.rowcount:
+            raise _Overtaken
+
+    def _added_since(self, held: _Held) -> tuple[TableFile, ...] | None:
+        """The files that the commits since then added, or None where not only rows were added."""
+        store, folder = open_store(self._table.root, self._storage_options())
+        known = {file.path: file for file in self._table.files}
+        added: dict[str, None] = {}
+        for version in range(held.version + 1, self._version + 1):
+            try:
+                with store.files.open_input_stream(f"{folder}/_delta_log/{version:020d}.json") as log:
+                    actions = list(_actions(log.read()))
+            except OSError:
+                return None  # old commits are cleaned up
+            for action in actions:
+                # A compaction removes and adds files without changing data.
+                if "remove" in action and action["remove"].get("dataChange", True):
+                    return None
+                if "add" in action and action["add"].get("dataChange", True):
+                    added[urllib.parse.unquote(action["add"]["path"])] = None
+        files = []
+        for path in added:
+            try:
+                # What a compaction took out of the table stays as long as older versions can be read.
+                footer = None if path in known else read_footer(store, f"{folder}/{path}")
+            except UnreadableFile:
+                return None
+            files.append(known[path] if footer is None else TableFile(path, footer.rows, footer.size))
+        return tuple(files)
+
+    def _run(self, sql: str) -> SnowflakeCursor:
+        self._latest = sql
+        # Values are literals: a connection may take parameters as ? or as %s.
+        self._cursor.execute(sql)
+        self._ran.append(sql)
+        self._on_progress(self._table.name, len(self._ran), max(len(self._ran), self._planned))
+        return self._cursor
+
+
+def _identity(table: ParquetTable) -> tuple[str, int]:
+    if table.delta is None:
+        raise ParquetError(f"{table.root} is no Delta table.")
+    return table.delta.id, table.delta.version
+
+
+def _actions(log: bytes) -> Iterator[dict[str, Any]]:
+    for line in log.splitlines():
+        if line.strip():
+            yield json.loads(line)
