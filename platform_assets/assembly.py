@@ -14,7 +14,11 @@ from platform_assets.settings import (
     CaptureOverrides,
     CaptureSettings,
     DeclaredSourceSettings,
+    DuckDBSettings,
+    PostgresWarehouseSettings,
+    ServerSettings,
     SourceSettings,
+    WarehouseSettings,
     is_pattern,
     matches,
 )
@@ -117,7 +121,6 @@ def build_source(settings: Settings, name: str, tables: Sequence[Table] | None =
     Raises:
         SettingsError: As `source_tables`.
     """
-    from platform_assets.source.connection import Connection
     from platform_assets.source.declaration import parse_type
     from platform_assets.source.policy import CapturePolicy
     from platform_assets.source.snapshot import SourceDatabase
@@ -134,17 +137,7 @@ def build_source(settings: Settings, name: str, tables: Sequence[Table] | None =
             )
         if given is None:
             raise SettingsError(f"sources.{name} has no connection.")
-        return Connection(
-            host=given.host,
-            port=given.port,
-            database=given.database,
-            user=given.user,
-            password=given.password.resolve(),
-            schema=given.db_schema,
-            sslmode=given.sslmode,
-            sslrootcert=str(given.sslrootcert) if given.sslrootcert else None,
-            connect_timeout=given.connect_timeout,
-        )
+        return _connection(given, given.db_schema)
 
     def policy(*options: CaptureSettings | CaptureOverrides) -> CapturePolicy:
         """What the last one that says something says."""
@@ -182,9 +175,46 @@ def build_source(settings: Settings, name: str, tables: Sequence[Table] | None =
     )
 
 
-def build_warehouse(settings: Settings) -> Warehouse:
-    """The configured warehouse."""
-    from platform_assets.warehouse.duckdb import DuckDBWarehouse
+def build_warehouse(settings: Settings, name: str = "warehouse") -> Warehouse:
+    """A warehouse: the main one, or a further one by its name; nothing is connected to.
 
-    duckdb = settings.warehouse.duckdb
-    return DuckDBWarehouse(duckdb.path, build_engine(settings), duckdb.wait)
+    Raises:
+        SettingsError: There is none of this name, or its engine has no block.
+    """
+    if name != "warehouse" and name not in settings.warehouses:
+        known = ", ".join(("warehouse", *settings.warehouses))
+        raise SettingsError(f"There is no warehouse {name} in the configuration; it has {known}.")
+    configured = settings.warehouse if name == "warehouse" else settings.warehouses[name]
+    match configured:
+        case WarehouseSettings(engine="duckdb", duckdb=DuckDBSettings() as given):
+            from platform_assets.warehouse.duckdb import DuckDBWarehouse
+
+            return DuckDBWarehouse(given.path, build_engine(settings), given.wait)
+        case WarehouseSettings(engine="postgres", postgres=PostgresWarehouseSettings() as server):
+            from platform_assets.warehouse.postgres import PostgresWarehouse
+
+            return PostgresWarehouse(
+                lambda: _connection(server, server.star_schema),
+                build_engine(settings),
+                star_schema=server.star_schema,
+                platform_schema=server.platform_schema,
+            )
+        case _:
+            raise SettingsError(f"The engine of {name}, {configured.engine}, has no block of its name.")
+
+
+def _connection(given: ServerSettings, schema: str) -> Connection:
+    """A PostgreSQL and how to sign in, its secret fetched."""
+    from platform_assets.source.connection import Connection
+
+    return Connection(
+        host=given.host,
+        port=given.port,
+        database=given.database,
+        user=given.user,
+        password=given.password.resolve(),
+        schema=schema,
+        sslmode=given.sslmode,
+        sslrootcert=str(given.sslrootcert) if given.sslrootcert else None,
+        connect_timeout=given.connect_timeout,
+    )

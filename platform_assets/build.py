@@ -20,7 +20,7 @@ from platform_assets.lake.defs import LAKE_IO_MANAGER, STOPPED
 from platform_assets.model import star, totesys
 from platform_assets.model.table import Table
 from platform_assets.processes import command_line, is_alive
-from platform_assets.settings import FreshnessSettings, Settings, dagster_home
+from platform_assets.settings import FreshnessSettings, Settings, WarehouseSettings, dagster_home
 from platform_assets.source.defs import (
     build_source_defs,
     build_source_job,
@@ -29,9 +29,11 @@ from platform_assets.source.defs import (
 )
 from platform_assets.star.defs import build_star_defs
 from platform_assets.warehouse.defs import (
-    WAREHOUSE_IO_MANAGER,
+    MAIN_WAREHOUSE,
     build_freshness_defs,
+    build_load_defs,
     build_warehouse_defs,
+    io_manager_key,
 )
 
 MAIN_JOB = "totesys_to_warehouse"
@@ -50,8 +52,9 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
     rooms = [
         build_source_defs("totesys", totesys.TABLES),
         build_star_defs("totesys", totesys.TABLES),
-        build_warehouse_defs(settings.warehouse.engine),
+        _warehouse_defs(MAIN_WAREHOUSE, settings.warehouse),
     ]
+    further = {name: _warehouse_defs(name, one) for name, one in settings.warehouses.items()}
     discovered = {
         name: build_source_defs(name, tables[name], is_declared=False)
         for name in settings.sources.discovered
@@ -64,10 +67,15 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
     return dg.Definitions.merge(
         *rooms,
         *discovered.values(),
+        *further.values(),
         build_freshness_defs(_fresh_within(settings, tables)),
         shared,
         _main_job(rooms, settings),
         *(_source_job(name, defs, settings) for name, defs in discovered.items()),
+        *(
+            build_load_defs(name, _check_keys([defs]), settings.schedule.cron, settings.schedule.timezone)
+            for name, defs in further.items()
+        ),
         *(
             build_verification_defs(name, tables[name], settings.schedule.timezone, EXCLUSIVE_TAG)
             for name in ("totesys", *discovered)
@@ -246,10 +254,15 @@ def _fresh_within(
         return {dg.AssetKey([group, table.name]): within for table in names}
 
     assets = of("totesys", tables["totesys"], settings.freshness)
-    assets |= of("warehouse", star.TABLES, settings.freshness)
+    for warehouse in (MAIN_WAREHOUSE, *settings.warehouses):
+        assets |= of(warehouse, star.TABLES, settings.freshness)
     for name, source in settings.sources.discovered.items():
         assets |= of(name, tables[name], source.freshness or settings.freshness)
     return assets
+
+
+def _warehouse_defs(name: str, configured: WarehouseSettings) -> dg.Definitions:
+    return build_warehouse_defs(name, configured.engine, configured.star_schema)
 
 
 def _check_keys(rooms: Iterable[dg.Definitions]) -> list[dg.AssetCheckKey]:
@@ -323,10 +336,22 @@ def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dic
         sources = {name: {table.name: table for table in listed} for name, listed in tables.items()}
         return LakeIOManager(sources, {table.name: table for table in star.TABLES})
 
-    def warehouse_io_manager() -> dg.IOManager:
-        from platform_assets.warehouse.io_manager import WarehouseIOManager
+    def warehouse_resources(name: str, configured: WarehouseSettings) -> dict[str, dg.ResourceDefinition]:
+        def io_manager(_: dg.InitResourceContext) -> dg.IOManager:
+            from platform_assets.warehouse.io_manager import WarehouseIOManager
 
-        return WarehouseIOManager()
+            return WarehouseIOManager(name, configured.star_schema)
+
+        return {
+            name: lazily(
+                lambda: assembly.build_warehouse(settings, name), f"The warehouse, {configured.engine}"
+            ),
+            io_manager_key(name): dg.IOManagerDefinition(
+                io_manager,
+                description=f"Assets as tables in {name}",
+                required_resource_keys={name},
+            ),
+        }
 
     @contextlib.contextmanager
     def engine(context: dg.InitResourceContext) -> Iterator[object]:
@@ -342,15 +367,15 @@ def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dic
         },
         "lake": lazily(lambda: assembly.build_lake(settings), "The lake's two zones"),
         "engine": dg.ResourceDefinition(engine, description="The SQL engine, with bounded memory"),
-        "warehouse": lazily(lambda: assembly.build_warehouse(settings), "The warehouse"),
         LAKE_IO_MANAGER: dg.IOManagerDefinition(
             lambda _: lake_io_manager(),
             description="Assets as Delta tables in the lake",
             required_resource_keys={"lake", "engine"},
         ),
-        WAREHOUSE_IO_MANAGER: dg.IOManagerDefinition(
-            lambda _: warehouse_io_manager(),
-            description="Assets as tables in the warehouse",
-            required_resource_keys={"warehouse"},
-        ),
+        **warehouse_resources(MAIN_WAREHOUSE, settings.warehouse),
+        **{
+            key: resource
+            for name, one in settings.warehouses.items()
+            for key, resource in warehouse_resources(name, one).items()
+        },
     }

@@ -147,12 +147,13 @@ def query(
     sql: Annotated[str, typer.Argument(help="One SELECT; star tables and views are in schema star.")],
     limit: Annotated[int, typer.Option(help="Rows to show at the most.", min=1)] = 100,
     csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
+    of: Annotated[str, typer.Option("--of", help="Name of a further warehouse.")] = "warehouse",
 ) -> None:
-    """Run a query on the warehouse; while a load holds it, the query waits."""
+    """Run a query on a warehouse, in its own SQL; while a load holds it, the query waits."""
     with _plain_errors():
         from platform_assets.assembly import build_warehouse
 
-        with build_warehouse(_settings()).query(sql) as rows:
+        with build_warehouse(_settings(), of).query(sql) as rows:
             if csv:
                 import pyarrow.csv
 

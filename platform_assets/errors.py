@@ -61,3 +61,36 @@ class WarehouseBusy(WarehouseError):
 
 class ParquetError(PlatformError):
     """Parquet files cannot be read, or cannot be loaded as asked."""
+
+
+class ObjectsError(PlatformError):
+    """A folder or bucket of objects, or a queue of its events, cannot be used as configured."""
+
+
+class ObjectsUnavailable(ObjectsError):
+    """The store or the queue did not answer, or said to come back later."""
+
+    retryable = True
+
+
+class ObjectGone(ObjectsError):
+    """An object is not there any more in the version that was asked for: deleted, or overwritten."""
+
+
+class AlertError(PlatformError):
+    """A channel did not take an alert.
+
+    Args:
+        message: What was attempted and what was found.
+        retryable: Whether the channel may take it later.
+        wait: Seconds that the channel asked to wait for, None where it did not say.
+    """
+
+    def __init__(self, message: str, *, retryable: bool, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.wait = wait
+
+
+class DlpError(PlatformError):
+    """An inspection for sensitive data cannot be made as asked."""

@@ -322,6 +322,73 @@ def test_a_source_can_be_given_before_it_has_a_file(write: Write) -> None:
         load_settings(write(with_shop()), given={"shop": {}})
 
 
+WAREHOUSE = """
+warehouse {
+  engine = postgres
+  postgres { host = db, database = dwh, user = loader, password = "secret://env/PW", star_schema = sales }
+}
+warehouses {
+  finance {
+    engine = snowflake
+    snowflake { account = A-B, user = U, private_key = "secret://env/KEY", warehouse = W, database = D }
+  }
+  archive { engine = bigquery, bigquery { project = p, location = EU, credentials = "secret://file/k.json" } }
+}
+"""
+
+
+def test_a_warehouse_is_an_engine_and_a_block_of_its_name(write: Write) -> None:
+    settings = load_settings(write(LEAST + WAREHOUSE))
+    assert settings.warehouse.star_schema == "sales"
+    assert settings.warehouse.postgres is not None
+    assert settings.warehouse.postgres.platform_schema == "platform"
+    assert settings.warehouse.duckdb is not None, "the blocks of other engines are read and not used"
+    assert {name: one.star_schema for name, one in settings.warehouses.items()} == {
+        "finance": "star",
+        "archive": "star",
+    }
+    assert settings.snowflake is None
+
+
+POSTGRES = 'host = db, database = dwh, user = loader, password = "secret://env/PW"'
+SNOWFLAKE = "account = A, user = U, warehouse = W, database = D"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            "warehouse.engine = snowflake",
+            "warehouse.snowflake: found nothing; expected a block with account, ",
+        ),
+        (
+            "warehouses.more.engine = duckdb",
+            "warehouses.more.duckdb: found nothing; expected a block with path",
+        ),
+        ("warehouses.star.duckdb.path = x", "warehouses.star: found a warehouse called "),
+        ("warehouses.totesys.duckdb.path = x", "warehouses.totesys: found a warehouse called "),
+        ("warehouses.a_load.duckdb.path = x", "warehouses.a_load: found a warehouse called "),
+        (
+            f"warehouse.postgres {{ {POSTGRES}, platform_schema = star }}",
+            'warehouse.postgres.platform_schema: found "star"; expected the name of the schema that',
+        ),
+        (
+            f"warehouse.snowflake {{ {SNOWFLAKE} }}",
+            "warehouse.snowflake.password: found nothing; expected a refer",
+        ),
+        (
+            f'snowflake {{ {SNOWFLAKE}, password = "secret://env/A", private_key = "secret://env/B" }}',
+            "snowflake.password: found ",
+        ),
+        (f"snowflake {{ {SNOWFLAKE}, private_key = open }}", "snowflake.private_key: found "),
+    ],
+)
+def test_a_mistake_in_a_warehouse_names_its_key(write: Write, lines: str, expected: str) -> None:
+    found = mistakes(write(LEAST + lines))
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
 def test_settings_cannot_be_changed(write: Write) -> None:
     settings = load_settings(write(LEAST))
     with pytest.raises(ValidationError):
@@ -337,7 +404,7 @@ def test_settings_cannot_be_changed(write: Write) -> None:
         ("engine.memory_limit_mb = 63", "engine.memory_limit_mb: found 63; expected whole megabytes, 64 or"),
         ("engine.thread = 2", "engine.thread: found an unknown key; expected a known one, perhaps engine."),
         ("threads = 2", "threads: found an unknown key; expected a known one, perhaps engine.threads."),
-        ("zzz = 2", "zzz: found an unknown key; expected one of engine, freshness, lake, schedule, sources,"),
+        ("zzz = 2", "zzz: found an unknown key; expected one of engine, freshness, lake, schedule, snow"),
         ("engine = 3", "engine: found 3; expected a block with memory_limit_mb and threads."),
         ("freshness.within = 30 minutes", "freshness.within: found a period with a unit; expected whole min"),
         ("freshness.within = true", "freshness.within: found true; expected whole minutes, 1 or more"),
@@ -352,7 +419,7 @@ def test_settings_cannot_be_changed(write: Write) -> None:
         ("sources.totesys.strategy = wal", 'sources.totesys.strategy: found "wal"; expected one of auto, xm'),
         ("sources.totesys.connections = 17", "sources.totesys.connections: found 17; expected a whole numbe"),
         ("sources.totesys.overrides.staff.lag = -1", "sources.totesys.overrides.staff.lag: found -1; expect"),
-        ("warehouse.engine = oracle", 'warehouse.engine: found "oracle"; expected duckdb.'),
+        ("warehouse.engine = oracle", 'warehouse.engine: found "oracle"; expected one of duckdb, postg'),
         ("lake.ingestion = s3a://bucket/x", 'lake.ingestion: found "s3a://bucket/x"; expected a local path,'),
         ("lake.ingestion = [1]", "lake.ingestion: found a list; expected a local path,"),
         ("lake.processed = in", "lake.processed: found "),

@@ -39,9 +39,9 @@ UP_TO_DATE_AT = "platform_assets/up_to_date_at"
 AFTER_BATCH = "platform_assets/after_batch"
 """Materialization metadata: rows of later batches are what the run wrote; `BATCH` where it wrote none."""
 
-RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=0.4, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
-"""For what may pass. The waits come to 0.4 s and 1.2 s at the most: with a connect timeout of 2 s, even a
-source that takes connections and never answers fails the run within 10 s.
+RETRY_POLICY = dg.RetryPolicy(max_retries=1, delay=1, jitter=dg.Jitter.FULL)
+"""For what may pass. The wait comes to 1 s at the most: with a connect timeout of 2 s, even a source that
+takes connections and never answers fails the run well within 10 s.
 """
 
 

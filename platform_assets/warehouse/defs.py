@@ -19,17 +19,28 @@ from platform_assets.lake.defs import (
 )
 from platform_assets.model import star
 
-GROUP = "warehouse"
-WAREHOUSE_IO_MANAGER = "warehouse_io_manager"
+MAIN_WAREHOUSE = "warehouse"
 
 
-def build_warehouse_defs(engine: str) -> dg.Definitions:
-    """Assets and checks of the warehouse.
+def io_manager_key(warehouse: str) -> str:
+    """The key of the IO manager that reads and writes a warehouse."""
+    return f"{warehouse}_io_manager"
+
+
+def load_job(warehouse: str) -> str:
+    """The job that loads a warehouse that is not the main one."""
+    return f"{warehouse}_load"
+
+
+def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definitions:
+    """Assets and checks of a warehouse, `<name>/<table>`; the resource of that name is the warehouse.
 
     Args:
+        name: Its name, which is that of the assets' group.
         engine: Name of its engine, shown as the assets' kind.
+        star_schema: The schema that holds the star tables.
     """
-    by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
+    by_key = {dg.AssetKey([name, table.name]): table for table in star.TABLES}
     specs = [
         dg.AssetSpec(
             key,
@@ -41,28 +52,28 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
                 if table.kind == "fact"
                 else ""
             ),
-            group_name=GROUP,
+            group_name=name,
             owners=OWNERS,
             kinds={engine, "table"},
             metadata={
                 "dagster/column_schema": table_schema(star.columns_of(table), primary_key=table.primary_key),
-                "dagster/table_name": f"star.{table.name}",
+                "dagster/table_name": f"{star_schema}.{table.name}",
             },
-        ).with_io_manager_key(WAREHOUSE_IO_MANAGER)
+        ).with_io_manager_key(io_manager_key(name))
         for key, table in by_key.items()
     ]
 
     @dg.multi_asset(
-        name=GROUP,
+        name=name,
         specs=specs,
         can_subset=True,
         retry_policy=RETRY_POLICY,
-        required_resource_keys={"lake", "warehouse"},
+        required_resource_keys={"lake", name},
         description="Loads the star schema's new batches into the warehouse, in one transaction that also "
         "records them.",
     )
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
-        warehouse = context.resources.warehouse
+        warehouse = getattr(context.resources, name)
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         with clear_failures():
             loads = warehouse.load(context.resources.lake, list(selected.values()))
@@ -70,7 +81,7 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
         for key, table in selected.items():
             done = loads[table.name]
             if done.rows_written:
-                context.log.info("warehouse/%s: %d rows loaded", table.name, done.rows_written)
+                context.log.info("%s/%s: %d rows loaded", name, table.name, done.rows_written)
             yield dg.MaterializeResult(
                 asset_key=key,
                 metadata={
@@ -82,7 +93,7 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
             )
 
     @dg.multi_asset_check(
-        name=f"{GROUP}_checks",
+        name=f"{name}_checks",
         specs=[
             dg.AssetCheckSpec(
                 "matches_lake",
@@ -92,13 +103,13 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
             for key in by_key
         ],
         can_subset=True,
-        required_resource_keys={"lake", "warehouse"},
+        required_resource_keys={"lake", name},
         retry_policy=RETRY_POLICY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         lake = context.resources.lake
         with clear_failures():
-            loaded = {status.table: status for status in context.resources.warehouse.status()}
+            loaded = {status.table: status for status in getattr(context.resources, name).status()}
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
                 table = by_key[key.asset_key]
@@ -113,6 +124,34 @@ def build_warehouse_defs(engine: str) -> dg.Definitions:
             yield from run_checks(context, run)
 
     return dg.Definitions(assets=[load], asset_checks=[check])
+
+
+def build_load_defs(
+    name: str, checks: Sequence[dg.AssetCheckKey], cron: str, timezone: str
+) -> dg.Definitions:
+    """The job and the schedule that load a warehouse beside the main one; it catches up on its own.
+
+    Args:
+        name: The warehouse's name.
+        checks: The checks of its assets.
+        cron: When it is loaded.
+        timezone: The time zone that `cron` is in.
+    """
+    keys = [dg.AssetKey([name, table.name]) for table in star.TABLES]
+    job = dg.define_asset_job(
+        load_job(name),
+        selection=dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks),
+        description=f"Loads what the star schema took in since the last load into {name}, and checks it.",
+        executor_def=dg.in_process_executor,
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{load_job(name)}_schedule",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone=timezone,
+        description=f"Brings what the lake's star schema has taken in to {name}.",
+    )
+    return dg.Definitions(jobs=[job], schedules=[schedule])
 
 
 FRESHNESS = "freshness"

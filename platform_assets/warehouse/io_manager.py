@@ -10,17 +10,25 @@ class WarehouseIOManager(dg.IOManager):
 
     A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed) or a `pandas.DataFrame`; it
     replaces the table in one transaction. An input is given in whichever of these its parameter is annotated
-    with, a `pyarrow.Table` without annotation. `warehouse/<table>` are the star tables; to be loaded from,
+    with, a `pyarrow.Table` without annotation. `<warehouse>/<table>` are the star tables; to be loaded from,
     not written to.
+
+    Args:
+        warehouse: Name of the warehouse: the resource, and the group of the star tables in it.
+        star_schema: The schema that holds the star tables.
     """
+
+    def __init__(self, warehouse: str, star_schema: str) -> None:
+        self._warehouse = warehouse
+        self._star_schema = star_schema
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Write the value; the row count goes into the materialization."""
         from platform_assets.lake.exchange import as_rows
 
-        name = _table_of(context.asset_key)
+        name = self._table_of(context.asset_key)
         with clear_failures():
-            count = context.resources.warehouse.write(name, as_rows(obj))
+            count = getattr(context.resources, self._warehouse).write(name, as_rows(obj))
         context.add_output_metadata({**row_count_metadata(count), "dagster/table_name": ".".join(name)})
 
     def load_input(self, context: dg.InputContext) -> object:
@@ -32,12 +40,13 @@ class WarehouseIOManager(dg.IOManager):
 
         form = context.dagster_type.typing_type
         with clear_failures():
-            rows = stream_relation(context.resources.warehouse, _table_of(context.asset_key))
+            rows = stream_relation(
+                getattr(context.resources, self._warehouse), self._table_of(context.asset_key)
+            )
             # What an asset streams, it may well write to the warehouse, which takes one writer and no reader.
             return as_form(detached(rows) if form is pa.RecordBatchReader else rows, form)
 
-
-def _table_of(key: dg.AssetKey) -> tuple[str, str]:
-    path = ["main", *key.path]
-    schema = "star" if path[-2] == "warehouse" else path[-2]
-    return schema, path[-1]
+    def _table_of(self, key: dg.AssetKey) -> tuple[str, str]:
+        path = ["main", *key.path]
+        schema = self._star_schema if path[-2] == self._warehouse else path[-2]
+        return schema, path[-1]

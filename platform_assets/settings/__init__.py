@@ -1,0 +1,63 @@
+"""The platform's settings: typed, read from HOCON and the environment, checked whole before anything starts.
+
+This is the only room that reads the environment. It connects to nothing: a `Secret` is a reference until
+somebody resolves it. Durations are whole numbers whose unit the field's description gives.
+"""
+
+from platform_assets.settings.lake import EngineSettings, LakeSettings
+from platform_assets.settings.load import load_settings
+from platform_assets.settings.schema import Settings, dagster_home
+from platform_assets.settings.secrets import Secret
+from platform_assets.settings.sources import (
+    SOURCE_NAMES,
+    CaptureOverrides,
+    CaptureSettings,
+    ConnectionSettings,
+    DeclaredSourceSettings,
+    SourceSettings,
+    SourcesSettings,
+    TableOverrides,
+    is_pattern,
+    matches,
+)
+from platform_assets.settings.values import FreshnessSettings, ScheduleSettings, ServerSettings
+from platform_assets.settings.warehouses import (
+    BigQueryWarehouseSettings,
+    DuckDBSettings,
+    PostgresWarehouseSettings,
+    SnowflakeConnectionSettings,
+    SnowflakeStageSettings,
+    SnowflakeTablesSettings,
+    SnowflakeWarehouseSettings,
+    WarehouseSettings,
+)
+
+__all__ = [
+    "SOURCE_NAMES",
+    "BigQueryWarehouseSettings",
+    "CaptureOverrides",
+    "CaptureSettings",
+    "ConnectionSettings",
+    "DeclaredSourceSettings",
+    "DuckDBSettings",
+    "EngineSettings",
+    "FreshnessSettings",
+    "LakeSettings",
+    "PostgresWarehouseSettings",
+    "ScheduleSettings",
+    "Secret",
+    "ServerSettings",
+    "Settings",
+    "SnowflakeConnectionSettings",
+    "SnowflakeStageSettings",
+    "SnowflakeTablesSettings",
+    "SnowflakeWarehouseSettings",
+    "SourceSettings",
+    "SourcesSettings",
+    "TableOverrides",
+    "WarehouseSettings",
+    "dagster_home",
+    "is_pattern",
+    "load_settings",
+    "matches",
+]

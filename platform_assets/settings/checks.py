@@ -1,0 +1,145 @@
+"""What must be true of a configuration as a whole, across its blocks."""
+
+from __future__ import annotations
+
+import keyword
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from platform_assets.settings.document import Document
+from platform_assets.settings.mistakes import Mistake, declared_field, shown
+from platform_assets.settings.schema import Settings
+from platform_assets.settings.sources import SOURCE_NAMES, matches
+
+_SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+# A source's name is a group, a resource and the stem of its jobs and steps: what else has such a name, and
+# what Dagster and Python keep to themselves, cannot be one.
+_RESERVED_NAMES = frozenset(
+    {
+        *("alerts", "dashboard", "default", "delivery", "dlp", "engine", "freshness", "io_manager", "lake"),
+        *("lake_io_manager", "lake_upkeep", "lineage", "notebook", "objects", "snowflake", "star", "tasks"),
+        *("warehouse", "warehouse_io_manager", "arg_dict", "bool", "conf", "config", "context", "dict"),
+        *("float", "input", "input_arg_dict", "int", "meta", "output", "output_arg_dict", "str", "type"),
+        *(word.lower() for word in keyword.kwlist),
+    }
+)
+
+
+_RESERVED_ENDINGS = (*("_checks", "_io_manager", "_job", "_load", "_schedule", "_to_lake", "_to_warehouse"),)
+
+
+def take_out_ignored_connections(document: Document, content: dict[str, Any]) -> Iterator[Mistake]:
+    """Drop the connection of an embedded source where it says nothing; explain one that nobody would read.
+
+    The default file always has a connection block, filled from the environment. Somebody who sets
+    TOTESYS_HOST wants that database read: to go on with the sample would be a surprise.
+    """
+    sources = content.get("sources")
+    if not isinstance(sources, dict):
+        return
+    content["sources"] = {**sources}
+    for name, source in sources.items():
+        connection = source.get("connection") if name in SOURCE_NAMES and isinstance(source, dict) else None
+        if not isinstance(connection, dict) or not _is_true(source.get("embedded", True)):
+            continue
+        key = ("sources", name, "connection")
+        places = ("host", "database", "user")
+        from_environment = [
+            variable
+            for place in places
+            if place in connection
+            for variable in document.variables.get((*key, place), ())
+            if variable in os.environ
+        ]
+        if from_environment or not any(place in connection for place in places):
+            content["sources"][name] = {k: v for k, v in source.items() if k != "connection"}
+        if from_environment:
+            switch = document.variables.get(("sources", name, "embedded"), ())
+            how = f"set {switch[0]}=false" if switch else f"set sources.{name}.embedded to false"
+            verb = "is" if len(from_environment) == 1 else "are"
+            missing = [
+                (document.variables.get((*key, place)) or (place,))[-1]
+                for place in places
+                if place not in connection
+            ]
+            rest = f" and give {', '.join(missing)}" if missing else ""
+            names = ", ".join(from_environment)
+            yield Mistake(
+                key,
+                f"that {names} {verb} set in the environment while sources.{name}.embedded is true",
+                f"either the embedded sample (unset {names}) or that database ({how}{rest})",
+            )
+
+
+def _is_true(value: object) -> bool:
+    return str(value).lower() in ("true", "yes", "on", "y", "t", "1")
+
+
+def check_source_names(content: dict[str, Any]) -> Iterator[Mistake]:
+    """Take out the sources that have names which something else has, or no block."""
+    sources = content.get("sources")
+    if not isinstance(sources, dict):
+        return
+    for name in SOURCE_NAMES:
+        if name not in sources:
+            yield Mistake(("sources", name), "nothing", "a block: it is the source that the model declares")
+    refused = {name: reason for name in sources if (reason := _unusable_name(name))}
+    for name, reason in refused.items():
+        expected = f"a name of lower case letters, digits and _ that nothing else has ({reason})"
+        yield Mistake(("sources", name), f"a source called {shown(name)}", expected)
+    content["sources"] = {name: source for name, source in sources.items() if name not in refused}
+
+
+def check_warehouse_names(content: dict[str, Any]) -> Iterator[Mistake]:
+    """Take out the further warehouses that have names which something else has."""
+    warehouses, sources = content.get("warehouses"), content.get("sources")
+    if not isinstance(warehouses, dict):
+        return
+    taken = sources if isinstance(sources, dict) else {}
+    refused = {
+        name: reason
+        for name in warehouses
+        if (reason := "a source has that one" if name in taken else _unusable_name(name))
+    }
+    for name, reason in refused.items():
+        expected = f"a name of lower case letters, digits and _ that nothing else has ({reason})"
+        yield Mistake(("warehouses", name), f"a warehouse called {shown(name)}", expected)
+    content["warehouses"] = {name: one for name, one in warehouses.items() if name not in refused}
+
+
+def _unusable_name(name: str) -> str:
+    """Why a source or a warehouse cannot have a name; empty where it can."""
+    if not _SOURCE_NAME.fullmatch(name):
+        return "it starts with a letter and has up to 40 characters"
+    if name in _RESERVED_NAMES:
+        return "the platform, Dagster or Python have that one"
+    ending = next((ending for ending in _RESERVED_ENDINGS if name.endswith(ending)), "")
+    return f"names of jobs and steps end in {ending}" if ending else ""
+
+
+def check_sources(settings: Settings) -> Iterator[Mistake]:
+    """Check what the blocks of a source say of one another."""
+    for name, source in settings.sources.discovered.items():
+        key = ("sources", name)
+        if source.schedule is not None and source.freshness is None:
+            expected = f"{declared_field((*key, 'freshness'))[1]}, as the source has a schedule of its own"
+            yield Mistake((*key, "freshness"), "nothing", expected)
+        for table in source.overrides:
+            if not matches(table, source.tables) or matches(table, source.exclude):
+                yield Mistake(
+                    (*key, "overrides", table),
+                    "a block",
+                    f"one of a table that sources.{name}.tables selects",
+                )
+
+
+def check_zones(settings: Settings) -> Iterator[Mistake]:
+    """Check that neither zone of the lake is in the other."""
+    ingestion, processed = settings.lake.ingestion, settings.lake.processed
+    if f"{ingestion}/".startswith(f"{processed}/") or f"{processed}/".startswith(f"{ingestion}/"):
+        expected = f"a place apart from lake.ingestion, which is {shown(ingestion)}"
+        yield Mistake(("lake", "processed"), shown(processed), expected)

@@ -1,0 +1,205 @@
+"""Configuration files as HOCON: parsed with their includes, and searched for where a key is set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platform_assets.errors import SettingsError
+from platform_assets.settings.secrets import ENV_NAME, absolute_path
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed configuration: its resolved content, and which key asks which environment variables.
+
+    `sources` has the files of the sources that have one of their own.
+    """
+
+    file: Path
+    content: dict[str, Any]
+    variables: Mapping[tuple[str, ...], tuple[str, ...]]
+    sources: Mapping[str, Path] = field(default_factory=dict)
+
+
+def read_text(file: Path) -> str:
+    """A file's text.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"The configuration file {file} cannot be read: {reason}.") from None
+
+
+def parse_document(file: Path) -> Document:
+    """Parse a file with what it includes, and put in what its substitutions ask for.
+
+    Raises:
+        SettingsError: It is not HOCON, or cannot be read.
+    """
+    # pyhocon and pyparsing take 70 ms to import, which those who build Settings by hand need not pay.
+    from pyhocon import ConfigFactory, ConfigParser, ConfigTree
+    from pyhocon.exceptions import ConfigException
+    from pyparsing import ParseBaseException
+
+    text = read_text(file)
+    try:
+        tree = ConfigFactory.parse_string(text, basedir=str(file.parent), resolve=False)
+        if not isinstance(tree, ConfigTree):
+            raise SettingsError(f"{file}: found a list at the top level; expected keys with values.")
+        variables = dict(_find_variables(tree))
+        if _INCLUDE.search(text):
+            _mend_includes(tree, file)
+        ConfigParser.resolve_substitutions(tree)
+        return Document(file, _plain(tree), variables)
+    except ParseBaseException as error:
+        unclear = SettingsError(f"{file}: line {error.lineno}: this is not HOCON.")
+        raise _syntax_error(file) or unclear from None
+    except OSError as error:
+        reason = f"the included file {error.filename} cannot be read: {error.strerror}"
+        raise SettingsError(f"{file}: {reason}.") from None
+    except RecursionError:
+        raise SettingsError(f"{file}: it includes itself, directly or through another file.") from None
+    except ConfigException as error:
+        raise SettingsError(f"{file}: {error}.") from None
+
+
+def _mend_includes(tree: Any, file: Path) -> None:
+    """Put right what pyhocon forgets about `port = 5432, port = ${?PORT}` in an included file.
+
+    It drops the default of keys at the file's top, and, as it copies trees to merge them, it leaves values
+    deeper down pointing to the original tree, where it then puts what they resolve to: the key would become
+    null.
+    """
+    from pyhocon.config_tree import ConfigTree, ConfigValues
+
+    own_trees = list(_own_trees(file))
+
+    def default(key: tuple[str, ...]) -> Any:
+        for prefix, own in own_trees:
+            found = _member(own, key[len(prefix) :]) if key[: len(prefix)] == prefix else None
+            if found is not None:
+                return found.overridden_value if isinstance(found, ConfigValues) else None
+        return None
+
+    def mend(node: Any, path: tuple[str, ...]) -> None:
+        for name, value in node.items():
+            key = (*path, name.strip('"'))
+            if isinstance(value, ConfigTree):
+                mend(value, key)
+            elif isinstance(value, ConfigValues) and value.overridden_value is None:
+                value.overridden_value = default(key)
+            version = value
+            while isinstance(version, ConfigValues):
+                version.parent, version.key = node, name
+                version = version.overridden_value
+
+    mend(tree, ())
+
+
+def _syntax_error(file: Path) -> SettingsError | None:
+    """Say where a file, or one that it includes, stops being HOCON.
+
+    Each is parsed by itself, as an error inside an include surfaces at the wrong place of the outer file.
+    """
+    from pyparsing import ParseBaseException
+
+    try:
+        _, includes = _own_keys(file)
+    except ParseBaseException as error:
+        # Neither the line nor what was found in it is repeated: either may be part of a secret.
+        hint = f" ({error.msg})" if len(error.msg) < 40 else ""
+        return SettingsError(
+            f"{file}: line {error.lineno}, column {error.column}: this is not HOCON{hint}; look there and on "
+            "the line before for an open quote or bracket, a missing = or a value that needs quotes."
+        )
+    errors = (_syntax_error(target) for _, target in includes if target.is_file())
+    return next((error for error in errors if error is not None), None)
+
+
+def _find_variables(
+    tree: Any, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Walk an unresolved tree; give, for each key with substitutions, the names that it asks for."""
+    from pyhocon.config_tree import ConfigTree, ConfigValues
+
+    for name, value in tree.items():
+        key = (*prefix, name.strip('"'))
+        if isinstance(value, ConfigTree):
+            yield from _find_variables(value, key)
+        elif isinstance(value, ConfigValues):
+            names = (part.variable for part in value.get_substitutions())
+            yield key, tuple(name for name in names if ENV_NAME.fullmatch(name))
+
+
+def _plain(value: Any) -> Any:
+    """Turn pyhocon's types into plain ones; periods stay what they are, to be refused by name."""
+    from pyhocon.config_tree import ConfigTree, NoneValue
+
+    if isinstance(value, ConfigTree):
+        return {name.strip('"'): _plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(member) for member in value]
+    return None if isinstance(value, NoneValue) else value
+
+
+_INCLUDE = re.compile(r'\binclude[ \t]+(?:required\([ \t]*)?(?:file\([ \t]*)?"([^"\n]+)"[ \t)]*')
+
+
+def find_definition(file: Path, key: tuple[str, ...]) -> Path | None:
+    """Find which of a file and those that it includes sets a key; the outermost where several do."""
+    tree, includes = _own_keys(file)
+    if _member(tree, key) is not None:
+        return file
+    for prefix, target in includes:
+        if prefix == key[: len(prefix)] and len(key) > len(prefix) and target.is_file():
+            found = find_definition(target, key[len(prefix) :])
+            if found is not None:
+                return found
+    return None
+
+
+def _member(node: Any, key: tuple[str, ...]) -> Any:
+    """What a tree holds at a key path, None where there is nothing."""
+    for part in key:
+        members = node.items() if isinstance(node, Mapping) else ()
+        node = next((value for name, value in members if name.strip('"') == part), None)
+    return node
+
+
+def _own_trees(file: Path, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The unresolved trees of a file and of those that it includes, each by itself, with their key paths."""
+    tree, includes = _own_keys(file)
+    yield prefix, tree
+    for path, target in includes:
+        if target.is_file():
+            yield from _own_trees(target, (*prefix, *path))
+
+
+def _own_keys(file: Path) -> tuple[Any, list[tuple[tuple[str, ...], Path]]]:
+    """Parse one file alone: its unresolved tree, and the files that it includes with the key paths there."""
+    from pyhocon import ConfigFactory
+    from pyhocon.config_tree import ConfigTree
+
+    targets: list[str] = []
+
+    def mark(match: re.Match[str]) -> str:
+        targets.append(match[1])
+        return f"__include_{len(targets) - 1} = 1"
+
+    def walk(tree: Any, prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Path]]:
+        for name, value in tree.items():
+            if name.startswith("__include_"):
+                yield prefix, absolute_path(targets[int(name.removeprefix("__include_"))], file.parent)
+            elif isinstance(value, ConfigTree):
+                yield from walk(value, (*prefix, name.strip('"')))
+
+    tree = ConfigFactory.parse_string(_INCLUDE.sub(mark, read_text(file)), resolve=False)
+    return tree, list(walk(tree, ()))

@@ -1,0 +1,158 @@
+"""What is wrong in a configuration, in the user's words: file, key, found, expected; never a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from platform_assets.settings.document import Document, find_definition
+from platform_assets.settings.lake import SECRET_OPTION
+from platform_assets.settings.schema import Settings
+from platform_assets.settings.secrets import REFERENCES, Secret
+from platform_assets.settings.sources import SourceSettings, SourcesSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Something that is wrong: the key path, what was found there, and what is expected."""
+
+    key: tuple[str, ...]
+    found: str
+    expected: str
+
+
+def description_of(document: Document, mistake: Mistake) -> str:
+    """A mistake in one line, with the file that has it."""
+    own = (
+        document.sources.get(mistake.key[1]) if mistake.key[:1] == ("sources",) and mistake.key[1:] else None
+    )
+    file = own or document.file
+    if file.is_file():
+        file = find_definition(file, mistake.key[1:] if own else mistake.key) or file
+    return f"{file}: {'.'.join(mistake.key)}: found {mistake.found}; expected {mistake.expected}."
+
+
+def explained(document: Document, detail: Mapping[str, Any]) -> Mistake:
+    """Turn one of pydantic's errors into a mistake in the user's words."""
+    key = tuple(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return Mistake(key, "an unknown key", _suggest(key))
+    annotation, expected = declared_field(key)
+    if detail["type"] == "missing":
+        return Mistake(key, f"nothing{_variable_hint(document, key)}", expected)
+    given = detail["input"]
+    in_options = key[:2] == ("lake", "storage_options")
+    if annotation is Secret or (in_options and SECRET_OPTION.search(key[-1])):
+        is_reference = str(given).startswith("secret://")
+        found = "a reference that cannot be used" if is_reference else "a literal value (not shown)"
+    else:
+        found = shown(given)
+    variables = [name for name in document.variables.get(key, ()) if name in os.environ]
+    if variables:
+        found += f" (from the environment variable {variables[-1]})"
+    if detail["type"] in ("value_error", "storage_option"):
+        context = detail.get("ctx", {})
+        reason = str(context.get("error") or context.get("reason"))
+        # What refuses a secret already says what to write.
+        expected = reason if REFERENCES in reason else f"{expected} ({reason})"
+    return Mistake(key, found, expected)
+
+
+def declared_field(key: tuple[str, ...]) -> tuple[object, str]:
+    """Look up a key path's declared type and description; a list's member has those of the list."""
+    annotation: object = Settings
+    expected = "something else"
+    for part in key:
+        annotation, description = _member_type(annotation, part)
+        expected = description or expected
+    return annotation, expected
+
+
+def _member_type(annotation: object, part: str) -> tuple[object, str]:
+    """What type a type's member has, and its description where it has one of its own."""
+    model = _model(annotation)
+    if model is not None:
+        found = {one.alias or name: one for name, one in model.model_fields.items()}.get(part)
+        if found is not None:
+            return found.annotation, found.description or ""
+        return (SourceSettings if model is SourcesSettings else None), ""
+    for block in _parts(annotation):
+        if get_origin(block) in (dict, tuple):
+            return get_args(block)[1 if get_origin(block) is dict else 0], ""
+    return None, ""
+
+
+def _parts(annotation: object) -> Iterator[object]:
+    """A type without what annotates it: the members of a union, else itself."""
+    if get_origin(annotation) is Annotated:
+        yield from _parts(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _parts(member)
+    else:
+        yield annotation
+
+
+def _model(annotation: object) -> type[BaseModel] | None:
+    """The model that a type is, or may be."""
+    parts = _parts(annotation)
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
+
+
+def _known_keys(model: type[BaseModel] = Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every key that can be set; the names of sources and tables that users choose are <name> and <table>."""
+    for name, declared in model.model_fields.items():
+        key = (*prefix, declared.alias or name)
+        yield key
+        inner = _model(declared.annotation)
+        if inner is not None:
+            yield from _known_keys(inner, key)
+        elif declared.annotation is not None and "overrides" in key:
+            value = _model(_member_type(declared.annotation, "<table>")[0])
+            yield from _known_keys(value, (*key, "<table>")) if value else ()
+    if model is SourcesSettings:
+        yield from _known_keys(SourceSettings, (*prefix, "<name>"))
+
+
+def _suggest(key: tuple[str, ...]) -> str:
+    """Say what an unknown key may have meant: a neighbour with a similar name, or the same name elsewhere."""
+    import difflib
+
+    model = _model(declared_field(key[:-1])[0]) if len(key) > 1 else Settings
+    names = [one.alias or name for name, one in model.model_fields.items()] if model else []
+    close = difflib.get_close_matches(key[-1].lower().replace("-", "_"), names, n=1)
+    elsewhere = [known for known in _known_keys() if known[-1] == key[-1]]
+    if close:
+        return f"a known one, perhaps {'.'.join((*key[:-1], close[0]))}"
+    if elsewhere:
+        return f"a known one, perhaps {'.'.join(elsewhere[0])}"
+    return f"one of {', '.join(sorted(names))}"
+
+
+def _variable_hint(document: Document, key: tuple[str, ...]) -> str:
+    unset = [name for name in document.variables.get(key, ()) if name not in os.environ]
+    return f" (the environment variable {unset[-1]} is not set either)" if unset else ""
+
+
+def shown(value: object) -> str:
+    """Render what was found, without the password of a URL."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        shown = re.sub(r"//[^/\s]*@", "//***@", value)
+        return '"' + (shown if len(shown) <= 80 else shown[:77] + "...") + '"'
+    if isinstance(value, dict):
+        return "a block"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, int | float):
+        return str(value)
+    return "a period with a unit"

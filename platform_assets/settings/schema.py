@@ -1,0 +1,61 @@
+"""Everything that can be configured, as one model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr
+
+from platform_assets.settings.lake import EngineSettings, LakeSettings
+from platform_assets.settings.sources import SourcesSettings
+from platform_assets.settings.values import Block, FreshnessSettings, LocalPath, ScheduleSettings
+from platform_assets.settings.warehouses import SnowflakeTablesSettings, WarehouseSettings
+
+
+class Settings(Block):
+    """Everything that can be configured; all paths are absolute."""
+
+    state_dir: LocalPath = Field(description="the path of the folder for local state")
+    sources: SourcesSettings = Field(description="a block with totesys")
+    lake: LakeSettings = Field(description="a block with ingestion and processed")
+    warehouse: WarehouseSettings = Field(description="a block with engine, and a block of the engine's name")
+    warehouses: dict[str, WarehouseSettings] = Field(
+        default_factory=dict, description="a block of further warehouses by name, each as warehouse"
+    )
+    snowflake: SnowflakeTablesSettings | None = Field(
+        default=None, description="a block with account, user, private_key, warehouse, database and schema"
+    )
+    engine: EngineSettings = Field(
+        default_factory=EngineSettings, description="a block with memory_limit_mb and threads"
+    )
+    schedule: ScheduleSettings = Field(
+        default_factory=ScheduleSettings, description="a block with cron and timezone"
+    )
+    freshness: FreshnessSettings = Field(default_factory=FreshnessSettings, description="a block with within")
+    _config_dir: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep where the configuration is."""
+        if context and "base" in context:
+            self._config_dir = context["base"]
+
+    @property
+    def config_dir(self) -> Path:
+        """The folder of the configuration file: `sources/` and `catalogue/` are in it."""
+        return self._config_dir
+
+    def catalogue_file(self, source: str) -> Path:
+        """Where the catalogue of a source is that the model does not declare; it may not be there yet."""
+        return self._config_dir / "catalogue" / f"{source}.json"
+
+    def source_file(self, source: str) -> Path:
+        """Where a source has a configuration file of its own, if it has one."""
+        return self._config_dir / "sources" / f"{source}.conf"
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Where Dagster keeps runs and events: DAGSTER_HOME, else `dagster/` in the state folder."""
+    named = os.environ.get("DAGSTER_HOME")
+    return Path(named).expanduser() if named else settings.state_dir / "dagster"

@@ -1,0 +1,171 @@
+"""Secrets as references: what a configuration has in a secret's place, and where it is fetched from.
+
+It connects to nothing until somebody resolves a reference.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from pydantic_core import core_schema
+from pydantic_core.core_schema import ValidationInfo
+
+from platform_assets.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+
+
+REFERENCES = "secret://env/NAME, secret://file/PATH or secret://aws/SECRET-ID#KEY"
+
+
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A reference to a secret, safe to print; `resolve` fetches the value every time and keeps it nowhere.
+
+    Attributes:
+        reference: `secret://env/NAME` (environment variable), `secret://file/PATH[#KEY]` (a file's content
+            without surrounding white space, or one member of the JSON object in it), or
+            `secret://aws/SECRET-ID[#KEY]` (AWS Secrets Manager). A file's PATH is absolute; `./` and `../`
+            start a path relative to the config file, `~/` one in the home folder.
+    """
+
+    reference: str
+
+    def __str__(self) -> str:
+        """Give the reference."""
+        return self.reference
+
+    @classmethod
+    def parse(cls, text: str, base: Path | None = None) -> Secret:
+        """Read a reference.
+
+        Args:
+            text: The reference.
+            base: The folder that relative file paths start from; the working directory where None.
+
+        Raises:
+            ValueError: if it is not a reference, in words that do not repeat it: it may be the secret itself.
+        """
+        if not text.startswith("secret://"):
+            raise ValueError(f"write a reference, never the secret itself: {REFERENCES}")
+        scheme, _, rest = text.removeprefix("secret://").partition("/")
+        name, _, key = rest.partition("#")
+        if scheme == "gcp":
+            raise ValueError(f"secret://gcp is not supported yet; use {REFERENCES}")
+        if scheme not in ("env", "file", "aws"):
+            raise ValueError(f"there is no such kind of reference; use {REFERENCES}")
+        if not name or (rest.endswith("#") and not key):
+            raise ValueError(f"the reference is not complete; use {REFERENCES}")
+        if scheme == "env" and not ENV_NAME.fullmatch(rest):
+            raise ValueError("secret://env/ is followed by the name of one environment variable")
+        if scheme == "file":
+            absolute = name if name.startswith(("./", "../", "~/")) else "/" + name.lstrip("/")
+            text = f"secret://file{absolute_path(absolute, base)}" + (f"#{key}" if key else "")
+        return cls(text)
+
+    def resolve(self) -> str:
+        """Fetch the secret.
+
+        Raises:
+            SettingsError: if it cannot be had; the message names the reference, never the value.
+        """
+        scheme, _, rest = self.reference.removeprefix("secret://").partition("/")
+        name, _, key = rest.partition("#")
+        if scheme == "env":
+            value = os.environ.get(name)
+            if not value:
+                raise SettingsError(f"{self.reference}: the environment variable {name} is not set or empty.")
+            return value
+        text = self._read_file(Path("/" + name)) if scheme == "file" else self._read_aws(name)
+        return self._member(text, key) if key else text
+
+    def _read_file(self, path: Path) -> str:
+        try:
+            text = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError(f"{self.reference}: the file {path} cannot be read: {reason}.") from None
+        if not text:
+            raise SettingsError(f"{self.reference}: the file {path} is empty.")
+        return text
+
+    def _read_aws(self, secret_id: str) -> str:
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError:
+            raise SettingsError(
+                f"{self.reference}: this needs the aws extra: pip install 'platform-assets[aws]'."
+            ) from None
+        # boto3 knows only AWS_DEFAULT_REGION; everything else that speaks to AWS here also knows AWS_REGION.
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if secret_id.startswith("arn:"):
+            region = secret_id.split(":")[3]
+        limits = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
+        try:
+            client = boto3.client("secretsmanager", region_name=region, config=limits)
+            answer = client.get_secret_value(SecretId=secret_id)
+        except ClientError as error:
+            answer = error.response.get("Error", {})
+            reason = f"{answer.get('Code')}: {answer.get('Message')}"
+            raise SettingsError(f"{self.reference}: AWS Secrets Manager refused: {reason}") from None
+        except BotoCoreError as error:
+            raise SettingsError(f"{self.reference}: AWS Secrets Manager cannot be asked: {error}") from None
+        if "SecretString" not in answer:
+            raise SettingsError(f"{self.reference}: the secret is binary; only text secrets can be used.")
+        return cast("str", answer["SecretString"])
+
+    def _member(self, text: str, key: str) -> str:
+        import json
+
+        try:
+            members = json.loads(text)
+        except ValueError:
+            members = None
+        if not isinstance(members, dict):
+            raise SettingsError(
+                f"{self.reference}: it asks for {key!r} of a JSON object; the secret is not one."
+            )
+        value = members.get(key)
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+            found = "no such member" if key not in members else "an empty or structured value"
+            raise SettingsError(f"{self.reference}: the JSON object holds {found} for {key!r}.")
+        return str(value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Validate from a reference or a Secret; serialize as the reference."""
+        return core_schema.with_info_plain_validator_function(
+            to_secret, serialization=core_schema.to_string_ser_schema()
+        )
+
+
+def to_secret(value: object, info: ValidationInfo) -> Secret:
+    """Validate a reference; for pydantic."""
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"write a reference, never the secret itself: {REFERENCES}")
+    return Secret.parse(value, base_folder(info))
+
+
+def base_folder(info: ValidationInfo) -> Path | None:
+    """The folder that relative paths start from, None where that is the working directory."""
+    return cast("Path | None", (info.context or {}).get("base"))
+
+
+def absolute_path(text: str, base: Path | None) -> Path:
+    """A local path as it was written, made absolute."""
+    # normpath, not resolve: a symbolic link stays what the user wrote.
+    return Path(os.path.normpath((base or Path.cwd()) / Path(text).expanduser()))

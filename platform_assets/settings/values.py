@@ -1,0 +1,159 @@
+"""What values in the configuration can be: texts, numbers, paths, and blocks that several parts have.
+
+A field's description doubles as the "expected" half of a mistake's message, and is written to follow it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core.core_schema import ValidationInfo
+
+from platform_assets.settings.secrets import REFERENCES, Secret, absolute_path, base_folder
+
+_CRON_NICKNAMES = frozenset({"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"})
+
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("put text that looks like something else into quotes")
+    if value != value.strip() or not value:
+        raise ValueError("it is empty, or starts or ends with white space")
+    return value
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise ValueError("it is not a path")
+    if "://" in str(value):
+        raise ValueError("it must be a local path, not a URI")
+    return absolute_path(str(value), base_folder(info))
+
+
+def _host(value: str) -> str:
+    if re.search(r"[\s/@?]", value):
+        raise ValueError("only the host's name or address; port, user and database have keys of their own")
+    return value
+
+
+def _timezone(value: str) -> str:
+    if value == "UTC":
+        return value
+    import zoneinfo
+
+    try:
+        return zoneinfo.ZoneInfo(value).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("there is no such time zone") from None
+
+
+def _cron(value: str) -> str:
+    """Accept what Dagster's scheduler accepts and people can read: five fields, or a nickname like @daily."""
+    if value in _CRON_NICKNAMES:
+        return value
+    fields = value.split()
+    if len(fields) != 5:
+        raise ValueError(
+            f"it has {len(fields)} fields; minute, hour, day of month, month, day of week make five"
+        )
+    limits = (
+        ("minute", 0, 59, ()),
+        ("hour", 0, 23, ()),
+        ("day of month", 1, 31, ()),
+        ("month", 1, 12, _MONTHS),
+        ("day of week", 0, 7, _WEEKDAYS),
+    )
+    for text, (name, low, high, names) in zip(fields, limits, strict=True):
+        for part in text.split(","):
+            if not _cron_part(part, low, high, names):
+                raise ValueError(f"its field for the {name} cannot be {text!r}")
+    return value
+
+
+def _cron_part(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:
+    span, slash, step = part.partition("/")
+    if slash and not (step.isdecimal() and 1 <= int(step) <= high):
+        return False
+    if span == "*":
+        return True
+    bounds = span.split("-")
+    if not all(b.lower() in names or (b.isdecimal() and low <= int(b) <= high) for b in bounds):
+        return False
+    # fri-mon is a range too; 5/10 is not one that everybody reads alike.
+    return len(bounds) == 2 or (len(bounds) == 1 and not slash)
+
+
+# A field's description doubles as the "expected" half of a mistake's message, and is written to follow it.
+Integer = Annotated[int, BeforeValidator(_no_bool)]
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+LocalPath = Annotated[Path, BeforeValidator(_path)]
+
+
+class Block(BaseModel):
+    """A block of the configuration: it has no other keys than these."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+class ServerSettings(Block):
+    """Where a PostgreSQL is and how to sign in; timeouts in seconds."""
+
+    host: Annotated[Text, AfterValidator(_host)] = Field(description="a host name or address")
+    port: Integer = Field(default=5432, ge=1, le=65535, description="a port from 1 to 65535")
+    database: Text = Field(description="the name of the database")
+    user: Text = Field(description="the name of the role to sign in as")
+    password: Secret = Field(description=f"a reference to the password: {REFERENCES}")
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        default="prefer", description="one of disable, allow, prefer, require, verify-ca, verify-full"
+    )
+    sslrootcert: LocalPath | None = Field(
+        default=None, description="the path of a file with root certificates"
+    )
+    connect_timeout: Integer = Field(default=2, ge=1, le=300, description="whole seconds from 1 to 300")
+    statement_timeout: Integer = Field(default=3600, ge=1, le=604_800, description="whole seconds, 1 or more")
+    lock_timeout: Integer = Field(default=10, ge=1, le=86_400, description="whole seconds, 1 or more")
+
+
+class ScheduleSettings(Block):
+    """When the main job runs."""
+
+    cron: Annotated[Text, AfterValidator(_cron)] = Field(
+        default="*/5 * * * *", description='five cron fields, such as "*/5 * * * *"'
+    )
+    timezone: Annotated[Text, AfterValidator(_timezone)] = Field(
+        default="UTC", description="a time zone's name, such as UTC or Europe/London"
+    )
+
+
+class FreshnessSettings(Block):
+    """How old the newest batch may be before a check says so."""
+
+    within: Integer = Field(default=30, ge=1, le=525_600, description="whole minutes, 1 or more")
+
+
+def _no_repetition(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("something is in it twice")
+    return values
+
+
+Names = Annotated[tuple[Text, ...], AfterValidator(_no_repetition)]
