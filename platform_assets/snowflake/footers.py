@@ -16,6 +16,10 @@ _GZIP = b"\x1f\x8b"
 # One request for nearly every file: the footer of 50 columns and one row group takes some 10 kB.
 _BYTES_OF_TAIL = 64 * 1024
 _SMALLEST_FILE = 12
+_BYTES_AFTER_FOOTER = 8
+# https://parquet.apache.org/docs/file-format/data-pages/encryption: a nonce and a tag follow a footer that is
+# left readable where columns are encrypted.
+_BYTES_OF_SIGNATURE = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ def read_footer(store: Store, path: str) -> Footer:
     try:
         # A file without its rows: the footer says the same.
         metadata = pq.read_metadata(pa.BufferReader(_MAGIC + tail))
+        if len(tail) - _BYTES_AFTER_FOOTER - metadata.serialized_size == _BYTES_OF_SIGNATURE:
+            raise UnreadableFile(_encrypted("some of its columns are"))
         columns = columns_of(metadata.schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise UnreadableFile(f"its footer cannot be read: {' '.join(str(error).split())[:300]}") from error
@@ -88,10 +94,7 @@ def _tail(file: pa.NativeFile, size: int) -> bytes:
     length = min(size, _BYTES_OF_TAIL)
     tail: bytes = file.read_at(length, size - length)
     if tail.endswith(_ENCRYPTED):
-        raise UnreadableFile(
-            "its footer is encrypted (Parquet modular encryption), which Snowflake does not read; write it "
-            "without, and let the bucket encrypt it"
-        )
+        raise UnreadableFile(_encrypted("its footer is"))
     if size < _SMALLEST_FILE or not tail.endswith(_MAGIC):
         head: bytes = file.read_at(min(size, 4), 0)
         if head == _MAGIC:
@@ -105,6 +108,13 @@ def _tail(file: pa.NativeFile, size: int) -> bytes:
     if footer + len(_MAGIC) > size:
         raise UnreadableFile(f"it is damaged: a footer of {footer:,} bytes in a file of {size:,}")
     return tail[-footer:] if footer <= length else bytes(file.read_at(footer, size - footer))
+
+
+def _encrypted(what: str) -> str:
+    return (
+        f"{what} encrypted (Parquet modular encryption), which Snowflake does not read; write it without, "
+        "and let the bucket encrypt it"
+    )
 
 
 def columns_of(schema: pq.ParquetSchema) -> tuple[ParquetColumn, ...]:

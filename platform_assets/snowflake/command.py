@@ -1,0 +1,395 @@
+"""The command `snowflake script`: from Parquet files to a script, and on request into Snowflake."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from platform_assets.errors import ParquetError, PlatformError
+from platform_assets.snowflake.options import Case, Create, Encryption, Grouping, Mode, ScriptOptions
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
+
+    from platform_assets.snowflake.execute import Progress, TableResult
+    from platform_assets.snowflake.script import Script
+    from platform_assets.snowflake.tables import Problem
+
+Connect = Callable[[], "SnowflakeConnection"]
+StorageOptions = Callable[[], Mapping[str, str]]
+
+_LONGEST_LIST_OF_REJECTIONS = 20
+# Options whose values are more than one text each.
+_LISTS = ("paths", "cluster_by", "type", "column")
+_FLAGS = ("purge", "force", "transient", "execute")
+
+
+def _one_of(kind: Any) -> str:
+    return ", ".join(get_args(kind))
+
+
+def snowflake_app(connect: Connect | None, storage_options: StorageOptions = dict) -> typer.Typer:
+    """The commands about Snowflake.
+
+    Args:
+        connect: Opens the configured connection; None where nothing is configured.
+        storage_options: Gives the options of the lake's object store, secrets resolved; they are asked for
+            when a path is `s3://` or `gs://`.
+    """
+    app = typer.Typer(help="Parquet files into Snowflake.", no_args_is_help=True)
+
+    @app.callback()
+    def _group() -> None:
+        """Parquet files into Snowflake."""
+
+    @app.command(name="script")
+    def _script(
+        paths: Annotated[
+            list[str] | None,
+            typer.Argument(
+                help="Files, folders and Delta tables: local, s3:// or gs://.", show_default=False
+            ),
+        ] = None,
+        output: Annotated[
+            str | None,
+            typer.Option("--output", "-o", help="The file to write; standard output where absent."),
+        ] = None,
+        config: Annotated[
+            Path | None,
+            typer.Option(help="A HOCON file with any of these options by their names; what is given wins."),
+        ] = None,
+        database: Annotated[str | None, typer.Option(help="Database of the tables.")] = None,
+        schema: Annotated[str | None, typer.Option(help="Schema of the tables.")] = None,
+        prefix: Annotated[
+            str | None, typer.Option(help="Put before each table's name, such as dim_ or fact_.")
+        ] = None,
+        case: Annotated[
+            str | None, typer.Option(help=f"Names as in the files, or in upper case: {_one_of(Case)}.")
+        ] = None,
+        name: Annotated[str | None, typer.Option(help="All files are one table, of this name.")] = None,
+        grouping: Annotated[
+            str | None,
+            typer.Option(
+                help=f"What one table is: {_one_of(Grouping)}; auto takes a folder of numbered parts for one."
+            ),
+        ] = None,
+        pattern: Annotated[
+            str | None, typer.Option(help="Only files in folders whose name matches, such as *.parquet.")
+        ] = None,
+        stage_url: Annotated[
+            str | None, typer.Option(help="Where Snowflake finds the files, if not where they are read.")
+        ] = None,
+        storage_integration: Annotated[
+            str | None, typer.Option(help="The storage integration that may read there.")
+        ] = None,
+        encryption: Annotated[
+            str | None, typer.Option(help=f"Of the stage's files: {_one_of(Encryption)}.")
+        ] = None,
+        kms_key: Annotated[str | None, typer.Option(help="The key for sse-kms.")] = None,
+        file_format: Annotated[
+            str | None, typer.Option(help="Name of a file format, made where there is none.")
+        ] = None,
+        create: Annotated[
+            str | None, typer.Option(help=f"What CREATE TABLE says: {_one_of(Create)}.")
+        ] = None,
+        mode: Annotated[str | None, typer.Option(help=f"How columns are found: {_one_of(Mode)}.")] = None,
+        on_error: Annotated[str | None, typer.Option(help="COPY's ON_ERROR.")] = None,
+        purge: Annotated[
+            bool | None, typer.Option("--purge/--no-purge", help="Remove files from the stage once loaded.")
+        ] = None,
+        force: Annotated[
+            bool | None, typer.Option("--force/--no-force", help="Load files that were loaded before.")
+        ] = None,
+        transient: Annotated[
+            bool | None, typer.Option("--transient/--permanent", help="Tables without Fail-safe.")
+        ] = None,
+        cluster_by: Annotated[
+            list[str] | None, typer.Option(help="Columns to cluster by: day,id or orders=day,id; repeatable.")
+        ] = None,
+        type_: Annotated[
+            list[str] | None,
+            typer.Option("--type", help="Another type for a Parquet type: uint64=NUMBER(38,0); repeatable."),
+        ] = None,
+        column: Annotated[
+            list[str] | None,
+            typer.Option(help="Another type for a column: id=VARCHAR, orders.id=VARCHAR; repeatable."),
+        ] = None,
+        execute: Annotated[
+            bool | None, typer.Option("--execute/--no-execute", help="Run the script in Snowflake.")
+        ] = None,
+        connection: Annotated[
+            str | None,
+            typer.Option(help="A connection of Snowflake's connections.toml; the configured one if absent."),
+        ] = None,
+    ) -> None:
+        """Write the script that makes tables of Parquet files; with --execute, run it too."""
+        given = dict(locals())
+        with _plain_errors():
+            chosen = _chosen(given)
+            is_whole = _run(chosen, connect, storage_options)
+        if not is_whole:
+            raise typer.Exit(1)
+
+    return app
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turns errors that are raised on purpose into one red sentence and exit code 1."""
+    try:
+        yield
+    except PlatformError as error:
+        _complain(str(error))
+        raise typer.Exit(1) from None
+
+
+def _complain(text: str) -> None:
+    typer.secho(text, fg=typer.colors.RED, err=True)
+
+
+def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options by name: those of the file, and over them those that are given."""
+    by_name = {name.rstrip("_"): value for name, value in given.items()}
+    # What can be repeated is an empty list where it is absent.
+    options = {name: by_name[name] for name in _option_names() if by_name[name] not in (None, [])}
+    for name in ("type", "column"):
+        if name in options:
+            options[name] = dict(_pair(name, text) for text in options[name])
+    if "cluster_by" in options:
+        options["cluster_by"] = dict(_cluster(text) for text in options["cluster_by"])
+    config = given.get("config")
+    in_file = _read_config(config) if config is not None else {}
+    # Maps add up, so that a file can hold what all loads have in common.
+    for name in ("type", "column", "cluster_by"):
+        if name in options and name in in_file:
+            options[name] = in_file[name] | options[name]
+    return in_file | options
+
+
+def _option_names() -> tuple[str, ...]:
+    own = {field.name for field in dataclasses.fields(ScriptOptions)} - {"types", "columns"}
+    return (*sorted(own), *("paths", "output", "name", "grouping", "pattern", "type", "column"), *_RUN)
+
+
+_RUN = ("execute", "connection")
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, separator, type_ = text.partition("=")
+    if not separator or not name.strip() or not type_.strip():
+        raise ParquetError(f"--{option} {text} names no type; write it as NAME=TYPE.")
+    return name.strip(), type_.strip()
+
+
+def _cluster(text: str) -> tuple[str, list[str]]:
+    table, separator, columns = text.rpartition("=")
+    return (table if separator else "*"), [one.strip() for one in columns.split(",") if one.strip()]
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    """The options in a HOCON file, by name.
+
+    Raises:
+        ParquetError: It cannot be read, or says something that is no option; the message lists every mistake.
+    """
+    from pyhocon import ConfigFactory
+    from pyhocon.exceptions import ConfigException
+    from pyparsing import ParseBaseException
+
+    try:
+        tree = ConfigFactory.parse_string(file.read_text(encoding="utf-8"), basedir=str(file.parent))
+        found: dict[str, Any] = dict(tree)
+    except (OSError, UnicodeDecodeError, ConfigException, ParseBaseException, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ParquetError(f"The options in {file} cannot be read: {reason}.") from error
+    options: dict[str, Any] = {}
+    mistakes = []
+    for key, value in found.items():
+        name = key.strip('"').replace("-", "_")
+        if name not in _option_names():
+            mistakes.append(f"there is no option {key}")
+            continue
+        try:
+            options[name] = _from_config(name, value)
+        except ValueError as error:
+            mistakes.append(f"{key} is {error}")
+    if mistakes:
+        known = ", ".join(sorted(name.replace("_", "-") for name in _option_names()))
+        raise ParquetError(
+            f"The options in {file} cannot be used: {'; '.join(mistakes)}. The options are {known}."
+        )
+    return options
+
+
+def _from_config(name: str, value: Any) -> Any:
+    """A value of the file as an option has it.
+
+    Raises:
+        ValueError: It is something else; the message says what it is to be.
+    """
+    if name == "cluster_by":
+        value = value if isinstance(value, Mapping) else {"*": value}
+        return {key.strip('"'): _texts(columns) for key, columns in value.items()}
+    if name in ("type", "column"):
+        if not isinstance(value, Mapping):
+            raise ValueError("not a block of NAME = TYPE")
+        return dict(_flat(value))
+    if name in _LISTS:
+        return _texts(value)
+    if name in _FLAGS:
+        if not isinstance(value, bool):
+            raise ValueError(f"{value!r}, and can be true or false")
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r}, and is to be text")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("not a list of texts")
+    return list(texts)
+
+
+def _flat(block: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """The texts in a block, by their keys with dots: HOCON takes `orders.id = X` for a block in a block."""
+    for key, value in block.items():
+        name = above + key.strip('"')
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        elif isinstance(value, str):
+            yield name, value
+        else:
+            raise ValueError(f"{value!r} at {name}, and is to be the name of a type")
+
+
+def _run(chosen: dict[str, Any], connect: Connect | None, storage_options: StorageOptions) -> bool:
+    """Read, write and execute as chosen; whether nothing was left out."""
+    from platform_assets.snowflake.script import script
+    from platform_assets.snowflake.tables import read_tables
+
+    grouping = chosen.get("grouping", "auto")
+    if grouping not in get_args(Grouping):
+        raise ParquetError(f"grouping is {grouping!r}, and can be {_one_of(Grouping)}.")
+    fields = {field.name for field in dataclasses.fields(ScriptOptions)}
+    options = ScriptOptions(
+        **{name: value for name, value in chosen.items() if name in fields},
+        types=chosen.get("type", {}),
+        columns=chosen.get("column", {}),
+    )
+    reading = read_tables(
+        chosen.get("paths", ()),
+        storage_options=storage_options,
+        grouping=grouping,
+        name=chosen.get("name"),
+        pattern=chosen.get("pattern", "*"),
+    )
+    made = script(reading.tables, options)
+    problems = (*reading.problems, *made.problems)
+    for problem in problems:
+        _complain(f"Left out: {problem}")
+    if not made.tables:
+        raise ParquetError("There is nothing to load.")
+    _write(made, chosen, problems)
+    is_loaded = not chosen.get("execute") or _execute(made, _connector(chosen, connect))
+    return is_loaded and not problems
+
+
+def _write(made: Script, chosen: Mapping[str, Any], problems: Sequence[Problem]) -> None:
+    output = chosen.get("output")
+    if output is None:
+        if not chosen.get("execute"):
+            typer.echo(made.text, nl=False)
+        return
+    try:
+        Path(output).write_text(made.text, encoding="utf-8")
+    except OSError as error:
+        raise ParquetError(f"The script cannot be written to {output}: {error.strerror}.") from error
+    tables, rows = len(made.tables), sum(table.rows for table in made.tables)
+    left_out = f", {len(problems)} left out" if problems else ""
+    typer.echo(f"{output}: {tables:,} tables with {rows:,} rows{left_out}.")
+
+
+def _connector(chosen: Mapping[str, Any], connect: Connect | None) -> Connect:
+    if name := chosen.get("connection"):
+        from platform_assets.snowflake.connect import connect_by_name
+
+        return lambda: connect_by_name(name)
+    if connect is None:
+        raise ParquetError(
+            "Which Snowflake to load into is not said. Write a block `snowflake` into the configuration, or "
+            "name a connection of Snowflake's connections.toml with --connection."
+        )
+    return connect
+
+
+def _execute(made: Script, connect: Connect) -> bool:
+    """Run a script and print what became of each table; whether all of them were loaded whole."""
+    from platform_assets.snowflake.execute import execute
+
+    connection = connect()
+    try:
+        with _bars() as progress:
+            results = execute(made, connection, progress)
+    finally:
+        connection.close()
+    _print_results(results)
+    for result in results:
+        if result.error is not None:
+            _complain(f"{result.name}: {result.error}")
+    rejections = [(result.name, one) for result in results for one in result.rejections]
+    for name, one in rejections[:_LONGEST_LIST_OF_REJECTIONS]:
+        _complain(f"{name}: {one.rows:,} rows of {one.file} were rejected: {one.reason}")
+    if len(rejections) > _LONGEST_LIST_OF_REJECTIONS:
+        _complain(f"{len(rejections) - _LONGEST_LIST_OF_REJECTIONS:,} further files had rows rejected.")
+    return not rejections and all(result.error is None for result in results)
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Progress]:
+    """A bar for each table, on stderr and only where somebody is watching."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(table: str, done: int, total: int) -> None:
+            if table not in tasks:
+                tasks[table] = bars.add_task(escape(table), total=total)
+            bars.update(tasks[table], completed=done, total=total)
+
+        yield report
+
+
+def _print_results(results: Sequence[TableResult]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("table", "rows loaded", "rows rejected", "seconds"):
+        shown.add_column(title, justify="left" if title == "table" else "right", no_wrap=True)
+    for result in results:
+        shown.add_row(
+            escape(result.name),
+            "failed" if result.error else f"{result.rows_loaded:,}",
+            f"{result.rows_rejected:,}",
+            f"{result.seconds:.1f}",
+        )
+    Console().print(shown)
+    loaded = sum(result.rows_loaded for result in results)
+    rejected = sum(result.rows_rejected for result in results)
+    seconds = sum(result.seconds for result in results)
+    typer.echo(f"{loaded:,} rows were loaded and {rejected:,} rejected in {seconds:.1f} s.")

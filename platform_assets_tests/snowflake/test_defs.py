@@ -1,0 +1,194 @@
+"""The assets `snowflake/<table>`, on a local Snowflake server and without one."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from platform_assets import assembly
+from platform_assets.build import build_defs
+from platform_assets.errors import SettingsError
+from platform_assets.lake.duck import SqlEngine, columns_sql
+from platform_assets.model import star
+from platform_assets.settings import Settings, load_settings
+from platform_assets.snowflake.defs import SNOWFLAKE_JOB, STAR_COPIES
+from platform_assets.source.sample import advance_sample, create_sample
+from platform_assets_tests.fixtures.postgres import Database, NewDatabase
+from platform_assets_tests.fixtures.snowflake import SnowflakeServer
+from platform_assets_tests.fixtures.totesys import failures
+from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
+
+pytestmark = pytest.mark.timeout(180)
+
+ACCOUNT = """{
+  account = "organisation-account", user = loader, private_key = "secret://env/NO_SUCH_KEY"
+  warehouse = small, database = sales, schema = PUBLIC
+}"""
+
+
+@pytest.fixture(scope="module")
+def database(new_module_database: NewDatabase) -> Database:
+    """A small sample business."""
+    created = new_module_database()
+    create_sample(created.owner, sales=120, seed=5)
+    return created
+
+
+@pytest.fixture(scope="module")
+def platform(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """A platform whose star schema is built."""
+    platform = Installation.create(tmp_path_factory.mktemp("snowflake"), database.reader)
+    platform.extract()
+    platform.load()
+    return platform
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path), settings=NO_TELEMETRY) as instance:
+        yield instance
+
+
+def with_account(platform: Installation) -> Settings:
+    config = platform.folder / "with account.conf"
+    config.write_text(f'include file("{platform.folder / "platform.conf"}")\nsnowflake {ACCOUNT}\n')
+    return load_settings(config)
+
+
+def run(
+    platform: Installation, instance: dg.DagsterInstance, copies: Any = None, **selection: Any
+) -> dg.ExecuteInProcessResult:
+    resources = {} if copies is None else {STAR_COPIES: dg.ResourceDefinition(lambda _: lambda: copies)}
+    job = build_defs(platform.settings, resources=resources).resolve_job_def(SNOWFLAKE_JOB)
+    return job.execute_in_process(instance=instance, raise_on_error=False, **selection)
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    return {
+        event.asset_key.path[-1]: {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+
+
+@pytest.fixture
+def copies(platform: Installation, snowflake_server: SnowflakeServer, snowflake_database: str) -> Any:
+    """What the configuration gives, connected to the local server."""
+    given = assembly.build_snowflake_copies(with_account(platform))
+
+    def connect() -> Any:
+        import snowflake.connector
+
+        place = {"database": snowflake_database, "schema": "STAR"}
+        return snowflake.connector.connect(**snowflake_server.connection_arguments, **place)
+
+    return replace(given, connect=connect)
+
+
+def test_without_an_account_the_tables_are_in_the_graph_and_say_what_to_configure(
+    platform: Installation, instance: dg.DagsterInstance
+) -> None:
+    graph = build_defs(platform.settings).resolve_asset_graph()
+    for table in star.TABLES:
+        node = graph.get(dg.AssetKey(["snowflake", table.name]))
+        assert node.parent_keys == {dg.AssetKey(["star", table.name])}
+        assert node.kinds == {"snowflake", "table"}
+    result = run(platform, instance)
+    [sentence] = failures(result)
+    assert "No Snowflake account is configured" in sentence
+    for word in ("block snowflake", "account", "user", "private_key", "warehouse", "database", "schema"):
+        assert word in sentence
+    assert not any(event.is_step_restarted for event in result.all_events)
+
+
+def test_the_star_schema_arrives_row_for_row_with_its_types(
+    platform: Installation,
+    instance: dg.DagsterInstance,
+    copies: Any,
+    database: Database,
+    snowflake_server: SnowflakeServer,
+    snowflake_database: str,
+) -> None:
+    said = materialized(run(platform, instance, copies))
+    assert set(said) == {table.name for table in star.TABLES}
+
+    def rows_are_equal() -> None:
+        with (
+            snowflake_server.connect(snowflake_database, "STAR") as connection,
+            connection.cursor() as cursor,
+        ):
+            for table in star.TABLES:
+                columns = star.columns_of(table)
+                names = ", ".join(column.name for column in columns)
+                order = ", ".join(table.primary_key)
+                copied = cursor.execute(f"SELECT {names} FROM {table.name} ORDER BY {order}").fetchall()
+                quoted = columns_sql([column.name for column in columns])
+                with SqlEngine(256, 2, platform.folder / "spill").connect() as duck:
+                    duck.execute(f"ATTACH '{platform.warehouse}' AS warehouse (READ_ONLY)")
+                    expected = duck.sql(
+                        f"SELECT {quoted} FROM warehouse.star.{table.name} ORDER BY {order}"
+                    ).fetchall()
+                assert [tuple(map(plain, row)) for row in copied] == [
+                    tuple(map(plain, row)) for row in expected
+                ], table.name
+
+    rows_are_equal()
+    with snowflake_server.connect(snowflake_database, "STAR") as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT created_time, created_date, unit_price FROM fact_sales_order LIMIT 1")
+        [time, date, price] = cursor.fetchone()
+        assert isinstance(time, dt.time)
+        assert isinstance(date, dt.date)
+        assert isinstance(price, Decimal)
+    facts = said["fact_sales_order"]
+    assert facts["dagster/row_count"] == facts["rows loaded"] == 120
+    assert facts["dagster/table_name"].upper() == "FACT_SALES_ORDER"
+    for statement in ("CREATE TABLE", "STAGE", "COPY INTO"):
+        assert statement in facts["statements"]
+
+    again = materialized(run(platform, instance, copies))
+    assert {(one["how"], one["rows loaded"]) for one in again.values()} == {("unchanged", 0)}
+
+    advance_sample(database.owner, days=2, seed=9)
+    platform.extract()
+    platform.load()
+    later = materialized(run(platform, instance, copies))
+    assert later["fact_sales_order"]["how"] == "appended"
+    assert later["fact_sales_order"]["rows loaded"] > 0
+    rows_are_equal()
+
+
+def test_what_snowflake_refuses_fails_the_run_with_the_table_and_loads_the_others(
+    platform: Installation,
+    instance: dg.DagsterInstance,
+    copies: Any,
+    snowflake_server: SnowflakeServer,
+    snowflake_database: str,
+) -> None:
+    with snowflake_server.connect(snowflake_database, "STAR") as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE VIEW dim_staff AS SELECT 1 AS one")
+    result = run(platform, instance, copies)
+    [sentence] = failures(result)
+    assert "dim_staff: " in sentence
+    assert set(materialized(result)) == {table.name for table in star.TABLES} - {"dim_staff"}
+
+
+def test_an_account_is_connected_to_with_what_the_configuration_says(platform: Installation) -> None:
+    copies = assembly.build_snowflake_copies(with_account(platform))
+    with pytest.raises(SettingsError, match="NO_SUCH_KEY"):
+        copies.connect()
+
+
+def plain(value: object) -> object:
+    """A value as both servers give it."""
+    if isinstance(value, dt.datetime) and value.tzinfo:
+        return value.astimezone(dt.UTC).replace(tzinfo=None)
+    return value
