@@ -1,3 +1,7 @@
 """Fixtures for every folder: the servers are in `fixtures/`, one module each."""
 
-pytest_plugins = ["platform_assets_tests.fixtures.postgres", "platform_assets_tests.fixtures.s3"]
+pytest_plugins = [
+    "platform_assets_tests.fixtures.postgres",
+    "platform_assets_tests.fixtures.s3",
+    "platform_assets_tests.fixtures.snowflake",
+]
