@@ -16,7 +16,9 @@ from platform_assets.settings import (
     DeclaredSourceSettings,
     DuckDBSettings,
     PostgresWarehouseSettings,
+    Secret,
     ServerSettings,
+    SnowflakeConnectionSettings,
     SourceSettings,
     WarehouseSettings,
     is_pattern,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Table
     from platform_assets.settings import Settings
+    from platform_assets.snowflake.connect import SnowflakeAccount
+    from platform_assets.snowflake.copies import StarCopies
     from platform_assets.source.connection import Connection
     from platform_assets.source.embedded import EmbeddedPostgres
     from platform_assets.source.snapshot import SourceDatabase
@@ -201,6 +205,63 @@ def build_warehouse(settings: Settings, name: str = "warehouse") -> Warehouse:
             )
         case _:
             raise SettingsError(f"The engine of {name}, {configured.engine}, has no block of its name.")
+
+
+def build_snowflake_copies(settings: Settings) -> StarCopies:
+    """The star tables' copies in Snowflake; nothing is connected to.
+
+    Raises:
+        SettingsError: The configuration says nothing of Snowflake.
+    """
+    given = settings.snowflake
+    if given is None:
+        raise SettingsError(
+            "No Snowflake account is configured for these tables. Add a block snowflake with account, "
+            "user, private_key, warehouse, database and schema to config/platform.conf."
+        )
+    from platform_assets.model import star
+    from platform_assets.model.table import Time
+    from platform_assets.snowflake.copies import StarCopies
+    from platform_assets.snowflake.options import ScriptOptions
+
+    # The lake has no type for times of day, and holds them as text.
+    times = {
+        f"{table.name}.{column.name}": "TIME(6)"
+        for table in star.TABLES
+        for column in table.columns
+        if isinstance(column.type, Time)
+    }
+    options = ScriptOptions(
+        stage_url=given.stage.url if given.stage else None,
+        storage_integration=given.stage.storage_integration if given.stage else None,
+        case="upper",
+        columns=times,
+    )
+    return StarCopies(
+        build_lake(settings), lambda: _snowflake_account(given, given.db_schema).connect(), options
+    )
+
+
+def _snowflake_account(given: SnowflakeConnectionSettings, schema: str) -> SnowflakeAccount:
+    """A Snowflake account and how to sign in, its secrets fetched."""
+    from platform_assets.snowflake.connect import SnowflakeAccount
+
+    def resolved(secret: Secret | None) -> str | None:
+        return secret.resolve() if secret else None
+
+    return SnowflakeAccount(
+        account=given.account,
+        user=given.user,
+        warehouse=given.warehouse,
+        database=given.database,
+        schema=schema,
+        role=given.role,
+        private_key=resolved(given.private_key),
+        private_key_passphrase=resolved(given.private_key_passphrase),
+        password=resolved(given.password),
+        query_tag=given.query_tag,
+        login_timeout=given.login_timeout,
+    )
 
 
 def _connection(given: ServerSettings, schema: str) -> Connection:

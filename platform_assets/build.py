@@ -21,6 +21,7 @@ from platform_assets.model import star, totesys
 from platform_assets.model.table import Table
 from platform_assets.processes import command_line, is_alive
 from platform_assets.settings import FreshnessSettings, Settings, WarehouseSettings, dagster_home
+from platform_assets.snowflake.defs import STAR_COPIES, build_snowflake_defs
 from platform_assets.source.defs import (
     build_source_defs,
     build_source_job,
@@ -68,6 +69,7 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         *rooms,
         *discovered.values(),
         *further.values(),
+        build_snowflake_defs(),
         build_freshness_defs(_fresh_within(settings, tables)),
         shared,
         _main_job(rooms, settings),
@@ -366,6 +368,10 @@ def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dic
             for name, listed in tables.items()
         },
         "lake": lazily(lambda: assembly.build_lake(settings), "The lake's two zones"),
+        STAR_COPIES: lazily(
+            lambda: partial(assembly.build_snowflake_copies, settings),
+            "The star tables' copies in Snowflake, where an account is configured",
+        ),
         "engine": dg.ResourceDefinition(engine, description="The SQL engine, with bounded memory"),
         LAKE_IO_MANAGER: dg.IOManagerDefinition(
             lambda _: lake_io_manager(),

@@ -286,7 +286,7 @@ def test_the_dg_commands_work_on_the_project(platform: Installation) -> None:
     definitions = json.loads(listed.stdout)
     keys = {asset["asset_key"] for asset in definitions["assets"]}
     assert keys == {f"totesys/{table}" for table in SOURCE_TABLES} | {
-        f"{group}/{table}" for group in ("star", "warehouse") for table in STAR_TABLES
+        f"{group}/{table}" for group in ("star", "warehouse", "snowflake") for table in STAR_TABLES
     }
     assert MAIN_JOB in {job["name"] for job in definitions["jobs"]}
     assert left_in_home(platform) == []
@@ -296,7 +296,7 @@ def test_every_asset_says_what_it_is_whose_it_is_and_what_its_columns_are(platfo
     specs = {
         spec.key.to_user_string(): spec for spec in build_defs(platform.settings).resolve_all_asset_specs()
     }
-    assert len(specs) == 33
+    assert len(specs) == 44
     for key, spec in specs.items():
         assert spec.owners, key
         assert spec.kinds, key
