@@ -34,11 +34,11 @@ def _one_of(kind: Any) -> str:
     return ", ".join(get_args(kind))
 
 
-def snowflake_app(connect: Connect | None, storage_options: StorageOptions = dict) -> typer.Typer:
+def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> typer.Typer:
     """The commands about Snowflake.
 
     Args:
-        connect: Opens the configured connection; None where nothing is configured.
+        connect: Opens the configured connection, or raises a PlatformError that says what to configure.
         storage_options: Gives the options of the lake's object store, secrets resolved; they are asked for
             when a path is `s3://` or `gs://`.
     """
@@ -270,7 +270,7 @@ def _flat(block: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]
             raise ValueError(f"{value!r} at {name}, and is to be the name of a type")
 
 
-def _run(chosen: dict[str, Any], connect: Connect | None, storage_options: StorageOptions) -> bool:
+def _run(chosen: dict[str, Any], connect: Connect, storage_options: StorageOptions) -> bool:
     """Read, write and execute as chosen; whether nothing was left out."""
     from platform_assets.snowflake.script import script
     from platform_assets.snowflake.tables import read_tables
@@ -317,16 +317,11 @@ def _write(made: Script, chosen: Mapping[str, Any], problems: Sequence[Problem])
     typer.echo(f"{output}: {tables:,} tables with {rows:,} rows{left_out}.")
 
 
-def _connector(chosen: Mapping[str, Any], connect: Connect | None) -> Connect:
+def _connector(chosen: Mapping[str, Any], connect: Connect) -> Connect:
     if name := chosen.get("connection"):
         from platform_assets.snowflake.connect import connect_by_name
 
         return lambda: connect_by_name(name)
-    if connect is None:
-        raise ParquetError(
-            "Which Snowflake to load into is not said. Write a block `snowflake` into the configuration, or "
-            "name a connection of Snowflake's connections.toml with --connection."
-        )
     return connect
 
 

@@ -78,9 +78,9 @@ def typed_name(text: str) -> str:
 def plain_name(name: str) -> str:
     """A name made from another that needs no quotes; where some of it was lost, a hash tells it apart."""
     plain = re.sub(r"[^A-Z0-9_]", "_", name.upper())[:200]
-    if plain == name.upper() and plain:
+    if plain == name.upper() and re.match("[A-Z_]", plain):
         return plain
-    return f"{plain}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest().upper()}"
+    return f"N_{plain}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest().upper()}"
 
 
 def literal(text: str) -> str:

@@ -368,10 +368,16 @@ def _delta_group(store: Store, folder: str, storage_options: Callable[[], Mappin
 
 
 def _uses(handle: DeltaTable, feature: str) -> bool:
-    configuration = handle.metadata().configuration
+    from deltalake.exceptions import DeltaError
+
     if feature == "columnMapping":
-        return configuration.get("delta.columnMapping.mode", "none") != "none"
-    return configuration.get("delta.enableDeletionVectors") == "true"
+        return handle.metadata().configuration.get("delta.columnMapping.mode", "none") != "none"
+    # The property may be off again, and vectors from before still be there.
+    try:
+        vectors = pa.RecordBatchReader.from_stream(handle.deletion_vectors()).read_all()
+        return bool(vectors.num_rows)
+    except DeltaError:  # there are some, and they cannot even be read
+        return True
 
 
 def _active_files(handle: DeltaTable) -> Iterator[str]:

@@ -1,0 +1,312 @@
+"""Files become the tables that somebody who looks at the folders would take them for."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import string
+import struct
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, TableFeatures, write_deltalake
+
+from platform_assets.errors import ParquetError
+from platform_assets.snowflake.tables import ParquetTable, Reading, read_tables
+from platform_assets_tests.fixtures.s3 import S3Server
+from platform_assets_tests.snowflake.conftest import Write
+
+
+def shape(reading: Reading) -> dict[str, list[str]]:
+    assert reading.problems == ()
+    return {table.name: [file.path for file in table.files] for table in reading.tables}
+
+
+def types(table: ParquetTable) -> dict[str, str]:
+    return {column.name: column.type.name for column in table.columns}
+
+
+def one(*places: str, **options: Any) -> ParquetTable:
+    reading = read_tables(places, **options)
+    assert reading.problems == ()
+    assert len(reading.tables) == 1
+    return reading.tables[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("orders.parquet", "orders.gzip", "orders.parquet.gzip", "orders.snappy.parquet", "orders.pq"),
+        *("orders.PARQUET", "orders.gz.parquet", "orders"),
+    ],
+)
+def test_a_file_is_a_table_of_its_name_whatever_its_suffix(write: Write, tmp_path: Path, name: str) -> None:
+    table = one(write(name, id=[1, 2, 3]))
+    assert (table.name, table.rows, table.root) == ("orders", 3, str(tmp_path))
+    assert [file.path for file in table.files] == [name]
+
+
+def test_every_file_of_a_folder_is_a_table(write: Write, tmp_path: Path) -> None:
+    write("orders.parquet")
+    write("orders.gzip")
+    write("customers.parquet")
+    write("sub/dates.parquet")
+    assert shape(read_tables([str(tmp_path)])) == {
+        "customers": ["customers.parquet"],
+        "dates": ["dates.parquet"],
+        "orders": ["orders.gzip", "orders.parquet"],
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "part-00000-287d3b88-7691-4dfc-a760-258e33e64536-c000.snappy.parquet",
+        *("part.0.parquet", "data_0.parquet", "000000000000.parquet", "0000_part_00.parquet", "1.gzip"),
+        *("287d3b88-7691-4dfc-a760-258e33e64536-0.parquet", "data_0_0_0.snappy.parquet"),
+    ],
+)
+def test_numbered_parts_are_the_table_that_their_folder_is_named_for(
+    write: Write, tmp_path: Path, name: str
+) -> None:
+    write(f"orders/{name}")
+    assert shape(read_tables([str(tmp_path)])) == {"orders": [name]}
+
+
+def test_what_one_table_is_can_be_said(write: Write, tmp_path: Path) -> None:
+    write("orders/part-0.parquet")
+    write("orders/rest.parquet")
+    place = [str(tmp_path)]
+    assert set(shape(read_tables(place, grouping="file"))) == {"part-0", "rest"}
+    assert set(shape(read_tables(place, grouping="folder"))) == {"orders"}
+    assert shape(read_tables(place, name="sales")) == {"sales": ["part-0.parquet", "rest.parquet"]}
+    assert set(shape(read_tables(place, pattern="r*"))) == {"rest"}
+
+
+def test_what_writers_mark_as_no_data_is_passed_over(write: Write, tmp_path: Path) -> None:
+    for name in ("_SUCCESS", "_delta_tmp/x.parquet", ".crc/x.parquet", "orders/_metadata", "orders/.x.crc"):
+        write(name)
+    write("orders/part-0.parquet")
+    assert shape(read_tables([str(tmp_path)])) == {"orders": ["part-0.parquet"]}
+
+
+def test_partitions_are_columns_with_the_types_of_their_values(write: Write, tmp_path: Path) -> None:
+    write("orders/year=2023/month=01/day=2023-01-02/a.parquet")
+    write("orders/year=2024/month=02/day=__HIVE_DEFAULT_PARTITION__/b.parquet")
+    table = one(str(tmp_path))
+    assert table.name == "orders"
+    assert types(table) == {"id": "int64", "year": "int64", "month": "string", "day": "date"}
+    assert [column.nullable for column in table.columns[1:]] == [False, False, True]
+    assert table.root == str(tmp_path / "orders")
+
+
+def test_what_paths_encode_is_decoded(write: Write, tmp_path: Path) -> None:
+    write("t/sort%20of=a%2Fb/x.parquet")
+    write("t/sort%20of=c/x.parquet")
+    (_, partition) = one(str(tmp_path)).columns
+    assert partition.name == "sort of"
+    assert partition.partition is not None
+    assert (partition.partition.key, dict(partition.partition.values)) == (
+        "sort%20of",
+        {"a%2Fb": "a/b", "c": "c"},
+    )
+
+
+def test_a_column_that_is_in_the_files_too_is_read_from_them(write: Write, tmp_path: Path) -> None:
+    write("t/year=2024/x.parquet", year=[2024])
+    (column,) = one(str(tmp_path)).columns
+    assert (column.type.name, column.partition) == ("int64", None)
+
+
+def test_a_folder_of_one_partition_is_still_that_table(write: Write, tmp_path: Path) -> None:
+    write("t/year=2024/x.parquet")
+    table = one(str(tmp_path / "t" / "year=2024"))
+    assert (table.name, [file.path for file in table.files]) == ("t", ["year=2024/x.parquet"])
+    assert table.below is None
+
+
+def test_files_with_other_partitions_are_refused(write: Write, tmp_path: Path) -> None:
+    write("t/year=2024/x.parquet")
+    write("t/month=2/x.parquet")
+    (problem,) = read_tables([str(tmp_path)]).problems
+    assert "month=2/x.parquet is partitioned by month, and year=2024/x.parquet by year" in str(problem)
+
+
+def test_where_a_table_is_below_what_was_read_is_known(write: Write, tmp_path: Path) -> None:
+    write("a/x.parquet")
+    write("b/c/part-0.parquet")
+    tables = read_tables([str(tmp_path / "a"), str(tmp_path / "b")]).tables
+    assert [(table.name, table.below) for table in tables] == [("c", "b/c"), ("x", "a")]
+
+
+def test_columns_are_the_union_of_all_files_as_wide_as_needed(write: Write, tmp_path: Path) -> None:
+    write("t/part-0.parquet", a=pa.array([1], pa.int16()), b=["x"])
+    write("t/part-1.parquet", b=["y"], a=pa.array([1], pa.int32()), c=[dt.date(2024, 1, 1)])
+    write("t/part-2.parquet", b=pa.array([None]), a=pa.array([1], pa.uint8()))
+    table = one(str(tmp_path))
+    assert types(table) == {"a": "decimal(10,0)", "b": "string", "c": "date"}
+    assert all(column.nullable for column in table.columns)
+
+
+def test_a_column_that_a_file_lacks_may_be_null(tmp_path: Path) -> None:
+    schema = pa.schema([pa.field("a", pa.int32(), nullable=False), pa.field("b", pa.int32(), nullable=False)])
+    pq.write_table(pa.table({"a": [1], "b": [1]}, schema=schema), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"a": [1]}, schema=pa.schema([schema.field(0)])), tmp_path / "2.parquet")
+    table = one(str(tmp_path), name="t")
+    assert [(column.name, column.nullable) for column in table.columns] == [("a", False), ("b", True)]
+
+
+def test_types_that_nothing_holds_are_refused_with_both_files_and_the_column(
+    write: Write, tmp_path: Path
+) -> None:
+    first, second = write("t/part-0.parquet", a=[1]), write("t/part-1.parquet", a=["x"])
+    write("other.parquet")
+    reading = read_tables([str(tmp_path)])
+    assert [table.name for table in reading.tables] == ["other"]
+    (problem,) = reading.problems
+    assert problem.place == "t"
+    assert f"column a is int64 in {first} and string in {second}" in problem.reason
+
+
+def test_names_that_differ_in_case_only_are_refused(write: Write, tmp_path: Path) -> None:
+    first, second = write("t/part-0.parquet", Id=[1]), write("t/part-1.parquet", id=[1])
+    (problem,) = read_tables([str(tmp_path)]).problems
+    assert f"a column is Id in {first} and id in {second}" in problem.reason
+
+
+def test_columns_that_differ_in_case_in_one_file_are_two_columns(write: Write) -> None:
+    assert types(one(write("t.parquet", a=[1], A=["x"]))) == {"a": "int64", "A": "string"}
+
+
+def test_bad_files_are_named_and_the_others_still_read(write: Write, tmp_path: Path) -> None:
+    write("good.parquet")
+    (tmp_path / "empty.parquet").touch()
+    (tmp_path / "text.parquet").write_text("id,name\n1,a\n")
+    reading = read_tables([str(tmp_path)])
+    assert [table.name for table in reading.tables] == ["good"]
+    assert [problem.place for problem in reading.problems] == [
+        str(tmp_path / "empty.parquet"),
+        str(tmp_path / "text.parquet"),
+    ]
+    assert str(reading.problems[1]).endswith("neither its beginning nor its end says so.")
+
+
+def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ParquetError, match="There is nothing at"):
+        read_tables([str(tmp_path / "nowhere")])
+    with pytest.raises(ParquetError, match="There is no file in"):
+        read_tables([str(tmp_path)])
+    with pytest.raises(ParquetError, match="There is nothing to read"):
+        read_tables([])
+    with pytest.raises(ParquetError, match="are in different stores"):
+        read_tables([str(tmp_path), "s3://bucket/x"])
+    with pytest.raises(ParquetError, match="Parquet is read from local paths"):
+        read_tables(["ftp://host/x"])
+
+
+def test_a_delta_table_is_its_active_files_only(tmp_path: Path) -> None:
+    place = tmp_path / "orders"
+    for number in range(3):
+        write_deltalake(place, pa.table({"id": [number]}), mode="append")
+    DeltaTable(place).optimize.compact()
+    table = one(str(tmp_path))
+    assert (table.name, table.rows, len(table.files)) == ("orders", 3, 1)
+    assert table.delta is not None
+    assert (table.delta.version, table.delta.id) == (3, str(DeltaTable(place).metadata().id))
+
+
+def test_a_delta_table_says_the_types_of_its_partitions(tmp_path: Path) -> None:
+    rows = pa.table(
+        {"id": [1, 2, 3], "code": ["007", "a b/ü%=+", None], "size": pa.array([1, 2, 3], pa.int16())}
+    )
+    write_deltalake(tmp_path / "t", rows, partition_by=["code", "size"])
+    table = one(str(tmp_path / "t"))
+    assert types(table) == {"id": "int64", "code": "string", "size": "int16"}
+    partition = table.columns[1].partition
+    assert partition is not None
+    assert set(partition.values.values()) == {"007", "a b/ü%=+", None}
+
+
+def test_a_delta_table_without_files_has_the_columns_of_its_log(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "t", pa.table({"id": [1], "at": pa.array([None], pa.timestamp("us", "UTC"))}))
+    DeltaTable(tmp_path / "t").delete()
+    table = one(str(tmp_path / "t"))
+    assert (table.rows, table.files, types(table)) == (0, (), {"id": "int64", "at": "timestamp(us,utc)"})
+
+
+def test_two_delta_tables_of_one_name_are_not_mixed(tmp_path: Path) -> None:
+    for zone in ("bronze", "silver"):
+        write_deltalake(tmp_path / zone / "t", pa.table({"id": [1]}))
+    reading = read_tables([str(tmp_path)])
+    assert [table.root for table in reading.tables] == [str(tmp_path / "bronze" / "t")]
+    assert "read the two one by one" in reading.problems[0].reason
+
+
+def test_a_log_that_holds_no_table_is_named(write: Write, tmp_path: Path) -> None:
+    write("t/_delta_log/00000000000000000000.json.tmp")
+    write("good.parquet")
+    reading = read_tables([str(tmp_path)])
+    assert [table.name for table in reading.tables] == ["good"]
+    assert reading.problems[0].place == str(tmp_path / "t")
+
+
+def deletion_vector(*rows: int) -> bytes:
+    """A bitmap of rows as Delta's protocol has it: an array of one 32-bit Roaring bitmap of one container."""
+    head = struct.pack("<IQI", 1681511377, 1, 0)
+    container = struct.pack("<IIHHI", 12346, 1, 0, len(rows) - 1, 16)
+    return head + container + struct.pack(f"<{len(rows)}H", *rows)
+
+
+def z85(data: bytes) -> str:
+    """Base 85 in the alphabet of ZeroMQ, which Delta uses."""
+    letters = string.digits + string.ascii_uppercase + string.ascii_lowercase
+    own = string.digits + string.ascii_lowercase + string.ascii_uppercase
+    other = str.maketrans(letters + "!#$%&()*+-;<=>?@^_`{|}~", own + ".-:+=^!/*?&<>()[]{}@%$#")
+    return base64.b85encode(data).decode().translate(other)
+
+
+def test_rows_that_are_deleted_in_vectors_are_refused(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "t", pa.table({"id": list(range(30))}))
+    table = DeltaTable(tmp_path / "t")
+    table.alter.add_feature(TableFeatures.DeletionVectors, allow_protocol_versions_increase=True)
+    assert one(str(tmp_path)).rows == 30
+    log = tmp_path / "t" / "_delta_log"
+    first = (log / f"{0:020d}.json").read_text().splitlines()
+    (add,) = (action["add"] for line in first if "add" in (action := json.loads(line)))
+    add["deletionVector"] = {
+        "storageType": "i",
+        "pathOrInlineDv": z85(deletion_vector(3, 4)),
+        "sizeInBytes": len(deletion_vector(3, 4)),
+        "cardinality": 2,
+    }
+    remove = {"path": add["path"], "deletionTimestamp": 0, "dataChange": True}
+    actions = ({"remove": remove}, {"add": add})
+    (log / f"{2:020d}.json").write_text("\n".join(json.dumps(action) for action in actions))
+    assert DeltaTable(tmp_path / "t").deletion_vectors().read_all().num_rows == 1
+    (problem,) = read_tables([str(tmp_path)]).problems
+    assert "rows are deleted in deletion vectors" in problem.reason
+
+
+def test_s3_is_read_as_local_disk_is(s3_server: S3Server, s3_bucket: str, write: Write) -> None:
+    client = s3_server.client()
+    client.upload_file(write("a.parquet", id=[1, 2]), s3_bucket, "landing/orders/year=2024/a.gzip")
+    client.put_object(Bucket=s3_bucket, Key="landing/broken.parquet", Body=b"PAR1")
+    write_deltalake(
+        f"s3://{s3_bucket}/landing/staff", pa.table({"id": [1]}), storage_options=s3_server.storage_options
+    )
+    reading = read_tables([f"s3://{s3_bucket}/landing"], storage_options=lambda: s3_server.storage_options)
+    assert [(table.name, table.root, table.rows) for table in reading.tables] == [
+        ("orders", f"s3://{s3_bucket}/landing/orders", 2),
+        ("staff", f"s3://{s3_bucket}/landing/staff", 1),
+    ]
+    assert [problem.place for problem in reading.problems] == [f"s3://{s3_bucket}/landing/broken.parquet"]
+
+
+def test_a_bucket_that_lets_nobody_in_is_an_error(s3_server: S3Server, s3_bucket: str) -> None:
+    options = s3_server.storage_options | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    with pytest.raises(ParquetError, match="Check the address, the credentials and the region"):
+        read_tables([f"s3://{s3_bucket}/landing"], storage_options=lambda: options)
