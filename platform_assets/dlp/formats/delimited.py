@@ -1,0 +1,310 @@
+"""Tables as text: CSV, TSV and their kin, with their dialect and header found.
+
+A file is cut at the ends of rows into blocks, which Arrow parses. A row with another number of fields than
+others have is parsed by itself, and what cannot be parsed is inspected as the text that it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from platform_assets.dlp.formats.reading import (
+    ColumnsPiece,
+    Item,
+    Reading,
+    Stream,
+    TextPiece,
+    Unit,
+    sampled,
+)
+from platform_assets.dlp.formats.text import Decoder, Encoding, read_rest_as_text
+from platform_assets.dlp.model import ProblemKind
+
+_DELIMITERS = ",;\t|"
+_ROWS_LOOKED_AT = 200
+_WORD = re.compile(r"[^\W\d]")
+_DIGITS = re.compile(r"\d")
+_VALUE = re.compile(r"@|\d{3}|://")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a table is written.
+
+    Args:
+        delimiter: What separates fields.
+        columns: Names of the columns; made up where there is no header.
+        has_header: Whether the first row is one.
+    """
+
+    delimiter: str
+    columns: tuple[str, ...]
+    has_header: bool
+
+
+def detect_dialect(head: str, *, is_whole: bool, is_named: bool) -> Dialect | None:
+    """How a table is written, by its start.
+
+    Args:
+        head: Its start.
+        is_whole: Whether that is all; else the last line may be cut.
+        is_named: Whether the file's name says that it is a table. Without, it has to look very much like one.
+
+    Returns:
+        The dialect, or None where it is no table.
+    """
+    lines = head.splitlines(keepends=True)
+    if not is_whole and len(lines) > 1:
+        lines = lines[:-1]
+    lines = lines[:_ROWS_LOOKED_AT]
+    best: tuple[float, int, str, list[list[str]]] | None = None
+    for delimiter in _DELIMITERS:
+        rows = _parsed(lines, delimiter)
+        if not rows:
+            continue
+        counts = Counter(len(row) for row in rows)
+        width, frequency = max(counts.items(), key=lambda count: (count[1], count[0]))
+        if width >= 2:
+            share = frequency / len(rows)
+            if best is None or (share, width) > best[:2]:
+                best = (share, width, delimiter, rows)
+    if best is None or best[0] < (0.5 if is_named else 0.95) or (not is_named and len(best[3]) < 3):
+        if not is_named or not lines:
+            return None
+        rows = _parsed(lines, "\0") or [[line.rstrip("\r\n")] for line in lines]
+        best = (1.0, 1, ",", rows)
+    _, width, delimiter, rows = best
+    if not is_named and not _looks_tabular(rows):
+        return None
+    first = rows[0]
+    has_header = len(first) == width and is_header(first, rows[1:])
+    names = first if has_header else [f"column_{number}" for number in range(1, width + 1)]
+    return Dialect(delimiter, tuple(unique_names(names)), has_header)
+
+
+def _parsed(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    try:
+        return [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    except csv.Error:
+        return []
+
+
+def _looks_tabular(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether fields are short, as they are in tables and not in prose with a comma in each line."""
+    fields = [field for row in rows for field in row]
+    return sum(field.count(" ") > 6 for field in fields) * 10 <= len(fields)
+
+
+def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
+    """Whether a row names columns: words without values among them, and unlike what stands below."""
+    cells = [cell.strip() for cell in first]
+    named = [cell for cell in cells if cell]
+    if not named or len(set(named)) < len(named) or len(named) * 2 < len(cells):
+        return False
+    if any(_VALUE.search(cell) or not _WORD.search(cell) or len(cell) > 100 for cell in named):
+        return False
+    if not others:
+        return True
+    identifiers = sum(bool(re.fullmatch(r"[^\W\d][\w .()/#%-]*", cell)) for cell in named)
+    if identifiers < len(named):
+        return False
+    for place, cell in enumerate(cells):
+        below = [row[place].strip() for row in others if len(row) > place and row[place].strip()]
+        # Numbers, dates or addresses under a word.
+        values = sum(bool(_DIGITS.search(value) or "@" in value) for value in below)
+        if values * 2 > len(below) and not _DIGITS.search(cell):
+            return True
+        if cell in below:
+            return False
+    return all(re.fullmatch(r"[^\W\d][\w ]*", cell) for cell in named)
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """The names, with a number after those that were there before, and for those that are empty."""
+    taken: dict[str, None] = {}
+    for place, given in enumerate(names, 1):
+        name = given.strip() or f"column_{place}"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{given.strip() or 'column'}_{number}"
+        taken[name] = None
+    return list(taken)
+
+
+def read_delimited(stream: Stream, reading: Reading, encoding: Encoding, dialect: Dialect) -> Iterator[Item]:
+    """Read a table in blocks of rows."""
+    decoders: list[Decoder] = []
+    rests: list[Iterator[bytes]] = []
+
+    def units() -> Iterator[Unit]:
+        stream.read(encoding.mark)
+        decoder = Decoder(encoding)
+        decoders[:], rests[:] = [decoder], []
+        blocks = _blocks(decoder.utf8(stream.chunks()), reading.limits.block, rests)
+        first_row = 0
+        for number, block in enumerate(blocks):
+            header, body = b"", block
+            if number == 0 and dialect.has_header:
+                header, body = _split_header(block)
+            rows = _Rows(body, dialect, reading, first_row)
+            yield Unit(lambda rows=rows, header=header: rows.items(header), rows.count())  # type: ignore[misc]
+            first_row += rows.count()
+
+    yield from sampled(units, stream, reading)
+    if rests:
+        yield reading.problem(
+            ProblemKind.TOO_LARGE,
+            f"a row is longer than {reading.limits.block:,} bytes; from there on it was read as text",
+        )
+        yield from read_rest_as_text(rests[0], reading)
+    yield from decoders[0].problems(reading)
+
+
+def _blocks(chunks: Iterator[bytes], size: int, rests: list[Iterator[bytes]]) -> Iterator[bytes]:
+    """Cut at ends of rows; what follows a row longer than a block is left in `rests`."""
+    buffer = bytearray()
+    for chunk in chunks:
+        buffer += chunk
+        if len(buffer) < size:
+            continue
+        end = _end_of_rows(buffer)
+        if end:
+            yield bytes(buffer[:end])
+            del buffer[:end]
+        elif len(buffer) >= 2 * size:
+            rests.append(chain([bytes(buffer)], chunks))
+            return
+    if buffer:
+        yield bytes(buffer)
+
+
+def _end_of_rows(buffer: bytearray) -> int:
+    """Where the last whole row ends: at a line end with an even number of quotation marks before it."""
+    last = end = max(buffer.rfind(b"\n"), buffer.rfind(b"\r", 0, len(buffer) - 1)) + 1
+    quotes = buffer.count(b'"', 0, end)
+    for _ in range(64):
+        if quotes % 2 == 0:
+            return end
+        mark = buffer.rfind(b'"', 0, end)
+        end = buffer.rfind(b"\n", 0, mark) + 1
+        quotes -= buffer.count(b'"', end, mark + 1)
+    # A stray mark rather than a quoted field: the rows are told apart by their lines.
+    return last
+
+
+def _split_header(block: bytes) -> tuple[bytes, bytes]:
+    end = 0
+    for line in block.splitlines(keepends=True):
+        end += len(line)
+        if line.strip() and block.count(b'"', 0, end) % 2 == 0:
+            break
+    return block[:end], block[end:]
+
+
+class _Rows:
+    """The rows of one block, parsed when they are first asked for."""
+
+    def __init__(self, block: bytes, dialect: Dialect, reading: Reading, first_row: int) -> None:
+        self._block = block
+        self._dialect = dialect
+        self._reading = reading
+        self._first_row = first_row
+        self._table: pa.Table | None = None
+        self._odd: list[tuple[int, str]] = []
+        self._is_parsed = False
+
+    def count(self) -> int:
+        self._parse()
+        return 0 if self._table is None else self._table.num_rows + len(self._odd)
+
+    def items(self, header: bytes) -> Iterator[Item]:
+        container = self._reading.container
+        if header:
+            yield TextPiece(header, container)
+        self._parse()
+        if self._table is None:
+            if self._block:
+                yield from read_rest_as_text([self._block], self._reading)
+            return
+        table = self._table
+        rows: list[int] | None = None
+        if self._odd:
+            odd = {number for number, _ in self._odd}
+            rows = [self._first_row + at for at in range(self.count()) if at not in odd]
+        if table.num_rows:
+            columns = {name: table.column(name).combine_chunks() for name in table.column_names}
+            yield ColumnsPiece(columns, self._first_row, container, rows)
+        if self._odd:
+            yield from self._odd_rows()
+
+    def _odd_rows(self) -> Iterator[Item]:
+        parsed: list[tuple[int, list[str]]] = []
+        texts = []
+        for number, text in self._odd:
+            fields = _parsed([text], self._dialect.delimiter)
+            if len(fields) == 1:
+                parsed.append((self._first_row + number, fields[0]))
+            else:
+                texts.append(text)
+        if parsed:
+            width = max(len(fields) for _, fields in parsed)
+            if width > 4 * len(self._dialect.columns) + 64:
+                texts += [text for _, text in self._odd]
+                parsed = []
+        if parsed:
+            names = unique_names(
+                [*self._dialect.columns, *[""] * (width - len(self._dialect.columns))][: max(width, 1)]
+            )
+            columns = {
+                name: pa.array(
+                    [fields[at] if at < len(fields) else None for _, fields in parsed], pa.large_string()
+                )
+                for at, name in enumerate(names)
+            }
+            yield ColumnsPiece(columns, 0, self._reading.container, [number for number, _ in parsed])
+        if texts:
+            yield from read_rest_as_text([text.encode() + b"\n" for text in texts], self._reading)
+
+    def _parse(self) -> None:
+        if self._is_parsed:
+            return
+        self._is_parsed = True
+        if not self._block.strip():
+            return
+        odd: list[tuple[int | None, str]] = []
+
+        def put_aside(row: Any) -> str:
+            odd.append((row.number, row.text))
+            return "skip"
+
+        names = self._dialect.columns
+        try:
+            self._table = pyarrow.csv.read_csv(
+                pa.BufferReader(self._block),
+                pyarrow.csv.ReadOptions(
+                    column_names=names, use_threads=False, block_size=len(self._block) + 1
+                ),
+                pyarrow.csv.ParseOptions(
+                    delimiter=self._dialect.delimiter, newlines_in_values=True, invalid_row_handler=put_aside
+                ),
+                pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.large_string()),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                ),
+            )
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            self._table = None
+            return
+        # Rows are numbered from 1.
+        self._odd = [(number - 1, text) for number, text in odd if number is not None]

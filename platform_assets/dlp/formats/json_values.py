@@ -1,0 +1,206 @@
+"""JSON documents and JSON lines: a sequence of values, read one after the other, whatever its length."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from platform_assets.dlp.formats.reading import Item, Reading, Stream, Unit, sampled
+from platform_assets.dlp.formats.text import Decoder, Encoding, read_rest_as_text
+from platform_assets.dlp.formats.trees import Tables
+from platform_assets.dlp.model import ProblemKind
+
+# Numbers as they are written: an id of 30 digits would not survive as a number.
+_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False)
+_BLANK = re.compile(r"[\s\x1e]*")
+_BETWEEN = re.compile(r"[\s,]*")
+_ESCAPE = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_ESCAPED = {b"b": b" ", b"f": b"\n", b"n": b"\n", b"r": b"\n", b"t": b"\t"}
+_SHARE_OF_DOCUMENT = 4
+_FIRST_NEED = 64 * 1024
+
+
+def looks_like_json(head: str, *, is_whole: bool) -> bool:
+    """Whether a text starts as JSON does: with an object or array that breaks off at the end if anywhere."""
+    text = head.lstrip()
+    if not text.startswith(("{", "[")):
+        return False
+    try:
+        _DECODER.raw_decode(text)
+    except json.JSONDecodeError as error:
+        return not is_whole and (error.pos >= len(text) - 16 or error.msg.startswith("Unterminated"))
+    except RecursionError:
+        return True
+    return True
+
+
+def read_json(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[Item]:
+    """Read values: those of one array, of lines, or one document."""
+    decoders: list[Decoder] = []
+    values: list[_Values] = []
+    block = reading.limits.block // 4
+
+    def units() -> Iterator[Unit]:
+        stream.read(encoding.mark)
+        decoder = Decoder(encoding)
+        one = _Values(decoder.utf8(stream.chunks()), reading.limits.document // _SHARE_OF_DOCUMENT)
+        decoders[:], values[:] = [decoder], [one]
+        tables, rows, number = Tables(reading.container), 0, 0
+        for number, value in enumerate(one):
+            if one.is_only and isinstance(value, dict):
+                # The one document of its file: places in it are places in its lists.
+                tables = Tables(reading.container, numbers_members=True)
+            tables.add(value, number)
+            rows += 1
+            if tables.size >= block or tables.is_full:
+                yield Unit(tables.take, rows)
+                tables, rows = Tables(reading.container), 0
+        if rows:
+            yield Unit(tables.take, rows)
+
+    yield from sampled(units, stream, reading)
+    (one,) = values
+    if one.broken_lines:
+        count = one.broken_lines_total
+        yield reading.problem(
+            ProblemKind.CORRUPT, f"{count:,} lines are not valid JSON; they were read as text"
+        )
+        yield from read_rest_as_text((line.encode() + b"\n" for line in one.broken_lines), reading)
+    if one.failure is not None:
+        kind, what = one.failure
+        if kind is not None:
+            yield reading.problem(kind, f"{what}; what follows was read as text")
+        yield from read_rest_as_text(_unescaped(one.rest()), reading)
+    yield from decoders[0].problems(reading)
+
+
+class _Values:
+    """The values of a text, one by one. Where it is no JSON, `failure` says so and `rest` gives what is left.
+
+    Attributes:
+        is_only: Whether the value just given is the only one so far, and no array's member.
+        broken_lines: Lines among JSON lines that are no JSON, as many as fit into the limit.
+        broken_lines_total: How many there were.
+        failure: Kind of the problem and what was found; no kind where a value is only too long to be held.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], limit: int) -> None:
+        self._chunks = chunks
+        self._limit = limit
+        self._buffer = ""
+        self._at = 0
+        self.is_only = False
+        self.broken_lines: list[str] = []
+        self.broken_lines_total = 0
+        self.failure: tuple[ProblemKind | None, str] | None = None
+
+    def rest(self) -> Iterator[bytes]:
+        return chain([self._buffer[self._at :].encode()], self._chunks)
+
+    def __iter__(self) -> Iterator[Any]:
+        in_array = False
+        given = 0
+        while True:
+            space = (_BETWEEN if in_array else _BLANK).match(self._buffer, self._at)
+            self._at = space.end() if space else self._at
+            if self._at >= len(self._buffer):
+                if self._more(1):
+                    continue
+                if in_array:
+                    self.failure = (ProblemKind.TRUNCATED, "the file ends within its array")
+                return
+            if in_array and self._buffer[self._at] == "]":
+                in_array = False
+                self._at += 1
+                continue
+            if given == 0 and not in_array and self._buffer[self._at] == "[":
+                in_array = True
+                self._at += 1
+                continue
+            found, value = self._next(may_skip_a_line=given > 0 and not in_array)
+            if self.failure is not None:
+                return
+            if found:
+                given += 1
+                self.is_only = given == 1 and not in_array
+                yield value
+
+    def _next(self, *, may_skip_a_line: bool) -> tuple[bool, Any]:
+        need = _FIRST_NEED
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._buffer, self._at)
+                # A number may go on in what is not read yet.
+                if end < len(self._buffer) or not self._more(1):
+                    self._at = end
+                    return True, value
+            except RecursionError:
+                self.failure = (ProblemKind.TOO_DEEP, "a value is nested too deep to be read as JSON")
+                return False, None
+            except (json.JSONDecodeError, ValueError) as error:
+                line_end = self._buffer.find("\n", self._at)
+                if may_skip_a_line and line_end >= 0:
+                    self._skip_line(line_end)
+                    return False, None
+                held = len(self._buffer) - self._at
+                if held >= self._limit:
+                    self.failure = (None, f"a value is longer than {self._limit:,} characters")
+                    return False, None
+                # Twice as much each time, so that a long value is not parsed from its start again and again.
+                if self._more(min(max(need, held), self._limit - held)):
+                    need *= 2
+                    continue
+                if may_skip_a_line:
+                    self._skip_line(len(self._buffer))
+                    return False, None
+                self.failure = _verdict(error, self._buffer)
+                return False, None
+
+    def _skip_line(self, line_end: int) -> None:
+        self.broken_lines_total += 1
+        self.broken_lines.append(self._buffer[self._at : line_end])
+        self._at = line_end
+
+    def _more(self, need: int) -> bool:
+        """Read so many characters more, or what there is; False at the end."""
+        taken, count = [], 0
+        for chunk in self._chunks:
+            taken.append(chunk.decode())
+            count += len(taken[-1])
+            if count >= need:
+                break
+        if taken:
+            self._buffer = self._buffer[self._at :] + "".join(taken)
+            self._at = 0
+        return bool(taken)
+
+
+def _verdict(error: ValueError, buffer: str) -> tuple[ProblemKind, str]:
+    if isinstance(error, json.JSONDecodeError) and (
+        error.pos >= len(buffer.rstrip()) or error.msg.startswith("Unterminated")
+    ):
+        return ProblemKind.TRUNCATED, "the file ends within a value"
+    return ProblemKind.CORRUPT, "it is not valid JSON"
+
+
+def _unescaped(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The text of JSON with its escapes resolved, so that a word's end or an @ is where it is meant to be."""
+    kept = b""
+    for chunk in chunks:
+        data = kept + chunk
+        # A backslash among the last bytes may start an escape that is not whole yet.
+        cut = data.find(b"\\", max(len(data) - 6, 0))
+        data, kept = (data[:cut], data[cut:]) if cut >= 0 else (data, b"")
+        if data:
+            yield _ESCAPE.sub(_meaning, data)
+    if kept:
+        yield _ESCAPE.sub(_meaning, kept)
+
+
+def _meaning(escape: re.Match[bytes]) -> bytes:
+    if escape[1] is not None:
+        return chr(int(escape[1], 16)).encode(errors="replace")
+    return _ESCAPED.get(escape[2], escape[2])

@@ -1,0 +1,420 @@
+"""What every format shares: the pieces that an inspector is given, the limits, the stream that is read.
+
+A format is a function of a `Stream` and a `Reading` that yields items. It raises nothing over what the stream
+holds: bad input becomes a `Problem`, and what can still be read of it is read, in the end as plain strings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+
+from platform_assets.dlp.model import Problem, ProblemKind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+HEAD = 64 * KIB
+"""Bytes from which the kind of a file, its encoding and its dialect are told."""
+
+_CHUNK = 256 * KIB
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """A window of text.
+
+    Windows of one text overlap, so that nothing is cut in two: each answers for what starts in its own range.
+
+    Args:
+        text: The text in UTF-8.
+        container: Names of files within files and of sheets, from the outside in; empty for the object.
+        byte_offset: Where the window starts in the UTF-8 bytes of the whole text, which are the file's own
+            bytes where it is in UTF-8; None where the piece stands alone, as a name or a page does.
+        codepoint_offset: The same in code points.
+        own: Range of `text`, in bytes, that this window answers for; all of it where None.
+    """
+
+    text: bytes
+    container: tuple[str, ...] = ()
+    byte_offset: int | None = None
+    codepoint_offset: int = 0
+    own: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class NamePiece:
+    """A name that is part of the data: the object's, or of a file in an archive, or a sheet's."""
+
+    text: bytes
+    container: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ColumnsPiece:
+    """Rows of a table.
+
+    Args:
+        columns: Texts by name of the column, all of one length; null where a row has no value.
+        first_row: Number of the first row in its table, counted from 0 after the header.
+        container: As of a text.
+        rows: Number of each row, where they do not follow each other: in ragged files and lists.
+        is_new: Whether the rows count; False where they are further columns of rows given before.
+    """
+
+    columns: Mapping[str, pa.Array]
+    first_row: int = 0
+    container: tuple[str, ...] = ()
+    rows: Sequence[int] | None = None
+    is_new: bool = True
+
+    @property
+    def row_count(self) -> int:
+        """The number of rows."""
+        return max((len(column) for column in self.columns.values()), default=0)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What was left out of a sample.
+
+    Args:
+        container: As of a text.
+        rows: Rows, where the units are of a table.
+        units: Row groups, stripes, blocks or windows left out.
+        units_total: Of how many.
+    """
+
+    container: tuple[str, ...]
+    rows: int
+    units: int
+    units_total: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The start of a file, sheet or stream within the object, or of the object itself."""
+
+    container: tuple[str, ...]
+
+
+Item: TypeAlias = TextPiece | NamePiece | ColumnsPiece | Problem | Skipped | Part
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of everything is taken, however large the object is.
+
+    Args:
+        memory: Bytes that reading may hold at once; everything that is held is a share of it.
+        expanded: Bytes that may come out of compressed files and archives, all levels together.
+        ratio: How many times an object's own size may come out of it. Counts from 64 MiB on: small files
+            often compress better.
+        parts: Files within files.
+        depth: Levels of files within files.
+        seconds: Longest time for one object; None for no limit.
+    """
+
+    memory: int = 256 * MIB
+    expanded: int = 64 * GIB
+    ratio: int = 200
+    parts: int = 20_000
+    depth: int = 8
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory < 4 * MIB:
+            raise ValueError(f"an inspection cannot do with {self.memory:,} bytes; give it 4 MiB or more")
+
+    @property
+    def window(self) -> int:
+        """Bytes of a window of text."""
+        return min(MIB, self.memory // 64)
+
+    @property
+    def overlap(self) -> int:
+        """Bytes that a window shares with the next one; the longest secrets are keys of a few KiB."""
+        return self.window // 32
+
+    @property
+    def block(self) -> int:
+        """Bytes of rows that make one piece."""
+        return min(8 * MIB, self.memory // 32)
+
+    @property
+    def document(self) -> int:
+        """Bytes of a file that can only be read whole: a workbook, a PDF, a message, one value of JSON."""
+        return self.memory // 8
+
+    def allowance(self, size: int | None) -> int:
+        """Bytes that may come out of an object of so many bytes."""
+        return self.expanded if size is None else min(self.expanded, max(64 * MIB, self.ratio * size))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How much of a large object is inspected at first.
+
+    Args:
+        above: Bytes from which on an object is sampled; None to inspect everything in full.
+    """
+
+    above: int | None = None
+
+    def stride(self, size: int | None) -> int:
+        """Of how many units one is inspected."""
+        if self.above is None or size is None or size <= self.above:
+            return 1
+        return -(-size // self.above)
+
+
+class Budget:
+    """What is left of what may come out of one object; one for all its levels."""
+
+    def __init__(self, expanded: int, parts: int) -> None:
+        self.expanded = expanded
+        self.parts = parts
+
+
+class Corrupt(Exception):
+    """A format's reader found that the data is not what the format says; becomes a `Problem`."""
+
+    def __init__(self, kind: ProblemKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Stream:
+    """A file or a part of one, read from its start.
+
+    An error of the file beneath ends the stream early and is kept as `problem`: what came before is read.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, size: int | None = None) -> None:
+        self.name = name
+        self.size = size
+        self.problem: Problem | None = None
+        self._file = file
+        self._rewindable = _is_seekable(file)
+        self._ahead = b""
+        self._copy: BinaryIO | None = None
+        self.head = self._fill(HEAD)
+        self._ahead = self.head
+
+    @property
+    def is_rewindable(self) -> bool:
+        """Whether it can be read again."""
+        return self._rewindable
+
+    @property
+    def is_in_head(self) -> bool:
+        """Whether the head is all there is."""
+        return len(self.head) < HEAD
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes; nothing at the end."""
+        if self._ahead:
+            taken, self._ahead = self._ahead[:size], self._ahead[size:]
+            return taken
+        return self._fill(size)
+
+    def chunks(self) -> Iterator[bytes]:
+        """What is left, in chunks."""
+        while chunk := self.read(_CHUNK):
+            yield chunk
+
+    def rewind(self) -> None:
+        """Start again."""
+        self._ahead = b""
+        self._file.seek(0)
+
+    def random_access(self) -> BinaryIO:
+        """The whole of it as a file that can be read in any order; a copy on disk where it is none."""
+        if not self._rewindable:
+            self._copy = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+            for chunk in self.chunks():
+                self._copy.write(chunk)
+            self._file, self._rewindable = self._copy, True
+        self.rewind()
+        return self._file
+
+    def close(self) -> None:
+        """Give back the copy on disk, if there is one; the file beneath stays open."""
+        if self._copy is not None:
+            self._copy.close()
+
+    def whole(self, limit: int) -> bytes | None:
+        """All of it, or None where that is more than the limit; what was read is not lost then."""
+        taken = bytearray()
+        while len(taken) <= limit:
+            chunk = self.read(min(_CHUNK, limit + 1 - len(taken)))
+            if not chunk:
+                return bytes(taken)
+            taken += chunk
+        self._ahead = bytes(taken) + self._ahead
+        return None
+
+    def _fill(self, size: int) -> bytes:
+        filled = bytearray()
+        while len(filled) < size:
+            try:
+                read = self._file.read(size - len(filled))
+            except Corrupt as error:
+                self.problem = Problem(error.kind, (), str(error))
+                break
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                self.problem = Problem(ProblemKind.UNREACHABLE, (), f"reading broke off: {reason}")
+                break
+            if not read:
+                break
+            filled += read
+        return bytes(filled)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one object, or a part of it, is read.
+
+    Args:
+        limits: How much of everything.
+        sampling: How much of a large object.
+        in_full: Asked again and again: whether something was found that ends the sampling.
+        budget: What is left for files within files.
+        container: Where this part is.
+        open_part: Reads a file within this one: its stream, and the reading of it.
+    """
+
+    limits: Limits
+    sampling: Sampling
+    in_full: Callable[[], bool]
+    budget: Budget
+    open_part: Callable[[Stream, Reading], Iterator[Item]]
+    container: tuple[str, ...] = ()
+
+    def problem(self, kind: ProblemKind, message: str) -> Problem:
+        """A problem of this part."""
+        return Problem(kind, self.container, message)
+
+    def within(self, name: str) -> Reading:
+        """The reading of something inside of this part."""
+        return replace(self, container=(*self.container, name))
+
+    def part(self, file: BinaryIO, name: str, size: int | None = None) -> Iterator[Item]:
+        """Read a file inside of this part.
+
+        Args:
+            file: The file.
+            name: Its name.
+            size: Its bytes, where they are known.
+        """
+        within = self.within(name)
+        if len(within.container) > self.limits.depth:
+            yield within.problem(
+                ProblemKind.TOO_DEEP, f"files are opened {self.limits.depth} levels deep; this one is deeper"
+            )
+            return
+        if self.budget.parts <= 0:
+            yield within.problem(ProblemKind.TOO_MANY_PARTS, "there are more files within files than allowed")
+            return
+        self.budget.parts -= 1
+        yield from self.open_part(Stream(file, name, size), within)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A row group, a stripe, a block or a window: what is inspected or left out as one.
+
+    Args:
+        items: Reads it.
+        rows: Its rows.
+    """
+
+    items: Callable[[], Iterable[Item]]
+    rows: int = 0
+
+
+def sampled(units: Callable[[], Iterator[Unit]], stream: Stream, reading: Reading) -> Iterator[Item]:
+    """The items of those units that make the sample, and of the rest too once the sampling has to end.
+
+    The first unit is always taken, then one of each `stride`, at places that no period in the data meets.
+
+    Args:
+        units: Gives the units; called a second time where the rest is read after all.
+        stream: What they are of.
+        reading: How it is read.
+    """
+    stride = reading.sampling.stride(stream.size) if stream.is_rewindable else 1
+    left_out: list[tuple[int, int]] = []
+    total = 0
+    for total, unit in enumerate(units(), 1):
+        if stride == 1 or _is_chosen(total - 1, stride) or reading.in_full():
+            yield from unit.items()
+        else:
+            left_out.append((total - 1, unit.rows))
+    if left_out and reading.in_full():
+        stream.rewind()
+        wanted = {index for index, _ in left_out}
+        left_out = []
+        for index, unit in enumerate(units()):
+            if index in wanted:
+                yield from unit.items()
+    if left_out:
+        rows = sum(rows for _, rows in left_out)
+        yield Skipped(reading.container, rows, len(left_out), total)
+        yield reading.problem(
+            ProblemKind.SAMPLED, f"{total - len(left_out):,} of {total:,} blocks were inspected"
+        )
+
+
+def _is_chosen(index: int, stride: int) -> bool:
+    stratum = index // stride
+    if stratum == 0:
+        return index == 0
+    digest = hashlib.blake2b(stratum.to_bytes(8, "little"), digest_size=8).digest()
+    return index % stride == int.from_bytes(digest, "little") % stride
+
+
+def _is_seekable(file: BinaryIO) -> bool:
+    try:
+        return file.seekable()
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+class Guarded(io.RawIOBase):
+    """A file whose bytes are counted against the budget, as they come out of an archive.
+
+    Args:
+        read: Gives up to so many bytes.
+        budget: What is left.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], budget: Budget) -> None:
+        super().__init__()
+        self._read = read
+        self._budget = budget
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to so many bytes.
+
+        Raises:
+            Corrupt: More comes out of the object than its size allows.
+        """
+        data = self._read(_CHUNK if size < 0 else min(size, _CHUNK))
+        self._budget.expanded -= len(data)
+        if self._budget.expanded < 0:
+            raise Corrupt(
+                ProblemKind.BOMB,
+                "more comes out of it than an object of its size may hold; it is left at that",
+            )
+        return data
