@@ -1,0 +1,261 @@
+"""Access to Snowflake: a session when it is needed, and its errors in plain words, with the grants to give.
+
+Nothing of Snowflake's is imported before a session is opened. What is loaded is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.errors import WarehouseBusy, WarehouseError
+from platform_assets.snowflake.identifiers import quoted
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
+    from snowflake.connector.errors import Error
+
+NO_SUCH_OBJECT = frozenset({2003, 2043})
+"""Error numbers of an object that does not exist, or that the role may not see; which, is not said."""
+
+_NO_PRIVILEGE = 3001
+_NO_ACTIVE_WAREHOUSE = frozenset({606, 607})
+_NO_CURRENT_DATABASE = frozenset({90105, 90106})
+# Somebody else has a lock; the statement or the session was ended by a limit or by an administrator.
+_HELD = frozenset({625})
+_PASSES = frozenset({604, 630, 90073, 390112, 390114, 390111})
+_NETWORK_TIMEOUT = 300
+
+
+class WarehouseHeld(WarehouseBusy):
+    """Another session has locked what this one wants to change; nothing of this one was written."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a statement needs.
+
+    Args:
+        privileges: As GRANT has them, such as `CREATE SCHEMA`.
+        on: What they are granted on, as SQL, such as `DATABASE "SALES"`.
+    """
+
+    privileges: str
+    on: str
+
+    def to(self, role: str | None) -> str:
+        """The statement that gives it to a role."""
+        return f"GRANT {self.privileges} ON {self.on} TO ROLE {quoted(role or 'YOUR_ROLE')};"
+
+
+@dataclass(frozen=True)
+class SnowflakeAccess:
+    """A Snowflake account, and how to sign in. Secrets are asked for when a session is opened.
+
+    Args:
+        account: The account's identifier, `ORGANISATION-ACCOUNT`.
+        user: The user to sign in as.
+        database: The database that is used.
+        warehouse: The virtual warehouse that computes.
+        role: The role to take; the user's default where None.
+        schema: The schema that unqualified names are in; the user's default where None.
+        private_key: Gives the private key as PEM text, for key-pair authentication.
+        private_key_passphrase: Gives its passphrase, where it has one.
+        password: Gives the password, where there is no private key.
+        query_tag: What Snowflake's history shows with every statement.
+        login_timeout: How long signing in is tried, in seconds.
+        session_parameters: Further parameters of the session.
+        connection_options: Further options of the connector, such as a host of Private Link or a proxy.
+    """
+
+    account: str
+    user: str
+    database: str
+    warehouse: str | None = None
+    role: str | None = None
+    schema: str | None = None
+    private_key: Callable[[], str] | None = field(repr=False, default=None)
+    private_key_passphrase: Callable[[], str] | None = field(repr=False, default=None)
+    password: Callable[[], str] | None = field(repr=False, default=None)
+    query_tag: str = "platform_assets"
+    login_timeout: int = 30
+    session_parameters: Mapping[str, Any] = field(default_factory=dict)
+    connection_options: Mapping[str, Any] = field(repr=False, default_factory=dict)
+
+    @contextlib.contextmanager
+    def connect(self, **session_parameters: Any) -> Iterator[SnowflakeConnection]:
+        """A session, closed at the end; what it had not committed by then is undone.
+
+        Args:
+            session_parameters: Parameters of this session, beside those of the access.
+
+        Raises:
+            WarehouseBusy: Snowflake does not answer.
+            WarehouseError: The connector is missing, or Snowflake refuses the user, the key or the names.
+        """
+        try:
+            import snowflake.connector
+        except ImportError:
+            raise WarehouseError(
+                "Snowflake cannot be reached without its connector; install the snowflake extra: "
+                "pip install 'platform-assets[snowflake]'."
+            ) from None
+        arguments = self.arguments(session_parameters)
+        with self.translated(f"sign {self.user} in to the account {self.account}"):
+            connection = snowflake.connector.connect(**arguments)
+        try:
+            self._verify_database(connection)
+            yield connection
+        finally:
+            connection.close()
+
+    def arguments(self, session_parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What `snowflake.connector.connect` takes, secrets resolved.
+
+        Args:
+            session_parameters: Parameters of the session, beside those of the access.
+
+        Raises:
+            WarehouseError: The private key cannot be used.
+        """
+        named = {
+            "account": self.account,
+            "user": self.user,
+            "database": self.database,
+            "warehouse": self.warehouse,
+            "role": self.role,
+            "schema": self.schema,
+        }
+        arguments: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+        if self.private_key is not None:
+            arguments["private_key"] = self._private_key(self.private_key)
+        elif self.password is not None:
+            arguments["password"] = self.password()
+        options = dict(self.connection_options)
+        parameters = {
+            "QUERY_TAG": self.query_tag,
+            # Instants are told in UTC, whatever the account's zone is.
+            "TIMEZONE": "UTC",
+            "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
+            **self.session_parameters,
+            **options.pop("session_parameters", {}),
+            **(session_parameters or {}),
+        }
+        return {
+            **arguments,
+            "application": "platform_assets",
+            "login_timeout": self.login_timeout,
+            # Without a limit the connector repeats for ever what fails on the way.
+            "network_timeout": _NETWORK_TIMEOUT,
+            "arrow_number_to_decimal": True,
+            "session_parameters": parameters,
+            **options,
+        }
+
+    def _private_key(self, secret: Callable[[], str]) -> bytes:
+        """The key as the connector takes it, PKCS#8 in DER."""
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import serialization
+
+        passphrase = self.private_key_passphrase() if self.private_key_passphrase is not None else None
+        try:
+            key = serialization.load_pem_private_key(
+                secret().encode(), password=passphrase.encode() if passphrase else None
+            )
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            # What was found is not repeated, nor is what the library says of it: it may be a key.
+            problem = (
+                "it has a passphrase, and none is configured, or the other way round"
+                if passphrase is None
+                else "it is no PEM text, or the passphrase is not its"
+            )
+            raise WarehouseError(
+                f"The private key of the Snowflake user {self.user} cannot be read: {problem}. Store the "
+                "whole PEM file as the secret; `openssl genrsa 2048 | openssl pkcs8 -topk8 -inform PEM "
+                "-nocrypt` makes such a key."
+            ) from None
+        return key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def _verify_database(self, connection: SnowflakeConnection) -> None:
+        """Refuse a session without its database: Snowflake opens it all the same."""
+        if connection.database is None:
+            grant = Grant("USAGE", f"DATABASE {self.database}").to(connection.role or self.role)
+            raise WarehouseError(
+                f"The Snowflake database {self.database} cannot be used: there is none of this name in the "
+                f"account {self.account}, or the role may not see it. Where it exists, grant it: {grant}"
+            )
+
+    @contextlib.contextmanager
+    def translated(
+        self, attempt: str, connection: SnowflakeConnection | None = None, grants: Sequence[Grant] = ()
+    ) -> Iterator[None]:
+        """Tell errors of Snowflake as errors of the platform.
+
+        Args:
+            attempt: What is attempted, to follow "Snowflake could not".
+            connection: The session it is attempted in.
+            grants: What it needs, for the case that it is missing.
+
+        Raises:
+            WarehouseHeld: Another session has locked what is to be changed.
+            WarehouseBusy: It may succeed a moment later.
+            WarehouseError: Somebody has to change something.
+        """
+        from snowflake.connector import errors
+
+        try:
+            yield
+        except errors.Error as error:
+            raise self._told(error, attempt, connection, grants) from error
+
+    def _told(
+        self, error: Error, attempt: str, connection: SnowflakeConnection | None, grants: Sequence[Grant]
+    ) -> WarehouseError:
+        from snowflake.connector import errors
+
+        number = error.errno or 0
+        said = " ".join(str(error.raw_msg or error).split())[:600].rstrip(". ")
+        start = f"Snowflake could not {attempt}: {said}."
+        role = (connection.role if connection is not None else None) or self.role
+        given = " ".join(grant.to(role) for grant in grants)
+        if number in _HELD:
+            return WarehouseHeld(
+                f"{start} Another session is writing to the same tables; nothing of this one was written, "
+                "and the next one does the work again."
+            )
+        if number in _NO_ACTIVE_WAREHOUSE:
+            name = self.warehouse or "YOUR_WAREHOUSE"
+            grant = Grant("USAGE", f"WAREHOUSE {name}").to(role)
+            return WarehouseError(
+                f"{start} There is no virtual warehouse {name}, or the role may not use it. Configure one; "
+                f"where it exists, grant it: {grant}"
+            )
+        if number in _NO_CURRENT_DATABASE:
+            grant = Grant("USAGE", f"DATABASE {self.database}").to(role)
+            return WarehouseError(f"{start} Where the database exists, grant it: {grant}")
+        if number == _NO_PRIVILEGE:
+            return WarehouseError(f"{start} {f'Grant what is needed: {given}' if given else ''}".strip())
+        if number in NO_SUCH_OBJECT:
+            return WarehouseError(f"{start} {f'Where it exists, grant it: {given}' if given else ''}".strip())
+        if isinstance(error, errors.ForbiddenError):
+            return WarehouseError(
+                f"{start} Check the account's identifier, {self.account}: it is ORGANISATION-ACCOUNT, as in "
+                "the address that you sign in at, without .snowflakecomputing.com."
+            )
+        if number in _PASSES or not isinstance(error, errors.DatabaseError):
+            return WarehouseBusy(f"{start} That passes; the next attempt does the work again.")
+        if isinstance(error, errors.OperationalError | errors.InternalError):
+            return WarehouseBusy(
+                f"{start} Check the network, and https://status.snowflake.com; the next attempt does the "
+                "work again."
+            )
+        if connection is None:
+            return WarehouseError(
+                f"{start} Check the user, its key or password, and whether a network policy lets it in; "
+                f"DESCRIBE USER {self.user} shows the key's fingerprint."
+            )
+        return WarehouseError(start)

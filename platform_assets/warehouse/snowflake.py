@@ -1,0 +1,897 @@
+"""The warehouse in Snowflake: a schema for the star tables, one for what the platform keeps for itself.
+
+The lake's own Parquet files are read, through a stage, into temporary tables; one transaction then writes
+from these. Whatever Snowflake commits by itself (everything that makes tables) comes before it. Names keep
+their case, as in the model: in SQL they are quoted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import random
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from platform_assets.errors import ParquetError, WarehouseBusy, WarehouseError
+from platform_assets.lake.delta import file_statistics
+from platform_assets.lake.duck import SqlEngine
+from platform_assets.lake.duck import literal as duckdb_literal
+from platform_assets.model import star
+from platform_assets.model.table import (
+    Binary,
+    Boolean,
+    Column,
+    Date,
+    Decimal,
+    Float,
+    Integer,
+    LogicalType,
+    Table,
+    Text,
+    Time,
+    Timestamp,
+)
+from platform_assets.snowflake.access import NO_SUCH_OBJECT, Grant, SnowflakeAccess, WarehouseHeld
+from platform_assets.snowflake.footers import declared_columns
+from platform_assets.snowflake.identifiers import LONGEST_NAME, literal, path, quoted
+from platform_assets.snowflake.types import expression, snowflake_type
+from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
+from platform_assets.warehouse.loading import (
+    Incoming,
+    LoadSession,
+    Position,
+    Target,
+    current_view_select,
+    history_view_select,
+    load_star,
+)
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
+    from snowflake.connector.cursor import ResultMetadata, SnowflakeCursor
+
+    from platform_assets.lake.lake import Lake
+
+_LOADS = (
+    ("table_name", "VARCHAR"),
+    ("table_id", "VARCHAR"),
+    ("lake_version", "NUMBER(19, 0)"),
+    ("batch", "NUMBER(19, 0)"),
+    ("rows_written", "NUMBER(19, 0)"),
+    ("lake_id", "VARCHAR"),
+    ("loaded_at", "TIMESTAMP_TZ(6)"),
+)
+_FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE)"
+_FILES_PER_COPY = 1000  # as many as Snowflake takes by name
+_NULL_WHERE_NOT_ALLOWED = 100072
+_SYNTAX_ERROR = 1003
+# Digits of a 64-bit integer, as the platform declares it.
+_DIGITS_OF_INT64 = 19
+# The numbers by which Snowflake tells the types of a result's columns.
+_FIXED, _REAL, _DATE, _BINARY, _TIME, _BOOLEAN = 0, 1, 3, 11, 12, 13
+_INSTANTS, _WALL_CLOCK = frozenset({6, 7}), frozenset({4, 8})
+
+
+@dataclass(frozen=True)
+class SnowflakeStage:
+    """Where Snowflake reads the lake's files itself.
+
+    Args:
+        url: The lake's processed zone as Snowflake calls it: `s3://...` or `gcs://...`.
+        storage_integration: Name of the storage integration that lets it.
+    """
+
+    url: str
+    storage_integration: str
+
+
+@dataclass(frozen=True)
+class SnowflakeWarehouse:
+    """A warehouse in a Snowflake database.
+
+    Args:
+        access: The account, and how to sign in.
+        engine: Memory and threads for reading the lake, where its files cannot be used as they are.
+        star_schema: Schema of the star tables and their views.
+        platform_schema: Schema of the record of loads, and of temporary tables.
+        stage: Where Snowflake reads the lake itself; without it, files are put into a stage of the session.
+        wait: How long another load is waited for, in seconds. Snowflake keeps the lock of a loader that was
+            killed for five minutes.
+        tables: The star schema, as the model declares it.
+    """
+
+    access: SnowflakeAccess
+    engine: SqlEngine
+    star_schema: str = STAR_SCHEMA
+    platform_schema: str = "platform"
+    stage: SnowflakeStage | None = None
+    wait: float = 600
+    tables: Sequence[Table] = star.TABLES
+
+    def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
+        """See `Warehouse.load`."""
+        deadline = time.monotonic() + self.wait
+        while True:
+            try:
+                with self._connect(LOCK_TIMEOUT=max(1, int(self.wait))) as warehouse:
+                    return load_star(lake, tables, warehouse.target(lake))
+            except WarehouseHeld:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - spreads retries, keeps no secret
+
+    @contextlib.contextmanager
+    def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
+        """See `Warehouse.query`. Only a SELECT is run; its result comes chunk by chunk, as it is read.
+
+        Numbers without decimal places of up to 19 digits are 64-bit integers, others decimals; instants are
+        UTC; what is semi-structured is JSON text.
+        """
+        with self._connect() as warehouse:
+            yield warehouse.stream(sql)
+
+    @contextlib.contextmanager
+    def read(
+        self, name: Sequence[str], columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatchReader]:
+        """See `Warehouse.read`."""
+        selected = "*" if columns is None else _listed(columns)
+        with self.query(f"SELECT {selected} FROM {_qualified(*name)}") as rows:
+            yield rows
+
+    def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
+        """See `Warehouse.write`. The table is replaced by one statement, and keeps its grants."""
+        schema, table = name
+        if schema.casefold() in (self.star_schema.casefold(), self.platform_schema.casefold()):
+            raise WarehouseError(
+                f"Schema {schema} of the warehouse belongs to the platform; write to another one."
+            )
+        attempt = f"write {schema}.{table}"
+        columns = _written_columns(rows.schema, (schema, table), attempt)
+        with self._scratch() as folder, self._connect() as warehouse:
+            file = folder / "rows.parquet"
+            _write_parquet(file, rows, attempt)
+            if not warehouse.schemas([schema]):
+                warehouse.create_schema(schema)
+            warehouse.use(schema)
+            stage = warehouse.create_stage(schema)
+            staged = f"written_{uuid.uuid4().hex}"
+            grants = [warehouse.grant("CREATE TABLE, CREATE STAGE", "SCHEMA", schema)]
+            warehouse.run(
+                _temporary_table(staged, [(one, type_) for one, type_, _ in columns]), attempt, grants
+            )
+            warehouse.put(folder, stage, "rows")
+            selected = ", ".join(select for _, _, select in columns)
+            warehouse.run(_copy(staged, [one for one, _, _ in columns], selected, f"@{stage}/rows/"), attempt)
+            grants = [
+                warehouse.grant("CREATE TABLE", "SCHEMA", schema),
+                warehouse.grant("OWNERSHIP", "TABLE", schema, table),
+            ]
+            declared = ", ".join(f"{quoted(one)} {type_}" for one, type_, _ in columns)
+            warehouse.run(
+                f"CREATE OR REPLACE TABLE {_qualified(schema, table)} ({declared}) AS "
+                f"SELECT {_listed([one for one, _, _ in columns])} FROM {quoted(staged)}",
+                attempt,
+                grants,
+            )
+            [(count,)] = warehouse.rows(f"SELECT COUNT(*) FROM {quoted(staged)}", attempt)
+            return int(count)
+
+    def sample(self, tables: Sequence[Table], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """See `Warehouse.sample`."""
+        samples: dict[str, list[dict[str, Any]]] = {table.name: [] for table in tables}
+        with self._connect() as warehouse:
+            loaded, _ = warehouse.positions()
+            for table in tables:
+                if table.name in loaded:
+                    order = f" ORDER BY {_listed(table.primary_key)} DESC" if table.kind == "fact" else ""
+                    rows = warehouse.stream(f"SELECT * FROM {warehouse.star(table)}{order} LIMIT {limit:d}")
+                    samples[table.name] = rows.read_all().to_pylist()
+        return samples
+
+    def status(self) -> list[TableStatus]:
+        """See `Warehouse.status`."""
+        with self._connect() as warehouse:
+            return warehouse.status()
+
+    @contextlib.contextmanager
+    def _connect(self, **session_parameters: Any) -> Iterator[_Connected]:
+        with self.access.connect(**session_parameters) as connection:
+            yield _Connected(self, connection)
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        # Not in the engine's folder, which is configured: PUT takes some characters of a path for a pattern.
+        with tempfile.TemporaryDirectory(prefix="platform-assets-snowflake-") as folder:
+            yield Path(folder)
+
+
+@dataclass(frozen=True)
+class _Connected:
+    """A warehouse and a session for one use of it."""
+
+    warehouse: SnowflakeWarehouse
+    connection: SnowflakeConnection
+
+    def target(self, lake: Lake) -> Target:
+        own = self.warehouse
+        place = f"{self.connection.database}.{own.star_schema}"
+        return Target(
+            name=f"the Snowflake warehouse {place}",
+            positions=lambda: self.positions()[0],
+            counts=lambda: {status.table: status.row_count for status in self.status()},
+            session=lambda pending: self._session(lake, pending),
+            start_afresh=f"Configure other schemas, or drop {own.star_schema} and {own.platform_schema} to "
+            "have them loaded afresh.",
+            tables=own.tables,
+        )
+
+    @property
+    def loads(self) -> str:
+        return _qualified(self.warehouse.platform_schema, "loads")
+
+    @property
+    def lock(self) -> str:
+        return _qualified(self.warehouse.platform_schema, "load_lock")
+
+    def star(self, table: Table, suffix: str = "") -> str:
+        return _qualified(self.warehouse.star_schema, f"{table.name}{suffix}")
+
+    def table(self, name: str) -> Table:
+        return next(table for table in self.warehouse.tables if table.name == name)
+
+    def grant(self, privileges: str, kind: str, *name: str) -> Grant:
+        """What is needed on something in the database, or on the database itself."""
+        return Grant(privileges, f"{kind} {_qualified(self.connection.database or '', *name)}")
+
+    @contextlib.contextmanager
+    def executed(self, sql: str, attempt: str, grants: Sequence[Grant] = ()) -> Iterator[SnowflakeCursor]:
+        """Run a statement, and close its result at the end."""
+        with self.access.translated(attempt, self.connection, grants), self.connection.cursor() as cursor:
+            cursor.execute(sql)
+            yield cursor
+
+    def run(self, sql: str, attempt: str, grants: Sequence[Grant] = ()) -> int:
+        """Run a statement; the number of rows that it changed."""
+        with self.executed(sql, attempt, grants) as cursor:
+            return int(cursor.rowcount or 0)
+
+    def rows(self, sql: str, attempt: str, grants: Sequence[Grant] = ()) -> list[tuple[Any, ...]]:
+        """A small result."""
+        with self.executed(sql, attempt, grants) as cursor:
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def compile(self, sql: str, attempt: str, grants: Sequence[Grant] = ()) -> None:
+        """Have Snowflake look at a statement and at who may run it, and not run it."""
+        with self.access.translated(attempt, self.connection, grants), self.connection.cursor() as cursor:
+            cursor.describe(sql)
+
+    @property
+    def access(self) -> SnowflakeAccess:
+        return self.warehouse.access
+
+    def stream(self, sql: str) -> pa.RecordBatchReader:
+        """Run a SELECT; its result lives as long as the session."""
+        attempt = "run the query"
+        statement = sql.strip().rstrip(";")
+        try:
+            # In brackets it can be nothing but a SELECT: everything else is refused before it is run.
+            self.compile(f"SELECT 1 FROM (\n{statement}\n)", attempt)
+        except WarehouseError as error:
+            number = getattr(error.__cause__, "errno", None)
+            if number == _SYNTAX_ERROR:
+                raise WarehouseError(
+                    f"{error} Only a SELECT is run here: what the warehouse holds is written by its assets."
+                ) from error
+            if number in NO_SUCH_OBJECT and not self.positions()[0]:
+                raise WarehouseError(
+                    f"{error} Nothing has been loaded into this warehouse yet; the job totesys_to_warehouse "
+                    "does that."
+                ) from error
+            raise
+        cursor = self.connection.cursor()
+        with self.access.translated(attempt, self.connection):
+            cursor.execute(statement)
+            schema = pa.schema([pa.field(one.name, _arrow_type(one)) for one in cursor.description])
+            tables = cursor.fetch_arrow_batches(force_microsecond_precision=True)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            while True:
+                with self.access.translated("read the result of the query", self.connection):
+                    table = next(tables, None)
+                if table is None:
+                    return
+                yield from _as_declared(table, schema).to_batches()
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def positions(self) -> tuple[dict[str, Position], dict[str, dt.datetime]]:
+        """How far each table has been loaded, and when it was last."""
+        order = (
+            f"PARTITION BY {quoted('table_name')} ORDER BY {quoted('batch')} DESC, {quoted('loaded_at')} DESC"
+        )
+        sql = (
+            f"SELECT {_listed(['table_name', 'table_id', 'lake_version', 'batch', 'lake_id', 'loaded_at'])} "
+            f"FROM {self.loads} QUALIFY ROW_NUMBER() OVER ({order}) = 1"
+        )
+        try:
+            found = self.rows(sql, "read how far the star schema has been loaded")
+        except WarehouseError as error:
+            # Where it is there and may not be read, making it fails, and says so.
+            if getattr(error.__cause__, "errno", None) in NO_SUCH_OBJECT:
+                return {}, {}
+            raise
+        positions = {
+            name: Position(table_id, int(version), int(batch), lake_id)
+            for name, table_id, version, batch, lake_id, _ in found
+        }
+        return positions, {row[0]: row[5].astimezone(dt.UTC) for row in found}
+
+    def status(self) -> list[TableStatus]:
+        positions, times = self.positions()
+        loaded = [table for table in self.warehouse.tables if table.name in positions]
+        if not loaded:
+            return []
+        selects = [
+            f"SELECT {literal(table.name)}, COUNT(*), MAX({quoted('_batch')}), MAX({quoted('_seen_at')}) "
+            f"FROM {self.star(table)}"
+            for table in loaded
+        ]
+        found = {
+            name: (int(count), int(batch or 0), seen_at.astimezone(dt.UTC) if seen_at else None)
+            for name, count, batch, seen_at in self.rows(
+                " UNION ALL ".join(selects),
+                "count the rows of the star schema",
+                [self.grant("SELECT", "ALL TABLES IN SCHEMA", self.warehouse.star_schema)],
+            )
+        }
+        return [TableStatus(table.name, *found[table.name], times[table.name]) for table in loaded]
+
+    def use(self, schema: str) -> None:
+        """Have unqualified names mean what is in a schema: temporary tables are made and called so."""
+        self.run(
+            f"USE SCHEMA {quoted(schema)}",
+            f"use the schema {schema}",
+            [self.grant("USAGE", "SCHEMA", schema)],
+        )
+
+    def schemas(self, names: Sequence[str]) -> set[str]:
+        """Those of some schemas that there are."""
+        listed = ", ".join(literal(name) for name in names)
+        found = self.rows(
+            f"SELECT schema_name FROM information_schema.schemata WHERE schema_name IN ({listed})",
+            "list the schemas",
+        )
+        return {name for (name,) in found}
+
+    def create_schema(self, name: str) -> None:
+        self.run(
+            f"CREATE SCHEMA IF NOT EXISTS {quoted(name)}",
+            f"create the schema {name}",
+            [self.grant("CREATE SCHEMA", "DATABASE")],
+        )
+
+    def create_stage(self, schema: str, external: SnowflakeStage | None = None) -> str:
+        """Make a stage for this session; its name as SQL."""
+        name = f"{quoted(schema)}.INCOMING_{uuid.uuid4().hex.upper()}"
+        where, grants = "", [self.grant("CREATE STAGE", "SCHEMA", schema)]
+        if external is not None:
+            integration = external.storage_integration
+            where = f" URL = {literal(_folder(external.url))} STORAGE_INTEGRATION = {integration}"
+            grants.append(Grant("USAGE", f"INTEGRATION {integration}"))
+        self.run(f"CREATE TEMPORARY STAGE {name}{where}", "create a stage for the load", grants)
+        return name
+
+    def put(self, folder: Path, stage: str, name: str) -> None:
+        """Upload the files of a folder into a folder of a stage."""
+        self.run(
+            f"PUT {literal(f'file://{folder.as_posix()}/*')} @{stage}/{name}/ "
+            "AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = NONE OVERWRITE = TRUE",
+            f"upload files for {name}",
+        )
+
+    @contextlib.contextmanager
+    def _session(self, lake: Lake, pending: Sequence[Incoming]) -> Iterator[LoadSession]:
+        existing = self._prepare()
+        with self.warehouse._scratch() as folder:
+            session = _Session(self, lake, folder, existing)
+            session.stage(pending)
+            is_committed = False
+            self.run("BEGIN TRANSACTION", "begin a transaction")
+            try:
+                # Whoever comes second waits here for the first one's commit, and then sees what it loaded.
+                self.run(
+                    f"UPDATE {self.lock} SET {quoted('loads')} = {quoted('loads')} + 1",
+                    "lock the warehouse for a load",
+                )
+                yield session
+                self.run("COMMIT", "commit the load")
+                is_committed = True
+            finally:
+                if not is_committed:
+                    # Where the session is broken, Snowflake undoes what it did when it sees that.
+                    with contextlib.suppress(WarehouseError):
+                        self.run("ROLLBACK", "undo the load")
+
+    def _prepare(self) -> dict[str, dict[str, bool]]:
+        """Make what is missing: schemas, tables, columns, foreign keys, views.
+
+        Returns:
+            The columns of every star table, each with whether it may be NULL.
+        """
+        own, stars = self.warehouse.platform_schema, self.warehouse.star_schema
+        for schema in sorted({own, stars} - self.schemas([own, stars])):
+            self.create_schema(schema)
+        existing: dict[tuple[str, str], dict[str, bool]] = {}
+        for schema, table, name, nullable in self.rows(
+            "SELECT table_schema, table_name, column_name, is_nullable FROM information_schema.columns "
+            f"WHERE table_schema IN ({literal(own)}, {literal(stars)})",
+            "list the tables",
+        ):
+            existing.setdefault((schema, table), {})[name] = nullable == "YES"
+        statements = [] if {(own, "loads"), (own, "load_lock")} <= set(existing) else self._bookkeeping()
+        present = {table: columns for (schema, table), columns in existing.items() if schema == stars}
+        columns: dict[str, dict[str, bool]] = {}
+        # A foreign key needs the table that it points to.
+        for table in sorted(self.warehouse.tables, key=lambda one: one.kind == "fact"):
+            declared = {one.name: one.nullable for one in star.columns_of(table)}
+            statements += self._table(table, present.get(table.name))
+            if table.kind == "fact":
+                statements += self._views(table, present)
+            columns[table.name] = declared | present.get(table.name, {})
+        statements += self._foreign_keys()
+        grants = [
+            self.grant("CREATE TABLE, CREATE VIEW, CREATE STAGE", "SCHEMA", schema) for schema in (own, stars)
+        ]
+        for statement in statements:
+            self.run(statement, "create the star schema", grants)
+        return columns
+
+    def _bookkeeping(self) -> list[str]:
+        columns = ", ".join(f"{quoted(name)} {kind} NOT NULL" for name, kind in _LOADS)
+        keys = _listed(["table_name", "table_id", "lake_version"])
+        return [
+            f"CREATE TABLE IF NOT EXISTS {self.loads} ({columns}, PRIMARY KEY ({keys}))",
+            f"CREATE TABLE IF NOT EXISTS {self.lock} AS SELECT CAST(0 AS NUMBER(19, 0)) AS {quoted('loads')}",
+        ]
+
+    def _table(self, table: Table, existing: Mapping[str, bool] | None) -> list[str]:
+        """What makes a table, or adds the columns that it lacks: nullable, as its older rows have none."""
+        relation, columns = self.star(table), star.columns_of(table)
+        if existing is None:
+            lines = [_declaration(column, required=not column.nullable) for column in columns]
+            lines.append(f"PRIMARY KEY ({_listed(table.primary_key)})")
+            return [
+                f"CREATE TABLE IF NOT EXISTS {relation} ({', '.join(lines)}) "
+                f"COMMENT = {literal(table.description)}"
+            ]
+        missing = [column for column in columns if column.name not in existing]
+        lost = sorted(set(existing) - {column.name for column in columns})
+        return [
+            *(
+                f"ALTER TABLE {relation} ADD COLUMN {_declaration(column, required=False)}"
+                for column in missing
+            ),
+            # What the model lost stays, for whoever uses it; new rows have no value for it.
+            *(
+                f"ALTER TABLE {relation} ALTER COLUMN {quoted(name)} DROP NOT NULL"
+                for name in lost
+                if not existing[name]
+            ),
+        ]
+
+    def _foreign_keys(self) -> list[str]:
+        """What declares the foreign keys that are not; Snowflake documents them, and enforces none."""
+        declared = {
+            name
+            for (name,) in self.rows(
+                "SELECT constraint_name FROM information_schema.table_constraints WHERE constraint_type = "
+                f"'FOREIGN KEY' AND table_schema = {literal(self.warehouse.star_schema)}",
+                "list the foreign keys",
+            )
+        }
+        statements = []
+        for table in self.warehouse.tables:
+            for column, parent in table.foreign_keys:
+                name = f"{table.name}_{column}_fkey"
+                if name not in declared:
+                    dimension = self.table(parent)
+                    statements.append(
+                        f"ALTER TABLE {self.star(table)} ADD CONSTRAINT {quoted(name)} FOREIGN KEY "
+                        f"({quoted(column)}) REFERENCES {self.star(dimension)} "
+                        f"({_listed(dimension.primary_key)})"
+                    )
+        return statements
+
+    def _views(self, fact: Table, existing: Mapping[str, Mapping[str, bool]]) -> list[str]:
+        relation = self.star(fact)
+        return [
+            f"CREATE OR REPLACE VIEW {self.star(fact, f'_{suffix}')} AS {select(fact, _qualified, relation)}"
+            for suffix, select in (("current", current_view_select), ("history", history_view_select))
+            if not set(fact.column_names) <= set(existing.get(f"{fact.name}_{suffix}", ()))
+        ]
+
+
+@dataclass
+class _Session:
+    """See `LoadSession`: the methods are its."""
+
+    connected: _Connected
+    lake: Lake
+    folder: Path
+    columns: Mapping[str, Mapping[str, bool]]
+    _staged: set[str] = field(default_factory=set)
+    _missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def stage(self, pending: Sequence[Incoming]) -> None:
+        """Bring rows to Snowflake, before the transaction: what is made for it would commit it."""
+        connected = self.connected
+        own = connected.warehouse.platform_schema
+        connected.use(own)
+        external = connected.warehouse.stage
+        stage = connected.create_stage(own, external)
+        grants = [connected.grant("CREATE TABLE", "SCHEMA", own)]
+        for incoming in pending:
+            typed = [(column.name, _staged_type(column.type)) for column in incoming.source.columns]
+            sql = _temporary_table(_staged(incoming.table), typed)
+            connected.run(sql, f"stage {incoming.table.name}", grants)
+        self._verify_permissions(pending)
+        for incoming in pending:
+            files = self._copy_external if external is not None else self._copy_uploaded
+            files(incoming, stage)
+            self._staged.add(incoming.table.name)
+
+    def _verify_permissions(self, pending: Sequence[Incoming]) -> None:
+        """Refuse a load before anything is uploaded, where it could not be written in the end."""
+        connected = self.connected
+        own, stars = connected.warehouse.platform_schema, connected.warehouse.star_schema
+        connected.compile(
+            f"UPDATE {connected.lock} SET {quoted('loads')} = {quoted('loads')} + 1",
+            "lock the warehouse for a load",
+            [connected.grant("SELECT, UPDATE", "TABLE", own, "load_lock")],
+        )
+        for incoming in pending:
+            name = incoming.table.name
+            connected.compile(
+                self._write(incoming),
+                f"write {name}",
+                [connected.grant("SELECT, INSERT, UPDATE, DELETE", "TABLE", stars, name)],
+            )
+        connected.compile(
+            self._record(pending[0], 0),
+            "record the load",
+            [connected.grant("SELECT, INSERT", "TABLE", own, "loads")],
+        )
+
+    def _copy_external(self, incoming: Incoming, stage: str) -> None:
+        """Have Snowflake read the lake's files where they are, those that may hold new rows."""
+        zone = _folder(self.lake.processed)
+        below = _folder(incoming.source.uri)
+        if not below.startswith(zone):
+            raise WarehouseError(
+                f"The table {incoming.source.uri} is not below {zone}, which the warehouse's stage "
+                "stands for."
+            )
+        files = [str(file["path"]) for file in _files(incoming)]
+        for first in range(0, len(files), _FILES_PER_COPY):
+            named = ", ".join(literal(name) for name in files[first : first + _FILES_PER_COPY])
+            self._copy(incoming, f"@{stage}/{below.removeprefix(zone)}", f" FILES = ({named})")
+
+    def _copy_uploaded(self, incoming: Incoming, stage: str) -> None:
+        """Upload the lake's files that may hold new rows, as they are where that is possible."""
+        name = incoming.table.name
+        folder = self.folder / name
+        folder.mkdir()
+        files = _files(incoming)
+        if not files:
+            return
+        stored = {one.name for one in incoming.handle.schema().fields}
+        if incoming.source.is_local and stored == {one.name for one in incoming.source.columns}:
+            for number, file in enumerate(files):
+                (folder / f"{number}.parquet").symlink_to(Path(incoming.source.uri, file["path"]).absolute())
+        elif not self._write_file(incoming, folder / "rows.parquet"):
+            return
+        self.connected.put(folder, stage, name)
+        self._copy(incoming, f"@{stage}/{name}/")
+
+    def _write_file(self, incoming: Incoming, file: Path) -> int:
+        """The rows to load in one Parquet file, made in bounded memory; their number.
+
+        For files that are on an object store, or that columns were added to after some of them.
+        """
+        with self.connected.warehouse.engine.connect() as connection:
+            incoming.source.create_view(connection, ["incoming"], incoming.handle, batches=incoming.batches)
+            connection.execute("SET preserve_insertion_order = false")
+            [(copied,)] = connection.execute(
+                f"COPY (FROM incoming) TO {duckdb_literal(str(file))} (FORMAT parquet, COMPRESSION zstd, "
+                "ROW_GROUP_SIZE 65536)"
+            ).fetchall()
+        return int(copied)
+
+    def _copy(self, incoming: Incoming, location: str, files: str = "") -> None:
+        columns = incoming.source.columns
+        selected = ", ".join(f"{path(one.name)}::{_staged_type(one.type)}" for one in columns)
+        name = incoming.table.name
+        sql = _copy(_staged(incoming.table), [one.name for one in columns], selected, location, files)
+        self.connected.run(sql, f"stage {name}")
+
+    def positions(self) -> dict[str, Position]:
+        return self.connected.positions()[0]
+
+    def clear(self, table: Table) -> None:
+        self.connected.run(f"DELETE FROM {self.connected.star(table)}", f"clear {table.name}")
+
+    def take_in(self, incoming: Incoming) -> int:
+        table = incoming.table
+        if table.name not in self._staged:
+            raise WarehouseBusy(
+                f"{table.name} was not loaded into Snowflake, as another load made it anew meanwhile; the "
+                "next attempt takes in what is left."
+            )
+        try:
+            return self.connected.run(self._write(incoming), f"write {table.name}")
+        except WarehouseError as error:
+            if getattr(error.__cause__, "errno", None) != _NULL_WHERE_NOT_ALLOWED:
+                raise
+            raise self._told_of_nulls(incoming, error) from error
+
+    def _told_of_nulls(self, incoming: Incoming, error: WarehouseError) -> WarehouseError:
+        """The same error with the columns that it is about: Snowflake names none."""
+        table = incoming.table
+        self.connected.run("ROLLBACK", "undo the load")
+        required = [
+            one.name for one in star.columns_of(table) if not self.columns[table.name].get(one.name, True)
+        ]
+        counts = ", ".join(f"COUNT(*) - COUNT({quoted(name)})" for name in required)
+        [found] = self.connected.rows(
+            f"SELECT {counts} FROM {quoted(_staged(table))} WHERE {_is_new(incoming)}",
+            f"look for nulls in {table.name}",
+        )
+        missing = [f"{name} ({count:,})" for name, count in zip(required, found, strict=True) if count]
+        if not missing:
+            return error
+        return WarehouseError(
+            f"Nothing was loaded: new rows of {table.name} have no value in columns that need one: "
+            f"{', '.join(missing)}. Materialize star/{table.name} again once its source tables have values "
+            "there."
+        )
+
+    def _write(self, incoming: Incoming) -> str:
+        """The statement that writes the staged rows that are new; of a dimension's, the last of every key."""
+        table = incoming.table
+        columns = star.columns_of(table)
+        selected = ", ".join(_value(column) for column in columns)
+        rows = f"SELECT {selected} FROM {quoted(_staged(table))} WHERE {_is_new(incoming)}"
+        relation = self.connected.star(table)
+        if table.kind == "fact":
+            return f"INSERT INTO {relation} ({_listed([one.name for one in columns])}) {rows}"
+        latest = (
+            f" QUALIFY ROW_NUMBER() OVER (PARTITION BY {_listed(table.primary_key)} ORDER BY "
+            f"{quoted('_batch')} DESC, {quoted('_seen_at')} DESC) = 1"
+        )
+        return _merge(table, relation, f"{rows}{latest}")
+
+    def record(self, incoming: Incoming, rows_written: int) -> None:
+        self.connected.run(self._record(incoming, rows_written), "record the load")
+
+    def _record(self, incoming: Incoming, rows_written: int) -> str:
+        values = (
+            f"{literal(incoming.table.name)}, {literal(incoming.table_id)}, {incoming.lake_version:d}, "
+            f"{incoming.batch:d}, {rows_written:d}, {literal(incoming.lake_id)}, CURRENT_TIMESTAMP()"
+        )
+        return f"INSERT INTO {self.connected.loads} ({_listed([name for name, _ in _LOADS])}) SELECT {values}"
+
+    def count(self, table: Table) -> int:
+        [(count,)] = self.connected.rows(
+            f"SELECT COUNT(*) FROM {self.connected.star(table)}", f"count the rows of {table.name}"
+        )
+        return int(count)
+
+    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> Sequence[str]:
+        # All foreign keys of a table are looked at in one query: each query takes a good part of a second.
+        if table.name not in self._missing:
+            self._missing[table.name] = self._all_missing_parents(table, after)
+        return self._missing[table.name].get(column, [])
+
+    def _all_missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
+        selects = []
+        for column, name in table.foreign_keys:
+            parent = self.connected.table(name)
+            child, key = f'"new".{quoted(column)}', f'"parent".{_listed(parent.primary_key)}'
+            orphans = (
+                f'SELECT DISTINCT {child} AS "missing" FROM {self.connected.star(table)} AS "new" LEFT JOIN '
+                f'{self.connected.star(parent)} AS "parent" ON {child} = {key} WHERE {key} IS NULL '
+                f'AND {child} IS NOT NULL AND "new"."_batch" > {after:d}'
+            )
+            selects.append(
+                f'SELECT {literal(column)} AS "column_name", CAST("missing" AS VARCHAR) AS "missing", '
+                '"place" FROM (SELECT "missing", ROW_NUMBER() OVER (ORDER BY "missing") AS "place" FROM '
+                f'({orphans}) AS "orphans") AS "placed" WHERE "place" <= 3'
+            )
+        found: dict[str, list[str]] = {}
+        if selects:
+            rows = self.connected.rows(
+                " UNION ALL ".join(selects), f"verify the foreign keys of {table.name}"
+            )
+            for column, value, _ in sorted(rows, key=lambda row: (row[0], row[2])):
+                found.setdefault(column, []).append(value)
+        return found
+
+
+def snowflake_column_type(type_: LogicalType) -> str:
+    """The Snowflake type that a logical type is declared as."""
+    match type_:
+        case Integer(bits=bits):
+            return "NUMBER(19, 0)" if bits == 64 else "NUMBER(10, 0)"
+        case Decimal(precision=precision, scale=scale):
+            return f"NUMBER({precision}, {scale})" if scale else f"NUMBER({precision})"
+        case Float():
+            return "FLOAT"
+        case Text():
+            return "VARCHAR"
+        case Binary():
+            return "BINARY"
+        case Boolean():
+            return "BOOLEAN"
+        case Date():
+            return "DATE"
+        case Time():
+            return "TIME(6)"
+        case Timestamp(utc=utc):
+            return f"TIMESTAMP_{'TZ' if utc else 'NTZ'}(6)"
+
+
+def _staged_type(type_: LogicalType) -> str:
+    """The type of what the lake's files hold: times are text there."""
+    return "VARCHAR" if isinstance(type_, Time) else snowflake_column_type(type_)
+
+
+def _qualified(*names: str) -> str:
+    return ".".join(quoted(name) for name in names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(quoted(name) for name in names)
+
+
+def _folder(uri: str) -> str:
+    return f"{uri.rstrip('/')}/"
+
+
+def _staged(table: Table) -> str:
+    return f"staged_{table.name}"
+
+
+def _is_new(incoming: Incoming) -> str:
+    return "TRUE" if incoming.batches is None else f"{quoted('_batch')} > {incoming.batches[0]:d}"
+
+
+def _value(column: Column) -> str:
+    name = quoted(column.name)
+    return f"CAST({name} AS TIME(6)) AS {name}" if isinstance(column.type, Time) else name
+
+
+def _declaration(column: Column, *, required: bool) -> str:
+    described = f" COMMENT {literal(column.description)}" if column.description else ""
+    needed = " NOT NULL" if required else ""
+    return f"{quoted(column.name)} {snowflake_column_type(column.type)}{needed}{described}"
+
+
+def _temporary_table(name: str, columns: Sequence[tuple[str, str]]) -> str:
+    declared = ", ".join(f"{quoted(column)} {type_}" for column, type_ in columns)
+    return f"CREATE TEMPORARY TABLE {quoted(name)} ({declared})"
+
+
+def _copy(table: str, columns: Sequence[str], selected: str, location: str, files: str = "") -> str:
+    return (
+        f"COPY INTO {quoted(table)} ({_listed(columns)}) FROM (SELECT {selected} FROM {location}){files} "
+        f"{_FILE_FORMAT} ON_ERROR = ABORT_STATEMENT"
+    )
+
+
+def _merge(table: Table, relation: str, rows: str) -> str:
+    names = [column.name for column in star.columns_of(table)]
+    matched = " AND ".join(f'"kept".{quoted(name)} = "new".{quoted(name)}' for name in table.primary_key)
+    updates = ", ".join(
+        f'{quoted(name)} = "new".{quoted(name)}' for name in names if name not in table.primary_key
+    )
+    values = ", ".join(f'"new".{quoted(name)}' for name in names)
+    return (
+        f'MERGE INTO {relation} AS "kept" USING ({rows}) AS "new" ON {matched} '
+        f"WHEN MATCHED THEN UPDATE SET {updates} "
+        f"WHEN NOT MATCHED THEN INSERT ({_listed(names)}) VALUES ({values})"
+    )
+
+
+def _files(incoming: Incoming) -> list[dict[str, Any]]:
+    """The lake's files that may hold rows to load, by their statistics."""
+    after = incoming.batches[0] if incoming.batches is not None else None
+    return [
+        file
+        for file in file_statistics(incoming.handle).to_pylist()
+        if after is None or file.get("max._batch") is None or file["max._batch"] > after
+    ]
+
+
+def _written_columns(schema: pa.Schema, name: tuple[str, str], attempt: str) -> list[tuple[str, str, str]]:
+    """Name, type and expression for COPY of every column of a user's table."""
+    for one in (*name, *schema.names):
+        if not 0 < len(one) <= LONGEST_NAME or "\0" in one:
+            raise WarehouseError(
+                f"Snowflake could not {attempt}: {one[:60]!r} is no name there, which has 1 to "
+                f"{LONGEST_NAME} characters and no NUL. Choose another one."
+            )
+    twice = sorted({one for one in schema.names if schema.names.count(one) > 1})
+    if twice:
+        raise WarehouseError(
+            f"Snowflake could not {attempt}: the rows have the column {twice[0]} twice. Rename one of them."
+        )
+    columns = []
+    try:
+        for column in declared_columns(schema):
+            type_ = snowflake_type(column.type)
+            columns.append((column.name, type_, expression(column.name, column.type, type_)))
+    except (ParquetError, pa.ArrowException) as error:
+        raise WarehouseError(f"Snowflake could not {attempt}: {error}") from error
+    return columns
+
+
+def _write_parquet(file: Path, rows: pa.RecordBatchReader, attempt: str) -> None:
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
+            for batch in rows:
+                writer.write_batch(batch)
+    except (ValueError, pa.ArrowException) as error:
+        raise WarehouseError(
+            f"Snowflake could not {attempt}, as the rows could not be read to their end: {error}. The table "
+            "is as it was."
+        ) from error
+
+
+def _arrow_type(column: ResultMetadata) -> pa.DataType:
+    """The Arrow type of a result's column, the same for every chunk of it."""
+    number = column.type_code
+    if number == _FIXED:
+        precision, scale = column.precision or 38, column.scale or 0
+        return pa.int64() if not scale and precision <= _DIGITS_OF_INT64 else pa.decimal128(precision, scale)
+    if number in _INSTANTS:
+        return pa.timestamp("us", tz="UTC")
+    if number in _WALL_CLOCK:
+        return pa.timestamp("us")
+    types: dict[int, Callable[[], pa.DataType]] = {
+        _REAL: pa.float64,
+        _DATE: pa.date32,
+        _BINARY: pa.binary,
+        _BOOLEAN: pa.bool_,
+    }
+    return pa.time64("us") if number == _TIME else types.get(number, pa.string)()
+
+
+def _as_declared(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A chunk in the result's types; the connector takes the narrowest that hold the chunk's values.
+
+    Raises:
+        WarehouseError: A number has no place in 64 bits.
+    """
+    columns = []
+    for one, values in zip(schema, table.columns, strict=True):
+        try:
+            # What is finer than a microsecond is cut off, as everywhere in the platform.
+            is_time = pa.types.is_temporal(one.type)
+            columns.append(values.cast(one.type, safe=not is_time))
+        except pa.ArrowInvalid as error:
+            raise WarehouseError(
+                f"Snowflake's result cannot be read: a value of {one.name} has no place in {one.type}. Cast "
+                "the column in the query, to NUMBER(38, 0) for example."
+            ) from error
+    return pa.Table.from_arrays(columns, schema=schema)
