@@ -16,7 +16,6 @@ from platform_assets.settings import (
     DeclaredSourceSettings,
     DuckDBSettings,
     PostgresWarehouseSettings,
-    Secret,
     ServerSettings,
     SnowflakeConnectionSettings,
     SourceSettings,
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Table
     from platform_assets.settings import Settings
-    from platform_assets.snowflake.connect import SnowflakeAccount
+    from platform_assets.snowflake.access import SnowflakeAccess
     from platform_assets.snowflake.copies import StarCopies
     from platform_assets.source.connection import Connection
     from platform_assets.source.embedded import EmbeddedPostgres
@@ -237,28 +236,23 @@ def build_snowflake_copies(settings: Settings) -> StarCopies:
         case="upper",
         columns=times,
     )
-    return StarCopies(
-        build_lake(settings), lambda: _snowflake_account(given, given.db_schema).connect(), options
-    )
+    return StarCopies(build_lake(settings), _snowflake_access(given, given.db_schema).connect, options)
 
 
-def _snowflake_account(given: SnowflakeConnectionSettings, schema: str) -> SnowflakeAccount:
-    """A Snowflake account and how to sign in, its secrets fetched."""
-    from platform_assets.snowflake.connect import SnowflakeAccount
+def _snowflake_access(given: SnowflakeConnectionSettings, schema: str | None = None) -> SnowflakeAccess:
+    """A Snowflake account and how to sign in; secrets are fetched when a session is opened."""
+    from platform_assets.snowflake.access import SnowflakeAccess
 
-    def resolved(secret: Secret | None) -> str | None:
-        return secret.resolve() if secret else None
-
-    return SnowflakeAccount(
+    return SnowflakeAccess(
         account=given.account,
         user=given.user,
-        warehouse=given.warehouse,
         database=given.database,
-        schema=schema,
+        warehouse=given.warehouse,
         role=given.role,
-        private_key=resolved(given.private_key),
-        private_key_passphrase=resolved(given.private_key_passphrase),
-        password=resolved(given.password),
+        schema=schema,
+        private_key=given.private_key.resolve if given.private_key else None,
+        private_key_passphrase=given.private_key_passphrase.resolve if given.private_key_passphrase else None,
+        password=given.password.resolve if given.password else None,
         query_tag=given.query_tag,
         login_timeout=given.login_timeout,
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from platform_assets.errors import ParquetError
@@ -24,12 +24,13 @@ class StarCopies:
 
     Args:
         lake: The lake that has the star tables.
-        connect: Opens a connection with a current warehouse, database and schema.
-        options: Where and how the tables are made; see `refresh`.
+        connect: Opens a connection with a current warehouse, database and schema for the length of a block.
+        options: Where and how the tables are made; see `refresh`. Its `stage_url`, where there is one, is the
+            lake's processed zone.
     """
 
     lake: Lake
-    connect: Callable[[], SnowflakeConnection]
+    connect: Callable[[], AbstractContextManager[SnowflakeConnection]]
     options: ScriptOptions
 
     def refresh(self, tables: Sequence[Table]) -> Iterator[tuple[Table, Refresh]]:
@@ -44,7 +45,7 @@ class StarCopies:
             raise ParquetError(
                 f"The lake has no star table {', '.join(missing)} yet; materialize star/{missing[0]} first."
             )
-        with contextlib.closing(self.connect()) as connection:
+        with self.connect() as connection:
             for table in tables:
                 yield (
                     table,
@@ -55,3 +56,9 @@ class StarCopies:
                         storage_options=self.lake.storage_options,
                     ),
                 )
+
+    def options_of(self, table: Table) -> ScriptOptions:
+        """The options of one table, whose files Snowflake finds below the zone."""
+        if self.options.stage_url is None:
+            return self.options
+        return replace(self.options, stage_url=f"{self.options.stage_url.rstrip('/')}/star/{table.name}")

@@ -85,13 +85,7 @@ def copies(platform: Installation, snowflake_server: SnowflakeServer, snowflake_
     """What the configuration gives, connected to the local server."""
     given = assembly.build_snowflake_copies(with_account(platform))
 
-    def connect() -> Any:
-        import snowflake.connector
-
-        place = {"database": snowflake_database, "schema": "STAR"}
-        return snowflake.connector.connect(**snowflake_server.connection_arguments, **place)
-
-    return replace(given, connect=connect)
+    return replace(given, connect=lambda: snowflake_server.connect(snowflake_database, "STAR"))
 
 
 def test_without_an_account_the_tables_are_in_the_graph_and_say_what_to_configure(
@@ -183,8 +177,16 @@ def test_what_snowflake_refuses_fails_the_run_with_the_table_and_loads_the_other
 
 def test_an_account_is_connected_to_with_what_the_configuration_says(platform: Installation) -> None:
     copies = assembly.build_snowflake_copies(with_account(platform))
-    with pytest.raises(SettingsError, match="NO_SUCH_KEY"):
-        copies.connect()
+    with pytest.raises(SettingsError, match="NO_SUCH_KEY"), copies.connect():
+        pass
+
+
+def test_where_snowflake_reads_the_lake_itself_each_table_is_in_its_folder_of_the_zone(
+    platform: Installation,
+) -> None:
+    given = assembly.build_snowflake_copies(with_account(platform))
+    copies = replace(given, options=replace(given.options, stage_url="s3://lake/processed/"))
+    assert copies.options_of(star.TABLES[0]).stage_url == f"s3://lake/processed/star/{star.TABLES[0].name}"
 
 
 def plain(value: object) -> object:

@@ -1,0 +1,196 @@
+"""What is to happen with what was found: rules, of which the first that matches decides.
+
+A rule holds for info types, from a likelihood on, in places. The place of an object is
+`objects/<watch>/<key>`, that of a column its table's asset key and its name: `totesys/staff.email_address`,
+`warehouse/dim_staff.email_address`, `uploads/<feed>.<column>`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from platform_assets.dlp.model import Likelihood, Tally
+
+Transformation = Literal["mask", "redact", "tokenize", "date_shift", "drop"]
+
+
+class Action(IntEnum):
+    """What happens, from the mildest to the strictest: of several, the strictest does."""
+
+    ALLOW = 1
+    """Nothing: it is expected here."""
+    ALERT = 2
+    """Those who are to know are told; everything goes on."""
+    DEIDENTIFY = 3
+    """The column is transformed on its way to a warehouse. Of objects, which are not rewritten, it alerts."""
+    BLOCK = 4
+    """The table is not loaded into a warehouse, nor the object into a feed."""
+    QUARANTINE = 5
+    """The object is moved away, or tagged. A column, which cannot be moved, is blocked."""
+
+
+@dataclass(frozen=True)
+class Deidentification:
+    """How values are changed.
+
+    Args:
+        transformation: What is done with them.
+        keep_last: For `mask`: how many characters at the end stay.
+        character: For `mask`: what stands in the others' place.
+        replacement: For `redact`: what stands in the value's place; the info type in brackets where None.
+        prefix: For `tokenize`: what tokens start with.
+        days: For `date_shift`: by how many days a date is moved at the most, either way.
+    """
+
+    transformation: Transformation
+    keep_last: int = 0
+    character: str = "*"
+    replacement: str | None = None
+    prefix: str = ""
+    days: int = 30
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of the policy.
+
+    Args:
+        name: Its name, unique in the policy.
+        action: What happens.
+        info_types: Names of info types or shell patterns; `*` for all.
+        min_likelihood: The least likelihood that it holds for.
+        places: Shell patterns of places; `*` also matches `/` and `.`.
+        deidentify: How, where the action is `DEIDENTIFY`.
+        source: Where it is written, such as `config/dlp.conf line 12`; empty where it is the default's.
+    """
+
+    name: str
+    action: Action
+    info_types: tuple[str, ...] = ("*",)
+    min_likelihood: Likelihood = Likelihood.POSSIBLE
+    places: tuple[str, ...] = ("*",)
+    deidentify: Deidentification | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.action is Action.DEIDENTIFY) != (self.deidentify is not None):
+            raise ValueError(
+                f"rule {self.name}: how to de-identify is given for that action, and for no other"
+            )
+
+    def __str__(self) -> str:
+        """Give the rule's name and where it is written."""
+        return f"{self.source}, rule {self.name}" if self.source else f"rule {self.name}"
+
+    def matches(self, info_type: str, likelihood: Likelihood, place: str) -> bool:
+        """Whether the rule holds for a finding."""
+        return (
+            likelihood >= self.min_likelihood
+            and any(fnmatchcase(info_type, pattern) for pattern in self.info_types)
+            and self.concerns(place)
+        )
+
+    def concerns(self, place: str) -> bool:
+        """Whether the rule holds in a place."""
+        return any(fnmatchcase(place, pattern) for pattern in self.places)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens with a finding, an object or a column.
+
+    Args:
+        action: What happens.
+        info_type: The info type that it happens for; None where nothing was found.
+        likelihood: How sure that is.
+        rule: The rule that decided; None where none matched, which allows.
+    """
+
+    action: Action = Action.ALLOW
+    info_type: str | None = None
+    likelihood: Likelihood | None = None
+    rule: Rule | None = None
+
+    @property
+    def word(self) -> str:
+        """The action as it is written in configuration and tables."""
+        return self.action.name.lower()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Rules in their order; what no rule matches is allowed."""
+
+    rules: tuple[Rule, ...] = ()
+    _by_name: Mapping[str, Rule] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {rule.name: rule for rule in self.rules})
+        if len(self._by_name) != len(self.rules):
+            raise ValueError("two rules of the policy have the same name")
+
+    def decide(self, info_type: str, likelihood: Likelihood, place: str) -> Decision:
+        """What happens with a finding of an info type in a place."""
+        for rule in self.rules:
+            if rule.matches(info_type, likelihood, place):
+                return Decision(rule.action, info_type, likelihood, rule)
+        return Decision(info_type=info_type, likelihood=likelihood)
+
+    def decide_object(self, tallies: Mapping[str, Tally], place: str) -> Decision:
+        """What happens with an object: the strictest of what its findings call for.
+
+        Args:
+            tallies: What was found in it, by info type.
+            place: Its place, `objects/<watch>/<key>`.
+        """
+        return strictest(self.decide(name, tally.highest, place) for name, tally in tallies.items())
+
+    def decide_column(self, found: Iterable[tuple[str, Likelihood]], place: str) -> Decision:
+        """What happens with a column, by the info types that were found in it.
+
+        A rule for all info types that de-identifies holds whether anything was found in the column or not:
+        whoever names a column knows what is in it.
+        """
+        for rule in self.rules:
+            if rule.action is Action.DEIDENTIFY and "*" in rule.info_types and rule.concerns(place):
+                return Decision(rule.action, None, None, rule)
+        return strictest(self.decide(name, likelihood, place) for name, likelihood in found)
+
+    def rules_for_columns(self) -> tuple[Rule, ...]:
+        """The rules that can block or change what is loaded into a warehouse."""
+        return tuple(rule for rule in self.rules if rule.action >= Action.DEIDENTIFY)
+
+
+def strictest(decisions: Iterable[Decision]) -> Decision:
+    """The decision with the strictest action; of several, that of the surest finding, then by name."""
+    return max(
+        decisions,
+        key=lambda one: (one.action, one.likelihood or 0, one.info_type or ""),
+        default=Decision(),
+    )
+
+
+def line_of_rule(text: str, name: str) -> int | None:
+    """The line, from 1, on which a rule starts in the text of a HOCON file; None where there is none."""
+    quoted = re.escape(name)
+    pattern = rf"""^[ \t]*(?:[\w.]*\brules[ \t]*\.[ \t]*)?(?:"{quoted}"|{quoted})[ \t]*[:=]?[ \t]*\{{"""
+    found = re.search(pattern, text, re.MULTILINE)
+    return text.count("\n", 0, found.start()) + 1 if found else None
+
+
+def default_rules(expected: Sequence[str] = ()) -> tuple[Rule, ...]:
+    """What happens where the configuration has no rules: everything that is not expected is alerted.
+
+    Args:
+        expected: Places in which contact data is expected, as those of Totesys's staff and counterparties.
+    """
+    contact = ("EMAIL_ADDRESS", "PHONE_NUMBER", "PERSON_NAME", "STREET_ADDRESS", "DOMAIN_NAME", "URL")
+    rules = [Rule("anything else", Action.ALERT)]
+    if expected:
+        rules.insert(0, Rule("expected contact data", Action.ALLOW, contact, places=tuple(expected)))
+    return tuple(rules)
