@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from platform_assets_tests.fixtures.bigquery import bigquery_server
 from platform_assets_tests.fixtures.warehouse import ENGINES
 from platform_assets_tests.warehouse.conformance import EngineUnderTest
+
+__all__ = ["bigquery_server"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

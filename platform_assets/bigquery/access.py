@@ -1,0 +1,257 @@
+"""Access to BigQuery: a client when it is needed, names and values for its SQL, its errors in plain words.
+
+Nothing of Google's is imported before a client is made. What is loaded is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.errors import WarehouseBusy, WarehouseError
+
+if TYPE_CHECKING:
+    from google.api_core.retry import Retry
+    from google.cloud import bigquery
+
+_PERMISSION = re.compile(r"\b(?:bigquery|storage)\.[A-Za-z]+\.[A-Za-z]+\b")
+_DENIED_ON = re.compile(r"\b(?:Dataset|Table|dataset|table) (?P<project>[\w.:-]+):(?P<dataset>\w+)")
+_REQUEST = re.compile(r"^(?:GET|POST|PUT|PATCH|DELETE) \S+: ")
+_CONFLICTS = ("concurrent update", "could not serialize access", "concurrent transaction")
+_LATER = frozenset(
+    {"backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"}
+    | {"quotaExceeded", "rateLimitExceeded"}
+)
+# The smallest role that has each permission, and what it is granted on.
+_ROLES = (
+    ("bigquery.jobs.", "roles/bigquery.jobUser", "project"),
+    ("bigquery.readsessions.", "roles/bigquery.readSessionUser", "project"),
+    ("bigquery.datasets.create", "roles/bigquery.user", "project"),
+    ("bigquery.", "roles/bigquery.dataEditor", "dataset"),
+    ("storage.", "roles/storage.objectViewer", "bucket"),
+)
+
+
+class LoadOvertaken(WarehouseBusy):
+    """Another load changed what this one started from; nothing of this one was written."""
+
+
+@dataclass(frozen=True)
+class BigQueryAccess:
+    """How BigQuery is reached.
+
+    Args:
+        project: Project that holds the datasets and that jobs are billed to; the one that the application
+            default credentials name where None.
+        location: Location of the datasets and of all jobs, such as `EU` or `europe-west2`.
+        credentials: Gives the JSON text of a service account's key when a client is made; application
+            default credentials are used where None.
+        endpoint: Another address of the API, such as that of Private Service Connect or of an emulator; one
+            that starts with `http://` is spoken to without credentials.
+        labels: Labels of every job, for the bill.
+        retry_for: How long a request that fails for a reason that passes is repeated, in seconds.
+        maximum_bytes_billed: What one query may read, in bytes; no limit where None.
+    """
+
+    project: str | None = None
+    location: str = "EU"
+    credentials: Callable[[], str] | None = field(repr=False, default=None)
+    endpoint: str | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: {"application": "platform_assets"})
+    retry_for: float = 120
+    maximum_bytes_billed: int | None = None
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[bigquery.Client]:
+        """A client, closed at the end. No request is made before it is used.
+
+        Raises:
+            WarehouseError: There are no credentials, or they cannot be used, or the package is missing.
+        """
+        try:
+            from google.auth import exceptions as auth
+            from google.cloud import bigquery
+        except ImportError:
+            raise WarehouseError(
+                "BigQuery cannot be reached without Google's packages; install the gcp extra: "
+                "pip install 'platform-assets[gcp]'."
+            ) from None
+        queries = bigquery.QueryJobConfig(labels=dict(self.labels))
+        if self.maximum_bytes_billed is not None:
+            queries.maximum_bytes_billed = self.maximum_bytes_billed
+        credentials = self._google_credentials()
+        try:
+            client = bigquery.Client(
+                project=self.project,
+                credentials=credentials,
+                location=self.location,
+                default_query_job_config=queries,
+                default_load_job_config=bigquery.LoadJobConfig(labels=dict(self.labels)),
+                client_options={"api_endpoint": self.endpoint} if self.endpoint else None,
+            )
+        except auth.GoogleAuthError as error:
+            raise WarehouseError(
+                "BigQuery cannot be reached, as there are no application default credentials "
+                f"({_first_line(str(error))}). Run `gcloud auth application-default login`, or name the "
+                "secret that holds a service account's key."
+            ) from error
+        except OSError as error:
+            raise WarehouseError(
+                "BigQuery cannot be reached, as no project was named and the credentials name none. Name the "
+                "project."
+            ) from error
+        try:
+            yield client
+        finally:
+            client.close()  # type: ignore[no-untyped-call]
+
+    @property
+    def retry(self) -> Retry:
+        """How requests are repeated that fail for reasons that pass."""
+        from google.cloud.bigquery.retry import DEFAULT_RETRY
+
+        return DEFAULT_RETRY.with_timeout(self.retry_for)
+
+    def _google_credentials(self) -> Any:
+        if self.endpoint is not None and self.endpoint.startswith("http://"):
+            from google.auth.credentials import AnonymousCredentials
+
+            return AnonymousCredentials()  # type: ignore[no-untyped-call]
+        if self.credentials is None:
+            return None
+        from google.auth.exceptions import GoogleAuthError
+        from google.oauth2 import service_account
+
+        try:
+            key = json.loads(self.credentials())
+            return service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+                key, scopes=("https://www.googleapis.com/auth/cloud-platform",)
+            )
+        except (ValueError, TypeError, GoogleAuthError):
+            # What was found is not repeated: it may be a key.
+            raise WarehouseError(
+                "The credentials for BigQuery cannot be used: the secret is not the JSON of a service "
+                "account's key. Make one with `gcloud iam service-accounts keys create`, and store the whole "
+                "file."
+            ) from None
+
+    @contextlib.contextmanager
+    def translated(self, attempt: str, client: bigquery.Client) -> Iterator[None]:
+        """Tell errors of BigQuery as errors of the platform.
+
+        Args:
+            attempt: What is attempted, to follow "BigQuery could not".
+            client: Whose requests they are.
+
+        Raises:
+            LoadOvertaken: Another load was faster.
+            WarehouseBusy: It may succeed a moment later.
+            WarehouseError: Somebody has to change something.
+        """
+        import requests
+        from google.api_core import exceptions
+        from google.auth.exceptions import GoogleAuthError, TransportError
+
+        try:
+            yield
+        except (exceptions.RetryError, requests.RequestException, TransportError, TimeoutError) as error:
+            cause = getattr(error, "cause", None) or error
+            raise WarehouseBusy(
+                f"BigQuery could not {attempt}, as it does not answer: {_first_line(str(cause))}. Check the "
+                "network, and https://status.cloud.google.com; nothing was changed by this attempt, and the "
+                "next one continues."
+            ) from error
+        except GoogleAuthError as error:
+            raise WarehouseError(
+                f"BigQuery could not {attempt}, as the credentials are refused: {_first_line(str(error))}. "
+                "Check that the service account exists and that its key has not been deleted."
+            ) from error
+        except exceptions.GoogleAPICallError as error:
+            raise self._told(error, attempt, client) from error
+
+    def _told(self, error: Any, attempt: str, client: bigquery.Client) -> WarehouseError:
+        details = next((one for one in error.errors if isinstance(one, dict)), {})
+        # Both come with the request or with the job's address, which nobody needs to read.
+        said = _REQUEST.sub("", _first_line(str(details.get("message") or error.message))).rstrip(".")
+        reason, code = str(details.get("reason", "")), int(error.code or 0)
+        start = f"BigQuery could not {attempt}: {said}."
+        if OVERTAKEN in said:
+            return LoadOvertaken(
+                f"BigQuery could not {attempt}, as another load was faster. Nothing of this one was written; "
+                "the next one takes in what is left."
+            )
+        if any(sign in said.lower() for sign in _CONFLICTS):
+            return LoadOvertaken(
+                f"{start} Another load or statement is writing to the same tables; nothing of this one was "
+                "written, and the next one does the work again."
+            )
+        if code == 404 and "staging_" in said:
+            return LoadOvertaken(
+                f"{start} Another load has cleared away what both had staged; nothing of this one was "
+                "written, and the next one does the work again."
+            )
+        if reason in _LATER or code == 429 or code >= 500:
+            return WarehouseBusy(f"{start} That passes; the next attempt does the work again.")
+        if code == 403 or reason in ("accessDenied", "responseTooLarge"):
+            return WarehouseError(f"{start} {self.how_to_grant(said, client)}")
+        if code == 401:
+            return WarehouseError(f"{start} The credentials are not valid: check the key or sign in again.")
+        if code == 404 and "location" in said.lower():
+            return WarehouseError(
+                f"{start} Jobs are run in {self.location}: check that the dataset is there too, as BigQuery "
+                "finds no dataset of another location."
+            )
+        return WarehouseError(start)
+
+    def how_to_grant(self, denial: str, client: bigquery.Client) -> str:
+        """The command that grants what a denial says is missing, as sentences.
+
+        Args:
+            denial: What BigQuery said, with the permission and what it was denied on.
+            client: Who was denied.
+        """
+        found = _PERMISSION.search(denial)
+        if found is None:
+            return "Ask the project's owner for the roles that the documentation lists."
+        permission = found.group()
+        role, level = next((role, on) for start, role, on in _ROLES if permission.startswith(start))
+        account = getattr(getattr(client, "_credentials", None), "service_account_email", None)
+        member = f"serviceAccount:{account}" if account and "@" in account else "user:YOUR-ACCOUNT"
+        place = _DENIED_ON.search(denial)
+        if level == "dataset" and place is not None:
+            return (
+                f"The permission {permission} is missing. Grant it: GRANT `{role}` ON SCHEMA "
+                f"{quote(place['project'], place['dataset'])} TO {literal(member)};"
+            )
+        target = (
+            "storage buckets add-iam-policy-binding gs://BUCKET"
+            if level == "bucket"
+            else f"projects add-iam-policy-binding {client.project}"
+        )
+        return (
+            f"The permission {permission} is missing. Grant it: gcloud {target} --member={member} "
+            f"--role={role}"
+        )
+
+
+OVERTAKEN = "platform_assets: another load was faster"
+"""What a load's transaction says where its guard finds that another one was there first."""
+
+
+def quote(*names: str) -> str:
+    """An identifier, or a qualified one, quoted for BigQuery."""
+    return ".".join("`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`" for name in names)
+
+
+def literal(text: str) -> str:
+    """A STRING literal for BigQuery."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "'" + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\x00", "\\x00") + "'"
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0]

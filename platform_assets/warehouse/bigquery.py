@@ -1,0 +1,741 @@
+"""The warehouse in BigQuery: a dataset for the star schema, one for what the platform keeps for itself.
+
+New rows are staged by load jobs, which cost nothing, and written by one script that is one transaction. The
+script is guarded: it writes nothing unless the record of loads is as it was when the script was put together,
+so what was computed beforehand is true of what it finds, and a crash leaves no transaction open behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import random
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from platform_assets.bigquery.access import OVERTAKEN, BigQueryAccess, LoadOvertaken, literal, quote
+from platform_assets.bigquery.jobs import load_once, parquet_config, stage
+from platform_assets.bigquery.names import check_dataset, check_table
+from platform_assets.bigquery.types import bigquery_type, loadable, schema_fields
+from platform_assets.errors import WarehouseError
+from platform_assets.lake.delta import file_statistics
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql
+from platform_assets.lake.duck import literal as duckdb_literal
+from platform_assets.model import star
+from platform_assets.model.table import Column, Table, Time
+from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
+from platform_assets.warehouse.loading import (
+    Incoming,
+    LoadSession,
+    Position,
+    Target,
+    current_view_select,
+    history_view_select,
+    load_star,
+)
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    from platform_assets.lake.lake import Lake
+
+_LOADS = (
+    ("table_name", "STRING"),
+    ("table_id", "STRING"),
+    ("lake_version", "INT64"),
+    ("batch", "INT64"),
+    ("rows_written", "INT64"),
+    ("lake_id", "STRING"),
+    ("loaded_at", "TIMESTAMP"),
+)
+_NEEDED_ON_TABLES = ("bigquery.tables.getData", "bigquery.tables.updateData")
+
+
+@dataclass(frozen=True)
+class BigQueryWarehouse:
+    """A warehouse in BigQuery.
+
+    Args:
+        access: How BigQuery is reached.
+        engine: Memory and threads for reading the lake, where BigQuery does not read it itself.
+        star_schema: Dataset of the star tables and their views.
+        platform_schema: Dataset of the record of loads and of staging tables.
+        wait: How long a load is repeated that other loads are faster than, in seconds.
+        tables: The star schema, as the model declares it.
+    """
+
+    access: BigQueryAccess
+    engine: SqlEngine
+    star_schema: str = STAR_SCHEMA
+    platform_schema: str = "platform"
+    wait: float = 120
+    tables: Sequence[Table] = star.TABLES
+
+    def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
+        """See `Warehouse.load`."""
+        deadline = time.monotonic() + self.wait
+        with self._connect() as warehouse:
+            while True:
+                try:
+                    return load_star(lake, tables, warehouse.target)
+                except LoadOvertaken:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(random.uniform(0.1, 1))  # noqa: S311 - spreads retries, keeps no secret
+
+    @contextlib.contextmanager
+    def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
+        """See `Warehouse.query`. Tables are called by dataset and name, and quoted with backticks."""
+        from google.api_core.exceptions import NotFound
+
+        with self.access.connect() as client:
+            try:
+                with self.access.translated("run the query", client):
+                    rows = self._stream(client, sql)
+            except WarehouseError as error:
+                if not isinstance(error.__cause__, NotFound) or self._has_star_schema(client):
+                    raise
+                raise WarehouseError(
+                    f"There is no star schema in the dataset {self.star_schema} of project {client.project} "
+                    "yet; the job totesys_to_warehouse makes it."
+                ) from error
+            yield rows
+
+    def read(
+        self, name: Sequence[str], columns: Sequence[str] | None = None
+    ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
+        """See `Warehouse.read`."""
+        selected = ", ".join(quote(column) for column in columns) if columns else "*"
+        return self.query(f"SELECT {selected} FROM {quote(*name)}")
+
+    def _has_star_schema(self, client: bigquery.Client) -> bool:
+        from google.api_core.exceptions import NotFound
+
+        with self.access.translated(f"look for the dataset {self.star_schema}", client):
+            try:
+                client.get_dataset(f"{client.project}.{self.star_schema}", retry=self.access.retry)
+            except NotFound:
+                return False
+            return True
+
+    def _stream(self, client: bigquery.Client, sql: str) -> pa.RecordBatchReader:
+        from google.cloud import bigquery
+
+        retry = self.access.retry
+        planned = client.query(sql, bigquery.QueryJobConfig(dry_run=True), retry=retry, job_retry=None)
+        if planned.statement_type != "SELECT":
+            raise WarehouseError(
+                f"The query was not run, as it is {planned.statement_type} and only SELECT is allowed here: "
+                "what the warehouse holds is written by its assets."
+            )
+        job = client.query(sql, job_id_prefix="platform_assets_query_", retry=retry, job_retry=None)
+        rows = job.result(page_size=ROWS_PER_BATCH, retry=retry, job_retry=None)
+        if not rows.total_rows:
+            return rows.to_arrow(create_bqstorage_client=False).to_reader()
+        batches = iter(rows.to_arrow_iterable())
+        first = next(batches)
+
+        def streamed() -> Iterator[pa.RecordBatch]:
+            yield first
+            while True:
+                with self.access.translated("read the result of the query", client):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                yield batch
+
+        return pa.RecordBatchReader.from_batches(first.schema, streamed())
+
+    def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
+        """See `Warehouse.write`. A load job that replaces a table does so in one step."""
+        dataset, table = name
+        if dataset.casefold() in (self.star_schema.casefold(), self.platform_schema.casefold()):
+            raise WarehouseError(
+                f"Dataset {dataset} of the warehouse belongs to the platform; write to another one."
+            )
+        check_dataset(dataset)
+        check_table(table)
+        attempt = f"write {dataset}.{table}"
+        schema = loadable(rows.schema)
+        with (
+            self._scratch() as folder,
+            self.access.connect() as client,
+            self.access.translated(attempt, client),
+        ):
+            file = folder / "rows.parquet"
+            try:
+                _write_parquet(file, rows, schema)
+            except pa.ArrowInvalid as error:
+                raise WarehouseError(
+                    f"BigQuery could not {attempt}, as a value has no place in its types: {error}. Times and "
+                    "timestamps have microseconds there, and decimals 38 digits on each side of the point."
+                ) from error
+            except ValueError as error:
+                raise WarehouseError(
+                    f"BigQuery could not {attempt}, as its rows cannot be read: {error}. What was there "
+                    "stays."
+                ) from error
+            self._create_dataset(client, dataset)
+            job = load_once(
+                client,
+                self.access,
+                f"{client.project}.{dataset}.{table}",
+                file,
+                parquet_config(self.access, "WRITE_TRUNCATE", schema_fields(schema)),
+                f"platform_assets_write_{uuid.uuid4().hex}",
+            )
+            return int(job.output_rows or 0)
+
+    def sample(self, tables: Sequence[Table], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """See `Warehouse.sample`. Of a fact only the newest partition is read."""
+        samples: dict[str, list[dict[str, Any]]] = {table.name: [] for table in tables}
+        with self._connect() as warehouse:
+            newest = {status.table: status.seen_at for status in warehouse.status()}
+            for table in tables:
+                seen_at = newest.get(table.name)
+                if seen_at is None:
+                    continue
+                order = ""
+                if table.kind == "fact":
+                    day = seen_at.astimezone(dt.UTC).strftime("%Y-%m-%d 00:00:00+00")
+                    order = (
+                        f" WHERE {quote('_seen_at')} >= TIMESTAMP {literal(day)} "
+                        f"ORDER BY {quote(table.primary_key[0])} DESC"
+                    )
+                samples[table.name] = warehouse.rows(
+                    f"SELECT * FROM {warehouse.star(table)}{order} LIMIT {limit:d}",
+                    "read a sample of the star schema",
+                )
+        return samples
+
+    def status(self) -> list[TableStatus]:
+        """See `Warehouse.status`."""
+        with self._connect() as warehouse:
+            return warehouse.status()
+
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[_Connected]:
+        with self.access.connect() as client:
+            yield _Connected(self, client)
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        self.engine.spill_directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="bigquery-", dir=self.engine.spill_directory) as folder:
+            yield Path(folder)
+
+    def _create_dataset(self, client: bigquery.Client, name: str) -> None:
+        """Make a dataset where there is none; one that is there is taken as it is.
+
+        Raises:
+            WarehouseError: It is in another location.
+        """
+        from google.api_core.exceptions import NotFound
+        from google.cloud import bigquery
+
+        reference = bigquery.DatasetReference(client.project, name)
+        try:
+            found = client.get_dataset(reference, retry=self.access.retry)
+        except NotFound:
+            dataset = bigquery.Dataset(reference)
+            dataset.location = self.access.location
+            dataset.labels = dict(self.access.labels)
+            found = client.create_dataset(dataset, exists_ok=True, retry=self.access.retry)
+        if (found.location or "").casefold() != self.access.location.casefold():
+            raise WarehouseError(
+                f"The warehouse cannot use the dataset {name} of project {client.project}: it is in "
+                f"{found.location}, and jobs are run in {self.access.location}. Configure that location, or "
+                "another dataset."
+            )
+
+
+@dataclass(frozen=True)
+class _Connected:
+    """A warehouse and a client for one use of it."""
+
+    warehouse: BigQueryWarehouse
+    client: bigquery.Client
+
+    @property
+    def access(self) -> BigQueryAccess:
+        return self.warehouse.access
+
+    @property
+    def target(self) -> Target:
+        place = f"{self.client.project}.{self.warehouse.star_schema}"
+        return Target(
+            name=f"the BigQuery warehouse {place}",
+            positions=lambda: self.positions()[0],
+            counts=lambda: {status.table: status.row_count for status in self.status()},
+            session=self._session,
+            start_afresh=f"Configure other datasets, or drop {self.warehouse.star_schema} and "
+            f"{self.warehouse.platform_schema} to have them loaded afresh.",
+            tables=self.warehouse.tables,
+        )
+
+    @property
+    def loads(self) -> str:
+        return quote(self.client.project, self.warehouse.platform_schema, "loads")
+
+    @property
+    def lock(self) -> str:
+        return quote(self.client.project, self.warehouse.platform_schema, "load_lock")
+
+    def star(self, table: Table, suffix: str = "") -> str:
+        return quote(self.client.project, self.warehouse.star_schema, f"{table.name}{suffix}")
+
+    def table(self, name: str) -> Table:
+        return next(table for table in self.warehouse.tables if table.name == name)
+
+    def rows(self, sql: str, attempt: str) -> list[dict[str, Any]]:
+        """A small result as dictionaries."""
+        with self.access.translated(attempt, self.client):
+            job = self._begin(sql)
+            return [dict(row.items()) for row in job.result(retry=self.access.retry, job_retry=None)]
+
+    def row_count(self, table: Table) -> int:
+        """Rows of a star table, by its metadata."""
+        with self.access.translated(f"look at {table.name}", self.client):
+            found = self.client.get_table(self._reference(table), retry=self.access.retry)
+            return int(found.num_rows or 0)
+
+    def run(self, script: Sequence[str], attempt: str) -> None:
+        """Run statements as one job."""
+        with self.access.translated(attempt, self.client):
+            self._begin(";\n".join(script)).result(retry=self.access.retry, job_retry=None)
+
+    def _begin(self, sql: str) -> bigquery.QueryJob:
+        # Requests are repeated, jobs are not: the client would do so for ten minutes, whatever was set.
+        return self.client.query(
+            sql, job_id_prefix="platform_assets_", retry=self.access.retry, job_retry=None
+        )
+
+    def positions(self) -> tuple[dict[str, Position], dict[str, dt.datetime], int]:
+        """How far each table has been loaded, when it was last, and how many loads are recorded."""
+        from google.api_core.exceptions import NotFound
+
+        columns = ", ".join(quote(name) for name, _ in _LOADS)
+        sql = (
+            f"SELECT {columns}, COUNT(*) OVER () AS {quote('records')} FROM {self.loads} WHERE TRUE QUALIFY "
+            f"ROW_NUMBER() OVER (PARTITION BY {quote('table_name')} ORDER BY {quote('batch')} DESC, "
+            f"{quote('loaded_at')} DESC) = 1"
+        )
+        try:
+            found = self.rows(sql, "read how far the star schema has been loaded")
+        except WarehouseError as error:
+            # Nothing has been loaded where there is nothing; of another location it would say so.
+            if isinstance(error.__cause__, NotFound) and not self._is_elsewhere():
+                return {}, {}, 0
+            raise
+        positions = {
+            row["table_name"]: Position(row["table_id"], row["lake_version"], row["batch"], row["lake_id"])
+            for row in found
+        }
+        times = {row["table_name"]: row["loaded_at"] for row in found}
+        return positions, times, found[0]["records"] if found else 0
+
+    def _is_elsewhere(self) -> bool:
+        """Whether the platform's dataset is in another location, where jobs do not find it."""
+        from google.api_core.exceptions import NotFound
+
+        name = self.warehouse.platform_schema
+        with self.access.translated(f"look for the dataset {name}", self.client):
+            try:
+                found = self.client.get_dataset(f"{self.client.project}.{name}", retry=self.access.retry)
+            except NotFound:
+                return False
+            return (found.location or "").casefold() != self.access.location.casefold()
+
+    def status(self) -> list[TableStatus]:
+        positions, times, _ = self.positions()
+        loaded = [table for table in self.warehouse.tables if table.name in positions]
+        if not loaded:
+            return []
+        selects = [
+            f"SELECT {literal(table.name)} AS {quote('name')}, COUNT(*) AS {quote('row_count')}, "
+            f"COALESCE(MAX({quote('_batch')}), 0) AS {quote('batch')}, MAX({quote('_seen_at')}) AS "
+            f"{quote('seen_at')} FROM {self.star(table)}"
+            for table in loaded
+        ]
+        found = {
+            row["name"]: row for row in self.rows(" UNION ALL ".join(selects), "count the star schema's rows")
+        }
+        return [
+            TableStatus(name, row["row_count"], row["batch"], row["seen_at"], times[name])
+            for table in loaded
+            for name, row in [(table.name, found[table.name])]
+        ]
+
+    @contextlib.contextmanager
+    def _session(self, pending: Sequence[Incoming]) -> Iterator[LoadSession]:
+        self._prepare(pending)
+        positions, _, records = self.positions()
+        with self.warehouse._scratch() as folder:
+            session = _Session(self, folder, positions)
+            try:
+                yield session
+                if session.statements:
+                    self.run(self._guarded(session.statements, records), "load the star schema")
+            finally:
+                self._clear_away(session)
+
+    def _guarded(self, statements: Sequence[str], records: int) -> list[str]:
+        """One transaction that only one load can be in, and only from where it started."""
+        return [
+            "BEGIN TRANSACTION",
+            # Two transactions that change a table conflict: the second one is aborted.
+            f"UPDATE {self.lock} SET {quote('token')} = {literal(uuid.uuid4().hex)} WHERE TRUE",
+            f"SELECT IF((SELECT COUNT(*) FROM {self.loads}) = {records:d}, TRUE, "
+            f"ERROR({literal(OVERTAKEN)}))",
+            *statements,
+            "COMMIT TRANSACTION",
+        ]
+
+    def _clear_away(self, session: _Session) -> None:
+        """Drop staging tables; what cannot be dropped is gone a day later."""
+        from google.api_core.exceptions import GoogleAPIError
+        from requests import RequestException
+
+        for staged in session.staged.values():
+            with contextlib.suppress(GoogleAPIError, RequestException):
+                self.client.delete_table(staged, not_found_ok=True, retry=self.access.retry)
+
+    def _prepare(self, pending: Sequence[Incoming]) -> None:
+        """Make what is missing: datasets, tables, columns, views. None of that can be in a transaction."""
+        client, retry = self.client, self.access.retry
+        own, stars = self.warehouse.platform_schema, self.warehouse.star_schema
+        with self.access.translated("prepare the datasets", client):
+            for dataset in (own, stars):
+                self.warehouse._create_dataset(client, dataset)
+            listed = [
+                [one.table_id for one in client.list_tables(f"{client.project}.{dataset}", retry=retry)]
+                for dataset in (own, stars)
+            ]
+            columns = {
+                name: {
+                    one.name: one.mode == "REQUIRED"
+                    for one in client.get_table(f"{client.project}.{stars}.{name}", retry=retry).schema
+                }
+                for name in listed[1]
+                if any(name.startswith(table.name) for table in self.warehouse.tables)
+            }
+        script = [] if {"loads", "load_lock"} <= set(listed[0]) else self._bookkeeping()
+        # A foreign key needs the table that it points to.
+        for table in sorted(self.warehouse.tables, key=lambda one: one.kind == "fact"):
+            script += self._table(table, columns.get(table.name))
+            if table.kind == "fact":
+                script += self._views(table, columns)
+        if script:
+            self.run(script, "create the star schema")
+        self._verify_permissions(pending)
+
+    def _reference(self, table: Table) -> str:
+        return f"{self.client.project}.{self.warehouse.star_schema}.{table.name}"
+
+    def _bookkeeping(self) -> list[str]:
+        columns = ", ".join(f"{quote(name)} {kind} NOT NULL" for name, kind in _LOADS)
+        keys = ", ".join(quote(name) for name in ("table_name", "table_id", "lake_version"))
+        return [
+            f"CREATE TABLE IF NOT EXISTS {self.loads} ({columns}, PRIMARY KEY ({keys}) NOT ENFORCED)",
+            f"CREATE TABLE IF NOT EXISTS {self.lock} AS SELECT {literal('')} AS {quote('token')}",
+        ]
+
+    def _table(self, table: Table, existing: Mapping[str, bool] | None) -> list[str]:
+        """What makes a table, or adds the columns that it lacks: nullable, as its older rows have none."""
+        relation, columns = self.star(table), star.columns_of(table)
+        if existing is None:
+            lines = [_declaration(column, required=not column.nullable) for column in columns]
+            keys = ", ".join(quote(name) for name in table.primary_key)
+            lines.append(f"PRIMARY KEY ({keys}) NOT ENFORCED")
+            lines += [f"{self._foreign_key(*key)}" for key in table.foreign_keys]
+            partitioned = ""
+            if table.kind == "fact":
+                partitioned = (
+                    f" PARTITION BY TIMESTAMP_TRUNC({quote('_seen_at')}, MONTH) "
+                    f"CLUSTER BY {quote(table.business_key or table.primary_key[0])}"
+                )
+            return [
+                f"CREATE TABLE IF NOT EXISTS {relation} ({', '.join(lines)}){partitioned} "
+                f"OPTIONS (description = {literal(table.description)})"
+            ]
+        missing = [column for column in columns if column.name not in existing]
+        lost = set(existing) - {column.name for column in columns}
+        added = ", ".join(
+            f"ADD COLUMN IF NOT EXISTS {_declaration(column, required=False)}" for column in missing
+        )
+        return [
+            *([f"ALTER TABLE {relation} {added}"] if added else []),
+            *(
+                f"ALTER TABLE {relation} ADD {self._foreign_key(column.name, column.references)}"
+                for column in missing
+                if column.references
+            ),
+            # What the model lost stays, for whoever uses it; new rows have no value for it.
+            *(
+                f"ALTER TABLE {relation} ALTER COLUMN {quote(name)} DROP NOT NULL"
+                for name in sorted(lost)
+                if existing[name]
+            ),
+        ]
+
+    def _foreign_key(self, column: str, parent: str) -> str:
+        dimension = self.table(parent)
+        key = quote(dimension.primary_key[0])
+        return f"FOREIGN KEY ({quote(column)}) REFERENCES {self.star(dimension)} ({key}) NOT ENFORCED"
+
+    def _views(self, fact: Table, existing: Mapping[str, Mapping[str, bool]]) -> list[str]:
+        relation = self.star(fact)
+        return [
+            f"CREATE OR REPLACE VIEW {self.star(fact, f'_{suffix}')} AS {select(fact, quote, relation)}"
+            for suffix, select in (("current", current_view_select), ("history", history_view_select))
+            if not set(fact.column_names) <= set(existing.get(f"{fact.name}_{suffix}", ()))
+        ]
+
+    def _verify_permissions(self, pending: Sequence[Incoming]) -> None:
+        """Refuse a load before anything is uploaded, where it could not be written in the end."""
+        project, tables = self.client.project, [self._reference(pending[0].table)]
+        tables.append(f"{project}.{self.warehouse.platform_schema}.loads")
+        with self.access.translated("look up its permissions", self.client):
+            for table in tables:
+                granted = self.client.test_iam_permissions(
+                    _table_reference(table), _NEEDED_ON_TABLES, retry=self.access.retry
+                ).get("permissions", [])
+                missing = [one for one in _NEEDED_ON_TABLES if one not in granted]
+                if missing:
+                    dataset = ".".join(table.split(".")[:-1]).replace(".", ":")
+                    denial = f"Permission {missing[0]} denied on dataset {dataset}"
+                    raise WarehouseError(
+                        f"The star schema cannot be loaded into {table}. "
+                        f"{self.access.how_to_grant(denial, self.client)}"
+                    )
+
+
+@dataclass
+class _Session:
+    """See `LoadSession`: the methods are its. What is to be written is collected, for one script."""
+
+    connected: _Connected
+    folder: Path
+    started_from: dict[str, Position]
+    statements: list[str] = field(default_factory=list)
+    staged: dict[str, bigquery.TableReference] = field(default_factory=dict)
+    cleared: set[str] = field(default_factory=set)
+    _written: dict[str, int] = field(default_factory=dict)
+    _missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def positions(self) -> dict[str, Position]:
+        return self.started_from
+
+    def clear(self, table: Table) -> None:
+        self.cleared.add(table.name)
+        self.statements.append(f"DELETE FROM {self.connected.star(table)} WHERE TRUE")
+
+    def take_in(self, incoming: Incoming) -> int:
+        table = incoming.table
+        with self.connected.access.translated(f"stage {table.name}", self.connected.client):
+            copied = self._stage(incoming)
+        if table.name not in self.staged:
+            return 0
+        rows = self._rows(table, incoming)
+        if table.kind == "fact":
+            names = ", ".join(quote(column.name) for column in star.columns_of(table))
+            self.statements.append(f"INSERT INTO {self.connected.star(table)} ({names}) {rows}")
+        else:
+            self.statements.append(_merge(table, self.connected.star(table), rows))
+        if copied is None:
+            (found,) = self.connected.rows(
+                f"SELECT COUNT(*) AS `found` FROM ({rows}) AS `staged`",
+                f"count what was staged of {table.name}",
+            )
+            copied = int(found["found"])
+        self._written[table.name] = copied
+        return copied
+
+    def _stage(self, incoming: Incoming) -> int | None:
+        """Bring the rows to BigQuery, where there are any; their number, None where it is not known here."""
+        fields = schema_fields(pa.schema([_staged_field(column) for column in incoming.source.columns]))
+        copied: int | None = None
+        source: Path | list[str]
+        if incoming.source.uri.startswith("gs://"):
+            source = _objects(incoming)
+            if not source:
+                return 0
+        else:
+            source = self.folder / f"{incoming.table.name}.parquet"
+            copied = self._copy(incoming, source)
+            if copied == 0:
+                return 0
+        self.staged[incoming.table.name] = stage(
+            self.connected.client,
+            self.connected.access,
+            self.connected.warehouse.platform_schema,
+            incoming.table.name,
+            fields,
+            source,
+            [
+                incoming.table_id,
+                str(incoming.lake_version),
+                str(incoming.batches),
+                *(f"{one.name} {one.field_type}" for one in fields),
+            ],
+        )
+        return copied
+
+    def _copy(self, incoming: Incoming, file: Path) -> int:
+        """Write the rows to load into one Parquet file, in bounded memory; of a dimension's the last ones."""
+        latest = ""
+        if incoming.table.kind == "dimension":
+            latest = f" QUALIFY {_recency(incoming.table, columns_sql)} = 1"
+        with self.connected.warehouse.engine.connect() as connection:
+            incoming.source.create_view(connection, ["incoming"], incoming.handle, batches=incoming.batches)
+            connection.execute("SET preserve_insertion_order = false")
+            (copied,) = connection.execute(
+                f"COPY (FROM incoming{latest}) TO {duckdb_literal(str(file))} (FORMAT parquet, COMPRESSION "
+                "zstd, ROW_GROUP_SIZE 65536)"
+            ).fetchall()
+        return int(copied[0])
+
+    def _rows(self, table: Table, incoming: Incoming) -> str:
+        """The SELECT of the staged rows that are new; of a dimension's, the last one of every key."""
+        selected = ", ".join(_value(column) for column in star.columns_of(table))
+        condition = "TRUE"
+        if incoming.batches is not None:
+            condition = f"{quote('_batch')} > {incoming.batches[0]:d}"
+        latest = ""
+        if table.kind == "dimension":
+            latest = f" QUALIFY {_recency(table, _columns)} = 1"
+        return f"SELECT {selected} FROM {self._staged(table)} WHERE {condition}{latest}"
+
+    def _staged(self, table: Table) -> str:
+        staged = self.staged[table.name]
+        return quote(staged.project, staged.dataset_id, staged.table_id)
+
+    def record(self, incoming: Incoming, rows_written: int) -> None:
+        values = (
+            f"{literal(incoming.table.name)}, {literal(incoming.table_id)}, {incoming.lake_version:d}, "
+            f"{incoming.batch:d}, {rows_written:d}, {literal(incoming.lake_id)}, CURRENT_TIMESTAMP()"
+        )
+        names = ", ".join(quote(name) for name, _ in _LOADS)
+        self.statements.append(f"INSERT INTO {self.connected.loads} ({names}) VALUES ({values})")
+
+    def count(self, table: Table) -> int:
+        if table.kind == "dimension" and table.name in self.staged:
+            key = quote(table.primary_key[0])
+            (found,) = self.connected.rows(
+                f"SELECT COUNT(DISTINCT {key}) AS `found` FROM ({self._keys(table)}) AS `all_keys`",
+                f"count the rows of {table.name}",
+            )
+            return int(found["found"])
+        # Everything else is known without a query, which takes a second.
+        before = 0 if table.name in self.cleared else self.connected.row_count(table)
+        return before + self._written.get(table.name, 0)
+
+    def _keys(self, table: Table) -> str:
+        """The SELECT of the keys that a table will have; one that is replaced comes twice."""
+        key = quote(table.primary_key[0])
+        selects = []
+        if table.name not in self.cleared:
+            selects.append(f"SELECT {key} FROM {self.connected.star(table)}")
+        if table.name in self.staged:
+            selects.append(f"SELECT {key} FROM {self._staged(table)}")
+        return " UNION ALL ".join(selects) or f"SELECT {key} FROM {self.connected.star(table)} WHERE FALSE"
+
+    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> Sequence[str]:
+        # All foreign keys of a table are looked at in one query: each query takes a second or more.
+        if table.name not in self._missing:
+            self._missing[table.name] = self._all_missing_parents(table, after)
+        return self._missing[table.name].get(column, [])
+
+    def _all_missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
+        selects = []
+        for column, name in table.foreign_keys:
+            parent = self.connected.table(name)
+            key, child = quote(parent.primary_key[0]), quote(column)
+            selects.append(
+                f"SELECT {literal(column)} AS `column_name`, CAST(`value` AS STRING) AS `missing` FROM ("
+                f"SELECT DISTINCT `new`.{child} AS `value` FROM {self._staged(table)} AS `new` "
+                f"LEFT JOIN ({self._keys(parent)}) AS `parent` ON `new`.{child} = `parent`.{key} "
+                f"WHERE `parent`.{key} IS NULL AND `new`.{child} IS NOT NULL AND `new`.`_batch` > {after:d} "
+                f"ORDER BY `value` LIMIT 3) AS `orphans`"
+            )
+        found: dict[str, list[str]] = {}
+        if selects:
+            for row in self.connected.rows(" UNION ALL ".join(selects), "verify foreign keys"):
+                found.setdefault(row["column_name"], []).append(row["missing"])
+        return found
+
+
+def _declaration(column: Column, *, required: bool) -> str:
+    described = f" OPTIONS (description = {literal(column.description)})" if column.description else ""
+    return f"{quote(column.name)} {bigquery_type(column.type)}{' NOT NULL' if required else ''}{described}"
+
+
+def _staged_field(column: Column) -> pa.Field:
+    from platform_assets.lake.arrow import arrow_schema
+
+    (one,) = arrow_schema([column])
+    return loadable(pa.schema([one])).field(0)
+
+
+def _value(column: Column) -> str:
+    name = quote(column.name)
+    return f"CAST({name} AS TIME) AS {name}" if isinstance(column.type, Time) else name
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(quote(name) for name in names)
+
+
+def _recency(table: Table, columns: Callable[[Sequence[str]], str]) -> str:
+    """How many later rows of the same key there are, and one more."""
+    return (
+        f"ROW_NUMBER() OVER (PARTITION BY {columns(table.primary_key)} ORDER BY {columns(['_batch'])} DESC, "
+        f"{columns(['_seen_at'])} DESC)"
+    )
+
+
+def _merge(table: Table, relation: str, rows: str) -> str:
+    names = [column.name for column in star.columns_of(table)]
+    matched = " AND ".join(f"`kept`.{quote(name)} = `new`.{quote(name)}" for name in table.primary_key)
+    updates = ", ".join(
+        f"{quote(name)} = `new`.{quote(name)}" for name in names if name not in table.primary_key
+    )
+    values = ", ".join(f"`new`.{quote(name)}" for name in names)
+    return (
+        f"MERGE INTO {relation} AS `kept` USING ({rows}) AS `new` ON {matched} "
+        f"WHEN MATCHED THEN UPDATE SET {updates} "
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(quote(name) for name in names)}) VALUES ({values})"
+    )
+
+
+def _objects(incoming: Incoming) -> list[str]:
+    """URIs of the lake's files that may hold rows to load, by their statistics."""
+    files = file_statistics(incoming.handle).to_pylist()
+    after = incoming.batches[0] if incoming.batches is not None else None
+    return [
+        f"{incoming.source.uri}/{file['path']}"
+        for file in files
+        if after is None or file.get("max._batch") is None or file["max._batch"] > after
+    ]
+
+
+def _write_parquet(file: Path, rows: pa.RecordBatchReader, schema: pa.Schema) -> None:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for batch in rows:
+            columns = [array.cast(one.type) for array, one in zip(batch.columns, schema, strict=True)]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+
+def _table_reference(name: str) -> bigquery.TableReference:
+    from google.cloud import bigquery
+
+    return bigquery.TableReference.from_string(name)
