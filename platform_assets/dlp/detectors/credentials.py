@@ -1,0 +1,71 @@
+"""Secrets: what names them, what they look like where no prefix gives them away, and what is none."""
+
+from __future__ import annotations
+
+from platform_assets.dlp.detectors.declaration import Detector
+from platform_assets.dlp.detectors.service_keys import SERVICE_KEYS
+from platform_assets.dlp.model import Sensitivity
+
+_HIGH = Sensitivity.HIGH
+
+CREDENTIALS: tuple[Detector, ...] = (
+    *(Detector(name, _HIGH) for name in dict.fromkeys(key.name for key in SERVICE_KEYS)),
+    Detector("AUTH_TOKEN", _HIGH),
+    Detector("JSON_WEB_TOKEN", _HIGH),
+    Detector(
+        "PASSWORD",
+        _HIGH,
+        "password, passwd, pwd, passphrase, passcode, pass, mot de passe, passwort, contraseña, senha",
+    ),
+    Detector("ENCRYPTION_KEY", _HIGH),
+    Detector("HTTP_COOKIE", _HIGH, contains=True),
+)
+
+NAMES_OF_PASSWORDS = (
+    r"password|passwd|passphrase|passcode|pwd|passw|passwort|kennwort|mot[ _]de[ _]passe|"
+    r"contrase(?:n|\xc3\xb1)a|senha"
+)
+"""Names of passwords, as an RE2 alternation over lower-case bytes."""
+
+NAMES_OF_SECRETS = (
+    r"secret|token|api[ _\-]?key|apikey|access[ _\-]?key|auth[ _\-]?key|private[ _\-]?key|account[ _\-]?key|"
+    r"signing[ _\-]?key|encryption[ _\-]?key|master[ _\-]?key|license[ _\-]?key|shared[ _\-]?key|"
+    r"credentials?|"
+    r"service[ _\-]?key|app[ _\-]?key|client[ _\-]?key|consumer[ _\-]?key|webhook[ _\-]?key|hmac[ _\-]?key|"
+    r"subscription[ _\-]?key|authorization|x-api-key|salt"
+)
+"""Names of other secrets, likewise."""
+
+PLACEHOLDER = (
+    r"^(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|0+|1234567890?|<.*>|\[.*\]|\{.*\}|\$\{?.*|%.*%?|@.*@|\{\{.*\}\}|"
+    r"#\{.*|"
+    r"null|nil|none|undefined|true|false|yes|no|empty|string|str|int|bool|bytes|char|varchar|text|object|"
+    r"optional|"
+    r"required|secret|password|passwd|pwd|pass|token|key|value|default|redacted|masked|hidden|filtered|"
+    r"omitted|"
+    r"removed|unset|unknown|n/?a|tbd|todo|fixme|foo|bar|baz|foobar|test|testing|dummy|sample|"
+    r"example|placeholder|change[_\-]?me.*|replace[_\-]?me.*|insert[_\-].*|enter[_\-].*|put[_\-].*|"
+    r"add[_\-]your.*|"
+    r"(?:my|your|the|some|any|a|an|new|old|user|admin|db|database|client|api|access|auth|app)(?:[_\-]?"
+    r"(?:secret|password|passwd|pwd|token|key|api|access|client|auth|user|name|id|here|value|app|service|"
+    r"account))+|"
+    r"your.*|.*example.*|.*placeholder.*|.*_here|.*-here|.*redacted.*|.*\(.*\)?|.*(?:\*{4,}|x{6,}|\.{3}).*|"
+    r"(?:os|process|self|this|config|settings|env|options|args|params|request|req|ctx|props|data|"
+    r"state)\..*|secret://.*|"
+    r"vault:.*|ref:.*|arn:aws:.*|projects/.*|file:.*|.*::.*|->.*|&.*|=+.*|!.*|\|.*|\\.*)$"
+)
+"""What stands in the place of a secret and is none: placeholders, references to where it is kept, code."""
+
+NO_KEY = (
+    r"^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|sha(?:1|256|384|512)[:\-].*|"
+    r"md5[:\-].*|"
+    r"h1:.*|https?://.*|[a-z]+(?:[._/\-][a-z]+)+|[a-z]+|[A-Z_]+|[0-9.,:/\-]+|/[a-z0-9._/\-]+|\.{1,2}/.*|"
+    r"[a-z][a-zA-Z]*(?:\.[a-zA-Z_]+)+|[a-z_]+[0-9]{0,3}|(?:[A-Z]?[a-z]{2,})+[0-9]{0,2})$"
+)
+"""Values of tokens and keys that are none, by their look: UUIDs, digests, addresses, names, numbers."""
+
+DIGEST_NAMES = (
+    "sha, sha1, sha256, sha384, sha512, md5, hash, digest, integrity, checksum, commit, revision, rev, etag, "
+    "fingerprint, resolved, blob, tree, uuid, guid, nonce, csrf, crc, checksums, hashes"
+)
+"""Names of what is random and no secret."""

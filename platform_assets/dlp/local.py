@@ -1,0 +1,356 @@
+"""The local inspector, which needs no account: candidates, rules over them, and findings without the values.
+
+What it looks for is declared in `detectors`, and described in docs/dlp_detection.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from platform_assets.dlp.context import NOTHING, words_of
+from platform_assets.dlp.detectors import BY_NAME
+from platform_assets.dlp.model import (
+    ColumnVerdict,
+    Evidence,
+    Finding,
+    Found,
+    InfoType,
+    InspectConfig,
+    Likelihood,
+    Location,
+    Range,
+    Tally,
+)
+from platform_assets.dlp.rules import Rules
+from platform_assets.dlp.scanner import PRIORITY, Match, Scanner
+from platform_assets.dlp.table_scan import ColumnMatches, TableScan
+from platform_assets.errors import SettingsError
+
+_EVIDENCE = tuple(Evidence)
+_LIKELIHOODS = {int(likelihood): likelihood for likelihood in Likelihood}
+_SEPARATORS = b" -./()\t,"
+_CONTINUATION = bytes(range(0x80, 0xC0))
+# Where a longer thing holds others: what of these is inside it says nothing of its own.
+_WITHIN_URL = frozenset({"DOMAIN_NAME"})
+_CONTAINERS = frozenset(name for name, detector in BY_NAME.items() if detector.contains)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a value was or was not found as an info type.
+
+    Args:
+        info_type: Name of the info type.
+        likelihood: How sure the inspector is.
+        evidence: What speaks for it.
+        valid: Whether it has the check digits, ranges and structure of one.
+        reported: Whether the configuration has it reported.
+        reason: The same in a sentence; it does not repeat the value.
+    """
+
+    info_type: str
+    likelihood: Likelihood
+    evidence: tuple[Evidence, ...]
+    valid: bool
+    reported: bool
+    reason: str
+
+
+class LocalInspector:
+    """Inspects texts and columns in this process. Several threads need an inspector each.
+
+    Args:
+        config: What to look for.
+        key: Key of the fingerprints; at least 16 bytes.
+
+    Raises:
+        SettingsError: An info type is unknown, a pattern is wrong, or the key is too short.
+    """
+
+    def __init__(self, config: InspectConfig, key: bytes) -> None:
+        if len(key) < 16:
+            raise SettingsError(
+                f"the key of the fingerprints has {len(key)} bytes; give at least 16, from a secret reference"
+            )
+        custom = {custom.info_type.name: custom.info_type for custom in config.custom_info_types}
+        asked = (*config.info_types, *config.exclude_info_types, *config.min_likelihood_per_info_type)
+        unknown = sorted({name for name in asked if name not in BY_NAME and name not in custom})
+        if unknown:
+            raise SettingsError(
+                f"the inspection names info types that there are not: {', '.join(unknown)}; "
+                "docs/dlp_detection.md lists those there are"
+            )
+        names = frozenset(config.info_types) or frozenset(
+            name for name, detector in BY_NAME.items() if detector.by_default
+        )
+        self.config = config
+        self._key = key
+        self._hmac = hmac.new(key, digestmod=hashlib.sha256)
+        self._names = names - frozenset(config.exclude_info_types)
+        self._types: dict[str, InfoType] = {
+            **{name: detector.info_type for name, detector in BY_NAME.items()},
+            **custom,
+        }
+        self._reported = (self._names & frozenset(BY_NAME)) | (
+            frozenset(custom) - frozenset(config.exclude_info_types)
+        )
+        self._thresholds = {name: int(config.threshold(name)) for name in self._reported}
+        self._rules = Rules(config)
+        lowest = min(self._thresholds.values(), default=int(config.min_likelihood))
+        self._scanner = Scanner(
+            self._names & frozenset(BY_NAME), int(Likelihood.VERY_UNLIKELY) if self._rules.present else lowest
+        )
+        self._evidence: dict[int, tuple[Evidence, ...]] = {}
+
+    def inspect_text(self, data: bytes, container: tuple[str, ...] = ()) -> Found:
+        """Inspect a text.
+
+        Args:
+            data: The text in UTF-8; bytes that are none are passed over.
+            container: Where the text is, for the findings' locations.
+
+        Returns:
+            The findings by their place, and the tallies of all there are.
+        """
+        matches = self._judged(self._scanner.scan(data), data, "")
+        return self._found(data, matches, container)
+
+    def inspect_columns(
+        self, columns: Mapping[str, pa.Array], first_row: int = 0, container: tuple[str, ...] = ()
+    ) -> Found:
+        """Inspect rows of a table.
+
+        A column's distinct values are joined and scanned once. Its name counts as a word beside every
+        value, and its values speak for each other: a check digit that one in ten numbers has by chance is no
+        evidence where one in ten values has it, and is where all have.
+
+        Args:
+            columns: The columns by name, all of one length, of any type that casts to text.
+            first_row: Number of their first row in the table.
+            container: Where the table is, for the findings' locations.
+
+        Returns:
+            The findings by row, the tallies of all there are, and verdicts for columns that hold something.
+        """
+        findings: list[Finding] = []
+        tallies: dict[str, Tally] = {}
+        verdicts: list[ColumnVerdict] = []
+        room = dict.fromkeys(self._reported, self.config.limits.max_findings_per_info_type)
+        table = TableScan(self._scanner, self._thresholds, self._judged)
+        for name, array in columns.items():
+            column = table.inspect(name, array)
+            for info_type, (count, highest) in column.counts.items():
+                tally = Tally(count, _LIKELIHOODS[highest])
+                tallies[info_type] = tallies[info_type].plus(tally) if info_type in tallies else tally
+            verdicts.extend(column.verdicts(self._types, container))
+            findings.extend(self._located(column, name, room, first_row, container))
+        findings.sort(key=lambda finding: finding.location.row or 0)
+        return Found(tuple(findings[: self.config.limits.max_findings_per_item]), tallies, tuple(verdicts))
+
+    def explain(self, value: str, hotwords: str = "") -> list[Explanation]:
+        """Say what a value could be, and why it is reported or not.
+
+        Args:
+            value: The value.
+            hotwords: Words that stand before it, or its column's name.
+
+        Returns:
+            Everything it has the look of, the surest first; empty where it looks like nothing.
+        """
+        text = value.encode()
+        header = self._scanner.hotwords.among(words_of(hotwords)) if hotwords else NOTHING
+        scanner = Scanner(frozenset(BY_NAME), int(Likelihood.VERY_UNLIKELY))
+        candidates = scanner.scan(text, header, lines=True, everything=True) + self._rules.custom(text)
+        candidates = self._rules.apply(candidates, text, hotwords)
+        best: dict[str, Match] = {}
+        for match in candidates:
+            if match.name not in best or match.likelihood > best[match.name].likelihood:
+                best[match.name] = match
+        winners = {match.name for match in _resolved(candidates)}
+        explanations = [self._explained(match, match.name in winners) for match in best.values()]
+        return sorted(explanations, key=lambda one: (-one.likelihood, PRIORITY.get(one.info_type, 0)))
+
+    def _explained(self, match: Match, wins: bool) -> Explanation:
+        threshold = self._thresholds.get(match.name)
+        likelihood = _LIKELIHOODS[match.likelihood]
+        evidence = self._evidence_of(match.evidence)
+        if threshold is None:
+            reason = "its info type is not asked for"
+        elif not wins:
+            reason = "another info type explains the same characters better"
+        elif likelihood < threshold:
+            reason = (
+                f"{likelihood.name} is below the least likelihood asked for, {_LIKELIHOODS[threshold].name}"
+            )
+        else:
+            reason = (
+                f"{likelihood.name} reaches the least likelihood asked for, {_LIKELIHOODS[threshold].name}"
+            )
+        if not match.valid:
+            reason = f"its check digits, range or structure are wrong; {reason}"
+        spoken = ", ".join(one.value for one in evidence)
+        return Explanation(
+            match.name,
+            likelihood,
+            evidence,
+            match.valid,
+            threshold is not None and wins and likelihood >= threshold,
+            f"what speaks for it is {spoken or 'nothing'}; {reason}",
+        )
+
+    def _judged(self, matches: list[Match], data: bytes, header: str) -> list[Match]:
+        """Candidates after the rules, one for every place, those that are to be reported."""
+        if self._rules.present:
+            matches = self._rules.apply(matches + self._rules.custom(data), data, header)
+        thresholds = self._thresholds
+        return [match for match in _resolved(matches) if match.likelihood >= thresholds.get(match.name, 99)]
+
+    def _found(self, data: bytes, matches: list[Match], container: tuple[str, ...]) -> Found:
+        """Findings and tallies of a text."""
+        counts: dict[str, list[int]] = {}
+        findings: list[Finding] = []
+        limits = self.config.limits
+        ascii_only = data.isascii() if matches else True
+        byte, point = 0, 0
+        for match in matches:
+            count = counts.get(match.name)
+            if count is None:
+                counts[match.name] = [1, match.likelihood]
+            else:
+                count[0] += 1
+                if match.likelihood > count[1]:
+                    count[1] = match.likelihood
+                if count[0] > limits.max_findings_per_info_type:
+                    continue
+            if len(findings) >= limits.max_findings_per_item:
+                continue
+            start, end = match.start, match.end
+            value = data[start:end]
+            if ascii_only:
+                points = Range(start, end)
+            else:
+                if start < byte:
+                    byte, point = 0, 0
+                point += len(data[byte:start].translate(None, _CONTINUATION))
+                byte = start
+                points = Range(point, point + len(value.translate(None, _CONTINUATION)))
+            location = Location(Range(start, end), points, None, None, container)
+            findings.append(self._finding(match, value, location))
+        tallies = {name: Tally(count, _LIKELIHOODS[highest]) for name, (count, highest) in counts.items()}
+        return Found(tuple(findings), tallies)
+
+    def _located(
+        self,
+        column: ColumnMatches,
+        name: str,
+        room: dict[str, int],
+        first_row: int,
+        container: tuple[str, ...],
+    ) -> Iterable[Finding]:
+        """Findings of a column, as many as there is room for."""
+        for info_type in column.counts:
+            left = room.get(info_type, 0)
+            if left <= 0:
+                continue
+            for row, match, value in column.rows(info_type, left):
+                left -= 1
+                start, end = match.start, match.end
+                first = len(value[:start].translate(None, _CONTINUATION))
+                found = value[start:end]
+                points = Range(first, first + len(found.translate(None, _CONTINUATION)))
+                location = Location(Range(start, end), points, first_row + row, name, container)
+                yield self._finding(match, found, location)
+            room[info_type] = left
+
+    def _finding(self, match: Match, value: bytes, location: Location) -> Finding:
+        digest = self._hmac.copy()
+        digest.update(match.name.encode() + b"\0" + value.translate(None, _SEPARATORS))
+        return Finding(
+            self._types[match.name],
+            _LIKELIHOODS[match.likelihood],
+            location,
+            self._evidence_of(match.evidence),
+            digest.hexdigest()[:32],
+            value.decode("utf-8", "replace") if self.config.include_quote else None,
+        )
+
+    def _evidence_of(self, bits: int) -> tuple[Evidence, ...]:
+        evidence = self._evidence.get(bits)
+        if evidence is None:
+            evidence = self._evidence[bits] = tuple(
+                kind for place, kind in enumerate(_EVIDENCE) if bits >> place & 1
+            )
+        return evidence
+
+
+def _rank(match: Match) -> tuple[int, bool, int, int, int]:
+    """What is taken of two that overlap: the likelier, the one whose hotword is nearer, the longer."""
+    return (
+        -match.likelihood,
+        not match.valid,
+        match.distance,
+        match.start - match.end,
+        PRIORITY.get(match.name, -1),
+    )
+
+
+def _resolved(matches: list[Match]) -> list[Match]:
+    """One match for every place, by place. What contains others stands beside them."""
+    matches.sort()
+    kept: list[Match] = []
+    cluster: list[Match] = []
+    reach = -1
+    containers: list[Match] = []
+    for match in matches:
+        if match.name in _CONTAINERS:
+            containers.append(match)
+            continue
+        if match.start >= reach:
+            if len(cluster) == 1:
+                kept.append(cluster[0])
+            elif cluster:
+                kept.extend(_best(cluster))
+            cluster = [match]
+            reach = match.end
+        else:
+            cluster.append(match)
+            reach = max(reach, match.end)
+    if len(cluster) == 1:
+        kept.append(cluster[0])
+    elif cluster:
+        kept.extend(_best(cluster))
+    if containers:
+        kept = sorted([*_outside(kept, containers), *containers])
+    return kept
+
+
+def _best(cluster: list[Match]) -> list[Match]:
+    """Of matches that overlap, those that are taken."""
+    taken: list[Match] = []
+    for match in sorted(cluster, key=_rank):
+        if all(match.end <= other.start or match.start >= other.end for other in taken):
+            taken.append(match)
+    taken.sort()
+    return taken
+
+
+_UNSURE_IN_URL = frozenset({"PHONE_NUMBER", "PERSON_NAME", "STREET_ADDRESS", "SWIFT_CODE", "VAT_NUMBER"})
+
+
+def _outside(matches: list[Match], containers: list[Match]) -> list[Match]:
+    """Drop what is but a part of a URL."""
+    kept = []
+    place = 0
+    for match in matches:
+        while place < len(containers) and containers[place].end <= match.start:
+            place += 1
+        inside = place < len(containers) and containers[place].start <= match.start
+        if inside and (match.name in _WITHIN_URL or (match.name in _UNSURE_IN_URL and match.likelihood < 5)):
+            continue
+        kept.append(match)
+    return kept

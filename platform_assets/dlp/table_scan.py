@@ -1,0 +1,567 @@
+"""Inspects a column: distinct values joined and scanned once, judged together, and mapped back to rows.
+
+Beyond `SAMPLE` distinct values, a sample settles what values of a frequent form are: where all in the sample
+are of an info type, so are the others of that form; where none is, none is. Values of every other form are
+scanned, and secrets are looked for in all values, whatever their form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.dlp.context import Surroundings, words_of
+from platform_assets.dlp.detectors import BY_NAME
+from platform_assets.dlp.detectors.declaration import word_set
+from platform_assets.dlp.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, SURNAMES
+from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood
+from platform_assets.dlp.scanner import (
+    COLUMN,
+    DICTIONARY,
+    ENTROPY,
+    HEADER,
+    LIKELY,
+    POSSIBLE,
+    SHAPE,
+    UNLIKELY,
+    VERY_LIKELY,
+    Match,
+    Scanner,
+    folded,
+    is_date,
+    secret_value,
+)
+
+SAMPLE = 2_048
+"""Distinct values of a column from which its forms are judged."""
+
+_SETTLED = 24
+"""Values of a form that a sample has to hold for the others to be judged by them."""
+
+_Ints = npt.NDArray[np.int64]
+_Judge = Callable[[list[Match], bytes, str], list[Match]]
+
+
+@dataclass
+class ColumnMatches:
+    """What was found in a column.
+
+    Args:
+        name: Its name.
+        values: Its distinct values.
+        indices: The place of every row's value among them; -1 for nulls.
+        occurrences: How many rows have each value.
+        matches: The matches of a distinct value, by its place.
+        assumed: By info type, the places of values that are one because others of their form, or the column
+            as a whole, are; their likelihood, and the evidence as bits.
+        distinct: How many values there are, empty ones not counted.
+    """
+
+    name: str
+    values: pa.Array
+    indices: _Ints
+    occurrences: _Ints
+    matches: dict[int, list[Match]] = field(default_factory=dict)
+    assumed: dict[str, tuple[_Ints, int, int]] = field(default_factory=dict)
+    distinct: int = 0
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Rows with an info type in them, and its highest likelihood, by its name."""
+        counts: dict[str, list[int]] = {}
+        for place, matches in self.matches.items():
+            times = int(self.occurrences[place])
+            for match in matches:
+                count = counts.setdefault(match.name, [0, 0])
+                count[0] += times
+                count[1] = max(count[1], match.likelihood)
+        for name, (places, likelihood, _) in self.assumed.items():
+            count = counts.setdefault(name, [0, 0])
+            count[0] += int(self.occurrences[places].sum())
+            count[1] = max(count[1], likelihood)
+        return {name: (count, highest) for name, (count, highest) in counts.items()}
+
+    def verdicts(self, types: Mapping[str, InfoType], container: tuple[str, ...]) -> Iterator[ColumnVerdict]:
+        """What the column as a whole holds, the surest first."""
+        judged = []
+        levels: dict[str, Counter[int]] = {}
+        for matches in self.matches.values():
+            best: dict[str, int] = {}
+            for match in matches:
+                best[match.name] = max(best.get(match.name, 0), match.likelihood)
+            for name, likelihood in best.items():
+                levels.setdefault(name, Counter())[likelihood] += 1
+        for name, (places, likelihood, _) in self.assumed.items():
+            levels.setdefault(name, Counter())[likelihood] += len(places)
+        for name, counter in levels.items():
+            matching = counter.total()
+            likelihood = counter.most_common(1)[0][0]
+            if matching < self.distinct / 2:
+                # A few among many: that the column holds some is as sure as the surest of them, and no surer.
+                likelihood = min(max(counter), LIKELY)
+            judged.append((likelihood, matching, name))
+        for likelihood, matching, name in sorted(judged, reverse=True):
+            yield ColumnVerdict(
+                self.name, types[name], Likelihood(likelihood), self.distinct, matching, container
+            )
+
+    def rows(self, info_type: str, limit: int) -> Iterator[tuple[int, Match, bytes]]:
+        """Rows with an info type, in their order: the row, the match, and the value that it is in."""
+        wanted = {
+            place: [match for match in matches if match.name == info_type]
+            for place, matches in self.matches.items()
+        }
+        wanted = {place: matches for place, matches in wanted.items() if matches}
+        flags = np.zeros(len(self.values) + 1, dtype=np.bool_)
+        flags[list(wanted)] = True
+        places, likelihood, evidence = self.assumed.get(info_type, (np.empty(0, dtype=np.int64), 0, 0))
+        if len(wanted) < limit:
+            flags[places[:limit]] = True
+        given = 0
+        for row in np.flatnonzero(flags[self.indices])[:limit].tolist():
+            place = int(self.indices[row])
+            value = self.values[place].as_py().encode("utf-8", "replace")
+            matches = wanted.get(place) or [Match(0, len(value), info_type, likelihood, evidence)]
+            for match in matches:
+                if given >= limit:
+                    return
+                given += 1
+                yield row, match, value
+
+
+class TableScan:
+    """Inspects the columns of a table.
+
+    Args:
+        scanner: Finds candidates.
+        thresholds: The least likelihood that is reported, by info type.
+        judge: What makes findings of candidates: rules, overlaps, thresholds.
+    """
+
+    def __init__(self, scanner: Scanner, thresholds: Mapping[str, int], judge: _Judge) -> None:
+        self._scanner = scanner
+        self._thresholds = thresholds
+        self._judge = judge
+
+    def inspect(self, name: str, array: pa.Array | pa.ChunkedArray) -> ColumnMatches:
+        """Inspect one column.
+
+        Args:
+            name: Its name.
+            array: Its values, of any type that casts to text.
+
+        Returns:
+            What was found in it.
+        """
+        values, indices = _distinct(array)
+        occurrences = np.bincount(indices[indices >= 0], minlength=len(values)).astype(np.int64)
+        column = ColumnMatches(name, values, indices, occurrences)
+        lengths = pc.binary_length(values).to_numpy(zero_copy_only=False)
+        column.distinct = int(np.count_nonzero(lengths))
+        if not column.distinct:
+            return column
+        words = words_of(name)
+        header = self._scanner.hotwords.among(words)
+        if len(values) <= SAMPLE:
+            places = np.arange(len(values))
+            column.matches = self._scanned(name, values, places, header, noise=None)[0]
+        else:
+            self._scan_by_forms(column, header)
+        self._judge_as_a_whole(column, header, words)
+        return column
+
+    def _scanned(
+        self,
+        name: str,
+        values: pa.Array,
+        places: _Ints,
+        header: Surroundings,
+        noise: dict[str, int] | None,
+        dense: bool | None = None,
+    ) -> tuple[dict[int, list[Match]], dict[str, int]]:
+        """Scan some values.
+
+        Args:
+            name: Name of the column.
+            values: All values.
+            places: Which of them to scan.
+            header: What the column's name says.
+            noise: Likelihoods that a sample led to, by info type; None where these values are the sample.
+            dense: Scan only for what tables are full of look-alikes of, or only for the rest; None for all.
+
+        Returns:
+            The matches by the value's place, and the likelihoods that the values as a whole lead to.
+        """
+        chosen = values if len(places) == len(values) else values.take(pa.array(places))
+        data, starts = _joined(chosen)
+        candidates = self._scanner.scan(data, header, lines=True, everything=True, dense=dense)
+        owners = _owners(starts, candidates)
+        if noise is None:
+            noise = _judged_together(candidates, owners, header, self._scanner.floor)
+        candidates = [
+            match
+            if (level := noise.get(match.name)) is None or not match.valid
+            else match._replace(
+                likelihood=min(match.likelihood, level) if level < POSSIBLE else max(match.likelihood, level),
+                evidence=match.evidence | (COLUMN if level >= POSSIBLE else 0),
+            )
+            for match in candidates
+        ]
+        judged = self._judge(candidates, data, name)
+        found: dict[int, list[Match]] = {}
+        for match, owner in zip(judged, _owners(starts, judged), strict=True):
+            start = int(starts[owner])
+            found.setdefault(int(places[owner]), []).append(
+                match._replace(start=match.start - start, end=match.end - start)
+            )
+        return found, noise
+
+    def _scan_by_forms(self, column: ColumnMatches, header: Surroundings) -> None:
+        """Scan a sample, settle what the frequent forms are, and scan what that leaves open."""
+        values, name = column.values, column.name
+        size = len(values)
+        sample = np.unique(np.linspace(0, size - 1, SAMPLE).astype(np.int64))
+        forms = _forms(values)
+        in_sample, noise = self._scanned(name, values, sample, header, None)
+        held = np.bincount(forms[sample], minlength=int(forms.max()) + 1)
+        names: dict[int, Counter[tuple[str, ...]]] = {}
+        surest: dict[str, Counter[int]] = {}
+        for place, matches in in_sample.items():
+            dense = tuple(sorted({match.name for match in matches if match.name in self._scanner.dense}))
+            if dense:
+                names.setdefault(int(forms[place]), Counter())[dense] += 1
+                for match in matches:
+                    surest.setdefault(match.name, Counter())[match.likelihood] += 1
+        column.matches = in_sample
+        is_open = held < _SETTLED
+        assumed: dict[str, list[int]] = {}
+        for form, counter in names.items():
+            found, times = counter.most_common(1)[0]
+            if is_open[form]:
+                continue
+            if times == held[form]:
+                for info_type in found:
+                    assumed.setdefault(info_type, []).append(form)
+            else:
+                is_open[form] = True
+        left = np.ones(size, dtype=np.bool_)
+        left[sample] = False
+        for info_type, settled in assumed.items():
+            places = np.flatnonzero(left & np.isin(forms, settled))
+            if len(places):
+                column.assumed[info_type] = (
+                    places,
+                    surest[info_type].most_common(1)[0][0],
+                    SHAPE | COLUMN,
+                )
+        undecided = np.flatnonzero(left & is_open[forms])
+        if len(undecided):
+            column.matches.update(self._scanned(name, values, undecided, header, noise, dense=True)[0])
+        rest = np.flatnonzero(left)
+        for place, matches in self._scanned(name, values, rest, header, noise, dense=False)[0].items():
+            column.matches.setdefault(place, []).extend(matches)
+
+    def _judge_as_a_whole(self, column: ColumnMatches, header: Surroundings, words: tuple[str, ...]) -> None:
+        """Add what only the values and the name together tell."""
+        size = len(column.values)
+        step = max(size // SAMPLE, 1)
+        looked = [text for text in column.values[::step].slice(0, SAMPLE).to_pylist() if text.strip()]
+        if not looked:
+            return
+        taken = sum(
+            1 for matches in column.matches.values() if any(match.likelihood >= LIKELY for match in matches)
+        ) + sum(len(places) for places, _, _ in column.assumed.values())
+        for name, judge in _WHOLE:
+            threshold = self._thresholds.get(name)
+            if threshold is None:
+                continue
+            likelihood, evidence, test = judge(looked, header, words)
+            if likelihood < threshold:
+                continue
+            if taken > column.distinct / 2 and name not in header.hot:
+                continue
+            places = np.array(
+                [place for place in range(size) if place not in column.matches]
+                if test is None
+                else [
+                    place
+                    for place, text in enumerate(column.values.to_pylist())
+                    if place not in column.matches and test(text)
+                ],
+                dtype=np.int64,
+            )
+            lengths = pc.binary_length(column.values).to_numpy(zero_copy_only=False)
+            places = places[lengths[places] > 0]
+            if len(places):
+                column.assumed[name] = (places, likelihood, evidence)
+            for place, matches in list(column.matches.items()):
+                column.matches[place] = [
+                    match._replace(
+                        likelihood=max(match.likelihood, likelihood), evidence=match.evidence | evidence
+                    )
+                    if match.name == name
+                    else match
+                    for match in matches
+                ]
+
+
+def _distinct(array: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, _Ints]:
+    """A column's distinct values as texts, and the place of every row's among them; -1 for nulls."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_null(array.type):
+        array = array.cast(pa.string())
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        array = pa.array(
+            [None if value is None else value.decode("utf-8", "replace") for value in array.to_pylist()],
+            pa.large_string(),
+        )
+    encoded = array.cast(pa.large_string()).dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return encoded.dictionary, indices
+
+
+def _joined(values: pa.Array) -> tuple[bytes, _Ints]:
+    """Values as lines of one text, and where each begins. A line break within a value becomes a blank."""
+    values = pc.replace_substring(values, "\n", " ")
+    lengths = pc.binary_length(values).to_numpy(zero_copy_only=False).astype(np.int64)
+    starts = np.zeros(len(lengths), dtype=np.int64)
+    np.cumsum(lengths[:-1] + 1, out=starts[1:])
+    lists = pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values)
+    joined: bytes = pc.binary_join(lists, pa.scalar("\n", pa.large_string()))[0].as_buffer().to_pybytes()
+    return joined, starts
+
+
+def _owners(starts: _Ints, matches: list[Match]) -> list[int]:
+    """The value that each match is in."""
+    if not matches:
+        return []
+    places = np.fromiter((match.start for match in matches), np.int64, len(matches))
+    owners: list[int] = (np.searchsorted(starts, places, side="right") - 1).tolist()
+    return owners
+
+
+_FEW = 10
+
+
+def _judged_together(
+    candidates: list[Match], owners: list[int], header: Surroundings, floor: int
+) -> dict[str, int]:
+    """What the share of valid ones among all of a form says, as likelihoods by info type.
+
+    Where no more are valid than chance lets be, none is one: UNLIKELY. Where all are, and chance would not
+    let them, even bare digits are LIKELY.
+    """
+    seen: dict[str, set[int]] = {}
+    valid: dict[str, set[int]] = {}
+    for match, owner in zip(candidates, owners, strict=True):
+        seen.setdefault(match.name, set()).add(owner)
+        if match.valid:
+            valid.setdefault(match.name, set()).add(owner)
+    levels: dict[str, int] = {}
+    for name, values in seen.items():
+        detector = BY_NAME.get(name)
+        if detector is None or (not detector.forms and name != "PHONE_NUMBER"):
+            continue
+        right, all_ = len(valid.get(name, ())), len(values)
+        share = right / all_
+        if name in header.hot:
+            continue
+        if all_ >= _FEW and share < min(0.5, max(4 * detector.chance, 0.2)):
+            levels[name] = UNLIKELY
+        elif detector.chance <= 0.2 and all_ >= _FEW and share >= 0.9:
+            levels[name] = LIKELY
+    # Several may fit the same digits: the least probable to do so by chance is the explanation.
+    promoted = [name for name, level in levels.items() if level == LIKELY]
+    if len(promoted) > 1:
+        best = max(promoted, key=lambda name: (len(valid[name]), -BY_NAME[name].chance))
+        for name in promoted:
+            if name != best and valid[name] <= valid[best]:
+                levels[name] = UNLIKELY if len(valid[name]) < len(valid[best]) else POSSIBLE
+    return levels
+
+
+_CLASSES = np.array(
+    [
+        ord("0")
+        if 48 <= byte <= 57
+        else ord("A")
+        if 65 <= byte <= 90
+        else ord("a")
+        if 97 <= byte <= 122 or byte >= 128
+        else byte
+        for byte in range(256)
+    ],
+    dtype=np.uint8,
+)
+
+
+def _forms(values: pa.Array) -> _Ints:
+    """The form of each value as a number: digits one by one, runs of capitals and of small letters."""
+    data, starts = _joined(values)
+    classes = _CLASSES[np.frombuffer(data, np.uint8)]
+    letters = (classes == ord("a")) | (classes == ord("A"))
+    kept = np.ones(len(classes), dtype=np.bool_)
+    kept[1:] = ~(letters[1:] & (classes[1:] == classes[:-1]))
+    before = np.zeros(len(classes) + 1, dtype=np.int64)
+    np.cumsum(kept, out=before[1:])
+    ends = np.append(starts[1:] - 1, len(classes))
+    # The line break after a value is kept as one byte, and goes with the value.
+    offsets = np.append(before[starts], before[ends[-1]])
+    texts = pa.Array.from_buffers(
+        pa.large_binary(), len(values), [None, pa.py_buffer(offsets), pa.py_buffer(classes[kept])]
+    )
+    codes: _Ints = texts.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+# --- what only a whole column tells: each judge gives a likelihood, evidence, and which values count
+
+_Judged = tuple[int, int, Callable[[str], bool] | None]
+_NO: _Judged = (0, 0, None)
+_NAME_LIKE = re.compile(r"[^\W\d_][^\W\d_.'\u2019\-]*(?:[ ,]{1,2}[^\W\d_][^\W\d_.'\u2019\-]*){0,4}\.?")
+_NOT_PEOPLE = word_set("""
+    product company file table column city country region store brand model event host domain bank game
+    team category department item project user login group role class type process field package
+    currency color street place state county currency species plant drug university school hotel device
+    job task
+    """)
+
+
+def _share(values: Iterable[str], test: Callable[[str], object]) -> float:
+    looked = passed = 0
+    for value in values:
+        looked += 1
+        passed += bool(test(value))
+    return passed / looked if looked else 0.0
+
+
+def _is_name_like(value: str) -> bool:
+    return len(value) <= 60 and _NAME_LIKE.fullmatch(value.strip()) is not None
+
+
+def _has_known_name(value: str) -> bool:
+    words = [folded(word) for word in re.split(r"[ ,.\-]+", value)]
+    return any(word in GIVEN_NAMES or word in SURNAMES for word in words)
+
+
+def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    like = _share(values, _is_name_like)
+    if like < 0.7:
+        return _NO
+    known = _share(values, _has_known_name)
+    if "PERSON_NAME" in header.hot:
+        return (VERY_LIKELY if known >= 0.15 else LIKELY), HEADER | DICTIONARY, _is_name_like
+    if _NOT_PEOPLE & set(words):
+        return _NO
+    if words[-1:] in (("name",), ("names",)) and known >= 0.3:
+        return LIKELY, HEADER | DICTIONARY, _is_name_like
+    if known >= 0.7 and len(values) >= 5:
+        return LIKELY, DICTIONARY | COLUMN, _is_name_like
+    if known >= 0.5 and len(values) >= 20:
+        return POSSIBLE, DICTIONARY | COLUMN, _is_name_like
+    return _NO
+
+
+def _is_ethnic_group(value: str) -> bool:
+    return " ".join(words_of(value)) in ETHNIC_GROUPS
+
+
+def _ethnic_groups(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    share = _share(values, _is_ethnic_group)
+    if "ETHNIC_GROUP" in header.hot and share >= 0.3:
+        return VERY_LIKELY, HEADER | DICTIONARY, None
+    several = sum(" " in value and _is_ethnic_group(value) for value in values)
+    if share >= 0.8 and several >= 2:
+        return POSSIBLE, DICTIONARY | COLUMN, _is_ethnic_group
+    return _NO
+
+
+_ADDRESS_LIKE = re.compile(r"(?=.*[0-9])(?=.*[^\W\d_]{2}).{5,120}")
+
+
+def _street_addresses(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    if "STREET_ADDRESS" not in header.hot or {"email", "mail", "ip", "mac", "web", "wallet", "url"} & set(
+        words
+    ):
+        return _NO
+    like = _share(values, lambda value: _ADDRESS_LIKE.fullmatch(value) is not None and "@" not in value)
+    if like >= 0.6:
+        return VERY_LIKELY, HEADER | SHAPE, lambda value: _ADDRESS_LIKE.fullmatch(value) is not None
+    return _NO
+
+
+def _births(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    if "DATE_OF_BIRTH" in header.hot and _share(values, is_date) >= 0.6:
+        return VERY_LIKELY, HEADER | SHAPE, None
+    return _NO
+
+
+_PASSPORT_LIKE = re.compile(r"(?=.*[0-9]{4})[A-Z0-9]{6,10}")
+
+
+def _passports(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    if "PASSPORT" in header.hot and _share(values, _PASSPORT_LIKE.fullmatch) >= 0.6:
+        return VERY_LIKELY, HEADER | SHAPE, None
+    return _NO
+
+
+def _passwords(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    if "PASSWORD" not in header.hot or {
+        "hash",
+        "hashed",
+        "date",
+        "at",
+        "changed",
+        "expiry",
+        "reset",
+        "policy",
+        "boarding",
+    } & set(words):
+        return _NO
+    if {"pass"} & set(words) and not {"user", "db", "pass"} >= set(words):
+        return _NO
+    if _share(values, lambda value: secret_value("password", value)) >= 0.5:
+        return LIKELY, HEADER | SHAPE, lambda value: secret_value("password", value)
+    return _NO
+
+
+def _tokens(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    name = " ".join(words)
+    if not {"token", "secret", "apikey", "key"} & set(words) or set(words) <= {"key", "id"}:
+        return _NO
+    if words[-1] == "key" and not {
+        "api",
+        "secret",
+        "access",
+        "private",
+        "auth",
+        "client",
+        "encryption",
+    } & set(words):
+        return _NO
+    if _share(values, lambda value: secret_value(name, value)) >= 0.5:
+        return LIKELY, HEADER | ENTROPY, lambda value: secret_value(name, value)
+    return _NO
+
+
+_WHOLE: tuple[tuple[str, Callable[[list[str], Surroundings, tuple[str, ...]], _Judged]], ...] = (
+    ("PERSON_NAME", _person_names),
+    ("ETHNIC_GROUP", _ethnic_groups),
+    ("STREET_ADDRESS", _street_addresses),
+    ("DATE_OF_BIRTH", _births),
+    ("PASSPORT", _passports),
+    ("PASSWORD", _passwords),
+    ("AUTH_TOKEN", _tokens),
+)
