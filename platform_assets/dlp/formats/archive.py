@@ -43,7 +43,7 @@ _END_OF_DIRECTORY = b"PK\x05\x06"
 _ENTRY = 46
 _ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, NotImplementedError,
-    RuntimeError, KeyError, IndexError, OverflowError, struct.error, UnicodeError,
+    RuntimeError, KeyError, IndexError, OverflowError, struct.error, tarfile.TarError,
 )  # fmt: skip
 _LARGEST_TAR_HEADER = 1 << 20
 # A budget for bytes that are counted elsewhere.
@@ -337,7 +337,7 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
         archive = tarfile.TarFile(
             fileobj=cast("BinaryIO", forward), mode="r", encoding="utf-8", errors="replace"
         )
-    except (tarfile.TarError, *_ERRORS):
+    except _ERRORS:
         yield reading.problem(ProblemKind.CORRUPT, "it cannot be read as a tar file; its strings were read")
         yield from read_strings(stream, reading)
         return
@@ -347,7 +347,7 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
         except Corrupt as error:
             problem = (error.kind, str(error))
             break
-        except (tarfile.TarError, *_ERRORS):
+        except _ERRORS:
             # That it ends too early is said below.
             problem = None if forward.is_at_end else (ProblemKind.CORRUPT, "it cannot be read further")
             break
@@ -369,7 +369,11 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
         if reading.budget.expanded < 0:
             return
     if problem is None and not forward.saw_end:
-        problem = (ProblemKind.TRUNCATED, "the tar file ends before its end")
+        problem = (
+            (ProblemKind.TRUNCATED, "the tar file ends before its end")
+            if forward.is_at_end
+            else (ProblemKind.CORRUPT, "a header of the tar file is broken; what follows it was not read")
+        )
     if problem is not None:
         yield reading.problem(*problem)
 

@@ -31,6 +31,8 @@ _MARKS = (
 )
 # What no text has: controls, but for white space, backspace and escape.
 _CONTROLS = bytes(code for code in range(32) if code not in (8, 9, 10, 11, 12, 13, 26, 27)) + b"\x7f"
+_ASCII = bytes(range(0x20, 0x7F))
+_NOT_PRINTABLE = bytes(code for code in range(256) if code not in _ASCII and code not in b"\t\n\r")
 _WIDE = (("utf-32-le", 4, 0), ("utf-32-be", 4, 3), ("utf-16-le", 2, 0), ("utf-16-be", 2, 1))
 _SHORTEST = 6
 _PRINTABLE = np.isin(np.arange(256), [9, *range(0x20, 0x7F)])
@@ -105,16 +107,20 @@ def _narrow_encoding(head: bytes) -> Encoding | None:
     from charset_normalizer import from_bytes
 
     start = max(next((at for at, byte in enumerate(head) if byte > 127), 0) - 2 * KIB, 0)
-    best = from_bytes(head[start : start + 8 * KIB]).best()
-    if best is not None:
-        try:
-            codecs.getincrementaldecoder(best.encoding)
-        except LookupError:
-            best = None
-    if best is not None:
-        return Encoding(best.encoding)
+    ascii_share = len(head.translate(None, _NOT_PRINTABLE)) / len(head)
+    for match in from_bytes(head[start : start + 8 * KIB]):
+        # What reads as ASCII is ASCII: a guess that makes something else of it would hide it.
+        if ascii_share < 0.5 or _keeps_ascii(match.encoding):
+            return Encoding(match.encoding)
     # Bytes that no encoding explains: noise, or a text with a few bytes of noise in it.
     return Encoding("latin-1", is_guess=True) if high * 5 < len(head) else None
+
+
+def _keeps_ascii(name: str) -> bool:
+    try:
+        return codecs.getincrementaldecoder(name)("replace").decode(_ASCII) == _ASCII.decode()
+    except LookupError:
+        return False
 
 
 class Decoder:

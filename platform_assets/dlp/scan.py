@@ -1,0 +1,317 @@
+"""The inspection of one object: its content, piece by piece, through an inspector, and what is known then."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from platform_assets.dlp.content import (
+    ColumnsPiece,
+    Item,
+    Limits,
+    NamePiece,
+    Part,
+    Sampling,
+    Skipped,
+    TextPiece,
+    read_content,
+)
+from platform_assets.dlp.model import (
+    ColumnVerdict,
+    Coverage,
+    Finding,
+    FindingLimits,
+    Found,
+    Inspector,
+    InspectResult,
+    Location,
+    Problem,
+    ProblemKind,
+    Range,
+    Sensitivity,
+    Status,
+    Tally,
+    merged_tallies,
+)
+
+_MOST_PROBLEMS = 100
+_MOST_COLUMNS = 10_000
+# Every second file name looks like a domain: `main.rs`, `install.sh`.
+_NOT_OF_NAMES = frozenset({"DOMAIN_NAME", "URL"})
+_MOST_NAMES_KNOWN = 10_000
+
+
+def scan_object(
+    file: BinaryIO,
+    name: str,
+    inspector: Inspector,
+    *,
+    key: str | None = None,
+    size: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+    sampling: Sampling | None = None,
+    finding_limits: FindingLimits | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> InspectResult:
+    """Inspect an object; whatever is in it, there is a result, and its status says how far it holds.
+
+    A name (of a file within the object, of a sheet, of a column) in which something is found is not repeated
+    in the result: a finding names it as withheld.
+
+    Args:
+        file: The object, from its start; where it can be sought in, less is copied to disk.
+        name: What the result calls it: its path or URI.
+        inspector: What looks at the pieces.
+        key: The part of the name that is inspected too; the last part of `name` where it is None.
+        size: Its bytes, where they are known.
+        metadata: Tags and headers that are noted about it; they are inspected too.
+        limits: Memory, time, and what may come out of archives.
+        sampling: How much of a large object is inspected while nothing severe is found.
+        finding_limits: How many findings are given in full.
+        progress: Called with the bytes inspected so far.
+
+    Raises:
+        PlatformError: The place that the object is in failed while it was read; nothing is known then.
+    """
+    limits = limits or Limits()
+    scan = _Scan(inspector, finding_limits or FindingLimits())
+    deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+    own_name = PurePosixPath(name).name if key is None else key
+    for item in read_content(
+        file,
+        own_name,
+        size=size,
+        metadata=metadata,
+        limits=limits,
+        sampling=sampling,
+        in_full=lambda: scan.is_severe,
+    ):
+        scan.take(item)
+        if progress is not None:
+            progress(scan.bytes_inspected)
+        if deadline is not None and time.monotonic() > deadline:
+            scan.take(Problem(ProblemKind.TIMEOUT, (), f"{limits.seconds:g} seconds were not enough for it"))
+            break
+    return scan.result(name, size)
+
+
+def unreachable(name: str, reason: str) -> InspectResult:
+    """The result for an object that could not even be opened.
+
+    Args:
+        name: Its path or URI.
+        reason: Why.
+    """
+    problem = Problem(ProblemKind.UNREACHABLE, (), reason)
+    return InspectResult(name, Status.UNREADABLE, reason=_reason([problem], 1), problems=(problem,))
+
+
+@dataclass
+class _Scan:
+    """What is known so far."""
+
+    inspector: Inspector
+    finding_limits: FindingLimits
+    is_severe: bool = False
+    bytes_inspected: int = 0
+    _rows: int = 0
+    _rows_skipped: int = 0
+    _findings: list[Finding] = field(default_factory=list)
+    _findings_by_type: Counter[str] = field(default_factory=Counter)
+    _tallies: dict[str, Tally] = field(default_factory=dict)
+    _columns: dict[tuple[tuple[str, ...], str, str], ColumnVerdict] = field(default_factory=dict)
+    _problems: list[Problem] = field(default_factory=list)
+    _problems_total: int = 0
+    _parts: int = 0
+    _parts_unread: int = 0
+    _content_since_part: bool = True
+    _content: bool = False
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def take(self, item: Item) -> None:
+        match item:
+            case Part():
+                self._parts += 1
+                self._content_since_part = False
+            case Problem():
+                self._take_problem(item)
+            case Skipped():
+                self._rows_skipped += item.rows
+            case NamePiece():
+                self._take_name(item)
+            case TextPiece():
+                self._take_text(item)
+            case ColumnsPiece():
+                self._take_columns(item)
+
+    def _take_problem(self, problem: Problem) -> None:
+        self._problems_total += 1
+        if len(self._problems) < _MOST_PROBLEMS:
+            self._problems.append(replace(problem, container=self._safe(problem.container)))
+        if not self._content_since_part and problem.container:
+            self._parts_unread += 1
+            self._content_since_part = True
+
+    def _take_name(self, piece: NamePiece) -> None:
+        # Its bytes are no content: an object of which only the name could be read has not been inspected.
+        found = self.inspector.inspect_text(piece.text, piece.container)
+        kept = [one for one in found.findings if one.info_type.name not in _NOT_OF_NAMES]
+        self._add(
+            [
+                replace(one, location=replace(one.location, container=(*piece.container, "(name)")))
+                for one in kept
+            ],
+            {name: tally for name, tally in found.tallies.items() if name not in _NOT_OF_NAMES},
+        )
+
+    def _take_text(self, piece: TextPiece) -> None:
+        found = self.inspector.inspect_text(piece.text, piece.container)
+        start, end = piece.own or (0, len(piece.text))
+        findings = [
+            replace(one, location=_moved(one.location, piece))
+            for one in found.findings
+            if start <= one.location.byte_range.start < end
+        ]
+        self._add(findings, _own_tallies(found, findings))
+        self._count(end - start)
+
+    def _take_columns(self, piece: ColumnsPiece) -> None:
+        if not piece.row_count:
+            return
+        first_row = piece.first_row if piece.rows is None else 0
+        found = self.inspector.inspect_columns(piece.columns, first_row, piece.container)
+        findings: Iterable[Finding] = found.findings
+        if piece.rows is not None:
+            rows = piece.rows
+            findings = [
+                one
+                if one.location.row is None
+                else replace(one, location=replace(one.location, row=rows[one.location.row]))
+                for one in found.findings
+            ]
+        self._add(findings, found.tallies)
+        for verdict in found.columns:
+            self._add_verdict(verdict)
+        if piece.is_new:
+            self._rows += piece.row_count
+        self._count(sum(column.nbytes for column in piece.columns.values()))
+
+    def _count(self, size: int) -> None:
+        self.bytes_inspected += size
+        self._content = self._content_since_part = True
+
+    def _add(self, findings: Iterable[Finding], tallies: Mapping[str, Tally]) -> None:
+        self._tallies = merged_tallies([self._tallies, tallies])
+        limits = self.finding_limits
+        for one in findings:
+            self.is_severe |= one.info_type.sensitivity is Sensitivity.HIGH
+            name = one.info_type.name
+            if (
+                len(self._findings) >= limits.max_findings_per_item
+                or self._findings_by_type[name] >= limits.max_findings_per_info_type
+            ):
+                continue
+            self._findings_by_type[name] += 1
+            column = one.location.column
+            location = replace(
+                one.location,
+                container=self._safe(one.location.container),
+                column=None if column is None else self._safe_name(column),
+            )
+            self._findings.append(replace(one, location=location))
+
+    def _add_verdict(self, verdict: ColumnVerdict) -> None:
+        key = (verdict.container, verdict.column, verdict.info_type.name)
+        known = self._columns.get(key)
+        if known is None and len(self._columns) >= _MOST_COLUMNS:
+            return
+        safe = replace(
+            verdict, container=self._safe(verdict.container), column=self._safe_name(verdict.column)
+        )
+        self._columns[key] = (
+            safe
+            if known is None
+            else replace(
+                safe,
+                likelihood=max(known.likelihood, verdict.likelihood),
+                # Values that occur in two blocks of rows count twice; the share hardly feels it.
+                distinct=known.distinct + verdict.distinct,
+                matching=known.matching + verdict.matching,
+            )
+        )
+
+    def _safe(self, container: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self._safe_name(name) for name in container)
+
+    def _safe_name(self, name: str) -> str:
+        """A name as it may be repeated: not where it is itself a finding."""
+        known = self._names.get(name)
+        if known is None:
+            found = self.inspector.inspect_text(name.encode(errors="replace"))
+            is_finding = any(one.info_type.name not in _NOT_OF_NAMES for one in found.findings)
+            known = f"(name {len(self._names) + 1} withheld)" if is_finding else name
+            if len(self._names) < _MOST_NAMES_KNOWN:
+                self._names[name] = known
+        return known
+
+    def result(self, name: str, size: int | None) -> InspectResult:
+        status = Status.INSPECTED
+        if self._problems:
+            status = Status.PARTIAL if self._content else Status.UNREADABLE
+        has_rows = self._rows or self._rows_skipped
+        return InspectResult(
+            name,
+            status,
+            reason=_reason(self._problems, self._problems_total),
+            findings=tuple(self._findings),
+            tallies=self._tallies,
+            columns=tuple(self._columns.values()),
+            coverage=Coverage(
+                bytes_inspected=self.bytes_inspected,
+                bytes_total=size,
+                rows_inspected=self._rows,
+                rows_total=self._rows + self._rows_skipped if has_rows else None,
+                parts_inspected=self._parts - self._parts_unread
+                if self._content or not self._problems
+                else 0,
+                parts_total=self._parts,
+            ),
+            problems=tuple(self._problems),
+        )
+
+
+def _moved(location: Location, piece: TextPiece) -> Location:
+    """A place in a window as a place in the whole text."""
+    if not piece.byte_offset and not piece.codepoint_offset:
+        return location
+    offset = piece.byte_offset or 0
+    return replace(
+        location,
+        byte_range=Range(location.byte_range.start + offset, location.byte_range.end + offset),
+        codepoint_range=Range(
+            location.codepoint_range.start + piece.codepoint_offset,
+            location.codepoint_range.end + piece.codepoint_offset,
+        ),
+    )
+
+
+def _own_tallies(found: Found, findings: Iterable[Finding]) -> Mapping[str, Tally]:
+    """Tallies without what another window answers for."""
+    if sum(tally.count for tally in found.tallies.values()) > len(found.findings):
+        # More than the inspector gives in full: what the windows share cannot be told apart, and is little.
+        return found.tallies
+    return merged_tallies({one.info_type.name: Tally(1, one.likelihood)} for one in findings)
+
+
+def _reason(problems: Iterable[Problem], total: int) -> str:
+    first = next(iter(problems), None)
+    if first is None:
+        return ""
+    where = f"{' > '.join(first.container)}: " if first.container else ""
+    more = f" (and {total - 1:,} more)" if total > 1 else ""
+    return f"{first.kind}: {where}{first.message}{more}"
