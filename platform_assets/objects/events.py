@@ -1,0 +1,247 @@
+"""Queues that tell of new objects: S3 to SQS, and GCS to Pub/Sub.
+
+A notice names objects that are worth a look, and no more: it may be late, come twice or never come. What is
+there is asked of the bucket, and a listing finds what no notice told of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Protocol
+from urllib.parse import unquote_plus
+
+from platform_assets.errors import ObjectsError, ObjectsUnavailable
+from platform_assets.objects.s3 import aws_client, explained
+
+_MESSAGES_PER_CALL = 10  # SQS gives and takes no more at once
+_PULL_SECONDS = 5.0
+_PULLED_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message of a queue.
+
+    Attributes:
+        receipt: What the queue wants to see when the message is acknowledged.
+        keys: The objects in what is watched that it tells of; none where it is about something else.
+    """
+
+    receipt: str
+    keys: tuple[str, ...]
+
+
+class Events(Protocol):
+    """A queue of notices; what is not acknowledged comes again."""
+
+    def receive(self, limit: int) -> Sequence[Notice]:
+        """Take up to `limit` notices, or somewhat more; none where there are none.
+
+        Raises:
+            ObjectsError: The queue cannot be read.
+            ObjectsUnavailable: It does not answer now.
+        """
+        ...
+
+    def acknowledge(self, notices: Sequence[Notice]) -> None:
+        """Say that these need not come again; raises as `receive` does."""
+        ...
+
+
+@dataclass(frozen=True)
+class SqsEvents:
+    """An SQS queue that a bucket's notifications go to, straight, by way of SNS, or through EventBridge.
+
+    Args:
+        queue_url: The queue's URL.
+        bucket: Name of the bucket that is watched.
+        prefix: What is watched of it, without a slash at either end.
+        client: A boto3 client of SQS.
+        wait: Whole seconds that the first call waits for a message.
+    """
+
+    queue_url: str
+    bucket: str
+    prefix: str
+    client: Any = field(repr=False)
+    wait: int = 1
+
+    def receive(self, limit: int) -> Sequence[Notice]:
+        """See `Events.receive`."""
+        notices: list[Notice] = []
+        while len(notices) < limit:
+            with explained(f"The queue {self.queue_url} cannot be read"):
+                messages = self.client.receive_message(
+                    QueueUrl=self.queue_url,
+                    MaxNumberOfMessages=_MESSAGES_PER_CALL,
+                    WaitTimeSeconds=0 if notices else self.wait,
+                ).get("Messages", ())
+            if not messages:
+                break
+            for message in messages:
+                names = [name for bucket, name in s3_objects(message["Body"]) if bucket == self.bucket]
+                notices.append(Notice(message["ReceiptHandle"], _keys(names, self.prefix)))
+        return notices
+
+    def acknowledge(self, notices: Sequence[Notice]) -> None:
+        """See `Events.acknowledge`."""
+        for start in range(0, len(notices), _MESSAGES_PER_CALL):
+            some = notices[start : start + _MESSAGES_PER_CALL]
+            entries = [{"Id": str(place), "ReceiptHandle": one.receipt} for place, one in enumerate(some)]
+            with explained(f"Messages of the queue {self.queue_url} cannot be deleted"):
+                # What it fails to delete comes again, and is found to be settled.
+                self.client.delete_message_batch(QueueUrl=self.queue_url, Entries=entries)
+
+
+@dataclass(frozen=True)
+class PubSubEvents:
+    """A Pub/Sub subscription that a bucket's notifications go to.
+
+    Args:
+        subscription: `projects/<project>/subscriptions/<name>`.
+        bucket: Name of the bucket that is watched.
+        prefix: What is watched of it, without a slash at either end.
+        client: A `google.pubsub_v1` client of subscriptions.
+        wait: Seconds that a call waits for a message.
+    """
+
+    subscription: str
+    bucket: str
+    prefix: str
+    client: Any = field(repr=False)
+    wait: float = _PULL_SECONDS
+
+    def receive(self, limit: int) -> Sequence[Notice]:
+        """See `Events.receive`."""
+        from google.api_core.exceptions import DeadlineExceeded
+
+        request = {"subscription": self.subscription, "max_messages": min(limit, _PULLED_AT_ONCE)}
+        with _pubsub_explained(f"The subscription {self.subscription} cannot be read"):
+            try:
+                answer = self.client.pull(request=request, timeout=self.wait, retry=None)
+            except DeadlineExceeded:
+                return []  # nothing came
+        notices = []
+        for received in answer.received_messages:
+            told = received.message.attributes
+            names = [told["objectId"]] if told.get("bucketId") == self.bucket and "objectId" in told else []
+            notices.append(Notice(received.ack_id, _keys(names, self.prefix)))
+        return notices
+
+    def acknowledge(self, notices: Sequence[Notice]) -> None:
+        """See `Events.acknowledge`."""
+        for start in range(0, len(notices), _PULLED_AT_ONCE):
+            receipts = [one.receipt for one in notices[start : start + _PULLED_AT_ONCE]]
+            with _pubsub_explained(
+                f"Messages of the subscription {self.subscription} cannot be acknowledged"
+            ):
+                self.client.acknowledge(
+                    request={"subscription": self.subscription, "ack_ids": receipts}, timeout=30.0
+                )
+
+
+def s3_objects(body: str) -> Iterator[tuple[str, str]]:
+    """The buckets and objects that a message about S3 names; none where it is something else.
+
+    Sources: the event message structure of S3 notifications (keys are URL-encoded, blanks as +), SNS's
+    envelope around it, and EventBridge's event of S3 (keys as they are).
+    """
+    content = _object(body)
+    if isinstance(inner := content.get("Message"), str):
+        content = _object(inner)
+    records = content.get("Records")
+    for record in records if isinstance(records, list) else ():
+        told = record.get("s3") if isinstance(record, dict) else None
+        if (pair := _named(told)) is not None:
+            yield pair[0], unquote_plus(pair[1])
+    if content.get("source") == "aws.s3" and (pair := _named(content.get("detail"))) is not None:
+        yield pair
+
+
+def sqs_client(options: Mapping[str, str]) -> Any:
+    """A client of SQS by the lake's options; see `aws_client`."""
+    return aws_client("sqs", options)
+
+
+def pubsub_client(options: Mapping[str, str]) -> Any:
+    """A client of Pub/Sub subscriptions.
+
+    Args:
+        options: `GOOGLE_SERVICE_ACCOUNT` (the path of a key file), `GOOGLE_PUBSUB_EMULATOR` (the `host:port`
+            of a server without TLS that asks nobody who they are).
+
+    Raises:
+        ObjectsError: The client is not installed, or there are no credentials.
+    """
+    try:
+        from google.auth.exceptions import DefaultCredentialsError
+        from google.pubsub_v1 import SubscriberClient
+        from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+        grpc: Any = import_module("grpc")  # without types
+    except ImportError:
+        raise ObjectsError(
+            "Pub/Sub cannot be reached without its client: pip install 'platform-assets[gcp]'."
+        ) from None
+    given = {name.lower().removeprefix("google_"): value for name, value in options.items()}
+    key_file = given.get("service_account") or given.get("service_account_path")
+    try:
+        if emulator := given.get("pubsub_emulator"):
+            transport = SubscriberGrpcTransport(channel=grpc.insecure_channel(emulator))
+            return SubscriberClient(transport=transport)
+        return SubscriberClient.from_service_account_file(key_file) if key_file else SubscriberClient()
+    except (DefaultCredentialsError, OSError, ValueError) as error:
+        raise ObjectsError(
+            f"Pub/Sub cannot be reached: {error}. Name a key file in GOOGLE_SERVICE_ACCOUNT, or sign in with "
+            "Google's tools."
+        ) from None
+
+
+def _keys(names: Sequence[str], prefix: str) -> tuple[str, ...]:
+    """The keys of those names that are below a prefix."""
+    start = f"{prefix}/" if prefix else ""
+    return tuple(
+        name.removeprefix(start)
+        for name in names
+        if name.startswith(start) and name != start and not name.endswith("/")
+    )
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _named(told: object) -> tuple[str, str] | None:
+    if not isinstance(told, dict):
+        return None
+    bucket, found = told.get("bucket"), told.get("object")
+    name = bucket.get("name") if isinstance(bucket, dict) else None
+    key = found.get("key") if isinstance(found, dict) else None
+    return (name, key) if isinstance(name, str) and isinstance(key, str) else None
+
+
+@contextmanager
+def _pubsub_explained(attempt: str) -> Iterator[None]:
+    from google.api_core.exceptions import GoogleAPICallError, RetryError, ServerError, TooManyRequests
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        yield
+    except (ServerError, TooManyRequests, RetryError) as error:
+        raise ObjectsUnavailable(f"{attempt}: {_line(error)}. It is tried again.") from None
+    except (GoogleAPICallError, GoogleAuthError) as error:
+        raise ObjectsError(
+            f"{attempt}: {_line(error)}. Check the name and what the credentials may do."
+        ) from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".: ")

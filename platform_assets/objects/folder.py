@@ -1,0 +1,126 @@
+"""A local folder as a bucket.
+
+Keys are paths below it. A name that is not valid UTF-8 keeps its undecodable bytes as private-use characters,
+so that every file has a key that can be stored, and none is missed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from platform_assets.errors import ObjectGone, ObjectsError
+from platform_assets.objects.bucket import ObjectVersion, Readable
+
+# Python gives a byte that is not UTF-8 as U+DC80..U+DCFF, which no encoding can hold.
+_STORABLE = {0xDC00 + byte: 0x10FC00 + byte for byte in range(0x80, 0x100)}
+_ON_DISK = {stored: lone for lone, stored in _STORABLE.items()}
+
+
+@dataclass(frozen=True)
+class FolderBucket:
+    """A local folder and all below it; symbolic links are left out, as they may lead out of it.
+
+    Args:
+        folder: The folder.
+    """
+
+    folder: Path
+
+    @property
+    def uri(self) -> str:
+        """The folder's path."""
+        return str(self.folder)
+
+    def objects(self, after: str = "") -> Iterator[ObjectVersion]:
+        """See `Bucket.objects`; a file that vanishes while the folder is read is not among them."""
+        if not self.folder.is_dir():
+            raise ObjectsError(
+                f"The folder {self.folder} cannot be watched: there is no such folder. Create it, or mend "
+                "its path in the configuration."
+            )
+        yield from self._below(str(self.folder), "", after)
+
+    def _below(self, folder: str, prefix: str, after: str) -> Iterator[ObjectVersion]:
+        try:
+            with os.scandir(folder) as entries:
+                # A folder sorts as object stores sort it: as its name with a slash.
+                found = sorted(
+                    (prefix + entry.name.translate(_STORABLE) + ("/" if is_folder else ""), entry.path)
+                    for entry in entries
+                    if (is_folder := entry.is_dir(follow_symlinks=False))
+                    or entry.is_file(follow_symlinks=False)
+                )
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ObjectsError(
+                f"The folder {folder} cannot be listed: {error.strerror}. Give the platform's user the right "
+                "to read it."
+            ) from error
+        for key, path in found:
+            if key.endswith("/"):
+                # Everything below is before `after` where the folder is, unless `after` is in the folder.
+                if key > after or after.startswith(key):
+                    yield from self._below(path, key, after)
+            elif key > after and (version := self._version(key, path)) is not None:
+                yield version
+
+    def find(self, key: str) -> ObjectVersion | None:
+        """See `Bucket.find`."""
+        if not key or key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
+            return None
+        return self._version(key, self._path(key))
+
+    @contextmanager
+    def open(self, found: ObjectVersion) -> Iterator[Readable]:
+        """See `Bucket.open`; that the file was overwritten in the meantime is told at the end."""
+        path = self._path(found.key)
+        try:
+            # Opened without following a link, or waiting for the other end of a pipe.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise _gone(found) from None
+        except OSError as error:
+            raise ObjectsError(f"{path} cannot be read: {error.strerror}.") from error
+        with os.fdopen(descriptor, "rb") as file:
+            _expect(file, found)
+            yield file
+            _expect(file, found)
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self.folder, key.translate(_ON_DISK))
+
+    def _version(self, key: str, path: str) -> ObjectVersion | None:
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise ObjectsError(f"{path} cannot be looked at: {error.strerror}.") from error
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        modified = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
+        return ObjectVersion(path, key, _version_of(status), status.st_size, modified)
+
+
+def _version_of(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+
+
+def _expect(file: BinaryIO, found: ObjectVersion) -> None:
+    if _version_of(os.fstat(file.fileno())) != found.version:
+        raise _gone(found)
+
+
+def _gone(found: ObjectVersion) -> ObjectGone:
+    return ObjectGone(
+        f"{found.uri} is not what it was when it was noticed: it was deleted or overwritten. What is there "
+        "now is looked at as a version of its own."
+    )

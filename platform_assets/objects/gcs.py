@@ -1,0 +1,153 @@
+"""A Google Cloud Storage bucket, or what is below a prefix of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+from platform_assets.errors import ObjectGone, ObjectsError, ObjectsUnavailable
+from platform_assets.objects.bucket import ExplainedReader, ObjectVersion, Readable
+
+_TIMEOUT = (5, 60)  # seconds to connect, and to wait for an answer
+_FIELDS = "items(name,generation,size,updated,timeCreated),nextPageToken"
+
+
+@dataclass(frozen=True)
+class GcsBucket:
+    """A bucket as somebody may list and read it.
+
+    Args:
+        name: The bucket's name.
+        prefix: What is watched of it, without a slash at either end; all of it where empty.
+        client: A `google.cloud.storage` client.
+        page: How many objects are asked for at once.
+    """
+
+    name: str
+    prefix: str
+    client: Any = field(repr=False)
+    page: int = 1_000
+
+    @property
+    def uri(self) -> str:
+        """`gs://bucket/prefix`."""
+        return f"gs://{self.name}/{self.prefix}".rstrip("/")
+
+    def objects(self, after: str = "") -> Iterator[ObjectVersion]:
+        """See `Bucket.objects`; what is called a folder in consoles, an empty object `name/`, is left out."""
+        with _explained(f"The bucket {self.uri} cannot be listed"):
+            for blob in self.client.list_blobs(
+                self.name,
+                prefix=self._start or None,
+                start_offset=self._start + after if after else None,
+                page_size=self.page,
+                fields=_FIELDS,
+                timeout=_TIMEOUT,
+            ):
+                # An offset is where the list starts, not what it starts after.
+                if not blob.name.endswith("/") and blob.name.removeprefix(self._start) > after:
+                    yield self._version(blob)
+
+    def find(self, key: str) -> ObjectVersion | None:
+        """See `Bucket.find`."""
+        with _explained(f"{self._start}{key} in the bucket {self.name} cannot be looked at"):
+            blob = self.client.bucket(self.name).get_blob(self._start + key, timeout=_TIMEOUT)
+            return None if blob is None else self._version(blob)
+
+    @contextmanager
+    def open(self, found: ObjectVersion) -> Iterator[Readable]:
+        """See `Bucket.open`."""
+        blob = self.client.bucket(self.name).blob(self._start + found.key, generation=int(found.version))
+        told = partial(_explained, f"{found.uri} cannot be read", is_object=True)
+        with told():
+            # An empty object is never asked for by the client's reader, which would hide that it has gone.
+            if not found.size and not blob.exists(timeout=_TIMEOUT):
+                raise ObjectGone(f"{found.uri} cannot be read: it was deleted or overwritten.")
+            file = blob.open("rb", timeout=_TIMEOUT)
+        with file:
+            yield ExplainedReader(cast("Readable", file), told)
+
+    @property
+    def _start(self) -> str:
+        return f"{self.prefix}/" if self.prefix else ""
+
+    def _version(self, blob: Any) -> ObjectVersion:
+        return ObjectVersion(
+            f"gs://{self.name}/{blob.name}",
+            blob.name.removeprefix(self._start),
+            str(blob.generation),
+            int(blob.size or 0),
+            blob.updated or blob.time_created,
+        )
+
+
+def gcs_client(options: Mapping[str, str]) -> Any:
+    """A client of Google Cloud Storage.
+
+    Args:
+        options: `GOOGLE_SERVICE_ACCOUNT` (the path of a key file), `GOOGLE_BASE_URL` and
+            `GOOGLE_SKIP_SIGNATURE` (for a server that asks nobody who they are); where no key file is named,
+            the credentials are looked for where Google's own tools look.
+
+    Raises:
+        ObjectsError: The client is not installed, or there are no credentials.
+    """
+    try:
+        from google.auth.credentials import AnonymousCredentials
+        from google.auth.exceptions import DefaultCredentialsError
+        from google.cloud import storage
+    except ImportError:
+        raise ObjectsError(
+            "Google Cloud Storage cannot be reached without its client: pip install 'platform-assets[gcp]'."
+        ) from None
+    given = {name.lower().removeprefix("google_"): value for name, value in options.items()}
+    address = {"api_endpoint": given["base_url"]} if given.get("base_url") else None
+    key_file = given.get("service_account") or given.get("service_account_path")
+    anonymous: Any = AnonymousCredentials
+    try:
+        if given.get("skip_signature", "").lower() == "true":
+            return storage.Client("platform", credentials=anonymous(), client_options=address)
+        if key_file:
+            return storage.Client.from_service_account_json(key_file, client_options=address)
+        return storage.Client(client_options=address)
+    except (DefaultCredentialsError, OSError, ValueError) as error:
+        raise ObjectsError(
+            f"Google Cloud Storage cannot be reached: {error}. Name a key file in GOOGLE_SERVICE_ACCOUNT, or "
+            "sign in with Google's tools."
+        ) from None
+
+
+@contextmanager
+def _explained(attempt: str, *, is_object: bool = False) -> Iterator[None]:
+    """Turn what Google's client raises into the platform's errors, with what was attempted."""
+    from google.api_core.exceptions import (
+        GoogleAPICallError,
+        NotFound,
+        PreconditionFailed,
+        RetryError,
+        ServerError,
+        TooManyRequests,
+    )
+    from google.auth.exceptions import GoogleAuthError
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (NotFound, PreconditionFailed) as error:
+        kind = ObjectGone if is_object else ObjectsError
+        raise kind(f"{attempt}: {_reason(error)}. It is not there in this version.") from None
+    except (ServerError, TooManyRequests, RetryError, RequestException) as error:
+        raise ObjectsUnavailable(f"{attempt}: {_reason(error)}. It is tried again.") from None
+    except (GoogleAPICallError, GoogleAuthError) as error:
+        raise ObjectsError(
+            f"{attempt}: {_reason(error)}. Check the name and what the credentials may do."
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What was said, in one line of at most 300 characters, without the address that was asked."""
+    words = (word for word in str(error).split() if "://" not in word)
+    return " ".join(words)[:300].rstrip(".: ")

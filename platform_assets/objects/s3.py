@@ -1,0 +1,150 @@
+"""An S3 bucket, or what is below a prefix of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from platform_assets.errors import ObjectGone, ObjectsError, ObjectsUnavailable
+from platform_assets.objects.bucket import ExplainedReader, ObjectVersion, Readable
+
+_GONE = {"404", "NoSuchKey", "412", "PreconditionFailed"}
+# What S3 and SQS say when somebody else should have asked, or nobody at this moment.
+_LATER = {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "503", "500"}
+
+
+@dataclass(frozen=True)
+class S3Bucket:
+    """A bucket as somebody may list and read it.
+
+    Args:
+        name: The bucket's name.
+        prefix: What is watched of it, without a slash at either end; all of it where empty.
+        client: A boto3 client of S3.
+        page: How many objects are asked for at once.
+    """
+
+    name: str
+    prefix: str
+    client: Any = field(repr=False)
+    page: int = 1_000
+
+    @property
+    def uri(self) -> str:
+        """`s3://bucket/prefix`."""
+        return f"s3://{self.name}/{self.prefix}".rstrip("/")
+
+    def objects(self, after: str = "") -> Iterator[ObjectVersion]:
+        """See `Bucket.objects`; what is called a folder in consoles, an empty object `name/`, is left out."""
+        # StartAfter, as a continuation token would not outlive the tick that it was given to.
+        arguments = {"Bucket": self.name, "Prefix": self._start, "MaxKeys": self.page}
+        if after:
+            arguments["StartAfter"] = self._start + after
+        while True:
+            with explained(f"The bucket {self.uri} cannot be listed"):
+                page = self.client.list_objects_v2(**arguments)
+            for item in page.get("Contents", ()):
+                name = item["Key"]
+                if not name.endswith("/"):
+                    yield self._version(name, item["ETag"], item["Size"], item["LastModified"])
+            if not page.get("IsTruncated"):
+                return
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
+
+    def find(self, key: str) -> ObjectVersion | None:
+        """See `Bucket.find`."""
+        try:
+            with explained(f"{self._start}{key} in the bucket {self.name} cannot be looked at"):
+                head = self.client.head_object(Bucket=self.name, Key=self._start + key)
+        except ObjectGone:
+            return None
+        return self._version(self._start + key, head["ETag"], head["ContentLength"], head["LastModified"])
+
+    @contextmanager
+    def open(self, found: ObjectVersion) -> Iterator[Readable]:
+        """See `Bucket.open`."""
+        told = partial(explained, f"{found.uri} cannot be read")
+        with told():
+            answer = self.client.get_object(
+                Bucket=self.name, Key=self._start + found.key, IfMatch=f'"{found.version}"'
+            )
+        with closing(answer["Body"]) as body:
+            yield ExplainedReader(body, told)
+
+    @property
+    def _start(self) -> str:
+        return f"{self.prefix}/" if self.prefix else ""
+
+    def _version(self, name: str, etag: str, size: int, modified: Any) -> ObjectVersion:
+        key = name.removeprefix(self._start)
+        return ObjectVersion(f"s3://{self.name}/{name}", key, etag.strip('"'), size, modified)
+
+
+def s3_client(options: Mapping[str, str]) -> Any:
+    """A client of S3 by the lake's options; see `aws_client`."""
+    return aws_client("s3", options)
+
+
+def aws_client(service: str, options: Mapping[str, str]) -> Any:
+    """A boto3 client.
+
+    Args:
+        service: Its name at AWS: `s3`, `sqs`.
+        options: `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+            `AWS_ENDPOINT_URL`; what is missing is looked for where boto3 looks.
+
+    Raises:
+        ObjectsError: boto3 is not installed, or finds no region.
+    """
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        raise ObjectsError(
+            "S3 and SQS cannot be reached without boto3: pip install 'platform-assets[aws]'."
+        ) from None
+    given = {name.lower().removeprefix("aws_"): value for name, value in options.items()}
+    limits = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
+    try:
+        return boto3.client(
+            service,
+            region_name=given.get("region") or given.get("default_region"),
+            endpoint_url=given.get("endpoint_url") or given.get("endpoint"),
+            aws_access_key_id=given.get("access_key_id"),
+            aws_secret_access_key=given.get("secret_access_key"),
+            aws_session_token=given.get("session_token"),
+            config=limits,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise ObjectsError(
+            f"{service} cannot be reached: {error}. Set AWS_REGION and the credentials."
+        ) from None
+
+
+@contextmanager
+def explained(attempt: str) -> Iterator[None]:
+    """Turn what boto3 raises into the platform's errors, with what was attempted."""
+    from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError, NoCredentialsError
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ClientError as error:
+        answer = error.response.get("Error", {})
+        code = str(answer.get("Code", ""))
+        reason = f"{code}: {answer.get('Message', '')}".strip(": .")
+        if code in _GONE:
+            raise ObjectGone(f"{attempt}: {reason}. It was deleted or overwritten.") from None
+        if code in _LATER or code.startswith("Throttl"):
+            raise ObjectsUnavailable(f"{attempt}: {reason}. It is tried again.") from None
+        raise ObjectsError(
+            f"{attempt}: {reason}. Check the name, the region and what the credentials may do."
+        ) from None
+    except NoCredentialsError:
+        raise ObjectsError(f"{attempt}: there are no credentials. Give some where boto3 looks.") from None
+    except (BotoCoreError, IncompleteReadError, HTTPError) as error:
+        raise ObjectsUnavailable(f"{attempt}: {error}. It is tried again.") from None
