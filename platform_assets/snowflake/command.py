@@ -314,7 +314,7 @@ def _write(made: Script, chosen: Mapping[str, Any], problems: Sequence[Problem])
         raise ParquetError(f"The script cannot be written to {output}: {error.strerror}.") from error
     tables, rows = len(made.tables), sum(table.rows for table in made.tables)
     left_out = f", {len(problems)} left out" if problems else ""
-    typer.echo(f"{output}: {tables:,} tables with {rows:,} rows{left_out}.")
+    typer.echo(f"{output}: {tables:,} table{'' if tables == 1 else 's'} with {rows:,} rows{left_out}.")
 
 
 def _connector(chosen: Mapping[str, Any], connect: Connect) -> Connect:
@@ -336,6 +336,11 @@ def _execute(made: Script, connect: Connect) -> bool:
     finally:
         connection.close()
     _print_results(results)
+    return _is_whole(results)
+
+
+def _is_whole(results: Sequence[TableResult]) -> bool:
+    """Whether every row of every table was loaded; what was not is said."""
     for result in results:
         if result.error is not None:
             _complain(f"{result.name}: {result.error}")

@@ -26,7 +26,7 @@ Write = Callable[..., str]
 def write(tmp_path: Path) -> Write:
     """Write a Parquet file with these columns below the test's folder, and give its path."""
 
-    def written(name: str, **columns: Any) -> str:
+    def written(name: str, /, **columns: Any) -> str:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns or {"id": [1, 2]}), file)
