@@ -19,6 +19,9 @@ from platform_assets.model.table import (
     Time,
 )
 
+STREAM = "platform_assets/star"
+"""The app transaction whose version is the last batch that a star table in the lake has taken in."""
+
 _VERSION_TIMES = (
     Column("created_date", Date(), "Day the source row was created", references="dim_date"),
     Column("created_time", Time(), "Time of day the source row was created; wall clock, no zone"),

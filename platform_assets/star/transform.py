@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import duckdb
     from deltalake import DeltaTable
 
-_STREAM = "platform_assets/star"
-
 
 @dataclass(frozen=True)
 class StarChange:
@@ -79,7 +77,7 @@ class StarBuilder:
     def _build(self, table: Table, state: LedgerState) -> StarChange:
         target = self.lake.star(table)
         handle = target.open()
-        cursor = target.cursor(handle, _STREAM)
+        cursor = target.cursor(handle, star.STREAM)
         if handle is not None and (
             handle.metadata().description != _description(state) or cursor > state.last_batch
         ):
@@ -161,13 +159,13 @@ class StarBuilder:
         if rows is None:
             return 0
         if handle is None or table.kind == "fact":
-            target.append(handle, rows, stream=_STREAM, version=goal, description=_description(state))
+            target.append(handle, rows, stream=star.STREAM, version=goal, description=_description(state))
             return target.row_count(target.open()) - before
         changed = rows.read_all()
         if self._has_any(target_handle=handle, table=table, keys=changed.select(list(table.primary_key))):
-            target.upsert(handle, changed, key=table.primary_key, stream=_STREAM, version=goal)
+            target.upsert(handle, changed, key=table.primary_key, stream=star.STREAM, version=goal)
         else:
-            target.append(handle, changed, stream=_STREAM, version=goal)
+            target.append(handle, changed, stream=star.STREAM, version=goal)
         return int(changed.num_rows)
 
     def _has_any(self, target_handle: DeltaTable, table: Table, keys: pa.Table) -> bool:
@@ -254,7 +252,7 @@ def sample_rows(
         for table in tables:
             target = lake.star(table)
             handle = target.open()
-            last = target.cursor(handle, _STREAM)
+            last = target.cursor(handle, star.STREAM)
             target.create_view(connection, ["sampled"], handle, batches=(last - 1, last))
             found = fetch_rows(connection, f"SELECT * FROM sampled LIMIT {limit:d}")
             if not found:

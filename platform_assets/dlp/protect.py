@@ -1,0 +1,295 @@
+"""What the policy does on the way to a warehouse: tables are held back, or arrive with changed values.
+
+Engines read the lake's files themselves, some of them without this process in between. So a star table with
+columns to change gets a copy in the lake, `protected/<table>/<fingerprint>`, which takes in each batch once,
+and which engines load in the table's place. Another key or rule makes another copy, which a warehouse takes
+for a table that was made anew: it drops what it had of it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from platform_assets.dlp.deidentify import ColumnChange, TableChange
+from platform_assets.dlp.model import Likelihood
+from platform_assets.dlp.policy import Action, Decision, Policy, strictest
+from platform_assets.errors import DlpError
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import ROWS_PER_BATCH
+from platform_assets.lake.lake import Lake
+from platform_assets.model import star
+from platform_assets.model.table import PLATFORM_COLUMNS, Column, Table
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+    from platform_assets.dlp.columns import ColumnInspector
+    from platform_assets.dlp.findings import FindingsStore
+    from platform_assets.lake.duck import SqlEngine
+
+_ALL_LATER_BATCHES = 2**62
+_ROWS_OF_A_LOOK = 50_000
+
+
+@dataclass(frozen=True)
+class ProtectedLake(Lake):
+    """A lake whose star tables are, where they have one, their changed copies.
+
+    Args:
+        copies: Folder of the copy, below the processed zone, by name of the star table.
+    """
+
+    copies: Mapping[str, str] = field(default_factory=dict)
+
+    def star(self, table: Table) -> LakeTable:
+        """A table of the star schema, or its copy."""
+        folder = self.copies.get(table.name)
+        if folder is None:
+            return super().star(table)
+        return LakeTable(
+            self.path("processed", folder), (*table.columns, *PLATFORM_COLUMNS), self.storage_options
+        )
+
+
+@dataclass(frozen=True)
+class Protection:
+    """Applies a policy to what goes to warehouses.
+
+    Args:
+        policy: The policy.
+        inspector: Gives the inspector, when columns have to be looked at.
+        findings: Where verdicts are kept.
+        key: Gives the key for tokens and shifts.
+        engine: Memory and threads for making copies.
+        detector: Name and version of the inspector.
+        tables: The star schema.
+    """
+
+    policy: Policy
+    inspector: Callable[[], ColumnInspector]
+    findings: FindingsStore
+    key: Callable[[], bytes] = field(repr=False)
+    engine: SqlEngine
+    detector: tuple[str, str]
+    tables: Sequence[Table] = star.TABLES
+
+    def lake_for(self, lake: Lake, warehouse: str, run_id: str = "") -> Lake:
+        """The lake as a warehouse may see it.
+
+        Args:
+            lake: The lake.
+            warehouse: Name of the warehouse, which is in the places of its columns.
+            run_id: The run that loads, for what is recorded.
+
+        Raises:
+            DlpError: A rule blocks a column, or cannot be followed.
+        """
+        concerned = [table for table in self.tables if self._concerned(table, warehouse)]
+        if not concerned:
+            return lake
+        found = self._verdicts(lake, [t for t in concerned if self._needs_verdicts(t, warehouse)], run_id)
+        copies = {}
+        refused = []
+        for table in concerned:
+            changes = []
+            for column in table.columns:
+                decision = self._decide(table, column, warehouse, found)
+                if decision.action >= Action.BLOCK:
+                    refused.append(_blocked(f"star/{table.name}.{column.name}", decision))
+                elif decision.rule is not None and decision.rule.deidentify is not None:
+                    changes.append(
+                        ColumnChange(
+                            column,
+                            decision.rule.deidentify,
+                            decision.info_type or "SENSITIVE",
+                            table.name,
+                        )
+                    )
+            if changes:
+                change = TableChange(table, tuple(changes), self.key)
+                folder = self._bring_up(lake, change)
+                if folder is not None:
+                    copies[table.name] = folder
+        if refused:
+            raise DlpError(
+                f"Nothing was loaded into {warehouse}: {'; '.join(refused)}. Correct the data at its source, "
+                "or change the rule."
+            )
+        if not copies:
+            return lake
+        return ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, copies)
+
+    def applied(self, rows: pa.RecordBatchReader, place: str, table: Table) -> pa.RecordBatchReader:
+        """Rows of a table that is not of the star schema, on their way to a warehouse.
+
+        What they hold is seen from their first 50,000; nothing is kept of it.
+
+        Args:
+            rows: The rows.
+            place: The table's asset key, joined by `/`.
+            table: Its columns, as far as the rows' schema tells them.
+
+        Raises:
+            DlpError: A rule blocks a column, or cannot be followed.
+        """
+        rules = self.policy.rules_for_columns()
+        if not any(rule.concerns(f"{place}.{column.name}") for rule in rules for column in table.columns):
+            return rows
+        first: list[pa.RecordBatch] = []
+        while sum(batch.num_rows for batch in first) < _ROWS_OF_A_LOOK:
+            batch = next(rows, None)
+            if batch is None:
+                break
+            first.append(batch)
+        schema = rows.schema
+        look = pa.RecordBatchReader.from_batches(schema, first)
+        seen = self.inspector().inspect_rows(look, place.partition("/")[0], place, "")
+        by_column: dict[str, list[tuple[str, Likelihood]]] = {}
+        for verdict in seen.verdicts:
+            by_column.setdefault(verdict.column, []).append((verdict.info_type.name, verdict.likelihood))
+        changes = []
+        for column in table.columns:
+            decision = self.policy.decide_column(by_column.get(column.name, ()), f"{place}.{column.name}")
+            if decision.action >= Action.BLOCK:
+                raise DlpError(
+                    f"Nothing was written to {place}: {_blocked(f'{place}.{column.name}', decision)}."
+                )
+            if decision.rule is not None and decision.rule.deidentify is not None:
+                info_type = decision.info_type or "SENSITIVE"
+                changes.append(ColumnChange(column, decision.rule.deidentify, info_type, place))
+
+        def all_rows() -> Iterator[pa.RecordBatch]:
+            yield from first
+            yield from rows
+
+        again = pa.RecordBatchReader.from_batches(schema, all_rows())
+        return TableChange(table, tuple(changes), self.key).applied(again) if changes else again
+
+    def _concerned(self, table: Table, warehouse: str) -> bool:
+        return any(
+            rule.concerns(place)
+            for rule in self.policy.rules_for_columns()
+            for column in table.columns
+            for place in _places(table, column, warehouse)
+        )
+
+    def _needs_verdicts(self, table: Table, warehouse: str) -> bool:
+        """Whether any rule for the table asks what a column holds."""
+        return any(
+            rule.concerns(place) and not (rule.action is Action.DEIDENTIFY and "*" in rule.info_types)
+            for rule in self.policy.rules_for_columns()
+            for column in table.columns
+            for place in _places(table, column, warehouse)
+        )
+
+    def _decide(
+        self,
+        table: Table,
+        column: Column,
+        warehouse: str,
+        found: Mapping[tuple[str, str], Sequence[tuple[str, Likelihood]]],
+    ) -> Decision:
+        held = found.get((f"star/{table.name}", column.name), ())
+        return strictest(
+            self.policy.decide_column(held, place) for place in _places(table, column, warehouse)
+        )
+
+    def _verdicts(
+        self, lake: Lake, tables: Sequence[Table], run_id: str
+    ) -> dict[tuple[str, str], list[tuple[str, Likelihood]]]:
+        """What the columns of star tables hold now; a table that has changed is inspected again."""
+        if not tables:
+            return {}
+        known = self.findings.inspected_versions(*self.detector)
+        inspected = []
+        for table in tables:
+            key = f"star/{table.name}"
+            source = lake.star(table)
+            handle = source.open()
+            if handle is not None and known.get(("lake", key)) != str(handle.version()):
+                found = self.inspector().inspect_lake_table(source, key)
+                if found is not None:
+                    inspected.append(found)
+        if inspected:
+            decisions = {
+                ("lake", table.table, verdict.column, verdict.info_type.name): (decision.word, rule)
+                for table in inspected
+                for verdict in table.verdicts
+                for decision in [
+                    self.policy.decide(
+                        verdict.info_type.name, verdict.likelihood, f"{table.table}.{verdict.column}"
+                    )
+                ]
+                for rule in [decision.rule.name if decision.rule else None]
+            }
+            self.findings.record_columns(
+                inspected,
+                decisions,
+                detector=self.detector[0],
+                detector_version=self.detector[1],
+                inspected_at=dt.datetime.now(dt.UTC),
+                run_id=run_id,
+            )
+        held: dict[tuple[str, str], list[tuple[str, Likelihood]]] = {}
+        for row in self.findings.sensitive_columns():
+            if row["place"] == "lake":
+                verdict = (row["info_type"], Likelihood[row["likelihood"]])
+                held.setdefault((row["table"], row["column"]), []).append(verdict)
+        return held
+
+    def _bring_up(self, lake: Lake, change: TableChange) -> str | None:
+        """Bring the copy of a star table to what the table has; its folder, None where there is no table.
+
+        Raises:
+            LakeConflict: Another run does so at the same time.
+        """
+        table = change.table
+        source = lake.star(table)
+        handle = source.open()
+        if handle is None:
+            return None
+        # A star schema that was made anew has its batches from the start again.
+        identity = hashlib.sha256(str(handle.metadata().id).encode()).hexdigest()[:8]
+        folder = f"protected/{table.name}/{change.fingerprint}-{identity}"
+        copy = ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, {table.name: folder}).star(
+            table
+        )
+        copied = copy.open()
+        goal, have = source.cursor(handle, star.STREAM), copy.cursor(copied, star.STREAM)
+        if copied is not None and have >= goal:
+            return folder
+        after = have if table.kind == "fact" else 0
+        rows = change.applied(self._rows(source, handle, after))
+        if table.kind == "fact" or copied is None:
+            copy.append(copied, rows, stream=star.STREAM, version=goal)
+        else:
+            copy.overwrite(copied, rows, stream=star.STREAM, version=goal)
+        return folder
+
+    def _rows(self, source: LakeTable, handle: DeltaTable, after: int) -> pa.RecordBatchReader:
+        schema = source.arrow_schema
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with self.engine.connect() as connection:
+                source.create_view(
+                    connection, ["given"], handle, batches=(after, _ALL_LATER_BATCHES) if after else None
+                )
+                for batch in connection.sql("FROM given").to_arrow_reader(ROWS_PER_BATCH):
+                    yield batch.cast(schema)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _places(table: Table, column: Column, warehouse: str) -> tuple[str, str]:
+    return f"star/{table.name}.{column.name}", f"{warehouse}/{table.name}.{column.name}"
+
+
+def _blocked(column: str, decision: Decision) -> str:
+    what = f"{decision.info_type} ({decision.likelihood.name})" if decision.likelihood else "sensitive data"
+    return f"{column} holds {what}, which is blocked by {decision.rule}"

@@ -1,0 +1,241 @@
+"""What a policy does on the way to a warehouse: nothing, other values, or no load at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from platform_assets.assembly import build_engine, build_lake
+from platform_assets.dlp.columns import ColumnInspector
+from platform_assets.dlp.findings import FindingsStore
+from platform_assets.dlp.local import LocalInspector
+from platform_assets.dlp.model import InspectConfig, Likelihood
+from platform_assets.dlp.policy import Action, Deidentification, Policy, Rule
+from platform_assets.dlp.protect import Protection
+from platform_assets.errors import DlpError
+from platform_assets.lake.lake import Lake
+from platform_assets.model import star
+from platform_assets.model.table import Column, Table, Text
+from platform_assets.source.sample import advance_sample, create_sample
+from platform_assets.warehouse.duckdb import DuckDBWarehouse
+from platform_assets_tests.fixtures.postgres import Database, NewDatabase
+from platform_assets_tests.integration.installation import Installation
+
+pytestmark = pytest.mark.timeout(180)
+
+KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+TOKENS = Rule(
+    "staff addresses",
+    Action.DEIDENTIFY,
+    ("EMAIL_ADDRESS",),
+    places=("star/dim_staff.*",),
+    deidentify=Deidentification("tokenize", prefix="tok_"),
+)
+INITIALS = Rule(
+    "names",
+    Action.DEIDENTIFY,
+    places=("warehouse/dim_staff.last_name",),
+    deidentify=Deidentification("mask"),
+)
+PRICES = Rule(
+    "prices",
+    Action.DEIDENTIFY,
+    places=("star/fact_sales_order.unit_price",),
+    deidentify=Deidentification("drop"),
+)
+BLOCKED = Rule(
+    "no addresses", Action.BLOCK, ("EMAIL_ADDRESS",), places=("star/*",), source="config/dlp.conf line 9"
+)
+
+
+@pytest.fixture(scope="module")
+def database(new_module_database: NewDatabase) -> Database:
+    """A small sample business."""
+    created = new_module_database()
+    create_sample(created.owner, sales=150, seed=3)
+    return created
+
+
+@pytest.fixture(scope="module")
+def built(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """A platform whose star schema and warehouse are built, without a policy."""
+    platform = Installation.create(tmp_path_factory.mktemp("protected"), database.reader)
+    platform.extract()
+    platform.load()
+    return platform
+
+
+@pytest.fixture
+def lake(built: Installation, tmp_path: Path) -> Lake:
+    """A copy of its lake."""
+    shutil.copytree(built.folder / "lake", tmp_path / "lake")
+    return Lake(str(tmp_path / "lake" / "ingestion"), str(tmp_path / "lake" / "processed"))
+
+
+class Loads:
+    """A warehouse of the test's own that is loaded through a policy."""
+
+    def __init__(self, built: Installation, lake: Lake, folder: Path) -> None:
+        self.lake = lake
+        self.engine = build_engine(built.settings)
+        self.warehouse = DuckDBWarehouse(folder / "w.duckdb", self.engine, 60)
+        self.inspections = 0
+
+    def protection(self, *rules: Rule, key: bytes = KEY) -> Protection:
+        def inspector() -> ColumnInspector:
+            self.inspections += 1
+            return ColumnInspector(LocalInspector(InspectConfig(), KEY), self.engine)
+
+        findings = FindingsStore(self.lake, self.engine)
+        return Protection(Policy(rules), inspector, findings, lambda: key, self.engine, ("local", "1"))
+
+    def load(self, *rules: Rule, key: bytes = KEY) -> None:
+        lake = self.protection(*rules, key=key).lake_for(self.lake, "warehouse", "run")
+        self.warehouse.load(lake, star.TABLES)
+
+    def rows(self, table: str) -> dict[Any, dict[str, Any]]:
+        key = next(one for one in star.TABLES if one.name == table).primary_key[0]
+        return {row[key]: row for row in rows_of(self.warehouse, table)}
+
+
+def rows_of(warehouse: DuckDBWarehouse, table: str) -> list[dict[str, Any]]:
+    with warehouse.query(f'SELECT * FROM star."{table}"') as rows:
+        found: list[dict[str, Any]] = rows.read_all().to_pylist()
+        return found
+
+
+@pytest.fixture
+def loads(built: Installation, lake: Lake, tmp_path: Path) -> Loads:
+    return Loads(built, lake, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def plain(built: Installation) -> Mapping[str, list[dict[str, Any]]]:
+    """What a warehouse without a policy has."""
+    warehouse = DuckDBWarehouse(built.warehouse, build_engine(built.settings), 60)
+    return {table.name: rows_of(warehouse, table.name) for table in star.TABLES}
+
+
+def test_without_a_rule_for_columns_the_lake_is_loaded_as_it_is_and_nothing_inspected(loads: Loads) -> None:
+    alert = Rule("alert", Action.ALERT)
+    objects = Rule("objects", Action.QUARANTINE, places=("objects/*",))
+    assert loads.protection(alert, objects).lake_for(loads.lake, "warehouse") is loads.lake
+    assert loads.inspections == 0
+
+
+def test_what_is_found_arrives_changed_and_everything_else_as_it_is(
+    loads: Loads, plain: Mapping[str, list[dict[str, Any]]]
+) -> None:
+    loads.load(TOKENS)
+    for table in star.TABLES:
+        changed = {"email_address"} if table.name == "dim_staff" else set()
+        arrived = loads.rows(table.name)
+        assert len(arrived) == len(plain[table.name])
+        for row in plain[table.name]:
+            other = arrived[row[table.primary_key[0]]]
+            assert {name for name in row if row[name] != other[name]} == changed, table.name
+    tokens = [row["email_address"] for row in loads.rows("dim_staff").values()]
+    assert all(token.startswith("tok_") and "@" not in token for token in tokens)
+    assert len({*tokens}) == len({row["email_address"] for row in plain["dim_staff"]})
+
+
+def test_a_repeat_inspects_nothing_and_loads_nothing(loads: Loads) -> None:
+    loads.load(TOKENS)
+    before, seen = loads.warehouse.status(), loads.inspections
+    assert seen == 1
+    loads.load(TOKENS)
+    assert loads.inspections == seen
+    assert loads.warehouse.status() == before
+
+
+def test_later_batches_come_in_changed_too(database: Database, loads: Loads, tmp_path: Path) -> None:
+    loads.load(TOKENS, INITIALS, PRICES)
+    facts = len(loads.rows("fact_sales_order"))
+    folder = tmp_path / "later"
+    folder.mkdir()
+    shutil.copytree(tmp_path / "lake", folder / "lake")
+    later = Installation.create(folder, database.reader)
+    advance_sample(database.owner, days=2, seed=4)
+    later.extract()
+    later.load()
+    loads.lake = build_lake(later.settings)
+    loads.load(TOKENS, INITIALS, PRICES)
+    rows = loads.rows("fact_sales_order")
+    assert len(rows) > facts
+    assert len(rows) == len(rows_of(DuckDBWarehouse(later.warehouse, loads.engine, 60), "fact_sales_order"))
+    assert {row["unit_price"] for row in rows.values()} == {0}
+    assert all(set(row["last_name"]) == {"*"} for row in loads.rows("dim_staff").values())
+
+
+def test_another_key_or_rule_changes_what_is_there_already(
+    loads: Loads, plain: Mapping[str, list[dict[str, Any]]]
+) -> None:
+    loads.load(TOKENS)
+    first = loads.rows("dim_staff")
+    loads.load(TOKENS, key=OTHER_KEY)
+    second = loads.rows("dim_staff")
+    assert set(first) == set(second)
+    assert all(first[key]["email_address"] != second[key]["email_address"] for key in first)
+    loads.load()
+    third = loads.rows("dim_staff")
+    assert [third[row["staff_id"]] for row in plain["dim_staff"]] == plain["dim_staff"]
+
+
+def test_a_blocked_load_names_column_type_and_the_line_of_the_policy(loads: Loads) -> None:
+    loads.load()
+    before = loads.warehouse.status()
+    with pytest.raises(DlpError) as error:
+        loads.load(BLOCKED)
+    said = str(error.value)
+    assert "star/dim_staff.email_address holds EMAIL_ADDRESS (VERY_LIKELY)" in said
+    assert "config/dlp.conf line 9, rule no addresses" in said
+    assert "Nothing was loaded into warehouse" in said
+    assert loads.warehouse.status() == before
+
+
+def test_a_rule_that_asks_for_more_certainty_than_there_is_lets_the_load_pass(loads: Loads) -> None:
+    ibans = Rule("ibans", Action.BLOCK, ("IBAN_CODE",), Likelihood.LIKELY, ("star/*",))
+    loads.load(ibans)
+    assert len(loads.warehouse.status()) == len(star.TABLES)
+
+
+NOTES = Table("notes", "Notes", (Column("id", Text()), Column("mail", Text(), nullable=True)), ("id",))
+
+
+def notes(*mails: str | None) -> pa.RecordBatchReader:
+    ids = [str(number) for number in range(len(mails))]
+    return pa.table({"id": ids, "mail": pa.array(mails, pa.string())}).to_reader(2)
+
+
+def test_other_tables_are_changed_or_blocked_by_what_their_first_rows_hold(loads: Loads) -> None:
+    mails = [f"somebody{number}@company.example.org" for number in range(5)]
+    masked = Rule(
+        "mails", Action.DEIDENTIFY, ("EMAIL_ADDRESS",), places=("reports/*",),
+        deidentify=Deidentification("redact"),
+    )  # fmt: skip
+    protection = loads.protection(masked)
+    rows = protection.applied(notes(*mails, None), "reports/notes", NOTES).read_all()
+    assert rows["mail"].to_pylist() == ["[EMAIL_ADDRESS]"] * 5 + [None]
+    assert rows["id"].to_pylist() == ["0", "1", "2", "3", "4", "5"]
+    assert protection.applied(notes("none"), "reports/notes", NOTES).read_all()["mail"].to_pylist() == [
+        "none"
+    ]
+
+    block = Rule(
+        "no mails", Action.BLOCK, ("EMAIL_ADDRESS",), places=("reports/*",), source="dlp.conf line 3"
+    )
+    with pytest.raises(
+        DlpError, match=r"reports/notes\.mail holds EMAIL_ADDRESS .*dlp\.conf line 3, rule no mails"
+    ):
+        loads.protection(block).applied(notes(*mails), "reports/notes", NOTES)
+
+
+def test_rows_of_places_that_no_rule_concerns_pass_unseen(loads: Loads) -> None:
+    rows = notes("a@b.example.org")
+    assert loads.protection(BLOCKED).applied(rows, "reports/notes", NOTES) is rows
+    assert loads.inspections == 0
