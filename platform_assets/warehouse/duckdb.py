@@ -122,6 +122,12 @@ class DuckDBWarehouse:
             else:
                 yield relation.to_arrow_reader(ROWS_PER_BATCH)
 
+    def read(
+        self, name: Sequence[str], columns: Sequence[str] | None = None
+    ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
+        """See `Warehouse.read`."""
+        return self.query(f"SELECT {columns_sql(columns) if columns else '*'} FROM {quote(*name)}")
+
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`."""
         # DuckDB does not tell upper from lower case.

@@ -85,6 +85,20 @@ class Warehouse(Protocol):
             WarehouseError: There is nothing to query yet, or the query is wrong.
         """
 
+    def read(
+        self, name: Sequence[str], columns: Sequence[str] | None = None
+    ) -> AbstractContextManager[pa.RecordBatchReader]:
+        """Stream a table or a view as Arrow, whatever it is called.
+
+        Args:
+            name: Schema and relation.
+            columns: Names of the columns to read; all where None.
+
+        Raises:
+            WarehouseBusy: A load held the warehouse for too long.
+            WarehouseError: There is no such relation or column.
+        """
+
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """Replace a table that is not part of the star schema, in one transaction.
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from platform_assets.lake.duck import quote
 from platform_assets.warehouse.interface import Warehouse
 
 
@@ -24,7 +23,7 @@ def stream_relation(warehouse: Warehouse, name: Sequence[str]) -> pa.RecordBatch
     """
     stack = contextlib.ExitStack()
     try:
-        reader = stack.enter_context(warehouse.query(f"SELECT * FROM {quote(*name)}"))
+        reader = stack.enter_context(warehouse.read(name))
     except BaseException:
         stack.close()
         raise

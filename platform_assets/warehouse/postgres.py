@@ -1,0 +1,1104 @@
+"""PostgreSQL as a warehouse: one session, one transaction and one advisory lock for each load.
+
+Rows come from the lake's files through DuckDB and go in by ADBC as binary COPY: those of a fact straight into
+its table, those of a dimension into a temporary one that is then merged by one statement. The keys are real.
+A fact that is filled for the first time gets its keys after its rows, which is many times faster than row by
+row; afterwards the server checks foreign keys as rows come in, before the transaction ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.errors import PlatformError, WarehouseBusy, WarehouseError
+from platform_assets.lake.duck import SqlEngine, columns_sql, literal, quote
+from platform_assets.model import star
+from platform_assets.model.table import (
+    Binary,
+    Boolean,
+    Column,
+    Date,
+    Decimal,
+    Float,
+    Integer,
+    LogicalType,
+    Table,
+    Text,
+    Time,
+    Timestamp,
+)
+from platform_assets.source.session import adbc_uri
+from platform_assets.source.types import SESSION_SETTINGS
+from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
+from platform_assets.warehouse.loading import (
+    Incoming,
+    LoadSession,
+    Position,
+    Target,
+    current_view_select,
+    history_view_select,
+    load_star,
+)
+
+if TYPE_CHECKING:
+    import duckdb
+    from adbc_driver_manager import AdbcConnection, Error
+
+    from platform_assets.lake.lake import Lake
+    from platform_assets.source.connection import Connection
+
+PLATFORM_SCHEMA = "platform"
+"""Schema that holds the records of loads, unless it is configured otherwise."""
+
+_LOADS = "loads"
+_ROWS_PER_BATCH = 16_384
+_BYTES_PER_BATCH = 2 * 1024 * 1024
+_LONGEST_NAME = 63
+_MOST_DIGITS = 38
+# The first half of the advisory locks' keys, so that they are nobody else's.
+_LOCK = zlib.crc32(b"platform_assets warehouse") - 2**31
+
+_FOREIGN_KEY_VIOLATION = "23503"
+_SYNTAX_ERROR = "42601"
+_NOT_ALLOWED = "42501"
+_WHAT_IS_MISSING = ("3F000", "42P01")
+_LOGIN_REFUSED = ("28000", "28P01")
+_PASSING = ("08", "40", "53", "55", "57")
+
+
+def postgres_type(type_: LogicalType) -> str:
+    """The PostgreSQL type that a logical type is declared as, as the catalogue spells it."""
+    match type_:
+        case Integer(bits=bits):
+            return "bigint" if bits == 64 else "integer"
+        case Decimal(precision=precision, scale=scale):
+            return f"numeric({precision},{scale})"
+        case Float(bits=bits):
+            return "real" if bits == 32 else "double precision"
+        case Text():
+            return "text"
+        case Binary():
+            return "bytea"
+        case Boolean():
+            return "boolean"
+        case Date():
+            return "date"
+        case Time():
+            return "time without time zone"
+        case Timestamp(utc=utc):
+            return "timestamp with time zone" if utc else "timestamp without time zone"
+
+
+@dataclass(frozen=True)
+class PostgresWarehouse:
+    """A warehouse in a PostgreSQL database.
+
+    Args:
+        connect: Gives the database and a role that may write to it, its secret resolved.
+        engine: Memory and threads that DuckDB may use to read the lake.
+        star_schema: Schema of the star tables and their views.
+        platform_schema: Schema of the records of loads.
+        statement_timeout: Longest time for one statement, in seconds; 0 for any.
+        lock_timeout: Longest wait for another session's lock, such as another load's, in seconds; 0 for any.
+        tables: The star schema, as the model declares it.
+    """
+
+    connect: Callable[[], Connection]
+    engine: SqlEngine
+    star_schema: str = STAR_SCHEMA
+    platform_schema: str = PLATFORM_SCHEMA
+    statement_timeout: float = 3600
+    lock_timeout: float = 60
+    tables: Sequence[Table] = star.TABLES
+
+    def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
+        """See `Warehouse.load`."""
+        connection = self.connect()
+        return load_star(
+            lake,
+            tables,
+            Target(
+                name=_name(connection),
+                # What may not be read is refused when the transaction begins, with all else that is missing.
+                positions=lambda: self._positions(connection, refuse=False),
+                counts=lambda: {status.table: status.row_count for status in self.status()},
+                session=lambda pending: self._session(connection, pending),
+                start_afresh=f"Configure another database or other schemas, or drop the schemas "
+                f"{self.star_schema} and {self.platform_schema} to have it loaded afresh.",
+                tables=self.tables,
+            ),
+        )
+
+    @contextlib.contextmanager
+    def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
+        """See `Warehouse.query`.
+
+        A numeric without declared precision, such as a sum, comes as text with every digit.
+        """
+        with self._transaction(self.connect(), "run the query", read_only=True) as session:
+            try:
+                # It ends with a line, for a comment at its end: the driver puts it between brackets.
+                with session.stream(sql.rstrip("; \t\r\n") + "\n") as rows:
+                    yield rows
+            except _ServerError as error:
+                if error.sqlstate in _WHAT_IS_MISSING and not self._positions(error.connection):
+                    raise WarehouseError(
+                        f"{_capital(_name(error.connection))} has nothing loaded yet; the job "
+                        f"totesys_to_warehouse does it. {error}"
+                    ) from error
+                raise
+
+    def read(
+        self, name: Sequence[str], columns: Sequence[str] | None = None
+    ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
+        """See `Warehouse.read`."""
+        return self.query(f"SELECT {columns_sql(columns) if columns else '*'} FROM {quote(*name)}")
+
+    def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
+        """See `Warehouse.write`."""
+        schema, table = name
+        if schema in (self.star_schema, self.platform_schema):
+            raise WarehouseError(
+                f"Schema {schema} of the warehouse belongs to the platform; write to another one."
+            )
+        connection = self.connect()
+        told = f"{schema}.{table}"
+        _refuse_long_names(told, [schema, table, *rows.schema.names])
+        columns = {field.name: _declared_type(told, field) for field in rows.schema}
+        if len(columns) < len(rows.schema):
+            raise WarehouseError(
+                f"Table {told} cannot be written: two of its columns have one name. Rename one of them."
+            )
+        declared = ", ".join(f"{quote(column)} {type_}" for column, type_ in columns.items())
+        with self._transaction(connection, f"write {told}") as session:
+            session.lock(told)
+            found = _Relations.read(session, schema)
+            _refuse_missing_grants(session, _grants_to_write(session, found, table), f"write {told}")
+            if not found.exists:
+                session.run(f"CREATE SCHEMA {quote(schema)}")
+            present = found.relations.get(table)
+            if present is None:
+                session.run(f"CREATE TABLE {quote(schema, table)} ({declared})")
+                return session.copy((schema, table), _outgoing(rows))
+            if not present.is_table:
+                raise WarehouseError(
+                    f"Table {told} cannot be written: there is something else of this name, such as a view. "
+                    "Choose another name, or drop what is there."
+                )
+            # Aside, so that the table can be read until its new rows are there.
+            session.run(f"CREATE TEMPORARY TABLE {quote(_staging(table))} ({declared}) ON COMMIT DROP")
+            session.copy(("pg_temp", _staging(table)), _outgoing(rows))
+            if present.columns == columns:
+                session.run(f"TRUNCATE {quote(schema, table)}")  # keeps its grants and what depends on it
+            else:
+                session.run(f"DROP TABLE {quote(schema, table)}")
+                session.run(f"CREATE TABLE {quote(schema, table)} ({declared})")
+            return session.run(
+                f"INSERT INTO {quote(schema, table)} SELECT * FROM {quote('pg_temp', _staging(table))}"
+            )
+
+    def sample(self, tables: Sequence[Table], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """See `Warehouse.sample`."""
+        rows: dict[str, list[dict[str, Any]]] = {table.name: [] for table in tables}
+        with self._transaction(self.connect(), "show some rows", read_only=True) as session:
+            loaded = self._read_positions(session)
+            for table in tables:
+                if table.name in loaded:
+                    order = f" ORDER BY {columns_sql(table.primary_key)} DESC" if table.kind == "fact" else ""
+                    rows[table.name] = session.rows(
+                        f"SELECT * FROM {quote(self.star_schema, table.name)}{order} LIMIT {limit:d}"
+                    )
+        return rows
+
+    def status(self) -> list[TableStatus]:
+        """See `Warehouse.status`."""
+        with self._transaction(self.connect(), "say what it holds", read_only=True) as session:
+            loaded = self._read_positions(session)
+            queries = [
+                f"SELECT {number} AS number, count(*) AS rows, coalesce(max(_batch), 0) AS batch, "
+                f"max(_seen_at) AS seen_at, (SELECT max(loaded_at) FROM {self._loads} "
+                f"WHERE table_name = {literal(table.name)}) AS loaded_at "
+                f"FROM {quote(self.star_schema, table.name)}"
+                for number, table in enumerate(self.tables)
+                if table.name in loaded
+            ]
+            if not queries:
+                return []
+            return [
+                TableStatus(
+                    self.tables[row["number"]].name,
+                    row["rows"],
+                    row["batch"],
+                    row["seen_at"],
+                    row["loaded_at"],
+                )
+                for row in session.rows(f"{' UNION ALL '.join(queries)} ORDER BY number")
+            ]
+
+    @property
+    def _loads(self) -> str:
+        return quote(self.platform_schema, _LOADS)
+
+    def _positions(self, connection: Connection, *, refuse: bool = True) -> dict[str, Position]:
+        with self._transaction(connection, "say what was loaded", read_only=True) as session:
+            return self._read_positions(session, refuse=refuse)
+
+    def _read_positions(self, session: _Session, *, refuse: bool = True) -> dict[str, Position]:
+        found = session.rows(
+            "SELECT has_schema_privilege(n.oid, 'USAGE') AS usage, has_table_privilege(c.oid, 'SELECT') "
+            "AS selection FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n "
+            f"ON n.oid = c.relnamespace WHERE n.nspname = {literal(self.platform_schema)} "
+            f"AND c.relname = {literal(_LOADS)}"
+        )
+        if not found:
+            return {}
+        [may], role = found, quote(session.connection.user)
+        grants = [] if may["usage"] else [f"GRANT USAGE ON SCHEMA {quote(self.platform_schema)} TO {role};"]
+        grants += [] if may["selection"] else [f"GRANT SELECT ON TABLE {self._loads} TO {role};"]
+        if grants and not refuse:
+            return {}
+        _refuse_missing_grants(session, grants, "see what was loaded")
+        return {
+            row["table_name"]: Position(row["table_id"], row["lake_version"], row["batch"], row["lake_id"])
+            for row in session.rows(
+                "SELECT DISTINCT ON (table_name) table_name, table_id, lake_version, batch, lake_id "
+                f"FROM {self._loads} ORDER BY table_name, loaded_at DESC"
+            )
+        }
+
+    @contextlib.contextmanager
+    def _session(self, connection: Connection, pending: Sequence[Incoming]) -> Iterator[LoadSession]:
+        attempt = "load the star schema"
+        with self._transaction(connection, attempt) as session, self.engine.connect() as duck:
+            session.lock(f"{self.platform_schema} {self.star_schema}")
+            records = _Relations.read(session, self.platform_schema)
+            found = _Relations.read(session, self.star_schema)
+            grants = _grants_to_load(session, records, found, self.tables)
+            _refuse_missing_grants(session, grants, attempt)
+            self._create_records(session, records)
+            loading = _Loading(self, session, duck, found)
+            loading.create_tables({one.table.name for one in pending if one.is_first})
+            yield loading
+            loading.add_missing_keys()
+
+    def _create_records(self, session: _Session, found: _Relations) -> None:
+        if not found.exists:
+            session.run(f"CREATE SCHEMA {quote(self.platform_schema)}")
+        if _LOADS not in found.relations:
+            session.run(
+                f"CREATE TABLE {self._loads} (table_name text NOT NULL, table_id text NOT NULL, "
+                "lake_version bigint NOT NULL, batch bigint NOT NULL, rows_written bigint NOT NULL, "
+                "lake_id text NOT NULL, loaded_at timestamptz NOT NULL, "
+                "PRIMARY KEY (table_name, table_id, lake_version))"
+            )
+
+    @contextlib.contextmanager
+    def _transaction(
+        self, connection: Connection, attempt: str, *, read_only: bool = False
+    ) -> Iterator[_Session]:
+        """Open a session and a transaction in it, which is committed at the end, or rolled back."""
+        with _opened(connection, attempt) as session:
+            settings = {
+                **SESSION_SETTINGS,
+                "standard_conforming_strings": "on",
+                "statement_timeout": str(round(self.statement_timeout * 1000)),
+                "lock_timeout": str(round(self.lock_timeout * 1000)),
+            }
+            session.run(f"BEGIN {'READ ONLY' if read_only else 'READ WRITE'}")
+            session.run("; ".join(f"SET LOCAL {name} = {literal(value)}" for name, value in settings.items()))
+            try:
+                yield session
+            except BaseException:
+                session.abandon()
+                raise
+            session.run("COMMIT")
+
+
+class _ServerError(WarehouseError):
+    """What the server said no to, with its SQLSTATE."""
+
+    def __init__(self, message: str, connection: Connection, sqlstate: str) -> None:
+        super().__init__(message)
+        self.connection = connection
+        self.sqlstate = sqlstate
+
+
+def _name(connection: Connection) -> str:
+    return f"the warehouse {connection.database} on {connection.host}:{connection.port}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _staging(table: str) -> str:
+    return f"incoming_{zlib.crc32(table.encode()):08x}"
+
+
+@contextlib.contextmanager
+def _opened(connection: Connection, attempt: str) -> Iterator[_Session]:
+    import adbc_driver_manager
+    import adbc_driver_postgresql
+
+    with contextlib.ExitStack() as stack:
+        try:
+            database = stack.enter_context(adbc_driver_postgresql.connect(adbc_uri(connection)))
+            opened = stack.enter_context(adbc_driver_manager.AdbcConnection(database))
+        except adbc_driver_manager.Error as error:
+            raise _login_error(connection, error) from error
+        yield _Session(connection, opened, attempt)
+
+
+def _said(connection: Connection, error: Exception) -> str:
+    """What an error says, in one line, and without the password that a driver may repeat."""
+    details = dict(getattr(error, "details", None) or ())
+    parts = [details.get(f"PG_DIAG_MESSAGE_{part}".encode(), b"") for part in ("PRIMARY", "DETAIL", "HINT")]
+    parts = [part.decode(errors="replace") if isinstance(part, bytes) else part for part in parts if part]
+    said = " ".join((part if part.endswith((".", "?")) else f"{part}.") for part in parts) or str(error)
+    return " ".join(said.replace(connection.password or "\0", "***").split())
+
+
+def _login_error(connection: Connection, error: Error) -> WarehouseError:
+    said = _said(connection, error)
+    # libpq gives no SQLSTATE for a session that never began, but what the server said of it.
+    for_ever = ("authentication failed", "no pg_hba.conf entry", "does not exist", "no password supplied")
+    if any(sign in said for sign in for_ever):
+        return WarehouseError(
+            f"{_capital(_name(connection))} refused the login of {connection.user}: {said}. Check user, "
+            "password and database under warehouse.postgres in the configuration, and the server's "
+            "pg_hba.conf."
+        )
+    return _unreachable(connection, said)
+
+
+def _unreachable(connection: Connection, said: str) -> WarehouseBusy:
+    return WarehouseBusy(
+        f"{_capital(_name(connection))} cannot be reached or broke off ({said.rstrip('.')}). Check host and "
+        "port under warehouse.postgres in the configuration, and that the server runs and lets this machine "
+        "in."
+    )
+
+
+class _Session:
+    """A connection, its errors as the platform's."""
+
+    def __init__(self, connection: Connection, opened: AdbcConnection, attempt: str) -> None:
+        self.connection = connection
+        self._opened = opened
+        self._attempt = attempt
+
+    def run(self, sql: str) -> int:
+        """Run statements; how many rows the last one has changed, where it says so."""
+        import adbc_driver_manager
+
+        with self._translated(), adbc_driver_manager.AdbcStatement(self._opened) as statement:
+            statement.set_sql_query(sql)
+            return int(statement.execute_update())
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """A small result."""
+        with self.stream(sql) as rows:
+            return rows.read_all().to_pylist()  # type: ignore[no-any-return]
+
+    def lock(self, name: str) -> None:
+        """Wait until no other session has this lock, and keep it until the transaction ends."""
+        self.run(f"SELECT pg_advisory_xact_lock({_LOCK}, {zlib.crc32(name.encode()) - 2**31})")
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Go back to here, and on, where the server refuses what is done within."""
+        self.run("SAVEPOINT attempt")
+        try:
+            yield
+        except _ServerError:
+            self.run("ROLLBACK TO SAVEPOINT attempt")
+            raise
+        finally:
+            self.run("RELEASE SAVEPOINT attempt")
+
+    def abandon(self) -> None:
+        """Roll back now, rather than when the server finds the connection closed."""
+        with contextlib.suppress(WarehouseError):
+            self.run("ROLLBACK")
+
+    def copy(self, relation: tuple[str, str], rows: Iterable[pa.RecordBatch]) -> int:
+        """Append rows to a table by COPY, columns by name; times as microseconds."""
+        import adbc_driver_manager
+        from adbc_driver_manager import StatementOptions
+
+        outgoing = _Outgoing(iter(rows))
+        schema, name = relation
+        where = (
+            {StatementOptions.INGEST_TEMPORARY.value: "true"}
+            if schema == "pg_temp"
+            else {StatementOptions.INGEST_TARGET_DB_SCHEMA.value: schema}
+        )
+        with self._translated(outgoing), adbc_driver_manager.AdbcStatement(self._opened) as statement:
+            reader = outgoing.reader()
+            if reader is None:
+                return 0
+            statement.set_options(
+                **{
+                    StatementOptions.INGEST_TARGET_TABLE.value: name,
+                    StatementOptions.INGEST_MODE.value: adbc_driver_manager.INGEST_OPTION_MODE_APPEND,
+                    **where,
+                }
+            )
+            statement.bind_stream(reader)
+            return int(statement.execute_update())
+
+    @contextlib.contextmanager
+    def stream(self, sql: str) -> Iterator[pa.RecordBatchReader]:
+        """Stream the result of a query, decimals as such."""
+        import adbc_driver_manager
+
+        # Unlike pyarrow's own reader, it says by SQLSTATE what went wrong in the middle of a stream.
+        from adbc_driver_manager._reader import AdbcRecordBatchReader
+
+        with contextlib.ExitStack() as stack:
+            with self._translated():
+                statement = stack.enter_context(adbc_driver_manager.AdbcStatement(self._opened))
+                statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BYTES_PER_BATCH)})
+                statement.set_sql_query(sql)
+                try:
+                    handle, _ = statement.execute_query()
+                except adbc_driver_manager.ProgrammingError as error:
+                    if error.sqlstate != _SYNTAX_ERROR or "begin COPY" not in str(error):
+                        raise
+                    # SHOW, EXPLAIN and their like, which COPY does not take: small, and taken whole.
+                    self.run("ROLLBACK")
+                    self.run("BEGIN READ ONLY")
+                    statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+                    handle, _ = statement.execute_query()
+                source = AdbcRecordBatchReader._import_from_c(handle.address)
+            schema = pa.schema([_result_field(one) for one in source.schema])
+            failures: list[WarehouseError] = []
+
+            def batches() -> Iterator[pa.RecordBatch]:
+                try:
+                    with self._translated():
+                        for batch in source:
+                            yield _result_batch(batch, schema)
+                except WarehouseError as error:
+                    failures.append(error)
+                    raise
+
+            try:
+                yield pa.RecordBatchReader.from_batches(schema, batches())
+            except Exception as error:
+                # Whoever read the stream reports what went wrong in it as an error of its own kind.
+                if failures and error is not failures[0]:
+                    raise failures[0] from error
+                raise
+
+    @contextlib.contextmanager
+    def _translated(self, outgoing: _Outgoing | None = None) -> Iterator[None]:
+        import adbc_driver_manager
+
+        try:
+            yield
+        except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
+            failure = outgoing.failure if outgoing else None
+            if isinstance(failure, PlatformError):
+                raise failure from error
+            if failure is not None:
+                said = " ".join(str(failure).split()) or type(failure).__name__
+                raise WarehouseError(
+                    f"{_capital(_name(self.connection))} could not {self._attempt}: the rows broke off: "
+                    f"{said}"
+                ) from failure
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> WarehouseError:
+        """The platform's error for a SQLSTATE (PostgreSQL manual, appendix A)."""
+        import adbc_driver_manager
+
+        connection, said = self.connection, _said(self.connection, error)
+        name, code = _capital(_name(connection)), getattr(error, "sqlstate", None) or ""
+        if code == "55P03":
+            return WarehouseBusy(
+                f"{name} could not {self._attempt}: another session held what it needs for longer than "
+                f"lock_timeout. End that session's load or query, or try again later."
+            )
+        if code == "57014":
+            return _ServerError(
+                f"{name} could not {self._attempt}: {said} Raise warehouse.postgres.statement_timeout where "
+                "it needs longer.",
+                connection,
+                code,
+            )
+        if code == _NOT_ALLOWED:
+            return _ServerError(
+                f"{name} could not {self._attempt}: {said} Have an administrator of the database grant it "
+                f"to {connection.user}.",
+                connection,
+                code,
+            )
+        if code[:2] in _PASSING or (not code and isinstance(error, adbc_driver_manager.OperationalError)):
+            return _unreachable(connection, said)
+        return _ServerError(f"{name} could not {self._attempt}: {said} (SQLSTATE {code})", connection, code)
+
+
+class _Outgoing:
+    """Rows on their way to the server, and what broke them off."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self.failure: Exception | None = None
+        self._batches = self._watched(batches)
+
+    def reader(self) -> pa.RecordBatchReader | None:
+        """The rows as a stream; None where there are none."""
+        first = next(self._batches, None)
+        if first is None:
+            return None
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            yield first
+            yield from self._batches
+
+        return pa.RecordBatchReader.from_batches(first.schema, batches())
+
+    def _watched(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in batches:
+                if batch.num_rows:
+                    yield batch
+        except Exception as error:
+            self.failure = error
+            raise pa.ArrowInvalid("the rows broke off") from error
+
+
+def _result_field(field: pa.Field) -> pa.Field:
+    """A column of a result as the platform has it: numerics as decimals, or as text without a precision."""
+    metadata = field.metadata or {}
+    if metadata.get(b"ADBC:postgresql:typname") != b"numeric":
+        return pa.field(field.name, field.type)
+    modifier = int(metadata.get(b"POSTGRESQL:typmod", b"-1")) - 4
+    # The scale has 11 bits and a sign (see the catalogue's pg_attribute.atttypmod).
+    precision, scale = modifier >> 16, ((modifier & 0x7FF) ^ 1024) - 1024
+    is_decimal = modifier >= 0 and precision <= _MOST_DIGITS
+    return pa.field(field.name, pa.decimal128(precision, scale) if is_decimal else pa.string())
+
+
+def _result_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [_result_column(*one) for one in zip(batch.columns, schema.types, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _result_column(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    if column.type == wanted:
+        return column
+    digits = column.storage
+    if not pa.types.is_decimal(wanted):
+        return digits
+    # A decimal has neither NaN nor the infinities.
+    is_number = pc.invert(pc.is_in(digits, pa.array(["NaN", "Infinity", "-Infinity"])))
+    return pc.if_else(is_number, digits, None).cast(wanted)
+
+
+def _declared_type(table: str, field: pa.Field) -> str:
+    """The PostgreSQL type for a column of a user's table, as the catalogue spells it.
+
+    Raises:
+        WarehouseError: There is none.
+    """
+    type_ = field.type
+    if pa.types.is_dictionary(type_):
+        return _declared_type(table, field.with_type(type_.value_type))
+    if pa.types.is_decimal(type_):
+        if type_.precision <= _MOST_DIGITS:
+            return f"numeric({type_.precision},{type_.scale})"
+    elif pa.types.is_timestamp(type_):
+        return postgres_type(Timestamp(utc=type_.tz is not None))
+    for holds, name in _TYPES:
+        if holds(type_):
+            return name
+    raise WarehouseError(
+        f"Table {table} cannot be written: PostgreSQL has no column for {field.name}, of type {type_}. Turn "
+        "it into text, such as JSON, or into columns of its parts first."
+    )
+
+
+_TYPES: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
+    (lambda one: one in (pa.int8(), pa.uint8(), pa.int16()), "smallint"),
+    (lambda one: one in (pa.uint16(), pa.int32()), "integer"),
+    (lambda one: one in (pa.uint32(), pa.int64()), "bigint"),
+    (pa.types.is_uint64, "numeric(20,0)"),
+    (lambda one: one in (pa.float16(), pa.float32()), "real"),
+    (pa.types.is_float64, "double precision"),
+    (pa.types.is_boolean, "boolean"),
+    (lambda one: pa.types.is_string(one) or pa.types.is_large_string(one), "text"),
+    (lambda one: one == pa.string_view() or pa.types.is_null(one), "text"),
+    (lambda one: pa.types.is_binary(one) or pa.types.is_large_binary(one), "bytea"),
+    (lambda one: one == pa.binary_view() or pa.types.is_fixed_size_binary(one), "bytea"),
+    (pa.types.is_date, "date"),
+    (pa.types.is_time, "time without time zone"),
+)
+_SENT_AS: Mapping[str, pa.DataType] = {
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "numeric(20,0)": pa.decimal128(20, 0),
+    "real": pa.float32(),
+    "text": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "time without time zone": pa.time64("us"),
+    "timestamp without time zone": pa.timestamp("us"),
+    "timestamp with time zone": pa.timestamp("us", "UTC"),
+}
+
+
+def _outgoing(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """A user's rows in the types that COPY is given; a value that would lose something ends them."""
+    names = rows.schema.names
+    declared = [_declared_type("", field) for field in rows.schema]
+    for batch in rows:
+        columns = [_outgoing_column(*one) for one in zip(batch.columns, declared, strict=True)]
+        yield pa.RecordBatch.from_arrays(columns, names=names)
+
+
+def _outgoing_column(column: pa.Array, declared: str) -> pa.Array:
+    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    if pa.types.is_decimal(plain.type):
+        return plain.cast(pa.decimal128(plain.type.precision, plain.type.scale))
+    sent = plain.cast(_SENT_AS.get(declared, plain.type))
+    return sent.cast(pa.int64()) if pa.types.is_time(sent.type) else sent
+
+
+def _refuse_long_names(table: str, names: Sequence[str]) -> None:
+    for name in names:
+        if not name or len(name.encode()) > _LONGEST_NAME or "\0" in name:
+            raise WarehouseError(
+                f"Table {table} cannot be written: PostgreSQL takes names of 1 to {_LONGEST_NAME} bytes, "
+                f"and {name!r} has {len(name.encode())}. Choose another one."
+            )
+
+
+@dataclass(frozen=True)
+class _Relation:
+    """A table or view that is there, as the catalogue has it.
+
+    Args:
+        is_table: Whether rows can be put into it.
+        owner: The role that owns it.
+        is_owned: Whether the session's role may do what the owner may.
+        may: Whether the role may SELECT, INSERT and UPDATE.
+        columns: Type of each column, in order.
+        mandatory: The columns that are NOT NULL.
+        primary_key: Name of the primary key's constraint; empty without one.
+        foreign_keys: Name of each foreign key's constraint by its column.
+    """
+
+    is_table: bool
+    owner: str
+    is_owned: bool
+    may: Mapping[str, bool]
+    columns: dict[str, str] = field(default_factory=dict)
+    mandatory: set[str] = field(default_factory=set)
+    primary_key: str = ""
+    foreign_keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Relations:
+    """What a schema has.
+
+    Args:
+        schema: Its name.
+        exists: Whether there is such a schema.
+        may: Whether the role may USE it and CREATE in it.
+        relations: What is in it, by name.
+    """
+
+    schema: str
+    exists: bool
+    may: Mapping[str, bool]
+    relations: Mapping[str, _Relation]
+
+    @classmethod
+    def read(cls, session: _Session, schema: str) -> _Relations:
+        """Read it from the catalogue, which shows what the role may not read, unlike the standard's views."""
+        named = literal(schema)
+        found = session.rows(
+            "SELECT has_schema_privilege(oid, 'USAGE') AS usage, has_schema_privilege(oid, 'CREATE') "
+            f"AS creation FROM pg_catalog.pg_namespace WHERE nspname = {named}"
+        )
+        if not found:
+            return cls(schema, False, {"USAGE": True, "CREATE": True}, {})
+        rights = [f"has_table_privilege(c.oid, '{one}') AS {one.lower()}_" for one in _RIGHTS]
+        columns = session.rows(
+            "SELECT c.relname::text AS relation, c.relkind::text AS kind, "
+            "pg_get_userbyid(c.relowner)::text AS owner, pg_has_role(c.relowner, 'USAGE') AS is_owned, "
+            f"{', '.join(rights)}, a.attname::text AS name, a.attnotnull AS is_mandatory, "
+            "format_type(a.atttypid, a.atttypmod) AS type FROM pg_catalog.pg_class AS c "
+            "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+            "LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 "
+            f"AND NOT a.attisdropped WHERE n.nspname = {named} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') "
+            "ORDER BY c.relname, a.attnum"
+        )
+        keys = session.rows(
+            "SELECT c.relname::text AS relation, k.conname::text AS name, k.contype::text AS kind, "
+            "a.attname::text AS column FROM pg_catalog.pg_constraint AS k "
+            "JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid "
+            "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+            "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.conkey[1] "
+            f"WHERE n.nspname = {named} AND k.contype IN ('p', 'f')"
+        )
+        relations: dict[str, _Relation] = {}
+        primary = {key["relation"]: key["name"] for key in keys if key["kind"] == "p"}
+        for row in columns:
+            name = row["relation"]
+            relation = relations.setdefault(
+                name,
+                _Relation(
+                    row["kind"] in ("r", "p"),
+                    row["owner"],
+                    row["is_owned"],
+                    {one: row[f"{one.lower()}_"] for one in _RIGHTS},
+                    primary_key=primary.get(name, ""),
+                    foreign_keys={
+                        key["column"]: key["name"]
+                        for key in keys
+                        if key["kind"] == "f" and key["relation"] == name
+                    },
+                ),
+            )
+            if row["name"] is not None:
+                relation.columns[row["name"]] = row["type"]
+                if row["is_mandatory"]:
+                    relation.mandatory.add(row["name"])
+        may = {"USAGE": found[0]["usage"], "CREATE": found[0]["creation"]}
+        return cls(schema, True, may, relations)
+
+
+_RIGHTS = ("SELECT", "INSERT", "UPDATE")
+
+
+def _refuse_missing_grants(session: _Session, grants: Sequence[str], attempt: str) -> None:
+    if grants:
+        connection = session.connection
+        raise WarehouseError(
+            f"{_capital(_name(connection))} does not allow {connection.user} to {attempt}, and nothing was "
+            f"changed. Have an administrator of the database run: {' '.join(dict.fromkeys(grants))}"
+        )
+
+
+def _grants_of_database(session: _Session, *needed: str) -> list[str]:
+    """The GRANT that gives what the role lacks of CREATE and TEMPORARY on the database."""
+    if not needed:
+        return []
+    [row] = session.rows(
+        "SELECT current_database()::text AS database, "
+        + ", ".join(
+            f"has_database_privilege(current_database(), '{one}') AS {one.lower()}_" for one in needed
+        )
+    )
+    lacking = [one for one in needed if not row[f"{one.lower()}_"]]
+    if not lacking:
+        return []
+    role = quote(session.connection.user)
+    return [f"GRANT {', '.join(lacking)} ON DATABASE {quote(row['database'])} TO {role};"]
+
+
+def _grants_of_schema(session: _Session, found: _Relations, *, create: bool) -> list[str]:
+    needed = ("USAGE", "CREATE") if create else ("USAGE",)
+    lacking = [one for one in needed if not found.may[one]]
+    if not lacking:
+        return []
+    role = quote(session.connection.user)
+    return [f"GRANT {', '.join(lacking)} ON SCHEMA {quote(found.schema)} TO {role};"]
+
+
+def _grants_to_write(session: _Session, found: _Relations, table: str) -> list[str]:
+    relation = found.relations.get(table)
+    if not found.exists:
+        return _grants_of_database(session, "CREATE")
+    grants = _grants_of_schema(session, found, create=True)
+    if relation is not None:
+        grants += _grants_of_database(session, "TEMPORARY")
+        if not relation.is_owned:
+            grants.append(_grant_of_owner(session, relation))
+    return grants
+
+
+def _grant_of_owner(session: _Session, relation: _Relation) -> str:
+    return f"GRANT {quote(relation.owner)} TO {quote(session.connection.user)};"
+
+
+def _grants_to_load(
+    session: _Session, records: _Relations, found: _Relations, tables: Sequence[Table]
+) -> list[str]:
+    """All that is missing for a load, before anything is done."""
+    of_database = ["TEMPORARY"]
+    if not records.exists or not found.exists:
+        of_database.insert(0, "CREATE")
+    grants = _grants_of_database(session, *of_database)
+    role = quote(session.connection.user)
+    if records.exists:
+        grants += _grants_of_schema(session, records, create=_LOADS not in records.relations)
+    if found.exists:
+        lacks_tables = any(name not in found.relations for table in tables for name in _names(table))
+        grants += _grants_of_schema(session, found, create=lacks_tables)
+    for schema, name, needed in (
+        (records, _LOADS, ("SELECT", "INSERT")),
+        *((found, table.name, _RIGHTS) for table in tables),
+    ):
+        relation = schema.relations.get(name)
+        lacking = [one for one in needed if relation is not None and not relation.may[one]]
+        if lacking:
+            grants.append(f"GRANT {', '.join(lacking)} ON TABLE {quote(schema.schema, name)} TO {role};")
+    for table in tables:
+        for name in _names(table):
+            relation = found.relations.get(name)
+            if relation is not None and not relation.is_owned and _has_to_be_altered(found, table):
+                grants.append(_grant_of_owner(session, relation))
+    return grants
+
+
+def _names(table: Table) -> tuple[str, ...]:
+    """A star table's name, with those of its views."""
+    views = ("_current", "_history") if table.kind == "fact" else ()
+    return (table.name, *(f"{table.name}{suffix}" for suffix in views))
+
+
+def _has_to_be_altered(found: _Relations, table: Table) -> bool:
+    present = found.relations.get(table.name)
+    if present is None:
+        return False
+    names = {column.name for column in star.columns_of(table)}
+    return bool(
+        names - set(present.columns)
+        or present.mandatory - names
+        or not present.primary_key
+        or {column for column, _ in table.foreign_keys} - set(present.foreign_keys)
+    )
+
+
+class _Loading:
+    """See `LoadSession`: its methods, and what comes before and after them."""
+
+    def __init__(
+        self,
+        warehouse: PostgresWarehouse,
+        session: _Session,
+        duck: duckdb.DuckDBPyConnection,
+        found: _Relations,
+    ) -> None:
+        self._warehouse = warehouse
+        self._session = session
+        self._duck = duck
+        self._found = found
+        self._primary_keys = {name: one.primary_key for name, one in found.relations.items()}
+        self._foreign_keys = {
+            (name, column): constraint
+            for name, one in found.relations.items()
+            for column, constraint in one.foreign_keys.items()
+        }
+        # Rows are taken as they come: kept in order, more of them wait in memory.
+        duck.execute("SET preserve_insertion_order = false")
+
+    def create_tables(self, filled_first: set[str]) -> None:
+        """Create what the star schema lacks: tables, columns that the model gained, keys, and views.
+
+        Args:
+            filled_first: Tables that this load fills; the keys of facts among them come after the rows.
+        """
+        if not self._found.exists:
+            self._session.run(f"CREATE SCHEMA {quote(self._warehouse.star_schema)}")
+        for table in self._warehouse.tables:
+            self._create_table(table)
+            if table.kind == "dimension" or table.name not in filled_first:
+                self._add_primary_key(table)
+        for table in self._warehouse.tables:
+            if table.kind == "fact":
+                self._create_view(table, "current", current_view_select)
+                self._create_view(table, "history", history_view_select)
+
+    def _relation(self, name: str) -> str:
+        return quote(self._warehouse.star_schema, name)
+
+    def _create_table(self, table: Table) -> None:
+        columns = star.columns_of(table)
+        present = self._found.relations.get(table.name)
+        if present is None:
+            declared = [
+                f"{quote(one.name)} {postgres_type(one.type)}{'' if one.nullable else ' NOT NULL'}"
+                for one in columns
+            ]
+            self._session.run(f"CREATE TABLE {self._relation(table.name)} ({', '.join(declared)})")
+            return
+        # Nullable whatever is declared: the rows that are there have no value for it. What the model lost
+        # stays, for whoever uses it; new rows have no value for it.
+        changes = [
+            *(
+                f"ADD COLUMN {quote(one.name)} {postgres_type(one.type)}"
+                for one in columns
+                if one.name not in present.columns
+            ),
+            *(
+                f"ALTER COLUMN {quote(name)} DROP NOT NULL"
+                for name in sorted(present.mandatory - {one.name for one in columns})
+            ),
+        ]
+        if changes:
+            self._session.run(f"ALTER TABLE {self._relation(table.name)} {', '.join(changes)}")
+
+    def _create_view(
+        self, table: Table, suffix: str, select: Callable[[Table, Callable[[str], str], str], str]
+    ) -> None:
+        """Create a fact's view; further columns come last, so that who uses the view can go on."""
+        name = f"{table.name}_{suffix}"
+        present = self._found.relations.get(name)
+        # Both views have the declared columns; the rest of them never changes.
+        if present is not None and set(table.column_names) <= set(present.columns):
+            return
+        if present is None:
+            body = select(table, quote, self._relation(table.name))
+        else:
+            # A column that the model lost is still the table's, and cannot leave the view.
+            lost = [one for one in present.columns if one not in _columns_of_view(table, suffix)]
+            wider = replace(table, columns=(*table.columns, *(Column(one, Text()) for one in lost)))
+            added = [one for one in table.column_names if one not in present.columns]
+            body = (
+                f"SELECT {columns_sql([*present.columns, *added])} FROM "
+                f"({select(wider, quote, self._relation(table.name))}) AS versions"
+            )
+        self._session.run(f"CREATE OR REPLACE VIEW {self._relation(name)} AS {body}")
+
+    def positions(self) -> dict[str, Position]:
+        return self._warehouse._read_positions(self._session)
+
+    def clear(self, table: Table) -> None:
+        for name, column in list(self._foreign_keys):
+            references = {
+                (one.name, key)
+                for one in self._warehouse.tables
+                for key, parent in one.foreign_keys
+                if parent == table.name
+            }
+            if name == table.name or (name, column) in references:
+                self._drop_foreign_key(name, column)
+        self._session.run(f"TRUNCATE {self._relation(table.name)}")
+
+    def take_in(self, incoming: Incoming) -> int:
+        incoming.source.create_view(
+            self._duck, ["incoming"], incoming.handle, batches=incoming.batches, temporary=True
+        )
+        table, source = incoming.table, incoming.source
+        # A time is microseconds to COPY, which has no other way for one.
+        values = ", ".join(
+            f"epoch_us(CAST({quote(one.name)} AS TIME)) AS {quote(one.name)}"
+            if isinstance(one.type, Time)
+            else quote(one.name)
+            for one in source.columns
+        )
+        rows = _read(self._duck, f"SELECT {values} FROM incoming")
+        if table.kind == "fact":
+            if incoming.is_first:
+                self._drop_keys(table)
+            return self._session.copy((self._warehouse.star_schema, table.name), rows)
+        staging, names = quote("pg_temp", _staging(table.name)), [one.name for one in source.columns]
+        self._session.run(
+            f"CREATE TEMPORARY TABLE {quote(_staging(table.name))} (LIKE {self._relation(table.name)}) "
+            "ON COMMIT DROP"
+        )
+        self._session.copy(("pg_temp", _staging(table.name)), rows)
+        updates = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in table.primary_key)
+        return self._session.run(
+            f"INSERT INTO {self._relation(table.name)} ({columns_sql(names)}) SELECT {columns_sql(names)} "
+            f"FROM {staging} ON CONFLICT ({columns_sql(table.primary_key)}) DO UPDATE SET {updates}"
+        )
+
+    def record(self, incoming: Incoming, rows_written: int) -> None:
+        # The clock, not the transaction's start, which may be before the end of the load it waited for.
+        self._session.run(
+            f"INSERT INTO {self._warehouse._loads} VALUES ({literal(incoming.table.name)}, "
+            f"{literal(incoming.table_id)}, {incoming.lake_version:d}, {incoming.batch:d}, "
+            f"{rows_written:d}, {literal(incoming.lake_id)}, clock_timestamp())"
+        )
+
+    def count(self, table: Table) -> int:
+        [row] = self._session.rows(f"SELECT count(*) AS rows FROM {self._relation(table.name)}")
+        return int(row["rows"])
+
+    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> list[str]:
+        """As declared; the foreign key itself is asked first, which is there from then on."""
+        try:
+            with self._session.attempt():
+                if (table.name, column) in self._foreign_keys:
+                    constraint = quote(self._warehouse.star_schema, self._foreign_keys[table.name, column])
+                    self._session.run(f"SET CONSTRAINTS {constraint} IMMEDIATE")
+                else:
+                    self._add_foreign_key(table, column, parent)
+        except _ServerError as error:
+            if error.sqlstate != _FOREIGN_KEY_VIOLATION:
+                raise
+            for condition in (f"AND new._batch > {after:d}", ""):
+                missing = self._session.rows(
+                    f"SELECT DISTINCT new.{quote(column)} AS missing FROM {self._relation(table.name)} "
+                    f"AS new WHERE new.{quote(column)} IS NOT NULL {condition} AND NOT EXISTS (SELECT FROM "
+                    f"{self._relation(parent.name)} AS parent WHERE parent.{columns_sql(parent.primary_key)} "
+                    f"= new.{quote(column)}) ORDER BY missing LIMIT 3"
+                )
+                if missing:
+                    return [str(row["missing"]) for row in missing]
+            raise
+        return []
+
+    def add_missing_keys(self) -> None:
+        """Declare what is still missing when all rows are in."""
+        tables = {table.name: table for table in self._warehouse.tables}
+        for table in tables.values():
+            self._add_primary_key(table)
+            for column, parent in table.foreign_keys:
+                if (table.name, column) not in self._foreign_keys:
+                    self._add_foreign_key(table, column, tables[parent])
+
+    def _drop_keys(self, table: Table) -> None:
+        for column, _ in table.foreign_keys:
+            if (table.name, column) in self._foreign_keys:
+                self._drop_foreign_key(table.name, column)
+        if name := self._primary_keys.pop(table.name, ""):
+            self._session.run(f"ALTER TABLE {self._relation(table.name)} DROP CONSTRAINT {quote(name)}")
+
+    def _drop_foreign_key(self, table: str, column: str) -> None:
+        name = self._foreign_keys.pop((table, column))
+        self._session.run(f"ALTER TABLE {self._relation(table)} DROP CONSTRAINT {quote(name)}")
+
+    def _add_primary_key(self, table: Table) -> None:
+        if not self._primary_keys.get(table.name):
+            name = f"{table.name}_key"
+            self._session.run(
+                f"ALTER TABLE {self._relation(table.name)} ADD CONSTRAINT {quote(name)} "
+                f"PRIMARY KEY ({columns_sql(table.primary_key)})"
+            )
+            self._primary_keys[table.name] = name
+
+    def _add_foreign_key(self, table: Table, column: str, parent: Table) -> None:
+        name = f"{table.name}_{column}"
+        name = name if len(name) <= _LONGEST_NAME else f"{name[:50]}_{zlib.crc32(name.encode()):08x}"
+        # Deferred, so that all missing parents can be named where there are any.
+        self._session.run(
+            f"ALTER TABLE {self._relation(table.name)} ADD CONSTRAINT {quote(name)} "
+            f"FOREIGN KEY ({quote(column)}) REFERENCES {self._relation(parent.name)} "
+            f"({columns_sql(parent.primary_key)}) DEFERRABLE INITIALLY DEFERRED"
+        )
+        self._foreign_keys[table.name, column] = name
+
+
+def _columns_of_view(table: Table, suffix: str) -> set[str]:
+    names = {column.name for column in star.columns_of(table)}
+    return names | ({"valid_from", "valid_to", "change"} if suffix == "history" else set())
+
+
+def _read(duck: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
+    relation: Any = duck.sql(sql)
+    yield from relation.to_arrow_reader(_ROWS_PER_BATCH)
