@@ -1,0 +1,126 @@
+"""The command `bigquery load`: Parquet files into BigQuery."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+
+import typer
+
+from platform_assets.errors import PlatformError
+
+if TYPE_CHECKING:
+    from platform_assets.bigquery.access import BigQueryAccess
+    from platform_assets.bigquery.load import LoadResult, Report
+
+Access = Callable[[], "BigQueryAccess | None"]
+
+
+def bigquery_app(access: Access = lambda: None) -> typer.Typer:
+    """The commands about BigQuery.
+
+    Args:
+        access: Gives the configured access, secrets not fetched yet, or None where nothing is configured:
+            then the application default credentials and their project are used.
+    """
+    app = typer.Typer(help="Parquet files into BigQuery.", no_args_is_help=True)
+
+    @app.callback()
+    def _group() -> None:
+        """Parquet files into BigQuery."""
+
+    @app.command(name="load")
+    def _load(
+        paths: Annotated[
+            list[str],
+            typer.Argument(help="Files, folders and Delta tables: local or gs://.", show_default=False),
+        ],
+        dataset: Annotated[str, typer.Option(help="Dataset of the tables, made where there is none.")],
+        project: Annotated[
+            str | None, typer.Option(help="Project of the dataset; the configured one if absent.")
+        ] = None,
+        location: Annotated[
+            str | None, typer.Option(help="Location of the dataset; the configured one, or EU, if absent.")
+        ] = None,
+        prefix: Annotated[
+            str, typer.Option(help="Put before each table's name, such as dim_ or fact_.")
+        ] = "",
+        name: Annotated[str | None, typer.Option(help="All files are one table, of this name.")] = None,
+        write: Annotated[
+            str, typer.Option(help="To rows that are there: append, truncate them, or require empty tables.")
+        ] = "append",
+    ) -> None:
+        """Load Parquet files, a table for each file or folder; exit with 1 where something was left out."""
+        from platform_assets.bigquery.access import BigQueryAccess
+        from platform_assets.bigquery.load import LoadOptions, Write, load_parquet
+
+        if write not in get_args(Write):
+            _complain(f"--write is {write!r}, and can be {', '.join(get_args(Write))}.")
+            raise typer.Exit(2)
+        started = time.monotonic()
+        try:
+            configured = access() or BigQueryAccess()
+            chosen = dataclasses.replace(
+                configured,
+                project=project or configured.project,
+                location=location or configured.location,
+            )
+            options = LoadOptions(dataset, prefix, name, cast("Write", write))
+            with _bars() as report:
+                result = load_parquet(chosen, paths, options, report=report)
+        except PlatformError as error:
+            _complain(str(error))
+            raise typer.Exit(1) from None
+        _print(result, time.monotonic() - started)
+        if result.problems:
+            raise typer.Exit(1)
+
+    return app
+
+
+def _complain(text: str) -> None:
+    typer.secho(text, fg=typer.colors.RED, err=True)
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Report]:
+    """A bar for each table, on stderr and only where somebody is watching."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(table: str, done: int, total: int) -> None:
+            if table not in tasks:
+                tasks[table] = bars.add_task(escape(table), total=total)
+            bars.update(tasks[table], completed=done)
+
+        yield report
+
+
+def _print(result: LoadResult, seconds: float) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    if result.tables:
+        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for title in ("table", "files", "rows loaded", "seconds"):
+            shown.add_column(title, justify="left" if title == "table" else "right", no_wrap=True)
+        for one in result.tables:
+            shown.add_row(escape(one.name), f"{one.files:,}", f"{one.rows:,}", f"{one.seconds:.1f}")
+        Console().print(shown)
+    rows, files = sum(one.rows for one in result.tables), sum(one.files for one in result.tables)
+    typer.echo(
+        f"{rows:,} rows of {files:,} files were loaded into {len(result.tables):,} tables in {seconds:.1f} s."
+    )
+    for problem in result.problems:
+        _complain(f"Left out: {problem}")

@@ -1,0 +1,325 @@
+"""Parquet files into BigQuery: a table per file or folder, complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from platform_assets.bigquery.files import ParquetTable, Problem, TableFile, find_tables
+from platform_assets.bigquery.jobs import load_once, parquet_config
+from platform_assets.bigquery.names import check_dataset, check_table, table_name
+from platform_assets.errors import ParquetError, WarehouseError
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    from platform_assets.bigquery.access import BigQueryAccess
+    from platform_assets.bigquery.files import OpenBucket
+
+Write = Literal["append", "truncate", "empty"]
+Report = Callable[[str, int, int], None]
+
+_DISPOSITIONS = {"append": "WRITE_APPEND", "truncate": "WRITE_TRUNCATE", "empty": "WRITE_EMPTY"}
+_STAGED_FOR = dt.timedelta(days=1)
+_URIS_PER_JOB = 10_000
+_ROWS_PER_BATCH = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What the tables are called, and what happens to rows that are there.
+
+    Attributes:
+        dataset: The dataset, made where there is none.
+        prefix: Put before each table's name, such as `dim_`.
+        name: All files are one table, of this name; otherwise the names are those of files and folders.
+        write: `append` to what is there, `truncate` it first, or load into `empty` tables only.
+    """
+
+    dataset: str
+    prefix: str = ""
+    name: str | None = None
+    write: Write = "append"
+
+
+@dataclass(frozen=True, slots=True)
+class TableResult:
+    """What became of one table.
+
+    Attributes:
+        name: Its name in BigQuery.
+        files: Number of files loaded.
+        rows: Number of rows loaded.
+        seconds: How long it took.
+    """
+
+    name: str
+    files: int
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What a load did.
+
+    Attributes:
+        tables: The tables that were loaded.
+        problems: Files and tables that were left out.
+    """
+
+    tables: tuple[TableResult, ...]
+    problems: tuple[Problem, ...]
+
+
+def load_parquet(
+    access: BigQueryAccess,
+    places: Sequence[str],
+    options: LoadOptions,
+    *,
+    open_bucket: OpenBucket | None = None,
+    report: Report = lambda _table, _done, _total: None,
+) -> LoadResult:
+    """Load Parquet files into tables of a dataset.
+
+    A table is written by one job, so that its readers see all of the files or none; where there are several
+    local files, they are put together in a table of their own first. One bad file does not keep the others.
+
+    Args:
+        access: How BigQuery is reached.
+        places: Files, folders and Delta tables: local paths or `gs://bucket/name`.
+        options: What the tables are called, and what happens to rows that are there.
+        open_bucket: Gives the file system of the buckets; with the credentials of `access` where None.
+        report: Is told, per table, how many of its files are done and how many there are.
+
+    Returns:
+        What was loaded, and what was left out.
+
+    Raises:
+        ParquetError: There is nothing at a place.
+        WarehouseError: BigQuery cannot be reached, or refuses the dataset.
+    """
+    check_dataset(options.dataset)
+    tables, problems = find_tables(places, open_bucket or (lambda: _open_buckets(access)), name=options.name)
+    targets: dict[str, ParquetTable] = {}
+    for table in tables:
+        target = table_name(options.prefix + table.name)
+        check_table(target)
+        if target.casefold() in {one.casefold() for one in targets}:
+            problems.append(Problem(table.root, f"another table is called {target} too; load the two apart"))
+            continue
+        targets[target] = table
+    if not targets:
+        return LoadResult((), tuple(problems))
+    results = []
+    with access.connect() as client:
+        with access.translated(f"make the dataset {options.dataset}", client):
+            _create_dataset(client, access, options.dataset)
+        for target, table in targets.items():
+            load = _Load(client, access, options, target, table, problems, report)
+            try:
+                results.append(load.run())
+            except WarehouseError as error:
+                if error.retryable and not results:
+                    raise
+                problems.append(Problem(f"{options.dataset}.{target}", str(error)))
+    return LoadResult(tuple(results), tuple(problems))
+
+
+@dataclass(frozen=True)
+class _Load:
+    """The load of one table."""
+
+    client: bigquery.Client
+    access: BigQueryAccess
+    options: LoadOptions
+    target: str
+    table: ParquetTable
+    problems: list[Problem]
+    report: Report
+
+    @property
+    def destination(self) -> str:
+        return f"{self.client.project}.{self.options.dataset}.{self.target}"
+
+    def run(self) -> TableResult:
+        """Load it.
+
+        Raises:
+            WarehouseError: BigQuery refuses the table, or every one of its files.
+        """
+        started = time.monotonic()
+        attempt = f"load {self.options.dataset}.{self.target}"
+        files = self.table.files
+        with self.access.translated(attempt, self.client):
+            if self.table.is_remote:
+                loaded, rows = len(files), self._load_objects()
+            elif len(files) == 1:
+                loaded, rows = 1, self._load_file(files[0], self.destination, self.options.write)
+                self.report(self.target, 1, 1)
+            else:
+                loaded, rows = self._load_files()
+        return TableResult(self.target, loaded, rows, time.monotonic() - started)
+
+    def _load_objects(self) -> int:
+        """Have BigQuery read the files, in one job."""
+        from google.cloud import bigquery
+
+        files = self.table.files
+        if len(files) > _URIS_PER_JOB:
+            raise WarehouseError(
+                f"{self.options.dataset}.{self.target} was not loaded, as {self.table.root} has "
+                f"{len(files):,} files and one job loads {_URIS_PER_JOB:,}. Load parts of it one by one."
+            )
+        config = self._config(self.options.write)
+        if files[0].partitions:
+            partitioning = bigquery.HivePartitioningOptions()
+            partitioning.mode = "AUTO"
+            partitioning.source_uri_prefix = self.table.root
+            config.hive_partitioning = partitioning
+        self.report(self.target, 0, len(files))
+        uris = [file.path for file in files]
+        job = load_once(self.client, self.access, self.destination, uris, config, _job_id())
+        self.report(self.target, len(files), len(files))
+        return int(job.output_rows or 0)
+
+    def _load_files(self) -> tuple[int, int]:
+        """Upload the files into a table of their own, and put that into its place in one step."""
+        from google.cloud import bigquery
+
+        loaded = rows = 0
+        staging = f"{self.destination}_loading_{uuid.uuid4().hex[:12]}"
+        files = self.table.files
+        try:
+            for number, file in enumerate(files, 1):
+                try:
+                    with self.access.translated(f"load {file.path}", self.client):
+                        rows += self._load_file(file, staging, "append")
+                except WarehouseError as error:
+                    if error.retryable:
+                        raise
+                    self.problems.append(Problem(file.path, str(error)))
+                else:
+                    loaded += 1
+                    if loaded == 1:
+                        self._expire(staging)
+                self.report(self.target, number, len(files))
+            if not loaded:
+                raise WarehouseError(
+                    f"{self.options.dataset}.{self.target} was not loaded, as BigQuery took none of its "
+                    "files."
+                )
+            config = bigquery.CopyJobConfig(
+                write_disposition=_DISPOSITIONS[self.options.write], labels=dict(self.access.labels)
+            )
+            self.client.copy_table(
+                staging, self.destination, job_id=_job_id(), job_config=config, retry=self.access.retry
+            ).result(retry=self.access.retry)
+        finally:
+            self._drop(staging)
+        return loaded, rows
+
+    def _load_file(self, file: TableFile, destination: str, write: Write) -> int:
+        with _with_partitions(file) as path:
+            job = load_once(self.client, self.access, destination, path, self._config(write), _job_id())
+            return int(job.output_rows or 0)
+
+    def _config(self, write: Write) -> bigquery.LoadJobConfig:
+        config = parquet_config(self.access, _DISPOSITIONS[write], None)
+        if write == "append":
+            config.schema_update_options = ["ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"]
+        return config
+
+    def _expire(self, staging: str) -> None:
+        """Have the table gone a day later, whatever becomes of this process."""
+        table = self.client.get_table(staging, retry=self.access.retry)
+        table.expires = dt.datetime.now(dt.UTC) + _STAGED_FOR
+        self.client.update_table(table, ["expires"], retry=self.access.retry)
+
+    def _drop(self, staging: str) -> None:
+        from google.api_core.exceptions import GoogleAPIError
+        from requests import RequestException
+
+        with contextlib.suppress(GoogleAPIError, RequestException):
+            self.client.delete_table(staging, not_found_ok=True, retry=self.access.retry)
+
+
+@contextlib.contextmanager
+def _with_partitions(file: TableFile) -> Iterator[Path]:
+    """The file, or where values of its path are columns, a copy that has them."""
+    if not file.partitions:
+        yield Path(file.path)
+        return
+    with tempfile.TemporaryDirectory(prefix="platform-assets-bigquery-") as folder:
+        copy = Path(folder) / "rows.parquet"
+        with pq.ParquetFile(file.path) as source:
+            added = {
+                name: value
+                for name, value in file.partitions.items()
+                if name not in source.schema_arrow.names
+            }
+            schema = source.schema_arrow
+            for name, value in added.items():
+                schema = schema.append(pa.field(name, value.type))
+            with pq.ParquetWriter(copy, schema, compression="zstd") as writer:
+                for batch in source.iter_batches(_ROWS_PER_BATCH):
+                    constants = [pa.repeat(value, batch.num_rows) for value in added.values()]
+                    writer.write_batch(
+                        pa.RecordBatch.from_arrays([*batch.columns, *constants], schema=schema)
+                    )
+        yield copy
+
+
+def _create_dataset(client: bigquery.Client, access: BigQueryAccess, name: str) -> None:
+    from google.api_core.exceptions import NotFound
+    from google.cloud import bigquery
+
+    reference = bigquery.DatasetReference(client.project, name)
+    try:
+        client.get_dataset(reference, retry=access.retry)
+    except NotFound:
+        dataset = bigquery.Dataset(reference)
+        dataset.location = access.location
+        dataset.labels = dict(access.labels)
+        client.create_dataset(dataset, exists_ok=True, retry=access.retry)
+
+
+def _open_buckets(access: BigQueryAccess) -> pyarrow.fs.FileSystem:
+    """The buckets, with the credentials that BigQuery is reached with."""
+    if access.credentials is None:
+        return pyarrow.fs.GcsFileSystem()
+    import google.auth.transport.requests
+    from google.auth.exceptions import GoogleAuthError
+    from google.oauth2 import service_account
+
+    try:
+        credentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+            json.loads(access.credentials()),
+            scopes=["https://www.googleapis.com/auth/devstorage.read_only"],
+        )
+        credentials.refresh(google.auth.transport.requests.Request())
+    except (ValueError, GoogleAuthError):
+        # What was found is not repeated: it may be a key.
+        raise ParquetError(
+            "The buckets cannot be read: the secret is not the JSON of a service account's key, or the "
+            "account is gone. Make a key with `gcloud iam service-accounts keys create`."
+        ) from None
+    return pyarrow.fs.GcsFileSystem(
+        access_token=credentials.token, credential_token_expiration=credentials.expiry
+    )
+
+
+def _job_id() -> str:
+    return f"platform_assets_load_{uuid.uuid4().hex}"

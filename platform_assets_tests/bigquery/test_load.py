@@ -1,0 +1,257 @@
+"""Parquet files go into BigQuery, a table for a file or a folder, and the command says what it did."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from typer.testing import CliRunner
+
+from platform_assets.bigquery.command import bigquery_app
+from platform_assets.bigquery.load import LoadOptions, LoadResult, load_parquet
+from platform_assets.errors import ParquetError, WarehouseError
+from platform_assets_tests.fixtures.bigquery import FakeBigQuery, FakeProject
+
+DAY = dt.date(2024, 2, 29)
+MOMENT = dt.datetime(2024, 2, 29, 10, 30, 0, 123456, tzinfo=dt.UTC)
+EVERY_TYPE = {
+    "whole": pa.array([2**63 - 1, None], pa.int64()),
+    "small": pa.array([7, None], pa.int16()),
+    "money": pa.array([Decimal("0.10"), None], pa.decimal128(10, 2)),
+    "digits": pa.array([Decimal("-1.0000000001"), None], pa.decimal128(38, 10)),
+    "ratio": pa.array([0.1, None], pa.float64()),
+    "yes": pa.array([True, None]),
+    "words": pa.array(["it's \\ \n 東京", None]),
+    "bytes": pa.array([b"\x00\xff", None], pa.binary()),
+    "day": pa.array([DAY, None]),
+    "at": pa.array([dt.time(23, 59, 59, 999999), None], pa.time64("us")),
+    "moment": pa.array([MOMENT, None], pa.timestamp("us", "UTC")),
+    "wall_clock": pa.array([MOMENT.replace(tzinfo=None), None], pa.timestamp("us")),
+}
+
+
+def put(file: Path, **columns: Any) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns or {"id": [1, 2]}), file)
+    return file
+
+
+class Loader:
+    """Loads into the dataset `sales` of one project."""
+
+    def __init__(self, server: FakeBigQuery, project: str) -> None:
+        self.access = server.access(project)
+        self._server, self._project = server, project
+
+    def __call__(self, *places: Path | str, **options: Any) -> LoadResult:
+        bucket = options.pop("bucket", None)
+        return load_parquet(
+            self.access,
+            [str(place) for place in places],
+            LoadOptions("sales", **options),
+            open_bucket=lambda: pyarrow.fs.SubTreeFileSystem(str(bucket), pyarrow.fs.LocalFileSystem()),
+        )
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        return self._server.rows(f'FROM "{self._project}".sales."{table}" ORDER BY ALL')
+
+
+@pytest.fixture
+def load(bigquery_server: FakeBigQuery, project: str) -> Loader:
+    return Loader(bigquery_server, project)
+
+
+def counts(result: LoadResult) -> dict[str, tuple[int, int]]:
+    return {one.name: (one.files, one.rows) for one in result.tables}
+
+
+def test_a_file_is_a_table_of_its_name_with_its_values(
+    load: Loader, asked: FakeProject, tmp_path: Path
+) -> None:
+    result = load(put(tmp_path / "every type.parquet.gzip", **EVERY_TYPE))
+    assert (counts(result), result.problems) == ({"every_type": (1, 2)}, ())
+    assert load.rows("every_type") == [
+        tuple(column[0].as_py() for column in EVERY_TYPE.values()),
+        (None,) * len(EVERY_TYPE),
+    ]
+    types = {one["name"]: one["type"] for one in asked.table("sales", "every_type").fields}
+    assert types == {
+        "whole": "INTEGER",
+        "small": "INTEGER",
+        "money": "NUMERIC",
+        "digits": "BIGNUMERIC",
+        "ratio": "FLOAT",
+        "yes": "BOOLEAN",
+        "words": "STRING",
+        "bytes": "BYTES",
+        "day": "DATE",
+        "at": "TIME",
+        "moment": "TIMESTAMP",
+        "wall_clock": "DATETIME",
+    }
+    [job] = asked.loads
+    assert job["decimalTargetTypes"] == ["NUMERIC", "BIGNUMERIC", "STRING"]
+    assert job["parquetOptions"] == {"enableListInference": True}
+    assert asked.datasets["sales"].location == "EU"
+
+
+@pytest.mark.parametrize(
+    ("write", "rows"), [("append", [1, 1, 2, 2]), ("truncate", [1, 2])], ids=["append", "truncate"]
+)
+@pytest.mark.parametrize("files", [1, 2])
+def test_rows_that_are_there_stay_or_go_as_asked(
+    load: Loader, tmp_path: Path, write: Any, rows: list[int], files: int
+) -> None:
+    folder = tmp_path / "orders"
+    for number in range(files):
+        put(folder / f"part-{number}.parquet", id=[1, 2] if files == 1 else [number + 1])
+    for _ in range(2):
+        assert counts(load(folder, write=write)) == {"orders": (files, 2)}
+    assert load.rows("orders") == [(one,) for one in rows]
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_table_that_was_to_be_empty_and_is_not_is_left_alone(
+    load: Loader, tmp_path: Path, files: int
+) -> None:
+    for number in range(files):
+        put(tmp_path / "orders" / f"part-{number}.parquet", id=[number])
+    load(tmp_path / "orders", write="empty")
+    before = load.rows("orders")
+    result = load(tmp_path / "orders", write="empty")
+    assert result.tables == ()
+    [problem] = result.problems
+    assert "sales.orders" in problem.place
+    assert "Already Exists" in problem.reason
+    assert load.rows("orders") == before
+
+
+def test_several_files_become_visible_at_once_and_leave_nothing_else(
+    load: Loader, asked: FakeProject, tmp_path: Path
+) -> None:
+    for number in range(3):
+        put(tmp_path / "orders" / f"part-{number}.parquet", id=[number])
+    put(tmp_path / "orders" / "part-3.parquet", id=[3], note=["a column that the others lack"])
+    assert counts(load(tmp_path / "orders")) == {"orders": (4, 4)}
+    assert load.rows("orders") == [(0, None), (1, None), (2, None), (3, "a column that the others lack")]
+    assert list(asked.datasets["sales"].tables) == ["orders"]
+    targets = [one["destinationTable"]["tableId"] for one in asked.loads]
+    assert all(target.startswith("orders_loading_") for target in targets)
+
+
+def test_bad_files_are_named_and_the_others_are_loaded(load: Loader, tmp_path: Path) -> None:
+    good = put(tmp_path / "good.parquet")
+    (tmp_path / "empty.parquet").touch()
+    (tmp_path / "text.parquet").write_text("id\n1\n2\n3\n4\n")
+    (tmp_path / "truncated.parquet").write_bytes(good.read_bytes()[:-10])
+    put(tmp_path / "parts" / "part-1.parquet", id=[1])
+    put(tmp_path / "parts" / "part-2.parquet", id=["another type"])
+    result = load(tmp_path)
+    assert counts(result) == {"good": (1, 2), "parts": (1, 1)}
+    assert load.rows("parts") == [(1,)]
+    assert {Path(one.place).name: one.reason.partition(":")[0] for one in result.problems} == {
+        "empty.parquet": "it is empty, 0 bytes; remove it or write it again",
+        "text.parquet": "it is not read as Parquet",
+        "truncated.parquet": "it is not read as Parquet",
+        "part-2.parquet": f"BigQuery could not load {tmp_path}/parts/part-2.parquet",
+    }
+    assert "has changed type from INTEGER to STRING" in str(result.problems[-1])
+
+
+def test_hive_partitions_are_columns(load: Loader, tmp_path: Path) -> None:
+    folder = tmp_path / "sales"
+    put(folder / "year=2023/day=2023-03-01/shop=Z%C3%BCrich/a.parquet", id=[1])
+    put(folder / "year=2024/day=2024-02-29/shop=__HIVE_DEFAULT_PARTITION__/b.parquet", id=[2])
+    assert counts(load(tmp_path)) == {"sales": (2, 2)}
+    assert load.rows("sales") == [(1, 2023, dt.date(2023, 3, 1), "Zürich"), (2, 2024, DAY, None)]
+
+
+def test_of_a_delta_table_only_the_active_files_are_loaded(load: Loader, tmp_path: Path) -> None:
+    folder = tmp_path / "shops"
+    for mode, ids in (("overwrite", [1]), ("overwrite", [2, 3]), ("append", [4])):
+        rows = pa.table({"id": ids, "year": pa.array([2020 + one for one in ids], pa.int32())})
+        write_deltalake(str(folder), rows, mode=mode, partition_by=["year"])
+    assert counts(load(folder, prefix="dim_")) == {"dim_shops": (3, 3)}
+    assert load.rows("dim_shops") == [(2, 2022), (3, 2023), (4, 2024)]
+    assert DeltaTable(str(folder)).version() == 2
+
+
+def test_files_in_a_bucket_are_read_by_bigquery_itself(
+    load: Loader, asked: FakeProject, tmp_path: Path
+) -> None:
+    put(tmp_path / "lake" / "orders" / "part-1.parquet", id=[1])
+    put(tmp_path / "lake" / "orders" / "part-2.parquet", id=[2])
+    put(tmp_path / "lake" / "days" / "year=2024" / "a.parquet", id=[1])
+    asked.objects["gs://lake"] = tmp_path / "lake"
+    result = load("gs://lake/orders", "gs://lake/days", bucket=tmp_path)
+    assert (counts(result), result.problems) == ({"days": (1, 1), "orders": (2, 2)}, ())
+    assert load.rows("orders") == [(1,), (2,)]
+    days, orders = asked.loads
+    assert orders["sourceUris"] == ["gs://lake/orders/part-1.parquet", "gs://lake/orders/part-2.parquet"]
+    assert days["hivePartitioningOptions"] == {"mode": "AUTO", "sourceUriPrefix": "gs://lake/days"}
+    assert not [path for _, path in asked.requests if path == "upload"]
+
+
+def test_a_large_file_is_uploaded_in_pieces(load: Loader, tmp_path: Path) -> None:
+    data = [bytes((one * 31 + number) % 251 for number in range(1000)) for one in range(700)]
+    file = tmp_path / "blobs.parquet"
+    pq.write_table(pa.table({"data": data * 10}), file, compression="none", use_dictionary=False)
+    assert file.stat().st_size > 5 * 1024 * 1024
+    assert counts(load(file)) == {"blobs": (1, 7000)}
+    assert sum(len(one) for (one,) in load.rows("blobs")) == sum(len(one) for one in data) * 10
+
+
+@pytest.mark.parametrize("place", ["no/such/file.parquet", "s3://bucket/orders", "gs://"])
+def test_a_place_that_is_none_is_said(load: Loader, place: str) -> None:
+    with pytest.raises(ParquetError, match=place):
+        load(place)
+
+
+def test_a_name_that_no_dataset_can_have_is_refused(load: Loader, tmp_path: Path) -> None:
+    with pytest.raises(WarehouseError, match="cannot have a dataset called 'my-sales'"):
+        load_parquet(load.access, [str(put(tmp_path / "a.parquet"))], LoadOptions("my-sales"))
+
+
+def test_the_command_ends_with_a_summary_and_with_1_where_a_file_was_bad(
+    load: Loader, tmp_path: Path, project: str
+) -> None:
+    put(tmp_path / "good" / "orders.parquet")
+    (tmp_path / "bad.parquet").write_text("no Parquet, and long enough")
+    app = bigquery_app(lambda: load.access)
+    run = CliRunner().invoke(app, ["load", str(tmp_path / "good"), "--dataset", "sales", "--prefix", "fact_"])
+    assert run.exit_code == 0, run.output
+    assert "fact_orders" in run.output
+    assert "2 rows of 1 files were loaded into 1 tables in" in run.output
+    assert load.rows("fact_orders") == [(1,), (2,)]
+    run = CliRunner().invoke(app, ["load", str(tmp_path), "--dataset", "sales", "--write", "truncate"])
+    assert run.exit_code == 1
+    assert f"Left out: {tmp_path}/bad.parquet: it is not read as Parquet" in run.output
+    assert load.rows("orders") == [(1,), (2,)]
+
+
+def test_the_command_says_what_is_wrong_with_its_options(load: Loader, tmp_path: Path) -> None:
+    app = bigquery_app(lambda: load.access)
+    run = CliRunner().invoke(app, ["load", str(tmp_path), "--dataset", "sales", "--write", "replace"])
+    assert run.exit_code == 2
+    assert "--write is 'replace', and can be append, truncate, empty." in run.output
+    run = CliRunner().invoke(app, ["load", f"{tmp_path}/nothing", "--dataset", "sales"])
+    assert run.exit_code == 1
+    assert f"There is nothing at {tmp_path}/nothing." in run.output
+
+
+def test_the_commands_project_and_location_win(
+    bigquery_server: FakeBigQuery, load: Loader, tmp_path: Path
+) -> None:
+    another = bigquery_server.create_project()
+    arguments = ["load", str(put(tmp_path / "a.parquet")), "--dataset", "sales"]
+    app = bigquery_app(lambda: load.access)
+    run = CliRunner().invoke(app, [*arguments, "--project", another, "--location", "europe-west2"])
+    assert run.exit_code == 0, run.output
+    assert bigquery_server.projects[another].datasets["sales"].location == "europe-west2"
