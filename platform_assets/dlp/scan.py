@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+import pyarrow.compute as pc
+
 from platform_assets.dlp.content import (
     ColumnsPiece,
     Item,
@@ -199,7 +201,7 @@ class _Scan:
             self._add_verdict(verdict)
         if piece.is_new:
             self._rows += piece.row_count
-        self._count(sum(column.nbytes for column in piece.columns.values()))
+        self._count(sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in piece.columns.values()))
 
     def _count(self, size: int) -> None:
         self.bytes_inspected += size

@@ -100,7 +100,8 @@ def test_any_bytes_end_with_a_result(data: bytes, name: str) -> None:
     start=st.sampled_from(
         [
             b"PAR1", b"ORC", b"Obj\x01", b"PK\x03\x04", b"PK\x05\x06", b"%PDF-1.7\n", b"\x1f\x8b\x08",
-            b"BZh9", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            b"BZh9", b"\xfd7zXZ\x00", b"\x04\x22\x4d\x18", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            b"\x28\xb5\x2f\xfd",
             b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"<?xml version='1.0'?>", b"<html>", b"[{", b'{"a":',
             b"From: a\nMessage-ID: b\nTo: c\n", b"From a\nFrom: a\nTo: c\nReceived: x\n", b"a,b\n1,2\n",
         ]

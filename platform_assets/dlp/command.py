@@ -1,0 +1,496 @@
+"""The command `dlp`: inspects files, folders and buckets, and says why a value is or is not found.
+
+No value that was found is ever printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
+
+import typer
+
+from platform_assets.dlp.model import FindingLimits, InspectConfig, InspectResult, Likelihood, Status
+
+if TYPE_CHECKING:
+    from platform_assets.dlp.local import LocalInspector
+    from platform_assets.objects.bucket import Bucket, ObjectVersion
+
+dlp_app = typer.Typer(
+    help="Inspection for sensitive data.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+_STDIN = "-"
+_NOT_LOOKED_INTO = frozenset({".git", ".hg", ".svn"})
+_SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_FOUND, _NOT_READ = 1, 2
+_MIB = 1 << 20
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    SARIF = "sarif"
+
+
+class Level(StrEnum):
+    """The likelihoods, as one types them."""
+
+    VERY_UNLIKELY = "VERY_UNLIKELY"
+    UNLIKELY = "UNLIKELY"
+    POSSIBLE = "POSSIBLE"
+    LIKELY = "LIKELY"
+    VERY_LIKELY = "VERY_LIKELY"
+
+
+@dataclass(frozen=True)
+class _Target:
+    """An object to inspect.
+
+    Args:
+        name: As the results call it.
+        key: The part of it that is inspected too.
+        size: Its bytes, where they are known.
+        open: Opens it.
+    """
+
+    name: str
+    key: str
+    size: int | None
+    open: Callable[[], contextlib.AbstractContextManager[BinaryIO]]
+
+
+@dlp_app.command()
+def scan(
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH|URI...",
+            help="Files, folders, s3://bucket/prefix, gs://bucket/prefix, or - for standard input.",
+        ),
+    ],
+    min_likelihood: Annotated[
+        Level, typer.Option(help="The least likelihood that counts as found.", case_sensitive=False)
+    ] = Level.POSSIBLE,
+    info_types: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--info-types", help="Info types to look for, separated by commas; else the usual ones."
+        ),
+    ] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How to print what was found.")] = Format.TABLE,
+    sample_above: Annotated[
+        int | None,
+        typer.Option(help="Inspect a sample of objects larger than this many MiB, all of them else.", min=1),
+    ] = None,
+    memory: Annotated[int, typer.Option(help="MiB that reading an object may take.", min=4)] = 256,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 2 where something could not be inspected in full.")
+    ] = False,
+) -> None:
+    """Inspect files, folders and buckets. Exits with 1 where something was found, 2 where some was not there.
+
+    In folders, what belongs to version control itself (.git, .hg, .svn) is left out.
+    """
+    from platform_assets.errors import PlatformError
+
+    try:
+        inspector = _inspector(min_likelihood, info_types)
+        results = _inspected(places, inspector, sample_above, memory)
+    except PlatformError as error:
+        typer.secho(f"{error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(_NOT_READ) from None
+    match format_:
+        case Format.TABLE:
+            _print_table(results)
+        case Format.JSON:
+            typer.echo(json.dumps({"results": [_as_json(result) for result in results]}, indent=2))
+        case Format.SARIF:
+            typer.echo(json.dumps(_as_sarif(results), indent=2))
+    if any(result.tallies for result in results):
+        raise typer.Exit(_FOUND)
+    unread = [result for result in results if any(one.kind == "UNREACHABLE" for one in result.problems)]
+    if unread or (strict and any(result.status is not Status.INSPECTED for result in results)):
+        raise typer.Exit(_NOT_READ)
+
+
+@dlp_app.command()
+def explain(
+    value: Annotated[
+        str | None,
+        typer.Argument(help="The value; asked for, or read from standard input, where it is not given."),
+    ] = None,
+    near: Annotated[
+        str, typer.Option("--near", "--column", help="Words before the value, or its column's name.")
+    ] = "",
+    min_likelihood: Annotated[
+        Level, typer.Option(help="The least likelihood that counts as found.", case_sensitive=False)
+    ] = Level.POSSIBLE,
+    info_types: Annotated[
+        list[str] | None, typer.Option("--info-types", help="Info types that are looked for.")
+    ] = None,
+) -> None:
+    """Say why a value is or is not found. Given by standard input, it stays out of the shell's history."""
+    from platform_assets.errors import PlatformError
+
+    if value is None:
+        value = (
+            typer.prompt("Value", hide_input=True) if sys.stdin.isatty() else sys.stdin.read().strip("\r\n")
+        )
+    try:
+        explanations = _inspector(min_likelihood, info_types).explain(value, near)
+    except PlatformError as error:
+        typer.secho(f"{error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(_NOT_READ) from None
+    if not explanations:
+        typer.echo("It has the look of no info type.")
+        return
+    for one in explanations:
+        verdict = "found" if one.reported else "not found"
+        typer.echo(f"{one.info_type}: {verdict}, {one.likelihood.name}: {one.reason}.")
+
+
+def _inspector(min_likelihood: Level, info_types: Sequence[str] | None) -> LocalInspector:
+    from platform_assets.dlp.local import LocalInspector
+
+    names = tuple(
+        name.strip().upper() for given in info_types or () for name in given.split(",") if name.strip()
+    )
+    config = InspectConfig(info_types=names, min_likelihood=Likelihood[min_likelihood.value])
+    # Nothing is kept, so fingerprints need to be comparable within this run only.
+    return LocalInspector(config, secrets.token_bytes(32))
+
+
+def _inspected(
+    places: Sequence[str], inspector: LocalInspector, sample_above: int | None, memory: int
+) -> list[InspectResult]:
+    from platform_assets.dlp.content import Limits, Sampling
+    from platform_assets.dlp.scan import scan_object, unreachable
+    from platform_assets.errors import PlatformError
+
+    limits = Limits(memory=memory * _MIB)
+    sampling = Sampling(None if sample_above is None else sample_above * _MIB)
+    results = []
+    with _progress_bar() as bar:
+        for target in _targets(places):
+            if isinstance(target, InspectResult):
+                results.append(target)
+                continue
+            report = bar(target.name, target.size)
+            try:
+                with target.open() as file:
+                    results.append(
+                        scan_object(
+                            file,
+                            target.name,
+                            inspector,
+                            key=target.key,
+                            size=target.size,
+                            limits=limits,
+                            sampling=sampling,
+                            finding_limits=FindingLimits(),
+                            progress=report,
+                        )
+                    )
+            except PlatformError as error:
+                results.append(unreachable(target.name, str(error)))
+            except OSError as error:
+                results.append(unreachable(target.name, error.strerror or type(error).__name__))
+    return results
+
+
+def _targets(places: Sequence[str]) -> Iterator[_Target | InspectResult]:
+    from platform_assets.dlp.scan import unreachable
+    from platform_assets.errors import PlatformError
+
+    for place in places:
+        if place == _STDIN:
+            yield _Target("(standard input)", "", None, lambda: contextlib.nullcontext(sys.stdin.buffer))
+        elif "://" in place:
+            try:
+                yield from _objects(place)
+            except PlatformError as error:
+                yield unreachable(place, str(error))
+        else:
+            yield from _files(place)
+
+
+def _files(place: str) -> Iterator[_Target | InspectResult]:
+    from platform_assets.dlp.scan import unreachable
+
+    path = Path(place)
+    if path.is_dir():
+        for inner in sorted(path.iterdir()):
+            if inner.name not in _NOT_LOOKED_INTO and not inner.is_symlink():
+                yield from _files(str(inner))
+    elif path.is_file():
+        yield _Target(place, path.name, path.stat().st_size, lambda: path.open("rb"))
+    elif not path.exists():
+        yield unreachable(place, "there is no such file or folder")
+    # What else a folder may hold (pipes, sockets, devices) would wait for ever.
+
+
+def _objects(place: str) -> Iterator[_Target]:
+    from platform_assets.objects.bucket import open_bucket
+
+    scheme, _, rest = place.partition("://")
+    name, _, key = rest.partition("/")
+    whole = open_bucket(f"{scheme}://{name}")
+    found = whole.find(key) if key and not key.endswith("/") else None
+    if found is not None:
+        yield _of_bucket(whole, found)
+        return
+    bucket = open_bucket(place)
+    for one in bucket.objects():
+        yield _of_bucket(bucket, one)
+
+
+def _of_bucket(bucket: Bucket, found: ObjectVersion) -> _Target:
+    @contextlib.contextmanager
+    def opened() -> Iterator[BinaryIO]:
+        with bucket.open(found) as source:
+            yield cast("BinaryIO", source)
+
+    return _Target(found.uri, found.key, found.size, opened)
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
+    """A bar for the object at hand, on stderr and only where somebody is watching."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bars:
+        task = bars.add_task("", total=None)
+
+        def start(name: str, size: int | None) -> Callable[[int], None]:
+            bars.reset(task, description=_shortened(name), total=size)
+
+            def report(done: int) -> None:
+                # What comes out of a compressed object is more than the object has.
+                bars.update(task, completed=done if size is None else min(done, size))
+
+            return report
+
+        yield start
+
+
+def _shortened(name: str) -> str:
+    from rich.markup import escape
+
+    return escape(name if len(name) <= 40 else f"…{name[-39:]}")
+
+
+def _print_table(results: Sequence[InspectResult]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    found = [result for result in results if result.tallies]
+    if found:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for title in ("object", "info type", "likelihood", "findings", "first at"):
+            table.add_column(title, no_wrap=True, justify="right" if title == "findings" else "left")
+        for result in found:
+            lines = _LineNumbers(result)
+            name = result.name
+            for info_type, tally in sorted(result.tallies.items(), key=lambda one: (-one[1].highest, one[0])):
+                first = next((one for one in result.findings if one.info_type.name == info_type), None)
+                place = "" if first is None else _place(first, lines)
+                table.add_row(name, info_type, tally.highest.name, f"{tally.count:,}", place)
+                name = ""
+        # As wide as it is: cut columns would say less than lines that the terminal wraps.
+        width = Console(width=10_000, file=io.StringIO()).measure(table).maximum
+        Console(markup=False, highlight=False, width=width).print(table)
+    for result in results:
+        if result.status is not Status.INSPECTED:
+            color = typer.colors.YELLOW if result.status is Status.PARTIAL else typer.colors.RED
+            typer.secho(f"{result.name}: {result.status.lower()}: {result.reason}", fg=color, err=True)
+    count = len(results)
+    objects = f"{count:,} object{'' if count == 1 else 's'}"
+    typer.echo(f"{objects} looked at; something was found in {len(found):,}.", err=True)
+
+
+def _place(finding: Any, lines: _LineNumbers) -> str:
+    location = finding.location
+    parts = [" > ".join(location.container)] if location.container else []
+    if location.row is not None:
+        parts.append(f"row {location.row + 1:,}")
+    if location.column is not None:
+        parts.append(f"column {location.column}")
+    if location.row is None and location.column is None:
+        line = lines.of(finding)
+        parts.append(f"byte {location.byte_range.start:,}" if line is None else f"line {line:,}")
+    return ", ".join(parts)
+
+
+class _LineNumbers:
+    """Lines of a local text file by the bytes at which findings start; None where it is something else."""
+
+    def __init__(self, result: InspectResult) -> None:
+        self._lines: dict[int, int] = {}
+        starts = sorted(
+            {one.location.byte_range.start for one in result.findings if self._has_line(one.location)}
+        )
+        path = Path(result.name)
+        if not starts or "://" in result.name or not path.is_file():
+            return
+        with path.open("rb") as file:
+            if not _is_plain_text(file, path.name):
+                return
+            file.seek(0)
+            at, line = 0, 1
+            for start in starts:
+                while at < start and (chunk := file.read(min(start - at, _MIB))):
+                    at += len(chunk)
+                    line += chunk.count(b"\n")
+                self._lines[start] = line
+
+    @staticmethod
+    def _has_line(location: Any) -> bool:
+        return not location.container and location.row is None and location.column is None
+
+    def of(self, finding: Any) -> int | None:
+        """The line that a finding starts in, counted from 1."""
+        if not self._has_line(finding.location):
+            return None
+        return self._lines.get(finding.location.byte_range.start)
+
+
+def _is_plain_text(file: BinaryIO, name: str) -> bool:
+    """Whether places in a file's text are places in its bytes."""
+    from platform_assets.dlp.content import kind_of
+    from platform_assets.dlp.formats.reading import HEAD
+    from platform_assets.dlp.formats.text import detect_encoding
+
+    head = file.read(HEAD)
+    is_whole = len(head) < HEAD
+    encoding = detect_encoding(head, is_whole=is_whole)
+    if encoding is None or encoding.name != "utf-8":
+        return False
+    return kind_of(head, name, is_whole=is_whole) == "text"
+
+
+def _as_json(result: InspectResult) -> dict[str, Any]:
+    lines = _LineNumbers(result)
+    coverage = result.coverage
+    return {
+        "name": result.name,
+        "status": result.status.value,
+        "reason": result.reason,
+        "coverage": {
+            "bytes_inspected": coverage.bytes_inspected,
+            "bytes_total": coverage.bytes_total,
+            "rows_inspected": coverage.rows_inspected,
+            "rows_total": coverage.rows_total,
+            "parts_inspected": coverage.parts_inspected,
+            "parts_total": coverage.parts_total,
+        },
+        "problems": [
+            {"kind": one.kind.value, "container": list(one.container), "message": one.message}
+            for one in result.problems
+        ],
+        "counts": {
+            name: {"count": tally.count, "highest_likelihood": tally.highest.name}
+            for name, tally in sorted(result.tallies.items())
+        },
+        "columns": [
+            {
+                "column": one.column,
+                "container": list(one.container),
+                "info_type": one.info_type.name,
+                "likelihood": one.likelihood.name,
+                "share": round(one.share, 4),
+            }
+            for one in result.columns
+        ],
+        "findings": [
+            {
+                "info_type": one.info_type.name,
+                "likelihood": one.likelihood.name,
+                "evidence": [kind.value for kind in one.evidence],
+                "fingerprint": one.fingerprint,
+                "container": list(one.location.container),
+                "row": one.location.row,
+                "column": one.location.column,
+                "line": lines.of(one),
+                "byte_range": [one.location.byte_range.start, one.location.byte_range.end],
+                "codepoint_range": [one.location.codepoint_range.start, one.location.codepoint_range.end],
+            }
+            for one in result.findings
+        ],
+    }
+
+
+_LEVELS = {
+    Likelihood.VERY_UNLIKELY: "note",
+    Likelihood.UNLIKELY: "note",
+    Likelihood.POSSIBLE: "note",
+    Likelihood.LIKELY: "warning",
+    Likelihood.VERY_LIKELY: "error",
+}
+
+
+def _as_sarif(results: Sequence[InspectResult]) -> dict[str, Any]:
+    """The results as SARIF 2.1.0 (OASIS), which code hosts show beside the code."""
+    names = sorted({one.info_type.name for result in results for one in result.findings})
+    found = []
+    for result in results:
+        lines = _LineNumbers(result)
+        for one in result.findings:
+            line = lines.of(one)
+            location: dict[str, Any] = {"artifactLocation": {"uri": _sarif_uri(result.name)}}
+            if line is not None:
+                start, end = one.location.codepoint_range.start, one.location.codepoint_range.end
+                location["region"] = {"startLine": line, "charOffset": start, "charLength": end - start}
+            found.append(
+                {
+                    "ruleId": one.info_type.name,
+                    "ruleIndex": names.index(one.info_type.name),
+                    "level": _LEVELS[one.likelihood],
+                    "message": {
+                        "text": f"{one.info_type.name}, {one.likelihood.name}, at {_place(one, lines)}"
+                    },
+                    "locations": [{"physicalLocation": location}],
+                }
+            )
+    notes = [
+        {
+            "level": "warning" if result.status is Status.PARTIAL else "error",
+            "message": {"text": f"{result.name}: {result.status.lower()}: {result.reason}"},
+        }
+        for result in results
+        if result.status is not Status.INSPECTED
+    ]
+    return {
+        "$schema": _SARIF_SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {"name": "platform-assets dlp", "rules": [{"id": name} for name in names]}
+                },
+                "columnKind": "unicodeCodePoints",
+                "results": found,
+                "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": notes}],
+            }
+        ],
+    }
+
+
+def _sarif_uri(name: str) -> str:
+    from urllib.parse import quote
+
+    return name if "://" in name else quote(Path(name).as_posix())

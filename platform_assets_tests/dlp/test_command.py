@@ -1,0 +1,170 @@
+"""`dlp scan` says what it finds, and by its exit code whether; `dlp explain` why. Neither repeats a value."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from platform_assets.dlp.command import dlp_app
+from platform_assets_tests.fixtures.s3 import S3Server
+
+MAIL = "gwen.harper@company-mail.com"
+
+
+def card(seed: int) -> str:
+    """A card number of 16 digits with a right check digit, made up at run time."""
+    digits = [4, *random.Random(seed).choices(range(10), k=14)]
+    doubled = [digit * 2 - 9 * (digit > 4) if place % 2 == 0 else digit for place, digit in enumerate(digits)]
+    return "".join(map(str, digits)) + str(-sum(doubled) % 10)
+
+
+def run(*arguments: str, given: bytes | None = None) -> Result:
+    return CliRunner().invoke(dlp_app, list(arguments), input=given)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "people.csv").write_text(
+        "id,credit_card\n" + "".join(f"{number},{card(number)}\n" for number in range(20))
+    )
+    (tmp_path / "note.txt").write_text(f"first line\nsecond line\nwrite to {MAIL} please\n")
+    (tmp_path / "clean.txt").write_text("nothing to see here\n")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config").write_text(f"mail {MAIL}\n")
+    return tmp_path
+
+
+def test_a_folder_with_findings_exits_with_1_and_shows_where_they_are(folder: Path) -> None:
+    done = run("scan", str(folder))
+    assert done.exit_code == 1
+    lines = [line for line in done.output.splitlines() if "CREDIT_CARD_NUMBER" in line]
+    assert len(lines) == 1
+    assert "VERY_LIKELY" in lines[0]
+    assert "20" in lines[0].split()
+    assert "row 1, column credit_card" in lines[0]
+    (mail,) = [line for line in done.output.splitlines() if "EMAIL_ADDRESS" in line]
+    assert "line 3" in mail
+    assert "3 objects looked at; something was found in 2." in done.output
+
+
+def test_a_clean_file_exits_with_0(folder: Path) -> None:
+    assert run("scan", str(folder / "clean.txt")).exit_code == 0
+
+
+def test_what_is_not_there_exits_with_2(folder: Path) -> None:
+    done = run("scan", str(folder / "no-such-file"))
+    assert done.exit_code == 2
+    assert "there is no such file or folder" in done.output
+
+
+def test_a_wrong_info_type_is_one_sentence_and_exits_with_2(folder: Path) -> None:
+    done = run("scan", str(folder), "--info-types", "NO_SUCH_TYPE")
+    assert done.exit_code == 2
+    assert "NO_SUCH_TYPE" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_what_is_looked_for_and_how_sure_it_has_to_be_can_be_chosen(folder: Path) -> None:
+    done = run("scan", str(folder), "--info-types", "email_address", "--format", "json")
+    counts = {Path(one["name"]).name: set(one["counts"]) for one in json.loads(done.stdout)["results"]}
+    assert counts == {"people.csv": set(), "note.txt": {"EMAIL_ADDRESS"}, "clean.txt": set()}
+    shape_only = folder / "shape.txt"
+    shape_only.write_text("My credit card number is 1111 2222 3333 4445\n")
+    assert run("scan", str(shape_only), "--info-types", "CREDIT_CARD_NUMBER").exit_code == 1
+    chosen = ("--info-types", "CREDIT_CARD_NUMBER", "--min-likelihood", "likely")
+    assert run("scan", str(shape_only), *chosen).exit_code == 0
+
+
+@pytest.mark.parametrize("format_", ["table", "json", "sarif"])
+def test_no_value_is_ever_repeated(folder: Path, format_: str) -> None:
+    done = run("scan", str(folder), "--format", format_)
+    assert done.exit_code == 1
+    for value in (MAIL, *(card(number) for number in range(20))):
+        assert value not in done.output
+
+
+def test_json_has_status_coverage_and_places(folder: Path) -> None:
+    done = run("scan", str(folder / "note.txt"), "--format", "json")
+    (one,) = json.loads(done.stdout)["results"]
+    (finding,) = [one for one in one["findings"] if one["info_type"] == "EMAIL_ADDRESS"]
+    assert (one["status"], one["coverage"]["parts_inspected"]) == ("INSPECTED", 1)
+    start, end = finding["byte_range"]
+    assert (folder / "note.txt").read_bytes()[start:end] == MAIL.encode()
+    assert finding["line"] == 3
+
+
+def test_sarif_points_to_lines_and_reports_what_was_not_read(folder: Path) -> None:
+    (folder / "cut.parquet").write_bytes(b"PAR1" + bytes(100))
+    done = run("scan", str(folder), "--format", "sarif")
+    log = json.loads(done.stdout)
+    (one,) = log["runs"]
+    assert log["version"] == "2.1.0"
+    rules = [rule["id"] for rule in one["tool"]["driver"]["rules"]]
+    mails = [result for result in one["results"] if result["ruleId"] == "EMAIL_ADDRESS"]
+    assert mails[0]["locations"][0]["physicalLocation"]["region"]["startLine"] == 3
+    assert rules[mails[0]["ruleIndex"]] == "EMAIL_ADDRESS"
+    (note,) = one["invocations"][0]["toolExecutionNotifications"]
+    assert "cut.parquet: unreadable" in note["message"]["text"]
+
+
+def test_what_was_not_inspected_in_full_is_said_and_counts_where_strict(folder: Path) -> None:
+    broken = folder / "cut.json"
+    broken.write_text('[{"a": 1}, {"a"')
+    done = run("scan", str(broken))
+    assert (done.exit_code, "cut.json: partial: TRUNCATED" in done.output) == (0, True)
+    assert run("scan", str(broken), "--strict").exit_code == 2
+
+
+def test_standard_input_is_inspected() -> None:
+    assert run("scan", "-", given=f"mail {MAIL}\n".encode()).exit_code == 1
+
+
+def test_objects_of_a_bucket_are_inspected(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    for name, value in s3_server.storage_options.items():
+        monkeypatch.setenv(name, value)
+    client = s3_server.client()
+    bucket = "dlp-command"
+    client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": s3_server.region})
+    for file in ("people.csv", "note.txt", "clean.txt"):
+        client.upload_fileobj(io.BytesIO((folder / file).read_bytes()), bucket, f"in/{file}")
+    done = run("scan", f"s3://{bucket}/in", "--format", "json")
+    found = {one["name"]: set(one["counts"]) for one in json.loads(done.stdout)["results"]}
+    assert "CREDIT_CARD_NUMBER" in found[f"s3://{bucket}/in/people.csv"]
+    assert found[f"s3://{bucket}/in/clean.txt"] == set()
+    assert run("scan", f"s3://{bucket}/in/clean.txt").exit_code == 0
+    missing = run("scan", "s3://no-such-bucket-here/x")
+    assert missing.exit_code == 2
+    assert s3_server.secret_access_key not in missing.output
+
+
+def test_explain_says_what_speaks_for_a_value_and_what_against_it() -> None:
+    done = run("explain", "--near", "credit card", given=card(1).encode())
+    assert done.exit_code == 0
+    assert "CREDIT_CARD_NUMBER: found, VERY_LIKELY" in done.output
+    assert card(1) not in done.output
+    wrong = card(1)[:-1] + str((int(card(1)[-1]) + 1) % 10)
+    assert "CREDIT_CARD_NUMBER: not found" in run("explain", wrong).output
+    assert "It has the look of no info type." in run("explain", "plain").output
+
+
+def test_it_runs_as_a_command_and_reads_what_a_hook_gives_it(folder: Path) -> None:
+    program = "from platform_assets.dlp.command import dlp_app; dlp_app()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "scan", "note.txt", "clean.txt"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "note.txt" in done.stdout
+    assert MAIL not in done.stdout + done.stderr
