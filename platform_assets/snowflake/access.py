@@ -164,13 +164,13 @@ class SnowflakeAccess:
             key = serialization.load_pem_private_key(
                 secret().encode(), password=passphrase.encode() if passphrase else None
             )
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             # What was found is not repeated, nor is what the library says of it: it may be a key.
-            problem = (
-                "it has a passphrase, and none is configured, or the other way round"
-                if passphrase is None
-                else "it is no PEM text, or the passphrase is not its"
-            )
+            problem = "it is no PEM text, or the passphrase is another one"
+            if isinstance(error, TypeError):
+                problem = "it has no passphrase, and one is configured"
+                if passphrase is None:
+                    problem = "it has a passphrase, and none is configured"
             raise WarehouseError(
                 f"The private key of the Snowflake user {self.user} cannot be read: {problem}. Store the "
                 "whole PEM file as the secret; `openssl genrsa 2048 | openssl pkcs8 -topk8 -inform PEM "

@@ -42,7 +42,7 @@ from platform_assets.model.table import (
 from platform_assets.snowflake.access import NO_SUCH_OBJECT, Grant, SnowflakeAccess, WarehouseHeld
 from platform_assets.snowflake.footers import declared_columns
 from platform_assets.snowflake.identifiers import LONGEST_NAME, literal, path, quoted
-from platform_assets.snowflake.types import expression, snowflake_type
+from platform_assets.snowflake.types import ParquetType, expression, snowflake_type
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
     Incoming,
@@ -155,32 +155,32 @@ class SnowflakeWarehouse:
                 f"Schema {schema} of the warehouse belongs to the platform; write to another one."
             )
         attempt = f"write {schema}.{table}"
-        columns = _written_columns(rows.schema, (schema, table), attempt)
+        types = _written_types(rows.schema, (schema, table), attempt)
+        # In the file and in the staging table columns have numbers: not every name is a path for COPY.
+        numbered = [f"C{number}" for number in range(len(types))]
         with self._scratch() as folder, self._connect() as warehouse:
-            file = folder / "rows.parquet"
-            _write_parquet(file, rows, attempt)
+            _write_parquet(folder / "rows.parquet", rows, numbered, attempt)
             if not warehouse.schemas([schema]):
                 warehouse.create_schema(schema)
             warehouse.use(schema)
             stage = warehouse.create_stage(schema)
             staged = f"written_{uuid.uuid4().hex}"
-            grants = [warehouse.grant("CREATE TABLE, CREATE STAGE", "SCHEMA", schema)]
-            warehouse.run(
-                _temporary_table(staged, [(one, type_) for one, type_, _ in columns]), attempt, grants
-            )
+            typed = [(one, target) for one, (_, target) in zip(numbered, types, strict=True)]
+            grants = [warehouse.grant("CREATE TABLE", "SCHEMA", schema)]
+            warehouse.run(_temporary_table(staged, typed), attempt, grants)
             warehouse.put(folder, stage, "rows")
-            selected = ", ".join(select for _, _, select in columns)
-            warehouse.run(_copy(staged, [one for one, _, _ in columns], selected, f"@{stage}/rows/"), attempt)
-            grants = [
-                warehouse.grant("CREATE TABLE", "SCHEMA", schema),
-                warehouse.grant("OWNERSHIP", "TABLE", schema, table),
-            ]
-            declared = ", ".join(f"{quoted(one)} {type_}" for one, type_, _ in columns)
+            selected = ", ".join(
+                expression(one, type_, target) for one, (type_, target) in zip(numbered, types, strict=True)
+            )
+            warehouse.run(_copy(staged, numbered, selected, f"@{stage}/rows/"), attempt)
+            declared = ", ".join(
+                f"{quoted(name)} {target}" for name, (_, target) in zip(rows.schema.names, types, strict=True)
+            )
             warehouse.run(
-                f"CREATE OR REPLACE TABLE {_qualified(schema, table)} ({declared}) AS "
-                f"SELECT {_listed([one for one, _, _ in columns])} FROM {quoted(staged)}",
+                f"CREATE OR REPLACE TABLE {_qualified(schema, table)} ({declared}) COPY GRANTS AS "
+                f"SELECT {_listed(numbered)} FROM {quoted(staged)}",
                 attempt,
-                grants,
+                [*grants, warehouse.grant("OWNERSHIP", "TABLE", schema, table)],
             )
             [(count,)] = warehouse.rows(f"SELECT COUNT(*) FROM {quoted(staged)}", attempt)
             return int(count)
@@ -407,11 +407,7 @@ class _Connected:
             is_committed = False
             self.run("BEGIN TRANSACTION", "begin a transaction")
             try:
-                # Whoever comes second waits here for the first one's commit, and then sees what it loaded.
-                self.run(
-                    f"UPDATE {self.lock} SET {quoted('loads')} = {quoted('loads')} + 1",
-                    "lock the warehouse for a load",
-                )
+                self._take_lock()
                 yield session
                 self.run("COMMIT", "commit the load")
                 is_committed = True
@@ -460,8 +456,27 @@ class _Connected:
         keys = _listed(["table_name", "table_id", "lake_version"])
         return [
             f"CREATE TABLE IF NOT EXISTS {self.loads} ({columns}, PRIMARY KEY ({keys}))",
-            f"CREATE TABLE IF NOT EXISTS {self.lock} AS SELECT CAST(0 AS NUMBER(19, 0)) AS {quoted('loads')}",
+            f"CREATE TABLE IF NOT EXISTS {self.lock} ({quoted('loads')} NUMBER(19, 0) NOT NULL)",
+            self._lock_row(),
         ]
+
+    def _lock_row(self) -> str:
+        # Two of them, from two loaders at once, are as good as one: both are locked.
+        return f"INSERT INTO {self.lock} SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM {self.lock})"
+
+    def _take_lock(self) -> None:
+        """Wait for the commit of whoever is loading; this transaction then sees what was loaded.
+
+        Raises:
+            WarehouseHeld: There was nothing to lock, as whoever made the tables did not get further.
+        """
+        attempt = "lock the warehouse for a load"
+        if not self.run(f"UPDATE {self.lock} SET {quoted('loads')} = {quoted('loads')} + 1", attempt):
+            self.run(self._lock_row(), attempt)
+            self.run("COMMIT", attempt)
+            raise WarehouseHeld(
+                "The Snowflake warehouse was not loaded, as its lock had to be made anew first."
+            )
 
     def _table(self, table: Table, existing: Mapping[str, bool] | None) -> list[str]:
         """What makes a table, or adds the columns that it lacks: nullable, as its older rows have none."""
@@ -821,8 +836,12 @@ def _files(incoming: Incoming) -> list[dict[str, Any]]:
     ]
 
 
-def _written_columns(schema: pa.Schema, name: tuple[str, str], attempt: str) -> list[tuple[str, str, str]]:
-    """Name, type and expression for COPY of every column of a user's table."""
+def _written_types(schema: pa.Schema, name: tuple[str, str], attempt: str) -> list[tuple[ParquetType, str]]:
+    """What every column of a user's table is in Parquet, and in Snowflake.
+
+    Raises:
+        WarehouseError: Snowflake has no such table.
+    """
     for one in (*name, *schema.names):
         if not 0 < len(one) <= LONGEST_NAME or "\0" in one:
             raise WarehouseError(
@@ -834,23 +853,20 @@ def _written_columns(schema: pa.Schema, name: tuple[str, str], attempt: str) -> 
         raise WarehouseError(
             f"Snowflake could not {attempt}: the rows have the column {twice[0]} twice. Rename one of them."
         )
-    columns = []
     try:
-        for column in declared_columns(schema):
-            type_ = snowflake_type(column.type)
-            columns.append((column.name, type_, expression(column.name, column.type, type_)))
+        return [(column.type, snowflake_type(column.type)) for column in declared_columns(schema)]
     except (ParquetError, pa.ArrowException) as error:
         raise WarehouseError(f"Snowflake could not {attempt}: {error}") from error
-    return columns
 
 
-def _write_parquet(file: Path, rows: pa.RecordBatchReader, attempt: str) -> None:
+def _write_parquet(file: Path, rows: pa.RecordBatchReader, names: Sequence[str], attempt: str) -> None:
     import pyarrow.parquet as pq
 
+    schema = pa.schema([one.with_name(name) for one, name in zip(rows.schema, names, strict=True)])
     try:
-        with pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for batch in rows:
-                writer.write_batch(batch)
+                writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
     except (ValueError, pa.ArrowException) as error:
         raise WarehouseError(
             f"Snowflake could not {attempt}, as the rows could not be read to their end: {error}. The table "
