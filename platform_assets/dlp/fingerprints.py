@@ -1,0 +1,24 @@
+"""Fingerprints of what was found: equal for equal values under one key, whichever inspector found them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+_SEPARATORS = b" -./()\t,"
+_DIGITS = 32
+
+
+def fingerprint(key: bytes, info_type: str, value: bytes) -> str:
+    """The fingerprint of a value: keyed HMAC-SHA256 of the info type and the value without its separators.
+
+    Args:
+        key: The key, of at least 16 bytes.
+        info_type: Name of the info type.
+        value: What was found, in UTF-8.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    text = info_type.encode() + b"\0" + value.translate(None, _SEPARATORS)
+    return hmac.new(key, text, hashlib.sha256).hexdigest()[:_DIGITS]

@@ -1,0 +1,323 @@
+"""The inspection's configuration as Google's messages, and back.
+
+Hotword patterns are Google's to apply: there a pattern matches inside a word too, unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.dlp.model import (
+    CustomInfoType,
+    Dictionary,
+    ExclusionRule,
+    FindingLimits,
+    HotwordRule,
+    InfoType,
+    InspectConfig,
+    Likelihood,
+    LikelihoodAdjustment,
+    MatchingType,
+    Proximity,
+    Regex,
+    RuleSet,
+    Sensitivity,
+)
+from platform_assets.errors import DlpError
+
+if TYPE_CHECKING:
+    from google.cloud import dlp_v2
+
+# Google's limits: https://docs.cloud.google.com/sensitive-data-protection/limits
+_LONGEST_WINDOW = 1_000
+_MOST_GROUPS = 3
+_MOST_DICTIONARIES = 10
+_MOST_RULES = 10
+_MOST_RULE_SETS = 10
+_FEWEST_CHARACTERS = 2
+
+_SENSITIVITIES = {one.value: one for one in Sensitivity}
+
+
+def likelihood_of(number: int) -> Likelihood:
+    """A likelihood from Google's number; unspecified is POSSIBLE, as Google has it."""
+    return Likelihood(number) if number else Likelihood.POSSIBLE
+
+
+def to_google(
+    config: InspectConfig, info_types: Sequence[str], *, is_table: bool = False, has_limits: bool = False
+) -> dlp_v2.InspectConfig:
+    """A configuration as Google takes it. Quotes are never asked for.
+
+    Args:
+        config: The configuration.
+        info_types: Names of the built-in info types to look for.
+        is_table: Whether rows of a table are inspected with it: Google takes a column's name for a hotword
+            only where a window reaches before the finding.
+        has_limits: Whether the limits of findings go along. Google stops inspecting where they are reached,
+            so that no more is counted.
+
+    Raises:
+        DlpError: It is more than Google takes; the message says all that is.
+    """
+    from google.cloud import dlp_v2
+
+    found = list(_beyond_limits(config))
+    if found:
+        raise DlpError(
+            f"Google does not take the inspection's configuration: {'; '.join(found)}. Make it smaller, or "
+            "inspect with the local inspector."
+        )
+    excluded = frozenset(config.exclude_info_types)
+    limits = dlp_v2.InspectConfig.FindingLimits(
+        max_findings_per_item=config.limits.max_findings_per_item,
+        max_findings_per_info_type=[{"max_findings": config.limits.max_findings_per_info_type}],
+    )
+    return dlp_v2.InspectConfig(
+        info_types=[{"name": name} for name in info_types],
+        min_likelihood=dlp_v2.Likelihood(config.min_likelihood),
+        min_likelihood_per_info_type=[
+            {"info_type": {"name": name}, "min_likelihood": dlp_v2.Likelihood(least)}
+            for name, least in config.min_likelihood_per_info_type.items()
+            if name not in excluded
+        ],
+        limits=limits if has_limits else None,
+        custom_info_types=[
+            _custom_to_google(one, is_table)
+            for one in config.custom_info_types
+            if one.info_type.name not in excluded
+        ],
+        rule_set=[
+            {
+                "info_types": [{"name": name} for name in one.info_types if name not in excluded],
+                "rules": [_rule_to_google(rule, is_table) for rule in one.rules],
+            }
+            for one in config.rule_set
+            if not excluded.issuperset(one.info_types)
+        ],
+    )
+
+
+def from_google(message: dlp_v2.InspectConfig) -> InspectConfig:
+    """A configuration from Google's, such as that of a template.
+
+    Raises:
+        DlpError: It says what the platform's configuration cannot.
+    """
+    if message.exclude_info_types:
+        raise _untold("findings without their info type")
+    if any(one.info_type.name for one in message.limits.max_findings_per_info_type):
+        raise _untold("limits of findings for single info types")
+    usual = FindingLimits()
+    return InspectConfig(
+        info_types=tuple(one.name for one in message.info_types),
+        min_likelihood=likelihood_of(message.min_likelihood),
+        min_likelihood_per_info_type={
+            one.info_type.name: likelihood_of(one.min_likelihood)
+            for one in message.min_likelihood_per_info_type
+        },
+        limits=FindingLimits(
+            message.limits.max_findings_per_item
+            or message.limits.max_findings_per_request
+            or usual.max_findings_per_item,
+            next(
+                (one.max_findings for one in message.limits.max_findings_per_info_type),
+                usual.max_findings_per_info_type,
+            ),
+        ),
+        include_quote=message.include_quote,
+        custom_info_types=tuple(_custom_from_google(one) for one in message.custom_info_types),
+        rule_set=tuple(
+            RuleSet(
+                tuple(info_type.name for info_type in one.info_types),
+                tuple(_rule_from_google(rule) for rule in one.rules),
+            )
+            for one in message.rule_set
+        ),
+    )
+
+
+def _custom_to_google(custom: CustomInfoType, is_table: bool) -> dict[str, Any]:
+    return {
+        "info_type": {"name": custom.info_type.name},
+        "likelihood": int(custom.likelihood),
+        **(
+            {"regex": _regex_to_google(custom.detection)}
+            if isinstance(custom.detection, Regex)
+            else {"dictionary": _dictionary_to_google(custom.detection)}
+        ),
+        "detection_rules": [_rule_to_google(rule, is_table) for rule in custom.rules],
+        "sensitivity_score": {"score": int(custom.info_type.sensitivity)},
+    }
+
+
+def _custom_from_google(message: dlp_v2.CustomInfoType) -> CustomInfoType:
+    name = message.info_type.name
+    if message.exclusion_type:
+        raise _untold(f"the custom info type {name}, which is only there to exclude others")
+    detection: Regex | Dictionary
+    if "regex" in message:
+        detection = _regex_from_google(message.regex)
+    elif "dictionary" in message:
+        detection = _dictionary_from_google(message.dictionary)
+    else:
+        raise _untold(f"the custom info type {name}, which is neither a pattern nor a list of words")
+    rules = []
+    for rule in message.detection_rules:
+        rules.append(_hotword_from_google(rule.hotword_rule))
+    score = int(message.sensitivity_score.score)
+    return CustomInfoType(
+        InfoType(
+            name,
+            message.info_type.version or InfoType(name).version,
+            # Google takes a custom info type for highly sensitive where nothing is said.
+            _SENSITIVITIES.get(score, Sensitivity.HIGH),
+        ),
+        detection,
+        Likelihood(message.likelihood) if message.likelihood else Likelihood.VERY_LIKELY,
+        tuple(rules),
+    )
+
+
+def _rule_to_google(rule: HotwordRule | ExclusionRule, is_table: bool) -> dict[str, Any]:
+    if isinstance(rule, HotwordRule):
+        adjustment = rule.adjustment
+        return {
+            "hotword_rule": {
+                "hotword_regex": {"pattern": rule.hotword_regex},
+                "proximity": _proximity_to_google(rule.proximity, is_table),
+                "likelihood_adjustment": (
+                    {"relative_likelihood": adjustment.relative_likelihood}
+                    if adjustment.fixed_likelihood is None
+                    else {"fixed_likelihood": int(adjustment.fixed_likelihood)}
+                ),
+            }
+        }
+    excluded: dict[str, Any] = {"matching_type": f"MATCHING_TYPE_{rule.matching_type.value}"}
+    if rule.dictionary is not None:
+        excluded["dictionary"] = _dictionary_to_google(rule.dictionary)
+    elif rule.regex is not None:
+        excluded["regex"] = _regex_to_google(rule.regex)
+    elif rule.hotword_regex is not None:
+        excluded["exclude_by_hotword"] = {
+            "hotword_regex": {"pattern": rule.hotword_regex},
+            "proximity": _proximity_to_google(rule.proximity, is_table),
+        }
+    else:
+        excluded["exclude_info_types"] = {"info_types": [{"name": name} for name in rule.exclude_info_types]}
+    return {"exclusion_rule": excluded}
+
+
+def _rule_from_google(message: dlp_v2.InspectionRule) -> HotwordRule | ExclusionRule:
+    if "hotword_rule" in message:
+        return _hotword_from_google(message.hotword_rule)
+    if "exclusion_rule" not in message:
+        raise _untold("rules that adjust likelihoods by other findings")
+    rule = message.exclusion_rule
+    name = rule.matching_type.name.removeprefix("MATCHING_TYPE_")
+    if name not in MatchingType.__members__:
+        raise _untold(f"exclusion rules that match as {name}")
+    matching = MatchingType[name]
+    if "dictionary" in rule:
+        return ExclusionRule(matching, dictionary=_dictionary_from_google(rule.dictionary))
+    if "regex" in rule:
+        return ExclusionRule(matching, regex=_regex_from_google(rule.regex))
+    if "exclude_info_types" in rule:
+        names = tuple(one.name for one in rule.exclude_info_types.info_types)
+        return ExclusionRule(matching, exclude_info_types=names)
+    if "exclude_by_hotword" in rule:
+        excluded = rule.exclude_by_hotword
+        return ExclusionRule(
+            matching,
+            hotword_regex=excluded.hotword_regex.pattern,
+            proximity=_proximity_from_google(excluded.proximity),
+        )
+    raise _untold("exclusion rules for images")
+
+
+def _hotword_from_google(message: Any) -> HotwordRule:
+    adjustment = message.likelihood_adjustment
+    return HotwordRule(
+        message.hotword_regex.pattern,
+        (
+            LikelihoodAdjustment(fixed_likelihood=likelihood_of(adjustment.fixed_likelihood))
+            if "fixed_likelihood" in adjustment
+            else LikelihoodAdjustment(relative_likelihood=adjustment.relative_likelihood)
+        ),
+        _proximity_from_google(message.proximity),
+    )
+
+
+def _proximity_to_google(proximity: Proximity, is_table: bool) -> dict[str, int]:
+    before = max(proximity.window_before, 1) if is_table else proximity.window_before
+    return {"window_before": before, "window_after": proximity.window_after}
+
+
+def _proximity_from_google(message: Any) -> Proximity:
+    return Proximity(message.window_before, message.window_after)
+
+
+def _regex_to_google(regex: Regex) -> dict[str, Any]:
+    return {"pattern": regex.pattern, "group_indexes": list(regex.group_indexes)}
+
+
+def _regex_from_google(message: Any) -> Regex:
+    return Regex(message.pattern, tuple(message.group_indexes))
+
+
+def _dictionary_to_google(dictionary: Dictionary) -> dict[str, Any]:
+    return {"word_list": {"words": list(dictionary.words)}}
+
+
+def _dictionary_from_google(message: Any) -> Dictionary:
+    if "word_list" not in message:
+        raise _untold(f"the list of words at {message.cloud_storage_path.path}")
+    return Dictionary(tuple(message.word_list.words))
+
+
+def _untold(what: str) -> DlpError:
+    return DlpError(
+        f"Google's inspection configuration cannot be taken over, as it has {what}, for which the platform "
+        "has no words. Take it out of the template, or put it into words or a pattern."
+    )
+
+
+def _beyond_limits(config: InspectConfig) -> Iterator[str]:
+    """What in a configuration is more than Google takes, in words."""
+    patterns: list[tuple[str, Regex]] = []
+    dictionaries: list[tuple[str, Dictionary]] = []
+    windows: list[tuple[str, Proximity]] = []
+    for custom in config.custom_info_types:
+        name = f"the custom info type {custom.info_type.name}"
+        if isinstance(custom.detection, Regex):
+            patterns.append((name, custom.detection))
+        else:
+            dictionaries.append((name, custom.detection))
+        windows += [(name, rule.proximity) for rule in custom.rules]
+    for number, one in enumerate(config.rule_set, 1):
+        name = f"rule set {number}"
+        if len(one.rules) > _MOST_RULES:
+            yield f"{name} has {len(one.rules)} rules, and may have {_MOST_RULES}"
+        for rule in one.rules:
+            windows.append((name, rule.proximity))
+            if isinstance(rule, ExclusionRule) and rule.regex is not None:
+                patterns.append((name, rule.regex))
+            if isinstance(rule, ExclusionRule) and rule.dictionary is not None:
+                dictionaries.append((name, rule.dictionary))
+    if len(config.rule_set) > _MOST_RULE_SETS:
+        yield f"it has {len(config.rule_set)} rule sets, and may have {_MOST_RULE_SETS}"
+    if len(dictionaries) > _MOST_DICTIONARIES:
+        yield f"it has {len(dictionaries)} lists of words, and may have {_MOST_DICTIONARIES}"
+    for name, regex in patterns:
+        if len(regex.group_indexes) > _MOST_GROUPS:
+            yield f"the pattern of {name} names {len(regex.group_indexes)} groups of {_MOST_GROUPS}"
+    for name, dictionary in dictionaries:
+        short = sum(
+            sum(letter.isalnum() for letter in word) < _FEWEST_CHARACTERS for word in dictionary.words
+        )
+        if short or not dictionary.words:
+            yield f"{name} needs words with at least {_FEWEST_CHARACTERS} letters or digits each"
+    for name, window in windows:
+        if window.window_before + window.window_after > _LONGEST_WINDOW:
+            yield f"a hotword of {name} counts within more than {_LONGEST_WINDOW} characters"
