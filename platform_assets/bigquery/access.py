@@ -160,14 +160,18 @@ class BigQueryAccess:
             yield
         except (exceptions.RetryError, requests.RequestException, TransportError, TimeoutError) as error:
             cause = getattr(error, "cause", None) or error
+            if isinstance(cause, exceptions.GoogleAPICallError):
+                raise self._told(cause, attempt, client) from error
             raise WarehouseBusy(
-                f"BigQuery could not {attempt}, as it does not answer: {_first_line(str(cause))}. Check the "
+                f"BigQuery could not {attempt}, as it does not answer: "
+                f"{_first_line(str(cause)).rstrip('.')}. Check the "
                 "network, and https://status.cloud.google.com; nothing was changed by this attempt, and the "
                 "next one continues."
             ) from error
         except GoogleAuthError as error:
             raise WarehouseError(
-                f"BigQuery could not {attempt}, as the credentials are refused: {_first_line(str(error))}. "
+                f"BigQuery could not {attempt}, as the credentials are refused: "
+                f"{_first_line(str(error)).rstrip('.')}. "
                 "Check that the service account exists and that its key has not been deleted."
             ) from error
         except exceptions.GoogleAPICallError as error:
