@@ -7,7 +7,6 @@ A rule holds for info types, from a likelihood on, in places. The place of an ob
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -173,14 +172,6 @@ def strictest(decisions: Iterable[Decision]) -> Decision:
         key=lambda one: (one.action, one.likelihood or 0, one.info_type or ""),
         default=Decision(),
     )
-
-
-def line_of_rule(text: str, name: str) -> int | None:
-    """The line, from 1, on which a rule starts in the text of a HOCON file; None where there is none."""
-    quoted = re.escape(name)
-    pattern = rf"""^[ \t]*(?:[\w.]*\brules[ \t]*\.[ \t]*)?(?:"{quoted}"|{quoted})[ \t]*[:=]?[ \t]*\{{"""
-    found = re.search(pattern, text, re.MULTILINE)
-    return text.count("\n", 0, found.start()) + 1 if found else None
 
 
 def default_rules(expected: Sequence[str] = ()) -> tuple[Rule, ...]:

@@ -4,6 +4,12 @@ This is the only room that reads the environment. It connects to nothing: a `Sec
 somebody resolves it. Durations are whole numbers whose unit the field's description gives.
 """
 
+from platform_assets.settings.inspection import (
+    DlpSettings,
+    InspectSettings,
+    RuleSettings,
+    WatchSettings,
+)
 from platform_assets.settings.lake import EngineSettings, LakeSettings
 from platform_assets.settings.load import load_settings
 from platform_assets.settings.schema import Settings, dagster_home
@@ -39,11 +45,14 @@ __all__ = [
     "CaptureSettings",
     "ConnectionSettings",
     "DeclaredSourceSettings",
+    "DlpSettings",
     "DuckDBSettings",
     "EngineSettings",
     "FreshnessSettings",
+    "InspectSettings",
     "LakeSettings",
     "PostgresWarehouseSettings",
+    "RuleSettings",
     "ScheduleSettings",
     "Secret",
     "ServerSettings",
@@ -56,6 +65,7 @@ __all__ = [
     "SourcesSettings",
     "TableOverrides",
     "WarehouseSettings",
+    "WatchSettings",
     "dagster_home",
     "is_pattern",
     "load_settings",

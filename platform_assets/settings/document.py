@@ -203,3 +203,17 @@ def _own_keys(file: Path) -> tuple[Any, list[tuple[tuple[str, ...], Path]]]:
 
     tree = ConfigFactory.parse_string(_INCLUDE.sub(mark, read_text(file)), resolve=False)
     return tree, list(walk(tree, ()))
+
+
+def line_of(file: Path, name: str) -> int | None:
+    """The line of a file, from 1, on which the block of a key starts; None where there is no such line.
+
+    Args:
+        file: A HOCON file.
+        name: The last part of the key, as people write it.
+    """
+    quoted = re.escape(name)
+    pattern = rf"""^[ \t]*(?:[\w-]+[ \t]*\.[ \t]*)*(?:"{quoted}"|{quoted})[ \t]*[:=]?[ \t]*\{{"""
+    text = read_text(file)
+    found = re.search(pattern, text, re.MULTILINE)
+    return text.count("\n", 0, found.start()) + 1 if found else None

@@ -33,7 +33,7 @@ def _zone(value: object, info: ValidationInfo) -> str:
 Zone = Annotated[str, BeforeValidator(_zone)]
 
 
-def _storage_options(value: object, info: ValidationInfo) -> dict[str, str | Secret]:
+def parse_options(value: object, info: ValidationInfo) -> dict[str, str | Secret]:
     """Turn what HOCON gives into text and secrets, and report every mistake of the block at its own key."""
     if not isinstance(value, Mapping):
         raise ValueError("it is not a block")
@@ -64,7 +64,7 @@ class LakeSettings(Block):
 
     ingestion: Zone = Field(description="a local path, s3://bucket/prefix or gs://bucket/prefix")
     processed: Zone = Field(description="a local path, s3://bucket/prefix or gs://bucket/prefix")
-    storage_options: Annotated[dict[str, str | Secret], BeforeValidator(_storage_options)] = Field(
+    storage_options: Annotated[dict[str, str | Secret], BeforeValidator(parse_options)] = Field(
         default_factory=dict,
         description="text, a number, true or false, as deltalake takes it",
     )

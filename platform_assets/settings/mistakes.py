@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -47,8 +47,8 @@ def explained(document: Document, detail: Mapping[str, Any]) -> Mistake:
     if detail["type"] == "missing":
         return Mistake(key, f"nothing{_variable_hint(document, key)}", expected)
     given = detail["input"]
-    in_options = key[:2] == ("lake", "storage_options")
-    if annotation is Secret or (in_options and SECRET_OPTION.search(key[-1])):
+    in_options = "storage_options" in key[:-1]
+    if {*_parts(annotation)} - {NoneType} == {Secret} or (in_options and SECRET_OPTION.search(key[-1])):
         is_reference = str(given).startswith("secret://")
         found = "a reference that cannot be used" if is_reference else "a literal value (not shown)"
     else:

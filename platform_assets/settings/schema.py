@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr
 
+from platform_assets.settings.inspection import DlpSettings, WatchSettings
 from platform_assets.settings.lake import EngineSettings, LakeSettings
 from platform_assets.settings.sources import SourcesSettings
 from platform_assets.settings.values import Block, FreshnessSettings, LocalPath, ScheduleSettings
@@ -27,6 +28,10 @@ class Settings(Block):
     snowflake: SnowflakeTablesSettings | None = Field(
         default=None, description="a block with account, user, private_key, warehouse, database and schema"
     )
+    watches: dict[str, WatchSettings] = Field(
+        default_factory=dict, description="a block of folders and buckets by name, each with a place"
+    )
+    dlp: DlpSettings = Field(default_factory=DlpSettings, description="a block with key, inspect and rules")
     engine: EngineSettings = Field(
         default_factory=EngineSettings, description="a block with memory_limit_mb and threads"
     )

@@ -105,6 +105,7 @@ Integer = Annotated[int, BeforeValidator(_no_bool)]
 Text = Annotated[str, BeforeValidator(_text)]
 
 
+Cron = Annotated[Text, AfterValidator(_cron)]
 LocalPath = Annotated[Path, BeforeValidator(_path)]
 
 
@@ -136,9 +137,7 @@ class ServerSettings(Block):
 class ScheduleSettings(Block):
     """When the main job runs."""
 
-    cron: Annotated[Text, AfterValidator(_cron)] = Field(
-        default="*/5 * * * *", description='five cron fields, such as "*/5 * * * *"'
-    )
+    cron: Cron = Field(default="*/5 * * * *", description='five cron fields, such as "*/5 * * * *"')
     timezone: Annotated[Text, AfterValidator(_timezone)] = Field(
         default="UTC", description="a time zone's name, such as UTC or Europe/London"
     )

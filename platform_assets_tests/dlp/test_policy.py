@@ -11,7 +11,6 @@ from platform_assets.dlp.policy import (
     Policy,
     Rule,
     default_rules,
-    line_of_rule,
     strictest,
 )
 
@@ -93,21 +92,6 @@ def test_rules_that_cannot_be_are_refused() -> None:
         Rule("x", Action.ALERT, deidentify=MASK)
     with pytest.raises(ValueError, match="same name"):
         Policy((REST, REST))
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "line"),
-    [
-        ('rules {\n  # cards\n  "no cards" {\n action = block }\n}', "no cards", 3),
-        ("rules {\n\n  cards {\n  }\n}", "cards", 3),
-        ('rules {\n  "a.b*" : {\n  }\n}', "a.b*", 2),
-        ("rules.cards = { action = allow }", "cards", 1),
-        ('# "cards" { }\nrules { }', "cards", None),
-        ("rules {\n no_cards {}\n cards {}\n}", "cards", 3),
-    ],
-)
-def test_the_line_of_a_rule_is_found_in_the_file(text: str, name: str, line: int | None) -> None:
-    assert line_of_rule(text, name) == line
 
 
 def test_without_rules_everything_that_is_not_expected_is_told() -> None:

@@ -1,0 +1,166 @@
+"""Uploaded objects: where they are looked for, what is inspected, what happens then, and who is told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic_core.core_schema import ValidationInfo
+
+from platform_assets.settings.lake import Zone, parse_options
+from platform_assets.settings.secrets import REFERENCES, Secret
+from platform_assets.settings.values import Block, Cron, Integer, Names, Text
+
+Level = Literal["VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY"]
+_LEVELS = "one of VERY_UNLIKELY, UNLIKELY, POSSIBLE, LIKELY, VERY_LIKELY"
+_INFO_TYPES = "a list of info types, such as [CREDIT_CARD_NUMBER]"
+
+
+def _of_its_bucket(value: str | None, info: ValidationInfo) -> str | None:
+    place = str(info.data.get("place", ""))
+    scheme = {"queue": "s3://", "subscription": "gs://"}[info.field_name or ""]
+    if value is not None and not place.startswith(scheme):
+        raise ValueError(f"only a place that starts with {scheme} has one")
+    return value
+
+
+def _scheme(place: str) -> str:
+    return place.partition("://")[0] if "://" in place else ""
+
+
+def _apart(value: str | None, info: ValidationInfo) -> str | None:
+    place = str(info.data.get("place", ""))
+    if value is not None and f"{value}/".startswith(f"{place}/"):
+        raise ValueError("what is put there would be noticed as a new object: name a place apart")
+    if value is not None and _scheme(value) != _scheme(place):
+        raise ValueError("objects are moved within one store: give a place of the same kind")
+    return value
+
+
+class WatchSettings(Block):
+    """A folder or bucket that is watched for new objects."""
+
+    place: Zone = Field(description="a local path, s3://bucket/prefix or gs://bucket/prefix")
+    storage_options: Annotated[dict[str, str | Secret], BeforeValidator(parse_options)] = Field(
+        default_factory=dict, description="text, a number, true or false, as lake.storage_options"
+    )
+    queue: Annotated[Text | None, AfterValidator(_of_its_bucket)] = Field(
+        default=None, description="the URL of the SQS queue that an S3 bucket's notifications go to"
+    )
+    subscription: Annotated[Text | None, AfterValidator(_of_its_bucket)] = Field(
+        default=None,
+        description="the Pub/Sub subscription of a GCS bucket, projects/PROJECT/subscriptions/NAME",
+    )
+    quarantine: Annotated[Zone | None, AfterValidator(_apart)] = Field(
+        default=None, description="where quarantined objects are moved to, of the same kind as place"
+    )
+    every: Integer = Field(default=30, ge=5, le=86_400, description="whole seconds from 5 to 86400")
+    sweep_every: Integer = Field(default=0, ge=0, le=10_080, description="whole minutes, 0 or more")
+    objects_per_run: Integer = Field(default=500, ge=1, le=100_000, description="a whole number, 1 or more")
+    attempts: Integer = Field(default=5, ge=1, le=100, description="a whole number from 1 to 100")
+    uninspected_after: Integer = Field(default=60, ge=1, le=525_600, description="whole minutes, 1 or more")
+
+
+class CustomInfoTypeSettings(Block):
+    """An info type of one's own: a pattern or a list of words."""
+
+    regex: Text | None = Field(default=None, description="an RE2 pattern")
+    words: Names = Field(default=(), description="a list of words or phrases")
+    likelihood: Level = Field(default="VERY_LIKELY", description=_LEVELS)
+    sensitivity: Literal["LOW", "MODERATE", "HIGH"] = Field(
+        default="MODERATE", description="one of LOW, MODERATE, HIGH"
+    )
+
+
+class HotwordSettings(Block):
+    """A word that changes how sure findings beside it are."""
+
+    info_types: Names = Field(description=_INFO_TYPES)
+    regex: Text = Field(description="an RE2 pattern of the word")
+    likelihood: Level = Field(default="VERY_LIKELY", description=_LEVELS)
+    before: Integer = Field(default=50, ge=0, le=1000, description="a number of characters from 0 to 1000")
+    after: Integer = Field(default=0, ge=0, le=1000, description="a number of characters from 0 to 1000")
+
+
+class ExclusionSettings(Block):
+    """What is no finding after all: some words, or what a pattern matches as a whole."""
+
+    info_types: Names = Field(description=_INFO_TYPES)
+    words: Names = Field(default=(), description="a list of words or phrases")
+    regex: Text | None = Field(default=None, description="an RE2 pattern of the whole value")
+
+
+class InspectSettings(Block):
+    """What is looked for, in objects and in columns."""
+
+    inspector: Literal["local", "google"] = Field(default="local", description="local or google")
+    project: Text | None = Field(default=None, description="the Google Cloud project that inspects")
+    location: Text = Field(default="global", description="where Google inspects, such as europe-west2")
+    credentials: Secret | None = Field(
+        default=None, description=f"a reference to a service account's JSON key: {REFERENCES}"
+    )
+    info_types: Names = Field(default=(), description=f"{_INFO_TYPES}, or an empty one for the default")
+    exclude: Names = Field(default=(), description=_INFO_TYPES)
+    min_likelihood: Level = Field(default="POSSIBLE", description=_LEVELS)
+    per_info_type: dict[str, Level] = Field(default_factory=dict, description=_LEVELS)
+    custom: dict[str, CustomInfoTypeSettings] = Field(
+        default_factory=dict, description="a block of info types by name, each with regex or words"
+    )
+    hotwords: dict[str, HotwordSettings] = Field(
+        default_factory=dict, description="a block of rules by name, each with info_types and regex"
+    )
+    exclusions: dict[str, ExclusionSettings] = Field(
+        default_factory=dict, description="a block of rules by name, each with info_types and words or regex"
+    )
+    sample_rows: Integer = Field(
+        default=200_000, ge=1000, le=2**53, description="a number of rows, 1000 or more"
+    )
+    memory_mb: Integer = Field(default=256, ge=32, le=65_536, description="whole megabytes, 32 or more")
+    cron: Cron = Field(default="30 2 * * *", description='five cron fields, such as "30 2 * * *"')
+
+
+Action = Literal["allow", "alert", "quarantine", "block", "mask", "redact", "tokenize", "date_shift", "drop"]
+
+
+class RuleSettings(Block):
+    """What happens with findings of some info types in some places."""
+
+    action: Action = Field(
+        description="one of allow, alert, quarantine, block, mask, redact, tokenize, date_shift, drop"
+    )
+    info_types: Annotated[Names, Field(min_length=1)] = Field(
+        default=("*",), description=f"{_INFO_TYPES} and shell patterns"
+    )
+    min_likelihood: Level = Field(default="POSSIBLE", description=_LEVELS)
+    places: Annotated[Names, Field(min_length=1)] = Field(
+        default=("*",), description='a list of shell patterns, such as ["objects/*", "star/dim_staff.*"]'
+    )
+    keep_last: Integer = Field(default=0, ge=0, le=64, description="a number of characters from 0 to 64")
+    replacement: Text | None = Field(default=None, description="text that stands in a value's place")
+    prefix: str = Field(default="", max_length=32, description="text of up to 32 characters")
+    days: Integer = Field(default=30, ge=1, le=3650, description="a number of days from 1 to 3650")
+
+
+class DlpSettings(Block):
+    """The inspection for sensitive data, and the policy."""
+
+    key: Secret | None = Field(
+        default=None,
+        description=f"a reference to the key of fingerprints and tokens, 16 bytes or more: {REFERENCES}",
+    )
+    inspect: InspectSettings = Field(
+        default_factory=InspectSettings, description="a block with what is looked for"
+    )
+    rules: dict[str, RuleSettings] = Field(
+        default_factory=dict, description="a block of rules by name, each with an action"
+    )
+    _lines: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def written_at(self, rule: str) -> str:
+        """Where a rule is written, as `FILE line N`; empty where that is not known."""
+        return self._lines.get(rule, "")
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep where the rules are written."""
+        if context and "lines_of_rules" in context:
+            self._lines.update(context["lines_of_rules"])

@@ -1,0 +1,131 @@
+"""The parts of the configuration that are about uploaded objects, their inspection and the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from platform_assets.errors import SettingsError
+from platform_assets.settings import load_settings
+from platform_assets.settings.document import line_of
+
+LEAST = """
+state_dir = ".platform"
+sources.totesys.embedded = true
+lake { ingestion = "lake/ingestion", processed = "lake/processed" }
+warehouse { duckdb { path = "warehouse.duckdb" } }
+"""
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def written(text: str, name: str = "platform.conf") -> Path:
+        file = tmp_path / "config" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        return file
+
+    return written
+
+
+def mistakes(file: Path) -> str:
+    with pytest.raises(SettingsError) as error:
+        load_settings(file)
+    return str(error.value)
+
+
+def test_nothing_needs_to_be_said(write: Write) -> None:
+    settings = load_settings(write(LEAST))
+    assert settings.watches == {}
+    assert settings.dlp.rules == {}
+    assert settings.dlp.inspect.inspector == "local"
+
+
+def test_a_watch_has_a_place_and_what_goes_with_it(write: Write, tmp_path: Path) -> None:
+    settings = load_settings(
+        write(
+            LEAST
+            + """watches {
+  inbox { place = "inbox", quarantine = "held" }
+  bucket { place = "s3://landing/new/", queue = "https://q.example/1/q", storage_options { AWS_REGION = eu } }
+  gcs { place = "gs://landing", subscription = "projects/p/subscriptions/s", attempts = 2 }
+}"""
+        )
+    )
+    inbox, bucket, gcs = (settings.watches[name] for name in ("inbox", "bucket", "gcs"))
+    assert (inbox.place, inbox.quarantine) == (
+        str(tmp_path / "config" / "inbox"),
+        str(tmp_path / "config" / "held"),
+    )
+    assert (bucket.place, bucket.storage_options) == ("s3://landing/new", {"AWS_REGION": "eu"})
+    assert (gcs.subscription, gcs.attempts) == ("projects/p/subscriptions/s", 2)
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("x { }", "watches.x.place: found nothing"),
+        ('x { place = "inbox", queue = "https://q" }', "only a place that starts with s3://"),
+        ('x { place = "s3://landing", subscription = "s" }', "only a place that starts with gs://"),
+        ('x { place = "inbox", quarantine = "inbox/held" }', "name a place apart"),
+        ('x { place = "inbox", quarantine = "s3://held" }', "a place of the same kind"),
+        ('x { place = "s3://landing", quarantine = "s3://landing/held" }', "name a place apart"),
+        (
+            'x { place = "s3://landing", storage_options { AWS_SECRET_ACCESS_KEY = "abc123" } }',
+            "a literal value (not shown)",
+        ),
+        ('x { place = "inbox", attempts = 0 }', "a whole number from 1 to 100"),
+    ],
+)
+def test_a_watch_that_cannot_be_is_refused(write: Write, block: str, said: str) -> None:
+    text = mistakes(write(LEAST + f"watches {{ {block} }}"))
+    assert said in text
+    assert "abc123" not in text
+
+
+def test_a_rule_knows_the_line_that_it_is_written_on_whichever_file_it_is_in(write: Write) -> None:
+    write(
+        'rules {\n  # first\n  "no cards" {\n    action = block\n  }\n  rest { action = alert }\n}',
+        "dlp.conf",
+    )
+    settings = load_settings(write(LEAST + 'dlp { include "dlp.conf" }'))
+    assert list(settings.dlp.rules) == ["no cards", "rest"]
+    assert settings.dlp.written_at("no cards") == "config/dlp.conf line 3"
+    assert settings.dlp.written_at("rest") == "config/dlp.conf line 6"
+    assert settings.dlp.written_at("another") == ""
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("dlp.rules.x { }", "dlp.rules.x.action: found nothing"),
+        ("dlp.rules.x { action = burn }", "one of allow, alert, quarantine"),
+        ("dlp.rules.x { action = alert, info_types = [] }", "a list of info types"),
+        ("dlp.inspect.min_likelihood = SURE", "one of VERY_UNLIKELY"),
+        ("dlp.inspect.per_info_type { URL = SURE }", "one of VERY_UNLIKELY"),
+        ('dlp.key = "0123456789abcdef"', "a literal value (not shown)"),
+        ("dlp.inspekt { }", "perhaps dlp.inspect"),
+    ],
+)
+def test_what_is_wrong_in_the_policy_is_said(write: Write, block: str, said: str) -> None:
+    text = mistakes(write(LEAST + block))
+    assert said in text
+    assert "0123456789abcdef" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "line"),
+    [
+        ('rules {\n  # cards\n  "no cards" {\n action = block }\n}', "no cards", 3),
+        ("rules {\n\n  cards {\n  }\n}", "cards", 3),
+        ('rules {\n  "a.b*" : {\n  }\n}', "a.b*", 2),
+        ("rules.cards = { action = allow }", "cards", 1),
+        ('# "cards" { }\nrules { }', "cards", None),
+        ("rules {\n no_cards {}\n cards {}\n}", "cards", 3),
+    ],
+)
+def test_the_line_of_a_block_is_found_in_a_file(write: Write, text: str, name: str, line: int | None) -> None:
+    assert line_of(write(text), name) == line
