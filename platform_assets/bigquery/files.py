@@ -132,7 +132,9 @@ def find_tables(
         for table, group in _groups(place, files_of(place), problems):
             known = groups.setdefault(name or table, _Group(group.root))
             if known.root.startswith("gs://") != group.root.startswith("gs://"):
-                problems.append(Problem(place, f"the table {name or table} is in another store too"))
+                problems.append(
+                    Problem(place, f"the table {name or table} is in another store too; load the two apart")
+                )
                 continue
             known.paths |= group.paths
             known.root = _common(known.root, group.root)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -212,6 +214,35 @@ def test_a_large_file_is_uploaded_in_pieces(load: Loader, tmp_path: Path) -> Non
 def test_a_place_that_is_none_is_said(load: Loader, place: str) -> None:
     with pytest.raises(ParquetError, match=place):
         load(place)
+
+
+def test_buckets_are_not_opened_with_credentials_that_are_none(load: Loader) -> None:
+    access = replace(load.access, credentials=lambda: '{"private_key": "hush"}')
+    with pytest.raises(ParquetError, match="not the JSON of a service account's key") as error:
+        load_parquet(access, ["gs://lake/orders"], LoadOptions("sales"))
+    assert "hush" not in str(error.value)
+
+
+def test_two_files_of_one_table_name_in_different_stores_are_told_apart(load: Loader, tmp_path: Path) -> None:
+    put(tmp_path / "lake" / "orders.parquet", id=[1])
+    local = put(tmp_path / "here" / "orders.parquet", id=[2])
+    result = load(local, "gs://lake/orders.parquet", bucket=tmp_path)
+    assert counts(result) == {"orders": (1, 1)}
+    assert [str(one) for one in result.problems] == [
+        "gs://lake/orders.parquet: the table orders is in another store too; load the two apart"
+    ]
+
+
+def test_delta_tables_whose_files_do_not_tell_all_are_left_out(load: Loader, tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    write_deltalake(str(folder), pa.table({"id": [1]}))
+    log = folder / "_delta_log" / f"{1:020}.json"
+    features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
+    log.write_text(json.dumps({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7} | features}))
+    result = load(folder)
+    assert result.tables == ()
+    [problem] = result.problems
+    assert (problem.place, "deletion vectors" in problem.reason) == (str(folder), True)
 
 
 def test_a_name_that_no_dataset_can_have_is_refused(load: Loader, tmp_path: Path) -> None:

@@ -244,6 +244,14 @@ def test_credentials_that_are_refused_say_so(warehouse: BigQueryWarehouse, asked
     assert not error.value.retryable
 
 
+def test_without_credentials_it_is_said_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "no such file.json"))
+    with pytest.raises(WarehouseError, match="gcloud auth application-default login"):
+        BigQueryWarehouse(BigQueryAccess("p"), SqlEngine(64, 1, tmp_path)).status()
+
+
 @pytest.mark.parametrize("secret", ["not JSON", "{}", '{"type": "service_account", "private_key": "hush"}'])
 def test_credentials_that_are_none_are_refused_and_not_repeated(tmp_path: Path, secret: str) -> None:
     access = BigQueryAccess("p", credentials=lambda: secret)
