@@ -5,8 +5,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from platform_assets.errors import SettingsError
+
 _SEPARATORS = b" -./()\t,"
 _DIGITS = 32
+_SHORTEST_KEY = 16
+
+
+def check_key(key: bytes) -> None:
+    """Refuse a key that could be guessed.
+
+    Raises:
+        SettingsError: It has less than 16 bytes.
+    """
+    if len(key) < _SHORTEST_KEY:
+        raise SettingsError(
+            f"the key of the fingerprints has {len(key)} bytes; give at least {_SHORTEST_KEY}, from a secret "
+            "reference"
+        )
 
 
 def fingerprint(key: bytes, info_type: str, value: bytes) -> str:

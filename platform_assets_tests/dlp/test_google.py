@@ -1,6 +1,7 @@
 """The Google inspector, with Google's own client, against a service on loopback that keeps its limits."""
 
 import json
+import logging
 import random
 import re
 import subprocess
@@ -44,7 +45,7 @@ from platform_assets.dlp.model import (
     Status,
     Tally,
 )
-from platform_assets.errors import DlpError
+from platform_assets.errors import DlpError, SettingsError
 from platform_assets_tests.fixtures.dlp_google import (
     LARGEST_REQUEST,
     DlpLocation,
@@ -114,6 +115,12 @@ def test_a_key_that_is_one_names_the_project(tmp_path: Any) -> None:
         assert session.parent == "projects/of-the-key/locations/eu"
 
 
+def test_missing_default_credentials_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(DlpError, match="gcloud auth application-default login"), DlpAccess().connect():
+        pass
+
+
 def test_a_session_needs_a_project(dlp_location: DlpLocation) -> None:
     with pytest.raises(DlpError, match="Name the project"), dlp_location.access(project=None).connect():
         pass
@@ -154,6 +161,20 @@ def test_google_is_never_asked_for_a_quote_and_one_is_given_where_wanted(
         False,
         False,
     ]
+
+
+def test_no_value_is_logged_at_whatever_level(
+    dlp_session: DlpSession, dlp_location: DlpLocation, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "google")
+    secret = f"user{random.randrange(10**12)}@example.com"
+    dlp_location.fail("InspectContent", Failure("UNAVAILABLE", "come back later"))
+    assert len(inspector(dlp_session).inspect_text(secret.encode())) == 1
+    assert len(inspector(dlp_session).inspect_columns({"contact": pa.array([secret])})) == 1
+    logged = [json.dumps(vars(record), default=str) for record in caplog.records]
+    assert logged
+    assert not [line for line in logged if secret in line]
 
 
 def test_what_is_no_utf8_moves_no_place(dlp_session: DlpSession) -> None:
@@ -394,6 +415,17 @@ def test_columns_without_a_name_are_told_apart(dlp_session: DlpSession) -> None:
     assert [one.location.column for one in found] == ["", " ", "unnamed_", "x"]
 
 
+def test_a_value_with_more_findings_than_google_gives_at_once_is_inspected_as_a_text(
+    dlp_session: DlpSession,
+) -> None:
+    value = " ".join(f"10.0.{number >> 8}.{number & 255}" for number in range(4_000))
+    found = inspector(dlp_session, InspectConfig(info_types=("IP_ADDRESS",))).inspect_columns(
+        {"hosts": pa.array(["none", value])}
+    )
+    assert found.tallies == {"IP_ADDRESS": Tally(4_000, Likelihood.LIKELY)}
+    assert {(one.location.row, one.location.column) for one in found} == {(1, "hosts")}
+
+
 def test_binary_chunked_and_empty_columns_are_inspected_too(dlp_session: DlpSession) -> None:
     table = {
         "binary": pa.array([b"\xff bo@example.com", None]),
@@ -445,7 +477,8 @@ def _range(finding: Any) -> tuple[int, int]:
     return finding.location.byte_range.start, finding.location.byte_range.end
 
 
-names = st.from_regex(r"[A-Z][A-Z_]{2,10}", fullmatch=True)
+NAMES = ("EMAIL_ADDRESS", "IBAN_CODE", "PERSON_NAME", "URL")
+names = st.sampled_from(NAMES)
 likelihoods = st.sampled_from(Likelihood)
 windows = st.builds(Proximity, st.integers(0, 500), st.integers(0, 500))
 regexes = st.builds(Regex, st.text("ab[]\\d", min_size=1), st.lists(st.integers(0, 9), max_size=3).map(tuple))
@@ -484,7 +517,7 @@ customs = st.builds(
 )
 configs = st.builds(
     InspectConfig,
-    info_types=st.lists(names, max_size=4).map(tuple),
+    info_types=st.permutations(NAMES).map(tuple),
     min_likelihood=likelihoods,
     min_likelihood_per_info_type=st.dictionaries(names, likelihoods, max_size=3),
     limits=st.builds(FindingLimits, st.integers(1, 10**6), st.integers(1, 10**6)),
@@ -548,6 +581,27 @@ def test_an_inspection_for_nothing_is_refused(dlp_session: DlpSession) -> None:
     config = replace(EMAIL, exclude_info_types=("EMAIL_ADDRESS",))
     with pytest.raises(DlpError, match="look for nothing"):
         inspector(dlp_session, config).inspect_text(b"text")
+
+
+def test_thresholds_and_rules_for_what_is_not_looked_for_are_not_sent(
+    dlp_session: DlpSession, dlp_location: DlpLocation
+) -> None:
+    rule = ExclusionRule(regex=Regex("no-reply@.*"))
+    config = InspectConfig(
+        min_likelihood_per_info_type={"SLACK_TOKEN": Likelihood.LIKELY},
+        rule_set=(RuleSet(("SLACK_TOKEN", "EMAIL_ADDRESS"), (rule,)), RuleSet(("SLACK_TOKEN",), (rule,))),
+    )
+    assert len(inspector(dlp_session, config).inspect_text(b"no-reply@example.com bo@example.com")) == 1
+    [request] = dlp_location.asked("InspectContent")
+    sent = request.inspect_config
+    assert not sent.min_likelihood_per_info_type
+    assert [[one.name for one in rules.info_types] for rules in sent.rule_set] == [["EMAIL_ADDRESS"]]
+
+
+def test_a_key_that_could_be_guessed_is_refused(dlp_session: DlpSession) -> None:
+    with pytest.raises(SettingsError, match="has 15 bytes; give at least 16"):
+        GoogleInspector(EMAIL, KEY[:15], dlp_session)
+    assert str(KEY) not in repr(inspector(dlp_session))
 
 
 def test_excluded_info_types_are_left_out_of_rules_and_customs_too(dlp_session: DlpSession) -> None:
@@ -775,6 +829,14 @@ def test_the_same_version_and_configuration_is_one_job_however_often_it_is_asked
     jobs(replace(EMAIL, min_likelihood=Likelihood.LIKELY)).start([gcs()])
     jobs(options=JobOptions(topic="projects/billed/topics/other")).start([gcs()])
     assert len(dlp_location.jobs) == 4
+
+
+@pytest.mark.parametrize("prefix", ["i-", ""])
+def test_a_job_is_found_again_however_google_makes_its_name(
+    prefix: str, jobs: Callable[..., GoogleJobs], dlp_location: DlpLocation
+) -> None:
+    dlp_location.prefix = prefix
+    assert jobs().start([gcs()]) == jobs().start([gcs()])
 
 
 def test_a_lost_answer_makes_no_second_job(

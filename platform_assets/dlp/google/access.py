@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -83,6 +84,8 @@ class DlpAccess:
                 credentials=credentials,
                 client_options={"api_endpoint": self.endpoint} if self.endpoint else None,
             )
+        # At DEBUG it would log every request as a whole, with the text that is inspected.
+        logging.getLogger(type(client.transport).__module__).setLevel(logging.INFO)
         with contextlib.closing(client.transport):
             if not project:
                 raise DlpError(

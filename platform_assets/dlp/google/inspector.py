@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from platform_assets.dlp.fingerprints import fingerprint
+from platform_assets.dlp.fingerprints import check_key, fingerprint
 from platform_assets.dlp.google.access import VERSION
 from platform_assets.dlp.google.messages import likelihood_of, to_google
 from platform_assets.dlp.model import (
@@ -127,12 +127,18 @@ class GoogleInspector:
         key: Key of the fingerprints; at least 16 bytes.
         session: How Google is reached.
         parallel: Requests that are made at the same time.
+
+    Raises:
+        SettingsError: The key is too short.
     """
 
     config: InspectConfig
     key: bytes = field(repr=False)
     session: DlpSession = field(repr=False)
     parallel: int = 4
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
 
     def inspect_text(self, data: bytes, container: tuple[str, ...] = ()) -> Found:
         """Inspect a text in UTF-8; what is not valid UTF-8 in it is sent as spaces.
@@ -313,9 +319,7 @@ class GoogleInspector:
                     value.string_value = held[number]
         result = self._ask(self._table_config, item)
         if result.findings_truncated:
-            if (stop - start) * len(columns) > 1:
-                return self._halves(columns, start, stop)
-            _log.warning("Google gave only some of its findings in a value of column %s", columns[0].name)
+            return self._halves(columns, start, stop)
         return [
             (place.field_id.name, start + place.table_location.row_index, _match(finding))
             for finding in result.findings
@@ -324,7 +328,7 @@ class GoogleInspector:
         ]
 
     def _halves(self, columns: Sequence[_Column], start: int, stop: int) -> list[tuple[str, int, _Match]]:
-        """The same in two requests; a single value that is too large is inspected as a text."""
+        """The same in two requests; a single value that is too much is inspected as a text."""
         if stop - start > 1:
             middle = (start + stop) // 2
             rest = [column for column in columns if len(column.values) > middle]

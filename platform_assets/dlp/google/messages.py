@@ -69,7 +69,9 @@ def to_google(
             f"Google does not take the inspection's configuration: {'; '.join(found)}. Make it smaller, or "
             "inspect with the local inspector."
         )
-    excluded = frozenset(config.exclude_info_types)
+    custom = [one for one in config.custom_info_types if one.info_type.name not in config.exclude_info_types]
+    # Google refuses a threshold or a rule for what is not looked for.
+    looked_for = {*info_types, *(one.info_type.name for one in custom)}
     limits = dlp_v2.InspectConfig.FindingLimits(
         max_findings_per_item=config.limits.max_findings_per_item,
         max_findings_per_info_type=[{"max_findings": config.limits.max_findings_per_info_type}],
@@ -80,21 +82,17 @@ def to_google(
         min_likelihood_per_info_type=[
             {"info_type": {"name": name}, "min_likelihood": dlp_v2.Likelihood(least)}
             for name, least in config.min_likelihood_per_info_type.items()
-            if name not in excluded
+            if name in looked_for
         ],
         limits=limits if has_limits else None,
-        custom_info_types=[
-            _custom_to_google(one, is_table)
-            for one in config.custom_info_types
-            if one.info_type.name not in excluded
-        ],
+        custom_info_types=[_custom_to_google(one, is_table) for one in custom],
         rule_set=[
             {
-                "info_types": [{"name": name} for name in one.info_types if name not in excluded],
+                "info_types": [{"name": name} for name in one.info_types if name in looked_for],
                 "rules": [_rule_to_google(rule, is_table) for rule in one.rules],
             }
             for one in config.rule_set
-            if not excluded.issuperset(one.info_types)
+            if looked_for.intersection(one.info_types)
         ],
     )
 
