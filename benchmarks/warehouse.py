@@ -1,9 +1,9 @@
 """Times a load of the largest fact into PostgreSQL and DuckDB beside the fastest way each engine has itself.
 
 PostgreSQL: psql's `\\copy` of the same rows as CSV, into a table that has the same primary key from the
-start, and into one that has the foreign keys as well. DuckDB: `INSERT INTO ... SELECT * FROM read_parquet(...)`
-of the lake's own files, into a table with the key and into one without. The platform also loads the
-dimensions, verifies the foreign keys, and records the load.
+start, and into one that has the foreign keys as well. DuckDB: `INSERT INTO ... SELECT * FROM
+read_parquet(...)` of the lake's own files, into a table with the key and into one without. The platform also
+loads the dimensions, verifies the foreign keys, and records the load.
 
 Every run is a process of its own, into a database of its own; the contestants take turns. Seconds are counted
 inside the process once everything is imported, peak memory is what the operating system says of it in the

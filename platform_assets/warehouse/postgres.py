@@ -543,7 +543,8 @@ class _Session:
             )
         if code[:2] in _PASSING or (not code and isinstance(error, adbc_driver_manager.OperationalError)):
             return _unreachable(connection, said)
-        return _ServerError(f"{name} could not {self._attempt}: {said} (SQLSTATE {code})", connection, code)
+        state = f" (SQLSTATE {code})" if code else ""
+        return _ServerError(f"{name} could not {self._attempt}: {said}{state}", connection, code)
 
 
 class _Outgoing:
@@ -599,7 +600,7 @@ def _result_column(column: pa.Array, wanted: pa.DataType) -> pa.Array:
     if not pa.types.is_decimal(wanted):
         return digits
     # A decimal has neither NaN nor the infinities.
-    is_number = pc.invert(pc.is_in(digits, pa.array(["NaN", "Infinity", "-Infinity"])))
+    is_number = pc.invert(pc.is_in(digits, pa.array(["nan", "inf", "-inf"])))
     return pc.if_else(is_number, digits, None).cast(wanted)
 
 
