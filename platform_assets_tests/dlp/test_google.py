@@ -1,5 +1,6 @@
 """The Google inspector, with Google's own client, against a service on loopback that keeps its limits."""
 
+import io
 import json
 import logging
 import random
@@ -951,3 +952,22 @@ def test_small_and_compressed_objects_are_inspected_by_content_and_large_ones_by
     ):
         dlp_location.objects[one.uri] = b"bo@example.com"
         assert (jobs().inspect_object(one, lambda: by_content) is by_content) is is_content, one
+
+
+def test_a_whole_object_is_scanned_with_it_as_with_the_local_one(
+    dlp_session: DlpSession, dlp_location: DlpLocation
+) -> None:
+    from platform_assets.dlp.scan import scan_object
+
+    table = "id,mail\n" + "".join(f"{number},u{number}@example.com\n" for number in range(2_500))
+    result = scan_object(io.BytesIO(table.encode()), "gs://bucket/people.csv", inspector(dlp_session))
+    assert (result.status, result.tallies) == (
+        Status.INSPECTED,
+        {"EMAIL_ADDRESS": Tally(2_500, Likelihood.LIKELY)},
+    )
+    assert [(one.column, one.share) for one in result.columns] == [("mail", 1.0)]
+    assert len(dlp_location.asked("InspectContent")) < 10
+
+    dlp_location.fail("InspectContent", Failure("PERMISSION_DENIED", "taken away"))
+    with pytest.raises(DlpError, match="taken away"):
+        scan_object(io.BytesIO(table.encode()), "gs://bucket/people.csv", inspector(dlp_session))
