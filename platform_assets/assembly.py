@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from platform_assets.errors import SettingsError
 from platform_assets.settings import (
+    BigQueryWarehouseSettings,
     CaptureOverrides,
     CaptureSettings,
     DeclaredSourceSettings,
@@ -18,6 +19,7 @@ from platform_assets.settings import (
     PostgresWarehouseSettings,
     ServerSettings,
     SnowflakeConnectionSettings,
+    SnowflakeWarehouseSettings,
     SourceSettings,
     WarehouseSettings,
     is_pattern,
@@ -25,6 +27,7 @@ from platform_assets.settings import (
 )
 
 if TYPE_CHECKING:
+    from platform_assets.bigquery.access import BigQueryAccess
     from platform_assets.lake.duck import SqlEngine
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Table
@@ -189,10 +192,10 @@ def build_warehouse(settings: Settings, name: str = "warehouse") -> Warehouse:
         raise SettingsError(f"There is no warehouse {name} in the configuration; it has {known}.")
     configured = settings.warehouse if name == "warehouse" else settings.warehouses[name]
     match configured:
-        case WarehouseSettings(engine="duckdb", duckdb=DuckDBSettings() as given):
+        case WarehouseSettings(engine="duckdb", duckdb=DuckDBSettings() as file):
             from platform_assets.warehouse.duckdb import DuckDBWarehouse
 
-            return DuckDBWarehouse(given.path, build_engine(settings), given.wait)
+            return DuckDBWarehouse(file.path, build_engine(settings), file.wait)
         case WarehouseSettings(engine="postgres", postgres=PostgresWarehouseSettings() as server):
             from platform_assets.warehouse.postgres import PostgresWarehouse
 
@@ -202,8 +205,48 @@ def build_warehouse(settings: Settings, name: str = "warehouse") -> Warehouse:
                 star_schema=server.star_schema,
                 platform_schema=server.platform_schema,
             )
+        case WarehouseSettings(engine="snowflake", snowflake=SnowflakeWarehouseSettings() as given):
+            from platform_assets.warehouse.snowflake import SnowflakeStage, SnowflakeWarehouse
+
+            return SnowflakeWarehouse(
+                _snowflake_access(given),
+                build_engine(settings),
+                star_schema=given.star_schema,
+                platform_schema=given.platform_schema,
+                stage=SnowflakeStage(given.stage.url, given.stage.storage_integration)
+                if given.stage
+                else None,
+            )
+        case WarehouseSettings(engine="bigquery", bigquery=BigQueryWarehouseSettings() as given):
+            from platform_assets.warehouse.bigquery import BigQueryWarehouse
+
+            return BigQueryWarehouse(
+                _bigquery_access(given),
+                build_engine(settings),
+                star_schema=given.star_schema,
+                platform_schema=given.platform_schema,
+            )
         case _:
             raise SettingsError(f"The engine of {name}, {configured.engine}, has no block of its name.")
+
+
+def build_bigquery_access(settings: Settings) -> BigQueryAccess | None:
+    """How BigQuery is reached, as the first warehouse there says; None where none is there."""
+    for one in (settings.warehouse, *settings.warehouses.values()):
+        if one.bigquery is not None:
+            return _bigquery_access(one.bigquery)
+    return None
+
+
+def _bigquery_access(given: BigQueryWarehouseSettings) -> BigQueryAccess:
+    """A Google Cloud project and how to sign in; the secret is fetched when a client is made."""
+    from platform_assets.bigquery.access import BigQueryAccess
+
+    return BigQueryAccess(
+        project=given.project,
+        location=given.location,
+        credentials=given.credentials.resolve if given.credentials else None,
+    )
 
 
 def build_snowflake_copies(settings: Settings) -> StarCopies:

@@ -327,6 +327,18 @@ def test_keys_of_json_that_are_data_become_values() -> None:
     assert columns(found) == {"users.(key)": ["ann@example.test"], "users.*.age": ["3"]}
 
 
+def test_half_a_pair_of_surrogates_in_json_is_no_hindrance() -> None:
+    data = b'{"a\\ud800": "x\\udc00 ' + NEEDLE.encode() + b'", "b": "\\ud83d\\ude00"}'
+    assert columns(items(data, "x.json")) == {"a?": [f"x? {NEEDLE}"], "b": ["\N{GRINNING FACE}"]}
+
+
+def test_names_that_are_no_text_are_made_such() -> None:
+    data = a_message({"plain.txt": b"text"}).replace(b'"plain.txt"', b'"pl\xff\xfen.txt"')
+    for item in items(data, "x.eml"):
+        if isinstance(item, TextPiece | Part):
+            assert "/".join(item.container).encode().decode().isprintable()
+
+
 def test_elements_of_a_long_json_array_are_read_one_by_one() -> None:
     limits = Limits(memory=4 << 20)
     data = json.dumps([{"id": number, "text": "x" * 100} for number in range(20_000)], indent=1).encode()

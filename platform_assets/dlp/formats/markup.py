@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
-from xml.parsers import expat  # nosec B405 - entities are declared to handlers that refuse them
+
+# Entities are declared to a handler, and not expanded.
+from xml.parsers import expat  # nosec B405
 
 from platform_assets.dlp.formats.reading import Item, Reading, Stream, TextPiece
 from platform_assets.dlp.formats.text import Decoder, Encoding, read_rest_as_text, windows
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _DEEPEST = 200
 _LONGEST_PATH = 400
+_MOST_PATHS = 10_000
 _ENDS_LINE = frozenset({"p", "br", "tr", "tab", "h", "row", "line-break", "table-row"})
 _HTML = re.compile(r"<(?:!doctype\s+html|html|head|body|div|span|table|p|a|script)\b", re.IGNORECASE)
 _XML = re.compile(r"\s*<(?:\?xml\b|!--|!DOCTYPE\s+(?!html)|[A-Za-z_][\w.-]*(?::[\w.-]+)?[\s/>])")
@@ -124,6 +127,7 @@ class _Elements:
         self._has_children: list[bool] = []
         self._texts: list[list[str]] = []
         self._counts: dict[str, int] = {}
+        self._known: dict[tuple[str, str], str] = {}
         self._flow: list[str] = []
         self.flow_size = 0
         self.has_entities = False
@@ -159,16 +163,13 @@ class _Elements:
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
         if len(self._paths) >= _DEEPEST:
             raise RecursionError
-        local = name.rpartition(":")[2]
         above = self._paths[-1] if self._paths else ""
-        path = f"{above}/{local}" if above else local
-        if len(path) > _LONGEST_PATH:
-            path = f"…/{local[-_LONGEST_PATH:]}"
+        path = self._known.get((above, name)) or self._path(above, name)
         if self._has_children:
             self._has_children[-1] = True
             self._flush_mixed()
         number = self._counts.get(path, 0)
-        if len(self._counts) < 10_000 or path in self._counts:
+        if len(self._counts) < _MOST_PATHS or path in self._counts:
             self._counts[path] = number + 1
         for key, value in attributes.items():
             self._leaf(path, f"{path}/@{key.rpartition(':')[2]}", number, value)
@@ -176,6 +177,15 @@ class _Elements:
         self._rows.append(number)
         self._has_children.append(False)
         self._texts.append([])
+
+    def _path(self, above: str, name: str) -> str:
+        local = name.rpartition(":")[2]
+        path = f"{above}/{local}" if above else local
+        if len(path) > _LONGEST_PATH:
+            path = f"…/{local[-_LONGEST_PATH:]}"
+        if len(self._known) < _MOST_PATHS:
+            self._known[above, name] = path
+        return path
 
     def _end(self, name: str) -> None:
         path = self._paths.pop()

@@ -302,8 +302,8 @@ class Reading:
         return Problem(kind, self.container, message)
 
     def within(self, name: str) -> Reading:
-        """The reading of something inside of this part."""
-        return replace(self, container=(*self.container, name))
+        """The reading of something inside of this part; its name may come from bytes that are no text."""
+        return replace(self, container=(*self.container, name.encode(errors="replace").decode()))
 
     def part(self, file: BinaryIO, name: str, size: int | None = None) -> Iterator[Item]:
         """Read a file inside of this part.

@@ -11,8 +11,29 @@ import pyarrow as pa
 from platform_assets.dlp.formats.reading import ColumnsPiece
 
 _MOST_COLUMNS = 2_000
+_MOST_PATHS = 10_000
 _LONGEST_KEY = 64
 _DATA = re.compile(r"@|\d{4}|://|\s")
+
+
+class _Column:
+    """What is in a column: texts and the rows they are in, ascending; a row may have several."""
+
+    __slots__ = ("has_several", "places", "texts")
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+        self.texts: list[str] = []
+        self.has_several = False
+
+    def in_rows(self, count: int) -> list[str | None]:
+        """A text or None for each of so many rows."""
+        if len(self.texts) == count:
+            return list(self.texts)
+        values: list[str | None] = [None] * count
+        for at, text in zip(self.places, self.texts, strict=True):
+            values[at] = text
+        return values
 
 
 class Tables:
@@ -30,10 +51,11 @@ class Tables:
     def __init__(self, container: tuple[str, ...], *, numbers_members: bool = False) -> None:
         self._container = container
         self._numbers_members = numbers_members
+        self._paths: dict[tuple[str, Any], str] = {}
         self._start()
 
     def _start(self) -> None:
-        self._cells: dict[str, dict[str, list[tuple[int, str]]]] = {}
+        self._cells: dict[str, dict[str, _Column]] = {}
         self._numbers: dict[str, list[int]] = {}
         self._columns = 0
         self.size = 0
@@ -58,12 +80,15 @@ class Tables:
             if at < 0 and not isinstance(node, list | tuple):
                 at = self._new_row(table, -at - 1)
             if isinstance(node, Mapping):
-                for key, member in reversed(list(node.items())):
-                    name = str(key)
-                    if len(name) > _LONGEST_KEY or _DATA.search(name):
-                        self._put(table, f"{path}.(key)" if path else "(key)", at, name)
-                        name = "*"
-                    stack.append((member, table, f"{path}.{name}" if path else name, at))
+                for key, member in node.items():
+                    column = self._paths.get((path, key)) or self._path(table, path, key, at)
+                    if isinstance(member, str):
+                        if member:
+                            self._put(table, column, at, member)
+                    elif isinstance(member, Mapping | list | tuple):
+                        stack.append((member, table, column, at))
+                    elif member is not None and not isinstance(member, bool):
+                        self._put(table, column, at, _text(member))
             elif isinstance(node, list | tuple):
                 inner = f"{path}[]"
                 for number, member in reversed(list(enumerate(node))):
@@ -71,6 +96,18 @@ class Tables:
                     stack.append((member, inner, inner, -own - 1))
             elif node is not None and not isinstance(node, bool) and (text := _text(node)):
                 self._put(table, path or "value", at, text)
+
+    def _path(self, table: str, path: str, key: Any, at: int) -> str:
+        """The column of a key; the key becomes a value where it is data."""
+        # JSON may escape half of a pair of surrogates, which no text has.
+        name = str(key).encode(errors="replace").decode()
+        if len(name) > _LONGEST_KEY or _DATA.search(name):
+            self._put(table, f"{path}.(key)" if path else "(key)", at, name)
+            return f"{path}.*" if path else "*"
+        column = f"{path}.{name}" if path else name
+        if len(self._paths) < _MOST_PATHS:
+            self._paths[path, key] = column
+        return column
 
     def _new_row(self, table: str, number: int) -> int:
         numbers = self._numbers.setdefault(table, [])
@@ -85,12 +122,17 @@ class Tables:
         self._put(table, column, len(numbers) - 1, text)
 
     def _put(self, table: str, column: str, at: int, text: str) -> None:
-        columns = self._cells.setdefault(table, {})
+        columns = self._cells.get(table)
+        if columns is None:
+            columns = self._cells[table] = {}
         cells = columns.get(column)
         if cells is None:
-            cells = columns[column] = []
+            cells = columns[column] = _Column()
             self._columns += 1
-        cells.append((at, text))
+        elif cells.places[-1] == at:
+            cells.has_several = True
+        cells.places.append(at)
+        cells.texts.append(text)
         self.size += len(text) + 64
 
     def take(self) -> Iterator[ColumnsPiece]:
@@ -99,25 +141,31 @@ class Tables:
         self._start()
         for table, columns in cells.items():
             rows = numbers.get(table, [])
-            dense, several = {}, {}
-            for name, filled in columns.items():
-                if len({at for at, _ in filled}) == len(filled):
-                    values: list[str | None] = [None] * len(rows)
-                    for at, text in filled:
-                        values[at] = text
-                    dense[name] = pa.array(values, pa.large_string())
-                else:
-                    several[name] = filled
+            dense = {
+                name: _array(cells.in_rows(len(rows)))
+                for name, cells in columns.items()
+                if not cells.has_several
+            }
             if dense:
                 yield self._piece(dense, rows, is_new=not table)
-            for name, filled in several.items():
-                array = pa.array([text for _, text in filled], pa.large_string())
-                yield self._piece({name: array}, [rows[at] for at, _ in filled], is_new=False)
+            for name, several in columns.items():
+                if several.has_several:
+                    places = [rows[at] for at in several.places]
+                    yield self._piece({name: _array(several.texts)}, places, is_new=False)
 
     def _piece(self, columns: dict[str, pa.Array], rows: Sequence[int], *, is_new: bool) -> ColumnsPiece:
         first = rows[0] if rows else 0
         follow = all(row == first + at for at, row in enumerate(rows))
         return ColumnsPiece(columns, first, self._container, None if follow else rows, is_new)
+
+
+def _array(texts: Sequence[str | None]) -> pa.Array:
+    try:
+        return pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:
+        # Half of a pair of surrogates, as above.
+        whole = [None if one is None else one.encode(errors="replace").decode() for one in texts]
+        return pa.array(whole, pa.large_string())
 
 
 def _text(leaf: Any) -> str:

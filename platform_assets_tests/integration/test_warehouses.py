@@ -1,0 +1,191 @@
+"""Several warehouses that are loaded from one lake, each by a job of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from platform_assets import cli
+from platform_assets.assembly import build_warehouse
+from platform_assets.build import build_defs
+from platform_assets.errors import SettingsError
+from platform_assets.model import star
+from platform_assets.source.sample import create_sample
+from platform_assets.warehouse.defs import load_job
+from platform_assets_tests.fixtures.postgres import Database, NewDatabase
+from platform_assets_tests.fixtures.totesys import failed_checks, failures
+from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def database(new_module_database: NewDatabase) -> Database:
+    """A small sample business."""
+    created = new_module_database()
+    create_sample(created.owner, sales=200, seed=11)
+    return created
+
+
+@pytest.fixture(scope="module")
+def mart(new_module_database: NewDatabase) -> Database:
+    """An empty database to be a warehouse."""
+    return new_module_database()
+
+
+@pytest.fixture(scope="module")
+def before(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """A platform that has run before the further warehouses were configured."""
+    platform = Installation.create(tmp_path_factory.mktemp("warehouses"), database.reader)
+    platform.extract()
+    platform.load()
+    return platform
+
+
+@pytest.fixture(scope="module")
+def platform(before: Installation, database: Database, mart: Database) -> Installation:
+    """The same platform, with two more warehouses."""
+    owner = mart.owner
+    (before.folder / "mart.password").write_text(owner.password)
+    return Installation.create(
+        before.folder,
+        database.reader,
+        warehouses=f"""{{
+          copy {{ duckdb {{ path = "copy.duckdb" }} }}
+          mart {{
+            engine = postgres
+            postgres {{
+              host = {json.dumps(owner.host)}, port = {owner.port}, database = {json.dumps(owner.database)}
+              user = {json.dumps(owner.user)}, password = "secret://file/./mart.password", sslmode = disable
+              star_schema = sales
+            }}
+          }}
+        }}""",
+    )
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path), settings=NO_TELEMETRY) as instance:
+        yield instance
+
+
+def load(platform: Installation, instance: dg.DagsterInstance, warehouse: str) -> dg.ExecuteInProcessResult:
+    job = build_defs(platform.settings).resolve_job_def(load_job(warehouse))
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert failures(result) == []
+    return result
+
+
+@pytest.mark.parametrize("name", ["copy", "mart"])
+def test_a_warehouse_that_is_added_later_catches_up_and_then_loads_what_is_new(
+    platform: Installation, instance: dg.DagsterInstance, name: str
+) -> None:
+    result = load(platform, instance, name)
+    assert failed_checks(result) == {}
+    main = build_warehouse(platform.settings).status()
+    added = build_warehouse(platform.settings, name).status()
+    assert [(one.table, one.row_count, one.last_batch, one.seen_at) for one in added] == [
+        (one.table, one.row_count, one.last_batch, one.seen_at) for one in main
+    ]
+    again = load(platform, instance, name)
+    written = {
+        event.asset_key.to_user_string(): event.materialization.metadata["rows written"].value
+        for event in again.get_asset_materialization_events()
+        if event.asset_key
+    }
+    assert written == {f"{name}/{table.name}": 0 for table in star.TABLES}
+
+
+def test_the_main_job_and_the_main_warehouse_know_nothing_of_further_ones(platform: Installation) -> None:
+    definitions = build_defs(platform.settings)
+    main = definitions.resolve_job_def("totesys_to_warehouse")
+    keys = {key.path[0] for key in main.asset_layer.selected_asset_keys}
+    assert keys == {"totesys", "star", "warehouse"}
+
+
+def test_a_further_warehouse_is_queried_by_its_name(
+    platform: Installation, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(platform, instance, "mart")
+    monkeypatch.setenv("PLATFORM_CONFIG", str(platform.folder / "platform.conf"))
+    query = "SELECT count(*) AS number FROM sales.fact_sales_order"
+    result = CliRunner().invoke(cli.app, ["warehouse", "query", query, "--of", "mart", "--format", "csv"])
+    assert result.exit_code == 0, result.output
+    [expected] = [
+        one.row_count
+        for one in build_warehouse(platform.settings).status()
+        if one.table == "fact_sales_order"
+    ]
+    assert result.output.split() == ["number", str(expected)]
+
+
+def test_a_warehouse_that_is_not_configured_is_refused_by_name(platform: Installation) -> None:
+    with pytest.raises(SettingsError, match="no warehouse lakeside .* it has warehouse, copy, mart"):
+        build_warehouse(platform.settings, "lakeside")
+
+
+def test_an_asset_reads_and_writes_a_further_warehouse_by_its_io_manager(
+    platform: Installation, instance: dg.DagsterInstance
+) -> None:
+    import pyarrow as pa
+
+    load(platform, instance, "mart")
+
+    @dg.asset(
+        key_prefix="reports",
+        ins={"facts": dg.AssetIn(key=["mart", "fact_payment"], input_manager_key="mart_io_manager")},
+        io_manager_key="mart_io_manager",
+    )
+    def payments(facts: pa.Table) -> pa.Table:
+        return facts.group_by("payment_type_id").aggregate([("payment_amount", "sum")])
+
+    definitions = dg.Definitions.merge(build_defs(platform.settings), dg.Definitions(assets=[payments]))
+    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey(["reports", "payments"])]
+    )
+    assert result.success
+    with build_warehouse(platform.settings, "mart").query(
+        "SELECT sum(payment_amount_sum) FROM reports.payments"
+    ) as rows:
+        [written] = rows.read_all()[0].to_pylist()
+    with build_warehouse(platform.settings).query(
+        "SELECT sum(payment_amount) FROM star.fact_payment"
+    ) as rows:
+        [loaded] = rows.read_all()[0].to_pylist()
+    assert written == loaded
+
+
+WAREHOUSE_PACKAGES = ("snowflake.connector", "dagster_snowflake", "google.cloud.bigquery", "dagster_gcp")
+
+
+def test_loading_the_code_location_and_a_tick_import_no_package_of_a_warehouse_that_is_not_used(
+    before: Installation,
+) -> None:
+    program = (
+        "import sys\n"
+        "from platform_assets.settings import load_settings\n"
+        "from platform_assets.build import build_defs, run_job\n"
+        "from platform_assets import cli\n"
+        "settings = load_settings()\n"
+        "build_defs(settings).resolve_all_job_defs()\n"
+        "assert run_job(settings, 'totesys_to_warehouse', lambda line: None).succeeded\n"
+        f"print([name for name in sys.modules if name.startswith({WAREHOUSE_PACKAGES})])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=before.environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip().splitlines()[-1] == "[]"
