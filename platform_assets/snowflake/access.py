@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 NO_SUCH_OBJECT = frozenset({2003, 2043})
 """Error numbers of an object that does not exist, or that the role may not see; which, is not said."""
 
-_NO_PRIVILEGE = 3001
+# The second is of a table that is there and that the role may not even see.
+_NO_PRIVILEGE = frozenset({3001, 3041})
 _NO_ACTIVE_WAREHOUSE = frozenset({606, 607})
 _NO_CURRENT_DATABASE = frozenset({90105, 90106})
-# Somebody else has a lock; the statement or the session was ended by a limit or by an administrator.
-_HELD = frozenset({625})
-_PASSES = frozenset({604, 630, 90073, 390112, 390114, 390111})
+# Too many wait for a lock already. Waiting for one for too long ends a statement as an administrator does.
+_HELD = 625
+_CANCELLED = "57014"
+_SESSION_IS_OVER = frozenset({390111, 390112, 390114})
 _NETWORK_TIMEOUT = 300
 
 
@@ -222,7 +224,8 @@ class SnowflakeAccess:
         start = f"Snowflake could not {attempt}: {said}."
         role = (connection.role if connection is not None else None) or self.role
         given = " ".join(grant.to(role) for grant in grants)
-        if number in _HELD:
+        is_cancelled = error.sqlstate == _CANCELLED
+        if number == _HELD or (is_cancelled and " lock" in said.lower()):
             return WarehouseHeld(
                 f"{start} Another session is writing to the same tables; nothing of this one was written, "
                 "and the next one does the work again."
@@ -237,7 +240,7 @@ class SnowflakeAccess:
         if number in _NO_CURRENT_DATABASE:
             grant = Grant("USAGE", f"DATABASE {self.database}").to(role)
             return WarehouseError(f"{start} Where the database exists, grant it: {grant}")
-        if number == _NO_PRIVILEGE:
+        if number in _NO_PRIVILEGE:
             return WarehouseError(f"{start} {f'Grant what is needed: {given}' if given else ''}".strip())
         if number in NO_SUCH_OBJECT:
             return WarehouseError(f"{start} {f'Where it exists, grant it: {given}' if given else ''}".strip())
@@ -246,7 +249,8 @@ class SnowflakeAccess:
                 f"{start} Check the account's identifier, {self.account}: it is ORGANISATION-ACCOUNT, as in "
                 "the address that you sign in at, without .snowflakecomputing.com."
             )
-        if number in _PASSES or not isinstance(error, errors.DatabaseError):
+        passes = is_cancelled or number in _SESSION_IS_OVER
+        if passes or not isinstance(error, errors.DatabaseError):
             return WarehouseBusy(f"{start} That passes; the next attempt does the work again.")
         if isinstance(error, errors.OperationalError | errors.InternalError):
             return WarehouseBusy(

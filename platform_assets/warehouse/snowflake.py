@@ -492,7 +492,7 @@ class _Connected:
         lost = sorted(set(existing) - {column.name for column in columns})
         return [
             *(
-                f"ALTER TABLE {relation} ADD COLUMN {_declaration(column, required=False)}"
+                f"ALTER TABLE {relation} ADD COLUMN IF NOT EXISTS {_declaration(column, required=False)}"
                 for column in missing
             ),
             # What the model lost stays, for whoever uses it; new rows have no value for it.

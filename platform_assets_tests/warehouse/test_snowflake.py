@@ -28,6 +28,7 @@ from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.model import star
 from platform_assets.snowflake.access import SnowflakeAccess
+from platform_assets.snowflake.resources import snowflake_resource
 from platform_assets.warehouse.interface import Load
 from platform_assets.warehouse.snowflake import SnowflakeStage, SnowflakeWarehouse
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
@@ -140,7 +141,7 @@ def access(gate: Gate) -> SnowflakeAccess:
 
 @pytest.fixture
 def warehouse(access: SnowflakeAccess, tmp_path: Path) -> SnowflakeWarehouse:
-    return SnowflakeWarehouse(access, SqlEngine(256, 2, tmp_path / "spill"), wait=20)
+    return SnowflakeWarehouse(access, SqlEngine(256, 2, tmp_path / "spill"), wait=120)
 
 
 @pytest.fixture
@@ -270,7 +271,7 @@ def test_a_session_has_its_tag_its_time_zone_and_its_longest_wait(
     assert (parameters["QUERY_TAG"], parameters["TIMEZONE"], parameters["LOCK_TIMEOUT"]) == (
         "nightly",
         "UTC",
-        20,
+        120,
     )
 
 
@@ -416,6 +417,28 @@ def test_a_loader_that_waits_too_long_for_another_says_so(
             load(replace(warehouse, wait=0.5), lake, "fact_payment")
         cursor.execute("ROLLBACK")
     assert load(warehouse, lake, "fact_payment")["fact_payment"] == Load(1, 2, 1, 3)
+
+
+def test_a_lock_that_is_lost_is_made_anew(warehouse: SnowflakeWarehouse, lake: StarLake) -> None:
+    load(warehouse, lake, "dim_date")
+    with warehouse.access.connect() as other, other.cursor() as cursor:
+        cursor.execute('DELETE FROM "platform"."load_lock"')
+    assert load(warehouse, lake, "fact_payment")["fact_payment"].rows_written == 2
+
+
+def test_the_resource_of_dagster_snowflake_opens_the_same_sessions(
+    gate: Gate, access: SnowflakeAccess
+) -> None:
+    pytest.importorskip(
+        "dagster_snowflake", reason="dagster-snowflake is not installed; `make test` installs it"
+    )
+    resource = snowflake_resource(replace(access, query_tag="mine", role="READERS"))
+    assert resource.account == access.account
+    with resource.get_connection() as connection, connection.cursor() as cursor:
+        assert cursor.execute("SELECT 1").fetchall() == [(1,)]
+    [login] = gate.logins
+    assert login["SESSION_PARAMETERS"]["QUERY_TAG"] == "mine"
+    assert login["SESSION_PARAMETERS"]["TIMEZONE"] == "UTC"
 
 
 def test_a_null_that_is_not_allowed_is_named_by_its_column(
