@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -157,8 +157,10 @@ def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
         raise ParquetError(
             "PURGE would remove the files of a Delta table from under its log; load it without."
         )
+    types = {} if options.mode == "infer-schema" else column_types(table, options)
+    names = _column_names(table, options)
     if options.mode != "projection":
-        _refuse_what_needs_projection(table, options)
+        _refuse_what_needs_projection(table, types)
     create = _create_stage(stage, url, options)
     uploads = [] if url else [_upload(table, file, stage) for file in table.files]
     # All that is in a stage of our own was put there for this table.
@@ -170,8 +172,8 @@ def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
     if options.mode == "infer-schema":
         making = [*staging, Statement("table", _infer_table(table, target, stage, url, options))]
     else:
-        making = [Statement("table", _create_table(table, target, options)), *staging]
-    loads = [Statement("load", _copy(table, target, stage, chunk, options)) for chunk in chunks]
+        making = [Statement("table", _create_table(table, target, types, names, options)), *staging]
+    loads = [Statement("load", _copy(table, target, stage, chunk, types, names, options)) for chunk in chunks]
     drop = Statement("clean-up", f"DROP STAGE {stage}")
     return TableScript(table.name, target, (*making, *loads, drop), table.root, len(table.files), table.rows)
 
@@ -185,11 +187,13 @@ def column_types(table: ParquetTable, options: ScriptOptions) -> dict[str, str]:
     types: dict[str, str] = {}
     mistakes = []
     for column in table.columns:
-        named = options.columns.get(f"{table.name}.{column.name}") or options.columns.get(column.name)
+        chosen = None
+        if options.columns:
+            chosen = options.columns.get(f"{table.name}.{column.name}") or options.columns.get(column.name)
+        if options.types and chosen is None:
+            chosen = override_for(column.type, options.types)
         try:
-            types[column.name] = (
-                named or override_for(column.type, options.types) or snowflake_type(column.type)
-            )
+            types[column.name] = chosen or snowflake_type(column.type)
         except ParquetError as error:
             mistakes.append(f"column {column.name}: {error}")
     if mistakes:
@@ -261,9 +265,13 @@ def _location(stage: str, folder: str = "") -> str:
     return location if re.fullmatch(r'[\w@./$="-]+', location) else literal(location)
 
 
-def _create_table(table: ParquetTable, target: str, options: ScriptOptions) -> str:
-    types = column_types(table, options)
-    names = _column_names(table, options)
+def _create_table(
+    table: ParquetTable,
+    target: str,
+    types: Mapping[str, str],
+    names: Mapping[str, str],
+    options: ScriptOptions,
+) -> str:
     columns = [
         f"  {names[column.name]} {types[column.name]}{'' if column.nullable else ' NOT NULL'}"
         for column in table.columns
@@ -324,11 +332,15 @@ def _infer_table(
 
 
 def _copy(
-    table: ParquetTable, target: str, stage: str, files: Sequence[TableFile], options: ScriptOptions
+    table: ParquetTable,
+    target: str,
+    stage: str,
+    files: Sequence[TableFile],
+    types: Mapping[str, str],
+    names: Mapping[str, str],
+    options: ScriptOptions,
 ) -> str:
     if options.mode == "projection":
-        types = column_types(table, options)
-        names = _column_names(table, options)
         listed = ",\n".join(f"  {names[column.name]}" for column in table.columns)
         selected = ",\n".join(f"    {_projected(column, types[column.name])}" for column in table.columns)
         head = (
@@ -378,20 +390,18 @@ def _pattern(text: str) -> str:
     )
 
 
-def _refuse_what_needs_projection(table: ParquetTable, options: ScriptOptions) -> None:
+def _refuse_what_needs_projection(table: ParquetTable, types: Mapping[str, str]) -> None:
     if partitions := [column.name for column in table.columns if column.partition is not None]:
         raise ParquetError(
             f"the columns {', '.join(partitions)} are in the files' paths, where mode projection alone "
             "finds them."
         )
-    if options.mode == "infer-schema":
-        return
-    for name, type_ in column_types(table, options).items():
-        column = next(column for column in table.columns if column.name == name)
-        if expression(name, column.type, type_) != f"{path(name)}::{type_}":
+    for column in table.columns:
+        type_ = types.get(column.name)
+        if type_ and expression(column.name, column.type, type_) != f"{path(column.name)}::{type_}":
             raise ParquetError(
-                f"column {name} is {column.type.name} and needs an expression to become {type_}: use mode "
-                "projection, or name another type for it (VARCHAR for json, BINARY for bytes)."
+                f"column {column.name} is {column.type.name} and needs an expression to become {type_}: use "
+                "mode projection, or name another type for it (VARCHAR for json, BINARY for bytes)."
             )
 
 

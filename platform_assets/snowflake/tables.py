@@ -443,6 +443,10 @@ def unified(footers: Mapping[str, Footer]) -> tuple[TableColumn, ...]:
         ParquetError: A column has types in two files that no type holds exactly, or names that differ in case
             only; the message names both files.
     """
+    if len(footers) == 1:
+        ((file, footer),) = footers.items()
+        _refuse_equal_names(file, footer)
+        return tuple(TableColumn(one.name, one.type, one.nullable) for one in footer.columns)
     columns: dict[str, TableColumn] = {}
     seen_in: dict[str, str] = {}
     spelled: dict[str, str] = {}
@@ -455,9 +459,7 @@ def unified(footers: Mapping[str, Footer]) -> tuple[TableColumn, ...]:
                 counts[column.name] += 1
             continue
         last = footer
-        names = {column.name for column in footer.columns}
-        if len(names) < len(footer.columns):
-            raise ParquetError(f"{file} has two columns of one name; write them with two.")
+        names = _refuse_equal_names(file, footer)
         for column in footer.columns:
             other = spelled.setdefault(column.name.casefold(), column.name)
             if other != column.name and other not in names:
@@ -487,6 +489,18 @@ def unified(footers: Mapping[str, Footer]) -> tuple[TableColumn, ...]:
         else TableColumn(column.name, column.type, nullable=True)
         for column in columns.values()
     )
+
+
+def _refuse_equal_names(file: str, footer: Footer) -> set[str]:
+    """The names of a file's columns.
+
+    Raises:
+        ParquetError: Two have the same.
+    """
+    names = {column.name for column in footer.columns}
+    if len(names) < len(footer.columns):
+        raise ParquetError(f"{file} has two columns of one name; write them with two.")
+    return names
 
 
 def _partition_columns(paths: Sequence[str], declared: Mapping[str, ParquetType] | None) -> list[TableColumn]:

@@ -1,4 +1,4 @@
-"""The local Snowflake server for the tests of this folder, and files for it."""
+"""Files to load, and a connection to the local Snowflake server to load them into."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from platform_assets_tests.fixtures.s3 import s3_bucket, s3_server
-from platform_assets_tests.fixtures.snowflake import (
-    SnowflakeServer,
-    snowflake_database,
-    snowflake_server,
-)
-
-__all__ = ["s3_bucket", "s3_server", "snowflake_database", "snowflake_server"]
+from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 
 Write = Callable[..., str]
 
