@@ -275,6 +275,14 @@ def test_dialect_and_header_of_a_table_are_found(delimiter: str) -> None:
     }  # fmt: skip
 
 
+def test_a_title_above_a_table_is_read_and_does_not_hide_its_header() -> None:
+    data = f"Report of {NEEDLE}\n\nid,e-mail,revenue_2024\n1,a@x.test,3.5\n2,b@x.test,4.5\n".encode()
+    found = items(data, "x.csv")
+    assert list(columns(found)) == ["id", "e-mail", "revenue_2024"]
+    assert columns(found)["e-mail"] == ["a@x.test", "b@x.test"]
+    assert NEEDLE in texts(found)
+
+
 def test_a_table_without_header_has_its_first_row_inspected() -> None:
     found = items(b"1,ann@example.test\n2,bob@example.test\n3,cy@example.test\n", "x.csv")
     assert columns(found) == {
@@ -645,3 +653,33 @@ def test_a_source_that_breaks_off_is_reported_and_what_came_is_read() -> None:
     found = list(read_content(Breaking(), "x.txt"))  # type: ignore[arg-type]
     assert NEEDLE in texts(found)
     assert problems(found) == [(ProblemKind.UNREACHABLE, ())]
+
+
+def test_attachments_and_form_fields_of_a_pdf_are_read() -> None:
+    from pypdf import PdfReader, PdfWriter
+
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(a_pdf("text"))))
+    writer.add_attachment("list.csv", CSV)
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    found = items(buffer.getvalue(), "x.pdf")
+    assert columns(found)["email"][0] == "ann@example.test"
+    assert ("list.csv",) in {item.container for item in found}
+
+
+def test_a_pdf_page_that_is_a_picture_is_reported() -> None:
+    from pypdf import PdfReader, PdfWriter
+    from pypdf.generic import DictionaryObject, NameObject
+
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(a_pdf(""))))
+    resources = writer.pages[0]["/Resources"]
+    assert isinstance(resources, DictionaryObject)
+    resources[NameObject("/XObject")] = DictionaryObject()
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    assert problems(items(buffer.getvalue(), "x.pdf")) == [(ProblemKind.UNSUPPORTED, ())]
+
+
+def test_a_workbook_that_would_not_fit_into_memory_is_refused() -> None:
+    data = a_workbook([["x" * 1_000] * 10] * 100)
+    assert problems(items(data, "x.xlsx", limits=Limits(memory=4 << 20))) == [(ProblemKind.TOO_LARGE, ())]

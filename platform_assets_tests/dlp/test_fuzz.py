@@ -78,13 +78,11 @@ def test_a_checked_file_that_is_cut_is_never_called_inspected(name: str) -> None
         assert inspect(data[:place], name).status is not Status.INSPECTED, place
 
 
-@pytest.mark.parametrize("name", BINARY)
+# A message is text: cut in its attachment, it is a message with a shorter one.
+@pytest.mark.parametrize("name", [name for name in BINARY if not name.endswith(".eml")])
 def test_a_binary_file_that_is_cut_in_the_middle_is_never_called_inspected(name: str) -> None:
     # What a tar file has after its end is zeros.
     data = GOOD[name]().rstrip(b"\0")
-    # A message is text: cut in its attachment, it is a message with a shorter one.
-    if name.endswith(".eml"):
-        pytest.skip("a message may end anywhere")
     for share in (0.3, 0.5, 0.7, 0.9):
         assert inspect(data[: int(len(data) * share)], name).status is not Status.INSPECTED, share
 

@@ -31,9 +31,10 @@ from platform_assets.dlp.model import ProblemKind
 
 _DELIMITERS = ",;\t|"
 _ROWS_LOOKED_AT = 200
+_LONGEST_TITLE = 10
 _WORD = re.compile(r"[^\W\d]")
 _DIGITS = re.compile(r"\d")
-_VALUE = re.compile(r"@|\d{3}|://")
+_VALUE = re.compile(r"@|\d{5}|://")
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class Dialect:
     Args:
         delimiter: What separates fields.
         columns: Names of the columns; made up where there is no header.
-        has_header: Whether the first row is one.
+        header_rows: Rows up to and with the one that names the columns; 0 where none does.
     """
 
     delimiter: str
     columns: tuple[str, ...]
-    has_header: bool
+    header_rows: int
 
 
 def detect_dialect(head: str, *, is_whole: bool, is_named: bool) -> Dialect | None:
@@ -85,10 +86,11 @@ def detect_dialect(head: str, *, is_whole: bool, is_named: bool) -> Dialect | No
     _, width, delimiter, rows = best
     if not is_named and not _looks_tabular(rows):
         return None
-    first = rows[0]
-    has_header = len(first) == width and is_header(first, rows[1:])
-    names = first if has_header else [f"column_{number}" for number in range(1, width + 1)]
-    return Dialect(delimiter, tuple(unique_names(names)), has_header)
+    # A title or a date may stand above the table.
+    at = next((place for place, row in enumerate(rows[:_LONGEST_TITLE]) if len(row) == width), 0)
+    if is_header(rows[at], rows[at + 1 :]):
+        return Dialect(delimiter, tuple(unique_names(rows[at])), at + 1)
+    return Dialect(delimiter, tuple(unique_names([""] * width)), 0)
 
 
 def _parsed(lines: Sequence[str], delimiter: str) -> list[list[str]]:
@@ -154,8 +156,8 @@ def read_delimited(stream: Stream, reading: Reading, encoding: Encoding, dialect
         first_row = 0
         for number, block in enumerate(blocks):
             header, body = b"", block
-            if number == 0 and dialect.has_header:
-                header, body = _split_header(block)
+            if number == 0 and dialect.header_rows:
+                header, body = _split_header(block, dialect.header_rows)
             rows = _Rows(body, dialect, reading, first_row)
             yield Unit(lambda rows=rows, header=header: rows.items(header), rows.count())  # type: ignore[misc]
             first_row += rows.count()
@@ -202,12 +204,14 @@ def _end_of_rows(buffer: bytearray) -> int:
     return last
 
 
-def _split_header(block: bytes) -> tuple[bytes, bytes]:
+def _split_header(block: bytes, rows: int) -> tuple[bytes, bytes]:
     end = 0
     for line in block.splitlines(keepends=True):
         end += len(line)
-        if line.strip() and block.count(b'"', 0, end) % 2 == 0:
-            break
+        if line.strip(b"\r\n") and block.count(b'"', 0, end) % 2 == 0:
+            rows -= 1
+            if not rows:
+                break
     return block[:end], block[end:]
 
 

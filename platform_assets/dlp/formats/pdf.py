@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from platform_assets.dlp.formats.reading import Item, Part, Reading, Stream, TextPiece
@@ -37,12 +38,20 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
         yield from read_strings(stream, reading)
         return
     source.seek(0)
+    most = 2 * limit
+    bounded = partial(
+        pypdf.apply_configuration,
+        maximum_declared_stream_length=most,
+        array_based_stream_maximum_output_length=most,
+        lzw_maximum_output_length=most,
+        run_length_maximum_output_length=most,
+        zlib_maximum_output_length=most,
+    )
     try:
-        reader = pypdf.PdfReader(source, strict=False)
-        if reader.is_encrypted and not reader.decrypt(""):
-            yield reading.problem(ProblemKind.ENCRYPTED, "the PDF is protected by a password")
-            return
-        pages = len(reader.pages)
+        with bounded():
+            reader = pypdf.PdfReader(source, strict=False)
+            is_locked = reader.is_encrypted and not reader.decrypt("")
+            pages = 0 if is_locked else len(reader.pages)
     except DependencyError:
         yield reading.problem(ProblemKind.ENCRYPTED, "the PDF is encrypted in a way not known here")
         return
@@ -54,16 +63,20 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
         stream.rewind()
         yield from read_strings(stream, reading)
         return
+    if is_locked:
+        yield reading.problem(ProblemKind.ENCRYPTED, "the PDF is protected by a password")
+        return
     if _has_lost_its_end(source) or pages == 0:
         yield reading.problem(ProblemKind.TRUNCATED, "the PDF does not end as one does, or has no pages")
     unread, pictures = 0, 0
     for number in range(pages):
         within = reading.within(f"page {number + 1}")
         try:
-            page = reader.pages[number]
-            text = page.extract_text()
-            notes = "\n".join(_notes(page))
-            has_pictures = not text.strip() and "/XObject" in (page.get("/Resources") or {})
+            with bounded():
+                page = reader.pages[number]
+                text = page.extract_text()
+                notes = "\n".join(_notes(page))
+                has_pictures = not text.strip() and "/XObject" in (page.get("/Resources") or {})
         except errors:
             unread += 1
             continue
@@ -82,9 +95,10 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
             ProblemKind.UNSUPPORTED, f"{pictures:,} of {pages:,} pages are pictures, which are not read"
         )
     try:
-        about = [f"{key.lstrip('/')}: {value}" for key, value in (reader.metadata or {}).items()]
-        about += [f"{key}: {field.get('/V')}" for key, field in (reader.get_fields() or {}).items()]
-        attached = [(name, data) for name, files in reader.attachments.items() for data in files]
+        with bounded():
+            about = [f"{key.lstrip('/')}: {value}" for key, value in (reader.metadata or {}).items()]
+            about += [f"{key}: {field.get('/V')}" for key, field in (reader.get_fields() or {}).items()]
+            attached = [(name, data) for name, files in reader.attachments.items() for data in files]
     except errors:
         yield reading.problem(
             ProblemKind.CORRUPT, "its properties, form fields or attached files cannot be read"
