@@ -69,6 +69,11 @@ class Bucket(Protocol):
         """What is watched: a folder's path, or a bucket and prefix as a URI; no slash at the end."""
         ...
 
+    @property
+    def is_atomic(self) -> bool:
+        """Whether objects appear whole; a file is there while somebody still writes to it."""
+        ...
+
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
         """The objects whose keys come after one, in the order of their keys' code points, page by page.
 

@@ -72,7 +72,7 @@ class SqsEvents:
 
     def receive(self, limit: int) -> Sequence[Notice]:
         """See `Events.receive`."""
-        notices: list[Notice] = []
+        notices: dict[str, Notice] = {}
         while len(notices) < limit:
             with explained(f"The queue {self.queue_url} cannot be read"):
                 messages = self.client.receive_message(
@@ -80,12 +80,12 @@ class SqsEvents:
                     MaxNumberOfMessages=_MESSAGES_PER_CALL,
                     WaitTimeSeconds=0 if notices else self.wait,
                 ).get("Messages", ())
-            if not messages:
-                break
+            if all(message["MessageId"] in notices for message in messages):
+                break  # none, or the first ones again
             for message in messages:
                 names = [name for bucket, name in s3_objects(message["Body"]) if bucket == self.bucket]
-                notices.append(Notice(message["ReceiptHandle"], _keys(names, self.prefix)))
-        return notices
+                notices[message["MessageId"]] = Notice(message["ReceiptHandle"], _keys(names, self.prefix))
+        return list(notices.values())
 
     def acknowledge(self, notices: Sequence[Notice]) -> None:
         """See `Events.acknowledge`."""

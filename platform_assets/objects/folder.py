@@ -38,6 +38,11 @@ class FolderBucket:
         """The folder's path."""
         return str(self.folder)
 
+    @property
+    def is_atomic(self) -> bool:
+        """See `Bucket.is_atomic`."""
+        return False
+
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
         """See `Bucket.objects`; a file that vanishes while the folder is read is not among them."""
         if not self.folder.is_dir():

@@ -36,9 +36,14 @@ class GcsBucket:
         """`gs://bucket/prefix`."""
         return f"gs://{self.name}/{self.prefix}".rstrip("/")
 
+    @property
+    def is_atomic(self) -> bool:
+        """See `Bucket.is_atomic`."""
+        return True
+
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
         """See `Bucket.objects`; what is called a folder in consoles, an empty object `name/`, is left out."""
-        with _explained(f"The bucket {self.uri} cannot be listed"):
+        with explained(f"The bucket {self.uri} cannot be listed"):
             for blob in self.client.list_blobs(
                 self.name,
                 prefix=self._start or None,
@@ -53,7 +58,7 @@ class GcsBucket:
 
     def find(self, key: str) -> ObjectVersion | None:
         """See `Bucket.find`."""
-        with _explained(f"{self._start}{key} in the bucket {self.name} cannot be looked at"):
+        with explained(f"{self._start}{key} in the bucket {self.name} cannot be looked at"):
             blob = self.client.bucket(self.name).get_blob(self._start + key, timeout=_TIMEOUT)
             return None if blob is None else self._version(blob)
 
@@ -61,7 +66,7 @@ class GcsBucket:
     def open(self, found: ObjectVersion) -> Iterator[Readable]:
         """See `Bucket.open`."""
         blob = self.client.bucket(self.name).blob(self._start + found.key, generation=int(found.version))
-        told = partial(_explained, f"{found.uri} cannot be read", is_object=True)
+        told = partial(explained, f"{found.uri} cannot be read", is_object=True)
         with told():
             # An empty object is never asked for by the client's reader, which would hide that it has gone.
             if not found.size and not blob.exists(timeout=_TIMEOUT):
@@ -121,7 +126,7 @@ def gcs_client(options: Mapping[str, str]) -> Any:
 
 
 @contextmanager
-def _explained(attempt: str, *, is_object: bool = False) -> Iterator[None]:
+def explained(attempt: str, *, is_object: bool = False) -> Iterator[None]:
     """Turn what Google's client raises into the platform's errors, with what was attempted."""
     from google.api_core.exceptions import (
         GoogleAPICallError,

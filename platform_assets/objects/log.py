@@ -187,9 +187,7 @@ class LogState:
             )
         )
         table = pa.RecordBatchReader.from_stream(rows).read_all()
-        return {
-            entry.object.key: entry for entry in sorted(_entries(table), key=lambda entry: entry.object.key)
-        }
+        return {entry.object.key: entry for entry in _entries(table)}
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,11 @@ class S3Bucket:
         """`s3://bucket/prefix`."""
         return f"s3://{self.name}/{self.prefix}".rstrip("/")
 
+    @property
+    def is_atomic(self) -> bool:
+        """See `Bucket.is_atomic`."""
+        return True
+
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
         """See `Bucket.objects`; what is called a folder in consoles, an empty object `name/`, is left out."""
         # StartAfter, as a continuation token would not outlive the tick that it was given to.

@@ -204,19 +204,21 @@ class _Slice:
         self._in_order: list[str] = []
         self._reached = cursor.after
         self._is_whole = False
+        self._is_blind = False
         policy = watch.policy
         self._room = (policy.open_runs - len(state.progress.open)) * policy.objects_per_run
 
     def collect(self) -> str:
         """Look for due objects: failed ones first, then of events, then listed; the problem met."""
-        try:
-            self._retries()
-            self._events()
-            self._listing()
-        except ObjectsError as error:
-            # What was noticed so far is planned all the same.
-            return str(error)
-        return ""
+        problems = []
+        for step in (self._retries, self._events, self._listing):
+            try:
+                step()
+            except ObjectsError as error:
+                # What was noticed so far is planned all the same, and a queue that is down stops no listing.
+                problems.append(str(error))
+                self._is_whole = False
+        return " ".join(problems)
 
     def acknowledge(self, events: Events, planned: Planned) -> str:
         """Tell the queue which notices need not come again, now that the log has what they are about."""
@@ -252,7 +254,9 @@ class _Slice:
     def _events(self) -> None:
         if self.watch.events is None or len(self.due) >= self._room:
             return
+        self._is_blind = True
         self.notices = self.watch.events.receive(self._room - len(self.due))
+        self._is_blind = False
         keys = {key for notice in self.notices for key in notice.keys}
         self.last |= self.state.of(keys - self.last.keys())
         for key in sorted(keys):
@@ -262,7 +266,8 @@ class _Slice:
                 self.due[key] = found
 
     def _listing(self) -> None:
-        if self.cursor.rest_until is not None and self.now < self.cursor.rest_until:
+        is_resting = self.cursor.rest_until is not None and self.now < self.cursor.rest_until
+        if is_resting and not self._is_blind:
             return
         until = time.monotonic() + self.watch.seconds
         objects = self.watch.bucket.objects(self.cursor.after)
@@ -275,7 +280,11 @@ class _Slice:
             self.listed += len(page)
             last = self.state.between(self._reached, page[-1].key)
             for found in page:
-                if not is_quiet(found, self.watch.policy, self.now):
+                if len(self.due) >= self._room:
+                    self._is_whole = False
+                    return
+                self._reached = found.key
+                if not (self.watch.bucket.is_atomic or is_quiet(found, self.watch.policy, self.now)):
                     continue
                 said = last.get(found.key)
                 if found.key not in self.due and judge(found, said, self.now) is Verdict.DUE:
@@ -283,7 +292,6 @@ class _Slice:
                     self._in_order.append(found.key)
                     if said is not None:
                         self.last[found.key] = said
-            self._reached = page[-1].key
             if self._is_whole or time.monotonic() >= until:
                 return
 

@@ -13,6 +13,7 @@ import pytest
 from platform_assets.errors import ObjectGone, ObjectsError, ObjectsUnavailable
 from platform_assets.objects.bucket import Bucket, copy_to, open_bucket
 from platform_assets.objects.gcs import GcsBucket
+from platform_assets.objects.quarantine import quarantine
 from platform_assets.objects.s3 import S3Bucket
 from platform_assets_tests.fixtures.gcs import GcsServer
 from platform_assets_tests.fixtures.s3 import S3Server
@@ -264,3 +265,66 @@ def test_a_folder_of_many_files_is_listed_in_slices(tmp_path: Path) -> None:
     while page := [found.key for found in islice(bucket.objects(seen[-1] if seen else ""), 700)]:
         seen += page
     assert seen == [f"{number:05}" for number in range(3_000)]
+
+
+def _held(place: Place) -> tuple[str, Bucket]:
+    """A place beside what is watched, in the same store."""
+    uri = place.bucket.uri
+    scheme, separator, rest = uri.partition("://")
+    held = f"{scheme}://{rest.partition('/')[0]}/held" if separator else str(Path(uri).parent / "held")
+    if isinstance(place.bucket, S3Bucket | GcsBucket):
+        return held, replace(place.bucket, prefix="held")
+    Path(held).mkdir(exist_ok=True)
+    return held, open_bucket(held)
+
+
+def content_of(bucket: Bucket, key: str) -> bytes:
+    found = bucket.find(key)
+    assert found is not None
+    with bucket.open(found) as source:
+        return source.read()
+
+
+def test_what_is_quarantined_is_gone_from_where_it_was_and_whole_where_it_is(place: Place) -> None:
+    place.put("a/secret é.txt", b"values")
+    found = place.bucket.find("a/secret é.txt")
+    assert found is not None
+    target, held = _held(place)
+    moved = quarantine(place.bucket, found, target)
+    assert place.bucket.find("a/secret é.txt") is None
+    [there] = held.objects()
+    assert there.uri == moved
+    assert there.key.startswith("a/secret é.txt.")
+    assert content_of(held, there.key) == b"values"
+
+
+def test_a_repeat_after_a_crash_finds_it_where_it_is(place: Place) -> None:
+    place.put("one", b"values")
+    found = place.bucket.find("one")
+    assert found is not None
+    target, held = _held(place)
+    moved = quarantine(place.bucket, found, target)
+    assert quarantine(place.bucket, found, target) == moved
+    assert len(list(held.objects())) == 1
+
+
+def test_versions_of_one_object_lie_side_by_side(place: Place) -> None:
+    target, held = _held(place)
+    for content in (b"first", b"second, longer"):
+        place.put("one", content)
+        found = place.bucket.find("one")
+        assert found is not None
+        quarantine(place.bucket, found, target)
+    assert sorted(content_of(held, one.key) for one in held.objects()) == [b"first", b"second, longer"]
+
+
+def test_a_newer_version_is_not_moved_in_an_older_ones_name(place: Place) -> None:
+    place.put("one", b"first")
+    found = place.bucket.find("one")
+    assert found is not None
+    place.put("one", b"second, longer")
+    target, held = _held(place)
+    with pytest.raises(ObjectGone):
+        quarantine(place.bucket, found, target)
+    assert content_of(place.bucket, "one") == b"second, longer"
+    assert list(held.objects()) == []

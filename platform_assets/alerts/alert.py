@@ -1,0 +1,219 @@
+"""What an alert says, and never says: no value that was matched, no whole name of an object.
+
+An object's name may hold what was found in it. A message has the store, the bucket and the first letters of
+each part; who may see more looks the object up by the message's reference.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+_LETTERS_KEPT = 2
+_LONGEST_SUFFIX = 8
+_LONGEST_TEXT = 300
+_TYPES_NAMED = 30
+LIKELIHOODS = ("VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY")
+"""The likelihoods of findings, from the least to the greatest."""
+
+
+class Severity(IntEnum):
+    """How much an alert matters."""
+
+    INFO = 10
+    WARNING = 20
+    ERROR = 30
+    CRITICAL = 40
+
+
+@dataclass(frozen=True, slots=True)
+class TypeCount:
+    """How often one info type was found, and how sure the surest of these findings is.
+
+    Attributes:
+        info_type: Its name, such as CREDIT_CARD_NUMBER.
+        count: Number of findings.
+        likelihood: One of `LIKELIHOODS`.
+    """
+
+    info_type: str
+    count: int
+    likelihood: str
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One message.
+
+    Args:
+        key: What it is about; of alerts with the same key one is sent.
+        severity: How much it matters.
+        title: What happened, in a few words.
+        at: When, UTC.
+        where: The object or table, masked.
+        counts: What was found, by info type.
+        status: How the inspection ended, such as INSPECTED or PARTIAL.
+        coverage: How much of it was looked at, in words.
+        facts: Further names and values to show, in order; the caller vouches for them.
+        run_url: Where the run can be seen.
+    """
+
+    key: str
+    severity: Severity
+    title: str
+    at: dt.datetime
+    where: str = ""
+    counts: tuple[TypeCount, ...] = ()
+    status: str = ""
+    coverage: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    run_url: str = ""
+
+    @property
+    def reference(self) -> str:
+        """The first letters of the key, for people to look it up by."""
+        return self.key[:12]
+
+    @property
+    def details(self) -> list[tuple[str, str]]:
+        """Names and values to show, in order, in one line each."""
+        shown = [
+            ("Severity", self.severity.name),
+            ("Where", self.where),
+            ("Status", self.status),
+            ("Coverage", self.coverage),
+            *self.facts,
+            ("At", f"{self.at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"),
+            ("Reference", self.reference),
+        ]
+        return [(plain(name), plain(value)) for name, value in shown if value]
+
+    @property
+    def findings(self) -> list[str]:
+        """A line for each info type, the surest and most frequent first; the last may count more."""
+        ordered = sorted(self.counts, key=lambda one: (-_rank(one.likelihood), -one.count, one.info_type))
+        lines = [
+            f"{plain(one.info_type)}: {one.count:,}, up to {plain(one.likelihood)}"
+            for one in ordered[:_TYPES_NAMED]
+        ]
+        left = len(ordered) - len(lines)
+        return lines + ([f"and {left} more info types"] if left else [])
+
+    def to_json(self) -> str:
+        """JSON, as it is kept in the outbox."""
+        return json.dumps(
+            {
+                "key": self.key,
+                "severity": int(self.severity),
+                "title": self.title,
+                "at": self.at.isoformat(),
+                "where": self.where,
+                "counts": [[one.info_type, one.count, one.likelihood] for one in self.counts],
+                "status": self.status,
+                "coverage": self.coverage,
+                "facts": [list(fact) for fact in self.facts],
+                "run_url": self.run_url,
+            },
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Alert:
+        """Read what `to_json` wrote."""
+        members = json.loads(text)
+        members["severity"] = Severity(members["severity"])
+        members["at"] = dt.datetime.fromisoformat(members["at"])
+        members["counts"] = tuple(TypeCount(*one) for one in members["counts"])
+        members["facts"] = tuple((name, value) for name, value in members["facts"])
+        return cls(**members)
+
+
+def object_alert(
+    uri: str,
+    version: str,
+    counts: Iterable[TypeCount],
+    *,
+    title: str,
+    severity: Severity,
+    status: str,
+    coverage: str,
+    at: dt.datetime,
+    run_url: str = "",
+    facts: Sequence[tuple[str, str]] = (),
+    secret: bytes = b"",
+) -> Alert:
+    """The alert about one version of an object; the same version has the same key.
+
+    Args:
+        uri: Where the object is; only its mask is kept.
+        version: Its version: ETag or generation.
+        counts: What was found, by info type.
+        title: What happened, in a few words.
+        severity: How much it matters.
+        status: How the inspection ended.
+        coverage: How much was looked at, in words.
+        at: When, UTC.
+        run_url: Where the run can be seen.
+        facts: Further names and values to show.
+        secret: The key of the platform's fingerprints, so that nobody learns an object's name by trying names
+            out on a reference.
+    """
+    key = hashlib.blake2b(f"{uri}\0{version}\0{title}".encode(), key=secret[:64], digest_size=16)
+    return Alert(
+        key.hexdigest(),
+        severity,
+        title,
+        at,
+        mask_uri(uri),
+        tuple(counts),
+        status,
+        coverage,
+        tuple(facts),
+        run_url,
+    )
+
+
+def mask_uri(uri: str) -> str:
+    """An address without what may be in its names.
+
+    The store and the bucket stay, and of each further part the first two letters; digits never do, and a
+    name's suffix does. Whatever follows a `?` or `#` and any user's name are left out.
+    """
+    scheme, separator, rest = uri.rpartition("://")
+    if separator:
+        rest = rest.split("?")[0].split("#")[0]
+        bucket, _, path = rest.partition("/")
+        masked = [bucket.rpartition("@")[2], *(_masked(part) for part in path.split("/") if part)]
+        return plain(f"{scheme}://{'/'.join(masked)}")
+    masked = [_masked(part) if part else part for part in rest.split("/")]
+    return plain("/".join(masked))
+
+
+def plain(text: str) -> str:
+    """One line of at most 300 characters without control characters, or such as turn or hide what follows."""
+    shown = "".join(
+        " " if char.isspace() else char
+        for char in text
+        if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+    )
+    line = " ".join(shown.split())
+    return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
+
+
+def _masked(part: str) -> str:
+    stem, dot, suffix = part.rpartition(".")
+    is_suffix = bool(stem) and bool(dot) and 0 < len(suffix) <= _LONGEST_SUFFIX
+    if not is_suffix or not (suffix.isascii() and suffix.isalnum() and not suffix.isdecimal()):
+        stem, suffix = part, ""
+    kept = "".join("*" if char.isdecimal() else char for char in stem[:_LETTERS_KEPT])
+    return f"{kept}…" + (f".{suffix}" if suffix else "")
+
+
+def _rank(likelihood: str) -> int:
+    return LIKELIHOODS.index(likelihood) if likelihood in LIKELIHOODS else -1

@@ -1,0 +1,138 @@
+"""E-mail over SMTP, encrypted by STARTTLS or from the start."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from dataclasses import dataclass
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Literal
+
+from platform_assets.alerts.alert import Alert, Severity
+from platform_assets.errors import AlertError
+from platform_assets.settings import Secret
+
+_TIMEOUT = 20.0
+_LONGEST_SUBJECT = 150
+_MENDED_AFTER = 900.0
+
+
+@dataclass(frozen=True)
+class EmailNotifier:
+    """Sends by one SMTP server to some people.
+
+    Args:
+        host: The server.
+        port: Its port: 587 with STARTTLS, 465 where it is encrypted from the start.
+        sender: The address that messages are from.
+        recipients: The addresses that they go to.
+        user: Name to sign in with, empty where the server asks for none.
+        password: A reference to the password.
+        security: `starttls`, which the server must offer; `tls` from the start; `none`, which never signs in.
+        ca_file: Certificates to trust in place of the system's.
+    """
+
+    host: str
+    port: int
+    sender: str
+    recipients: tuple[str, ...]
+    user: str = ""
+    password: Secret | None = None
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    ca_file: Path | None = None
+
+    def send(self, alert: Alert) -> None:
+        """See `Notifier.send`; that some recipients are refused and others not is told as a refusal."""
+        server = f"{self.host}:{self.port}"
+        password = self.password.resolve() if self.password is not None else ""
+        try:
+            with self._connect() as connection:
+                if self.security == "starttls":
+                    connection.starttls(context=self._context())
+                if self.user and self.security != "none":
+                    connection.login(self.user, password)
+                refused = connection.send_message(self._message(alert), self.sender, self.recipients)
+        except smtplib.SMTPAuthenticationError as error:
+            raise self._mendable(f"refused the user {self.user} ({error.smtp_code})") from None
+        except smtplib.SMTPNotSupportedError:
+            raise self._mendable("does not offer what was asked of it: STARTTLS, or signing in") from None
+        except ssl.SSLError as error:
+            raise self._mendable(f"cannot be trusted: {error.reason or type(error).__name__}") from None
+        except smtplib.SMTPRecipientsRefused as error:
+            raise _refusal(server, error.recipients) from None
+        except smtplib.SMTPResponseException as error:
+            # 4yz is a transient answer, 5yz a permanent one (RFC 5321, 4.2.1).
+            raise AlertError(
+                f"The mail server {server} refused the message: {error.smtp_code}.",
+                retryable=error.smtp_code < 500,
+            ) from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise AlertError(
+                f"The mail server {server} could not be told: {type(error).__name__}. It is tried again.",
+                retryable=True,
+            ) from None
+        if refused:
+            raise AlertError(
+                f"The mail server {server} took the message for some, and refused it for "
+                f"{len(refused)} of {len(self.recipients)} recipients.",
+                retryable=False,
+            )
+
+    def _connect(self) -> smtplib.SMTP:
+        if self.security == "tls":
+            return smtplib.SMTP_SSL(self.host, self.port, timeout=_TIMEOUT, context=self._context())
+        return smtplib.SMTP(self.host, self.port, timeout=_TIMEOUT)
+
+    def _context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+
+    def _message(self, alert: Alert) -> EmailMessage:
+        message = EmailMessage()
+        message["Subject"] = subject(alert)[:_LONGEST_SUBJECT]
+        message["From"] = self.sender
+        message["To"] = ", ".join(self.recipients)
+        message["Date"] = format_datetime(alert.at)
+        # The same alert has the same id, by which mail programs show one that came twice once.
+        message["Message-ID"] = f"<{alert.key}@{Address(addr_spec=self.sender).domain}>"
+        message["Auto-Submitted"] = "auto-generated"
+        if alert.severity >= Severity.ERROR:
+            message["Importance"] = "high"
+        message.set_content(text(alert))
+        return message
+
+    def _mendable(self, what: str) -> AlertError:
+        return AlertError(
+            f"The mail server {self.host}:{self.port} {what}. Mend the channel's settings; it is tried "
+            "again.",
+            retryable=True,
+            wait=_MENDED_AFTER,
+        )
+
+
+def subject(alert: Alert) -> str:
+    """One line that says how much it matters and what happened where."""
+    where = f" in {alert.where}" if alert.where else ""
+    return " ".join(f"[{alert.severity.name}] {alert.title}{where}".split())
+
+
+def text(alert: Alert) -> str:
+    """The message as plain text."""
+    width = max(len(name) for name, _ in alert.details)
+    lines = [" ".join(alert.title.split()), ""]
+    lines += [f"{name + ':':{width + 2}}{value}" for name, value in alert.details]
+    if alert.findings:
+        lines += ["", "Found:", *(f"  {line}" for line in alert.findings)]
+    if alert.run_url:
+        lines += ["", f"The run: {alert.run_url}"]
+    return "\n".join(lines) + "\n"
+
+
+def _refusal(server: str, recipients: dict[str, tuple[int, bytes]]) -> AlertError:
+    codes = sorted({code for code, _ in recipients.values()})
+    return AlertError(
+        f"The mail server {server} refused all recipients: {', '.join(map(str, codes))}.",
+        retryable=any(code < 500 for code in codes),
+    )

@@ -1,0 +1,322 @@
+"""The outbox: alerts are written here, and sent from here, so that a channel that is down fails no run.
+
+A Delta table of the lake, append-only: of a key and a channel, what was said last counts. A message is
+claimed for a while before it is sent, so that of two senders one sends it; one that died with a claim leaves
+it to the next, which may send what had gone out a moment before. An alert that comes twice is better than
+none.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from platform_assets.alerts.alert import Alert, Severity
+from platform_assets.alerts.notifier import Notifier
+from platform_assets.errors import AlertError, LakeConflict, PlatformError
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import literal, quote
+from platform_assets.model.table import Column, Integer, Text, Timestamp
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+OUTBOX_COLUMNS = (
+    Column("key", Text(), "What the alert is about; one is sent"),
+    Column("channel", Text(), "Name of the channel"),
+    Column("status", Text(), "queued, claimed, sent or undeliverable"),
+    Column("attempt", Integer(32), "Number of attempts so far"),
+    Column("due_at", Timestamp(utc=True), "When it is to be sent, or a claim ends, UTC"),
+    Column("queued_at", Timestamp(utc=True), "When it was written here first, UTC"),
+    Column("alert", Text(), "The alert, as a JSON object"),
+    Column("error", Text(), "Why the last attempt failed; empty otherwise"),
+    Column("commit", Integer(64), "Number of the commit; the row with the largest counts"),
+)
+_STREAM = "outbox"
+_RACES = 20
+_KEYS_PER_QUERY = 500
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+class _Status(StrEnum):
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    SENT = "sent"
+    UNDELIVERABLE = "undeliverable"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel as configured.
+
+    Args:
+        name: Its name.
+        notifier: What sends.
+        min_severity: Alerts that matter less do not go there.
+    """
+
+    name: str
+    notifier: Notifier
+    min_severity: Severity = Severity.INFO
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long a message is tried.
+
+    Args:
+        first_wait: How long is waited after the first failed attempt; twice as long after each further one.
+        longest_wait: How long at most, unless the channel asks for more.
+        give_up_after: A message that is older is given up, and stays here with its error.
+        claim: How long a sender has for what it claimed.
+    """
+
+    first_wait: dt.timedelta = dt.timedelta(seconds=30)
+    longest_wait: dt.timedelta = dt.timedelta(hours=1)
+    give_up_after: dt.timedelta = dt.timedelta(days=3)
+    claim: dt.timedelta = dt.timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a delivery came to.
+
+    Args:
+        sent: Number of messages that channels took.
+        delayed: Number of those that are tried again.
+        undeliverable: Number of those that are not.
+        problems: Why, by channel.
+    """
+
+    sent: int = 0
+    delayed: int = 0
+    undeliverable: int = 0
+    problems: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One alert for one channel, as the outbox has it.
+
+    Attributes:
+        alert: The alert.
+        channel: Name of the channel.
+        status: queued, claimed, sent or undeliverable.
+        attempt: Number of attempts so far.
+        due_at: When it is to be sent, or a claim ends, UTC.
+        queued_at: When it was written first, UTC.
+        error: Why the last attempt failed.
+    """
+
+    alert: Alert
+    channel: str
+    status: str
+    attempt: int
+    due_at: dt.datetime
+    queued_at: dt.datetime
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """The alerts that were raised, and what became of them.
+
+    Args:
+        table: The Delta table, with `OUTBOX_COLUMNS`.
+        policy: How long a message is tried.
+    """
+
+    table: LakeTable
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def post(self, alerts: Iterable[Alert], channels: Sequence[Channel], now: dt.datetime) -> int:
+        """Put alerts into the outbox for every channel that wants them; nothing is sent yet.
+
+        Args:
+            alerts: The alerts; one whose key is here already for a channel is not put in again.
+            channels: The channels.
+            now: The time, UTC.
+
+        Returns:
+            How many messages are new.
+
+        Raises:
+            LakeError: The outbox cannot be written.
+        """
+        wanted = {
+            (alert.key, channel.name): Letter(alert, channel.name, _Status.QUEUED, 0, now, now)
+            for alert in alerts
+            for channel in channels
+            if alert.severity >= channel.min_severity
+        }
+        for handle in self._attempts():
+            there = {(one.alert.key, one.channel) for one in self._of(handle, [key for key, _ in wanted])}
+            new = [letter for pair, letter in wanted.items() if pair not in there]
+            if not new or self._committed(handle, new):
+                return len(new)
+        raise self._lost_race()
+
+    def deliver(self, channels: Sequence[Channel], now: dt.datetime, limit: int = 100) -> Delivery:
+        """Send what is due, the most severe first; whatever a channel does, this ends without an error of it.
+
+        After a channel's first failure nothing more is sent to it this time: what is down is not asked a
+        hundred times.
+
+        Args:
+            channels: The channels; messages for others stay where they are.
+            now: The time, UTC.
+            limit: How many messages are sent at most.
+
+        Raises:
+            LakeError: The outbox cannot be read or written.
+        """
+        by_name = {channel.name: channel.notifier for channel in channels}
+        claimed = self._claim(by_name.keys(), now, limit)
+        failures: dict[str, PlatformError] = {}
+        ended: list[Letter] = []
+        for letter in claimed:
+            if letter.channel in failures:
+                ended.append(replace(letter, status=_Status.QUEUED, due_at=now + self.policy.first_wait))
+                continue
+            try:
+                by_name[letter.channel].send(letter.alert)
+            except PlatformError as error:
+                after = self._failed(letter, error, now)
+                if after.status is _Status.QUEUED:
+                    failures[letter.channel] = error
+                ended.append(after)
+            else:
+                ended.append(
+                    replace(letter, status=_Status.SENT, attempt=letter.attempt + 1, due_at=now, error="")
+                )
+        if ended:
+            self._say(ended)
+        counts = {status: sum(one.status == status for one in ended) for status in _Status}
+        return Delivery(
+            counts[_Status.SENT],
+            counts[_Status.QUEUED],
+            counts[_Status.UNDELIVERABLE],
+            {one.channel: one.error for one in ended if one.error and one.status is not _Status.SENT},
+        )
+
+    def letters(self) -> list[Letter]:
+        """All messages as they are now, in the order in which they were written first."""
+        return sorted(
+            self._last(self.table.open(), "true"), key=lambda one: (one.queued_at, one.alert.key, one.channel)
+        )
+
+    def _claim(self, channels: Iterable[str], now: dt.datetime, limit: int) -> list[Letter]:
+        names = ", ".join(literal(name) for name in channels)
+        if not names:
+            return []
+        for handle in self._attempts():
+            due = [
+                one
+                for one in self._last(handle, f"channel IN ({names})")
+                if one.status in (_Status.QUEUED, _Status.CLAIMED) and one.due_at <= now
+            ]
+            due.sort(key=lambda one: (-one.alert.severity, one.queued_at, one.alert.key))
+            until = now + self.policy.claim
+            claimed = [replace(one, status=_Status.CLAIMED, due_at=until) for one in due[:limit]]
+            if not claimed or self._committed(handle, claimed):
+                return claimed
+        raise self._lost_race()
+
+    def _failed(self, letter: Letter, error: PlatformError, now: dt.datetime) -> Letter:
+        attempt = letter.attempt + 1
+        said = replace(letter, attempt=attempt, error=" ".join(str(error).split())[:500])
+        is_final = isinstance(error, AlertError) and not error.retryable
+        if is_final or now - letter.queued_at >= self.policy.give_up_after:
+            return replace(said, status=_Status.UNDELIVERABLE, due_at=now)
+        wait = min(self.policy.first_wait * 2 ** min(attempt - 1, 20), self.policy.longest_wait)
+        asked = getattr(error, "wait", None)
+        if asked is not None:
+            wait = max(wait, dt.timedelta(seconds=asked))
+        return replace(said, status=_Status.QUEUED, due_at=now + wait)
+
+    def _say(self, letters: Sequence[Letter]) -> None:
+        for handle in self._attempts():
+            if self._committed(handle, letters):
+                return
+        raise self._lost_race()
+
+    def _attempts(self) -> Iterator[DeltaTable | None]:
+        for _ in range(_RACES):
+            yield self.table.open()
+
+    def _committed(self, handle: DeltaTable | None, letters: Sequence[Letter]) -> bool:
+        number = self.table.cursor(handle, _STREAM) + 1
+        try:
+            rows = _rows(letters, number, self.table.arrow_schema)
+            self.table.append(handle, rows, stream=_STREAM, version=number)
+        except LakeConflict:
+            return False
+        return True
+
+    def _lost_race(self) -> LakeConflict:
+        return LakeConflict(
+            f"The outbox {self.table.uri} could not be written: others were faster {_RACES} times. The next "
+            "delivery tries again."
+        )
+
+    def _of(self, handle: DeltaTable | None, keys: Sequence[str]) -> Iterator[Letter]:
+        for start in range(0, len(keys), _KEYS_PER_QUERY):
+            some = ", ".join(literal(key) for key in keys[start : start + _KEYS_PER_QUERY])
+            yield from self._last(handle, f"key IN ({some})")
+
+    def _last(self, handle: DeltaTable | None, condition: str) -> list[Letter]:
+        from deltalake import QueryBuilder
+
+        if handle is None:
+            return []
+        rows = (
+            QueryBuilder()
+            .register("outbox", handle)
+            .execute(
+                "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY key, channel "
+                f'ORDER BY "commit" DESC) AS place FROM outbox WHERE {condition}) WHERE place = 1'
+            )
+        )
+        return list(_letters(pa.RecordBatchReader.from_stream(rows).read_all()))
+
+
+def _rows(letters: Sequence[Letter], commit: int, schema: pa.Schema) -> pa.Table:
+    # By way of DuckDB, as pyarrow imports pandas to make arrays of Python values.
+    import duckdb
+
+    columns: dict[str, tuple[str, list[str] | list[int]]] = {
+        "key": ("VARCHAR", [one.alert.key for one in letters]),
+        "channel": ("VARCHAR", [one.channel for one in letters]),
+        "status": ("VARCHAR", [str(one.status) for one in letters]),
+        "attempt": ("INTEGER", [one.attempt for one in letters]),
+        "due_at": ("BIGINT", [(one.due_at - _EPOCH) // _MICROSECOND for one in letters]),
+        "queued_at": ("BIGINT", [(one.queued_at - _EPOCH) // _MICROSECOND for one in letters]),
+        "alert": ("VARCHAR", [one.alert.to_json() for one in letters]),
+        "error": ("VARCHAR", [one.error for one in letters]),
+        "commit": ("BIGINT", [commit] * len(letters)),
+    }
+    selected = ", ".join(
+        f"unnest(CAST(? AS {type_}[])) AS {quote(name)}" for name, (type_, _) in columns.items()
+    )
+    with duckdb.connect() as connection:
+        parameters = [values for _, values in columns.values()]
+        return connection.sql(f"SELECT {selected}", params=parameters).to_arrow_table().cast(schema)
+
+
+def _letters(rows: pa.Table) -> Iterator[Letter]:
+    columns = []
+    for column in OUTBOX_COLUMNS:
+        values: Any = rows[column.name]
+        if isinstance(column.type, Timestamp):
+            # As numbers: pyarrow imports pandas to make Python values with a time zone.
+            values = values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+        columns.append(values.to_pylist())
+    for _, channel, status, attempt, due, queued, alert, error, _ in zip(*columns, strict=True):
+        due_at, queued_at = (_EPOCH + at * _MICROSECOND for at in (due, queued))
+        yield Letter(Alert.from_json(alert), channel, _Status(status), attempt, due_at, queued_at, error)

@@ -1,0 +1,7 @@
+"""The servers that the tests of this folder speak to."""
+
+from platform_assets_tests.fixtures.http import http_server
+from platform_assets_tests.fixtures.queues import aws_server
+from platform_assets_tests.fixtures.smtp import new_smtp_server, smtp_certificate
+
+__all__ = ["aws_server", "http_server", "new_smtp_server", "smtp_certificate"]
