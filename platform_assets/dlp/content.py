@@ -68,8 +68,9 @@ _BY_SUFFIX: Mapping[str, frozenset[str]] = {
         ("parquet parq", "parquet"),
         ("avro", "avro"),
         ("orc", "orc"),
-        ("xlsx xlsm xlsb ods", "workbook"),
-        ("xls", "workbook compound"),
+        # One with a password is wrapped in the older format.
+        ("xlsx xlsm xlsb xls", "workbook compound"),
+        ("ods", "workbook"),
         ("pdf", "pdf"),
         ("zip jar whl docx pptx odt odp epub", "zip"),
         ("gz gzip tgz", "gzip"),

@@ -457,6 +457,26 @@ def test_records_of_avro_become_columns_block_by_block(codec: str) -> None:
     assert problems(found) == []
 
 
+@pytest.mark.parametrize("codec", ["snappy", "zstandard"])
+def test_blocks_of_avro_that_arrow_decompresses_are_read(codec: str) -> None:
+    plain = an_avro([A_PERSON] * 3, PEOPLE_SCHEMA, "null")
+    sync = plain[-16:]
+    header, block, _ = plain.split(sync)
+    # A block is its count of records and its size, of a byte and of two here, and then the records.
+    count, records = block[:1], block[3:] if block[1] & 0x80 else block[2:]
+    pressed = pa.compress(records, codec="snappy", asbytes=True) + b"\0" * 4
+    if codec == "zstandard":
+        pressed = zstd(records)
+    size = len(pressed) * 2
+    assert size < 1 << 14
+    written = bytes([size & 0x7F | 0x80, size >> 7])
+    name = codec.encode()
+    header = header.replace(b"\x14avro.codec\x08null", b"\x14avro.codec" + bytes([len(name) * 2]) + name)
+    found = items(header + sync + count + written + pressed + sync, "x.avro")
+    assert problems(found) == []
+    assert columns(found)["name"] == [NEEDLE] * 3
+
+
 def test_an_avro_schema_of_endless_lists_is_refused() -> None:
     schema = {"type": "record", "name": "R", "fields": [
         {"name": "a", "type": {"type": "array", "items": "null"}}]}  # fmt: skip
@@ -550,6 +570,8 @@ def test_encrypted_files_say_so() -> None:
     buffer = io.BytesIO()
     writer.write(buffer)
     assert problems(items(buffer.getvalue(), "x.pdf")) == [(ProblemKind.ENCRYPTED, ())]
+    office = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500) + "EncryptedPackage".encode("utf-16-le")
+    assert problems(items(office, "x.xlsx")) == [(ProblemKind.ENCRYPTED, ())]
     locked = bytearray(a_zip({"a.csv": CSV}))
     locked[6] |= 1
     locked[locked.index(b"PK\x01\x02") + 8] |= 1
@@ -680,6 +702,8 @@ def test_a_pdf_page_that_is_a_picture_is_reported() -> None:
     assert problems(items(buffer.getvalue(), "x.pdf")) == [(ProblemKind.UNSUPPORTED, ())]
 
 
-def test_a_workbook_that_would_not_fit_into_memory_is_refused() -> None:
-    data = a_workbook([["x" * 1_000] * 10] * 100)
-    assert problems(items(data, "x.xlsx", limits=Limits(memory=4 << 20))) == [(ProblemKind.TOO_LARGE, ())]
+def test_a_workbook_that_would_not_fit_into_memory_is_read_part_by_part() -> None:
+    data = a_workbook([["x" * 1_000] * 10] * 100 + [[NEEDLE]])
+    found = items(data, "x.xlsx", limits=Limits(memory=4 << 20))
+    assert problems(found) == [(ProblemKind.TOO_LARGE, ())]
+    assert NEEDLE in texts(found)

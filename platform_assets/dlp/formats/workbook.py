@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from platform_assets.dlp.formats.archive import read_zip
 from platform_assets.dlp.formats.delimited import is_header, unique_names
 from platform_assets.dlp.formats.reading import (
     ColumnsPiece,
@@ -31,13 +32,16 @@ def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
 
     source = stream.random_access()
     size = _unpacked_size(source)
+    is_zip = stream.head.startswith(b"PK")
     limit = reading.limits.document
     if size > limit:
         yield reading.problem(
             ProblemKind.TOO_LARGE,
-            f"as a workbook it takes {size:,} bytes, more than {limit:,}; raise the memory that an "
-            "inspection may use",
+            f"as a workbook it takes more than {limit:,} bytes; its parts were read one by one. Raise the "
+            "memory that an inspection may use to have it read as tables",
         )
+        stream.rewind()
+        yield from read_zip(stream, reading) if is_zip else read_strings(stream, reading)
         return
     source.seek(0)
     try:
