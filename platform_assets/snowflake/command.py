@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from platform_assets.snowflake.script import Script
     from platform_assets.snowflake.tables import Problem
 
-Connect = Callable[[], "SnowflakeConnection"]
+Connect = Callable[[], contextlib.AbstractContextManager["SnowflakeConnection"]]
 StorageOptions = Callable[[], Mapping[str, str]]
 
 _LONGEST_LIST_OF_REJECTIONS = 20
@@ -38,7 +38,8 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
     """The commands about Snowflake.
 
     Args:
-        connect: Opens the configured connection, or raises a PlatformError that says what to configure.
+        connect: Opens the configured connection for the length of a block, or raises a PlatformError that
+            says what to configure.
         storage_options: Gives the options of the lake's object store, secrets resolved; they are asked for
             when a path is `s3://` or `gs://`.
     """
@@ -329,12 +330,8 @@ def _execute(made: Script, connect: Connect) -> bool:
     """Run a script and print what became of each table; whether all of them were loaded whole."""
     from platform_assets.snowflake.execute import execute
 
-    connection = connect()
-    try:
-        with _bars() as progress:
-            results = execute(made, connection, progress)
-    finally:
-        connection.close()
+    with connect() as connection, _bars() as progress:
+        results = execute(made, connection, progress)
     _print_results(results)
     return _is_whole(results)
 

@@ -165,16 +165,15 @@ def test_where_to_load_is_asked_for_only_when_it_is_to_be_loaded(write: Write) -
     assert (done.exit_code, "no block snowflake" in done.stderr) == (1, True)
 
 
+def test_a_connection_that_the_tools_of_snowflake_do_not_know_is_said(write: Write) -> None:
+    done = run(write("a.parquet"), "--execute", "--connection", "nowhere")
+    assert done.exit_code == 1
+    assert "The connection nowhere of connections.toml could not be opened: " in done.stderr
+
+
 @pytest.fixture
 def app(snowflake_server: SnowflakeServer, snowflake_database: str) -> typer.Typer:
-    import snowflake.connector
-
-    def connect() -> Any:
-        return snowflake.connector.connect(
-            **snowflake_server.connection_arguments, database=snowflake_database, schema="STAR"
-        )
-
-    return command.snowflake_app(connect)
+    return command.snowflake_app(lambda: snowflake_server.connect(snowflake_database, "STAR"))
 
 
 def test_it_is_loaded_and_what_became_of_it_is_told(
