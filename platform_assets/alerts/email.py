@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Literal
 
-from platform_assets.alerts.alert import Alert, Severity
+from platform_assets.alerts.alert import Alert, Severity, plain
 from platform_assets.errors import AlertError
 from platform_assets.settings import Secret
 
@@ -114,19 +114,19 @@ class EmailNotifier:
 
 def subject(alert: Alert) -> str:
     """One line that says how much it matters and what happened where."""
-    where = f" in {alert.where}" if alert.where else ""
-    return " ".join(f"[{alert.severity.name}] {alert.title}{where}".split())
+    where = f" in {plain(alert.where)}" if alert.where else ""
+    return f"[{alert.severity.name}] {plain(alert.title)}{where}"
 
 
 def text(alert: Alert) -> str:
     """The message as plain text."""
     width = max(len(name) for name, _ in alert.details)
-    lines = [" ".join(alert.title.split()), ""]
+    lines = [plain(alert.title), ""]
     lines += [f"{name + ':':{width + 2}}{value}" for name, value in alert.details]
     if alert.findings:
         lines += ["", "Found:", *(f"  {line}" for line in alert.findings)]
     if alert.run_url:
-        lines += ["", f"The run: {alert.run_url}"]
+        lines += ["", f"The run: {plain(alert.run_url)}"]
     return "\n".join(lines) + "\n"
 
 

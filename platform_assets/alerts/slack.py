@@ -22,6 +22,7 @@ _SIGNS = {
     Severity.ERROR: "\u274c",
     Severity.CRITICAL: "\U0001f6a8",
 }
+_MARKUP = str.maketrans("*_~`", "    ")
 _BRACKETS = str.maketrans("<>", "\u2039\u203a")
 # What is said when the webhook itself is of no use any more: somebody has to mend it, and then it goes on.
 _MENDABLE = {401, 403, 404, 410}
@@ -81,7 +82,10 @@ def payload(alert: Alert) -> dict[str, Any]:
     """The message as Slack takes it, whatever is in the alert."""
     # A header knows no markup, and what it does with entities is not said: other signs stand for them.
     title = f"{_SIGNS[alert.severity]} {plain(alert.title).translate(_BRACKETS)}"
-    fields = [_mrkdwn(f"*{escaped(name, 100)}*\n{_code(value)}") for name, value in alert.details[:_FIELDS]]
+    fields = [
+        _mrkdwn(f"*{escaped(name.translate(_MARKUP), 100)}*\n{_code(value)}")
+        for name, value in alert.details[:_FIELDS]
+    ]
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": cut(title, _HEADER), "emoji": True}},
         {"type": "section", "fields": fields},
@@ -90,8 +94,8 @@ def payload(alert: Alert) -> dict[str, Any]:
         blocks.append({"type": "section", "text": _mrkdwn(_lines(alert.findings))})
     if alert.run_url.startswith(("https://", "http://")):
         blocks.append({"type": "section", "text": _mrkdwn(f"<{_address(alert.run_url)}|Open the run>")})
-    where = f" in {alert.where}" if alert.where else ""
-    fallback = f"{alert.severity.name}: {alert.title}{where}. {'; '.join(alert.findings)}"
+    where = f" in {plain(alert.where)}" if alert.where else ""
+    fallback = f"{alert.severity.name}: {plain(alert.title)}{where}. {'; '.join(alert.findings)}"
     return {"text": escaped(fallback, _TEXT), "blocks": blocks}
 
 
