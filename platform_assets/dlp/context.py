@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-_WORD = re.compile(r"[A-Z]+(?![a-z\u00e0-\u00ff])|[A-Z]?[^\W\d_A-Z]+|\d+")
+_WORD = re.compile(r"\bi(?:Phone|Pad|Pod|Mac|OS|Cloud)\b|[A-Z]+(?![a-z\u00e0-\u00ff])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _LONGEST_PHRASE = 6
 
 

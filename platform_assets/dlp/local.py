@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from platform_assets.dlp.context import NOTHING, words_of
+from platform_assets.dlp.context import FAR, NOTHING, words_of
 from platform_assets.dlp.detectors import BY_NAME
+from platform_assets.dlp.families.text import PRIORITY, Match
 from platform_assets.dlp.model import (
     ColumnVerdict,
     Evidence,
@@ -27,7 +28,7 @@ from platform_assets.dlp.model import (
     Tally,
 )
 from platform_assets.dlp.rules import Rules
-from platform_assets.dlp.scanner import PRIORITY, Match, Scanner
+from platform_assets.dlp.scanner import Scanner, hotwords
 from platform_assets.dlp.table_scan import ColumnMatches, TableScan
 from platform_assets.errors import SettingsError
 
@@ -152,21 +153,21 @@ class LocalInspector:
         findings.sort(key=lambda finding: finding.location.row or 0)
         return Found(tuple(findings[: self.config.limits.max_findings_per_item]), tallies, tuple(verdicts))
 
-    def explain(self, value: str, hotwords: str = "") -> list[Explanation]:
+    def explain(self, value: str, words: str = "") -> list[Explanation]:
         """Say what a value could be, and why it is reported or not.
 
         Args:
             value: The value.
-            hotwords: Words that stand before it, or its column's name.
+            words: What stands before it, or its column's name.
 
         Returns:
             Everything it has the look of, the surest first; empty where it looks like nothing.
         """
         text = value.encode()
-        header = self._scanner.hotwords.among(words_of(hotwords)) if hotwords else NOTHING
+        header = hotwords().among(words_of(words)) if words else NOTHING
         scanner = Scanner(frozenset(BY_NAME), int(Likelihood.VERY_UNLIKELY))
         candidates = scanner.scan(text, header, lines=True, everything=True) + self._rules.custom(text)
-        candidates = self._rules.apply(candidates, text, hotwords)
+        candidates = self._rules.apply(candidates, text, words)
         best: dict[str, Match] = {}
         for match in candidates:
             if match.name not in best or match.likelihood > best[match.name].likelihood:
@@ -288,10 +289,11 @@ class LocalInspector:
         return evidence
 
 
-def _rank(match: Match) -> tuple[int, bool, int, int, int]:
-    """What is taken of two that overlap: the likelier, the one whose hotword is nearer, the longer."""
+def _rank(match: Match) -> tuple[int, bool, bool, int, int, int]:
+    """What is taken of two that overlap: the likelier, then what a hotword names, then the valid."""
     return (
         -match.likelihood,
+        match.distance >= FAR,
         not match.valid,
         match.distance,
         match.start - match.end,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import re2  # type: ignore[import-untyped]
 
 from platform_assets.dlp.context import FAR, words_of
+from platform_assets.dlp.families.text import CUSTOM, DICTIONARY, HEADER, HOTWORD, Match
 from platform_assets.dlp.model import (
     CustomInfoType,
     Dictionary,
@@ -19,7 +20,6 @@ from platform_assets.dlp.model import (
     Proximity,
     Regex,
 )
-from platform_assets.dlp.scanner import CUSTOM, DICTIONARY, HEADER, HOTWORD, Match
 from platform_assets.errors import SettingsError
 
 _WORD = re.compile(rb"[0-9A-Za-z\x80-\xff]")

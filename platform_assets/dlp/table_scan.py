@@ -19,10 +19,12 @@ import pyarrow.compute as pc
 
 from platform_assets.dlp.context import Surroundings, words_of
 from platform_assets.dlp.detectors import BY_NAME
+from platform_assets.dlp.detectors.contacts import VERSION_WORDS
 from platform_assets.dlp.detectors.declaration import word_set
 from platform_assets.dlp.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, SURNAMES
-from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood
-from platform_assets.dlp.scanner import (
+from platform_assets.dlp.families.people import folded, is_date
+from platform_assets.dlp.families.secrets import secret_value
+from platform_assets.dlp.families.text import (
     COLUMN,
     DICTIONARY,
     ENTROPY,
@@ -32,14 +34,13 @@ from platform_assets.dlp.scanner import (
     SHAPE,
     UNLIKELY,
     VERY_LIKELY,
+    Family,
     Match,
-    Scanner,
-    folded,
-    is_date,
-    secret_value,
 )
+from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood
+from platform_assets.dlp.scanner import Scanner, hotwords
 
-SAMPLE = 2_048
+SAMPLE = 1_024
 """Distinct values of a column from which its forms are judged."""
 
 _SETTLED = 24
@@ -168,13 +169,16 @@ class TableScan:
         if not column.distinct:
             return column
         words = words_of(name)
-        header = self._scanner.hotwords.among(words)
+        header = hotwords().among(words)
+        if VERSION_WORDS & set(words):
+            header = Surroundings({**header.hot, _NO_ADDRESS: 0}, header.against)
+        whole = self._as_a_whole(column, header, words)
         if len(values) <= SAMPLE:
             places = np.arange(len(values))
             column.matches = self._scanned(name, values, places, header, noise=None)[0]
         else:
-            self._scan_by_forms(column, header)
-        self._judge_as_a_whole(column, header, words)
+            self._scan_by_forms(column, header, frozenset(whole))
+        self._add_whole(column, header, whole)
         return column
 
     def _scanned(
@@ -184,7 +188,7 @@ class TableScan:
         places: _Ints,
         header: Surroundings,
         noise: dict[str, int] | None,
-        dense: bool | None = None,
+        families: Iterable[Family] | None = None,
     ) -> tuple[dict[int, list[Match]], dict[str, int]]:
         """Scan some values.
 
@@ -194,17 +198,19 @@ class TableScan:
             places: Which of them to scan.
             header: What the column's name says.
             noise: Likelihoods that a sample led to, by info type; None where these values are the sample.
-            dense: Scan only for what tables are full of look-alikes of, or only for the rest; None for all.
+            families: What to scan for; None for everything.
 
         Returns:
             The matches by the value's place, and the likelihoods that the values as a whole lead to.
         """
         chosen = values if len(places) == len(values) else values.take(pa.array(places))
         data, starts = _joined(chosen)
-        candidates = self._scanner.scan(data, header, lines=True, everything=True, dense=dense)
+        candidates = self._scanner.scan(data, header, lines=True, everything=True, families=families)
         owners = _owners(starts, candidates)
         if noise is None:
-            noise = _judged_together(candidates, owners, header, self._scanner.floor)
+            noise = _judged_together(candidates, owners, header)
+            if _NO_ADDRESS in header.hot:
+                noise["IP_ADDRESS"] = UNLIKELY
         candidates = [
             match
             if (level := noise.get(match.name)) is None or not match.valid
@@ -223,85 +229,83 @@ class TableScan:
             )
         return found, noise
 
-    def _scan_by_forms(self, column: ColumnMatches, header: Surroundings) -> None:
+    def _scan_by_forms(self, column: ColumnMatches, header: Surroundings, whole: frozenset[str]) -> None:
         """Scan a sample, settle what the frequent forms are, and scan what that leaves open."""
         values, name = column.values, column.name
         size = len(values)
         sample = np.unique(np.linspace(0, size - 1, SAMPLE).astype(np.int64))
         forms = _forms(values)
-        in_sample, noise = self._scanned(name, values, sample, header, None)
+        column.matches, noise = self._scanned(name, values, sample, header, None)
         held = np.bincount(forms[sample], minlength=int(forms.max()) + 1)
-        names: dict[int, Counter[tuple[str, ...]]] = {}
-        surest: dict[str, Counter[int]] = {}
-        for place, matches in in_sample.items():
-            dense = tuple(sorted({match.name for match in matches if match.name in self._scanner.dense}))
-            if dense:
-                names.setdefault(int(forms[place]), Counter())[dense] += 1
-                for match in matches:
-                    surest.setdefault(match.name, Counter())[match.likelihood] += 1
-        column.matches = in_sample
-        is_open = held < _SETTLED
-        assumed: dict[str, list[int]] = {}
-        for form, counter in names.items():
-            found, times = counter.most_common(1)[0]
-            if is_open[form]:
-                continue
-            if times == held[form]:
-                for info_type in found:
-                    assumed.setdefault(info_type, []).append(form)
-            else:
-                is_open[form] = True
         left = np.ones(size, dtype=np.bool_)
         left[sample] = False
-        for info_type, settled in assumed.items():
-            places = np.flatnonzero(left & np.isin(forms, settled))
-            if len(places):
-                column.assumed[info_type] = (
-                    places,
-                    surest[info_type].most_common(1)[0][0],
-                    SHAPE | COLUMN,
-                )
-        undecided = np.flatnonzero(left & is_open[forms])
-        if len(undecided):
-            column.matches.update(self._scanned(name, values, undecided, header, noise, dense=True)[0])
+        found: dict[str, Counter[tuple[int, int]]] = {}
+        for place, matches in column.matches.items():
+            form = int(forms[place])
+            for info_type, likelihood in {match.name: match.likelihood for match in matches}.items():
+                found.setdefault(info_type, Counter())[form, likelihood] += 1
+        for family in self._scanner.families:
+            if not family.dense or family.names <= whole:
+                continue
+            hits = np.zeros_like(held)
+            for info_type in family.names & found.keys():
+                for (form, _), times in found[info_type].items():
+                    hits[form] += times
+            settled = held >= _SETTLED
+            for info_type in family.names & found.keys():
+                alike = np.zeros_like(held)
+                for (form, _), times in found[info_type].items():
+                    alike[form] += times
+                places = np.flatnonzero(left & (settled & (alike >= held))[forms])
+                if len(places):
+                    likelihood = found[info_type].most_common(1)[0][0][1]
+                    column.assumed[info_type] = (places, likelihood, SHAPE | COLUMN)
+            undecided = np.flatnonzero(left & (~settled | ((hits > 0) & (hits < held)))[forms])
+            if len(undecided):
+                scanned = self._scanned(name, values, undecided, header, noise, (family,))[0]
+                for place, matches in scanned.items():
+                    column.matches.setdefault(place, []).extend(matches)
+        sparse = [family for family in self._scanner.families if not family.dense]
         rest = np.flatnonzero(left)
-        for place, matches in self._scanned(name, values, rest, header, noise, dense=False)[0].items():
+        for place, matches in self._scanned(name, values, rest, header, noise, sparse)[0].items():
             column.matches.setdefault(place, []).extend(matches)
 
-    def _judge_as_a_whole(self, column: ColumnMatches, header: Surroundings, words: tuple[str, ...]) -> None:
-        """Add what only the values and the name together tell."""
-        size = len(column.values)
-        step = max(size // SAMPLE, 1)
+    def _as_a_whole(
+        self, column: ColumnMatches, header: Surroundings, words: tuple[str, ...]
+    ) -> dict[str, tuple[int, int, str | None]]:
+        """What only the values and the name together tell, from a sample, by info type."""
+        step = max(len(column.values) // SAMPLE, 1)
         looked = [text for text in column.values[::step].slice(0, SAMPLE).to_pylist() if text.strip()]
-        if not looked:
-            return
+        whole = {}
+        if looked:
+            for name, judge in _WHOLE:
+                threshold = self._thresholds.get(name)
+                if threshold is not None:
+                    judged = judge(looked, header, words)
+                    if judged[0] >= threshold:
+                        whole[name] = judged
+        return whole
+
+    def _add_whole(
+        self, column: ColumnMatches, header: Surroundings, whole: Mapping[str, tuple[int, int, str | None]]
+    ) -> None:
+        """Take the values of which nothing better is known for what the column as a whole is."""
         taken = sum(
-            1 for matches in column.matches.values() if any(match.likelihood >= LIKELY for match in matches)
+            any(match.likelihood >= LIKELY and match.name not in whole for match in matches)
+            for matches in column.matches.values()
         ) + sum(len(places) for places, _, _ in column.assumed.values())
-        for name, judge in _WHOLE:
-            threshold = self._thresholds.get(name)
-            if threshold is None:
-                continue
-            likelihood, evidence, test = judge(looked, header, words)
-            if likelihood < threshold:
-                continue
+        for name, (likelihood, evidence, pattern) in whole.items():
             if taken > column.distinct / 2 and name not in header.hot:
                 continue
-            places = np.array(
-                [place for place in range(size) if place not in column.matches]
-                if test is None
-                else [
-                    place
-                    for place, text in enumerate(column.values.to_pylist())
-                    if place not in column.matches and test(text)
-                ],
-                dtype=np.int64,
-            )
-            lengths = pc.binary_length(column.values).to_numpy(zero_copy_only=False)
-            places = places[lengths[places] > 0]
+            counts = pc.binary_length(column.values).to_numpy(zero_copy_only=False) > 0
+            if pattern is not None:
+                counts &= pc.match_substring_regex(column.values, pattern).to_numpy(zero_copy_only=False)
+            known = np.fromiter(column.matches, np.int64, len(column.matches))
+            counts[known] = False
+            places = np.flatnonzero(counts)
             if len(places):
                 column.assumed[name] = (places, likelihood, evidence)
-            for place, matches in list(column.matches.items()):
+            for place, matches in column.matches.items():
                 column.matches[place] = [
                     match._replace(
                         likelihood=max(match.likelihood, likelihood), evidence=match.evidence | evidence
@@ -353,11 +357,10 @@ def _owners(starts: _Ints, matches: list[Match]) -> list[int]:
 
 
 _FEW = 10
+_NO_ADDRESS = "version"
 
 
-def _judged_together(
-    candidates: list[Match], owners: list[int], header: Surroundings, floor: int
-) -> dict[str, int]:
+def _judged_together(candidates: list[Match], owners: list[int], header: Surroundings) -> dict[str, int]:
     """What the share of valid ones among all of a form says, as likelihoods by info type.
 
     Where no more are valid than chance lets be, none is one: UNLIKELY. Where all are, and chance would not
@@ -426,11 +429,14 @@ def _forms(values: pa.Array) -> _Ints:
     return codes
 
 
-# --- what only a whole column tells: each judge gives a likelihood, evidence, and which values count
+# --- what only a whole column tells: each judge gives a likelihood, evidence, and a pattern of what counts
 
-_Judged = tuple[int, int, Callable[[str], bool] | None]
+_Judged = tuple[int, int, str | None]
 _NO: _Judged = (0, 0, None)
-_NAME_LIKE = re.compile(r"[^\W\d_][^\W\d_.'\u2019\-]*(?:[ ,]{1,2}[^\W\d_][^\W\d_.'\u2019\-]*){0,4}\.?")
+_NAME_LIKE = re.compile(
+    r"[^\W\d_](?:[^\W\d_]|[.'\u2019\-])*(?:[ ,]{1,2}[^\W\d_](?:[^\W\d_]|[.'\u2019\-])*){0,4}"
+)
+_NAME_PATTERN = r"^\s*\pL[\pL.'\x{2019}\-]*(?:[ ,]{1,2}\pL[\pL.'\x{2019}\-]*){0,4}\s*$"
 _NOT_PEOPLE = word_set("""
     product company file table column city country region store brand model event host domain bank game
     team category department item project user login group role class type process field package
@@ -462,15 +468,15 @@ def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...
         return _NO
     known = _share(values, _has_known_name)
     if "PERSON_NAME" in header.hot:
-        return (VERY_LIKELY if known >= 0.15 else LIKELY), HEADER | DICTIONARY, _is_name_like
+        return (VERY_LIKELY if known >= 0.15 else LIKELY), HEADER | DICTIONARY, _NAME_PATTERN
     if _NOT_PEOPLE & set(words):
         return _NO
     if words[-1:] in (("name",), ("names",)) and known >= 0.3:
-        return LIKELY, HEADER | DICTIONARY, _is_name_like
+        return LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
     if known >= 0.7 and len(values) >= 5:
-        return LIKELY, DICTIONARY | COLUMN, _is_name_like
+        return LIKELY, DICTIONARY | COLUMN, _NAME_PATTERN
     if known >= 0.5 and len(values) >= 20:
-        return POSSIBLE, DICTIONARY | COLUMN, _is_name_like
+        return POSSIBLE, DICTIONARY | COLUMN, _NAME_PATTERN
     return _NO
 
 
@@ -484,7 +490,7 @@ def _ethnic_groups(values: list[str], header: Surroundings, words: tuple[str, ..
         return VERY_LIKELY, HEADER | DICTIONARY, None
     several = sum(" " in value and _is_ethnic_group(value) for value in values)
     if share >= 0.8 and several >= 2:
-        return POSSIBLE, DICTIONARY | COLUMN, _is_ethnic_group
+        return POSSIBLE, DICTIONARY | COLUMN, None
     return _NO
 
 
@@ -498,7 +504,7 @@ def _street_addresses(values: list[str], header: Surroundings, words: tuple[str,
         return _NO
     like = _share(values, lambda value: _ADDRESS_LIKE.fullmatch(value) is not None and "@" not in value)
     if like >= 0.6:
-        return VERY_LIKELY, HEADER | SHAPE, lambda value: _ADDRESS_LIKE.fullmatch(value) is not None
+        return VERY_LIKELY, HEADER | SHAPE, r"[0-9].*\pL|\pL.*[0-9]"
     return _NO
 
 
@@ -533,7 +539,7 @@ def _passwords(values: list[str], header: Surroundings, words: tuple[str, ...]) 
     if {"pass"} & set(words) and not {"user", "db", "pass"} >= set(words):
         return _NO
     if _share(values, lambda value: secret_value("password", value)) >= 0.5:
-        return LIKELY, HEADER | SHAPE, lambda value: secret_value("password", value)
+        return LIKELY, HEADER | SHAPE, None
     return _NO
 
 
@@ -552,7 +558,7 @@ def _tokens(values: list[str], header: Surroundings, words: tuple[str, ...]) -> 
     } & set(words):
         return _NO
     if _share(values, lambda value: secret_value(name, value)) >= 0.5:
-        return LIKELY, HEADER | ENTROPY, lambda value: secret_value(name, value)
+        return LIKELY, HEADER | ENTROPY, None
     return _NO
 
 

@@ -59,12 +59,15 @@ CONTACTS: tuple[Detector, ...] = (
 )
 
 VERSION_NAMES = (
-    "version, versions, ver, v, release, released, build, upgrade, upgraded, update, assembly, "
+    "version, versions, ver, v, rv, release, released, build, upgrade, upgraded, update, assembly, "
     "assemblyversion, "
     "fileversion, firmware, section, chapter, paragraph, oid, revision, rev, changelog, package, semver, "
     "driver"
 )
 """Words beside four numbers with dots that are a version's, not an address's."""
+
+VERSION_WORDS = frozenset(VERSION_NAMES.split(", "))
+"""The same, one by one."""
 
 TOP_LEVEL_DOMAINS = word_set("""
     com org net edu gov mil int info biz name pro aero coop museum jobs mobi travel tel cat asia post

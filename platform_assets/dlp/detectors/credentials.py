@@ -37,24 +37,24 @@ NAMES_OF_SECRETS = (
 """Names of other secrets, likewise."""
 
 PLACEHOLDER = (
-    r"^(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|0+|1234567890?|<.*>|\[.*\]|\{.*\}|\$\{?.*|%.*%?|@.*@|\{\{.*\}\}|"
-    r"#\{.*|"
-    r"null|nil|none|undefined|true|false|yes|no|empty|string|str|int|bool|bytes|char|varchar|text|object|"
-    r"optional|"
-    r"required|secret|password|passwd|pwd|pass|token|key|value|default|redacted|masked|hidden|filtered|"
-    r"omitted|"
-    r"removed|unset|unknown|n/?a|tbd|todo|fixme|foo|bar|baz|foobar|test|testing|dummy|sample|"
-    r"example|placeholder|change[_\-]?me.*|replace[_\-]?me.*|insert[_\-].*|enter[_\-].*|put[_\-].*|"
-    r"add[_\-]your.*|"
+    r"^(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|0+|1234567890?|<.*>|\[.*\]|\{.*\}|\$\{.*|\$[a-z_][a-z0-9_]*|"
+    r"%[a-z_]+%|%\([a-z_]+\)s?|@[a-z_.\-]+@|#\{.*|null|nil|none|undefined|true|false|yes|no|empty|string|str|int|"
+    r"bool|bytes|char|varchar|text|object|optional|required|secret|password|passwd|pwd|pass|token|key|value|"
+    r"default|redacted|masked|hidden|filtered|omitted|removed|unset|unknown|n/?a|tbd|todo|fixme|foo|bar|baz|foobar|"
+    r"test|testing|dummy|sample|example|placeholder|change[_\-]?me.*|replace[_\-]?me.*|insert[_\-].*|enter[_\-].*|"
+    r"put[_\-].*|add[_\-]your.*|"
     r"(?:my|your|the|some|any|a|an|new|old|user|admin|db|database|client|api|access|auth|app)(?:[_\-]?"
-    r"(?:secret|password|passwd|pwd|token|key|api|access|client|auth|user|name|id|here|value|app|service|"
-    r"account))+|"
-    r"your.*|.*example.*|.*placeholder.*|.*_here|.*-here|.*redacted.*|.*\(.*\)?|.*(?:\*{4,}|x{6,}|\.{3}).*|"
-    r"(?:os|process|self|this|config|settings|env|options|args|params|request|req|ctx|props|data|"
-    r"state)\..*|secret://.*|"
-    r"vault:.*|ref:.*|arn:aws:.*|projects/.*|file:.*|.*::.*|->.*|&.*|=+.*|!.*|\|.*|\\.*)$"
+    r"(?:secret|password|passwd|pwd|token|key|api|access|client|auth|user|name|id|here|value|app|service|account))+|"
+    r"your.*|.*example.*|.*placeholder.*|.*_here|.*-here|.*redacted.*|.*(?:\*{4,}|x{6,}|\.{3}).*|secret://.*|"
+    r"vault:.*|ref:.*|arn:aws:.*|projects/.*|file:.*)$"
 )
-"""What stands in the place of a secret and is none: placeholders, references to where it is kept, code."""
+"""What stands in the place of a secret and is none: placeholders, and references to where it is kept."""
+
+CODE = (
+    r"^(?:.*\(.*|.*::.*|->.*|&.*|=.*|!.*|\|.*|\\.*|\$.*|%.*|"
+    r"(?:os|process|self|this|config|settings|env|options|args|params|request|req|ctx|props|data|state)\..*)$"
+)
+"""What stands there without quotes, and is a program's."""
 
 NO_KEY = (
     r"^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|sha(?:1|256|384|512)[:\-].*|"

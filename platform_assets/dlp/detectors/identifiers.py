@@ -212,7 +212,6 @@ IDENTIFIERS: tuple[Detector, ...] = (
             Form(r"0{7}[0A]0{7}"),
             Form(r"0{6}A0{8}"),
             Form(r"0 00 00 00 000 000", _UNLIKELY),
-            Form(r"0{13}", _VERY_UNLIKELY),
         ),
         valid=checks.fr_nir,
         chance=0.003,
@@ -246,7 +245,6 @@ IDENTIFIERS: tuple[Detector, ...] = (
         forms=(Form(r"AA0{6}A"), Form(r"AA([ \-])00\g<sep>00\g<sep>00\g<sep>A"), Form(r"AA 0{6} A")),
         valid=checks.uk_nino,
         chance=0.09,
-        tolerant=False,
     ),
     Detector(
         "INDIA_PAN_INDIVIDUAL",

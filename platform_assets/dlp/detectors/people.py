@@ -63,107 +63,177 @@ PEOPLE: tuple[Detector, ...] = (
 )
 
 GIVEN_NAMES = word_set("""
-    aaron abigail adam adrian agnes aisha alan albert alex alexander alexandra alexis alice alicia
-    alison allison amanda amber amelia amy ana anastasia andrea andreas andrew angel angela anita ann
-    anna anne annette annie anthony antonio april arthur ashley audrey barbara beatrice ben benjamin
-    bernard beth betty beverly bill billy bob bonnie brad bradley brandon brenda brett brian brianna
-    bridget bruce bryan caleb calvin cameron camille carl carla carlos carmen carol caroline carolyn
-    carrie catherine cathy cecilia chad charlene charles charlotte cheryl chloe chris christian
-    christina christine christopher cindy claire clara clarence claudia colin connie connor corey
-    courtney craig cristina crystal curtis cynthia daisy dale dan daniel daniela danielle danny darlene
-    darren dave david dawn dean deborah debra denise dennis derek derrick diana diane diego dolores
-    dominic donald donna doris dorothy douglas duane dustin dylan earl eddie edgar edith eduardo edward
-    edwin eileen elaine eleanor elena eli elizabeth ella ellen emily emma enrique eric erica erik erika
-    erin ernest ethan eugene eva evan evelyn fatima felix fernando fiona florence frances francesca
-    francis francisco frank franz fred frederick friedrich gabriel gabriela gabrielle gail gary gavin
-    geoffrey george gerald geraldine gina giovanni giulia giuseppe glen glenn gloria gordon grace greg
-    gregory gretchen guillermo gustavo hannah hans harold harriet harry harvey heather hector heidi
-    heinrich helen helena helga henry herbert herman holly howard hugh hugo ian ibrahim ida ignacio igor
-    ingrid irene iris isaac isabel isabella ivan jack jackie jackson jacob jacqueline jacques jaime jake
-    james jamie jan jane janet janice jared jasmine jason javier jay jean jeanette jeff jeffery jeffrey
-    jenna jennifer jenny jeremiah jeremy jerome jerry jesse jessica jesus jill jim jimmy joan joann
-    joanna joanne jocelyn joe joel johan johann johannes john johnny jon jonathan jordan jorge jose
-    joseph joshua joyce juan juanita judith judy julia julian juliana julie jun justin kaitlyn karen
-    karin karl karla kate katherine kathleen kathryn kathy katie katrina kayla keith kelly kelsey ken
-    kenneth kerry kevin kim kimberly klaus kristen kristin kristina kurt kyle lance larry lars laura
-    lauren laurie lawrence leah lee lena leo leon leonard leonardo leslie lewis liam lillian lily linda
-    lindsay lindsey lisa lloyd logan lois lorenzo lori lorraine louis louise luca lucas lucia lucy luigi
-    luis luke lydia lynn mackenzie madeline madison maggie malcolm manuel marc marcel marco marcus
-    margaret maria mariana marie marilyn mario marion marisa marjorie mark markus marlene marsha marta
-    martha martin martina marvin mary mason mateo mathew mathieu matteo matthew matthias maureen maurice
-    max maximilian maxwell megan mehmet meghan melanie melinda melissa melvin mercedes meredith micheal
-    michael michaela micheal michel michele michelle miguel mike mila mildred miranda mitchell mohamed
-    mohammad mohammed moira molly monica monique morgan muhammad nancy naomi natalia natalie natasha
-    nathan nathaniel neil nicholas nick nicola nicolas nicole nikita nina noah noel noelle nora norma
-    norman olga oliver olivia omar oscar otto owen pablo paige pamela paola paolo pat patricia patrick
-    paul paula pauline pedro peggy penelope perry peter petra phil philip philippe phillip phyllis
-    pierre pietro priya rachel rafael rahul raj ralph ramon randall randy raul ray raymond rebecca
-    regina reginald renee rhonda ricardo richard rick ricky riley rita robert roberta roberto robin
-    rodney rodrigo roger roland ron ronald rosa rose rosemary ross roy ruben ruby russell ruth ryan
-    sabrina sally salvador sam samantha samuel sandra sandy santiago sara sarah savannah scott sean
-    sebastian sergei sergio seth shane shannon sharon shaun shawn sheila shelby shelly sherri sherry
-    shirley sierra simon sofia sonia sophia sophie spencer stacey stacy stanley stefan stefanie stella
-    stephanie stephen steve steven stuart sue summer susan susanne suzanne svetlana sven sydney sylvia
-    tamara tammy tanya tara tatiana taylor ted teresa terri terry theodore theresa thomas tiffany tim
-    timothy tina todd tom tommy toni tony tracey traci tracy travis trevor tristan troy tyler tyrone
-    ursula valentina valerie vanessa vera veronica vicki victor victoria vincent viola violet virginia
-    vivian vladimir wade walter wanda warren wayne wendy werner wesley wilhelm william willie wolfgang
-    xavier yasmin yolanda yuki yusuf yvette yvonne zachary zoe ahmed ali amit ananya arjun deepak fatma
-    hassan hussein karim khalid kumar layla leila mei ming mustafa nadia noor omar pooja rania ravi
-    sanjay sunita vijay wei xiao yan ying yong zhang hiroshi kenji sakura takashi yoko jiho minjun
-    seojun oluwaseun chidi kwame amara astrid bjorn erik freja gunnar linnea magnus nils oskar sigrid
-    agnieszka andrzej jakub katarzyna krzysztof malgorzata piotr tomasz aleksandra dmitri ekaterina
-    natalya nikolai olena oksana bruna felipe gabriela joao larissa leticia luiza marcelo rafaela thiago
-    vinicius amelie antoine camille celine clement elodie emilie etienne francois guillaume jerome
-    julien laurent lucie manon mathilde nathalie olivier pascal quentin remi sylvie thierry alejandro
-    alvaro andres beatriz carolina catalina cesar emilio esteban fabian gonzalo ines jimena joaquin
-    josefina lorena marisol mercedes nicolas paloma ramiro renata rocio sofia tomas ximena alessandro
-    alessia bianca chiara davide elisa fabio federica federico filippo franco gianluca giorgia giorgio
-    ilaria lorenzo luciano marcello massimo michela nicola paola riccardo roberta salvatore silvia
-    simona stefano valentina anja bernd birgit dieter doris elke florian gabriele gerhard gisela gunther
-    hannelore heike holger horst ingeborg jens jorg jurgen jutta karsten katja kerstin manfred monika
-    norbert rainer ralf renate rolf rudiger sabine silke stefan susanne tobias torsten udo ulrich ulrike
-    ute uwe volker
+    aaliyah aaron abby abigail adam addison adele adrian adriana agatha agnes agnieszka ahmed aida
+    aileen aimee aisha alan alana albert alec alejandra alejandro aleksandra alessandro alessia alex
+    alexa alexander alexandra alexis alfonso alfred ali alice alicia alina alisha alison allison alma
+    alvaro alvin alyssa amanda amara amber amelia amelie amir amit amy ana ananya anastasia anders andre
+    andrea andreas andres andrew andrzej angel angela angelica angelina angie anita anja ann anna
+    annabel annabelle anne annette annie annika anthony antoine anton antonio april ariana arianna ariel
+    arjun arlene armando arnold arthur arturo asher ashley astrid aubrey audrey august austin autumn ava
+    avery axel barbara barry beatrice beatriz beau becky belinda bella ben benjamin bernadette bernard
+    bernd bernice bertha bessie beth bettina betty beverly bianca bill billy birgit bjorn blake blanca
+    bob bobby bonnie boris brad braden bradley brady brandi brandon brandy brenda brent bret brett brian
+    brianna brianne bridget brittany brittney brock brody brooke bruce bruna bryan bryce byron caleb
+    calvin cameron camille candace candice carl carla carlos carmela carmen carol carolina caroline
+    carolyn carrie carter casey cassandra cassidy catalina catherine cathy cecil cecilia celeste celine
+    cesar chad charlene charles charlotte chase chelsea cheryl chester cheyenne chiara chidi chloe chris
+    christa christi christian christie christina christine christopher cindy claire clara clarence
+    claudia clay clayton clement cliff clifford clifton clint clinton clyde cody cole colin colleen
+    colton connie connor conrad constance cora corey cory courtney craig cristina crystal curtis cynthia
+    daisy dakota dale dallas dalton damian damon dan dana daniel daniela danielle danny dante daphne
+    darla darlene darrell darren darryl daryl dave david davide dawn dean deanna debbie debora deborah
+    debra deepak delia della demetrius denise dennis derek derrick desiree devin devon dewey dexter
+    diana diane diego dieter dina dixie dmitri dolores dominic dominique donald donna donnie dora doreen
+    doris dorothy doug douglas drew duane dustin dwayne dwight dylan earl ebony eddie edgar edith edna
+    eduardo edward edwin eileen ekaterina elaina elaine eleanor elena eli elias elijah elisa elisha
+    elizabeth elke ella ellen ellie elliot elliott elmer elodie eloise elsa elsie elvira emanuel emil
+    emilia emilie emilio emily emma emmanuel enrique eric erica erick ericka erik erika erin ernest
+    ernesto esmeralda essie esteban esther ethan ethel etienne eugene eugenia eunice eva evan evangeline
+    evelyn everett ezra fabian fabio faith fannie fatima fatma faye federica federico felicia felipe
+    felix fernando filippo finn fiona flora florence florian floyd frances francesca francis francisco
+    franco francois frank frankie franz fred freda freddie frederick freja friedrich gabriel gabriela
+    gabriele gabrielle gail garrett garry gary gavin gene genevieve geoffrey george gerald geraldine
+    gerard gerardo gerhard gianluca gilbert gina ginger giorgia giorgio giovanni gisela giulia giuseppe
+    gladys glen glenda glenn gloria goldie gonzalo gordon grace gracie grant greg gregory greta gretchen
+    guadalupe guillaume guillermo gunnar gunther gustavo guy gwen gwendolyn hailey haley hank hanna
+    hannah hannelore hans harley harold harriet harry harvey hassan hattie hazel heather hector heidi
+    heike heinrich helen helena helga henry herbert herman hiroshi holger holly hope horst howard hubert
+    hugh hugo hunter hussein ian ibrahim ida ignacio igor ilaria ines inez ingeborg ingrid ira irene
+    iris irma irvin isaac isabel isabella isaiah ivan ivy jack jackie jacklyn jackson jaclyn jacob
+    jacqueline jacques jada jaden jaime jake jakub jamal james jamie jan jane janelle janet janette
+    janice janie janine jared jasmine jason jasper javier jay jayden jean jeanette jeannie jed jeff
+    jeffery jeffrey jeffry jenifer jenna jennifer jenny jens jerald jeremiah jeremy jermaine jerome
+    jerri jerry jesse jessica jessie jesus jewel jiho jill jim jimena jimmy joan joann joanna joanne
+    joao joaquin jocelyn jody joe joel joey johan johann johannes john johnathan johnathon johnnie
+    johnny jolene jon jonah jonathan joni jordan jorg jorge jose josefina joseph josh joshua josiah
+    josie joy joyce juan juanita judith judy julia julian juliana julie julien julio julius jun jurgen
+    justice justin jutta kaitlin kaitlyn kara karen kari karim karin karina karl karla karsten katarzyna
+    kate katherine kathleen kathryn kathy katie katja katrina kayla kaylee keisha keith kelli kellie
+    kelly kelsey kelvin ken kendall kendra kenji kenneth kenny kent kerri kerry kerstin kevin khalid kim
+    kimberly kira kirk klaus krista kristen kristi kristie kristin kristina kristy krystal krzysztof
+    kumar kurt kurtis kwame kyle lacey lamar lana lance landon larissa larry lars latasha latoya laura
+    laurel lauren laurent laurie laverne lawanda lawrence layla leah leann lee leigh leila lela leland
+    lena leo leon leonard leonardo leroy leslie lester leticia levi lewis liam liliana lillian lillie
+    lily lincoln linda lindsay lindsey linnea lionel lisa lloyd logan lois lola lonnie lorena lorenzo
+    loretta lori lorraine louie louis louise lowell luca lucas lucia luciano lucie lucille lucinda
+    lucius lucy luigi luis luiza luke luther lydia lynn mabel mable mackenzie madeline madelyn madison
+    mae magdalena maggie magnus malcolm malgorzata mallory mandy manfred manon manuel marc marcel
+    marcella marcello marcelo marci marcia marco marcus marcy margaret margarita margie marguerite maria
+    marian mariana marianne maribel maricela marie marilyn marina mario marion marisa marisol marjorie
+    marjory mark markus marla marlene marlon marsha marshall marta martha martin martina marvin mary
+    maryann mason massimo mateo mathew mathieu mathilde matilda matt matteo matthew matthias mattie
+    maude maureen maurice max maximilian maxine maxwell megan meghan mehmet mei melanie melba melinda
+    melissa melody melvin mercedes meredith merle mia micah michael michaela micheal michel michela
+    michele michelle mickey miguel mike mila mildred milton mindy ming minjun minnie miranda miriam
+    misty mitch mitchell mohamed mohammad mohammed moira mollie molly mona monica monika monique monte
+    morgan morris moses muhammad muriel mustafa myra myrtle nadia nadine nancy naomi natalia natalie
+    natalya natasha nathalie nathan nathaniel neal ned neil nell nellie nelson nettie nicholas nichole
+    nick nicola nicolas nicole nigel nikita nikki nikolai nils nina noah noel noelle nolan noor nora
+    norbert noreen norma norman norris oksana olena olga olive oliver olivia olivier ollie oluwaseun
+    omar opal ophelia ora orlando oscar oskar osvaldo otto owen pablo paige paloma pamela paola paolo
+    pascal pat patricia patrick paul paula paulette pauline pearl pedro peggy penelope percy perla perry
+    peter petra phil philip philippe phillip phoebe phyllis pierre pietro piotr polly pooja preston
+    priya quentin quincy quinn rachel rafael rafaela rahul rainer raj ralf ralph ramiro ramon ramona
+    randall randy rania raquel rashad raul ravi ray raymond raymundo reba rebecca reggie regina reginald
+    remi renae renata renate renee rex reyna rhoda rhonda ricardo riccardo richard rick ricky rigoberto
+    riley rita rob robbie robert roberta roberto robin robyn rocio rocky roderick rodney rodolfo rodrigo
+    rogelio roger roland rolf roman ron ronald roni roosevelt rory rosa rosalie rosalind rosario rose
+    rosemary ross roxanne roy royce ruben ruby rudiger rudy rufus russell rusty ruth ryan sabine sabrina
+    sadie sakura sally salma salvador salvatore sam samantha sammy samuel sandra sandy sanjay santiago
+    sara sarah sasha saul savannah scott sean sebastian selena seojun serena sergei sergio seth shana
+    shane shannon shari sharon sharron shaun shauna shawn sheila shelby sheldon shelly sheree sheri
+    sherman sherri sherry sheryl shirley sierra sigrid silke silvia simon simona skylar sofia sondra
+    sonia sonja sophia sophie spencer stacey stacie stacy stan stanley stefan stefanie stefano stella
+    stephanie stephen sterling steve steven stewart stuart sue summer sunita susan susanne susie suzanna
+    suzanne sven svetlana sydney sylvia sylvie tabitha takashi tamara tami tammy tanner tanya tara tasha
+    tatiana taylor ted teresa terri terry tessa thelma theodore theresa thiago thierry thomas tia
+    tiffany tim timothy tina tobias todd tom tomas tomasz tommie tommy toni tony tonya tori torsten
+    tracey traci tracie tracy travis trent trevor tricia trina trisha tristan troy tyler tyrone tyson
+    udo ulrich ulrike ursula ute uwe valentina valeria valerie van vanessa vera verna vernon veronica
+    vicente vicki vicky victor victoria vijay vince vincent vinicius viola violet virginia vivian
+    vivienne vladimir volker wade wallace walter wanda warren wayne wei wendell wendy werner wesley
+    whitney wilbur wilfred wilhelm will william willie wilma winifred winston wolfgang woodrow xavier
+    xiao ximena yadira yan yasmin yesenia ying yoko yolanda yong yuki yusuf yvette yvonne zachary
+    sonya mariah darin ronnie zachery zane zhang zoe zoey
     """)
-"""Given names in frequent use in censuses of several countries, without accents."""
+"""Given names in frequent use in several countries, in small letters and without accents."""
 
 SURNAMES = word_set("""
-    abbott adams aguilar alexander allen alvarez anderson andrews armstrong arnold austin bailey baker
-    baldwin ball banks barber barker barnes barnett barrett bates becker bell bennett berry bishop black
-    boyd bradley brewer brooks brown bryant burke burns burton bush butler byrd caldwell campbell
-    carlson carpenter carr carroll carter castillo castro chambers chan chandler chang chapman chavez
-    chen christensen clark clarke cohen cole coleman collins contreras cook cooper cox craig crawford
-    cruz cunningham curtis daniels davidson davies davis day dean delgado diaz dixon doyle duncan dunn
-    edwards elliott ellis estrada evans farmer fernandez ferguson fields fischer fisher fleming fletcher
-    flores ford foster fowler fox francis franklin frazier freeman fuller garcia gardner garner garrett
-    garza gibson gilbert gomez gonzales gonzalez goodman gordon graham grant graves gray green greene
-    greer griffin griffith guerrero gupta gutierrez guzman hale hall hamilton hansen hanson harper
-    harris harrison hart harvey hawkins hayes henderson henry hernandez herrera hicks higgins hill
-    hoffman holland holmes holt hopkins horton howard howell hudson hughes hunt hunter ibrahim jackson
-    jacobs james jenkins jennings jensen jimenez johnson johnston jones jordan joseph kapoor keller
-    kelley kelly kennedy khan kim king klein knight kumar lambert lane larson lawrence lawson lee
-    leonard lewis li lin little liu long lopez lowe lucas lynch lyons macdonald malone mann marshall
-    martin martinez mason matthews may mccarthy mccoy mcdonald mckinney medina mehta mendez mendoza
-    meyer miller mills mitchell montgomery moore morales moreno morgan morris morrison muller munoz
-    murphy murray myers nelson newman newton nguyen nichols norris obrien oliver olson ortega ortiz
-    owens padilla palmer park parker patel patterson payne perez perkins perry peters peterson pham
-    phillips pierce porter powell powers price quinn ramirez ramos ramsey ray reed reese reid reyes
-    reynolds rhodes rice richards richardson riley rios rivera roberts robertson robinson rodgers
-    rodriguez rogers romero rose ross rossi ruiz russell russo ryan salazar sanchez sanders santiago
-    santos schmidt schneider schroeder schultz schwartz scott sharma shaw shelton silva simmons simon
-    simpson sims singh smith snyder soto spencer stanley stephens stevens stewart stone sullivan sutton
-    suzuki swanson tanaka taylor thomas thompson torres tran tucker turner tyler underwood valdez vargas
-    vasquez vazquez vega wagner walker wallace walsh walters wang ward warner warren washington watkins
-    watson watts weaver webb weber welch wells west wheeler white williams williamson willis wilson wong
-    wood woods wright wu yamamoto yang york young zhang zhao zimmerman dubois durand lefebvre leroy
-    moreau petit richard roux bernard bauer braun hartmann hofmann koch kruger lang lange lehmann maier
-    neumann peters richter schafer schmitt schubert schulz schwarz vogel walter weiss winkler wolf
-    zimmermann bianchi colombo conti costa esposito ferrari fontana gallo greco marino ricci romano
-    jansen bakker visser smit devries vandenberg johansson andersson karlsson nilsson eriksson larsson
-    olsson persson svensson kowalski nowak wisniewski wojcik kaminski lewandowski zielinski ivanov
-    petrov smirnov sokolov popov almeida carvalho ferreira gomes lima oliveira pereira ribeiro rocha
-    rodrigues souza sousa ahmed ali hussain khan malik reddy rao verma yadav nair iyer chowdhury das
-    bose banerjee mukherjee kobayashi nakamura sato takahashi watanabe
+    abbott acevedo acosta adams aguilar ahmed alexander ali allen allison almeida alvarez anderson
+    andersson andrews anthony archer armstrong arnold ashley atkins atkinson austin avery avila ayala
+    ayers bailey baird baker bakker baldwin ball ballard banerjee banks barajas barber barker barnes
+    barnett barrera barrett barron bartlett barton bass bates bauer beard beasley beck becker bell
+    beltran benitez benjamin bennett benson bentley bernard berry best bianchi bishop black blackburn
+    blackwell blair blake blanchard blankenship blevins bolton bond bonilla booker booth bose bowen
+    bowers bowman boyd boyer boyle bradford bradley bradshaw branch brandt braun bray brennan brewer
+    bridges briggs bright brock brooks brown browning bruce bryant buchanan buck buckley bullock burch
+    burgess burke burnett burns burton bush butler byrd cabrera cain calderon caldwell calhoun callahan
+    camacho cameron campbell cannon cantrell cantu cardenas carey carlson carney carpenter carr carroll
+    carson carter carvalho casey cash castaneda castillo castro cervantes chambers chan chandler chaney
+    chang chapman charles chase chavez chen cherry choi chowdhury christensen christian church cisneros
+    clark clarke clay clayton clements cline cobb cochran coffey cohen cole coleman collins colombo
+    colon combs compton conley conner conrad conti contreras conway cook cooke cooley cooper copeland
+    cordova correa cortes cortez costa cowan cox craig crane crawford crosby cross cruz cuevas cummings
+    cunningham curry curtis dalton daniel daniels das daugherty davenport davidson davies davila davis
+    day dean decker delacruz deleon delgado dennis devries diaz dickerson dickson dillon dixon dodson
+    dominguez donaldson donovan dorsey dougherty douglas downs doyle drake dubois dudley duffy duke
+    duncan dunn duran durand durham dyer eaton edwards elliott ellis ellison english erickson eriksson
+    escobar espinoza esposito estes estrada evans everett farmer farrell faulkner ferguson fernandez
+    ferrari ferreira fields figueroa finley fischer fisher fitzgerald fitzpatrick fleming fletcher
+    flores flowers floyd flynn foley fontana forbes ford foreman foster fowler fox francis frank
+    franklin frazier frederick freeman french friedman fritz frost fry frye fuentes fuller gaines
+    gallagher gallegos gallo galloway gamble garcia gardner garner garrett garza gates gay gentry george
+    gibbs gibson gilbert giles gill gillespie gilmore glass glenn glover golden gomes gomez gonzales
+    gonzalez good goodman goodwin gordon gould graham grant graves gray greco green greene greer griffin
+    griffith grimes gross guerra guerrero gupta gutierrez guzman haas hahn hale haley hall hamilton
+    hammond hampton hancock haney hanna hansen hanson hardin harding hardy harmon harper harrell
+    harrington harris harrison hart hartman hartmann harvey hatfield hawkins hayden hayes haynes hays
+    heath hebert henderson henry henson herman hernandez herrera herring hess hester hickman hicks
+    higgins hill hinton ho hobbs hodge hodges hoffman hofmann hogan holder holland holloway holmes holt
+    hood hoover hopkins horn horne horton house houston howard howe howell hubbard huber hudson huff
+    huffman hughes hull humphrey hunt hunter hurley hurst hussain hutchinson huynh ibrahim ingram irwin
+    ivanov iyer jackson jacobs jacobson james jansen jarvis jefferson jenkins jennings jensen jimenez
+    johansson johns johnson johnston jones jordan joseph joyce juarez kaminski kane kapoor karlsson
+    kaufman keith keller kelley kelly kemp kennedy kent kerr key khan kim king kirby kirk klein knight
+    kobayashi koch kowalski kramer krause kruger kumar lamb lambert landry lane lang lange lara larsen
+    larson larsson lawrence lawson leach leblanc lee lefebvre lehmann leon leonard leroy lester levine
+    levy lewandowski lewis li lima lin lindsey little liu livingston lloyd long lopez love lowe lowery
+    lozano lu lucas lucero luna lynch lyons macdonald macias mack madden maddox mahoney maier maldonado
+    malik malone mann marino marks marquez marsh marshall martin martinez mason massey mathews mathis
+    matthews maxwell may mayer maynard mayo mays mcbride mccall mccarthy mccarty mcclain mcclure
+    mcconnell mccormick mccoy mccullough mcdaniel mcdonald mcdowell mcfarland mcgee mcguire mcintosh
+    mcintyre mckay mckee mckenzie mckinney mcknight mclaughlin mclean mcmahon mcmillan mcpherson meadows
+    medina mehta mejia melendez melton mendez mendoza mercado mercer merritt meyer meyers middleton
+    miles miller mills mitchell montes montgomery montoya moody moon mooney moore mora morales moreau
+    moreno morgan morris morrison morrow morse morton moses mosley moss mueller mukherjee mullen muller
+    mullins munoz murillo murphy murray myers nair nakamura nash navarro neal nelson neumann newman
+    newton nguyen nichols nielsen nilsson nixon noble nolan norman norris norton novak nowak nunez
+    obrien ochoa oconnell oconnor odom odonnell oliveira oliver olson olsson oneal oneill orozco orr
+    ortega ortiz osborn osborne owens pace pacheco padilla page palmer park parker parks parrish parsons
+    patel patrick patterson patton paul payne pearson peck pena pennington pereira perez perkins perry
+    persson peters peterson petit petrov pham phelps phillips pierce pineda pittman pitts pollard ponce
+    poole pope popov porter potter potts powell powers pratt preston price prince proctor pruitt pugh
+    quinn quintero ramirez ramos ramsey randall randolph rangel rao rasmussen ray raymond reddy reed
+    reese reeves reid reilly reyes reyna reynolds rhodes ribeiro ricci rice rich richard richards
+    richardson richmond richter riddle riggs riley rios ritter rivas rivera robbins roberts robertson
+    robinson robles rocha rodgers rodrigues rodriguez rogers rojas roman romano romero rosales rosario
+    rose ross rossi roth roux rowe rowland roy rubio ruiz rush russell russo ryan salas salazar salinas
+    sampson sanchez sanders sandoval santiago santos sato saunders savage sawyer schaefer schafer
+    schmidt schmitt schneider schroeder schubert schultz schulz schwartz schwarz scott sellers serrano
+    sexton shaffer shannon sharma sharp shaw shea shelton shepard shepherd sheppard sherman shields
+    short silva simmons simon simpson sims singh singleton skinner sloan smirnov smit smith snow snyder
+    sokolov solis solomon sosa soto sousa souza sparks spears spencer stafford stanley stanton stark
+    steele stein stephens stephenson stevens stevenson stewart stone strickland strong stuart suarez
+    sullivan summers sutton suzuki svensson swanson sweeney sykes takahashi tanaka tapia tate taylor
+    terrell terry thomas thompson thornton torres townsend tran travis trevino trujillo tucker turner
+    tyler underwood valdez valencia valentine valenzuela vance vandenberg vang vargas vasquez vaughan
+    vaughn vazquez vega velasquez velazquez velez verma villa villanueva villarreal villegas vincent
+    visser vogel vu wade wagner walker wall wallace waller walls walsh walter walters walton wang ward
+    ware warner warren washington watanabe watkins watson watts weaver webb weber weiss welch wells west
+    wheeler whitaker white whitehead whitney wiggins wilcox wiley wilkerson wilkins wilkinson williams
+    williamson willis wilson winkler winters wise wisniewski wojcik wolf wolfe wong wood woodard woods
+    woodward wright wu wyatt yadav yamamoto yang yates yoder york young yu zamora zavala zhang zhao
+    zielinski zimmerman zimmermann zuniga
     """)
 """Family names in frequent use, likewise."""
 
