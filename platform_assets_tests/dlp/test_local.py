@@ -1,0 +1,443 @@
+"""The local inspector: what it finds, how sure it is, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_assets.dlp.checks import bitcoin, ethereum
+from platform_assets.dlp.local import LocalInspector
+from platform_assets.dlp.model import (
+    CustomInfoType,
+    Dictionary,
+    Evidence,
+    ExclusionRule,
+    Finding,
+    FindingLimits,
+    HotwordRule,
+    InfoType,
+    InspectConfig,
+    Likelihood,
+    LikelihoodAdjustment,
+    MatchingType,
+    Proximity,
+    Regex,
+    RuleSet,
+    Sensitivity,
+)
+from platform_assets.dlp.phones import is_international, is_national
+from platform_assets.errors import SettingsError
+from platform_assets_tests.dlp import generated as make
+
+KEY = b"a key that is of these tests only"
+CHANCE = random.Random(7)
+
+
+def inspector(**config: object) -> LocalInspector:
+    return LocalInspector(InspectConfig(include_quote=True, **config), KEY)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def usual() -> LocalInspector:
+    return inspector()
+
+
+def found(inspector: LocalInspector, text: str) -> dict[str, Likelihood]:
+    return {finding.info_type.name: finding.likelihood for finding in inspector.inspect_text(text.encode())}
+
+
+def only(inspector: LocalInspector, text: str) -> Finding:
+    (finding,) = inspector.inspect_text(text.encode())
+    return finding
+
+
+def valid_card() -> str:
+    while True:
+        number = make.card(CHANCE)
+        if len(number) == 16:
+            return number
+
+
+def test_a_card_number_with_a_wrong_check_digit_beside_its_name_is_possible(usual: LocalInspector) -> None:
+    finding = only(usual, "My credit card number is 1234 5678 9012 3456, and my CVV is 789.")
+    assert finding.info_type.name == "CREDIT_CARD_NUMBER"
+    assert finding.likelihood is Likelihood.POSSIBLE
+    assert finding.evidence == (Evidence.SHAPE, Evidence.HOTWORD)
+    assert finding.location.byte_range.start == 25
+    assert found(usual, "The number is 1234 5678 9012 3456.") == {}
+
+
+def test_a_phone_number_and_an_email_address_named_in_a_sentence_are_very_likely(
+    usual: LocalInspector,
+) -> None:
+    text = "My phone number is (223) 456-7890 and my email address is gary@somedomain.com."
+    assert found(usual, text) == {
+        "PHONE_NUMBER": Likelihood.VERY_LIKELY,
+        "EMAIL_ADDRESS": Likelihood.VERY_LIKELY,
+    }
+
+
+def test_a_harmless_text_holds_nothing(usual: LocalInspector) -> None:
+    result = usual.inspect_text(b"This file is mostly harmless.")
+    assert (len(result), result.tallies, result.columns) == (0, {}, ())
+
+
+def test_cards_of_a_column_are_judged_by_their_check_digits_and_its_name(usual: LocalInspector) -> None:
+    right = valid_card()
+    wrong = right[:-1] + str((int(right[-1]) + 1) % 10)
+    result = usual.inspect_columns({"credit_card": pa.array([right, wrong, None, right])})
+    assert [(finding.location.row, finding.likelihood.name) for finding in result] == [
+        (0, "VERY_LIKELY"),
+        (1, "POSSIBLE"),
+        (3, "VERY_LIKELY"),
+    ]
+    assert result.tallies["CREDIT_CARD_NUMBER"].count == 3
+    assert [(verdict.column, verdict.distinct, verdict.matching) for verdict in result.columns] == [
+        ("credit_card", 2, 2)
+    ]
+
+
+def test_check_digits_alone_are_likely_and_a_name_beside_makes_them_very_likely(
+    usual: LocalInspector,
+) -> None:
+    number = make.brazil_cpf(CHANCE)
+    assert found(usual, f"look at {number}")["BRAZIL_CPF_NUMBER"] is Likelihood.LIKELY
+    assert found(usual, f"CPF {number}")["BRAZIL_CPF_NUMBER"] is Likelihood.VERY_LIKELY
+
+
+def test_bare_digits_that_one_in_eleven_numbers_passes_as_need_a_name(usual: LocalInspector) -> None:
+    number = make.weighted(CHANCE, (9, 8, 7, 6, 5, 4, 3, 2, -1), 11)
+    assert "NETHERLANDS_BSN_NUMBER" not in found(usual, f"look at {number}")
+    assert found(usual, f"het BSN is {number}")["NETHERLANDS_BSN_NUMBER"] is Likelihood.VERY_LIKELY
+
+
+def test_hotwords_are_whole_words_and_parts_of_identifiers(usual: LocalInspector) -> None:
+    number = make.weighted(CHANCE, (9, 8, 7, 6, 5, 4, 3, 2, -1), 11)
+    for name in ("customerBsn", "customer_bsn", "CUSTOMER-BSN", "bsn"):
+        assert "NETHERLANDS_BSN_NUMBER" in found(usual, f"{name}={number}"), name
+    assert "NETHERLANDS_BSN_NUMBER" not in found(usual, f"absnt={number}")
+    years = pa.array(["201", "202", "203"])
+    assert usual.inspect_columns({"ACADEMIC_YEAR_CODE": years}).columns == ()
+
+
+def test_the_nearer_word_names_the_number(usual: LocalInspector) -> None:
+    number = make.canada_sin(CHANCE).replace(" ", "")
+    assert "CANADA_SOCIAL_INSURANCE_NUMBER" in found(usual, f'{{"order_id": 7, "sin": {number}}}')
+    assert "CANADA_SOCIAL_INSURANCE_NUMBER" not in found(usual, f'{{"sin": null, "order_id": {number}}}')
+
+
+def test_the_line_above_names_a_value_that_stands_alone_on_its_line(usual: LocalInspector) -> None:
+    number = make.weighted(CHANCE, (9, 8, 7, 6, 5, 4, 3, 2, -1), 11)
+    assert "NETHERLANDS_BSN_NUMBER" in found(usual, f"BSN:\n  {number}\n")
+
+
+def test_a_column_of_random_digits_holds_no_cards_although_some_pass_the_check() -> None:
+    column = pa.array([make.digits(CHANCE, 16) for _ in range(2_000)])
+    assert inspector().inspect_columns({"reference": column}).columns == ()
+
+
+@pytest.mark.parametrize("size", [30, 5_000])
+def test_a_column_in_which_all_digits_pass_a_check_is_likely_without_a_name(size: int) -> None:
+    column = pa.array([make.canada_sin(CHANCE).replace(" ", "") for _ in range(size)])
+    (verdict,) = inspector().inspect_columns({"x": column}).columns
+    assert (verdict.info_type.name, verdict.likelihood) == (
+        "CANADA_SOCIAL_INSURANCE_NUMBER",
+        Likelihood.LIKELY,
+    )
+    assert verdict.share == 1.0
+
+
+def test_a_large_column_is_counted_whole_and_its_findings_are_limited() -> None:
+    rows = 6_000
+    column = pa.array([f"user{count}@example.org" if count % 3 else None for count in range(rows)])
+    result = inspector(limits=FindingLimits(max_findings_per_info_type=50)).inspect_columns(
+        {"x": column}, 100
+    )
+    assert result.tallies["EMAIL_ADDRESS"].count == 4_000
+    assert len(result) == 50
+    assert [finding.location.row for finding in result][:3] == [101, 102, 104]
+    assert result.findings[0].quote == "user1@example.org"
+
+
+def test_a_secret_among_many_ordinary_values_is_found_wherever_it_is() -> None:
+    values = [f"note {count} of the day" for count in range(9_000)]
+    values[7_777] = f"use {make.matching(CHANCE, 'ghp_[A-Za-z0-9]{36}')} for now"
+    (finding,) = inspector().inspect_columns({"note": pa.array(values)})
+    assert (finding.info_type.name, finding.location.row) == ("GITHUB_TOKEN", 7_777)
+
+
+def test_columns_of_other_types_are_inspected_as_their_texts() -> None:
+    cards = [int(valid_card()) for _ in range(3)]
+    table = {
+        "card": pa.array(cards, pa.int64()),
+        "choice": pa.array(["jane@example.org", "jane@example.org", "x"]).dictionary_encode(),
+        "raw": pa.array([b"joe@example.org", None, b"\xff"]),
+        "nothing": pa.nulls(3),
+        "flag": pa.array([True, False, None]),
+        "chunked": pa.chunked_array([["ann@example.org"], ["b", "c"]]),
+    }
+    result = inspector().inspect_columns(table)
+    assert {verdict.column for verdict in result.columns} == {"card", "choice", "raw", "chunked"}
+    assert result.tallies["EMAIL_ADDRESS"].count == 4
+
+
+def test_what_only_a_column_tells_names_people_streets_births_and_passwords() -> None:
+    table = {
+        "first_name": pa.array(["Ann", "José", "Maria", "Li"]),
+        "ethnicity": pa.array(["White", "Asian", "Black or African American", "Other"]),
+        "address_line_1": pa.array(
+            ["179 Alexie Cliffs", "0579 Durgan Common", "644 Edward Garden", "12 Elm St"]
+        ),
+        "dob": pa.array(["1970-01-01", "1988-03-06", "1945-08-14", "1992-11-03"]),
+        "passport_no": pa.array(["C01X00T47", "123456789", "AB1234567", "L8989012C"]),
+        "password": pa.array([make.password(CHANCE) for _ in range(4)]),
+        "product_name": pa.array(["Ann", "José", "Maria", "Li"]),
+        "last_updated": pa.array(["1970-01-01", "1988-03-06", "1945-08-14", "1992-11-03"]),
+    }
+    verdicts = {
+        verdict.column: verdict.info_type.name for verdict in inspector().inspect_columns(table).columns
+    }
+    assert verdicts == {
+        "first_name": "PERSON_NAME",
+        "ethnicity": "ETHNIC_GROUP",
+        "address_line_1": "STREET_ADDRESS",
+        "dob": "DATE_OF_BIRTH",
+        "passport_no": "PASSPORT",
+        "password": "PASSWORD",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password = os.environ["DB_PASSWORD"]',
+        "password=${DB_PASSWORD}",
+        "password: ********",
+        'api_key = "YOUR_API_KEY"',
+        "def set_password(self, password: str) -> None:",
+        "max_tokens = 4096",
+        "token: ${{ secrets.DEPLOY }}",
+        "apiKey: process.env.API_KEY",
+        "client_secret = secret://env/CLIENT",
+        '"integrity": "sha512-{hash}"',
+        "commit {hash}",
+        'password_hash = "{hash}"',
+        "api_key: 550e8400-e29b-41d4-a716-446655440000",
+        "The token is expired. The password is required for login.",
+    ],
+)
+def test_placeholders_code_and_digests_are_no_secrets(text: str, usual: LocalInspector) -> None:
+    assert found(usual, text.replace("{hash}", make.text(CHANCE, 64, make.HEXADECIMAL))) == {}
+
+
+def test_a_password_in_a_connection_string_is_found_without_the_rest(usual: LocalInspector) -> None:
+    secret = make.text(CHANCE, 12)
+    result = usual.inspect_text(f"postgres://app:{secret}@db.internal:5432/shop".encode())
+    assert [finding.quote for finding in result if finding.info_type.name == "PASSWORD"] == [secret]
+
+
+def test_addresses_of_coins_carry_their_checksums() -> None:
+    # From the documents that define them: BIP 173, EIP-55, and the genesis block.
+    assert bitcoin("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4")
+    assert not bitcoin("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5")
+    assert bitcoin("1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa")
+    assert not bitcoin("1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb")
+    assert ethereum("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")
+    assert not ethereum("0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")
+
+
+def test_numbering_plans_give_the_verdict_of_phonenumbers() -> None:
+    import phonenumbers
+
+    chance = random.Random(3)
+    agreed = 0
+    for _ in range(3_000):
+        code = chance.choice(("1", "44", "49", "33", "39", "91", "55", "61", "48", "972", "358", "800"))
+        digits = code + make.digits(chance, chance.randrange(6, 12))
+        agreed += is_international(digits) == phonenumbers.is_valid_number(phonenumbers.parse("+" + digits))
+    # phonenumbers also forgives a national prefix behind the country code, in more countries than this does.
+    assert agreed / 3_000 > 0.99
+    assert is_national("2234567890", "US")
+    assert not is_national("1234567890", "US")
+
+
+def test_places_are_counted_in_bytes_and_in_code_points(usual: LocalInspector) -> None:
+    text = "Żółć 🎉 é: jane@example.org und später joe@example.org"
+    first, second = usual.inspect_text(text.encode(), ("a.zip", "b.txt"))
+    for finding in (first, second):
+        points, places = finding.location.codepoint_range, finding.location.byte_range
+        assert text[points.start : points.end] == finding.quote
+        assert text.encode()[places.start : places.end].decode() == finding.quote
+        assert finding.location.container == ("a.zip", "b.txt")
+
+
+def test_places_in_a_column_are_those_within_the_value(usual: LocalInspector) -> None:
+    (finding,) = usual.inspect_columns({"c": pa.array(["x", "żółć: jane@example.org!"])})
+    assert (finding.location.codepoint_range.start, finding.location.byte_range.start) == (6, 10)
+
+
+def test_a_fingerprint_is_the_same_for_the_same_value_under_one_key_alone() -> None:
+    number = valid_card()
+    spaced = " ".join((number[:4], number[4:8], number[8:12], number[12:]))
+    one, other = (only(inspector(), f"card {written}").fingerprint for written in (number, spaced))
+    assert one == other
+    elsewhere = LocalInspector(InspectConfig(), b"another key, of other tests")
+    assert only(elsewhere, f"card {number}").fingerprint != one
+    assert number not in one
+
+
+def test_a_finding_carries_no_quote_unless_it_is_asked_for() -> None:
+    assert only(LocalInspector(InspectConfig(), KEY), "jane@example.org").quote is None
+
+
+def test_findings_are_limited_and_counted_all_the_same() -> None:
+    text = "\n".join(f"user{count}@example.org" for count in range(40)).encode()
+    limits = FindingLimits(max_findings_per_item=7, max_findings_per_info_type=100)
+    result = inspector(limits=limits).inspect_text(text)
+    assert (len(result), result.tallies["EMAIL_ADDRESS"].count) == (7, 40)
+
+
+def test_only_what_is_asked_for_is_reported_but_all_is_known() -> None:
+    number = make.canada_sin(CHANCE).replace(" ", "")
+    asked = inspector(info_types=("NETHERLANDS_BSN_NUMBER", "EMAIL_ADDRESS"))
+    assert found(asked, f"SIN {number} mail jane@example.org") == {"EMAIL_ADDRESS": Likelihood.VERY_LIKELY}
+    less = inspector(exclude_info_types=("EMAIL_ADDRESS",))
+    assert "EMAIL_ADDRESS" not in found(less, "mail jane@example.org")
+
+
+def test_a_threshold_of_its_own_holds_for_an_info_type() -> None:
+    strict = inspector(min_likelihood_per_info_type={"EMAIL_ADDRESS": Likelihood.VERY_LIKELY})
+    assert found(strict, "jane@example.org") == {}
+    assert "EMAIL_ADDRESS" in found(strict, "e-mail: jane@example.org")
+
+
+EMPLOYEE = CustomInfoType(
+    InfoType("EMPLOYEE_NUMBER", "3", Sensitivity.HIGH),
+    Regex(r"\bE(\d{5})\b", (1,)),
+    Likelihood.POSSIBLE,
+    (HotwordRule("staff", LikelihoodAdjustment(relative_likelihood=2), Proximity(20, 0)),),
+)
+
+
+def test_a_custom_pattern_gives_the_group_it_names_and_obeys_its_hotwords() -> None:
+    custom = inspector(custom_info_types=(EMPLOYEE,))
+    finding = only(custom, "see E12345")
+    assert (finding.quote, finding.likelihood, finding.info_type.version) == (
+        "12345",
+        Likelihood.POSSIBLE,
+        "3",
+    )
+    assert only(custom, "staff: E12345").likelihood is Likelihood.VERY_LIKELY
+    assert only(custom, "staffing: E12345").likelihood is Likelihood.POSSIBLE
+    (in_column,) = custom.inspect_columns({"STAFF_ID": pa.array(["E12345"])})
+    assert (in_column.likelihood, in_column.evidence) == (
+        Likelihood.VERY_LIKELY,
+        (Evidence.HEADER, Evidence.CUSTOM),
+    )
+
+
+def test_a_dictionary_matches_whole_words_whatever_stands_between_them() -> None:
+    words = CustomInfoType(InfoType("PROJECT"), Dictionary(("blue falcon", "Ødegård")))
+    custom = inspector(custom_info_types=(words,))
+    for text in ("the Blue-Falcon plan", "BLUE  FALCON", "for Ødegård."):
+        assert only(custom, text).info_type.name == "PROJECT", text
+    assert found(custom, "blue falcons") == {}
+
+
+def test_exclusions_take_findings_away() -> None:
+    def left(rule: ExclusionRule, text: str) -> set[str | None]:
+        config = inspector(rule_set=(RuleSet(("EMAIL_ADDRESS",), (rule,)),))
+        return {finding.quote for finding in config.inspect_text(text.encode())}
+
+    text = "jane@example.org and joe@example.net"
+    assert left(ExclusionRule(regex=Regex(r".+@example\.org")), text) == {"joe@example.net"}
+    partial = ExclusionRule(MatchingType.PARTIAL_MATCH, dictionary=Dictionary(("joe",)))
+    assert left(partial, text) == {"jane@example.org"}
+    inverse = ExclusionRule(MatchingType.INVERSE_MATCH, regex=Regex(r"@example\.org$"))
+    assert left(inverse, text) == {"jane@example.org"}
+    beside = ExclusionRule(hotword_regex="sample", proximity=Proximity(12, 0))
+    assert left(beside, "sample: jane@example.org, but also joe@example.net") == {"joe@example.net"}
+
+
+def test_an_info_type_excludes_another_where_they_overlap() -> None:
+    words = CustomInfoType(InfoType("OURS"), Regex(r"[a-z]+@example\.org"))
+    rule = RuleSet(("EMAIL_ADDRESS",), (ExclusionRule(exclude_info_types=("OURS",)),))
+    config = inspector(custom_info_types=(words,), rule_set=(rule,))
+    assert set(found(config, "jane@example.org joe@example.net")) == {"OURS", "EMAIL_ADDRESS"}
+    assert set(found(config, "jane@example.org")) == {"OURS"}
+
+
+def test_a_custom_pattern_of_exponential_kind_takes_linear_time() -> None:
+    custom = CustomInfoType(InfoType("EVIL"), Regex(r"(?:a+)+$"))
+    begun = time.process_time()
+    inspector(custom_info_types=(custom,)).inspect_text(b"a" * 50_000 + b"!")
+    assert time.process_time() - begun < 5
+
+
+def test_a_wrong_configuration_says_what_is_wrong() -> None:
+    with pytest.raises(SettingsError, match="CREDIT_CARD_NUMER"):
+        inspector(info_types=("CREDIT_CARD_NUMER",))
+    with pytest.raises(SettingsError, match="16"):
+        LocalInspector(InspectConfig(), b"short")
+    with pytest.raises(SettingsError, match="look-around"):
+        inspector(custom_info_types=(CustomInfoType(InfoType("X"), Regex(r"(?<=a)b")),))
+    with pytest.raises(SettingsError, match="group 2"):
+        inspector(custom_info_types=(CustomInfoType(InfoType("X"), Regex(r"(a)b", (2,))),))
+    with pytest.raises(SettingsError, match="no words"):
+        inspector(custom_info_types=(CustomInfoType(InfoType("X"), Dictionary(())),))
+
+
+def test_an_explanation_says_why_and_repeats_no_value(usual: LocalInspector) -> None:
+    right = valid_card()
+    wrong = right[:-1] + str((int(right[-1]) + 1) % 10)
+    (first, *_) = usual.explain(wrong, "credit_card")
+    assert (first.info_type, first.likelihood, first.valid) == (
+        "CREDIT_CARD_NUMBER",
+        Likelihood.POSSIBLE,
+        False,
+    )
+    assert "check digits" in first.reason
+    unnamed = {one.info_type: one for one in usual.explain(wrong)}["CREDIT_CARD_NUMBER"]
+    assert not unnamed.reported
+    assert "below" in unnamed.reason
+    assert wrong not in repr(usual.explain(wrong, "credit_card"))
+    assert usual.explain("hello") == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400))
+def test_any_bytes_are_inspected(data: bytes) -> None:
+    for finding in _FUZZED.inspect_text(data):
+        assert 0 <= finding.location.byte_range.start < finding.location.byte_range.end <= len(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.none() | st.text(max_size=60), min_size=1, max_size=30),
+    st.text(max_size=30),
+)
+def test_any_column_is_inspected(values: list[str | None], name: str) -> None:
+    clean = [None if value is None else value.encode("utf-8", "replace").decode() for value in values]
+    for finding in _FUZZED.inspect_columns({name: pa.array(clean, pa.string())}):
+        assert clean[finding.location.row or 0] is not None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("0123456789 -./()+,:@=\"'AB\nabx_", max_size=200))
+def test_any_mixture_of_digits_and_separators_is_inspected(text: str) -> None:
+    _FUZZED.inspect_text(text.encode())
+
+
+_FUZZED = LocalInspector(InspectConfig(min_likelihood=Likelihood.VERY_UNLIKELY), KEY)
+
+
+def test_a_long_line_of_look_alikes_takes_linear_time(usual: LocalInspector) -> None:
+    for unit in (b"7", b"a", b"1234 ", b"a.b@", b"key=", b"::", b"Abc ", b"\xff", b"password: "):
+        begun = time.process_time()
+        usual.inspect_text(unit * (2_000_000 // len(unit)))
+        assert time.process_time() - begun < 20, unit
