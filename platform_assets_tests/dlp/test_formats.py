@@ -415,6 +415,16 @@ def test_html_gives_its_text_attributes_scripts_and_comments() -> None:
         assert word in text
 
 
+def test_html_longer_than_a_parser_takes_loses_nothing() -> None:
+    limits = Limits(memory=4 << 20)
+    script = "<script>" + "".join(f"if (a<b) key = 'k{number}k';\n" for number in range(30_000)) + "</script>"
+    cells = "".join(f"<td title='t{number}t'>c{number}c</td>" for number in range(30_000))
+    text = texts(items(f"<html>{cells}{script}{cells}</html>".encode(), "x.html", limits=limits))
+    for number in range(0, 30_000, 7):
+        assert text.count(f"t{number}t") == text.count(f"c{number}c") == 2
+        assert f"k{number}k" in text
+
+
 def test_columns_of_parquet_and_orc_of_all_types_become_text() -> None:
     for data, name in ((a_parquet(PEOPLE), "p.parquet"), (an_orc(PEOPLE), "p.orc")):
         assert columns(items(data, name)) == {

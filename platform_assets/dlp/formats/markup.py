@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Entities are declared to a handler, and not expanded.
 from xml.parsers import expat  # nosec B405
@@ -31,7 +32,8 @@ _BLOCKS = frozenset(
         *("tfoot", "th", "thead", "title", "tr", "ul"),
     }
 )
-_TELLING_ATTRIBUTES = frozenset({"action", "alt", "content", "href", "placeholder", "src", "title", "value"})
+_RAW = frozenset({"script", "style", "textarea", "title"})
+_LAYOUT_ATTRIBUTES = frozenset({"class", "height", "lang", "rel", "style", "width"})
 
 
 def looks_like_xml(head: str) -> bool:
@@ -256,51 +258,84 @@ def read_html(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
     stream.read(encoding.mark)
     decoder = Decoder(encoding)
     target = _Flow()
-    parser = etree.HTMLParser(target=target, encoding="utf-8", no_network=True)
 
     def texts() -> Iterator[bytes]:
         chunks = decoder.utf8(stream.chunks())
+        parser, fed = _html_parser(target), 0
         for chunk in chunks:
             try:
-                parser.feed(chunk)
+                if fed < reading.limits.block:
+                    parser.feed(chunk)
+                else:
+                    # The parser keeps all that it was fed; so another one takes over, between two tags.
+                    cut = max(chunk.rfind(b"</" if target.raw else b"<"), 0)
+                    parser.feed(chunk[:cut])
+                    opening = target.raw_tag
+                    _close(parser)
+                    parser, fed = _html_parser(target), 0
+                    parser.feed(opening + chunk[cut:])
             except etree.LxmlError:
-                target.failed = True
+                target.has_failed = True
                 yield target.take()
                 yield chunk
                 yield from chunks
                 return
+            fed += len(chunk)
             yield target.take()
-        try:
-            parser.close()
-        except etree.LxmlError:
-            # A document without a single element ends so; its text has been given.
-            target.failed = target.failed or not target.has_elements
+        _close(parser)
         yield target.take()
 
     for piece in windows(texts(), reading.limits, reading.container):
         yield TextPiece(piece.text, piece.container, None, 0, piece.own)
-    if target.failed:
+    if target.has_failed:
         yield reading.problem(ProblemKind.CORRUPT, "it is not HTML all through; the rest was read as text")
     yield from decoder.problems(reading)
 
 
+def _html_parser(target: _Flow) -> Any:
+    from lxml import etree
+
+    return etree.HTMLParser(target=target, encoding="utf-8", no_network=True)
+
+
+def _close(parser: Any) -> None:
+    from lxml import etree
+
+    # A document without a single element ends with an error; its text has been given.
+    with contextlib.suppress(etree.LxmlError):
+        parser.close()
+
+
 class _Flow:
-    """What lxml's parser calls with what it meets."""
+    """What lxml's parser calls with what it meets.
+
+    Attributes:
+        raw: The element that is open and whose text is no markup, such as a script; empty where none is.
+        has_failed: Whether the parser gave up.
+    """
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self.failed = False
-        self.has_elements = False
+        self.raw = ""
+        self.has_failed = False
+
+    @property
+    def raw_tag(self) -> bytes:
+        """What opens the raw element again, for the next parser."""
+        return f"<{self.raw}>".encode() if self.raw else b""
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        self.has_elements = True
+        if tag in _RAW:
+            self.raw = tag
         if tag in _BLOCKS:
             self._parts.append("\n")
         for name, value in attributes.items():
-            if value and (name in _TELLING_ATTRIBUTES or name.startswith("data-")):
+            if value and name not in _LAYOUT_ATTRIBUTES:
                 self._parts.append(f"\n{attributes.get('name') or name}: {value}\n")
 
     def end(self, tag: str) -> None:
+        if tag == self.raw:
+            self.raw = ""
         if tag in _BLOCKS:
             self._parts.append("\n")
 
