@@ -71,6 +71,8 @@ _LOADS = (
 )
 _FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE)"
 _FILES_PER_COPY = 1000  # as many as Snowflake takes by name
+# A chunk of a result may be large; readers are given it in slices.
+_ROWS_PER_BATCH = 65_536
 _NULL_WHERE_NOT_ALLOWED = 100072
 _SYNTAX_ERROR = 1003
 # Digits of a 64-bit integer, as the platform declares it.
@@ -309,7 +311,7 @@ class _Connected:
                     table = next(tables, None)
                 if table is None:
                     return
-                yield from _as_declared(table, schema).to_batches()
+                yield from _as_declared(table, schema).to_batches(_ROWS_PER_BATCH)
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
