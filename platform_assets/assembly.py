@@ -5,8 +5,14 @@ Imports are inside the functions: the code location loads, and each command runs
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform_assets.errors import SettingsError
@@ -17,20 +23,33 @@ from platform_assets.settings import (
     DeclaredSourceSettings,
     DuckDBSettings,
     PostgresWarehouseSettings,
+    Secret,
     ServerSettings,
     SnowflakeConnectionSettings,
     SnowflakeWarehouseSettings,
     SourceSettings,
     WarehouseSettings,
+    WatchSettings,
     is_pattern,
     matches,
 )
 
 if TYPE_CHECKING:
+    from platform_assets.alerts.outbox import Channel, Outbox
     from platform_assets.bigquery.access import BigQueryAccess
+    from platform_assets.dlp.columns import ColumnInspector
+    from platform_assets.dlp.findings import FindingsStore
+    from platform_assets.dlp.model import InspectConfig, Inspector
+    from platform_assets.dlp.policy import Policy
+    from platform_assets.dlp.protect import Protection
+    from platform_assets.dlp.room import InspectionRoom
+    from platform_assets.dlp.uploads import UploadInspector
+    from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.duck import SqlEngine
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Table
+    from platform_assets.objects.events import Events
+    from platform_assets.objects.watch import Watch
     from platform_assets.settings import Settings
     from platform_assets.snowflake.access import SnowflakeAccess
     from platform_assets.snowflake.copies import StarCopies
@@ -38,6 +57,8 @@ if TYPE_CHECKING:
     from platform_assets.source.embedded import EmbeddedPostgres
     from platform_assets.source.snapshot import SourceDatabase
     from platform_assets.warehouse.interface import Warehouse
+
+_SHORTEST_KEY = 16
 
 
 def build_engine(settings: Settings) -> SqlEngine:
@@ -204,6 +225,8 @@ def build_warehouse(settings: Settings, name: str = "warehouse") -> Warehouse:
                 build_engine(settings),
                 star_schema=server.star_schema,
                 platform_schema=server.platform_schema,
+                statement_timeout=server.statement_timeout,
+                lock_timeout=server.lock_timeout,
             )
         case WarehouseSettings(engine="snowflake", snowflake=SnowflakeWarehouseSettings() as given):
             from platform_assets.warehouse.snowflake import SnowflakeStage, SnowflakeWarehouse
@@ -315,4 +338,352 @@ def _connection(given: ServerSettings, schema: str) -> Connection:
         sslmode=given.sslmode,
         sslrootcert=str(given.sslrootcert) if given.sslrootcert else None,
         connect_timeout=given.connect_timeout,
+    )
+
+
+def fingerprint_key(settings: Settings) -> bytes:
+    """The key of fingerprints, tokens and references; made in the state folder where none is configured.
+
+    Raises:
+        SettingsError: The secret cannot be had, or is too short.
+    """
+    if settings.dlp.key is not None:
+        key = settings.dlp.key.resolve().encode()
+        if len(key) < _SHORTEST_KEY:
+            raise SettingsError(f"The secret dlp.key has {len(key)} bytes; it needs {_SHORTEST_KEY} or more.")
+        return key
+    file = settings.state_dir / "dlp.key"
+    with contextlib.suppress(FileExistsError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Written aside and linked, so that nobody reads half a key.
+        part = file.with_name(f".dlp.key.{secrets.token_hex(4)}")
+        part.touch(mode=0o600)
+        part.write_text(secrets.token_hex(32))
+        try:
+            os.link(part, file)
+        finally:
+            part.unlink()
+    return file.read_text().encode()
+
+
+def build_inspect_config(settings: Settings) -> InspectConfig:
+    """What is looked for, as the configuration says."""
+    from platform_assets.dlp.model import (
+        CustomInfoType,
+        Dictionary,
+        ExclusionRule,
+        HotwordRule,
+        InfoType,
+        InspectConfig,
+        Likelihood,
+        LikelihoodAdjustment,
+        Proximity,
+        Regex,
+        RuleSet,
+        Sensitivity,
+    )
+
+    given = settings.dlp.inspect
+    custom = []
+    for name, one in given.custom.items():
+        if bool(one.words) == (one.regex is not None):
+            raise SettingsError(f"dlp.inspect.custom.{name} needs either regex or words.")
+        custom.append(
+            CustomInfoType(
+                InfoType(name, sensitivity=Sensitivity[one.sensitivity]),
+                Regex(one.regex) if one.regex is not None else Dictionary(one.words),
+                Likelihood[one.likelihood],
+            )
+        )
+    rules = [
+        RuleSet(
+            hotword.info_types,
+            (
+                HotwordRule(
+                    hotword.regex,
+                    LikelihoodAdjustment(fixed_likelihood=Likelihood[hotword.likelihood]),
+                    Proximity(hotword.before, hotword.after),
+                ),
+            ),
+        )
+        for hotword in given.hotwords.values()
+    ]
+    for name, exclusion in given.exclusions.items():
+        if bool(exclusion.words) == (exclusion.regex is not None):
+            raise SettingsError(f"dlp.inspect.exclusions.{name} needs either regex or words.")
+        rules.append(
+            RuleSet(
+                exclusion.info_types,
+                (
+                    ExclusionRule(regex=Regex(exclusion.regex))
+                    if exclusion.regex is not None
+                    else ExclusionRule(dictionary=Dictionary(exclusion.words)),
+                ),
+            )
+        )
+    return InspectConfig(
+        info_types=given.info_types,
+        exclude_info_types=given.exclude,
+        min_likelihood=Likelihood[given.min_likelihood],
+        min_likelihood_per_info_type={name: Likelihood[level] for name, level in given.per_info_type.items()},
+        custom_info_types=tuple(custom),
+        rule_set=tuple(rules),
+    )
+
+
+def detector_version(settings: Settings) -> tuple[str, str]:
+    """Name of the inspector, and what changes when it would find other things."""
+    from platform_assets.dlp.detectors import BY_NAME
+
+    versions = sorted((name, one.info_type.version) for name, one in BY_NAME.items())
+    told = repr((build_inspect_config(settings), versions if _is_local(settings) else ()))
+    return settings.dlp.inspect.inspector, hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def _is_local(settings: Settings) -> bool:
+    return settings.dlp.inspect.inspector == "local"
+
+
+@contextlib.contextmanager
+def open_inspector(settings: Settings) -> Iterator[Inspector]:
+    """The inspector, for as long as the block lasts.
+
+    Raises:
+        SettingsError: What is to be looked for cannot be, or Google's inspector lacks a project.
+        DlpError: Google's service cannot be reached.
+    """
+    config, key = build_inspect_config(settings), fingerprint_key(settings)
+    given = settings.dlp.inspect
+    if _is_local(settings):
+        from platform_assets.dlp.local import LocalInspector
+
+        yield LocalInspector(config, key)
+        return
+    if given.project is None:
+        raise SettingsError("dlp.inspect.project is missing: the Google Cloud project that inspects.")
+    from platform_assets.dlp.google.access import DlpAccess
+    from platform_assets.dlp.google.inspector import GoogleInspector
+
+    access = DlpAccess(
+        given.project, given.location, given.credentials.resolve if given.credentials else None
+    )
+    with access.connect() as session:
+        yield GoogleInspector(config, key, session)
+
+
+def build_policy(settings: Settings) -> Policy:
+    """What happens with what is found, as the configuration says."""
+    from platform_assets.dlp.model import Likelihood
+    from platform_assets.dlp.policy import Action, Deidentification, Policy, Rule, default_rules
+
+    rules = []
+    for name, one in settings.dlp.rules.items():
+        action, how = Action.DEIDENTIFY, None
+        match one.action:
+            case "allow" | "alert" | "quarantine" | "block":
+                action = Action[one.action.upper()]
+            case _:
+                how = Deidentification(one.action, one.keep_last, "*", one.replacement, one.prefix, one.days)
+        rules.append(
+            Rule(
+                name,
+                action,
+                one.info_types,
+                Likelihood[one.min_likelihood],
+                one.places,
+                how,
+                settings.dlp.written_at(name),
+            )
+        )
+    return Policy(tuple(rules) or default_rules())
+
+
+def build_findings(settings: Settings) -> FindingsStore:
+    """The tables of findings."""
+    from platform_assets.dlp.findings import FindingsStore
+
+    return FindingsStore(build_lake(settings), build_engine(settings))
+
+
+def build_protection(settings: Settings) -> Protection:
+    """What the policy does on the way to warehouses."""
+    from platform_assets.dlp.protect import Protection
+
+    return Protection(
+        build_policy(settings),
+        lambda: open_column_inspector(settings),
+        build_findings(settings),
+        lambda: fingerprint_key(settings),
+        build_engine(settings),
+        lambda: detector_version(settings),
+    )
+
+
+@contextlib.contextmanager
+def open_column_inspector(settings: Settings) -> Iterator[ColumnInspector]:
+    """What inspects the columns of tables, for as long as the block lasts."""
+    from platform_assets.dlp.columns import ColumnInspector
+
+    with open_inspector(settings) as inspector:
+        yield ColumnInspector(inspector, build_engine(settings), settings.dlp.inspect.sample_rows)
+
+
+def build_watch(settings: Settings, name: str) -> Watch:
+    """A watch over a folder or bucket; nothing is looked for yet.
+
+    Raises:
+        ObjectsError: A client of the store cannot be made.
+        SettingsError: There is none of this name, or a secret cannot be had.
+    """
+    if name not in settings.watches:
+        known = ", ".join(settings.watches) or "none"
+        raise SettingsError(f"There is no watch {name} in the configuration; it has {known}.")
+    from platform_assets.lake.delta import LakeTable
+    from platform_assets.objects.bucket import open_bucket
+    from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
+    from platform_assets.objects.plan import Policy as Pace
+    from platform_assets.objects.watch import Watch
+
+    given = settings.watches[name]
+    if "://" not in given.place:
+        Path(given.place).mkdir(parents=True, exist_ok=True)
+    lake = build_lake(settings)
+    return Watch(
+        name,
+        open_bucket(given.place, _resolved(given.storage_options)),
+        ObjectLog(LakeTable(lake.path("processed", "objects", name), LOG_COLUMNS, lake.storage_options)),
+        Pace(
+            objects_per_run=given.objects_per_run,
+            attempts=given.attempts,
+            sweep_every=dt.timedelta(minutes=given.sweep_every),
+        ),
+        _events(given),
+    )
+
+
+def _events(given: WatchSettings) -> Events | None:
+    bucket, _, prefix = given.place.partition("://")[2].partition("/")
+    options = _resolved(given.storage_options)
+    if given.queue is not None:
+        from platform_assets.objects.events import SqsEvents, sqs_client
+
+        return SqsEvents(given.queue, bucket, prefix, sqs_client(options))
+    if given.subscription is not None:
+        from platform_assets.objects.events import PubSubEvents, pubsub_client
+
+        return PubSubEvents(given.subscription, bucket, prefix, pubsub_client(options))
+    return None
+
+
+def _resolved(options: Mapping[str, str | Secret]) -> dict[str, str]:
+    return {name: one.resolve() if isinstance(one, Secret) else one for name, one in options.items()}
+
+
+def build_outbox(settings: Settings) -> Outbox:
+    """Alerts that were raised, and what became of them."""
+    from platform_assets.alerts.outbox import OUTBOX_COLUMNS, Outbox
+    from platform_assets.lake.delta import LakeTable
+
+    lake = build_lake(settings)
+    return Outbox(LakeTable(lake.path("processed", "alerts", "outbox"), OUTBOX_COLUMNS, lake.storage_options))
+
+
+def build_channels(settings: Settings) -> list[Channel]:
+    """Whom alerts go to: the log, and what is configured; secrets are fetched when something is sent."""
+    from platform_assets.alerts.alert import Severity
+    from platform_assets.alerts.notifier import LogNotifier, Notifier
+    from platform_assets.alerts.outbox import Channel
+
+    channels = [Channel("log", LogNotifier())]
+    for name, given in settings.alerts.channels.items():
+        notifier: Notifier = LogNotifier()
+        if given.slack is not None:
+            from platform_assets.alerts.slack import SlackNotifier
+
+            notifier = SlackNotifier(given.slack.webhook)
+        elif given.email is not None:
+            from platform_assets.alerts.email import EmailNotifier
+
+            mail = given.email
+            notifier = EmailNotifier(
+                mail.host,
+                mail.port,
+                mail.sender,
+                mail.recipients,
+                mail.user,
+                mail.password,
+                mail.security,
+                mail.ca_file,
+            )
+        elif given.sns is not None:
+            from platform_assets.alerts.sns import SnsNotifier, sns_client
+
+            notifier = SnsNotifier(given.sns.topic, sns_client(_resolved(given.sns.options)))
+        channels.append(Channel(name, notifier, Severity[given.min_severity]))
+    return channels
+
+
+@contextlib.contextmanager
+def open_upload_inspector(settings: Settings, watch: str) -> Iterator[UploadInspector]:
+    """What inspects a watch's objects, for as long as the block lasts."""
+    from platform_assets.dlp.content import Limits
+    from platform_assets.dlp.uploads import UploadInspector
+
+    outbox, channels = build_outbox(settings), build_channels(settings)
+    url = (settings.alerts.dagster_url or "").rstrip("/")
+    with open_inspector(settings) as inspector:
+        yield UploadInspector(
+            build_watch(settings, watch),
+            inspector,
+            build_policy(settings),
+            build_findings(settings),
+            lambda alerts: outbox.post(alerts, channels, dt.datetime.now(dt.UTC)),
+            detector_version(settings),
+            fingerprint_key(settings),
+            settings.watches[watch].quarantine,
+            Limits(memory=settings.dlp.inspect.memory_mb * 1024 * 1024),
+            run_url=lambda run_id: f"{url}/runs/{run_id}" if url and run_id else "",
+        )
+
+
+def inspected_tables(settings: Settings) -> dict[str, LakeTable]:
+    """The tables of the lake whose columns are inspected, by asset key."""
+    from platform_assets.model import star
+
+    lake = build_lake(settings)
+    sources = {
+        f"{name}/{table.name}": lake.bronze(name, table)
+        for name in settings.sources.names
+        for table in source_tables(settings, name)
+    }
+    return sources | {f"star/{table.name}": lake.star(table) for table in star.TABLES}
+
+
+def build_inspection_room(settings: Settings) -> InspectionRoom:
+    """The inspection, as far as Dagster's steps and sensors need it."""
+    from platform_assets.dlp.room import InspectionRoom, WarehouseTable
+
+    def warehouse_tables(name: str) -> list[WarehouseTable]:
+        warehouse = build_warehouse(settings, name)
+        schema = (settings.warehouse if name == "warehouse" else settings.warehouses[name]).star_schema
+        return [
+            WarehouseTable(
+                f"{name}/{status.table}",
+                f"{status.row_count}:{status.last_batch}",
+                partial(warehouse.read, (schema, status.table)),
+            )
+            for status in warehouse.status()
+        ]
+
+    return InspectionRoom(
+        build_findings(settings),
+        build_policy(settings),
+        detector_version(settings),
+        partial(build_watch, settings),
+        partial(open_upload_inspector, settings),
+        partial(open_column_inspector, settings),
+        inspected_tables(settings),
+        {name: partial(warehouse_tables, name) for name in ("warehouse", *settings.warehouses)},
+        build_outbox(settings),
+        partial(build_channels, settings),
     )

@@ -15,6 +15,7 @@ from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.instance.ref import InstanceRef
 
 from platform_assets import assembly
+from platform_assets.dlp.defs import WatchTimes, build_dlp_defs
 from platform_assets.errors import SettingsError
 from platform_assets.lake.defs import LAKE_IO_MANAGER, STOPPED
 from platform_assets.model import star, totesys
@@ -70,6 +71,12 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         *discovered.values(),
         *further.values(),
         build_snowflake_defs(),
+        build_dlp_defs(
+            _watches(settings),
+            _inspected(settings, tables),
+            settings.dlp.inspect.cron,
+            settings.schedule.timezone,
+        ),
         build_freshness_defs(_fresh_within(settings, tables)),
         shared,
         _main_job(rooms, settings),
@@ -263,6 +270,20 @@ def _fresh_within(
     return assets
 
 
+def _watches(settings: Settings) -> dict[str, WatchTimes]:
+    return {
+        name: WatchTimes(given.every, dt.timedelta(minutes=given.uninspected_after))
+        for name, given in settings.watches.items()
+    }
+
+
+def _inspected(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> list[dg.AssetKey]:
+    """The tables whose columns are inspected."""
+    groups = {**tables, "star": star.TABLES}
+    groups |= {name: star.TABLES for name in (MAIN_WAREHOUSE, *settings.warehouses)}
+    return [dg.AssetKey([group, table.name]) for group, listed in groups.items() for table in listed]
+
+
 def _warehouse_defs(name: str, configured: WarehouseSettings) -> dg.Definitions:
     return build_warehouse_defs(name, configured.engine, configured.star_schema)
 
@@ -351,7 +372,7 @@ def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dic
             io_manager_key(name): dg.IOManagerDefinition(
                 io_manager,
                 description=f"Assets as tables in {name}",
-                required_resource_keys={name},
+                required_resource_keys={name, "protection"},
             ),
         }
 
@@ -368,6 +389,10 @@ def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dic
             for name, listed in tables.items()
         },
         "lake": lazily(lambda: assembly.build_lake(settings), "The lake's two zones"),
+        "dlp": lazily(lambda: assembly.build_inspection_room(settings), "The inspection for sensitive data"),
+        "protection": lazily(
+            lambda: assembly.build_protection(settings), "What the policy does on the way to warehouses"
+        ),
         STAR_COPIES: lazily(
             lambda: partial(assembly.build_snowflake_copies, settings),
             "The star tables' copies in Snowflake, where an account is configured",

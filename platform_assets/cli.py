@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from platform_assets.bigquery.command import bigquery_app
+from platform_assets.dlp.command import dlp_app
+from platform_assets.snowflake.command import snowflake_app
 
 if TYPE_CHECKING:
     import datetime as dt
 
     import pyarrow
     import rich.table
+    from snowflake.connector import SnowflakeConnection
 
+    from platform_assets.bigquery.access import BigQueryAccess
     from platform_assets.settings import Settings
     from platform_assets.source.declaration import Catalogue, Discovery
     from platform_assets.source.embedded import EmbeddedPostgres
@@ -32,6 +39,27 @@ warehouse_app = typer.Typer(help="The warehouse.", no_args_is_help=True)
 app.add_typer(sample_app, name="sample")
 app.add_typer(source_app, name="source")
 app.add_typer(warehouse_app, name="warehouse")
+
+
+def _snowflake_connection() -> AbstractContextManager[SnowflakeConnection]:
+    from platform_assets.assembly import build_snowflake_copies
+
+    return build_snowflake_copies(_settings()).connect()
+
+
+def _lake_options() -> dict[str, str]:
+    return _settings().lake.resolve_storage_options()
+
+
+def _bigquery_access() -> BigQueryAccess | None:
+    from platform_assets.assembly import build_bigquery_access
+
+    return build_bigquery_access(_settings())
+
+
+app.add_typer(snowflake_app(_snowflake_connection, _lake_options), name="snowflake")
+app.add_typer(bigquery_app(_bigquery_access), name="bigquery")
+app.add_typer(dlp_app, name="dlp")
 
 
 @app.callback()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,19 @@ from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import ROWS_PER_BATCH
 from platform_assets.lake.lake import Lake
 from platform_assets.model import star
-from platform_assets.model.table import PLATFORM_COLUMNS, Column, Table
+from platform_assets.model.table import (
+    PLATFORM_COLUMNS,
+    Boolean,
+    Column,
+    Date,
+    Decimal,
+    Float,
+    Integer,
+    LogicalType,
+    Table,
+    Text,
+    Timestamp,
+)
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -63,20 +76,20 @@ class Protection:
 
     Args:
         policy: The policy.
-        inspector: Gives the inspector, when columns have to be looked at.
+        inspector: Opens the inspector, when columns have to be looked at.
         findings: Where verdicts are kept.
         key: Gives the key for tokens and shifts.
         engine: Memory and threads for making copies.
-        detector: Name and version of the inspector.
+        detector: Gives name and version of the inspector.
         tables: The star schema.
     """
 
     policy: Policy
-    inspector: Callable[[], ColumnInspector]
+    inspector: Callable[[], AbstractContextManager[ColumnInspector]]
     findings: FindingsStore
     key: Callable[[], bytes] = field(repr=False)
     engine: SqlEngine
-    detector: tuple[str, str]
+    detector: Callable[[], tuple[str, str]]
     tables: Sequence[Table] = star.TABLES
 
     def lake_for(self, lake: Lake, warehouse: str, run_id: str = "") -> Lake:
@@ -125,7 +138,7 @@ class Protection:
             return lake
         return ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, copies)
 
-    def applied(self, rows: pa.RecordBatchReader, place: str, table: Table) -> pa.RecordBatchReader:
+    def applied(self, rows: pa.RecordBatchReader, place: str) -> pa.RecordBatchReader:
         """Rows of a table that is not of the star schema, on their way to a warehouse.
 
         What they hold is seen from their first 50,000; nothing is kept of it.
@@ -133,13 +146,13 @@ class Protection:
         Args:
             rows: The rows.
             place: The table's asset key, joined by `/`.
-            table: Its columns, as far as the rows' schema tells them.
 
         Raises:
             DlpError: A rule blocks a column, or cannot be followed.
         """
+        names = rows.schema.names
         rules = self.policy.rules_for_columns()
-        if not any(rule.concerns(f"{place}.{column.name}") for rule in rules for column in table.columns):
+        if not any(rule.concerns(f"{place}.{name}") for rule in rules for name in names):
             return rows
         first: list[pa.RecordBatch] = []
         while sum(batch.num_rows for batch in first) < _ROWS_OF_A_LOOK:
@@ -149,19 +162,25 @@ class Protection:
             first.append(batch)
         schema = rows.schema
         look = pa.RecordBatchReader.from_batches(schema, first)
-        seen = self.inspector().inspect_rows(look, place.partition("/")[0], place, "")
+        with self.inspector() as inspector:
+            seen = inspector.inspect_rows(look, place.partition("/")[0], place, "")
         by_column: dict[str, list[tuple[str, Likelihood]]] = {}
         for verdict in seen.verdicts:
             by_column.setdefault(verdict.column, []).append((verdict.info_type.name, verdict.likelihood))
         changes = []
-        for column in table.columns:
-            decision = self.policy.decide_column(by_column.get(column.name, ()), f"{place}.{column.name}")
+        for name in names:
+            decision = self.policy.decide_column(by_column.get(name, ()), f"{place}.{name}")
             if decision.action >= Action.BLOCK:
-                raise DlpError(
-                    f"Nothing was written to {place}: {_blocked(f'{place}.{column.name}', decision)}."
-                )
+                raise DlpError(f"Nothing was written to {place}: {_blocked(f'{place}.{name}', decision)}.")
             if decision.rule is not None and decision.rule.deidentify is not None:
                 info_type = decision.info_type or "SENSITIVE"
+                type_ = _logical_type(schema.field(name).type)
+                if type_ is None:
+                    raise DlpError(
+                        f"Nothing was written to {place}: its column {name} is to be de-identified by "
+                        f"{decision.rule}, and values of type {schema.field(name).type} cannot be."
+                    )
+                column = Column(name, type_, nullable=schema.field(name).nullable)
                 changes.append(ColumnChange(column, decision.rule.deidentify, info_type, place))
 
         def all_rows() -> Iterator[pa.RecordBatch]:
@@ -169,7 +188,10 @@ class Protection:
             yield from rows
 
         again = pa.RecordBatchReader.from_batches(schema, all_rows())
-        return TableChange(table, tuple(changes), self.key).applied(again) if changes else again
+        if not changes:
+            return again
+        table = Table(place, "", tuple(change.column for change in changes), ())
+        return TableChange(table, tuple(changes), self.key).applied(again)
 
     def _concerned(self, table: Table, warehouse: str) -> bool:
         return any(
@@ -206,14 +228,16 @@ class Protection:
         """What the columns of star tables hold now; a table that has changed is inspected again."""
         if not tables:
             return {}
-        known = self.findings.inspected_versions(*self.detector)
+        detector, version = self.detector()
+        known = self.findings.inspected_versions(detector, version)
         inspected = []
         for table in tables:
             key = f"star/{table.name}"
             source = lake.star(table)
             handle = source.open()
             if handle is not None and known.get(("lake", key)) != str(handle.version()):
-                found = self.inspector().inspect_lake_table(source, key)
+                with self.inspector() as inspector:
+                    found = inspector.inspect_lake_table(source, key)
                 if found is not None:
                     inspected.append(found)
         if inspected:
@@ -231,8 +255,8 @@ class Protection:
             self.findings.record_columns(
                 inspected,
                 decisions,
-                detector=self.detector[0],
-                detector_version=self.detector[1],
+                detector=detector,
+                detector_version=version,
                 inspected_at=dt.datetime.now(dt.UTC),
                 run_id=run_id,
             )
@@ -284,6 +308,22 @@ class Protection:
                     yield batch.cast(schema)
 
         return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _logical_type(type_: pa.DataType) -> LogicalType | None:
+    """The type of a column whose values can be changed; None of any other."""
+    found: tuple[tuple[bool, LogicalType], ...] = (
+        (pa.types.is_string(type_) or pa.types.is_large_string(type_), Text()),
+        (type_ == pa.int32(), Integer()),
+        (type_ == pa.int64(), Integer(64)),
+        (pa.types.is_floating(type_), Float()),
+        (pa.types.is_boolean(type_), Boolean()),
+        (pa.types.is_date(type_), Date()),
+        (pa.types.is_timestamp(type_), Timestamp()),
+    )
+    if pa.types.is_decimal(type_):
+        return Decimal(type_.precision, type_.scale)
+    return next((logical for is_it, logical in found if is_it), None)
 
 
 def _places(table: Table, column: Column, warehouse: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ This is the only room that reads the environment. It connects to nothing: a `Sec
 somebody resolves it. Durations are whole numbers whose unit the field's description gives.
 """
 
+from platform_assets.settings.alerts import AlertsSettings, ChannelSettings
 from platform_assets.settings.inspection import (
     DlpSettings,
     InspectSettings,
@@ -40,9 +41,11 @@ from platform_assets.settings.warehouses import (
 
 __all__ = [
     "SOURCE_NAMES",
+    "AlertsSettings",
     "BigQueryWarehouseSettings",
     "CaptureOverrides",
     "CaptureSettings",
+    "ChannelSettings",
     "ConnectionSettings",
     "DeclaredSourceSettings",
     "DlpSettings",

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr
 
+from platform_assets.settings.alerts import AlertsSettings
 from platform_assets.settings.inspection import DlpSettings, WatchSettings
 from platform_assets.settings.lake import EngineSettings, LakeSettings
 from platform_assets.settings.sources import SourcesSettings
@@ -32,6 +33,9 @@ class Settings(Block):
         default_factory=dict, description="a block of folders and buckets by name, each with a place"
     )
     dlp: DlpSettings = Field(default_factory=DlpSettings, description="a block with key, inspect and rules")
+    alerts: AlertsSettings = Field(
+        default_factory=AlertsSettings, description="a block with dagster_url and channels"
+    )
     engine: EngineSettings = Field(
         default_factory=EngineSettings, description="a block with memory_limit_mb and threads"
     )

@@ -51,7 +51,7 @@ class StarCopies:
                     table,
                     refresh(
                         self.lake.star(table).uri,
-                        self.options,
+                        self.options_of(table),
                         connection,
                         storage_options=self.lake.storage_options,
                     ),

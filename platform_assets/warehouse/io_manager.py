@@ -28,7 +28,8 @@ class WarehouseIOManager(dg.IOManager):
 
         name = self._table_of(context.asset_key)
         with clear_failures():
-            count = getattr(context.resources, self._warehouse).write(name, as_rows(obj))
+            rows = context.resources.protection.applied(as_rows(obj), "/".join(context.asset_key.path))
+            count = getattr(context.resources, self._warehouse).write(name, rows)
         context.add_output_metadata({**row_count_metadata(count), "dagster/table_name": ".".join(name)})
 
     def load_input(self, context: dg.InputContext) -> object:

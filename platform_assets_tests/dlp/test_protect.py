@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from platform_assets.dlp.protect import Protection
 from platform_assets.errors import DlpError
 from platform_assets.lake.lake import Lake
 from platform_assets.model import star
-from platform_assets.model.table import Column, Table, Text
 from platform_assets.source.sample import advance_sample, create_sample
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
@@ -87,12 +87,15 @@ class Loads:
         self.inspections = 0
 
     def protection(self, *rules: Rule, key: bytes = KEY) -> Protection:
-        def inspector() -> ColumnInspector:
+        @contextlib.contextmanager
+        def inspector() -> Iterator[ColumnInspector]:
             self.inspections += 1
-            return ColumnInspector(LocalInspector(InspectConfig(), KEY), self.engine)
+            yield ColumnInspector(LocalInspector(InspectConfig(), KEY), self.engine)
 
         findings = FindingsStore(self.lake, self.engine)
-        return Protection(Policy(rules), inspector, findings, lambda: key, self.engine, ("local", "1"))
+        return Protection(
+            Policy(rules), inspector, findings, lambda: key, self.engine, lambda: ("local", "1")
+        )
 
     def load(self, *rules: Rule, key: bytes = KEY) -> None:
         lake = self.protection(*rules, key=key).lake_for(self.lake, "warehouse", "run")
@@ -204,9 +207,6 @@ def test_a_rule_that_asks_for_more_certainty_than_there_is_lets_the_load_pass(lo
     assert len(loads.warehouse.status()) == len(star.TABLES)
 
 
-NOTES = Table("notes", "Notes", (Column("id", Text()), Column("mail", Text(), nullable=True)), ("id",))
-
-
 def notes(*mails: str | None) -> pa.RecordBatchReader:
     ids = [str(number) for number in range(len(mails))]
     return pa.table({"id": ids, "mail": pa.array(mails, pa.string())}).to_reader(2)
@@ -219,12 +219,10 @@ def test_other_tables_are_changed_or_blocked_by_what_their_first_rows_hold(loads
         deidentify=Deidentification("redact"),
     )  # fmt: skip
     protection = loads.protection(masked)
-    rows = protection.applied(notes(*mails, None), "reports/notes", NOTES).read_all()
+    rows = protection.applied(notes(*mails, None), "reports/notes").read_all()
     assert rows["mail"].to_pylist() == ["[EMAIL_ADDRESS]"] * 5 + [None]
     assert rows["id"].to_pylist() == ["0", "1", "2", "3", "4", "5"]
-    assert protection.applied(notes("none"), "reports/notes", NOTES).read_all()["mail"].to_pylist() == [
-        "none"
-    ]
+    assert protection.applied(notes("none"), "reports/notes").read_all()["mail"].to_pylist() == ["none"]
 
     block = Rule(
         "no mails", Action.BLOCK, ("EMAIL_ADDRESS",), places=("reports/*",), source="dlp.conf line 3"
@@ -232,10 +230,10 @@ def test_other_tables_are_changed_or_blocked_by_what_their_first_rows_hold(loads
     with pytest.raises(
         DlpError, match=r"reports/notes\.mail holds EMAIL_ADDRESS .*dlp\.conf line 3, rule no mails"
     ):
-        loads.protection(block).applied(notes(*mails), "reports/notes", NOTES)
+        loads.protection(block).applied(notes(*mails), "reports/notes")
 
 
 def test_rows_of_places_that_no_rule_concerns_pass_unseen(loads: Loads) -> None:
     rows = notes("a@b.example.org")
-    assert loads.protection(BLOCKED).applied(rows, "reports/notes", NOTES) is rows
+    assert loads.protection(BLOCKED).applied(rows, "reports/notes") is rows
     assert loads.inspections == 0

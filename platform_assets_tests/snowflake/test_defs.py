@@ -182,11 +182,15 @@ def test_an_account_is_connected_to_with_what_the_configuration_says(platform: I
 
 
 def test_where_snowflake_reads_the_lake_itself_each_table_is_in_its_folder_of_the_zone(
-    platform: Installation,
+    platform: Installation, copies: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = assembly.build_snowflake_copies(with_account(platform))
-    copies = replace(given, options=replace(given.options, stage_url="s3://lake/processed/"))
-    assert copies.options_of(star.TABLES[0]).stage_url == f"s3://lake/processed/star/{star.TABLES[0].name}"
+    staged = replace(copies, options=replace(copies.options, stage_url="s3://lake/processed/"))
+    asked = []
+    monkeypatch.setattr(
+        "platform_assets.snowflake.copies.refresh", lambda place, options, *_, **__: asked.append(options)
+    )
+    list(staged.refresh(star.TABLES))
+    assert [one.stage_url for one in asked] == [f"s3://lake/processed/star/{one.name}" for one in star.TABLES]
 
 
 def plain(value: object) -> object:

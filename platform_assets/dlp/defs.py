@@ -1,0 +1,318 @@
+"""Inspection in the lineage graph: what was inspected, what was found, and the verdicts on columns."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.lake.defs import OWNERS, RETRY_POLICY, clear_failures, preview, row_count_metadata
+
+GROUP = "dlp"
+OBJECTS, FINDINGS, COLUMNS = (dg.AssetKey([GROUP, name]) for name in ("objects", "findings", "columns"))
+INSPECT_JOB = "inspect_uploads"
+COLUMNS_JOB = "inspect_columns"
+ALERTS_JOB = "deliver_alerts"
+_STEP = "inspect_uploads"
+_LONGEST_LIST = 20
+
+
+@dataclass(frozen=True)
+class WatchTimes:
+    """When a watch looks, and how long it may take.
+
+    Args:
+        every: Seconds between two looks.
+        within: How long an object may stay uninspected.
+    """
+
+    every: int
+    within: dt.timedelta
+
+
+class InspectUploads(dg.Config):
+    """What to inspect: everything that is due where nothing is said.
+
+    Attributes:
+        watch: Name of the watch; all of them where empty.
+        batch: Number of the batch that a sensor planned; 0 to look for what is due.
+    """
+
+    watch: str = ""
+    batch: int = 0
+
+
+def build_dlp_defs(
+    watches: Mapping[str, WatchTimes],
+    tables: Sequence[dg.AssetKey],
+    cron: str,
+    timezone: str,
+) -> dg.Definitions:
+    """The assets `dlp/*`, their checks, jobs and schedules.
+
+    Args:
+        watches: The watches by name.
+        tables: The asset keys of the tables of lake and warehouses whose columns are inspected.
+        cron: When columns are inspected.
+        timezone: The time zone that `cron` is in.
+    """
+
+    @dg.multi_asset(
+        name=_STEP,
+        specs=[
+            dg.AssetSpec(
+                OBJECTS,
+                description="Every version of an uploaded object that was inspected: how far, what was "
+                "found, and what the policy decided.",
+                group_name=GROUP,
+                owners=OWNERS,
+                kinds={"deltalake"},
+            ),
+            dg.AssetSpec(
+                FINDINGS,
+                description="Every finding in an uploaded object: what it is, how sure that is, where it is, "
+                "and a keyed fingerprint; never the value.",
+                group_name=GROUP,
+                owners=OWNERS,
+                kinds={"deltalake"},
+            ),
+        ],
+        required_resource_keys={"dlp"},
+        retry_policy=RETRY_POLICY,
+        description="Inspects what the watches noticed, and does what the policy says with it.",
+    )
+    def inspect(
+        context: dg.AssetExecutionContext, config: InspectUploads
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        room = context.resources.dlp
+        failures: list[tuple[str, str]] = []
+        inspected = 0
+        with clear_failures():
+            for name in [config.watch] if config.watch else watches:
+                with room.uploads(name) as uploads:
+                    done = (
+                        uploads.inspect_batch(config.batch, context.run_id)
+                        if config.batch
+                        else uploads.inspect_all(context.run_id)
+                    )
+                failures += done.failures
+                inspected += len(done.inspections)
+                for one in done.inspections:
+                    context.log.info(
+                        "%s: %s, %d findings, %s",
+                        one.object_id[:12],
+                        one.result.status.value,
+                        sum(tally.count for tally in one.result.tallies.values()),
+                        one.decision,
+                    )
+            for where, error in failures[:_LONGEST_LIST]:
+                context.log.warning("%s could not be inspected and is tried again: %s", where, error)
+            room.deliver_alerts()
+            summary = room.findings.summary()
+            findings = room.findings.count_findings()
+            newest = room.findings.latest_findings(5)
+        yield dg.MaterializeResult(
+            asset_key=OBJECTS,
+            metadata={
+                **row_count_metadata(sum(summary.objects.values())),
+                "inspected by this run": inspected,
+                "failed in this run": len(failures),
+                **{f"objects {status.lower()}": count for status, count in summary.objects.items()},
+                "worst objects": preview([{**row, "uri": _name(row["uri"])} for row in summary.worst]),
+            },
+        )
+        yield dg.MaterializeResult(
+            asset_key=FINDINGS,
+            metadata={
+                **row_count_metadata(findings),
+                "findings by info type": dg.MetadataValue.md(summary.chart),
+                "newest": preview([{**row, "uri": _name(row["uri"])} for row in newest]),
+            },
+        )
+
+    @dg.asset(
+        key=COLUMNS,
+        deps=list(tables),
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"deltalake"},
+        required_resource_keys={"dlp"},
+        retry_policy=RETRY_POLICY,
+        description="What each column of lake and warehouses holds: info type, how sure that is, and the "
+        "share of distinct values. A table that did not change is not read again.",
+    )
+    def columns(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        with clear_failures():
+            seen = context.resources.dlp.inspect_columns(context.run_id, context.log.info)
+            found = context.resources.dlp.findings.sensitive_columns()
+        return dg.MaterializeResult(
+            metadata={
+                **row_count_metadata(len(found)),
+                "tables inspected": seen,
+                "sensitive columns": preview([_column_row(row) for row in found]),
+            }
+        )
+
+    @dg.asset_check(
+        asset=COLUMNS,
+        name="no_unexpected_sensitive_column",
+        required_resource_keys={"dlp"},
+        description="Every column in which something sensitive was found is allowed or changed by a rule.",
+    )
+    def expected(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        with clear_failures():
+            unexpected = context.resources.dlp.unexpected_columns()
+        said = [
+            f"{row['table']}.{row['column']}: {row['info_type']} ({row['likelihood']}), by "
+            f"{row['rule'] or 'no rule'}"
+            for row in unexpected
+        ]
+        return dg.AssetCheckResult(
+            passed=not unexpected,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(said[:_LONGEST_LIST]) or "none",
+            metadata={"unexpected columns": len(unexpected)},
+        )
+
+    @dg.asset_check(
+        asset=OBJECTS,
+        name="no_uninspected_object",
+        required_resource_keys={"dlp"},
+        description="No object that a watch noticed has waited for its inspection longer than it may.",
+    )
+    def inspected_in_time(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        with clear_failures():
+            late = {
+                name: number
+                for name, times in watches.items()
+                if (number := context.resources.dlp.uninspected(name, times.within))
+            }
+        return dg.AssetCheckResult(
+            passed=not late,
+            description="; ".join(f"{number} of {name}" for name, number in late.items()) or "none",
+            metadata={"uninspected objects": sum(late.values())},
+        )
+
+    @dg.op(
+        name=ALERTS_JOB,
+        required_resource_keys={"dlp"},
+        description="Sends alerts that a channel has not taken yet.",
+    )
+    def deliver(context: dg.OpExecutionContext) -> None:
+        with clear_failures():
+            done = context.resources.dlp.deliver_alerts()
+        context.log.info(
+            "%d alerts sent, %d delayed, %d given up", done.sent, done.delayed, done.undeliverable
+        )
+        for channel, problem in (done.problems or {}).items():
+            context.log.warning("%s: %s", channel, problem)
+
+    @dg.job(
+        name=ALERTS_JOB,
+        executor_def=dg.in_process_executor,
+        description="Sends alerts that a channel has not taken yet.",
+    )
+    def alerts() -> None:
+        deliver()
+
+    uploads_job = dg.define_asset_job(
+        INSPECT_JOB,
+        selection=dg.AssetSelection.assets(OBJECTS, FINDINGS),
+        description="Inspects uploaded objects: a batch of a watch, or everything that is due.",
+        executor_def=dg.in_process_executor,
+    )
+    columns_job = dg.define_asset_job(
+        COLUMNS_JOB,
+        selection=dg.AssetSelection.assets(COLUMNS),
+        description="Inspects the columns of tables that have changed.",
+        executor_def=dg.in_process_executor,
+    )
+    return dg.Definitions(
+        assets=[inspect, columns],
+        asset_checks=[expected, inspected_in_time],
+        jobs=[uploads_job, columns_job, alerts],
+        schedules=[
+            dg.ScheduleDefinition(
+                name=f"{COLUMNS_JOB}_schedule",
+                job=columns_job,
+                cron_schedule=cron,
+                execution_timezone=timezone,
+                description="Inspects the columns of tables that have changed.",
+            ),
+            dg.ScheduleDefinition(
+                name=f"{ALERTS_JOB}_schedule",
+                job=alerts,
+                cron_schedule="*/5 * * * *",
+                description="Sends alerts that a channel did not take at once.",
+            ),
+        ],
+        sensors=[build_upload_sensor(name, uploads_job, times.every) for name, times in watches.items()],
+    )
+
+
+def build_upload_sensor(watch: str, job: Any, every: int) -> dg.SensorDefinition:
+    """The sensor of a watch: it notices objects, and starts runs that inspect them.
+
+    Args:
+        watch: Name of the watch.
+        job: The job that inspects a batch.
+        every: Seconds between two looks.
+    """
+
+    @dg.sensor(
+        name=f"{watch}_objects",
+        job=job,
+        minimum_interval_seconds=every,
+        required_resource_keys={"dlp"},
+        description=f"Looks for new and changed objects of {watch}, and has them inspected.",
+    )
+    def notice(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        from platform_assets.objects.watch import Cursor, RunState
+
+        states = {
+            dg.DagsterRunStatus.SUCCESS: RunState.SUCCEEDED,
+            dg.DagsterRunStatus.FAILURE: RunState.FAILED,
+            dg.DagsterRunStatus.CANCELED: RunState.FAILED,
+        }
+
+        def state_of(key: str) -> RunState:
+            tags = {"dagster/run_key": key, "dagster/sensor_name": f"{watch}_objects"}
+            runs = context.instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
+            return states.get(runs[0].status, RunState.ACTIVE) if runs else RunState.UNKNOWN
+
+        tick = context.resources.dlp.watch(watch).tick(Cursor.from_json(context.cursor), state_of)
+        if tick.problem:
+            context.log.warning(tick.problem)
+        said = f"{tick.listed:,} objects listed, {tick.noticed:,} noticed by events."
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(
+                    run_key=request.key,
+                    run_config={"ops": {_STEP: {"config": {"watch": watch, "batch": request.batch}}}},
+                    tags={"platform_assets/objects": str(request.objects)},
+                )
+                for request in tick.requests
+            ],
+            skip_reason=None if tick.requests else tick.problem or said,
+            cursor=tick.cursor.to_json(),
+        )
+
+    return notice
+
+
+def _name(uri: str) -> str:
+    from platform_assets.alerts.alert import mask_uri
+
+    return mask_uri(uri)
+
+
+def _column_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "column": f"{row['table']}.{row['column']}",
+        "info type": row["info_type"],
+        "likelihood": row["likelihood"],
+        "share": f"{row['share']:.0%}",
+        "decision": row["decision"],
+        "rule": row["rule"] or "",
+    }

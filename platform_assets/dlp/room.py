@@ -1,0 +1,152 @@
+"""What Dagster's steps and sensors ask of the inspection, as it is configured."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.dlp.findings import FindingsStore, InspectedTable
+from platform_assets.dlp.model import Likelihood
+from platform_assets.dlp.policy import Action, Policy
+from platform_assets.objects.plan import Status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from platform_assets.alerts.outbox import Channel, Delivery, Outbox
+    from platform_assets.dlp.columns import ColumnInspector
+    from platform_assets.dlp.uploads import UploadInspector
+    from platform_assets.lake.delta import LakeTable
+    from platform_assets.objects.watch import Watch
+
+_MOST_ALERTS = 1_000
+
+
+@dataclass(frozen=True)
+class WarehouseTable:
+    """A table of a warehouse, to be inspected.
+
+    Args:
+        key: Its asset key, joined by `/`.
+        version: What changes when its content does.
+        read: Streams its rows.
+    """
+
+    key: str
+    version: str
+    read: Callable[[], AbstractContextManager[pa.RecordBatchReader]]
+
+
+@dataclass(frozen=True)
+class InspectionRoom:
+    """The inspection as it is configured.
+
+    Args:
+        findings: The tables of findings.
+        policy: The policy.
+        detector: Name and version of the inspector.
+        watch: Gives a watch by its name.
+        uploads: Opens what inspects a watch's objects.
+        columns: Opens what inspects the columns of tables.
+        lake_tables: The tables of the lake by asset key.
+        warehouse_tables: Gives the tables of a warehouse, by the warehouse's name.
+        outbox: The alerts.
+        channels: Gives whom they go to.
+        clock: Gives the time, UTC.
+    """
+
+    findings: FindingsStore
+    policy: Policy
+    detector: tuple[str, str]
+    watch: Callable[[str], Watch]
+    uploads: Callable[[str], AbstractContextManager[UploadInspector]]
+    columns: Callable[[], AbstractContextManager[ColumnInspector]]
+    lake_tables: Mapping[str, LakeTable]
+    warehouse_tables: Mapping[str, Callable[[], Sequence[WarehouseTable]]]
+    outbox: Outbox
+    channels: Callable[[], Sequence[Channel]]
+    clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
+
+    def inspect_columns(self, run_id: str, report: Callable[..., object]) -> int:
+        """Inspect the tables that have changed since their last inspection; how many that were.
+
+        Args:
+            run_id: The run that does it.
+            report: Told of each table, as a logger's method.
+
+        Raises:
+            LakeError: A table cannot be read, or the verdicts cannot be recorded.
+            WarehouseError: A warehouse cannot be read.
+        """
+        seen = 0
+        with self.columns() as inspector:
+            for table in self._changed(inspector):
+                self.findings.record_columns(
+                    [table],
+                    self._decisions(table),
+                    detector=self.detector[0],
+                    detector_version=self.detector[1],
+                    inspected_at=self.clock(),
+                    run_id=run_id,
+                )
+                report(
+                    "%s: %d of %d rows inspected, %d verdicts",
+                    table.table,
+                    table.rows_inspected,
+                    table.rows_total,
+                    len(table.verdicts),
+                )
+                seen += 1
+        return seen
+
+    def _changed(self, inspector: ColumnInspector) -> Iterator[InspectedTable]:
+        known = self.findings.inspected_versions(*self.detector)
+        for key, table in self.lake_tables.items():
+            handle = table.open()
+            if handle is not None and known.get(("lake", key)) != str(handle.version()):
+                found = inspector.inspect_lake_table(table, key)
+                if found is not None:
+                    yield found
+        for name, tables in self.warehouse_tables.items():
+            for one in tables():
+                if known.get((name, one.key)) != one.version:
+                    with one.read() as rows:
+                        yield inspector.inspect_rows(rows, name, one.key, one.version)
+
+    def _decisions(self, table: InspectedTable) -> dict[tuple[str, str, str, str], tuple[str, str | None]]:
+        decided = {}
+        for verdict in table.verdicts:
+            name = verdict.info_type.name
+            decision = self.policy.decide(name, verdict.likelihood, f"{table.table}.{verdict.column}")
+            rule = decision.rule.name if decision.rule else None
+            decided[table.place, table.table, verdict.column, name] = decision.word, rule
+        return decided
+
+    def unexpected_columns(self) -> list[dict[str, Any]]:
+        """What columns hold that no rule allows or de-identifies, by the policy as it is now."""
+        unexpected = []
+        for row in self.findings.sensitive_columns():
+            place = f"{row['table']}.{row['column']}"
+            decision = self.policy.decide(row["info_type"], Likelihood[row["likelihood"]], place)
+            if decision.action not in (Action.ALLOW, Action.DEIDENTIFY) or decision.rule is None:
+                unexpected.append({**row, "rule": str(decision.rule) if decision.rule else None})
+        return unexpected
+
+    def uninspected(self, watch: str, within: dt.timedelta) -> int:
+        """Objects of a watch that were noticed longer ago than this and have not been inspected.
+
+        Args:
+            watch: Name of the watch.
+            within: How long an object may wait.
+        """
+        state = self.watch(watch).log.read()
+        limit = self.clock() - within
+        waiting = state.with_status(Status.PLANNED, Status.FAILED, Status.PARKED)
+        return sum(entry.object.modified < limit for entry in waiting)
+
+    def deliver_alerts(self) -> Delivery:
+        """Send the alerts that are due; a channel that is down delays its own."""
+        return self.outbox.deliver(list(self.channels()), self.clock(), _MOST_ALERTS)

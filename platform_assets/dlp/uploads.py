@@ -1,0 +1,259 @@
+"""Inspects the objects that a watch has noticed, batch by batch, and does what the policy says with each.
+
+An object's inspection is recorded first, then people are told, then the object is moved where the policy says
+so, and at last the object log is told that it is done: whatever a crash leaves undone is done by the next
+attempt, and nothing of it twice.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from platform_assets.alerts.alert import Alert, Severity, TypeCount, mask_uri, object_alert
+from platform_assets.dlp.content import Limits, Sampling
+from platform_assets.dlp.findings import FindingsStore, Inspection
+from platform_assets.dlp.model import Coverage, Inspector, InspectResult, Likelihood, Status
+from platform_assets.dlp.policy import Action, Decision, Policy
+from platform_assets.dlp.scan import scan_object
+from platform_assets.errors import ObjectGone, PlatformError
+from platform_assets.objects.plan import Outcome, Task
+from platform_assets.objects.plan import Status as LogStatus
+from platform_assets.objects.quarantine import quarantine
+
+if TYPE_CHECKING:
+    from platform_assets.objects.bucket import ObjectVersion
+    from platform_assets.objects.watch import Watch
+
+_OBJECTS_PER_COMMIT = 50
+_SECONDS_PER_COMMIT = 60
+# Every second file name looks like a domain.
+_NOT_OF_NAMES = frozenset({"DOMAIN_NAME", "URL"})
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of the objects of a batch.
+
+    Args:
+        inspections: What was inspected.
+        failures: Masked address and error of each object that could not be worked on.
+    """
+
+    inspections: tuple[Inspection, ...] = ()
+    failures: tuple[tuple[str, str], ...] = ()
+
+    def plus(self, other: Done) -> Done:
+        """Both together."""
+        return Done(self.inspections + other.inspections, self.failures + other.failures)
+
+
+@dataclass(frozen=True)
+class UploadInspector:
+    """Inspects the objects of one watch.
+
+    Args:
+        watch: The watch.
+        inspector: What looks at the content.
+        policy: What happens with what is found.
+        findings: Where it is recorded.
+        tell: Takes alerts, and keeps them until they have been sent.
+        detector: Name and version of the inspector.
+        secret: The key of fingerprints, by which references to objects are made too.
+        quarantine: Where objects are moved to; where None, those to be quarantined stay and are only blocked.
+        limits: What reading an object may take.
+        sampling: How much of a large object is inspected.
+        run_url: Gives where a run can be seen.
+        clock: Gives the time, UTC.
+    """
+
+    watch: Watch
+    inspector: Inspector
+    policy: Policy
+    findings: FindingsStore
+    tell: Callable[[Sequence[Alert]], object]
+    detector: tuple[str, str]
+    secret: bytes = field(repr=False)
+    quarantine: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    sampling: Sampling = field(default_factory=Sampling)
+    run_url: Callable[[str], str] = field(default=lambda run_id: "")
+    clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
+
+    def inspect_batch(self, batch: int, run_id: str) -> Done:
+        """Work on the objects of a batch that have no outcome yet.
+
+        Args:
+            batch: Number of the batch.
+            run_id: The run that does it.
+
+        Raises:
+            ObjectsError: The batch is not open any more: its objects are in another.
+            LakeError: What was found cannot be recorded; the objects are tried again.
+        """
+        done = Done()
+        for group in self._groups(self.watch.log.read().planned(batch), run_id):
+            done = done.plus(self._finish(batch, group))
+        return done
+
+    def inspect_all(self, run_id: str) -> Done:
+        """Notice and work on everything that is due, without a sensor."""
+        from platform_assets.objects.watch import Cursor, RunState
+
+        done, cursor = Done(), Cursor()
+        while cursor.sweeps < 1:
+            tick = self.watch.tick(cursor, lambda _: RunState.UNKNOWN)
+            for request in tick.requests:
+                done = done.plus(self.inspect_batch(request.batch, run_id))
+            if tick.problem:
+                return done.plus(Done(failures=((mask_uri(self.watch.bucket.uri), tick.problem),)))
+            cursor = tick.cursor
+        return done
+
+    def _groups(self, tasks: Sequence[Task], run_id: str) -> Iterator[list[_Worked]]:
+        """Inspect objects one by one; as many at once as are worth a commit, or as one minute brings."""
+        group: list[_Worked] = []
+        since = self.clock()
+        for task in tasks:
+            group.append(self._work(task.object, run_id))
+            is_late = (self.clock() - since).total_seconds() > _SECONDS_PER_COMMIT
+            if len(group) >= _OBJECTS_PER_COMMIT or is_late:
+                yield group
+                group, since = [], self.clock()
+        if group:
+            yield group
+
+    def _work(self, found: ObjectVersion, run_id: str) -> _Worked:
+        try:
+            with self.watch.bucket.open(found) as source:
+                result = scan_object(
+                    cast("BinaryIO", source),
+                    found.uri,
+                    self.inspector,
+                    key=found.key,
+                    size=found.size,
+                    limits=self.limits,
+                    sampling=self.sampling,
+                )
+        except ObjectGone as error:
+            return _Worked(found, Outcome(found.key, LogStatus.GONE, str(error)))
+        except PlatformError as error:
+            return _Worked(found, Outcome(found.key, LogStatus.FAILED, str(error), retryable=error.retryable))
+        decision = self._decide(result, found)
+        inspection = Inspection(
+            watch=self.watch.name,
+            uri=self._shown(found),
+            object_id=object_id(found.uri),
+            version=found.version,
+            size=found.size,
+            modified_at=found.modified,
+            result=result,
+            decision=decision.word,
+            rule=str(decision.rule) if decision.rule else None,
+            detector=self.detector[0],
+            detector_version=self.detector[1],
+            inspected_at=self.clock(),
+            run_id=run_id,
+        )
+        return _Worked(found, Outcome(found.key), inspection, decision)
+
+    def _decide(self, result: InspectResult, found: ObjectVersion) -> Decision:
+        decision = self.policy.decide_object(result.tallies, f"objects/{self.watch.name}/{found.key}")
+        # Nothing is known of it: it is not clean, and somebody is to know.
+        if result.status is Status.UNREADABLE and decision.action < Action.BLOCK:
+            return replace(decision, action=Action.BLOCK)
+        return decision
+
+    def _shown(self, found: ObjectVersion) -> str:
+        """Its address, masked where something is found in its name."""
+        in_name = self.inspector.inspect_text(found.key.encode(errors="replace"))
+        is_sensitive = any(name not in _NOT_OF_NAMES for name in in_name.tallies)
+        return mask_uri(found.uri) if is_sensitive else found.uri
+
+    def _finish(self, batch: int, group: Sequence[_Worked]) -> Done:
+        worked = [one for one in group if one.inspection is not None]
+        self.findings.record([one.inspection for one in worked if one.inspection])
+        self.tell([alert for one in worked if (alert := self._alert(one)) is not None])
+        finished = [self._quarantined(one) for one in group]
+        self.watch.log.settle(batch, [one.outcome for one in finished], self.watch.policy, self.clock())
+        return Done(
+            tuple(one.inspection for one in worked if one.inspection),
+            tuple(
+                (mask_uri(one.found.uri), one.outcome.error)
+                for one in finished
+                if one.outcome.status is LogStatus.FAILED
+            ),
+        )
+
+    def _quarantined(self, one: _Worked) -> _Worked:
+        if one.decision.action is not Action.QUARANTINE or self.quarantine is None:
+            return one
+        try:
+            quarantine(self.watch.bucket, one.found, self.quarantine)
+        except ObjectGone:
+            return one  # there is nothing left to move
+        except PlatformError as error:
+            failed = Outcome(one.found.key, LogStatus.FAILED, str(error), retryable=error.retryable)
+            return replace(one, outcome=failed)
+        return one
+
+    def _alert(self, one: _Worked) -> Alert | None:
+        if one.inspection is None or one.decision.action is Action.ALLOW:
+            return None
+        result, decision = one.inspection.result, one.decision
+        if result.status is Status.UNREADABLE and not result.tallies:
+            title = "An object could not be inspected"
+        else:
+            title = "Sensitive data in an object"
+        facts = [("Decision", decision.word)]
+        if decision.rule is not None:
+            facts.append(("Rule", str(decision.rule)))
+        return object_alert(
+            one.found.uri,
+            one.found.version,
+            [TypeCount(name, tally.count, tally.highest.name) for name, tally in result.tallies.items()],
+            title=title,
+            severity=_severity(result, decision),
+            status=result.status.value,
+            coverage=coverage_in_words(result.coverage),
+            at=one.inspection.inspected_at,
+            run_url=self.run_url(one.inspection.run_id),
+            facts=facts,
+            secret=self.secret,
+        )
+
+
+@dataclass(frozen=True)
+class _Worked:
+    """An object and what became of it so far."""
+
+    found: ObjectVersion
+    outcome: Outcome
+    inspection: Inspection | None = None
+    decision: Decision = field(default_factory=Decision)
+
+
+def object_id(uri: str) -> str:
+    """What tells an object from others in the tables of findings, without its name."""
+    return hashlib.sha256(uri.encode(errors="surrogatepass")).hexdigest()
+
+
+def coverage_in_words(coverage: Coverage) -> str:
+    """How much was inspected, for people."""
+    said = f"{coverage.bytes_inspected:,} bytes of text"
+    if coverage.bytes_total is not None:
+        said += f" from {coverage.bytes_total:,} bytes"
+    if coverage.rows_total:
+        said += f", {coverage.rows_inspected:,} of {coverage.rows_total:,} rows"
+    return said
+
+
+def _severity(result: InspectResult, decision: Decision) -> Severity:
+    if decision.action >= Action.BLOCK and result.tallies:
+        return Severity.CRITICAL
+    if result.highest is not None and result.highest >= Likelihood.LIKELY:
+        return Severity.ERROR
+    return Severity.WARNING

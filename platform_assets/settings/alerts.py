@@ -1,0 +1,75 @@
+"""Who is told of what matters, and by which channel."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core.core_schema import ValidationInfo
+
+from platform_assets.settings.lake import parse_options
+from platform_assets.settings.secrets import REFERENCES, Secret
+from platform_assets.settings.values import Block, Integer, LocalPath, Names, Text
+
+
+class SlackSettings(Block):
+    """One channel of Slack."""
+
+    webhook: Secret = Field(description=f"a reference to the webhook's address: {REFERENCES}")
+
+
+class EmailSettings(Block):
+    """Some people, by one SMTP server."""
+
+    host: Text = Field(description="the name or address of the SMTP server")
+    port: Integer = Field(default=587, ge=1, le=65535, description="a port from 1 to 65535")
+    sender: Text = Field(description="the address that messages are from")
+    recipients: Annotated[Names, Field(min_length=1)] = Field(description="a list of addresses")
+    user: str = Field(default="", description="the name to sign in with")
+    password: Secret | None = Field(default=None, description=f"a reference to the password: {REFERENCES}")
+    security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="one of starttls, tls, none"
+    )
+    ca_file: LocalPath | None = Field(default=None, description="the path of a file with root certificates")
+
+
+class SnsSettings(Block):
+    """One topic of Amazon SNS."""
+
+    topic: Text = Field(description="the topic's ARN")
+    options: Annotated[dict[str, str | Secret], BeforeValidator(parse_options)] = Field(
+        default_factory=dict, description="text, a number, true or false, as lake.storage_options"
+    )
+
+
+def _one_kind(value: SnsSettings | None, info: ValidationInfo) -> SnsSettings | None:
+    given = [name for name in ("slack", "email") if info.data.get(name) is not None]
+    if value is not None:
+        given.append("sns")
+    if len(given) > 1:
+        raise ValueError(f"a channel is of one kind, and this one is {' and '.join(given)}")
+    return value
+
+
+class ChannelSettings(Block):
+    """A channel; one without a block of its own writes to the log."""
+
+    min_severity: Literal["INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="WARNING", description="one of INFO, WARNING, ERROR, CRITICAL"
+    )
+    slack: SlackSettings | None = Field(default=None, description="a block with webhook")
+    email: EmailSettings | None = Field(default=None, description="a block with host, sender and recipients")
+    sns: Annotated[SnsSettings | None, AfterValidator(_one_kind)] = Field(
+        default=None, validate_default=True, description="a block with topic"
+    )
+
+
+class AlertsSettings(Block):
+    """Channels, and where runs can be seen."""
+
+    dagster_url: Text | None = Field(
+        default=None, description="the address of the Dagster UI, such as https://dagster.example.org"
+    )
+    channels: dict[str, ChannelSettings] = Field(
+        default_factory=dict, description="a block of channels by name, each with slack, email or sns"
+    )
