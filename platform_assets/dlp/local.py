@@ -6,7 +6,6 @@ What it looks for is declared in `detectors`, and described in docs/dlp_detectio
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -35,6 +34,7 @@ from platform_assets.errors import SettingsError
 _EVIDENCE = tuple(Evidence)
 _LIKELIHOODS = {int(likelihood): likelihood for likelihood in Likelihood}
 _SEPARATORS = b" -./()\t,"
+_BLOCK = 64
 _CONTINUATION = bytes(range(0x80, 0xC0))
 # Where a longer thing holds others: what of these is inside it says nothing of its own.
 _WITHIN_URL = frozenset({"DOMAIN_NAME"})
@@ -90,8 +90,9 @@ class LocalInspector:
             name for name, detector in BY_NAME.items() if detector.by_default
         )
         self.config = config
-        self._key = key
-        self._hmac = hmac.new(key, digestmod=hashlib.sha256)
+        padded = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
         self._names = names - frozenset(config.exclude_info_types)
         self._types: dict[str, InfoType] = {
             **{name: detector.info_type for name, detector in BY_NAME.items()},
@@ -269,14 +270,16 @@ class LocalInspector:
             room[info_type] = left
 
     def _finding(self, match: Match, value: bytes, location: Location) -> Finding:
-        digest = self._hmac.copy()
-        digest.update(match.name.encode() + b"\0" + value.translate(None, _SEPARATORS))
+        # HMAC as RFC 2104 defines it, with the key hashed once.
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(match.name.encode() + b"\0" + value.translate(None, _SEPARATORS))
+        outer.update(inner.digest())
         return Finding(
             self._types[match.name],
             _LIKELIHOODS[match.likelihood],
             location,
             self._evidence_of(match.evidence),
-            digest.hexdigest()[:32],
+            outer.hexdigest()[:32],
             value.decode("utf-8", "replace") if self.config.include_quote else None,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import random
 import time
 
@@ -129,6 +131,12 @@ def test_the_nearer_word_names_the_number(usual: LocalInspector) -> None:
     number = make.canada_sin(CHANCE).replace(" ", "")
     assert "CANADA_SOCIAL_INSURANCE_NUMBER" in found(usual, f'{{"order_id": 7, "sin": {number}}}')
     assert "CANADA_SOCIAL_INSURANCE_NUMBER" not in found(usual, f'{{"sin": null, "order_id": {number}}}')
+
+
+def test_a_number_between_commas_stands_alone(usual: LocalInspector) -> None:
+    number = valid_card()
+    assert found(usual, f"Ann,01/01/1970,07/21/1996,{number}") == {"CREDIT_CARD_NUMBER": Likelihood.LIKELY}
+    assert found(usual, f"0.{number} and 1,234,567,890.12 and x{number} and {number}x") == {}
 
 
 def test_the_line_above_names_a_value_that_stands_alone_on_its_line(usual: LocalInspector) -> None:
@@ -289,6 +297,10 @@ def test_a_fingerprint_is_the_same_for_the_same_value_under_one_key_alone() -> N
     elsewhere = LocalInspector(InspectConfig(), b"another key, of other tests")
     assert only(elsewhere, f"card {number}").fingerprint != one
     assert number not in one
+    for key in (KEY, KEY * 4):
+        value = f"CREDIT_CARD_NUMBER\0{number}".encode()
+        expected = hmac.new(key, value, hashlib.sha256).hexdigest()[:32]
+        assert only(LocalInspector(InspectConfig(), key), f"card {number}").fingerprint == expected
 
 
 def test_a_finding_carries_no_quote_unless_it_is_asked_for() -> None:

@@ -57,7 +57,7 @@ class _Hit:
 
 def _bounded(shape: str, name: str) -> re.Pattern[str]:
     pattern = shape.replace("([", "(?P<sep>[", 1).replace(r"\g<sep>", "(?P=sep)")
-    before, after = r"(?<![0Aa_])(?<![0Aa][.\-/,])", r"(?![0Aa_])(?![.\-/,]0)"
+    before, after = r"(?<![0Aa_])(?<![0Aa][.\-/])", r"(?![0Aa_])(?![.\-/]0)"
     if " " in shape:
         before += "(?<!0 )"
         after += "" if name == "CREDIT_CARD_NUMBER" else "(?! 0)"
@@ -72,7 +72,7 @@ _FORMS = tuple(
 
 # Telephone numbers by their look, each with the likelihood of one that a numbering plan assigns.
 _PHONE_FORMS = tuple(
-    (re.compile(rf"(?<![0Aa_+(])(?<![0Aa][.\-/,])(?:{shape})(?![0A_])(?![.\-/]0)"), kind, likelihood)
+    (re.compile(rf"(?<![0Aa_+(])(?<![0Aa][.\-/])(?:{shape})(?![0A_])(?![.\-/]0)"), kind, likelihood)
     for shape, kind, likelihood in (
         (r"\(?\+\(?0{1,3}\)?(?:[ \-./()]{0,3}0){6,13}", "international", LIKELY),
         (r"(?:0[ .\-]?)?\(000\)[ .\-]?000[ .\-]?0000", "american", LIKELY),

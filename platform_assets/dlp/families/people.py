@@ -76,6 +76,7 @@ def _leads(name: str) -> str:
 
 
 _AFTER_LEAD = 48
+_DIGIT = re.compile("[0-9]")
 
 
 def _led(
@@ -83,7 +84,7 @@ def _led(
     value: re.Pattern[str],
     accept: Callable[[re.Match[str]], bool],
     likelihood: int,
-    reach: int = _AFTER_LEAD,
+    numeric: bool = True,
 ) -> Callable[[Text, list[Match]], None]:
     """A look for values that follow one of an info type's hotwords on the same line."""
     pattern = rf"(?i)(?:{_leads(name)})"
@@ -95,7 +96,9 @@ def _led(
             # Camel case and underscores join words: birthDate, patient_dob.
             if not text.stands_alone(start, end, _LETTER_BYTES) and not _is_part(data, start, end):
                 continue
-            after = data[end : end + reach].partition(b"\n")[0].partition(b". ")[0].decode("latin-1")
+            after = data[end : end + _AFTER_LEAD].partition(b"\n")[0].partition(b". ")[0].decode("latin-1")
+            if numeric and not _DIGIT.search(after):
+                continue
             match = value.search(after)
             if match is None or not accept(match) or end + match.start() <= seen:
                 continue
@@ -214,7 +217,7 @@ def families() -> Iterator[Family]:
     """The scans of this module."""
     births = _led("DATE_OF_BIRTH", _DATE, _plausible, VERY_LIKELY)
     passports = _led("PASSPORT", _PASSPORT_NUMBER, lambda number: True, LIKELY)
-    ethnic = _led("ETHNIC_GROUP", _ETHNIC_TERM, lambda term: term.start() <= 12, LIKELY)
+    ethnic = _led("ETHNIC_GROUP", _ETHNIC_TERM, lambda term: term.start() <= 12, LIKELY, numeric=False)
     yield Family(frozenset({"DATE_OF_BIRTH"}), (), births)
     yield Family(frozenset({"PASSPORT"}), (), passports)
     yield Family(frozenset({"ETHNIC_GROUP"}), (), ethnic)

@@ -83,7 +83,7 @@ SHAPES = bytes(
     for byte in range(256)
 )
 WORD_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
-JOINERS = frozenset(b".-/,")
+JOINERS = frozenset(b".-/")
 SEPARATORS = b" -./()+,\t"
 
 
