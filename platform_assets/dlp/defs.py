@@ -92,9 +92,9 @@ def build_dlp_defs(
             for name in [config.watch] if config.watch else watches:
                 with room.uploads(name) as uploads:
                     done = (
-                        uploads.inspect_batch(config.batch, context.run_id)
+                        uploads.inspect_batch(config.batch, context.run.run_id)
                         if config.batch
-                        else uploads.inspect_all(context.run_id)
+                        else uploads.inspect_all(context.run.run_id)
                     )
                 failures += done.failures
                 inspected += len(done.inspections)
@@ -144,7 +144,7 @@ def build_dlp_defs(
     )
     def columns(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with clear_failures():
-            seen = context.resources.dlp.inspect_columns(context.run_id, context.log.info)
+            seen = context.resources.dlp.inspect_columns(context.run.run_id, context.log.info)
             found = context.resources.dlp.findings.sensitive_columns()
         return dg.MaterializeResult(
             metadata={
@@ -264,10 +264,9 @@ def build_upload_sensor(watch: str, job: Any, every: int) -> dg.SensorDefinition
         name=f"{watch}_objects",
         job=job,
         minimum_interval_seconds=every,
-        required_resource_keys={"dlp"},
         description=f"Looks for new and changed objects of {watch}, and has them inspected.",
     )
-    def notice(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def notice(context: dg.SensorEvaluationContext, dlp: dg.ResourceParam[Any]) -> dg.SensorResult:
         from platform_assets.objects.watch import Cursor, RunState
 
         states = {
@@ -281,7 +280,7 @@ def build_upload_sensor(watch: str, job: Any, every: int) -> dg.SensorDefinition
             runs = context.instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
             return states.get(runs[0].status, RunState.ACTIVE) if runs else RunState.UNKNOWN
 
-        tick = context.resources.dlp.watch(watch).tick(Cursor.from_json(context.cursor), state_of)
+        tick = dlp.watch(watch).tick(Cursor.from_json(context.cursor), state_of)
         if tick.problem:
             context.log.warning(tick.problem)
         said = f"{tick.listed:,} objects listed, {tick.noticed:,} noticed by events."

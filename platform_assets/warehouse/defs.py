@@ -77,7 +77,7 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         with clear_failures():
             # A column that the policy blocks stops the load; one that it changes arrives changed.
-            lake = context.resources.protection.lake_for(context.resources.lake, name, context.run_id)
+            lake = context.resources.protection.lake_for(context.resources.lake, name, context.run.run_id)
             loads = warehouse.load(lake, list(selected.values()))
             rows = warehouse.sample(list(selected.values()), limit=5)
         for key, table in selected.items():

@@ -1,0 +1,295 @@
+"""Objects land in a folder, are inspected, told about and moved, by the jobs and sensors of the platform."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from deltalake import DeltaTable
+
+from platform_assets import assembly
+from platform_assets.build import build_defs
+from platform_assets.dlp.defs import ALERTS_JOB, COLUMNS_JOB, INSPECT_JOB
+from platform_assets.source.connection import Connection
+from platform_assets_tests.fixtures.http import HttpServer
+from platform_assets_tests.fixtures.totesys import failed_checks, failures
+from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
+
+pytestmark = pytest.mark.timeout(120)
+
+NOBODY = Connection("127.0.0.1", 1, "nothing", "nobody", "no password")
+
+
+def card(seed: int = 7) -> str:
+    """A number that a card could have; made here, as nothing of the kind may lie in a repository."""
+    digits = [4, *(random.Random(seed).randrange(10) for _ in range(14))]
+    doubled = [sum(divmod(2 * digit, 10)) if place % 2 == 0 else digit for place, digit in enumerate(digits)]
+    return "".join(map(str, [*digits, -sum(doubled) % 10]))
+
+
+@dataclass
+class Landing:
+    """A platform with a watched folder."""
+
+    platform: Installation
+    folder: Path
+    instance: dg.DagsterInstance
+
+    def put(self, name: str, content: str | bytes) -> None:
+        """Put a file there as a whole, written to some time ago."""
+        new = self.folder.parent / "new"
+        new.write_bytes(content if isinstance(content, bytes) else content.encode())
+        past = time.time() - 60
+        os.utime(new, (past, past))
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new.rename(target)
+
+    def run(self, job: str = INSPECT_JOB, **options: Any) -> dg.ExecuteInProcessResult:
+        """Run a job in this process."""
+        definition = build_defs(self.platform.settings).resolve_job_def(job)
+        return definition.execute_in_process(instance=self.instance, raise_on_error=False, **options)
+
+    def table(self, *path: str) -> list[dict[str, Any]]:
+        """Rows of a table of the lake, read past the platform's code."""
+        place = self.platform.processed.joinpath(*path)
+        rows: list[dict[str, Any]] = DeltaTable(str(place)).to_pyarrow_table().to_pylist()
+        return rows
+
+    def decisions(self) -> dict[str, tuple[str, str]]:
+        """Status and decision of each object, by its name."""
+        return {
+            os.path.relpath(row["uri"], self.folder): (row["status"], row["decision"])
+            for row in self.table("dlp", "objects")
+        }
+
+
+def landing(tmp_path: Path, instance: dg.DagsterInstance, rules: str = "", **more: str) -> Landing:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    given = {"watches__uploads__place": json.dumps(str(folder)), **more}
+    if rules:
+        given["dlp__rules"] = "null\ndlp.rules {\n" + rules + "\n}"
+    return Landing(Installation.create(tmp_path / "platform", NOBODY, **given), folder, instance)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    folder = tmp_path / "instance"
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder), overrides=NO_TELEMETRY) as opened:
+        yield opened
+
+
+def text_of(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> str:
+    return json.dumps([entry.to_json() for entry in instance.all_logs(result.run_id)])
+
+
+def bytes_below(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            yield file, file.read_bytes()
+
+
+def test_everything_that_is_due_is_inspected_once(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    place = landing(tmp_path, instance)
+    place.put("a/cards.txt", f"My credit card number is {card()}\n")
+    place.put("mail.csv", "name,email\nann,ann.example@company-one.com\nbob,bob@company-two.org\n")
+    place.put("harmless.txt", "Nothing to see here.\n")
+    result = place.run()
+    assert failures(result) == []
+    assert place.decisions() == {
+        "a/cards.txt": ("INSPECTED", "alert"),
+        "mail.csv": ("INSPECTED", "alert"),
+        "harmless.txt": ("INSPECTED", "allow"),
+    }
+    found = {(row["info_type"], row["row"], row["column"]) for row in place.table("dlp", "findings")}
+    assert ("CREDIT_CARD_NUMBER", None, None) in found
+    assert {("EMAIL_ADDRESS", 0, "email"), ("EMAIL_ADDRESS", 1, "email")} <= found
+    again = place.run()
+    assert failures(again) == []
+    assert len(place.table("dlp", "objects")) == 3
+    place.put("harmless.txt", "Now write to somebody@company-three.com, please.\n")
+    place.run()
+    assert len(place.table("dlp", "objects")) == 4
+
+
+def test_the_sensor_plans_a_run_whose_success_alone_closes_the_batch(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    place = landing(tmp_path, instance)
+    place.put("one.txt", "write to somebody@company-three.com\n")
+    definitions = build_defs(place.platform.settings)
+    sensor = definitions.resolve_sensor_def("uploads_objects")
+    cursor: str | None = None
+
+    def tick() -> Sequence[dg.RunRequest]:
+        nonlocal cursor
+        room = assembly.build_inspection_room(place.platform.settings)
+        with dg.build_sensor_context(instance, cursor=cursor, resources={"dlp": room}) as context:
+            evaluated = sensor(context)
+        assert isinstance(evaluated, dg.SensorResult)
+        cursor = evaluated.cursor
+        return list(evaluated.run_requests or ())
+
+    [request] = tick()
+    assert request.run_key == "uploads/1"
+    # It never came to be: it is asked for again under the same key, and under no other.
+    assert [one.run_key for one in tick()] == ["uploads/1"]
+    tags = {"dagster/run_key": "uploads/1", "dagster/sensor_name": "uploads_objects"}
+    result = place.run(run_config=request.run_config, tags=tags)
+    assert failures(result) == []
+    assert place.decisions() == {"one.txt": ("INSPECTED", "alert")}
+    assert tick() == []
+    assert tick() == []
+    place.put("two.txt", "nothing\n")
+    assert [one.run_key for one in tick()] == ["uploads/2"]
+
+
+def test_nothing_that_was_found_is_written_anywhere(
+    tmp_path: Path, instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str], http_server: HttpServer
+) -> None:
+    (tmp_path / "webhook").write_text(http_server.url + "/hook")
+    place = landing(
+        tmp_path, instance, alerts__channels='{ team { slack { webhook = "secret://file/../webhook" } } }'
+    )
+    number = card(11)
+    mail = f"planted.{random.Random(3).randrange(10**9)}@company-one.com"
+    key = "AKIA" + "".join(random.Random(5).choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", k=16))
+    planted = [number, mail, key, number[:4] + " " + number[4:8] + " " + number[8:12] + " " + number[12:]]
+    place.put("report.txt", f"card: {planted[3]}, {mail}\naws_access_key_id = {key}\n")
+    place.put(f"{mail}.csv", f"card number,owner\n{number},ann\n")
+    place.put("nested.json", json.dumps({"user": {"email": mail, mail: number}}))
+    result = place.run()
+    assert failures(result) == []
+    assert failed_checks(result) == {}
+    assert sum(row["findings"] for row in place.table("dlp", "objects")) >= 6
+    assert http_server.posted
+    written = {
+        "events": text_of(result, instance),
+        "output": "".join(capfd.readouterr()),
+        "alerts": json.dumps(http_server.posted),
+        **{
+            str(file): content.decode(errors="replace")
+            for file, content in bytes_below(tmp_path)
+            if not file.is_relative_to(place.folder)
+        },
+    }
+    # The log of objects and what is done with them knows names as they are; nobody is sent it.
+    known = {name for name in written if "/processed/objects/" in name}
+    for secret in planted:
+        holders = [name for name, text in written.items() if secret in text and name not in known]
+        assert holders == [], secret
+
+
+def test_what_cannot_be_read_is_not_clean(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    place = landing(tmp_path, instance)
+    place.put("broken.parquet", b"PAR1" + b"\0" * 40 + b"PAR1")
+    place.put("empty.csv", b"")
+    assert failures(place.run()) == []
+    assert place.decisions()["broken.parquet"] == ("UNREADABLE", "block")
+    told = [json.loads(row["alert"])["title"] for row in place.table("alerts", "outbox")]
+    assert "An object could not be inspected" in told
+
+
+def test_what_a_rule_quarantines_is_moved_and_nothing_else(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    place = landing(
+        tmp_path,
+        instance,
+        '"no cards" {\n action = quarantine, info_types = [CREDIT_CARD_NUMBER], places = ["objects/*"]\n }',
+        watches__uploads__quarantine=json.dumps(str(tmp_path / "held")),
+    )
+    place.put("in/cards.txt", f"card number: {card()}\n")
+    place.put("in/mail.txt", "somebody@company-three.com\n")
+    assert failures(place.run()) == []
+    assert place.decisions() == {
+        "in/cards.txt": ("INSPECTED", "quarantine"),
+        "in/mail.txt": ("INSPECTED", "allow"),
+    }
+    assert [file.name for file in (place.folder / "in").iterdir()] == ["mail.txt"]
+    [held] = (tmp_path / "held" / "in").iterdir()
+    assert held.name.startswith("cards.txt.")
+    [rule] = {row["rule"] for row in place.table("dlp", "objects") if row["decision"] == "quarantine"}
+    assert rule.endswith("rule no cards")
+    assert "line" in rule
+
+
+def test_a_channel_that_is_down_delays_its_alerts_and_fails_nothing(
+    tmp_path: Path, instance: dg.DagsterInstance, http_server: HttpServer
+) -> None:
+    (tmp_path / "webhook").write_text("http://127.0.0.1:1/hook")
+    place = landing(
+        tmp_path, instance, alerts__channels='{ team { slack { webhook = "secret://file/../webhook" } } }'
+    )
+    place.put("one.txt", "somebody@company-three.com\n")
+    assert failures(place.run()) == []
+
+    def of_team() -> dict[str, Any]:
+        rows = [row for row in place.table("alerts", "outbox") if row["channel"] == "team"]
+        return max(rows, key=lambda row: int(row["commit"]))
+
+    assert (of_team()["status"], of_team()["attempt"]) == ("queued", 1)
+    (tmp_path / "webhook").write_text(http_server.url + "/hook")
+    outbox = assembly.build_outbox(place.platform.settings)
+    later = outbox.deliver(assembly.build_channels(place.platform.settings), of_team()["due_at"])
+    assert (later.sent, later.delayed) == (1, 0)
+    assert failures(place.run(ALERTS_JOB)) == []
+    assert len(http_server.posted) == 1
+
+
+def test_an_object_that_waits_for_too_long_fails_the_check(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    place = landing(tmp_path, instance, watches__uploads__uninspected_after="1")
+    place.put("one.txt", "nothing\n")
+    os.utime(place.folder / "one.txt", (time.time() - 600,) * 2)
+    room = assembly.build_inspection_room(place.platform.settings)
+    with dg.build_sensor_context(instance, resources={"dlp": room}) as context:
+        build_defs(place.platform.settings).resolve_sensor_def("uploads_objects")(context)
+    check = dg.AssetCheckKey(dg.AssetKey(["dlp", "objects"]), "no_uninspected_object")
+    checking = build_defs(place.platform.settings).resolve_implicit_global_asset_job_def()
+    result = checking.get_subset(asset_selection=set(), asset_check_selection={check}).execute_in_process(
+        instance=instance, raise_on_error=False
+    )
+    assert failed_checks(result) == {"dlp/objects:no_uninspected_object": "1 of uploads"}
+
+
+def test_columns_are_inspected_when_their_table_has_changed(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    place = landing(tmp_path, instance)
+    result = place.run(COLUMNS_JOB)
+    assert failures(result) == []
+    [seen] = [
+        event.materialization.metadata["tables inspected"].value
+        for event in result.get_asset_materialization_events()
+    ]
+    assert seen == 0
+    staff = place.platform.processed / "star" / "dim_staff"
+    mails = [f"member{number}@company-one.com" for number in range(40)]
+    names = ["first_name", "last_name", "department_name", "location", "_change"]
+    rows = {name: ["x"] * 40 for name in names}
+    write_deltalake(
+        str(staff),
+        pa.table({"staff_id": list(range(40)), "email_address": mails, **rows}),
+    )
+    assert failures(place.run(COLUMNS_JOB)) == []
+    verdicts = {row["column"]: row["info_type"] for row in place.table("dlp", "columns")}
+    assert verdicts["email_address"] == "EMAIL_ADDRESS"
+    assert verdicts["department_name"] is None
+    before = len(place.table("dlp", "columns"))
+    assert failures(place.run(COLUMNS_JOB)) == []
+    assert len(place.table("dlp", "columns")) == before
