@@ -77,6 +77,10 @@ class ObjectGone(ObjectsError):
     """An object is not there any more in the version that was asked for: deleted, or overwritten."""
 
 
+class FeedError(PlatformError):
+    """A feed cannot be used as it is declared, or a file cannot be read as its feed says."""
+
+
 class AlertError(PlatformError):
     """A channel did not take an alert.
 

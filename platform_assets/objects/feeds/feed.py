@@ -1,0 +1,147 @@
+"""What a feed is, as data: which objects it takes, how they are written, and what becomes of their rows."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from platform_assets.errors import FeedError
+from platform_assets.model.table import Binary, Column, Integer, Text, Timestamp
+
+Format = Literal["csv", "jsonl", "json", "parquet"]
+Mode = Literal["append", "merge"]
+NewColumns = Literal["refuse", "ignore", "add"]
+
+PLACE_COLUMNS = (
+    Column("_batch", Integer(64), "The load that brought the row; the feed's ledger says which ones count"),
+    Column("_seen_at", Timestamp(utc=True), "When that load was made, by the platform's clock, UTC"),
+    Column("_object", Text(), "The object that the row is from; what is sensitive in its name is masked"),
+    Column("_line", Integer(64), "Line that the row starts at, from 1; in Parquet files its number"),
+)
+"""The platform's own columns, which follow the feed's in its table."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written.
+
+    Args:
+        delimiter: What is between two fields.
+        quote: What is around a field that has a delimiter or a line break in it; None where nothing is.
+        escape: What comes before a quote within a field; None where the quote is doubled.
+        header: Whether the first line has the names of the columns; without, they are taken in order.
+        skip: Lines above the header that are left out.
+        nulls: Fields that stand for NULL.
+    """
+
+    delimiter: str = ","
+    quote: str | None = '"'
+    escape: str | None = None
+    header: bool = True
+    skip: int = 0
+    nulls: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A feed.
+
+    Args:
+        name: Its name, and that of its table `uploads/<name>`: `[a-z][a-z0-9_]*`.
+        watch: The watch whose objects it takes.
+        pattern: Which of them, by key: `*` is anything but a slash, `**/` any folders, `?` one character,
+            `[...]` one of some.
+        format: How they are written; a key that ends in `.gz` is decompressed first.
+        columns: Their columns. Where there are none, those of the first object are kept.
+        formats: How dates and timestamps are written that are not ISO 8601, for `strptime`, by column.
+        key: Columns that tell rows apart; needed for `merge`.
+        mode: With `append`, the rows of an object's newest version count. With `merge`, of the rows with the
+            same key the one counts that was uploaded last.
+        new_columns: What happens with columns that are not among these: the feed stops, or they are left out,
+            or added to the table.
+        dialect: How CSV files are written.
+        encoding: Name of the text's encoding; a byte order mark is left out.
+
+    Raises:
+        FeedError: These do not go together.
+    """
+
+    name: str
+    watch: str
+    pattern: str
+    format: Format
+    columns: tuple[Column, ...] = ()
+    formats: Mapping[str, str] = field(default_factory=dict)
+    key: tuple[str, ...] = ()
+    mode: Mode = "append"
+    new_columns: NewColumns = "refuse"
+    dialect: Dialect = field(default_factory=Dialect)
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        mistakes = []
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            mistakes.append("its name is not made of a-z, 0-9 and _, from a letter on")
+        if len({name.casefold() for name in names}) < len(names):
+            mistakes.append("a column is declared more than once; upper and lower case are the same")
+        taken = {column.name for column in PLACE_COLUMNS} & {name.casefold() for name in names}
+        if taken:
+            mistakes.append(f"the columns {', '.join(sorted(taken))} are the platform's own")
+        if self.mode == "merge" and not self.key:
+            mistakes.append("rows are merged by a key, and it has none")
+        if names and (unknown := {*self.key, *self.formats} - set(names)):
+            mistakes.append(f"the columns {', '.join(sorted(unknown))} are not declared")
+        if self.format == "csv" and not self.dialect.header and not names:
+            mistakes.append("without a header the columns have to be declared")
+        if self.format != "parquet" and any(isinstance(one.type, Binary) for one in self.columns):
+            mistakes.append("only Parquet files have columns of bytes")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            mistakes.append(f"there is no encoding {self.encoding}")
+        if mistakes:
+            raise FeedError(f"The feed {self.name} cannot be used: {'; '.join(mistakes)}.")
+
+    def takes(self, watch: str, key: str) -> bool:
+        """Whether an object of a watch is one of the feed's."""
+        return watch == self.watch and self._pattern.fullmatch(key) is not None
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(glob_regex(self.pattern), re.DOTALL)
+
+    @cached_property
+    def definition(self) -> str:
+        """Identifies how objects are read: what failed by one definition is tried again by another."""
+        told = (self.format, self.columns, sorted(self.formats.items()), self.key, self.new_columns)
+        return hashlib.blake2b(repr((*told, self.dialect, self.encoding)).encode(), digest_size=8).hexdigest()
+
+
+def glob_regex(pattern: str) -> str:
+    """A regular expression for the keys that a pattern stands for."""
+    parts = []
+    # What is not a wildcard stands for itself, an unclosed bracket too.
+    for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.", pattern, re.DOTALL):
+        match token:
+            case "**/":
+                parts.append("(?:[^/]+/)*")
+            case "**":
+                parts.append(".*")
+            case "*":
+                parts.append("[^/]*")
+            case "?":
+                parts.append("[^/]")
+            case _ if len(token) > 1:
+                negated, inner = token[1] == "!", token[1:-1].removeprefix("!")
+                escaped = inner.replace("\\", "\\\\").replace("]", "\\]").replace("^", "\\^")
+                escaped = escaped.replace("[", "\\[").replace("&", "\\&").replace("~", "\\~")
+                parts.append(f"(?!/)[{'^' if negated else ''}{escaped}]")
+            case _:
+                parts.append(re.escape(token))
+    return "".join(parts)

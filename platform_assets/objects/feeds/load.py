@@ -1,0 +1,559 @@
+"""Objects into a feed's table, each version exactly once, and the rows that count out of it again.
+
+A load is staged beside the lake, appended to the table under numbers that nothing else has, and counts with
+one commit in the feed's ledger. A crash before that commit leaves rows that nobody reads, and the next
+attempt takes other numbers.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from platform_assets.errors import FeedError, LakeConflict, ObjectGone, ObjectsError
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, literal, quote
+from platform_assets.lake.lake import Lake
+from platform_assets.objects.bucket import Bucket, ObjectVersion
+from platform_assets.objects.feeds.feed import PLACE_COLUMNS, Feed
+from platform_assets.objects.feeds.layout import Layout, LayoutChanged, known_layout, refuse_other_columns
+from platform_assets.objects.feeds.ledger import (
+    LEDGER_COLUMNS,
+    FeedLedger,
+    FeedState,
+    LastSaid,
+    LedgerRow,
+    Said,
+    Stop,
+    lost_race,
+)
+from platform_assets.objects.feeds.reading import NoHeader, Unreadable, read_rows
+from platform_assets.objects.feeds.staging import Staged, stage
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+UPLOADS = "uploads"
+"""The folder of the feeds' tables, and what they are called as a source in the dead-letter table."""
+
+ADMITTED = frozenset({"allow", "alert", "deidentify"})
+"""The decisions of the policy by which an object may be loaded; a column is de-identified further on."""
+
+_RACES = 20
+_FOR_GOOD = (Said.LOADED, Said.WITHDRAWN, Said.GONE)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+class Result(StrEnum):
+    """What became of an object."""
+
+    LOADED = "loaded"
+    SETTLED = "settled"
+    """It had been loaded before, or is known to be unreadable as declared."""
+    REFUSED = "refused"
+    """Its inspection does not allow it, or there was none. Nothing of it was read."""
+    STOPPED = "stopped"
+    """It has another layout, and the feed is stopped."""
+    WAITING = "waiting"
+    """Another object has stopped the feed."""
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An object that a feed takes, and what its inspection came to.
+
+    Attributes:
+        object: The version.
+        decision: What the policy decided for this very version; None where it was not inspected.
+        label: What it is called in rows and messages: its key, with what is sensitive in it masked.
+        is_clean: Whether all of it was inspected and nothing sensitive found.
+    """
+
+    object: ObjectVersion
+    decision: str | None
+    label: str
+    is_clean: bool = False
+
+    @property
+    def object_id(self) -> str:
+        """SHA-256 of the URI, hexadecimal."""
+        return hashlib.sha256(self.object.uri.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of an object, and why.
+
+    Attributes:
+        upload: The object.
+        result: What became of it.
+        rows: Rows that were loaded.
+        dead_letters: Rows that were set apart.
+        reason: What was found and what to do, empty where it was loaded.
+        retryable: Whether the same attempt may succeed a moment later.
+    """
+
+    upload: Upload
+    result: Result
+    rows: int = 0
+    dead_letters: int = 0
+    reason: str = ""
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """The tables of feeds in a lake.
+
+    Args:
+        lake: The lake; they are in its ingestion zone.
+        engine: Memory and threads for reading them.
+        scratch: Folder for what is staged, removed after each load.
+        clock: Gives the time, UTC.
+    """
+
+    lake: Lake
+    engine: SqlEngine
+    scratch: Path
+    clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
+
+    def ledger(self, feed: Feed) -> FeedLedger:
+        """The ledger of a feed."""
+        uri = self.lake.path("ingestion", f"_{UPLOADS}", feed.name)
+        return FeedLedger(LakeTable(uri, LEDGER_COLUMNS, self.lake.storage_options), self.engine)
+
+    def table(self, feed: Feed, layout: Layout) -> LakeTable:
+        """The table of a feed: every row of every load, those that do not count any more too."""
+        uri = self.lake.path("ingestion", UPLOADS, feed.name)
+        return LakeTable(uri, (*layout.columns, *PLACE_COLUMNS), self.lake.storage_options)
+
+    def layout(self, feed: Feed) -> Layout:
+        """The columns of a feed's table; none where they are to be found in its first object."""
+        return known_layout(feed, Layout.from_json(self.ledger(feed).read().layout))
+
+    def stopped(self, feed: Feed) -> Stop | None:
+        """Why a feed is stopped, None where it is not. Another definition ends a stop."""
+        stop = self.ledger(feed).read().stop
+        return stop if stop is not None and stop.definition == feed.definition else None
+
+    def pending(self, feed: Feed, uploads: Sequence[Upload]) -> list[Upload]:
+        """Those of some uploads that the feed takes, may be loaded, and are not yet."""
+        ledger = self.ledger(feed)
+        wanted = [
+            one for one in uploads if feed.takes(feed.watch, one.object.key) and one.decision in ADMITTED
+        ]
+        said = ledger.last_said(ledger.read(), (one.object_id for one in wanted))
+        return [one for one in wanted if not _is_settled(said.get(one.object_id, ()), one, feed)]
+
+    def load(self, feed: Feed, bucket: Bucket, uploads: Sequence[Upload]) -> list[Loaded]:
+        """Load objects, those of them that their inspection allows.
+
+        All that are loaded count with one commit. One that cannot be read leaves the others alone; one with
+        another layout stops the feed, and what comes after it waits.
+
+        Args:
+            feed: The feed.
+            bucket: Where the objects are.
+            uploads: The objects, at most one version of each, in any order; those written first are loaded
+                first.
+
+        Returns:
+            What became of each, in the order of `uploads`.
+
+        Raises:
+            LakeConflict: Another run loaded into the feed at the same time; nothing of this one counts.
+            LakeError: The lake cannot be read or written.
+        """
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"feed-{feed.name}-", dir=self.scratch) as folder:
+            return _Load(self, feed, bucket, Path(folder)).run(uploads)
+
+    def withdraw(self, feed: Feed, uploads: Sequence[Upload], reason: str) -> None:
+        """Take the rows of objects out of what counts, as when an object was quarantined afterwards.
+
+        Its version is not loaded again.
+        """
+        self._say(feed, [_row(feed, one, Said.WITHDRAWN, self.clock(), reason=reason) for one in uploads])
+
+    def resume(self, feed: Feed) -> None:
+        """Let a stopped feed go on; the object that stopped it is tried again."""
+        now = self.clock()
+        self._say(feed, [_resumed(feed, now)])
+
+    def _say(self, feed: Feed, rows: Sequence[LedgerRow]) -> None:
+        ledger = self.ledger(feed)
+        for _ in range(_RACES):
+            try:
+                ledger.commit(ledger.read(), rows)
+            except LakeConflict:
+                continue
+            return
+        raise lost_race(feed.name, _RACES)
+
+    def relation(self, feed: Feed) -> pa.RecordBatchReader:
+        """Stream the rows of a feed that count now: its columns, then the platform's.
+
+        Raises:
+            FeedError: Nothing was loaded yet, and no columns are declared.
+        """
+        state = self.ledger(feed).read()
+        layout = known_layout(feed, Layout.from_json(state.layout))
+        if not layout.columns:
+            raise FeedError(
+                f"The feed {feed.name} has no table yet: its columns are found in its first object, and none "
+                f"was loaded. Upload one whose key matches {feed.pattern}, or declare the columns."
+            )
+        return self._stream(self.table(feed, layout), feed, state, _counting_rows_sql(feed))
+
+    def dead_letters(self, feed: Feed) -> pa.RecordBatchReader:
+        """Stream the rows of a feed's loads that were set apart, as `lake.DEAD_LETTER_COLUMNS`."""
+        state = self.ledger(feed).read()
+        condition = f'source = {literal(UPLOADS)} AND "table" = {literal(feed.name)}'
+        sql = (
+            f"SELECT stored.* FROM stored WHERE {condition} AND _batch IN "
+            "(SELECT batch FROM ledger WHERE status = 'loaded') ORDER BY _batch"
+        )
+        return self._stream(self.lake.dead_letters, feed, state, sql)
+
+    def _stream(self, table: LakeTable, feed: Feed, state: FeedState, sql: str) -> pa.RecordBatchReader:
+        schema = table.arrow_schema
+        handle = table.open()
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with self.engine.connect() as connection:
+                self.ledger(feed).create_view(connection, state.handle)
+                # Until a load counts, what a crash left may have other columns.
+                table.create_view(connection, ["stored"], handle if state.layout else None)
+                for batch in connection.sql(sql).to_arrow_reader(ROWS_PER_BATCH):
+                    yield batch.cast(schema)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _counting_rows_sql(feed: Feed) -> str:
+    """SQL for the rows that count, over the views `stored` and `ledger`."""
+    # The newest version of an object in append mode; in merge mode every version has its say.
+    versions = "object_id" if feed.mode == "append" else "object_id, version"
+    said = (
+        "WITH loads AS (SELECT * FROM ledger WHERE status = 'loaded' QUALIFY row_number() OVER "
+        f'(PARTITION BY {versions} ORDER BY "commit" DESC, batch DESC) = 1), '
+        "said AS (SELECT * FROM loads WHERE NOT EXISTS (FROM ledger AS later WHERE "
+        "later.status = 'withdrawn' AND later.object_id = loads.object_id "
+        "AND later.version = loads.version)) "
+    )
+    if feed.mode == "append":
+        return f"{said}SELECT stored.* FROM stored WHERE _batch IN (SELECT batch FROM said)"
+    # By when objects were written, not by when they were loaded: one that had to wait is not newer for it.
+    return (
+        f"{said}SELECT stored.* FROM stored JOIN said ON _batch = batch QUALIFY row_number() OVER (PARTITION "
+        f"BY {columns_sql(feed.key, 'stored')} ORDER BY said.modified DESC, _batch DESC, "
+        f"{quote('_line')} DESC) = 1"
+    )
+
+
+class _Load:
+    """One call of `Feeds.load`."""
+
+    def __init__(self, feeds: Feeds, feed: Feed, bucket: Bucket, folder: Path) -> None:
+        self.feeds = feeds
+        self.feed = feed
+        self.bucket = bucket
+        self.folder = folder
+        self.ledger = feeds.ledger(feed)
+        self.now = feeds.clock()
+        self.results: dict[str, Loaded] = {}
+        self.staged: list[tuple[Upload, Staged]] = []
+        self.said: list[LedgerRow] = []
+        self.leftover: DeltaTable | None = None
+
+    def run(self, uploads: Sequence[Upload]) -> list[Loaded]:
+        state = self.ledger.read()
+        admitted = []
+        for one in uploads:
+            if one.decision not in ADMITTED:
+                self._end(one, Result.REFUSED, _refusal(one))
+            else:
+                admitted.append(one)
+        if len({one.object_id for one in uploads}) < len(uploads):
+            raise FeedError(
+                f"The feed {self.feed.name} cannot load two versions of one object at the same time; give "
+                "the one that is there now."
+            )
+        last = self.ledger.last_said(state, (one.object_id for one in admitted))
+        stop = (
+            state.stop if state.stop is not None and state.stop.definition == self.feed.definition else None
+        )
+        layout = known_layout(self.feed, Layout.from_json(state.layout))
+        # What may end the stop comes first.
+        ordered = sorted(
+            admitted,
+            key=lambda one: (
+                stop is None or one.object_id != stop.object_id,
+                one.object.modified,
+                one.object.key,
+            ),
+        )
+        for one in ordered:
+            if _is_settled(last.get(one.object_id, ()), one, self.feed):
+                self._end(one, Result.SETTLED, "it was loaded, or given up, before")
+                continue
+            if stop is not None and (one.object_id, one.object.version) == (stop.object_id, stop.version):
+                found = self.bucket.find(one.object.key)
+                if found is None or found.version != stop.version:
+                    self.said.append(_row(self.feed, one, Said.GONE, self.now))
+                    self._end(one, Result.GONE, f"{one.label} is not there any more in this version")
+                    stop = None
+                else:
+                    self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, stop.reason))
+                continue
+            if stop is not None and one.object_id != stop.object_id:
+                waits = f"the feed {self.feed.name} is stopped by {stop.object}: {stop.reason}"
+                self._end(one, Result.WAITING, waits, retryable=True)
+                continue
+            stop, layout = self._stage(one, layout, stop)
+        self._declare(state)
+        return [self.results[one.object_id] for one in uploads]
+
+    def _stage(self, one: Upload, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
+        folder = self.folder / str(len(self.results) + len(self.staged))
+        folder.mkdir()
+        try:
+            opened = self.bucket.open(one.object)
+            with read_rows(self.feed, one.object.key, opened, folder) as file:
+                staged = stage(self.feed, layout, file, folder, is_clean=one.is_clean)
+        except (LayoutChanged, NoHeader) as error:
+            reason = str(error)
+            self.said.append(_row(self.feed, one, Said.STOPPED, self.now, reason=reason))
+            self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, reason))
+            version = one.object.version
+            return Stop(one.object_id, one.label, version, reason, self.feed.definition), layout
+        except Unreadable as error:
+            reason = f"{one.label} cannot be loaded into the feed {self.feed.name}: {error}. Upload it again."
+            self.said.append(_row(self.feed, one, Said.FAILED, self.now, reason=str(error)))
+            self._end(one, Result.FAILED, reason)
+            return stop, layout
+        except ObjectGone as error:
+            self.said.append(_row(self.feed, one, Said.GONE, self.now))
+            self._end(one, Result.GONE, str(error))
+            return None if stop and stop.object_id == one.object_id else stop, layout
+        except ObjectsError as error:
+            self._end(one, Result.FAILED, str(error), retryable=error.retryable)
+            return stop, layout
+        self.staged.append((one, staged))
+        # A new version without the old mistake ends the stop.
+        return None, staged.layout
+
+    def _declare(self, state: FeedState) -> None:
+        """Put what is staged into the lake, and say in one commit that it counts."""
+        rows = [*self.said]
+        is_first = not state.layout
+        if self.staged:
+            state = self._taken_over(state)
+            loaded = self._append(state)
+            if isinstance(loaded, str):
+                one = self.staged[-1][0]
+                rows.append(_row(self.feed, one, Said.STOPPED, self.now, reason=loaded))
+                for upload, _ in self.staged:
+                    self._end(upload, Result.WAITING, f"the feed is stopped: {loaded}", retryable=True)
+                self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, loaded))
+            else:
+                rows += loaded
+        for race in range(_RACES):
+            if race:
+                state = self.ledger.read()
+                rows = self._still_new(state, rows, is_first=is_first)
+            if not rows:
+                return
+            try:
+                self.ledger.commit(state, rows)
+            except LakeConflict:
+                continue
+            return
+        raise lost_race(self.feed.name, _RACES)
+
+    def _taken_over(self, state: FeedState) -> FeedState:
+        """The ledger with which a table may be replaced that holds other columns and no row that counts.
+
+        A crash left it, or a file without rows. Another run that is about to have its rows count, which this
+        would remove, finds that the ledger is another one now.
+        """
+        table = self.feeds.table(self.feed, self.staged[-1][1].layout)
+        handle = table.open()
+        if state.layout or handle is None or _holds(handle, table.arrow_schema):
+            return state
+        self.ledger.commit(state, [_resumed(self.feed, self.now)])
+        self.leftover = handle
+        return self.ledger.read()
+
+    def _append(self, state: FeedState) -> list[LedgerRow] | str:
+        """Append what is staged; what is to be said of it, or why the table cannot hold it."""
+        layout = self.staged[-1][1].layout
+        table = self.feeds.table(self.feed, layout)
+        handle = table.open()
+        if handle is not None and state.layout:
+            try:
+                refuse_other_columns(layout, pa.schema(handle.schema().to_arrow()))
+            except LayoutChanged as error:
+                return str(error)
+        stream = f"{UPLOADS}/{self.feed.name}"
+        first = table.cursor(self.leftover or handle, stream) + 1
+        numbered = [(first + place, *one) for place, one in enumerate(self.staged)]
+        last = first + len(numbered) - 1
+        rows = pa.RecordBatchReader.from_batches(table.arrow_schema, self._rows(numbered, table.arrow_schema))
+        if self.leftover is not None:
+            table.overwrite(self.leftover, rows, stream=stream, version=last)
+        else:
+            table.append(handle, rows, stream=stream, version=last)
+        self._append_letters(numbered, stream, last)
+        told = layout.to_json() if layout.columns else ""
+        said = []
+        for batch, one, staged in numbered:
+            row = _row(self.feed, one, Said.LOADED, self.now)
+            set_apart = staged.dead_letters
+            said.append(replace(row, layout=told, batch=batch, rows=staged.rows, dead_letters=set_apart))
+            self.results[one.object_id] = Loaded(one, Result.LOADED, staged.rows, set_apart)
+        return said
+
+    def _rows(
+        self, numbered: Sequence[tuple[int, Upload, Staged]], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        for batch_number, one, staged in numbered:
+            for batch in staged.batches():
+                given: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+                given |= self._place(batch_number, one, batch.num_rows)
+                arrays = [
+                    given[field.name] if field.name in given else pa.nulls(batch.num_rows, field.type)
+                    for field in schema
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _append_letters(self, numbered: Sequence[tuple[int, Upload, Staged]], stream: str, last: int) -> None:
+        if not any(staged.dead_letters for _, _, staged in numbered):
+            return
+        table = self.feeds.lake.dead_letters
+        schema = table.arrow_schema
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch_number, one, staged in numbered:
+                for batch in staged.letter_batches():
+                    keys = [
+                        json.dumps({"object": one.label, "line": line}, ensure_ascii=False)
+                        for line in batch["line"].to_pylist()
+                    ]
+                    given = {
+                        "source": _same(UPLOADS, pa.string(), batch.num_rows),
+                        "table": _same(self.feed.name, pa.string(), batch.num_rows),
+                        "key": pa.array(keys, pa.string()),
+                        "reason": batch["reason"],
+                        "row": batch["row"],
+                        "_change": _same("insert", pa.string(), batch.num_rows),
+                        **self._place(batch_number, one, batch.num_rows),
+                    }
+                    yield pa.RecordBatch.from_arrays([given[name] for name in schema.names], schema=schema)
+
+        rows = pa.RecordBatchReader.from_batches(schema, batches())
+        table.append(table.open(), rows, stream=stream, version=last)
+
+    def _place(self, batch: int, one: Upload, rows: int) -> dict[str, pa.Array]:
+        seen_at = (self.now - _EPOCH) // dt.timedelta(microseconds=1)
+        return {
+            "_batch": _same(batch, pa.int64(), rows),
+            "_seen_at": _same(seen_at, pa.int64(), rows).cast(pa.timestamp("us", tz="UTC")),
+            "_object": _same(_storable(one.label), pa.string(), rows),
+        }
+
+    def _still_new(self, state: FeedState, rows: Sequence[LedgerRow], *, is_first: bool) -> list[LedgerRow]:
+        """What may be said after a lost race: not what another run has said of the same version.
+
+        Raises:
+            LakeConflict: What was loaded rests on other columns than the table has now, or on none.
+        """
+        layout = known_layout(self.feed, Layout.from_json(state.layout))
+        loads = [row for row in rows if row.status is Said.LOADED]
+        if loads and (is_first or any(Layout.from_json(row.layout) != layout for row in loads)):
+            raise LakeConflict(
+                f"Another run changed the table of the feed {self.feed.name} while this one loaded into it. "
+                "Nothing of this one counts; the next run does it again."
+            )
+        last = self.ledger.last_said(state, (row.object_id for row in rows))
+        kept = []
+        for row in rows:
+            upload = self.results[row.object_id].upload
+            if _is_settled(last.get(row.object_id, ()), upload, self.feed):
+                self._end(upload, Result.SETTLED, "another run loaded it at the same time")
+            else:
+                kept.append(row)
+        return kept
+
+    def _end(self, one: Upload, result: Result, reason: str, *, retryable: bool = False) -> None:
+        self.results[one.object_id] = Loaded(one, result, reason=reason, retryable=retryable)
+
+
+def _is_settled(said: Sequence[LastSaid], one: Upload, feed: Feed) -> bool:
+    """Whether there is nothing to do about a version, by what was last said of its object."""
+    return any(
+        row.version == one.object.version
+        and (row.status in _FOR_GOOD or (row.status == Said.FAILED and row.definition == feed.definition))
+        for row in said
+    )
+
+
+def _holds(handle: DeltaTable, schema: pa.Schema) -> bool:
+    """Whether a table has these columns, and no others."""
+    stored = pa.schema(handle.schema().to_arrow())
+    return {one.name: one.type for one in stored} == {one.name: one.type for one in schema}
+
+
+def _resumed(feed: Feed, now: dt.datetime) -> LedgerRow:
+    return LedgerRow(0, "", "", "", now, Said.RESUMED, 0, 0, "", feed.definition, "", now)
+
+
+def _row(feed: Feed, one: Upload, said: Said, now: dt.datetime, *, reason: str = "") -> LedgerRow:
+    return LedgerRow(
+        batch=0,
+        object_id=one.object_id,
+        object=_storable(one.label),
+        version=one.object.version,
+        modified=one.object.modified,
+        status=said,
+        rows=0,
+        dead_letters=0,
+        reason=reason,
+        definition=feed.definition,
+        layout="",
+        at=now,
+    )
+
+
+def _refusal(one: Upload) -> str:
+    if one.decision is None:
+        return f"{one.label} was not inspected in this version, and nothing is loaded before it is"
+    return f"the policy says {one.decision} for {one.label}; what it holds is loaded nowhere"
+
+
+def _stop_message(feed: Feed, label: str, reason: str) -> str:
+    return (
+        f"The feed {feed.name} is stopped: {label} has another layout than its table: {reason}. Upload it "
+        "again as it should be, or change the feed's declaration; then the feed goes on by itself. To go on "
+        "without a change, resume it. Other feeds are not touched."
+    )
+
+
+def _same(value: Any, type_: pa.DataType, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, type_), rows)
+
+
+def _storable(text: str) -> str:
+    """Text without what no encoding can hold: a path on disk may have bytes that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
