@@ -38,6 +38,7 @@ from platform_assets.objects.bucket import Bucket, open_bucket
 from platform_assets.objects.feeds.feed import Dialect, Feed
 from platform_assets.objects.feeds.ledger import FeedLedger
 from platform_assets.objects.feeds.load import Feeds, Loaded, Result, Upload
+from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets_tests.fixtures.s3 import S3Server
 
 ORDERS = Feed(
@@ -309,13 +310,30 @@ def test_names_of_columns_are_not_repeated_where_something_sensitive_was_found(i
     assert "it has 3 columns by other names" in stopped.reason
 
 
+@pytest.mark.parametrize("header", ["jane@example.org,x", "y,4111a1111", "a,b1234"])
+@pytest.mark.parametrize("format_", ["csv", "jsonl"])
+def test_values_do_not_become_names_of_columns_where_something_sensitive_was_found(
+    inbox: Inbox, header: str, format_: Any
+) -> None:
+    feed = Feed("values", "inbox", "*", format_)
+    names = header.split(",")
+    inbox.put("a", f"{header}\n1,2\n" if format_ == "csv" else json.dumps(dict.fromkeys(names, 1)))
+    [stopped] = inbox.load(feed, "a", is_clean=False)
+    assert stopped.result is Result.STOPPED
+    assert "looks like a value" in stopped.reason
+    assert not any(name in stopped.reason for name in names if len(name) > 1)
+    assert inbox.load(feed, "a", is_clean=False)[0].result is Result.STOPPED
+    inbox.feeds.resume(feed)
+    assert inbox.load(feed, "a")[0].result is Result.LOADED
+
+
 @pytest.mark.parametrize(
     ("header", "told"),
     [
         ("id,,note", "column 2 has no name"),
         ("id,ID,note", "column ID is there twice, in places 1 and 2"),
         ("id,_batch,note", "would hide the platform's own"),
-        ("1,2.5,2024", "may be no header"),
+        ("1,2.5,2024", "has no letter in it, so that it may be no name"),
     ],
 )
 def test_a_header_that_cannot_be_one_stops_the_feed(inbox: Inbox, header: str, told: str) -> None:
@@ -539,6 +557,29 @@ def test_a_withdrawn_object_counts_no_longer_and_is_not_loaded_again(inbox: Inbo
     inbox.put("orders/1.csv", "id,amount,note\n3,3,c\n")
     inbox.load(ORDERS, "orders/1.csv")
     assert inbox.rows(ORDERS, "id") == [(3,), (2,)]
+
+
+def test_a_name_in_other_upper_and_lower_case_stops_the_feed(inbox: Inbox) -> None:
+    feed = replace(ORDERS, columns=(Column("id", Integer(64), nullable=True),), new_columns="add")
+    inbox.put("orders/1.csv", "id,Id2,ID2\n1,2,3\n")
+    inbox.put("orders/2.csv", "id,x\n1,2\n")
+    assert "column ID2 is there twice" in inbox.load(feed, "orders/1.csv")[0].reason
+    inbox.put("orders/1.csv", "id,x\n1,2\n")
+    inbox.load(feed, "orders/1.csv")
+    inbox.put("orders/2.csv", "id,x,X\n1,2,3\n")
+    assert inbox.load(feed, "orders/2.csv")[0].result is Result.STOPPED
+
+
+def test_the_rows_that_count_go_on_to_a_warehouse(inbox: Inbox) -> None:
+    inbox.put("orders/1.csv", "id,amount,note\n1,9.50,a\n2,,b\n")
+    inbox.load(ORDERS, "orders/1.csv")
+    warehouse = DuckDBWarehouse(inbox.root / "warehouse.duckdb", inbox.feeds.engine)
+    for expected in ([(1, decimal.Decimal("9.50")), (2, None)], [(3, decimal.Decimal("1.00"))]):
+        assert warehouse.write(("uploads", ORDERS.name), inbox.feeds.relation(ORDERS)) == len(expected)
+        with warehouse.query("SELECT id, amount FROM uploads.orders ORDER BY id") as rows:
+            assert [tuple(row.values()) for row in rows.read_all().to_pylist()] == expected
+        inbox.put("orders/1.csv", "id,amount,note\n3,1,c\n")
+        inbox.load(ORDERS, "orders/1.csv")
 
 
 class Crash(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -31,6 +32,8 @@ _TYPES: Mapping[str, type[LogicalType]] = {
 }
 _PLATFORM = frozenset(column.name for column in PLACE_COLUMNS)
 _NAMES_TOLD = 10
+_PLAIN_NAME = re.compile(r"[^\W\d][\w .()/#%-]{0,63}")
+_DIGITS_OF_A_NAME = 3
 
 
 class LayoutChanged(FeedError):
@@ -104,8 +107,8 @@ def layout_of(
     _refuse_unusable(names, names_are_told=names_are_told)
     has_header = feed.format != "csv" or feed.dialect.header
     is_first = not known.columns
-    if is_first and has_header and file.types is None and file.names is not None:
-        _refuse_values_as_names(names)
+    if is_first and has_header and file.types is None:
+        _refuse_values_as_names(names, is_clean=names_are_told)
     by_name = {column.name: column for column in known.columns}
     missing = [
         name
@@ -134,7 +137,7 @@ def layout_of(
     if is_first and file.types is None and not any(len(chunk.lines) for chunk in sample):
         return known  # by a file without a row every column would be text from then on
     found = [_found(name, file, sample, is_key=name in feed.key) for name in new]
-    _refuse_same_names([*known.columns, *found])
+    _refuse_same_names(known.columns, found)
     return Layout((*known.columns, *found))
 
 
@@ -179,20 +182,31 @@ def _refuse_unusable(names: Sequence[str], *, names_are_told: bool) -> None:
         seen[folded] = place
 
 
-def _refuse_values_as_names(names: Sequence[str]) -> None:
+def _refuse_values_as_names(names: Sequence[str], *, is_clean: bool) -> None:
+    """Refuse names that look like values: they would be told by the table's columns for good."""
     for place, name in enumerate(names, 1):
         if not any(character.isalpha() for character in name):
-            raise LayoutChanged(
-                f"the name of column {place} has no letter in it, so that its first line may be no header; "
-                "declare the columns, and dialect.header = false where there is none"
-            )
+            found = "has no letter in it"
+        elif not is_clean and not _is_plain(name):
+            found = "looks like a value, and something sensitive was found in the file"
+        else:
+            continue
+        raise LayoutChanged(
+            f"the name of column {place} {found}, so that it may be no name; declare the columns, and "
+            "dialect.header = false where a CSV file has no header"
+        )
 
 
-def _refuse_same_names(columns: Sequence[Column]) -> None:
-    folded = [column.name.casefold() for column in columns]
-    twice = sorted({one.name for one in columns if folded.count(one.name.casefold()) > 1})
+def _is_plain(name: str) -> bool:
+    digits = sum(character.isdigit() for character in name)
+    return digits <= _DIGITS_OF_A_NAME and _PLAIN_NAME.fullmatch(name) is not None
+
+
+def _refuse_same_names(known: Sequence[Column], found: Sequence[Column]) -> None:
+    names = {column.name.casefold(): column.name for column in known}
+    twice = [names[one.name.casefold()] for one in found if one.name.casefold() in names]
     if twice:
-        raise LayoutChanged(f"{_told(twice)} differ only by upper and lower case")
+        raise LayoutChanged(f"it has {_told(twice)}, written in other upper and lower case")
 
 
 def _other_types(known: Layout, file: RowFile) -> list[str]:

@@ -186,6 +186,7 @@ def _told(feed: Feed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
 
 def _csv(feed: Feed, lines: _Lines) -> RowFile:
     dialect = feed.dialect
+    # Python has one limit for all readers, which is lower; the field that a stray quote opens ends there.
     csv.field_size_limit(_LONGEST_FIELD)
     for _ in range(dialect.skip):
         next(lines, None)
