@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from platform_assets.dlp.context import FAR, NOTHING, words_of
+from platform_assets.dlp.context import NOTHING, words_of
 from platform_assets.dlp.detectors import BY_NAME
 from platform_assets.dlp.families.text import PRIORITY, Match
 from platform_assets.dlp.model import (
@@ -26,6 +26,7 @@ from platform_assets.dlp.model import (
     Range,
     Tally,
 )
+from platform_assets.dlp.resolution import resolved
 from platform_assets.dlp.rules import Rules
 from platform_assets.dlp.scanner import Scanner, hotwords
 from platform_assets.dlp.table_scan import ColumnMatches, TableScan
@@ -36,9 +37,6 @@ _LIKELIHOODS = {int(likelihood): likelihood for likelihood in Likelihood}
 _SEPARATORS = b" -./()\t,"
 _BLOCK = 64
 _CONTINUATION = bytes(range(0x80, 0xC0))
-# Where a longer thing holds others: what of these is inside it says nothing of its own.
-_WITHIN_URL = frozenset({"DOMAIN_NAME"})
-_CONTAINERS = frozenset(name for name, detector in BY_NAME.items() if detector.contains)
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class LocalInspector:
         tallies: dict[str, Tally] = {}
         verdicts: list[ColumnVerdict] = []
         room = dict.fromkeys(self._reported, self.config.limits.max_findings_per_info_type)
-        table = TableScan(self._scanner, self._thresholds, self._judged)
+        table = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
         for name, array in columns.items():
             column = table.inspect(name, array)
             for info_type, (count, highest) in column.counts.items():
@@ -173,7 +171,7 @@ class LocalInspector:
         for match in candidates:
             if match.name not in best or match.likelihood > best[match.name].likelihood:
                 best[match.name] = match
-        winners = {match.name for match in _resolved(candidates)}
+        winners = {match.name for match in resolved(candidates)}
         explanations = [self._explained(match, match.name in winners) for match in best.values()]
         return sorted(explanations, key=lambda one: (-one.likelihood, PRIORITY.get(one.info_type, 0)))
 
@@ -210,7 +208,7 @@ class LocalInspector:
         if self._rules.present:
             matches = self._rules.apply(matches + self._rules.custom(data), data, header)
         thresholds = self._thresholds
-        return [match for match in _resolved(matches) if match.likelihood >= thresholds.get(match.name, 99)]
+        return [match for match in resolved(matches) if match.likelihood >= thresholds.get(match.name, 99)]
 
     def _found(self, data: bytes, matches: list[Match], container: tuple[str, ...]) -> Found:
         """Findings and tallies of a text."""
@@ -290,72 +288,3 @@ class LocalInspector:
                 kind for place, kind in enumerate(_EVIDENCE) if bits >> place & 1
             )
         return evidence
-
-
-def _rank(match: Match) -> tuple[int, bool, bool, int, int, int]:
-    """What is taken of two that overlap: the likelier, then what a hotword names, then the valid."""
-    return (
-        -match.likelihood,
-        match.distance >= FAR,
-        not match.valid,
-        match.distance,
-        match.start - match.end,
-        PRIORITY.get(match.name, -1),
-    )
-
-
-def _resolved(matches: list[Match]) -> list[Match]:
-    """One match for every place, by place. What contains others stands beside them."""
-    matches.sort()
-    kept: list[Match] = []
-    cluster: list[Match] = []
-    reach = -1
-    containers: list[Match] = []
-    for match in matches:
-        if match.name in _CONTAINERS:
-            containers.append(match)
-            continue
-        if match.start >= reach:
-            if len(cluster) == 1:
-                kept.append(cluster[0])
-            elif cluster:
-                kept.extend(_best(cluster))
-            cluster = [match]
-            reach = match.end
-        else:
-            cluster.append(match)
-            reach = max(reach, match.end)
-    if len(cluster) == 1:
-        kept.append(cluster[0])
-    elif cluster:
-        kept.extend(_best(cluster))
-    if containers:
-        kept = sorted([*_outside(kept, containers), *containers])
-    return kept
-
-
-def _best(cluster: list[Match]) -> list[Match]:
-    """Of matches that overlap, those that are taken."""
-    taken: list[Match] = []
-    for match in sorted(cluster, key=_rank):
-        if all(match.end <= other.start or match.start >= other.end for other in taken):
-            taken.append(match)
-    taken.sort()
-    return taken
-
-
-_UNSURE_IN_URL = frozenset({"PHONE_NUMBER", "PERSON_NAME", "STREET_ADDRESS", "SWIFT_CODE", "VAT_NUMBER"})
-
-
-def _outside(matches: list[Match], containers: list[Match]) -> list[Match]:
-    """Drop what is but a part of a URL."""
-    kept = []
-    place = 0
-    for match in matches:
-        while place < len(containers) and containers[place].end <= match.start:
-            place += 1
-        inside = place < len(containers) and containers[place].start <= match.start
-        if inside and (match.name in _WITHIN_URL or (match.name in _UNSURE_IN_URL and match.likelihood < 5)):
-            continue
-        kept.append(match)
-    return kept

@@ -32,12 +32,14 @@ from platform_assets.dlp.families.text import (
     LIKELY,
     POSSIBLE,
     SHAPE,
+    SHAPES,
     UNLIKELY,
     VERY_LIKELY,
     Family,
     Match,
 )
 from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood
+from platform_assets.dlp.resolution import resolved
 from platform_assets.dlp.scanner import Scanner, hotwords
 
 SAMPLE = 1_024
@@ -123,8 +125,7 @@ class ColumnMatches:
         flags = np.zeros(len(self.values) + 1, dtype=np.bool_)
         flags[list(wanted)] = True
         places, likelihood, evidence = self.assumed.get(info_type, (np.empty(0, dtype=np.int64), 0, 0))
-        if len(wanted) < limit:
-            flags[places[:limit]] = True
+        flags[places[:limit]] = True
         given = 0
         for row in np.flatnonzero(flags[self.indices])[:limit].tolist():
             place = int(self.indices[row])
@@ -144,10 +145,14 @@ class TableScan:
         scanner: Finds candidates.
         thresholds: The least likelihood that is reported, by info type.
         judge: What makes findings of candidates: rules, overlaps, thresholds.
+        exact: Whether all values are scanned whatever their forms, as rules ask.
     """
 
-    def __init__(self, scanner: Scanner, thresholds: Mapping[str, int], judge: _Judge) -> None:
+    def __init__(
+        self, scanner: Scanner, thresholds: Mapping[str, int], judge: _Judge, *, exact: bool
+    ) -> None:
         self._scanner = scanner
+        self._exact = exact
         self._thresholds = thresholds
         self._judge = judge
 
@@ -173,9 +178,9 @@ class TableScan:
         if VERSION_WORDS & set(words):
             header = Surroundings({**header.hot, _NO_ADDRESS: 0}, header.against)
         whole = self._as_a_whole(column, header, words)
-        if len(values) <= SAMPLE:
+        if len(values) <= SAMPLE or self._exact:
             places = np.arange(len(values))
-            column.matches = self._scanned(name, values, places, header, noise=None)[0]
+            column.matches = self._scanned(name, _joined(values), places, header, noise=None)[0]
         else:
             self._scan_by_forms(column, header, frozenset(whole))
         self._add_whole(column, header, whole)
@@ -184,7 +189,7 @@ class TableScan:
     def _scanned(
         self,
         name: str,
-        values: pa.Array,
+        joined: tuple[bytes, _Ints],
         places: _Ints,
         header: Surroundings,
         noise: dict[str, int] | None,
@@ -194,8 +199,8 @@ class TableScan:
 
         Args:
             name: Name of the column.
-            values: All values.
-            places: Which of them to scan.
+            joined: The values as lines of one text, and where each begins.
+            places: Their places among all values.
             header: What the column's name says.
             noise: Likelihoods that a sample led to, by info type; None where these values are the sample.
             families: What to scan for; None for everything.
@@ -203,12 +208,11 @@ class TableScan:
         Returns:
             The matches by the value's place, and the likelihoods that the values as a whole lead to.
         """
-        chosen = values if len(places) == len(values) else values.take(pa.array(places))
-        data, starts = _joined(chosen)
-        candidates = self._scanner.scan(data, header, lines=True, everything=True, families=families)
-        owners = _owners(starts, candidates)
+        data, starts = joined
+        everything = noise is None or any(level >= POSSIBLE for level in noise.values())
+        candidates = self._scanner.scan(data, header, True, everything, families)
         if noise is None:
-            noise = _judged_together(candidates, owners, header)
+            noise = _judged_together(candidates, _owners(starts, candidates), header)
             if _NO_ADDRESS in header.hot:
                 noise["IP_ADDRESS"] = UNLIKELY
         candidates = [
@@ -233,42 +237,51 @@ class TableScan:
         """Scan a sample, settle what the frequent forms are, and scan what that leaves open."""
         values, name = column.values, column.name
         size = len(values)
+        joined = _joined(values)
+        by_form = [family for family in self._scanner.families if family.form]
         sample = np.unique(np.linspace(0, size - 1, SAMPLE).astype(np.int64))
-        forms = _forms(values)
-        column.matches, noise = self._scanned(name, values, sample, header, None)
-        held = np.bincount(forms[sample], minlength=int(forms.max()) + 1)
+        column.matches, noise = self._scanned(
+            name, _joined(values.take(pa.array(sample))), sample, header, None, by_form
+        )
+        found: dict[str, list[int]] = {}
+        likelihoods: dict[str, Counter[int]] = {}
+        for place, matches in column.matches.items():
+            for info_type, likelihood in {match.name: match.likelihood for match in matches}.items():
+                found.setdefault(info_type, []).append(place)
+                likelihoods.setdefault(info_type, Counter())[likelihood] += 1
         left = np.ones(size, dtype=np.bool_)
         left[sample] = False
-        found: dict[str, Counter[tuple[int, int]]] = {}
-        for place, matches in column.matches.items():
-            form = int(forms[place])
-            for info_type, likelihood in {match.name: match.likelihood for match in matches}.items():
-                found.setdefault(info_type, Counter())[form, likelihood] += 1
-        for family in self._scanner.families:
-            if not family.dense or family.names <= whole:
+        forms = _forms(*joined)
+        scanned: set[int] = set()
+        for family in by_form:
+            if family.names <= whole or not family.form:
                 continue
-            hits = np.zeros_like(held)
-            for info_type in family.names & found.keys():
-                for (form, _), times in found[info_type].items():
-                    hits[form] += times
-            settled = held >= _SETTLED
-            for info_type in family.names & found.keys():
-                alike = np.zeros_like(held)
-                for (form, _), times in found[info_type].items():
-                    alike[form] += times
-                places = np.flatnonzero(left & (settled & (alike >= held))[forms])
+            of = forms[family.form]
+            held = np.bincount(of[sample], minlength=int(of.max()) + 1)
+            is_open = held < _SETTLED
+            for info_type in sorted(family.names & found.keys()):
+                alike = np.bincount(of[found[info_type]], minlength=len(held))
+                is_open |= (alike > 0) & (alike < held)
+                places = np.flatnonzero(left & ((held >= _SETTLED) & (alike == held))[of])
                 if len(places):
-                    likelihood = found[info_type].most_common(1)[0][0][1]
+                    likelihood = likelihoods[info_type].most_common(1)[0][0]
                     column.assumed[info_type] = (places, likelihood, SHAPE | COLUMN)
-            undecided = np.flatnonzero(left & (~settled | ((hits > 0) & (hits < held)))[forms])
+            undecided = np.flatnonzero(left & is_open[of])
             if len(undecided):
-                scanned = self._scanned(name, values, undecided, header, noise, (family,))[0]
-                for place, matches in scanned.items():
+                part = _joined(values.take(pa.array(undecided)))
+                for place, matches in self._scanned(name, part, undecided, header, noise, (family,))[
+                    0
+                ].items():
+                    if place in column.matches:
+                        scanned.add(place)
                     column.matches.setdefault(place, []).extend(matches)
-        sparse = [family for family in self._scanner.families if not family.dense]
-        rest = np.flatnonzero(left)
-        for place, matches in self._scanned(name, values, rest, header, noise, sparse)[0].items():
+        secrets = [family for family in self._scanner.families if not family.form]
+        for place, matches in self._scanned(name, joined, np.arange(size), header, noise, secrets)[0].items():
+            if place in column.matches:
+                scanned.add(place)
             column.matches.setdefault(place, []).extend(matches)
+        for place in scanned:
+            column.matches[place] = resolved(column.matches[place])
 
     def _as_a_whole(
         self, column: ColumnMatches, header: Surroundings, words: tuple[str, ...]
@@ -395,38 +408,35 @@ def _judged_together(candidates: list[Match], owners: list[int], header: Surroun
     return levels
 
 
-_CLASSES = np.array(
-    [
-        ord("0")
-        if 48 <= byte <= 57
-        else ord("A")
-        if 65 <= byte <= 90
-        else ord("a")
-        if 97 <= byte <= 122 or byte >= 128
-        else byte
-        for byte in range(256)
-    ],
-    dtype=np.uint8,
-)
+_CLASSES = np.frombuffer(SHAPES, np.uint8)
+_RUNS = np.where((ord("0") == _CLASSES) | (ord("A") == _CLASSES), np.uint8(ord("a")), _CLASSES)
 
 
-def _forms(values: pa.Array) -> _Ints:
-    """The form of each value as a number: digits one by one, runs of capitals and of small letters."""
-    data, starts = _joined(values)
-    classes = _CLASSES[np.frombuffer(data, np.uint8)]
-    letters = (classes == ord("a")) | (classes == ord("A"))
+def _forms(data: bytes, starts: _Ints) -> dict[str, _Ints]:
+    """The form of each value as a number, equal for all values of the same form, as families ask for it.
+
+    Args:
+        data: The values as lines of one text.
+        starts: Where each begins.
+    """
+    digits, forms = _collapsed(_CLASSES[np.frombuffer(data, np.uint8)], starts)
+    # The forms are again lines of a text, and far fewer than the values.
+    written, offsets = forms.buffers()[2], np.frombuffer(forms.buffers()[1], np.int64)[: len(forms)]
+    runs, _ = _collapsed(_RUNS[np.frombuffer(written, np.uint8)], offsets)
+    return {"digits": digits, "runs": runs[digits]}
+
+
+def _collapsed(classes: npt.NDArray[np.uint8], starts: _Ints) -> tuple[_Ints, pa.Array]:
+    """Take runs of letters for one letter: a number for each line, and the lines that there are."""
     kept = np.ones(len(classes), dtype=np.bool_)
-    kept[1:] = ~(letters[1:] & (classes[1:] == classes[:-1]))
-    before = np.zeros(len(classes) + 1, dtype=np.int64)
-    np.cumsum(kept, out=before[1:])
-    ends = np.append(starts[1:] - 1, len(classes))
-    # The line break after a value is kept as one byte, and goes with the value.
-    offsets = np.append(before[starts], before[ends[-1]])
-    texts = pa.Array.from_buffers(
-        pa.large_binary(), len(values), [None, pa.py_buffer(offsets), pa.py_buffer(classes[kept])]
-    )
-    codes: _Ints = texts.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
+    kept[1:] = (classes[1:] != classes[:-1]) | (classes[1:] < ord("A"))
+    # The line break after a value goes with the value.
+    offsets = np.zeros(len(starts) + 1, dtype=np.int64)
+    np.cumsum(np.add.reduceat(kept, starts, dtype=np.int64), out=offsets[1:])
+    lines = pa.Array.from_buffers(
+        pa.large_binary(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(classes[kept])]
+    ).dictionary_encode()
+    return lines.indices.to_numpy(zero_copy_only=False).astype(np.int64), lines.dictionary
 
 
 # --- what only a whole column tells: each judge gives a likelihood, evidence, and a pattern of what counts

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from platform_assets.dlp.detectors.service_keys import SERVICE_KEYS
+from platform_assets.dlp.families.secrets import _beginning
 from platform_assets.dlp.local import LocalInspector
 from platform_assets.dlp.model import InspectConfig
 from platform_assets_tests.dlp import generated as make
@@ -105,6 +106,11 @@ def test_it_knows_a_services_key_by_its_prefix(key, inspector: LocalInspector) -
         text = f'setting = "{make.matching(chance, key.pattern)}"  # rotate'
         hits += any(finding.info_type.name == key.name for finding in inspector.inspect_text(text.encode()))
     assert hits >= 19
+
+
+def test_every_key_begins_or_is_signed_with_something_literal() -> None:
+    for key in SERVICE_KEYS:
+        assert len(_beginning(key.sign or key.pattern)) >= 2, key
 
 
 def test_it_knows_the_keys_of_sixty_services_and_more() -> None:

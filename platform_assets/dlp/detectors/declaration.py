@@ -75,14 +75,16 @@ class Detector:
 
 @dataclass(frozen=True)
 class Key:
-    """Keys of one service that are known by how they start.
+    """Keys of one service that are known by how they start, or by what stands within.
 
     Args:
         name: Name of the info type.
         service: Who issues them.
-        pattern: RE2 pattern of the whole key; it starts with a literal.
+        pattern: RE2 pattern of the whole key.
         likelihood: Likelihood of a match with enough entropy; short or common prefixes speak for less.
         entropy: Least entropy of what follows the prefix, in bits per character.
+        sign: RE2 pattern of a literal within it, where it does not begin with one.
+        before: Most characters of the key that stand before the sign.
     """
 
     name: str
@@ -90,3 +92,5 @@ class Key:
     pattern: str
     likelihood: Likelihood = Likelihood.VERY_LIKELY
     entropy: float = 2.5
+    sign: str = ""
+    before: int = 0

@@ -1,6 +1,6 @@
 """Keys that services give a prefix of their own, from the services' documentation of their keys' format.
 
-A pattern begins with the prefix; what stands before and after a key is the inspector's to look at.
+What stands before and after a key is the inspector's to look at.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ SERVICE_KEYS: tuple[Key, ...] = (
         "AZURE_AUTH_TOKEN",
         "Microsoft Entra client secret",
         r"[A-Za-z0-9_~.\-]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}",
+        sign=r"[0-9]Q~",
+        before=3,
     ),
     Key("AZURE_AUTH_TOKEN", "Azure storage account key", r"AccountKey=[A-Za-z0-9+/]{86}=="),
     Key("AZURE_AUTH_TOKEN", "Azure shared access key", r"SharedAccessKey=[A-Za-z0-9+/]{43}="),
@@ -45,6 +47,8 @@ SERVICE_KEYS: tuple[Key, ...] = (
         "DISCORD_BOT_TOKEN",
         "Discord",
         r"[MNO][A-Za-z0-9_\-]{23,25}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,38}",
+        sign=r"\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}",
+        before=26,
     ),
     Key(
         "TEAMS_WEBHOOK",
@@ -71,13 +75,13 @@ SERVICE_KEYS: tuple[Key, ...] = (
     Key("SENDGRID_API_KEY", "SendGrid", r"SG\.[A-Za-z0-9_\-]{22}\.[A-Za-z0-9_\-]{43}"),
     Key("BREVO_API_KEY", "Brevo", r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
     Key("MAILGUN_API_KEY", "Mailgun", r"key-[a-f0-9]{32}", _LIKELY),
-    Key("MAILCHIMP_API_KEY", "Mailchimp", r"[a-f0-9]{32}-us[0-9]{1,2}"),
+    Key("MAILCHIMP_API_KEY", "Mailchimp", r"[a-f0-9]{32}-us[0-9]{1,2}", sign="-us[0-9]", before=32),
     Key("MAILERSEND_API_KEY", "MailerSend", r"mlsn\.[a-f0-9]{64}"),
     Key("RESEND_API_KEY", "Resend", r"re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}", _LIKELY),
     Key("POSTMAN_API_KEY", "Postman", r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}"),
     Key("TWILIO_API_KEY", "Twilio", r"SK[a-f0-9]{32}"),
     Key("TWILIO_ACCOUNT_SID", "Twilio", r"AC[a-f0-9]{32}", _LIKELY),
-    Key("TELEGRAM_BOT_TOKEN", "Telegram", r"[0-9]{8,10}:AA[A-Za-z0-9_\-]{33}"),
+    Key("TELEGRAM_BOT_TOKEN", "Telegram", r"[0-9]{8,10}:AA[A-Za-z0-9_\-]{33}", sign=":AA", before=10),
     Key("OPENAI_API_KEY", "OpenAI", r"sk-(?:proj|svcacct|admin|None)-[A-Za-z0-9_\-]{40,}"),
     Key("OPENAI_API_KEY", "OpenAI", r"sk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}"),
     Key("ANTHROPIC_API_KEY", "Anthropic", r"sk-ant-(?:api|admin|oat)[0-9]{2}-[A-Za-z0-9_\-]{80,}"),
@@ -130,7 +134,13 @@ SERVICE_KEYS: tuple[Key, ...] = (
         r"(?:sdk|api|mob)-[a-f0-9]{8}-[a-f0-9]{4}-4[a-f0-9]{3}-[89ab][a-f0-9]{3}-[a-f0-9]{12}",
     ),
     Key("HASHICORP_VAULT_TOKEN", "HashiCorp Vault", r"hv[sbr]\.[A-Za-z0-9_\-]{24,}"),
-    Key("TERRAFORM_CLOUD_TOKEN", "HCP Terraform", r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_\-=]{60,70}"),
+    Key(
+        "TERRAFORM_CLOUD_TOKEN",
+        "HCP Terraform",
+        r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_\-=]{60,70}",
+        sign=r"\.atlasv1\.",
+        before=14,
+    ),
     Key("PULUMI_TOKEN", "Pulumi", r"pul-[a-f0-9]{40}"),
     Key(
         "DOPPLER_TOKEN",
@@ -148,7 +158,8 @@ SERVICE_KEYS: tuple[Key, ...] = (
     Key("AGE_SECRET_KEY", "age", r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}"),
     Key("SHOPIFY_TOKEN", "Shopify", r"shp(?:at|ca|pa|ss|tka|ua)_[a-fA-F0-9]{32}"),
     Key("LINEAR_API_KEY", "Linear", r"lin_(?:api|oauth)_[A-Za-z0-9]{32,64}"),
-    Key("NOTION_TOKEN", "Notion", r"(?:ntn_[A-Za-z0-9]{40,50}|secret_[A-Za-z0-9]{43})"),
+    Key("NOTION_TOKEN", "Notion", r"ntn_[A-Za-z0-9]{40,50}"),
+    Key("NOTION_TOKEN", "Notion, older", r"secret_[A-Za-z0-9]{43}"),
     Key("AIRTABLE_TOKEN", "Airtable", r"pat[A-Za-z0-9]{14}\.[a-f0-9]{64}"),
     Key("ASANA_TOKEN", "Asana", r"[12]/[0-9]{15,17}(?:/[0-9]{15,17})?:[a-f0-9]{32}"),
     Key("FIGMA_TOKEN", "Figma", r"fig[dou][a-z]?_[A-Za-z0-9_\-]{38,64}"),
@@ -171,13 +182,8 @@ SERVICE_KEYS: tuple[Key, ...] = (
     Key("MAPBOX_TOKEN", "Mapbox", r"sk\.eyJ[A-Za-z0-9_\-]{60,}\.[A-Za-z0-9_\-]{20,24}"),
     Key("ALIBABA_CLOUD_KEY", "Alibaba Cloud", r"LTAI[A-Za-z0-9]{12,24}"),
     Key("TENCENT_CLOUD_KEY", "Tencent Cloud", r"AKID[A-Za-z0-9]{32}"),
-    Key(
-        "YANDEX_CLOUD_KEY",
-        "Yandex Cloud",
-        r"(?:AQVN[A-Za-z0-9_\-]{35,38}|YC[a-zA-Z0-9_\-]{38})",
-        _LIKELY,
-        3.5,
-    ),
+    Key("YANDEX_CLOUD_KEY", "Yandex Cloud API key", r"AQVN[A-Za-z0-9_\-]{35,38}", _LIKELY, 3.5),
+    Key("YANDEX_CLOUD_KEY", "Yandex Cloud access secret", r"YC[a-zA-Z0-9_\-]{38}", _LIKELY, 3.5),
     Key("PREFECT_API_KEY", "Prefect", r"pn[ub]_[A-Za-z0-9]{36}"),
     Key("README_API_KEY", "ReadMe", r"rdme_[a-z0-9]{70}"),
     Key("FRAMEIO_TOKEN", "Frame.io", r"fio-u-[A-Za-z0-9_\-=]{64}"),
@@ -186,4 +192,4 @@ SERVICE_KEYS: tuple[Key, ...] = (
     Key("ADOBE_CLIENT_SECRET", "Adobe", r"p8e-[A-Za-z0-9_\-]{32}"),
     Key("BREVO_SMTP_KEY", "Brevo SMTP", r"xsmtpsib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
 )
-"""Where one pattern begins as another does, the longer prefix stands first."""
+"""Where two patterns match, the one that stands first is taken."""

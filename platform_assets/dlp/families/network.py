@@ -222,11 +222,11 @@ def _look_at_swift(text: Text, found: list[Match]) -> None:
 
 def families() -> Iterator[Family]:
     """The scans of this module."""
-    yield Family(frozenset({"EMAIL_ADDRESS"}), (b"@",), _look_at_emails, dense=True)
-    yield Family(frozenset({"URL"}), (b"://", b"www.", b"WWW."), _look_at_urls, dense=True)
-    yield Family(frozenset({"DOMAIN_NAME"}), (b".",), _look_at_domains, dense=True)
-    yield Family(frozenset({"IP_ADDRESS"}), (b".",), _look_at_ip_4, dense=True)
-    yield Family(frozenset({"IP_ADDRESS"}), (b":",), _look_at_ip_6, dense=True)
-    yield Family(frozenset({"MAC_ADDRESS"}), (b":", b"-", b"."), _look_at_macs, dense=True)
-    yield Family(frozenset({"BITCOIN_ADDRESS", "ETHEREUM_ADDRESS"}), (), _look_at_coins, dense=True)
-    yield Family(frozenset({"SWIFT_CODE"}), (), _look_at_swift, dense=True)
+    yield Family(frozenset({"EMAIL_ADDRESS"}), (b"@",), _look_at_emails, form="runs")
+    yield Family(frozenset({"URL"}), (b"://", b"www.", b"WWW."), _look_at_urls, form="runs")
+    yield Family(frozenset({"DOMAIN_NAME"}), (b".",), _look_at_domains, form="runs")
+    yield Family(frozenset({"IP_ADDRESS"}), (b".",), _look_at_ip_4, form="runs")
+    yield Family(frozenset({"IP_ADDRESS"}), (b":",), _look_at_ip_6, form="runs")
+    yield Family(frozenset({"MAC_ADDRESS"}), (b":", b"-", b"."), _look_at_macs, form="runs")
+    yield Family(frozenset({"BITCOIN_ADDRESS", "ETHEREUM_ADDRESS"}), (), _look_at_coins, form="runs")
+    yield Family(frozenset({"SWIFT_CODE"}), (), _look_at_swift, form="runs")

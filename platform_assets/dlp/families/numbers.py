@@ -314,5 +314,5 @@ def families() -> Iterator[Family]:
     figures = frozenset(
         detector.name for detector in IDENTIFIERS if any("A" not in form.shape for form in detector.forms)
     )
-    yield Family(figures | {"PHONE_NUMBER"}, (), _look_at_numbers, dense=True)
-    yield Family(letters, (), _look_at_mixed, dense=True)
+    yield Family(figures | {"PHONE_NUMBER"}, (), _look_at_numbers, form="digits")
+    yield Family(letters, (), _look_at_mixed, form="digits")

@@ -221,5 +221,5 @@ def families() -> Iterator[Family]:
     yield Family(frozenset({"DATE_OF_BIRTH"}), (), births)
     yield Family(frozenset({"PASSPORT"}), (), passports)
     yield Family(frozenset({"ETHNIC_GROUP"}), (), ethnic)
-    yield Family(frozenset({"PERSON_NAME"}), (), _look_at_names, dense=True)
-    yield Family(frozenset({"STREET_ADDRESS"}), (), _look_at_streets, dense=True)
+    yield Family(frozenset({"PERSON_NAME"}), (), _look_at_names, form="runs")
+    yield Family(frozenset({"STREET_ADDRESS"}), (), _look_at_streets, form="runs")

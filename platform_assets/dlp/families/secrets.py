@@ -14,7 +14,7 @@ import re2  # type: ignore[import-untyped]
 from platform_assets.dlp import checks
 from platform_assets.dlp.context import words_of
 from platform_assets.dlp.detectors import credentials as _credentials
-from platform_assets.dlp.detectors.declaration import word_set
+from platform_assets.dlp.detectors.declaration import Key, word_set
 from platform_assets.dlp.detectors.service_keys import SERVICE_KEYS
 from platform_assets.dlp.families.text import (
     ENTROPY,
@@ -37,7 +37,6 @@ from platform_assets.dlp.families.text import (
 
 _KEYS = tuple((key, compiled(key.pattern)) for key in SERVICE_KEYS)
 _LONGEST_KEY = 2_048
-_ALL_KEYS = "|".join(f"(?:{key.pattern})" for key in SERVICE_KEYS)
 _PLACEHOLDER = compiled(f"(?i){_credentials.PLACEHOLDER}")
 _CODE = compiled(f"(?i){_credentials.CODE}")
 _NO_KEY = compiled(_credentials.NO_KEY)
@@ -66,18 +65,29 @@ def _is_placeholder(value: str) -> bool:
 
 def _look_at_service_keys(text: Text, found: list[Match]) -> None:
     data = text.data
-    for start, _ in spans(_ALL_KEYS, data):
-        if start and data[start - 1] in WORD_BYTES:
-            continue
-        for place in _key_patterns().Match(data[start : start + _LONGEST_KEY]) or ():
+    for start, _ in spans(_beginnings(), data):
+        for place in sorted(_key_patterns().Match(data[start : start + _LONGEST_KEY]) or ()):
             key, pattern = _KEYS[place]
-            end = pattern.match(data, start).end()
-            if key.name not in text.names or (end < len(data) and data[end] in WORD_BYTES):
-                continue
-            written = data[start:end].decode("latin-1")
-            filled = any(filler in written for filler in _FILLERS) and not key.name.endswith("WEBHOOK")
-            if not filled and checks.entropy(written) >= key.entropy and key.likelihood >= text.floor:
-                found.append(Match(start, end, key.name, int(key.likelihood), PREFIX | ENTROPY, 0))
+            if _is_key(text, found, key, start, pattern.match(data, start).end()):
+                break
+    for key, pattern in _KEYS:
+        if key.sign:
+            for sign, last in spans(key.sign, data):
+                match = pattern.search(data, max(sign - key.before, 0), last + _LONGEST_KEY)
+                if match is not None and match.start() < sign < match.end():
+                    _is_key(text, found, key, *match.span())
+
+
+def _is_key(text: Text, found: list[Match], key: Key, start: int, end: int) -> bool:
+    """Add a key, unless it is a part of something longer, an example, or asked for by nobody."""
+    if key.name not in text.names or not text.stands_alone(start, end):
+        return False
+    written = text.data[start:end].decode("latin-1")
+    filled = any(filler in written for filler in _FILLERS) and not key.name.endswith("WEBHOOK")
+    if filled or checks.entropy(written) < key.entropy or key.likelihood < text.floor:
+        return False
+    found.append(Match(start, end, key.name, int(key.likelihood), PREFIX | ENTROPY, 0))
+    return True
 
 
 @lru_cache(maxsize=1)
@@ -88,6 +98,33 @@ def _key_patterns() -> re2.Set:
         patterns.Add(key.pattern.encode())
     patterns.Compile()
     return patterns
+
+
+@lru_cache(maxsize=1)
+def _beginnings() -> str:
+    """A pattern of what keys begin with: short, as long ones with counts make a slow automaton."""
+    beginnings = dict.fromkeys(_beginning(key.pattern) for key in SERVICE_KEYS if not key.sign)
+    return rf"\b(?:{'|'.join(beginnings)})"
+
+
+_PATTERN_PART = re.compile(r"\(\?:|[()|]|\\.|\[(?:\\.|[^\]\\])+\]|[{*+?]|.")
+
+
+def _beginning(pattern: str) -> str:
+    """The part of a pattern before the first thing in it that is repeated or optional, whole groups only."""
+    groups: list[int] = []
+    last = 0
+    for part in _PATTERN_PART.finditer(pattern):
+        written = part.group()
+        if written in ("{", "*", "+", "?"):
+            return pattern[: groups[0] if groups else last]
+        if written == "(?:":
+            groups.append(part.start())
+        elif written == ")":
+            last = groups.pop()
+        if written not in ("(?:", ")", "|"):
+            last = part.start()
+    return pattern
 
 
 _NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"

@@ -180,13 +180,15 @@ class Family:
         names: Their names.
         needs: Texts of which at least one is in every text that holds one; empty where there is no such.
         look: Finds them.
-        dense: Whether ordinary tables are full of look-alikes, so that it pays to judge them by their shapes.
+        form: What a table's values have to have in common to be judged by a sample, as ordinary tables are
+            full of look-alikes: `digits` for every digit and runs of letters, `runs` for the runs of both.
+            None for secrets, which may be in any value.
     """
 
     names: frozenset[str]
     needs: tuple[bytes, ...]
     look: Callable[[Text, list[Match]], None]
-    dense: bool = False
+    form: str | None = None
 
 
 def spans(pattern: bytes | str, data: bytes) -> Iterator[tuple[int, int]]:
