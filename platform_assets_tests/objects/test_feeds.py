@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,11 @@ from platform_assets.model.table import (
     Time,
     Timestamp,
 )
-from platform_assets.objects.bucket import Bucket, open_bucket
+from platform_assets.objects.bucket import Bucket, ObjectVersion, open_bucket
 from platform_assets.objects.feeds.feed import Dialect, Feed
 from platform_assets.objects.feeds.ledger import FeedLedger
 from platform_assets.objects.feeds.load import Feeds, Loaded, Result, Upload
+from platform_assets.objects.s3 import S3Bucket
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets_tests.fixtures.s3 import S3Server
 
@@ -460,6 +462,73 @@ def test_json_lines_are_rows_with_their_numbers_as_written(inbox: Inbox) -> None
     ]
 
 
+def test_a_line_that_is_too_long_costs_itself_only(inbox: Inbox) -> None:
+    long = b"x" * 40_000_000
+    inbox.put("a.jsonl", b'{"id": 1}\n{"id": 2, "note": "' + long + b'"}\n{"id": 3}\n')
+    inbox.load(JSONL, "a.jsonl")
+    assert inbox.rows(JSONL, "id", "_line") == [(1, 1), (3, 3)]
+    assert inbox.letters(JSONL) == [(2, "length(line)", [])]
+    inbox.put(
+        "orders/1.csv",
+        b"id,amount,note\n1,1,a\n2,2," + long + b"\n3,3,c\n4,4," + long[:2_000_000] + b"\n5,5,e\n",
+    )
+    inbox.load(ORDERS, "orders/1.csv")
+    assert inbox.rows(ORDERS, "id", "_line") == [(1, 2), (3, 4), (5, 6)]
+    assert inbox.letters(ORDERS) == [(3, "length(line)", []), (5, "length(field)", [])]
+
+
+def test_a_quote_that_is_never_closed_costs_what_comes_behind_it(inbox: Inbox) -> None:
+    inbox.put("orders/1.csv", 'id,amount,note\n1,1,a\n2,2,"b\n3,3,c\n')
+    inbox.load(ORDERS, "orders/1.csv")
+    assert inbox.rows(ORDERS, "id") == [(1,)]
+    assert inbox.letters(ORDERS) == [(3, "quote(not closed)", [])]
+
+
+def test_a_value_that_is_not_among_the_accepted_ones_costs_its_row(inbox: Inbox) -> None:
+    accepted = replace(ORDERS.columns[2], accepted=("a", "b"))
+    feed = replace(ORDERS, columns=(*ORDERS.columns[:2], accepted))
+    inbox.put("orders/1.csv", "id,amount,note\n1,1,a\n2,2,c\n3,3,\n")
+    inbox.load(feed, "orders/1.csv")
+    assert inbox.rows(feed, "id") == [(1,), (3,)]
+    assert [(line, reason) for line, reason, _ in inbox.letters(feed)] == [(3, "accepted_values(note)")]
+
+
+def test_a_file_of_which_no_row_fits_stops_the_feed(inbox: Inbox) -> None:
+    inbox.put("orders/1.csv", "id,amount,note\n" + "1,2,a,b\n" * 12)
+    [stopped] = inbox.load(ORDERS, "orders/1.csv")
+    assert stopped.result is Result.STOPPED
+    assert "none of its 12 rows fits, 12 for fields(4 instead of 3)" in stopped.reason
+
+
+def test_of_a_store_that_does_not_answer_the_object_is_tried_again(inbox: Inbox) -> None:
+    import boto3
+    from botocore.config import Config
+
+    # Nobody listens at port 9, the discard service's.
+    never = Config(connect_timeout=1, retries={"total_max_attempts": 1})
+    client = boto3.client(
+        "s3",
+        endpoint_url="http://127.0.0.1:9",
+        region_name="eu-west-2",
+        aws_access_key_id="nobody",
+        aws_secret_access_key="nothing",
+        config=never,
+    )
+    found = ObjectVersion("s3://bucket/orders/1.csv", "orders/1.csv", "1", 1, dt.datetime.now(dt.UTC))
+    upload = Upload(found, "allow", found.key)
+    [failed] = inbox.feeds.load(ORDERS, S3Bucket("bucket", "", client), [upload])
+    assert (failed.result, failed.retryable) == (Result.FAILED, True)
+    assert inbox.feeds.pending(ORDERS, [upload]) == [upload]
+
+
+def test_two_versions_of_one_object_are_not_loaded_at_once(inbox: Inbox) -> None:
+    inbox.put("orders/1.csv", "id,amount,note\n1,1,a\n")
+    upload = inbox.upload("orders/1.csv")
+    other = replace(upload, object=replace(upload.object, version="other"))
+    with pytest.raises(FeedError, match="two versions of one object"):
+        inbox.feeds.load(ORDERS, inbox.bucket, [upload, other])
+
+
 def test_a_name_that_is_new_in_json_stops_the_feed_wherever_it_comes(inbox: Inbox) -> None:
     rows = "".join(f'{{"id": {n}}}\n' for n in range(20_000))
     inbox.put("a.jsonl", rows + '{"id": 1, "more": 2}\n')
@@ -672,6 +741,52 @@ def test_of_two_runs_that_make_the_table_the_later_one_starts_afresh(
     assert inbox.feeds.layout(feed).columns[0].name == "b"
 
 
+def test_runs_that_load_at_the_same_time_lose_nothing_and_repeat_nothing(inbox: Inbox) -> None:
+    keys = [f"orders/{number}.csv" for number in range(9)]
+    for number, key in enumerate(keys):
+        inbox.put(key, f"id,amount,note\n{number},1,a\nx,1,b\n")
+
+    def run(first: int) -> int:
+        conflicts = 0
+        for key in keys[first:] + keys[:first]:
+            while True:
+                try:
+                    inbox.load(ORDERS, key)
+                except LakeConflict:
+                    conflicts += 1
+                else:
+                    break
+        return conflicts
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(run, (0, 3, 6))) < 200
+    assert inbox.rows(ORDERS, "id") == [(number,) for number in range(9)]
+    assert len(inbox.letters(ORDERS)) == 9
+
+
+def test_compaction_changes_no_row_and_loads_go_on(inbox: Inbox) -> None:
+    for number in range(4):
+        inbox.put(f"orders/{number}.csv", f"id,amount,note\n{number},1,a\n")
+        inbox.load(ORDERS, f"orders/{number}.csv")
+    assert inbox.feeds.compact(ORDERS) is False
+    assert inbox.feeds.compact(ORDERS, files=4) is True
+    inbox.put("orders/1.csv", "id,amount,note\n9,1,a\n")
+    assert inbox.load(ORDERS, "orders/1.csv", "orders/2.csv")[1].result is Result.SETTLED
+    assert inbox.rows(ORDERS, "id") == [(0,), (9,), (2,), (3,)]
+
+
+def test_columns_may_be_called_anything(inbox: Inbox) -> None:
+    feed = Feed("names", "inbox", "*", "csv", mode="merge", key=("a.b",))
+    names = ["a.b", 'say "hi"', "it's", "é", "a,b", "a;b{}", "a=b", "SELECT", "a\tb", "a\\b"]
+    for number in (1, 2):
+        written = io.StringIO(newline="")
+        csv.writer(written).writerows([names, [f"{number}{place}" for place in range(len(names))]])
+        inbox.put(f"{number}", written.getvalue())
+        inbox.load(feed, f"{number}")
+    assert [column.name for column in inbox.feeds.layout(feed).columns] == names
+    assert inbox.rows(feed) == [tuple(int(f"{n}{place}") for place in range(len(names))) for n in (1, 2)]
+
+
 def test_an_object_that_was_overwritten_before_it_was_read_is_gone(inbox: Inbox) -> None:
     inbox.put("orders/1.csv", "id,amount,note\n1,1,a\n")
     old = inbox.upload("orders/1.csv")
@@ -792,7 +907,7 @@ def test_whatever_a_csv_file_holds_its_rows_are_read_as_they_were_written(
     ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(content=st.binary(max_size=200) | st.text(alphabet='a,b"\n\r{}[]:1', max_size=200).map(str.encode))
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "json", "parquet"])
 def test_no_bytes_make_a_load_fail(

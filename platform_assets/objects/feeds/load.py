@@ -191,6 +191,35 @@ class Feeds:
         now = self.clock()
         self._say(feed, [_resumed(feed, now)])
 
+    def compact(self, feed: Feed, files: int = 64) -> bool:
+        """Merge the small files that loads leave in a feed's table and ledger, where there are many.
+
+        Args:
+            feed: The feed.
+            files: How many there are at least for it to be worth it.
+
+        Returns:
+            Whether it was worth it.
+
+        Raises:
+            LakeConflict: Another run was at it at the same time.
+        """
+        from deltalake.exceptions import DeltaError
+
+        was_worth_it = False
+        for table in (self.table(feed, Layout()), self.ledger(feed).table):
+            handle = table.open()
+            if handle is None or len(handle.file_uris()) < files:
+                continue
+            try:
+                handle.optimize.compact()
+            except DeltaError as error:
+                raise LakeConflict(
+                    f"{table.uri} was not compacted: {error}. The next time does it."
+                ) from error
+            was_worth_it = True
+        return was_worth_it
+
     def _say(self, feed: Feed, rows: Sequence[LedgerRow]) -> None:
         ledger = self.ledger(feed)
         for _ in range(_RACES):
