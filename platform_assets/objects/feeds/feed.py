@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import re
 from collections.abc import Mapping
@@ -102,9 +101,20 @@ class Feed:
         if self.format != "parquet" and any(isinstance(one.type, Binary) for one in self.columns):
             mistakes.append("only Parquet files have columns of bytes")
         try:
-            codecs.lookup(self.encoding)
+            b"".decode(self.encoding)  # what is an encoding, but not of text, is refused too
         except LookupError:
             mistakes.append(f"there is no encoding {self.encoding}")
+        try:
+            self.takes(self.watch, "")
+        except re.error as error:
+            mistakes.append(f"its pattern is none: {error}")
+        marks = [
+            one
+            for one in (self.dialect.delimiter, self.dialect.quote, self.dialect.escape)
+            if one is not None
+        ]
+        if len(set(marks)) < len(marks) or any(len(one) != 1 or one in "\r\n" for one in marks):
+            mistakes.append("delimiter, quote and escape are one character each, all different, no line end")
         if mistakes:
             raise FeedError(f"The feed {self.name} cannot be used: {'; '.join(mistakes)}.")
 
