@@ -101,7 +101,7 @@ class Feed:
         if self.format != "parquet" and any(isinstance(one.type, Binary) for one in self.columns):
             mistakes.append("only Parquet files have columns of bytes")
         try:
-            b"".decode(self.encoding)  # what is an encoding, but not of text, is refused too
+            "a".encode(self.encoding)  # what is an encoding, but not of text, is refused too
         except LookupError:
             mistakes.append(f"there is no encoding {self.encoding}")
         try:
