@@ -38,13 +38,19 @@ NAMES_OF_SECRETS = (
 
 PLACEHOLDER = (
     r"^(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|0+|1234567890?|<.*>|\[.*\]|\{.*\}|\$\{.*|\$[a-z_][a-z0-9_]*|"
-    r"%[a-z_]+%|%\([a-z_]+\)s?|@[a-z_.\-]+@|#\{.*|null|nil|none|undefined|true|false|yes|no|empty|string|str|int|"
+    r"%[a-z_]+%|%\([a-z_]+\)s?|@[a-z_.\-]+@|#\{.*|null|nil|none|undefined|true|false|yes|no|empty|string|"
+    r"str|int|"
     r"bool|bytes|char|varchar|text|object|optional|required|secret|password|passwd|pwd|pass|token|key|value|"
-    r"default|redacted|masked|hidden|filtered|omitted|removed|unset|unknown|n/?a|tbd|todo|fixme|foo|bar|baz|foobar|"
-    r"test|testing|dummy|sample|example|placeholder|change[_\-]?me.*|replace[_\-]?me.*|insert[_\-].*|enter[_\-].*|"
+    r"default|redacted|masked|hidden|filtered|omitted|removed|unset|unknown|n/?a|tbd|todo|fixme|foo|bar|"
+    r"baz|foobar|"
+    r"test|testing|dummy|sample|example|placeholder|change[_\-]?me.*|replace[_\-]?me.*|insert[_\-].*|"
+    r"enter[_\-].*|"
     r"put[_\-].*|add[_\-]your.*|"
     r"(?:my|your|the|some|any|a|an|new|old|user|admin|db|database|client|api|access|auth|app)(?:[_\-]?"
-    r"(?:secret|password|passwd|pwd|token|key|api|access|client|auth|user|name|id|here|value|app|service|account))+|"
+    r"(?:secret|password|passwd|pwd|token|key|api|access|client|auth|user|name|id|here|value|app|service|"
+    r"account))+|"
+    r"[a-z]+(?:[_\-. ][a-z]+)*[_\-. ](?:password|passwd|secret|token)(?:[_\-. ][a-z]+)*|"
+    r"(?:password|passwd|secret|token)(?:[_\-. ][a-z]+)+|.*\{[a-z_][a-z0-9_.]*\}.*|"
     r"your.*|.*example.*|.*placeholder.*|.*_here|.*-here|.*redacted.*|.*(?:\*{4,}|x{6,}|\.{3}).*|secret://.*|"
     r"vault:.*|ref:.*|arn:aws:.*|projects/.*|file:.*)$"
 )
@@ -60,7 +66,8 @@ NO_KEY = (
     r"^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|sha(?:1|256|384|512)[:\-].*|"
     r"md5[:\-].*|"
     r"h1:.*|https?://.*|[a-z]+(?:[._/\-][a-z]+)+|[a-z]+|[A-Z_]+|[0-9.,:/\-]+|/[a-z0-9._/\-]+|\.{1,2}/.*|"
-    r"[a-z][a-zA-Z]*(?:\.[a-zA-Z_]+)+|[a-z_]+[0-9]{0,3}|(?:[A-Z]?[a-z]{2,})+[0-9]{0,2})$"
+    r"[A-Za-z][a-zA-Z]*(?:\.[a-zA-Z_]+)+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[a-z_]+[0-9]{0,3}|"
+    r"(?:[A-Z]?[a-z]{2,})+[0-9]{0,2})$"
 )
 """Values of tokens and keys that are none, by their look: UUIDs, digests, addresses, names, numbers."""
 

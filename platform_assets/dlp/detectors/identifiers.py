@@ -123,7 +123,7 @@ IDENTIFIERS: tuple[Detector, ...] = (
         "UK_NATIONAL_HEALTH_SERVICE_NUMBER",
         _HIGH,
         "nhs, nhs number, nhs no, national health service, national health, health service number",
-        forms=(Form(r"000([ \-])000\g<sep>0000", _POSSIBLE), Form(r"0{10}", _UNLIKELY)),
+        forms=(Form(r"000 000 0000", _POSSIBLE), Form(r"000-000-0000", _UNLIKELY), Form(r"0{10}", _UNLIKELY)),
         valid=checks.uk_nhs,
         chance=0.09,
     ),
@@ -262,7 +262,7 @@ IDENTIFIERS: tuple[Detector, ...] = (
             "dowód, dowod, dowód osobisty, dowodu osobistego, identity card, polish id, id card, numer "
             "dowodu, seria i numer, dowód tożsamości, national id"
         ),
-        forms=(Form(r"AAA ?0{6}", _POSSIBLE),),
+        forms=(Form(r"AAA ?0{6}", _UNLIKELY),),
         valid=checks.pl_identity_card,
     ),
     Detector(
