@@ -7,14 +7,22 @@ from typing import Any
 
 import dagster as dg
 
-from platform_assets.lake.defs import OWNERS, RETRY_POLICY, clear_failures, preview, row_count_metadata
+from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_COLUMNS
+from platform_assets.lake.defs import (
+    OWNERS,
+    RETRY_POLICY,
+    clear_failures,
+    preview,
+    row_count_metadata,
+    table_schema,
+)
 
 GROUP = "dlp"
 OBJECTS, FINDINGS, COLUMNS = (dg.AssetKey([GROUP, name]) for name in ("objects", "findings", "columns"))
 INSPECT_JOB = "inspect_uploads"
 COLUMNS_JOB = "inspect_columns"
 ALERTS_JOB = "deliver_alerts"
-_STEP = "inspect_uploads"
+_STEP = "inspect_objects"
 _LONGEST_LIST = 20
 
 
@@ -68,6 +76,7 @@ def build_dlp_defs(
                 group_name=GROUP,
                 owners=OWNERS,
                 kinds={"deltalake"},
+                metadata={"dagster/column_schema": table_schema(OBJECT_COLUMNS)},
             ),
             dg.AssetSpec(
                 FINDINGS,
@@ -76,6 +85,7 @@ def build_dlp_defs(
                 group_name=GROUP,
                 owners=OWNERS,
                 kinds={"deltalake"},
+                metadata={"dagster/column_schema": table_schema(FINDING_COLUMNS)},
             ),
         ],
         required_resource_keys={"dlp"},
@@ -137,6 +147,7 @@ def build_dlp_defs(
         group_name=GROUP,
         owners=OWNERS,
         kinds={"deltalake"},
+        metadata={"dagster/column_schema": table_schema(COLUMN_COLUMNS)},
         required_resource_keys={"dlp"},
         retry_policy=RETRY_POLICY,
         description="What each column of lake and warehouses holds: info type, how sure that is, and the "
@@ -195,7 +206,7 @@ def build_dlp_defs(
         )
 
     @dg.op(
-        name=ALERTS_JOB,
+        name="send_due_alerts",
         required_resource_keys={"dlp"},
         description="Sends alerts that a channel has not taken yet.",
     )
