@@ -38,7 +38,7 @@ ui: $(INSTALLED) home ## Serve the Dagster UI and its daemon on 127.0.0.1:3000 (
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 test: $(DEV) home ## Run all tests and measure their coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term $(ARGS)
 
 check: $(DEV) home ## Check style, types, security and known vulnerabilities
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from platform_assets.settings import (
     CaptureSettings,
     DeclaredSourceSettings,
     DuckDBSettings,
+    FeedColumnSettings,
     PostgresWarehouseSettings,
     Secret,
     ServerSettings,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from platform_assets.alerts.outbox import Channel, Outbox
     from platform_assets.bigquery.access import BigQueryAccess
     from platform_assets.dlp.columns import ColumnInspector
+    from platform_assets.dlp.feeding import Feeding
     from platform_assets.dlp.findings import FindingsStore
     from platform_assets.dlp.model import InspectConfig, Inspector
     from platform_assets.dlp.policy import Policy
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Table
     from platform_assets.objects.events import Events
+    from platform_assets.objects.feeds.feed import Feed
     from platform_assets.objects.watch import Watch
     from platform_assets.settings import Settings
     from platform_assets.snowflake.access import SnowflakeAccess
@@ -687,3 +691,50 @@ def build_inspection_room(settings: Settings) -> InspectionRoom:
         build_outbox(settings),
         partial(build_channels, settings),
     )
+
+
+def build_feed(settings: Settings, name: str) -> Feed:
+    """A feed as it is configured.
+
+    Raises:
+        FeedError: Its parts do not go together.
+    """
+    from platform_assets.model.table import Column, Text
+    from platform_assets.objects.feeds.feed import Dialect, Feed
+    from platform_assets.source.declaration import parse_type
+
+    def column(key: str, one: FeedColumnSettings) -> Column:
+        type_ = parse_type(one.type)
+        if one.max_length is not None and isinstance(type_, Text):
+            type_ = replace(type_, max_length=one.max_length)
+        return Column(key, type_, nullable=one.nullable, accepted=one.accepted)
+
+    given = settings.feeds[name]
+    return Feed(
+        name,
+        given.watch,
+        given.pattern,
+        given.format,
+        tuple(column(key, one) for key, one in given.columns.items()),
+        {key: one.format for key, one in given.columns.items() if one.format},
+        given.key,
+        given.mode,
+        given.new_columns,
+        Dialect(**given.dialect.model_dump()),
+        given.encoding,
+    )
+
+
+def build_feeding(settings: Settings, name: str) -> Feeding:
+    """What brings uploaded files into the table of a feed.
+
+    Raises:
+        FeedError: The feed's parts do not go together.
+    """
+    from platform_assets.dlp.feeding import Feeding
+    from platform_assets.objects.feeds.load import Feeds
+
+    engine = build_engine(settings)
+    feeds = Feeds(build_lake(settings), engine, settings.state_dir / "tmp")
+    watch = partial(build_watch, settings)
+    return Feeding(feeds, build_findings(settings), watch, build_feed(settings, name))

@@ -74,6 +74,14 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         build_dlp_defs(
             _watches(settings),
             _inspected(settings, tables),
+            {
+                name: f"Rows of the {one.format} files {one.pattern} of {one.watch}."
+                for name, one in settings.feeds.items()
+            },
+            {
+                MAIN_WAREHOUSE: settings.warehouse.engine,
+                **{name: one.engine for name, one in settings.warehouses.items()},
+            },
             settings.dlp.inspect.cron,
             settings.schedule.timezone,
         ),
@@ -280,7 +288,7 @@ def _watches(settings: Settings) -> dict[str, WatchTimes]:
 def _inspected(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> list[dg.AssetKey]:
     """The tables whose columns are inspected."""
     groups = {**tables, "star": star.TABLES}
-    groups |= {name: star.TABLES for name in (MAIN_WAREHOUSE, *settings.warehouses)}
+    groups |= dict.fromkeys((MAIN_WAREHOUSE, *settings.warehouses), star.TABLES)
     return [dg.AssetKey([group, table.name]) for group, listed in groups.items() for table in listed]
 
 
@@ -390,6 +398,10 @@ def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dic
         },
         "lake": lazily(lambda: assembly.build_lake(settings), "The lake's two zones"),
         "dlp": lazily(lambda: assembly.build_inspection_room(settings), "The inspection for sensitive data"),
+        "feeding": lazily(
+            lambda: partial(assembly.build_feeding, settings),
+            "What brings uploaded files into the tables of feeds",
+        ),
         "protection": lazily(
             lambda: assembly.build_protection(settings), "What the policy does on the way to warehouses"
         ),

@@ -585,5 +585,25 @@ def advance(
     )
 
 
+@dlp_app.command(name="snowflake-ddl")
+def snowflake_ddl(
+    role: Annotated[str, typer.Option(help="The role that sees values as they are.")],
+    schema: Annotated[str, typer.Option(help="Schema of the star tables in Snowflake.")] = "star",
+    policies: Annotated[str, typer.Option(help="Schema of the tags and masking policies.")] = "policies",
+    upper: Annotated[
+        bool, typer.Option("--upper", help="Names are in upper case, as the assets snowflake/* have them.")
+    ] = False,
+) -> None:
+    """Print the tags and masking policies that match what was found and what the policy says."""
+    with _plain_errors():
+        from platform_assets.assembly import build_findings, build_policy
+        from platform_assets.dlp.snowflake_ddl import Place, statements
+
+        settings = _settings()
+        verdicts = build_findings(settings).sensitive_columns()
+        for one in statements(verdicts, build_policy(settings), Place(schema, policies, role, upper)):
+            typer.echo(f"{one};")
+
+
 if __name__ == "__main__":
     app()

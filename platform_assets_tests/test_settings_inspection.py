@@ -108,6 +108,19 @@ def test_a_rule_knows_the_line_that_it_is_written_on_whichever_file_it_is_in(wri
         ("dlp.inspect.per_info_type { URL = SURE }", "one of VERY_UNLIKELY"),
         ('dlp.key = "0123456789abcdef"', "a literal value (not shown)"),
         ("dlp.inspekt { }", "perhaps dlp.inspect"),
+        ('feeds.x { watch = y, pattern = "*.csv", format = csv }', "the name of a block in watches: none"),
+        ('feeds.X-1 { watch = y, pattern = "*.csv", format = csv }', "lower case letters"),
+        ('feeds.x { watch = y, pattern = "*.csv", format = xls }', "one of csv, jsonl, json, parquet"),
+        (
+            'feeds.x { watch = y, pattern = "*", format = csv, columns { a { type = x } } }',
+            "integer, decimal",
+        ),
+        ('watches.X { place = "inbox" }', "lower case letters"),
+        ("alerts.channels.x { slack { webhook = hooks } }", "a literal value (not shown)"),
+        (
+            'alerts.channels.x { slack { webhook = "secret://env/A" }, sns { topic = t } }',
+            "this one is slack and sns",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_policy_is_said(write: Write, block: str, said: str) -> None:

@@ -54,6 +54,8 @@ class InspectUploads(dg.Config):
 def build_dlp_defs(
     watches: Mapping[str, WatchTimes],
     tables: Sequence[dg.AssetKey],
+    feeds: Mapping[str, str],
+    warehouses: Mapping[str, str],
     cron: str,
     timezone: str,
 ) -> dg.Definitions:
@@ -62,6 +64,8 @@ def build_dlp_defs(
     Args:
         watches: The watches by name.
         tables: The asset keys of the tables of lake and warehouses whose columns are inspected.
+        feeds: Name of each feed, and which objects it takes, in a sentence.
+        warehouses: Name of each warehouse, and of its engine.
         cron: When columns are inspected.
         timezone: The time zone that `cron` is in.
     """
@@ -227,10 +231,12 @@ def build_dlp_defs(
     def alerts() -> None:
         deliver()
 
+    fed = [asset for name, said in feeds.items() for asset in build_feed_defs(name, said, warehouses)]
     uploads_job = dg.define_asset_job(
         INSPECT_JOB,
-        selection=dg.AssetSelection.assets(OBJECTS, FINDINGS),
-        description="Inspects uploaded objects: a batch of a watch, or everything that is due.",
+        selection=dg.AssetSelection.assets(OBJECTS, FINDINGS, *(key for one in fed for key in one.keys)),
+        description="Inspects uploaded objects, a batch of a watch or everything that is due, and brings "
+        "what may pass into the tables of their feeds.",
         executor_def=dg.in_process_executor,
     )
     columns_job = dg.define_asset_job(
@@ -240,7 +246,7 @@ def build_dlp_defs(
         executor_def=dg.in_process_executor,
     )
     return dg.Definitions(
-        assets=[inspect, columns],
+        assets=[inspect, columns, *fed],
         asset_checks=[expected, inspected_in_time],
         jobs=[uploads_job, columns_job, alerts],
         schedules=[
@@ -260,6 +266,62 @@ def build_dlp_defs(
         ],
         sensors=[build_upload_sensor(name, uploads_job, times.every) for name, times in watches.items()],
     )
+
+
+def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) -> list[dg.AssetsDefinition]:
+    """The assets of a feed: its table `uploads/<feed>`, and that table in each warehouse.
+
+    Args:
+        feed: Name of the feed.
+        description: Which objects it takes.
+        warehouses: Name of each warehouse, and of its engine.
+    """
+    table = dg.AssetKey(["uploads", feed])
+
+    @dg.asset(
+        key=table,
+        deps=[OBJECTS],
+        group_name="uploads",
+        owners=OWNERS,
+        kinds={"deltalake"},
+        required_resource_keys={"feeding"},
+        retry_policy=RETRY_POLICY,
+        description=f"{description} Each version of an object once, and only what its inspection allows.",
+    )
+    def load(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        with clear_failures():
+            done = context.resources.feeding(feed).load()
+        return dg.MaterializeResult(
+            metadata={
+                "objects loaded": done.objects,
+                "rows loaded": done.rows,
+                "rows set apart": done.dead_letters,
+            }
+        )
+
+    def in_warehouse(warehouse: str, engine: str) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=dg.AssetKey([warehouse, "uploads", feed]),
+            deps=[table],
+            group_name="uploads",
+            owners=OWNERS,
+            kinds={engine, "table"},
+            required_resource_keys={warehouse, "feeding", "protection"},
+            retry_policy=RETRY_POLICY,
+            description=f"The rows of the feed {feed} that count now, as the policy lets them pass.",
+        )
+        def write(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+            with clear_failures():
+                rows = context.resources.feeding(feed).relation()
+                rows = context.resources.protection.applied(rows, f"uploads/{feed}")
+                count = getattr(context.resources, warehouse).write(("uploads", feed), rows)
+            return dg.MaterializeResult(
+                metadata={**row_count_metadata(count), "dagster/table_name": f"uploads.{feed}"}
+            )
+
+        return write
+
+    return [load, *(in_warehouse(name, engine) for name, engine in warehouses.items())]
 
 
 def build_upload_sensor(watch: str, job: Any, every: int) -> dg.SensorDefinition:

@@ -282,6 +282,19 @@ class FindingsStore:
         recorded = self._recorded(self.objects.open())
         return {(one[0], one[1]) for one in recorded if one[2:] == (detector, detector_version)}
 
+    def decisions(self, watch: str) -> dict[tuple[str, str], tuple[str, bool]]:
+        """What the policy decided for each object version of a watch, by object id and version.
+
+        With it comes whether all of the object was inspected and nothing found.
+        """
+        rows = self._rows(
+            self.objects,
+            "SELECT object_id, version, arg_max(decision, inspected_at) AS decision, "
+            "arg_max(status = 'INSPECTED' AND findings = 0, inspected_at) AS clean "
+            f"FROM given WHERE watch = {literal(watch)} GROUP BY object_id, version",
+        )
+        return {(row["object_id"], row["version"]): (row["decision"], row["clean"]) for row in rows}
+
     def summary(self, worst: int = 10) -> Summary:
         """What is known of all objects, each by its latest inspection."""
         latest = (

@@ -238,7 +238,7 @@ class _Worked:
 
 def object_id(uri: str) -> str:
     """What tells an object from others in the tables of findings, without its name."""
-    return hashlib.sha256(uri.encode(errors="surrogatepass")).hexdigest()
+    return hashlib.sha256(uri.encode(errors="surrogateescape")).hexdigest()
 
 
 def coverage_in_words(coverage: Coverage) -> str:

@@ -5,6 +5,7 @@ somebody resolves it. Durations are whole numbers whose unit the field's descrip
 """
 
 from platform_assets.settings.alerts import AlertsSettings, ChannelSettings
+from platform_assets.settings.feeds import FeedColumnSettings, FeedSettings
 from platform_assets.settings.inspection import (
     DlpSettings,
     InspectSettings,
@@ -51,6 +52,8 @@ __all__ = [
     "DlpSettings",
     "DuckDBSettings",
     "EngineSettings",
+    "FeedColumnSettings",
+    "FeedSettings",
     "FreshnessSettings",
     "InspectSettings",
     "LakeSettings",

@@ -20,7 +20,18 @@ _SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # what Dagster and Python keep to themselves, cannot be one.
 _RESERVED_NAMES = frozenset(
     {
-        *("alerts", "dashboard", "default", "delivery", "dlp", "engine", "freshness", "io_manager", "lake"),
+        *(
+            "alerts",
+            "dashboard",
+            "default",
+            "uploads",
+            "delivery",
+            "dlp",
+            "engine",
+            "freshness",
+            "io_manager",
+            "lake",
+        ),
         *("lake_io_manager", "lake_upkeep", "lineage", "notebook", "objects", "snowflake", "star", "tasks"),
         *("warehouse", "warehouse_io_manager", "arg_dict", "bool", "conf", "config", "context", "dict"),
         *("float", "input", "input_arg_dict", "int", "meta", "output", "output_arg_dict", "str", "type"),
@@ -143,3 +154,24 @@ def check_zones(settings: Settings) -> Iterator[Mistake]:
     if f"{ingestion}/".startswith(f"{processed}/") or f"{processed}/".startswith(f"{ingestion}/"):
         expected = f"a place apart from lake.ingestion, which is {shown(ingestion)}"
         yield Mistake(("lake", "processed"), shown(processed), expected)
+
+
+def check_feeds(settings: Settings) -> Iterator[Mistake]:
+    """Check that feeds have names that tables can have, and watches that there are."""
+    for name, feed in settings.feeds.items():
+        if not _SOURCE_NAME.fullmatch(name):
+            expected = "a name of lower case letters, digits and _, from a letter on"
+            yield Mistake(("feeds", name), f"a feed called {shown(name)}", expected)
+        if feed.watch not in settings.watches:
+            known = ", ".join(settings.watches) or "none"
+            yield Mistake(
+                ("feeds", name, "watch"), shown(feed.watch), f"the name of a block in watches: {known}"
+            )
+
+
+def check_watch_names(settings: Settings) -> Iterator[Mistake]:
+    """Check that watches have names that sensors and folders can have."""
+    for name in settings.watches:
+        if not _SOURCE_NAME.fullmatch(name):
+            expected = "a name of lower case letters, digits and _, from a letter on"
+            yield Mistake(("watches", name), f"a watch called {shown(name)}", expected)

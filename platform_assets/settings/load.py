@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from platform_assets.errors import SettingsError
 from platform_assets.settings.checks import (
+    check_feeds,
     check_source_names,
     check_sources,
     check_warehouse_names,
+    check_watch_names,
     check_zones,
     take_out_ignored_connections,
 )
@@ -49,7 +51,12 @@ def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None =
     except ValidationError as error:
         mistakes += [explained(document, detail) for detail in error.errors(include_url=False)]
     else:
-        mistakes += [*check_zones(settings), *check_sources(settings)]
+        mistakes += [
+            *check_zones(settings),
+            *check_sources(settings),
+            *check_watch_names(settings),
+            *check_feeds(settings),
+        ]
         if not mistakes:
             return settings
     lines = sorted({description_of(document, mistake) for mistake in mistakes})

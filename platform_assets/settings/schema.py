@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, PrivateAttr
 
 from platform_assets.settings.alerts import AlertsSettings
+from platform_assets.settings.feeds import FeedSettings
 from platform_assets.settings.inspection import DlpSettings, WatchSettings
 from platform_assets.settings.lake import EngineSettings, LakeSettings
 from platform_assets.settings.sources import SourcesSettings
@@ -31,6 +32,9 @@ class Settings(Block):
     )
     watches: dict[str, WatchSettings] = Field(
         default_factory=dict, description="a block of folders and buckets by name, each with a place"
+    )
+    feeds: dict[str, FeedSettings] = Field(
+        default_factory=dict, description="a block of feeds by name, each with watch, pattern and format"
     )
     dlp: DlpSettings = Field(default_factory=DlpSettings, description="a block with key, inspect and rules")
     alerts: AlertsSettings = Field(

@@ -25,7 +25,7 @@ SOURCE_NAMES = ("totesys",)
 """The sources whose tables `platform_assets.model` declares."""
 
 
-_TYPES = "integer, decimal(P,S), double, text, binary, boolean, date, time, timestamp or timestamptz"
+TYPES = "integer, decimal(P,S), double, text, binary, boolean, date, time, timestamp or timestamptz"
 
 
 _TYPE = re.compile(r"integer|double|text|binary|boolean|date|time|timestamp|timestamptz")
@@ -57,7 +57,7 @@ def _needed_unless_embedded(
     return connection
 
 
-def _type_word(value: str) -> str:
+def type_word(value: str) -> str:
     """Accept the word for a column's type in the lake; decimals come back in one spelling."""
     if _TYPE.fullmatch(value):
         return value
@@ -113,8 +113,8 @@ class TableOverrides(CaptureOverrides):
     key: Annotated[Names, Field(min_length=1)] | None = Field(
         default=None, description="a list of the columns that identify a row"
     )
-    types: dict[str, Annotated[Text, AfterValidator(_type_word)]] = Field(
-        default_factory=dict, description=f"a block of columns, each with {_TYPES}"
+    types: dict[str, Annotated[Text, AfterValidator(type_word)]] = Field(
+        default_factory=dict, description=f"a block of columns, each with {TYPES}"
     )
 
 

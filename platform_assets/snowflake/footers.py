@@ -16,6 +16,7 @@ _GZIP = b"\x1f\x8b"
 # One request for nearly every file: the footer of 50 columns and one row group takes some 10 kB.
 _BYTES_OF_TAIL = 64 * 1024
 _SMALLEST_FILE = 12
+_SCHEMAS_KEPT = 8
 _BYTES_AFTER_FOOTER = 8
 # https://parquet.apache.org/docs/file-format/data-pages/encryption: a nonce and a tag follow a footer that is
 # left readable where columns are encrypted.
@@ -66,12 +67,37 @@ class Footer:
     size: int
 
 
+class KnownSchemas:
+    """The columns of schemas that were met lately: files of a folder are often alike, and telling takes long.
+
+    May be used by several threads at once.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[pq.ParquetSchema, tuple[ParquetColumn, ...]], ...] = ()
+
+    def columns(self, schema: pq.ParquetSchema) -> tuple[ParquetColumn, ...]:
+        """The top-level columns of a file's schema."""
+        for known, columns in self._known:
+            if known.equals(schema):
+                return columns
+        columns = columns_of(schema)
+        # Put in place as a whole, so that another thread sees the one tuple or the other.
+        self._known = ((schema, columns), *self._known[: _SCHEMAS_KEPT - 1])
+        return columns
+
+
 class UnreadableFile(Exception):
     """A file whose footer cannot be read; the message says why, and not which file."""
 
 
-def read_footer(store: Store, path: str) -> Footer:
+def read_footer(store: Store, path: str, schemas: KnownSchemas | None = None) -> Footer:
     """Read the footer of a file.
+
+    Args:
+        store: Where the file is.
+        path: Its path there.
+        schemas: What is known of other files.
 
     Raises:
         UnreadableFile: It cannot be read, or is no Parquet file, or not a whole one.
@@ -87,7 +113,7 @@ def read_footer(store: Store, path: str) -> Footer:
         metadata = pq.ParquetFile(pa.BufferReader(_MAGIC + tail)).metadata
         if len(tail) - _BYTES_AFTER_FOOTER - metadata.serialized_size == _BYTES_OF_SIGNATURE:
             raise UnreadableFile(_encrypted("some of its columns are"))
-        columns = columns_of(metadata.schema)
+        columns = (schemas or KnownSchemas()).columns(metadata.schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise UnreadableFile(f"its footer cannot be read: {' '.join(str(error).split())[:300]}") from error
     if not columns:

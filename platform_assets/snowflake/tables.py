@@ -22,6 +22,7 @@ from platform_assets.errors import LakeError, ParquetError
 from platform_assets.lake.delta import LakeTable, file_statistics
 from platform_assets.snowflake.footers import (
     Footer,
+    KnownSchemas,
     ParquetColumn,
     UnreadableFile,
     declared_columns,
@@ -402,9 +403,11 @@ def _delta_type(name: str) -> ParquetType:
 
 
 def _read_footers(store: Store, paths: Sequence[str]) -> tuple[dict[str, Footer], list[Problem]]:
+    schemas = KnownSchemas()
+
     def read(path: str) -> Footer | Problem:
         try:
-            return read_footer(store, path)
+            return read_footer(store, path, schemas)
         except UnreadableFile as error:
             return Problem(store.uri(path), f"{error}.")
 

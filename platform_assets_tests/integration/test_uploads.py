@@ -30,7 +30,8 @@ NOBODY = Connection("127.0.0.1", 1, "nothing", "nobody", "no password")
 
 def card(seed: int = 7) -> str:
     """A number that a card could have; made here, as nothing of the kind may lie in a repository."""
-    digits = [4, *(random.Random(seed).randrange(10) for _ in range(14))]
+    numbers = random.Random(seed)
+    digits = [4, *(numbers.randrange(10) for _ in range(14))]
     doubled = [sum(divmod(2 * digit, 10)) if place % 2 == 0 else digit for place, digit in enumerate(digits)]
     return "".join(map(str, [*digits, -sum(doubled) % 10]))
 
@@ -293,3 +294,65 @@ def test_columns_are_inspected_when_their_table_has_changed(
     before = len(place.table("dlp", "columns"))
     assert failures(place.run(COLUMNS_JOB)) == []
     assert len(place.table("dlp", "columns")) == before
+
+
+PRICES = """{
+  prices {
+    watch = uploads, pattern = "prices/*.csv", format = csv, mode = merge, key = [label]
+    columns { label { type = text }, price { type = "decimal(8,2)" } }
+  }
+}"""
+RULES = """
+"no cards" {
+  action = block, info_types = [CREDIT_CARD_NUMBER], places = ["objects/uploads/prices/*"]
+}
+"addresses" { action = redact, info_types = [EMAIL_ADDRESS], places = ["uploads/prices.*"] }
+"""
+
+
+def prices(place: Landing) -> list[tuple[Any, ...]]:
+    """The table in the warehouse."""
+    with assembly.build_warehouse(place.platform.settings).query(
+        "SELECT label, CAST(price AS VARCHAR) FROM uploads.prices ORDER BY label"
+    ) as rows:
+        return [tuple(row.values()) for row in rows.read_all().to_pylist()]
+
+
+def test_what_its_inspection_allows_becomes_rows_of_a_feeds_table_and_of_the_warehouse(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    place = landing(tmp_path, instance, RULES, feeds=PRICES)
+    place.put("prices/monday.csv", "label,price\npen,1.50\nink,4.00\npad,cheap\n")
+    place.put("prices/stolen.csv", f"label,price\n{card()},9.99\n")
+    place.put("other.csv", "label,price\ngum,0.10\n")
+    result = place.run()
+    assert failures(result) == []
+    assert place.decisions()["prices/stolen.csv"] == ("INSPECTED", "block")
+    assert prices(place) == [("ink", "4.00"), ("pen", "1.50")]
+    [fed] = [
+        {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(["uploads", "prices"])
+    ]
+    assert fed == {"objects loaded": 1, "rows loaded": 2, "rows set apart": 1}
+    place.put("prices/tuesday.csv", "label,price\npen,1.75\nsomebody@company-three.com,2.00\n")
+    assert failures(place.run()) == []
+    assert prices(place) == [("[EMAIL_ADDRESS]", "2.00"), ("ink", "4.00"), ("pen", "1.75")]
+    assert failures(place.run()) == []
+    assert prices(place) == [("[EMAIL_ADDRESS]", "2.00"), ("ink", "4.00"), ("pen", "1.75")]
+
+
+def test_another_layout_stops_its_feed_alone_and_says_what_changed(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    place = landing(tmp_path, instance, feeds=PRICES)
+    place.put("prices/monday.csv", "label,price\npen,1.50\n")
+    assert failures(place.run()) == []
+    place.put("prices/tuesday.csv", "label,cost\npen,1.75\n")
+    place.put("note.txt", "nothing\n")
+    result = place.run()
+    [sentence] = failures(result)
+    assert "The feed prices did not take prices/tuesday.csv" in sentence
+    assert "cost" in sentence
+    assert place.decisions()["note.txt"] == ("INSPECTED", "allow")
+    assert prices(place) == [("pen", "1.50")]

@@ -1,0 +1,110 @@
+"""Tags and masking policies for Snowflake, as DDL, from what columns hold and what the policy says.
+
+Snowflake itself then shows a column's values to those alone who hold a role, whoever loads them. Who runs the
+statements needs CREATE TAG and CREATE MASKING POLICY on the schema, APPLY MASKING POLICY and APPLY TAG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from platform_assets.dlp.model import Likelihood
+from platform_assets.dlp.policy import Action, Policy
+from platform_assets.model import star
+from platform_assets.model.table import Boolean, Date, Decimal, Float, Integer, LogicalType, Time, Timestamp
+from platform_assets.snowflake.identifiers import literal, quoted
+
+_TAG = "PLATFORM_INFO_TYPE"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the star schema is in Snowflake.
+
+    Args:
+        schema: Schema of the star tables.
+        policies: Schema of tags and masking policies.
+        role: The role that sees values as they are.
+        is_upper: Whether the tables' names are in upper case there, as `snowflake/<table>` has them.
+    """
+
+    schema: str
+    policies: str
+    role: str
+    is_upper: bool = False
+
+
+def statements(verdicts: Iterable[Mapping[str, Any]], policy: Policy, place: Place) -> Iterator[str]:
+    """The statements, without semicolons: each sensitive column is tagged, and masked where a rule says so.
+
+    Args:
+        verdicts: Rows of `dlp/columns` in which something was found.
+        policy: The policy.
+        place: Where the tables are.
+    """
+    tables = {f"star/{table.name}": table for table in star.TABLES}
+    found: dict[tuple[str, str], list[tuple[str, Likelihood]]] = {}
+    for row in verdicts:
+        if row["table"] in tables:
+            key = (row["table"], row["column"])
+            found.setdefault(key, []).append((row["info_type"], Likelihood[row["likelihood"]]))
+    tag = f"{quoted(place.policies)}.{quoted(_TAG)}"
+    if found:
+        yield f"CREATE SCHEMA IF NOT EXISTS {quoted(place.policies)}"
+        yield f"CREATE TAG IF NOT EXISTS {tag} COMMENT = {literal('What the column holds')}"
+    made = set()
+    for (table, name), held in sorted(found.items()):
+        column = next((one for one in tables[table].columns if one.name == name), None)
+        if column is None:
+            continue
+        target = _named(place, tables[table].name, is_table=True)
+        cell = _named(place, name)
+        surest = max(held, key=lambda one: (one[1], one[0]))[0]
+        yield f"ALTER TABLE {target} MODIFY COLUMN {cell} SET TAG {tag} = {literal(surest)}"
+        decision = policy.decide_column(held, f"{table}.{name}")
+        if decision.action is Action.DEIDENTIFY:
+            type_ = _snowflake_type(column.type)
+            mask = (
+                f"{quoted(place.policies)}.{quoted('PLATFORM_MASK_' + type_.split('(')[0].replace(' ', '_'))}"
+            )
+            if mask not in made:
+                made.add(mask)
+                yield _masking_policy(mask, type_, place.role)
+            yield f"ALTER TABLE {target} MODIFY COLUMN {cell} SET MASKING POLICY {mask}"
+
+
+def _named(place: Place, name: str, *, is_table: bool = False) -> str:
+    written = quoted(name.upper() if place.is_upper else name)
+    return f"{quoted(place.schema)}.{written}" if is_table else written
+
+
+def _masking_policy(name: str, type_: str, role: str) -> str:
+    hidden = literal("********") if type_ == "VARCHAR" else f"CAST(NULL AS {type_})"
+    return (
+        f"CREATE MASKING POLICY IF NOT EXISTS {name} AS (VAL {type_}) RETURNS {type_} -> "
+        f"CASE WHEN IS_ROLE_IN_SESSION({literal(role)}) THEN VAL ELSE {hidden} END"
+    )
+
+
+def _snowflake_type(type_: LogicalType) -> str:
+    match type_:
+        case Integer():
+            return "NUMBER(19, 0)"
+        case Decimal(precision=precision, scale=scale):
+            return f"NUMBER({precision}, {scale})"
+        case Float():
+            return "FLOAT"
+        case Boolean():
+            return "BOOLEAN"
+        case Date():
+            return "DATE"
+        case Time():
+            return "TIME"
+        case Timestamp(utc=True):
+            return "TIMESTAMP_TZ"
+        case Timestamp():
+            return "TIMESTAMP_NTZ"
+        case _:
+            return "VARCHAR"

@@ -1,0 +1,51 @@
+"""Feeds: uploaded files that become rows of tables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from platform_assets.settings.sources import TYPES, type_word
+from platform_assets.settings.values import Block, Integer, Names, Text
+
+
+class FeedColumnSettings(Block):
+    """A column of a feed's files."""
+
+    type: Annotated[Text, AfterValidator(type_word)] = Field(description=TYPES)
+    nullable: bool = Field(default=False, description="true or false")
+    format: Text | None = Field(default=None, description='how dates are written, such as "%d.%m.%Y"')
+    max_length: Integer | None = Field(default=None, ge=1, description="a number of characters, 1 or more")
+    accepted: Names = Field(default=(), description="a list of texts")
+
+
+class DialectSettings(Block):
+    """How CSV files are written."""
+
+    delimiter: str = Field(default=",", min_length=1, max_length=1, description="one character")
+    quote: str | None = Field(default='"', min_length=1, max_length=1, description="one character, or null")
+    escape: str | None = Field(default=None, min_length=1, max_length=1, description="one character")
+    header: bool = Field(default=True, description="true or false")
+    skip: Integer = Field(default=0, ge=0, le=1000, description="a number of lines from 0 to 1000")
+    nulls: tuple[str, ...] = Field(default=("",), description='a list of texts, such as ["", "NULL"]')
+
+
+class FeedSettings(Block):
+    """A feed: uploaded files that become rows of a table."""
+
+    watch: Text = Field(description="the name of a block in watches")
+    pattern: Text = Field(description='a pattern of keys, such as "orders/**/*.csv"')
+    format: Literal["csv", "jsonl", "json", "parquet"] = Field(description="one of csv, jsonl, json, parquet")
+    columns: dict[str, FeedColumnSettings] = Field(
+        default_factory=dict, description="a block of columns by name, in order, each with a type"
+    )
+    key: Names = Field(default=(), description="a list of columns")
+    mode: Literal["append", "merge"] = Field(default="append", description="append or merge")
+    new_columns: Literal["refuse", "ignore", "add"] = Field(
+        default="refuse", description="one of refuse, ignore, add"
+    )
+    encoding: Text = Field(default="utf-8", description="the name of an encoding, such as utf-8 or latin-1")
+    dialect: DialectSettings = Field(
+        default_factory=DialectSettings, description="a block with the dialect of CSV files"
+    )
