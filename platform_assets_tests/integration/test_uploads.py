@@ -313,7 +313,7 @@ RULES = """
 def prices(place: Landing) -> list[tuple[Any, ...]]:
     """The table in the warehouse."""
     with assembly.build_warehouse(place.platform.settings).query(
-        "SELECT label, CAST(price AS VARCHAR) FROM uploads.prices ORDER BY label"
+        "SELECT label, CAST(price AS VARCHAR) FROM uploads.prices ORDER BY price"
     ) as rows:
         return [tuple(row.values()) for row in rows.read_all().to_pylist()]
 
@@ -328,7 +328,7 @@ def test_what_its_inspection_allows_becomes_rows_of_a_feeds_table_and_of_the_war
     result = place.run()
     assert failures(result) == []
     assert place.decisions()["prices/stolen.csv"] == ("INSPECTED", "block")
-    assert prices(place) == [("ink", "4.00"), ("pen", "1.50")]
+    assert prices(place) == [("pen", "1.50"), ("ink", "4.00")]
     [fed] = [
         {name: value.value for name, value in event.materialization.metadata.items()}
         for event in result.get_asset_materialization_events()
@@ -337,9 +337,11 @@ def test_what_its_inspection_allows_becomes_rows_of_a_feeds_table_and_of_the_war
     assert fed == {"objects loaded": 1, "rows loaded": 2, "rows set apart": 1}
     place.put("prices/tuesday.csv", "label,price\npen,1.75\nsomebody@company-three.com,2.00\n")
     assert failures(place.run()) == []
-    assert prices(place) == [("[EMAIL_ADDRESS]", "2.00"), ("ink", "4.00"), ("pen", "1.75")]
+    # A column in which there are addresses arrives changed, whole: nobody knows what else is in it.
+    changed = [("[EMAIL_ADDRESS]", price) for price in ("1.75", "2.00", "4.00")]
+    assert prices(place) == changed
     assert failures(place.run()) == []
-    assert prices(place) == [("[EMAIL_ADDRESS]", "2.00"), ("ink", "4.00"), ("pen", "1.75")]
+    assert prices(place) == changed
 
 
 def test_another_layout_stops_its_feed_alone_and_says_what_changed(
