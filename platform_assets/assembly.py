@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,15 +42,17 @@ if TYPE_CHECKING:
     from platform_assets.dlp.columns import ColumnInspector
     from platform_assets.dlp.feeding import Feeding
     from platform_assets.dlp.findings import FindingsStore
-    from platform_assets.dlp.model import InspectConfig, Inspector
+    from platform_assets.dlp.google.access import DlpAccess
+    from platform_assets.dlp.model import InspectConfig, Inspector, InspectResult
     from platform_assets.dlp.policy import Policy
     from platform_assets.dlp.protect import Protection
     from platform_assets.dlp.room import InspectionRoom
-    from platform_assets.dlp.uploads import UploadInspector
+    from platform_assets.dlp.uploads import ByJob, UploadInspector
     from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.duck import SqlEngine
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Table
+    from platform_assets.objects.bucket import ObjectVersion
     from platform_assets.objects.events import Events
     from platform_assets.objects.feeds.feed import Feed
     from platform_assets.objects.watch import Watch
@@ -457,22 +459,44 @@ def open_inspector(settings: Settings) -> Iterator[Inspector]:
         DlpError: Google's service cannot be reached.
     """
     config, key = build_inspect_config(settings), fingerprint_key(settings)
-    given = settings.dlp.inspect
     if _is_local(settings):
         from platform_assets.dlp.local import LocalInspector
 
         yield LocalInspector(config, key)
         return
-    if given.project is None:
-        raise SettingsError("dlp.inspect.project is missing: the Google Cloud project that inspects.")
-    from platform_assets.dlp.google.access import DlpAccess
     from platform_assets.dlp.google.inspector import GoogleInspector
 
-    access = DlpAccess(
-        given.project, given.location, given.credentials.resolve if given.credentials else None
-    )
-    with access.connect() as session:
+    with _dlp_access(settings).connect() as session:
         yield GoogleInspector(config, key, session)
+
+
+def _dlp_access(settings: Settings) -> DlpAccess:
+    from platform_assets.dlp.google.access import DlpAccess
+
+    given = settings.dlp.inspect
+    if given.project is None:
+        raise SettingsError("dlp.inspect.project is missing: the Google Cloud project that inspects.")
+    return DlpAccess(given.project, given.location, given.credentials.resolve if given.credentials else None)
+
+
+@contextlib.contextmanager
+def _open_jobs(settings: Settings, watch: str) -> Iterator[ByJob | None]:
+    """What has Google inspect large objects of a GCS bucket where they are; None for anything else."""
+    place = settings.watches[watch].place
+    if _is_local(settings) or not place.startswith("gs://"):
+        yield None
+        return
+    from platform_assets.dlp.google.jobs import GcsObject, GoogleJobs, JobOptions
+
+    with _dlp_access(settings).connect() as session:
+        options = JobOptions(topic=settings.dlp.inspect.topic)
+        jobs = GoogleJobs(build_inspect_config(settings), session, options)
+
+        def by_job(found: ObjectVersion, read_here: Callable[[], InspectResult]) -> InspectResult:
+            bucket, _, name = found.uri.removeprefix("gs://").partition("/")
+            return jobs.inspect_object(GcsObject(bucket, name, found.version, found.size), read_here)
+
+        yield by_job
 
 
 def build_policy(settings: Settings) -> Policy:
@@ -635,7 +659,7 @@ def open_upload_inspector(settings: Settings, watch: str) -> Iterator[UploadInsp
 
     outbox, channels = build_outbox(settings), build_channels(settings)
     url = (settings.alerts.dagster_url or "").rstrip("/")
-    with open_inspector(settings) as inspector:
+    with open_inspector(settings) as inspector, _open_jobs(settings, watch) as by_job:
         yield UploadInspector(
             build_watch(settings, watch),
             inspector,
@@ -646,6 +670,7 @@ def open_upload_inspector(settings: Settings, watch: str) -> Iterator[UploadInsp
             fingerprint_key(settings),
             settings.watches[watch].quarantine,
             Limits(memory=settings.dlp.inspect.memory_mb * 1024 * 1024),
+            by_job=by_job,
             run_url=lambda run_id: f"{url}/runs/{run_id}" if url and run_id else "",
         )
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from platform_assets.objects.bucket import ObjectVersion
     from platform_assets.objects.watch import Watch
 
+ByJob = Callable[["ObjectVersion", Callable[[], InspectResult]], InspectResult]
+"""Inspects an object, or has the function that it is given do it."""
+
 _OBJECTS_PER_COMMIT = 50
 _SECONDS_PER_COMMIT = 60
 # Every second file name looks like a domain.
@@ -66,6 +69,8 @@ class UploadInspector:
         quarantine: Where objects are moved to; where None, those to be quarantined stay and are only blocked.
         limits: What reading an object may take.
         sampling: How much of a large object is inspected.
+        by_job: Inspects large objects where they are, and has the rest read here; all are read here
+            where it is None.
         run_url: Gives where a run can be seen.
         clock: Gives the time, UTC.
     """
@@ -80,6 +85,7 @@ class UploadInspector:
     quarantine: str | None = None
     limits: Limits = field(default_factory=Limits)
     sampling: Sampling = field(default_factory=Sampling)
+    by_job: ByJob | None = None
     run_url: Callable[[str], str] = field(default=lambda run_id: "")
     clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
 
@@ -127,9 +133,9 @@ class UploadInspector:
             yield group
 
     def _work(self, found: ObjectVersion, run_id: str) -> _Worked:
-        try:
+        def read_here() -> InspectResult:
             with self.watch.bucket.open(found) as source:
-                result = scan_object(
+                return scan_object(
                     cast("BinaryIO", source),
                     found.uri,
                     self.inspector,
@@ -138,6 +144,9 @@ class UploadInspector:
                     limits=self.limits,
                     sampling=self.sampling,
                 )
+
+        try:
+            result = read_here() if self.by_job is None else self.by_job(found, read_here)
         except ObjectGone as error:
             return _Worked(found, Outcome(found.key, LogStatus.GONE, str(error)))
         except PlatformError as error:

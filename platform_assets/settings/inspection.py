@@ -99,6 +99,9 @@ class InspectSettings(Block):
     credentials: Secret | None = Field(
         default=None, description=f"a reference to a service account's JSON key: {REFERENCES}"
     )
+    topic: Text | None = Field(
+        default=None, description="a Pub/Sub topic that is told of ended jobs, projects/PROJECT/topics/NAME"
+    )
     info_types: Names = Field(default=(), description=f"{_INFO_TYPES}, or an empty one for the default")
     exclude: Names = Field(default=(), description=_INFO_TYPES)
     min_likelihood: Level = Field(default="POSSIBLE", description=_LEVELS)
