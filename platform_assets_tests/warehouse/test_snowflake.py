@@ -92,6 +92,9 @@ def gate(snowflake_server: SnowflakeServer) -> Iterator[Gate]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Without these, each answer waits for an acknowledgement that is sent late.
+        wbufsize = 65_536
+        disable_nagle_algorithm = True
 
         def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
