@@ -147,7 +147,10 @@ def build_dlp_defs(
 
     @dg.asset(
         key=COLUMNS,
-        deps=list(tables),
+        # Not `deps`, whose names Dagster makes of the tables' own, which are whatever a source has.
+        ins={
+            f"table_{number}": dg.AssetIn(key, dagster_type=dg.Nothing) for number, key in enumerate(tables)
+        },
         group_name=GROUP,
         owners=OWNERS,
         kinds={"deltalake"},

@@ -26,7 +26,7 @@ from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.integration.installation import Installation
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(900)
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 TOKENS = Rule(

@@ -33,7 +33,7 @@ from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.integration import totesys_files as files
 from platform_assets_tests.integration.installation import FACTS, ROOT, Installation, session, wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 SALES = 400
 KILLS = {"reading": 2, "bronze": 5, "star": 5, "checking": 1, "loading": 5, "after": 2}

@@ -38,7 +38,7 @@ from platform_assets_tests.integration.installation import (
     wait_until,
 )
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(900)
 
 SALES = 200
 SOURCE_TABLES = set(files.TABLES)

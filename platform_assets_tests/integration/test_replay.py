@@ -26,7 +26,7 @@ pytestmark = [
         not files.FOLDER.is_dir(),
         reason="the real snapshots of Totesys are not beside this project, in ../shared/data/totesys",
     ),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(900),
 ]
 
 _VERSION = "created_date DATE, created_time TIME, last_updated_date DATE, last_updated_time TIME"

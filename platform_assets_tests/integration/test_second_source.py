@@ -32,7 +32,7 @@ from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, ROOT, Installation, session
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(900)
 
 NAMES = ("orders", "ORDERS", "Order Lines", "a/b", "a_b", "a__b", "select", "Größe", '%41"#', "x" * 63)
 """Names that the asset keys keep, and that no two folders, inputs or outputs may share."""

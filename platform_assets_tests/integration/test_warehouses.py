@@ -24,7 +24,7 @@ from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_loading_the_code_location_and_a_tick_import_no_package_of_a_warehouse_t
         env=before.environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -94,6 +94,7 @@ class Inbox:
 
     def letters(self, feed: Feed) -> list[tuple[int, str, Any]]:
         found = self.feeds.dead_letters(feed).read_all().to_pylist()
+        found.sort(key=lambda one: (one["_batch"], json.loads(one["key"])["line"]))
         return [(json.loads(one["key"])["line"], one["reason"], json.loads(one["row"])) for one in found]
 
 

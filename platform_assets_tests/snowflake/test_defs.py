@@ -25,7 +25,7 @@ from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.totesys import failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(900)
 
 ACCOUNT = """{
   account = "organisation-account", user = loader, private_key = "secret://env/NO_SUCH_KEY"
