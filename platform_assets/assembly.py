@@ -520,7 +520,7 @@ def build_policy(settings: Settings) -> Policy:
                 Likelihood[one.min_likelihood],
                 one.places,
                 how,
-                settings.dlp.written_at(name),
+                partial(settings.dlp.written_at, name),
             )
         )
     return Policy(tuple(rules) or default_rules())

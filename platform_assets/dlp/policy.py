@@ -7,7 +7,7 @@ A rule holds for info types, from a likelihood on, in places. The place of an ob
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import fnmatchcase
@@ -65,7 +65,8 @@ class Rule:
         min_likelihood: The least likelihood that it holds for.
         places: Shell patterns of places; `*` also matches `/` and `.`.
         deidentify: How, where the action is `DEIDENTIFY`.
-        source: Where it is written, such as `config/dlp.conf line 12`; empty where it is the default's.
+        source: Where it is written, such as `config/dlp.conf line 12`, or what looks that up when it is told;
+            empty where it is the default's.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Rule:
     min_likelihood: Likelihood = Likelihood.POSSIBLE
     places: tuple[str, ...] = ("*",)
     deidentify: Deidentification | None = None
-    source: str = ""
+    source: str | Callable[[], str] = ""
 
     def __post_init__(self) -> None:
         if (self.action is Action.DEIDENTIFY) != (self.deidentify is not None):
@@ -84,7 +85,8 @@ class Rule:
 
     def __str__(self) -> str:
         """Give the rule's name and where it is written."""
-        return f"{self.source}, rule {self.name}" if self.source else f"rule {self.name}"
+        source = self.source if isinstance(self.source, str) else self.source()
+        return f"{source}, rule {self.name}" if source else f"rule {self.name}"
 
     def matches(self, info_type: str, likelihood: Likelihood, place: str) -> bool:
         """Whether the rule holds for a finding."""

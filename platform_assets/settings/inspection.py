@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from pydantic_core.core_schema import ValidationInfo
 
+from platform_assets.settings.document import find_definition, line_of
 from platform_assets.settings.lake import Zone, parse_options
 from platform_assets.settings.secrets import REFERENCES, Secret
 from platform_assets.settings.values import Block, Cron, Integer, Names, Text
@@ -157,13 +159,17 @@ class DlpSettings(Block):
     rules: dict[str, RuleSettings] = Field(
         default_factory=dict, description="a block of rules by name, each with an action"
     )
-    _lines: dict[str, str] = PrivateAttr(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
 
     def written_at(self, rule: str) -> str:
-        """Where a rule is written, as `FILE line N`; empty where that is not known."""
-        return self._lines.get(rule, "")
+        """Where a rule is written, as `config/dlp.conf line 12`; empty where that is not known."""
+        if self._file is None or not self._file.is_file():
+            return ""
+        file = find_definition(self._file, ("dlp", "rules", rule))
+        line = line_of(file, rule) if file is not None else None
+        return f"{file.parent.name}/{file.name} line {line}" if file is not None and line else ""
 
     def model_post_init(self, context: Any) -> None:
-        """Keep where the rules are written."""
-        if context and "lines_of_rules" in context:
-            self._lines.update(context["lines_of_rules"])
+        """Keep which file this was read from."""
+        if context and "file" in context:
+            self._file = context["file"]

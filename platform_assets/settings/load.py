@@ -19,7 +19,7 @@ from platform_assets.settings.checks import (
     check_zones,
     take_out_ignored_connections,
 )
-from platform_assets.settings.document import Document, find_definition, line_of, parse_document
+from platform_assets.settings.document import Document, parse_document
 from platform_assets.settings.mistakes import Mistake, description_of, explained
 from platform_assets.settings.schema import Settings
 from platform_assets.settings.secrets import absolute_path
@@ -46,7 +46,7 @@ def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None =
         *check_warehouse_names(content),
     ]
     try:
-        context = {"base": document.file.parent, "lines_of_rules": _lines_of_rules(document)}
+        context = {"base": document.file.parent, "file": document.file}
         settings = Settings.model_validate(content, context=context)
     except ValidationError as error:
         mistakes += [explained(document, detail) for detail in error.errors(include_url=False)]
@@ -62,19 +62,6 @@ def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None =
     lines = sorted({description_of(document, mistake) for mistake in mistakes})
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     raise SettingsError("\n  ".join([f"The configuration has {count}; nothing was started.", *lines]))
-
-
-def _lines_of_rules(document: Document) -> dict[str, str]:
-    """Where each rule of the policy is written, for those whom it stops: `config/dlp.conf line 12`."""
-    rules = document.content.get("dlp")
-    rules = rules.get("rules") if isinstance(rules, dict) else None
-    lines = {}
-    for name in rules if isinstance(rules, dict) else ():
-        file = find_definition(document.file, ("dlp", "rules", name))
-        line = line_of(file, name) if file is not None else None
-        if file is not None and line is not None:
-            lines[name] = f"{file.parent.name}/{file.name} line {line}"
-    return lines
 
 
 def _locate(path: Path | None) -> Path:
