@@ -64,8 +64,6 @@ if TYPE_CHECKING:
     from platform_assets.source.snapshot import SourceDatabase
     from platform_assets.warehouse.interface import Warehouse
 
-_SHORTEST_KEY = 16
-
 
 def build_engine(settings: Settings) -> SqlEngine:
     """The embedded SQL engine."""
@@ -353,10 +351,11 @@ def fingerprint_key(settings: Settings) -> bytes:
     Raises:
         SettingsError: The secret cannot be had, or is too short.
     """
+    from platform_assets.dlp.fingerprints import check_key
+
     if settings.dlp.key is not None:
         key = settings.dlp.key.resolve().encode()
-        if len(key) < _SHORTEST_KEY:
-            raise SettingsError(f"The secret dlp.key has {len(key)} bytes; it needs {_SHORTEST_KEY} or more.")
+        check_key(key)
         return key
     file = settings.state_dir / "dlp.key"
     with contextlib.suppress(FileExistsError):

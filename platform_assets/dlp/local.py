@@ -14,6 +14,7 @@ import pyarrow as pa
 from platform_assets.dlp.context import NOTHING, words_of
 from platform_assets.dlp.detectors import BY_NAME
 from platform_assets.dlp.families.text import PRIORITY, Match
+from platform_assets.dlp.fingerprints import check_key
 from platform_assets.dlp.model import (
     ColumnVerdict,
     Evidence,
@@ -72,10 +73,7 @@ class LocalInspector:
     """
 
     def __init__(self, config: InspectConfig, key: bytes) -> None:
-        if len(key) < 16:
-            raise SettingsError(
-                f"the key of the fingerprints has {len(key)} bytes; give at least 16, from a secret reference"
-            )
+        check_key(key)
         custom = {custom.info_type.name: custom.info_type for custom in config.custom_info_types}
         asked = (*config.info_types, *config.exclude_info_types, *config.min_likelihood_per_info_type)
         unknown = sorted({name for name in asked if name not in BY_NAME and name not in custom})

@@ -53,6 +53,7 @@ class StarCopies:
                         self.lake.star(table).uri,
                         self.options_of(table),
                         connection,
+                        name=table.name,
                         storage_options=self.lake.storage_options,
                     ),
                 )
@@ -61,4 +62,6 @@ class StarCopies:
         """The options of one table, whose files Snowflake finds below the zone."""
         if self.options.stage_url is None:
             return self.options
-        return replace(self.options, stage_url=f"{self.options.stage_url.rstrip('/')}/star/{table.name}")
+        # Where the policy changes columns, it is not the star table's own folder.
+        folder = self.lake.star(table).uri.removeprefix(self.lake.processed).strip("/")
+        return replace(self.options, stage_url=f"{self.options.stage_url.rstrip('/')}/{folder}")

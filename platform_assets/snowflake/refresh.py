@@ -75,6 +75,7 @@ def refresh(
     options: ScriptOptions,
     connection: SnowflakeConnection,
     *,
+    name: str | None = None,
     storage_options: Callable[[], Mapping[str, str]] = dict,
     on_progress: Progress = lambda *_: None,
 ) -> Refresh:
@@ -89,6 +90,7 @@ def refresh(
             a table that is to equal another is loaded whole or not at all.
         connection: An open connection with a current warehouse, and a current database and schema where the
             options name none; no transaction is open in it.
+        name: The table's name; that of the folder where None.
         storage_options: Gives object-store options when they are needed, secrets resolved.
         on_progress: Told after every statement.
 
@@ -98,7 +100,7 @@ def refresh(
     Raises:
         ParquetError: There is no Delta table at the place, or it cannot be loaded as asked.
     """
-    reading = read_tables([place], storage_options=storage_options)
+    reading = read_tables([place], storage_options=storage_options, name=name)
     if reading.problems:
         raise ParquetError(" ".join(str(problem) for problem in reading.problems))
     if len(reading.tables) != 1 or reading.tables[0].delta is None:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 STAR_SCHEMA = "star"
 """Schema that holds the star tables and their views."""
 
-STAR_STREAM = "platform_assets/star"
-"""The app transaction whose version is the last batch that a star table in the lake has taken in."""
-
 
 @dataclass(frozen=True)
 class Load:

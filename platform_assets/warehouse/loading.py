@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from platform_assets.errors import WarehouseError
 from platform_assets.model import star
-from platform_assets.warehouse.interface import STAR_STREAM, Load
+from platform_assets.warehouse.interface import Load
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -83,7 +83,7 @@ class Incoming:
     @property
     def batch(self) -> int:
         """The last batch that the lake table has taken in."""
-        return self.source.cursor(self.handle, STAR_STREAM)
+        return self.source.cursor(self.handle, star.STREAM)
 
     @property
     def batches(self) -> tuple[int, int] | None:

@@ -175,6 +175,48 @@ def test_what_snowflake_refuses_fails_the_run_with_the_table_and_loads_the_other
     assert set(materialized(result)) == {table.name for table in star.TABLES} - {"dim_staff"}
 
 
+def with_rule(platform: Installation, rule: str) -> Installation:
+    """The same platform, with one rule of a policy."""
+    config = platform.folder / "with rule.conf"
+    config.write_text(
+        f'include file("{platform.folder / "platform.conf"}")\ndlp.rules = null\ndlp.rules {{\n{rule}\n}}\n'
+    )
+    return replace(platform, settings=load_settings(config))
+
+
+def addresses(server: SnowflakeServer, database: str) -> set[str]:
+    with server.connect(database, "STAR") as connection, connection.cursor() as cursor:
+        return {row[0] for row in cursor.execute("SELECT email_address FROM dim_staff").fetchall()}
+
+
+def test_the_policy_holds_for_the_copies_too(
+    platform: Installation,
+    instance: dg.DagsterInstance,
+    copies: Any,
+    snowflake_server: SnowflakeServer,
+    snowflake_database: str,
+) -> None:
+    masked = with_rule(
+        platform,
+        '"addresses" { action = redact, info_types = [EMAIL_ADDRESS], places = ["star/dim_staff.*"] }',
+    )
+    said = materialized(run(masked, instance, copies))
+    assert set(said) == {table.name for table in star.TABLES}
+    assert said["dim_staff"]["dagster/table_name"].upper() == "DIM_STAFF"
+    assert addresses(snowflake_server, snowflake_database) == {"[EMAIL_ADDRESS]"}
+    assert said["fact_sales_order"]["rows loaded"] > 0
+
+    blocking = with_rule(
+        platform, '"no addresses" { action = block, info_types = [EMAIL_ADDRESS], places = ["snowflake/*"] }'
+    )
+    [sentence] = failures(run(blocking, instance, copies))
+    assert "star/dim_staff.email_address holds EMAIL_ADDRESS" in sentence
+    assert "rule no addresses" in sentence
+
+    materialized(run(platform, instance, copies))
+    assert all("@" in address for address in addresses(snowflake_server, snowflake_database))
+
+
 def test_an_account_is_connected_to_with_what_the_configuration_says(platform: Installation) -> None:
     copies = assembly.build_snowflake_copies(with_account(platform))
     with pytest.raises(SettingsError, match="NO_SUCH_KEY"), copies.connect():

@@ -22,7 +22,7 @@ from platform_assets.lake.lake import Lake
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.model import star, table
 from platform_assets.model.table import Column, LogicalType, Table, Time
-from platform_assets.warehouse.interface import STAR_STREAM, Warehouse
+from platform_assets.warehouse.interface import Warehouse
 
 Capability = Literal[
     "tables", "evolving", "crash", "permissions", "large_text", "many_rows", "concurrency", "arrow_types"
@@ -238,9 +238,9 @@ class StarLake:
         target = self.lake.star(one)
         handle = target.open()
         if handle is not None and one.kind == "dimension" and len(handle.schema().fields) == len(rows.schema):
-            target.upsert(handle, rows, key=one.primary_key, stream=STAR_STREAM, version=batch)
+            target.upsert(handle, rows, key=one.primary_key, stream=star.STREAM, version=batch)
         else:
-            target.append(handle, rows, stream=STAR_STREAM, version=batch)
+            target.append(handle, rows, stream=star.STREAM, version=batch)
 
     def star(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of the star tables, by key, times as such: what a warehouse has to hold."""
