@@ -170,7 +170,7 @@ class FindingsStore:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             handle = self.objects.open()
-            known = self._recorded(handle)
+            known = self._recorded(handle, inspections)
             new = []
             for one in inspections:
                 if one.identity not in known:
@@ -192,10 +192,20 @@ class FindingsStore:
                 return new
         return []
 
-    def _recorded(self, handle: DeltaTable | None) -> set[tuple[str, str, str, str]]:
-        names = ("object_id", "version", "detector", "detector_version")
-        rows = self.objects.scan(handle, names).read_all()
-        return set(zip(*(rows[name].to_pylist() for name in names), strict=True))
+    def _recorded(
+        self, handle: DeltaTable | None, inspections: Sequence[Inspection]
+    ) -> set[tuple[str, str, str, str]]:
+        """What was inspected before of the objects of these inspections."""
+        wanted = ", ".join(sorted({literal(one.object_id) for one in inspections}))
+        if not wanted:
+            return set()
+        with self.engine.connect() as connection:
+            self.objects.create_view(connection, ["recorded"], handle)
+            rows = connection.sql(
+                "SELECT object_id, version, detector, detector_version FROM recorded "
+                f"WHERE object_id IN ({wanted})"
+            ).fetchall()
+        return {tuple(row) for row in rows}
 
     def record_columns(
         self,
@@ -276,11 +286,6 @@ class FindingsStore:
             'SELECT * FROM given WHERE info_type IS NOT NULL ORDER BY place, "table", "column", info_type',
             'FROM raw QUALIFY inspected_at = max(inspected_at) OVER (PARTITION BY place, "table")',
         )
-
-    def inspected_objects(self, detector: str, detector_version: str) -> set[tuple[str, str]]:
-        """Object ids and versions that an inspector of this version has inspected."""
-        recorded = self._recorded(self.objects.open())
-        return {(one[0], one[1]) for one in recorded if one[2:] == (detector, detector_version)}
 
     def decisions(self, watch: str) -> dict[tuple[str, str], tuple[str, bool]]:
         """What the policy decided for each object version of a watch, by object id and version.

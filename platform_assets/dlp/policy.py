@@ -8,7 +8,7 @@ A rule holds for info types, from a likelihood on, in places. The place of an ob
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -128,11 +128,9 @@ class Policy:
     """Rules in their order; what no rule matches is allowed."""
 
     rules: tuple[Rule, ...] = ()
-    _by_name: Mapping[str, Rule] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_name", {rule.name: rule for rule in self.rules})
-        if len(self._by_name) != len(self.rules):
+        if len({rule.name for rule in self.rules}) != len(self.rules):
             raise ValueError("two rules of the policy have the same name")
 
     def decide(self, info_type: str, likelihood: Likelihood, place: str) -> Decision:
