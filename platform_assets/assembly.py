@@ -676,7 +676,9 @@ def open_upload_inspector(settings: Settings, watch: str) -> Iterator[UploadInsp
 
 def inspected_tables(settings: Settings) -> dict[str, LakeTable]:
     """The tables of the lake whose columns are inspected, by asset key."""
+    from platform_assets.lake.delta import LakeTable
     from platform_assets.model import star
+    from platform_assets.objects.feeds.load import UPLOADS
 
     lake = build_lake(settings)
     sources = {
@@ -684,7 +686,12 @@ def inspected_tables(settings: Settings) -> dict[str, LakeTable]:
         for name in settings.sources.names
         for table in source_tables(settings, name)
     }
-    return sources | {f"star/{table.name}": lake.star(table) for table in star.TABLES}
+    # With whatever columns they have: those of a feed may be found in its first object.
+    feeds = {
+        f"{UPLOADS}/{name}": LakeTable(lake.path("ingestion", UPLOADS, name), (), lake.storage_options)
+        for name in settings.feeds
+    }
+    return sources | feeds | {f"star/{table.name}": lake.star(table) for table in star.TABLES}
 
 
 def build_inspection_room(settings: Settings) -> InspectionRoom:

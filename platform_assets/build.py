@@ -289,7 +289,8 @@ def _inspected(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> lis
     """The tables whose columns are inspected."""
     groups = {**tables, "star": star.TABLES}
     groups |= dict.fromkeys((MAIN_WAREHOUSE, *settings.warehouses), star.TABLES)
-    return [dg.AssetKey([group, table.name]) for group, listed in groups.items() for table in listed]
+    keys = [dg.AssetKey([group, table.name]) for group, listed in groups.items() for table in listed]
+    return [*keys, *(dg.AssetKey(["uploads", name]) for name in settings.feeds)]
 
 
 def _warehouse_defs(name: str, configured: WarehouseSettings) -> dg.Definitions:

@@ -342,6 +342,13 @@ def test_what_its_inspection_allows_becomes_rows_of_a_feeds_table_and_of_the_war
     assert prices(place) == changed
     assert failures(place.run()) == []
     assert prices(place) == changed
+    assert failures(place.run(COLUMNS_JOB)) == []
+    verdicts = {
+        row["column"]: row["info_type"]
+        for row in place.table("dlp", "columns")
+        if row["table"] == "uploads/prices"
+    }
+    assert verdicts == {"label": "EMAIL_ADDRESS", "price": None}
 
 
 def test_another_layout_stops_its_feed_alone_and_says_what_changed(
