@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import posixpath
-import re
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,22 +21,16 @@ import pyarrow.parquet as pq
 
 from platform_assets.errors import LakeError, ParquetError
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.parquet_paths import HIVE_NULL, is_part, kind_of_values, partition_of, stem_of
 
-HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-
-_SUFFIX = re.compile(r"\.(parquet|parq|pqt|pq|gzip|gz|snappy|zstd|zst|brotli|br|lz4|c000)$", re.IGNORECASE)
-_HIVE = re.compile(r"([^=/]+)=([^/]*)")
-_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-# As Spark, delta-rs, DuckDB, Dask, BigQuery and pyarrow number what they write.
-_PART = re.compile(rf"(part|data|file|chunk|batch|shard)[-_.]?\d.*|[\d._-]+|{_UUID}.*", re.IGNORECASE)
-_WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
-_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 # What a reader of the files alone would not see.
 _UNSEEN = {
     "deletionVectors": "rows of it are deleted by deletion vectors; rewrite them with REORG TABLE ... APPLY "
     "(PURGE)",
     "columnMapping": "its columns have other names in the files (column mapping); rewrite the table without",
 }
+
+_ARROW = {"integer": pa.int64(), "date": pa.date32(), "text": pa.string()}
 
 OpenBucket = Callable[[], pyarrow.fs.FileSystem]
 
@@ -173,10 +166,10 @@ def _groups(
         if is_of_delta or any(part.startswith(("_", ".")) for part in parts):
             continue
         folders = posixpath.dirname(one).split("/")
-        hive = [number for number, folder in enumerate(folders) if _HIVE.fullmatch(folder)]
+        hive = [number for number, folder in enumerate(folders) if partition_of(folder)]
         root = "/".join(folders[: hive[0]] if hive else folders)
         values = dict(_partition(folders[number]) for number in hive)
-        table = posixpath.basename(root) if hive or _PART.fullmatch(_stem(one)) else _stem(one)
+        table = posixpath.basename(root) if hive or is_part(_stem(one)) else _stem(one)
         yield table, _Group(scheme + root, {scheme + one: values})
 
 
@@ -212,12 +205,8 @@ def _typed(group: _Group) -> dict[str, dict[str, pa.Scalar]]:
         values = [one[column] for one in group.paths.values() if one.get(column) is not None]
         if group.schema is not None:
             types[column] = group.schema.field(column).type
-        elif values and all(_WHOLE_NUMBER.fullmatch(value) for value in values):
-            types[column] = pa.int64()
-        elif values and all(_DATE.fullmatch(value) for value in values):
-            types[column] = pa.date32()
         else:
-            types[column] = pa.string()
+            types[column] = _ARROW[kind_of_values(values)]
     return {
         path: {column: _scalar(values.get(column), types[column]) for column in columns}
         for path, values in group.paths.items()
@@ -283,15 +272,11 @@ def _split(place: str) -> tuple[str, str]:
 
 
 def _stem(path: str) -> str:
-    name = posixpath.basename(path)
-    while (shorter := _SUFFIX.sub("", name)) != name:
-        name = shorter
-    return name
+    return stem_of(posixpath.basename(path))
 
 
 def _partition(folder: str) -> tuple[str, str | None]:
-    found = _HIVE.fullmatch(folder)
-    column, value = found.groups() if found else (folder, HIVE_NULL)
+    column, value = partition_of(folder) or (folder, HIVE_NULL)
     return column, None if value == HIVE_NULL else urllib.parse.unquote(value)
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from platform_assets.errors import LakeError, ParquetError
 from platform_assets.lake.delta import LakeTable, file_statistics
+from platform_assets.lake.parquet_paths import HIVE_NULL, is_part, kind_of_values, partition_of, stem_of
 from platform_assets.snowflake.footers import (
     Footer,
     KnownSchemas,
@@ -35,23 +36,14 @@ from platform_assets.snowflake.types import ParquetType, widened
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-
-_SUFFIX = re.compile(
-    r"\.(parquet|parq|pqt|pq|gzip|gz|snappy|zstd|zst|brotli|br|lz4|lzo|c000)$", re.IGNORECASE
-)
-_HIVE = re.compile(r"([^=/]+)=([^/]*)")
-_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-# As Spark, delta-rs, DuckDB, Dask, Snowflake, Redshift, BigQuery, Athena and pyarrow number what they write.
-_PART = re.compile(
-    rf"(part|data|file|chunk|batch|shard|run)[-_.]?\d.*|\d+_part_\d+|[\d._-]+|{_UUID}.*|\d{{8}}_\d+_\d+_.*",
-    re.IGNORECASE,
-)
+_OF_KIND = {
+    "integer": ParquetType("int", bits=64),
+    "date": ParquetType("date"),
+    "text": ParquetType("string"),
+}
 # Reading locally is mostly Python, and from an object store mostly waiting.
 _THREADS_LOCALLY = 2
 _THREADS_REMOTELY = 32
-_WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
-_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 # Delta's own type names, where a partition's values are in the log and in no file.
 _DELTA_TYPES = {
     "byte": ParquetType("int", bits=8),
@@ -334,16 +326,14 @@ def _table_of(file: str, top: str, grouping: Grouping) -> tuple[str, str]:
     """The name of the table that a file belongs to, and the folder that the table's files are in."""
     folder = posixpath.dirname(file)
     parts = folder.split("/")
-    partition = next((index for index, part in enumerate(parts) if _HIVE.fullmatch(part)), None)
+    partition = next((index for index, part in enumerate(parts) if partition_of(part)), None)
     if partition is not None:
         root = "/".join(parts[:partition])
         return posixpath.basename(root), root
-    stem = posixpath.basename(file)
-    while _SUFFIX.search(stem) and _SUFFIX.sub("", stem):
-        stem = _SUFFIX.sub("", stem)
-    is_part = grouping == "folder" or (grouping == "auto" and _PART.fullmatch(stem) is not None)
+    stem = stem_of(posixpath.basename(file))
+    is_of_folder = grouping == "folder" or (grouping == "auto" and is_part(stem))
     named = posixpath.basename(folder) or posixpath.basename(top)
-    return (named, folder) if is_part and named else (stem, folder)
+    return (named, folder) if is_of_folder and named else (stem, folder)
 
 
 def _delta_group(store: Store, folder: str, storage_options: Callable[[], Mapping[str, str]]) -> _Group:
@@ -517,8 +507,8 @@ def _partition_columns(paths: Sequence[str], declared: Mapping[str, ParquetType]
     names: list[str] | None = None
     first = ""
     for path in paths:
-        parts = [match for part in path.split("/")[:-1] if (match := _HIVE.fullmatch(part))]
-        own = [urllib.parse.unquote(match[1]) for match in parts]
+        parts = [found_in for part in path.split("/")[:-1] if (found_in := partition_of(part))]
+        own = [urllib.parse.unquote(key) for key, _ in parts]
         if names is None:
             names, first = own, path
         if own != names:
@@ -526,10 +516,10 @@ def _partition_columns(paths: Sequence[str], declared: Mapping[str, ParquetType]
                 f"{first} is partitioned by {', '.join(names) or 'nothing'}, and {path} by "
                 f"{', '.join(own) or 'nothing'}. Load them into two tables."
             )
-        for name, match in zip(own, parts, strict=True):
-            found[name] = Partition(match[1], values.setdefault(name, {}))
-            is_null = match[2] in ("", HIVE_NULL)
-            values[name][match[2]] = None if is_null else urllib.parse.unquote(match[2])
+        for name, (key, written) in zip(own, parts, strict=True):
+            found[name] = Partition(key, values.setdefault(name, {}))
+            is_null = written in ("", HIVE_NULL)
+            values[name][written] = None if is_null else urllib.parse.unquote(written)
     if declared is not None and (missing := set(declared) - set(found)) and paths:
         raise ParquetError(
             f"the partition columns {', '.join(sorted(missing))} are in the Delta log and not in the files' "
@@ -547,13 +537,8 @@ def _partition_columns(paths: Sequence[str], declared: Mapping[str, ParquetType]
 
 
 def _type_of_values(values: Iterable[str | None]) -> ParquetType:
-    """What the values in paths are; a leading zero makes them text, which it would not survive otherwise."""
-    texts = [value for value in values if value is not None]
-    if texts and all(_WHOLE_NUMBER.fullmatch(text) for text in texts):
-        return ParquetType("int", bits=64)
-    if texts and all(_DATE.fullmatch(text) for text in texts):
-        return ParquetType("date")
-    return ParquetType("string")
+    """The type of a partition's values in paths."""
+    return _OF_KIND[kind_of_values(values)]
 
 
 def _common_folder(folders: Sequence[str]) -> str:
