@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.dlp.model import ColumnVerdict, InspectResult, Likelihood
+from platform_assets.dlp.policy import Decision, Policy
 from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_COLUMNS
 from platform_assets.errors import LakeConflict
 from platform_assets.lake.delta import LakeTable
@@ -210,7 +211,7 @@ class FindingsStore:
     def record_columns(
         self,
         tables: Sequence[InspectedTable],
-        decisions: Mapping[tuple[str, str, str, str], tuple[str, str | None]],
+        policy: Policy,
         *,
         detector: str,
         detector_version: str,
@@ -221,8 +222,7 @@ class FindingsStore:
 
         Args:
             tables: The inspected tables.
-            decisions: What the policy decided, and by which rule, for place, table, column and info type;
-                `allow` where nothing is given.
+            policy: Decides what happens with each verdict, by the table's key and the column.
             detector: Name of the inspector.
             detector_version: Its version.
             inspected_at: When that was, UTC.
@@ -239,8 +239,11 @@ class FindingsStore:
                 by_column.setdefault(verdict.column, []).append(verdict)
             for column, verdicts in by_column.items():
                 for one in verdicts or [None]:
-                    place = (table.place, table.table, column, one.info_type.name if one else "")
-                    decision, rule = decisions.get(place, ("allow", None))
+                    decision = (
+                        policy.decide(one.info_type.name, one.likelihood, f"{table.table}.{column}")
+                        if one
+                        else Decision()
+                    )
                     rows.append(
                         {
                             "place": table.place,
@@ -253,8 +256,8 @@ class FindingsStore:
                             "rows_inspected": table.rows_inspected,
                             "rows_total": table.rows_total,
                             "table_version": table.version,
-                            "decision": decision,
-                            "rule": rule,
+                            "decision": decision.word,
+                            "rule": decision.rule.name if decision.rule else None,
                             "detector": detector,
                             "detector_version": detector_version,
                             "inspected_at": inspected_at,

@@ -241,20 +241,9 @@ class Protection:
                 if found is not None:
                     inspected.append(found)
         if inspected:
-            decisions = {
-                ("lake", table.table, verdict.column, verdict.info_type.name): (decision.word, rule)
-                for table in inspected
-                for verdict in table.verdicts
-                for decision in [
-                    self.policy.decide(
-                        verdict.info_type.name, verdict.likelihood, f"{table.table}.{verdict.column}"
-                    )
-                ]
-                for rule in [decision.rule.name if decision.rule else None]
-            }
             self.findings.record_columns(
                 inspected,
-                decisions,
+                self.policy,
                 detector=detector,
                 detector_version=version,
                 inspected_at=dt.datetime.now(dt.UTC),

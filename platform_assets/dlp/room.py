@@ -86,7 +86,7 @@ class InspectionRoom:
             for table in self._changed(inspector):
                 self.findings.record_columns(
                     [table],
-                    self._decisions(table),
+                    self.policy,
                     detector=self.detector[0],
                     detector_version=self.detector[1],
                     inspected_at=self.clock(),
@@ -115,15 +115,6 @@ class InspectionRoom:
                 if known.get((name, one.key)) != one.version:
                     with one.read() as rows:
                         yield inspector.inspect_rows(rows, name, one.key, one.version)
-
-    def _decisions(self, table: InspectedTable) -> dict[tuple[str, str, str, str], tuple[str, str | None]]:
-        decided = {}
-        for verdict in table.verdicts:
-            name = verdict.info_type.name
-            decision = self.policy.decide(name, verdict.likelihood, f"{table.table}.{verdict.column}")
-            rule = decision.rule.name if decision.rule else None
-            decided[table.place, table.table, verdict.column, name] = decision.word, rule
-        return decided
 
     def unexpected_columns(self) -> list[dict[str, Any]]:
         """What columns hold that no rule allows or de-identifies, by the policy as it is now."""

@@ -25,6 +25,7 @@ from platform_assets.dlp.model import (
     Status,
     Tally,
 )
+from platform_assets.dlp.policy import Action, Policy, Rule
 from platform_assets.errors import LakeError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
@@ -222,10 +223,10 @@ def test_of_a_tables_columns_the_latest_inspection_counts(store: FindingsStore) 
 
     def record(version: str, hours: int, *verdicts: ColumnVerdict) -> None:
         table = InspectedTable("lake", "totesys/staff", version, ("id", "mail"), verdicts, 12, 12)
-        decided = {("lake", "totesys/staff", "mail", "EMAIL_ADDRESS"): ("allow", "staff e-mail")}
+        policy = Policy((Rule("staff e-mail", Action.ALLOW, places=("totesys/staff.mail",)),))
         store.record_columns(
             [table],
-            decided,
+            policy,
             detector="local",
             detector_version="7",
             inspected_at=NOON + dt.timedelta(hours=hours),
