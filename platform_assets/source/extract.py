@@ -45,7 +45,7 @@ from platform_assets.source.deletions import find_deleted
 from platform_assets.source.drift import compare, remember
 from platform_assets.source.outcome import Extraction, TableChange, Verification
 from platform_assets.source.scan import Scan, key_scan, table_scan
-from platform_assets.source.types import logical_type, select_expression
+from platform_assets.source.types import logical_type, value_expression
 from platform_assets.source.verify import TableComparison, compare_table
 
 if TYPE_CHECKING:
@@ -585,8 +585,8 @@ def _with_further_columns(declared: Table, relation: Relation | None) -> Table:
 
 
 def _expression(relation: Relation, column: Column) -> str:
-    """SQL that gives a column of a relation that has it, as it is read."""
-    return next(select_expression(column, one.type) for one in relation.columns if one.name == column.name)
+    """SQL that gives what the lake holds of a column, of a relation that has it."""
+    return next(value_expression(column, one.type) for one in relation.columns if one.name == column.name)
 
 
 def _stream(source: str) -> str:

@@ -6,7 +6,7 @@ integers that are never NULL therefore share a field: the first is its high half
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from platform_assets.lake.arrow import arrow_schema
 from platform_assets.lake.duck import quote
-from platform_assets.model.table import Integer, Table
+from platform_assets.model.table import Integer, LogicalType, Table
 from platform_assets.source.catalogue import Relation
 from platform_assets.source.types import decode, select_expression
 
@@ -28,11 +28,13 @@ class Fields:
     Args:
         columns: For each field, in order, the columns that are in it: one, or two integers.
         expressions: For each field, the SQL that makes it.
+        types: Logical type of each column.
         schema: Arrow schema of the columns as they are declared.
     """
 
     columns: tuple[tuple[str, ...], ...]
     expressions: tuple[str, ...]
+    types: Mapping[str, LogicalType]
     schema: pa.Schema
 
     @property
@@ -51,7 +53,7 @@ class Fields:
         for columns, field in zip(self.columns, batch.columns, strict=True):
             parts = [field] if len(columns) == 1 else _halves(field, columns)
             for name, part in zip(columns, parts, strict=True):
-                arrays[name] = decode(part, self.schema.field(name).type)
+                arrays[name] = decode(part, self.types[name])
         return pa.RecordBatch.from_arrays([arrays[name] for name in self.schema.names], schema=self.schema)
 
 
@@ -63,7 +65,7 @@ def fields_of(table: Table, relation: Relation, names: Sequence[str]) -> Fields:
         relation: What the catalogue says of it, with all these columns.
         names: The columns.
     """
-    types = {column.name: column.type for column in relation.columns}
+    source_types = {column.name: column.type for column in relation.columns}
     halves = [name for name in names if _is_half(table, relation, name)]
     second_of = dict(zip(halves[::2], halves[1::2], strict=False))
     seconds = set(second_of.values())
@@ -78,9 +80,10 @@ def fields_of(table: Table, relation: Relation, names: Sequence[str]) -> Fields:
             expressions.append(both)
         elif name not in seconds:
             columns.append((name,))
-            expressions.append(select_expression(table.column(name), types[name]))
-    schema = arrow_schema([table.column(name) for name in names])
-    return Fields(tuple(columns), tuple(expressions), schema)
+            expressions.append(select_expression(table.column(name), source_types[name]))
+    selected = [table.column(name) for name in names]
+    types = {column.name: column.type for column in selected}
+    return Fields(tuple(columns), tuple(expressions), types, arrow_schema(selected))
 
 
 def _is_half(table: Table, relation: Relation, name: str) -> bool:

@@ -1,7 +1,8 @@
 """PostgreSQL's types in the lake: which logical type each becomes, and how its values get there.
 
 A value travels in two steps: an SQL expression (`select_expression`) gives it in a form that ADBC reads fast,
-and `decode` turns what arrives into the lake's Arrow type. What is in the catalogue is not known here.
+and `decode` turns what arrives into the lake's Arrow type. `value_expression` gives what the lake then holds,
+for those who compare it on the server. What is in the catalogue is not known here.
 
 | PostgreSQL | lake (discovered columns) |
 | --- | --- |
@@ -25,9 +26,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from platform_assets.lake.arrow import arrow_type
 from platform_assets.lake.duck import quote
 from platform_assets.model.table import (
     Binary,
@@ -63,10 +68,17 @@ _DIGITS_OF_64_BITS = 18
 _DIGITS_OF_INTEGERS = {"int2": 5, "int4": 10, "int8": 19}
 _INFINITE_DAYS = 2**31 - 1
 _INFINITE_MICROSECONDS = 2**63 - 1
-# On the way the last two microseconds that both sides have stand for the infinities, as PostgreSQL's own
-# overflow in ADBC. That of infinity arrives as DuckDB's.
+_MICROSECONDS_PER_DAY = 86_400_000_000
+# PostgreSQL counts days and microseconds from 2000-01-01, and ADBC adds what lies between that and 1970.
+# Where the sum is too large it begins again at the other end, far before the first day that PostgreSQL has.
+_DAYS_TO_2000 = 10_957
+_FIRST_DAY = -2_440_588  # 4714-11-24 BC, day 0 of the Julian period
+# The last two microseconds that the lake has: they stand for the infinities where values are compared.
 _INFINITY = "294247-01-10 04:00:54.775807"
 _MINUS_INFINITY = "294247-01-10 04:00:54.775806"
+# What is not declared infinite ends at a whole day.
+_END_OF_MICROSECONDS = "294247-01-01"
+_END_OF_FINITE_MICROSECONDS = 9_223_371_244_800_000_000
 
 
 @dataclass(frozen=True)
@@ -219,8 +231,10 @@ def select_expression(column: Column, source: SourceType) -> str:
     match column.type:
         case Integer(bits=bits):
             return f"{name}::pg_catalog.int{bits // 8}"
-        case Decimal(scale=scale):
-            return _decimal(name, scale, source)
+        case Decimal():
+            # Printing a number costs the server less than arithmetic with it does, and reading it is cheap.
+            number = f"{name}::pg_catalog.numeric" if source.is_builtin("money") else name
+            return f"{number}::pg_catalog.text"
         case Float(bits=bits):
             return f"{name}::pg_catalog.float{bits // 8}"
         case Text():
@@ -233,6 +247,28 @@ def select_expression(column: Column, source: SourceType) -> str:
             return f"{name}::pg_catalog.bytea"
         case Boolean():
             return f"{name}::pg_catalog.bool"
+        case Date():
+            return f"{name}::pg_catalog.date"
+        case Time():
+            return f"pg_catalog.to_char({name}, 'HH24:MI:SS.US')"
+        case Timestamp(utc=utc):
+            return f"{name}::pg_catalog.{'timestamptz' if utc else 'timestamp'}"
+
+
+def value_expression(column: Column, source: SourceType) -> str:
+    """SQL that gives what the lake holds of a column's value, NULL where that is NULL.
+
+    Decimals of up to 18 digits come as one integer, all digits without the point. Infinite dates come as
+    days since 1970. The last two microseconds that the lake has stand for minus infinity and infinity.
+
+    Args:
+        column: The column, of a type that `holds` the source's.
+        source: Its type in the source.
+    """
+    name = quote(column.name)
+    match column.type:
+        case Decimal(scale=scale):
+            return _decimal(name, scale, source)
         case Date(infinite=True):
             return (
                 f"CASE WHEN pg_catalog.isfinite({name}) THEN {name} - DATE 'epoch' "
@@ -240,27 +276,23 @@ def select_expression(column: Column, source: SourceType) -> str:
                 f"WHEN {name} < 'epoch' THEN {-_INFINITE_DAYS} END"
             )
         case Date():
-            return f"CASE WHEN pg_catalog.isfinite({name}) THEN {name}::pg_catalog.date END"
-        case Time():
-            return f"pg_catalog.to_char({name}, 'HH24:MI:SS.US')"
-        case Timestamp(utc=utc, infinite=infinite):
+            return f"CASE WHEN pg_catalog.isfinite({name}) THEN {name} END"
+        case Timestamp(utc=utc, infinite=True):
             kind = f"pg_catalog.{'timestamptz' if utc else 'timestamp'}"
-            if not infinite:
-                # PostgreSQL's years go 30 further than microseconds since 1970 do.
-                finite = f"pg_catalog.isfinite({name}) AND {name} < '294247-01-01'"
-                return f"CASE WHEN {finite} THEN {name}::{kind} END"
             return (
-                f"CASE WHEN {name} > '-infinity' AND {name} < '{_MINUS_INFINITY}' THEN {name}::{kind} "
+                f"CASE WHEN {name} > '-infinity' AND {name} < '{_MINUS_INFINITY}' THEN {name} "
                 f"WHEN {name} = '-infinity' THEN '{_MINUS_INFINITY}'::{kind} "
                 f"WHEN {name} IS NOT NULL THEN '{_INFINITY}'::{kind} END"
             )
+        case Timestamp():
+            finite = f"pg_catalog.isfinite({name}) AND {name} < '{_END_OF_MICROSECONDS}'"
+            return f"CASE WHEN {finite} THEN {name} END"
+        case _:
+            return select_expression(column, source)
 
 
 def _decimal(name: str, scale: int, source: SourceType) -> str:
-    """A decimal as one integer, all digits without the point, where 64 bits hold them, and as text elsewhere.
-
-    The integer is a little cheaper on the whole, and takes half the memory on the way.
-    """
+    """A decimal as one integer, all digits without the point, where 64 bits hold them; elsewhere as text."""
     if source.is_builtin("int2", "int4") and _DIGITS_OF_INTEGERS[source.name] + scale <= _DIGITS_OF_64_BITS:
         return f"{name}::pg_catalog.int8 * {10**scale}"
     if not source.is_builtin("numeric"):
@@ -272,38 +304,75 @@ def _decimal(name: str, scale: int, source: SourceType) -> str:
     return f"{number}::pg_catalog.text"
 
 
-def decode(array: pa.Array, type_: pa.DataType) -> pa.Array:
+def decode(array: pa.Array, type_: LogicalType) -> pa.Array:
     """What a `select_expression` gave, in the lake's type.
 
     Args:
         array: As ADBC made it.
-        type_: Arrow type of the column's logical type, see `lake.arrow.arrow_type`.
+        type_: The column's logical type.
 
     Raises:
         pa.ArrowInvalid: A value does not fit.
     """
-    if pa.types.is_decimal(type_) and array.type == pa.int64():
-        # The digits come as one integer; widening it and giving it the scale costs a copy and no arithmetic.
-        wide = array.cast(pa.decimal128(19, 0))
-        return pa.Array.from_buffers(type_, len(wide), wide.buffers(), wide.null_count, wide.offset)
-    if pa.types.is_date32(type_) and array.type == pa.int32():
-        return array.view(type_)
-    if array.type != type_:
-        array = array.cast(type_)
-    return _with_infinities(array) if pa.types.is_timestamp(type_) else array
+    target = arrow_type(type_)
+    if isinstance(type_, Decimal):
+        return _decimals(array, target)
+    if array.type != target:
+        array = array.cast(target)
+    match type_:
+        case Date(infinite=infinite):
+            return _in_range(
+                array,
+                np.dtype(np.int32),
+                first=_FIRST_DAY,
+                end=_INFINITE_DAYS,
+                minus_infinity=-(2**31) + _DAYS_TO_2000,
+                infinity=_INFINITE_DAYS if infinite else None,
+            )
+        case Timestamp(infinite=infinite):
+            return _in_range(
+                array,
+                np.dtype(np.int64),
+                first=_FIRST_DAY * _MICROSECONDS_PER_DAY,
+                end=_INFINITE_MICROSECONDS - 1 if infinite else _END_OF_FINITE_MICROSECONDS,
+                minus_infinity=-(2**63) + _DAYS_TO_2000 * _MICROSECONDS_PER_DAY,
+                infinity=_INFINITE_MICROSECONDS if infinite else None,
+            )
+        case _:
+            return array
 
 
-def _with_infinities(array: pa.Array) -> pa.Array:
-    """Timestamps with DuckDB's minus infinity where its stand-in came."""
-    import numpy as np
+def _decimals(printed: pa.Array, target: pa.DataType) -> pa.Array:
+    """Numbers as the server prints them, NaN as NULL."""
+    try:
+        return printed.cast(target)
+    except pa.ArrowInvalid:
+        is_number = pc.not_equal(printed, "NaN")
+        return pc.if_else(is_number, printed, None).cast(target)
 
+
+def _in_range(
+    array: pa.Array, dtype: np.dtype[Any], *, first: int, end: int, minus_infinity: int, infinity: int | None
+) -> pa.Array:
+    """Dates or timestamps with what is beyond their range as infinite, or as NULL where `infinity` is None.
+
+    Args:
+        array: Of days or microseconds since 1970, where those below `first` were too large for that.
+        dtype: What the numbers are.
+        first: The first that there is.
+        end: What the last one comes before.
+        minus_infinity: What minus infinity became.
+        infinity: DuckDB's infinity; its minus infinity has the other sign.
+    """
     validity, data = array.buffers()
     if data is None or not len(array):
         return array
-    values = np.frombuffer(data, np.int64, array.offset + len(array))
-    stands_in = values == _INFINITE_MICROSECONDS - 1
-    if not stands_in.any():
+    values = np.frombuffer(data, dtype, len(array), array.offset * dtype.itemsize)
+    if first <= values.min() and values.max() < end:
         return array
-    values = np.where(stands_in, -_INFINITE_MICROSECONDS, values)
-    buffers = [validity, pa.py_buffer(values)]
-    return pa.Array.from_buffers(array.type, len(array), buffers, array.null_count, array.offset)
+    beyond = (values < first) | (values >= end)
+    if infinity is None:
+        return pc.if_else(pa.array(beyond), pa.scalar(None, array.type), array)
+    values = np.where(beyond, np.where(values == minus_infinity, -infinity, infinity), values).astype(dtype)
+    whole = pa.Array.from_buffers(array.type, len(array), [None, pa.py_buffer(values)])
+    return whole if validity is None else pc.if_else(array.is_valid(), whole, pa.scalar(None, array.type))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import duckdb
 
 Expression = Callable[[Column], str]
-"""Gives the SQL that reads a column of the source, as `types.select_expression` does for its type there."""
+"""Gives the SQL that reads a column of the source, as `types.value_expression` does for its type there."""
 
 ROWS_PER_RANGE = 50_000
 MOST_RANGES = 256

@@ -18,7 +18,6 @@ import pg8000.native
 import pyarrow as pa
 import pytest
 
-from platform_assets.lake.arrow import arrow_type
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, quote
 from platform_assets.model.table import (
@@ -36,7 +35,7 @@ from platform_assets.source.catalogue import Relation, declare, read_relations
 from platform_assets.source.connection import Connection
 from platform_assets.source.embedded import EmbeddedPostgres
 from platform_assets.source.session import adbc_uri
-from platform_assets.source.types import SESSION_SETTINGS, decode, select_expression
+from platform_assets.source.types import SESSION_SETTINGS, decode, select_expression, value_expression
 from platform_assets.source.verify import KeyBucket, KeyRange, RangeDifference, TableComparison, compare_table
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import Totesys
@@ -67,7 +66,7 @@ class Bench:
     def expression(self, name: str) -> Any:
         relation = self.relation(name)
         types = {column.name: column.type for column in relation.columns}
-        return lambda column: select_expression(column, types[column.name])
+        return lambda column: value_expression(column, types[column.name])
 
     def lake(self, table: Table) -> LakeTable:
         columns = (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN)
@@ -83,8 +82,11 @@ class Bench:
         without: str = "false",
     ) -> None:
         """Append rows of the source to the lake as they are now."""
-        expression = self.expression(table.name)
-        columns = ", ".join(f"{expression(column)} AS {quote(column.name)}" for column in table.columns)
+        types = {column.name: column.type for column in self.relation(table.name).columns}
+        columns = ", ".join(
+            f"{select_expression(column, types[column.name])} AS {quote(column.name)}"
+            for column in table.columns
+        )
         with adbc_driver_postgresql.dbapi.connect(adbc_uri(self.reader)) as connection:
             cursor = connection.cursor()
             for name, value in SESSION_SETTINGS.items():
@@ -92,7 +94,7 @@ class Bench:
             query = f"SELECT {columns} FROM {quote(self.reader.schema, table.name)}"
             cursor.execute(f"{query} WHERE ({where}) AND NOT ({without})")
             raw = cursor.fetch_arrow_table()
-        arrays = [decode(_one(raw[column.name]), arrow_type(column.type)) for column in table.columns]
+        arrays = [decode(_one(raw[column.name]), column.type) for column in table.columns]
         self.append(table, arrays, batch=batch, change=change)
 
     def append(
