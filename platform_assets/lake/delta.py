@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 _ROWS_PER_ROW_GROUP = 65_536
 _BYTES_PER_FILE = 64 * 1024 * 1024
-# Every reader of Parquet has it. Zstandard's files are a quarter smaller, and a first read takes a twentieth
-# longer with it: that is for whoever rewrites files which stay.
-_COMPRESSION = "SNAPPY"
 # Past it a column has too many values for a dictionary; with the default of 1 MB, one is written for every
 # column of a row group, and files are a third larger and take half as long again to write.
 _BYTES_OF_DICTIONARY = 32 * 1024
@@ -442,7 +439,9 @@ def _writer_properties() -> WriterProperties:
     from deltalake import WriterProperties
 
     return WriterProperties(
-        compression=_COMPRESSION,
+        # Every reader of Parquet has it. Zstandard's files are a quarter smaller, and a first read takes a
+        # twentieth longer with it: that is for whoever rewrites files which stay.
+        compression="SNAPPY",
         max_row_group_size=_ROWS_PER_ROW_GROUP,
         dictionary_page_size_limit=_BYTES_OF_DICTIONARY,
         # A least and a greatest value may be cut: whole, a text of 200 MB would be there three times.
