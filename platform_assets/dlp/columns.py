@@ -155,6 +155,24 @@ def _is_severe(info_type: InfoType) -> bool:
 
 
 def _bounded(values: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The values in pieces as large as are inspected at once: what a column is, its values tell together.
+
+    DuckDB gives distinct values in batches of any size, as its threads find them.
+    """
+    gathered: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in _cut(values):
+        if gathered and (rows + batch.num_rows > _VALUES_AT_ONCE or size + batch.nbytes > _BYTES_AT_ONCE):
+            yield pa.concat_batches(gathered)
+            gathered, rows, size = [], 0, 0
+        gathered.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+    if gathered:
+        yield pa.concat_batches(gathered)
+
+
+def _cut(values: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     """The batches, cut so that none has much more text than is inspected at once."""
     for batch in values:
         pieces = max(1, -(-batch.nbytes // _BYTES_AT_ONCE))

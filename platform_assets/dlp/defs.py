@@ -1,6 +1,7 @@
 """Inspection in the lineage graph: what was inspected, what was found, and the verdicts on columns."""
 
 import datetime as dt
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -133,7 +134,7 @@ def build_dlp_defs(
                 "inspected by this run": inspected,
                 "failed in this run": len(failures),
                 **{f"objects {status.lower()}": count for status, count in summary.objects.items()},
-                "worst objects": preview([{**row, "uri": _name(row["uri"])} for row in summary.worst]),
+                "worst objects": preview([_worst_row(row) for row in summary.worst]),
             },
         )
         yield dg.MaterializeResult(
@@ -164,9 +165,10 @@ def build_dlp_defs(
         with clear_failures():
             seen = context.resources.dlp.inspect_columns(context.run.run_id, context.log.info)
             found = context.resources.dlp.findings.sensitive_columns()
+            rows = context.resources.dlp.findings.count_columns()
         return dg.MaterializeResult(
             metadata={
-                **row_count_metadata(len(found)),
+                **row_count_metadata(rows),
                 "tables inspected": seen,
                 "sensitive columns": preview([_column_row(row) for row in found]),
             }
@@ -380,6 +382,20 @@ def _name(uri: str) -> str:
     from platform_assets.alerts.alert import mask_uri
 
     return mask_uri(uri)
+
+
+def _worst_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    counts = json.loads(row["info_types"])
+    return {
+        # As the run's log names it, and `dlp/objects` and `dlp/findings` can be asked for it.
+        "object": row["object_id"][:12],
+        "uri": _name(row["uri"]),
+        "info types": ", ".join(f"{name} {one['count']}" for name, one in counts.items()),
+        "highest": row["likelihood"],
+        "findings": row["findings"],
+        "status": row["status"],
+        "decision": row["decision"],
+    }
 
 
 def _column_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,8 +106,8 @@ class Summary:
         objects: Number of objects by status.
         counts: Number of findings by info type, the most frequent first.
         highest: Highest likelihood by info type.
-        worst: Objects with the most serious findings: masked URI, counts by info type as JSON, likelihood,
-            decision.
+        worst: Objects with the most serious findings: id, masked URI, counts by info type as JSON,
+            likelihood, findings, status, decision.
     """
 
     objects: Mapping[str, int]
@@ -290,6 +290,11 @@ class FindingsStore:
             'FROM raw QUALIFY inspected_at = max(inspected_at) OVER (PARTITION BY place, "table")',
         )
 
+    def count_columns(self) -> int:
+        """Number of rows of `dlp/columns`, those of earlier inspections included."""
+        [counted] = self._rows(self.columns, "SELECT count(*) AS number FROM given") or [{"number": 0}]
+        return int(counted["number"])
+
     def decisions(self, watch: str) -> dict[tuple[str, str], tuple[str, bool]]:
         """What the policy decided for each object version of a watch, by object id and version.
 
@@ -323,8 +328,9 @@ class FindingsStore:
         )
         listed = self._rows(
             self.objects,
-            "SELECT uri, info_types, likelihood, findings, status, decision FROM given WHERE findings > 0 "
-            f"ORDER BY list_position({_LEVELS}, likelihood) DESC, findings DESC, uri LIMIT {worst:d}",
+            "SELECT object_id, uri, info_types, likelihood, findings, status, decision FROM given "
+            f"WHERE findings > 0 ORDER BY list_position({_LEVELS}, likelihood) DESC, findings DESC, uri "
+            f"LIMIT {worst:d}",
             latest,
         )
         return Summary(

@@ -56,6 +56,19 @@ def test_each_distinct_value_counts_once_and_the_platforms_own_columns_are_left_
     assert (seen.rows_inspected, seen.rows_total) == (40, 40)
 
 
+def test_the_values_of_a_column_are_judged_together_however_they_arrive(tmp_path: Path) -> None:
+    # Three of twelve are given names too: too few of all, and enough of four.
+    months = [
+        *("May", "April", "August", "January", "June", "July", "February", "March"),
+        *("September", "October", "November", "December"),
+    ]
+    for order in range(4):
+        random.Random(order).shuffle(months)
+        rows = pa.table({"month_name": months * 3_000})
+        seen = inspector(tmp_path).inspect_rows(rows.to_reader(100), "warehouse", "w/t", "1")
+        assert held(seen) == {}
+
+
 def test_a_table_of_the_lake_is_inspected_at_its_version_and_one_that_is_not_there_is_not(
     tmp_path: Path,
 ) -> None:

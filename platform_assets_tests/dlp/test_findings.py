@@ -155,7 +155,7 @@ def test_findings_of_an_inspection_that_a_crash_left_unfinished_do_not_count(
         patch.setattr(FindingsStore, "_append", crashing)
         with pytest.raises(KeyboardInterrupt):
             store.record([one])
-    assert store.count_findings() == 0
+    assert (store.count_findings(), store.count_columns()) == (0, 0)
     assert store.summary().counts == {}
     assert store.record([one]) == [one]
     assert store.count_findings() == 2
@@ -213,7 +213,7 @@ def test_nothing_inspected_is_said_so(store: FindingsStore) -> None:
     summary = store.summary()
     assert (summary.objects, summary.counts, list(summary.worst)) == ({}, {}, [])
     assert summary.chart == "Nothing was found."
-    assert store.count_findings() == 0
+    assert (store.count_findings(), store.count_columns()) == (0, 0)
     assert store.sensitive_columns() == []
     assert store.inspected_versions("local", "7") == {}
 

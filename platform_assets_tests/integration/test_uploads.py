@@ -149,6 +149,13 @@ def test_the_sensor_plans_a_run_whose_success_alone_closes_the_batch(
     result = place.run(run_config=request.run_config, tags=tags)
     assert failures(result) == []
     assert place.decisions() == {"one.txt": ("INSPECTED", "alert")}
+    [worst] = [
+        event.materialization.metadata["worst objects"].value.splitlines()
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(["dlp", "objects"])
+    ]
+    assert worst[0] == "| object | uri | info types | highest | findings | status | decision |"
+    assert worst[2].endswith("| EMAIL_ADDRESS 1 | LIKELY | 1 | INSPECTED | alert |")
     assert tick() == []
     assert tick() == []
     place.put("two.txt", "nothing\n")
@@ -292,8 +299,14 @@ def test_columns_are_inspected_when_their_table_has_changed(
     assert verdicts["email_address"] == "EMAIL_ADDRESS"
     assert verdicts["department_name"] is None
     before = len(place.table("dlp", "columns"))
-    assert failures(place.run(COLUMNS_JOB)) == []
+    again = place.run(COLUMNS_JOB)
+    assert failures(again) == []
     assert len(place.table("dlp", "columns")) == before
+    [counted] = [
+        event.materialization.metadata["dagster/row_count"].value
+        for event in again.get_asset_materialization_events()
+    ]
+    assert counted == before
 
 
 PRICES = """{
