@@ -22,6 +22,10 @@ class SettingsError(PlatformError):
     """The configuration cannot be used; the message lists every mistake in it."""
 
 
+class NoConfiguration(SettingsError):
+    """There is no configuration file, and none was named."""
+
+
 class SourceError(PlatformError):
     """The source cannot be read as configured: credentials, privileges, missing tables or columns."""
 

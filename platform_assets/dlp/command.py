@@ -10,7 +10,7 @@ import io
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +33,7 @@ _NOT_LOOKED_INTO = frozenset({".git", ".hg", ".svn"})
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _FOUND, _NOT_READ = 1, 2
 _MIB = 1 << 20
+_VENDORS = {"aws_": "s3", "google_": "gs", "azure_": "az"}
 
 
 class Format(StrEnum):
@@ -100,7 +101,9 @@ def scan(
 ) -> None:
     """Inspect files, folders and buckets. Exits with 1 where something was found, 2 where some was not there.
 
-    In folders, what belongs to version control itself (.git, .hg, .svn) is left out.
+    In folders, what belongs to version control itself (.git, .hg, .svn) is left out. Buckets are reached as
+    lake.storage_options of the configuration says; what it does not say is looked for where the vendors' own
+    tools look.
     """
     from platform_assets.errors import PlatformError
 
@@ -213,12 +216,15 @@ def _targets(places: Sequence[str]) -> Iterator[_Target | InspectResult]:
     from platform_assets.dlp.scan import unreachable
     from platform_assets.errors import PlatformError
 
+    schemes = {place.partition("://")[0] for place in places if "://" in place}
+    # Before anything is looked at: a mistake in the configuration is no result.
+    options = {scheme: _bucket_options(scheme) for scheme in sorted(schemes)}
     for place in places:
         if place == _STDIN:
             yield _Target("(standard input)", "", None, lambda: contextlib.nullcontext(sys.stdin.buffer))
         elif "://" in place:
             try:
-                yield from _objects(place)
+                yield from _objects(place, options[place.partition("://")[0]])
             except PlatformError as error:
                 yield unreachable(place, str(error))
         else:
@@ -240,19 +246,53 @@ def _files(place: str) -> Iterator[_Target | InspectResult]:
     # What else a folder may hold (pipes, sockets, devices) would wait for ever.
 
 
-def _objects(place: str) -> Iterator[_Target]:
+def _bucket_options(scheme: str) -> dict[str, str]:
+    """How the platform reaches buckets of a kind, as `lake.storage_options` has it, secrets resolved.
+
+    Where there is no configuration, as in a pre-commit check of another project, nothing is said.
+
+    Raises:
+        SettingsError: The configuration has mistakes, or a secret that is needed cannot be had.
+    """
+    from platform_assets.errors import NoConfiguration
+    from platform_assets.settings import Secret, load_settings
+
+    try:
+        lake = load_settings().lake
+    except NoConfiguration:
+        return {}
+    # What names no vendor is for the store that the lake is in.
+    is_lakes = lake.processed.startswith(f"{scheme}://")
+    return {
+        name: one.resolve() if isinstance(one, Secret) else one
+        for name, one in lake.storage_options.items()
+        if _vendor(name) == scheme or (_vendor(name) is None and is_lakes)
+    }
+
+
+def _vendor(option: str) -> str | None:
+    """The kind of address that an option is for; None where its name does not say."""
+    return next((scheme for start, scheme in _VENDORS.items() if option.lower().startswith(start)), None)
+
+
+def _objects(place: str, options: Mapping[str, str]) -> Iterator[_Target | InspectResult]:
+    from platform_assets.dlp.scan import unreachable
     from platform_assets.objects.bucket import open_bucket
 
     scheme, _, rest = place.partition("://")
     name, _, key = rest.partition("/")
-    whole = open_bucket(f"{scheme}://{name}")
+    whole = open_bucket(f"{scheme}://{name}", options)
     found = whole.find(key) if key and not key.endswith("/") else None
     if found is not None:
         yield _of_bucket(whole, found)
         return
-    bucket = open_bucket(place)
+    bucket = open_bucket(place, options)
+    is_empty = True
     for one in bucket.objects():
+        is_empty = False
         yield _of_bucket(bucket, one)
+    if is_empty and key:
+        yield unreachable(place, "there is no object of this name, nor any below it")
 
 
 def _of_bucket(bucket: Bucket, found: ObjectVersion) -> _Target:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from platform_assets.errors import SettingsError
+from platform_assets.errors import NoConfiguration, SettingsError
 from platform_assets.settings.checks import (
     check_feeds,
     check_source_names,
@@ -78,7 +78,9 @@ def _locate(path: Path | None) -> Path:
         if candidate.is_file():
             return candidate
     tried = " nor ".join(str(candidate) for candidate in dict.fromkeys(candidates))
-    raise SettingsError(f"There is neither {tried}; set PLATFORM_CONFIG to the path of a configuration file.")
+    raise NoConfiguration(
+        f"There is neither {tried}; set PLATFORM_CONFIG to the path of a configuration file."
+    )
 
 
 def _with_sources(document: Document, given: Mapping[str, Any]) -> tuple[Document, list[Mistake]]:

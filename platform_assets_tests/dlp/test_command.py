@@ -13,7 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from platform_assets.dlp.command import dlp_app
+from platform_assets_tests.fixtures.gcs import GcsServer, gcs_server
 from platform_assets_tests.fixtures.s3 import S3Server
+
+__all__ = ["gcs_server"]
 
 MAIL = "gwen.harper@company-mail.com"
 
@@ -144,6 +147,86 @@ def test_objects_of_a_bucket_are_inspected(
     missing = run("scan", "s3://no-such-bucket-here/x")
     assert missing.exit_code == 2
     assert s3_server.secret_access_key not in missing.output
+
+
+def configured(folder: Path, options: str) -> Path:
+    """A configuration whose lake is reached in this way."""
+    file = folder / "platform.conf"
+    shipped = Path(__file__).parents[2] / "config" / "platform.conf"
+    file.write_text(
+        f'include file("{shipped}")\nstate_dir = state\nlake.storage_options = null\n'
+        f"lake.storage_options {{ {options} }}\n"
+    )
+    return file
+
+
+def test_buckets_are_reached_as_the_platform_reaches_its_lake(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    for file in ("note.txt", "clean.txt"):
+        s3_server.client().put_object(Bucket=s3_bucket, Key=f"in/{file}", Body=(folder / file).read_bytes())
+    given = (
+        f'AWS_ENDPOINT_URL = "{s3_server.endpoint_url}", AWS_REGION = {s3_server.region}, '
+        f'AWS_ACCESS_KEY_ID = "{s3_server.access_key_id}", GOOGLE_SERVICE_ACCOUNT = "/no/such/file", '
+        'AWS_SECRET_ACCESS_KEY = "secret://env/KEY_OF_THE_LAKE", GOOGLE_TOKEN = "secret://env/NO_SUCH_TOKEN"'
+    )
+    monkeypatch.setenv("PLATFORM_CONFIG", str(configured(folder, given)))
+    monkeypatch.setenv("KEY_OF_THE_LAKE", s3_server.secret_access_key)
+    done = run("scan", f"s3://{s3_bucket}/in", "--format", "json")
+    found = {one["name"]: set(one["counts"]) for one in json.loads(done.stdout)["results"]}
+    assert found[f"s3://{s3_bucket}/in/clean.txt"] == set()
+    assert "EMAIL_ADDRESS" in found[f"s3://{s3_bucket}/in/note.txt"]
+
+    def refused(place: str, *words: str) -> None:
+        done = run("scan", place)
+        said = [line for line in done.output.splitlines() if "looked at;" not in line]
+        assert (done.exit_code, len(said)) == (2, 1)
+        assert all(word in said[0] for word in words), said[0]
+        assert s3_server.secret_access_key not in done.output
+
+    refused(f"s3://{s3_bucket}/in/missing.txt", "there is no object of this name")
+    refused("s3://no-such-bucket-here/x", "no-such-bucket-here/x cannot be listed", "NoSuchBucket")
+    monkeypatch.setenv("KEY_OF_THE_LAKE", "another")
+    refused(f"s3://{s3_bucket}/in/", "cannot be listed", "SignatureDoesNotMatch")
+    refused(f"s3://{s3_bucket}/in/note.txt", "cannot be looked at", "what the credentials may do")
+    monkeypatch.delenv("KEY_OF_THE_LAKE")
+    refused(f"s3://{s3_bucket}/in", "secret://env/KEY_OF_THE_LAKE", "is not set")
+
+
+def test_a_bucket_of_google_is_reached_as_the_platform_reaches_its_lake(
+    gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    bucket = gcs_server.create_bucket()
+    gcs_server.put(bucket, "in/note.txt", (folder / "note.txt").read_bytes())
+    given = ", ".join(f'{name} = "{value}"' for name, value in gcs_server.options.items())
+    monkeypatch.setenv("PLATFORM_CONFIG", str(configured(folder, f"AWS_REGION = nowhere, {given}")))
+    done = run("scan", f"gs://{bucket}/in")
+    assert (done.exit_code, "EMAIL_ADDRESS" in done.output) == (1, True)
+    assert run("scan", f"gs://{bucket}-not/in").exit_code == 2
+
+
+def test_without_a_configuration_buckets_are_reached_as_their_vendors_tools_do(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    s3_server.client().put_object(Bucket=s3_bucket, Key="clean.txt", Body=b"nothing to see here")
+    elsewhere = folder / "installed" / "platform_assets" / "settings" / "load.py"
+    monkeypatch.setattr("platform_assets.settings.load.__file__", str(elsewhere))
+    monkeypatch.delenv("PLATFORM_CONFIG", raising=False)
+    monkeypatch.chdir(folder)
+    for name, value in s3_server.storage_options.items():
+        monkeypatch.setenv(name, value)
+    assert run("scan", f"s3://{s3_bucket}").exit_code == 0
+
+
+def test_a_mistake_in_the_configuration_is_told_before_anything_is_inspected(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setenv("PLATFORM_CONFIG", str(configured(folder, "AWS_SECRET_ACCESS_KEY = open")))
+    done = run("scan", str(folder / "note.txt"), "s3://anything/at-all")
+    assert done.exit_code == 2
+    assert "lake.storage_options.AWS_SECRET_ACCESS_KEY" in done.output
+    assert "EMAIL_ADDRESS" not in done.output
+    assert run("scan", str(folder / "clean.txt")).exit_code == 0
 
 
 def test_explain_says_what_speaks_for_a_value_and_what_against_it() -> None:
