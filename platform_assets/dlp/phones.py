@@ -10,8 +10,14 @@ import re
 from functools import lru_cache
 from typing import Any
 
-NATIONAL_REGIONS = ("US", "GB", "DE", "FR", "IN", "BR", "ES", "IT", "AU", "NL", "SE", "PL", "MX", "IL", "CH")
-"""Regions whose national way of writing is recognised, besides international numbers of all regions."""
+TRUNK_REGIONS = (
+    *("GB", "DE", "FR", "IN", "BR", "AU", "NL", "SE", "IL", "CH", "AT", "BE", "IE", "FI", "NZ", "ZA"),
+    *("JP", "KR", "CN", "TW", "TR", "UA", "RO", "SK", "ID", "TH", "VN", "AR", "CO", "EG", "KE", "NG"),
+)
+"""Regions in which a number is dialled with a leading 0, and whose ways of writing are recognised."""
+
+OPEN_REGIONS = ("US", "ES", "IT", "PL", "MX", "PT", "CZ", "GR", "NO", "DK")
+"""Regions in which the number of a subscriber is dialled as it is, likewise."""
 
 _KINDS = (
     "fixed_line",
@@ -42,22 +48,38 @@ def is_international(digits: str) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def regions_of(digits: str) -> tuple[str, ...]:
-    """The regions in which digits, dialled as they are, are a number that is assigned."""
-    return tuple(region for region in NATIONAL_REGIONS if is_national(digits, region))
+def is_dialled(digits: str) -> bool:
+    """Whether digits, dialled as they are within a country, are a number that one of the regions assigns."""
+    regions = TRUNK_REGIONS if digits.startswith("0") else OPEN_REGIONS
+    return any(is_national(digits, region) for region in (*regions, *_OTHER_TRUNKS))
+
+
+_OTHER_TRUNKS = ("HU", "RU")  # 06 and 8 are dialled before a number
 
 
 @lru_cache(maxsize=65_536)
 def is_national(digits: str, region: str) -> bool:
     """Whether digits, with the national prefix where there is one, are a number of that region."""
-    plan, prefix = _region(region)
-    if plan is None:
-        return False
+    prefix = _region(region)[1]
     if prefix and region != "US":
-        return digits.startswith(prefix) and plan.fullmatch(digits[len(prefix) :]) is not None
+        return digits.startswith(prefix) and is_subscriber(digits[len(prefix) :], region)
     if region == "US" and len(digits) == 11 and digits[0] == "1":
         digits = digits[1:]
-    return plan.fullmatch(digits) is not None
+    return is_subscriber(digits, region)
+
+
+@lru_cache(maxsize=65_536)
+def is_subscriber(digits: str, region: str) -> bool:
+    """Whether digits are a number of that region without its national prefix."""
+    plan = _region(region)[0]
+    return plan is not None and plan.fullmatch(digits) is not None
+
+
+@lru_cache(maxsize=65_536)
+def is_mobile(digits: str, region: str) -> bool:
+    """Whether digits are a mobile number of that region without its national prefix."""
+    plan = _mobile(region)
+    return plan is not None and plan.fullmatch(digits) is not None
 
 
 @lru_cache(maxsize=512)
@@ -80,10 +102,17 @@ def _region(region: str) -> tuple[re.Pattern[str] | None, str]:
     return _pattern([metadata]), (metadata.national_prefix or "") if metadata else ""
 
 
-def _pattern(plans: list[Any]) -> re.Pattern[str] | None:
+@lru_cache(maxsize=512)
+def _mobile(region: str) -> re.Pattern[str] | None:
+    from phonenumbers import PhoneMetadata
+
+    return _pattern([PhoneMetadata.metadata_for_region(region, None)], ("mobile",))
+
+
+def _pattern(plans: list[Any], kinds: tuple[str, ...] = _KINDS) -> re.Pattern[str] | None:
     patterns = []
     for plan in plans:
-        for kind in _KINDS:
+        for kind in kinds:
             described = getattr(plan, kind, None)
             if described is not None and described.national_number_pattern:
                 patterns.append(f"(?:{described.national_number_pattern})")

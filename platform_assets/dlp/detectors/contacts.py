@@ -21,9 +21,12 @@ CONTACTS: tuple[Detector, ...] = (
         "fax, call, "
         "called, calling, call me, call us, contact number, contact no, handy, handynummer, whatsapp, "
         "sms, text me, "
-        "dial, hotline, helpline, landline, phone1, phone2, msisdn, ring, móvil, movil, celular, portable, "
+        "dial, hotline, helpline, landline, phone1, phone2, msisdn, ring me, a ring, móvil, movil, celular, portable, "
         "rufnummer, telefonnummer, extension, voicemail, reach me, reach us, reached at, home number, "
-        "work number",
+        "work number, tele, fon, contact, contacts, callback, call back, reach, reachable, switchboard, "
+        "front desk, helpdesk, texting, messages to, text to, phone nr, ph, mob, gsm, cel, fono, tlf, tfno, "
+        "tél, telefax, faks, mobilnummer, mobilnr, telefonnr, telefonní, puhelin, komórka, numer telefonu, "
+        "телефон, тел, моб, τηλέφωνο, 电话, 手机, 電話, 携帯, 전화, फ़ोन, मोबाइल, הנייד, טלפון, هاتف",
         chance=0.3,
     ),
     Detector("URL", Sensitivity.LOW, by_default=True, contains=True),

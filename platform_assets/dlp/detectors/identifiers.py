@@ -319,6 +319,6 @@ NOT_AN_IDENTIFIER = (
     "product id, part number, item, item number, lot, case number, reference, ref, ref no, confirmation, "
     "booking, message id, bestellnummer, rechnungsnummer, coupon, catalog, model number, firmware, port, "
     "pid, offset, bytes, size, duration, nonce, seq, sequence, counter, etag, latitude, longitude, lat, "
-    "lon, lng, population, amount, price, total"
+    "lon, lng, population, amount, price, total, npi, provider identifier, mrn, medical record number"
 )
 """Words that name something else: nearer to a number than any hotword, they speak against it."""

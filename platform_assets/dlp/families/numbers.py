@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from platform_assets.dlp import phones
-from platform_assets.dlp.context import Surroundings
+from platform_assets.dlp.context import FAR, Surroundings
 from platform_assets.dlp.detectors.identifiers import IDENTIFIERS
 from platform_assets.dlp.families.text import (
+    HOTWORD,
     JOINERS,
     LIKELY,
     POSSIBLE,
@@ -70,30 +71,95 @@ _FORMS = tuple(
     for form in detector.forms
 )
 
-# Telephone numbers by their look, each with the likelihood of one that a numbering plan assigns.
-_PHONE_FORMS = tuple(
-    (re.compile(rf"(?<![0Aa_+(])(?<![0Aa][.\-/])(?:{shape})(?![0A_])(?![.\-/]0)"), kind, likelihood)
-    for shape, kind, likelihood in (
-        (r"\(?\+\(?0{1,3}\)?(?:[ \-./()]{0,3}0){6,13}", "international", LIKELY),
-        (r"(?:0[ .\-]?)?\(000\)[ .\-]?000[ .\-]?0000", "american", LIKELY),
-        (r"(?:0[ .\-])?000-000-0000", "american", LIKELY),
-        (r"(?:0[ .])?000\.000\.0000", "american", LIKELY),
-        (r"(?:0[ ])?000 000[ \-]0000", "american", POSSIBLE),
-        (r"000[\- .]\(?000\)?[\- .]000[\- .]0000", "international", LIKELY),
-        (r"\(?00{1,4}\)?[ \-/.](?:0{2,8})(?:[ \-.]0{2,4}){0,4}", "national", POSSIBLE),
-        (r"0{3,4}[ \-.]0{3,4}", "local", UNLIKELY),
-        (r"0{10,11}", "bare", UNLIKELY),
-        (r"0{12,15}", "bare", UNLIKELY),
-        (r"0{7,9}", "bare", VERY_UNLIKELY),
-        (r"\(?0{1,5}\)?(?:[ \-./()]{1,3}0{1,8}){1,6}", "other", UNLIKELY),
-    )
+
+@dataclass(frozen=True)
+class _Look:
+    """A way in which telephone numbers are written.
+
+    Args:
+        kind: How it is judged whether they are.
+        likelihood: The highest likelihood that one has alone.
+        regions: Whose plans are asked, where the kind says that a number is written without its prefix.
+    """
+
+    kind: str
+    likelihood: int
+    regions: tuple[str, ...] = ()
+
+
+_LOOKS: tuple[tuple[str, _Look], ...] = (
+    (r"\(?\+\(?0{1,3}\)?(?:[ \-./()]{0,3}0){6,13}", _Look("international", LIKELY)),
+    (r"(?:0[ .\-]?)?\(000\)[ .\-]?000[ .\-]?0000", _Look("american", LIKELY)),
+    (r"(?:0[ .\-])?000-000-0000", _Look("american", LIKELY)),
+    (r"(?:0[ .])?000\.000\.0000", _Look("american", LIKELY)),
+    (r"000/000[\-/]0000", _Look("american", LIKELY)),
+    (r"000[\- .]\(?000\)?[\- .]000[\- .]0000", _Look("abroad", LIKELY)),
+    (r"0[ \-]?\(000\)[ \-]?000[ \-]?00[ \-]?00", _Look("russian", POSSIBLE)),
+    (r"\(00{1,4}\)[ \-/]{0,3}0{2,8}(?:[ \-./]0{2,4}){0,4}", _Look("national", POSSIBLE)),
+    (r"00{1,4}(?: ?[\-/] ?| )0{2,8}(?:[ \-./]0{2,4}){0,4}", _Look("national", POSSIBLE)),
+    (r"00{1,3}(?:\.0{2,3}){1,4}(?:\.0{4})?", _Look("national", POSSIBLE)),
+    (r"\(?00\)?[ \-/]?0{1,2}[ \-/]000[ \-]0{3,4}", _Look("national", POSSIBLE)),
+    (r"\(0{2,3}\) ?0{2,5}(?:[ \-]?0{2,4}){1,3}", _Look("coded", POSSIBLE)),
+    (r"\(00\) ?0{4,5}[ \-]?0000", _Look("brazilian", POSSIBLE)),
+    (r"\(00\) ?0000[ \-]?0000", _Look("subscriber", POSSIBLE, ("MX",))),
+    (r"000-0{7}", _Look("subscriber", POSSIBLE, ("US", "GR"))),
+    (r"000-00-00-00", _Look("subscriber", POSSIBLE, ("ES",))),
+    (r"000\.00\.00\.00", _Look("subscriber", POSSIBLE, ("ES",))),
+    (r"00-000-00-00", _Look("subscriber", POSSIBLE, ("PL",))),
+    (r"000[\-/]0{6,7}", _Look("mobile", POSSIBLE, ("IT",))),
+    (r"00000-00000", _Look("mobile", POSSIBLE, ("IN",))),
+    (r"0{3,4}[ \-.]0{3,4}", _Look("local", UNLIKELY)),
+    (r"0{10,11}", _Look("bare", POSSIBLE)),
+    (r"0{12,15}", _Look("bare", POSSIBLE)),
+    (r"0{7,9}", _Look("bare", VERY_UNLIKELY)),
+    (r"\(?0{1,5}\)?(?:[ \-./()]{1,3}0{1,8}){1,6}", _Look("other", UNLIKELY)),
 )
-_DATE_SHAPE = re.compile(r"(?<!0)(?:0000([\-/.])00\100|00([\-/.])00\2(?:00)?00|0{1,2}/0{1,2}/00)(?!0)")
+"""Telephone numbers as shapes."""
+
+_LOOKS_IN_ROWS: tuple[tuple[str, _Look], ...] = (
+    (r"(?:0 )?000 000[ \-]0000", _Look("american", POSSIBLE)),
+    (r"0 000 000[ \-]00[ \-]?00", _Look("russian", POSSIBLE)),
+    (r"00 0{4,5}-0000", _Look("brazilian", POSSIBLE)),
+    (r"000 00 00 00", _Look("subscriber", POSSIBLE, ("ES",))),
+    (r"00 000 00 00", _Look("subscriber", POSSIBLE, ("PL",))),
+    (r"0000 000 ?000", _Look("subscriber", POSSIBLE, ("GR", "AU"))),
+    (r"000 0{7}", _Look("subscriber", POSSIBLE, ("GR",))),
+    (r"000 0{6,7}", _Look("mobile", POSSIBLE, ("IT",))),
+    (r"00000 00000", _Look("mobile", POSSIBLE, ("IN",))),
+    (r"000 000 00 00", _Look("mobile", POSSIBLE, ("TR", "UA", "RU", "CO"))),
+)
+"""Likewise, of groups between blanks as rows of numbers have them too: none may stand beside it."""
+
+_LOOK_PATTERNS = (
+    *(
+        (re.compile(rf"(?<![0Aa_+(])(?<![0Aa][.\-/])(?:{shape})(?![0A_])(?![.\-/]0)"), look)
+        for shape, look in _LOOKS
+    ),
+    *(
+        (re.compile(rf"(?<![0Aa_+(])(?<![0Aa][.\-/ ])(?:{shape})(?![0A_])(?![.\-/ ]0)"), look)
+        for shape, look in _LOOKS_IN_ROWS
+    ),
+)
+_DATE_SHAPE = re.compile(
+    r"(?<!0)(?<!0[\-/.])(?:0000([\-/.])00\100(?!\1?0)|00([\-/.])00\2(?:00)?00(?!\2?0)|0{1,2}/0{1,2}/00(?!/?0))"
+)
+# A decimal, a social security number, a postal code of the United States.
+_NO_PHONE_SHAPE = re.compile(r"0+\.0+|000[ \-]00[ \-]0000|00000-0000")
+# Years, a day without separators, and bytes: no telephone number, whatever stands beside it.
+_NO_PHONE = re.compile(
+    rb"(?:19|20)[0-9]{2} ?[ \-.] ?(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])[0-3][0-9]"
+    rb"|.*00[ .\-]00[ .\-]00.*"
+)
+
+
+_Number = tuple[int, int, tuple[_Look, ...]]
+# Looks that much else has too: dates, decimals, sums.
+_DOUBTFUL = frozenset({"national", "local", "other", "subscriber"})
 
 
 @lru_cache(maxsize=65_536)
-def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[tuple[int, int, str, int], ...]]:
-    """What the parts of a shape could be: identifiers, and telephone numbers with their way of writing."""
+def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[_Number, ...]]:
+    """What the parts of a shape could be: identifiers, and telephone numbers with their ways of writing."""
     shape = written.decode("latin-1")
     identifiers = []
     for pattern, detector, likelihood in _FORMS:
@@ -109,27 +175,30 @@ def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[tuple[int, int, str, 
                     detector.chance <= 0.03,
                 )
             )
-    numbers: list[tuple[int, int, str, int]] = []
+    numbers: dict[tuple[int, int], list[_Look]] = {}
     if "A" not in shape and "a" not in shape:
         dates = [match.span() for match in _DATE_SHAPE.finditer(shape)]
-        for phone, kind, likelihood in _PHONE_FORMS:
-            for match in phone.finditer(shape):
+        for pattern, look in _LOOK_PATTERNS:
+            for match in pattern.finditer(shape):
                 start, end = match.span()
-                digits = shape.count("0", start, end)
-                if not 7 <= digits <= 16 or (kind == "national" and digits < 10):
+                if not 7 <= shape.count("0", start, end) <= 16:
                     continue
-                if kind in ("national", "local", "other") and any(
-                    first < end and start < last for first, last in dates
+                if look.kind in _DOUBTFUL and (
+                    any(first < end and start < last for first, last in dates)
+                    or _NO_PHONE_SHAPE.fullmatch(shape, start, end)
                 ):
                     continue
-                if not any(first <= start and end <= last for first, last, _, _ in numbers):
-                    numbers.append((start, end, kind, likelihood))
+                if not any(
+                    first <= start and end <= last and (first, last) != (start, end)
+                    for first, last in numbers
+                ):
+                    numbers.setdefault((start, end), []).append(look)
     # One detector reports a place once, by its likeliest form.
     identifiers.sort(key=lambda hit: -hit.likelihood)
     unique: dict[tuple[int, int, str], _Hit] = {}
     for hit in identifiers:
         unique.setdefault((hit.start, hit.end, hit.name), hit)
-    return tuple(unique.values()), tuple(numbers)
+    return tuple(unique.values()), tuple((*span, tuple(looks)) for span, looks in numbers.items())
 
 
 def _look_at_numbers(text: Text, found: list[Match]) -> None:
@@ -229,8 +298,15 @@ def _identifier(
         found.append(Match(*span, hit.name, VERY_UNLIKELY, SHAPE | named, distance, False))
 
 
-_AMERICAN = re.compile(r"1?[2-9][0-9]{2}[2-9][0-9]{6}")
 _EXTENSION = re.compile(rb" ?(?:x|ext\.?|extension|#) ?[0-9]{1,6}(?![0-9A-Za-z])")
+_SUM_BEFORE = re.compile(rb"(?:[0-9],|[$]|\xc2\xa3|\xe2\x82\xac|\xc2\xa5) ?$")
+_SUM_AFTER = re.compile(rb",[0-9]| ?(?:[$%]|\xc2\xa3|\xe2\x82\xac|\xc2\xa5)")
+_LABEL_AFTER = re.compile(rb"(?i) ?[(\-]? ?(?:office|fax|home|cell|mobile|mob|direct|tel|phone|landline)\b")
+_CODE_BEFORE = re.compile(rb"(?i)(?<![a-z])(?:id|code|key|zip|pin)[\"']?[:=# ]{1,3}[\"']?$")
+_WEAK = frozenset({"local", "bare", "other"})
+_NEAR = 3
+# What a hotword beside a number names instead of a telephone number.
+_IDENTIFIER_NAMES = frozenset(detector.name for detector in IDENTIFIERS)
 
 
 def _phones(
@@ -238,7 +314,7 @@ def _phones(
     found: list[Match],
     offset: int,
     last: int,
-    numbers: tuple[tuple[int, int, str, int], ...],
+    numbers: tuple[_Number, ...],
     glued: bool,
     ends_in_word: bool,
     around: dict[int, Surroundings],
@@ -247,63 +323,137 @@ def _phones(
     if "PHONE_NUMBER" not in text.names:
         return
     data = text.data
-    for first, end, kind, usual in numbers:
+    for first, end, looks in numbers:
         span = offset + first, offset + end
-        if glued and not first and kind not in ("international", "american"):
+        kind = looks[0].kind
+        if glued and not first and kind not in _WRITTEN_OUT:
             continue
         extension = _EXTENSION.match(data, span[1]) if end == last else None
         if end == last and ends_in_word and extension is None:
             continue
+        if kind != "bare":
+            usual = max(look.likelihood for look in looks)
+        elif data[span[0]] in _BARE_BEGINNINGS and not text.lines:
+            usual = looks[0].likelihood
+        else:
+            usual = UNLIKELY
         surroundings = around.get(span[0]) or text.around(*span)
-        if usual < text.floor and "PHONE_NUMBER" not in surroundings.hot:
+        if usual < text.floor and "PHONE_NUMBER" not in surroundings.hot and kind == "bare":
             continue
         distance, named = text.named("PHONE_NUMBER", surroundings)
-        alone = usual
-        if surroundings.against < 4 and kind != "international":
+        written = data[span[0] : span[1]]
+        alone, assigned = max(_phone(look, written) for look in looks)
+        alone = min(alone, usual)
+        if extension is not None and kind not in _WEAK:
+            alone = max(alone, POSSIBLE)
+        if kind != "international" and (
+            _SUM_BEFORE.search(data, max(span[0] - 4, 0), span[0])
+            or _SUM_AFTER.match(data, span[1])
+            or _NO_PHONE.fullmatch(written)
+        ):
+            alone, named = VERY_UNLIKELY, 0
+        if kind not in ("international", "abroad") and (
+            surroundings.against < 4
+            or any(
+                other < min(distance, 3) and name in _IDENTIFIER_NAMES
+                for name, other in surroundings.hot.items()
+            )
+            or (kind == "bare" and _CODE_BEFORE.search(data, max(span[0] - 12, 0), span[0]))
+        ):
             alone -= 2
         if glued and not first:
-            alone = UNLIKELY
-        if not named and alone < text.floor and not text.everything:
-            continue
-        digits = data[span[0] : span[1]].translate(None, SEPARATORS).decode("latin-1")
-        assigned = _is_assigned(kind, digits, data[span[0] : span[1]])
-        if named and surroundings.against < distance:
+            alone = min(alone, UNLIKELY)
+        if surroundings.against < distance:
             named = 0
-        if assigned:
-            likelihood = VERY_LIKELY if named else alone
-            if named and kind == "bare":
-                likelihood = LIKELY
-        elif named and (kind != "bare" or len(digits) >= 10 or distance <= 1):
-            likelihood = POSSIBLE
-        elif kind in ("american", "international") and alone >= LIKELY:
-            # Written as only telephone numbers are; plans change, and much data is made up.
-            likelihood = POSSIBLE if kind == "international" or _AMERICAN.fullmatch(digits) else UNLIKELY
+        if not named and kind != "bare" and _LABEL_AFTER.match(data, span[1]):
+            distance, named = 0, HOTWORD
+        if not named:
+            likelihood = alone
+        elif assigned:
+            likelihood = LIKELY if kind == "bare" else VERY_LIKELY
+        elif kind not in _WEAK or distance <= (_NEAR if kind != "bare" else FAR if len(written) >= 10 else 1):
+            likelihood = max(alone, POSSIBLE)
         else:
             likelihood = VERY_UNLIKELY
-        if likelihood >= text.floor:
+        if likelihood >= text.floor or text.everything:
             if extension is not None:
                 span = span[0], extension.end()
             evidence = (VALIDATOR if assigned else SHAPE) | named
             found.append(Match(*span, "PHONE_NUMBER", max(likelihood, 1), evidence, distance, assigned))
 
 
-def _is_assigned(kind: str, digits: str, written: bytes) -> bool:
-    """Whether a numbering plan assigns the number."""
-    if kind == "international":
-        return phones.is_international(digits.removeprefix("00") if b"+" not in written else digits)
+_WRITTEN_OUT = frozenset({"international", "american", "abroad"})
+_BARE_BEGINNINGS = b"01"
+_POSSIBLE_AMERICAN = re.compile(r"[2-9][0-9]{2}[2-9][0-9]{6}")
+
+
+@lru_cache(maxsize=65_536)
+def _phone(look: _Look, written: bytes) -> tuple[int, bool]:
+    """How likely a telephone number is by its look and its digits, and whether a numbering plan assigns it.
+
+    Where only telephone numbers have the look, one that no plan assigns is still POSSIBLE: plans change, and
+    much data is made up.
+    """
+    kind = look.kind
+    digits = written.translate(None, SEPARATORS).decode("latin-1")
+    otherwise = UNLIKELY
     if kind == "american":
-        return phones.is_national(digits, "US")
-    if kind == "national":
-        if digits[0] != "0":
-            return False
-        if digits.startswith("00"):
-            return phones.is_international(digits[2:])
-        return bool(phones.regions_of(digits))
-    if kind == "local":
-        return len(digits) == 7 and digits[0] in "23456789"
-    if digits.startswith("00"):
-        return phones.is_international(digits[2:])
-    return bool(phones.regions_of(digits)) or (len(digits) >= 11 and phones.is_international(digits))
+        return _american(digits, look.likelihood)
+    if kind == "international":
+        otherwise = POSSIBLE
+        assigned = phones.is_international(digits)
+    elif digits.startswith("00"):
+        otherwise = POSSIBLE if kind == "abroad" else VERY_UNLIKELY
+        assigned = len(digits) >= 12 and phones.is_international(digits[2:])
+    elif kind == "abroad":
+        return VERY_UNLIKELY, False
+    elif kind == "national":
+        groups = len(_GROUPS.findall(written))
+        assigned = digits[0] == "0" and (len(digits) >= 9 or groups > 2) and phones.is_dialled(digits)
+    elif kind == "coded":
+        assigned = phones.is_international(digits)
+    elif kind == "russian":
+        otherwise = POSSIBLE if digits[0] in "78" and b"(" in written else UNLIKELY
+        assigned = digits[0] in "78" and phones.is_subscriber(digits[1:], "RU")
+    elif kind == "brazilian":
+        # Before 2016 mobile numbers had no 9 in front, and in much data they have none yet.
+        assigned = "0" not in digits[:2] and (len(digits) == 10 or digits[2] == "9")
+    elif kind == "subscriber":
+        assigned = any(phones.is_subscriber(digits, region) for region in look.regions)
+    elif kind == "mobile":
+        assigned = any(phones.is_mobile(digits, region) for region in look.regions)
+    elif kind == "local":
+        assigned = len(digits) == 7 and digits[0] in "23456789"
+    else:
+        assigned = phones.is_dialled(digits) or (len(digits) >= 11 and phones.is_international(digits))
+        trunk = digits[0] == "0" and len(digits) <= 11 and not _is_book(digits)
+        if kind == "bare" and not trunk and not phones.is_mobile(digits, "CN"):
+            return min(look.likelihood, UNLIKELY), assigned
+    return (look.likelihood if assigned else min(look.likelihood, otherwise)), assigned
+
+
+_GROUPS = re.compile(rb"[0-9]+")
+
+
+def _american(digits: str, usual: int) -> tuple[int, bool]:
+    """The same for numbers in groups of three, three and four, with or without a 1 before them."""
+    if len(digits) == 11 and digits[0] != "1":
+        assigned = digits[0] in "78" and phones.is_subscriber(digits[1:], "RU")
+        return (POSSIBLE if assigned else UNLIKELY), assigned
+    if digits[0] == "0":
+        assigned = digits[1] != "0" and phones.is_dialled(digits)
+        return (POSSIBLE if assigned else UNLIKELY), assigned
+    if phones.is_national(digits, "US"):
+        return usual, True
+    possible = usual > POSSIBLE or _POSSIBLE_AMERICAN.fullmatch(digits[-10:]) is not None
+    return (POSSIBLE if possible else UNLIKELY), False
+
+
+def _is_book(digits: str) -> bool:
+    """Whether ten digits are an ISBN: those of English books begin with a 0 as many telephone numbers do."""
+    return (
+        len(digits) == 10 and sum((10 - place) * int(digit) for place, digit in enumerate(digits)) % 11 == 0
+    )
 
 
 def families() -> Iterator[Family]:
