@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from platform_assets.objects.watch import Watch
     from platform_assets.settings import Settings
     from platform_assets.snowflake.access import SnowflakeAccess
-    from platform_assets.snowflake.copies import StarCopies
+    from platform_assets.snowflake.copies import LakeCopies
     from platform_assets.source.connection import Connection
     from platform_assets.source.embedded import EmbeddedPostgres
     from platform_assets.source.snapshot import SourceDatabase
@@ -276,8 +276,8 @@ def _bigquery_access(given: BigQueryWarehouseSettings) -> BigQueryAccess:
     )
 
 
-def build_snowflake_copies(settings: Settings) -> StarCopies:
-    """The star tables' copies in Snowflake; nothing is connected to.
+def build_snowflake_copies(settings: Settings) -> LakeCopies:
+    """The lake's tables in Snowflake, those of the star schema and of feeds; nothing is connected to.
 
     Raises:
         SettingsError: The configuration says nothing of Snowflake.
@@ -288,25 +288,15 @@ def build_snowflake_copies(settings: Settings) -> StarCopies:
             "No Snowflake account is configured for these tables. Add a block snowflake with account, "
             "user, private_key, warehouse, database and schema to config/platform.conf."
         )
-    from platform_assets.model import star
-    from platform_assets.model.table import Time
-    from platform_assets.snowflake.copies import StarCopies
+    from platform_assets.snowflake.copies import LakeCopies
     from platform_assets.snowflake.options import ScriptOptions
 
-    # The lake has no type for times of day, and holds them as text.
-    times = {
-        f"{table.name}.{column.name}": "TIME(6)"
-        for table in star.TABLES
-        for column in table.columns
-        if isinstance(column.type, Time)
-    }
     options = ScriptOptions(
         stage_url=given.stage.url if given.stage else None,
         storage_integration=given.stage.storage_integration if given.stage else None,
         case="upper",
-        columns=times,
     )
-    return StarCopies(build_lake(settings), _snowflake_access(given, given.db_schema).connect, options)
+    return LakeCopies(build_lake(settings), _snowflake_access(given, given.db_schema).connect, options)
 
 
 def _snowflake_access(given: SnowflakeConnectionSettings, schema: str | None = None) -> SnowflakeAccess:

@@ -22,7 +22,7 @@ from platform_assets.model import star, totesys
 from platform_assets.model.table import Table
 from platform_assets.processes import command_line, is_alive
 from platform_assets.settings import FreshnessSettings, Settings, WarehouseSettings, dagster_home
-from platform_assets.snowflake.defs import STAR_COPIES, build_snowflake_defs
+from platform_assets.snowflake.defs import LAKE_COPIES, build_snowflake_defs
 from platform_assets.source.defs import (
     build_source_defs,
     build_source_job,
@@ -62,6 +62,10 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         for name in settings.sources.discovered
         if tables[name]
     }
+    feeds = {
+        name: f"Rows of the {one.format} files {one.pattern} of {one.watch}."
+        for name, one in settings.feeds.items()
+    }
     shared = dg.Definitions(
         resources={**_resources(settings, tables), **(resources or {})},
         loggers={"console": dg.colored_console_logger, PLAIN_LOGGER: PLAIN},
@@ -70,14 +74,11 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         *rooms,
         *discovered.values(),
         *further.values(),
-        build_snowflake_defs(),
+        build_snowflake_defs(feeds),
         build_dlp_defs(
             _watches(settings),
             _inspected(settings, tables),
-            {
-                name: f"Rows of the {one.format} files {one.pattern} of {one.watch}."
-                for name, one in settings.feeds.items()
-            },
+            feeds,
             {
                 MAIN_WAREHOUSE: settings.warehouse.engine,
                 **{name: one.engine for name, one in settings.warehouses.items()},
@@ -406,9 +407,9 @@ def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dic
         "protection": lazily(
             lambda: assembly.build_protection(settings), "What the policy does on the way to warehouses"
         ),
-        STAR_COPIES: lazily(
+        LAKE_COPIES: lazily(
             lambda: partial(assembly.build_snowflake_copies, settings),
-            "The star tables' copies in Snowflake, where an account is configured",
+            "The lake's tables in Snowflake, where an account is configured",
         ),
         "engine": dg.ResourceDefinition(engine, description="The SQL engine, with bounded memory"),
         LAKE_IO_MANAGER: dg.IOManagerDefinition(

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from platform_assets.alerts.alert import mask_uri
+from platform_assets.dlp.deidentify import ColumnChange, TableChange
 from platform_assets.dlp.findings import FindingsStore
+from platform_assets.dlp.model import Likelihood
+from platform_assets.dlp.policy import Action, strictest
 from platform_assets.dlp.uploads import object_id
-from platform_assets.errors import FeedError
-from platform_assets.objects.feeds.load import Loaded, Result, Upload
+from platform_assets.errors import DlpError, FeedError
+from platform_assets.model.table import Column, Table, Text
+from platform_assets.objects.feeds.counting import Change
+from platform_assets.objects.feeds.load import UPLOADS, Loaded, Result, Upload
 from platform_assets.objects.plan import Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from platform_assets.dlp.protect import Protection
+    from platform_assets.lake.delta import LakeTable
+    from platform_assets.objects.feeds.counting import CountingRows
     from platform_assets.objects.feeds.feed import Feed
     from platform_assets.objects.feeds.load import Feeds
     from platform_assets.objects.watch import Watch
@@ -70,6 +79,10 @@ class Feeding:
             raise FeedError(_said(feed, left))
         return Fed(len(done), sum(one.rows for one in done), sum(one.dead_letters for one in done))
 
+    def has_table(self) -> bool:
+        """Whether the columns are known: they are declared, or were found in a first object."""
+        return bool(self.feeds.layout(self.feed).columns)
+
     def relation(self) -> pa.RecordBatchReader:
         """The rows of the feed that count now, streamed.
 
@@ -77,6 +90,25 @@ class Feeding:
             FeedError: Nothing was loaded yet, and no columns are declared.
         """
         return self.feeds.relation(self.feed)
+
+    def copy_for(self, protection: Protection, warehouse: str, table: str, run_id: str = "") -> LakeTable:
+        """A Delta table of the rows that count, changed as the policy says, for who loads the lake's files.
+
+        Args:
+            protection: The policy, and what it goes by.
+            warehouse: Name of the warehouse, as in places and in the lake.
+            table: Name of the table there.
+            run_id: The run that loads, for what is recorded.
+
+        Raises:
+            DlpError: A rule blocks a column, or cannot be followed.
+            FeedError: Nothing was loaded yet, and no columns are declared.
+            LakeConflict: Another run brought the copy up at the same time.
+        """
+        counting = self.feeds.counting(self.feed)
+        columns = _Columns(protection, counting, warehouse, table)
+        folder = self.feeds.lake.path("processed", warehouse, table)
+        return counting.bring_up(folder, columns.change(run_id))
 
     def _uploads(self, watch: Watch) -> Iterator[Upload]:
         feed = self.feed
@@ -95,3 +127,99 @@ def _said(feed: Feed, left: Sequence[Loaded]) -> str:
     first = stopping[0]
     more = f" {len(left) - 1} more wait." if len(left) > 1 else ""
     return f"The feed {feed.name} did not take {first.upload.label}: {first.reason}{more}"
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of a feed on their way into a warehouse.
+
+    Args:
+        protection: The policy, and what it goes by.
+        counting: The feed's rows.
+        warehouse: Name of the warehouse.
+        table: Name of the table there.
+    """
+
+    protection: Protection
+    counting: CountingRows
+    warehouse: str
+    table: str
+
+    def change(self, run_id: str) -> Change:
+        """What is done with the rows.
+
+        Raises:
+            DlpError: A rule blocks a column, or cannot be followed.
+        """
+        policy, key = self.protection.policy, self._key
+        rules = policy.rules_for_columns()
+        columns = self.counting.layout.columns
+        concerning = [
+            rule
+            for rule in rules
+            if any(rule.concerns(place) for one in columns for place in self._places(one))
+        ]
+        # A rule that changes a column whatever is in it needs no look.
+        is_looked = any(
+            rule.action is not Action.DEIDENTIFY or "*" not in rule.info_types for rule in concerning
+        )
+        held = self._held(run_id) if is_looked else {}
+        changes, refused = [], []
+        for column in columns if concerning else ():
+            found = held.get(column.name, ())
+            decision = strictest(policy.decide_column(found, place) for place in self._places(column))
+            if decision.action >= Action.BLOCK:
+                what = (
+                    f"{decision.info_type} ({decision.likelihood.name})"
+                    if decision.likelihood
+                    else "something"
+                )
+                refused.append(f"{key}.{column.name} holds {what}, which is blocked by {decision.rule}")
+            elif decision.rule is not None and decision.rule.deidentify is not None:
+                info_type = decision.info_type or "SENSITIVE"
+                changes.append(ColumnChange(_as_stored(column), decision.rule.deidentify, info_type, key))
+        if refused:
+            raise DlpError(
+                f"Nothing was loaded into {self.warehouse}/{self.table}: {'; '.join(refused)}. Correct the "
+                "uploads, or change the rule."
+            )
+        if not changes:
+            return Change()
+        changed = Table(key, "", tuple(change.column for change in changes), ())
+        change = TableChange(changed, tuple(changes), self.protection.key)
+        return Change(change.fingerprint, change.applied)
+
+    @property
+    def _key(self) -> str:
+        return f"{UPLOADS}/{self.counting.feed.name}"
+
+    def _places(self, column: Column) -> tuple[str, str]:
+        return f"{self._key}.{column.name}", f"{self.warehouse}/{self.table}.{column.name}"
+
+    def _held(self, run_id: str) -> Mapping[str, Sequence[tuple[str, Likelihood]]]:
+        """What the columns hold in the rows that count; these are inspected where they are other ones now."""
+        store, version = self.protection.findings, self.counting.version
+        detector, detector_version = self.protection.detector()
+        known = store.inspected_versions(detector, detector_version)
+        if known.get((self.warehouse, self._key)) != version:
+            with self.protection.inspector() as inspector:
+                seen = inspector.inspect_rows(self.counting.read(), self.warehouse, self._key, version)
+            store.record_columns(
+                [seen],
+                self.protection.policy,
+                detector=detector,
+                detector_version=detector_version,
+                inspected_at=dt.datetime.now(dt.UTC),
+                run_id=run_id,
+            )
+        held: dict[str, list[tuple[str, Likelihood]]] = {}
+        for row in store.sensitive_columns():
+            if (row["place"], row["table"]) == (self.warehouse, self._key):
+                held.setdefault(row["column"], []).append((row["info_type"], Likelihood[row["likelihood"]]))
+        return held
+
+
+def _as_stored(column: Column) -> Column:
+    """A column as the lake has it: what is declared of lengths and nulls was looked at when rows came in."""
+    type_ = replace(column.type, max_length=None) if isinstance(column.type, Text) else column.type
+    return Column(column.name, type_, nullable=True)

@@ -1,7 +1,8 @@
-"""The star tables in Snowflake as assets, and the job that loads them."""
+"""The star tables and the tables of feeds in Snowflake as assets, and the job that loads them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 
@@ -16,12 +17,29 @@ from platform_assets.model import star
 
 GROUP = "snowflake"
 SNOWFLAKE_JOB = "snowflake_load"
-STAR_COPIES = "snowflake"
-"""Key of the resource: a function that gives the `StarCopies`, or says what to configure."""
+LAKE_COPIES = "snowflake"
+"""Key of the resource: a function that gives the `LakeCopies`, or says what to configure."""
+_NOT_LOADED = "Not loaded into Snowflake, and as it was before: "
 
 
-def build_snowflake_defs() -> dg.Definitions:
-    """Assets `snowflake/<table>` and the job `snowflake_load`; the resource is asked for when one is made."""
+def build_snowflake_defs(feeds: Mapping[str, str]) -> dg.Definitions:
+    """Assets `snowflake/<table>` and the job `snowflake_load`; the resource is asked for when one is made.
+
+    Args:
+        feeds: Name of each feed, and which objects it takes, in a sentence.
+    """
+    assets = [_star_copies(), *(_feed_copy(name, description) for name, description in feeds.items())]
+    job = dg.define_asset_job(
+        SNOWFLAKE_JOB,
+        selection=dg.AssetSelection.assets(*(key for one in assets for key in one.keys)).without_checks(),
+        description="Brings the copies of the star schema's and the feeds' tables in Snowflake to what the "
+        "lake has.",
+        executor_def=dg.in_process_executor,
+    )
+    return dg.Definitions(assets=assets, jobs=[job])
+
+
+def _star_copies() -> dg.AssetsDefinition:
     by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
     specs = [
         dg.AssetSpec(
@@ -43,7 +61,7 @@ def build_snowflake_defs() -> dg.Definitions:
         specs=specs,
         can_subset=True,
         retry_policy=RETRY_POLICY,
-        required_resource_keys={STAR_COPIES, "protection"},
+        required_resource_keys={LAKE_COPIES, "protection"},
         description="Brings the star tables' copies in Snowflake up to date, each in one transaction, by "
         "CREATE TABLE, CREATE STAGE and COPY statements that the Parquet files' footers give.",
     )
@@ -52,43 +70,74 @@ def build_snowflake_defs() -> dg.Definitions:
         keys = {table.name: key for key, table in selected.items()}
         failed = []
         with clear_failures():
-            copies = getattr(context.resources, STAR_COPIES)()
+            copies = getattr(context.resources, LAKE_COPIES)()
             # A column that the policy blocks stops the load; one that it changes arrives changed.
             lake = context.resources.protection.lake_for(copies.lake, GROUP, context.run.run_id)
             copies = replace(copies, lake=lake)
-            for table, done in copies.refresh(list(selected.values())):
-                result = done.result
-                if result.error is not None:
-                    failed.append(f"{table.name}: {result.error}")
+            for table, done in copies.refresh_star(list(selected.values())):
+                if done.result.error is not None:
+                    failed.append(f"{table.name}: {done.result.error}")
                     continue
-                context.log.info(
-                    "snowflake/%s: %s, %d rows loaded in %.1f s",
-                    table.name,
-                    done.how,
-                    result.rows_loaded,
-                    result.seconds,
-                )
-                yield dg.MaterializeResult(
-                    asset_key=keys[table.name],
-                    metadata={
-                        **row_count_metadata(done.rows),
-                        "dagster/table_name": result.target,
-                        "rows loaded": result.rows_loaded,
-                        "how": done.how,
-                        "lake version": done.version,
-                        "seconds": round(result.seconds, 3),
-                        "statements": dg.MetadataValue.md(
-                            "```sql\n" + "\n".join(f"{sql};" for sql in result.statements) + "\n```"
-                        ),
-                    },
-                )
+                yield _loaded(context, keys[table.name], done)
         if failed:
-            raise dg.Failure("Not loaded into Snowflake, and as it was before: " + " ".join(failed))
+            raise dg.Failure(_NOT_LOADED + " ".join(failed))
 
-    job = dg.define_asset_job(
-        SNOWFLAKE_JOB,
-        selection=dg.AssetSelection.assets(*by_key).without_checks(),
-        description="Brings the star tables' copies in Snowflake to what the lake has.",
-        executor_def=dg.in_process_executor,
+    return load
+
+
+def _feed_copy(feed: str, description: str) -> dg.AssetsDefinition:
+    name = f"uploads_{feed}"
+    key = dg.AssetKey([GROUP, name])
+
+    @dg.asset(
+        key=key,
+        # Where nothing was uploaded yet, there is nothing to load either.
+        output_required=False,
+        deps=[dg.AssetKey(["uploads", feed])],
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"snowflake", "table"},
+        retry_policy=RETRY_POLICY,
+        required_resource_keys={LAKE_COPIES, "feeding", "protection"},
+        description=f"{description} Those that count now, as the policy lets them pass, in Snowflake, loaded "
+        "from Parquet files in one transaction.",
     )
-    return dg.Definitions(assets=[load], jobs=[job])
+    def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        with clear_failures():
+            copies = getattr(context.resources, LAKE_COPIES)()
+            feeding = context.resources.feeding(feed)
+            if not feeding.has_table():
+                context.log.info("%s: nothing was uploaded yet, and its columns are not declared", feed)
+                return
+            table = feeding.copy_for(context.resources.protection, GROUP, name, context.run.run_id)
+            done = copies.refresh(table, name)
+        if done.result.error is not None:
+            raise dg.Failure(f"{_NOT_LOADED}{name}: {done.result.error}")
+        yield _loaded(context, key, done, {"dagster/column_schema": table_schema(table.columns)})
+
+    return load
+
+
+def _loaded(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, done: Any, more: Mapping[str, Any] | None = None
+) -> dg.MaterializeResult[None]:
+    """What is said of a table that was brought up to date."""
+    result = done.result
+    context.log.info(
+        "%s: %s, %d rows loaded in %.1f s", "/".join(key.path), done.how, result.rows_loaded, result.seconds
+    )
+    return dg.MaterializeResult(
+        asset_key=key,
+        metadata={
+            **row_count_metadata(done.rows),
+            "dagster/table_name": result.target,
+            "rows loaded": result.rows_loaded,
+            "how": done.how,
+            "lake version": done.version,
+            "seconds": round(result.seconds, 3),
+            "statements": dg.MetadataValue.md(
+                "```sql\n" + "\n".join(f"{sql};" for sql in result.statements) + "\n```"
+            ),
+            **(more or {}),
+        },
+    )

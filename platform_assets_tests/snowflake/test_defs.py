@@ -18,7 +18,7 @@ from platform_assets.errors import SettingsError
 from platform_assets.lake.duck import SqlEngine, columns_sql
 from platform_assets.model import star
 from platform_assets.settings import Settings, load_settings
-from platform_assets.snowflake.defs import SNOWFLAKE_JOB, STAR_COPIES
+from platform_assets.snowflake.defs import LAKE_COPIES, SNOWFLAKE_JOB
 from platform_assets.source.sample import advance_sample, create_sample
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
@@ -65,7 +65,7 @@ def with_account(platform: Installation) -> Settings:
 def run(
     platform: Installation, instance: dg.DagsterInstance, copies: Any = None, **selection: Any
 ) -> dg.ExecuteInProcessResult:
-    resources = {} if copies is None else {STAR_COPIES: dg.ResourceDefinition(lambda _: lambda: copies)}
+    resources = {} if copies is None else {LAKE_COPIES: dg.ResourceDefinition(lambda _: lambda: copies)}
     job = build_defs(platform.settings, resources=resources).resolve_job_def(SNOWFLAKE_JOB)
     return job.execute_in_process(instance=instance, raise_on_error=False, **selection)
 
@@ -231,7 +231,7 @@ def test_where_snowflake_reads_the_lake_itself_each_table_is_in_its_folder_of_th
     monkeypatch.setattr(
         "platform_assets.snowflake.copies.refresh", lambda place, options, *_, **__: asked.append(options)
     )
-    list(staged.refresh(star.TABLES))
+    list(staged.refresh_star(star.TABLES))
     assert [one.stage_url for one in asked] == [f"s3://lake/processed/star/{one.name}" for one in star.TABLES]
 
 

@@ -157,6 +157,10 @@ class FeedLedger:
             )
         return FeedState(handle, layouts[0]["layout"] if layouts else "", Stop(**stops[0]) if stops else None)
 
+    def number(self, state: FeedState) -> int:
+        """Number of the last commit, 0 before the first."""
+        return self.table.cursor(state.handle, _STREAM)
+
     def last_said(self, state: FeedState, object_ids: Iterable[str]) -> dict[str, list[LastSaid]]:
         """What was last said of some objects, by their ids; that a version is gone counts beside the rest."""
         wanted = sorted(set(object_ids))
@@ -186,7 +190,7 @@ class FeedLedger:
         Raises:
             LakeConflict: Something else was said since `state` was read.
         """
-        number = self.table.cursor(state.handle, _STREAM) + 1
+        number = self.number(state) + 1
         said = [{**asdict(row), "status": str(row.status), "commit": number} for row in rows]
         made = pa.Table.from_pylist(said, schema=self.table.arrow_schema)
         self.table.append(state.handle, made, stream=_STREAM, version=number)

@@ -21,9 +21,10 @@ import pyarrow as pa
 
 from platform_assets.errors import FeedError, LakeConflict, ObjectGone, ObjectsError
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, literal, quote
+from platform_assets.lake.duck import SqlEngine, literal
 from platform_assets.lake.lake import Lake
 from platform_assets.objects.bucket import Bucket, ObjectVersion
+from platform_assets.objects.feeds.counting import CountingRows, stream
 from platform_assets.objects.feeds.feed import PLACE_COLUMNS, Feed
 from platform_assets.objects.feeds.layout import Layout, LayoutChanged, known_layout, refuse_other_columns
 from platform_assets.objects.feeds.ledger import (
@@ -230,20 +231,25 @@ class Feeds:
             return
         raise lost_race(feed.name, _RACES)
 
-    def relation(self, feed: Feed) -> pa.RecordBatchReader:
-        """Stream the rows of a feed that count now: its columns, then the platform's.
+    def counting(self, feed: Feed) -> CountingRows:
+        """The rows of a feed that count now.
 
         Raises:
             FeedError: Nothing was loaded yet, and no columns are declared.
         """
-        state = self.ledger(feed).read()
+        ledger = self.ledger(feed)
+        state = ledger.read()
         layout = known_layout(feed, Layout.from_json(state.layout))
         if not layout.columns:
             raise FeedError(
                 f"The feed {feed.name} has no table yet: its columns are found in its first object, and none "
                 f"was loaded. Upload one whose key matches {feed.pattern}, or declare the columns."
             )
-        return self._stream(self.table(feed, layout), feed, state, _counting_rows_sql(feed))
+        return CountingRows(feed, layout, self.table(feed, layout), ledger, state)
+
+    def relation(self, feed: Feed) -> pa.RecordBatchReader:
+        """Stream the rows of a feed that count now, as `CountingRows.read`; raises as `counting` does."""
+        return self.counting(feed).read()
 
     def dead_letters(self, feed: Feed) -> pa.RecordBatchReader:
         """Stream the rows of a feed's loads that were set apart, as `lake.DEAD_LETTER_COLUMNS`."""
@@ -253,42 +259,7 @@ class Feeds:
             f"SELECT stored.* FROM stored WHERE {condition} AND _batch IN "
             "(SELECT batch FROM ledger WHERE status = 'loaded') ORDER BY _batch"
         )
-        return self._stream(self.lake.dead_letters, feed, state, sql)
-
-    def _stream(self, table: LakeTable, feed: Feed, state: FeedState, sql: str) -> pa.RecordBatchReader:
-        schema = table.arrow_schema
-        handle = table.open()
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            with self.engine.connect() as connection:
-                self.ledger(feed).create_view(connection, state.handle)
-                # Until a load counts, what a crash left may have other columns.
-                table.create_view(connection, ["stored"], handle if state.layout else None)
-                for batch in connection.sql(sql).to_arrow_reader(ROWS_PER_BATCH):
-                    yield batch.cast(schema)
-
-        return pa.RecordBatchReader.from_batches(schema, batches())
-
-
-def _counting_rows_sql(feed: Feed) -> str:
-    """SQL for the rows that count, over the views `stored` and `ledger`."""
-    # The newest version of an object in append mode; in merge mode every version has its say.
-    versions = "object_id" if feed.mode == "append" else "object_id, version"
-    said = (
-        "WITH loads AS (SELECT * FROM ledger WHERE status = 'loaded' QUALIFY row_number() OVER "
-        f'(PARTITION BY {versions} ORDER BY "commit" DESC, batch DESC) = 1), '
-        "said AS (SELECT * FROM loads WHERE NOT EXISTS (FROM ledger AS later WHERE "
-        "later.status = 'withdrawn' AND later.object_id = loads.object_id "
-        "AND later.version = loads.version)) "
-    )
-    if feed.mode == "append":
-        return f"{said}SELECT stored.* FROM stored WHERE _batch IN (SELECT batch FROM said)"
-    # By when objects were written, not by when they were loaded: one that had to wait is not newer for it.
-    return (
-        f"{said}SELECT stored.* FROM stored JOIN said ON _batch = batch QUALIFY row_number() OVER (PARTITION "
-        f"BY {columns_sql(feed.key, 'stored')} ORDER BY said.modified DESC, _batch DESC, "
-        f"{quote('_line')} DESC) = 1"
-    )
+        return stream(self.lake.dead_letters, self.ledger(feed), state, sql)
 
 
 class _Load:

@@ -1,0 +1,173 @@
+"""The rows of a feed that count, out of all that its loads brought, and their copy for whoever reads files.
+
+The feed's own table has rows in its files that do not count: of versions that were overwritten, of loads that
+a crash ended. DuckDB reads past them; Snowflake, which loads whole files, gets a copy without them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, quote
+from platform_assets.objects.feeds.feed import Feed
+from platform_assets.objects.feeds.layout import Layout
+from platform_assets.objects.feeds.ledger import FeedLedger, FeedState
+
+_STREAM = "counting"
+
+
+def _unchanged(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    return rows
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done with rows on their way into a copy.
+
+    Args:
+        name: Tells the change from any other, in hexadecimal digits; empty for none.
+        apply: Does it to streamed rows, whose schema stays.
+    """
+
+    name: str = ""
+    apply: Callable[[pa.RecordBatchReader], pa.RecordBatchReader] = _unchanged
+
+
+@dataclass(frozen=True)
+class CountingRows:
+    """The rows of a feed that count at one state of its ledger.
+
+    Args:
+        feed: The feed.
+        layout: Its columns, without the platform's own.
+        table: Its table.
+        ledger: Its ledger.
+        state: The state of the ledger.
+    """
+
+    feed: Feed
+    layout: Layout
+    table: LakeTable
+    ledger: FeedLedger
+    state: FeedState
+
+    @property
+    def version(self) -> str:
+        """What tells these rows from those that counted before or will count later."""
+        return f"{self._identity}.{self.ledger.number(self.state)}"
+
+    def read(self) -> pa.RecordBatchReader:
+        """Stream the rows: the feed's columns, then the platform's."""
+        return stream(self.table, self.ledger, self.state, counting_rows_sql(self.feed))
+
+    def bring_up(self, folder: str, change: Change) -> LakeTable:
+        """Bring a copy of the rows up to date, as a Delta table in which every row counts.
+
+        Where loads have only brought more, it is appended to; else it is replaced. Either is one commit.
+
+        Args:
+            folder: Folder or URI below which the copy is; rows that count by another key, with other columns
+                or another change, are another copy there.
+            change: What is done with the rows.
+
+        Returns:
+            The copy.
+
+        Raises:
+            LakeConflict: Another run brought it up at the same time.
+            LakeError: The lake cannot be read or written.
+        """
+        columns = self.table.columns
+        told = repr((self.feed.mode, self.feed.key, change.name, [(one.name, one.type) for one in columns]))
+        name = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
+        copy = LakeTable(f"{folder}/{name}-{self._identity}", columns, self.table.storage_options)
+        handle = copy.open()
+        goal = self.ledger.number(self.state)
+        if handle is not None and copy.cursor(handle, _STREAM) >= goal:
+            return copy
+        counting = counting_rows_sql(self.feed)
+        held = self._batches(copy, "FROM stored", None) if handle is not None else {}
+        counts = self._batches(self.table, counting, self.state)
+        # A row that does not count any more is one less of its load, and one that counts again takes the
+        # place of such a one.
+        if handle is not None and all(counts.get(batch) == rows for batch, rows in held.items()):
+            more = [batch for batch in counts if batch not in held]
+            some = f"SELECT * FROM ({counting}) WHERE _batch IN ({', '.join(map(str, more)) or 'NULL'})"
+            rows = stream(self.table, self.ledger, self.state, some)
+            copy.append(handle, change.apply(rows), stream=_STREAM, version=goal)
+        elif handle is None:
+            copy.append(None, change.apply(self.read()), stream=_STREAM, version=goal)
+        else:
+            copy.overwrite(handle, change.apply(self.read()), stream=_STREAM, version=goal)
+            _forget_replaced(copy)
+        return copy
+
+    @property
+    def _identity(self) -> str:
+        """Which ledger it is: one that was made anew counts from the start again."""
+        known = "" if self.state.handle is None else str(self.state.handle.metadata().id)
+        return hashlib.blake2b(known.encode(), digest_size=4).hexdigest()
+
+    def _batches(self, table: LakeTable, sql: str, state: FeedState | None) -> dict[int, int]:
+        """Number of rows of each load."""
+        with self.ledger.engine.connect() as connection:
+            if state is not None:
+                self.ledger.create_view(connection, state.handle)
+            is_known = state is None or bool(state.layout)
+            table.create_view(connection, ["stored"], table.open() if is_known else None)
+            found = connection.sql(f"SELECT _batch, count(*) FROM ({sql}) GROUP BY _batch ORDER BY _batch")
+            return dict(found.fetchall())
+
+
+def stream(table: LakeTable, ledger: FeedLedger, state: FeedState, sql: str) -> pa.RecordBatchReader:
+    """Stream what a query gives over a table, as the view `stored`, and a feed's ledger, as `ledger`."""
+    schema = table.arrow_schema
+    handle = table.open()
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with ledger.engine.connect() as connection:
+            ledger.create_view(connection, state.handle)
+            # Until a load counts, what a crash left may have other columns.
+            table.create_view(connection, ["stored"], handle if state.layout else None)
+            for batch in connection.sql(sql).to_arrow_reader(ROWS_PER_BATCH):
+                yield batch.cast(schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def counting_rows_sql(feed: Feed) -> str:
+    """SQL for the rows of a feed that count, over the views `stored` and `ledger`."""
+    # The newest version of an object in append mode; in merge mode every version has its say.
+    versions = "object_id" if feed.mode == "append" else "object_id, version"
+    said = (
+        "WITH loads AS (SELECT * FROM ledger WHERE status = 'loaded' QUALIFY row_number() OVER "
+        f'(PARTITION BY {versions} ORDER BY "commit" DESC, batch DESC) = 1), '
+        "said AS (SELECT * FROM loads WHERE NOT EXISTS (FROM ledger AS later WHERE "
+        "later.status = 'withdrawn' AND later.object_id = loads.object_id "
+        "AND later.version = loads.version)) "
+    )
+    if feed.mode == "append":
+        return f"{said}SELECT stored.* FROM stored WHERE _batch IN (SELECT batch FROM said)"
+    # By when objects were written, not by when they were loaded: one that had to wait is not newer for it.
+    return (
+        f"{said}SELECT stored.* FROM stored JOIN said ON _batch = batch QUALIFY row_number() OVER (PARTITION "
+        f"BY {columns_sql(feed.key, 'stored')} ORDER BY said.modified DESC, _batch DESC, "
+        f"{quote('_line')} DESC) = 1"
+    )
+
+
+def _forget_replaced(copy: LakeTable) -> None:
+    """Remove files that were replaced longer ago than Delta Lake keeps them for readers, a week."""
+    from deltalake.exceptions import DeltaError
+
+    handle = copy.open()
+    # What stays for now is removed the next time: the rows are there either way.
+    with contextlib.suppress(DeltaError):
+        if handle is not None:
+            handle.vacuum(dry_run=False)
