@@ -13,8 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
-# Sum of the digits of twice a digit.from platform_assets.dlp.detectors.declaration import word_set
-
+# Sum of the digits of twice a digit.
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 # Issuer identification numbers (ISO/IEC 7812), as the networks publish them: first and last of a range by
 # their first digits, and the lengths issued in it.

@@ -20,8 +20,8 @@ CONTACTS: tuple[Detector, ...] = (
         "telefone, mobile, mobil, mobiltelefon, mobile number, cell, cell phone, cellphone, cellular, "
         "fax, call, "
         "called, calling, call me, call us, contact number, contact no, handy, handynummer, whatsapp, "
-        "sms, text me, "
-        "dial, hotline, helpline, landline, phone1, phone2, msisdn, ring me, a ring, móvil, movil, celular, portable, "
+        "sms, text me, dial, hotline, helpline, landline, phone1, phone2, msisdn, ring me, a ring, móvil, "
+        "movil, celular, portable, "
         "rufnummer, telefonnummer, extension, voicemail, reach me, reach us, reached at, home number, "
         "work number, tele, fon, contact, contacts, callback, call back, reach, reachable, switchboard, "
         "front desk, helpdesk, texting, messages to, text to, phone nr, ph, mob, gsm, cel, fono, tlf, tfno, "
@@ -38,7 +38,11 @@ CONTACTS: tuple[Detector, ...] = (
         "src, dst, "
         "source ip, gateway, peer, dns, subnet, login from, logged in from",
     ),
-    Detector("MAC_ADDRESS", Sensitivity.LOW, "mac, mac address, macaddr, hwaddr, bssid, ethernet, ether"),
+    Detector(
+        "MAC_ADDRESS",
+        Sensitivity.LOW,
+        "mac, mac address, macaddr, physical address, hardware address, hwaddr, bssid, ethernet, ether",
+    ),
     Detector(
         "BITCOIN_ADDRESS",
         Sensitivity.MODERATE,
@@ -65,7 +69,7 @@ VERSION_NAMES = (
     "version, versions, ver, v, rv, release, released, build, upgrade, upgraded, update, assembly, "
     "assemblyversion, "
     "fileversion, firmware, section, chapter, paragraph, oid, revision, rev, changelog, package, semver, "
-    "driver"
+    "driver, spec, specification, clause, appendix, annex, rfc, subsection, subsubsection"
 )
 """Words beside four numbers with dots that are a version's, not an address's."""
 

@@ -67,9 +67,18 @@ NO_KEY = (
     r"md5[:\-].*|"
     r"h1:.*|https?://.*|[a-z]+(?:[._/\-][a-z]+)+|[a-z]+|[A-Z_]+|[0-9.,:/\-]+|/[a-z0-9._/\-]+|\.{1,2}/.*|"
     r"[A-Za-z][a-zA-Z]*(?:\.[a-zA-Z_]+)+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[a-z_]+[0-9]{0,3}|"
-    r"(?:[A-Z]?[a-z]{2,})+[0-9]{0,2})$"
+    r"(?:[A-Z]?[a-z]{2,})+[0-9]{0,2}|(?:[A-Z]{0,6}[a-z]{3,})+[A-Z]{0,6}[0-9]{0,2}|[a-z]+(?:-[a-z]+)*-[0-9]+(?:\.[0-9]+)+)$"
 )
 """Values of tokens and keys that are none, by their look: UUIDs, digests, addresses, names, numbers."""
+
+HARMLESS_KEYS = (
+    "public, pub, primary, foreign, sort, partition, cache, row, bucket, object, s3, idempotency, dedupe, "
+    "hash, index, idx, unique, routing, registry, host, lookup, message, event, group, join, session, file, "
+    "image, issuer, natural, surrogate, range, shard, i18n, translation, locale, node, map, dict, cluster, "
+    "series, dimension, tag, hot, down, up, press, composite, business, record, entity, merge, lock, topic, "
+    "window"
+)
+"""Words before "key" in the names of keys that unlock nothing."""
 
 DIGEST_NAMES = (
     "sha, sha1, sha256, sha384, sha512, md5, hash, digest, integrity, checksum, commit, revision, rev, etag, "

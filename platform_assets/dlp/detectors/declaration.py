@@ -27,10 +27,12 @@ class Form:
             characters as they are.
         likelihood: Likelihood of such a number that is valid, without any word beside it. Bare digits as
             which one in ten random numbers would pass are UNLIKELY, however valid.
+        tolerant: Whether one with a wrong check digit may be reported, where its detector is tolerant.
     """
 
     shape: str
     likelihood: Likelihood = Likelihood.LIKELY
+    tolerant: bool = True
 
 
 @dataclass(frozen=True)

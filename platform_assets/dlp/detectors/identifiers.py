@@ -22,7 +22,8 @@ IDENTIFIERS: tuple[Detector, ...] = (
             "payment card, card no"
         ),
         forms=(
-            Form(r"0{12,19}"),
+            Form(r"0{13,19}"),
+            Form(r"0{12}", tolerant=False),
             Form(r"0000([ \-.])0000\g<sep>0000\g<sep>0000"),
             Form(r"0000([ \-.])0000\g<sep>0000\g<sep>0000\g<sep>0{1,3}"),
             Form(r"0000([ \-.])000000\g<sep>00000"),
@@ -242,7 +243,7 @@ IDENTIFIERS: tuple[Detector, ...] = (
             "nino, national insurance, national insurance number, ni number, ni no, insurance number, nat "
             "ins, ni"
         ),
-        forms=(Form(r"AA0{6}A"), Form(r"AA([ \-])00\g<sep>00\g<sep>00\g<sep>A"), Form(r"AA 0{6} A")),
+        forms=(Form(r"AA0{6}A"), Form(r"AA([ \-])00\g<sep>00\g<sep>00\g<sep>A"), Form(r"AA 0{6} ?A")),
         valid=checks.uk_nino,
         chance=0.09,
     ),

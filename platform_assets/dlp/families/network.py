@@ -79,6 +79,9 @@ _LABELS_REVERSED = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9\-.]{0,250}[A-Za-z0-9])
 _COMMON = word_set("com org net edu gov io co uk de fr eu ai app dev info biz")
 
 
+_PATH = re.compile(rb"/[A-Za-z0-9~_%][A-Za-z0-9~_%/.?=&#+\-]*[A-Za-z0-9/=]|/[A-Za-z0-9]")
+
+
 def _look_at_domains(text: Text, found: list[Match]) -> None:
     data = text.data
     seen = 0
@@ -105,6 +108,10 @@ def _look_at_domains(text: Text, found: list[Match]) -> None:
             alone = POSSIBLE if domain.count(b".") > 1 else UNLIKELY
         if alone >= text.floor or "DOMAIN_NAME" in text.header.hot:
             text.add(found, (start, end), "DOMAIN_NAME", alone, SHAPE | VALIDATOR)
+        if "URL" in text.names and after[:1] == b"/" and ending not in _contacts.FILE_SUFFIXES:
+            path = _PATH.match(data, end)
+            if path is not None:
+                text.add(found, (start, path.end()), "URL", POSSIBLE, SHAPE, surroundings=NOTHING)
 
 
 _IP_4 = rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
@@ -112,6 +119,9 @@ _IP_6 = (
     rb"(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{1,4}(?:\.[0-9]{1,3}){0,3}"
     rb"|[0-9A-Fa-f:]{0,40}::[0-9A-Fa-f:]{0,40}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"
 )
+_DECIMAL_BEFORE = re.compile(rb"(?:^|[^0-9.])[0-9]{0,6}\.[0-9]{1,6} $")
+_DECIMAL_AFTER = re.compile(rb" -?[0-9]*\.[0-9]+(?![0-9.])")
+_PREFIX_LENGTH = re.compile(rb"/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9])(?![0-9A-Za-z.])")
 _VERSION_BEFORE = re.compile(
     rb"(?i)(?<![a-z])(?:"
     + _contacts.VERSION_NAMES.replace(", ", "|").encode()
@@ -149,6 +159,8 @@ def _look_at_ip_4(text: Text, found: list[Match]) -> None:
             surroundings = NOTHING
         elif all(len(octet) == 1 for octet in octets):
             alone = POSSIBLE
+        elif _DECIMAL_BEFORE.search(data, max(start - 12, 0), start) and _DECIMAL_AFTER.match(data, end):
+            alone = UNLIKELY  # numbers of a drawing, whose blanks may be left out
         text.add(found, (start, end), "IP_ADDRESS", alone, SHAPE | VALIDATOR, surroundings=surroundings)
 
 
@@ -159,13 +171,22 @@ def _look_at_ip_6(text: Text, found: list[Match]) -> None:
         if not address.endswith(b"::"):
             address = address.rstrip(b":")
         end = start + len(address)
-        if len(address) < 6 or not text.stands_alone(start, end, WORD_BYTES | frozenset(b":")):
+        if not text.stands_alone(start, end, WORD_BYTES | frozenset(b":")):
             continue
+        if data[end : end + 1] == b"." and data[end + 1 : end + 2].isdigit():
+            continue  # four octets that are none
+        short = len(address) < 6
+        if (
+            short
+            and not _PREFIX_LENGTH.match(data, end)
+            and (address != b"::1" or text.around(start, end).hot.get("IP_ADDRESS", FAR) > 1)
+        ):
+            continue  # much in programs looks like it
         try:
             ipaddress.IPv6Address(address.decode("ascii"))
         except ValueError:
             continue
-        if not any(48 <= byte <= 57 for byte in address):
+        if not short and not any(48 <= byte <= 57 for byte in address):
             continue
         text.add(found, (start, end), "IP_ADDRESS", LIKELY, SHAPE | VALIDATOR)
 
@@ -183,7 +204,8 @@ def _look_at_macs(text: Text, found: list[Match]) -> None:
             continue
         dotted = b"." in data[start:end]
         plain = data[start:end].translate(None, b"-.:").isdigit()
-        alone = UNLIKELY if dotted or (plain and b"-" in data[start:end]) else LIKELY
+        nobody = not data[start:end].translate(None, b"-.:0") or not data[start:end].translate(None, b"-.:fF")
+        alone = UNLIKELY if dotted or nobody or (plain and b"-" in data[start:end]) else LIKELY
         text.add(found, (start, end), "MAC_ADDRESS", alone, SHAPE)
 
 
@@ -224,7 +246,7 @@ def families() -> Iterator[Family]:
     """The scans of this module."""
     yield Family(frozenset({"EMAIL_ADDRESS"}), (b"@",), _look_at_emails, form="runs")
     yield Family(frozenset({"URL"}), (b"://", b"www.", b"WWW."), _look_at_urls, form="runs")
-    yield Family(frozenset({"DOMAIN_NAME"}), (b".",), _look_at_domains, form="runs")
+    yield Family(frozenset({"DOMAIN_NAME", "URL"}), (b".",), _look_at_domains, form="runs")
     yield Family(frozenset({"IP_ADDRESS"}), (b".",), _look_at_ip_4, form="runs")
     yield Family(frozenset({"IP_ADDRESS"}), (b":",), _look_at_ip_6, form="runs")
     yield Family(frozenset({"MAC_ADDRESS"}), (b":", b"-", b"."), _look_at_macs, form="runs")

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from platform_assets.dlp import phones
 from platform_assets.dlp.context import FAR, Surroundings
+from platform_assets.dlp.detectors import BY_NAME
 from platform_assets.dlp.detectors.identifiers import IDENTIFIERS
 from platform_assets.dlp.families.text import (
     HOTWORD,
@@ -31,9 +32,10 @@ from platform_assets.dlp.families.text import (
 
 DIGITS = rb"[+(]{0,2}[0-9](?:[ \-./()]{0,3}[0-9]){6,40}"
 MIXED = (
-    rb"\b(?:[A-Z]{1,16}[0-9]|[0-9]{1,16}[A-Z])[A-Z0-9]{4,32}\b|\b[0-9]{7,9}[A-Z]\b"
+    rb"\b[XYZ][0-9]{7}-[A-Z]\b"
+    rb"|\b(?:[A-Z]{1,16}[0-9]|[0-9]{1,16}[A-Z])[A-Z0-9]{4,32}\b|\b[0-9]{7,9}[A-Z]\b"
     rb"|\b[A-Z]{2}[0-9]{2}[ \-][A-Z0-9]{4}(?:[ \-]?[A-Z0-9]{1,4}){2,8}\b"
-    rb"|\b[A-Z]{2}[ \-]?[0-9]{2}[ \-][0-9]{2}[ \-][0-9]{2}[ \-][A-Z]\b|\b[A-Z]{2} [0-9]{6} [A-Z]\b"
+    rb"|\b[A-Z]{2}[ \-]?[0-9]{2}[ \-][0-9]{2}[ \-][0-9]{2}[ \-][A-Z]\b|\b[A-Z]{2} [0-9]{6} ?[A-Z]\b"
     rb"|\b[0-9]{8}[\- ][A-Z]\b|\b[A-Z][\- ][0-9]{7}[\- ]?[A-Z]\b|\b[0-9]{2}\.[0-9]{3}\.[0-9]{3}-?[A-Z]\b"
     rb"|\b[A-Z]{3} [A-Z]{3} [0-9]{2}[A-Z][0-9]{2} [A-Z][0-9]{3}[A-Z]\b|\b[A-Z]{3} [0-9]{6}\b"
     rb"|\b[A-Z]{2}[ \-](?:[A-Z0-9]{2}[ \-])?[0-9]{7,12}(?:[ \-]?[A-Z][0-9]{2})?\b"
@@ -66,13 +68,13 @@ def _bounded(shape: str, name: str) -> re.Pattern[str]:
 
 
 _FORMS = tuple(
-    (_bounded(form.shape, detector.name), detector, int(form.likelihood))
+    (_bounded(form.shape, detector.name), detector, form)
     for detector in IDENTIFIERS
     for form in detector.forms
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Look:
     """A way in which telephone numbers are written.
 
@@ -141,18 +143,19 @@ _LOOK_PATTERNS = (
     ),
 )
 _DATE_SHAPE = re.compile(
-    r"(?<!0)(?<!0[\-/.])(?:0000([\-/.])00\100(?!\1?0)|00([\-/.])00\2(?:00)?00(?!\2?0)|0{1,2}/0{1,2}/00(?!/?0))"
+    r"(?<!0)(?<!0[\-/.])(?:0000(?P<by>[\-/.])00(?P=by)00(?!(?P=by)?0)|00(?P<sep>[\-/.])00(?P=sep)(?:00)?00(?!(?P=sep)?0)|0{1,2}/0{1,2}/00(?!/?0))"
 )
 # A decimal, a social security number, a postal code of the United States.
 _NO_PHONE_SHAPE = re.compile(r"0+\.0+|000[ \-]00[ \-]0000|00000-0000")
-# Years, a day without separators, and bytes: no telephone number, whatever stands beside it.
+# Years, a day without separators, and bytes.
 _NO_PHONE = re.compile(
     rb"(?:19|20)[0-9]{2} ?[ \-.] ?(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])[0-3][0-9]"
     rb"|.*00[ .\-]00[ .\-]00.*"
 )
 
 
-_Number = tuple[int, int, tuple[_Look, ...]]
+# Where it is in its run, its looks, the kind of the first, and the highest likelihood of all.
+_Number = tuple[int, int, tuple[_Look, ...], str, int]
 # Looks that much else has too: dates, decimals, sums.
 _DOUBTFUL = frozenset({"national", "local", "other", "subscriber"})
 
@@ -162,16 +165,16 @@ def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[_Number, ...]]:
     """What the parts of a shape could be: identifiers, and telephone numbers with their ways of writing."""
     shape = written.decode("latin-1")
     identifiers = []
-    for pattern, detector, likelihood in _FORMS:
+    for pattern, detector, form in _FORMS:
         for match in pattern.finditer(shape):
             identifiers.append(
                 _Hit(
                     match.start(),
                     match.end(),
                     detector.name,
-                    likelihood,
+                    int(form.likelihood),
                     detector.valid,
-                    detector.tolerant,
+                    detector.tolerant and form.tolerant,
                     detector.chance <= 0.03,
                 )
             )
@@ -198,7 +201,10 @@ def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[_Number, ...]]:
     unique: dict[tuple[int, int, str], _Hit] = {}
     for hit in identifiers:
         unique.setdefault((hit.start, hit.end, hit.name), hit)
-    return tuple(unique.values()), tuple((*span, tuple(looks)) for span, looks in numbers.items())
+    return tuple(unique.values()), tuple(
+        (*span, tuple(looks), looks[0].kind, max(look.likelihood for look in looks))
+        for span, looks in numbers.items()
+    )
 
 
 def _look_at_numbers(text: Text, found: list[Match]) -> None:
@@ -207,6 +213,23 @@ def _look_at_numbers(text: Text, found: list[Match]) -> None:
 
 def _look_at_mixed(text: Text, found: list[Match]) -> None:
     _look_at_shapes(text, found, MIXED)
+
+
+# Codes that people write in small letters too, and that are too long to be valid by chance.
+_SMALL = (
+    rb"\b[a-z]{2}[0-9]{2}(?:[a-z0-9]{11,30}|(?: [a-z0-9]{4}){2,7}(?: [a-z0-9]{1,3})?)\b"
+    rb"|\b[a-z]{6}[0-9lmnp-v]{2}[abcdehlmprst][0-9lmnp-v]{2}[a-z][0-9lmnp-v]{3}[a-z]\b"
+)
+
+
+def _look_at_small_letters(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, end in spans(_SMALL, data):
+        value = data[start:end].translate(None, SEPARATORS).decode("ascii").upper()
+        name = "IBAN_CODE" if value[2:4].isdigit() else "ITALY_FISCAL_CODE"
+        valid = BY_NAME[name].valid
+        if name in text.names and valid is not None and valid(value):
+            text.add(found, (start, end), name, LIKELY, VALIDATOR)
 
 
 def _look_at_shapes(text: Text, found: list[Match], pattern: bytes) -> None:
@@ -322,64 +345,76 @@ def _phones(
     """Judge what could be telephone numbers."""
     if "PHONE_NUMBER" not in text.names:
         return
-    data = text.data
-    for first, end, looks in numbers:
-        span = offset + first, offset + end
-        kind = looks[0].kind
+    data, floor = text.data, text.floor
+    # A value that begins its line has no words before it but its column's name.
+    unnamed = text.lines and not text.everything and "PHONE_NUMBER" not in text.header.hot
+    for first, end, looks, kind, highest in numbers:
         if glued and not first and kind not in _WRITTEN_OUT:
             continue
-        extension = _EXTENSION.match(data, span[1]) if end == last else None
+        start, stop = offset + first, offset + end
+        if highest < floor and unnamed and data[start - 1 : start] in b"\n":
+            continue
+        if kind == "national" and len(looks) == 1 and data[start] not in b"0(":
+            continue
+        extension = _EXTENSION.match(data, stop) if end == last else None
         if end == last and ends_in_word and extension is None:
             continue
-        if kind != "bare":
-            usual = max(look.likelihood for look in looks)
-        elif data[span[0]] in _BARE_BEGINNINGS and not text.lines:
-            usual = looks[0].likelihood
-        else:
-            usual = UNLIKELY
-        surroundings = around.get(span[0]) or text.around(*span)
-        if usual < text.floor and "PHONE_NUMBER" not in surroundings.hot and kind == "bare":
-            continue
+        bare = kind == "bare"
+        usual = highest
+        if bare and (data[start] not in _BARE_BEGINNINGS or text.lines):
+            usual = min(usual, UNLIKELY)
+        surroundings = around.get(start) or text.around(start, stop)
         distance, named = text.named("PHONE_NUMBER", surroundings)
-        written = data[span[0] : span[1]]
-        alone, assigned = max(_phone(look, written) for look in looks)
+        if surroundings.against < distance:
+            named = 0
+        if not named and not bare and end == last and _LABEL_AFTER.match(data, stop):
+            distance, named = 0, HOTWORD
+        if usual < floor and not named and not text.everything:
+            continue
+        written = data[start:stop]
+        alone, assigned = _phone(looks[0], written)
+        for look in looks[1:]:
+            alone, assigned = max((alone, assigned), _phone(look, written))
         alone = min(alone, usual)
         if extension is not None and kind not in _WEAK:
             alone = max(alone, POSSIBLE)
-        if kind != "international" and (
-            _SUM_BEFORE.search(data, max(span[0] - 4, 0), span[0])
-            or _SUM_AFTER.match(data, span[1])
-            or _NO_PHONE.fullmatch(written)
-        ):
-            alone, named = VERY_UNLIKELY, 0
         if kind not in ("international", "abroad") and (
             surroundings.against < 4
-            or any(
-                other < min(distance, 3) and name in _IDENTIFIER_NAMES
-                for name, other in surroundings.hot.items()
-            )
-            or (kind == "bare" and _CODE_BEFORE.search(data, max(span[0] - 12, 0), span[0]))
+            or (surroundings.hot and _names_an_identifier(surroundings, distance))
+            or (bare and _CODE_BEFORE.search(data, max(start - 12, 0), start))
         ):
             alone -= 2
         if glued and not first:
             alone = min(alone, UNLIKELY)
-        if surroundings.against < distance:
-            named = 0
-        if not named and kind != "bare" and _LABEL_AFTER.match(data, span[1]):
-            distance, named = 0, HOTWORD
         if not named:
             likelihood = alone
         elif assigned:
-            likelihood = LIKELY if kind == "bare" else VERY_LIKELY
-        elif kind not in _WEAK or distance <= (_NEAR if kind != "bare" else FAR if len(written) >= 10 else 1):
+            likelihood = LIKELY if bare else VERY_LIKELY
+        elif kind not in _WEAK or distance <= (_NEAR if not bare else FAR if len(written) >= 10 else 1):
             likelihood = max(alone, POSSIBLE)
         else:
             likelihood = VERY_UNLIKELY
-        if likelihood >= text.floor or text.everything:
-            if extension is not None:
-                span = span[0], extension.end()
+        if likelihood >= floor and kind != "international" and _is_another(data, start, stop, written):
+            likelihood, named, assigned = VERY_UNLIKELY, 0, False
+        if likelihood >= floor or text.everything:
             evidence = (VALIDATOR if assigned else SHAPE) | named
-            found.append(Match(*span, "PHONE_NUMBER", max(likelihood, 1), evidence, distance, assigned))
+            stop = stop if extension is None else extension.end()
+            found.append(Match(start, stop, "PHONE_NUMBER", max(likelihood, 1), evidence, distance, assigned))
+
+
+def _names_an_identifier(surroundings: Surroundings, distance: int) -> bool:
+    """Whether a hotword right beside a number names something else than a telephone."""
+    nearer = min(distance, _NEAR)
+    return any(other < nearer and name in _IDENTIFIER_NAMES for name, other in surroundings.hot.items())
+
+
+def _is_another(data: bytes, start: int, end: int, written: bytes) -> bool:
+    """Whether a number is a sum, years, a day or bytes, whatever stands beside it."""
+    return (
+        _SUM_BEFORE.search(data, max(start - 4, 0), start) is not None
+        or _SUM_AFTER.match(data, end) is not None
+        or _NO_PHONE.fullmatch(written) is not None
+    )
 
 
 _WRITTEN_OUT = frozenset({"international", "american", "abroad"})
@@ -466,3 +501,4 @@ def families() -> Iterator[Family]:
     )
     yield Family(figures | {"PHONE_NUMBER"}, (), _look_at_numbers, form="digits")
     yield Family(letters, (), _look_at_mixed, form="digits")
+    yield Family(frozenset({"IBAN_CODE", "ITALY_FISCAL_CODE"}), (), _look_at_small_letters, form="digits")

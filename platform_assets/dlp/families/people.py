@@ -76,6 +76,8 @@ def _leads(name: str) -> str:
 
 
 _AFTER_LEAD = 48
+# A sentence goes on where the next takes it up: "my date of birth. It's ...".
+_SENTENCE_END = re.compile(rb"(?i)\n|\. (?!it(?:'s| is| was) )")
 _DIGIT = re.compile("[0-9]")
 
 
@@ -96,7 +98,7 @@ def _led(
             # Camel case and underscores join words: birthDate, patient_dob.
             if not text.stands_alone(start, end, _LETTER_BYTES) and not _is_part(data, start, end):
                 continue
-            after = data[end : end + _AFTER_LEAD].partition(b"\n")[0].partition(b". ")[0].decode("latin-1")
+            after = _SENTENCE_END.split(data[end : end + _AFTER_LEAD], maxsplit=1)[0].decode("latin-1")
             if numeric and not _DIGIT.search(after):
                 continue
             match = value.search(after)

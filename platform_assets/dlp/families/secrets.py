@@ -47,6 +47,9 @@ _FILLERS = (
     "XXXX",
     "0000000000",
     "1234567890123",
+    "123456789abcdef",
+    "a1b2c3d4e5f6",
+    "A1B2C3D4E5F6",
     "abcdefgh",
     "ABCDEFGH",
     "aaaaaaa",
@@ -130,10 +133,10 @@ def _beginning(pattern: str) -> str:
 _NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
 _ASSIGNED = (
     rf"(?i){_NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,6}}"
-    r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?)?(?:=>|:=|={1,3}|:)|[ ](?:is|was|are|"
-    r"to)[ :]|>|,[ ]?[\"'])[ \t]{0,6}"
+    r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?)?(?:=>|:{0,3}=|[?!]=|!?={1,3}|:)|"
+    r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"'])[ \t]{0,6}"
     r"(?:[brfu@$]?\\?[\"'`]|&quot;)?"
-    rf"|(?i)--[a-z\-]{{0,20}}{_NAMES}[ =][\"']?"
+    rf"|(?i)--[a-z\-]{{0,20}}{_NAMES}[ =][\"']?|(?i)[ \t]-{_NAMES}[ ][\"']"
 )
 _PASSWORD_NAME = compiled(f"(?i)(?:{_credentials.NAMES_OF_PASSWORDS})")
 _NAME_PART = compiled(f"(?i)(?:{_NAMES})")
@@ -219,6 +222,8 @@ def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tupl
     has_letter = any(letter.isalpha() for letter in value)
     symbols = sum(not letter.isalnum() for letter in value)
     if is_password:
+        if value[:1] == "/" and words[-1] in ("pwd", "oldpwd"):
+            return None  # the directory that a shell is in
         if re.search(r"^\$?(?:2[aby]|argon2\w*|pbkdf2\w*|scrypt|[156])\$|^\{[A-Z0-9]+\}", value):
             return "PASSWORD", UNLIKELY  # a salted hash
         if quoted:
@@ -260,6 +265,115 @@ def secret_value(name: str, value: str) -> bool:
     """Whether a value of a column whose name speaks of secrets is one."""
     judged = _secret(name, "", value, True, "")
     return judged is not None and judged[1] >= POSSIBLE
+
+
+_KEYED = (
+    rb"(?i)key[s0-9]?(?:\\?[\"'\]]){0,3}[ \t]{0,4}(?:=>|:{0,3}=|\?=|:)[ \t]{0,4}(?:[brfu@$]?\\?[\"'`])?"
+    rb"[A-Za-z0-9+/_\-.=]{20,}"
+)
+_KEY_VALUE = re.compile(rb"[A-Za-z0-9+/_\-.=]{20,}$")
+_KEY_NAME = re.compile(rb"[A-Za-z0-9_\-.]{0,40}$")
+_HARMLESS_KEYS = frozenset(_credentials.HARMLESS_KEYS.split(", "))
+_SSH_PUBLIC = ("AAAAB3", "AAAAC3", "AAAAE2")
+
+
+def _look_at_keys(text: Text, found: list[Match]) -> None:
+    """Look at random values of names that end in "key" and say nothing more of what it is for."""
+    data = text.data
+    for start, end in spans(_KEYED, data):
+        before = _KEY_NAME.search(data, max(start - 40, 0), start)
+        value = _KEY_VALUE.search(data, start, end)
+        if before is None or value is None or (end < len(data) and data[end] in WORD_BYTES):
+            continue
+        words = words_of((before[0] + b"key").decode("latin-1"))
+        written = value[0].decode("ascii")
+        if (
+            words[-1] != "key"
+            or _HARMLESS_KEYS & set(words[-3:])
+            or _DIGEST_NAMES & set(words)
+            or written.startswith(_SSH_PUBLIC)
+            or len(written) > 200
+            or written.count("/") > 2
+            or _PATH_LIKE.search(written)
+            or _HEXADECIMAL.fullmatch(written)
+            or _NO_KEY.search(value[0]) is not None
+            or _is_placeholder(written)
+            or any(filler in written for filler in _FILLERS)
+        ):
+            continue
+        if (
+            sum(letter.isdigit() for letter in written) >= 3
+            and any(letter.isalpha() for letter in written)
+            and checks.entropy(written) >= 3.7
+            and text.floor <= POSSIBLE
+        ):
+            found.append(Match(*value.span(), "AUTH_TOKEN", POSSIBLE, ENTROPY | HOTWORD, 0))
+
+
+_PATH_LIKE = re.compile(r"\.[A-Za-z]{2,}|[A-Za-z]{4,}[/_\-][A-Za-z]{4,}")
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F\-]+")
+
+_SPOKEN = (
+    rb"(?i)\b(?:password|passphrase|passcode|passwort|contrase\xc3\xb1a|mot de passe|identified by)[ \t]{1,3}"
+    rb"(?:'[^'\s]{4,64}'|\"[^\"\s]{4,64}\"|[^\s'\"`<>(){}\[\]]{6,64})"
+)
+
+
+def _look_at_spoken_passwords(text: Text, found: list[Match]) -> None:
+    """Look at passwords that stand right after the word, as in sentences and in SQL."""
+    data = text.data
+    for start, end in spans(_SPOKEN, data):
+        first = max(data.rfind(blank, start, end) for blank in (b" ", b"\t")) + 1
+        quoted = data[first] in b"'\""
+        value = data[first + 1 : end - 1] if quoted else data[first:end].rstrip(b".,;:!?*")
+        written = value.decode("utf-8", "replace")
+        judged = _secret("password", "", written, True, "")
+        if judged is None or judged[1] < POSSIBLE:
+            continue
+        kinds = (
+            any(letter.isdigit() for letter in written)
+            + any(letter.isupper() for letter in written)
+            + any(letter.islower() for letter in written)
+            + any(not letter.isalnum() and letter not in "-_./:" for letter in written)
+        )
+        # Without quotes, only what is no word, name, path or number of anything.
+        if kinds < (2 if quoted else 3) or (not quoted and _CODE.search(value) is not None):
+            continue
+        begin = first + 1 if quoted else first
+        if text.floor <= LIKELY:
+            found.append(Match(begin, begin + len(value), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
+
+
+_SIGNED_IN_BY_CURL = (
+    rb"[ \t](?:-u|--user|--proxy-user)[ =]{1,3}[\"']?[^\s:\"'$<]{1,64}:[^\s\"'$<][^\s\"']{2,100}"
+)
+
+
+def _look_at_curl(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, end in spans(_SIGNED_IN_BY_CURL, data):
+        line = data.rfind(b"\n", max(start - 500, 0), start) + 1
+        first = data.index(b":", start, end) + 1
+        if b"curl" in data[max(line, start - 500) : start] and not _is_placeholder(
+            data[first:end].decode("utf-8", "replace")
+        ):
+            found.append(Match(first, end, "PASSWORD", LIKELY, SHAPE, 0))
+
+
+_REGISTRY_AUTH = rb"\"auth\\?\"[ ]{0,3}:[ ]{0,3}\\?\"[A-Za-z0-9+/]{8,}={0,2}"
+
+
+def _look_at_registry_auths(text: Text, found: list[Match]) -> None:
+    """Look at the signing in to registries that docker keeps: user and password in Base64."""
+    data = text.data
+    for start, end in spans(_REGISTRY_AUTH, data):
+        first = data.rfind(b'"', start, end) + 1
+        try:
+            user, _, secret = base64.b64decode(data[first:end], validate=True).decode("ascii").partition(":")
+        except (binascii.Error, ValueError):
+            continue
+        if user.isprintable() and secret.isprintable() and len(secret) > 2:
+            found.append(Match(first, end, "AUTH_TOKEN", VERY_LIKELY, SHAPE | HOTWORD, 0))
 
 
 _BEARER = rb"(?i)\b(?:bearer|basic|token|digest|apikey)[ :]{1,2}[\"']?[A-Za-z0-9\-._~+/]{16,}={0,2}"
@@ -354,6 +468,7 @@ def _look_at_service_accounts(text: Text, found: list[Match]) -> None:
 
 
 _SIGNED_IN = rb"://[^\s/:@\"'<>]*:[^\s/@\"'<>]{2,}@"
+_EXAMPLE_HOST = re.compile(rb"(?i)(?:[a-z0-9\-]+\.)*example\.(?:com|org|net)\b")  # RFC 2606
 _WITH_PASSWORD = re.compile(rb"://([^\s/:@\"']*):([^\s/@\"']{2,})@")
 
 
@@ -366,6 +481,7 @@ def _look_at_url_passwords(text: Text, found: list[Match]) -> None:
             and start
             and data[start - 1] in WORD_BYTES
             and not _is_placeholder(match[2].decode("latin-1"))
+            and not _EXAMPLE_HOST.match(data, match.end())
         ):
             found.append(Match(*match.span(2), "PASSWORD", LIKELY, SHAPE, 0))
 
@@ -374,6 +490,10 @@ def families() -> Iterator[Family]:
     """The scans of this module."""
     yield Family(frozenset(key.name for key in SERVICE_KEYS), (), _look_at_service_keys)
     yield Family(frozenset({"PASSWORD", "AUTH_TOKEN", "AWS_CREDENTIALS"}), (), _look_at_assignments)
+    yield Family(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
+    yield Family(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
+    yield Family(frozenset({"PASSWORD"}), (b"curl",), _look_at_curl)
+    yield Family(frozenset({"AUTH_TOKEN"}), (b'"auth',), _look_at_registry_auths)
     yield Family(frozenset({"PASSWORD"}), (b"://",), _look_at_url_passwords)
     yield Family(frozenset({"AUTH_TOKEN"}), (), _look_at_headers)
     yield Family(frozenset({"JSON_WEB_TOKEN"}), (b"eyJ",), _look_at_jwts)
