@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from platform_assets.dlp.content import (
@@ -45,6 +47,8 @@ _MOST_COLUMNS = 10_000
 # Every second file name looks like a domain: `main.rs`, `install.sh`.
 _NOT_OF_NAMES = frozenset({"DOMAIN_NAME", "URL"})
 _MOST_NAMES_KNOWN = 10_000
+_MOST_MISSING = 8
+_MOST_TABLES = 64
 
 
 def scan_object(
@@ -81,7 +85,7 @@ def scan_object(
         PlatformError: The place that the object is in failed while it was read; nothing is known then.
     """
     limits = limits or Limits()
-    scan = _Scan(inspector, finding_limits or FindingLimits())
+    scan = _Scan(inspector, finding_limits or FindingLimits(), 2 * limits.block)
     deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
     own_name = PurePosixPath(name).name if key is None else key
     for item in read_content(
@@ -91,7 +95,7 @@ def scan_object(
         metadata=metadata,
         limits=limits,
         sampling=sampling,
-        in_full=lambda: scan.is_severe,
+        in_full=scan.knows_of_severe,
     ):
         scan.take(item)
         if progress is not None:
@@ -113,12 +117,69 @@ def unreachable(name: str, reason: str) -> InspectResult:
     return InspectResult(name, Status.UNREADABLE, reason=_reason([problem], 1), problems=(problem,))
 
 
+class _Gathered:
+    """Rows of one table that came in several pieces, to be inspected together.
+
+    What a column holds is judged from a sample of its values, which costs the same for a hundred rows as for
+    a hundred thousand.
+    """
+
+    def __init__(self, piece: ColumnsPiece) -> None:
+        self.container = piece.container
+        self._chunks: dict[str, list[pa.Array]] = {name: [] for name in piece.columns}
+        self._starts: list[int] = []
+        self._pieces: list[ColumnsPiece] = []
+        self._count = 0
+        self.add(piece)
+
+    def takes(self, piece: ColumnsPiece) -> bool:
+        """Whether it is of the same table: has these columns, but for a few that one of both lacks."""
+        mine, given = self._chunks.keys(), piece.columns.keys()
+        return (
+            piece.container == self.container
+            and (given <= mine or given >= mine)
+            and abs(len(given) - len(mine)) <= _MOST_MISSING
+        )
+
+    def add(self, piece: ColumnsPiece) -> None:
+        """Take further rows."""
+        count = piece.row_count
+        for name in piece.columns.keys() - self._chunks.keys():
+            self._chunks[name] = [pa.nulls(self._count, pa.large_string())]
+        for name, chunks in self._chunks.items():
+            column = piece.columns.get(name)
+            chunks.append(pa.nulls(count, pa.large_string()) if column is None else column)
+        self._starts.append(self._count)
+        self._pieces.append(ColumnsPiece({}, piece.first_row, piece.container, piece.rows))
+        self._count += count
+
+    def columns(self) -> dict[str, pa.Array]:
+        """The rows of all pieces."""
+        return {
+            name: chunks[0] if len(chunks) == 1 else pa.chunked_array(chunks).combine_chunks()
+            for name, chunks in self._chunks.items()
+        }
+
+    def row(self, at: int) -> int:
+        """The number in its table of a row of these."""
+        place = bisect_right(self._starts, at) - 1
+        piece, within = self._pieces[place], at - self._starts[place]
+        return piece.first_row + within if piece.rows is None else piece.rows[within]
+
+
 @dataclass
 class _Scan:
-    """What is known so far."""
+    """What is known so far.
+
+    Args:
+        inspector: What looks at the pieces.
+        finding_limits: How many findings are kept.
+        gathers: Bytes of rows that are held to be inspected together.
+    """
 
     inspector: Inspector
     finding_limits: FindingLimits
+    gathers: int
     is_severe: bool = False
     bytes_inspected: int = 0
     _rows: int = 0
@@ -134,10 +195,19 @@ class _Scan:
     _content_since_part: bool = True
     _content: bool = False
     _names: dict[str, str] = field(default_factory=dict)
+    _gathered: list[_Gathered] = field(default_factory=list)
+    _gathered_size: int = 0
+
+    def knows_of_severe(self) -> bool:
+        """Whether something severe is in what was taken so far."""
+        if not self.is_severe:
+            self._inspect_gathered()
+        return self.is_severe
 
     def take(self, item: Item) -> None:
         match item:
             case Part():
+                self._inspect_gathered()
                 self._parts += 1
                 self._content_since_part = False
             case Problem():
@@ -185,23 +255,37 @@ class _Scan:
     def _take_columns(self, piece: ColumnsPiece) -> None:
         if not piece.row_count:
             return
-        first_row = piece.first_row if piece.rows is None else 0
-        found = self.inspector.inspect_columns(piece.columns, first_row, piece.container)
-        findings: Iterable[Finding] = found.findings
-        if piece.rows is not None:
-            rows = piece.rows
-            findings = [
-                one
-                if one.location.row is None
-                else replace(one, location=replace(one.location, row=rows[one.location.row]))
-                for one in found.findings
-            ]
-        self._add(findings, found.tallies)
-        for verdict in found.columns:
-            self._add_verdict(verdict)
         if piece.is_new:
             self._rows += piece.row_count
         self._count(sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in piece.columns.values()))
+        # A column that a table lacks takes place in it too.
+        held = sum(column.nbytes for column in piece.columns.values()) + 8 * _MOST_MISSING * piece.row_count
+        if self._gathered_size + held > self.gathers or len(self._gathered) >= _MOST_TABLES:
+            self._inspect_gathered()
+        same = next((one for one in self._gathered if one.takes(piece)), None)
+        if same is not None:
+            same.add(piece)
+        else:
+            self._gathered.append(_Gathered(piece))
+        self._gathered_size += held
+
+    def _inspect_gathered(self) -> None:
+        gathered, self._gathered, self._gathered_size = self._gathered, [], 0
+        for one in gathered:
+            found = self.inspector.inspect_columns(one.columns(), 0, one.container)
+            self._add(
+                [
+                    finding
+                    if finding.location.row is None
+                    else replace(
+                        finding, location=replace(finding.location, row=one.row(finding.location.row))
+                    )
+                    for finding in found.findings
+                ],
+                found.tallies,
+            )
+            for verdict in found.columns:
+                self._add_verdict(verdict)
 
     def _count(self, size: int) -> None:
         self.bytes_inspected += size
@@ -262,6 +346,7 @@ class _Scan:
         return known
 
     def result(self, name: str, size: int | None) -> InspectResult:
+        self._inspect_gathered()
         status = Status.INSPECTED
         if self._problems:
             status = Status.PARTIAL if self._content else Status.UNREADABLE

@@ -717,7 +717,21 @@ def test_a_pdf_page_that_is_a_picture_is_reported() -> None:
 
 
 def test_a_workbook_that_would_not_fit_into_memory_is_read_part_by_part() -> None:
-    data = a_workbook([["x" * 1_000] * 10] * 100 + [[NEEDLE]])
+    data = a_workbook([["x" * 1_000] * 10] * 200 + [[NEEDLE]])
     found = items(data, "x.xlsx", limits=Limits(memory=4 << 20))
     assert problems(found) == [(ProblemKind.TOO_LARGE, ())]
     assert NEEDLE in texts(found)
+
+
+@pytest.mark.parametrize("place", ['r="XFD1048576"', "r = 'XFD1048576'"])
+def test_a_workbook_of_few_cells_far_apart_is_read_part_by_part(place: str) -> None:
+    # The reader makes a cell of everything between them, and ends the process where memory does not do.
+    parts = zipfile.ZipFile(io.BytesIO(a_workbook([["id", "email"], ["1", "@@"]])))
+    files = {name: parts.read(name) for name in parts.namelist()}
+    files["xl/worksheets/sheet1.xml"] = files["xl/worksheets/sheet1.xml"].replace(
+        b'<c t="inlineStr"><is><t>@@', f'<c {place} t="inlineStr"><is><t>{NEEDLE}'.encode()
+    )
+    found = items(a_zip(files), "x.xlsx")
+    assert problems(found) == [(ProblemKind.TOO_LARGE, ())]
+    assert NEEDLE in texts(found)
+    assert problems(items(a_workbook([["1"] * 300] * 2_000), "x.xlsx")) == []

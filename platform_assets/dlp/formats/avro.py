@@ -7,8 +7,11 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate, islice
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -20,6 +23,17 @@ from platform_assets.dlp.model import ProblemKind
 MAGIC = b"Obj\x01"
 _LONGEST_VARINT = 10
 _LARGEST_HEADER = 4 << 20
+_SHARE_OF_BLOCK = 8
+_MOST_AT_ONCE = 1 << 16
+_SYNC = bytes(16)
+# What fastavro raises over bytes that are not as their schema says.
+_UNDECODABLE = (
+    ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, RuntimeError, AttributeError,
+    StopIteration,
+)  # fmt: skip
+
+_Block: TypeAlias = tuple[int, bytes]
+"""A number of records, and the bytes that they are in."""
 
 
 class _Broken(Exception):
@@ -37,8 +51,8 @@ def read_avro(stream: Stream, reading: Reading) -> Iterator[Item]:
     try:
         header = _header(stream)
         codec = header.get("avro.codec", b"null").decode("ascii", "replace")
-        schema = fastavro.parse_schema(json.loads(header["avro.schema"]))
-        if not _has_size(schema, frozenset()):
+        declared = json.loads(header["avro.schema"])
+        if not _has_size(fastavro.parse_schema(declared), frozenset()):
             raise _Broken("its schema lets endlessly many values fit into no bytes", ProblemKind.UNSUPPORTED)
     except (_Broken, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         yield from _as_strings(stream, reading, "its Avro header cannot be read", error)
@@ -50,6 +64,7 @@ def read_avro(stream: Stream, reading: Reading) -> Iterator[Item]:
     if own:
         text = b"\n".join(own).decode("utf-8", "replace").encode()
         yield TextPiece(text, (*reading.container, "(metadata)"))
+    schema = json.dumps(declared).encode()
     failures: list[tuple[ProblemKind, str]] = []
 
     def units() -> Iterator[Unit]:
@@ -57,19 +72,21 @@ def read_avro(stream: Stream, reading: Reading) -> Iterator[Item]:
         if stream.is_rewindable:
             stream.rewind()
             _header(stream)
-        first_row = 0
+        group: list[_Block] = []
+        first_row, rows, size = 0, 0, 0
         try:
             for count, data in _blocks(stream, header["sync"], reading.limits.document):
-
-                def items(
-                    count: int = count, data: bytes = data, first_row: int = first_row
-                ) -> Iterator[Item]:
-                    yield from _records(count, data, first_row, codec, schema, reading, failures)
-
-                yield Unit(items, count)
-                first_row += count
+                group.append((count, data))
+                rows += count
+                size += len(data)
+                if size >= reading.limits.block // _SHARE_OF_BLOCK:
+                    yield Unit(partial(_records, group, first_row, codec, schema, reading, failures), rows)
+                    first_row += rows
+                    group, rows, size = [], 0, 0
         except _Broken as error:
             failures.append((error.kind, str(error)))
+        if group:
+            yield Unit(partial(_records, group, first_row, codec, schema, reading, failures), rows)
 
     yield from sampled(units, stream, reading)
     if failures:
@@ -89,30 +106,91 @@ def _as_strings(stream: Stream, reading: Reading, what: str, error: Exception) -
 
 
 def _records(
-    count: int,
-    data: bytes,
+    blocks: Sequence[_Block],
     first_row: int,
     codec: str,
-    schema: Any,
+    schema: bytes,
     reading: Reading,
     failures: list[tuple[ProblemKind, str]],
 ) -> Iterator[Item]:
-    from fastavro import schemaless_reader
+    """The records of blocks, of as many at once as may be held decompressed."""
+    held: list[_Block] = []
+    size, row = 0, first_row
+    for count, data in blocks:
+        try:
+            block = _decompressed(data, codec, reading.limits.document)
+        except _Broken as error:
+            failures.append((error.kind, str(error)))
+            yield from _decoded(held, row, schema, reading, failures)
+            row += sum(rows for rows, _ in held) + count
+            held, size = [], 0
+            continue
+        held.append((count, block))
+        size += len(block)
+        if size >= reading.limits.block // 4:
+            yield from _decoded(held, row, schema, reading, failures)
+            row += sum(rows for rows, _ in held)
+            held, size = [], 0
+    yield from _decoded(held, row, schema, reading, failures)
+
+
+def _decoded(
+    blocks: Sequence[_Block],
+    first_row: int,
+    schema: bytes,
+    reading: Reading,
+    failures: list[tuple[ProblemKind, str]],
+) -> Iterator[Item]:
+    """The records of blocks; of a broken one those before what breaks it."""
+    import fastavro
 
     tables = Tables(reading.container)
-    try:
-        block = io.BytesIO(_decompressed(data, codec, reading.limits.document))
-        for number in range(count):
-            tables.add(schemaless_reader(block, schema, None), first_row + number)
-            if tables.size >= reading.limits.block // 4 or tables.is_full:
-                yield from tables.take()
-    except _Broken as error:
-        failures.append((error.kind, str(error)))
-    except (ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, ArithmeticError) as error:
-        failures.append((ProblemKind.CORRUPT, f"a block cannot be read as records ({type(error).__name__})"))
-    except (MemoryError, RecursionError, StopIteration, AttributeError) as error:
-        failures.append((ProblemKind.CORRUPT, f"a block cannot be read as records ({type(error).__name__})"))
-    yield from tables.take()
+    while blocks:
+        ends = list(accumulate(count for count, _ in blocks))
+        size = sum(len(block) for _, block in blocks)
+        # Records may take no bytes at all.
+        at_once = min(ends[-1] * (reading.limits.block // _SHARE_OF_BLOCK) // max(size, 1) + 1, _MOST_AT_ONCE)
+        # A small file of its own: so the records are decoded without a call of Python for each.
+        records = iter(fastavro.reader(_file_of(schema, blocks)))
+        taken, failed = 0, False
+        while taken < ends[-1] and not failed:
+            batch: list[Any] = []
+            try:
+                batch.extend(islice(records, at_once))
+                failed = not batch
+            except _UNDECODABLE as error:
+                failed = True
+                what = f"a block cannot be read as records ({type(error).__name__})"
+                failures.append((ProblemKind.CORRUPT, what))
+            yield from tables.pieces(batch, first_row + taken)
+            taken += len(batch)
+        broken = bisect_right(ends, taken) if failed else len(blocks)
+        first_row += ends[min(broken, len(ends) - 1)]
+        blocks = blocks[broken + 1 :]
+
+
+def _file_of(schema: bytes, blocks: Iterable[_Block]) -> io.BytesIO:
+    """An Avro file of some blocks, not compressed."""
+    file = io.BytesIO()
+    file.write(MAGIC + _number(2))
+    for text in (b"avro.schema", schema, b"avro.codec", b"null"):
+        file.write(_number(len(text)) + text)
+    file.write(_number(0) + _SYNC)
+    for count, block in blocks:
+        file.write(_number(count) + _number(len(block)) + block + _SYNC)
+    file.seek(0)
+    return file
+
+
+def _number(value: int) -> bytes:
+    """A number that is not negative, as Avro writes it."""
+    value <<= 1
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
 
 
 def _header(stream: Stream) -> dict[str, bytes]:

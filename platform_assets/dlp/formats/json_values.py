@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -15,11 +16,13 @@ from platform_assets.dlp.model import ProblemKind
 
 # Numbers as they are written: an id of 30 digits would not survive as a number.
 _DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False)
+_SCAN: Callable[[str, int], tuple[Any, int]] = vars(_DECODER)["scan_once"]
 _BLANK = re.compile(r"[\s\x1e]*")
 _BETWEEN = re.compile(r"[\s,]*")
 _ESCAPE = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _ESCAPED = {b"b": b" ", b"f": b"\n", b"n": b"\n", b"r": b"\n", b"t": b"\t"}
 _SHARE_OF_DOCUMENT = 4
+_SHARE_OF_BLOCK = 8
 _FIRST_NEED = 64 * 1024
 
 
@@ -41,25 +44,19 @@ def read_json(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
     """Read values: those of one array, of lines, or one document."""
     decoders: list[Decoder] = []
     values: list[_Values] = []
-    block = reading.limits.block // 4
 
     def units() -> Iterator[Unit]:
         stream.read(encoding.mark)
         decoder = Decoder(encoding)
         one = _Values(decoder.utf8(stream.chunks()), reading.limits.document // _SHARE_OF_DOCUMENT)
         decoders[:], values[:] = [decoder], [one]
-        tables, rows, number = Tables(reading.container), 0, 0
-        for number, value in enumerate(one):
-            if one.is_only and isinstance(value, dict):
-                # The one document of its file: places in it are places in its lists.
+        tables, first_row = Tables(reading.container), 0
+        for batch in one.batches(reading.limits.block // _SHARE_OF_BLOCK):
+            if one.is_document:
+                # Places in it are places in its lists.
                 tables = Tables(reading.container, numbers_members=True)
-            tables.add(value, number)
-            rows += 1
-            if tables.size >= block or tables.is_full:
-                yield Unit(tables.take, rows)
-                tables, rows = Tables(reading.container), 0
-        if rows:
-            yield Unit(tables.take, rows)
+            yield Unit(partial(tables.pieces, batch, first_row), len(batch))
+            first_row += len(batch)
 
     yield from sampled(units, stream, reading)
     (one,) = values
@@ -78,10 +75,10 @@ def read_json(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
 
 
 class _Values:
-    """The values of a text, one by one. Where it is no JSON, `failure` says so and `rest` gives what is left.
+    """The values of a text, in batches. Where it is no JSON, `failure` says so and `rest` gives what is left.
 
     Attributes:
-        is_only: Whether the value just given is the only one so far, and no array's member.
+        is_document: Whether what was given is the one value of all the text, and no array's member.
         broken_lines: Lines among JSON lines that are no JSON, as many as fit into the limit.
         broken_lines_total: How many there were.
         failure: Kind of the problem and what was found; no kind where a value is only too long to be held.
@@ -92,7 +89,8 @@ class _Values:
         self._limit = limit
         self._buffer = ""
         self._at = 0
-        self.is_only = False
+        self._before = 0
+        self.is_document = False
         self.broken_lines: list[str] = []
         self.broken_lines_total = 0
         self.failure: tuple[ProblemKind | None, str] | None = None
@@ -100,18 +98,12 @@ class _Values:
     def rest(self) -> Iterator[bytes]:
         return chain([self._buffer[self._at :].encode()], self._chunks)
 
-    def __iter__(self) -> Iterator[Any]:
+    def batches(self, size: int) -> Iterator[list[Any]]:
+        """The values of so many characters each, the last ones with what is left."""
+        batch: list[Any] = []
         in_array = False
-        given = 0
-        while True:
-            space = (_BETWEEN if in_array else _BLANK).match(self._buffer, self._at)
-            self._at = space.end() if space else self._at
-            if self._at >= len(self._buffer):
-                if self._more(1):
-                    continue
-                if in_array:
-                    self.failure = (ProblemKind.TRUNCATED, "the file ends within its array")
-                return
+        given, start = 0, 0
+        while self._skip(in_array=in_array):
             if in_array and self._buffer[self._at] == "]":
                 in_array = False
                 self._at += 1
@@ -122,11 +114,54 @@ class _Values:
                 continue
             found, value = self._next(may_skip_a_line=given > 0 and not in_array)
             if self.failure is not None:
-                return
+                break
             if found:
+                batch.append(value)
                 given += 1
-                self.is_only = given == 1 and not in_array
-                yield value
+                if given == 1 and not in_array:
+                    self.is_document = not self._skip(in_array=False)
+                else:
+                    given += self._follow(batch, start + size, in_array=in_array)
+            if self._before + self._at - start >= size and batch:
+                yield batch
+                batch, start = [], self._before + self._at
+        else:
+            if in_array:
+                self.failure = (ProblemKind.TRUNCATED, "the file ends within its array")
+        if batch:
+            yield batch
+
+    def _skip(self, *, in_array: bool) -> bool:
+        """Pass over what stands between values; False at the end of the text."""
+        between = _BETWEEN if in_array else _BLANK
+        while True:
+            space = between.match(self._buffer, self._at)
+            self._at = space.end() if space else self._at
+            if self._at < len(self._buffer):
+                return True
+            if not self._more(1):
+                return False
+
+    def _follow(self, batch: list[Any], until: int, *, in_array: bool) -> int:
+        """Take the values that follow and are whole in what is read; the first other one is left."""
+        between = _BETWEEN if in_array else _BLANK
+        scan, buffer, at, count = _SCAN, self._buffer, self._at, 0
+        until = min(until - self._before, len(buffer))
+        try:
+            while at < until:
+                space = between.match(buffer, at)
+                at = space.end() if space else at
+                value, end = scan(buffer, at)
+                # A number may go on in what is not read yet.
+                if end >= len(buffer):
+                    break
+                batch.append(value)
+                count += 1
+                at = end
+        except (StopIteration, RecursionError, ValueError):
+            pass
+        self._at = at
+        return count
 
     def _next(self, *, may_skip_a_line: bool) -> tuple[bool, Any]:
         need = _FIRST_NEED
@@ -173,6 +208,7 @@ class _Values:
             if count >= need:
                 break
         if taken:
+            self._before += self._at
             self._buffer = self._buffer[self._at :] + "".join(taken)
             self._at = 0
         return bool(taken)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any
+
+# Elements are only built here, by the parser below.
+from xml.etree.ElementTree import Element, TreeBuilder  # nosec B405
 
 # Entities are declared to a handler, and not expanded.
 from xml.parsers import expat  # nosec B405
 
 from platform_assets.dlp.formats.reading import Item, Reading, Stream, TextPiece
 from platform_assets.dlp.formats.text import Decoder, Encoding, read_rest_as_text, windows
-from platform_assets.dlp.formats.trees import Tables
+from platform_assets.dlp.formats.trees import Cells, Tables
 from platform_assets.dlp.model import ProblemKind
 
 if TYPE_CHECKING:
@@ -61,12 +66,13 @@ def read_xml(
     stream.read(encoding.mark)
     decoder = Decoder(encoding)
     chunks = decoder.utf8(stream.chunks())
-    handler = _Elements(reading, as_text=as_text)
+    handler: _Trees | _Words = _Words(reading) if as_text else _Trees(reading)
     block = reading.limits.block // 4
     fed = 0
     for chunk in chunks:
         try:
             handler.parser.Parse(chunk, False)
+            handler.gather(len(chunk))
         except expat.ExpatError as error:
             kind, what = ProblemKind.CORRUPT, expat.ErrorString(error.code)
             yield from _given_up(handler, reading, kind, what, chunk, chunks)
@@ -86,10 +92,10 @@ def read_xml(
         try:
             handler.parser.Parse(b"", True)
         except expat.ExpatError as error:
-            is_cut = fed > 0 and handler.is_open
+            is_cut = fed > 0 and handler.is_open()
             what = "the file ends within an element" if is_cut else expat.ErrorString(error.code)
             yield reading.problem(ProblemKind.TRUNCATED if is_cut else ProblemKind.CORRUPT, what)
-            handler.end_all()
+        handler.end_all()
         yield from handler.take()
     if handler.has_entities:
         yield reading.problem(
@@ -100,7 +106,7 @@ def read_xml(
 
 
 def _given_up(
-    handler: _Elements,
+    handler: _Trees | _Words,
     reading: Reading,
     kind: ProblemKind,
     what: str,
@@ -121,9 +127,8 @@ def _chained(first: bytes, others: Iterable[bytes]) -> Iterator[bytes]:
 class _Elements:
     """Gathers what the parser meets: a table for each kind of element, a column for each of what it holds."""
 
-    def __init__(self, reading: Reading, *, as_text: bool) -> None:
+    def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._as_text = as_text
         self._paths: list[str] = []
         self._rows: list[int] = []
         self._has_children: list[bool] = []
@@ -136,9 +141,6 @@ class _Elements:
         self.tables = Tables(reading.container)
         self.parser = expat.ParserCreate("utf-8")
         self.parser.buffer_text = True
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._characters
         self.parser.CommentHandler = self._aside
         self.parser.ProcessingInstructionHandler = lambda target, data: self._aside(data)
         self.parser.EntityDeclHandler = self._entity
@@ -150,6 +152,12 @@ class _Elements:
     def is_open(self) -> bool:
         return bool(self._paths) or not self._counts
 
+    def hear(self) -> None:
+        """Have the parser call this with all that it meets."""
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._characters
+
     def end_all(self) -> None:
         while self._paths:
             self._end("")
@@ -158,23 +166,71 @@ class _Elements:
         flow, self._flow, self.flow_size = self._flow, [], 0
         yield from self.tables.take()
         if flow:
-            text = ("" if self._as_text else "\n").join(flow).encode(errors="replace")
-            for piece in windows([text], self._reading.limits, self._reading.container):
-                yield TextPiece(piece.text, piece.container, None, 0, piece.own)
+            yield from _as_flow("\n".join(flow), self._reading)
+
+    def resume(self, above: Iterable[_Open], text: str | None) -> None:
+        """Go on within these elements, of which the innermost has had this text and nothing else, if any."""
+        for one in above:
+            self._paths.append(one.path)
+            self._rows.append(one.number)
+            self._has_children.append(True)
+            self._texts.append([])
+        if text is not None:
+            self._has_children[-1] = False
+            self._texts[-1].append(text)
+
+    def leave(self) -> None:
+        """Forget the elements that are open."""
+        for stack in (self._paths, self._rows, self._has_children, self._texts):
+            stack.clear()
+
+    def replay(self, element: Element) -> None:
+        """Take an element as if the parser met it."""
+        self._start(element.tag, element.attrib)
+        if element.text:
+            self._characters(element.text)
+        for member in element:
+            self.replay(member)
+            if member.tail:
+                self._characters(member.tail)
+        self._end(element.tag)
+
+    def open(self, above: str, name: str, attributes: Mapping[str, str]) -> tuple[str, int]:
+        """Count an element and take its attributes; its path and number."""
+        path = self.path(above, name)
+        number = self.count(path, 1)
+        for key, value in attributes.items():
+            if value:
+                self.tables.put(path, f"{path}/@{key.rpartition(':')[2]}", number, value)
+        return path, number
+
+    def path(self, above: str, name: str) -> str:
+        return self._known.get((above, name)) or self._path(above, name)
+
+    def count(self, path: str, elements: int) -> int:
+        """Count elements of a path; the number of the first."""
+        number = self._counts.get(path, 0)
+        if len(self._counts) < _MOST_PATHS or path in self._counts:
+            self._counts[path] = number + elements
+        return number
+
+    def numbers(self, path: str, elements: int, counts: dict[str, int]) -> list[int]:
+        """The numbers that elements will have, which come after those that these counts are of."""
+        before = counts.get(path, 0)
+        counts[path] = before + elements
+        number = self._counts.get(path)
+        if number is None and len(self._counts) + len(counts) > _MOST_PATHS:
+            return [0] * elements
+        start = (number or 0) + before
+        return list(range(start, start + elements))
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
         if len(self._paths) >= _DEEPEST:
             raise RecursionError
-        above = self._paths[-1] if self._paths else ""
-        path = self._known.get((above, name)) or self._path(above, name)
         if self._has_children:
             self._has_children[-1] = True
             self._flush_mixed()
-        number = self._counts.get(path, 0)
-        if len(self._counts) < _MOST_PATHS or path in self._counts:
-            self._counts[path] = number + 1
-        for key, value in attributes.items():
-            self._leaf(path, f"{path}/@{key.rpartition(':')[2]}", number, value)
+        path, number = self.open(self._paths[-1] if self._paths else "", name, attributes)
         self._paths.append(path)
         self._rows.append(number)
         self._has_children.append(False)
@@ -193,45 +249,32 @@ class _Elements:
         path = self._paths.pop()
         number = self._rows.pop()
         is_leaf = not self._has_children.pop()
-        text = "".join(self._texts.pop())
-        if self._as_text:
-            self._flow.append(text)
-            if path.rpartition("/")[2] in _ENDS_LINE:
-                self._flow.append("\n")
-        elif text.strip():
-            if is_leaf:
-                table = self._paths[-1] if self._paths else ""
-                row = self._rows[-1] if self._rows else number
-                self._leaf(table, path, row, text.strip())
-            else:
-                self._add_flow(text.strip())
-
-    def _leaf(self, table: str, column: str, row: int, text: str) -> None:
-        if self._as_text:
-            self._add_flow(f" {text} ")
-        else:
-            self.tables.put(table, column, row, text)
+        text = "".join(self._texts.pop()).strip()
+        if text and is_leaf:
+            table = self._paths[-1] if self._paths else ""
+            row = self._rows[-1] if self._rows else number
+            self.tables.put(table, path, row, text)
+        elif text:
+            self.add_flow(text)
 
     def _characters(self, text: str) -> None:
         self.flow_size += len(text)
         if self._texts:
             self._texts[-1].append(text)
-            if self.flow_size > self._reading.limits.block and not self._as_text:
+            if self.flow_size > self._reading.limits.block:
                 # A text longer than a block is given in parts, as flowing text.
                 self._has_children[-1] = True
                 self._flush_mixed()
 
     def _flush_mixed(self) -> None:
-        text = "".join(self._texts[-1])
+        text = "".join(self._texts[-1]).strip()
         self._texts[-1].clear()
-        if self._as_text:
-            self._flow.append(text)
-        elif text.strip():
-            self._add_flow(text.strip())
+        if text:
+            self.add_flow(text)
 
     def _aside(self, text: str) -> None:
         if text.strip():
-            self._add_flow(f"\n{text}\n")
+            self.add_flow(f"\n{text}\n")
 
     def _entity(
         self,
@@ -246,9 +289,352 @@ class _Elements:
         self.has_entities = True
         self._aside(value or system_id or "")
 
-    def _add_flow(self, text: str) -> None:
+    def add_flow(self, text: str) -> None:
         self._flow.append(text)
         self.flow_size += len(text)
+
+
+def _as_flow(text: str, reading: Reading) -> Iterator[TextPiece]:
+    for piece in windows([text.encode(errors="replace")], reading.limits, reading.container):
+        yield TextPiece(piece.text, piece.container, None, 0, piece.own)
+
+
+@dataclass
+class _Open:
+    """An element that has children already and may get more.
+
+    Args:
+        element: What is left of it.
+        path: Its path.
+        number: Its number among those of its path.
+        has_given_text: Whether the text before its first child has been taken.
+    """
+
+    element: Element
+    path: str
+    number: int
+    has_given_text: bool = False
+
+
+class _Mixed(Exception):
+    """Elements have text between elements."""
+
+
+class _Trees:
+    """Gathers elements in batches, as trees that the parser's own code builds.
+
+    Where elements have text between elements, and where a text is longer than trees should hold, `_Elements`
+    takes them as they come; both have the same outcome.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._elements = _Elements(reading)
+        self._builder: Any = TreeBuilder()
+        self._opened: list[_Open] = []
+        self._held = 0
+        self._is_exact = False
+        self.parser = self._elements.parser
+        self.parser.StartElementHandler = self._root
+        self.parser.EndElementHandler = self._builder.end
+        self.parser.CharacterDataHandler = self._builder.data
+
+    @property
+    def tables(self) -> Tables:
+        return self._elements.tables
+
+    @property
+    def flow_size(self) -> int:
+        return self._elements.flow_size
+
+    @property
+    def has_entities(self) -> bool:
+        return self._elements.has_entities
+
+    def is_open(self) -> bool:
+        """Whether an element is open, or none has come."""
+        if self._is_exact:
+            return self._elements.is_open
+        return not self._opened or self._close_innermost()
+
+    def take(self) -> Iterator[Item]:
+        return self._elements.take()
+
+    def gather(self, fed: int) -> None:
+        """Take what is complete, after so many bytes.
+
+        Raises:
+            RecursionError: Elements are nested too deep.
+        """
+        if self._is_exact:
+            return
+        self._held += fed
+        if self._opened:
+            self._gather(0, closed=False)
+        if self._held > self._reading.limits.block:
+            self._be_exact()
+
+    def end_all(self) -> None:
+        """Take what is left, as if every element ended here."""
+        if self._is_exact:
+            self._elements.end_all()
+            return
+        while self._close_innermost():
+            pass
+        if not self._opened:
+            return
+        root = self._opened[0]
+        try:
+            if not root.has_given_text and not len(root.element) and (root.element.text or "").strip():
+                self.tables.put("", root.path, root.number, (root.element.text or "").strip())
+            self._gather(0, closed=True)
+        except RecursionError:
+            # As text, then: what is left has been counted as nothing yet.
+            for element in root.element.iter():
+                for text in (*element.attrib.values(), element.text, element.tail):
+                    if text and text.strip():
+                        self._elements.add_flow(text.strip())
+        self._opened = []
+
+    def _root(self, name: str, attributes: dict[str, str]) -> None:
+        element = self._builder.start(name, attributes)
+        self._opened.append(_Open(element, *self._elements.open("", name, attributes)))
+        self.parser.StartElementHandler = self._builder.start
+
+    def _close_innermost(self) -> bool:
+        try:
+            self._builder.end("")
+        except IndexError:
+            return False
+        return True
+
+    def _gather(self, level: int, *, closed: bool) -> None:
+        """Take the complete children of an open element: all where it is closed, else all but the last."""
+        above = self._opened[level]
+        element = above.element
+        if level + 1 < len(self._opened):
+            is_complete = closed or len(element) > 1
+            self._gather(level + 1, closed=is_complete)
+            if not is_complete:
+                return
+            self._flow(element[0].tail)
+            del element[0]
+        if len(element) and not above.has_given_text:
+            self._flow(element.text)
+            above.has_given_text = True
+        complete = len(element) if closed else len(element) - 1
+        if complete > 0:
+            self._take_all(element[:complete], level)
+            del element[:complete]
+            self._held = 0
+        if closed:
+            del self._opened[level:]
+        elif len(element) and len(element[0]):
+            if level + 1 >= _DEEPEST:
+                raise RecursionError
+            member = element[0]
+            path, number = self._elements.open(above.path, member.tag, member.attrib)
+            member.attrib.clear()
+            self._opened.append(_Open(member, path, number))
+            self._gather(level + 1, closed=False)
+
+    def _flow(self, text: str | None) -> None:
+        if text and (text := text.strip()):
+            self._elements.add_flow(text)
+
+    def _take_all(self, children: Sequence[Element], level: int) -> None:
+        above = self._opened[level]
+        counts: dict[str, int] = {}
+        try:
+            batch = self._spread(children, above, level, counts)
+        except _Mixed:
+            self._elements.resume(self._opened[: level + 1], None)
+            for child in children:
+                self._elements.replay(child)
+                self._flow(child.tail)
+            self._elements.leave()
+            return
+        for path, count in counts.items():
+            self._elements.count(path, count)
+        self.tables.put_rows(batch)
+
+    def _spread(
+        self, children: Sequence[Element], above: _Open, level: int, counts: dict[str, int]
+    ) -> list[Cells]:
+        """What is in elements, by path; how many there are of each is added to the counts.
+
+        Raises:
+            _Mixed: There is text between elements.
+            RecursionError: They are nested too deep.
+        """
+        batch: list[Cells] = []
+        # Elements below elements of one path, the numbers of those, how many each has, their path and depth.
+        groups = [(children, [above.number] * len(children), 0, above.path, level + 1)]
+        while groups:
+            elements, rows, width, table, depth = groups.pop()
+            if depth >= _DEEPEST:
+                raise RecursionError
+            for tag, members, own in _by_tag(elements, rows, width):
+                if any(tail and not tail.isspace() for tail in {member.tail for member in members}):
+                    raise _Mixed
+                path = self._elements.path(table, tag)
+                numbers = self._elements.numbers(path, len(members), counts)
+                batch += _attributes(path, members, numbers)
+                lengths = list(map(len, members))
+                if not any(lengths):
+                    batch.append((table, path, own, _stripped(members)))
+                    continue
+                if not all(lengths):
+                    leaves = [not length for length in lengths]
+                    texts = _stripped(compress(members, leaves))
+                    batch.append((table, path, list(compress(own, leaves)), texts))
+                if any(_stripped(compress(members, lengths))):
+                    raise _Mixed
+                inner = list(chain.from_iterable(members))
+                of = list(chain.from_iterable(map(repeat, numbers, lengths)))
+                common = lengths[0] if len(set(lengths)) == 1 else 0
+                groups.append((inner, of, common, path, depth + 1))
+        return batch
+
+    def _be_exact(self) -> None:
+        """Have what follows taken as it comes."""
+        still_open = 0
+        while self._close_innermost():
+            still_open += 1
+        text: str | None = None
+        if still_open < len(self._opened):
+            self._gather(still_open, closed=True)
+            if still_open:
+                self._flow(self._opened[-1].element[0].tail)
+        elif self._opened:
+            innermost = self._opened[-1]
+            if not len(innermost.element):
+                text = innermost.element.text or ""
+            else:
+                (child,) = innermost.element
+                if still_open > len(self._opened):
+                    opened = self._elements.open(innermost.path, child.tag, child.attrib)
+                    self._opened.append(_Open(child, *opened))
+                    text = child.text or ""
+                else:
+                    self._take_all([child], len(self._opened) - 1)
+                    self._flow(child.tail)
+        self._elements.resume(self._opened, text)
+        self._elements.hear()
+        self._opened = []
+        self._is_exact = True
+
+
+def _by_tag(
+    elements: Sequence[Element], rows: Sequence[int], width: int
+) -> Iterator[tuple[str, Sequence[Element], Sequence[int]]]:
+    """Elements by what they are, with their rows; `width` is after how many they may repeat, or 0."""
+    tags = [element.tag for element in elements]
+    first = tags[: width or 1]
+    if len(set(first)) == len(first) and tags == first * (len(tags) // len(first)):
+        for place, tag in enumerate(first):
+            yield tag, elements[place :: len(first)], rows[place :: len(first)]
+        return
+    groups: dict[str, tuple[list[Element], list[int]]] = {}
+    for tag, element, row in zip(tags, elements, rows, strict=True):
+        group = groups.get(tag)
+        if group is None:
+            group = groups[tag] = ([], [])
+        group[0].append(element)
+        group[1].append(row)
+    for tag, (members, own) in groups.items():
+        yield tag, members, own
+
+
+def _attributes(path: str, members: Sequence[Element], numbers: Sequence[int]) -> Iterator[Cells]:
+    if not any(map(Element.keys, members)):
+        return
+    shapes = {tuple(member.keys()) for member in members}
+    if len(shapes) == 1:
+        for key in shapes.pop():
+            texts = [member.get(key) or "" for member in members]
+            yield path, f"{path}/@{key.rpartition(':')[2]}", numbers, texts
+        return
+    columns: dict[str, tuple[list[int], list[str]]] = {}
+    for member, number in zip(members, numbers, strict=True):
+        for key, value in member.items():
+            column = columns.get(key)
+            if column is None:
+                column = columns[key] = ([], [])
+            column[0].append(number)
+            column[1].append(value)
+    for key, (rows, texts) in columns.items():
+        yield path, f"{path}/@{key.rpartition(':')[2]}", rows, texts
+
+
+def _stripped(elements: Iterable[Element]) -> list[str]:
+    """The texts before the elements' first children."""
+    return [text.strip() if (text := element.text) else "" for element in elements]
+
+
+class _Words:
+    """Gathers the text of a word processor's file as one flow, with each attribute's value once after it."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._elements = _Elements(reading)
+        self._flow: list[str] = []
+        self._values: dict[str, None] = {}
+        self._values_size = 0
+        self._depth = 0
+        self._ends_line: dict[str, bool] = {}
+        self.parser = self._elements.parser
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._flow.append
+
+    @property
+    def tables(self) -> Tables:
+        return self._elements.tables
+
+    @property
+    def flow_size(self) -> int:
+        return sum(map(len, self._flow)) + self._values_size + self._elements.flow_size
+
+    @property
+    def has_entities(self) -> bool:
+        return self._elements.has_entities
+
+    def is_open(self) -> bool:
+        """Whether an element is open, or none has come."""
+        return self._depth > 0 or not self._ends_line
+
+    def gather(self, fed: int) -> None:
+        """There is nothing to do."""
+
+    def end_all(self) -> None:
+        """There is nothing to do."""
+
+    def take(self) -> Iterator[Item]:
+        text = "".join(self._flow)
+        self._flow.clear()
+        if self._values:
+            text = "\n".join([text, *self._values])
+            self._values, self._values_size = {}, 0
+        if text:
+            yield from _as_flow(text, self._reading)
+        yield from self._elements.take()
+
+    def _start(self, name: str, attributes: Mapping[str, str]) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise RecursionError
+        if name not in self._ends_line:
+            self._ends_line[name] = name.rpartition(":")[2] in _ENDS_LINE
+        for value in attributes.values():
+            if value not in self._values:
+                self._values[value] = None
+                self._values_size += len(value)
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+        if self._ends_line[name]:
+            self._flow.append("\n")
 
 
 def read_html(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[Item]:

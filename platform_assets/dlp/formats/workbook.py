@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
+from itertools import islice, zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +27,15 @@ from platform_assets.dlp.formats.text import read_strings
 from platform_assets.dlp.model import ProblemKind
 
 _ROWS = 8_192
+_CELLS = 1 << 19
+_HEADER_ROWS = 220
+_SLICE = 1 << 20
+# Bytes of the limit for a cell: the reader makes a cell of everything between a sheet's first and last one.
+_CELL = 128
+_PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,10})""")
+_ROW = re.compile(rb"<(?:[\w.-]+:)?row[\s/>]")
+_CELL_ANYWHERE = re.compile(rb"<(?:[\w.-]+:)?(?:c|row)(?=[\s/>])(?![^>]*\sr\s*=)")
+_CELL_OF_ROW = re.compile(rb"<(?:[\w.-]+:)?c[\s/>]")
 
 
 def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
@@ -33,8 +45,8 @@ def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
     source = stream.random_access()
     size = _unpacked_size(source)
     is_zip = stream.head.startswith(b"PK")
-    limit = reading.limits.document
-    if size > limit:
+    limit = reading.limits.memory // 4
+    if size > limit or (is_zip and _cells(source) > reading.limits.memory // _CELL):
         yield reading.problem(
             ProblemKind.TOO_LARGE,
             f"as a workbook it takes more than {limit:,} bytes; its parts were read one by one. Raise the "
@@ -90,6 +102,51 @@ def _unpacked_size(source: Any) -> int:
         return size
 
 
+def _cells(source: Any) -> int:
+    """Cells of the largest rectangle that a sheet spans; few cells, far from each other, span a large one."""
+    most = 0
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for member in archive.infolist():
+                data = archive.read(member)
+                if data.startswith((b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")):
+                    # In an encoding in which places are not told here.
+                    return 1 << 62
+                if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+                    most = max(most, _cells_of_sheet(data))
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):
+        return most
+    return most
+
+
+def _cells_of_sheet(data: bytes) -> int:
+    columns: set[bytes] = set()
+    numbers: set[bytes] = set()
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"<", start + 1, start + _SLICE) if len(data) > start + _SLICE else len(data)
+        end = end if end > start else len(data)
+        places = _PLACE.findall(data, start, end)
+        columns.update({column for column, _ in places})
+        numbers.update({number for _, number in places})
+        start = end
+    width = max(map(_number_of, columns), default=0)
+    last_row = max(map(int, numbers), default=0)
+    if _CELL_ANYWHERE.search(data):
+        # Rows and cells that do not say where they are follow those before them.
+        rows = _ROW.split(data)
+        last_row += len(rows)
+        width += max(map(len, map(_CELL_OF_ROW.findall, rows)))
+    return last_row * width
+
+
+def _number_of(column: bytes) -> int:
+    number = 0
+    for letter in column.upper():
+        number = number * 26 + letter - 64
+    return number
+
+
 def _real_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     # What deflate can make of so many bytes at the most.
     return member.file_size if member.file_size <= 1_032 * member.compress_size + 64 else 1 << 62
@@ -97,48 +154,42 @@ def _real_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
 
 def _sheet(rows: Iterator[Sequence[Any]], reading: Reading) -> Iterator[Item]:
     header: list[str] | None = None
-    gathered: list[list[str | None]] = []
     first_row = 0
-    for cells in rows:
-        gathered.append([_text(cell) for cell in cells])
-        if len(gathered) >= _ROWS:
-            header, pieces = _piece(gathered, header, first_row, reading)
-            yield from pieces
-            first_row += len(gathered)
-            gathered = []
-    if gathered:
-        _, pieces = _piece(gathered, header, first_row, reading)
-        yield from pieces
+    for first in rows:
+        at_once = max(min(_ROWS, _CELLS // max(len(first), 1)), 1)
+        gathered = [first, *islice(rows, at_once - 1)]
+        if header is None:
+            header, above = _header(gathered)
+            if above:
+                yield TextPiece("\n".join(map("\t".join, above)).encode(), reading.container)
+                gathered = gathered[len(above) :]
+        if gathered:
+            columns = dict(zip(header, map(_column, zip_longest(*gathered)), strict=False))
+            yield ColumnsPiece(columns, first_row, reading.container)
+        first_row += len(gathered)
 
 
-def _piece(
-    rows: list[list[str | None]], header: list[str] | None, first_row: int, reading: Reading
-) -> tuple[list[str], list[Item]]:
-    items: list[Item] = []
-    if header is None:
-        texts = [[cell or "" for cell in row] for row in rows]
-        # A title or empty rows may stand above the table.
-        at = next((place for place, row in enumerate(texts[:20]) if sum(map(bool, row)) * 2 > len(row)), 0)
-        width = max(len(row) for row in rows)
-        if is_header(texts[at], texts[at + 1 : at + 200]):
-            header = unique_names(texts[at] + [""] * (width - len(texts[at])))
-            above = "\n".join("\t".join(row) for row in texts[: at + 1])
-            items.append(TextPiece(above.encode(errors="replace"), reading.container))
-            rows = rows[at + 1 :]
-        else:
-            header = unique_names([""] * width)
-    columns = {
-        name: pa.array([row[at] if at < len(row) else None for row in rows], pa.large_string())
-        for at, name in enumerate(header)
-    }
-    if rows:
-        items.append(ColumnsPiece(columns, first_row, reading.container))
-    return header, items
+def _header(rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:
+    """Names of the columns, and the texts of the rows up to and with the one that has them."""
+    texts = [[_text(cell) or "" for cell in row] for row in rows[:_HEADER_ROWS]]
+    # A title or empty rows may stand above the table.
+    at = next((place for place, row in enumerate(texts[:20]) if sum(map(bool, row)) * 2 > len(row)), 0)
+    width = max(map(len, rows))
+    if is_header(texts[at], texts[at + 1 : at + 200]):
+        return unique_names(texts[at] + [""] * (width - len(texts[at]))), texts[: at + 1]
+    return unique_names([""] * width), []
+
+
+def _column(cells: Sequence[Any]) -> pa.Array:
+    texts = cells
+    if set(map(type, cells)) != {str} or "" in cells:
+        texts = [_text(cell) for cell in cells]
+    return pa.array(texts, pa.large_string())
 
 
 def _text(cell: Any) -> str | None:
     if isinstance(cell, str):
-        return cell.encode(errors="replace").decode() or None
+        return cell or None
     if isinstance(cell, bool) or cell is None:
         return None
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e20:
