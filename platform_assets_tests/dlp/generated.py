@@ -102,18 +102,58 @@ def ip_address(chance: random.Random) -> str:
     return ".".join(str(chance.randrange(1, 255)) for _ in range(4))
 
 
+PHONE_FORMS = (
+    *("({a}) {s}-{d4}", "{a}-{s}-{d4}", "+1 {a} {s} {d4}", "({a}){s}-{d4}", "{a}.{s}.{d4}", "1-{a}-{s}-{d4}"),
+    *(
+        "001-{a}-{s}-{d4}x{d3}",
+        "{a}-{s}-{d4} ext. {d3}",
+        "({a}){s}-{d4}x{d4}",
+        "555-{s}-{d4}",
+        "({s}) 1{d2}-{d4}",
+    ),
+    *(
+        "+44 20 7{d3} {d4}",
+        "(0161) 496 0{d3}",
+        "(0161)4960{d3}",
+        "07700 900{d3}",
+        "07700900{d3}",
+        "020 7946 0{d3}",
+    ),
+    *("+49 30 {n7}", "030 {n7}", "(030) {n7}", "0171/{n7}", "0171 {n7}", "089{n7}", "+49(0)30 {n7}"),
+    *("+33 6 {d2} {d2} {d2} {d2}", "01 {n2} {d2} {d2} {d2}", "01.{n2}.{d2}.{d2}.{d2}", "06{n2}{d2}{d2}{d2}"),
+    *(
+        "+34 612 {d3} {d3}",
+        "612 {n2} {d2} {d2}",
+        "+91 98{d3} {d5}",
+        "98{d3} {d5}",
+        "098{d3}{d5}",
+        "+91-98{d3}-{d5}",
+    ),
+    *(
+        "(11) 9{d4}-{d4}",
+        "11 3{d3}-{d4}",
+        "347 {n7}",
+        "02 {n4} {d4}",
+        "22 6{d2} {d2} {d2}",
+        "08-{n3} {d3} {d2}",
+    ),
+    *("(02) 9{d3} {d4}", "1300 {n3} {d3}", "010-{n4}-{d4}", "8 (912) {n3}-{d2}-{d2}", "06-30/{n3} {d4}"),
+    *("+81 3-{n4}-{d4}", "+86 138 {d4} {d4}", "138{d4}{d4}", "0041 44 {n3} {d2} {d2}", "044 {n3} {d2} {d2}"),
+)
+"""Ways in which countries write telephone numbers: a for an area code and s for an exchange of the United
+States, d and n for so many digits, the first of n not a 0."""
+
+
 def phone(chance: random.Random) -> str:
-    subscriber = f"{chance.randrange(200, 999)}", f"{chance.randrange(10_000):04d}"
-    area = chance.choice(("212", "415", "312", "617", "206", "305", "713", "202"))
-    return chance.choice(
-        (
-            f"({area}) {subscriber[0]}-{subscriber[1]}",
-            f"{area}-{subscriber[0]}-{subscriber[1]}",
-            f"+1 {area} {subscriber[0]} {subscriber[1]}",
-            f"+44 20 7{digits(chance, 3)} {digits(chance, 4)}",
-            f"+49 30 {digits(chance, 7)}",
-            f"+33 6 {digits(chance, 2)} {digits(chance, 2)} {digits(chance, 2)} {digits(chance, 2)}",
-        )
+    fields = {"a": chance.choice(("212", "415", "312", "617", "206", "305", "713", "202"))}
+    fields["s"] = f"{chance.randrange(200, 999)}"
+    return re.sub(
+        r"\{([asdn])(\d?)\}",
+        lambda field: (
+            fields.get(field[1])
+            or digits(chance, int(field[2]), "0123456789" if field[1] == "d" else "123456789")
+        ),
+        chance.choice(PHONE_FORMS),
     )
 
 
@@ -318,5 +358,38 @@ HARD_NEGATIVES: dict[str, Make] = {
     "tracking number": lambda chance: f"tracking number {digits(chance, 12)}",
     "phone-like id": lambda chance: f"{digits(chance, 5)}-{digits(chance, 4)}",
     "invoice": lambda chance: f"invoice no. {digits(chance, 4)}-{digits(chance, 6)}",
+    "day": lambda chance: chance.choice(
+        ("{0:02d}/{1:02d}/{2}", "{0:02d}.{1:02d}.{2}", "{2}{1:02d}{0:02d}")
+    ).format(chance.randrange(1, 29), chance.randrange(1, 13), chance.randrange(1950, 2030)),
+    "days": lambda chance: f"2024-0{chance.randrange(1, 10)}-1{chance.randrange(10)} 0{chance.randrange(10)}",
+    "years": lambda chance: f"{chance.randrange(1900, 1990)}-{chance.randrange(1990, 2030)}",
+    "sum": lambda chance: chance.choice(("{:,}.00", "{:,},50", "${:,}", "{:,}")).format(
+        chance.randrange(10**6, 10**10)
+    ),
+    "sum in blanks": lambda chance: f"{chance.randrange(10**6, 10**9):,}".replace(",", " "),
+    "sum in dots": lambda chance: f"{chance.randrange(10**6, 10**9):,}".replace(",", ".") + ",50",
+    "ISBN": lambda chance: (
+        f"978-{chance.randrange(10)}-{digits(chance, 2)}-{digits(chance, 6)}-{chance.randrange(10)}"
+    ),
+    "ISBN of ten": lambda chance: f"{chance.randrange(10)}-{digits(chance, 3)}-{digits(chance, 5)}-X",
+    "part number": lambda chance: chance.choice(
+        (
+            f"{digits(chance, 3)}-{digits(chance, 5)}",
+            f"{digits(chance, 4)}-{digits(chance, 4)}-{digits(chance, 4)}",
+            f"{digits(chance, 2)}-{digits(chance, 4)}-{digits(chance, 3)}",
+            f"{digits(chance, 5)}/{digits(chance, 4)}",
+        )
+    ),
+    "handset": lambda chance: f"35{digits(chance, 13)}",
+    "place": lambda chance: f"{chance.uniform(-90, 90):.6f}, {chance.uniform(-180, 180):.6f}",
+    "postal code": lambda chance: f"Boston, MA 0{digits(chance, 4)}-{digits(chance, 4)}",
+    "row of numbers": lambda chance: " ".join(digits(chance, 3) for _ in range(chance.randrange(4, 7))),
+    "bytes": lambda chance: "c7 45 ec 01 00 00 00 00 " + digits(chance, 2),
+    "section": lambda chance: (
+        f"section {chance.randrange(1, 9)}.{chance.randrange(99)}.{chance.randrange(9)}.12"
+    ),
+    "ten digits": lambda chance: digits(chance, 10),
+    "padded": lambda chance: f"{chance.randrange(10**8):010d}",
+    "key of a row": lambda chance: f"primaryKey={text(chance, 24)}",
     "sentence": lambda chance: "The quick brown fox (12 of 30) jumps over 7 lazy dogs at 10:45 on page 1024.",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import random
@@ -243,6 +244,55 @@ def test_placeholders_code_and_digests_are_no_secrets(text: str, usual: LocalIns
     assert found(usual, text.replace("{hash}", make.text(CHANCE, 64, make.HEXADECIMAL))) == {}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Signed in as operator with password {secret}, as before.",
+        "ALTER USER app IDENTIFIED BY '{secret}';",
+        "CREATE ROLE app WITH LOGIN PASSWORD '{secret}' CREATEDB",
+        'Connect-Service -Password "{secret}" -Force',
+        'PASSWORD = os.environ.get("PASSWORD") or "{secret}"',
+        "curl -s -u operator:{secret} https://internal.company-one.com/health",
+        'if (db_password !== "{secret}") {',
+    ],
+)
+def test_passwords_are_found_in_sentences_and_languages(text: str, usual: LocalInspector) -> None:
+    secret = f"Tr{make.text(CHANCE, 5)}!7k"
+    result = usual.inspect_text(text.replace("{secret}", secret).encode())
+    assert [finding.quote for finding in result if finding.info_type.name == "PASSWORD"] == [secret]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Enter your password below and confirm.",
+        "The password reset-form is at /account/password or behind password settings.",
+        "PWD=/home/app/project",
+        "https://user:pass1234@example.com/",
+        "curl -u $USER:$PASSWORD https://internal.company-one.com/",
+        "-u 1000:1000 --rm",
+    ],
+)
+def test_what_only_speaks_of_passwords_is_none(text: str, usual: LocalInspector) -> None:
+    assert "PASSWORD" not in found(usual, text)
+
+
+def test_a_random_value_of_a_name_that_ends_in_key_is_possible_unless_the_key_is_of_a_row(
+    usual: LocalInspector,
+) -> None:
+    value = "fR7" + make.text(CHANCE, 26) + "x2Q9"
+    assert found(usual, f'acmeKey = "{value}"') == {"AUTH_TOKEN": Likelihood.POSSIBLE}
+    assert found(usual, f"primaryKey={value}") == {}
+    assert found(usual, f'public_key: "{value}"') == {}
+
+
+def test_the_signing_in_to_a_registry_is_decoded(usual: LocalInspector) -> None:
+    signed = base64.b64encode(f"operator:{make.text(CHANCE, 12)}".encode()).decode()
+    text = f'{{"auths": {{"registry.company-one.com": {{"auth": "{signed}"}}}}}}'
+    assert found(usual, text)["AUTH_TOKEN"] is Likelihood.VERY_LIKELY
+    assert "AUTH_TOKEN" not in found(usual, '{"auth": "c2ltcGxlLXRleHQ="}')
+
+
 def test_a_password_in_a_connection_string_is_found_without_the_rest(usual: LocalInspector) -> None:
     secret = make.text(CHANCE, 12)
     result = usual.inspect_text(f"postgres://app:{secret}@db.internal:5432/shop".encode())
@@ -272,6 +322,79 @@ def test_numbering_plans_give_the_verdict_of_phonenumbers() -> None:
     assert agreed / 3_000 > 0.99
     assert is_national("2234567890", "US")
     assert not is_national("1234567890", "US")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("(212)555-0143", "212.555.0143", "1-212-555-0143", "001-212-555-0143x512", "555-867-5309"),
+        *("(0161) 496 0143", "07700 900143", "07700900143", "030 1234567", "0171/1234567", "06-30/123 4567"),
+        *(
+            "01 42 68 53 00",
+            "01.42.68.53.00",
+            "612 34 56 78",
+            "98765 43210",
+            "(11) 91234-5678",
+            "347 1234567",
+        ),
+        *("22 622 33 44", "08-123 456 78", "(02) 9876 5432", "1300 654 321", "010-2345-6789", "13901234568"),
+        *("8 (912) 345-67-89", "0041 44 668 18 00", "+49 (0)30 1234567", "(351) 912 345 678"),
+    ],
+)
+def test_a_telephone_number_is_known_by_the_way_its_country_writes_it(
+    number: str, usual: LocalInspector
+) -> None:
+    for text in ("Please look at {} today.", '{{"x": "{}"}}', "Anna | {} | Berlin"):
+        result = usual.inspect_text(text.format(number).encode())
+        assert [finding.quote for finding in result if finding.info_type.name == "PHONE_NUMBER"] == [number]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "2024-03-07 08:15",
+            "07.03.2024 - 09.03.2024",
+            "early 2002 - 2007",
+            "build 20240307",
+            "1,234,567,890.00",
+        ),
+        *("EUR 1.234.567,89", "$ 212 555 0143", "Boston, MA 02110-1301", "0306406152", "0209.0020.0002.0020"),
+        *("345 212 555 0143 78", "4155550143", "740.368.405.1434", "01 00 00 00 00", "order id 0171 1234567"),
+        *("id: 0171234567", "SSN 219 09 9998", "12.3456789", "IBAN 0171 1234567", "978-3-16-148410-0"),
+    ],
+)
+def test_dates_sums_codes_and_rows_of_numbers_are_no_telephone_numbers(
+    text: str, usual: LocalInspector
+) -> None:
+    assert "PHONE_NUMBER" not in found(usual, text)
+
+
+def test_a_label_behind_a_number_names_it_as_one_before_does(usual: LocalInspector) -> None:
+    assert found(usual, "61 518 2043 (fax)") == {"PHONE_NUMBER": Likelihood.VERY_LIKELY}
+    assert found(usual, "61 518 2043 (dozen)") == {}
+
+
+def test_codes_in_small_letters_are_proved_by_their_check_digits(usual: LocalInspector) -> None:
+    number = make.iban(CHANCE).lower()
+    assert found(usual, f"send it to {number}") == {"IBAN_CODE": Likelihood.LIKELY}
+    code = make.italy_fiscal_code(CHANCE).lower()
+    assert found(usual, f"it is {code}") == {"ITALY_FISCAL_CODE": Likelihood.LIKELY}
+    wrong = number[:-1] + ("1" if number[-1] != "1" else "2")
+    assert found(usual, f"send it to {wrong}") == {}
+
+
+def test_short_addresses_need_a_name_or_a_prefix_and_sections_are_none(usual: LocalInspector) -> None:
+    assert found(usual, "source ip ::1") == {"IP_ADDRESS": Likelihood.VERY_LIKELY}
+    assert found(usual, "allow ::/0") == {"IP_ADDRESS": Likelihood.LIKELY}
+    assert found(usual, "std::map<int> a; x[::1]") == {}
+    assert found(usual, "as the spec 5.2.3.11 says") == {}
+    assert found(usual, "::ffff:192.168.1") == {}
+
+
+def test_a_birth_is_told_in_the_next_sentence_too(usual: LocalInspector) -> None:
+    assert "DATE_OF_BIRTH" in found(usual, "You ask for my date of birth. It's 10/3/1953.")
+    assert "DATE_OF_BIRTH" not in found(usual, "You ask for my date of birth. The form is of 10/3/1953.")
 
 
 def test_places_are_counted_in_bytes_and_in_code_points(usual: LocalInspector) -> None:

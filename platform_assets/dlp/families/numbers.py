@@ -460,9 +460,14 @@ def _phone(look: _Look, written: bytes) -> tuple[int, bool]:
     elif kind == "local":
         assigned = len(digits) == 7 and digits[0] in "23456789"
     else:
-        assigned = phones.is_dialled(digits) or (len(digits) >= 11 and phones.is_international(digits))
-        trunk = digits[0] == "0" and len(digits) <= 11 and not _is_book(digits)
-        if kind == "bare" and not trunk and not phones.is_mobile(digits, "CN"):
+        # Bare digits that hardly any other number is: with a trunk prefix, or Chinese mobile numbers.
+        telling = phones.is_mobile(digits, "CN") or (
+            digits[0] == "0" and len(digits) <= 11 and phones.is_dialled(digits) and not _is_book(digits)
+        )
+        assigned = (
+            telling or phones.is_dialled(digits) or (len(digits) >= 11 and phones.is_international(digits))
+        )
+        if kind == "bare" and not telling:
             return min(look.likelihood, UNLIKELY), assigned
     return (look.likelihood if assigned else min(look.likelihood, otherwise)), assigned
 

@@ -133,7 +133,7 @@ def _beginning(pattern: str) -> str:
 _NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
 _ASSIGNED = (
     rf"(?i){_NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,6}}"
-    r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?)?(?:=>|:{0,3}=|[?!]=|!?={1,3}|:)|"
+    r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?)?(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|:)|"
     r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"'])[ \t]{0,6}"
     r"(?:[brfu@$]?\\?[\"'`]|&quot;)?"
     rf"|(?i)--[a-z\-]{{0,20}}{_NAMES}[ =][\"']?|(?i)[ \t]-{_NAMES}[ ][\"']"
@@ -285,7 +285,7 @@ def _look_at_keys(text: Text, found: list[Match]) -> None:
         value = _KEY_VALUE.search(data, start, end)
         if before is None or value is None or (end < len(data) and data[end] in WORD_BYTES):
             continue
-        words = words_of((before[0] + b"key").decode("latin-1"))
+        words = words_of((before[0] + data[start : start + 3]).decode("latin-1"))
         written = value[0].decode("ascii")
         if (
             words[-1] != "key"
