@@ -361,13 +361,27 @@ def test_a_telephone_number_is_known_by_the_way_its_country_writes_it(
         ),
         *("EUR 1.234.567,89", "$ 212 555 0143", "Boston, MA 02110-1301", "0306406152", "0209.0020.0002.0020"),
         *("345 212 555 0143 78", "4155550143", "740.368.405.1434", "01 00 00 00 00", "order id 0171 1234567"),
-        *("id: 0171234567", "SSN 219 09 9998", "12.3456789", "IBAN 0171 1234567", "978-3-16-148410-0"),
+        *(
+            "id: 0171234567",
+            "SSN 219 09 9998",
+            "12.3456789",
+            "60000-64999",
+            "+000000120",
+            "IBAN 0171 1234567",
+            "978-3-16-148410-0",
+        ),
     ],
 )
 def test_dates_sums_codes_and_rows_of_numbers_are_no_telephone_numbers(
     text: str, usual: LocalInspector
 ) -> None:
     assert "PHONE_NUMBER" not in found(usual, text)
+
+
+def test_groups_of_digits_in_a_row_of_hexadecimal_ones_are_no_card(usual: LocalInspector) -> None:
+    number = make.grouped(valid_card().translate(str.maketrans("", "", " -")), 4, 4, 4, 4)
+    assert found(usual, f"it is {number} and") == {"CREDIT_CARD_NUMBER": Likelihood.LIKELY}
+    assert found(usual, f"751C 606C {number} 8FE2 773A") == {}
 
 
 def test_a_label_behind_a_number_names_it_as_one_before_does(usual: LocalInspector) -> None:

@@ -109,7 +109,6 @@ _LOOKS: tuple[tuple[str, _Look], ...] = (
     (r"000\.00\.00\.00", _Look("subscriber", POSSIBLE, ("ES",))),
     (r"00-000-00-00", _Look("subscriber", POSSIBLE, ("PL",))),
     (r"000[\-/]0{6,7}", _Look("mobile", POSSIBLE, ("IT",))),
-    (r"00000-00000", _Look("mobile", POSSIBLE, ("IN",))),
     (r"0{3,4}[ \-.]0{3,4}", _Look("local", UNLIKELY)),
     (r"0{10,11}", _Look("bare", POSSIBLE)),
     (r"0{12,15}", _Look("bare", POSSIBLE)),
@@ -313,7 +312,10 @@ def _identifier(
         return
     value = text.data[span[0] : span[1]].translate(None, SEPARATORS).decode("latin-1")
     if hit.valid is None or hit.valid(value):
-        found.append(Match(*span, hit.name, max(likelihood, 1), VALIDATOR | named, distance))
+        if b" " in text.data[span[0] : span[1]] and _is_among_codes(text.data, *span):
+            likelihood = VERY_UNLIKELY
+        if likelihood >= text.floor or text.everything:
+            found.append(Match(*span, hit.name, max(likelihood, 1), VALIDATOR | named, distance))
         return
     if named and hit.tolerant and not contradicted and not glued:
         found.append(Match(*span, hit.name, POSSIBLE, SHAPE | named, distance, False))
@@ -321,11 +323,24 @@ def _identifier(
         found.append(Match(*span, hit.name, VERY_UNLIKELY, SHAPE | named, distance, False))
 
 
+_CODE = rb"(?=[0-9]{0,3}[A-F])(?=[A-F]{0,3}[0-9])[0-9A-F]{4}"
+_CODE_IN_FRONT = re.compile(rb"(?:^|[^0-9A-Za-z])" + _CODE + rb" $")
+_CODE_BEHIND = re.compile(rb" " + _CODE + rb"(?![0-9A-Za-z])")
+
+
+def _is_among_codes(data: bytes, start: int, end: int) -> bool:
+    """Whether groups of digits stand in a row of hexadecimal ones."""
+    return (
+        _CODE_IN_FRONT.search(data, max(start - 6, 0), start) is not None
+        or _CODE_BEHIND.match(data, end) is not None
+    )
+
+
 _EXTENSION = re.compile(rb" ?(?:x|ext\.?|extension|#) ?[0-9]{1,6}(?![0-9A-Za-z])")
 _SUM_BEFORE = re.compile(rb"(?:[0-9],|[$]|\xc2\xa3|\xe2\x82\xac|\xc2\xa5) ?$")
 _SUM_AFTER = re.compile(rb",[0-9]| ?(?:[$%]|\xc2\xa3|\xe2\x82\xac|\xc2\xa5)")
 _LABEL_AFTER = re.compile(rb"(?i) ?[(\-]? ?(?:office|fax|home|cell|mobile|mob|direct|tel|phone|landline)\b")
-_CODE_BEFORE = re.compile(rb"(?i)(?<![a-z])(?:id|code|key|zip|pin)[\"']?[:=# ]{1,3}[\"']?$")
+_CODE_BEFORE = re.compile(rb"(?i)(?<![a-z])(?:id|code|key|zip|pin|merge)[\"']?[:=# ]{1,3}[\"']?$|`$")
 _WEAK = frozenset({"local", "bare", "other"})
 _NEAR = 3
 # What a hotword beside a number names instead of a telephone number.
@@ -435,7 +450,7 @@ def _phone(look: _Look, written: bytes) -> tuple[int, bool]:
     if kind == "american":
         return _american(digits, look.likelihood)
     if kind == "international":
-        otherwise = POSSIBLE
+        otherwise = POSSIBLE if digits[0] != "0" else VERY_UNLIKELY
         assigned = phones.is_international(digits)
     elif digits.startswith("00"):
         otherwise = POSSIBLE if kind == "abroad" else VERY_UNLIKELY
