@@ -5,13 +5,20 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
 
+import fastavro
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.dlp.content import Limits
+from platform_assets.dlp.content import ColumnsPiece, Item, Limits, Sampling, TextPiece, read_content
+from platform_assets.dlp.formats.markup import Elements, Trees
+from platform_assets.dlp.formats.reading import Budget, Reading
+from platform_assets.dlp.formats.trees import Tables
 from platform_assets.dlp.model import InspectResult, Status
 from platform_assets.dlp.scan import scan_object
 from platform_assets_tests.dlp.test_formats import GOOD
@@ -138,3 +145,195 @@ def test_no_value_gets_lost_in_json(value: object, as_key: bool) -> None:
         json.dumps([document]),
     ):
         assert inspect(data.encode(), "x.json").tallies["NEEDLE"].count == 1
+
+
+def cells(items: Iterable[Item]) -> Counter[tuple[str, int, str]]:
+    """Every value that an inspector is given in a column, with the column and its row's number."""
+    counted: Counter[tuple[str, int, str]] = Counter()
+    for item in items:
+        if isinstance(item, ColumnsPiece):
+            rows = item.rows or range(item.first_row, item.first_row + item.row_count)
+            for name, values in item.columns.items():
+                assert len(values) == len(rows)
+                counted.update(
+                    (name, row, value)
+                    for row, value in zip(rows, values.to_pylist(), strict=True)
+                    if value is not None
+                )
+    return counted
+
+
+def lines(items: Iterable[Item]) -> Counter[str]:
+    """The lines of what an inspector is given as text."""
+    text = b"".join(
+        item.text[slice(*item.own)] if item.own else item.text
+        for item in items
+        if isinstance(item, TextPiece)
+    )
+    return Counter(line for line in text.decode().split("\n") if line.strip())
+
+
+def one_by_one(values: Iterable[Any], *, numbers_members: bool = False) -> Counter[tuple[str, int, str]]:
+    tables = Tables((), numbers_members=numbers_members)
+    for row, value in enumerate(values):
+        tables.add(value, row)
+    return cells(tables.take())
+
+
+# Few keys, so that many values are alike; one that is data, and ones that make the same column.
+KEYS = st.sampled_from(["a", "b", "c", "a.b", "ann@example.test", "12345", ""])
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=4),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(values=st.lists(VALUES, max_size=12), numbers_members=st.booleans())
+def test_values_taken_at_once_are_where_they_are_one_by_one(values: list[Any], numbers_members: bool) -> None:
+    tables = Tables((), numbers_members=numbers_members)
+    assert cells(tables.pieces(values, 0)) == one_by_one(values, numbers_members=numbers_members)
+
+
+def test_values_with_more_columns_than_are_made_at_once_are_all_there() -> None:
+    values = [{f"c{row}_{number}": f"{row}/{number}" for number in range(30)} for row in range(500)]
+    assert cells(Tables(()).pieces(values, 0)) == Counter(
+        {(key, row, value): 1 for row, members in enumerate(values) for key, value in members.items()}
+    )
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(values=st.lists(st.dictionaries(KEYS, VALUES, max_size=4), min_size=2, max_size=8), data=st.data())
+def test_json_lines_and_arrays_give_each_value_in_its_row(values: list[Any], data: st.DataObject) -> None:
+    written = [json.dumps(value, allow_nan=False) for value in values]
+    expected = one_by_one(json.loads(text, parse_int=str, parse_float=str) for text in written)
+    separator = data.draw(st.sampled_from(["\n", "\n\n", " \r\n"]))
+    for text in (separator.join(written), f"[{','.join(written)}]"):
+        assert cells(read_content(io.BytesIO(text.encode()), "x.jsonl", limits=LIMITS)) == expected
+    broken = data.draw(st.integers(1, len(written)))
+    written.insert(broken, '{"a": oops')
+    found = list(read_content(io.BytesIO("\n".join(written).encode()), "x.jsonl", limits=LIMITS))
+    assert cells(found) == expected
+    assert lines(found)['{"a": oops'] == 1
+
+
+AVRO = {
+    "type": "record",
+    "name": "R",
+    "fields": [
+        {"name": "s", "type": "string"},
+        {"name": "n", "type": ["null", "long", "double"]},
+        {"name": "raw", "type": "bytes"},
+        {"name": "tags", "type": {"type": "array", "items": "string"}},
+        {"name": "more", "type": {"type": "map", "values": "string"}},
+    ],
+}
+RECORDS = st.fixed_dictionaries(
+    {
+        "s": st.text(max_size=5),
+        "n": st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False)),
+        "raw": st.binary(max_size=4),
+        "tags": st.lists(st.text(max_size=3), max_size=3),
+        "more": st.dictionaries(KEYS, st.text(max_size=3), max_size=3),
+    }
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    records=st.lists(RECORDS, min_size=1, max_size=20),
+    codec=st.sampled_from(["null", "deflate", "bzip2", "xz"]),
+    interval=st.integers(1, 200),
+)
+def test_records_of_avro_are_in_their_rows_whatever_their_blocks(
+    records: list[Mapping[str, Any]], codec: str, interval: int
+) -> None:
+    file = io.BytesIO()
+    fastavro.writer(file, AVRO, records, codec=codec, sync_interval=interval)
+    written = list(fastavro.reader(io.BytesIO(file.getvalue())))
+    assert cells(read_content(io.BytesIO(file.getvalue()), "x.avro")) == one_by_one(written)
+
+
+def elements(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Elements of a few kinds, with attributes, and text where members are."""
+
+    def written(name: str, attributes: dict[str, str], members: list[str]) -> str:
+        inner = "".join(members)
+        head = name + "".join(f" {key}={quoteattr(value)}" for key, value in attributes.items())
+        return f"<{head}>{inner}</{name}>" if inner else f"<{head}/>"
+
+    names = st.sampled_from(["a", "b", "n:c"])
+    attributes = st.dictionaries(st.sampled_from(["i", "j"]), st.sampled_from(["", "1", "x y"]), max_size=2)
+    between = st.sampled_from([" ", "\n  ", "", ""])
+    return st.builds(written, names, attributes, st.lists(st.one_of(children, between), max_size=5))
+
+
+LEAVES = st.one_of(
+    st.sampled_from(["text", " text ", "<![CDATA[<raw>]]>", "<!-- aside -->", "<?go on?>", "&amp;", " "]),
+    st.text(alphabet="abé <&\n", max_size=5).map(escape),
+)
+DOCUMENTS = st.builds(
+    lambda members, count: f"<r>{''.join(members) * count}</r>",
+    st.lists(
+        st.recursive(elements(LEAVES), lambda inner: elements(st.one_of(inner, inner, LEAVES))), max_size=4
+    ),
+    st.integers(1, 4),
+)
+
+
+def met(document: str, handler: Elements | Trees, size: int) -> list[Item]:
+    """What is gathered from a document that comes in chunks of a size."""
+    data = document.encode()
+    for start in range(0, len(data), size):
+        handler.parser.Parse(data[start : start + size], False)
+        if isinstance(handler, Trees):
+            handler.gather(size)
+    handler.parser.Parse(b"", True)
+    handler.end_all()
+    return list(handler.take())
+
+
+def a_reading() -> Reading:
+    limits = Limits(memory=4 << 20)
+    return Reading(limits, Sampling(), lambda: False, Budget(1 << 30, 9), lambda stream, reading: iter(()))
+
+
+def both_ways(document: str, size: int) -> tuple[list[Item], list[Item]]:
+    exact = Elements(a_reading())
+    exact.hear()
+    return met(document, Trees(a_reading()), size), met(document, exact, size)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(document=DOCUMENTS, size=st.integers(1, 60))
+def test_elements_taken_in_batches_are_where_they_are_one_by_one(document: str, size: int) -> None:
+    batches, exact = both_ways(document, size)
+    assert cells(batches) == cells(exact)
+    assert lines(batches) == lines(exact)
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_long_text_among_elements_leaves_all_others_in_their_rows(place: int) -> None:
+    text = "long " * 60_000
+    record = "<x i='1'><a>one</a><b><c>two</c><c>three</c></b></x>"
+    places = [
+        f"<r>{text}</r>", f"<r><x i='2'>{text}</x>",
+        f"<r>{record}<x><a>one</a><b><c>{text}</c></b></x>{record}",
+        f"<r>{record}<x><a>one</a>{text}<b/></x>", f"<r>{record}<!--{text}-->{record}", f"<!--{text}--><r>",
+        f"<r>{record}</r><!--{text}-->", f"<r><s><x><a>1</a><a>2</a></x></s>{text}<s>{record}",
+    ]  # fmt: skip
+    document = places[place]
+    if not document.endswith(("</r>", "-->")) or "</r>" not in document:
+        document += f"{record * 3}{'</s>' if place == 7 else ''}</r>"
+    for size in (1_000, 40_000):
+        batches, exact = both_ways(document, size)
+        assert cells(batches) == cells(exact)
+        joined = [Counter("\n".join(lines(found).elements()).split()) for found in (batches, exact)]
+        assert joined[0] == joined[1]

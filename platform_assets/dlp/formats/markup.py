@@ -66,7 +66,7 @@ def read_xml(
     stream.read(encoding.mark)
     decoder = Decoder(encoding)
     chunks = decoder.utf8(stream.chunks())
-    handler: _Trees | _Words = _Words(reading) if as_text else _Trees(reading)
+    handler: Trees | _Words = _Words(reading) if as_text else Trees(reading)
     block = reading.limits.block // 4
     fed = 0
     for chunk in chunks:
@@ -106,7 +106,7 @@ def read_xml(
 
 
 def _given_up(
-    handler: _Trees | _Words,
+    handler: Trees | _Words,
     reading: Reading,
     kind: ProblemKind,
     what: str,
@@ -124,7 +124,7 @@ def _chained(first: bytes, others: Iterable[bytes]) -> Iterator[bytes]:
     yield from others
 
 
-class _Elements:
+class Elements:
     """Gathers what the parser meets: a table for each kind of element, a column for each of what it holds."""
 
     def __init__(self, reading: Reading) -> None:
@@ -136,6 +136,7 @@ class _Elements:
         self._counts: dict[str, int] = {}
         self._known: dict[tuple[str, str], str] = {}
         self._flow: list[str] = []
+        self._text_size = 0
         self.flow_size = 0
         self.has_entities = False
         self.tables = Tables(reading.container)
@@ -150,6 +151,7 @@ class _Elements:
 
     @property
     def is_open(self) -> bool:
+        """Whether an element is open, or none has come."""
         return bool(self._paths) or not self._counts
 
     def hear(self) -> None:
@@ -159,25 +161,34 @@ class _Elements:
         self.parser.CharacterDataHandler = self._characters
 
     def end_all(self) -> None:
+        """Take what is open, as if it ended here."""
         while self._paths:
             self._end("")
 
     def take(self) -> Iterator[Item]:
+        """Everything as columns and text; afterwards there is nothing."""
         flow, self._flow, self.flow_size = self._flow, [], 0
         yield from self.tables.take()
         if flow:
             yield from _as_flow("\n".join(flow), self._reading)
 
-    def resume(self, above: Iterable[_Open], text: str | None) -> None:
-        """Go on within these elements, of which the innermost has had this text and nothing else, if any."""
+    def resume(self, above: Iterable[_Open], text: str = "", *, is_leaf: bool = False) -> None:
+        """Go on within these elements, of which the innermost has this text that has not been taken.
+
+        Args:
+            above: The elements, from the outermost on.
+            text: The text.
+            is_leaf: Whether the innermost has had nothing else.
+        """
         for one in above:
             self._paths.append(one.path)
             self._rows.append(one.number)
             self._has_children.append(True)
             self._texts.append([])
-        if text is not None:
-            self._has_children[-1] = False
+        if self._paths:
+            self._has_children[-1] = not is_leaf
             self._texts[-1].append(text)
+            self._text_size = len(text)
 
     def leave(self) -> None:
         """Forget the elements that are open."""
@@ -205,6 +216,7 @@ class _Elements:
         return path, number
 
     def path(self, above: str, name: str) -> str:
+        """The path of an element, by that of the one around it."""
         return self._known.get((above, name)) or self._path(above, name)
 
     def count(self, path: str, elements: int) -> int:
@@ -250,6 +262,7 @@ class _Elements:
         number = self._rows.pop()
         is_leaf = not self._has_children.pop()
         text = "".join(self._texts.pop()).strip()
+        self._text_size = 0
         if text and is_leaf:
             table = self._paths[-1] if self._paths else ""
             row = self._rows[-1] if self._rows else number
@@ -258,17 +271,25 @@ class _Elements:
             self.add_flow(text)
 
     def _characters(self, text: str) -> None:
+        if not self._texts:
+            return
+        self._texts[-1].append(text)
         self.flow_size += len(text)
-        if self._texts:
-            self._texts[-1].append(text)
-            if self.flow_size > self._reading.limits.block:
-                # A text longer than a block is given in parts, as flowing text.
-                self._has_children[-1] = True
-                self._flush_mixed()
+        self._text_size += len(text)
+        if self._text_size > self._reading.limits.block:
+            # A text longer than a block is given in parts, as flowing text, cut between words.
+            long = "".join(self._texts[-1])
+            cut = max(long.rfind(" "), long.rfind("\n")) + 1 or len(long)
+            self._has_children[-1] = True
+            self._texts[-1][:] = [long[:cut]]
+            self._flush_mixed()
+            self._texts[-1].append(long[cut:])
+            self._text_size = len(long) - cut
 
     def _flush_mixed(self) -> None:
         text = "".join(self._texts[-1]).strip()
         self._texts[-1].clear()
+        self._text_size = 0
         if text:
             self.add_flow(text)
 
@@ -290,6 +311,7 @@ class _Elements:
         self._aside(value or system_id or "")
 
     def add_flow(self, text: str) -> None:
+        """Add text that is in no column."""
         self._flow.append(text)
         self.flow_size += len(text)
 
@@ -320,16 +342,16 @@ class _Mixed(Exception):
     """Elements have text between elements."""
 
 
-class _Trees:
+class Trees:
     """Gathers elements in batches, as trees that the parser's own code builds.
 
-    Where elements have text between elements, and where a text is longer than trees should hold, `_Elements`
+    Where elements have text between elements, and where a text is longer than trees should hold, `Elements`
     takes them as they come; both have the same outcome.
     """
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._elements = _Elements(reading)
+        self._elements = Elements(reading)
         self._builder: Any = TreeBuilder()
         self._opened: list[_Open] = []
         self._held = 0
@@ -341,14 +363,17 @@ class _Trees:
 
     @property
     def tables(self) -> Tables:
+        """What goes into columns."""
         return self._elements.tables
 
     @property
     def flow_size(self) -> int:
+        """Characters of text that are held."""
         return self._elements.flow_size
 
     @property
     def has_entities(self) -> bool:
+        """Whether entities are declared."""
         return self._elements.has_entities
 
     def is_open(self) -> bool:
@@ -358,6 +383,7 @@ class _Trees:
         return not self._opened or self._close_innermost()
 
     def take(self) -> Iterator[Item]:
+        """Everything as columns and text; afterwards there is nothing."""
         return self._elements.take()
 
     def gather(self, fed: int) -> None:
@@ -448,7 +474,7 @@ class _Trees:
         try:
             batch = self._spread(children, above, level, counts)
         except _Mixed:
-            self._elements.resume(self._opened[: level + 1], None)
+            self._elements.resume(self._opened[: level + 1])
             for child in children:
                 self._elements.replay(child)
                 self._flow(child.tail)
@@ -501,25 +527,26 @@ class _Trees:
         still_open = 0
         while self._close_innermost():
             still_open += 1
-        text: str | None = None
+        text: str | None = ""
+        is_leaf = False
         if still_open < len(self._opened):
             self._gather(still_open, closed=True)
             if still_open:
-                self._flow(self._opened[-1].element[0].tail)
+                text = self._opened[-1].element[0].tail
         elif self._opened:
             innermost = self._opened[-1]
             if not len(innermost.element):
-                text = innermost.element.text or ""
+                text, is_leaf = innermost.element.text, True
+            elif still_open > len(self._opened):
+                (child,) = innermost.element
+                opened = self._elements.open(innermost.path, child.tag, child.attrib)
+                self._opened.append(_Open(child, *opened))
+                text, is_leaf = child.text, True
             else:
                 (child,) = innermost.element
-                if still_open > len(self._opened):
-                    opened = self._elements.open(innermost.path, child.tag, child.attrib)
-                    self._opened.append(_Open(child, *opened))
-                    text = child.text or ""
-                else:
-                    self._take_all([child], len(self._opened) - 1)
-                    self._flow(child.tail)
-        self._elements.resume(self._opened, text)
+                text, child.tail = child.tail, None
+                self._take_all([child], len(self._opened) - 1)
+        self._elements.resume(self._opened, text or "", is_leaf=is_leaf)
         self._elements.hear()
         self._opened = []
         self._is_exact = True
@@ -577,7 +604,7 @@ class _Words:
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._elements = _Elements(reading)
+        self._elements = Elements(reading)
         self._flow: list[str] = []
         self._values: dict[str, None] = {}
         self._values_size = 0
@@ -590,14 +617,17 @@ class _Words:
 
     @property
     def tables(self) -> Tables:
+        """What goes into columns."""
         return self._elements.tables
 
     @property
     def flow_size(self) -> int:
+        """Characters of text that are held."""
         return sum(map(len, self._flow)) + self._values_size + self._elements.flow_size
 
     @property
     def has_entities(self) -> bool:
+        """Whether entities are declared."""
         return self._elements.has_entities
 
     def is_open(self) -> bool:
@@ -611,6 +641,7 @@ class _Words:
         """There is nothing to do."""
 
     def take(self) -> Iterator[Item]:
+        """Everything as columns and text; afterwards there is nothing."""
         text = "".join(self._flow)
         self._flow.clear()
         if self._values:
@@ -738,6 +769,7 @@ class _Flow:
         return None
 
     def take(self) -> bytes:
+        """Everything as columns and text; afterwards there is nothing."""
         text = "".join(self._parts)
         self._parts.clear()
         return text.encode(errors="replace")

@@ -138,11 +138,11 @@ class Tables:
                     column = self._paths.get((path, key)) or self._path(table, path, key, (at,))
                     if isinstance(member, str):
                         if member:
-                            self._put(table, column, at, member)
+                            self._put(table, column or "value", at, member)
                     elif isinstance(member, Mapping | list | tuple):
                         stack.append((member, table, column, at))
-                    elif member is not None and not isinstance(member, bool):
-                        self._put(table, column, at, _text(member))
+                    elif member is not None and not isinstance(member, bool) and (text := _text(member)):
+                        self._put(table, column or "value", at, text)
             elif isinstance(node, list | tuple):
                 inner = f"{path}[]"
                 for number, member in reversed(list(enumerate(node))):
@@ -305,8 +305,9 @@ class Tables:
 
     def _put(self, table: str, column: str, at: int, text: str) -> None:
         cells = self._column(table, column)
-        if cells.places and cells.places[-1] == at:
-            cells.has_several = True
+        if cells.places and cells.places[-1] >= at:
+            cells.has_several |= cells.places[-1] == at
+            cells.is_ascending &= cells.places[-1] == at
         cells.places.append(at)
         cells.texts.append(text)
         self.size += len(text) + 64
