@@ -254,6 +254,8 @@ def test_placeholders_code_and_digests_are_no_secrets(text: str, usual: LocalIns
         'PASSWORD = os.environ.get("PASSWORD") or "{secret}"',
         "curl -s -u operator:{secret} https://internal.company-one.com/health",
         'if (db_password !== "{secret}") {',
+        "ann@company-one.com:{secret}",
+        "What leaked: ann@company-one.com / {secret} and others",
     ],
 )
 def test_passwords_are_found_in_sentences_and_languages(text: str, usual: LocalInspector) -> None:
@@ -271,6 +273,8 @@ def test_passwords_are_found_in_sentences_and_languages(text: str, usual: LocalI
         "https://user:pass1234@example.com/",
         "curl -u $USER:$PASSWORD https://internal.company-one.com/",
         "-u 1000:1000 --rm",
+        "git@code.company-one.com:Team7/Repository",
+        "ann@company-one.com: 25Jan2024",
     ],
 )
 def test_what_only_speaks_of_passwords_is_none(text: str, usual: LocalInspector) -> None:
@@ -387,6 +391,8 @@ def test_groups_of_digits_in_a_row_of_hexadecimal_ones_are_no_card(usual: LocalI
 def test_a_label_behind_a_number_names_it_as_one_before_does(usual: LocalInspector) -> None:
     assert found(usual, "61 518 2043 (fax)") == {"PHONE_NUMBER": Likelihood.VERY_LIKELY}
     assert found(usual, "61 518 2043 (dozen)") == {}
+    assert found(usual, "212-555-0143-Fax") == {"PHONE_NUMBER": Likelihood.VERY_LIKELY}
+    assert found(usual, "4155550143 ext 9") == {"PHONE_NUMBER": Likelihood.POSSIBLE}
 
 
 def test_codes_in_small_letters_are_proved_by_their_check_digits(usual: LocalInspector) -> None:

@@ -339,7 +339,9 @@ def _is_among_codes(data: bytes, start: int, end: int) -> bool:
 _EXTENSION = re.compile(rb" ?(?:x|ext\.?|extension|#) ?[0-9]{1,6}(?![0-9A-Za-z])")
 _SUM_BEFORE = re.compile(rb"(?:[0-9],|[$]|\xc2\xa3|\xe2\x82\xac|\xc2\xa5) ?$")
 _SUM_AFTER = re.compile(rb",[0-9]| ?(?:[$%]|\xc2\xa3|\xe2\x82\xac|\xc2\xa5)")
-_LABEL_AFTER = re.compile(rb"(?i) ?[(\-]? ?(?:office|fax|home|cell|mobile|mob|direct|tel|phone|landline)\b")
+_LABEL_AFTER = re.compile(
+    rb"(?i) ?[(\-]? ?(?:office|fax|home|cell|mobile|mob|direct|desk|tel|phone|landline)\b"
+)
 _CODE_BEFORE = re.compile(rb"(?i)(?<![a-z])(?:id|code|key|zip|pin|merge)[\"']?[:=# ]{1,3}[\"']?$|`$")
 _WEAK = frozenset({"local", "bare", "other"})
 _NEAR = 3
@@ -372,11 +374,11 @@ def _phones(
         if kind == "national" and len(looks) == 1 and data[start] not in b"0(":
             continue
         extension = _EXTENSION.match(data, stop) if end == last else None
-        if end == last and ends_in_word and extension is None:
+        if end == last and ends_in_word and extension is None and not _LABEL_AFTER.match(data, stop):
             continue
         bare = kind == "bare"
         usual = highest
-        if bare and (data[start] not in _BARE_BEGINNINGS or text.lines):
+        if bare and extension is None and (data[start] not in _BARE_BEGINNINGS or text.lines):
             usual = min(usual, UNLIKELY)
         surroundings = around.get(start) or text.around(start, stop)
         distance, named = text.named("PHONE_NUMBER", surroundings)
@@ -391,7 +393,7 @@ def _phones(
         for look in looks[1:]:
             alone, assigned = max((alone, assigned), _phone(look, written))
         alone = min(alone, usual)
-        if extension is not None and kind not in _WEAK:
+        if extension is not None and (kind not in _WEAK or (bare and len(written) >= 10)):
             alone = max(alone, POSSIBLE)
         if kind not in ("international", "abroad") and (
             surroundings.against < 4

@@ -330,18 +330,41 @@ def _look_at_spoken_passwords(text: Text, found: list[Match]) -> None:
         judged = _secret("password", "", written, True, "")
         if judged is None or judged[1] < POSSIBLE:
             continue
-        kinds = (
-            any(letter.isdigit() for letter in written)
-            + any(letter.isupper() for letter in written)
-            + any(letter.islower() for letter in written)
-            + any(not letter.isalnum() and letter not in "-_./:" for letter in written)
-        )
         # Without quotes, only what is no word, name, path or number of anything.
-        if kinds < (2 if quoted else 3) or (not quoted and _CODE.search(value) is not None):
+        code = _CODE.search(value.lstrip(b"!")) is not None
+        if _kinds(written) < (2 if quoted else 3) or (not quoted and code):
             continue
         begin = first + 1 if quoted else first
         if text.floor <= LIKELY:
             found.append(Match(begin, begin + len(value), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
+
+
+def _kinds(value: str) -> int:
+    """How many kinds of characters a value has: digits, capitals, small letters, and symbols."""
+    return (
+        any(letter.isdigit() for letter in value)
+        + any(letter.isupper() for letter in value)
+        + any(letter.islower() for letter in value)
+        + any(not letter.isalnum() and letter not in "-_./:" for letter in value)
+    )
+
+
+_PAIRED = rb"@[A-Za-z0-9][A-Za-z0-9.\-]*\.[A-Za-z]{2,24}(?:[ ]/[ ]|:)[^\s'\"`<>(){}\[\],;/:@]{6,64}"
+
+
+def _look_at_pairs(text: Text, found: list[Match]) -> None:
+    """Look at passwords that follow an e-mail address, as in lists of those that leaked."""
+    data = text.data
+    for start, last in spans(_PAIRED, data):
+        first = max(data.rfind(b" ", start, last), data.rfind(b":", start, last)) + 1
+        value = data[first:last].rstrip(b".!?")
+        written = value.decode("utf-8", "replace")
+        if (
+            data[last : last + 1] not in (b"/", b":", b"@")
+            and _kinds(written) >= 3
+            and text.floor <= POSSIBLE
+        ):
+            found.append(Match(first, first + len(value), "PASSWORD", POSSIBLE, SHAPE | HOTWORD, 0))
 
 
 _SIGNED_IN_BY_CURL = (
@@ -492,6 +515,7 @@ def families() -> Iterator[Family]:
     yield Family(frozenset({"PASSWORD", "AUTH_TOKEN", "AWS_CREDENTIALS"}), (), _look_at_assignments)
     yield Family(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
     yield Family(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
+    yield Family(frozenset({"PASSWORD"}), (b"@",), _look_at_pairs)
     yield Family(frozenset({"PASSWORD"}), (b"curl",), _look_at_curl)
     yield Family(frozenset({"AUTH_TOKEN"}), (b'"auth',), _look_at_registry_auths)
     yield Family(frozenset({"PASSWORD"}), (b"://",), _look_at_url_passwords)
