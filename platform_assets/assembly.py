@@ -721,7 +721,7 @@ def build_feed(settings: Settings, name: str) -> Feed:
         FeedError: Its parts do not go together.
     """
     from platform_assets.model.table import Column, Text
-    from platform_assets.objects.feeds.feed import Dialect, Feed
+    from platform_assets.objects.feeds.feed import Dialect, Feed, Sheet
     from platform_assets.source.declaration import parse_type
 
     def column(key: str, one: FeedColumnSettings) -> Column:
@@ -743,6 +743,7 @@ def build_feed(settings: Settings, name: str) -> Feed:
         given.new_columns,
         Dialect(**given.dialect.model_dump()),
         given.encoding,
+        Sheet(**given.sheet.model_dump()),
     )
 
 

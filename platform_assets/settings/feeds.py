@@ -31,12 +31,26 @@ class DialectSettings(Block):
     nulls: tuple[str, ...] = Field(default=("",), description='a list of texts, such as ["", "NULL"]')
 
 
+class SheetSettings(Block):
+    """Which sheet of a workbook is read."""
+
+    name: Annotated[Text | Integer, Field(union_mode="left_to_right")] = Field(
+        default=1, description="the name of a sheet, or its number from 1"
+    )
+    header_row: Integer = Field(
+        default=1, ge=0, le=1000, description="the number of the row with the columns' names, 0 without one"
+    )
+    memory_mb: Integer = Field(default=2048, ge=256, le=65536, description="megabytes from 256 to 65536")
+
+
 class FeedSettings(Block):
     """A feed: uploaded files that become rows of a table."""
 
     watch: Text = Field(description="the name of a block in watches")
     pattern: Text = Field(description='a pattern of keys, such as "orders/**/*.csv"')
-    format: Literal["csv", "jsonl", "json", "parquet"] = Field(description="one of csv, jsonl, json, parquet")
+    format: Literal["csv", "jsonl", "json", "parquet", "excel"] = Field(
+        description="one of csv, jsonl, json, parquet, excel"
+    )
     columns: dict[str, FeedColumnSettings] = Field(
         default_factory=dict, description="a block of columns by name, in order, each with a type"
     )
@@ -48,4 +62,8 @@ class FeedSettings(Block):
     encoding: Text = Field(default="utf-8", description="the name of an encoding, such as utf-8 or latin-1")
     dialect: DialectSettings = Field(
         default_factory=DialectSettings, description="a block with the dialect of CSV files"
+    )
+    sheet: SheetSettings = Field(
+        default_factory=SheetSettings,
+        description="a block with name, header_row and memory_mb of a workbook's sheet",
     )

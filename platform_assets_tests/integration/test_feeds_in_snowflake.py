@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from deltalake import DeltaTable
 
 from platform_assets import assembly
 from platform_assets.build import build_defs
@@ -22,6 +24,7 @@ from platform_assets.source.connection import Connection
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.totesys import failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
+from platform_assets_tests.objects.workbooks import a_workbook, encrypted, far_apart
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -36,6 +39,10 @@ FEEDS = """{
     columns { label { type = text }, price { type = "decimal(8,2)" }, since { type = time, nullable = true } }
   }
   visits { watch = uploads, pattern = "visits/*.jsonl", format = jsonl }
+  stock {
+    watch = uploads, pattern = "stock/*.xlsx", format = excel, sheet { name = "Stock", header_row = 3 }
+    columns { item { type = text }, pieces { type = integer }, counted { type = date, nullable = true } }
+  }
 }"""
 
 
@@ -51,10 +58,10 @@ class Platform:
     interrupted_at: str = ""
     writes: int = field(default=0)
 
-    def put(self, name: str, content: str) -> None:
+    def put(self, name: str, content: str | bytes) -> None:
         """Put a file there as a whole, each a second newer than the one before it."""
         new = self.uploads.parent / "new"
-        new.write_text(content)
+        new.write_bytes(content if isinstance(content, bytes) else content.encode())
         self.writes += 1
         os.utime(new, (1_700_000_000 + self.writes, 1_700_000_000 + self.writes))
         target = self.uploads / name
@@ -278,6 +285,28 @@ def test_masked_columns_arrive_masked_and_as_they_are_once_the_rule_is_gone(plat
     ]
     masked.load("prices")
     assert all(one.startswith("t_") for (one,) in masked.in_snowflake("prices", "label"))
+
+
+def test_a_sheet_arrives_and_a_workbook_that_cannot_be_read_is_refused_with_its_reason(
+    platform: Platform,
+) -> None:
+    header = [["Stock of the shop"], [], ["item", "pieces", "counted"]]
+    rows = [*header, ["pen", 7, dt.date(2024, 2, 29)], ["ink", "some", None], ["pad", 12.0, None]]
+    platform.put("stock/1.xlsx", a_workbook({"Notes": [["nothing"]], "Stock": rows}))
+    platform.put("stock/locked.xlsx", encrypted())
+    platform.put("stock/wide.xlsx", far_apart("Stock"))
+    [sentence] = [one for one in failures(platform.run(INSPECT_JOB)) if "feed stock" in one]
+    # Of an object that was not inspected in full not even the name is told whole.
+    assert "The feed stock did not take st…/wi….xlsx" in sentence
+    assert "its reader ended with -6: it takes more than sheet.memory_mb" in sentence
+    platform.run(INSPECT_JOB)
+    platform.load("stock")
+    columns = "item, pieces, counted, _line"
+    expected = [("pad", "12", "None", "6"), ("pen", "7", "2024-02-29", "4")]
+    assert platform.in_snowflake("stock", columns) == platform.in_the_warehouse("stock", columns) == expected
+    decisions = platform.installation.processed / "dlp" / "objects"
+    blocked = DeltaTable(str(decisions)).to_pyarrow_table(filters=[("decision", "=", "block")])
+    assert [Path(uri).name for uri in blocked["uri"].to_pylist()] == ["locked.xlsx"]
 
 
 class Interrupted(BaseException):

@@ -12,7 +12,7 @@ from typing import Literal
 from platform_assets.errors import FeedError
 from platform_assets.model.table import Binary, Column, Integer, Text, Timestamp
 
-Format = Literal["csv", "jsonl", "json", "parquet"]
+Format = Literal["csv", "jsonl", "json", "parquet", "excel"]
 Mode = Literal["append", "merge"]
 NewColumns = Literal["refuse", "ignore", "add"]
 
@@ -20,7 +20,9 @@ PLACE_COLUMNS = (
     Column("_batch", Integer(64), "The load that brought the row; the feed's ledger says which ones count"),
     Column("_seen_at", Timestamp(utc=True), "When that load was made, by the platform's clock, UTC"),
     Column("_object", Text(), "The object that the row is from; what is sensitive in its name is masked"),
-    Column("_line", Integer(64), "Line that the row starts at, from 1; in Parquet files its number"),
+    Column(
+        "_line", Integer(64), "Line that the row starts at, from 1; in Parquet files and sheets its number"
+    ),
 )
 """The platform's own columns, which follow the feed's in its table."""
 
@@ -47,6 +49,22 @@ class Dialect:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """Which sheet of a workbook is read.
+
+    Args:
+        name: Its name, or its number from 1, hidden sheets counted.
+        header_row: Number of the row that has the names of the columns, from 1; 0 where there is none, and
+            the columns are taken in order from column A on.
+        memory_mb: Megabytes that reading a workbook may take; it is held whole.
+    """
+
+    name: str | int = 1
+    header_row: int = 1
+    memory_mb: int = 2048
+
+
+@dataclass(frozen=True)
 class Feed:
     """A feed.
 
@@ -63,8 +81,9 @@ class Feed:
             same key the one counts that was uploaded last.
         new_columns: What happens with columns that are not among these: the feed stops, or they are left out,
             or added to the table.
-        dialect: How CSV files are written.
+        dialect: How CSV files are written; its `nulls` are those of workbooks too.
         encoding: Name of the text's encoding; a byte order mark is left out.
+        sheet: What of a workbook is read.
 
     Raises:
         FeedError: These do not go together.
@@ -81,6 +100,7 @@ class Feed:
     new_columns: NewColumns = "refuse"
     dialect: Dialect = field(default_factory=Dialect)
     encoding: str = "utf-8"
+    sheet: Sheet = field(default_factory=Sheet)
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -96,8 +116,10 @@ class Feed:
             mistakes.append("rows are merged by a key, and it has none")
         if names and (unknown := {*self.key, *self.formats} - set(names)):
             mistakes.append(f"the columns {', '.join(sorted(unknown))} are not declared")
-        if self.format == "csv" and not self.dialect.header and not names:
+        if not self.has_header and not names:
             mistakes.append("without a header the columns have to be declared")
+        if isinstance(self.sheet.name, int) and self.sheet.name < 1:
+            mistakes.append("sheets are counted from 1")
         if self.format != "parquet" and any(isinstance(one.type, Binary) for one in self.columns):
             mistakes.append("only Parquet files have columns of bytes")
         try:
@@ -126,11 +148,25 @@ class Feed:
     def _pattern(self) -> re.Pattern[str]:
         return re.compile(glob_regex(self.pattern), re.DOTALL)
 
+    @property
+    def has_header(self) -> bool:
+        """Whether files say the names of their columns."""
+        match self.format:
+            case "csv":
+                return self.dialect.header
+            case "excel":
+                return self.sheet.header_row > 0
+            case _:
+                return True
+
     @cached_property
     def definition(self) -> str:
         """Identifies how objects are read: what failed by one definition is tried again by another."""
-        told = (self.format, self.columns, sorted(self.formats.items()), self.key, self.new_columns)
-        return hashlib.blake2b(repr((*told, self.dialect, self.encoding)).encode(), digest_size=8).hexdigest()
+        told: tuple[object, ...] = (self.format, self.columns, sorted(self.formats.items()), self.key)
+        told = (*told, self.new_columns)
+        more = (self.sheet,) if self.format == "excel" else ()
+        told = (*told, self.dialect, self.encoding, *more)
+        return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
 
 
 def glob_regex(pattern: str) -> str:

@@ -105,9 +105,8 @@ def layout_of(
     """
     names = list(file.names) if file.names is not None else _names(sample)
     _refuse_unusable(names, names_are_told=names_are_told)
-    has_header = feed.format != "csv" or feed.dialect.header
     is_first = not known.columns
-    if is_first and has_header and file.types is None:
+    if is_first and feed.has_header and file.types is None:
         _refuse_values_as_names(names, is_clean=names_are_told)
     by_name = {column.name: column for column in known.columns}
     missing = [
@@ -193,7 +192,7 @@ def _refuse_values_as_names(names: Sequence[str], *, is_clean: bool) -> None:
             continue
         raise LayoutChanged(
             f"the name of column {place} {found}, so that it may be no name; declare the columns, and "
-            "dialect.header = false where a CSV file has no header"
+            "dialect.header = false, or sheet.header_row = 0, where there is no header"
         )
 
 

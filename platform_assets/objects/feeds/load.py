@@ -447,8 +447,9 @@ class _Load:
         def batches() -> Iterator[pa.RecordBatch]:
             for batch_number, one, staged in numbered:
                 for batch in staged.letter_batches():
+                    sheet = {"sheet": self.feed.sheet.name} if self.feed.format == "excel" else {}
                     keys = [
-                        json.dumps({"object": one.label, "line": line}, ensure_ascii=False)
+                        json.dumps({"object": one.label, **sheet, "line": line}, ensure_ascii=False)
                         for line in batch["line"].to_pylist()
                     ]
                     given = {

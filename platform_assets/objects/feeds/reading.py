@@ -23,8 +23,8 @@ from platform_assets.errors import FeedError
 from platform_assets.objects.bucket import Readable
 from platform_assets.objects.feeds.feed import Feed
 
-_ROWS = 4_096
-_CHARACTERS_PER_CHUNK = 8 * 1024 * 1024
+ROWS_PER_CHUNK = 4_096
+CHARACTERS_PER_CHUNK = 8 * 1024 * 1024
 _LONGEST_LINE = 16 * 1024 * 1024
 _LONGEST_FIELD = 1024 * 1024
 _MOST_COLUMNS = 4_000
@@ -82,7 +82,7 @@ class Unreadable(FeedError):
 
 
 class NoHeader(FeedError):
-    """A file's first line does not have names of columns."""
+    """A file does not have names of columns where they should be."""
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def read_rows(
 
     Raises:
         Unreadable: It is not of that format, or ends early; raised in the middle of the chunks, too.
-        NoHeader: Its first line cannot be one.
+        NoHeader: Its header is not where it should be, or cannot be one.
         ObjectsError: The object cannot be read.
     """
     with opened as source:
@@ -108,9 +108,18 @@ def read_rows(
             stream = cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
         if feed.format == "parquet":
             with _explained(feed):
-                path = _copied(stream, scratch)
+                path = _copied(stream, scratch / "object.parquet")
             with _parquet(path) as found:
                 yield found
+            return
+        if feed.format == "excel":
+            from platform_assets.objects.feeds.workbook import BYTES_OF_A_WORKBOOK, sheet_rows
+
+            with _explained(feed):
+                path = _copied(stream, scratch / "workbook", BYTES_OF_A_WORKBOOK)
+            with sheet_rows(feed, path) as found:
+                yield found
+            path.unlink()
             return
         # Of bytes that are no text the row is told, not the whole file given up.
         encoding = "utf-8-sig" if feed.encoding.lower() in ("utf-8", "utf8", "utf_8") else feed.encoding
@@ -223,7 +232,7 @@ def _csv_chunks(
     rows: list[list[str]] = []
     bad: list[BadRow] = []
     at_end = False
-    until = lines.characters + _CHARACTERS_PER_CHUNK
+    until = lines.characters + CHARACTERS_PER_CHUNK
     while not at_end:
         start = lines.number + 1
         try:
@@ -239,15 +248,15 @@ def _csv_chunks(
             bad.append(BadRow(start, _csv_reason(error)))
         except _LongLine:
             bad.append(BadRow(start, "length(line)"))
-        if at_end or len(rows) + len(bad) >= _ROWS or lines.characters >= until:
+        if at_end or len(rows) + len(bad) >= ROWS_PER_CHUNK or lines.characters >= until:
             columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
             values = [
                 [None if value in nulls else value for value in column] if nulls else column
                 for column in columns
             ]
-            yield _chunk(starts, dict(zip(names, values, strict=True)), bad)
+            yield text_chunk(starts, dict(zip(names, values, strict=True)), bad)
             starts, rows, bad = [], [], []
-            until = lines.characters + _CHARACTERS_PER_CHUNK
+            until = lines.characters + CHARACTERS_PER_CHUNK
 
 
 def _csv_reason(error: csv.Error) -> str:
@@ -279,10 +288,10 @@ def _json(feed: Feed, lines: _Lines) -> Iterator[Chunk]:
             if len(columns) > _MOST_COLUMNS:
                 raise Unreadable(f"its rows have more than {_MOST_COLUMNS:,} different names in them")
         characters += len(text or "")
-        if len(starts) + len(bad) >= _ROWS or characters >= _CHARACTERS_PER_CHUNK:
-            yield _chunk(starts, _padded(columns, len(starts)), bad)
+        if len(starts) + len(bad) >= ROWS_PER_CHUNK or characters >= CHARACTERS_PER_CHUNK:
+            yield text_chunk(starts, _padded(columns, len(starts)), bad)
             starts, columns, bad, characters = [], {}, [], 0
-    yield _chunk(starts, _padded(columns, len(starts)), bad)
+    yield text_chunk(starts, _padded(columns, len(starts)), bad)
 
 
 def _padded(columns: Mapping[str, list[str | None]], rows: int) -> dict[str, list[str | None]]:
@@ -408,8 +417,8 @@ class _Window:
         return bool(read)
 
 
-def _chunk(lines: Sequence[int], columns: Mapping[str, list[Any]], bad: Sequence[BadRow]) -> Chunk:
-    """Columns as Arrow text; rows that hold what is no text are bad."""
+def text_chunk(lines: Sequence[int], columns: Mapping[str, list[Any]], bad: Sequence[BadRow]) -> Chunk:
+    """A chunk of columns of text; rows that hold what is no text are bad."""
     try:
         return Chunk(lines, {name: pa.array(values, pa.string()) for name, values in columns.items()}, bad)
     except UnicodeEncodeError:
@@ -428,7 +437,7 @@ def _chunk(lines: Sequence[int], columns: Mapping[str, list[Any]], bad: Sequence
             for index, reasons in wrong.items()
         ]
         kept = {name: [values[index] for index in right] for name, values in columns.items()}
-        return _chunk([lines[index] for index in right], kept, [*bad, *more])
+        return text_chunk([lines[index] for index in right], kept, [*bad, *more])
 
 
 def _is_text(value: str) -> bool:
@@ -439,11 +448,14 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _copied(stream: IO[bytes], scratch: Path) -> Path:
-    path = scratch / "object.parquet"
+def _copied(stream: IO[bytes], path: Path, most: int | None = None) -> Path:
     with path.open("wb") as file:
         while piece := stream.read(_BYTES_PER_READ):
             file.write(piece)
+            if most is not None and file.tell() > most:
+                raise Unreadable(
+                    f"it is larger than {most // 1024**2:,} MB, the most that is taken as a workbook"
+                )
     return path
 
 
@@ -465,7 +477,7 @@ def _parquet(path: Path) -> Iterator[RowFile]:
 def _parquet_chunks(batches: Callable[[int], Iterator[pa.RecordBatch]]) -> Iterator[Chunk]:
     number = 1
     with _refused("its rows cannot be read"):
-        for batch in batches(_ROWS):
+        for batch in batches(ROWS_PER_CHUNK):
             columns = {
                 name: column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
                 for name, column in zip(batch.schema.names, batch.columns, strict=True)

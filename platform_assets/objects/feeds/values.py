@@ -49,7 +49,7 @@ _FOUND = (
     (_FOUND_BOOLEAN, Boolean()),
     (_DATE, Date()),
     (_ZONED, Timestamp(utc=True)),
-    (rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[T ]{_CLOCK}$", Timestamp()),
+    (_UNZONED, Timestamp()),
 )
 
 

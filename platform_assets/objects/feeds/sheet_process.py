@@ -1,0 +1,140 @@
+"""A process that reads one sheet of a workbook and tells its rows; run as a file, by nothing else.
+
+What reads workbooks is native code that trusts them: with two cells far apart it asks for more memory than
+there is, which ends a process without a word. So that is not the platform's process, and it has limits.
+Nothing but the standard library and that reader is imported here.
+
+Each line on standard output is JSON: `[row, [cell, ...]]` where a cell is text, null, or `[text]` for a date;
+`[row, "reason"]` for a row that cannot be told; at last `{"end": true}`, or `{"problem": ...}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import decimal
+import json
+import sys
+from typing import Any
+
+_LONGEST_CELL = 1024 * 1024
+_LONGEST_ROW = 16 * 1024 * 1024
+_EXACT = 2**53
+_SMALLEST_EXPONENT = -30
+_COMPOUND_FILE = b"\xd0\xcf\x11\xe0"
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+
+
+def main(path: str, sheet: int | str, memory: int, seconds: int) -> None:
+    """Tell the rows of a sheet.
+
+    Args:
+        path: The workbook.
+        sheet: Name of the sheet, or its number from 1.
+        memory: Bytes that this process may take.
+        seconds: Seconds of a processor that it may take.
+    """
+    _limit(memory, seconds)
+    import python_calamine
+
+    try:
+        # What it is, is seen in it; a path's ending would be believed.
+        with open(path, "rb") as file:
+            book = python_calamine.CalamineWorkbook.from_filelike(file)
+        kind = python_calamine.SheetTypeEnum.WorkSheet
+        sheets = [one.name for one in book.sheets_metadata if one.typ == kind]
+        name = sheet if isinstance(sheet, str) else sheets[sheet - 1] if sheet <= len(sheets) else None
+        if name not in sheets:
+            _tell({"problem": "sheet", "sheets": len(sheets)})
+            return
+        found = book.get_sheet_by_name(name)
+        empty = [None] * (found.start[1] if found.start else 0)
+        for number, cells in enumerate(found.iter_rows(), 1):
+            told = [_told(cell) for cell in cells]
+            while told and told[-1] is None:
+                told.pop()
+            if told:
+                _tell([number, _refusal(cells) or [*empty, *told]])
+    except python_calamine.PasswordError:
+        _tell({"problem": "password"})
+    except MemoryError:
+        _tell({"problem": "memory"})
+    except BaseException as error:
+        # What the reader stumbles over may also come as a panic of its own kind, which is no Exception.
+        if isinstance(error, KeyboardInterrupt | SystemExit | BrokenPipeError):
+            raise
+        _tell({"problem": "password" if _is_encrypted(path) else "unreadable"})
+    else:
+        _tell({"end": True})
+
+
+def _limit(memory: int, seconds: int) -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):  # some systems have no such limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def _tell(line: Any) -> None:
+    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def _refusal(cells: list[Any]) -> str | None:
+    lengths = [len(cell) for cell in cells if isinstance(cell, str)]
+    if max(lengths, default=0) > _LONGEST_CELL:
+        return "length(field)"
+    return "length(line)" if sum(lengths) > _LONGEST_ROW else None
+
+
+def _told(cell: Any) -> str | list[str] | None:
+    """A cell's value as text."""
+    match cell:
+        case str():
+            return cell or None
+        case bool():
+            return "true" if cell else "false"
+        case float():
+            return _number(cell)
+        case dt.datetime() | dt.date():
+            return [cell.isoformat()]
+        case dt.time():
+            return cell.isoformat()
+        case dt.timedelta():
+            return _duration(cell)
+        case None:
+            return None
+        case _:
+            return str(cell)
+
+
+def _number(value: float) -> str:
+    """A number to the 15 digits that Excel works with, as the sum of 0.1 and 0.2 is shown there."""
+    if value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    told = f"{value:.15g}"
+    _, _, exponent = told.partition("e")
+    # What is greater than can be told exactly keeps its exponent, and is no integer.
+    is_small = exponent.startswith("-") and int(exponent) >= _SMALLEST_EXPONENT
+    return format(decimal.Decimal(told), "f") if is_small else told
+
+
+def _duration(value: dt.timedelta) -> str:
+    sign = "-" if value < dt.timedelta() else ""
+    whole = abs(value)
+    minutes, seconds = divmod(whole.days * 86_400 + whole.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{whole.microseconds:06d}" if whole.microseconds else ""
+    return f"{sign}{hours:02d}:{minutes:02d}:{seconds:02d}{fraction}"
+
+
+def _is_encrypted(path: str) -> bool:
+    """Whether a workbook is inside what Office encrypts files as."""
+    with open(path, "rb") as file:
+        head = file.read(_LONGEST_CELL)
+    return head.startswith(_COMPOUND_FILE) and _ENCRYPTED in head
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
