@@ -26,8 +26,8 @@ CONTACTS: tuple[Detector, ...] = (
         "work number, tele, fon, contact, contacts, callback, call back, reach, reachable, switchboard, "
         "front desk, helpdesk, desk, answering, pick up, texting, messages to, text to, phone nr, ph, mob, "
         "gsm, cel, fono, tlf, tfno, tél, telefax, faks, mobilnummer, mobilnr, telefonnr, telefonní, puhelin, "
-        "komórka, numer telefonu, телефон, тел, моб, τηλέφωνο, 电话, 手机, 電話, 携帯, 전화, फ़ोन, मोबाइल, הנייד, "
-        "טלפון, هاتف",
+        "komórka, numer telefonu, телефон, тел, моб, τηλέφωνο, 电话, 手机, 電話, 携帯, 전화, "
+        "फ़ोन, मोबाइल, הנייד, טלפון, هاتف",
         chance=0.3,
     ),
     Detector("URL", Sensitivity.LOW, by_default=True, contains=True),

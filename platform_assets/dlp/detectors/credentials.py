@@ -23,7 +23,8 @@ CREDENTIALS: tuple[Detector, ...] = (
 
 NAMES_OF_PASSWORDS = (
     r"password|passwd|passphrase|passcode|pwd|passw|passwort|kennwort|mot[ _]de[ _]passe|"
-    r"contrase(?:n|\xc3\xb1)a|senha"
+    r"contrase(?:n|\xc3\xb1)a|senha|wachtwoord|lösenord|passord|adgangskode|salasana|heslo|hasło|parola|şifre|"
+    r"jelszó|пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|패스워드|(?:\b|_)pw\b"
 )
 """Names of passwords, as an RE2 alternation over lower-case bytes."""
 
