@@ -16,9 +16,13 @@ from deltalake import DeltaTable
 
 from platform_assets.errors import LakeConflict
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import SqlEngine
+from platform_assets.lake.lake import Lake
 from platform_assets.model.table import Column, Integer, Text
 from platform_assets.objects.feeds.counting import Change
 from platform_assets.objects.feeds.feed import Feed
+from platform_assets.objects.feeds.load import Feeds
+from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.objects.test_feeds import Inbox, make_inbox
 
 APPEND = Feed("stock", "inbox", "*.csv", "csv", (Column("id", Integer(64)), Column("note", Text())))
@@ -27,13 +31,13 @@ MERGE = replace(APPEND, mode="merge", key=("id",))
 
 @dataclass
 class Copied:
-    """A watched folder, and the copies of its feed's rows."""
+    """A watched folder, and the place of the copies of its feed's rows."""
 
     inbox: Inbox
+    folder: str
 
     def bring_up(self, feed: Feed, change: Change | None = None) -> DeltaTable:
-        folder = str(self.inbox.root / "lake" / "processed" / "copies")
-        copy = self.inbox.feeds.counting(feed).bring_up(folder, change or Change())
+        copy = self.inbox.feeds.counting(feed).bring_up(self.folder, change or Change())
         handle = copy.open()
         assert handle is not None
         return handle
@@ -53,7 +57,7 @@ def rows(table: pa.Table) -> list[Any]:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Copied:
-    return Copied(make_inbox(tmp_path))
+    return Copied(make_inbox(tmp_path), str(tmp_path / "lake" / "processed" / "copies"))
 
 
 def test_what_only_came_on_top_is_appended(copied: Copied) -> None:
@@ -143,6 +147,18 @@ def test_a_feed_that_was_made_anew_has_another_copy(copied: Copied, tmp_path: Pa
     (copied.inbox.root / "lake" / "ingestion").rename(tmp_path / "gone")
     copied.load(APPEND, "9.csv", "9,z\n8,y\n")
     assert copied.is_equal(APPEND)
+
+
+def test_a_copy_is_kept_in_a_bucket_as_on_disk(tmp_path: Path, s3_server: S3Server) -> None:
+    name = s3_server.create_bucket()
+    lake = Lake(f"s3://{name}/ingestion", f"s3://{name}/processed", lambda: s3_server.storage_options)
+    inbox = make_inbox(tmp_path)
+    feeds = Feeds(lake, SqlEngine(256, 1, tmp_path / "spill"), tmp_path / "scratch")
+    copied = Copied(replace(inbox, feeds=feeds), lake.path("processed", "copies"))
+    for number, content in enumerate(("1,a\n2,b\n", "3,c\n", "2,other\n")):
+        copied.load(MERGE, f"{number}.csv", content)
+        assert copied.is_equal(MERGE)
+    assert any(key.startswith("processed/copies/") for key in s3_server.keys(name))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -177,8 +177,8 @@ def test_without_a_header_columns_are_taken_in_order(inbox: Inbox) -> None:
             Sheet(),
             "it has column total, which is not declared",
         ),
-        ({"Other": [["id", "amount", "day"], [1]]}, Sheet("Orders"), "it has no 'Orders' among its 1 sheets"),
-        ({"Other": [["id", "amount", "day"], [1]]}, Sheet(3), "it has no 'sheet 3' among its 1 sheets"),
+        ({"Other": [["id", "amount", "day"], [1]]}, Sheet("Orders"), "it has no sheet 'Orders', of 1 in all"),
+        ({"Other": [["id", "amount", "day"], [1]]}, Sheet(3), "it has no sheet 3, of 1 in all"),
         ({"Orders": [["id", "amount", "day"], [1]]}, Sheet(header_row=4), ""),
         (
             {"Orders": [["a"], [], ["id", "amount", "day"], [1]]},

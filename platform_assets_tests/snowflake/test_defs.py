@@ -15,8 +15,10 @@ import pytest
 from platform_assets import assembly
 from platform_assets.build import build_defs
 from platform_assets.errors import SettingsError
+from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, columns_sql
 from platform_assets.model import star
+from platform_assets.model.table import Column, Text, Time
 from platform_assets.settings import Settings, load_settings
 from platform_assets.snowflake.defs import LAKE_COPIES, SNOWFLAKE_JOB
 from platform_assets.source.sample import advance_sample, create_sample
@@ -233,6 +235,12 @@ def test_where_snowflake_reads_the_lake_itself_each_table_is_in_its_folder_of_th
     )
     list(staged.refresh_star(star.TABLES))
     assert [one.stage_url for one in asked] == [f"s3://lake/processed/star/{one.name}" for one in star.TABLES]
+    columns = (Column("opens", Time()), Column("name", Text()))
+    staged.refresh(
+        LakeTable(copies.lake.path("processed", "snowflake", "uploads_x", "1"), columns), "uploads_x"
+    )
+    assert asked[-1].stage_url == "s3://lake/processed/snowflake/uploads_x/1"
+    assert asked[-1].columns == {"uploads_x.opens": "TIME(6)"}
 
 
 def plain(value: object) -> object:

@@ -135,10 +135,15 @@ def stream(table: LakeTable, ledger: FeedLedger, state: FeedState, sql: str) -> 
             ledger.create_view(connection, state.handle)
             # Until a load counts, what a crash left may have other columns.
             table.create_view(connection, ["stored"], handle if state.layout else None)
+            yield pa.RecordBatch.from_pylist([], schema=schema)
             for batch in connection.sql(sql).to_arrow_reader(ROWS_PER_BATCH):
                 yield batch.cast(schema)
 
-    return pa.RecordBatchReader.from_batches(schema, batches())
+    started = batches()
+    # The views are made here and now: delta-rs, where it is who asks for the rows, does not open another
+    # table meanwhile.
+    next(started)
+    return pa.RecordBatchReader.from_batches(schema, started)
 
 
 def counting_rows_sql(feed: Feed) -> str:

@@ -29,6 +29,7 @@ BYTES_OF_A_WORKBOOK = 512 * 1024 * 1024
 """The most that a workbook may have."""
 
 _SECONDS = 900
+_SECONDS_TO_END = 30
 _LONGEST_ANSWER = 256 * 1024 * 1024
 
 _Row = tuple[int, "list[Any] | str"]
@@ -74,7 +75,10 @@ def _rows(feed: Feed, process: subprocess.Popen[str]) -> Iterator[_Row]:
         number, cells = answer
         if number >= feed.sheet.header_row:
             yield number, cells
-    code = process.wait()
+    try:
+        code = process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        raise Unreadable("what its reader said of it cannot be understood") from None
     raise Unreadable(
         f"its reader ended with {code}: it takes more than sheet.memory_mb, {feed.sheet.memory_mb:,} MB, or "
         f"{_SECONDS:,} seconds, or is broken"
@@ -93,8 +97,7 @@ def _answers(process: subprocess.Popen[str]) -> Iterator[Any]:
 def _problem(feed: Feed, answer: Mapping[str, Any]) -> Exception:
     match answer.get("problem"):
         case "sheet":
-            wanted = f"sheet {feed.sheet.name}" if isinstance(feed.sheet.name, int) else feed.sheet.name
-            return NoHeader(f"it has no {wanted!r} among its {answer['sheets']:,} sheets")
+            return NoHeader(f"it has no sheet {feed.sheet.name!r}, of {answer['sheets']:,} in all")
         case "password":
             return Unreadable("it is protected by a password")
         case "memory":
