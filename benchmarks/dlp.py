@@ -1,4 +1,5 @@
-"""Times the local inspector side by side with Presidio's pattern recognizers and detect-secrets, in one run.
+"""Times the local inspector side by side with Presidio's pattern recognizers and detect-secrets, in one run;
+and then how fast objects of every format are inspected, from the file to the findings.
 
 All inspect the same generated inputs for the same info types, on one thread, with validation on. Presidio's
 recognizers are called directly, which is the fastest way to use them: no language model, no engine around
@@ -6,28 +7,45 @@ them. A peer that would take hours reads a part of the input; its speed is of th
 turns, so that a machine whose speed drifts treats them alike, and the median of the rounds counts. 1 MB is
 1,000,000 bytes of UTF-8; a table's are those of its values.
 
+The objects of all formats hold the same table and are inspected for all info types. Their speed is in bytes
+of the values, whatever a format adds to them, and in seconds of the processor, as no other thread takes part.
+What reading takes of them is given too, and first what the inspection of the table in memory takes. Each is
+inspected in a process of its own, which has inspected something small before, and whose peak memory is given
+with all that it has loaded.
+
 Peers that are not installed are left out: `pip install -e .[bench]` brings them.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import gzip
 import importlib.util
+import io
 import json
+import multiprocessing
 import random
+import re
 import resource
 import statistics
 import sys
+import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from email.message import EmailMessage
+from html import escape
 from pathlib import Path
 
 import pyarrow as pa
 
 from platform_assets.dlp.local import LocalInspector
-from platform_assets.dlp.model import InspectConfig
+from platform_assets.dlp.model import Found, InspectConfig, Inspector
+from platform_assets.dlp.scan import scan_object
 from platform_assets_tests.dlp import generated as make
+from platform_assets_tests.dlp.test_formats import a_parquet, a_workbook, an_avro, an_orc
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = (
@@ -43,6 +61,8 @@ SHARED = (
 """Info types that Presidio has pattern recognizers for, in Google's names."""
 KEY = b"the key of a benchmark, which keeps nothing"
 SEED = 20
+LEAST_SPEED = 10.0
+"""MB/s that objects of every format are to be inspected with."""
 
 Work = Callable[[], int]
 """What is timed; it says how much it found."""
@@ -71,11 +91,50 @@ class Figure:
         return self.megabytes / self.seconds
 
 
+@dataclass(frozen=True)
+class FormatFigure:
+    """What the inspection of an object of one format came to.
+
+    Args:
+        format: Its name's suffix.
+        file_megabytes: Bytes of the object, in millions.
+        megabytes: Bytes of the values in it, in millions.
+        seconds: Of the processor; median of the rounds.
+        reading_seconds: The same without inspecting what is read.
+        peak_megabytes: Peak memory of the process.
+        status: Whether it was inspected as a whole.
+        kept: Whether it was, and fast enough.
+    """
+
+    format: str
+    file_megabytes: float
+    megabytes: float
+    seconds: float
+    reading_seconds: float
+    peak_megabytes: float
+    status: str
+    kept: bool
+
+    @property
+    def speed(self) -> float:
+        return self.megabytes / self.seconds
+
+
 def main() -> None:
     arguments = _arguments()
     pa.set_cpu_count(1)
     chance = random.Random(SEED)
     table = _table(chance, arguments.rows)
+    figures = _beside_peers(chance, table, arguments) if "peers" in arguments.parts else []
+    formats = _on_formats(table, arguments) if "formats" in arguments.parts else []
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    result = [{**asdict(figure), "megabytes_per_second": figure.speed} for figure in (*figures, *formats)]
+    arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _beside_peers(
+    chance: random.Random, table: Mapping[str, pa.Array], arguments: argparse.Namespace
+) -> list[Figure]:
     text = _text(chance, int(arguments.megabytes * 1e6))
     code = _code(chance, int(arguments.megabytes * 1e5))
     figures = [
@@ -86,9 +145,173 @@ def main() -> None:
     _print(figures)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"peak memory of this process: {peak * (1 if sys.platform == 'darwin' else 1024) / 1e6:,.0f} MB")
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    result = [{**asdict(figure), "megabytes_per_second": figure.speed} for figure in figures]
-    arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
+def _on_formats(table: Mapping[str, pa.Array], arguments: argparse.Namespace) -> list[FormatFigure]:
+    figures = []
+    megabytes = _bytes(table)
+    heads = f"{'file MB':>8} {'MB':>8} {'seconds':>9} {'reading':>8} {'MB/s':>8} {'peak MB':>8}  kept"
+    print(f"\n{'object':12} {heads}")
+    seconds = _in_memory(table, arguments.rounds)
+    print(f"{'(in memory)':12} {'':8} {megabytes:8.2f} {seconds:9.3f} {'':8} {megabytes / seconds:8.2f}")
+    # A process made anew has not the table in its memory.
+    spawning = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, write in _OBJECTS.items():
+            if arguments.formats and name not in arguments.formats:
+                continue
+            path = Path(folder, f"object.{name}")
+            path.write_bytes(write(table))
+            with spawning.Pool(1) as pool:
+                seconds, reading, peak, status = pool.apply(_inspect_file, (str(path), arguments.rounds))
+            kept = status == "INSPECTED" and megabytes / seconds >= LEAST_SPEED
+            figure = FormatFigure(
+                name, path.stat().st_size / 1e6, megabytes, seconds, reading, peak, status, kept
+            )
+            figures.append(figure)
+            verdict = "yes" if kept else "NO" if status == "INSPECTED" else f"NO ({status})"
+            sizes = f"{figure.file_megabytes:8.2f} {megabytes:8.2f} {seconds:9.3f} {reading:8.3f}"
+            print(f"{name:12} {sizes} {figure.speed:8.2f} {peak:8.0f}  {verdict}", flush=True)
+            path.unlink()
+    print(f"kept: {LEAST_SPEED:g} MB/s or more, and inspected as a whole")
+    return figures
+
+
+def _in_memory(table: Mapping[str, pa.Array], rounds: int) -> float:
+    inspector = _warm_inspector()
+    seconds = []
+    for _ in range(rounds):
+        begun = time.process_time()
+        inspector.inspect_columns(table)
+        seconds.append(time.process_time() - begun)
+    return statistics.median(seconds)
+
+
+def _warm_inspector() -> LocalInspector:
+    inspector = LocalInspector(InspectConfig(), KEY)
+    inspector.inspect_columns(_table(random.Random(SEED), 2_000))
+    inspector.inspect_text(_text(random.Random(SEED), 100_000))
+    return inspector
+
+
+class _Nothing:
+    """Inspects nothing, for the time that reading takes."""
+
+    def inspect_text(self, data: bytes, container: tuple[str, ...] = ()) -> Found:
+        return Found()
+
+    def inspect_columns(
+        self, columns: Mapping[str, pa.Array], first_row: int = 0, container: tuple[str, ...] = ()
+    ) -> Found:
+        return Found()
+
+
+def _inspect_file(path: str, rounds: int) -> tuple[float, float, float, str]:
+    pa.set_cpu_count(1)
+    inspector = _warm_inspector()
+    seconds: dict[Inspector, list[float]] = {inspector: [], _Nothing(): []}
+    statuses = set()
+    for _ in range(rounds):
+        for one, taken in seconds.items():
+            begun = time.process_time()
+            with open(path, "rb") as file:
+                result = scan_object(file, path, one, size=Path(path).stat().st_size)
+            taken.append(time.process_time() - begun)
+            statuses.add(result.status.value)
+    whole, reading = map(statistics.median, seconds.values())
+    return whole, reading, _peak_megabytes(), "/".join(sorted(statuses)).upper()
+
+
+def _peak_megabytes() -> float:
+    # Linux counts into a process's figure what the one that started it held; this one it does not.
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) * 1024 / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _rows(table: Mapping[str, pa.Array]) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = pa.table(dict(table)).to_pylist()
+    return rows
+
+
+def _csv(table: Mapping[str, pa.Array]) -> bytes:
+    written = io.StringIO()
+    writer = csv.DictWriter(written, list(table))
+    writer.writeheader()
+    writer.writerows(_rows(table))
+    return written.getvalue().encode()
+
+
+def _text_of(table: Mapping[str, pa.Array]) -> bytes:
+    return "\n".join(" ".join(row.values()) for row in _rows(table)).encode()
+
+
+def _json_lines(table: Mapping[str, pa.Array]) -> bytes:
+    return "\n".join(map(json.dumps, _rows(table))).encode()
+
+
+def _xml(table: Mapping[str, pa.Array]) -> bytes:
+    rows = (
+        "".join(f"    <{name}>{escape(value)}</{name}>\n" for name, value in row.items())
+        for row in _rows(table)
+    )
+    body = "".join(f"  <row>\n{row}  </row>\n" for row in rows)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<rows>\n{body}</rows>\n'.encode()
+
+
+def _html(table: Mapping[str, pa.Array]) -> bytes:
+    head = "".join(f"<th>{name}</th>" for name in table)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(value)}</td>' for value in row.values())}</tr>\n" for row in _rows(table)
+    )
+    return f"<!doctype html>\n<html><body><table>\n<tr>{head}</tr>\n{body}</table></body></html>\n".encode()
+
+
+def _avro(table: Mapping[str, pa.Array]) -> bytes:
+    fields = [{"name": name, "type": "string"} for name in table]
+    return an_avro(_rows(table), {"type": "record", "name": "Row", "fields": fields})
+
+
+def _workbook(table: Mapping[str, pa.Array]) -> bytes:
+    return a_workbook([list(table), *([escape(value) for value in row.values()] for row in _rows(table))])
+
+
+def _mail(table: Mapping[str, pa.Array]) -> bytes:
+    message = EmailMessage()
+    message["From"], message["To"], message["Message-ID"] = "a@example.test", "b@example.test", "<1@x.test>"
+    message.set_content("The table is attached.\n")
+    message.add_attachment(_csv(table), maintype="text", subtype="csv", filename="table.csv")
+    return message.as_bytes()
+
+
+def _zip(table: Mapping[str, pa.Array]) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("table.csv", _csv(table))
+    return written.getvalue()
+
+
+_OBJECTS: Mapping[str, Callable[[Mapping[str, pa.Array]], bytes]] = {
+    "csv": _csv,
+    "csv.gz": lambda table: gzip.compress(_csv(table)),
+    "zip": _zip,
+    "jsonl": _json_lines,
+    "json": lambda table: json.dumps(_rows(table)).encode(),
+    "xml": _xml,
+    "avro": _avro,
+    "parquet": lambda table: a_parquet(pa.table(dict(table))),
+    "orc": lambda table: an_orc(pa.table(dict(table))),
+    "xlsx": _workbook,
+    "eml": _mail,
+    "html": _html,
+    "txt": _text_of,
+}
+"""How the table is written, by the suffix of the object's name."""
 
 
 def _on_tables(table: Mapping[str, pa.Array], arguments: argparse.Namespace) -> list[Figure]:
@@ -294,6 +517,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=("peers", "formats"),
+        default=("peers", "formats"),
+        help="what to measure",
+    )
+    parser.add_argument("--formats", nargs="+", choices=_OBJECTS, help="those to measure (default: all)")
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the table (default: %(default)s)")
     parser.add_argument("--megabytes", type=float, default=10.0, help="of free text (default: %(default)s)")
     parser.add_argument("--peer-rows", type=int, default=2_000, help="rows that the peers read")

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -260,3 +260,37 @@ def test_memory_does_not_grow_with_a_line_longer_than_it(name: str) -> None:
     grown, inspected = map(int, done.stdout.split())
     assert inspected == size
     assert grown < 64 << 20
+
+
+def test_small_pieces_of_one_table_are_inspected_together_and_keep_their_rows() -> None:
+    class Counting(NeedleInspector):
+        tables: ClassVar[list[int]] = []
+
+        def inspect_columns(
+            self, columns: Mapping[str, pa.Array], first_row: int = 0, container: tuple[str, ...] = ()
+        ) -> Found:
+            self.tables.append(max(map(len, columns.values())))
+            return super().inspect_columns(columns, first_row, container)
+
+    lines = [
+        {"a": f"needle-{row}"} if row % 3 else {"a": "x", "b": [f"needle-{row}"], "c": f"{row}"}
+        for row in range(9_000)
+    ]
+    data = "\n".join(json.dumps(line) for line in lines).encode()
+    result = scan_object(
+        io.BytesIO(data),
+        "a.jsonl",
+        Counting(),
+        limits=Limits(memory=16 << 20),
+        finding_limits=FindingLimits(20_000, 20_000),
+    )
+    assert sum(Counting.tables) == 12_000
+    assert len(Counting.tables) < 6
+    assert result.coverage.rows_inspected == 9_000
+    by_column = {
+        column: sorted(one.location.row or 0 for one in result.findings if one.location.column == column)
+        for column in ("a", "b[]")
+    }
+    assert by_column["a"] == [row for row in range(9_000) if row % 3]
+    assert by_column["b[]"] == [row for row in range(9_000) if row % 3 == 0]
+    assert result.tallies["NEEDLE"].count == 9_000

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element, TreeBuilder  # nosec B405
 # Entities are declared to a handler, and not expanded.
 from xml.parsers import expat  # nosec B405
 
-from platform_assets.dlp.formats.reading import Item, Reading, Stream, TextPiece
+from platform_assets.dlp.formats.reading import KIB, Item, Reading, Stream, TextPiece
 from platform_assets.dlp.formats.text import Decoder, Encoding, read_rest_as_text, windows
 from platform_assets.dlp.formats.trees import Cells, Tables
 from platform_assets.dlp.model import ProblemKind
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DEEPEST = 200
+_SLICE = 64 * KIB
 _LONGEST_PATH = 400
 _MOST_PATHS = 10_000
 _ENDS_LINE = frozenset({"p", "br", "tr", "tab", "h", "row", "line-break", "table-row"})
@@ -37,6 +38,8 @@ _BLOCKS = frozenset(
         *("tfoot", "th", "thead", "title", "tr", "ul"),
     }
 )
+# Tags that say no more than that a line ends; the parser takes longer over them than over all the text.
+_LINE_TAG = re.compile(rb"</?(?:td|tr|th|li|p|div|br|dd|dt|h[1-6]|tbody|thead|ul|ol|table)>", re.IGNORECASE)
 _RAW = frozenset({"script", "style", "textarea", "title"})
 _LAYOUT_ATTRIBUTES = frozenset({"class", "height", "lang", "rel", "style", "width"})
 
@@ -65,7 +68,7 @@ def read_xml(
     """
     stream.read(encoding.mark)
     decoder = Decoder(encoding)
-    chunks = decoder.utf8(stream.chunks())
+    chunks = _slices(decoder.utf8(stream.chunks()))
     handler: Trees | _Words = _Words(reading) if as_text else Trees(reading)
     block = reading.limits.block // 4
     fed = 0
@@ -103,6 +106,14 @@ def read_xml(
             "it declares entities, which are not expanded; their texts were inspected",
         )
     yield from decoder.problems(reading)
+
+
+def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    # The elements of a slice are few enough to be gone before Python's garbage collector looks through all
+    # the memory that there is.
+    for chunk in chunks:
+        for start in range(0, len(chunk), _SLICE):
+            yield chunk[start : start + _SLICE]
 
 
 def _given_up(
@@ -677,7 +688,7 @@ def read_html(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
     target = _Flow()
 
     def texts() -> Iterator[bytes]:
-        chunks = decoder.utf8(stream.chunks())
+        chunks = (_LINE_TAG.sub(b"\n", chunk) for chunk in decoder.utf8(stream.chunks()))
         parser, fed = _html_parser(target), 0
         for chunk in chunks:
             try:
