@@ -307,6 +307,8 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
     def in_warehouse(warehouse: str, engine: str) -> dg.AssetsDefinition:
         @dg.asset(
             key=dg.AssetKey([warehouse, "uploads", feed]),
+            # Where nothing was uploaded yet, there is nothing to load either.
+            output_required=False,
             deps=[table],
             group_name="uploads",
             owners=OWNERS,
@@ -315,12 +317,16 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
             retry_policy=RETRY_POLICY,
             description=f"The rows of the feed {feed} that count now, as the policy lets them pass.",
         )
-        def write(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        def write(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
             with clear_failures():
-                rows = context.resources.feeding(feed).relation()
+                feeding = context.resources.feeding(feed)
+                if not feeding.has_table():
+                    context.log.info("%s: nothing was uploaded yet, and its columns are not declared", feed)
+                    return
+                rows = feeding.relation()
                 rows = context.resources.protection.applied(rows, f"uploads/{feed}")
                 count = getattr(context.resources, warehouse).write(("uploads", feed), rows)
-            return dg.MaterializeResult(
+            yield dg.MaterializeResult(
                 metadata={**row_count_metadata(count), "dagster/table_name": f"uploads.{feed}"}
             )
 

@@ -22,7 +22,6 @@ from platform_assets.dlp.model import Likelihood
 from platform_assets.dlp.policy import Action, Decision, Policy, strictest
 from platform_assets.errors import DlpError
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import ROWS_PER_BATCH
 from platform_assets.lake.lake import Lake
 from platform_assets.model import star
 from platform_assets.model.table import (
@@ -40,6 +39,7 @@ from platform_assets.model.table import (
 )
 
 if TYPE_CHECKING:
+    import duckdb
     from deltalake import DeltaTable
 
     from platform_assets.dlp.columns import ColumnInspector
@@ -150,7 +150,8 @@ class Protection:
         Raises:
             DlpError: A rule blocks a column, or cannot be followed.
         """
-        names = rows.schema.names
+        # The platform's own columns hold nothing of anybody's, and are not for rules to change.
+        names = [name for name in rows.schema.names if not name.startswith("_")]
         rules = self.policy.rules_for_columns()
         if not any(rule.concerns(f"{place}.{name}") for rule in rules for name in names):
             return rows
@@ -286,17 +287,11 @@ class Protection:
         return folder
 
     def _rows(self, source: LakeTable, handle: DeltaTable, after: int) -> pa.RecordBatchReader:
-        schema = source.arrow_schema
+        def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+            batches = (after, _ALL_LATER_BATCHES) if after else None
+            source.create_view(connection, ["given"], handle, batches=batches)
 
-        def batches() -> Iterator[pa.RecordBatch]:
-            with self.engine.connect() as connection:
-                source.create_view(
-                    connection, ["given"], handle, batches=(after, _ALL_LATER_BATCHES) if after else None
-                )
-                for batch in connection.sql("FROM given").to_arrow_reader(ROWS_PER_BATCH):
-                    yield batch.cast(schema)
-
-        return pa.RecordBatchReader.from_batches(schema, batches())
+        return self.engine.stream("FROM given", source.arrow_schema, prepare)
 
 
 def _logical_type(type_: pa.DataType) -> LogicalType | None:

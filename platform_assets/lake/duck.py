@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from platform_assets.processes import is_alive
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
     from platform_assets.model.table import LogicalType
 
@@ -79,6 +80,30 @@ class SqlEngine:
                 yield connection
             finally:
                 connection.close()
+
+    def stream(
+        self, sql: str, schema: pa.Schema, prepare: Callable[[duckdb.DuckDBPyConnection], object]
+    ) -> pa.RecordBatchReader:
+        """Stream what a query gives, over a connection of its own, open until the last row or until dropped.
+
+        Args:
+            sql: The query.
+            schema: What its batches are cast to.
+            prepare: Makes the views that it reads, here and now: who asks for the rows may be in the middle
+                of something, such as delta-rs, which cannot open a table in a bucket while it writes another.
+        """
+        import pyarrow as pa
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with self.connect() as connection:
+                prepare(connection)
+                yield pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+                for batch in connection.sql(sql).to_arrow_reader(ROWS_PER_BATCH):
+                    yield batch.cast(schema)
+
+        started = batches()
+        next(started)
+        return pa.RecordBatchReader.from_batches(schema, started)
 
     @contextlib.contextmanager
     def _spill(self, shared: Path | None) -> Iterator[str]:

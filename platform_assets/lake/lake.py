@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from platform_assets.errors import LakeError
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, literal, quote
+from platform_assets.lake.duck import SqlEngine, columns_sql, literal, quote
 from platform_assets.lake.ledger import LEDGER_COLUMNS, Ledger, LedgerState
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, Table, Text
 
@@ -230,13 +230,10 @@ def _stream_view(
     schema = lake.bronze(source, table).arrow_schema
     state = lake.ledger.read()
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        with engine.connect() as connection:
-            getattr(BronzeReader(lake, source, state), create)(connection, ["streamed"], table, **options)
-            for batch in connection.sql(f"FROM streamed{order}").to_arrow_reader(ROWS_PER_BATCH):
-                yield batch.cast(schema)
+    def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+        getattr(BronzeReader(lake, source, state), create)(connection, ["streamed"], table, **options)
 
-    return pa.RecordBatchReader.from_batches(schema, batches())
+    return engine.stream(f"FROM streamed{order}", schema, prepare)
 
 
 def stream_star(lake: Lake, table: Table) -> pa.RecordBatchReader:

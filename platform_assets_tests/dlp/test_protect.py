@@ -24,6 +24,7 @@ from platform_assets.model import star
 from platform_assets.source.sample import advance_sample, create_sample
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
+from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.integration.installation import Installation
 
 pytestmark = pytest.mark.timeout(900)
@@ -145,6 +146,23 @@ def test_what_is_found_arrives_changed_and_everything_else_as_it_is(
     tokens = [row["email_address"] for row in loads.rows("dim_staff").values()]
     assert all(token.startswith("tok_") and "@" not in token for token in tokens)
     assert len({*tokens}) == len({row["email_address"] for row in plain["dim_staff"]})
+
+
+def test_a_lake_in_a_bucket_is_changed_on_its_way_like_one_on_disk(
+    built: Installation, lake: Lake, s3_server: S3Server, tmp_path: Path
+) -> None:
+    zones = {zone: s3_server.create_bucket(zone) for zone in ("ingestion", "processed")}
+    client = s3_server.client()
+    for zone, bucket in zones.items():
+        for file in (tmp_path / "lake" / zone).rglob("*"):
+            if file.is_file():
+                client.upload_file(str(file), bucket, str(file.relative_to(tmp_path / "lake" / zone)))
+    there = Lake(*(f"s3://{bucket}" for bucket in zones.values()), lambda: s3_server.storage_options)
+    here_loads, there_loads = Loads(built, lake, tmp_path / "here"), Loads(built, there, tmp_path / "there")
+    for loads in (here_loads, there_loads):
+        loads.load(TOKENS, PRICES)
+    for table in ("dim_staff", "fact_sales_order"):
+        assert there_loads.rows(table) == here_loads.rows(table)
 
 
 def test_a_repeat_inspects_nothing_and_loads_nothing(loads: Loads) -> None:

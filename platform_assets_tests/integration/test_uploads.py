@@ -378,3 +378,20 @@ def test_another_layout_stops_its_feed_alone_and_says_what_changed(
     assert "cost" in sentence
     assert place.decisions()["note.txt"] == ("INSPECTED", "allow")
     assert prices(place) == [("pen", "1.50")]
+
+
+def test_a_feed_whose_columns_nobody_declared_waits_for_its_first_upload(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    place = landing(
+        tmp_path, instance, feeds='{ loose { watch = uploads, pattern = "loose/*.csv", format = csv } }'
+    )
+    place.put("other.csv", "label\npen\n")
+    result = place.run()
+    assert failures(result) == []
+    written = dg.AssetKey(["warehouse", "uploads", "loose"])
+    assert written not in {event.asset_key for event in result.get_asset_materialization_events()}
+    place.put("loose/first.csv", "label\npen\n")
+    result = place.run()
+    assert failures(result) == []
+    assert written in {event.asset_key for event in result.get_asset_materialization_events()}

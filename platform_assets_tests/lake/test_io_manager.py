@@ -113,6 +113,24 @@ def test_an_input_comes_in_the_form_that_it_is_annotated_with(
             assert sorted(zip(*(table[name].to_pylist() for name in names), strict=True)) == rows
 
 
+@pytest.mark.parametrize("key", [["totesys", "payment"], ["star", "fact_payment"]])
+def test_a_stream_that_came_in_goes_out_as_one(
+    platform: Platform, instance: dg.DagsterInstance, key: list[str]
+) -> None:
+    @dg.asset(
+        key_prefix=["passed_on", key[0]],
+        ins={"payments": dg.AssetIn(dg.AssetKey(key))},
+        io_manager_key="lake_io_manager",
+    )
+    def payments(payments: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        return payments
+
+    received = Received()
+    after = asking(received, "after", ["passed_on", key[0], "payments"])
+    assert run(platform, instance, payments, after) == []
+    assert {*received.values["after"][1]["payment_id"].to_pylist()} >= {1, 2}
+
+
 def test_values_keep_their_types_on_the_way_in(platform: Platform, instance: dg.DagsterInstance) -> None:
     received = Received()
     source, star, warehouse = (

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, quote
+from platform_assets.lake.duck import columns_sql, quote
 from platform_assets.objects.feeds.feed import Feed
 from platform_assets.objects.feeds.layout import Layout
 from platform_assets.objects.feeds.ledger import FeedLedger, FeedState
+
+if TYPE_CHECKING:
+    import duckdb
 
 _STREAM = "counting"
 
@@ -127,23 +131,14 @@ class CountingRows:
 
 def stream(table: LakeTable, ledger: FeedLedger, state: FeedState, sql: str) -> pa.RecordBatchReader:
     """Stream what a query gives over a table, as the view `stored`, and a feed's ledger, as `ledger`."""
-    schema = table.arrow_schema
     handle = table.open()
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        with ledger.engine.connect() as connection:
-            ledger.create_view(connection, state.handle)
-            # Until a load counts, what a crash left may have other columns.
-            table.create_view(connection, ["stored"], handle if state.layout else None)
-            yield pa.RecordBatch.from_pylist([], schema=schema)
-            for batch in connection.sql(sql).to_arrow_reader(ROWS_PER_BATCH):
-                yield batch.cast(schema)
+    def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+        ledger.create_view(connection, state.handle)
+        # Until a load counts, what a crash left may have other columns.
+        table.create_view(connection, ["stored"], handle if state.layout else None)
 
-    started = batches()
-    # The views are made here and now: delta-rs, where it is who asks for the rows, does not open another
-    # table meanwhile.
-    next(started)
-    return pa.RecordBatchReader.from_batches(schema, started)
+    return ledger.engine.stream(sql, table.arrow_schema, prepare)
 
 
 def counting_rows_sql(feed: Feed) -> str:
