@@ -7,8 +7,11 @@ A plan is compiled once into a pattern of all numbers that it assigns, which giv
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
+
+import re2  # type: ignore[import-untyped]
 
 TRUNK_REGIONS = (
     *("GB", "DE", "FR", "IN", "BR", "AU", "NL", "SE", "IL", "CH", "AT", "BE", "IE", "FI", "NZ", "ZA"),
@@ -50,11 +53,20 @@ def is_international(digits: str) -> bool:
 @lru_cache(maxsize=65_536)
 def is_dialled(digits: str) -> bool:
     """Whether digits, dialled as they are within a country, are a number that one of the regions assigns."""
-    regions = TRUNK_REGIONS if digits.startswith("0") else OPEN_REGIONS
-    return any(is_national(digits, region) for region in (*regions, *_OTHER_TRUNKS))
+    return _dialled(digits[:1] == "0").fullmatch(digits) is not None
 
 
-_OTHER_TRUNKS = ("HU", "RU")  # 06 and 8 are dialled before a number
+@lru_cache(maxsize=2)
+def _dialled(trunk: bool) -> re2._Regexp:
+    """All plans at once, with the prefixes that are dialled before their numbers."""
+    if trunk:
+        return re2.compile(f"0(?:{_plans(TRUNK_REGIONS)})|06(?:{_plans(('HU',))})")
+    return re2.compile(f"{_plans(OPEN_REGIONS)}|1(?:{_plans(('US',))})|8(?:{_plans(('RU',))})")
+
+
+def _plans(regions: Iterable[str]) -> str:
+    patterns = [pattern.pattern for region in regions if (pattern := _region(region)[0]) is not None]
+    return "|".join(patterns)
 
 
 @lru_cache(maxsize=65_536)

@@ -102,6 +102,21 @@ def ip_address(chance: random.Random) -> str:
     return ".".join(str(chance.randrange(1, 255)) for _ in range(4))
 
 
+def phone(chance: random.Random) -> str:
+    subscriber = f"{chance.randrange(200, 999)}", f"{chance.randrange(10_000):04d}"
+    area = chance.choice(("212", "415", "312", "617", "206", "305", "713", "202"))
+    return chance.choice(
+        (
+            f"({area}) {subscriber[0]}-{subscriber[1]}",
+            f"{area}-{subscriber[0]}-{subscriber[1]}",
+            f"+1 {area} {subscriber[0]} {subscriber[1]}",
+            f"+44 20 7{digits(chance, 3)} {digits(chance, 4)}",
+            f"+49 30 {digits(chance, 7)}",
+            f"+33 6 {digits(chance, 2)} {digits(chance, 2)} {digits(chance, 2)} {digits(chance, 2)}",
+        )
+    )
+
+
 PHONE_FORMS = (
     *("({a}) {s}-{d4}", "{a}-{s}-{d4}", "+1 {a} {s} {d4}", "({a}){s}-{d4}", "{a}.{s}.{d4}", "1-{a}-{s}-{d4}"),
     *(
@@ -144,7 +159,7 @@ PHONE_FORMS = (
 States, d and n for so many digits, the first of n not a 0."""
 
 
-def phone(chance: random.Random) -> str:
+def phone_of_any_country(chance: random.Random) -> str:
     fields = {"a": chance.choice(("212", "415", "312", "617", "206", "305", "713", "202"))}
     fields["s"] = f"{chance.randrange(200, 999)}"
     return re.sub(

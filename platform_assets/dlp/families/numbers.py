@@ -391,18 +391,21 @@ def _phones(
         written = data[start:stop]
         alone, assigned = _phone(looks[0], written)
         for look in looks[1:]:
+            if alone >= highest:
+                break
             alone, assigned = max((alone, assigned), _phone(look, written))
-        alone = min(alone, usual)
-        if extension is not None and (kind not in _WEAK or (bare and len(written) >= 10)):
-            alone = max(alone, POSSIBLE)
-        if kind not in ("international", "abroad") and (
-            surroundings.against < 4
-            or (surroundings.hot and _names_an_identifier(surroundings, distance))
-            or (bare and _CODE_BEFORE.search(data, max(start - 12, 0), start))
-        ):
-            alone -= 2
-        if glued and not first:
-            alone = min(alone, UNLIKELY)
+        if not (named and assigned):
+            alone = min(alone, usual)
+            if extension is not None and (kind not in _WEAK or (bare and len(written) >= 10)):
+                alone = max(alone, POSSIBLE)
+            if kind not in ("international", "abroad") and (
+                surroundings.against < 4
+                or (surroundings.hot and _names_an_identifier(surroundings, distance))
+                or (bare and _CODE_BEFORE.search(data, max(start - 12, 0), start))
+            ):
+                alone -= 2
+            if glued and not first:
+                alone = min(alone, UNLIKELY)
         if not named:
             likelihood = alone
         elif assigned:
@@ -439,7 +442,6 @@ _BARE_BEGINNINGS = b"01"
 _POSSIBLE_AMERICAN = re.compile(r"[2-9][0-9]{2}[2-9][0-9]{6}")
 
 
-@lru_cache(maxsize=65_536)
 def _phone(look: _Look, written: bytes) -> tuple[int, bool]:
     """How likely a telephone number is by its look and its digits, and whether a numbering plan assigns it.
 
