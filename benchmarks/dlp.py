@@ -8,10 +8,10 @@ turns, so that a machine whose speed drifts treats them alike, and the median of
 1,000,000 bytes of UTF-8; a table's are those of its values.
 
 The objects of all formats hold the same table and are inspected for all info types. Their speed is in bytes
-of the values, whatever a format adds to them, and in seconds of the processor, as no other thread takes part.
-What reading takes of them is given too, and first what the inspection of the table in memory takes. Each is
-inspected in a process of its own, which has inspected something small before, and whose peak memory is given
-with all that it has loaded.
+of the object, or of the values where it is compressed to less, and beside it in bytes of the values; the
+seconds are of the processor, as no other thread takes part. What reading takes of them is given too, and
+first what the inspection of the table in memory takes. Each is inspected in a process of its own, which has
+inspected something small before, and whose peak memory is given with all that it has loaded.
 
 Peers that are not installed are left out: `pip install -e .[bench]` brings them.
 """
@@ -103,7 +103,6 @@ class FormatFigure:
         reading_seconds: The same without inspecting what is read.
         peak_megabytes: Peak memory of the process.
         status: Whether it was inspected as a whole.
-        kept: Whether it was, and fast enough.
     """
 
     format: str
@@ -113,11 +112,14 @@ class FormatFigure:
     reading_seconds: float
     peak_megabytes: float
     status: str
-    kept: bool
 
     @property
     def speed(self) -> float:
-        return self.megabytes / self.seconds
+        return max(self.file_megabytes, self.megabytes) / self.seconds
+
+    @property
+    def kept(self) -> bool:
+        return self.status == "INSPECTED" and self.speed >= LEAST_SPEED
 
 
 def main() -> None:
@@ -151,10 +153,10 @@ def _beside_peers(
 def _on_formats(table: Mapping[str, pa.Array], arguments: argparse.Namespace) -> list[FormatFigure]:
     figures = []
     megabytes = _bytes(table)
-    heads = f"{'file MB':>8} {'MB':>8} {'seconds':>9} {'reading':>8} {'MB/s':>8} {'peak MB':>8}  kept"
-    print(f"\n{'object':12} {heads}")
+    heads = ("file MB", "values", "seconds", "reading", "MB/s", "values/s", "peak MB")
+    print(f"\n{'object':12} {' '.join(f'{head:>8}' for head in heads)}  kept")
     seconds = _in_memory(table, arguments.rounds)
-    print(f"{'(in memory)':12} {'':8} {megabytes:8.2f} {seconds:9.3f} {'':8} {megabytes / seconds:8.2f}")
+    print(f"{'(in memory)':12} {'':8} {megabytes:8.2f} {seconds:8.3f} {'':8} {megabytes / seconds:8.2f}")
     # A process made anew has not the table in its memory.
     spawning = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
@@ -165,14 +167,12 @@ def _on_formats(table: Mapping[str, pa.Array], arguments: argparse.Namespace) ->
             path.write_bytes(write(table))
             with spawning.Pool(1) as pool:
                 seconds, reading, peak, status = pool.apply(_inspect_file, (str(path), arguments.rounds))
-            kept = status == "INSPECTED" and megabytes / seconds >= LEAST_SPEED
-            figure = FormatFigure(
-                name, path.stat().st_size / 1e6, megabytes, seconds, reading, peak, status, kept
-            )
+            figure = FormatFigure(name, path.stat().st_size / 1e6, megabytes, seconds, reading, peak, status)
             figures.append(figure)
-            verdict = "yes" if kept else "NO" if status == "INSPECTED" else f"NO ({status})"
-            sizes = f"{figure.file_megabytes:8.2f} {megabytes:8.2f} {seconds:9.3f} {reading:8.3f}"
-            print(f"{name:12} {sizes} {figure.speed:8.2f} {peak:8.0f}  {verdict}", flush=True)
+            verdict = "yes" if figure.kept else "NO" if status == "INSPECTED" else f"NO ({status})"
+            sizes = f"{figure.file_megabytes:8.2f} {megabytes:8.2f} {seconds:8.3f} {reading:8.3f}"
+            speeds = f"{figure.speed:8.2f} {megabytes / seconds:8.2f}"
+            print(f"{name:12} {sizes} {speeds} {peak:8.0f}  {verdict}", flush=True)
             path.unlink()
     print(f"kept: {LEAST_SPEED:g} MB/s or more, and inspected as a whole")
     return figures
