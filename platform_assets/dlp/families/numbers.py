@@ -146,6 +146,7 @@ _DATE_SHAPE = re.compile(
 )
 # A decimal, a social security number, a postal code of the United States.
 _NO_PHONE_SHAPE = re.compile(r"0+\.0+|000[ \-]00[ \-]0000|00000-0000")
+_OCTETS_SHAPE = re.compile(r"0{1,3}(?:\.0{1,3}){3}")
 # Years, a day without separators, and bytes.
 _NO_PHONE = re.compile(
     rb"(?:19|20)[0-9]{2} ?[ \-.] ?(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])[0-3][0-9]"
@@ -189,6 +190,8 @@ def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[_Number, ...]]:
                     any(first < end and start < last for first, last in dates)
                     or _NO_PHONE_SHAPE.fullmatch(shape, start, end)
                 ):
+                    continue
+                if look.kind == "other" and _OCTETS_SHAPE.fullmatch(shape, start, end):
                     continue
                 if not any(
                     first <= start and end <= last and (first, last) != (start, end)
