@@ -723,6 +723,43 @@ def test_a_workbook_that_would_not_fit_into_memory_is_read_part_by_part() -> Non
     assert NEEDLE in texts(found)
 
 
+def an_open_document(rows: str) -> bytes:
+    """A spreadsheet of OpenDocument with one sheet of these rows."""
+    office = "urn:oasis:names:tc:opendocument:xmlns"
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    files = {
+        "mimetype": kind,
+        "META-INF/manifest.xml": f'<manifest:manifest xmlns:manifest="{office}:manifest:1.0">'
+        f'<manifest:file-entry manifest:full-path="/" manifest:media-type="{kind}"/></manifest:manifest>',
+        "content.xml": f'<?xml version="1.0"?><office:document-content xmlns:office="{office}:office:1.0" '
+        f'xmlns:table="{office}:table:1.0" xmlns:text="{office}:text:1.0"><office:body><office:spreadsheet>'
+        f'<table:table table:name="People">{rows}</table:table></office:spreadsheet></office:body>'
+        "</office:document-content>",
+    }
+    return a_zip({name: text.encode() for name, text in files.items()})
+
+
+def an_open_row(*cells: str, attributes: str = "") -> str:
+    told = "".join(
+        f'<table:table-cell office:value-type="string"{attributes}><text:p>{cell}</text:p></table:table-cell>'
+        for cell in cells
+    )
+    return f"<table:table-row>{told}</table:table-row>"
+
+
+def test_an_open_document_is_read_as_tables_where_it_fits_and_else_part_by_part() -> None:
+    rows = an_open_row("id", "email") + "".join(an_open_row(str(n), f"{n}{NEEDLE}") for n in range(30))
+    found = items(an_open_document(rows), "x.ods")
+    assert problems(found) == []
+    assert columns(found)["email"][:2] == [f"0{NEEDLE}", f"1{NEEDLE}"]
+    # 90 million cells in a kilobyte, 3 GB for who makes them: fewer than the reader's own limit.
+    wide = an_open_row(NEEDLE, attributes=' table:number-columns-repeated="9000"')
+    wide = wide.replace("<table:table-row>", '<table:table-row table:number-rows-repeated="10000">')
+    found = items(an_open_document(wide), "x.ods")
+    assert problems(found) == [(ProblemKind.TOO_LARGE, ())]
+    assert NEEDLE in texts(found)
+
+
 @pytest.mark.parametrize("place", ['r="XFD1048576"', "r = 'XFD1048576'"])
 def test_a_workbook_of_few_cells_far_apart_is_read_part_by_part(place: str) -> None:
     # The reader makes a cell of everything between them, and ends the process where memory does not do.

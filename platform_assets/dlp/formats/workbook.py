@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -32,6 +36,25 @@ _HEADER_ROWS = 220
 _SLICE = 1 << 20
 # Bytes of the limit for a cell: the reader makes a cell of everything between a sheet's first and last one.
 _CELL = 128
+# Address space of the interpreter and the reader, beside what a workbook takes.
+_READER = 512 << 20
+_READER_SECONDS = 300
+_TRY = """
+import contextlib, io, sys
+with contextlib.suppress(ImportError, ValueError, OSError):
+    import resource
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+import python_calamine
+try:
+    book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(sys.stdin.buffer.read()))
+    for name in book.sheet_names:
+        book.get_sheet_by_name(name)
+except MemoryError:
+    sys.exit(1)
+except BaseException:
+    pass  # whatever else is wrong with it is found where it is read
+"""
 _PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,10})""")
 _ROW = re.compile(rb"<(?:[\w.-]+:)?row[\s/>]")
 _CELL_ANYWHERE = re.compile(rb"<(?:[\w.-]+:)?(?:c|row)(?=[\s/>])(?![^>]*\sr\s*=)")
@@ -45,7 +68,7 @@ def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
     size = _unpacked_size(source)
     is_zip = stream.head.startswith(b"PK")
     limit = reading.limits.memory // 4
-    if size > limit or (is_zip and _cells(source) > reading.limits.memory // _CELL):
+    if size > limit or not _fits(source, reading.limits.memory):
         yield reading.problem(
             ProblemKind.TOO_LARGE,
             f"as a workbook it takes more than {limit:,} bytes; its parts were read one by one. Raise the "
@@ -99,6 +122,34 @@ def _unpacked_size(source: Any) -> int:
             return sum(_real_size(archive, member) for member in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
         return size
+
+
+def _fits(source: Any, memory: int) -> bool:
+    """Whether a workbook can be read with so much memory; where it cannot, the process that does so ends."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            is_told = "xl/workbook.xml" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+        is_told = False
+    if is_told:
+        return _cells(source) <= memory // _CELL
+    # Other formats do not say where their cells are so that it can be seen at once: it is tried elsewhere.
+    with tempfile.TemporaryFile() as copy:
+        source.seek(0)
+        shutil.copyfileobj(source, copy)
+        copy.seek(0)
+        try:
+            tried = subprocess.run(  # noqa: S603
+                [sys.executable, "-I", "-c", _TRY, str(_READER + memory)],
+                stdin=copy,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_READER_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return False
+    return tried.returncode == 0
 
 
 def _cells(source: Any) -> int:
