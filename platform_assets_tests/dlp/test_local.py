@@ -269,7 +269,7 @@ def test_passwords_are_found_in_sentences_and_languages(text: str, usual: LocalI
     [
         "Enter your password below and confirm.",
         "The password reset-form is at /account/password or behind password settings.",
-        "PWD=/home/app/project",
+        "PWD=/srv/app/project",
         "https://user:pass1234@example.com/",
         "curl -u $USER:$PASSWORD https://internal.company-one.com/",
         "-u 1000:1000 --rm",
