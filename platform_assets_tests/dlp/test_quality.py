@@ -14,6 +14,9 @@ from platform_assets.dlp.local import LocalInspector
 from platform_assets.dlp.model import InspectConfig
 from platform_assets_tests.dlp import generated as make
 
+# Thousands of values through the same lines, which other tests reach too: tracing them doubles the time.
+pytestmark = pytest.mark.no_cover
+
 PLAIN = ("Please look at {} today.", "{}", "value={} ok", '{{"x": "{}"}}')
 """Sentences that say nothing of what the value is."""
 
