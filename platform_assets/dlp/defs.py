@@ -323,8 +323,7 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
                 if not feeding.has_table():
                     context.log.info("%s: nothing was uploaded yet, and its columns are not declared", feed)
                     return
-                rows = feeding.relation()
-                rows = context.resources.protection.applied(rows, f"uploads/{feed}")
+                rows = feeding.rows_for(context.resources.protection, warehouse, context.run.run_id)
                 count = getattr(context.resources, warehouse).write(("uploads", feed), rows)
             yield dg.MaterializeResult(
                 metadata={**row_count_metadata(count), "dagster/table_name": f"uploads.{feed}"}

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from platform_assets.alerts.alert import mask_uri
-from platform_assets.dlp.deidentify import ColumnChange, TableChange
+from platform_assets.dlp.deidentify import TableChange
 from platform_assets.dlp.findings import FindingsStore
 from platform_assets.dlp.model import Likelihood
 from platform_assets.dlp.policy import Action, strictest
+from platform_assets.dlp.protect import blocked, changed
 from platform_assets.dlp.uploads import object_id
 from platform_assets.errors import DlpError, FeedError
 from platform_assets.model.table import Column, Table, Text
@@ -83,13 +84,21 @@ class Feeding:
         """Whether the columns are known: they are declared, or were found in a first object."""
         return bool(self.feeds.layout(self.feed).columns)
 
-    def relation(self) -> pa.RecordBatchReader:
-        """The rows of the feed that count now, streamed.
+    def rows_for(self, protection: Protection, warehouse: str, run_id: str = "") -> pa.RecordBatchReader:
+        """The rows of the feed that count now, changed as the policy says, streamed.
+
+        Args:
+            protection: The policy, and what it goes by.
+            warehouse: Name of the warehouse, as in places.
+            run_id: The run that loads, for what is recorded.
 
         Raises:
+            DlpError: A rule blocks a column, or cannot be followed.
             FeedError: Nothing was loaded yet, and no columns are declared.
         """
-        return self.feeds.relation(self.feed)
+        counting = self.feeds.counting(self.feed)
+        columns = _Columns(protection, counting, warehouse, f"{UPLOADS}/{self.feed.name}")
+        return columns.change(run_id).apply(counting.read())
 
     def copy_for(self, protection: Protection, warehouse: str, table: str, run_id: str = "") -> LakeTable:
         """A Delta table of the rows that count, changed as the policy says, for who loads the lake's files.
@@ -159,25 +168,15 @@ class _Columns:
             for rule in rules
             if any(rule.concerns(place) for one in columns for place in self._places(one))
         ]
-        # A rule that changes a column whatever is in it needs no look.
-        is_looked = any(
-            rule.action is not Action.DEIDENTIFY or "*" not in rule.info_types for rule in concerning
-        )
-        held = self._held(run_id) if is_looked else {}
+        held = self._held(run_id) if any(rule.asks_what_is_held for rule in concerning) else {}
         changes, refused = [], []
         for column in columns if concerning else ():
             found = held.get(column.name, ())
             decision = strictest(policy.decide_column(found, place) for place in self._places(column))
             if decision.action >= Action.BLOCK:
-                what = (
-                    f"{decision.info_type} ({decision.likelihood.name})"
-                    if decision.likelihood
-                    else "something"
-                )
-                refused.append(f"{key}.{column.name} holds {what}, which is blocked by {decision.rule}")
-            elif decision.rule is not None and decision.rule.deidentify is not None:
-                info_type = decision.info_type or "SENSITIVE"
-                changes.append(ColumnChange(_as_stored(column), decision.rule.deidentify, info_type, key))
+                refused.append(blocked(f"{key}.{column.name}", decision))
+            elif one := changed(_as_stored(column), decision, key):
+                changes.append(one)
         if refused:
             raise DlpError(
                 f"Nothing was loaded into {self.warehouse}/{self.table}: {'; '.join(refused)}. Correct the "
@@ -185,8 +184,8 @@ class _Columns:
             )
         if not changes:
             return Change()
-        changed = Table(key, "", tuple(change.column for change in changes), ())
-        change = TableChange(changed, tuple(changes), self.protection.key)
+        table = Table(key, "", tuple(one.column for one in changes), ())
+        change = TableChange(table, tuple(changes), self.protection.key)
         return Change(change.fingerprint, change.applied)
 
     @property

@@ -96,6 +96,11 @@ class Rule:
             and self.concerns(place)
         )
 
+    @property
+    def asks_what_is_held(self) -> bool:
+        """Whether it matters what a column holds; not to a rule that changes it whatever is in it."""
+        return self.action is not Action.DEIDENTIFY or "*" not in self.info_types
+
     def concerns(self, place: str) -> bool:
         """Whether the rule holds in a place."""
         return any(fnmatchcase(place, pattern) for pattern in self.places)

@@ -112,21 +112,16 @@ class Protection:
         for table in concerned:
             changes = []
             for column in table.columns:
-                decision = self._decide(table, column, warehouse, found)
+                key = f"star/{table.name}"
+                places = _places(table, column, warehouse)
+                held = found.get((key, column.name), ())
+                decision = strictest(self.policy.decide_column(held, place) for place in places)
                 if decision.action >= Action.BLOCK:
-                    refused.append(_blocked(f"star/{table.name}.{column.name}", decision))
-                elif decision.rule is not None and decision.rule.deidentify is not None:
-                    changes.append(
-                        ColumnChange(
-                            column,
-                            decision.rule.deidentify,
-                            decision.info_type or "SENSITIVE",
-                            table.name,
-                        )
-                    )
+                    refused.append(blocked(f"{key}.{column.name}", decision))
+                elif change := changed(column, decision, table.name):
+                    changes.append(change)
             if changes:
-                change = TableChange(table, tuple(changes), self.key)
-                folder = self._bring_up(lake, change)
+                folder = self._bring_up(lake, TableChange(table, tuple(changes), self.key))
                 if folder is not None:
                     copies[table.name] = folder
         if refused:
@@ -172,9 +167,8 @@ class Protection:
         for name in names:
             decision = self.policy.decide_column(by_column.get(name, ()), f"{place}.{name}")
             if decision.action >= Action.BLOCK:
-                raise DlpError(f"Nothing was written to {place}: {_blocked(f'{place}.{name}', decision)}.")
+                raise DlpError(f"Nothing was written to {place}: {blocked(f'{place}.{name}', decision)}.")
             if decision.rule is not None and decision.rule.deidentify is not None:
-                info_type = decision.info_type or "SENSITIVE"
                 type_ = _logical_type(schema.field(name).type)
                 if type_ is None:
                     raise DlpError(
@@ -182,7 +176,8 @@ class Protection:
                         f"{decision.rule}, and values of type {schema.field(name).type} cannot be."
                     )
                 column = Column(name, type_, nullable=schema.field(name).nullable)
-                changes.append(ColumnChange(column, decision.rule.deidentify, info_type, place))
+                if change := changed(column, decision, place):
+                    changes.append(change)
 
         def all_rows() -> Iterator[pa.RecordBatch]:
             yield from first
@@ -205,22 +200,10 @@ class Protection:
     def _needs_verdicts(self, table: Table, warehouse: str) -> bool:
         """Whether any rule for the table asks what a column holds."""
         return any(
-            rule.concerns(place) and not (rule.action is Action.DEIDENTIFY and "*" in rule.info_types)
+            rule.concerns(place) and rule.asks_what_is_held
             for rule in self.policy.rules_for_columns()
             for column in table.columns
             for place in _places(table, column, warehouse)
-        )
-
-    def _decide(
-        self,
-        table: Table,
-        column: Column,
-        warehouse: str,
-        found: Mapping[tuple[str, str], Sequence[tuple[str, Likelihood]]],
-    ) -> Decision:
-        held = found.get((f"star/{table.name}", column.name), ())
-        return strictest(
-            self.policy.decide_column(held, place) for place in _places(table, column, warehouse)
         )
 
     def _verdicts(
@@ -314,6 +297,20 @@ def _places(table: Table, column: Column, warehouse: str) -> tuple[str, str]:
     return f"star/{table.name}.{column.name}", f"{warehouse}/{table.name}.{column.name}"
 
 
-def _blocked(column: str, decision: Decision) -> str:
+def changed(column: Column, decision: Decision, scope: str) -> ColumnChange | None:
+    """What a decision does to a column's values; None where they stay as they are.
+
+    Args:
+        column: The column.
+        decision: What was decided about it.
+        scope: What shifts and tokens of it are told apart by, a table.
+    """
+    if decision.rule is None or decision.rule.deidentify is None:
+        return None
+    return ColumnChange(column, decision.rule.deidentify, decision.info_type or "SENSITIVE", scope)
+
+
+def blocked(column: str, decision: Decision) -> str:
+    """Says of a column, table included, what it holds and which rule blocks it."""
     what = f"{decision.info_type} ({decision.likelihood.name})" if decision.likelihood else "sensitive data"
     return f"{column} holds {what}, which is blocked by {decision.rule}"

@@ -359,7 +359,7 @@ def test_what_its_inspection_allows_becomes_rows_of_a_feeds_table_and_of_the_war
     verdicts = {
         row["column"]: row["info_type"]
         for row in place.table("dlp", "columns")
-        if row["table"] == "uploads/prices"
+        if (row["place"], row["table"]) == ("lake", "uploads/prices")
     }
     assert verdicts == {"label": "EMAIL_ADDRESS", "price": None}
 
@@ -395,3 +395,13 @@ def test_a_feed_whose_columns_nobody_declared_waits_for_its_first_upload(
     result = place.run()
     assert failures(result) == []
     assert written in {event.asset_key for event in result.get_asset_materialization_events()}
+
+
+def test_an_address_in_the_last_of_many_rows_changes_its_column_too(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    place = landing(tmp_path, instance, RULES, feeds=PRICES)
+    lines = [f"label {number},1.00" for number in range(60_000)]
+    place.put("prices/many.csv", "\n".join(["label,price", *lines, "somebody@company-three.com,2.00", ""]))
+    assert failures(place.run()) == []
+    assert {label for label, _ in prices(place)} == {"[EMAIL_ADDRESS]"}
