@@ -11,8 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.tags import CODE_LOCATION_TAG, REPOSITORY_LABEL_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from platform_assets import assembly
 from platform_assets.dlp.defs import WatchTimes, build_dlp_defs
@@ -39,6 +49,8 @@ from platform_assets.warehouse.defs import (
 )
 
 MAIN_JOB = "totesys_to_warehouse"
+LOCATION = "platform_assets"
+"""The code location's name, as workspace.yaml and pyproject.toml have it."""
 EXCLUSIVE_TAG = {"platform_assets/exclusive": MAIN_JOB}
 """Runs with this tag wait for one another: `dagster.yaml` allows one at a time."""
 
@@ -142,19 +154,47 @@ def run_job(settings: Settings, name: str, report: Callable[[str], None]) -> Job
     """
     job = build_defs(settings).resolve_job_def(name)
     with open_instance(settings) as instance, _lines_to(report):
-        result = job.execute_in_process(
-            instance=instance,
-            raise_on_error=False,
+        # execute_in_process would leave out where the job comes from.
+        run = instance.create_run_for_job(
+            job,
             run_config={"loggers": {PLAIN_LOGGER: {}}},
+            tags=job.run_tags,
+            remote_job_origin=_origin(name),
         )
-        failed = [event.event_specific_data for event in result.all_events if event.is_step_failure]
+        events = list(execute_run_iterator(InMemoryJob(job), run, instance))
+        failed = [event.event_specific_data for event in events if event.is_step_failure]
         sentences = [_sentence(data) for data in failed if isinstance(data, StepFailureData) and data.error]
         checks = [
             f"{'/'.join(check.asset_key.path)}: {check.check_name}: {check.description}"
-            for check in result.get_asset_check_evaluations()
+            for check in (
+                event.asset_check_evaluation_data
+                for event in events
+                if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+            )
             if not check.passed
         ]
-        return JobRun(result.success, result.run_id, tuple(dict.fromkeys(sentences)), tuple(checks))
+        ended = instance.get_run_by_id(run.run_id)
+        succeeded = ended is not None and ended.is_success
+        return JobRun(succeeded, run.run_id, tuple(dict.fromkeys(sentences)), tuple(checks))
+
+
+def _origin(job: str) -> RemoteJobOrigin:
+    """Where Dagster finds a job: the UI lists a run on its job's page and on the timeline by this."""
+    module = "platform_assets.definitions"
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=module), LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
+
+
+def _keep_origin(context: dg.InitResourceContext) -> None:
+    """Keep where a run's job comes from, where the command that started the run did not, as `dg launch`."""
+    run = context.instance.get_run_by_id(context.run.run_id) if context.instance and context.run else None
+    if context.instance is None or run is None or run.remote_job_origin is not None:
+        return
+    origin = _origin(run.job_name)
+    label = {REPOSITORY_LABEL_TAG: origin.repository_origin.get_label()}
+    context.instance.add_run_tags(run.run_id, {**label, CODE_LOCATION_TAG: LOCATION})
+    tagged = run.with_tags({**run.tags, CODE_LOCATION_TAG: LOCATION})
+    context.instance.run_storage.replace_job_origin(tagged, origin)
 
 
 def fail_abandoned_runs(settings: Settings) -> list[str]:
@@ -389,6 +429,7 @@ def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dic
     @contextlib.contextmanager
     def engine(context: dg.InitResourceContext) -> Iterator[object]:
         with _sqlite_held_open(context):
+            _keep_origin(context)
             yield assembly.build_engine(settings)
 
     return {

@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 
-from platform_assets.build import MAIN_JOB, build_defs, fail_abandoned_runs, open_instance
-from platform_assets.settings import Settings, load_settings
+from platform_assets.build import LOCATION, MAIN_JOB, build_defs, fail_abandoned_runs, open_instance, run_job
+from platform_assets.settings import ConnectionSettings, Secret, Settings, load_settings
 
 
 @pytest.fixture
@@ -76,3 +76,54 @@ def test_the_folder_of_dagsters_state_is_made_with_the_projects_configuration(se
     with open_instance(settings) as instance:
         assert not instance.telemetry_enabled
     assert (settings.state_dir / "dagster" / "dagster.yaml").is_file()
+
+
+def _unreachable(settings: Settings) -> Settings:
+    """The same, with a source that no run can reach: a run of it ends soon."""
+    totesys = settings.sources.totesys.model_copy(
+        update={
+            "embedded": False,
+            "connection": ConnectionSettings(
+                host="127.0.0.1", port=1, database="d", user="u", password=Secret("secret://env/HOME")
+            ),
+        }
+    )
+    sources = settings.sources.model_copy(update={"totesys": totesys})
+    return settings.model_copy(update={"sources": sources})
+
+
+def test_a_run_of_the_command_is_on_its_jobs_page_and_on_the_timeline(settings: Settings) -> None:
+    done = run_job(_unreachable(settings), MAIN_JOB, lambda line: None)
+    assert not done.succeeded
+    assert "127.0.0.1" in done.failures[0]
+    with open_instance(settings) as instance:
+        # The filter of a job's page; the timeline groups by the origin.
+        listed = instance.get_runs(
+            filters=dg.RunsFilter(
+                job_name=MAIN_JOB, tags={".dagster/repository": "__repository__@platform_assets"}
+            )
+        )
+    assert [run.run_id for run in listed] == [done.run_id]
+    assert listed[0].remote_job_origin is not None
+    assert listed[0].remote_job_origin.repository_origin.get_label() == "__repository__@platform_assets"
+
+
+def test_a_run_that_dagsters_own_command_started_is_there_too(settings: Settings) -> None:
+    unreachable = _unreachable(settings)
+    job = build_defs(unreachable).resolve_job_def(MAIN_JOB)
+    with open_instance(settings) as instance:
+        run_id = job.execute_in_process(instance=instance, raise_on_error=False).run_id
+        listed = instance.get_runs(
+            filters=dg.RunsFilter(tags={".dagster/repository": "__repository__@platform_assets"})
+        )
+    assert [run.run_id for run in listed] == [run_id]
+    assert listed[0].status == dg.DagsterRunStatus.FAILURE
+    assert listed[0].remote_job_origin is not None
+    assert listed[0].tags["dagster/code_location"] == "platform_assets"
+
+
+def test_the_code_location_has_the_name_that_runs_are_listed_under() -> None:
+    root = Path(__file__).parents[1]
+    workspace = (root / "workspace.yaml").read_text()
+    assert f"location_name: {LOCATION}\n" in workspace
+    assert f'code_location_name = "{LOCATION}"\n' in (root / "pyproject.toml").read_text()
