@@ -14,6 +14,7 @@ PACKAGE = "platform_assets"
 # From the ground up. A room imports from the layers below its own, never from its own or from above.
 LAYERS = (
     ("errors", "processes"),
+    ("isolation",),
     ("model", "settings"),
     ("lake",),
     # What the warehouses in Snowflake and BigQuery share with the loaders of Parquet files is the loaders'.
