@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import ValidationError
+
 from platform_assets.settings.document import Document
-from platform_assets.settings.mistakes import Mistake, declared_field, shown
+from platform_assets.settings.mistakes import Mistake, declared_field, explained, shown
 from platform_assets.settings.schema import Settings
-from platform_assets.settings.sources import SOURCE_NAMES, matches
+from platform_assets.settings.sources import SOURCE_NAMES, ConnectionSettings, matches
 
 _SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
@@ -68,6 +70,7 @@ def take_out_ignored_connections(document: Document, content: dict[str, Any]) ->
         ]
         if from_environment or not any(place in connection for place in places):
             content["sources"][name] = {k: v for k, v in source.items() if k != "connection"}
+            yield from _mistakes_in(document, key, connection)
         if from_environment:
             switch = document.variables.get(("sources", name, "embedded"), ())
             how = f"set {switch[0]}=false" if switch else f"set sources.{name}.embedded to false"
@@ -84,6 +87,21 @@ def take_out_ignored_connections(document: Document, content: dict[str, Any]) ->
                 f"that {names} {verb} set in the environment while sources.{name}.embedded is true",
                 f"either the embedded sample (unset {names}) or that database ({how}{rest})",
             )
+
+
+def _mistakes_in(document: Document, key: tuple[str, ...], connection: dict[str, Any]) -> Iterator[Mistake]:
+    """What is wrong in a connection that is not used: it would surprise on the day when it is."""
+    needed = {
+        "host": "localhost",
+        "database": "database",
+        "user": "user",
+        "password": "secret://env/PASSWORD",
+    }
+    try:
+        ConnectionSettings.model_validate(needed | connection, context={"base": document.file.parent})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            yield explained(document, {**detail, "loc": (*key, *detail["loc"])})
 
 
 def _is_true(value: object) -> bool:

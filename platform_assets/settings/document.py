@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
+import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,20 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.errors import SettingsError
-from platform_assets.settings.secrets import ENV_NAME, absolute_path
+from platform_assets.settings.secrets import ENV_NAME
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
     """A parsed configuration: its resolved content, and which key asks which environment variables.
 
-    `sources` has the files of the sources that have one of their own.
+    `sources` has the files of the sources that have one of their own, `unread` a line for each include that
+    names nothing that can be read.
     """
 
     file: Path
     content: dict[str, Any]
     variables: Mapping[tuple[str, ...], tuple[str, ...]]
     sources: Mapping[str, Path] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 def read_text(file: Path) -> str:
@@ -51,24 +57,90 @@ def parse_document(file: Path) -> Document:
 
     text = read_text(file)
     try:
-        tree = ConfigFactory.parse_string(text, basedir=str(file.parent), resolve=False)
+        with _unread_includes() as unread:
+            tree = ConfigFactory.parse_string(text, basedir=str(file.parent), resolve=False)
         if not isinstance(tree, ConfigTree):
             raise SettingsError(f"{file}: found a list at the top level; expected keys with values.")
         variables = dict(_find_variables(tree))
         if _INCLUDE.search(text):
             _mend_includes(tree, file)
         ConfigParser.resolve_substitutions(tree)
-        return Document(file, _plain(tree), variables)
+        lines = tuple(_unread_lines(file, unread)) if unread else ()
+        return Document(file, _plain(tree), variables, unread=lines)
     except ParseBaseException as error:
         unclear = SettingsError(f"{file}: line {error.lineno}: this is not HOCON.")
         raise _syntax_error(file) or unclear from None
+    except UnicodeDecodeError:
+        unclear = SettingsError(f"{file}: a file that it includes is not UTF-8 text.")
+        raise _syntax_error(file) or unclear from None
     except OSError as error:
         reason = f"the included file {error.filename} cannot be read: {error.strerror}"
+        if error.filename is None:
+            reason = f"an included address cannot be read: {error}"
         raise SettingsError(f"{file}: {reason}.") from None
+    except (AttributeError, ValueError) as error:
+        # pyhocon stumbles over a pattern that matches no file, and over an address of no known kind.
+        lines = [*_unread_lines(file, [])] or [f"{file}: an include cannot be read: {error}."]
+        raise SettingsError("\n  ".join(lines)) from None
     except RecursionError:
         raise SettingsError(f"{file}: it includes itself, directly or through another file.") from None
     except ConfigException as error:
         raise SettingsError(f"{file}: {error}.") from None
+
+
+@contextlib.contextmanager
+def _unread_includes() -> Iterator[list[str]]:
+    """Collect what pyhocon only logs: files and addresses that it was to include, and left out."""
+    unread: list[str] = []
+
+    def collect(record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        unread.append(
+            str(record.args[0]) if isinstance(record.args, tuple) and record.args else record.getMessage()
+        )
+        return False
+
+    logger = logging.getLogger("pyhocon.config_parser")
+    logger.addFilter(collect)
+    # Whoever silenced the library's logger would silence the mistake.
+    level, disabled = logger.level, logger.disabled
+    logger.setLevel(logging.WARNING)
+    logger.disabled = False
+    try:
+        yield unread
+    finally:
+        logger.setLevel(level)
+        logger.disabled = disabled
+        logger.removeFilter(collect)
+
+
+def _unread_lines(file: Path, unread: list[str]) -> Iterator[str]:
+    """A line for each include that was left out, with the file and the key that have it."""
+    includes = list(_includes(file))
+    for name in unread:
+        target = Path(os.path.normpath(name))
+        outer, key = next(((one, key) for one, key, path in includes if path == target), (file, ()))
+        where = f"{outer}: {'.'.join(key)}: " if key else f"{outer}: "
+        try:
+            target.read_bytes()
+            reason = "it cannot be read"
+        except OSError as error:
+            reason = "it cannot be fetched" if "://" in name else error.strerror or str(error)
+        yield f"{where}found an include of {name} ({reason}); expected the name of a file that can be read."
+    for outer, key, path in includes:
+        if re.search(r"[*?]", str(path)) and not glob.glob(str(path), recursive=True):
+            where = f"{outer}: {'.'.join(key)}: " if key else f"{outer}: "
+            yield f"{where}found an include of {path} (no file matches); expected a pattern of files."
+
+
+def _includes(file: Path, prefix: tuple[str, ...] = ()) -> Iterator[tuple[Path, tuple[str, ...], Path]]:
+    """The includes of a file and of those that it includes: the file that has it, the key, what it names."""
+    _, targets = _own_keys(file)
+    for path, target in targets:
+        yield file, (*prefix, *path), target
+        if target.is_file():
+            yield from _includes(target, (*prefix, *path))
 
 
 def _mend_includes(tree: Any, file: Path) -> None:
@@ -150,7 +222,9 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, NoneValue) else value
 
 
-_INCLUDE = re.compile(r'\binclude[ \t]+(?:required\([ \t]*)?(?:file\([ \t]*)?"([^"\n]+)"[ \t)]*')
+_INCLUDE = re.compile(
+    r'\binclude[ \t]+(?:required\([ \t]*)?(?:(?:file|url|package)\([ \t]*)?"([^"\n]+)"[ \t)]*'
+)
 
 
 def find_definition(file: Path, key: tuple[str, ...]) -> Path | None:
@@ -197,7 +271,9 @@ def _own_keys(file: Path) -> tuple[Any, list[tuple[tuple[str, ...], Path]]]:
     def walk(tree: Any, prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Path]]:
         for name, value in tree.items():
             if name.startswith("__include_"):
-                yield prefix, absolute_path(targets[int(name.removeprefix("__include_"))], file.parent)
+                target = targets[int(name.removeprefix("__include_"))]
+                # As pyhocon puts them together: it knows neither ~ nor addresses of ours.
+                yield prefix, Path(os.path.normpath(file.parent / target))
             elif isinstance(value, ConfigTree):
                 yield from walk(value, (*prefix, name.strip('"')))
 

@@ -57,9 +57,9 @@ def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None =
             *check_watch_names(settings),
             *check_feeds(settings),
         ]
-        if not mistakes:
+        if not mistakes and not document.unread:
             return settings
-    lines = sorted({description_of(document, mistake) for mistake in mistakes})
+    lines = sorted({*document.unread, *(description_of(document, mistake) for mistake in mistakes)})
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     raise SettingsError("\n  ".join([f"The configuration has {count}; nothing was started.", *lines]))
 
@@ -67,10 +67,15 @@ def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None =
 def _locate(path: Path | None) -> Path:
     named = path if path is not None else os.environ.get("PLATFORM_CONFIG")
     if named:
-        file = absolute_path(str(named), None)
+        origin = "" if path is not None else " (from the environment variable PLATFORM_CONFIG)"
+        try:
+            file = absolute_path(str(named), None)
+        except ValueError as error:
+            raise SettingsError(
+                f"The configuration file {named}{origin} cannot be opened: {error}."
+            ) from None
         if file.is_file():
             return file
-        origin = "" if path is not None else " (from the environment variable PLATFORM_CONFIG)"
         raise SettingsError(f"There is no configuration file {file}{origin}; name one that exists.")
     roots = (Path(__file__).parents[2], Path.cwd())
     candidates = [root / "config" / "platform.conf" for root in roots]
@@ -89,11 +94,12 @@ def _with_sources(document: Document, given: Mapping[str, Any]) -> tuple[Documen
     found = document.content.get("sources")
     if not isinstance(found, dict):
         return document, []
-    sources, variables = {**found}, {**document.variables}
+    sources, variables, unread = {**found}, {**document.variables}, [*document.unread]
     files: dict[str, Path] = {}
     mistakes = []
     for file in sorted(folder.glob("*.conf")):
         part = parse_document(file)
+        unread += part.unread
         for name, block in part.content.items():
             if name in given:
                 continue
@@ -110,4 +116,4 @@ def _with_sources(document: Document, given: Mapping[str, Any]) -> tuple[Documen
             mistakes.append(Mistake(("sources", name), "it once more", expected))
         sources[name], files[name] = block, folder / f"{name}.conf"
     content = {**document.content, "sources": sources}
-    return Document(document.file, content, variables, files), mistakes
+    return Document(document.file, content, variables, files, tuple(unread)), mistakes

@@ -148,6 +148,8 @@ def shown(value: object) -> str:
         return "null"
     if isinstance(value, str):
         shown = re.sub(r"//[^/\s]*@", "//***@", value)
+        # A line break would tear the list of mistakes apart.
+        shown = re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found[0])[1:-1], shown)
         return '"' + (shown if len(shown) <= 80 else shown[:77] + "...") + '"'
     if isinstance(value, dict):
         return "a block"

@@ -165,7 +165,28 @@ def base_folder(info: ValidationInfo) -> Path | None:
     return cast("Path | None", (info.context or {}).get("base"))
 
 
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):|(s3|s3a|gs|gcs|file|https?)//", re.IGNORECASE)
+
+
 def absolute_path(text: str, base: Path | None) -> Path:
-    """A local path as it was written, made absolute."""
-    # normpath, not resolve: a symbolic link stays what the user wrote.
-    return Path(os.path.normpath((base or Path.cwd()) / Path(text).expanduser()))
+    """A local path as it was written, made absolute.
+
+    Raises:
+        ValueError: It is written like a URI, like a path on Windows, or cannot be a path at all.
+    """
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError("it has control characters in it")
+    if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
+        raise ValueError("it is a path on Windows; the platform runs on Linux and macOS")
+    if (scheme := _SCHEME.match(text)) is not None:
+        name = (scheme[1] or scheme[2]).lower()
+        # What Hadoop and others call the two.
+        name = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}.get(name, name)
+        if name in ("s3", "gs"):
+            raise ValueError(f"a bucket is written {name}://bucket/prefix")
+        raise ValueError("it looks like a URI; a local path with a colon is written ./name:rest")
+    try:
+        # normpath, not resolve: a symbolic link stays what the user wrote.
+        return Path(os.path.normpath((base or Path.cwd()) / Path(text).expanduser()))
+    except RuntimeError:
+        raise ValueError(f"there is no home folder of {text.partition('/')[0]}") from None

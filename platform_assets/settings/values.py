@@ -42,6 +42,8 @@ def _path(value: object, info: ValidationInfo) -> Path:
         raise ValueError("it is not a path")
     if "://" in str(value):
         raise ValueError("it must be a local path, not a URI")
+    if str(value) != str(value).strip():
+        raise ValueError("it starts or ends with white space")
     return absolute_path(str(value), base_folder(info))
 
 
