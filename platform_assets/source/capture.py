@@ -137,8 +137,9 @@ def plan(
         snapshot.taken_at - cursor.keys_compared_at >= policy.deletions_every
     )
     if strategy == "xmin":
-        further = [part for part in relation.parts if part not in cursor.remembered.parts]
-        predicate = _written_since(Position.parse(cursor.snapshot), further)
+        predicate = _written_since(
+            Position.parse(cursor.snapshot), _further_parts(relation, cursor.remembered)
+        )
         return Reading(strategy, predicate, compare_keys=due)
     if cursor.watermark is None:
         return Reading(strategy, None, f"no value of {policy.column} has been seen yet")
@@ -219,6 +220,8 @@ def _unusable(cursor: Cursor, relation: Relation, drift: Drift, snapshot: Snapsh
         return "the server's transaction numbers went back, as after a restored copy"
     if now.xmax - was.xmin > _OLDEST_COMPARABLE:
         return "the last batch is too many transactions ago"
+    if cursor.remembered.row_security and not relation.row_security:
+        return "row-level security may have hidden rows from the last batch"
     if drift.is_read_anew:
         # A column that is added with a default fills old rows without writing them.
         return "its columns changed"
@@ -233,12 +236,25 @@ def _written_since(position: Position, further_parts: Sequence[int]) -> str:
     Rows that were frozen long ago keep their old number, and may look new once numbers come round; they can
     never look older than they are. An age below 0 is one of more than half the numbers there are.
 
-    A partition that was attached since then may have been filled before, and is read as a whole.
+    A partition that was attached or altered since then may have been filled before, and is read as a whole.
     """
     written = f"age(xmin) BETWEEN 0 AND (SELECT age(CAST('{position.xmin % 2**32}' AS xid)))"
     if not further_parts:
         return written
     return f"{written} OR tableoid IN ({', '.join(str(int(part)) for part in further_parts)})"
+
+
+def _further_parts(relation: Relation, remembered: Remembered) -> list[int]:
+    """The parts of a table that the last batch did not read, or that have other columns since then.
+
+    Columns of a part that was altered while it was no part of the table may have values which nobody wrote.
+    """
+    was, now = remembered.part_forms, relation.part_forms
+    return [
+        part
+        for part in relation.parts
+        if part not in remembered.parts or (part in was and was[part] != now.get(part))
+    ]
 
 
 def _changed_since(table: Table, policy: CapturePolicy, watermark: int) -> str:

@@ -58,10 +58,21 @@ member (root, oid) AS (
 part AS (
   SELECT member.root,
          array_agg(CAST(c.oid AS bigint) ORDER BY c.oid) FILTER (WHERE c.relkind IN ('r', 'm')) AS oids,
+         array_agg(form.form ORDER BY c.oid) FILTER (WHERE c.relkind IN ('r', 'm')) AS forms,
          -- What is kept elsewhere, or in another way than PostgreSQL's own, has no transaction ids to go by.
-         bool_and(c.relkind IN ('r', 'm', 'p') AND coalesce(am.amname, 'heap') = 'heap') AS has_xmin
+         bool_and(c.relkind IN ('r', 'm', 'p') AND coalesce(am.amname, 'heap') = 'heap') AS has_xmin,
+         count(*) > 1 AS is_divided
   FROM member JOIN pg_catalog.pg_class AS c ON c.oid = member.oid
   LEFT JOIN pg_catalog.pg_am AS am ON am.oid = c.relam
+  -- A part that is taken out, altered and put back keeps its object id and its rows.
+  LEFT JOIN LATERAL (
+    SELECT left(md5(string_agg(concat_ws(' ', a.attname, a.attnum, a.atttypid,
+             CASE WHEN a.attgenerated = 'v' THEN pg_get_expr(d.adbin, d.adrelid) END), chr(31)
+             ORDER BY a.attnum)), 8) AS form
+    FROM pg_catalog.pg_attribute AS a
+    LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  ) AS form ON member.oid <> member.root
   GROUP BY member.root
 ),
 extent AS (
@@ -83,41 +94,92 @@ base (oid, base, modifier) AS (
   SELECT base.oid, t.typbasetype, t.typtypmod
   FROM base JOIN pg_catalog.pg_type AS t ON t.oid = base.base AND t.typtype = 'd'
 ),
--- The types that the values of a type, which is not one of PostgreSQL's own, are made of.
+-- The types that the values of a type are made of.
 made_of (type, oid) AS (
-  SELECT t.oid, t.oid
-  FROM pg_catalog.pg_type AS t
-  WHERE t.oid IN (SELECT atttypid FROM pg_catalog.pg_attribute WHERE attrelid IN (SELECT oid FROM relation))
-    AND t.typnamespace <> CAST('pg_catalog' AS regnamespace)
+  SELECT DISTINCT atttypid, atttypid FROM pg_catalog.pg_attribute
+  WHERE attrelid IN (SELECT oid FROM relation) AND attnum > 0 AND NOT attisdropped
   UNION
   SELECT made_of.type, inner_type.oid
   FROM made_of
   JOIN pg_catalog.pg_type AS t ON t.oid = made_of.oid
   CROSS JOIN LATERAL (
     SELECT t.typelem AS oid UNION ALL SELECT t.typbasetype
-    UNION ALL SELECT rngsubtype FROM pg_catalog.pg_range WHERE rngtypid = t.oid
+    UNION ALL SELECT rngsubtype FROM pg_catalog.pg_range WHERE t.oid IN (rngtypid, rngmultitypid)
     UNION ALL SELECT atttypid FROM pg_catalog.pg_attribute WHERE attrelid = t.typrelid AND attnum > 0
   ) AS inner_type
   WHERE inner_type.oid <> 0
 ),
-form AS (
-  SELECT made_of.type, string_agg(left(md5(piece.text), 8), ' ' ORDER BY piece.text) AS form
+piece AS (
+  SELECT made_of.type, left(md5(piece.text), 8) AS hash
   FROM made_of
+  JOIN pg_catalog.pg_type AS t ON t.oid = made_of.oid
   CROSS JOIN LATERAL (
-    SELECT concat(oid, ' ', enumlabel) FROM pg_catalog.pg_enum WHERE enumtypid = made_of.oid
+    SELECT concat(oid, ' ', enumlabel) FROM pg_catalog.pg_enum WHERE enumtypid = t.oid
     UNION ALL
     SELECT concat(a.attrelid, ' ', string_agg(CAST(a.attnum AS text), ' ' ORDER BY a.attnum))
-    FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.typrelid
-    WHERE t.oid = made_of.oid AND a.attnum > 0 AND NOT a.attisdropped
+    FROM pg_catalog.pg_attribute AS a
+    WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
     GROUP BY a.attrelid
+    UNION ALL
+    -- Another release of an extension may print its types in another way.
+    SELECT concat(e.oid, ' ', e.extversion)
+    FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+    WHERE d.classid = CAST('pg_catalog.pg_type' AS regclass) AND d.objid = t.oid AND d.deptype = 'e'
+      AND d.refclassid = CAST('pg_catalog.pg_extension' AS regclass)
+    -- A number whose point is where the locale has it.
+    UNION ALL SELECT current_setting('lc_monetary') WHERE t.oid = CAST('money' AS regtype)
+    -- Numbers of objects, which print as their names: those that somebody may give another one.
+    UNION ALL
+    SELECT concat(oid, ' ', CAST(oid AS regclass)) FROM pg_catalog.pg_class
+    WHERE t.oid = CAST('regclass' AS regtype) AND oid >= FIRST_OWN_OID AND relpersistence <> 't'
+      AND relkind <> 't'
+    UNION ALL
+    SELECT concat(oid, ' ', CAST(oid AS regtype)) FROM pg_catalog.pg_type
+    WHERE t.oid = CAST('regtype' AS regtype) AND oid >= FIRST_OWN_OID
+    UNION ALL
+    SELECT concat(oid, ' ', CASE t.typname WHEN 'regproc' THEN CAST(CAST(oid AS regproc) AS text)
+                            ELSE CAST(CAST(oid AS regprocedure) AS text) END)
+    FROM pg_catalog.pg_proc
+    WHERE t.oid IN (CAST('regproc' AS regtype), CAST('regprocedure' AS regtype)) AND oid >= FIRST_OWN_OID
+    UNION ALL
+    SELECT concat(oid, ' ', CASE t.typname WHEN 'regoper' THEN CAST(CAST(oid AS regoper) AS text)
+                            ELSE CAST(CAST(oid AS regoperator) AS text) END)
+    FROM pg_catalog.pg_operator
+    WHERE t.oid IN (CAST('regoper' AS regtype), CAST('regoperator' AS regtype)) AND oid >= FIRST_OWN_OID
+    UNION ALL
+    SELECT concat(oid, ' ', CAST(oid AS regrole)) FROM pg_catalog.pg_roles
+    WHERE t.oid IN (CAST('regrole' AS regtype), CAST('aclitem' AS regtype))
+    UNION ALL
+    SELECT concat(oid, ' ', CAST(oid AS regnamespace)) FROM pg_catalog.pg_namespace
+    WHERE t.oid = CAST('regnamespace' AS regtype) AND nspname !~ '^pg_(toast_)?temp_'
+    UNION ALL
+    SELECT concat(oid, ' ', CAST(oid AS regconfig)) FROM pg_catalog.pg_ts_config
+    WHERE t.oid = CAST('regconfig' AS regtype)
+    UNION ALL
+    SELECT concat(oid, ' ', CAST(oid AS regdictionary)) FROM pg_catalog.pg_ts_dict
+    WHERE t.oid = CAST('regdictionary' AS regtype)
+    UNION ALL
+    SELECT concat(oid, ' ', CAST(oid AS regcollation)) FROM pg_catalog.pg_collation
+    WHERE t.oid = CAST('regcollation' AS regtype) AND oid >= FIRST_OWN_OID
   ) AS piece (text)
-  GROUP BY made_of.type
+),
+form AS (
+  SELECT type, CASE WHEN count(*) <= MOST_PIECES THEN string_agg(hash, ' ' ORDER BY hash)
+                    ELSE md5(string_agg(hash, ' ' ORDER BY hash)) END AS form
+  FROM piece GROUP BY type
+),
+-- Which dictionaries make lexemes of words, wherever a column is computed by them when it is read.
+text_search AS (
+  SELECT md5(string_agg(concat_ws(' ', m.mapcfg, m.maptokentype, m.mapseqno, d.oid, d.dicttemplate,
+             d.dictinitoption), chr(31) ORDER BY m.mapcfg, m.maptokentype, m.mapseqno)) AS form
+  FROM pg_catalog.pg_ts_config_map AS m JOIN pg_catalog.pg_ts_dict AS d ON d.oid = m.mapdict
 )
 SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0), coalesce(size."rows", 0),
        has_schema_privilege(:schema, 'USAGE')
          AND (has_table_privilege(r.oid, 'SELECT') OR has_any_column_privilege(r.oid, 'SELECT')),
        has_schema_privilege(:schema, 'USAGE') AND has_table_privilege(r.oid, 'SELECT'),
-       row_security_active(r.oid), part.oids, coalesce(part.has_xmin, false),
+       row_security_active(r.oid), part.oids, part.forms, coalesce(part.has_xmin, false),
+       coalesce(r.relkind <> 'p' AND part.is_divided, false),
        obj_description(r.oid, 'pg_class'),
        a.attname, a.attnum, t.typname, t.typtype,
        CAST(t.typnamespace AS regnamespace) = CAST('pg_catalog' AS regnamespace),
@@ -129,19 +191,25 @@ SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0), coalesce(size."rows
          WHERE k.contype = 'n' AND NOT k.convalidated AND k.conrelid = r.oid AND a.attnum = ANY (k.conkey)),
        a.attgenerated <> '', has_column_privilege(r.oid, a.attnum, 'SELECT'),
        col_description(r.oid, a.attnum),
-       CASE WHEN a.attgenerated = 'v' THEN md5(pg_get_expr(d.adbin, d.adrelid)) ELSE form.form END
+       concat_ws(' ', CASE WHEN a.attgenerated = 'v' THEN md5(computed.expression) END, form.form, query.form,
+                 CASE WHEN computed.expression ~ 'ts(vector|query)|regconfig|regdictionary'
+                      THEN (SELECT form FROM text_search) END)
 FROM relation AS r
 LEFT JOIN size ON size.root = r.oid
 LEFT JOIN part ON part.root = r.oid
+LEFT JOIN LATERAL (SELECT md5(pg_get_viewdef(r.oid)) AS form) AS query ON r.relkind = 'v'
 LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN (
   SELECT base.* FROM base JOIN pg_catalog.pg_type AS t ON t.oid = base.base AND t.typtype <> 'd'
 ) AS base ON base.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type AS t ON t.oid = coalesce(base.base, a.atttypid)
 LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = r.oid AND d.adnum = a.attnum
+LEFT JOIN LATERAL (SELECT pg_get_expr(d.adbin, d.adrelid)) AS computed (expression) ON a.attgenerated = 'v'
 LEFT JOIN form ON form.type = a.atttypid
 ORDER BY r.relname, a.attnum
-"""
+""".replace("FIRST_OWN_OID", "16384").replace("MOST_PIECES", "2000")
+# Below the first are the objects that a server begins with, which keep their names; with more pieces than
+# the second, a hash of all of them says less, and takes less room in the cursor.
 _KEYS = """
 SELECT i.indrelid, CASE WHEN i.indisprimary THEN 'primary' ELSE 'unique' END, i.indexrelid, part.position,
        a.attname, NULL
@@ -177,9 +245,11 @@ class SourceColumn:
         generated: Whether the server computes it from other columns.
         can_read: Whether the role may SELECT it.
         comment: The owner's comment, empty where there is none.
-        form: What its values look like beyond what the rows hold, as hashes with blanks between them: one of
-            each label of an enum, of a composite's attributes, of the expression of a column that is computed
-            when it is read. Empty for all other columns.
+        form: What its values look like beyond what the rows hold, as hashes with blanks between them. Hashed
+            are, wherever they are in its type, labels of enums, attributes of composites, names of objects
+            that `regclass` and its kin may print, the locale of `money` and the release of an extension; the
+            expression of a column that is computed when it is read; and a view's query. Empty for all other
+            columns.
     """
 
     name: str
@@ -214,7 +284,10 @@ class Relation:
         row_security: Whether row-level security may hide rows from the role.
         parts: Object ids of the tables that hold its rows: itself, its partitions, or the tables that inherit
             from it.
+        part_forms: For each of these but the table itself, a hash of its columns (names, numbers, types).
         has_xmin: Whether all its rows say which transaction wrote them.
+        has_heirs: Whether other tables inherit from it. Their rows are read with its own, and no key of its
+            own is enforced over both.
         comment: The owner's comment, empty where there is none.
     """
 
@@ -232,7 +305,9 @@ class Relation:
     can_read_all: bool = True
     row_security: bool = False
     parts: tuple[int, ...] = ()
+    part_forms: Mapping[int, str] = field(default_factory=dict)
     has_xmin: bool = True
+    has_heirs: bool = False
     comment: str = ""
 
     def column(self, name: str) -> SourceColumn | None:
@@ -243,6 +318,10 @@ class Relation:
     def keys(self) -> tuple[tuple[str, ...], ...]:
         """All sets of columns that tell rows apart, the primary key first."""
         return ((self.primary_key,) if self.primary_key else ()) + self.unique_keys
+
+    def enforces(self, key: Sequence[str]) -> bool:
+        """Whether the server keeps any two of the rows that are read from having these columns in common."""
+        return tuple(key) in self.keys and not self.has_heirs
 
 
 @dataclass(frozen=True)
@@ -277,7 +356,7 @@ def read_relations(
     columns: dict[int, list[SourceColumn]] = {}
     heads: dict[int, list[Any]] = {}
     for row in rows:
-        head, (name, number, *details) = row[:11], row[11:]
+        head, (name, number, *details) = row[:13], row[13:]
         heads[head[0]] = head
         listed = columns.setdefault(head[0], [])
         if name is None:
@@ -294,7 +373,7 @@ def read_relations(
     keys = _keys(run(_KEYS, relations="{" + ",".join(map(str, heads)) + "}"))
     found = {}
     for oid, name, kind, pages, estimated, can_read, can_read_all, *more in heads.values():
-        row_security, parts, has_xmin, comment = more
+        row_security, parts, forms, has_xmin, has_heirs, comment = more
         never_null = {column.name for column in columns[oid] if not column.nullable}
         uniques = [unique for unique in keys.get((oid, "unique"), []) if never_null.issuperset(unique)]
         number = {column.name: column.number for column in columns[oid]}
@@ -316,7 +395,9 @@ def read_relations(
             can_read_all=can_read_all,
             row_security=row_security,
             parts=tuple(parts or ()),
+            part_forms={part: form for part, form in zip(parts or (), forms or (), strict=True) if form},
             has_xmin=has_xmin,
+            has_heirs=has_heirs,
             comment=comment or "",
         )
     return found

@@ -50,12 +50,16 @@ class Remembered:
         key: The columns that its rows were told apart by.
         columns: The columns that were read, by name.
         parts: See `Relation.parts`.
+        part_forms: See `Relation.part_forms`; empty where an earlier release read them.
+        row_security: Whether row-level security may have hidden rows from the batch.
     """
 
     oid: int
     key: tuple[str, ...]
     columns: Mapping[str, RememberedColumn]
     parts: tuple[int, ...] = ()
+    part_forms: Mapping[int, str] = field(default_factory=dict)
+    row_security: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As a value that JSON can hold."""
@@ -63,20 +67,41 @@ class Remembered:
             name: [one.number, one.type, one.nullable, *([one.form] if one.form else [])]
             for name, one in self.columns.items()
         }
-        return {"oid": self.oid, "key": list(self.key), "columns": columns, "parts": list(self.parts)}
+        return {
+            "oid": self.oid,
+            "key": list(self.key),
+            "columns": columns,
+            "parts": list(self.parts),
+            **({"part_forms": dict(self.part_forms)} if self.part_forms else {}),
+            **({"row_security": True} if self.row_security else {}),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Remembered:
         """What `to_json` gave."""
         columns = {name: RememberedColumn(*one) for name, one in value["columns"].items()}
-        return cls(value["oid"], tuple(value["key"]), columns, tuple(value.get("parts", ())))
+        return cls(
+            value["oid"],
+            tuple(value["key"]),
+            columns,
+            tuple(value.get("parts", ())),
+            {int(part): form for part, form in value.get("part_forms", {}).items()},
+            value.get("row_security", False),
+        )
 
 
 def remember(relation: Relation, table: Table) -> Remembered:
     """What a batch that read `table` from `relation` is to remember."""
     read = (column for column in relation.columns if column.name in table.column_names)
     columns = {one.name: RememberedColumn(one.number, one.type.text, one.nullable, one.form) for one in read}
-    return Remembered(relation.oid, table.primary_key, columns, relation.parts)
+    return Remembered(
+        relation.oid,
+        table.primary_key,
+        columns,
+        relation.parts,
+        relation.part_forms,
+        relation.row_security,
+    )
 
 
 @dataclass(frozen=True)
