@@ -7,6 +7,7 @@ here.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -39,6 +40,9 @@ _BYTES_OF_STATISTICS = 64
 # beside what DuckDB takes next.
 _ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
 _EVOLVED = "platform_assets.evolved"
+# A commit is tried again only because somebody else's took its place in the log, which is progress: the limit
+# is there for a store that says so of every commit.
+_MOST_COMMIT_RETRIES = 10_000
 # delta-rs takes a path for a URL: it panics on some characters, and resolves others to another folder.
 _UNUSABLE_IN_A_PATH = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 
@@ -93,6 +97,52 @@ class LakeTable:
                 "exists, the credentials in lake.storage_options, and that nothing but the platform writes "
                 "there."
             ) from error
+
+    def version(self) -> int:
+        """The number of the newest commit to the table, by anybody; -1 where there is none."""
+        handle = self.open()
+        return int(handle.version()) if handle is not None else -1
+
+    def commit_metadata(self, handle: DeltaTable | None, name: str, *, look_back: int) -> str | None:
+        """The newest value of something that commits say in their metadata, as of `handle`.
+
+        `DeltaTable.history` would not do: it gives the newest commits of the table, those included that were
+        made after `handle` was opened.
+
+        Args:
+            handle: The table as it was read.
+            name: What is looked for.
+            look_back: How many commits are looked at; those of others (an OPTIMIZE, say) do not have it.
+        """
+        if handle is None:
+            return None
+        for version in range(handle.version(), max(handle.version() - look_back, -1), -1):
+            said = self._commit_info(version)
+            if name in said:
+                return str(said[name])
+        return None
+
+    def _commit_info(self, version: int) -> Mapping[str, Any]:
+        """What a commit says of itself; nothing where Delta Lake has cleaned it away."""
+        name = f"_delta_log/{version:020d}.json"
+        try:
+            if self.is_local:
+                text = (Path(self.uri) / name).read_bytes()
+            else:
+                from deltalake.fs import DeltaStorageHandler
+
+                text = DeltaStorageHandler(self.uri, self.storage_options()).open_input_file(name).read()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise LakeError(
+                f"The log of the lake table {self.uri} cannot be read: {_reason(error)}."
+            ) from error
+        for line in text.splitlines():
+            action = json.loads(line)
+            if "commitInfo" in action:
+                return dict(action["commitInfo"])
+        return {}
 
     def cursor(self, handle: DeltaTable | None, stream: str) -> int:
         """The version of `stream` that the newest commit of it carries; 0 where there is none."""
@@ -458,7 +508,7 @@ def _commit_properties(
         custom_metadata=dict(metadata) if metadata else None,
         app_transactions=[Transaction(stream, version)],
         # A first commit that comes second is retried without a look at the first, and both would count.
-        max_commit_retries=0 if is_first else None,
+        max_commit_retries=0 if is_first else _MOST_COMMIT_RETRIES,
     )
 
 

@@ -70,14 +70,21 @@ class LedgerState:
     """The ledger as it was read: the base on which the next batch is built.
 
     Args:
-        handle: The Delta table at that version, None before the first batch.
+        table: The ledger's table.
+        handle: It at that version, None before the first batch.
         rows: Its rows, as `LEDGER_COLUMNS`.
         lake_id: Identity of this lake, made with its first batch; empty before.
     """
 
+    table: LakeTable
     handle: DeltaTable | None
     rows: pa.Table
     lake_id: str
+
+    @property
+    def version(self) -> int:
+        """Version of the ledger's table, -1 before the first batch."""
+        return int(self.handle.version()) if self.handle is not None else -1
 
     @cached_property
     def last_batch(self) -> int:
@@ -87,11 +94,8 @@ class LedgerState:
     @cached_property
     def cursors(self) -> Mapping[str, str]:
         """Where the capture of each table has got to, in the words of the source: JSON by `source/table`."""
-        for limit in (1, _LONGEST_LOOK_BACK):
-            for commit in self.handle.history(limit) if self.handle is not None else ():
-                if _CURSORS in commit:
-                    return dict(json.loads(commit[_CURSORS]))
-        return {}
+        said = self.table.commit_metadata(self.handle, _CURSORS, look_back=_LONGEST_LOOK_BACK)
+        return dict(json.loads(said)) if said else {}
 
     def last_batch_of(self, tables: Iterable[tuple[str, str]]) -> int:
         """Number of the newest batch that changed any of these (source, table) pairs; 0 where none did."""
@@ -104,6 +108,12 @@ class LedgerState:
         not count.
         """
         return frozenset(self._batches.get((source, table), ()))
+
+    def entries_of(self, source: str) -> frozenset[tuple[int, str]]:
+        """Batch and table of every entry of a source."""
+        names = ("source", "batch", "table")
+        entries = zip(*(self.rows[name].to_pylist() for name in names), strict=True)
+        return frozenset((batch, table) for one, batch, table in entries if one == source)
 
     def row_count(self, source: str, table: str) -> int:
         """Rows that the source table had at its last batch: all ever inserted less all deleted."""
@@ -170,7 +180,7 @@ class Ledger:
         """The ledger as it is now."""
         handle = self.table.open()
         rows = self.table.scan(handle).read_all()
-        return LedgerState(handle, rows, str(handle.metadata().id) if handle is not None else "")
+        return LedgerState(self.table, handle, rows, str(handle.metadata().id) if handle is not None else "")
 
     def commit(
         self, state: LedgerState, entries: Sequence[LedgerEntry], cursors: Mapping[str, str] | None = None

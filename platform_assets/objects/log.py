@@ -216,10 +216,9 @@ class ObjectLog:
     def read(self) -> LogState:
         """The log as it is now."""
         handle = self.table.open()
-        for limit in (1, _LONGEST_LOOK_BACK):
-            for commit in handle.history(limit) if handle is not None else ():
-                if _PROGRESS in commit:
-                    return LogState(handle, Progress.from_json(commit[_PROGRESS]))
+        said = self.table.commit_metadata(handle, _PROGRESS, look_back=_LONGEST_LOOK_BACK)
+        if said is not None:
+            return LogState(handle, Progress.from_json(said))
         if handle is not None and self.table.row_count(handle):
             raise ObjectsError(
                 f"The object log {self.table.uri} cannot be read: none of its last {_LONGEST_LOOK_BACK} "

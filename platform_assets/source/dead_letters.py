@@ -14,6 +14,7 @@ import pyarrow as pa
 from platform_assets.lake.delta import peek, statistics_of_batch
 from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote, stored_type
 from platform_assets.lake.lake import DEAD_LETTER_COLUMNS, BronzeReader, key_json
+from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.lake.rules import broken_rules_sql, conditions, proven_rules
 from platform_assets.model.table import Table
 
@@ -99,8 +100,7 @@ class DeadLetters:
             return 0
         members = ", ".join(f"{literal(name)}, {quote('version', name)}" for name in table.column_names)
         names = columns_sql([column.name for column in DEAD_LETTER_COLUMNS])
-        dead = self.connection.sql(
-            f"""
+        query = f"""
             SELECT {names} FROM (
               SELECT {literal(source)} AS source, {literal(table.name)} AS "table",
                      {key_json(table, "version")} AS key, {reason} AS reason,
@@ -108,15 +108,21 @@ class DeadLetters:
               FROM "batch" AS version)
             WHERE reason IS NOT NULL
             """
-        ).to_arrow_reader(ROWS_PER_BATCH)
-        counted = _Counted(dead)
-        rows = peek(counted.reader)
-        if rows is None:
-            return 0
         letters = lake.dead_letters
-        letters.append(letters.open(), rows, stream=f"{self.stream}/{table.name}", version=self.batch)
+
+        def append() -> int:
+            counted = _Counted(self.connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
+            rows = peek(counted.reader)
+            if rows is not None:
+                letters.append(letters.open(), rows, stream=f"{self.stream}/{table.name}", version=self.batch)
+            return counted.rows
+
+        # All tables of all sources share it: who makes it first is no matter.
+        found = retry_while_others_progress(append, letters.version)
+        if not found:
+            return 0
         self.found.add(table.name)
-        return counted.rows
+        return found
 
     def _kept_by_column(
         self, table: Table, parents: Mapping[str, str], kept: Set[tuple[str, str]]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.errors import LakeError, SourceError, SourceUnavailable
+from platform_assets.errors import LakeConflict, LakeError, SourceError, SourceUnavailable
 from platform_assets.lake.delta import peek, stored_columns
 from platform_assets.lake.duck import (
     SqlEngine,
@@ -28,6 +28,7 @@ from platform_assets.lake.duck import (
 )
 from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerEntry
+from platform_assets.lake.races import Result, attempts, retry_while_others_progress
 from platform_assets.model.table import Column, Table
 from platform_assets.source.bulk import BulkReader
 from platform_assets.source.capture import (
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 
 # So many rows that turned out not to have changed are read again at the next tick; more are worth a commit.
 _MOST_ROWS_READ_AGAIN = 1_000
+# So many batches of other sources may be committed while one that lost a race to them is made again.
+_FIRST_LEAD = 100
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,24 @@ class Extractor:
     def extract(self, tables: Sequence[Table]) -> Extraction:
         """Look at the source once and commit what changed as one batch; write nothing where nothing did.
 
+        Where another run commits a batch meanwhile, nothing of this one counts: it begins again, with a new
+        snapshot, from what the other one left. That has an end when nobody else makes progress.
+
         Args:
             tables: The tables to look at; foreign keys are only checked to tables that are in the lake.
 
         Raises:
             SourceUnavailable: The source does not answer.
             SourceError: The source refuses, or its tables are not as declared.
-            LakeConflict: Another batch was committed meanwhile; nothing of this one counts.
+            LakeConflict: The lake refuses every commit as if another one had been made, and none is.
             LakeError: The lake cannot be read or written.
         """
-        with self.source.snapshot() as snapshot, self.engine.connect() as connection:
-            return self._extract(_Attempt.begin(self, snapshot, connection, tables), tables)
+
+        def attempt(state: LedgerState, lead: int) -> Extraction:
+            with self._begun(state, lead, tables) as begun:
+                return self._extract(begun, tables)
+
+        return self._until_won(attempt, tables)
 
     def verify(self, tables: Sequence[Table]) -> dict[str, Verification]:
         """Prove that the lake holds what the source does, and mend where it does not.
@@ -108,25 +118,111 @@ class Extractor:
         Raises:
             SourceUnavailable: The source does not answer.
             SourceError: The source refuses.
-            LakeConflict: Another batch was committed meanwhile.
+            LakeConflict: As `extract`.
             LakeError: The lake cannot be read or written.
         """
-        with self.source.snapshot() as snapshot, self.engine.connect() as connection:
-            attempt = _Attempt.begin(self, snapshot, connection, tables)
+        return self._until_won(partial(self._verify, tables), tables)
+
+    def _verify(self, tables: Sequence[Table], state: LedgerState, lead: int) -> dict[str, Verification]:
+        found: dict[str, Verification] = {}
+        with self._begun(state, lead, tables) as attempt:
             extraction = self._extract(attempt, tables)
-            found = {name: Verification(one) for name, one in attempt.compare_with_source().items()}
+            found |= {name: Verification(one) for name, one in attempt.compare_with_source().items()}
             differing = [table for table in tables if table.name in found and not found[table.name].passed]
-            if differing:
-                again = _Attempt.begin(self, snapshot, connection, differing, attempt.ranges_of(found))
-                mended = self._extract(again, differing)
-                for name, after in again.compare_with_source().items():
-                    found[name] = dataclasses.replace(found[name], mended=mended.tables[name], after=after)
+            ranges = attempt.ranges_of(found)
+            with contextlib.suppress(LakeConflict):
+                found |= self._mend(attempt, differing, ranges, found)
+                differing = []
+        if differing:
+            # Other runs have taken in more since the comparison, and this snapshot may not go over theirs.
+            found |= self._until_won(partial(self._mend_afresh, differing, ranges, found), differing)
         stopped = {
             name: Verification(None, stopped=change.stopped)
             for name, change in extraction.tables.items()
             if change.stopped
         }
         return {**found, **stopped}
+
+    def _mend_afresh(
+        self,
+        differing: Sequence[Table],
+        ranges: Mapping[str, str],
+        found: Mapping[str, Verification],
+        state: LedgerState,
+        lead: int,
+    ) -> dict[str, Verification]:
+        """Mend in a new snapshot, in which all that changed is taken in first."""
+        with self._begun(state, lead, differing) as attempt:
+            self._extract(attempt, differing)
+            return self._mend(attempt, differing, ranges, found)
+
+    def _mend(
+        self,
+        attempt: _Attempt,
+        differing: Sequence[Table],
+        ranges: Mapping[str, str],
+        found: Mapping[str, Verification],
+    ) -> dict[str, Verification]:
+        """Read ranges of keys again, in the snapshot of an attempt that was committed.
+
+        Raises:
+            LakeConflict: Another batch was committed since.
+        """
+        if not differing:
+            return {}
+        state = self.lake.ledger.read()
+        left = attempt.batch if attempt.cursors else attempt.state.last_batch
+        others = state.entries_of(self.source.name) - attempt.state.entries_of(self.source.name)
+        if any(batch != left for batch, _ in others):
+            raise LakeConflict(
+                f"Batch {state.last_batch} was committed while {self.source.name} was compared with the "
+                "lake. The next run does the work again."
+            )
+        again = _Attempt.begin(self, state, attempt.snapshot, attempt.connection, differing, ranges)
+        mended = self._extract(again, differing)
+        return {
+            name: dataclasses.replace(found[name], mended=mended.tables[name], after=after)
+            for name, after in again.compare_with_source().items()
+        }
+
+    @contextlib.contextmanager
+    def _begun(self, state: LedgerState, lead: int, tables: Sequence[Table]) -> Iterator[_Attempt]:
+        """Begin an attempt on a state of the ledger that was read just before.
+
+        Before, not after: so no batch in it can be of a later snapshot than this attempt's, and whatever is
+        committed later makes this attempt lose.
+        """
+        with self.source.snapshot() as snapshot, self.engine.connect() as connection:
+            yield _Attempt.begin(self, state, snapshot, connection, tables, lead=lead)
+
+    def _until_won(self, attempt: Callable[[LedgerState, int], Result], tables: Sequence[Table]) -> Result:
+        """Make an attempt, and again after each lost race, when the winner has come to its end.
+
+        After a race that was lost to another source, the number of the batch gets a lead, which doubles: a
+        long first load must not lose to every short tick of the others.
+        """
+        ledger = self.lake.ledger
+        bronze = [self.lake.bronze(self.source.name, table) for table in tables]
+        before: LedgerState | None = None
+        lead = 0
+
+        def once() -> Result:
+            nonlocal before, lead
+            state = ledger.read()
+            if before is not None and before.last_batch < state.last_batch and self._is_same(state, before):
+                lead = lead * 2 or _FIRST_LEAD
+            before = state
+            return attempt(state, lead)
+
+        return retry_while_others_progress(
+            once,
+            lambda: [ledger.table.version(), *(one.version() for one in bronze)],
+            settled=lambda: before is not None and ledger.table.version() != before.version,
+        )
+
+    def _is_same(self, state: LedgerState, other: LedgerState) -> bool:
+        """Whether two states of the ledger say the same of this source."""
+        return state.entries_of(self.source.name) == other.entries_of(self.source.name)
 
     def _extract(self, attempt: _Attempt, tables: Sequence[Table]) -> Extraction:
         """Take in what changed, and declare it complete."""
@@ -151,13 +247,31 @@ class Extractor:
         ]
         if entries:
             cursors = {f"{self.source.name}/{name}": one.to_json() for name, one in attempt.cursors.items()}
-            self.lake.ledger.commit(attempt.state, entries, cursors)
+            self._commit(attempt, entries, cursors)
         row_counts = {
             name: attempt.state.row_count(self.source.name, name) + change.inserted - change.deleted
             for name, change in changes.items()
         }
         batch = attempt.batch if written else attempt.state.last_batch
         return Extraction(batch, snapshot.taken_at, changes, row_counts)
+
+    def _commit(self, attempt: _Attempt, entries: Sequence[LedgerEntry], cursors: Mapping[str, str]) -> None:
+        """Declare a batch complete; a batch of another source that came first does no harm to a later number.
+
+        Raises:
+            LakeConflict: Another run took in tables of this source, or a batch of this number or a later one.
+        """
+        ledger, state = self.lake.ledger, attempt.state
+        for _ in attempts(ledger.table.version):
+            try:
+                ledger.commit(state, entries, cursors)
+            except LakeConflict:
+                state = ledger.read()
+                if state.last_batch >= attempt.batch or not self._is_same(state, attempt.state):
+                    raise
+            else:
+                return
+        ledger.commit(state, entries, cursors)
 
 
 @dataclass(frozen=True)
@@ -204,14 +318,19 @@ class _Attempt:
     def begin(
         cls,
         extractor: Extractor,
+        state: LedgerState,
         snapshot: Snapshot,
         connection: duckdb.DuckDBPyConnection,
         tables: Sequence[Table],
         ranges: Mapping[str, str] | None = None,
+        lead: int = 0,
     ) -> _Attempt:
-        """Begin an attempt; `ranges` has conditions on the rows to read of tables that differed."""
+        """Begin an attempt on a state of the ledger that was read before the snapshot was taken.
+
+        `ranges` has conditions on the rows to read of tables that differed; `lead` is how many numbers are
+        left to batches of others.
+        """
         lake, source = extractor.lake, extractor.source.name
-        state = lake.ledger.read()
         bronze = {table.name: lake.bronze(source, table) for table in tables}
         handles = {name: table.open() for name, table in bronze.items()}
         # An attempt that crashed left its number in the tables it reached: past it, its rows stay unread.
@@ -219,7 +338,7 @@ class _Attempt:
             (bronze[name].cursor(handle, _stream(source)) for name, handle in handles.items()), default=0
         )
         relations = snapshot.relations(list(bronze))
-        batch = max(state.last_batch, used) + 1
+        batch = max(state.last_batch, used) + 1 + lead
         reader = BronzeReader(lake, source, state)
         dead_letters = DeadLetters(extractor.source, reader, connection, relations, batch, _stream(source))
         return cls(
