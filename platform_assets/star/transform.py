@@ -19,6 +19,7 @@ from platform_assets.lake.delta import file_statistics, peek
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, fetch_rows, quote
 from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerState
+from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model import star
 from platform_assets.model.table import Table
 from platform_assets.star.calendar import DateSpan, currency_names, new_days
@@ -44,6 +45,12 @@ class StarChange:
     rows_written: int
     row_count: int
 
+    def since(self, earlier: StarChange | None) -> StarChange:
+        """This change and an earlier one of the same run as one."""
+        if earlier is None:
+            return self
+        return StarChange(earlier.after, self.batch, earlier.rows_written + self.rows_written, self.row_count)
+
 
 @dataclass(frozen=True)
 class StarBuilder:
@@ -66,27 +73,39 @@ class StarBuilder:
     def build(self, tables: Sequence[Table]) -> dict[str, StarChange]:
         """Bring these tables up to date, the calendar last, as it reads the facts.
 
+        A table that another run brings up to date at the same time is looked at again: what is left of it is
+        done, if anything is. Where the other run has gone further than the ledger was at first, all tables
+        are brought to there, so that they agree with each other whatever becomes of that run.
+
         Raises:
             LakeError: The lake cannot be read or written, or lacks a source table that the SQL reads.
-            LakeConflict: Another run wrote to one of the tables at the same time.
+            LakeConflict: A table refuses every commit as if another one had been made, and none is.
         """
-        state = self.lake.ledger.read()
         ordered = sorted(tables, key=lambda table: table.name == star.DIM_DATE.name)
-        return {table.name: self._build(table, state) for table in ordered}
+        changes: dict[str, StarChange] = {}
+        state = self.lake.ledger.read()
+        while True:
+            for table in ordered:
+                change = self._until_won(table, state)
+                changes[table.name] = change.since(changes.get(table.name))
+            further = max((change.batch for change in changes.values()), default=0)
+            if further <= state.last_batch:
+                return changes
+            state = self.lake.ledger.read()
+
+    def _until_won(self, table: Table, state: LedgerState) -> StarChange:
+        """Build a table, and again after each lost race for it."""
+        return retry_while_others_progress(lambda: self._build(table, state), self.lake.star(table).version)
 
     def _build(self, table: Table, state: LedgerState) -> StarChange:
         target = self.lake.star(table)
         handle = target.open()
         cursor = target.cursor(handle, star.STREAM)
-        if handle is not None and (
-            handle.metadata().description != _description(state) or cursor > state.last_batch
-        ):
-            raise LakeError(
-                f"star/{table.name} in {self.lake.processed} was not made from the lake in "
-                f"{self.lake.ingestion}, or that has lost batches since: the table has taken in batch "
-                f"{cursor}, the ledger ends at {state.last_batch}. Point lake.ingestion and lake.processed "
-                "at zones that belong together, or empty the processed zone to have it rebuilt."
-            )
+        if cursor > state.last_batch:
+            # Another run has been here since the ledger was read.
+            self._refuse_another_lake(table, handle, cursor, self.lake.ledger.read())
+            return StarChange(cursor, cursor, 0, target.row_count(handle))
+        self._refuse_another_lake(table, handle, cursor, state)
         if not self._has_news(table, state, cursor, handle):
             return StarChange(cursor, cursor, 0, target.row_count(handle))
         goal = state.last_batch
@@ -97,6 +116,19 @@ class StarBuilder:
         if written:
             self.report(f"star/{table.name}: {written} rows, up to batch {goal}")
         return StarChange(cursor, goal if written else cursor, written, target.row_count(handle))
+
+    def _refuse_another_lake(
+        self, table: Table, handle: DeltaTable | None, cursor: int, state: LedgerState
+    ) -> None:
+        if handle is not None and (
+            handle.metadata().description != _description(state) or cursor > state.last_batch
+        ):
+            raise LakeError(
+                f"star/{table.name} in {self.lake.processed} was not made from the lake in "
+                f"{self.lake.ingestion}, or that has lost batches since: the table has taken in batch "
+                f"{cursor}, the ledger ends at {state.last_batch}. Point lake.ingestion and lake.processed "
+                "at zones that belong together, or empty the processed zone to have it rebuilt."
+            )
 
     def _create_inputs(
         self,
@@ -160,7 +192,7 @@ class StarBuilder:
             return 0
         if handle is None or table.kind == "fact":
             target.append(handle, rows, stream=star.STREAM, version=goal, description=_description(state))
-            return target.row_count(target.open()) - before
+            return target.row_count(handle or target.open()) - before
         changed = rows.read_all()
         if self._has_any(target_handle=handle, table=table, keys=changed.select(list(table.primary_key))):
             target.upsert(handle, changed, key=table.primary_key, stream=star.STREAM, version=goal)

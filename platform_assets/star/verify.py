@@ -9,22 +9,33 @@ from typing import TYPE_CHECKING
 
 from platform_assets.lake.checks import CheckOutcome, check_rows, check_unique
 from platform_assets.lake.duck import SqlEngine, columns_sql, quote
+from platform_assets.lake.races import Patience, attempts
 from platform_assets.model import star
 from platform_assets.model.table import Table
 
 if TYPE_CHECKING:
     import duckdb
+    from deltalake import DeltaTable
 
     from platform_assets.lake.lake import Lake
 
 
-@dataclass(frozen=True)
+# How long a run is waited for that has written rows and not yet the days that they point to.
+_PATIENCE = Patience(idle_tries=5)
+
+
+@dataclass
 class StarVerifier:
-    """Runs checks in one DuckDB connection, in which each table is opened once."""
+    """Runs checks in one DuckDB connection, in which each table is opened once.
+
+    A reference that leads nowhere may be one that another run is about to make good: then the tables are
+    opened again, as long as somebody writes to them.
+    """
 
     lake: Lake
     connection: duckdb.DuckDBPyConnection
-    opened: set[str] = field(default_factory=set)
+    opened: dict[str, DeltaTable | None] = field(default_factory=dict)
+    is_quiet: bool = False
 
     @classmethod
     @contextlib.contextmanager
@@ -41,6 +52,19 @@ class StarVerifier:
             check: `primary_key`, `record_ids_dense`, or one of `RULES_OF_CHECK`.
             after: Only rows of later batches; 0 for all.
         """
+        outcome = self._look(table, check, after)
+        if check != "foreign_key" or not outcome.broken or self.is_quiet:
+            return outcome
+        related = [table, *(one for one in star.TABLES if one.name in dict(table.foreign_keys).values())]
+        for _ in attempts(lambda: [self.lake.star(one).version() for one in related], patience=_PATIENCE):
+            self.opened.clear()
+            outcome = self._look(table, check, after)
+            if not outcome.broken:
+                return outcome
+        self.is_quiet = True
+        return outcome
+
+    def _look(self, table: Table, check: str, after: int) -> CheckOutcome:
         relation = self._relation(table)
         # The calendar grows by years, whose days may belong to batches from before.
         after = 0 if table.name == star.DIM_DATE.name else after
@@ -58,7 +82,7 @@ class StarVerifier:
 
     def _dense(self, relation: str, table: Table, after: int) -> CheckOutcome:
         record_id = columns_sql(table.primary_key)
-        total = self.lake.star(table).row_count(self.lake.star(table).open())
+        total = self.lake.star(table).row_count(self.opened[table.name])
         new, low, high = self.connection.sql(
             f"SELECT count(*), min({record_id}), max({record_id}) FROM {relation} WHERE _batch > {after:d}"
         ).fetchall()[0]
@@ -69,6 +93,6 @@ class StarVerifier:
     def _relation(self, table: Table) -> str:
         if table.name not in self.opened:
             source = self.lake.star(table)
-            source.create_view(self.connection, [table.name], source.open())
-            self.opened.add(table.name)
+            self.opened[table.name] = source.open()
+            source.create_view(self.connection, [table.name], self.opened[table.name])
         return quote(table.name)
