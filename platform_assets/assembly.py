@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from platform_assets.settings import (
     BigQueryWarehouseSettings,
     CaptureOverrides,
     CaptureSettings,
+    ChannelSettings,
     DeclaredSourceSettings,
     DuckDBSettings,
     FeedColumnSettings,
@@ -37,6 +38,7 @@ from platform_assets.settings import (
 )
 
 if TYPE_CHECKING:
+    from platform_assets.alerts.notifier import Notifier
     from platform_assets.alerts.outbox import Channel, Outbox
     from platform_assets.bigquery.access import BigQueryAccess
     from platform_assets.dlp.columns import ColumnInspector
@@ -606,38 +608,47 @@ def build_outbox(settings: Settings) -> Outbox:
 
 
 def build_channels(settings: Settings) -> list[Channel]:
-    """Whom alerts go to: the log, and what is configured; secrets are fetched when something is sent."""
+    """Whom alerts go to: the log, and what is configured; a channel is made when something is sent by it."""
     from platform_assets.alerts.alert import Severity
-    from platform_assets.alerts.notifier import LogNotifier, Notifier
+    from platform_assets.alerts.notifier import DeferredNotifier, LogNotifier
     from platform_assets.alerts.outbox import Channel
 
-    channels = [Channel("log", LogNotifier())]
-    for name, given in settings.alerts.channels.items():
-        notifier: Notifier = LogNotifier()
-        if given.slack is not None:
-            from platform_assets.alerts.slack import SlackNotifier
+    return [
+        Channel("log", LogNotifier()),
+        *(
+            Channel(name, DeferredNotifier(cache(partial(_notifier, given))), Severity[given.min_severity])
+            for name, given in settings.alerts.channels.items()
+        ),
+    ]
 
-            notifier = SlackNotifier(given.slack.webhook)
-        elif given.email is not None:
-            from platform_assets.alerts.email import EmailNotifier
 
-            mail = given.email
-            notifier = EmailNotifier(
-                mail.host,
-                mail.port,
-                mail.sender,
-                mail.recipients,
-                mail.user,
-                mail.password,
-                mail.security,
-                mail.ca_file,
-            )
-        elif given.sns is not None:
-            from platform_assets.alerts.sns import SnsNotifier, sns_client
+def _notifier(given: ChannelSettings) -> Notifier:
+    """A channel as it is configured; the log where nothing else is."""
+    if given.slack is not None:
+        from platform_assets.alerts.slack import SlackNotifier
 
-            notifier = SnsNotifier(given.sns.topic, sns_client(_resolved(given.sns.options)))
-        channels.append(Channel(name, notifier, Severity[given.min_severity]))
-    return channels
+        return SlackNotifier(given.slack.webhook)
+    if given.email is not None:
+        from platform_assets.alerts.email import EmailNotifier
+
+        mail = given.email
+        return EmailNotifier(
+            mail.host,
+            mail.port,
+            mail.sender,
+            mail.recipients,
+            mail.user,
+            mail.password,
+            mail.security,
+            mail.ca_file,
+        )
+    if given.sns is not None:
+        from platform_assets.alerts.sns import SnsNotifier, sns_client
+
+        return SnsNotifier(given.sns.topic, sns_client(_resolved(given.sns.options)))
+    from platform_assets.alerts.notifier import LogNotifier
+
+    return LogNotifier()
 
 
 @contextlib.contextmanager

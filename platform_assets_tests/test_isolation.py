@@ -15,40 +15,10 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from platform_assets.alerts.alert import Alert
 from platform_assets.errors import LakeConflict, PlatformError, SettingsError
 from platform_assets.isolation import IsolatedFailure, Isolation, reason_of
+from platform_assets_tests.fixtures.poison import ERRORS, OwnError, Speechless, name_of
 
 
-class OwnError(Exception):
-    """A class that nobody knows."""
-
-
-class Speechless(Exception):
-    """A class that cannot even say what it is."""
-
-    def __str__(self) -> str:
-        raise ValueError("no text")
-
-
-# As PyO3 makes it where Rust code panics: no `Exception`.
-PanicException = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
-
-ERRORS = [
-    PlatformError("The mail server refused it."),
-    OSError(28, "No space left on device"),
-    OverflowError("date value out of range"),
-    IndexError("list index out of range"),
-    RecursionError("maximum recursion depth exceeded"),
-    MemoryError("malloc of size 131072 failed"),
-    duckdb.ConversionException("Could not convert"),
-    pa.ArrowInvalid("Casting from timestamp[ns] would lose data"),
-    StopIteration("next"),
-    AssertionError(),
-    Speechless(),
-    PanicException("called `Option::unwrap()` on a `None` value"),
-    OwnError("what nobody expected"),
-]
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [*ERRORS, StopIteration("next"), AssertionError()], ids=name_of)
 def test_whatever_one_thing_raises_the_others_are_done_and_its_reason_is_told(error: BaseException) -> None:
     loading, done = Isolation("Loading"), []
     for name in ("address", "sales_order", "staff"):
@@ -83,7 +53,7 @@ def test_whatever_one_thing_raises_the_others_are_done_and_its_reason_is_told(er
         asyncio.CancelledError(),
         DagsterExecutionInterruptedError(),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=name_of,
 )
 def test_an_interruption_ends_everything(error: BaseException) -> None:
     loading = Isolation("Loading")
@@ -139,7 +109,8 @@ def test_an_interrupted_query_is_an_interruption() -> None:
     before = signal.signal(signal.SIGUSR1, interrupt)
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
     try:
-        with duckdb.connect() as connection:
+        # Of one thread, as DuckDB waits for others of a query that is interrupted until they end.
+        with duckdb.connect(config={"threads": 1}) as connection:
             timer.start()
             with (
                 pytest.raises((KeyboardInterrupt, DagsterExecutionInterruptedError)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,3 +50,18 @@ class LogNotifier:
             line["run"] = alert.run_url
         logger = self.logger or logging.getLogger(__name__)
         logger.log(_LEVELS[alert.severity], "%s", json.dumps(line, ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class DeferredNotifier:
+    """A channel that is made when it is used: one that cannot be made delays its own messages alone.
+
+    Args:
+        make: Makes the channel; its secrets are fetched, and its library imported, by that.
+    """
+
+    make: Callable[[], Notifier]
+
+    def send(self, alert: Alert) -> None:
+        """See `Notifier.send`; raises what `make` raises, too."""
+        self.make().send(alert)

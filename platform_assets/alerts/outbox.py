@@ -9,6 +9,7 @@ none.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -18,7 +19,8 @@ import pyarrow as pa
 
 from platform_assets.alerts.alert import Alert, Severity
 from platform_assets.alerts.notifier import Notifier
-from platform_assets.errors import AlertError, LakeConflict, PlatformError
+from platform_assets.errors import AlertError, LakeConflict, LakeError
+from platform_assets.isolation import Isolation, is_isolated, reason_of
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import literal, quote
 from platform_assets.model.table import Column, Integer, Text, Timestamp
@@ -40,6 +42,8 @@ OUTBOX_COLUMNS = (
 _STREAM = "outbox"
 _RACES = 20
 _KEYS_PER_QUERY = 500
+_FAILURES_IN_A_ROW = 2
+_LONGEST_ERROR = 500
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
@@ -165,8 +169,8 @@ class Outbox:
     def deliver(self, channels: Sequence[Channel], now: dt.datetime, limit: int = 100) -> Delivery:
         """Send what is due, the most severe first; whatever a channel does, this ends without an error of it.
 
-        After a channel's first failure nothing more is sent to it this time: what is down is not asked a
-        hundred times.
+        A message that fails is tried again later, and leaves the others alone. After two failures in a row
+        nothing more is sent to that channel this time: what is down is not asked a hundred times.
 
         Args:
             channels: The channels; messages for others stay where they are.
@@ -178,24 +182,19 @@ class Outbox:
         """
         by_name = {channel.name: channel.notifier for channel in channels}
         claimed = self._claim(by_name.keys(), now, limit)
-        failures: dict[str, PlatformError] = {}
+        in_a_row: Counter[str] = Counter()
         ended: list[Letter] = []
-        for letter in claimed:
-            if letter.channel in failures:
-                ended.append(replace(letter, status=_Status.QUEUED, due_at=now + self.policy.first_wait))
-                continue
-            try:
-                by_name[letter.channel].send(letter.alert)
-            except PlatformError as error:
-                after = self._failed(letter, error, now)
-                if after.status is _Status.QUEUED:
-                    failures[letter.channel] = error
+        try:
+            for letter in claimed:
+                if in_a_row[letter.channel] >= _FAILURES_IN_A_ROW:
+                    ended.append(replace(letter, status=_Status.QUEUED, due_at=now + self.policy.first_wait))
+                    continue
+                after = self._sent(letter, by_name[letter.channel], now)
+                is_down = after.status is _Status.QUEUED
+                in_a_row[letter.channel] = in_a_row[letter.channel] + 1 if is_down else 0
                 ended.append(after)
-            else:
-                ended.append(
-                    replace(letter, status=_Status.SENT, attempt=letter.attempt + 1, due_at=now, error="")
-                )
-        if ended:
+        finally:
+            # What went out is said also where somebody interrupts the rest, so that it does not go out again.
             self._say(ended)
         counts = {status: sum(one.status == status for one in ended) for status in _Status}
         return Delivery(
@@ -221,26 +220,54 @@ class Outbox:
                 for one in self._last(handle, f"channel IN ({names})")
                 if one.status in (_Status.QUEUED, _Status.CLAIMED) and one.due_at <= now
             ]
-            due.sort(key=lambda one: (-one.alert.severity, one.queued_at, one.alert.key))
+            # What failed before comes last: nothing has to wait for a message that its channel cannot take.
+            due.sort(key=lambda one: (one.attempt > 0, -one.alert.severity, one.queued_at, one.alert.key))
             until = now + self.policy.claim
             claimed = [replace(one, status=_Status.CLAIMED, due_at=until) for one in due[:limit]]
             if not claimed or self._committed(handle, claimed):
                 return claimed
         raise self._lost_race()
 
-    def _failed(self, letter: Letter, error: PlatformError, now: dt.datetime) -> Letter:
+    def _sent(self, letter: Letter, notifier: Notifier, now: dt.datetime) -> Letter:
+        """Send one message; the message as it is afterwards."""
+        try:
+            notifier.send(letter.alert)
+        except BaseException as error:
+            if not is_isolated(error):
+                raise
+            return self._failed(letter, error, now)
+        return replace(letter, status=_Status.SENT, attempt=letter.attempt + 1, due_at=now, error="")
+
+    def _failed(self, letter: Letter, error: BaseException, now: dt.datetime) -> Letter:
         attempt = letter.attempt + 1
-        said = replace(letter, attempt=attempt, error=" ".join(str(error).split())[:500])
+        said = replace(letter, attempt=attempt, error=reason_of(error)[:_LONGEST_ERROR])
         is_final = isinstance(error, AlertError) and not error.retryable
         if is_final or now - letter.queued_at >= self.policy.give_up_after:
             return replace(said, status=_Status.UNDELIVERABLE, due_at=now)
         wait = min(self.policy.first_wait * 2 ** min(attempt - 1, 20), self.policy.longest_wait)
         asked = getattr(error, "wait", None)
-        if asked is not None:
+        if isinstance(error, AlertError) and asked is not None:
             wait = max(wait, dt.timedelta(seconds=asked))
         return replace(said, status=_Status.QUEUED, due_at=now + wait)
 
     def _say(self, letters: Sequence[Letter]) -> None:
+        """Say what became of messages; of one that cannot be written the others do not suffer."""
+        try:
+            self._say_at_once(letters)
+        except LakeError:
+            raise
+        except BaseException as error:
+            if not is_isolated(error) or len(letters) == 1:
+                raise
+            saying = Isolation("Saying in the outbox what became of messages")
+            for letter in letters:
+                with saying.guard(f"{letter.channel}, {letter.alert.reference}"):
+                    self._say_at_once([letter])
+            saying.raise_failures()
+
+    def _say_at_once(self, letters: Sequence[Letter]) -> None:
+        if not letters:
+            return
         for handle in self._attempts():
             if self._committed(handle, letters):
                 return
@@ -297,8 +324,8 @@ def _rows(letters: Sequence[Letter], commit: int, schema: pa.Schema) -> pa.Table
         "attempt": ("INTEGER", [one.attempt for one in letters]),
         "due_at": ("BIGINT", [(one.due_at - _EPOCH) // _MICROSECOND for one in letters]),
         "queued_at": ("BIGINT", [(one.queued_at - _EPOCH) // _MICROSECOND for one in letters]),
-        "alert": ("VARCHAR", [one.alert.to_json() for one in letters]),
-        "error": ("VARCHAR", [one.error for one in letters]),
+        "alert": ("VARCHAR", [_storable(one.alert.to_json()) for one in letters]),
+        "error": ("VARCHAR", [_storable(one.error) for one in letters]),
         "commit": ("BIGINT", [commit] * len(letters)),
     }
     selected = ", ".join(
@@ -317,6 +344,39 @@ def _letters(rows: pa.Table) -> Iterator[Letter]:
             # As numbers: pyarrow imports pandas to make Python values with a time zone.
             values = values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
         columns.append(values.to_pylist())
-    for _, channel, status, attempt, due, queued, alert, error, _ in zip(*columns, strict=True):
-        due_at, queued_at = (_EPOCH + at * _MICROSECOND for at in (due, queued))
-        yield Letter(Alert.from_json(alert), channel, _Status(status), attempt, due_at, queued_at, error)
+    for key, channel, status, attempt, due, queued, alert, error, _ in zip(*columns, strict=True):
+        try:
+            due_at, queued_at = (_EPOCH + at * _MICROSECOND for at in (due, queued))
+            letter = Letter(
+                _alert(key, alert, queued_at), channel, _Status(status), attempt, due_at, queued_at, error
+            )
+        except (ValueError, TypeError, OverflowError) as broken:
+            # Nobody knows whether it was sent: it is not, and is listed with the reason.
+            reason = reason_of(broken, tell_text=False)
+            letter = Letter(
+                _alert(key, alert, _EPOCH), channel, _Status.UNDELIVERABLE, 0, _EPOCH, _EPOCH, reason
+            )
+        yield letter
+
+
+def _alert(key: str, stored: str, queued_at: dt.datetime) -> Alert:
+    """The alert of a row; where what is stored is none, one that says so in its place, so that it is sent."""
+    try:
+        alert = Alert.from_json(stored)
+    except BaseException as error:
+        if not is_isolated(error):
+            raise
+        reason = reason_of(error, tell_text=False)
+        return Alert(
+            key,
+            Severity.ERROR,
+            "An alert that cannot be read",
+            queued_at,
+            facts=(("Look it up in", "alerts/outbox, by its key"), ("Reason", reason)),
+        )
+    return replace(alert, key=key)
+
+
+def _storable(text: str) -> str:
+    """Text without what no encoding can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -77,7 +77,9 @@ def sns_client(options: Mapping[str, str]) -> Any:
         from botocore.exceptions import BotoCoreError
     except ImportError:
         raise AlertError(
-            "SNS cannot be reached without boto3: pip install 'platform-assets[aws]'.", retryable=False
+            "SNS cannot be reached without boto3: pip install 'platform-assets[aws]'.",
+            retryable=True,
+            wait=_MENDED_AFTER,
         ) from None
     given = {name.lower().removeprefix("aws_"): value for name, value in options.items()}
     try:
@@ -91,4 +93,6 @@ def sns_client(options: Mapping[str, str]) -> Any:
             config=Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2}),
         )
     except (BotoCoreError, ValueError) as error:
-        raise AlertError(f"SNS cannot be reached: {error}. Set AWS_REGION.", retryable=False) from None
+        raise AlertError(
+            f"SNS cannot be reached: {error}. Set AWS_REGION.", retryable=True, wait=_MENDED_AFTER
+        ) from None
