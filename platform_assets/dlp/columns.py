@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.dlp.findings import InspectedTable
+from platform_assets.dlp.isolation import is_about_content, kind_of_error
 from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood, Sensitivity, Tally
 from platform_assets.lake.duck import quote
 
@@ -93,12 +94,21 @@ class ColumnInspector:
             )
             source, inspected = "sampled", self.sample_rows
         verdicts: list[ColumnVerdict] = []
+        failures: dict[str, str] = {}
         for column in columns:
-            found = self._inspect_column(connection, source, column)
-            if source != "given" and any(_is_severe(verdict.info_type) for verdict in found):
-                found = self._inspect_column(connection, "given", column)
+            try:
+                found = self._inspect_column(connection, source, column)
+                if source != "given" and any(_is_severe(verdict.info_type) for verdict in found):
+                    found = self._inspect_column(connection, "given", column)
+            except BaseException as error:
+                if not is_about_content(error):
+                    raise
+                failures[column] = f"the inspection failed over its values ({kind_of_error(error)})"
+                continue
             verdicts += found
-        return InspectedTable(place, key, version, tuple(columns), tuple(verdicts), inspected, total)
+        return InspectedTable(
+            place, key, version, tuple(columns), tuple(verdicts), inspected, total, failures
+        )
 
     def _inspect_column(
         self, connection: duckdb.DuckDBPyConnection, source: str, column: str

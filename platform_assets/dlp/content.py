@@ -36,6 +36,7 @@ from platform_assets.dlp.formats.reading import (
     Stream,
     TextPiece,
 )
+from platform_assets.dlp.isolation import is_about_content, kind_of_error
 from platform_assets.dlp.model import Problem, ProblemKind
 
 __all__ = [
@@ -205,6 +206,34 @@ def read_content(
 
 def _read_part(stream: Stream, reading: Reading) -> Iterator[Item]:
     yield Part(reading.container)
+    try:
+        yield from _read_kind(stream, reading)
+    except BaseException as error:
+        if not is_about_content(error):
+            raise
+        yield reading.problem(
+            ProblemKind.FAILED, f"its reader failed over it ({kind_of_error(error)}); its strings were read"
+        )
+        yield from _as_strings(stream, reading)
+    finally:
+        stream.close()
+    if stream.problem is not None:
+        yield reading.problem(stream.problem.kind, stream.problem.message)
+
+
+def _as_strings(stream: Stream, reading: Reading) -> Iterator[Item]:
+    """The strings of a part that its own reader did not get through."""
+    try:
+        if stream.is_rewindable:
+            stream.rewind()
+        yield from text.read_strings(stream, reading)
+    except BaseException as error:
+        if not is_about_content(error):
+            raise
+        yield reading.problem(ProblemKind.FAILED, f"its strings cannot be read ({kind_of_error(error)})")
+
+
+def _read_kind(stream: Stream, reading: Reading) -> Iterator[Item]:
     kind = kind_of(stream.head, stream.name, is_whole=stream.is_in_head)
     if kind == "zip":
         kind = _kind_of_zip(stream)
@@ -214,12 +243,7 @@ def _read_part(stream: Stream, reading: Reading) -> Iterator[Item]:
         yield reading.problem(
             ProblemKind.WRONG_SUFFIX, f"its name says .{_suffix(stream.name)}, its content is {what}"
         )
-    try:
-        yield from _reader(kind, stream, reading)
-    finally:
-        stream.close()
-    if stream.problem is not None:
-        yield reading.problem(stream.problem.kind, stream.problem.message)
+    yield from _reader(kind, stream, reading)
 
 
 def _reader(kind: str, stream: Stream, reading: Reading) -> Iterator[Item]:

@@ -10,12 +10,12 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.dlp.model import ColumnVerdict, InspectResult, Likelihood
+from platform_assets.dlp.model import ColumnVerdict, InspectResult, Likelihood, ProblemKind, Status
 from platform_assets.dlp.policy import Decision, Policy
 from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_COLUMNS
 from platform_assets.errors import LakeConflict
@@ -87,6 +87,7 @@ class InspectedTable:
         verdicts: What was found in them.
         rows_inspected: Rows that values were taken from.
         rows_total: Rows of the table.
+        failures: Columns that could not be inspected, and why.
     """
 
     place: str
@@ -96,6 +97,12 @@ class InspectedTable:
     verdicts: tuple[ColumnVerdict, ...]
     rows_inspected: int
     rows_total: int
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def recorded_version(self) -> str:
+        """The version as it is recorded: none, so that the table is inspected again, after a failure."""
+        return "" if self.failures else self.version
 
 
 @dataclass(frozen=True)
@@ -238,12 +245,15 @@ class FindingsStore:
             for verdict in table.verdicts:
                 by_column.setdefault(verdict.column, []).append(verdict)
             for column, verdicts in by_column.items():
+                problem = table.failures.get(column)
                 for one in verdicts or [None]:
-                    decision = (
-                        policy.decide(one.info_type.name, one.likelihood, f"{table.table}.{column}")
-                        if one
-                        else Decision()
-                    )
+                    place = f"{table.table}.{column}"
+                    if problem is not None:
+                        decision = policy.decide_uninspected(Status.UNREADABLE, [ProblemKind.FAILED], place)
+                    elif one is not None:
+                        decision = policy.decide(one.info_type.name, one.likelihood, place)
+                    else:
+                        decision = Decision()
                     rows.append(
                         {
                             "place": table.place,
@@ -255,7 +265,8 @@ class FindingsStore:
                             "distinct_values": one.distinct if one else 0,
                             "rows_inspected": table.rows_inspected,
                             "rows_total": table.rows_total,
-                            "table_version": table.version,
+                            "table_version": table.recorded_version,
+                            "problem": problem,
                             "decision": decision.word,
                             "rule": decision.rule.name if decision.rule else None,
                             "detector": detector,
@@ -287,6 +298,14 @@ class FindingsStore:
         return self._rows(
             self.columns,
             'SELECT * FROM given WHERE info_type IS NOT NULL ORDER BY place, "table", "column", info_type',
+            'FROM raw QUALIFY inspected_at = max(inspected_at) OVER (PARTITION BY place, "table")',
+        )
+
+    def uninspected_columns(self) -> list[dict[str, Any]]:
+        """The columns that could not be inspected, by the latest inspection of each table."""
+        return self._rows(
+            self.columns,
+            'SELECT * FROM given WHERE problem IS NOT NULL ORDER BY place, "table", "column"',
             'FROM raw QUALIFY inspected_at = max(inspected_at) OVER (PARTITION BY place, "table")',
         )
 

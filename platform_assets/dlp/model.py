@@ -88,6 +88,8 @@ class ProblemKind(StrEnum):
     TOO_MANY_FINDINGS = "TOO_MANY_FINDINGS"
     TIMEOUT = "TIMEOUT"
     UNREACHABLE = "UNREACHABLE"
+    FAILED = "FAILED"
+    """The inspection itself failed over it, in a way that nobody foresaw."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 A rule holds for info types, from a likelihood on, in places. The place of an object is
 `objects/<watch>/<key>`, that of a column its table's asset key and its name: `totesys/staff.email_address`,
-`warehouse/dim_staff.email_address`, `uploads/<feed>.<column>`.
+`warehouse/dim_staff.email_address`, `uploads/<feed>.<column>`. What was not inspected, or not as a whole, has
+rules of its own: nothing is known of it, so it is blocked where nobody decided otherwise.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import ClassVar, Literal
 
-from platform_assets.dlp.model import Likelihood, Tally
+from platform_assets.dlp.model import Likelihood, ProblemKind, Status, Tally
 
 Transformation = Literal["mask", "redact", "tokenize", "date_shift", "drop"]
 
@@ -85,8 +86,7 @@ class Rule:
 
     def __str__(self) -> str:
         """Give the rule's name and where it is written."""
-        source = self.source if isinstance(self.source, str) else self.source()
-        return f"{source}, rule {self.name}" if source else f"rule {self.name}"
+        return _said(self.name, self.source)
 
     def matches(self, info_type: str, likelihood: Likelihood, place: str) -> bool:
         """Whether the rule holds for a finding."""
@@ -107,20 +107,65 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class UninspectedRule:
+    """One rule for what was not inspected, or not as a whole.
+
+    Args:
+        name: Its name, unique among these rules.
+        action: What happens; not `DEIDENTIFY`.
+        statuses: How the inspection ended: `PARTIAL`, `UNREADABLE`.
+        problems: Kinds of problems that kept something from being inspected, or shell patterns; `*` for all.
+        places: Shell patterns of places.
+        source: As of a rule for findings.
+    """
+
+    deidentify: ClassVar[Deidentification | None] = None
+
+    name: str
+    action: Action
+    statuses: tuple[str, ...] = (Status.PARTIAL, Status.UNREADABLE)
+    problems: tuple[str, ...] = ("*",)
+    places: tuple[str, ...] = ("*",)
+    source: str | Callable[[], str] = ""
+
+    def __post_init__(self) -> None:
+        if self.action is Action.DEIDENTIFY:
+            raise ValueError(f"rule {self.name}: what was not inspected cannot be de-identified")
+
+    def __str__(self) -> str:
+        """Give the rule's name and where it is written."""
+        return _said(self.name, self.source)
+
+    def matches(self, status: str, problem: str, place: str) -> bool:
+        """Whether the rule holds for a problem."""
+        return (
+            status in self.statuses
+            and any(fnmatchcase(problem, pattern) for pattern in self.problems)
+            and any(fnmatchcase(place, pattern) for pattern in self.places)
+        )
+
+
+def _said(name: str, source: str | Callable[[], str]) -> str:
+    where = source if isinstance(source, str) else source()
+    return f"{where}, rule {name}" if where else f"rule {name}"
+
+
+@dataclass(frozen=True)
 class Decision:
     """What happens with a finding, an object or a column.
 
     Args:
         action: What happens.
-        info_type: The info type that it happens for; None where nothing was found.
+        info_type: The info type that it happens for; None where it does not happen for a finding.
         likelihood: How sure that is.
-        rule: The rule that decided; None where none matched, which allows.
+        rule: The rule that decided; None where none matched: what was found is allowed then, and what was not
+            inspected is blocked.
     """
 
     action: Action = Action.ALLOW
     info_type: str | None = None
     likelihood: Likelihood | None = None
-    rule: Rule | None = None
+    rule: Rule | UninspectedRule | None = None
 
     @property
     def word(self) -> str:
@@ -130,13 +175,20 @@ class Decision:
 
 @dataclass(frozen=True)
 class Policy:
-    """Rules in their order; what no rule matches is allowed."""
+    """Rules in their order.
+
+    Args:
+        rules: Rules for what was found; what none of them matches is allowed.
+        uninspected: Rules for what was not inspected; what none of them matches is blocked.
+    """
 
     rules: tuple[Rule, ...] = ()
+    uninspected: tuple[UninspectedRule, ...] = ()
 
     def __post_init__(self) -> None:
-        if len({rule.name for rule in self.rules}) != len(self.rules):
-            raise ValueError("two rules of the policy have the same name")
+        for rules in (self.rules, self.uninspected):
+            if len({rule.name for rule in rules}) != len(rules):
+                raise ValueError("two rules of the policy have the same name")
 
     def decide(self, info_type: str, likelihood: Likelihood, place: str) -> Decision:
         """What happens with a finding of an info type in a place."""
@@ -153,6 +205,23 @@ class Policy:
             place: Its place, `objects/<watch>/<key>`.
         """
         return strictest(self.decide(name, tally.highest, place) for name, tally in tallies.items())
+
+    def decide_uninspected(self, status: Status, problems: Iterable[ProblemKind], place: str) -> Decision:
+        """What happens with what was not inspected: the strictest of what its problems call for.
+
+        Args:
+            status: How the inspection ended; one that is INSPECTED calls for nothing.
+            problems: The kinds of what kept it from being inspected.
+            place: Its place.
+        """
+        if status is Status.INSPECTED:
+            return Decision()
+        decisions = []
+        kinds: set[str] = {*problems} or {"*"}
+        for problem in sorted(kinds):
+            rule = next((one for one in self.uninspected if one.matches(status, problem, place)), None)
+            decisions.append(Decision(rule.action if rule else Action.BLOCK, rule=rule))
+        return strictest(decisions)
 
     def decide_column(self, found: Iterable[tuple[str, Likelihood]], place: str) -> Decision:
         """What happens with a column, by the info types that were found in it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -24,6 +24,7 @@ from platform_assets.dlp.content import (
     TextPiece,
     read_content,
 )
+from platform_assets.dlp.isolation import is_about_content, kind_of_error
 from platform_assets.dlp.model import (
     ColumnVerdict,
     Coverage,
@@ -88,7 +89,7 @@ def scan_object(
     scan = _Scan(inspector, finding_limits or FindingLimits(), 2 * limits.block)
     deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
     own_name = PurePosixPath(name).name if key is None else key
-    for item in read_content(
+    items = read_content(
         file,
         own_name,
         size=size,
@@ -96,7 +97,8 @@ def scan_object(
         limits=limits,
         sampling=sampling,
         in_full=scan.knows_of_severe,
-    ):
+    )
+    while (item := scan.next_of(items)) is not None:
         scan.take(item)
         if progress is not None:
             progress(scan.bytes_inspected)
@@ -204,7 +206,31 @@ class _Scan:
             self._inspect_gathered()
         return self.is_severe
 
+    def next_of(self, items: Iterator[Item]) -> Item | None:
+        """The next item; where reading it fails, a problem, after which there are no more."""
+        try:
+            return next(items, None)
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
+            message = f"it could not be read any further ({kind_of_error(error)})"
+            return Problem(ProblemKind.FAILED, (), message)
+
     def take(self, item: Item) -> None:
+        """Inspect an item. Where that fails, the item has not been inspected, and all others are."""
+        try:
+            self._take(item)
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
+            container = () if isinstance(item, Part) else item.container
+            self._take_failure(container, "a part of it", error)
+
+    def _take_failure(self, container: tuple[str, ...], what: str, error: BaseException) -> None:
+        message = f"{what} could not be inspected ({kind_of_error(error)})"
+        self._take_problem(Problem(ProblemKind.FAILED, container, message))
+
+    def _take(self, item: Item) -> None:
         match item:
             case Part():
                 self._inspect_gathered()
@@ -257,7 +283,8 @@ class _Scan:
             return
         if piece.is_new:
             self._rows += piece.row_count
-        self._count(sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in piece.columns.values()))
+        self.bytes_inspected += sum(map(_bytes_of, piece.columns.values()))
+        self._content_since_part = True
         # A column that a table lacks takes place in it too.
         held = sum(column.nbytes for column in piece.columns.values()) + 8 * _MOST_MISSING * piece.row_count
         if self._gathered_size + held > self.gathers or len(self._gathered) >= _MOST_TABLES:
@@ -272,7 +299,16 @@ class _Scan:
     def _inspect_gathered(self) -> None:
         gathered, self._gathered, self._gathered_size = self._gathered, [], 0
         for one in gathered:
-            found = self.inspector.inspect_columns(one.columns(), 0, one.container)
+            try:
+                self._inspect_table(one)
+            except BaseException as error:
+                if not is_about_content(error):
+                    raise
+                self._take_failure(one.container, "the rows of a table", error)
+
+    def _inspect_table(self, one: _Gathered) -> None:
+        for found in self._found_in(one.columns(), one.container):
+            self._content = True
             self._add(
                 [
                     finding
@@ -286,6 +322,21 @@ class _Scan:
             )
             for verdict in found.columns:
                 self._add_verdict(verdict)
+
+    def _found_in(self, columns: Mapping[str, pa.Array], container: tuple[str, ...]) -> Iterator[Found]:
+        """What is found in columns; a column over which the inspector fails is a problem, others are not."""
+        try:
+            yield self.inspector.inspect_columns(columns, 0, container)
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
+            if len(columns) > 1:
+                for name, column in columns.items():
+                    yield from self._found_in({name: column}, container)
+                return
+            for name, column in columns.items():
+                self.bytes_inspected -= _bytes_of(column)
+                self._take_failure(container, f"the column {self._safe_name(name)}", error)
 
     def _count(self, size: int) -> None:
         self.bytes_inspected += size
@@ -338,8 +389,13 @@ class _Scan:
         """A name as it may be repeated: not where it is itself a finding."""
         known = self._names.get(name)
         if known is None:
-            found = self.inspector.inspect_text(name.encode(errors="replace"))
-            is_finding = any(one.info_type.name not in _NOT_OF_NAMES for one in found.findings)
+            try:
+                found = self.inspector.inspect_text(name.encode(errors="replace"))
+                is_finding = any(one.info_type.name not in _NOT_OF_NAMES for one in found.findings)
+            except BaseException as error:
+                if not is_about_content(error):
+                    raise
+                is_finding = True
             known = f"(name {len(self._names) + 1} withheld)" if is_finding else name
             if len(self._names) < _MOST_NAMES_KNOWN:
                 self._names[name] = known
@@ -370,6 +426,10 @@ class _Scan:
             ),
             problems=tuple(self._problems),
         )
+
+
+def _bytes_of(column: pa.Array) -> int:
+    return pc.sum(pc.binary_length(column)).as_py() or 0
 
 
 def _moved(location: Location, piece: TextPiece) -> Location:

@@ -409,6 +409,7 @@ def _judged_together(candidates: list[Match], owners: list[int], header: Surroun
 
 
 _CLASSES = np.frombuffer(SHAPES, np.uint8)
+_LINE_BREAK = np.uint8(ord("\n"))
 _RUNS = np.where((ord("0") == _CLASSES) | (ord("A") == _CLASSES), np.uint8(ord("a")), _CLASSES)
 
 
@@ -419,7 +420,8 @@ def _forms(data: bytes, starts: _Ints) -> dict[str, _Ints]:
         data: The values as lines of one text.
         starts: Where each begins.
     """
-    digits, forms = _collapsed(_CLASSES[np.frombuffer(data, np.uint8)], starts)
+    # With a line break after the last value too: an empty one would start where the text ends.
+    digits, forms = _collapsed(np.append(_CLASSES[np.frombuffer(data, np.uint8)], _LINE_BREAK), starts)
     # The forms are again lines of a text, and far fewer than the values.
     written, offsets = forms.buffers()[2], np.frombuffer(forms.buffers()[1], np.int64)[: len(forms)]
     runs, _ = _collapsed(_RUNS[np.frombuffer(written, np.uint8)], offsets)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -170,11 +171,12 @@ class UploadInspector:
         return _Worked(found, Outcome(found.key), inspection, decision)
 
     def _decide(self, result: InspectResult, found: ObjectVersion) -> Decision:
-        decision = self.policy.decide_object(result.tallies, f"objects/{self.watch.name}/{found.key}")
-        # Nothing is known of it: it is not clean, and somebody is to know.
-        if result.status is Status.UNREADABLE and decision.action < Action.BLOCK:
-            return replace(decision, action=Action.BLOCK)
-        return decision
+        place = f"objects/{self.watch.name}/{found.key}"
+        decision = self.policy.decide_object(result.tallies, place)
+        # Nothing is known of what was not inspected: it is not clean, and somebody is to know.
+        kinds = [problem.kind for problem in result.problems]
+        unknown = self.policy.decide_uninspected(result.status, kinds, place)
+        return unknown if unknown.action > decision.action else decision
 
     def _shown(self, found: ObjectVersion) -> str:
         """Its address, masked where something is found in its name."""
@@ -213,11 +215,16 @@ class UploadInspector:
         if one.inspection is None or one.decision.action is Action.ALLOW:
             return None
         result, decision = one.inspection.result, one.decision
-        if result.status is Status.UNREADABLE and not result.tallies:
+        if result.tallies:
+            title = "Sensitive data in an object"
+        elif result.status is Status.UNREADABLE:
             title = "An object could not be inspected"
         else:
-            title = "Sensitive data in an object"
+            title = "A part of an object could not be inspected"
         facts = [("Decision", decision.word)]
+        if result.problems:
+            kinds = Counter(problem.kind.value for problem in result.problems)
+            facts.append(("Not inspected", ", ".join(f"{kind} ({n:,})" for kind, n in kinds.items())))
         if decision.rule is not None:
             facts.append(("Rule", str(decision.rule)))
         return object_alert(
@@ -261,7 +268,7 @@ def coverage_in_words(coverage: Coverage) -> str:
 
 
 def _severity(result: InspectResult, decision: Decision) -> Severity:
-    if decision.action >= Action.BLOCK and result.tallies:
+    if decision.action >= Action.BLOCK and decision.info_type is not None:
         return Severity.CRITICAL
     if result.highest is not None and result.highest >= Likelihood.LIKELY:
         return Severity.ERROR

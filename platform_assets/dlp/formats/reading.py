@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
+from platform_assets.dlp.isolation import is_about_content, kind_of_error
 from platform_assets.dlp.model import Problem, ProblemKind
 
 if TYPE_CHECKING:
@@ -271,6 +272,13 @@ class Stream:
                 reason = error.strerror or type(error).__name__
                 self.problem = Problem(ProblemKind.UNREACHABLE, (), f"reading broke off: {reason}")
                 break
+            except BaseException as error:
+                # A library that unpacks the file failed in a way that nobody foresaw.
+                if not is_about_content(error):
+                    raise
+                message = f"it could not be read any further ({kind_of_error(error)})"
+                self.problem = Problem(ProblemKind.FAILED, (), message)
+                break
             if not read:
                 break
             filled += read
@@ -300,6 +308,17 @@ class Reading:
     def problem(self, kind: ProblemKind, message: str) -> Problem:
         """A problem of this part."""
         return Problem(kind, self.container, message)
+
+    def guarded(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The items of one of several things in a row; where reading it fails, the others are still read."""
+        try:
+            yield from items
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
+            yield self.problem(
+                ProblemKind.FAILED, f"it could not be read any further ({kind_of_error(error)})"
+            )
 
     def within(self, name: str) -> Reading:
         """The reading of something inside of this part; its name may come from bytes that are no text."""
