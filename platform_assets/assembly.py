@@ -493,7 +493,14 @@ def _open_jobs(settings: Settings, watch: str) -> Iterator[ByJob | None]:
 def build_policy(settings: Settings) -> Policy:
     """What happens with what is found, as the configuration says."""
     from platform_assets.dlp.model import Likelihood
-    from platform_assets.dlp.policy import Action, Deidentification, Policy, Rule, default_rules
+    from platform_assets.dlp.policy import (
+        Action,
+        Deidentification,
+        Policy,
+        Rule,
+        UninspectedRule,
+        default_rules,
+    )
 
     rules = []
     for name, one in settings.dlp.rules.items():
@@ -514,7 +521,18 @@ def build_policy(settings: Settings) -> Policy:
                 partial(settings.dlp.written_at, name),
             )
         )
-    return Policy(tuple(rules) or default_rules())
+    uninspected = [
+        UninspectedRule(
+            name,
+            Action[one.action.upper()],
+            one.status,
+            one.problems,
+            one.places,
+            partial(settings.dlp.written_at, name, "uninspected"),
+        )
+        for name, one in settings.dlp.uninspected.items()
+    ]
+    return Policy(tuple(rules) or default_rules(), tuple(uninspected))
 
 
 def build_findings(settings: Settings) -> FindingsStore:

@@ -44,6 +44,35 @@ def test_nothing_needs_to_be_said(write: Write) -> None:
     assert settings.dlp.inspect.inspector == "local"
 
 
+def test_rules_for_what_was_not_inspected_become_a_policy_that_says_where_they_are_written(write: Write) -> None:
+    from platform_assets.assembly import build_policy
+    from platform_assets.dlp.model import ProblemKind, Status
+
+    file = write(
+        LEAST
+        + """dlp.uninspected {
+  "samples will do" { action = alert, status = [PARTIAL], problems = [SAMPLED] }
+  "the rest" { action = quarantine, places = ["objects/inbox/*"] }
+}"""
+    )
+    policy = build_policy(load_settings(file))
+    decisions = [
+        policy.decide_uninspected(Status.PARTIAL, [ProblemKind[kind]], place)
+        for kind, place in (
+            ("SAMPLED", "objects/x/a"), ("ENCRYPTED", "objects/inbox/a"), ("ENCRYPTED", "objects/x/a"),
+        )
+    ]  # fmt: skip
+    assert [one.word for one in decisions] == ["alert", "quarantine", "block"]
+    assert str(decisions[0].rule) == "config/platform.conf line 7, rule samples will do"
+
+
+def test_an_action_that_cannot_be_for_what_was_not_inspected_is_a_mistake(write: Write) -> None:
+    said = mistakes(write(LEAST + 'dlp.uninspected { "x" { action = mask, status = [INSPECTED] } }'))
+    assert "dlp.uninspected.x.action" in said
+    assert "allow, alert, quarantine, block" in said
+    assert "PARTIAL" in said
+
+
 def test_a_watch_has_a_place_and_what_goes_with_it(write: Write, tmp_path: Path) -> None:
     settings = load_settings(
         write(

@@ -99,11 +99,11 @@ def scan(
         bool, typer.Option("--strict", help="Exit with 2 where something could not be inspected in full.")
     ] = False,
 ) -> None:
-    """Inspect files, folders and buckets. Exits with 1 where something was found, 2 where some was not there.
+    """Inspect files, folders and buckets. Exits with 1 where something was found, 2 where some was not read.
 
-    In folders, what belongs to version control itself (.git, .hg, .svn) is left out. Buckets are reached as
-    lake.storage_options of the configuration says; what it does not say is looked for where the vendors' own
-    tools look.
+    Not read is an object that is not there, or of which nothing could be inspected. In folders, what belongs
+    to version control itself (.git, .hg, .svn) is left out. Buckets are reached as lake.storage_options of the
+    configuration says; what it does not say is looked for where the vendors' own tools look.
     """
     from platform_assets.errors import PlatformError
 
@@ -122,7 +122,12 @@ def scan(
             typer.echo(json.dumps(_as_sarif(results), indent=2))
     if any(result.tallies for result in results):
         raise typer.Exit(_FOUND)
-    unread = [result for result in results if any(one.kind == "UNREACHABLE" for one in result.problems)]
+    unread = [
+        result
+        for result in results
+        if any(one.kind in ("UNREACHABLE", "FAILED") for one in result.problems)
+        or result.status is Status.UNREADABLE
+    ]
     if unread or (strict and any(result.status is not Status.INSPECTED for result in results)):
         raise typer.Exit(_NOT_READ)
 
@@ -180,6 +185,7 @@ def _inspected(
     from platform_assets.dlp.content import Limits, Sampling
     from platform_assets.dlp.scan import scan_object, unreachable
     from platform_assets.errors import PlatformError
+    from platform_assets.isolation import is_isolated, reason_of
 
     limits = Limits(memory=memory * _MIB)
     sampling = Sampling(None if sample_above is None else sample_above * _MIB)
@@ -209,6 +215,10 @@ def _inspected(
                 results.append(unreachable(target.name, str(error)))
             except OSError as error:
                 results.append(unreachable(target.name, error.strerror or type(error).__name__))
+            except Exception as error:
+                if not is_isolated(error):
+                    raise
+                results.append(unreachable(target.name, reason_of(error, tell_text=False)))
     return results
 
 
@@ -235,14 +245,17 @@ def _files(place: str) -> Iterator[_Target | InspectResult]:
     from platform_assets.dlp.scan import unreachable
 
     path = Path(place)
-    if path.is_dir():
-        for inner in sorted(path.iterdir()):
-            if inner.name not in _NOT_LOOKED_INTO and not inner.is_symlink():
-                yield from _files(str(inner))
-    elif path.is_file():
-        yield _Target(place, path.name, path.stat().st_size, lambda: path.open("rb"))
-    elif not path.exists():
-        yield unreachable(place, "there is no such file or folder")
+    try:
+        if path.is_dir():
+            for inner in sorted(path.iterdir()):
+                if inner.name not in _NOT_LOOKED_INTO and not inner.is_symlink():
+                    yield from _files(str(inner))
+        elif path.is_file():
+            yield _Target(place, path.name, path.stat().st_size, lambda: path.open("rb"))
+        elif not path.exists():
+            yield unreachable(place, "there is no such file or folder")
+    except OSError as error:
+        yield unreachable(place, error.strerror or type(error).__name__)
     # What else a folder may hold (pipes, sockets, devices) would wait for ever.
 
 
@@ -387,7 +400,8 @@ class _LineNumbers:
         path = Path(result.name)
         if not starts or "://" in result.name or not path.is_file():
             return
-        with path.open("rb") as file:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            # A file that is gone by now has its findings without lines.
             if not _is_plain_text(file, path.name):
                 return
             file.seek(0)

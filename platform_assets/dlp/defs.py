@@ -178,21 +178,23 @@ def build_dlp_defs(
         asset=COLUMNS,
         name="no_unexpected_sensitive_column",
         required_resource_keys={"dlp"},
-        description="Every column in which something sensitive was found is allowed or changed by a rule.",
+        description="Every column in which something sensitive was found is allowed or changed by a rule, "
+        "and every column could be inspected.",
     )
     def expected(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with clear_failures():
             unexpected = context.resources.dlp.unexpected_columns()
+            uninspected = context.resources.dlp.uninspected_columns()
         said = [
             f"{row['table']}.{row['column']}: {row['info_type']} ({row['likelihood']}), by "
             f"{row['rule'] or 'no rule'}"
             for row in unexpected
-        ]
+        ] + [f"{row['table']}.{row['column']}: {row['problem']}" for row in uninspected]
         return dg.AssetCheckResult(
-            passed=not unexpected,
+            passed=not said,
             severity=dg.AssetCheckSeverity.WARN,
             description="; ".join(said[:_LONGEST_LIST]) or "none",
-            metadata={"unexpected columns": len(unexpected)},
+            metadata={"unexpected columns": len(unexpected), "columns not inspected": len(uninspected)},
         )
 
     @dg.asset_check(

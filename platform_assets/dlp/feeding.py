@@ -12,7 +12,7 @@ from platform_assets.dlp.deidentify import TableChange
 from platform_assets.dlp.findings import FindingsStore
 from platform_assets.dlp.model import Likelihood
 from platform_assets.dlp.policy import Action, strictest
-from platform_assets.dlp.protect import blocked, changed
+from platform_assets.dlp.protect import blocked, changed, uninspected
 from platform_assets.dlp.uploads import object_id
 from platform_assets.errors import DlpError, FeedError
 from platform_assets.model.table import Column, Table, Text
@@ -166,13 +166,13 @@ class _Columns:
         concerning = [
             rule
             for rule in rules
-            if any(rule.concerns(place) for one in columns for place in self._places(one))
+            if any(rule.concerns(place) for one in columns for place in self._places(one.name))
         ]
         held = self._held(run_id) if any(rule.asks_what_is_held for rule in concerning) else {}
         changes, refused = [], []
         for column in columns if concerning else ():
             found = held.get(column.name, ())
-            decision = strictest(policy.decide_column(found, place) for place in self._places(column))
+            decision = strictest(policy.decide_column(found, place) for place in self._places(column.name))
             if decision.action >= Action.BLOCK:
                 refused.append(blocked(f"{key}.{column.name}", decision))
             elif one := changed(_as_stored(column), decision, key):
@@ -192,8 +192,8 @@ class _Columns:
     def _key(self) -> str:
         return f"{UPLOADS}/{self.counting.feed.name}"
 
-    def _places(self, column: Column) -> tuple[str, str]:
-        return f"{self._key}.{column.name}", f"{self.warehouse}/{self.table}.{column.name}"
+    def _places(self, column: str) -> tuple[str, str]:
+        return f"{self._key}.{column}", f"{self.warehouse}/{self.table}.{column}"
 
     def _held(self, run_id: str) -> Mapping[str, Sequence[tuple[str, Likelihood]]]:
         """What the columns hold in the rows that count; these are inspected where they are other ones now."""
@@ -211,6 +211,10 @@ class _Columns:
                 inspected_at=dt.datetime.now(dt.UTC),
                 run_id=run_id,
             )
+            for name, reason in seen.failures.items():
+                places = self._places(name)
+                if said := uninspected(self.protection.policy, places, reason):
+                    raise DlpError(f"Nothing was loaded into {self.warehouse}/{self.table}: {said}.")
         held: dict[str, list[tuple[str, Likelihood]]] = {}
         for row in store.sensitive_columns():
             if (row["place"], row["table"]) == (self.warehouse, self._key):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.dlp.deidentify import ColumnChange, TableChange
-from platform_assets.dlp.model import Likelihood
+from platform_assets.dlp.model import Likelihood, ProblemKind, Status
 from platform_assets.dlp.policy import Action, Decision, Policy, strictest
 from platform_assets.errors import DlpError
 from platform_assets.lake.delta import LakeTable
@@ -106,7 +106,9 @@ class Protection:
         concerned = [table for table in self.tables if self._concerned(table, warehouse)]
         if not concerned:
             return lake
-        found = self._verdicts(lake, [t for t in concerned if self._needs_verdicts(t, warehouse)], run_id)
+        found, failed = self._verdicts(
+            lake, [t for t in concerned if self._needs_verdicts(t, warehouse)], run_id
+        )
         copies = {}
         refused = []
         for table in concerned:
@@ -116,7 +118,10 @@ class Protection:
                 places = _places(table, column, warehouse)
                 held = found.get((key, column.name), ())
                 decision = strictest(self.policy.decide_column(held, place) for place in places)
-                if decision.action >= Action.BLOCK:
+                reason = failed.get((key, column.name))
+                if reason is not None and (said := uninspected(self.policy, places, reason)):
+                    refused.append(said)
+                elif decision.action >= Action.BLOCK:
                     refused.append(blocked(f"{key}.{column.name}", decision))
                 elif change := changed(column, decision, table.name):
                     changes.append(change)
@@ -160,6 +165,9 @@ class Protection:
         look = pa.RecordBatchReader.from_batches(schema, first)
         with self.inspector() as inspector:
             seen = inspector.inspect_rows(look, place.partition("/")[0], place, "")
+        for name, reason in seen.failures.items():
+            if said := uninspected(self.policy, [f"{place}.{name}"], reason):
+                raise DlpError(f"Nothing was written to {place}: {said}.")
         by_column: dict[str, list[tuple[str, Likelihood]]] = {}
         for verdict in seen.verdicts:
             by_column.setdefault(verdict.column, []).append((verdict.info_type.name, verdict.likelihood))
@@ -208,10 +216,13 @@ class Protection:
 
     def _verdicts(
         self, lake: Lake, tables: Sequence[Table], run_id: str
-    ) -> dict[tuple[str, str], list[tuple[str, Likelihood]]]:
-        """What the columns of star tables hold now; a table that has changed is inspected again."""
+    ) -> tuple[dict[tuple[str, str], list[tuple[str, Likelihood]]], dict[tuple[str, str], str]]:
+        """What the columns of star tables hold now, and why others could not be inspected.
+
+        A table that has changed is inspected again.
+        """
         if not tables:
-            return {}
+            return {}, {}
         detector, version = self.detector()
         known = self.findings.inspected_versions(detector, version)
         inspected = []
@@ -238,7 +249,8 @@ class Protection:
             if row["place"] == "lake":
                 verdict = (row["info_type"], Likelihood[row["likelihood"]])
                 held.setdefault((row["table"], row["column"]), []).append(verdict)
-        return held
+        failed = {(one.table, name): reason for one in inspected for name, reason in one.failures.items()}
+        return held, failed
 
     def _bring_up(self, lake: Lake, change: TableChange) -> str | None:
         """Bring the copy of a star table to what the table has; its folder, None where there is no table.
@@ -308,6 +320,27 @@ def changed(column: Column, decision: Decision, scope: str) -> ColumnChange | No
     if decision.rule is None or decision.rule.deidentify is None:
         return None
     return ColumnChange(column, decision.rule.deidentify, decision.info_type or "SENSITIVE", scope)
+
+
+def uninspected(policy: Policy, places: Sequence[str], reason: str) -> str:
+    """Says that a column could not be inspected and what holds it back; empty where it may pass.
+
+    Nothing was found in it, so no rule for findings decides: only one that asks what a column holds matters.
+
+    Args:
+        policy: The policy.
+        places: The column's places; the first one names it.
+        reason: Why it could not be inspected.
+    """
+    rules = policy.rules_for_columns()
+    if not any(rule.concerns(place) and rule.asks_what_is_held for rule in rules for place in places):
+        return ""
+    decision = strictest(
+        policy.decide_uninspected(Status.UNREADABLE, [ProblemKind.FAILED], place) for place in places
+    )
+    if decision.action < Action.BLOCK:
+        return ""
+    return f"{places[0]} is held back by {decision.rule or 'the default'}: {reason}"
 
 
 def blocked(column: str, decision: Decision) -> str:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.dlp.findings import FindingsStore, InspectedTable
-from platform_assets.dlp.model import Likelihood
+from platform_assets.dlp.model import Likelihood, ProblemKind, Status
 from platform_assets.dlp.policy import Action, Policy
-from platform_assets.objects.plan import Status
+from platform_assets.errors import DlpError
+from platform_assets.isolation import Isolation
+from platform_assets.objects.plan import Status as LogStatus
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,43 +80,65 @@ class InspectionRoom:
             report: Told of each table, as a logger's method.
 
         Raises:
-            LakeError: A table cannot be read, or the verdicts cannot be recorded.
-            WarehouseError: A warehouse cannot be read.
+            IsolatedFailure: A table cannot be read, a column of it cannot be inspected, or what was found
+                cannot be recorded. All others were inspected; the next run tries those that failed again.
         """
         seen = 0
+        inspecting = Isolation("Inspecting columns")
         with self.columns() as inspector:
-            for table in self._changed(inspector):
-                self.findings.record_columns(
-                    [table],
-                    self.policy,
-                    detector=self.detector[0],
-                    detector_version=self.detector[1],
-                    inspected_at=self.clock(),
-                    run_id=run_id,
-                )
-                report(
-                    "%s: %d of %d rows inspected, %d verdicts",
-                    table.table,
-                    table.rows_inspected,
-                    table.rows_total,
-                    len(table.verdicts),
-                )
-                seen += 1
+            known = self.findings.inspected_versions(*self.detector)
+            for name, inspect in self._tables(inspector, known, inspecting):
+                with inspecting.guard(name):
+                    table = inspect()
+                    if table is None:
+                        continue
+                    self.findings.record_columns(
+                        [table],
+                        self.policy,
+                        detector=self.detector[0],
+                        detector_version=self.detector[1],
+                        inspected_at=self.clock(),
+                        run_id=run_id,
+                    )
+                    report(
+                        "%s: %d of %d rows inspected, %d verdicts",
+                        table.table,
+                        table.rows_inspected,
+                        table.rows_total,
+                        len(table.verdicts),
+                    )
+                    seen += 1
+                    for column, reason in table.failures.items():
+                        inspecting.record(f"{name}.{column}", DlpError(reason))
+        inspecting.raise_failures()
         return seen
 
-    def _changed(self, inspector: ColumnInspector) -> Iterator[InspectedTable]:
-        known = self.findings.inspected_versions(*self.detector)
+    def _tables(
+        self, inspector: ColumnInspector, known: Mapping[tuple[str, str], str], inspecting: Isolation
+    ) -> Iterator[tuple[str, Callable[[], InspectedTable | None]]]:
+        """Each table by its name, and what inspects it where it has changed."""
         for key, table in self.lake_tables.items():
-            handle = table.open()
-            if handle is not None and known.get(("lake", key)) != str(handle.version()):
-                found = inspector.inspect_lake_table(table, key)
-                if found is not None:
-                    yield found
+
+            def of_lake(key: str = key, table: LakeTable = table) -> InspectedTable | None:
+                handle = table.open()
+                if handle is None or known.get(("lake", key)) == str(handle.version()):
+                    return None
+                return inspector.inspect_lake_table(table, key)
+
+            yield key, of_lake
         for name, tables in self.warehouse_tables.items():
-            for one in tables():
-                if known.get((name, one.key)) != one.version:
+            of_warehouse: Sequence[WarehouseTable] = ()
+            with inspecting.guard(name):
+                of_warehouse = tables()
+            for one in of_warehouse:
+
+                def by_rows(name: str = name, one: WarehouseTable = one) -> InspectedTable | None:
+                    if known.get((name, one.key)) == one.version:
+                        return None
                     with one.read() as rows:
-                        yield inspector.inspect_rows(rows, name, one.key, one.version)
+                        return inspector.inspect_rows(rows, name, one.key, one.version)
+
+                yield one.key, by_rows
 
     def unexpected_columns(self) -> list[dict[str, Any]]:
         """What columns hold that no rule allows or de-identifies, by the policy as it is now."""
@@ -126,6 +150,17 @@ class InspectionRoom:
                 unexpected.append({**row, "rule": str(decision.rule) if decision.rule else None})
         return unexpected
 
+    def uninspected_columns(self) -> list[dict[str, Any]]:
+        """The columns that could not be inspected and that no rule allows, with the problem of each."""
+        return [
+            row
+            for row in self.findings.uninspected_columns()
+            if self.policy.decide_uninspected(
+                Status.UNREADABLE, [ProblemKind.FAILED], f"{row['table']}.{row['column']}"
+            ).action
+            is not Action.ALLOW
+        ]
+
     def uninspected(self, watch: str, within: dt.timedelta) -> int:
         """Objects of a watch that were noticed longer ago than this and have not been inspected.
 
@@ -135,7 +170,7 @@ class InspectionRoom:
         """
         state = self.watch(watch).log.read()
         limit = self.clock() - within
-        waiting = state.with_status(Status.PLANNED, Status.FAILED, Status.PARKED)
+        waiting = state.with_status(LogStatus.PLANNED, LogStatus.FAILED, LogStatus.PARKED)
         return sum(entry.object.modified < limit for entry in waiting)
 
     def deliver_alerts(self) -> Delivery:

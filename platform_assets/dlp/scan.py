@@ -276,7 +276,10 @@ class _Scan:
             if start <= one.location.byte_range.start < end
         ]
         self._add(findings, _own_tallies(found, findings))
-        self._count(end - start)
+        if piece.is_content:
+            self._count(end - start)
+        else:
+            self.bytes_inspected += end - start
 
     def _take_columns(self, piece: ColumnsPiece) -> None:
         if not piece.row_count:

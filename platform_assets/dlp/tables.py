@@ -63,9 +63,7 @@ COLUMN_COLUMNS = (
     Column("rows_inspected", Integer(64), "Rows that the values were taken from"),
     Column("rows_total", Integer(64), "Rows of the table"),
     Column("table_version", Text(), "The version that was inspected; empty where a column could not be"),
-    Column(
-        "problem", Text(), "Why the column could not be inspected, NULL where it could be", nullable=True
-    ),
+    Column("problem", Text(), "Why the column could not be inspected, NULL where it could be", nullable=True),
     Column("decision", Text(), "What the policy decided"),
     Column("rule", Text(), "The rule that decided, NULL where none did", nullable=True),
     Column("detector", Text(), "The inspector"),

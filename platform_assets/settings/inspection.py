@@ -146,6 +146,23 @@ class RuleSettings(Block):
     days: Integer = Field(default=30, ge=1, le=3650, description="a number of days from 1 to 3650")
 
 
+class UninspectedRuleSettings(Block):
+    """What happens with what was not inspected, or not as a whole."""
+
+    action: Literal["allow", "alert", "quarantine", "block"] = Field(
+        description="one of allow, alert, quarantine, block"
+    )
+    status: Annotated[tuple[Literal["PARTIAL", "UNREADABLE"], ...], Field(min_length=1)] = Field(
+        default=("PARTIAL", "UNREADABLE"), description="a list of PARTIAL, UNREADABLE or both"
+    )
+    problems: Annotated[Names, Field(min_length=1)] = Field(
+        default=("*",), description="a list of kinds of problems, such as [SAMPLED], and shell patterns"
+    )
+    places: Annotated[Names, Field(min_length=1)] = Field(
+        default=("*",), description='a list of shell patterns, such as ["objects/*", "*.png"]'
+    )
+
+
 class DlpSettings(Block):
     """The inspection for sensitive data, and the policy."""
 
@@ -159,13 +176,17 @@ class DlpSettings(Block):
     rules: dict[str, RuleSettings] = Field(
         default_factory=dict, description="a block of rules by name, each with an action"
     )
+    uninspected: dict[str, UninspectedRuleSettings] = Field(
+        default_factory=dict,
+        description="a block of rules by name, each with an action, for what was not inspected",
+    )
     _file: Path | None = PrivateAttr(default=None)
 
-    def written_at(self, rule: str) -> str:
+    def written_at(self, rule: str, block: str = "rules") -> str:
         """Where a rule is written, as `config/dlp.conf line 12`; empty where that is not known."""
         if self._file is None or not self._file.is_file():
             return ""
-        file = find_definition(self._file, ("dlp", "rules", rule))
+        file = find_definition(self._file, ("dlp", block, rule))
         line = line_of(file, rule) if file is not None else None
         return f"{file.parent.name}/{file.name} line {line}" if file is not None and line else ""
 

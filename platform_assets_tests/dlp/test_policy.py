@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from platform_assets.dlp.model import Likelihood, Tally
+from platform_assets.dlp.model import Likelihood, ProblemKind, Status, Tally
 from platform_assets.dlp.policy import (
     Action,
     Deidentification,
     Policy,
     Rule,
+    UninspectedRule,
     default_rules,
     strictest,
 )
@@ -100,3 +101,39 @@ def test_without_rules_everything_that_is_not_expected_is_told() -> None:
     assert policy.decide("CREDIT_CARD_NUMBER", L.LIKELY, "totesys/staff.note").action is Action.ALERT
     assert policy.decide("EMAIL_ADDRESS", L.LIKELY, "objects/landing/a").action is Action.ALERT
     assert [rule.name for rule in default_rules()] == ["anything else"]
+
+
+REST = Policy(
+    uninspected=(
+        UninspectedRule("pictures", Action.ALLOW, problems=("UNSUPPORTED",), places=("objects/*.png",)),
+        UninspectedRule("samples", Action.ALERT, statuses=("PARTIAL",), problems=("SAMPLED",)),
+        UninspectedRule("locked", Action.QUARANTINE, problems=("ENC*",)),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "problems", "place", "action", "rule"),
+    [
+        (Status.INSPECTED, [], "objects/in/a.csv", Action.ALLOW, None),
+        (Status.PARTIAL, ["UNSUPPORTED"], "objects/in/a.png", Action.ALLOW, "pictures"),
+        (Status.UNREADABLE, ["UNSUPPORTED"], "objects/in/a.png", Action.ALLOW, "pictures"),
+        (Status.PARTIAL, ["UNSUPPORTED"], "objects/in/a.pdf", Action.BLOCK, None),
+        (Status.PARTIAL, ["UNSUPPORTED", "TRUNCATED"], "objects/in/a.png", Action.BLOCK, None),
+        (Status.PARTIAL, ["SAMPLED"], "objects/in/a.csv", Action.ALERT, "samples"),
+        (Status.UNREADABLE, ["SAMPLED"], "objects/in/a.csv", Action.BLOCK, None),
+        (Status.PARTIAL, ["SAMPLED", "ENCRYPTED"], "objects/in/a.zip", Action.QUARANTINE, "locked"),
+        (Status.UNREADABLE, [], "objects/in/a.csv", Action.BLOCK, None),
+    ],
+)
+def test_what_was_not_inspected_has_rules_of_its_own_and_is_blocked_without(
+    status: Status, problems: list[str], place: str, action: Action, rule: str | None
+) -> None:
+    decision = REST.decide_uninspected(status, [ProblemKind(one) for one in problems], place)
+    assert decision.action is action
+    assert (decision.rule.name if decision.rule else None) == rule
+
+
+def test_what_was_not_inspected_cannot_be_changed_on_its_way() -> None:
+    with pytest.raises(ValueError, match="cannot be de-identified"):
+        UninspectedRule("mask it", Action.DEIDENTIFY)

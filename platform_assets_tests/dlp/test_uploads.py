@@ -15,13 +15,14 @@ from platform_assets.dlp.findings import FindingsStore
 from platform_assets.dlp.local import LocalInspector
 from platform_assets.dlp.model import InspectConfig, InspectResult, Likelihood, Tally
 from platform_assets.dlp.model import Status as How
-from platform_assets.dlp.policy import Action, Policy, Rule
+from platform_assets.dlp.policy import Action, Policy, Rule, UninspectedRule
 from platform_assets.dlp.uploads import UploadInspector, object_id
 from platform_assets.errors import ObjectGone, ObjectsError, ObjectsUnavailable
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
 from platform_assets.objects.bucket import ObjectVersion, Readable
+from platform_assets.objects.feeds.load import ADMITTED
 from platform_assets.objects.folder import FolderBucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
 from platform_assets.objects.plan import Policy as Pace
@@ -161,3 +162,46 @@ def test_a_quarantine_that_fails_is_tried_again(work: Work, tmp_path: Path) -> N
     assert [said for (name, _), said in decided.items() if name == object_id(str(work.folder / "a"))] == [
         ("quarantine", False)
     ]
+
+
+NO_TRAILER = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "title"),
+    [
+        ("scan.pdf", NO_TRAILER, How.UNREADABLE, "An object could not be inspected"),
+        ("list.json", b'[{"a": "x"}, {"a"', How.PARTIAL, "A part of an object could not be inspected"),
+        ("photo.png", b"\x89PNG\r\n\x1a\n" + bytes(99), How.UNREADABLE, "An object could not be inspected"),
+    ],
+)
+def test_what_was_not_inspected_is_told_and_gets_into_no_table(
+    work: Work, name: str, content: bytes, status: How, title: str
+) -> None:
+    (work.folder / name).write_bytes(content)
+    work.run()
+    [alert] = work.told
+    assert (alert.title, alert.severity, alert.status) == (title, Severity.WARNING, status.value)
+    facts = dict(alert.facts)
+    assert (facts["Decision"], bool(facts["Not inspected"])) == ("block", True)
+    [(decision, is_clean)] = work.inspector.findings.decisions("landing").values()
+    assert (decision, is_clean) == ("block", False)
+    assert decision not in ADMITTED
+
+
+def test_a_rule_lets_pass_what_was_not_inspected(work: Work) -> None:
+    allowed = UninspectedRule("pictures", Action.ALLOW, problems=("UNSUPPORTED",), places=("objects/*.png",))
+    work.inspector = replace(work.inspector, policy=Policy(ALERT.rules, (allowed,)))
+    (work.folder / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
+    work.run()
+    assert work.told == []
+    assert [one[0] for one in work.inspector.findings.decisions("landing").values()] == ["allow"]
+
+
+def test_what_was_found_decides_where_it_is_stricter_than_what_was_not_inspected(work: Work) -> None:
+    strict = Policy((Rule("mail", Action.QUARANTINE),), (UninspectedRule("any", Action.ALERT),))
+    work.inspector = replace(work.inspector, policy=strict)
+    work.put("list.json", '[{"a": "somebody@company-three.com"}, {"a"')
+    work.run()
+    [alert] = work.told
+    assert (alert.severity, dict(alert.facts)["Rule"]) == (Severity.CRITICAL, "rule mail")

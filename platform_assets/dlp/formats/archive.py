@@ -27,6 +27,7 @@ from platform_assets.dlp.formats.reading import (
     TextPiece,
 )
 from platform_assets.dlp.formats.text import read_strings
+from platform_assets.dlp.isolation import is_about_content, kind_of_error
 from platform_assets.dlp.model import ProblemKind
 
 COMPRESSED = {
@@ -46,6 +47,15 @@ _ERRORS = (
     RuntimeError, KeyError, IndexError, OverflowError, struct.error, tarfile.TarError,
 )  # fmt: skip
 _LARGEST_TAR_HEADER = 1 << 20
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
+# APPNOTE.TXT of PKWARE, 4.4.5.
+_METHOD_NAMES = {
+    1: "shrink", 2: "reduce 1", 3: "reduce 2", 4: "reduce 3", 5: "reduce 4", 6: "implode", 9: "Deflate64",
+    10: "PKWARE implode", 16: "IBM CMPSC", 18: "IBM TERSE", 19: "IBM LZ77", 20: "Zstandard, as of old",
+    93: "Zstandard", 94: "MP3", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES encryption",
+}  # fmt: skip
+# Flags of a member: protected by a password, by strong encryption, its entry masked.
+_LOCKED = 1 | 1 << 6 | 1 << 13
 # A budget for bytes that are counted elsewhere.
 _ENDLESS = 1 << 62
 
@@ -117,8 +127,12 @@ class _Decompressed:
         while True:
             if self._inner.eof:
                 rest = self._inner.rest or self._stream.read(_STEP)
-                if not rest.strip(b"\0"):
+                # Zeros may fill up a block, or a tape, and another compressed file may follow them.
+                while rest and not rest.strip(b"\0"):
+                    rest = self._stream.read(_STEP)
+                if not rest:
                     return b""
+                rest = rest.lstrip(b"\0")
                 self._inner = self._new()
             else:
                 rest = self._stream.read(_STEP) if self._inner.wants_data else b""
@@ -189,6 +203,14 @@ def read_zip(stream: Stream, reading: Reading) -> Iterator[Item]:
             return
         source.seek(0)
         archive = zipfile.ZipFile(source)
+    except NotImplementedError:
+        yield reading.problem(
+            ProblemKind.UNSUPPORTED,
+            "it is written for a newer version of zip than is supported; its strings were read",
+        )
+        stream.rewind()
+        yield from read_strings(stream, reading)
+        return
     except _ERRORS as error:
         is_cut = isinstance(error, zipfile.BadZipFile) and not _has_directory(source)
         yield reading.problem(
@@ -215,18 +237,36 @@ def read_zip(stream: Stream, reading: Reading) -> Iterator[Item]:
             if member.comment:
                 text = member.comment.decode("utf-8", "replace").encode()
                 yield TextPiece(text, (*within.container, "(comment)"))
-            if member.flag_bits & 1:
+            if member.flag_bits & _LOCKED:
                 yield within.problem(ProblemKind.ENCRYPTED, "the file is protected by a password")
                 continue
             if reading.budget.expanded < 0:
                 yield within.problem(ProblemKind.BOMB, "what is allowed to come out of it has come out")
                 return
+            if member.compress_type not in _METHODS:
+                yield within.problem(ProblemKind.UNSUPPORTED, _unsupported(member.compress_type))
+                continue
             try:
                 with archive.open(member) as file:
                     guarded = Guarded(_translated(file.read), reading.budget)
                     yield from reading.part(cast("BinaryIO", guarded), member.filename, member.file_size)
+            except NotImplementedError:
+                yield within.problem(
+                    ProblemKind.UNSUPPORTED, "it uses a feature of zip files that is not supported"
+                )
             except _ERRORS as error:
                 yield within.problem(ProblemKind.CORRUPT, f"it cannot be opened ({type(error).__name__})")
+            except BaseException as error:
+                if not is_about_content(error):
+                    raise
+                yield within.problem(ProblemKind.FAILED, f"it cannot be opened ({kind_of_error(error)})")
+
+
+def _unsupported(method: int) -> str:
+    name = _METHOD_NAMES.get(method, "of an unknown name")
+    return (
+        f"it is compressed by method {method} ({name}), which is not supported; nothing of it was inspected"
+    )
 
 
 def _translated(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
@@ -276,10 +316,17 @@ def _salvaged(stream: Stream, reading: Reading) -> Iterator[Item]:
         yield NamePiece(name.encode(), reading.container)
         if name.endswith("/"):
             continue
-        if flags & 1 or method not in (0, 8):
-            yield reading.within(name).problem(ProblemKind.ENCRYPTED, "the file cannot be taken out")
-            return
         source: Any = _Counted(stream, size if size or not flags & 8 else None)
+        if flags & _LOCKED or method not in (0, 8):
+            within = reading.within(name)
+            if flags & _LOCKED:
+                yield within.problem(ProblemKind.ENCRYPTED, "the file is protected by a password")
+            else:
+                yield within.problem(ProblemKind.UNSUPPORTED, _unsupported(method))
+            if not size and flags & 8:
+                return
+            source.skip()
+            continue
         read = source.read if method == 0 else _Decompressed(source, _RawInflate).read
         yield from reading.part(cast("BinaryIO", Guarded(read, reading.budget)), name)
         if not size and flags & 8:
@@ -368,6 +415,8 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
         yield from reading.part(cast("BinaryIO", guarded), member.name, member.size)
         if reading.budget.expanded < 0:
             return
+    if problem is None and forward.saw_end:
+        yield from _behind_the_end(stream, reading)
     if problem is None and not forward.saw_end:
         problem = (
             (ProblemKind.TRUNCATED, "the tar file ends before its end")
@@ -376,6 +425,42 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
         )
     if problem is not None:
         yield reading.problem(*problem)
+
+
+def _behind_the_end(stream: Stream, reading: Reading) -> Iterator[Item]:
+    """What stands behind the blocks that end a tar file: mostly nothing, but another tar file may."""
+    for chunk in stream.chunks():
+        rest = chunk.lstrip(b"\0")
+        if rest:
+            break
+    else:
+        return
+    file = _Rest(rest, stream)
+    if looks_like_tar(rest):
+        yield from reading.part(cast("BinaryIO", file), "(behind the end).tar")
+        return
+    yield reading.problem(
+        ProblemKind.UNSUPPORTED, "what follows the end of the tar file is none; its strings were read"
+    )
+    yield from read_strings(Stream(cast("BinaryIO", file), stream.name), reading)
+
+
+class _Rest(io.RawIOBase):
+    """What is left of a stream of which some was read already."""
+
+    def __init__(self, taken: bytes, stream: Stream) -> None:
+        super().__init__()
+        self._taken = taken
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if self._taken:
+            data, self._taken = self._taken[:size], self._taken[size:]
+            return data
+        return self._stream.read(size)
 
 
 class _Forward(io.RawIOBase):

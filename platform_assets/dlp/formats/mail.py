@@ -57,7 +57,8 @@ def read_mail(stream: Stream, reading: Reading) -> Iterator[Item]:
         *messages, buffer = _MAILBOX.split(buffer)
         for message in messages:
             number += 1
-            yield from _message(message.partition(b"\n")[2], reading.within(f"message {number}"))
+            within = reading.within(f"message {number}")
+            yield from within.guarded(_message(message.partition(b"\n")[2], within))
         if len(buffer) > reading.limits.document:
             yield from _too_large(_chained(buffer, stream), reading)
             return

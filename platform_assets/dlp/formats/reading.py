@@ -39,6 +39,7 @@ class TextPiece:
             bytes where it is in UTF-8; None where the piece stands alone, as a name or a page does.
         codepoint_offset: The same in code points.
         own: Range of `text`, in bytes, that this window answers for; all of it where None.
+        is_content: Whether it is what the file says, and not the strings of a file that was not understood.
     """
 
     text: bytes
@@ -46,6 +47,7 @@ class TextPiece:
     byte_offset: int | None = None
     codepoint_offset: int = 0
     own: tuple[int, int] | None = None
+    is_content: bool = True
 
 
 @dataclass(frozen=True)
