@@ -44,7 +44,9 @@ def test_nothing_needs_to_be_said(write: Write) -> None:
     assert settings.dlp.inspect.inspector == "local"
 
 
-def test_rules_for_what_was_not_inspected_become_a_policy_that_says_where_they_are_written(write: Write) -> None:
+def test_rules_for_what_was_not_inspected_become_a_policy_that_says_where_they_are_written(
+    write: Write,
+) -> None:
     from platform_assets.assembly import build_policy
     from platform_assets.dlp.model import ProblemKind, Status
 

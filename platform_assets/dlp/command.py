@@ -102,8 +102,8 @@ def scan(
     """Inspect files, folders and buckets. Exits with 1 where something was found, 2 where some was not read.
 
     Not read is an object that is not there, or of which nothing could be inspected. In folders, what belongs
-    to version control itself (.git, .hg, .svn) is left out. Buckets are reached as lake.storage_options of the
-    configuration says; what it does not say is looked for where the vendors' own tools look.
+    to version control itself (.git, .hg, .svn) is left out. Buckets are reached as lake.storage_options of
+    the configuration says; what it does not say is looked for where the vendors' own tools look.
     """
     from platform_assets.errors import PlatformError
 

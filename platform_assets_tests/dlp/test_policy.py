@@ -103,7 +103,7 @@ def test_without_rules_everything_that_is_not_expected_is_told() -> None:
     assert [rule.name for rule in default_rules()] == ["anything else"]
 
 
-REST = Policy(
+UNREAD = Policy(
     uninspected=(
         UninspectedRule("pictures", Action.ALLOW, problems=("UNSUPPORTED",), places=("objects/*.png",)),
         UninspectedRule("samples", Action.ALERT, statuses=("PARTIAL",), problems=("SAMPLED",)),
@@ -129,7 +129,7 @@ REST = Policy(
 def test_what_was_not_inspected_has_rules_of_its_own_and_is_blocked_without(
     status: Status, problems: list[str], place: str, action: Action, rule: str | None
 ) -> None:
-    decision = REST.decide_uninspected(status, [ProblemKind(one) for one in problems], place)
+    decision = UNREAD.decide_uninspected(status, [ProblemKind(one) for one in problems], place)
     assert decision.action is action
     assert (decision.rule.name if decision.rule else None) == rule
 

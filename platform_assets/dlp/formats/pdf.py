@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from platform_assets.dlp.formats.pdf_repair import is_whole, repaired, shown_text, streams
 from platform_assets.dlp.formats.reading import Item, Part, Reading, Stream, TextPiece
 from platform_assets.dlp.formats.text import read_strings, windows
+from platform_assets.dlp.isolation import is_about_content
 from platform_assets.dlp.model import ProblemKind
 
 # What a broken file can make the reader raise beside its own errors: it is Python that trusts its input.
@@ -17,6 +21,9 @@ _ERRORS = (
     ArithmeticError, AttributeError, IndexError, KeyError, LookupError, NotImplementedError, OSError,
     RecursionError, RuntimeError, TypeError, ValueError, AssertionError, MemoryError,
 )  # fmt: skip
+
+_NAMESPACE = re.compile(r"""\sxmlns(?::[\w.-]+)?\s*=\s*(?:"[^"]*"|'[^']*')""")
+_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 
 
 def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
@@ -47,27 +54,49 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
         run_length_maximum_output_length=most,
         zlib_maximum_output_length=most,
     )
-    try:
+
+    def opened(file: Any) -> tuple[Any, bool, int]:
         with bounded():
-            reader = pypdf.PdfReader(source, strict=False)
+            reader = pypdf.PdfReader(file, strict=False)
             is_locked = reader.is_encrypted and not reader.decrypt("")
-            pages = 0 if is_locked else len(reader.pages)
+            return reader, is_locked, 0 if is_locked else len(reader.pages)
+
+    failure = "it has no pages"
+    try:
+        reader, is_locked, pages = opened(source)
     except DependencyError:
         yield reading.problem(ProblemKind.ENCRYPTED, "the PDF is encrypted in a way not known here")
         return
     except errors as error:
-        yield reading.problem(
-            ProblemKind.CORRUPT,
-            f"it cannot be read as a PDF ({type(error).__name__}); its strings were read",
-        )
-        stream.rewind()
-        yield from read_strings(stream, reading)
-        return
+        reader, is_locked, pages = None, False, 0
+        failure = type(error).__name__
+    if pages == 0 and not is_locked:
+        data = _whole(source, most)
+        with_directory = None if data is None else repaired(data, most)
+        try:
+            if with_directory is not None:
+                reader, is_locked, pages = opened(io.BytesIO(with_directory))
+        except errors as error:
+            reader, failure = None, type(error).__name__
+        if pages:
+            yield reading.problem(
+                ProblemKind.CORRUPT, "its directory is broken or missing; a new one was made of its objects"
+            )
+        elif not is_locked:
+            yield reading.problem(
+                ProblemKind.CORRUPT,
+                f"it cannot be read as a PDF ({failure}); what could be unpacked and its strings were read",
+            )
+            yield from _unpacked(data or b"", reading, most)
+            stream.rewind()
+            for item in read_strings(stream, reading):
+                yield replace(item, is_content=False) if isinstance(item, TextPiece) else item
+            return
     if is_locked:
         yield reading.problem(ProblemKind.ENCRYPTED, "the PDF is protected by a password")
         return
-    if _has_lost_its_end(source) or pages == 0:
-        yield reading.problem(ProblemKind.TRUNCATED, "the PDF does not end as one does, or has no pages")
+    if _has_lost_its_end(source):
+        yield reading.problem(ProblemKind.TRUNCATED, "the PDF does not end as one does")
     unread, pictures = 0, 0
     for number in range(pages):
         within = reading.within(f"page {number + 1}")
@@ -76,10 +105,14 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
                 page = reader.pages[number]
                 text = page.extract_text()
                 notes = "\n".join(_notes(page))
-                has_pictures = not text.strip() and "/XObject" in (page.get("/Resources") or {})
-        except errors:
+                has_pictures = _has_pictures(page, is_blank=not text.strip())
+                is_complete = _is_complete(page)
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
             unread += 1
             continue
+        unread += not is_complete
         pictures += has_pictures
         yield Part(within.container)
         for piece in windows(
@@ -89,15 +122,20 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
                 piece.text, within.container, piece.byte_offset, piece.codepoint_offset, piece.own
             )
     if unread:
-        yield reading.problem(ProblemKind.CORRUPT, f"{unread:,} of {pages:,} pages cannot be read")
+        yield reading.problem(
+            ProblemKind.CORRUPT, f"{unread:,} of {pages:,} pages cannot be read, or not to their end"
+        )
+        yield from _unpacked(_whole(source, most) or b"", reading, most)
     if pictures:
         yield reading.problem(
-            ProblemKind.UNSUPPORTED, f"{pictures:,} of {pages:,} pages are pictures, which are not read"
+            ProblemKind.UNSUPPORTED, f"{pictures:,} of {pages:,} pages have pictures, which are not read"
         )
     try:
         with bounded():
             about = [f"{key.lstrip('/')}: {value}" for key, value in (reader.metadata or {}).items()]
             about += [f"{key}: {field.get('/V')}" for key, field in (reader.get_fields() or {}).items()]
+            about += list(_titles(reader.outline))
+            about += _packets(reader)
             attached = [(name, data) for name, files in reader.attachments.items() for data in files]
     except errors:
         yield reading.problem(
@@ -122,6 +160,110 @@ def _notes(page: Any) -> Iterator[str]:
         action = note.get("/A")
         if action is not None and isinstance(action.get_object().get("/URI"), str):
             yield action.get_object()["/URI"]
+
+
+def _whole(source: Any, most: int) -> bytes | None:
+    """All of a file, or None where it is longer than that."""
+    source.seek(0, 2)
+    if source.tell() > most:
+        return None
+    source.seek(0)
+    data: bytes = source.read()
+    return data
+
+
+def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
+    """The text of a file's streams, whatever page they are of, and what could not be unpacked."""
+    left, total = 0, 0
+    for number, one in enumerate(streams(data, most), 1):
+        total += 1
+        left += one is None or not one.is_whole
+        if one is None:
+            continue
+        reading.budget.expanded -= len(one.data)
+        if reading.budget.expanded < 0:
+            yield reading.problem(
+                ProblemKind.BOMB, "more comes out of it than an object of its size may hold"
+            )
+            return
+        if one.is_attachment:
+            yield from reading.part(io.BytesIO(one.data), f"attachment {number}", len(one.data))
+            continue
+        is_drawn = b"BT" in one.data and b"T" in one.data
+        text = shown_text(one.data) if is_drawn else one.data
+        if not text.strip():
+            continue
+        if is_drawn and b"\0" in text:
+            # Two bytes for each character: its number in a font, which is mostly no code of it.
+            left += one.is_whole
+            text = text.translate(None, b"\0")
+        printable = len(text) - len(text.translate(None, _PRINTABLE))
+        if printable * 10 < len(text) * 7:
+            # Numbers of glyphs, or data of some other kind.
+            left += one.is_whole
+            continue
+        decoded = text.decode("utf-8" if not is_drawn else "latin-1", "replace").encode()
+        for piece in windows([decoded], reading.limits):
+            yield replace(piece, container=reading.container, byte_offset=None)
+    if left:
+        yield reading.problem(
+            ProblemKind.UNSUPPORTED,
+            f"{left:,} of {total:,} streams could not be unpacked, or not to their end",
+        )
+
+
+def _is_complete(page: Any) -> bool:
+    """Whether all streams of a page are there and can be unpacked to their end.
+
+    The reader takes a missing stream for an empty one, and gives of a broken one what comes before the break.
+    """
+    if "/Contents" not in page:
+        return True
+    contents = page["/Contents"]
+    parts = contents if isinstance(contents, list) else [page.raw_get("/Contents")]
+    for part in parts:
+        one = part.get_object()
+        if not hasattr(one, "get_data"):
+            return False
+        if one.get("/Filter") in ("/FlateDecode", ["/FlateDecode"]):
+            written = io.BytesIO()
+            one.write_to_stream(written)
+            data = written.getvalue().partition(b"stream\n")[2]
+            if not is_whole(data):
+                return False
+    return True
+
+
+def _has_pictures(page: Any, *, is_blank: bool) -> bool:
+    resources = page.get("/Resources")
+    drawn = (resources.get_object() if resources is not None else {}).get("/XObject")
+    if drawn is None:
+        return False
+    objects = [one.get_object() for one in drawn.get_object().values()]
+    return is_blank or any(one.get("/Subtype") == "/Image" for one in objects if hasattr(one, "get"))
+
+
+def _titles(outline: Any) -> Iterator[str]:
+    """The titles of bookmarks, which are nested lists."""
+    left = [outline]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += reversed(one)
+        elif one.get("/Title"):
+            yield str(one["/Title"])
+
+
+def _packets(reader: Any) -> list[str]:
+    """The XML of a file's properties and of a form that is not made of fields."""
+    packets = [
+        data.decode("utf-8", "replace") for data in (reader.xfa or {}).values() if isinstance(data, bytes)
+    ]
+    metadata = reader.root_object.get("/Metadata")
+    if metadata is not None:
+        packets.append(metadata.get_object().get_data().decode("utf-8", "replace"))
+    # The addresses of namespaces are the format's, and nobody's.
+    return [_NAMESPACE.sub("", packet) for packet in packets]
 
 
 def _has_lost_its_end(source: Any) -> bool:
