@@ -42,6 +42,7 @@ class Cursor:
         remembered: What the table was like.
         watermark: The largest value seen of the column that `last_updated` goes by: microseconds since 1970,
             days since 1970, or the integer itself.
+        look_seconds: How long it took to look for deletions, where that was too long for every tick; else 0.
     """
 
     snapshot: str
@@ -50,10 +51,11 @@ class Cursor:
     keys_compared_at: dt.datetime
     remembered: Remembered
     watermark: int | None = None
+    look_seconds: float = 0
 
     def to_json(self) -> str:
         """The form that the lake keeps it in."""
-        members = dict(vars(self))
+        members = {name: value for name, value in vars(self).items() if name != "look_seconds" or value}
         for name in ("taken_at", "keys_compared_at"):
             members[name] = members[name].isoformat()
         return json.dumps(members | {"remembered": self.remembered.to_json()}, ensure_ascii=False)
@@ -133,8 +135,10 @@ def plan(
         return Reading(strategy, None, "the lake has no cursor for it yet")
     if reason := _unusable(cursor, relation, drift, snapshot):
         return Reading(strategy, None, reason)
-    due = known_rows <= policy.small_table_rows or (
-        snapshot.taken_at - cursor.keys_compared_at >= policy.deletions_every
+    due = (
+        known_rows <= policy.small_table_rows
+        or dt.timedelta(seconds=cursor.look_seconds) < policy.costly_look
+        or snapshot.taken_at - cursor.keys_compared_at >= policy.deletions_every
     )
     if strategy == "xmin":
         predicate = _written_since(

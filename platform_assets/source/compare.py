@@ -53,11 +53,13 @@ class Changes:
         counts: Rows per kind of change.
         rows_read: Rows that were read from the source.
         watermark: The largest value seen of the watermark column, see `Cursor.watermark`.
+        look_seconds: How long it took to look for deletions.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     rows_read: int = 0
     watermark: int | None = None
+    look_seconds: float = 0
 
 
 def hashed_schema(table: Table) -> pa.Schema:

@@ -36,6 +36,8 @@ SOURCE_SCHEMA = "source_schema"
 """The check that the lake can take in the source's tables as they are."""
 LOOKED_AT = "snapshot taken at"
 """Materialization metadata: as of when the lake has all of the table, by the source's clock, UTC."""
+DELETIONS = "deletions looked for"
+"""Materialization metadata: as of when the lake knows which rows are gone, by the source's clock, UTC."""
 DRIFT = "schema drift"
 """Materialization metadata: what changed in the table's columns and was taken in, if anything did."""
 _CHECKS = {
@@ -310,6 +312,11 @@ def _taken_in(seen_at: dt.datetime, change: "TableChange") -> dict[str, Any]:
         LOOKED_AT: dg.MetadataValue.timestamp(seen_at),
         "capture": change.capture,
         "rows read": change.rows_read,
+        **(
+            {DELETIONS: dg.MetadataValue.timestamp(change.deletions_looked_for)}
+            if change.deletions_looked_for
+            else {}
+        ),
         **drift,
     }
 

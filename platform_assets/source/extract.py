@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.ledger import LedgerState
     from platform_assets.source.catalogue import Relation
     from platform_assets.source.policy import CapturePolicy
-    from platform_assets.source.snapshot import Snapshot, SourceDatabase
+    from platform_assets.source.snapshot import Counted, Snapshot, SourceDatabase
 
 # So many rows that turned out not to have changed are read again at the next tick; more are worth a commit.
 _MOST_ROWS_READ_AGAIN = 1_000
@@ -434,7 +435,7 @@ class _Attempt:
         self.changes[table.name] = TableChange(stopped=reason)
         self.dead_letters.stopped.add(table.name)
 
-    def _take_in(self, one: _Planned, bulk: BulkReader, count: int | None) -> None:
+    def _take_in(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> None:
         """Append what changed in a table, and its dead letters."""
         name = one.table.name
         self._refuse_a_loose_key(one)
@@ -443,15 +444,15 @@ class _Attempt:
                 changes = self._append(one, rows, count)
         except _RowsMissing:
             if one.reading.is_complete:
-                raise LakeError(
-                    f"The lake's table {self._source}/{name} does not hold as many rows as the ledger "
-                    "counts, as something else than the platform has written to one of them. Restore both to "
-                    "the version before that (RESTORE in Delta Lake)."
-                ) from None
+                raise self._unaccountable(one) from None
             reason = "rows that are in the source were missing from the lake"
             one = dataclasses.replace(one, reading=Reading(one.reading.strategy, None, reason))
-            with self._stream(one.scan()) as rows:
-                changes = self._append(one, rows, None)
+            self._refuse_a_loose_key(one)
+            try:
+                with self._stream(one.scan()) as rows:
+                    changes = self._append(one, rows, None)
+            except _RowsMissing:
+                raise self._unaccountable(one) from None
         if one.is_known and not self.snapshot.is_still_there(one.relation):
             raise SourceError(
                 f"Table {name} was truncated, rewritten or replaced while it was read. Nothing of it is "
@@ -468,6 +469,7 @@ class _Attempt:
             changes.rows_read,
             one.reading.sentence,
             one.drift,
+            deletions_looked_for=self._cursor(one, changes).keys_compared_at,
         )
         self.changes[name], self.taken_in[name] = change, one
         if change.rows:
@@ -482,21 +484,51 @@ class _Attempt:
     def _refuse_a_loose_key(self, one: _Planned) -> None:
         """Refuse a key that the source does not enforce and that does not identify its rows."""
         key = one.table.primary_key
-        if key in one.relation.keys:
+        if one.relation.enforces(key):
             return
-        relation = quote(one.relation.schema, one.relation.name)
+        relation, columns = quote(one.relation.schema, one.relation.name), columns_sql(key)
         without = " OR ".join(f"{quote(name)} IS NULL" for name in key)
+        same = "true"
+        if one.reading.predicate is not None and one.reading.strategy == "xmin":
+            # Rows that were told apart at the last tick still are, unless one of them is new.
+            same = f"({columns}) IN (SELECT {columns} FROM {relation} WHERE {one.reading.predicate})"
         twice, empty = self.snapshot.run(
-            f"SELECT EXISTS (SELECT FROM {relation} GROUP BY {columns_sql(key)} HAVING count(*) > 1), "
+            f"SELECT EXISTS (SELECT FROM {relation} WHERE {same} GROUP BY {columns} HAVING count(*) > 1), "
             f"EXISTS (SELECT FROM {relation} WHERE {without})",
             f"looking at the key of {one.table.name}",
         )[0]
         if twice or empty:
             how = "that its key ({}) does not tell apart" if twice else "without a value in its key ({})"
+            reason, way_out = "", "Name columns that identify a row as its key in the configuration."
+            if one.relation.has_heirs:
+                reason = ", as other tables inherit from it and no key is enforced over the rows of all"
+                way_out += (
+                    f" Or read a view: of its own rows only (SELECT * FROM ONLY {one.table.name}), or with a "
+                    "column that says which table a row is in (tableoid::regclass)."
+                )
             raise SourceError(
-                f"Table {one.table.name} has rows {how.format(', '.join(key))}. Name columns that identify a "
-                "row as its key in the configuration."
+                f"Table {one.table.name} has rows {how.format(', '.join(key))}{reason}. {way_out}"
             )
+
+    def _unaccountable(self, one: _Planned) -> SourceError | LakeError:
+        """The error for a table whose rows in the lake do not add up although all of them were read."""
+        name, key = one.table.name, columns_sql(one.table.primary_key)
+        versions = self._known(one.table).versions
+        [[in_lake]] = self.connection.execute(
+            f"SELECT count(*) FROM (SELECT {key} FROM {versions} GROUP BY {key} "
+            "HAVING arg_max(_change, _batch) <> 'delete')"
+        ).fetchall()
+        if in_lake != one.known_rows:
+            return LakeError(
+                f"The lake's table {self._source}/{name} does not hold as many rows as the ledger "
+                "counts, as something else than the platform has written to one of them. Restore both to "
+                "the version before that (RESTORE in Delta Lake)."
+            )
+        return SourceError(
+            f"Table {name} has rows whose key ({', '.join(one.table.primary_key)}) is the same in the lake: "
+            "some of the source's values differ there and not here. Name other columns that identify a row "
+            "as its key in the configuration."
+        )
 
     def compare_with_source(self) -> dict[str, TableComparison]:
         """Compare the tables that were taken in with the source, key range by key range."""
@@ -530,7 +562,7 @@ class _Attempt:
             if verification.comparison is not None and not verification.passed
         }
 
-    def _append(self, one: _Planned, rows: pa.RecordBatchReader, count: int | None) -> Changes:
+    def _append(self, one: _Planned, rows: pa.RecordBatchReader, count: Counted | None) -> Changes:
         watch = one.policy.column if one.reading.strategy == "last_updated" else None
         known = self._known(one.table) if one.is_known else None
         comparison = Comparison(
@@ -543,7 +575,7 @@ class _Attempt:
             # Where the two differ, the hash that is stored beside a row proves nothing about the row.
             trust_hashes=one.reading.strategy != "verify",
         )
-        changes = Changes()
+        changes = Changes(look_seconds=count.seconds if count else 0)
         schema = bronze_schema(one.table)
         stream = self._changed(one, comparison, rows, changes, count)
         failures: list[SourceError | _RowsMissing] = []
@@ -578,7 +610,7 @@ class _Attempt:
         comparison: Comparison,
         rows: pa.RecordBatchReader,
         changes: Changes,
-        count: int | None,
+        count: Counted | None,
     ) -> Iterator[pa.RecordBatch]:
         """All bronze rows that a batch adds to a table: inserts, updates, deletions, mended dead letters."""
         table, known = one.table, comparison.known
@@ -590,11 +622,13 @@ class _Attempt:
             if touched is not None:
                 touched.add_rows(batch)
             yield batch
-        in_source = changes.rows_read if one.reading.is_complete else count
+        in_source = changes.rows_read if one.reading.is_complete else count.rows if count else None
         expected = one.known_rows + changes.counts["insert"]
         if in_source is not None and in_source != expected:
+            began = time.monotonic()
             with self._stream(key_scan(one.table, one.relation)) as keys:
                 deleted = find_deleted(self.connection, table, known.versions, keys)
+            changes.look_seconds += time.monotonic() - began
             if touched is not None:
                 touched.add(deleted)
             yield from comparison.deleted(deleted, changes)
@@ -612,6 +646,7 @@ class _Attempt:
     def _cursor(self, one: _Planned, changes: Changes) -> Cursor:
         before = one.cursor
         compared = before is None or one.reading.compare_keys
+        look_seconds = changes.look_seconds if self._is_costly(one, changes) else 0
         seen = [
             mark for mark in (changes.watermark, before.watermark if before else None) if mark is not None
         ]
@@ -622,7 +657,13 @@ class _Attempt:
             self.snapshot.taken_at if compared or before is None else before.keys_compared_at,
             remember(one.relation, one.table),
             watermark_of(one.table, one.policy, max(seen, default=None), self.snapshot.taken_at),
+            look_seconds if compared or before is None else before.look_seconds,
         )
+
+    def _is_costly(self, one: _Planned, changes: Changes) -> bool:
+        """Whether looking for deletions took too long to do it at every tick."""
+        is_large = one.known_rows > one.policy.small_table_rows
+        return is_large and dt.timedelta(seconds=changes.look_seconds) >= one.policy.costly_look
 
     def _is_worth_a_commit(self, one: _Planned, changes: Changes) -> bool:
         """Whether the cursor is to be moved though nothing else is written: what it saves costs more."""
@@ -632,10 +673,9 @@ class _Attempt:
             return False
         if one.cursor is None or one.reading.reason:
             return True
-        is_large = one.known_rows > one.policy.small_table_rows
         return (
             changes.rows_read > _MOST_ROWS_READ_AGAIN
-            or (is_large and one.reading.compare_keys)
+            or (one.reading.compare_keys and self._is_costly(one, changes))
             or is_worth_a_commit(one.cursor, self.snapshot)
         )
 

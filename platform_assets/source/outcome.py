@@ -22,6 +22,8 @@ class TableChange:
         capture: In words, what was read and why.
         drift: What changed in the table's columns and was taken in, a sentence each.
         stopped: Why the table was left as it was; empty where it was not.
+        deletions_looked_for: As of when deletions were last looked for, UTC; None where the table was left as
+            it was.
     """
 
     inserted: int = 0
@@ -32,6 +34,7 @@ class TableChange:
     capture: str = field(default="", compare=False)
     drift: tuple[str, ...] = field(default=(), compare=False)
     stopped: str = ""
+    deletions_looked_for: dt.datetime | None = field(default=None, compare=False)
 
     @property
     def rows(self) -> int:
@@ -47,8 +50,8 @@ class Extraction:
         batch: Number of the batch, or of the last one where nothing had changed.
         seen_at: When the snapshot was taken, by the source's clock, UTC.
         tables: What happened to each table that was looked at.
-        row_counts: Rows that each of them has in the source, as far as is known: rows that were deleted from
-            large tables count until deletions are next looked for.
+        row_counts: Rows that each of them has in the source, as far as is known: where deletions are not
+            looked for at every tick, rows that are gone count until the next look.
     """
 
     batch: int

@@ -20,15 +20,18 @@ class CapturePolicy:
         column: The column that `last_updated` goes by: a timestamp, a date or a growing integer.
         lag: How far behind the largest value seen `last_updated` reads again, for transactions that commit
             late; of no meaning for integers.
-        small_table_rows: Deletions are looked for at every tick in tables of up to so many rows.
-        deletions_every: How often they are looked for in larger ones.
+        small_table_rows: Deletions are looked for at every tick in tables of up to so many rows, whatever
+            that takes.
+        deletions_every: How often, at least, they are looked for in larger ones.
+        costly_look: In larger ones they are looked for at every tick, too, unless the last look took so long.
     """
 
     strategy: Strategy = "auto"
     column: str = "last_updated"
     lag: dt.timedelta = dt.timedelta(minutes=15)
     small_table_rows: int = 200_000
-    deletions_every: dt.timedelta = dt.timedelta(hours=1)
+    deletions_every: dt.timedelta = dt.timedelta(minutes=15)
+    costly_look: dt.timedelta = dt.timedelta(seconds=5)
 
 
 DEFAULT_POLICY = CapturePolicy()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,6 +62,19 @@ class Position:
         """Read PostgreSQL's text form, `xmin:xmax:xip_list`."""
         xmin, xmax, listed = text.split(":")
         return cls(int(xmin), int(xmax), tuple(int(one) for one in listed.split(",") if one))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A table's rows, counted.
+
+    Args:
+        rows: How many there are.
+        seconds: How long the server took to count them.
+    """
+
+    rows: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -212,12 +226,19 @@ class Snapshot:
         )
         return bool(same)
 
-    def count(self, relations: Sequence[Relation]) -> dict[str, int]:
-        """Number of rows of each table as of the snapshot, in one statement."""
+    def count(self, relations: Sequence[Relation]) -> dict[str, Counted]:
+        """Count the rows of each table as of the snapshot, in one statement."""
         if not relations:
             return {}
         counts = " UNION ALL ".join(
-            f"SELECT {number}, count(*) FROM {quote(relation.schema, relation.name)}"
+            f"SELECT {number}, count(*), clock_timestamp() FROM {quote(relation.schema, relation.name)}"
             for number, relation in enumerate(relations)
         )
-        return {relations[number].name: count for number, count in self.run(counts, "counting rows")}
+        rows = self.run(f"SELECT -1, 0, clock_timestamp() UNION ALL {counts}", "counting rows")
+        # The tables are counted one after the other, and each row has the time at which its count was done.
+        rows.sort(key=lambda row: row[2])
+        return {
+            relations[number].name: Counted(count, (end - before).total_seconds())
+            for (_, _, before), (number, count, end) in itertools.pairwise(rows)
+            if number >= 0
+        }

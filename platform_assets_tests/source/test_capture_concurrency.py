@@ -49,7 +49,7 @@ SETTINGS = {"max_prepared_transactions": "64", "max_connections": "60"}
 POLICIES = {
     "keys compared at every tick": CapturePolicy("auto"),
     "deletions looked for at the end": CapturePolicy(
-        "xmin", small_table_rows=0, deletions_every=dt.timedelta(days=1)
+        "xmin", small_table_rows=0, deletions_every=dt.timedelta(days=1), costly_look=dt.timedelta(0)
     ),
 }
 

@@ -35,7 +35,7 @@ UPDATE item SET note = 'touched' WHERE id % 3 = 0
 PARTIAL = "rows written since the last batch, by transaction visibility (xmin)"
 SMALL = CapturePolicy()
 # Deletions are not looked for, so that the number of rows gives away nothing that was missed.
-LARGE = CapturePolicy(small_table_rows=0, deletions_every=dt.timedelta(days=365))
+LARGE = CapturePolicy(small_table_rows=0, deletions_every=dt.timedelta(days=365), costly_look=dt.timedelta(0))
 
 Act = Callable[[pg8000.native.Connection], object]
 
@@ -607,6 +607,94 @@ def test_values_that_look_otherwise_though_no_row_was_written_are_seen(
             roles = capture.run("SELECT rolname FROM pg_roles WHERE rolname ~ '^(clerk|scribe)_'")
             for [role] in roles:
                 capture.run(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_rows_that_are_gone_from_a_large_table_are_found_at_the_next_tick(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with database_of(server, "large") as made:
+        capture = made(tmp_path, CapturePolicy(small_table_rows=0, costly_look=dt.timedelta(hours=1)))
+        capture.run(TABLE)
+        capture.tick()
+        capture.run("DELETE FROM item WHERE id <= 30")
+        assert capture.tick() == TableChange(deleted=30)
+        # As many that come as go leave the count as it is.
+        capture.run("DELETE FROM item WHERE id = 31", "INSERT INTO item VALUES (1000, 'new', 1, NULL)")
+        assert capture.tick() == TableChange(inserted=1, deleted=1)
+        before = capture.lake.ledger.read()
+        change = capture.tick()
+        assert (change.rows, change.rows_read) == (0, 0)
+        assert change.deletions_looked_for is not None
+        # A look that costs little leaves nothing behind.
+        assert capture.lake.ledger.read().cursors == before.cursors
+
+
+def test_a_look_for_deletions_that_took_long_is_put_off_and_says_when_the_last_one_was(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with database_of(server, "costly") as made:
+        policy = CapturePolicy(
+            small_table_rows=0,
+            costly_look=dt.timedelta(microseconds=1),
+            deletions_every=dt.timedelta(hours=1),
+        )
+        capture = made(tmp_path, policy)
+        capture.run(TABLE)
+        capture.tick()
+        capture.run("DELETE FROM item WHERE id = 1")
+        # Nothing is known yet of what a look takes.
+        looked = capture.tick()
+        assert looked == TableChange(deleted=1)
+        capture.run("DELETE FROM item WHERE id = 2", "UPDATE item SET name = 'x' WHERE id = 3")
+        [change] = capture.extract().tables.values()
+        assert change == TableChange(updated=1)
+        assert change.deletions_looked_for == looked.deletions_looked_for
+        # In small tables they are looked for whatever it takes, and in large ones when the time has come.
+        small = capture.with_policy(small_table_rows=ROWS)
+        [change] = small.extract().tables.values()
+        assert change == TableChange(deleted=1)
+        capture.run("DELETE FROM item WHERE id = 4")
+        assert capture.with_policy(deletions_every=dt.timedelta(0)).tick() == TableChange(deleted=1)
+
+
+def test_a_parent_and_an_heir_with_rows_of_one_key_stop_that_table_alone_and_say_what_to_do(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with database_of(server, "heirs") as made:
+        capture = dataclasses.replace(made(tmp_path, SMALL), names=("item", "beside"))
+        capture.run(TABLE, "CREATE TABLE heir () INHERITS (item)")
+        capture.run("CREATE TABLE beside (id integer PRIMARY KEY)", "INSERT INTO beside VALUES (1)")
+        capture.run("INSERT INTO heir VALUES (1, 'archived', 1, NULL)")
+
+        def ticked() -> tuple[str, TableChange]:
+            found = capture.extract().tables
+            return found["item"].stopped, found["beside"]
+
+        stopped, beside = ticked()
+        assert "rows that its key (id) does not tell apart, as other tables inherit from it" in stopped
+        assert "SELECT * FROM ONLY item" in stopped
+        assert beside == TableChange(inserted=1)
+        capture.run("UPDATE heir SET id = 500")
+        assert ticked() == ("", NOTHING)
+        capture.assert_equal()
+        # Later, in a row that comes, in one that moves, and in a table that comes to inherit.
+        capture.run("CREATE TABLE other AS SELECT * FROM item WHERE id = 7")
+        capture.run("ALTER TABLE other ALTER name SET NOT NULL", "ALTER TABLE other ALTER id SET NOT NULL")
+        for act, undo in (
+            ("INSERT INTO heir VALUES (2, 'archived')", "DELETE FROM heir WHERE id = 2"),
+            ("UPDATE heir SET id = 3", "UPDATE heir SET id = 500"),
+            ("ALTER TABLE other INHERIT item", "ALTER TABLE other NO INHERIT item"),
+        ):
+            capture.run(act, "INSERT INTO beside SELECT max(id) + 1 FROM beside")
+            stopped, beside = ticked()
+            assert "does not tell apart" in stopped, act
+            assert beside == TableChange(inserted=1)
+            found = capture.verify()
+            assert "does not tell apart" in found["item"].sentence
+            assert found["beside"].passed
+            capture.run(undo)
+            assert ticked() == ("", NOTHING)
+        assert all(one.passed for one in capture.verify().values())
 
 
 @pytest.mark.parametrize("policy", [SMALL, LARGE], ids=["small", "large"])

@@ -33,7 +33,9 @@ from platform_assets.source.scan import table_scan
 from platform_assets_tests.fixtures.capture import SOURCE, Capture, Row, session
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 
-LARGE = CapturePolicy("xmin", small_table_rows=0, deletions_every=dt.timedelta(0))
+LARGE = CapturePolicy(
+    "xmin", small_table_rows=0, deletions_every=dt.timedelta(0), costly_look=dt.timedelta(0)
+)
 POLICIES = (CapturePolicy(), LARGE, CapturePolicy("diff"))
 
 VALUES: dict[str, tuple[str, ...]] = {
