@@ -10,8 +10,9 @@ FIND_PYTHON = for p in python3.12 python3.11 python3 python; do \
 	  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$p" && break; done; :
 BIN := .venv/bin
 
-# Dagster's home is inside the checkout, and it calls nobody.
-export DAGSTER_HOME := $(CURDIR)/.platform/dagster
+# Dagster's home is in the folder for local state, and it calls nobody.
+STATE := $(or $(filter /%,$(PLATFORM_STATE_DIR)),$(abspath $(or $(PLATFORM_STATE_DIR:%=config/%),.platform)))
+export DAGSTER_HOME := $(STATE)/dagster
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DO_NOT_TRACK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -31,11 +32,11 @@ help: ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 run: $(INSTALLED) home ## Install what is missing and run the main job on the embedded database; ends with a summary
-	@$(BIN)/platform-assets run
+	@unset DAGSTER_HOME; $(BIN)/platform-assets prepare --env-file .env && $(BIN)/platform-assets run
 
 ui: $(INSTALLED) home ## Serve the Dagster UI and its daemon on 127.0.0.1:3000 (PORT=...)
-	@$(BIN)/platform-assets settle
-	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	@unset DAGSTER_HOME; $(BIN)/platform-assets prepare --env-file .env && \
+	  exec $(BIN)/platform-assets ui --port $(PORT)
 
 test: $(DEV) home ## Run all tests and measure their coverage
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term $(ARGS)
@@ -64,15 +65,17 @@ lock: ## Resolve the dependencies anew and rewrite both lock files
 	  compile --extra aws --extra gcp --extra snowflake --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: ## Stop the embedded database; remove everything that was made here, its data included
-	@if [ -x $(BIN)/platform-assets ] && [ -d .platform ]; then $(BIN)/platform-assets sample stop || true; fi
+	@if [ -x $(BIN)/platform-assets ] && [ -d .platform ]; then unset DAGSTER_HOME; \
+	  $(BIN)/platform-assets check-idle; if [ $$? -eq 3 ]; then exit 1; fi; \
+	  $(BIN)/platform-assets sample stop || true; fi
 	rm -rf .platform .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* coverage.xml
 	@if head -n 1 .env 2>/dev/null | grep -q '^# Written by make'; then rm .env; fi
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The instance's configuration, and for commands typed outside the environment a .env, which dagster reads itself.
 home:
-	@mkdir -p .platform/dagster
-	@cmp -s dagster.yaml .platform/dagster/dagster.yaml || cp dagster.yaml .platform/dagster/dagster.yaml
+	@mkdir -p "$(DAGSTER_HOME)"
+	@cmp -s dagster.yaml "$(DAGSTER_HOME)/dagster.yaml" || cp dagster.yaml "$(DAGSTER_HOME)/dagster.yaml"
 	@if [ ! -e .env ] || head -n 1 .env | grep -q '^# Written by make'; then \
 	  printf '%s\n' '# Written by make; remove this line to keep your changes.' \
 	    "DAGSTER_HOME=\"\$${DAGSTER_HOME:-$(DAGSTER_HOME)}\"" 'DAGSTER_DISABLE_TELEMETRY=yes' > .env.new; \
@@ -92,13 +95,14 @@ set -e; python="$(PYTHON)"; \
   if [ -z "$$python" ] && $(1)/bin/python -c 'import sys' 2>/dev/null; then exit 0; fi; \
   [ -n "$$python" ] || python=$$($(FIND_PYTHON)); \
   [ -n "$$python" ] || { echo "Python 3.11 or 3.12 is needed and none was found; name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
-  version=$$("$$python" -V 2>&1) || { echo "$$python does not run." >&2; exit 1; }; \
-  case "$$version" in *\ 3.11.*|*\ 3.12.*) ;; *) echo "$$python is $$version; Python 3.11 or 3.12 is needed." >&2; exit 1;; esac; \
+  version=$$("$$python" -V 2>&1) || { echo "$$python cannot be run: $$version. Name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+  case "$$version" in *\ 3.11.*|*\ 3.12.*) ;; *) echo "$$python is $$version. Python 3.11 or 3.12 is needed: the dependencies are locked for these two." >&2; exit 1;; esac; \
   [ "$$version" != "$$($(1)/bin/python -V 2>/dev/null)" ] || exit 0; \
   echo "Making $(1) with $$version"; rm -rf $(1); \
   "$$python" -m venv $(1) || { echo "$$python cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }; \
   printf '\n# Written by make: commands typed in this environment use the same instance as make, and it calls nobody.\n%s\n%s\n' \
-    'export DAGSTER_HOME="$${DAGSTER_HOME:-$(DAGSTER_HOME)}"' 'export DAGSTER_DISABLE_TELEMETRY=yes' >> $(1)/bin/activate
+    'if head -n 1 "$(CURDIR)/.env" 2>/dev/null | grep -q "^# Written by make"; then set -a; . "$(CURDIR)/.env"; set +a; fi' \
+    'export DAGSTER_DISABLE_TELEMETRY=yes' >> $(1)/bin/activate
 endef
 
 # setuptools comes first: pyhocon has no wheel, and an isolated build would fetch what no lock names.

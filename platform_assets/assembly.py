@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platform_assets.errors import SettingsError
+from platform_assets.errors import ObjectsError, SettingsError, path_error
 from platform_assets.settings import (
     BigQueryWarehouseSettings,
     CaptureOverrides,
@@ -565,6 +565,23 @@ def open_column_inspector(settings: Settings) -> Iterator[ColumnInspector]:
         yield ColumnInspector(inspector, build_engine(settings), settings.dlp.inspect.sample_rows)
 
 
+def make_folder(settings: Settings, watch: str) -> None:
+    """Make the folder that is watched, where it is one of this machine.
+
+    Raises:
+        ObjectsError: It cannot be made: something else is there, or the right to is missing.
+    """
+    place = settings.watches[watch].place
+    if "://" in place:
+        return
+    try:
+        Path(place).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ObjectsError(
+            f"The folder {place}, watches.{watch}.place, cannot be made: {path_error(error) or error}"
+        ) from error
+
+
 def build_watch(settings: Settings, name: str) -> Watch:
     """A watch over a folder or bucket; nothing is looked for yet.
 
@@ -582,8 +599,7 @@ def build_watch(settings: Settings, name: str) -> Watch:
     from platform_assets.objects.watch import Watch
 
     given = settings.watches[name]
-    if "://" not in given.place:
-        Path(given.place).mkdir(parents=True, exist_ok=True)
+    make_folder(settings, name)
     lake = build_lake(settings)
     return Watch(
         name,

@@ -3,7 +3,9 @@
 import contextlib
 import datetime as dt
 import logging
+import os
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,11 +28,11 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from platform_assets import assembly
 from platform_assets.dlp.defs import WatchTimes, build_dlp_defs
-from platform_assets.errors import SettingsError
+from platform_assets.errors import AlreadyServed, SettingsError, path_error
 from platform_assets.lake.defs import LAKE_IO_MANAGER, STOPPED
 from platform_assets.model import star, totesys
 from platform_assets.model.table import Table
-from platform_assets.processes import command_line, is_alive
+from platform_assets.processes import command_line, is_alive, serving
 from platform_assets.settings import FreshnessSettings, Settings, WarehouseSettings, dagster_home
 from platform_assets.snowflake.defs import LAKE_COPIES, build_snowflake_defs
 from platform_assets.source.defs import (
@@ -197,23 +199,133 @@ def _keep_origin(context: dg.InitResourceContext) -> None:
     context.instance.run_storage.replace_job_origin(tagged, origin)
 
 
+def prepare(settings: Settings) -> None:
+    """Make the folders that people look for before anything has run: those that are watched, and Dagster's.
+
+    Raises:
+        PlatformError: One of them cannot be made.
+    """
+    for watch in settings.watches:
+        assembly.make_folder(settings, watch)
+    home, configuration = dagster_home(settings), _configuration()
+    with _paths_explained():
+        home.mkdir(parents=True, exist_ok=True)
+        if configuration is not None and _bytes_of(home / "dagster.yaml") != configuration:
+            (home / "dagster.yaml").write_bytes(configuration)
+
+
+def _configuration() -> bytes | None:
+    """The project's dagster.yaml; None where the package is installed without the project around it."""
+    return _bytes_of(Path(__file__).parent.parent / "dagster.yaml")
+
+
+def _bytes_of(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
+
+
+@contextlib.contextmanager
+def _paths_explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise path_error(error) or error from error
+
+
+def serve_ui(settings: Settings, host: str, port: int) -> None:
+    """Serve the UI with its daemon until it is interrupted.
+
+    Raises:
+        AlreadyServed: A daemon works on this instance already.
+    """
+    # Not at the top: the code location needs neither.
+    from dagster._cli.dev import dev_command
+
+    prepare(settings)
+    home = dagster_home(settings)
+    with serving(home, port):
+        os.environ["DAGSTER_HOME"] = str(home)
+        os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+        with open_instance(settings) as instance:
+            _start_cursors(instance)
+        # It recommends `dg dev`, which does the same and takes no workspace; and it takes the dagster.yaml
+        # that is copied from here for one that somebody has forgotten.
+        warnings.filterwarnings("ignore", message="Function `dev_command` is superseded")
+        logging.getLogger("dagster").addFilter(
+            lambda record: "in the current folder, but your DAGSTER_HOME" not in record.getMessage()
+        )
+        workspace = Path(__file__).parent.parent / "workspace.yaml"
+        target = ["-w", str(workspace)] if workspace.exists() else ["-m", "platform_assets.definitions"]
+        dev_command.main(
+            [*target, "-h", host, "-p", str(port)], prog_name="dagster dev", standalone_mode=False
+        )
+
+
+def _start_cursors(instance: dg.DagsterInstance) -> None:
+    """Begin after the events that there are, as the daemon would, which warns of it."""
+    from dagster._daemon.auto_run_reexecution.event_log_consumer import (
+        DAGSTER_EVENT_TYPES,
+        _create_cursor_key,
+    )
+
+    storage = instance.daemon_cursor_storage
+    keys = {_create_cursor_key(event_type) for event_type in DAGSTER_EVENT_TYPES}
+    missing = keys - storage.get_cursor_values(keys).keys()
+    if missing:
+        newest = instance.event_log_storage.get_maximum_record_id() or 0
+        storage.set_cursor_values(dict.fromkeys(missing, str(newest)))
+
+
+def refuse_while_used(settings: Settings) -> None:
+    """Refuse to go on while the UI, its daemon or a run uses the local state.
+
+    Raises:
+        AlreadyServed: One does; the message names the process.
+    """
+    home = dagster_home(settings)
+    if not home.is_dir():
+        return
+    with serving(home, None):
+        for run_id, pid in _runs_with_process(settings):
+            if _is_python(pid):
+                raise AlreadyServed(
+                    f"Run {run_id} goes on in process {pid} ({command_line(pid).strip()}). Wait until it has "
+                    f"ended, or end it: kill {pid}."
+                )
+
+
 def fail_abandoned_runs(settings: Settings) -> list[str]:
     """Mark runs as failed whose process is gone, as after a power cut; Dagster would wait for them for hours.
 
     Returns:
         The ids of the runs that were marked.
     """
+    abandoned = []
+    for run_id, pid in _runs_with_process(settings):
+        if not _is_python(pid):
+            with open_instance(settings) as instance:
+                run = instance.get_run_by_id(run_id)
+                if run is not None:
+                    instance.report_run_failed(run, f"Process {pid}, which executed this run, is gone.")
+                    abandoned.append(run_id)
+    return abandoned
+
+
+def _runs_with_process(settings: Settings) -> list[tuple[str, int]]:
+    """The runs that have not ended, each with the process that executes it."""
     unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    found = []
     with open_instance(settings) as instance:
-        abandoned = []
         for run in instance.get_runs(filters=dg.RunsFilter(statuses=unfinished)):
             events = (entry.dagster_event for entry in instance.all_logs(run.run_id))
             pids = [event.pid for event in events if event is not None and event.pid is not None]
-            # A process of the same number may be somebody else's by now.
-            if pids and not (is_alive(pids[-1]) and "python" in command_line(pids[-1]).lower()):
-                instance.report_run_failed(run, f"Process {pids[-1]}, which executed this run, is gone.")
-                abandoned.append(run.run_id)
-    return abandoned
+            if pids:
+                found.append((run.run_id, pids[-1]))
+    return found
+
+
+def _is_python(pid: int) -> bool:
+    """Whether a process runs and may be one of ours: its number may be somebody else's by now."""
+    return is_alive(pid) and "python" in command_line(pid).lower()
 
 
 @dataclass(frozen=True)
@@ -254,10 +366,11 @@ def last_looks(settings: Settings) -> list[Look]:
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance for these settings, its folder made where it is missing."""
     home = dagster_home(settings)
-    home.mkdir(parents=True, exist_ok=True)
-    configuration = Path(__file__).parent.parent / "dagster.yaml"
-    if not (home / "dagster.yaml").exists() and configuration.exists():
-        (home / "dagster.yaml").write_bytes(configuration.read_bytes())
+    configuration = _configuration()
+    with _paths_explained():
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists() and configuration is not None:
+            (home / "dagster.yaml").write_bytes(configuration)
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
         yield instance
 

@@ -70,12 +70,18 @@ def _main() -> None:
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
     """Turns the errors that the platform raises on purpose into one red sentence and exit code 1."""
-    from platform_assets.errors import PlatformError
+    from platform_assets.errors import PlatformError, path_error
 
     try:
         yield
     except PlatformError as error:
         typer.secho(f"{error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        told = path_error(error)
+        if told is None:
+            raise
+        typer.secho(f"{told}", fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from None
 
 
@@ -154,13 +160,68 @@ def run(
 
 
 @app.command(hidden=True)
-def settle() -> None:
-    """Mark runs as failed whose process is gone, so that nothing waits for them; `make ui` does so first."""
+def prepare(
+    env_file: Annotated[Path | None, typer.Option(help="A .env that is to name this instance.")] = None,
+) -> None:
+    """Make the folders that people look for before anything has run, and say in .env where Dagster's is."""
     with _plain_errors():
-        from platform_assets.build import fail_abandoned_runs
+        from platform_assets.build import prepare
+        from platform_assets.settings import dagster_home
 
-        for run_id in fail_abandoned_runs(_settings()):
+        settings = _settings()
+        prepare(settings)
+        if env_file is not None:
+            _name_instance(env_file, dagster_home(settings))
+
+
+_WRITTEN = "# Written by make"
+
+
+def _name_instance(env_file: Path, home: Path) -> None:
+    """Let commands typed without make find the same instance; a file of somebody's own is left alone."""
+    before = env_file.read_text() if env_file.exists() else _WRITTEN
+    text = "\n".join(
+        (
+            f"{_WRITTEN}; remove this line to keep your changes.",
+            f'DAGSTER_HOME="${{DAGSTER_HOME:-{home}}}"',
+            "DAGSTER_DISABLE_TELEMETRY=yes\n",
+        )
+    )
+    if before.startswith(_WRITTEN) and before != text:
+        env_file.write_text(text)
+
+
+@app.command(hidden=True)
+def ui(
+    port: Annotated[int, typer.Option(help="Port to serve on.", min=1, max=65535)] = 3000,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+) -> None:
+    """Serve the Dagster UI and its daemon, as `make ui` does; refused where one of this instance runs."""
+    with _plain_errors():
+        from platform_assets.build import fail_abandoned_runs, serve_ui
+
+        settings = _settings()
+        for run_id in fail_abandoned_runs(settings):
             typer.echo(f"Run {run_id} is marked as failed: its process is gone.")
+        serve_ui(settings, host, port)
+
+
+_IN_USE = 3
+
+
+@app.command(name="check-idle", hidden=True)
+def check_idle() -> None:
+    """End with 3 while the UI, its daemon or a run uses the local state; `make clean` asks this first."""
+    from platform_assets.errors import AlreadyServed
+
+    with _plain_errors():
+        from platform_assets.build import refuse_while_used
+
+        try:
+            refuse_while_used(_settings())
+        except AlreadyServed as error:
+            typer.secho(f"Nothing was removed. {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(_IN_USE) from None
 
 
 @app.command(name="status")

@@ -3,6 +3,9 @@
 Every one is a `PlatformError` and says what to do next.
 """
 
+import errno
+import os
+
 
 class PlatformError(Exception):
     """Something the platform cannot do.
@@ -24,6 +27,42 @@ class SettingsError(PlatformError):
 
 class NoConfiguration(SettingsError):
     """There is no configuration file, and none was named."""
+
+
+class PathError(PlatformError):
+    """A file or folder of this machine cannot be used."""
+
+
+class FullDisk(PathError):
+    """There is no space left for a file."""
+
+    retryable = True
+
+
+class AlreadyServed(PlatformError):
+    """Another process serves, or uses, the same local state."""
+
+
+_ADVICE = {
+    errno.EEXIST: "A file is where a folder is needed: move the file away, or configure another place.",
+    errno.ENOTDIR: "A file is where a folder is needed: move the file away, or configure another place.",
+    errno.EISDIR: "A folder is where a file is needed: move it away, or configure another place.",
+    errno.ENOENT: "Correct the path in the configuration.",
+    errno.EACCES: "Give the account that runs the platform the right to it, or configure another place.",
+    errno.EPERM: "Give the account that runs the platform the right to it, or configure another place.",
+    errno.EROFS: "Configure a place that can be written to.",
+}
+
+
+def path_error(error: OSError) -> PathError | None:
+    """What the operating system says of a path, as an error of the platform; None where it names no path."""
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return None
+    path, reason = os.fsdecode(error.filename), error.strerror or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FullDisk(f"{path} cannot be written: {reason}. Free some space; the next run goes on.")
+    advice = _ADVICE.get(error.errno or 0, "Look at the path on this machine, or configure another place.")
+    return PathError(f"{path} cannot be used: {reason}. {advice}")
 
 
 class SourceError(PlatformError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from platform_assets.errors import PlatformError
+from platform_assets.errors import PlatformError, path_error
 
 _LONGEST_REASON = 500
 _MOST_TOLD = 20
@@ -166,8 +166,9 @@ def reason_of(error: BaseException, *, tell_text: bool = True) -> str:
         error: What was raised.
         tell_text: Whether an unexpected error's text may be told; it may hold values.
     """
-    if isinstance(error, PlatformError):
-        return _one_line(_text(error))
+    told = path_error(error) if isinstance(error, OSError) else None
+    if isinstance(error, PlatformError) or told is not None:
+        return _one_line(_text(told or error))
     text = _text(error) if tell_text else (isinstance(error, OSError) and error.strerror) or ""
     name = type(error).__name__
     module = type(error).__module__

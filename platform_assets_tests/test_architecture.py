@@ -13,7 +13,8 @@ PACKAGE = "platform_assets"
 
 # From the ground up. A room imports from the layers below its own, never from its own or from above.
 LAYERS = (
-    ("errors", "processes"),
+    ("errors",),
+    ("processes",),
     ("isolation",),
     ("model", "settings"),
     ("lake",),

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from platform_assets.errors import PlatformError
+from platform_assets.errors import PlatformError, path_error
 from platform_assets.model.table import (
     Binary,
     Boolean,
@@ -109,6 +109,11 @@ def clear_failures() -> Iterator[None]:
         yield
     except PlatformError as error:
         raise dg.Failure(description=str(error), allow_retries=error.retryable) from error
+    except OSError as error:
+        told = path_error(error)
+        if told is None:
+            raise
+        raise dg.Failure(description=str(told), allow_retries=told.retryable) from error
 
 
 def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> list[dg.AssetCheckSpec]:

@@ -65,8 +65,8 @@ def parse_document(file: Path) -> Document:
         if _INCLUDE.search(text):
             _mend_includes(tree, file)
         ConfigParser.resolve_substitutions(tree)
-        lines = tuple(_unread_lines(file, unread)) if unread else ()
-        return Document(file, _plain(tree), variables, unread=lines)
+        unread_lines = tuple(_unread_lines(file, unread)) if unread else ()
+        return Document(file, _plain(tree), variables, unread=unread_lines)
     except ParseBaseException as error:
         unclear = SettingsError(f"{file}: line {error.lineno}: this is not HOCON.")
         raise _syntax_error(file) or unclear from None
