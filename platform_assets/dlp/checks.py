@@ -83,12 +83,36 @@ def luhn(number: str) -> bool:
 def payment_card(number: str) -> bool:
     """A payment card's primary account number: an issuer's range and length, and the Luhn check digit."""
     lengths = _LENGTHS.get(number[:4])
-    return (
-        lengths is not None
-        and len(number) in lengths
-        and luhn(number)
-        and len(set(number[4:])) > 1  # 4000 0000 0000 0000 and the like fill gaps in forms
-    )
+    return lengths is not None and len(number) in lengths and luhn(number) and len(set(number)) > 1
+
+
+def why_no_payment_card(number: str) -> str:
+    """What is wrong with a number that is no payment card's; a sentence without its digits.
+
+    Args:
+        number: Its digits.
+    """
+    if len(set(number)) == 1:
+        return "its digits are all alike, which only fills a gap"
+    lengths = _LENGTHS.get(number[:4])
+    if lengths is None:
+        return "it starts with the digits of no issuer"
+    if len(number) not in lengths:
+        return f"it has {len(number)} digits, which no card of its issuer has"
+    return "its check digits are wrong"
+
+
+def why_no_us_ssn(number: str) -> str:
+    """What is wrong with a number that is no Social Security number; a sentence without its digits.
+
+    Args:
+        number: Its digits.
+    """
+    if len(set(number)) == 1:
+        return "its digits are all alike, which only fills a gap"
+    if number in _SSN_OF_ADVERTISEMENTS:
+        return "it is a number of an advertisement, which was withdrawn"
+    return "its area, group or serial is never issued"
 
 
 def imei(number: str) -> bool:
@@ -108,6 +132,10 @@ def weighted(number: str, weights: tuple[int, ...], modulus: int) -> bool:
     return sum(weight * int(digit) for weight, digit in zip(weights, number, strict=False)) % modulus == 0
 
 
+# https://www.ssa.gov/history/ssn/misused.html
+_SSN_OF_ADVERTISEMENTS = frozenset({"078051120", "219099999"})
+
+
 def us_ssn(number: str) -> bool:
     """A Social Security number: area, group and serial that the SSA issues; it has no check digit."""
     return (
@@ -115,7 +143,7 @@ def us_ssn(number: str) -> bool:
         and number[0] != "9"
         and number[3:5] != "00"
         and number[5:] != "0000"
-        and number not in ("078051120", "219099999", "123456789")
+        and number not in _SSN_OF_ADVERTISEMENTS
         and len(set(number)) > 1
     )
 

@@ -6,14 +6,15 @@ What it looks for is declared in `detectors`, and described in docs/dlp_detectio
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from platform_assets.dlp import checks
 from platform_assets.dlp.context import NOTHING, words_of
 from platform_assets.dlp.detectors import BY_NAME
-from platform_assets.dlp.families.text import PRIORITY, Match
+from platform_assets.dlp.families.text import PRIORITY, SEPARATORS, Match
 from platform_assets.dlp.fingerprints import check_key
 from platform_assets.dlp.model import (
     ColumnVerdict,
@@ -38,6 +39,10 @@ _LIKELIHOODS = {int(likelihood): likelihood for likelihood in Likelihood}
 _SEPARATORS = b" -./()\t,"
 _BLOCK = 64
 _CONTINUATION = bytes(range(0x80, 0xC0))
+_WHY_INVALID: Mapping[str, Callable[[str], str]] = {
+    "CREDIT_CARD_NUMBER": checks.why_no_payment_card,
+    "US_SOCIAL_SECURITY_NUMBER": checks.why_no_us_ssn,
+}
 
 
 @dataclass(frozen=True)
@@ -170,10 +175,13 @@ class LocalInspector:
             if match.name not in best or match.likelihood > best[match.name].likelihood:
                 best[match.name] = match
         winners = {match.name for match in resolved(candidates)}
-        explanations = [self._explained(match, match.name in winners) for match in best.values()]
+        explanations = [
+            self._explained(match, text[match.start : match.end], match.name in winners)
+            for match in best.values()
+        ]
         return sorted(explanations, key=lambda one: (-one.likelihood, PRIORITY.get(one.info_type, 0)))
 
-    def _explained(self, match: Match, wins: bool) -> Explanation:
+    def _explained(self, match: Match, value: bytes, wins: bool) -> Explanation:
         threshold = self._thresholds.get(match.name)
         likelihood = _LIKELIHOODS[match.likelihood]
         evidence = self._evidence_of(match.evidence)
@@ -190,7 +198,10 @@ class LocalInspector:
                 f"{likelihood.name} reaches the least likelihood asked for, {_LIKELIHOODS[threshold].name}"
             )
         if not match.valid:
-            reason = f"its check digits, range or structure are wrong; {reason}"
+            why = _WHY_INVALID.get(match.name)
+            digits = value.translate(None, SEPARATORS).decode("latin-1")
+            wrong = why(digits) if why else "its check digits, range or structure are wrong"
+            reason = f"{wrong}; {reason}"
         spoken = ", ".join(one.value for one in evidence)
         return Explanation(
             match.name,

@@ -596,3 +596,69 @@ def test_a_long_line_of_look_alikes_takes_linear_time(usual: LocalInspector) -> 
         begun = time.process_time()
         usual.inspect_text(unit * (2_000_000 // len(unit)))
         assert time.process_time() - begun < 20, unit
+
+
+TEST_CARDS = (
+    "4111 1111 1111 1111", "4111111111111111", "4111-1111-1111-1111", "4222222222222", "4242 4242 4242 4242",
+    "4012 8888 8888 1881", "4000 0000 0000 0002", "5555 5555 5555 4444", "5105 1051 0510 5100",
+    "2223 0031 2200 3222", "3782 822463 10005", "3714 496353 98431", "6011 1111 1111 1117",
+    "6011 0009 9013 9424", "3056 930902 5904", "3530 1113 3330 0000", "6200 0000 0000 0005",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", TEST_CARDS)
+def test_test_card_numbers_are_cards_as_any_others(number: str) -> None:
+    inspector = LocalInspector(InspectConfig(), b"k" * 32)
+    alone, named = (
+        inspector.inspect_text(text.encode()).tallies["CREDIT_CARD_NUMBER"].highest
+        for text in (f"paid with {number}", f"card number: {number}")
+    )
+    assert (alone, named) == (Likelihood.LIKELY, Likelihood.VERY_LIKELY)
+    found = inspector.inspect_columns({"card_number": pa.array([number])})
+    assert found.tallies["CREDIT_CARD_NUMBER"].highest is Likelihood.VERY_LIKELY
+    first = inspector.explain(number)[0]
+    assert (first.info_type, first.valid, first.reported) == ("CREDIT_CARD_NUMBER", True, True)
+    assert "wrong" not in first.reason
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_digits_that_are_all_alike_fill_a_gap_also_beside_a_word(digit: int) -> None:
+    inspector = LocalInspector(InspectConfig(), b"k" * 32)
+    number = " ".join([f"{digit}" * 4] * 4)
+    social = f"{digit}" * 3 + "-" + f"{digit}" * 2 + "-" + f"{digit}" * 4
+    assert "CREDIT_CARD_NUMBER" not in inspector.inspect_text(f"card number: {number}".encode()).tallies
+    assert "US_SOCIAL_SECURITY_NUMBER" not in inspector.inspect_text(f"ssn: {social}".encode()).tallies
+    (card,) = (one for one in inspector.explain(number) if one.info_type == "CREDIT_CARD_NUMBER")
+    assert "its digits are all alike" in card.reason
+
+
+def test_a_well_known_filler_is_none_only_where_it_says_so() -> None:
+    inspector = LocalInspector(InspectConfig(), b"k" * 32)
+    number = "1234 5678 9012 3456"
+    meant = inspector.inspect_text(f"My card number is {number}".encode()).tallies
+    assert meant["CREDIT_CARD_NUMBER"].highest is Likelihood.POSSIBLE
+    for text in (f'<input name="card" placeholder="{number}">', f"card number, e.g. {number}"):
+        assert "CREDIT_CARD_NUMBER" not in inspector.inspect_text(text.encode()).tallies
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "said"),
+    [
+        ("4111 1111 1111 1112", "CREDIT_CARD_NUMBER", "its check digits are wrong"),
+        ("1234 5678 9012 3456", "CREDIT_CARD_NUMBER", "it starts with the digits of no issuer"),
+        ("4111 1111 1111 11", "CREDIT_CARD_NUMBER", "it has 14 digits, which no card of its issuer has"),
+        ("078-05-1120", "US_SOCIAL_SECURITY_NUMBER", "it is a number of an advertisement"),
+        ("666-45-6789", "US_SOCIAL_SECURITY_NUMBER", "its area, group or serial is never issued"),
+    ],
+)
+def test_explain_says_what_is_wrong_with_a_number(value: str, name: str, said: str) -> None:
+    reasons = {
+        one.info_type: one.reason
+        for one in LocalInspector(InspectConfig(), b"k" * 32).explain(value, "card ssn")
+    }
+    assert said in reasons[name]
+
+
+def test_the_first_number_that_everybody_tries_is_found() -> None:
+    found = LocalInspector(InspectConfig(), b"k" * 32).inspect_text(b"her ssn is 123-45-6789")
+    assert found.tallies["US_SOCIAL_SECURITY_NUMBER"].highest is Likelihood.VERY_LIKELY

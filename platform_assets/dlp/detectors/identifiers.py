@@ -34,6 +34,7 @@ IDENTIFIERS: tuple[Detector, ...] = (
             Form(r"0000  0000  0000  0000"),
         ),
         valid=checks.payment_card,
+        version="2",
         chance=0.03,
     ),
     Detector(
@@ -57,6 +58,7 @@ IDENTIFIERS: tuple[Detector, ...] = (
             Form(r"0{9}", _VERY_UNLIKELY),
         ),
         valid=checks.us_ssn,
+        version="2",
         chance=0.88,
     ),
     Detector(

@@ -320,10 +320,27 @@ def _identifier(
         if likelihood >= text.floor or text.everything:
             found.append(Match(*span, hit.name, max(likelihood, 1), VALIDATOR | named, distance))
         return
-    if named and hit.tolerant and not contradicted and not glued:
+    is_tolerated = named and hit.tolerant and not contradicted and not glued
+    if is_tolerated and not _is_filler(value, text.data, span[0]):
         found.append(Match(*span, hit.name, POSSIBLE, SHAPE | named, distance, False))
     elif text.everything:
         found.append(Match(*span, hit.name, VERY_UNLIKELY, SHAPE | named, distance, False))
+
+
+_FILLERS = frozenset(
+    {"1234567890123456", "123456789012345", "0123456789012345", "1234123412341234", "1234567812345678"}
+)
+_SAYS_SO = re.compile(
+    rb"(?i)placeholder|\be\.g\.|\b(?:example|sample|dummy|fake|format|such as|looks like|for instance)\b"
+)
+
+
+def _is_filler(value: str, data: bytes, start: int) -> bool:
+    """Whether an invalid number stands for one: digits all alike, or a known one where that is said."""
+    if len(set(value)) == 1:
+        return True
+    line = data[max(start - 64, data.rfind(b"\n", 0, start) + 1) : start]
+    return value in _FILLERS and _SAYS_SO.search(line) is not None
 
 
 _CODE = rb"(?=[0-9]{0,3}[A-F])(?=[A-F]{0,3}[0-9])[0-9A-F]{4}"
