@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import hmac
+import io
 import random
 import time
 
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_assets.dlp.checks import bitcoin, ethereum
+from platform_assets.dlp.families.people import is_date
 from platform_assets.dlp.local import LocalInspector
 from platform_assets.dlp.model import (
     CustomInfoType,
@@ -34,8 +37,10 @@ from platform_assets.dlp.model import (
     Sensitivity,
 )
 from platform_assets.dlp.phones import is_international, is_national
+from platform_assets.dlp.scan import scan_object
 from platform_assets.errors import SettingsError
 from platform_assets_tests.dlp import generated as make
+from platform_assets_tests.dlp.test_formats import a_parquet, an_orc
 
 KEY = b"a key that is of these tests only"
 CHANCE = random.Random(7)
@@ -662,3 +667,79 @@ def test_explain_says_what_is_wrong_with_a_number(value: str, name: str, said: s
 def test_the_first_number_that_everybody_tries_is_found() -> None:
     found = LocalInspector(InspectConfig(), b"k" * 32).inspect_text(b"her ssn is 123-45-6789")
     assert found.tallies["US_SOCIAL_SECURITY_NUMBER"].highest is Likelihood.VERY_LIKELY
+
+
+BORN = dt.datetime(1948, 12, 8, 6, 30, tzinfo=dt.UTC)
+WRITINGS = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y. %m. %d.", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y",
+    "%m-%d-%Y", "%m/%d/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%d %B %Y", "%B %d, %Y",
+    "%b %d, %Y", "%b %d %Y", "%Y-%b-%d", "%Y %B %d", "%A, %B %d, %Y", "%a, %d %b %Y", "%Y-%j", "%G-W%V-%u",
+    "%Y-%m", "%B %Y", "%Y年%m月%d日", "%d. %B %Y", "%dth of %B, %Y",
+)  # fmt: skip
+TIMES = (
+    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H:%M:%S.000", " %H:%M:%S,000", "T%H:%M:%S", "T%H:%M:%SZ",
+    "T%H:%M:%S.%f+00:00", " %H:%M:%S+00", " %H:%M:%S +0000 UTC", " %H:%M:%S-05:00", " %I:%M %p",
+    " %I:%M:%S %p", " %H:%M:%S.%fZ", " %H:%M:%S.000000000", " %H:%M:%S Europe/London", ", %I:%M %p",
+    " at %H:%M",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_a_birth_date_may_be_written_in_any_way_and_with_any_time(time: str) -> None:
+    inspector = LocalInspector(InspectConfig(), b"k" * 32)
+    for writing in WRITINGS:
+        if writing.endswith(".") and time.startswith("T"):
+            continue
+        values = [(BORN + dt.timedelta(days=days * 37)).strftime(writing + time) for days in range(30)]
+        found = inspector.inspect_columns({"birth_date": pa.array(values)})
+        said = [(one.info_type.name, one.likelihood) for one in found.columns]
+        assert ("DATE_OF_BIRTH", Likelihood.VERY_LIKELY) in said, writing + time
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Wed Dec  8 06:30:00 1948", "Wed, 08 Dec 1948 06:30:00 GMT", "08DEC1948:06:30:00",
+        "08-DEC-48 06.30.00.000000 AM", "19481208T063000Z", "19481208063000", "19481208063000123",
+        "194812080630", "1948-12-08T06", "1948-12-08 06", "8 décembre 1948", "8 de diciembre de 1948",
+        "8. Dezember 1948", "8 dicembre 1948", "mercredi 8 décembre 1948", "12/1948", "12/1948 06:30:00",
+        "1948-12-08T06:30:00+01:00[Europe/Paris]", "Dec 8, 1948 6:30:00 AM", "8/12/1948 6:30",
+        "1948-12-08 06:30:00 a.m.",
+    ],
+)  # fmt: skip
+def test_a_date_of_another_program_or_language_is_one(value: str) -> None:
+    assert is_date(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "", "12", "1948", "12:30", "06:30:00", "3.14", "10.12.13.14", "1.2.3", "2026-13-45",
+        "1948-12-08-17", "order 1948-12", "v1.2.2019-rc", "12-34-56-78", "555-0143", "1948-12-08 and more",
+        "May", "T12", "00:00:00 1948", "41111111111111111",
+    ],
+)  # fmt: skip
+def test_what_is_no_date_is_none(value: str) -> None:
+    assert not is_date(value)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "+02:00", "America/New_York"])
+def test_birth_dates_in_columns_of_time_stamps_are_found_whatever_unit_and_zone(
+    unit: str, zone: str | None
+) -> None:
+    days = [BORN + dt.timedelta(days=n * 31) for n in range(40)]
+    table = pa.table({"birth_date": pa.array(days, pa.timestamp(unit, zone)), "seen_at": pa.array(days)})
+    inspector = LocalInspector(InspectConfig(), b"k" * 32)
+    for name, data in (("a.parquet", a_parquet(table)), ("a.orc", an_orc(table))):
+        result = scan_object(io.BytesIO(data), name, inspector, size=len(data))
+        said = [(one.column, one.info_type.name, one.likelihood) for one in result.columns]
+        assert said == [("birth_date", "DATE_OF_BIRTH", Likelihood.VERY_LIKELY)]
+
+
+def test_births_in_dates_of_every_kind_are_found_in_columns_in_memory() -> None:
+    inspector = LocalInspector(InspectConfig(), b"k" * 32)
+    days = [BORN + dt.timedelta(days=n * 31) for n in range(40)]
+    for type_ in (pa.date32(), pa.date64(), pa.timestamp("ns", "UTC"), pa.timestamp("s")):
+        found = inspector.inspect_columns({"dob": pa.array(days, pa.timestamp("us")).cast(type_, safe=False)})
+        assert [one.info_type.name for one in found.columns] == ["DATE_OF_BIRTH"], type_

@@ -52,6 +52,7 @@ PEOPLE: tuple[Detector, ...] = (
         "geboren, date de naissance, né le, née le, naissance, fecha de nacimiento, nacido, nascita, data "
         "di nascita, "
         "geboortedatum, data de nascimento, birth dt, födelsedatum, data urodzenia, birthdt",
+        version="2",
     ),
     Detector(
         "PASSPORT",

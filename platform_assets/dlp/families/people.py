@@ -39,10 +39,57 @@ _DATE = re.compile(
 )
 
 
+_ZONE = r"(?:\s*(?:z|[+\-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?|[a-z]{2,5}|[a-z]+/[a-z_/]+|\[[^\]]*\]))"
+# A time of day with its zone, as programs and databases write it behind a date, or between day and year.
+_CLOCK = re.compile(
+    r"(?i)(?:(?<=\d)t|(?<=\d):|,?\s+(?:at\s+)?|^)(?:"
+    r"\d{1,2}:\d{2}(?::\d{2}(?:[.,:]\d{1,9})?)?(?:\s*[ap]\.?\s?m\b\.?)?"
+    r"|\d{1,2}\.\d{2}\.\d{2}(?:\.\d{1,9})?(?:\s*[ap]\.?m\b\.?)?"
+    r"|\d{1,2}\s*[ap]\.?m\b\.?|\d{1,2}h\d{2}|(?<=t)\d{2}(?:\d{2}(?:\d{2}(?:[.,]\d{1,9})?)?)?"
+    rf"|\d{{2}}(?=z?$)){_ZONE}{{0,3}}(?=\s|$)"
+)
+_WEEKDAY = re.compile(
+    r"(?i)^(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?|(?:so|mo|di|mi|do|fr|sa)|"
+    r"(?:sonn|mon|diens|donners|frei|sams)tag|mittwoch|sonnabend|"
+    r"lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche|"
+    r"lunes|martes|mi[eé]rcoles|jueves|viernes|s[aá]bado|domingo)\.?,?\s+"
+)
+_MONTHS_ABROAD = (
+    r"(?:janvier|janv|f[eé]vrier|f[eé]vr|mars|avril|avr|juin|juillet|juil|ao[uû]t|septembre|octobre|d[eé]cembre|"
+    r"d[eé]c|enero|ene|febrero|marzo|abril|abr|mayo|junio|julio|agosto|ago|septiembre|setiembre|octubre|noviembre|"
+    r"diciembre|dic|gennaio|gen|febbraio|aprile|maggio|mag|giugno|giu|luglio|lug|settembre|set|ottobre|ott|"
+    r"dicembre|janeiro|fevereiro|fev|mar[cç]o|maio|junho|julho|setembro|outubro|out|dezembro|dez|januari|februari|"
+    r"maart|mrt|mei|augustus|j[aä]nner)"
+)
+_ANY_MONTH = rf"(?:{_MONTHS}|{_MONTHS_ABROAD})"
+_YEAR = r"(?:18|19|20)[0-9]{2}"
+# What stands between the parts of a date elsewhere; `_DATE` has what stands there in a text too.
+_DATE_ALONE = re.compile(
+    rf"(?i)[0-9]{{1,2}}(?:st|nd|rd|th|er|º|\.)?[ \-/.,]*(?:of |de )?{_ANY_MONTH}"
+    rf"\.?[ \-/.,]*(?:de )?(?:{_YEAR}|[0-9]{{2}})"
+    rf"|{_ANY_MONTH}\.?[ \-/]+[0-9]{{1,2}}(?:st|nd|rd|th)?,?[ \-/]+(?:{_YEAR}|[0-9]{{2}})"
+    rf"|{_YEAR}[ \-/.,]*{_ANY_MONTH}\.?[ \-/.,]*[0-9]{{1,2}}"
+    rf"|{_YEAR}[\-/.](?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])[\-/.]{_YEAR}|{_ANY_MONTH}\.?[ \-/,]+{_YEAR}"
+    rf"|{_YEAR}-?W(?:0[1-9]|[1-4][0-9]|5[0-3])-?[1-7]|{_YEAR}-(?:[0-2][0-9]{{2}}|3[0-6][0-9])"
+)
+_COMPACT = re.compile(rf"({_YEAR}[01][0-9][0-3][0-9])(?:[0-2][0-9][0-5][0-9](?:[0-5][0-9](?:[0-9]{{3}})?)?)?")
+
+
 def is_date(text: str) -> bool:
-    """Whether a text is a date of the last 130 years, in one of the usual ways of writing."""
-    match = _DATE.fullmatch(text.strip().partition("T")[0].removesuffix(" 00:00:00"))
-    return match is not None and _plausible(match)
+    """Whether a text is a date of the last 130 years, as people, databases or programs write it.
+
+    A time of day and its zone may stand behind it, and a day of the week before it.
+    """
+    written = text.strip()
+    if match := _COMPACT.fullmatch(written):
+        written = match[1]
+    elif not (_DATE.fullmatch(written) or _DATE_ALONE.fullmatch(written)):
+        for sign, instead in (("年", "-"), ("月", "-"), ("日", " ")):
+            written = written.replace(sign, instead)
+        written = _CLOCK.sub(" ", _WEEKDAY.sub("", written))
+        written = re.sub(r"(?<=[\-/.])\s+(?=\d)", "", " ".join(written.split())).rstrip(".,")
+    found = _DATE.fullmatch(written)
+    return _plausible(found) if found else _DATE_ALONE.fullmatch(written) is not None
 
 
 def _plausible(match: re.Match[str]) -> bool:
