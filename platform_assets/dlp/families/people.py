@@ -84,7 +84,7 @@ def is_date(text: str) -> bool:
     if match := _COMPACT.fullmatch(written):
         written = match[1]
     elif not (_DATE.fullmatch(written) or _DATE_ALONE.fullmatch(written)):
-        for sign, instead in (("年", "-"), ("月", "-"), ("日", " ")):
+        for sign, instead in (("年", "-"), ("月", "-"), ("日", "")):
             written = written.replace(sign, instead)
         written = _CLOCK.sub(" ", _WEEKDAY.sub("", written))
         written = re.sub(r"(?<=[\-/.])\s+(?=\d)", "", " ".join(written.split())).rstrip(".,")
