@@ -180,12 +180,13 @@ def build_source(settings: Settings, name: str, tables: Sequence[Table] | None =
             for key in CaptureOverrides.model_fields
             if (value := getattr(one, key)) is not None
         }
+        rhythm = said.get("deletions_every", settings.fresh_within(name) / 2)
         return CapturePolicy(
             said["strategy"],
             said["column"],
             dt.timedelta(seconds=said["lag"]),
             said["small_table_rows"],
-            dt.timedelta(minutes=said["deletions_every"]),
+            dt.timedelta(minutes=rhythm),
         )
 
     limits = (given.statement_timeout, given.lock_timeout) if given else (3600, 10)

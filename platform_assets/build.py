@@ -36,6 +36,7 @@ from platform_assets.processes import command_line, is_alive, serving
 from platform_assets.settings import FreshnessSettings, Settings, WarehouseSettings, dagster_home
 from platform_assets.snowflake.defs import LAKE_COPIES, build_snowflake_defs
 from platform_assets.source.defs import (
+    DELETIONS,
     build_source_defs,
     build_source_job,
     build_verification_defs,
@@ -336,11 +337,13 @@ class Look:
         source: Name of the source.
         at: When that was, changed or not, UTC; None where none ever did.
         stopped: Tables that it left as they were, and why.
+        deletions: When deletions were last looked for, UTC, by table.
     """
 
     source: str
     at: dt.datetime | None
     stopped: Mapping[str, str] = field(default_factory=dict)
+    deletions: Mapping[str, dt.datetime] = field(default_factory=dict)
 
 
 def last_looks(settings: Settings) -> list[Look]:
@@ -358,7 +361,13 @@ def last_looks(settings: Settings) -> list[Look]:
             }
             last = max((event.timestamp for event in events.values()), default=None)
             at = dt.datetime.fromtimestamp(last, dt.UTC) if last else None
-            looks.append(Look(source, at, dict(sorted(stopped.items()))))
+            deletions = {
+                key.path[-1]: dt.datetime.fromtimestamp(float(str(looked.value)), dt.UTC)
+                for key, event in sorted(events.items())
+                if event.asset_materialization
+                and (looked := event.asset_materialization.metadata.get(DELETIONS))
+            }
+            looks.append(Look(source, at, dict(sorted(stopped.items())), deletions))
     return looks
 
 

@@ -339,9 +339,14 @@ def _print_status(settings: Settings) -> None:
         changes = [one.as_of for one in found if one.as_of and one.layer in layers]
         newest = f"; the newest change is from {_age(now - max(changes))} ago" if changes else ""
         typer.echo(f"{of.capitalize()} was last looked at {_age(now - look.at)} ago{newest}.")
-        within = _fresh_within(settings, look.source)
+        within = settings.fresh_within(look.source)
         if now - look.at > dt.timedelta(minutes=within):
             _warn(f"That is more than {within} minutes: is the schedule switched on in the UI?")
+        if look.deletions:
+            last = max(look.deletions.values())
+            late = [f"in {name} {_age(now - one)} ago" for name, one in look.deletions.items() if one < last]
+            others = f"; {', '.join(late)}" if late else ""
+            typer.echo(f"Deleted rows were last looked for {_age(now - last)} ago{others}.")
         for name, reason in look.stopped.items():
             _warn(f"{look.source}/{name} is left as it was: {reason}")
     in_lake, in_warehouse = (
@@ -358,11 +363,6 @@ def _print_status(settings: Settings) -> None:
             f"{dead_letters:,} row versions broke a declared rule so far; the assets' checks name those "
             f"that still do."
         )
-
-
-def _fresh_within(settings: Settings, source: str) -> int:
-    own = settings.sources.discovered[source].freshness if source in settings.sources.discovered else None
-    return (own or settings.freshness).within
 
 
 def _warn(message: str) -> None:

@@ -1,5 +1,6 @@
 """Settings: what the default file says, what every mistake is told, and that no secret is ever repeated."""
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from dagster._utils.schedules import is_valid_cron_string
 from pydantic import ValidationError
 
+from platform_assets.assembly import build_source
 from platform_assets.errors import SettingsError
 from platform_assets.settings import (
     ConnectionSettings,
@@ -215,7 +217,54 @@ def test_a_source_needs_no_more_than_its_connection(write: Write) -> None:
     shop = load_settings(write(with_shop())).sources.discovered["shop"]
     assert (shop.tables, shop.exclude, shop.overrides, shop.schedule) == (("*",), (), {}, None)
     assert (shop.strategy, shop.column, shop.lag, shop.connections) == ("auto", "last_updated", 900, 2)
-    assert (shop.small_table_rows, shop.deletions_every) == (200_000, 60)
+    assert (shop.small_table_rows, shop.deletions_every) == (200_000, None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "minutes"),
+    [
+        ("", 15),
+        ("freshness.within = 90", 45),
+        ("freshness.within = 1", 0.5),
+        ("freshness.within = 90, deletions_every = 45", 45),
+        ("deletions_every = 0", 0),
+    ],
+)
+def test_rows_that_are_gone_are_looked_for_at_the_latest_after_half_of_freshness(
+    write: Write, lines: str, minutes: float
+) -> None:
+    source = build_source(load_settings(write(with_shop(lines))), "shop", ())
+    assert source.policy.deletions_every == dt.timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "says"),
+    [
+        (
+            "deletions_every = 16",
+            "deletions_every",
+            "found 16; expected whole minutes, up to 15: half of freshn",
+        ),
+        (
+            "deletions_every = 46, freshness.within = 90",
+            "deletions_every",
+            "up to 45: half of sources.shop.freshness.within, which is 90",
+        ),
+        (
+            "overrides { orders { deletions_every = 1440 } }",
+            "overrides.orders.deletions_every",
+            "found 1440; expected whole minutes, up to 15",
+        ),
+        ("freshness.within = 1, deletions_every = 1", "deletions_every", "up to 0"),
+    ],
+)
+def test_deletions_that_are_looked_for_more_rarely_than_tables_may_be_stale_are_a_mistake(
+    write: Write, lines: str, key: str, says: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings(write(with_shop(lines)))
+    assert f"sources.shop.{key}: " in str(error.value)
+    assert says in str(error.value)
 
 
 @pytest.mark.parametrize(

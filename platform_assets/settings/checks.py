@@ -166,6 +166,24 @@ def check_sources(settings: Settings) -> Iterator[Mistake]:
                 )
 
 
+def check_deletions(settings: Settings) -> Iterator[Mistake]:
+    """Check that rows which are gone can be found before their tables count as stale."""
+    for name in settings.sources.names:
+        source, within = settings.sources[name], settings.fresh_within(name)
+        blocks: dict[tuple[str, ...], int | None] = {(): source.deletions_every}
+        blocks |= {("overrides", table): one.deletions_every for table, one in source.overrides.items()}
+        for place, minutes in blocks.items():
+            if minutes is not None and 2 * minutes > within:
+                own = name in settings.sources.discovered and settings.sources.discovered[name].freshness
+                where = f"sources.{name}.freshness.within" if own else "freshness.within"
+                yield Mistake(
+                    ("sources", name, *place, "deletions_every"),
+                    shown(minutes),
+                    f"whole minutes, up to {within // 2}: half of {where}, which is {within}, so that rows "
+                    "that are gone are found before the table counts as stale; leave it out for that half",
+                )
+
+
 def check_zones(settings: Settings) -> Iterator[Mistake]:
     """Check that neither zone of the lake is in the other."""
     ingestion, processed = settings.lake.ingestion, settings.lake.processed

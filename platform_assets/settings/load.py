@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from platform_assets.errors import NoConfiguration, SettingsError
 from platform_assets.settings.checks import (
+    check_deletions,
     check_feeds,
     check_source_names,
     check_sources,
@@ -54,6 +55,7 @@ def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None =
         mistakes += [
             *check_zones(settings),
             *check_sources(settings),
+            *check_deletions(settings),
             *check_watch_names(settings),
             *check_feeds(settings),
         ]

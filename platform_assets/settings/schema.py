@@ -54,6 +54,12 @@ class Settings(Block):
         if context and "base" in context:
             self._config_dir = context["base"]
 
+    def fresh_within(self, source: str) -> int:
+        """Minutes until a source's tables count as stale."""
+        discovered = self.sources.discovered
+        own = discovered[source].freshness if source in discovered else None
+        return (own or self.freshness).within
+
     @property
     def config_dir(self) -> Path:
         """The folder of the configuration file: `sources/` and `catalogue/` are in it."""

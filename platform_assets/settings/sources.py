@@ -119,13 +119,16 @@ class TableOverrides(CaptureOverrides):
 
 
 class CaptureSettings(Block):
-    """How changes are found in a source's tables; `lag` in seconds, `deletions_every` in minutes."""
+    """How changes are found in a source's tables; `lag` in seconds, `deletions_every` in minutes.
+
+    Without `deletions_every` it is half of the source's `freshness.within`.
+    """
 
     strategy: Strategy = Field(default="auto", description=_STRATEGY)
     column: Text = Field(default="last_updated", description=_COLUMN)
     lag: _Lag = Field(default=900, description=_LAG)
     small_table_rows: _Rows = Field(default=200_000, description=_SMALL)
-    deletions_every: _Minutes = Field(default=60, description=_EVERY)
+    deletions_every: _Minutes | None = Field(default=None, description=_EVERY)
     connections: Integer = Field(default=2, ge=1, le=16, description="a whole number from 1 to 16")
 
 

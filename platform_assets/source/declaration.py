@@ -373,8 +373,8 @@ _CAPTURE = """
   #   when a row was changed, last_updated reads less, but sees no change that leaves that column alone.
   strategy = auto
   connections = 2            # that read at the same time, 1 to 16
-  small_table_rows = 200000  # deletions are looked for at every tick in tables of up to so many rows,
-  deletions_every = 60       # every so many minutes in larger ones
+  small_table_rows = 200000  # deletions are looked for at every tick; in larger tables, where that takes
+  # deletions_every = 10     # seconds, every so many minutes, at most half of freshness.within (the default)
   overrides {
     # TABLE { strategy = last_updated, column = changed, lag = 900, key = [id], types { amount = text } }
 """

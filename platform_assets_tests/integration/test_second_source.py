@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,6 +166,7 @@ def test_a_source_is_discovered_and_read_from_the_command_line_alone(shop: Shop)
     assert ran.exit_code == 0, ran.output
     assert "shop/orders: 2 inserted, 0 updated, 0 deleted" in ran.output
     assert "Source shop was last looked at " in ran.output
+    assert re.search(r"Deleted rows were last looked for \d+ \w+ ago\.", ran.output)
     assert "No run has looked at source totesys yet." in ran.output
     assert [(row["id"], row["customer"], row["amount"]) for row in shop.rows("orders")] == [
         (1, "ann", Decimal("1.50")),
