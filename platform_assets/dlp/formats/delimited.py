@@ -7,7 +7,6 @@ others have is parsed by itself, and what cannot be parsed is inspected as the t
 from __future__ import annotations
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
+from platform_assets.dlp.formats.headers import is_header
 from platform_assets.dlp.formats.reading import (
     ColumnsPiece,
     Item,
@@ -32,9 +32,6 @@ from platform_assets.dlp.model import ProblemKind
 _DELIMITERS = ",;\t|"
 _ROWS_LOOKED_AT = 200
 _LONGEST_TITLE = 10
-_WORD = re.compile(r"[^\W\d]")
-_DIGITS = re.compile(r"\d")
-_VALUE = re.compile(r"@|\d{5}|://")
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,24 @@ def detect_dialect(head: str, *, is_whole: bool, is_named: bool) -> Dialect | No
         return None
     # A title or a date may stand above the table.
     at = next((place for place, row in enumerate(rows[:_LONGEST_TITLE]) if len(row) == width), 0)
-    if is_header(rows[at], rows[at + 1 :]):
-        return Dialect(delimiter, tuple(unique_names(rows[at])), at + 1)
+    for place in (at, at - 1):
+        named = _fitted(rows[place], rows[place + 1 :], width) if place >= 0 else None
+        if named is not None and is_header(named, rows[place + 1 :]):
+            return Dialect(delimiter, tuple(unique_names(named)), place + 1)
     return Dialect(delimiter, tuple(unique_names([""] * width)), 0)
+
+
+def _fitted(row: Sequence[str], below: Sequence[Sequence[str]], width: int) -> list[str] | None:
+    """A row with a name for each column; None where it has too few or too many.
+
+    Rows below may end with a delimiter that the header lacks, or begin with a name that it has no column for.
+    """
+    if len(row) == width:
+        return list(row)
+    if len(row) != width - 1 or len(row) < 2:
+        return None
+    ends = all(not values[-1].strip() for values in below if len(values) == width)
+    return [*row, ""] if ends else ["", *row]
 
 
 def _parsed(lines: Sequence[str], delimiter: str) -> list[list[str]]:
@@ -102,32 +114,9 @@ def _parsed(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 def _looks_tabular(rows: Sequence[Sequence[str]]) -> bool:
     """Whether fields are short, as they are in tables and not in prose with a comma in each line."""
-    fields = [field for row in rows for field in row]
+    # A header may have sentences, in which a survey asks what stands below.
+    fields = [field for row in rows[1:] or rows for field in row]
     return sum(field.count(" ") > 6 for field in fields) * 10 <= len(fields)
-
-
-def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
-    """Whether a row names columns: words without values among them, and unlike what stands below."""
-    cells = [cell.strip() for cell in first]
-    named = [cell for cell in cells if cell]
-    if not named or len(set(named)) < len(named) or len(named) * 2 < len(cells):
-        return False
-    if any(_VALUE.search(cell) or not _WORD.search(cell) or len(cell) > 100 for cell in named):
-        return False
-    if not others:
-        return True
-    identifiers = sum(bool(re.fullmatch(r"[^\W\d][\w .()/#%-]*", cell)) for cell in named)
-    if identifiers < len(named):
-        return False
-    for place, cell in enumerate(cells):
-        below = [row[place].strip() for row in others if len(row) > place and row[place].strip()]
-        # Numbers, dates or addresses under a word.
-        values = sum(bool(_DIGITS.search(value) or "@" in value) for value in below)
-        if values * 2 > len(below) and not _DIGITS.search(cell):
-            return True
-        if cell in below:
-            return False
-    return all(re.fullmatch(r"[^\W\d][\w ]*", cell) for cell in named)
 
 
 def unique_names(names: Iterable[str]) -> list[str]:

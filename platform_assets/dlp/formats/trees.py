@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from platform_assets.dlp.formats.headers import is_column_name
 from platform_assets.dlp.formats.reading import ColumnsPiece
 
 _MOST_COLUMNS = 2_000
@@ -19,10 +20,18 @@ _MOST_PATHS = 10_000
 # A column with fewer values than one in so many rows.
 _SPARSE = 16
 _LONGEST_KEY = 64
-_DATA = re.compile(r"@|\d{4}|://|\s")
+_DATA = re.compile(r"@|\d{4}|://")
 
 
 _MAPPING, _LIST, _LEAF = range(3)
+
+
+def _is_data(key: str) -> bool:
+    """Whether a key is data: an address, a number, or words that are not such as columns are called by."""
+    if _DATA.search(key):
+        return True
+    return (len(key) > _LONGEST_KEY or any(map(str.isspace, key))) and not is_column_name(key)
+
 
 Cells: TypeAlias = tuple[str, str, Sequence[int], Sequence[str]]
 """Of a table and a column: the numbers of rows, ascending, and their texts."""
@@ -249,7 +258,7 @@ class Tables:
         """The column of a key; the key becomes a value where it is data."""
         # JSON may escape half of a pair of surrogates, which no text has.
         name = str(key).encode(errors="replace").decode()
-        if len(name) > _LONGEST_KEY or _DATA.search(name):
+        if _is_data(name):
             keys = f"{path}.(key)" if path else "(key)"
             if len(places) == 1:
                 self._put(table, keys, places[0], name)

@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from platform_assets.dlp.formats.archive import read_zip
-from platform_assets.dlp.formats.delimited import is_header, unique_names
+from platform_assets.dlp.formats.delimited import unique_names
+from platform_assets.dlp.formats.headers import is_header
 from platform_assets.dlp.formats.reading import (
     ColumnsPiece,
     Item,

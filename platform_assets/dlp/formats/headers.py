@@ -1,0 +1,174 @@
+"""Tells a row that names columns from a row of data: by the row as a whole, against the rows below it.
+
+No cell decides alone: real headers have questions, units, signs and sentences in them, and data has words.
+What counts is how the cells differ from what stands below them in kind, form, length and repetition, and
+whether they are words that columns are called by.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from platform_assets.dlp.context import words_of
+from platform_assets.dlp.detectors import DETECTORS
+from platform_assets.dlp.detectors.declaration import word_set
+from platform_assets.dlp.families.text import SHAPES
+
+_NUMBER = re.compile(r"[(+\-]{0,2}\s?[$€£¥]?\s?\d[\d.,'\s]*(?:[eE][+\-]?\d+)?\s?[%$€£¥]?\)?")
+_DATE = re.compile(
+    r"\d{1,4}[\-/.]\d{1,2}[\-/.]\d{1,4}(?:[T ].*)?|\d{1,2}[ \-]?[A-Za-z]{3,9}[ \-,]*\d{2,4}"
+    r"|\d{1,2}:\d{2}(?::\d{2}.*)?"
+)
+_EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]{1,11}://\S*", re.IGNORECASE)
+_YEAR = re.compile(r"(?:19|20)\d{2}")
+_RUNS = re.compile(r"(.)\1+")
+_WORD = re.compile(r"[^\W\d_]")
+_SIMPLE = re.compile(r"[^\W\d][\w ]*")
+_NOTHING = word_set("n/a na null none nil - -- . unknown nan undefined \\n ?")
+_FLAGS = word_set("true false yes no y n t f on off ja nein oui non si sí")
+# Words that columns are called by, beside those that name an info type.
+_OF_COLUMNS = word_set("""
+    id ids no nr num number name names title type kind code status state date time day month year amount
+    total sum price cost count qty quantity value rate percent share score rank level size weight height
+    width length age gender sex country city street zip postcode region phone mobile mail email url link
+    address company customer client user account order product item sku category group class tag label
+    note notes comment comments description remarks reason source target from to start end created updated
+    modified deleted active enabled currency unit units first last middle full given family surname key
+    index row column field file path host ip version lang language latitude longitude lat lon lng
+    department team role job position salary priority question answer response respondent timestamp
+    revenue sales balance nombre apellido fecha correo direccion nom prenom adresse datum ort strasse
+    vorname nachname geburtsdatum plz
+    """)
+_LIKE = 1.5
+_UNLIKE = -2.0
+_ENOUGH = 4
+_LONG = 60
+
+
+def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
+    """Whether a row names the columns of the rows below it.
+
+    Args:
+        first: The row.
+        others: Rows below it, a few hundred at the most.
+    """
+    cells = [cell.strip() for cell in first]
+    named = [cell for cell in cells if cell]
+    if not named or len(named) * 2 < len(cells):
+        return False
+    kinds = [_kind(cell) for cell in cells]
+    words = [kind for kind in kinds if kind in ("text", "code")]
+    if not words:
+        return False
+    if not others:
+        # With nothing to compare it to, a value in it is enough to make it data.
+        return len(words) == len(named) and not any(re.search(r"\d{5}", cell) for cell in named)
+    columns = [
+        [value for row in others if len(row) > place and (value := row[place].strip())]
+        for place in range(len(cells))
+    ]
+    judged = [
+        _judged(cell, kind, below)
+        for cell, kind, below in zip(cells, kinds, columns, strict=True)
+        if cell and below
+    ]
+    score = sum(judged)
+    # Names are told apart; values of a row may well be the same.
+    score -= 0.5 * (len(named) - len(set(named)))
+    if score:
+        return score > 0
+    return all(_SIMPLE.fullmatch(cell) for cell in named)
+
+
+def _judged(cell: str, kind: str, below: Sequence[str]) -> float:
+    """How much a cell speaks for its row being a header; below 0 where it speaks against it."""
+    if cell.casefold() in _NOTHING:
+        return 0.0
+    known = 1.0 if kind in ("text", "code") and is_column_name(cell) else 0.0
+    counts: dict[str, int] = {}
+    for value in below:
+        of = _kind(value)
+        counts[of] = counts.get(of, 0) + 1
+    usual = max(counts, key=lambda one: counts[one])
+    if usual != "text" and counts[usual] * 5 >= 4 * len(below):
+        if kind != usual:
+            # Digits in a cell above codes, or a date above numbers, say little.
+            return known + (_LIKE if kind == "text" or usual != "code" else 0.5)
+        if usual == "number" and _YEAR.fullmatch(cell) and not _are_years(below):
+            return 0.5
+        if usual == "code" and _form(cell) not in set(map(_form, below)):
+            return known + _judged_by_form(cell, below)
+        return known + _UNLIKE
+    if kind not in ("text", "code"):
+        return _UNLIKE / 2
+    return known + _judged_by_form(cell, below)
+
+
+def _judged_by_form(cell: str, below: Sequence[str]) -> float:
+    """The same of a text above texts: by repetition, length and form."""
+    values = {value.casefold() for value in below}
+    if cell.casefold() in values:
+        return _UNLIKE
+    score = 0.0
+    if len(below) >= _ENOUGH and len(values) * 2 <= len(below):
+        score += 1.0
+    lengths = [len(value) for value in below]
+    shortest, longest = min(lengths), max(lengths)
+    spread = longest - shortest
+    if len(cell) > longest + spread + 8 or (len(cell) < shortest - spread and shortest > 4):
+        score += 0.5
+    forms = {_form(value) for value in below}
+    if len(below) > 1 and len(forms) * 3 <= len(below) + 2:
+        if _form(cell) not in forms:
+            score += 1.0
+        elif len(forms) == 1 or " " in cell:
+            score -= 0.75
+    return score
+
+
+def _kind(cell: str) -> str:
+    """What a cell is by itself: a number, a date, an address, a flag, a code of letters and digits, text."""
+    if not cell or not _WORD.search(cell):
+        if _DATE.fullmatch(cell):
+            return "date"
+        return "number" if _NUMBER.fullmatch(cell) else "sign"
+    if len(cell) > _LONG:
+        return "text"
+    if _EMAIL.fullmatch(cell):
+        return "mail"
+    if _ADDRESS.fullmatch(cell):
+        return "address"
+    if _DATE.fullmatch(cell):
+        return "date"
+    if cell.casefold() in _FLAGS:
+        return "flag"
+    if _NUMBER.fullmatch(cell):
+        return "number"
+    return "code" if any(letter.isdigit() for letter in cell) else "text"
+
+
+def _are_years(values: Sequence[str]) -> bool:
+    return sum(_YEAR.fullmatch(value) is not None for value in values) * 2 > len(values)
+
+
+def _form(value: str) -> str:
+    """Runs of digits, capitals and small letters, each as one."""
+    shape = value.encode(errors="replace").translate(SHAPES).decode("latin-1")
+    return _RUNS.sub(r"\1", shape)
+
+
+def is_column_name(text: str) -> bool:
+    """Whether words that columns are called by are half of a text, or some of a question."""
+    words = words_of(text)
+    known = sum(word in _OF_COLUMNS or word in _hot() for word in words)
+    return known * 2 >= len(words) > 0 or (known > 0 and "?" in text)
+
+
+@lru_cache(maxsize=1)
+def _hot() -> frozenset[str]:
+    """The words of the hotwords that are words of their own."""
+    phrases = (words_of(phrase) for detector in DETECTORS for phrase in detector.phrases)
+    return frozenset(words[0] for words in phrases if len(words) == 1)
