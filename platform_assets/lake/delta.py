@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from platform_assets.errors import LakeConflict, LakeError
 from platform_assets.lake.arrow import arrow_schema, logical_type_of
-from platform_assets.lake.duck import columns_sql, literal, quote, stored_type
-from platform_assets.model.table import HASH_COLUMN, Column
+from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote, stored_type
+from platform_assets.model.table import HASH_COLUMN, Column, Float
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,6 +40,7 @@ _BYTES_OF_STATISTICS = 64
 # beside what DuckDB takes next.
 _ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
 _EVOLVED = "platform_assets.evolved"
+_WIDENED = "platform_assets/widened"
 # A commit is tried again only because somebody else's took its place in the log, which is progress: the limit
 # is there for a store that says so of every commit.
 _MOST_COMMIT_RETRIES = 10_000
@@ -202,6 +203,37 @@ class LakeTable:
         See `append` for the rest.
         """
         return self._write(handle, rows, "overwrite", stream, version, None)
+
+    def widen(self, connection: duckdb.DuckDBPyConnection, handle: DeltaTable) -> None:
+        """Rewrite the table, in one commit, where it holds a column in fewer bits than are declared.
+
+        Delta writers would cut what is appended to the bits that are there. Rows and values stay as they are,
+        and so a commit after which nothing more happens changes nothing.
+
+        Args:
+            connection: Where the rows are read.
+            handle: The table as it is; afterwards as it has become.
+
+        Raises:
+            LakeConflict: Another writer changed the table since `handle`.
+            LakeError: The commit failed.
+        """
+        declared = {column.name: column.type for column in self.columns}
+        stored = stored_columns(handle)
+        columns = tuple(
+            replace(column, type=Float(64))
+            if column.type == Float(32) and declared.get(column.name) == Float(64)
+            else column
+            for column in stored
+        )
+        if columns == stored:
+            return
+        whole = replace(self, columns=columns)
+        whole.create_view(connection, ["to be widened"], handle)
+        read = connection.sql('FROM "to be widened"').to_arrow_reader(ROWS_PER_BATCH)
+        schema = whole.arrow_schema
+        rows = pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in read))
+        whole.overwrite(handle, rows, stream=_WIDENED, version=handle.version() + 1)
 
     def upsert(
         self, handle: DeltaTable, rows: pa.Table, *, key: Sequence[str], stream: str, version: int

@@ -127,8 +127,15 @@ class SqlEngine:
 
 def fetch_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
     """A small result as dictionaries, made without pyarrow, which would import pandas for it."""
+    import numpy as np
+
     relation = connection.sql(sql)
-    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    singles = {name for name, type_ in zip(relation.columns, relation.types, strict=True) if type_ == "FLOAT"}
+    rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    for row in rows if singles else ():
+        # Python has no float of 32 bits: the shortest number that is this one, as it prints everywhere.
+        row |= {name: float(str(np.float32(row[name]))) for name in singles if row[name] is not None}
+    return rows
 
 
 def quote(*names: str) -> str:

@@ -227,7 +227,19 @@ def stream_current(lake: Lake, engine: SqlEngine, source: str, table: Table) -> 
 def _stream_view(
     lake: Lake, engine: SqlEngine, source: str, table: Table, create: str, order: str, **options: bool
 ) -> pa.RecordBatchReader:
-    schema = lake.bronze(source, table).arrow_schema
+    bronze = lake.bronze(source, table)
+    handle, schema = bronze.open(), bronze.arrow_schema
+    if handle is not None:
+        # A source's column may have become wider than its catalogue file knows, or be as an old lake has it.
+        stored = {field.name: field for field in pa.schema(handle.schema().to_arrow())}
+        schema = pa.schema(
+            [
+                field.with_type(stored[field.name].type)
+                if pa.types.is_floating(field.type) and field.name in stored
+                else field
+                for field in schema
+            ]
+        )
     state = lake.ledger.read()
 
     def prepare(connection: duckdb.DuckDBPyConnection) -> None:

@@ -25,10 +25,10 @@ SOURCE_NAMES = ("totesys",)
 """The sources whose tables `platform_assets.model` declares."""
 
 
-TYPES = "integer, decimal(P,S), double, text, binary, boolean, date, time, timestamp or timestamptz"
+TYPES = "integer, decimal(P,S), real, double, text, binary, boolean, date, time, timestamp or timestamptz"
 
 
-_TYPE = re.compile(r"integer|double|text|binary|boolean|date|time|timestamp|timestamptz")
+_TYPE = re.compile(r"integer|real|double|text|binary|boolean|date|time|timestamp|timestamptz")
 
 
 _DECIMAL = re.compile(r"decimal\((\d{1,2}), ?(\d{1,2})\)")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _TYPES: Mapping[str, LogicalType] = {
     "integer": Integer(64),
+    "real": Float(32),
     "double": Float(64),
     "text": Text(),
     "binary": Binary(),

@@ -15,7 +15,7 @@ from platform_assets.errors import SourceError
 from platform_assets.lake.arrow import arrow_type
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, LogicalType, Table
 from platform_assets.source.catalogue import Relation, SourceColumn, declare
-from platform_assets.source.types import holds, is_readable, logical_type, written
+from platform_assets.source.types import holds, is_readable, logical_type, widens, written
 
 _OWN = frozenset(column.name for column in (*PLATFORM_COLUMNS, HASH_COLUMN))
 _WAY_OUT = (
@@ -304,6 +304,8 @@ def _discovered(
             chosen[column_name] = wanted
         elif column_name not in types and holds(column.type, found.type):
             chosen[column_name] = column.type
+        elif widens(column.type, wanted):
+            chosen[column_name] = wanted
         else:
             former = remembered.columns.get(column_name) if remembered else None
             was = f", and was {former.type}" if former and former.type != found.type.text else ""
@@ -336,7 +338,11 @@ def _unlike_lake(name: str, lake: Mapping[str, Column], table: Table) -> Iterato
                 f"The lake has a column {alike} of {name}, from which {column.name} differs in upper and "
                 f"lower case only, and its readers do not tell them apart. {_WAY_OUT}."
             )
-        elif column.name in lake and arrow_type(lake[column.name].type) != arrow_type(column.type):
+        elif (
+            column.name in lake
+            and arrow_type(lake[column.name].type) != arrow_type(column.type)
+            and not widens(lake[column.name].type, column.type)
+        ):
             yield (
                 f"{name}.{column.name} is declared as {written(column.type)}, and the lake holds it as "
                 f"{written(lake[column.name].type)}. Change the declaration back, or declare the table anew "

@@ -47,7 +47,7 @@ from platform_assets.source.deletions import find_deleted
 from platform_assets.source.drift import compare, remember
 from platform_assets.source.outcome import Extraction, TableChange, Verification
 from platform_assets.source.scan import Scan, key_scan, table_scan
-from platform_assets.source.types import logical_type, value_expression
+from platform_assets.source.types import holds, logical_type, value_expression
 from platform_assets.source.verify import TableComparison, compare_table
 
 if TYPE_CHECKING:
@@ -384,10 +384,11 @@ class _Attempt:
             cursor = Cursor.from_json(stored) if stored else None
             policy, relation = source.policy_of(name), self.relations.get(name)
             handle = self.handles[name]
+            in_lake = stored_columns(handle) if handle is not None and is_known else ()
             drift = compare(
-                stored_columns(handle) if handle is not None and is_known else (),
+                in_lake,
                 relation,
-                _with_further_columns(declared, relation) if source.declared else None,
+                _with_further_columns(declared, relation, in_lake) if source.declared else None,
                 name=name,
                 remembered=cursor.remembered if cursor else None,
                 key=source.keys.get(name),
@@ -439,6 +440,8 @@ class _Attempt:
         """Append what changed in a table, and its dead letters."""
         name = one.table.name
         self._refuse_a_loose_key(one)
+        if one.is_known and one.handle is not None:
+            self.extractor.lake.bronze(self._source, one.table).widen(self.connection, one.handle)
         try:
             with bulk.stream(name) as rows:
                 changes = self._append(one, rows, count)
@@ -732,11 +735,19 @@ class _Touched:
         self._connection.unregister("more touched keys")
 
 
-def _with_further_columns(declared: Table, relation: Relation | None) -> Table:
-    """The declaration with what else the source has, so that the lake does not lose it."""
+def _with_further_columns(declared: Table, relation: Relation | None, stored: Sequence[Column]) -> Table:
+    """The declaration with what else the source has, in the types that the lake has it in."""
     names = {name.lower() for name in declared.column_names} | RESERVED_COLUMNS
+    in_lake = {column.name: column.type for column in stored}
     further = [
-        Column(column.name, logical_type(column.type), column.comment, nullable=True)
+        Column(
+            column.name,
+            type_
+            if (type_ := in_lake.get(column.name)) and holds(type_, column.type)
+            else logical_type(column.type),
+            column.comment,
+            nullable=True,
+        )
         for column in (relation.columns if relation else ())
         if column.can_read and column.name.lower() not in names
     ]

@@ -10,7 +10,7 @@ for those who compare it on the server. What is in the catalogue is not known he
 | numeric(p, s) with 0 <= s <= p <= 38 | decimal(38, s); NaN is NULL |
 | numeric otherwise | text, every digit, `NaN` and the infinities |
 | money | decimal(22, 3) |
-| real, double precision | double, NaN and the infinities included |
+| real, double precision | 32-bit float, double, NaN and the infinities included |
 | text, varchar, char, citext, name | text; char keeps its padding |
 | bytea, boolean | bytes, boolean |
 | date | date, the infinities included |
@@ -126,7 +126,10 @@ def logical_type(source: SourceType) -> LogicalType:
             return Decimal(MOST_DIGITS, scale) if 0 <= scale <= precision <= MOST_DIGITS else Text()
         case "money":
             return _MONEY
-        case "float4" | "float8":
+        case "float4":
+            # Widened it would print digits that it does not have: 32.38 as 32.380001068115234.
+            return Float(32)
+        case "float8":
             return Float(64)
         case "bytea":
             return Binary()
@@ -187,6 +190,14 @@ def holds(type_: LogicalType, source: SourceType) -> bool:
             return source.is_builtin("time")
         case Timestamp(utc=utc):
             return source.is_builtin("timestamptz" if utc else "timestamp")
+
+
+def widens(former: LogicalType, type_: LogicalType) -> bool:
+    """Whether a column of the lake can come to be of another type, all that it holds staying what it is.
+
+    All other types that a discovered column has are as wide as the lake's are.
+    """
+    return former == Float(32) and type_ == Float(64)
 
 
 def may_lose_to_null(type_: LogicalType, source: SourceType) -> bool:

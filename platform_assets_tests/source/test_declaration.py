@@ -101,6 +101,7 @@ def source(database: Database) -> SourceDatabase:
     [
         ("integer", Integer(64)),
         ("decimal(38,2)", Decimal(38, 2)),
+        ("real", Float(32)),
         ("double", Float(64)),
         ("text", Text()),
         ("binary", Binary()),

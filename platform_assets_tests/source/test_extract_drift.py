@@ -7,11 +7,16 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from platform_assets.errors import SourceError
+from platform_assets.lake.lake import stream_current
+from platform_assets.model.table import Float, Table
+from platform_assets.model.totesys import TABLES
 from platform_assets.source.catalogue import declare
-from platform_assets.source.extract import Extractor
+from platform_assets.source.extract import Extractor, sample_rows
 from platform_assets.source.outcome import Extraction, TableChange
 from platform_assets.source.policy import CapturePolicy
 from platform_assets.source.snapshot import SourceDatabase
@@ -235,6 +240,98 @@ def test_a_discovered_table_takes_in_columns_that_come_widen_and_go(
             (5_000_000_000, None, None, 0.1, 3),
         ]
     )
+
+
+SCALES = "CREATE TABLE scale (id integer PRIMARY KEY, weight real)"
+
+
+def weights(platform: Platform, table: Table) -> tuple[pa.DataType, list[float]]:
+    """The type of a column in the lake, and its current values by key, as its readers get them."""
+    rows = stream_current(platform.lake, platform.engine, "erp", table).read_all().sort_by("id")
+    return rows["weight"].type, rows["weight"].to_pylist()
+
+
+def single(value: float) -> float:
+    """A number in 32 bits."""
+    return float(np.float32(value))
+
+
+def test_a_real_is_held_in_32_bits_and_looks_as_the_source_prints_it(
+    totesys: Totesys, platform: Platform
+) -> None:
+    totesys.run(SCALES, "INSERT INTO scale VALUES (1, 32.38), (2, 0.1), (3, 3.4028235e38)")
+    source = discovered(totesys.database, "scale")
+    extractor = Extractor(source, platform.lake, platform.engine)
+    assert extractor.extract(source.tables).tables["scale"].inserted == 3
+    type_, held = weights(platform, source.tables[0])
+    assert (type_, held) == (pa.float32(), [single(32.38), single(0.1), single(3.4028235e38)])
+    seen = sample_rows(platform.lake, platform.engine, "erp", source.tables)["scale"]
+    assert sorted(row["weight"] for row in seen) == [0.1, 32.38, 3.4028235e38]
+    assert extractor.verify(source.tables)["scale"].passed
+
+
+def test_a_lake_that_holds_a_real_as_double_goes_on_as_it_is(totesys: Totesys, platform: Platform) -> None:
+    totesys.run(SCALES, "INSERT INTO scale VALUES (1, 32.38), (2, 0.1)")
+    # As earlier releases read it.
+    before = discovered(totesys.database, "scale", types={"scale": {"weight": Float(64)}})
+    before = dataclasses.replace(before, tables=(declare_in(totesys, "scale", {"weight": Float(64)}),))
+    Extractor(before, platform.lake, platform.engine).extract(before.tables)
+    assert weights(platform, before.tables[0]) == (pa.float64(), [single(32.38), single(0.1)])
+    source = discovered(totesys.database, "scale")
+    extractor = Extractor(source, platform.lake, platform.engine)
+    # All rows are written again, and none has changed.
+    totesys.run("UPDATE scale SET weight = weight")
+    change = extractor.extract(source.tables).tables["scale"]
+    assert (change.rows_read, change.rows, change.stopped) == (2, 0, "")
+    diff = dataclasses.replace(source, policy=CapturePolicy("diff"))
+    assert Extractor(diff, platform.lake, platform.engine).extract(source.tables).tables["scale"].rows == 0
+    assert extractor.verify(source.tables)["scale"].passed
+    totesys.run("UPDATE scale SET weight = 7.77 WHERE id = 2", "INSERT INTO scale VALUES (3, 32.38)")
+    assert extractor.extract(source.tables).tables["scale"] == TableChange(inserted=1, updated=1)
+    # Whoever reads it by the catalogue of today gets what is there, of one kind in all rows.
+    assert weights(platform, source.tables[0]) == (pa.float64(), [single(32.38), single(7.77), single(32.38)])
+    assert extractor.verify(source.tables)["scale"].passed
+
+
+def declare_in(totesys: Totesys, name: str, types: dict[str, Float]) -> Table:
+    source = SourceDatabase("erp", (), lambda: totesys.database.reader, declared=False)
+    with source.snapshot() as snapshot:
+        return declare(snapshot.relations([name])[name], types=types)
+
+
+def test_a_real_that_becomes_double_precision_widens_the_column_and_loses_nothing(
+    totesys: Totesys, platform: Platform
+) -> None:
+    totesys.run(SCALES, "INSERT INTO scale VALUES (1, 32.38), (2, 0.1), (3, NULL)")
+    source = discovered(totesys.database, "scale")
+    extractor = Extractor(source, platform.lake, platform.engine)
+    extractor.extract(source.tables)
+    totesys.run("UPDATE scale SET weight = 0.2 WHERE id = 2")
+    extractor.extract(source.tables)
+    totesys.run("ALTER TABLE scale ALTER weight TYPE double precision")
+    change = extractor.extract(source.tables).tables["scale"]
+    assert (change.rows, change.rows_read, change.stopped) == (0, 3, "")
+    totesys.run("UPDATE scale SET weight = 0.1 WHERE id = 3")
+    assert extractor.extract(source.tables).tables["scale"] == TableChange(updated=1)
+    # By a catalogue that does not know it yet.
+    assert weights(platform, source.tables[0]) == (pa.float64(), [single(32.38), single(0.2), 0.1])
+    assert extractor.verify(source.tables)["scale"].passed
+    bronze = platform.lake.bronze("erp", source.tables[0])
+    assert bronze.row_count(bronze.open()) == 5
+    totesys.run("ALTER TABLE scale ALTER weight TYPE real", "UPDATE scale SET weight = 0.3 WHERE id = 1")
+    assert extractor.extract(source.tables).tables["scale"].stopped == ""
+    assert extractor.verify(source.tables)["scale"].passed
+
+
+def test_a_further_real_of_a_declared_table_keeps_the_type_that_the_lake_has(
+    totesys: Totesys, platform: Platform
+) -> None:
+    totesys.run("ALTER TABLE design ADD weight double precision DEFAULT 0.1")
+    platform.extract()
+    totesys.run("ALTER TABLE design ALTER weight TYPE real")
+    assert stopped(platform.extract()) == {}
+    assert {row["weight"] for row in whole(platform, "design")} == {0.1, single(0.1)}
+    assert Extractor(platform.source, platform.lake, platform.engine).verify(TABLES)["design"].passed
 
 
 def test_a_view_is_compared_whole_and_by_its_time_of_change_where_that_is_wanted(

@@ -132,7 +132,7 @@ CASES = [
         },
     ),
     Case("money[]", Text(), ["'{1.5,NULL,-1234.56}'"]),
-    Case("real", Float(64), ["0.1", "'-0'", "3.4028235e38", "1e-45", "'NaN'", "'Infinity'", "'-Infinity'"]),
+    Case("real", Float(32), ["0.1", "'-0'", "3.4028235e38", "1e-45", "'NaN'", "'Infinity'", "'-Infinity'"]),
     Case(
         "double precision",
         Float(64),
