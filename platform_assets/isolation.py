@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -154,6 +154,17 @@ def is_isolated(error: BaseException) -> bool:
     if any(_is_interruption(one) for one in _chain(error)):
         raise KeyboardInterrupt from error
     return True
+
+
+def failure_of(step: Callable[[], object]) -> BaseException | None:
+    """Take one step; the error that it fails with, None where it does not. An interruption goes on."""
+    try:
+        step()
+    except BaseException as error:
+        if not is_isolated(error):
+            raise
+        return error
+    return None
 
 
 def reason_of(error: BaseException, *, tell_text: bool = True) -> str:

@@ -9,10 +9,14 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_COLUMNS
+from platform_assets.errors import DlpError
+from platform_assets.isolation import IsolatedFailure, Isolation, ended
 from platform_assets.lake.defs import (
     OWNERS,
     RETRY_POLICY,
     clear_failures,
+    multi_asset_check,
+    name_of,
     preview,
     row_count_metadata,
     table_schema,
@@ -23,6 +27,9 @@ OBJECTS, FINDINGS, COLUMNS = (dg.AssetKey([GROUP, name]) for name in ("objects",
 INSPECT_JOB = "inspect_uploads"
 COLUMNS_JOB = "inspect_columns"
 ALERTS_JOB = "deliver_alerts"
+FAILED = "failures"
+"""Materialization metadata: what a run could not work on, and why; there only where there is something."""
+NOTHING_FAILED = "nothing_failed"
 _STEP = "inspect_objects"
 _LONGEST_LIST = 20
 
@@ -101,17 +108,19 @@ def build_dlp_defs(
         context: dg.AssetExecutionContext, config: InspectUploads
     ) -> Iterator[dg.MaterializeResult[None]]:
         room = context.resources.dlp
-        failures: list[tuple[str, str]] = []
+        failing = Isolation("The inspection of uploads")
         inspected = 0
-        with clear_failures():
-            for name in [config.watch] if config.watch else watches:
-                with room.uploads(name) as uploads:
-                    done = (
-                        uploads.inspect_batch(config.batch, context.run.run_id)
-                        if config.batch
-                        else uploads.inspect_all(context.run.run_id)
-                    )
-                failures += done.failures
+        of_objects: dict[str, Any] = {}
+        of_findings: dict[str, Any] = {}
+        for name in [config.watch] if config.watch else watches:
+            with failing.guard(f"watch {name}"), room.uploads(name) as uploads:
+                done = (
+                    uploads.inspect_batch(config.batch, context.run.run_id)
+                    if config.batch
+                    else uploads.inspect_all(context.run.run_id)
+                )
+                for where, reason in done.failures:
+                    failing.record(where, DlpError(reason))
                 inspected += len(done.inspections)
                 for one in done.inspections:
                     context.log.info(
@@ -121,30 +130,33 @@ def build_dlp_defs(
                         sum(tally.count for tally in one.result.tallies.values()),
                         one.decision,
                     )
-            for where, error in failures[:_LONGEST_LIST]:
-                context.log.warning("%s could not be inspected and is tried again: %s", where, error)
+        with failing.guard("alerts"):
             room.deliver_alerts()
+        with failing.guard("summary of the findings"):
             summary = room.findings.summary()
-            findings = room.findings.count_findings()
+            of_objects = {
+                **row_count_metadata(sum(summary.objects.values())),
+                **{f"objects {status.lower()}": count for status, count in summary.objects.items()},
+                "worst objects": preview([_worst_row(row) for row in summary.worst]),
+            }
             newest = room.findings.latest_findings(5)
+            of_findings = {
+                **row_count_metadata(room.findings.count_findings()),
+                "findings by info type": dg.MetadataValue.md(summary.chart),
+                "newest": preview([{**row, "uri": _name(row["uri"])} for row in newest]),
+            }
+        for failed in failing.failures[:_LONGEST_LIST]:
+            context.log.warning("%s failed and is tried again: %s", failed.name, failed.reason)
         yield dg.MaterializeResult(
             asset_key=OBJECTS,
             metadata={
-                **row_count_metadata(sum(summary.objects.values())),
                 "inspected by this run": inspected,
-                "failed in this run": len(failures),
-                **{f"objects {status.lower()}": count for status, count in summary.objects.items()},
-                "worst objects": preview([_worst_row(row) for row in summary.worst]),
+                "failed in this run": len(failing.failures),
+                **_failed_metadata(failing),
+                **of_objects,
             },
         )
-        yield dg.MaterializeResult(
-            asset_key=FINDINGS,
-            metadata={
-                **row_count_metadata(findings),
-                "findings by info type": dg.MetadataValue.md(summary.chart),
-                "newest": preview([{**row, "uri": _name(row["uri"])} for row in newest]),
-            },
-        )
+        yield dg.MaterializeResult(asset_key=FINDINGS, metadata=of_findings)
 
     @dg.asset(
         key=COLUMNS,
@@ -161,18 +173,21 @@ def build_dlp_defs(
         description="What each column of lake and warehouses holds: info type, how sure that is, and the "
         "share of distinct values. A table that did not change is not read again.",
     )
-    def columns(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def columns(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         with clear_failures():
             seen = context.resources.dlp.inspect_columns(context.run.run_id, context.log.info)
             found = context.resources.dlp.findings.sensitive_columns()
             rows = context.resources.dlp.findings.count_columns()
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 **row_count_metadata(rows),
-                "tables inspected": seen,
+                "tables inspected": seen.tables,
+                "tables that failed": len(seen.failing.failures),
                 "sensitive columns": preview([_column_row(row) for row in found]),
             }
         )
+        with clear_failures():
+            seen.failing.raise_failures()
 
     @dg.asset_check(
         asset=COLUMNS,
@@ -204,15 +219,17 @@ def build_dlp_defs(
         description="No object that a watch noticed has waited for its inspection longer than it may.",
     )
     def inspected_in_time(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        with clear_failures():
-            late = {
-                name: number
-                for name, times in watches.items()
-                if (number := context.resources.dlp.uninspected(name, times.within))
-            }
+        late: dict[str, int] = {}
+        counting = Isolation("Counting the objects that wait")
+        for name, times in watches.items():
+            with counting.guard(name):
+                if number := context.resources.dlp.uninspected(name, times.within):
+                    late[name] = number
+        said = [f"{number} of {name}" for name, number in late.items()]
+        said += [f"{one.name}: {one.reason}" for one in counting.failures]
         return dg.AssetCheckResult(
-            passed=not late,
-            description="; ".join(f"{number} of {name}" for name, number in late.items()) or "none",
+            passed=not said,
+            description="; ".join(said) or "none",
             metadata={"uninspected objects": sum(late.values())},
         )
 
@@ -227,8 +244,13 @@ def build_dlp_defs(
         context.log.info(
             "%d alerts sent, %d delayed, %d given up", done.sent, done.delayed, done.undeliverable
         )
-        for channel, problem in (done.problems or {}).items():
-            context.log.warning("%s: %s", channel, problem)
+        if done.problems:
+            told = " ".join(f"{channel}: {ended(reason)}" for channel, reason in done.problems.items())
+            raise dg.Failure(
+                description=f"{done.delayed:,} alerts delayed, {done.undeliverable:,} given up. {told}",
+                # They are tried again by the next run, later each time.
+                allow_retries=False,
+            )
 
     @dg.job(
         name=ALERTS_JOB,
@@ -239,6 +261,11 @@ def build_dlp_defs(
         deliver()
 
     fed = [asset for name, said in feeds.items() for asset in build_feed_defs(name, said, warehouses)]
+    failed = [_failure_check(OBJECTS, "Everything that the last inspection took up was inspected.")]
+    failed += [
+        _failure_check(dg.AssetKey(["uploads", name]), "Every object that may be loaded into it was loaded.")
+        for name in feeds
+    ]
     uploads_job = dg.define_asset_job(
         INSPECT_JOB,
         selection=dg.AssetSelection.assets(OBJECTS, FINDINGS, *(key for one in fed for key in one.keys)),
@@ -254,7 +281,7 @@ def build_dlp_defs(
     )
     return dg.Definitions(
         assets=[inspect, columns, *fed],
-        asset_checks=[expected, inspected_in_time],
+        asset_checks=[expected, inspected_in_time, *failed],
         jobs=[uploads_job, columns_job, alerts],
         schedules=[
             dg.ScheduleDefinition(
@@ -303,6 +330,7 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
                 "objects loaded": done.objects,
                 "rows loaded": done.rows,
                 "rows set apart": done.dead_letters,
+                **({FAILED: done.problem} if done.problem else {}),
             }
         )
 
@@ -334,6 +362,37 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
         return write
 
     return [load, *(in_warehouse(name, engine) for name, engine in warehouses.items())]
+
+
+def _failure_check(key: dg.AssetKey, description: str) -> dg.AssetChecksDefinition:
+    """The check that fails a run some of whose objects failed; all that does not depend on these goes on.
+
+    A step that failed would keep what did land from whatever is downstream of it.
+    """
+
+    @multi_asset_check(
+        name=f"{name_of(key)}_failures",
+        specs=[dg.AssetCheckSpec(NOTHING_FAILED, asset=key, description=description)],
+    )
+    def look(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        event = context.instance.event_log_storage.get_latest_materialization_events([key]).get(key)
+        metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
+        problem = str(metadata[FAILED].value) if FAILED in metadata else None
+        yield dg.AssetCheckResult(
+            passed=problem is None, asset_key=key, check_name=NOTHING_FAILED, description=problem
+        )
+        if problem is not None:
+            raise dg.Failure(description=problem, allow_retries=False)
+
+    return look
+
+
+def _failed_metadata(failing: Isolation) -> dict[str, str]:
+    try:
+        failing.raise_failures()
+    except IsolatedFailure as failure:
+        return {FAILED: str(failure)}
+    return {}
 
 
 def build_upload_sensor(watch: str, job: Any, every: int) -> dg.SensorDefinition:

@@ -14,7 +14,8 @@ from platform_assets.dlp.model import Likelihood
 from platform_assets.dlp.policy import Action, strictest
 from platform_assets.dlp.protect import blocked, changed, uninspected
 from platform_assets.dlp.uploads import object_id
-from platform_assets.errors import DlpError, FeedError
+from platform_assets.errors import DlpError
+from platform_assets.isolation import Isolation, ended
 from platform_assets.model.table import Column, Table, Text
 from platform_assets.objects.feeds.counting import Change
 from platform_assets.objects.feeds.load import UPLOADS, Loaded, Result, Upload
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.objects.feeds.load import Feeds
     from platform_assets.objects.watch import Watch
 
+_MOST_TOLD = 20
 _WORKED = (Result.LOADED, Result.SETTLED, Result.GONE, Result.REFUSED)
 
 
@@ -41,11 +43,13 @@ class Fed:
         objects: Objects that were loaded.
         rows: Their rows.
         dead_letters: Rows of theirs that were set apart.
+        problem: Why not everything was loaded that may be; empty where it was.
     """
 
     objects: int
     rows: int
     dead_letters: int
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,18 +71,24 @@ class Feeding:
     def load(self) -> Fed:
         """Load the objects of the feed that were inspected and are allowed, and not loaded yet.
 
+        One that has another layout, or cannot be read, leaves what can be loaded alone.
+
         Raises:
-            FeedError: An object has another layout, or cannot be read; what could be loaded is loaded.
             LakeConflict: Another run loaded into the feed at the same time.
+            LakeError: The lake cannot be read or written.
         """
         feed, watch = self.feed, self.watch(self.feed.watch)
-        pending = self.feeds.pending(feed, list(self._uploads(watch)))
+        failing = Isolation(f"The feed {feed.name}")
+        pending = self.feeds.pending(feed, list(self._uploads(watch, failing)))
         loaded = self.feeds.load(feed, watch.bucket, pending) if pending else []
         done = [one for one in loaded if one.result is Result.LOADED]
         left = [one for one in loaded if one.result not in _WORKED]
-        if left:
-            raise FeedError(_said(feed, left))
-        return Fed(len(done), sum(one.rows for one in done), sum(one.dead_letters for one in done))
+        problems = [_said(feed, left)] if left else []
+        problems += [
+            f"The feed {feed.name} did not take {one.name}: {one.reason}" for one in failing.failures
+        ]
+        rows, dead_letters = sum(one.rows for one in done), sum(one.dead_letters for one in done)
+        return Fed(len(done), rows, dead_letters, " ".join(problems))
 
     def has_table(self) -> bool:
         """Whether the columns are known: they are declared, or were found in a first object."""
@@ -119,23 +129,27 @@ class Feeding:
         folder = self.feeds.lake.path("processed", warehouse, table)
         return counting.bring_up(folder, columns.change(run_id))
 
-    def _uploads(self, watch: Watch) -> Iterator[Upload]:
+    def _uploads(self, watch: Watch, failing: Isolation) -> Iterator[Upload]:
         feed = self.feed
         decisions = self.findings.decisions(feed.watch)
         for entry in watch.log.read().with_status(Status.DONE):
             found = entry.object
-            if not feed.takes(feed.watch, found.key):
-                continue
-            said = decisions.get((object_id(found.uri), found.version))
-            decision, is_clean = said or (None, False)
-            yield Upload(found, decision, found.key if is_clean else mask_uri(found.key), is_clean)
+            with failing.guard(mask_uri(found.key)):
+                if feed.takes(feed.watch, found.key):
+                    said = decisions.get((object_id(found.uri), found.version))
+                    decision, is_clean = said or (None, False)
+                    yield Upload(found, decision, found.key if is_clean else mask_uri(found.key), is_clean)
 
 
 def _said(feed: Feed, left: Sequence[Loaded]) -> str:
-    stopping = [one for one in left if one.result is Result.STOPPED] or left
-    first = stopping[0]
-    more = f" {len(left) - 1} more wait." if len(left) > 1 else ""
-    return f"The feed {feed.name} did not take {first.upload.label}: {first.reason}{more}"
+    """Which objects a feed did not take, and why; those that only wait for another are counted."""
+    told = [one for one in left if one.result is not Result.WAITING] or left[:1]
+    reasons = " ".join(
+        f"The feed {feed.name} did not take {one.upload.label}: {ended(one.reason)}"
+        for one in told[:_MOST_TOLD]
+    )
+    more = len(left) - len(told[:_MOST_TOLD])
+    return f"{reasons} {more:,} more wait." if more else reasons
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.dlp.findings import FindingsStore, InspectedTable
@@ -43,6 +44,19 @@ class WarehouseTable:
 
 
 @dataclass(frozen=True)
+class InspectedColumns:
+    """The result of an inspection of columns.
+
+    Args:
+        tables: Number of tables that were inspected.
+        failing: Tables and warehouses that could not be.
+    """
+
+    tables: int
+    failing: Isolation
+
+
+@dataclass(frozen=True)
 class InspectionRoom:
     """The inspection as it is configured.
 
@@ -72,80 +86,84 @@ class InspectionRoom:
     channels: Callable[[], Sequence[Channel]]
     clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
 
-    def inspect_columns(self, run_id: str, report: Callable[..., object]) -> int:
-        """Inspect the tables that have changed since their last inspection; how many that were.
+    def inspect_columns(self, run_id: str, report: Callable[..., object]) -> InspectedColumns:
+        """Inspect the tables that have changed since their last inspection.
+
+        A table that cannot be inspected leaves the others alone, and is inspected the next time.
 
         Args:
             run_id: The run that does it.
             report: Told of each table, as a logger's method.
 
         Raises:
-            IsolatedFailure: A table cannot be read, a column of it cannot be inspected, or what was found
-                cannot be recorded. All others were inspected; the next run tries those that failed again.
+            LakeError: It cannot be read which tables have changed.
         """
+        failing = Isolation("Inspecting columns")
         seen = 0
-        inspecting = Isolation("Inspecting columns")
+        known = self.findings.inspected_versions(*self.detector)
         with self.columns() as inspector:
-            known = self.findings.inspected_versions(*self.detector)
-            for name, inspect in self._tables(inspector, known, inspecting):
-                with inspecting.guard(name):
-                    table = inspect()
-                    if table is None:
-                        continue
-                    self.findings.record_columns(
-                        [table],
-                        self.policy,
-                        detector=self.detector[0],
-                        detector_version=self.detector[1],
-                        inspected_at=self.clock(),
-                        run_id=run_id,
-                    )
-                    report(
-                        "%s: %d of %d rows inspected, %d verdicts",
-                        table.table,
-                        table.rows_inspected,
-                        table.rows_total,
-                        len(table.verdicts),
-                    )
-                    seen += 1
-                    for column, reason in table.failures.items():
-                        inspecting.record(f"{name}.{column}", DlpError(reason))
-        inspecting.raise_failures()
-        return seen
+            for name, inspected in self._tables(inspector, known, failing):
+                with failing.guard(name) as guard:
+                    if (table := inspected()) is not None:
+                        self._record(table, run_id)
+                        report(
+                            "%s: %d of %d rows inspected, %d verdicts",
+                            table.table,
+                            table.rows_inspected,
+                            table.rows_total,
+                            len(table.verdicts),
+                        )
+                        seen += 1
+                        for column, reason in table.failures.items():
+                            failing.record(f"{name}.{column}", DlpError(reason))
+                if guard.failed:
+                    report("%s could not be inspected: %s", name, failing.failures[-1].reason)
+        return InspectedColumns(seen, failing)
+
+    def _record(self, table: InspectedTable, run_id: str) -> None:
+        self.findings.record_columns(
+            [table],
+            self.policy,
+            detector=self.detector[0],
+            detector_version=self.detector[1],
+            inspected_at=self.clock(),
+            run_id=run_id,
+        )
 
     def _tables(
-        self, inspector: ColumnInspector, known: Mapping[tuple[str, str], str], inspecting: Isolation
+        self, inspector: ColumnInspector, known: Mapping[tuple[str, str], str], failing: Isolation
     ) -> Iterator[tuple[str, Callable[[], InspectedTable | None]]]:
-        """Each table by its name, and what inspects it where it has changed."""
+        """The tables by name, each with what inspects it where it has changed."""
+
+        def in_lake(key: str, table: LakeTable) -> InspectedTable | None:
+            handle = table.open()
+            if handle is None or known.get(("lake", key)) == str(handle.version()):
+                return None
+            return inspector.inspect_lake_table(table, key)
+
+        def in_warehouse(warehouse: str, table: WarehouseTable) -> InspectedTable | None:
+            if known.get((warehouse, table.key)) == table.version:
+                return None
+            with table.read() as rows:
+                return inspector.inspect_rows(rows, warehouse, table.key, table.version)
+
         for key, table in self.lake_tables.items():
-
-            def of_lake(key: str = key, table: LakeTable = table) -> InspectedTable | None:
-                handle = table.open()
-                if handle is None or known.get(("lake", key)) == str(handle.version()):
-                    return None
-                return inspector.inspect_lake_table(table, key)
-
-            yield key, of_lake
+            yield key, partial(in_lake, key, table)
         for name, tables in self.warehouse_tables.items():
-            of_warehouse: Sequence[WarehouseTable] = ()
-            with inspecting.guard(name):
-                of_warehouse = tables()
-            for one in of_warehouse:
-
-                def by_rows(name: str = name, one: WarehouseTable = one) -> InspectedTable | None:
-                    if known.get((name, one.key)) == one.version:
-                        return None
-                    with one.read() as rows:
-                        return inspector.inspect_rows(rows, name, one.key, one.version)
-
-                yield one.key, by_rows
+            listed: Sequence[WarehouseTable] = ()
+            with failing.guard(name):
+                listed = tables()
+            for one in listed:
+                yield one.key, partial(in_warehouse, name, one)
 
     def unexpected_columns(self) -> list[dict[str, Any]]:
         """What columns hold that no rule allows or de-identifies, by the policy as it is now."""
         unexpected = []
         for row in self.findings.sensitive_columns():
             place = f"{row['table']}.{row['column']}"
-            decision = self.policy.decide(row["info_type"], Likelihood[row["likelihood"]], place)
+            # One that nobody can read is taken for the surest.
+            likelihood = Likelihood.__members__.get(row["likelihood"], Likelihood.VERY_LIKELY)
+            decision = self.policy.decide(row["info_type"], likelihood, place)
             if decision.action not in (Action.ALLOW, Action.DEIDENTIFY) or decision.rule is None:
                 unexpected.append({**row, "rule": str(decision.rule) if decision.rule else None})
         return unexpected

@@ -12,6 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from platform_assets.alerts.alert import Alert, Severity, TypeCount, mask_uri, object_alert
@@ -20,7 +21,8 @@ from platform_assets.dlp.findings import FindingsStore, Inspection
 from platform_assets.dlp.model import Coverage, Inspector, InspectResult, Likelihood, Status
 from platform_assets.dlp.policy import Action, Decision, Policy
 from platform_assets.dlp.scan import scan_object
-from platform_assets.errors import ObjectGone, PlatformError
+from platform_assets.errors import ObjectGone
+from platform_assets.isolation import failure_of, is_isolated, reason_of
 from platform_assets.objects.plan import Outcome, Task
 from platform_assets.objects.plan import Status as LogStatus
 from platform_assets.objects.quarantine import quarantine
@@ -93,13 +95,16 @@ class UploadInspector:
     def inspect_batch(self, batch: int, run_id: str) -> Done:
         """Work on the objects of a batch that have no outcome yet.
 
+        Whatever goes wrong with one object is recorded as its outcome, and it is tried again; the others are
+        worked on.
+
         Args:
             batch: Number of the batch.
             run_id: The run that does it.
 
         Raises:
             ObjectsError: The batch is not open any more: its objects are in another.
-            LakeError: What was found cannot be recorded; the objects are tried again.
+            LakeError: Nothing can be recorded; the objects are tried again.
         """
         done = Done()
         for group in self._groups(self.watch.log.read().planned(batch), run_id):
@@ -111,14 +116,25 @@ class UploadInspector:
         from platform_assets.objects.watch import Cursor, RunState
 
         done, cursor = Done(), Cursor()
-        while cursor.sweeps < 1:
+        problems: list[str] = []
+        has_failed = False
+        while cursor.sweeps < 1 and not has_failed:
             tick = self.watch.tick(cursor, lambda _: RunState.UNKNOWN)
             for request in tick.requests:
-                done = done.plus(self.inspect_batch(request.batch, run_id))
+                try:
+                    done = done.plus(self.inspect_batch(request.batch, run_id))
+                except BaseException as error:
+                    if not is_isolated(error):
+                        raise
+                    # It is still open, and another tick would ask for it at once.
+                    has_failed = True
+                    problems.append(f"Batch {request.batch} failed: {reason_of(error, tell_text=False)}")
             if tick.problem:
-                return done.plus(Done(failures=((mask_uri(self.watch.bucket.uri), tick.problem),)))
+                problems.append(tick.problem)
+                has_failed = has_failed or tick.cursor == cursor
             cursor = tick.cursor
-        return done
+        where = mask_uri(self.watch.bucket.uri)
+        return done.plus(Done(failures=tuple((where, problem) for problem in dict.fromkeys(problems))))
 
     def _groups(self, tasks: Sequence[Task], run_id: str) -> Iterator[list[_Worked]]:
         """Inspect objects one by one; as many at once as are worth a commit, or as one minute brings."""
@@ -134,6 +150,18 @@ class UploadInspector:
             yield group
 
     def _work(self, found: ObjectVersion, run_id: str) -> _Worked:
+        """Inspect one object; whatever it raises is its outcome."""
+        try:
+            inspection, decision = self._inspected(found, run_id)
+        except ObjectGone as error:
+            return _Worked(found, Outcome(found.key, LogStatus.GONE, str(error)))
+        except BaseException as error:
+            if not is_isolated(error):
+                raise
+            return _Worked(found, _failed(found, error))
+        return _Worked(found, Outcome(found.key), inspection, decision)
+
+    def _inspected(self, found: ObjectVersion, run_id: str) -> tuple[Inspection, Decision]:
         def read_here() -> InspectResult:
             with self.watch.bucket.open(found) as source:
                 return scan_object(
@@ -146,12 +174,7 @@ class UploadInspector:
                     sampling=self.sampling,
                 )
 
-        try:
-            result = read_here() if self.by_job is None else self.by_job(found, read_here)
-        except ObjectGone as error:
-            return _Worked(found, Outcome(found.key, LogStatus.GONE, str(error)))
-        except PlatformError as error:
-            return _Worked(found, Outcome(found.key, LogStatus.FAILED, str(error), retryable=error.retryable))
+        result = read_here() if self.by_job is None else self.by_job(found, read_here)
         decision = self._decide(result, found)
         inspection = Inspection(
             watch=self.watch.name,
@@ -168,7 +191,7 @@ class UploadInspector:
             inspected_at=self.clock(),
             run_id=run_id,
         )
-        return _Worked(found, Outcome(found.key), inspection, decision)
+        return inspection, decision
 
     def _decide(self, result: InspectResult, found: ObjectVersion) -> Decision:
         place = f"objects/{self.watch.name}/{found.key}"
@@ -185,30 +208,50 @@ class UploadInspector:
         return mask_uri(found.uri) if is_sensitive else found.uri
 
     def _finish(self, batch: int, group: Sequence[_Worked]) -> Done:
-        worked = [one for one in group if one.inspection is not None]
-        self.findings.record([one.inspection for one in worked if one.inspection])
-        self.tell([alert for one in worked if (alert := self._alert(one)) is not None])
-        finished = [self._quarantined(one) for one in group]
-        self.watch.log.settle(batch, [one.outcome for one in finished], self.watch.policy, self.clock())
+        """Record, tell of, move and settle objects; what fails at one step takes none of the next."""
+
+        def settle(some: Sequence[_Worked]) -> None:
+            self.watch.log.settle(batch, [one.outcome for one in some], self.watch.policy, self.clock())
+
+        recorded = self._step(group, self._record)
+        told = self._step(recorded, self._tell)
+        moved = [self._quarantined(one) for one in told]
+        unsettled = _failures(moved, settle)
+        if unsettled and len(unsettled) == len(moved):
+            raise unsettled[0][1]
+        failed = [(one, one.outcome.error) for one in moved if one.outcome.status is LogStatus.FAILED]
+        failed += [(one, reason_of(error, tell_text=False)) for one, error in unsettled]
         return Done(
-            tuple(one.inspection for one in worked if one.inspection),
-            tuple(
-                (mask_uri(one.found.uri), one.outcome.error)
-                for one in finished
-                if one.outcome.status is LogStatus.FAILED
-            ),
+            tuple(one.inspection for one in recorded if one.inspection and not one.has_failed),
+            tuple((mask_uri(one.found.uri), _masked(reason, one.found)) for one, reason in failed),
         )
 
+    def _record(self, some: Sequence[_Worked]) -> None:
+        self.findings.record([one.inspection for one in some if one.inspection])
+
+    def _tell(self, some: Sequence[_Worked]) -> None:
+        if alerts := [alert for one in some if (alert := self._alert(one)) is not None]:
+            self.tell(alerts)
+
+    def _step(self, group: Sequence[_Worked], step: Callable[[Sequence[_Worked]], None]) -> list[_Worked]:
+        """Take a step for the inspected objects of a group, and say of which it failed."""
+        going = [one for one in group if one.inspection is not None and not one.has_failed]
+        failed = {one.found.key: _failed(one.found, error) for one, error in _failures(going, step)}
+        return [replace(one, outcome=failed.get(one.found.key, one.outcome)) for one in group]
+
     def _quarantined(self, one: _Worked) -> _Worked:
-        if one.decision.action is not Action.QUARANTINE or self.quarantine is None:
+        is_wanted = one.decision.action is Action.QUARANTINE and self.quarantine is not None
+        # What was not recorded, or nobody told of, is inspected again, and has to be there for that.
+        if not is_wanted or one.has_failed or self.quarantine is None:
             return one
         try:
             quarantine(self.watch.bucket, one.found, self.quarantine)
         except ObjectGone:
             return one  # there is nothing left to move
-        except PlatformError as error:
-            failed = Outcome(one.found.key, LogStatus.FAILED, str(error), retryable=error.retryable)
-            return replace(one, outcome=failed)
+        except BaseException as error:
+            if not is_isolated(error):
+                raise
+            return replace(one, outcome=_failed(one.found, error))
         return one
 
     def _alert(self, one: _Worked) -> Alert | None:
@@ -250,6 +293,37 @@ class _Worked:
     outcome: Outcome
     inspection: Inspection | None = None
     decision: Decision = field(default_factory=Decision)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a step failed; it is tried again from the start."""
+        return self.outcome.status is LogStatus.FAILED
+
+
+def _failed(found: ObjectVersion, error: BaseException) -> Outcome:
+    """The outcome of an object that something failed for.
+
+    It is tried again whatever it was: nothing in an object makes an attempt at it hopeless, as what cannot be
+    read as its format says is an inspection's result.
+    """
+    return Outcome(found.key, LogStatus.FAILED, reason_of(error, tell_text=False))
+
+
+def _masked(reason: str, found: ObjectVersion) -> str:
+    """A reason without the object's name, which may hold what it is inspected for."""
+    for name in (found.uri, found.key):
+        reason = reason.replace(name, mask_uri(name))
+    return reason
+
+
+def _failures(
+    some: Sequence[_Worked], step: Callable[[Sequence[_Worked]], None]
+) -> list[tuple[_Worked, BaseException]]:
+    """Take a step for objects at once, and one by one where that fails; those for which it failed."""
+    if len(some) > 1 and failure_of(lambda: step(some)) is None:
+        return []
+    errors = ((one, failure_of(partial(step, [one]))) for one in some)
+    return [(one, error) for one, error in errors if error is not None]
 
 
 def object_id(uri: str) -> str:

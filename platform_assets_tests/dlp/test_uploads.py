@@ -106,7 +106,7 @@ def test_an_object_that_cannot_be_read_is_tried_again_and_leaves_the_others_alon
     assert work.run() == [str(work.folder / "d")]
     assert work.said() == {
         "a": (Status.FAILED, 1),
-        "b": (Status.PARKED, 1),
+        "b": (Status.FAILED, 1),
         "c": (Status.GONE, 1),
         "d": (Status.DONE, 1),
     }
@@ -156,7 +156,7 @@ def test_a_quarantine_that_fails_is_tried_again(work: Work, tmp_path: Path) -> N
     work.inspector = replace(work.inspector, policy=policy, quarantine=str(tmp_path / "held"))
     work.put("a", "write to somebody@company-three.com")
     work.run()
-    assert work.said() == {"a": (Status.PARKED, 1)}
+    assert work.said() == {"a": (Status.FAILED, 1)}
     assert (work.folder / "a").exists()
     decided = work.inspector.findings.decisions("landing")
     assert [said for (name, _), said in decided.items() if name == object_id(str(work.folder / "a"))] == [

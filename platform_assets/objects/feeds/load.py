@@ -14,12 +14,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.errors import FeedError, LakeConflict, ObjectGone, ObjectsError
+from platform_assets.errors import FeedError, LakeConflict, ObjectGone
+from platform_assets.isolation import failure_of, is_isolated, is_retryable, reason_of
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, literal
 from platform_assets.lake.lake import Lake
@@ -308,27 +310,42 @@ class _Load:
             if _is_settled(last.get(one.object_id, ()), one, self.feed):
                 self._end(one, Result.SETTLED, "it was loaded, or given up, before")
                 continue
-            if stop is not None and (one.object_id, one.object.version) == (stop.object_id, stop.version):
-                found = self.bucket.find(one.object.key)
-                if found is None or found.version != stop.version:
-                    self.said.append(_row(self.feed, one, Said.GONE, self.now))
-                    self._end(one, Result.GONE, f"{one.label} is not there any more in this version")
-                    stop = None
-                else:
-                    self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, stop.reason))
-                continue
-            if stop is not None and one.object_id != stop.object_id:
-                waits = f"the feed {self.feed.name} is stopped by {stop.object}: {stop.reason}"
-                self._end(one, Result.WAITING, waits, retryable=True)
-                continue
-            stop, layout = self._stage(one, layout, stop)
+            try:
+                stop, layout = self._take(one, layout, stop)
+            except BaseException as error:
+                if not is_isolated(error):
+                    raise
+                self._fail(one, error)
         self._declare(state)
         return [self.results[one.object_id] for one in uploads]
 
+    def _take(self, one: Upload, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
+        """Stage one object, or say why not; the stop and the columns after it."""
+        if stop is not None and (one.object_id, one.object.version) == (stop.object_id, stop.version):
+            found = self.bucket.find(one.object.key)
+            if found is not None and found.version == stop.version:
+                self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, stop.reason))
+                return stop, layout
+            self.said.append(_row(self.feed, one, Said.GONE, self.now))
+            self._end(one, Result.GONE, f"{one.label} is not there any more in this version")
+            return None, layout
+        if stop is not None and one.object_id != stop.object_id:
+            waits = f"the feed {self.feed.name} is stopped by {stop.object}: {stop.reason}"
+            self._end(one, Result.WAITING, waits, retryable=True)
+            return stop, layout
+        return self._stage(one, layout, stop)
+
+    def _fail(self, one: Upload, error: BaseException) -> None:
+        """Say that something failed for an object; the ledger is not told, so that it is tried again."""
+        reason = reason_of(error, tell_text=False)
+        for name in (one.object.uri, one.object.key):
+            reason = reason.replace(name, one.label)
+        self._end(one, Result.FAILED, reason, retryable=is_retryable(error))
+
     def _stage(self, one: Upload, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
         folder = self.folder / str(len(self.results) + len(self.staged))
-        folder.mkdir()
         try:
+            folder.mkdir()
             opened = self.bucket.open(one.object)
             with read_rows(self.feed, one.object.key, opened, folder) as file:
                 staged = stage(self.feed, layout, file, folder, is_clean=one.is_clean)
@@ -347,9 +364,6 @@ class _Load:
             self.said.append(_row(self.feed, one, Said.GONE, self.now))
             self._end(one, Result.GONE, str(error))
             return None if stop and stop.object_id == one.object_id else stop, layout
-        except ObjectsError as error:
-            self._end(one, Result.FAILED, str(error), retryable=error.retryable)
-            return stop, layout
         self.staged.append((one, staged))
         # A new version without the old mistake ends the stop.
         return None, staged.layout
@@ -360,15 +374,7 @@ class _Load:
         is_first = not state.layout
         if self.staged:
             state = self._taken_over(state)
-            loaded = self._append(state)
-            if isinstance(loaded, str):
-                one = self.staged[-1][0]
-                rows.append(_row(self.feed, one, Said.STOPPED, self.now, reason=loaded))
-                for upload, _ in self.staged:
-                    self._end(upload, Result.WAITING, f"the feed is stopped: {loaded}", retryable=True)
-                self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, loaded))
-            else:
-                rows += loaded
+            rows += self._appended(state)
         for race in range(_RACES):
             if race:
                 state = self.ledger.read()
@@ -379,8 +385,52 @@ class _Load:
                 self.ledger.commit(state, rows)
             except LakeConflict:
                 continue
+            except BaseException as error:
+                if not is_isolated(error) or len(rows) == 1:
+                    raise
+                self._commit_one_by_one(rows, error)
             return
         raise lost_race(self.feed.name, _RACES)
+
+    def _commit_one_by_one(self, rows: Sequence[LedgerRow], why: BaseException) -> None:
+        """Say of each object by itself what cannot be said of all at once; raises `why` where none can be."""
+        failed = 0
+        for row in rows:
+            error = failure_of(partial(self._commit_one, row))
+            if isinstance(error, LakeConflict):
+                raise error
+            if error is not None:
+                failed += 1
+                self._fail(self.results[row.object_id].upload, error)
+        if failed == len(rows):
+            raise why
+
+    def _commit_one(self, row: LedgerRow) -> None:
+        self.ledger.commit(self.ledger.read(), [row])
+
+    def _appended(self, state: FeedState) -> list[LedgerRow]:
+        """Append what is staged, and one object after the other where that fails at once."""
+        try:
+            return self._append(state, self.staged)
+        except LakeConflict:
+            raise
+        except BaseException as error:
+            if not is_isolated(error):
+                raise
+            if len(self.staged) == 1:
+                self._fail(self.staged[0][0], error)
+                return []
+        rows: list[LedgerRow] = []
+        for one in self.staged:
+            try:
+                rows += self._append(state, [one])
+            except LakeConflict:
+                raise
+            except BaseException as error:
+                if not is_isolated(error):
+                    raise
+                self._fail(one[0], error)
+        return rows
 
     def _taken_over(self, state: FeedState) -> FeedState:
         """The ledger with which a table may be replaced that holds other columns and no row that counts.
@@ -396,34 +446,43 @@ class _Load:
         self.leftover = handle
         return self.ledger.read()
 
-    def _append(self, state: FeedState) -> list[LedgerRow] | str:
-        """Append what is staged; what is to be said of it, or why the table cannot hold it."""
-        layout = self.staged[-1][1].layout
+    def _append(self, state: FeedState, staged: Sequence[tuple[Upload, Staged]]) -> list[LedgerRow]:
+        """Append staged objects to the table; what is to be said of them, also where it cannot hold them."""
+        layout = staged[-1][1].layout
         table = self.feeds.table(self.feed, layout)
         handle = table.open()
         if handle is not None and state.layout:
             try:
                 refuse_other_columns(layout, pa.schema(handle.schema().to_arrow()))
             except LayoutChanged as error:
-                return str(error)
+                return self._stopped(staged, str(error))
         stream = f"{UPLOADS}/{self.feed.name}"
         first = table.cursor(self.leftover or handle, stream) + 1
-        numbered = [(first + place, *one) for place, one in enumerate(self.staged)]
+        numbered = [(first + place, *one) for place, one in enumerate(staged)]
         last = first + len(numbered) - 1
         rows = pa.RecordBatchReader.from_batches(table.arrow_schema, self._rows(numbered, table.arrow_schema))
         if self.leftover is not None:
             table.overwrite(self.leftover, rows, stream=stream, version=last)
+            self.leftover = None
         else:
             table.append(handle, rows, stream=stream, version=last)
         self._append_letters(numbered, stream, last)
         told = layout.to_json() if layout.columns else ""
         said = []
-        for batch, one, staged in numbered:
+        for batch, one, file in numbered:
             row = _row(self.feed, one, Said.LOADED, self.now)
-            set_apart = staged.dead_letters
-            said.append(replace(row, layout=told, batch=batch, rows=staged.rows, dead_letters=set_apart))
-            self.results[one.object_id] = Loaded(one, Result.LOADED, staged.rows, set_apart)
+            set_apart = file.dead_letters
+            said.append(replace(row, layout=told, batch=batch, rows=file.rows, dead_letters=set_apart))
+            self.results[one.object_id] = Loaded(one, Result.LOADED, file.rows, set_apart)
         return said
+
+    def _stopped(self, staged: Sequence[tuple[Upload, Staged]], reason: str) -> list[LedgerRow]:
+        """Stop the feed at the last of some objects, for which its table has no room."""
+        one = staged[-1][0]
+        for upload, _ in staged:
+            self._end(upload, Result.WAITING, f"the feed is stopped: {reason}", retryable=True)
+        self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, reason))
+        return [_row(self.feed, one, Said.STOPPED, self.now, reason=reason)]
 
     def _rows(
         self, numbered: Sequence[tuple[int, Upload, Staged]], schema: pa.Schema
@@ -530,7 +589,7 @@ def _row(feed: Feed, one: Upload, said: Said, now: dt.datetime, *, reason: str =
         status=said,
         rows=0,
         dead_letters=0,
-        reason=reason,
+        reason=_storable(reason),
         definition=feed.definition,
         layout="",
         at=now,
