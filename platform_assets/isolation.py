@@ -189,6 +189,11 @@ def reason_of(error: BaseException, *, tell_text: bool = True) -> str:
     return f"{line.rstrip('.')} ({where})." if (where := place_of(error)) else ended(line)
 
 
+def renamed(reason: str, name: str, shown: str) -> str:
+    """A reason with another name for a thing, where its own may not be told."""
+    return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: shown, reason)
+
+
 def is_retryable(error: BaseException) -> bool:
     """Whether the same attempt may succeed a moment later: only the platform's own errors say so."""
     return isinstance(error, PlatformError) and bool(error.retryable)

@@ -22,7 +22,7 @@ from platform_assets.dlp.model import Coverage, Inspector, InspectResult, Likeli
 from platform_assets.dlp.policy import Action, Decision, Policy
 from platform_assets.dlp.scan import scan_object
 from platform_assets.errors import ObjectGone
-from platform_assets.isolation import failure_of, is_isolated, reason_of
+from platform_assets.isolation import failure_of, is_isolated, reason_of, renamed
 from platform_assets.objects.plan import Outcome, Task
 from platform_assets.objects.plan import Status as LogStatus
 from platform_assets.objects.quarantine import quarantine
@@ -312,7 +312,7 @@ def _failed(found: ObjectVersion, error: BaseException) -> Outcome:
 def _masked(reason: str, found: ObjectVersion) -> str:
     """A reason without the object's name, which may hold what it is inspected for."""
     for name in (found.uri, found.key):
-        reason = reason.replace(name, mask_uri(name))
+        reason = renamed(reason, name, mask_uri(name))
     return reason
 
 

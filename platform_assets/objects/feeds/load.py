@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.errors import FeedError, LakeConflict, ObjectGone
-from platform_assets.isolation import failure_of, is_isolated, is_retryable, reason_of
+from platform_assets.errors import FeedError, LakeConflict, LakeError, ObjectGone
+from platform_assets.isolation import failure_of, is_isolated, is_retryable, reason_of, renamed
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, literal
 from platform_assets.lake.lake import Lake
@@ -339,7 +339,7 @@ class _Load:
         """Say that something failed for an object; the ledger is not told, so that it is tried again."""
         reason = reason_of(error, tell_text=False)
         for name in (one.object.uri, one.object.key):
-            reason = reason.replace(name, one.label)
+            reason = renamed(reason, name, one.label)
         self._end(one, Result.FAILED, reason, retryable=is_retryable(error))
 
     def _stage(self, one: Upload, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
@@ -409,7 +409,11 @@ class _Load:
         self.ledger.commit(self.ledger.read(), [row])
 
     def _appended(self, state: FeedState) -> list[LedgerRow]:
-        """Append what is staged, and one object after the other where that fails at once."""
+        """Append what is staged, and one object after the other where that fails at once.
+
+        Raises:
+            LakeError: The lake cannot be written to, whichever the object.
+        """
         try:
             return self._append(state, self.staged)
         except LakeConflict:
@@ -417,20 +421,23 @@ class _Load:
         except BaseException as error:
             if not is_isolated(error):
                 raise
-            if len(self.staged) == 1:
-                self._fail(self.staged[0][0], error)
-                return []
+            why = error
         rows: list[LedgerRow] = []
-        for one in self.staged:
-            try:
-                rows += self._append(state, [one])
-            except LakeConflict:
-                raise
-            except BaseException as error:
-                if not is_isolated(error):
-                    raise
-                self._fail(one[0], error)
+        if len(self.staged) == 1:
+            self._fail(self.staged[0][0], why)
+        else:
+            for one in self.staged:
+                error = failure_of(partial(self._append_one, state, one, rows))
+                if isinstance(error, LakeConflict):
+                    raise error
+                if error is not None:
+                    self._fail(one[0], error)
+        if not rows and isinstance(why, LakeError):
+            raise why
         return rows
+
+    def _append_one(self, state: FeedState, one: tuple[Upload, Staged], rows: list[LedgerRow]) -> None:
+        rows += self._append(state, [one])
 
     def _taken_over(self, state: FeedState) -> FeedState:
         """The ledger with which a table may be replaced that holds other columns and no row that counts.
