@@ -427,11 +427,11 @@ class _Load:
             self._fail(self.staged[0][0], why)
         else:
             for one in self.staged:
-                error = failure_of(partial(self._append_one, state, one, rows))
-                if isinstance(error, LakeConflict):
-                    raise error
-                if error is not None:
-                    self._fail(one[0], error)
+                failure = failure_of(partial(self._append_one, state, one, rows))
+                if isinstance(failure, LakeConflict):
+                    raise failure
+                if failure is not None:
+                    self._fail(one[0], failure)
         if not rows and isinstance(why, LakeError):
             raise why
         return rows
