@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.errors import SourceError
+from platform_assets.lake.duck import literal
 from platform_assets.source.scan import Scan
-from platform_assets.source.session import adbc_error, adbc_uri
-from platform_assets.source.types import SESSION_SETTINGS
+from platform_assets.source.session import ValueRefused, adbc_error, open_adbc
 
 if TYPE_CHECKING:
     from adbc_driver_manager import AdbcConnection
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from platform_assets.source.snapshot import Snapshot
 
 _BYTES_PER_BATCH = 2 * 1024 * 1024
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _BYTES_QUEUED = 16 * 1024 * 1024
-# undefined_object: the connection that had exported it is closed.
-_NO_SUCH_SNAPSHOT = "42704"
+# The connection that had exported it is closed: undefined_object; before PostgreSQL 17
+# invalid_parameter_value.
+_NO_SUCH_SNAPSHOT = ("42704", "22023")
+_FIRST_VERSION_WITH_TRANSACTION_TIMEOUT = 170_000
 
 
 @dataclass
@@ -149,23 +152,34 @@ class BulkReader:
                 scan, query = part
                 channel = self._channels[scan.table]
                 failure: SourceError | None = None
+                is_whole = False
                 try:
                     if connection is None:
                         connection = session.enter_context(_imported(self._snapshot))
                     for batch in _read(connection, self._snapshot, scan, query):
                         channel.put(batch)
+                    is_whole = True
                 except _Stopped:
                     pass
+                except ValueRefused as error:
+                    session.close()
+                    failure = _with_column(error, self._snapshot, scan)
                 except SourceError as error:
                     failure = error
                 except Exception as error:  # noqa: BLE001 - whatever it is, the consumer must not wait for ever
-                    failure = SourceError(f"What table {scan.table} holds cannot be taken in: {error}.")
+                    said = str(error).strip().rstrip(".") or type(error).__name__
+                    failure = SourceError(
+                        f"Rows of table {scan.table} cannot be taken in: {said}. Correct the value in the "
+                        "source, or read a view that leaves it out."
+                    )
                     failure.__cause__ = error
                 channel.end_part(failure)
-                if failure is not None:
-                    # The transaction is over; other tables are read in a new one.
+                if not is_whole:
+                    # The transaction is over, or rows are under way; other tables are read in a new one.
                     session.close()
                     connection = None
+            if connection is not None:
+                _end(connection)
 
 
 @contextlib.contextmanager
@@ -176,29 +190,60 @@ def _imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
         SourceUnavailable: The server does not answer, or the snapshot is gone.
     """
     import adbc_driver_manager
-    import adbc_driver_postgresql
 
-    source = snapshot.source
-    beginning = (
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        f"SET TRANSACTION SNAPSHOT '{snapshot.exported_id}'",
-        f"SET LOCAL statement_timeout = {int(source.statement_timeout * 1000)}",
-        f"SET LOCAL lock_timeout = {int(source.lock_timeout * 1000)}",
-        *(f"SET LOCAL {name} = '{value}'" for name, value in SESSION_SETTINGS.items()),
-    )
+    attempt = "opening a connection to read rows"
+    # The driver knows types by the names that the server prints of their functions.
+    settings = {"search_path": "pg_catalog", "jit": "off"}
+    if snapshot.version >= _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT:
+        settings["transaction_timeout"] = "0"
     with contextlib.ExitStack() as stack:
         try:
-            # One database for all connections would be asked for its types once, but the driver counts its
-            # connections without a lock.
-            database = stack.enter_context(adbc_driver_postgresql.connect(adbc_uri(snapshot.connection)))
-            connection = stack.enter_context(adbc_driver_manager.AdbcConnection(database))
-            with adbc_driver_manager.AdbcStatement(connection) as statement:
-                statement.set_sql_query("; ".join(beginning))
-                statement.execute_update()
+            connection = stack.enter_context(open_adbc(snapshot.connection, **settings))
+            _run(connection, f"{_BEGIN}; SET TRANSACTION SNAPSHOT {literal(snapshot.exported_id)}")
         except adbc_driver_manager.Error as error:
-            attempt = "opening a connection to read rows"
             raise adbc_error(error, snapshot.connection, attempt, lost=_NO_SUCH_SNAPSHOT) from error
+        try:
+            calls = (
+                f"pg_catalog.set_config({literal(name)}, {literal(value)}, true)"
+                for name, value in snapshot.settings.items()
+            )
+            _run(connection, f"SELECT {', '.join(calls)}")
+        except adbc_driver_manager.Error as error:
+            raise adbc_error(error, snapshot.connection, attempt) from error
         yield connection
+
+
+def _with_column(refused: ValueRefused, snapshot: Snapshot, scan: Scan) -> SourceError:
+    """The same failure with the column whose value it is, which the server does not say."""
+    import adbc_driver_manager
+
+    for name, query in scan.probes.items():
+        try:
+            with _imported(snapshot) as connection:
+                _run(connection, query)
+        except adbc_driver_manager.DataError:
+            found = SourceError(f"Table {scan.table}, column {name}: {refused}")
+            found.__cause__ = refused
+            return found
+        except (SourceError, adbc_driver_manager.Error):
+            break
+    return refused
+
+
+def _end(connection: AdbcConnection) -> None:
+    """End the transaction, so that a pooler can use the session again; if that fails, nothing is lost."""
+    import adbc_driver_manager
+
+    with contextlib.suppress(adbc_driver_manager.Error):
+        _run(connection, "ROLLBACK")
+
+
+def _run(connection: AdbcConnection, sql: str) -> None:
+    import adbc_driver_manager
+
+    with adbc_driver_manager.AdbcStatement(connection) as statement:
+        statement.set_sql_query(sql)
+        statement.execute_update()
 
 
 def _read(connection: AdbcConnection, snapshot: Snapshot, scan: Scan, query: str) -> Iterator[pa.RecordBatch]:

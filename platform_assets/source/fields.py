@@ -53,7 +53,10 @@ class Fields:
         for columns, field in zip(self.columns, batch.columns, strict=True):
             parts = [field] if len(columns) == 1 else _halves(field, columns)
             for name, part in zip(columns, parts, strict=True):
-                arrays[name] = decode(part, self.types[name])
+                try:
+                    arrays[name] = decode(part, self.types[name])
+                except pa.ArrowInvalid as error:
+                    raise pa.ArrowInvalid(f"column {name}: {error}") from error
         return pa.RecordBatch.from_arrays([arrays[name] for name in self.schema.names], schema=self.schema)
 
 

@@ -5,16 +5,17 @@ Nothing is read here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from platform_assets.lake.duck import quote
-from platform_assets.model.table import Table
+from platform_assets.model.table import Table, Text
 from platform_assets.source.catalogue import Relation
 from platform_assets.source.compare import hashed_schema, with_hash
 from platform_assets.source.fields import Fields, fields_of
+from platform_assets.source.types import select_expression
 
 _PAGES_WORTH_SPLITTING = 4_096
 _PARTS = 8
@@ -31,12 +32,14 @@ class Scan:
         queries: The SELECTs that together give its rows.
         schema: Arrow schema of what `finish` makes.
         finish: Turns a batch as ADBC gives it into one of the schema; called in the reading threads.
+        probes: For each column, a SELECT that fails where one of its values cannot be read.
     """
 
     table: str
     queries: tuple[str, ...]
     schema: pa.Schema
     finish: Callable[[pa.RecordBatch], pa.RecordBatch]
+    probes: Mapping[str, str] = field(default_factory=dict)
 
 
 def _split(relation: Relation, select: str, predicate: str | None, version: int) -> tuple[str, ...]:
@@ -69,14 +72,40 @@ def table_scan(table: Table, relation: Relation, version: int, predicate: str | 
     """
     fields = fields_of(table, relation, table.column_names)
     queries = _split(relation, _select(fields, relation), predicate, version)
-    return Scan(table.name, queries, hashed_schema(table), lambda batch: with_hash(fields.decode(batch)))
+    return Scan(
+        table.name,
+        queries,
+        hashed_schema(table),
+        lambda batch: with_hash(fields.decode(batch)),
+        _probes(table, relation, table.column_names, predicate),
+    )
 
 
 def key_scan(table: Table, relation: Relation) -> Scan:
     """The read of all primary keys of a table; the arguments are those of `table_scan`."""
     fields = fields_of(table, relation, table.primary_key)
-    return Scan(table.name, (_select(fields, relation),), fields.schema, fields.decode)
+    return Scan(
+        table.name,
+        (_select(fields, relation),),
+        fields.schema,
+        fields.decode,
+        _probes(table, relation, table.primary_key),
+    )
 
 
 def _select(fields: Fields, relation: Relation) -> str:
     return f"SELECT {fields.select_list} FROM {quote(relation.schema, relation.name)}"
+
+
+def _probes(
+    table: Table, relation: Relation, names: Sequence[str], predicate: str | None = None
+) -> dict[str, str]:
+    """SELECTs that do with one column each what reading the table does with all, and send nothing."""
+    rows = f"FROM {quote(relation.schema, relation.name)}" + (f" WHERE {predicate}" if predicate else "")
+    types = {column.name: column.type for column in relation.columns}
+    probes = {}
+    for name in names:
+        value = select_expression(table.column(name), types[name])
+        checked = f"convert_to({value}, 'UTF8')" if isinstance(table.column(name).type, Text) else value
+        probes[name] = f"SELECT count({checked}) {rows}"
+    return probes

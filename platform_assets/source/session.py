@@ -1,4 +1,4 @@
-"""Sessions with a PostgreSQL server: how pg8000 and ADBC open them, and its errors as the platform's.
+"""Sessions with a PostgreSQL server: how pg8000 and ADBC open them, their settings, their errors.
 
 What is asked in them is not known here.
 """
@@ -7,20 +7,170 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as url_quote
 from urllib.parse import urlencode
 
 from platform_assets.errors import SourceError, SourceUnavailable
 from platform_assets.source.connection import Connection
+from platform_assets.source.types import SESSION_SETTINGS
 
 if TYPE_CHECKING:
+    from adbc_driver_manager import AdbcConnection
     from pg8000.native import Connection as ControlConnection
 
+# A role's or database's own settings hold from the first statement on, and the driver asks for types before
+# anybody could SET anything: these are part of the login. All of them are known to PostgreSQL 14.
+_LOGIN_SETTINGS: Mapping[str, str] = {
+    "client_min_messages": "warning",
+    "default_transaction_deferrable": "off",
+    "default_transaction_isolation": "read committed",
+    "exit_on_error": "off",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "lock_timeout": "0",
+    "quote_all_identifiers": "off",
+    "statement_timeout": "0",
+}
+# What pgbouncer, and proxies of the cloud, say to settings in a login.
+_NO_LOGIN_SETTINGS = ("unsupported startup parameter", "command-line options")
 
-def adbc_uri(connection: Connection) -> str:
-    """The URI that libpq, and so ADBC, opens the connection by; it holds the password."""
+_READING_SETTINGS: Mapping[str, str] = {
+    **SESSION_SETTINGS,
+    "array_nulls": "on",
+    "backslash_quote": "safe_encoding",
+    "client_encoding": "UTF8",
+    "client_min_messages": "warning",
+    "exit_on_error": "off",
+    "gin_fuzzy_search_limit": "0",
+    # Costs of the catalogue are estimated far too high: compiling its query takes longer than running it.
+    "jit": "off",
+    "idle_in_transaction_session_timeout": "0",
+    "row_security": "on",
+    "standard_conforming_strings": "on",
+    "transaction_timeout": "0",
+    "transform_null_equals": "off",
+}
+"""What holds in every transaction that reads, as far as the server knows it, whatever else was set."""
+_RESET_SETTINGS = (
+    "constraint_exclusion",
+    "cpu_index_tuple_cost",
+    "cpu_operator_cost",
+    "cpu_tuple_cost",
+    "cursor_tuple_fraction",
+    "debug_parallel_query",
+    "force_parallel_mode",
+    "from_collapse_limit",
+    "geqo",
+    "geqo_effort",
+    "geqo_generations",
+    "geqo_pool_size",
+    "geqo_seed",
+    "geqo_selection_bias",
+    "geqo_threshold",
+    "join_collapse_limit",
+    "min_parallel_index_scan_size",
+    "min_parallel_table_scan_size",
+    "parallel_setup_cost",
+    "parallel_tuple_cost",
+    "plan_cache_mode",
+    "random_page_cost",
+    "recursive_worktable_factor",
+    "restrict_nonsystem_relation_kind",
+    "seq_page_cost",
+    "tcp_user_timeout",
+    "temp_tablespaces",
+    "timezone_abbreviations",
+    "xmlbinary",
+    "xmloption",
+)
+"""What a role or a database may not change for the platform, beside all `enable_*`; the server may."""
+# Money has as many digits after the point as the locale of the session says. The database has one, or the
+# cluster was made with one; what a role prefers is not what its owner meant.
+_LOCALES = ("lc_monetary", "lc_numeric", "lc_time")
+_OF_ROLE = ("user", "database user")
+_OF_ROLE_OR_DATABASE = ("global", "database", *_OF_ROLE)
+
+SET_PATH = """
+SELECT 'search_path', pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
+         CASE WHEN pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.<>) ''
+              THEN pg_catalog.current_setting('search_path') END,
+         '"$user"', 'public', 'pg_temp'), true)
+"""
+"""Makes the names of pg_catalog come first for a transaction, whatever the path of the session is.
+
+Then come those of the path, for functions that views call, and those that are on it by default, so that names
+print alike under most paths.
+"""
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+WRITING_SETTINGS: Mapping[str, str] = {
+    **SESSION_SETTINGS,
+    "array_nulls": "on",
+    "client_min_messages": "warning",
+    "exit_on_error": "off",
+    "idle_in_transaction_session_timeout": "0",
+    "quote_all_identifiers": "off",
+    "row_security": "on",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+}
+"""What holds in every transaction that writes; PostgreSQL 14 knows all of it."""
+
+
+def neutralise(control: ControlConnection, timeouts: Mapping[str, str]) -> dict[str, str]:
+    """Make a transaction independent of what its role or database has set; it ends with the transaction.
+
+    Args:
+        control: A session in a transaction.
+        timeouts: Further settings, by name.
+
+    Returns:
+        What was set, for other sessions of the same role to set as well.
+    """
+    given = ", ".join(
+        f"('{name.lower()}', '{value}')" for name, value in {**_READING_SETTINGS, **timeouts}.items()
+    )
+    path = control.run(SET_PATH)
+    settings = control.run(
+        f"""
+        SELECT name, set_config(name, value, true) FROM (
+          SELECT s.name, CASE
+            WHEN given.value IS NOT NULL THEN given.value
+            WHEN s.name NOT IN ({_listed(_LOCALES)}) THEN s.boot_val
+            ELSE coalesce(
+              (SELECT substr(one, strpos(one, '=') + 1)
+               FROM pg_db_role_setting AS r
+               JOIN pg_database AS d ON d.oid = r.setdatabase AND d.datname = current_database()
+               CROSS JOIN unnest(r.setconfig) AS one
+               WHERE r.setrole = 0 AND starts_with(one, s.name || '=')),
+              (SELECT CAST(datcollate AS text) FROM pg_database WHERE datname = 'template0'))
+            END AS value
+          FROM pg_settings AS s
+          LEFT JOIN (VALUES {given}) AS given (name, value) ON given.name = lower(s.name)
+          WHERE s.context = 'user' AND (given.value IS NOT NULL
+            OR (s.source IN ({_listed(_OF_ROLE_OR_DATABASE)})
+                AND (starts_with(s.name, 'enable_') OR s.name IN ({_listed(_RESET_SETTINGS)})))
+            OR (s.source IN ({_listed(_OF_ROLE)}) AND s.name IN ({_listed(_LOCALES)})))
+        ) AS wanted
+        """
+    )
+    return dict((*path, *settings))
+
+
+def adbc_uri(connection: Connection, settings: Mapping[str, str] | None = None) -> str:
+    """The URI that libpq, and so ADBC, opens the connection by; it holds the password.
+
+    Args:
+        connection: The database and the role.
+        settings: What the login sets.
+    """
     options = {
         "sslmode": connection.sslmode,
         "connect_timeout": str(max(2, round(connection.connect_timeout))),
@@ -30,11 +180,45 @@ def adbc_uri(connection: Connection) -> str:
     }
     if connection.sslrootcert:
         options["sslrootcert"] = connection.sslrootcert
+    if settings:
+        options["options"] = _command_line(settings)
     user, password = url_quote(connection.user, safe=""), url_quote(connection.password, safe="")
     host = f"[{connection.host}]" if ":" in connection.host else url_quote(connection.host, safe="")
     database = url_quote(connection.database, safe="")
     query = urlencode(options, quote_via=url_quote)
     return f"postgresql://{user}:{password}@{host}:{connection.port}/{database}?{query}"
+
+
+def _command_line(settings: Mapping[str, str]) -> str:
+    """Settings as the server's command line has them."""
+    escaped = {name: value.replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()}
+    return " ".join(f"-c {name}={value}" for name, value in escaped.items())
+
+
+@contextlib.contextmanager
+def open_adbc(connection: Connection, **settings: str) -> Iterator[AdbcConnection]:
+    """Open an ADBC connection, which a pooler may hand on that takes no settings in a login.
+
+    Args:
+        connection: The database and the role.
+        **settings: Further settings of the login.
+
+    Raises:
+        adbc_driver_manager.Error: The server does not answer, or refuses the login.
+    """
+    import adbc_driver_manager
+    import adbc_driver_postgresql
+
+    # One database for all connections would be asked for its types once, but the driver counts its
+    # connections without a lock.
+    try:
+        database = adbc_driver_postgresql.connect(adbc_uri(connection, {**_LOGIN_SETTINGS, **settings}))
+    except adbc_driver_manager.Error as error:
+        if not any(sign in str(error) for sign in _NO_LOGIN_SETTINGS):
+            raise
+        database = adbc_driver_postgresql.connect(adbc_uri(connection))
+    with database, adbc_driver_manager.AdbcConnection(database) as opened:
+        yield opened
 
 
 def open_control(connection: Connection) -> ControlConnection:
@@ -46,7 +230,7 @@ def open_control(connection: Connection) -> ControlConnection:
     """
     import pg8000.native
 
-    def attempt(context: ssl.SSLContext | bool) -> ControlConnection:
+    def attempt(context: ssl.SSLContext | bool, options: str | None) -> ControlConnection:
         return pg8000.native.Connection(
             connection.user,
             host=connection.host,
@@ -56,16 +240,25 @@ def open_control(connection: Connection) -> ControlConnection:
             timeout=connection.connect_timeout,
             ssl_context=context,
             application_name=connection.application_name,
+            startup_params={"client_encoding": "UTF8", **({"options": options} if options else {})},
         )
+
+    def attempt_with_settings(context: ssl.SSLContext | bool) -> ControlConnection:
+        try:
+            return attempt(context, _command_line({**_LOGIN_SETTINGS, "jit": "off"}))
+        except pg8000.native.DatabaseError as error:
+            if not any(sign in str(error) for sign in _NO_LOGIN_SETTINGS):
+                raise
+            return attempt(context, None)
 
     context = _ssl_context(connection)
     with translated(connection):
         try:
-            control = attempt(context)
+            control = attempt_with_settings(context)
         except pg8000.native.InterfaceError as error:
             if connection.sslmode not in ("allow", "prefer") or "SSL" not in str(error):
                 raise
-            control = attempt(False)
+            control = attempt_with_settings(False)
         # The time-out was for the connection; how long a statement may take is the server's to enforce.
         control._usock.settimeout(None)
     return control
@@ -116,13 +309,101 @@ def translated(connection: Connection, attempt: str = "") -> Iterator[None]:
         raise _unavailable(connection, f"{prefix}{cause}") from error
 
 
+@dataclass(frozen=True)
+class _Meaning:
+    """What a SQLSTATE means to whoever reads a source.
+
+    Args:
+        advice: What to do.
+        passes: Whether the same attempt may succeed a moment later.
+        is_broken: Whether the connection is of no more use.
+    """
+
+    advice: str
+    passes: bool = True
+    is_broken: bool = False
+
+
+_REACH = _Meaning(
+    "Check host and port under sources in the configuration, and that the server runs and lets this machine "
+    "in.",
+    is_broken=True,
+)
+_ENDED = _Meaning(
+    "Somebody, a time-out or a restart of the server ended the session; the server's log says which. Run it "
+    "again.",
+    is_broken=True,
+)
+_STANDBY = _Meaning(
+    "A standby ends queries that hold up its replay. Set hot_standby_feedback = on there, raise its "
+    "max_standby_streaming_delay above the time that a run takes, or read from the primary."
+)
+_CORRUPT = _Meaning(
+    "Its files may be damaged: see the server's log, and have an administrator check them (pg_amcheck).",
+    passes=False,
+)
+_FILES = _Meaning("It could not use its own files: see the server's log.")
+_VALUE = _Meaning(
+    "Correct the value in the source, or leave the column out by a view that the platform reads instead.",
+    passes=False,
+)
+_ENCODING = _Meaning(
+    "Correct the value in the source. In a database of encoding SQL_ASCII, say which encoding its text has: "
+    "`encoding = LATIN1`, for all of the source or under its overrides for one table.",
+    passes=False,
+)
+_MEANINGS: Mapping[str, _Meaning] = {
+    "08": _REACH,
+    "21": _VALUE,
+    "22": _VALUE,
+    "22021": _ENCODING,
+    "22P05": _ENCODING,
+    "25P03": _ENDED,
+    "25P04": _ENDED,
+    "40": _STANDBY,
+    "42501": _Meaning("Have an administrator of the database GRANT it to that role.", passes=False),
+    "53": _Meaning("The server is short of something: see its log."),
+    "53100": _Meaning("The server's disk is full: free some space there."),
+    "53200": _Meaning("The server is out of memory: lower `connections` of the source, or try again later."),
+    "53300": _Meaning(
+        "Lower `connections` of the source, or raise max_connections of the server or the CONNECTION LIMIT "
+        "of role or database."
+    ),
+    "53400": _Meaning("Have an administrator raise that limit for the role, such as temp_file_limit.", False),
+    "54": _Meaning("Have an administrator raise that limit for the role, such as max_stack_depth.", False),
+    "55": _Meaning("The source was not in a state for it. Run it again."),
+    "55P03": _Meaning(
+        "Another session holds a lock on it, as ALTER TABLE, VACUUM FULL or TRUNCATE take one. Run it again "
+        "when that is over, or raise connection.lock_timeout of the source."
+    ),
+    "57": _ENDED,
+    "57014": _Meaning(
+        "Somebody cancelled it, or it took longer than connection.statement_timeout of the source: raise "
+        "that."
+    ),
+    "57P03": _Meaning("The server is starting or stopping. Run it again when it is up.", is_broken=True),
+    "58": _FILES,
+    "58P01": _Meaning(
+        "It could not use its own files: see the server's log. Where they are a library's, the role or "
+        "database has one in session_preload_libraries or local_preload_libraries that is not installed.",
+        passes=False,
+    ),
+    "XX001": _CORRUPT,
+    "XX002": _CORRUPT,
+}
+
+
+class ValueRefused(SourceError):
+    """A value that the server cannot give in the form that is asked for."""
+
+
 def _server_error(connection: Connection, code: str, message: str) -> SourceError:
     """The platform's error for a SQLSTATE (PostgreSQL manual, appendix A)."""
-    where = f"{connection.host}:{connection.port}"
+    where, reason = f"{connection.host}:{connection.port}", message.rstrip(".")
     if code in ("28P01", "28000"):
         return SourceError(
             f"PostgreSQL at {where} refused the login of {connection.user} to {connection.database}: "
-            f"{message}. "
+            f"{reason}. "
             "Check user and password under sources in the configuration, and the server's pg_hba.conf."
         )
     if code == "3D000":
@@ -130,22 +411,27 @@ def _server_error(connection: Connection, code: str, message: str) -> SourceErro
             f"PostgreSQL at {where} has no database {connection.database}. "
             "Check sources.<name>.connection.database in the configuration."
         )
-    if code[:2] in ("08", "53", "57", "58", "55", "40"):
-        return _unavailable(connection, message)
-    return SourceError(f"PostgreSQL at {where} refused to go on: {message} (SQLSTATE {code}).")
+    meaning = _MEANINGS.get(code) or _MEANINGS.get(code[:2])
+    if meaning is None:
+        return SourceError(
+            f"PostgreSQL at {where} refused a statement: {reason} (SQLSTATE {code}). The server's log has "
+            "it. If it is about a view or a function of the source's, mend that or exclude what uses it."
+        )
+    if meaning.is_broken:
+        return _unavailable(connection, reason, meaning.advice)
+    kind = SourceUnavailable if meaning.passes else ValueRefused if code[:2] in ("21", "22") else SourceError
+    return kind(f"PostgreSQL at {where} could not go on: {reason} (SQLSTATE {code}). {meaning.advice}")
 
 
-def _unavailable(connection: Connection, reason: str) -> SourceUnavailable:
+def _unavailable(connection: Connection, reason: str, advice: str = _REACH.advice) -> SourceUnavailable:
     return SourceUnavailable(
         f"PostgreSQL at {connection.host}:{connection.port} cannot be reached or broke off "
-        f"({reason.rstrip('.')}). "
-        "Check host and port under sources in the configuration, and that the server runs and lets this "
-        "machine in."
+        f"({reason.rstrip('.')}). {advice}"
     )
 
 
 def adbc_error(
-    error: Exception, connection: Connection, attempt: str, *, lost: str | None = None
+    error: Exception, connection: Connection, attempt: str, *, lost: Sequence[str] = ()
 ) -> SourceError:
     """The platform's error for one of ADBC's, without the password that a driver may repeat.
 
@@ -153,10 +439,29 @@ def adbc_error(
         error: ADBC's.
         connection: Where it came from.
         attempt: What was attempted, for the message.
-        lost: The SQLSTATE that says that what the attempt needs has gone with another connection.
+        lost: SQLSTATEs that say that what the attempt needs has gone with another connection.
     """
+    import adbc_driver_manager
+
     code = getattr(error, "sqlstate", None) or ""
-    reason = " ".join(str(error).replace(connection.password or "\0", "***").split())
-    if code and code != lost:
-        return _server_error(connection, code, f"{attempt}: {reason}")
-    return _unavailable(connection, f"{attempt}: {reason}")
+    reason = f"{attempt}: {_said(error, connection)}"
+    if code in lost:
+        return _unavailable(connection, reason, _ENDED.advice)
+    if code:
+        return _server_error(connection, code, reason)
+    if isinstance(error, OSError | adbc_driver_manager.OperationalError):
+        # libpq gives no SQLSTATE for a session that never began; a server that said FATAL was reached.
+        return _unavailable(
+            connection, reason, _MEANINGS["53300"].advice if "FATAL" in reason else _REACH.advice
+        )
+    return ValueRefused(
+        f"Rows that PostgreSQL sent cannot be taken in: {reason.rstrip('.')}. {_VALUE.advice}"
+    )
+
+
+def _said(error: Exception, connection: Connection) -> str:
+    """What an error says, in one line: the server's words alone where there are any."""
+    details = dict(getattr(error, "details", None) or ())
+    primary = details.get("PG_DIAG_MESSAGE_PRIMARY") or details.get(b"PG_DIAG_MESSAGE_PRIMARY") or str(error)
+    said = primary.decode(errors="replace") if isinstance(primary, bytes) else primary
+    return " ".join(said.replace(connection.password or "\0", "***").split())

@@ -14,25 +14,31 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.errors import SourceError
 from platform_assets.lake.duck import quote
 from platform_assets.model.table import LogicalType, Table
 from platform_assets.source.catalogue import Relation, read_relations
 from platform_assets.source.connection import Connection
 from platform_assets.source.policy import DEFAULT_POLICY, CapturePolicy
-from platform_assets.source.session import open_control, translated
-from platform_assets.source.types import SESSION_SETTINGS
+from platform_assets.source.session import neutralise, open_control, translated
 
 if TYPE_CHECKING:
     from pg8000.native import Connection as ControlConnection
 
-_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN = (
+    # In one message: what ends idle or long transactions has no time to.
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; "
+    "SET LOCAL idle_in_transaction_session_timeout = 0"
+)
+_FIRST_VERSION_WITH_TRANSACTION_TIMEOUT = 17
 # Which server this is: its cluster, the branch of that cluster's history, and the database in it.
 _WHERE = """
 SELECT pg_export_snapshot(), CAST(pg_current_snapshot() AS text), transaction_timestamp(),
        CAST(current_setting('server_version_num') AS int),
        has_function_privilege('pg_control_system()', 'EXECUTE')
          AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE'),
-       (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+       (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()),
+       CAST(current_user AS text), current_setting('server_encoding')
 """
 _IDENTITY = """
 SELECT CAST(s.system_identifier AS text) || '/' || CASE
@@ -125,19 +131,15 @@ class SourceDatabase:
         control = open_control(connection)
         try:
             with translated(connection):
-                settings = ", ".join(
-                    f"set_config('{setting}', '{int(seconds * 1000)}', false)"
-                    for setting, seconds in (
-                        ("statement_timeout", self.statement_timeout),
-                        ("lock_timeout", self.lock_timeout),
-                    )
+                control.run(_begin(control))
+                timeouts = (
+                    ("statement_timeout", self.statement_timeout),
+                    ("lock_timeout", self.lock_timeout),
                 )
-                settings += "".join(
-                    f", set_config('{name}', '{value}', false)" for name, value in SESSION_SETTINGS.items()
-                )
-                control.run(f"SELECT {settings}")
-                control.run(_BEGIN)
-                exported, position, taken_at, version, may_ask, database = control.run(_WHERE)[0]
+                settings = neutralise(control, {name: str(int(seconds * 1000)) for name, seconds in timeouts})
+                exported, position, taken_at, version, may_ask, database, role, encoding = control.run(
+                    _WHERE
+                )[0]
                 cluster = control.run(_IDENTITY)[0][0] if may_ask else "unknown"
             yield Snapshot(
                 self,
@@ -148,11 +150,23 @@ class SourceDatabase:
                 f"{cluster}/{database}",
                 version,
                 taken_at.astimezone(dt.UTC),
+                settings,
+                role,
+                encoding,
             )
+            # A pooler can only use a session again whose transaction has ended; all has been read by now.
+            with contextlib.suppress(SourceError), translated(connection):
+                control.run("ROLLBACK")
         finally:
             # A close can only fail where the connection is gone already.
             with contextlib.suppress(Exception):
                 control.close()
+
+
+def _begin(control: ControlConnection) -> str:
+    version = str(control.parameter_statuses.get("server_version", ""))
+    knows_more = int(version.partition(".")[0] or 0) >= _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT
+    return f"{_BEGIN}; SET LOCAL transaction_timeout = 0" if knows_more else _BEGIN
 
 
 @dataclass(frozen=True)
@@ -168,6 +182,9 @@ class Snapshot:
         server: Identity of the database: system identifier, timeline and database OID, joined by slashes.
         version: The server's version as a number: 180001 is 18.1.
         taken_at: When it was taken, by the source's clock, UTC.
+        settings: What is set in a transaction that reads it, by name.
+        role: The role that the server checks privileges of, which a setting may make another than the user.
+        encoding: The database's encoding, as PostgreSQL calls it.
     """
 
     source: SourceDatabase
@@ -178,6 +195,9 @@ class Snapshot:
     server: str
     version: int
     taken_at: dt.datetime
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    role: str = ""
+    encoding: str = "UTF8"
 
     def run(self, sql: str, attempt: str = "", **parameters: object) -> list[list[Any]]:
         """Run a statement in the snapshot and fetch its rows; for small results.

@@ -34,8 +34,7 @@ from platform_assets.model.table import (
     Time,
     Timestamp,
 )
-from platform_assets.source.session import adbc_uri
-from platform_assets.source.types import SESSION_SETTINGS
+from platform_assets.source.session import SET_PATH, WRITING_SETTINGS, open_adbc
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
     Incoming,
@@ -306,13 +305,23 @@ class PostgresWarehouse:
         """Open a session and a transaction in it, which is committed at the end, or rolled back."""
         with _opened(connection, attempt) as session:
             settings = {
-                **SESSION_SETTINGS,
-                "standard_conforming_strings": "on",
+                **WRITING_SETTINGS,
                 "statement_timeout": str(round(self.statement_timeout * 1000)),
                 "lock_timeout": str(round(self.lock_timeout * 1000)),
             }
-            session.run(f"BEGIN {'READ ONLY' if read_only else 'READ WRITE'}")
-            session.run("; ".join(f"SET LOCAL {name} = {literal(value)}" for name, value in settings.items()))
+            # Read committed, whatever the role's default is: what another load has committed while this one
+            # waited for its lock has to be seen.
+            session.run(f"BEGIN ISOLATION LEVEL READ COMMITTED {'READ ONLY' if read_only else 'READ WRITE'}")
+            session.run(
+                "; ".join(
+                    (
+                        SET_PATH,
+                        "SELECT set_config(name, '0', true) FROM pg_settings "
+                        "WHERE name IN ('transaction_timeout', 'gin_fuzzy_search_limit')",
+                        *(f"SET LOCAL {name} = {literal(value)}" for name, value in settings.items()),
+                    )
+                )
+            )
             try:
                 yield session
             except BaseException:
@@ -345,12 +354,10 @@ def _staging(table: str) -> str:
 @contextlib.contextmanager
 def _opened(connection: Connection, attempt: str) -> Iterator[_Session]:
     import adbc_driver_manager
-    import adbc_driver_postgresql
 
     with contextlib.ExitStack() as stack:
         try:
-            database = stack.enter_context(adbc_driver_postgresql.connect(adbc_uri(connection)))
-            opened = stack.enter_context(adbc_driver_manager.AdbcConnection(database))
+            opened = stack.enter_context(open_adbc(connection))
         except adbc_driver_manager.Error as error:
             raise _login_error(connection, error) from error
         yield _Session(connection, opened, attempt)
@@ -474,7 +481,7 @@ class _Session:
                         raise
                     # SHOW, EXPLAIN and their like, which COPY does not take: small, and taken whole.
                     self.run("ROLLBACK")
-                    self.run("BEGIN READ ONLY")
+                    self.run("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
                     statement.set_options(**{"adbc.postgresql.use_copy": "false"})
                     handle, _ = statement.execute_query()
                 source = AdbcRecordBatchReader._import_from_c(handle.address)
