@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import logging
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.instance.ref import InstanceRef
@@ -167,6 +169,8 @@ def run_job(settings: Settings, name: str, report: Callable[[str], None]) -> Job
         events = list(execute_run_iterator(InMemoryJob(job), run, instance))
         failed = [event.event_specific_data for event in events if event.is_step_failure]
         sentences = [_sentence(data) for data in failed if isinstance(data, StepFailureData) and data.error]
+        if any(map(_is_interrupted, events)):
+            sentences.append(_INTERRUPTED)
         checks = [
             f"{'/'.join(check.asset_key.path)}: {check.check_name}: {check.description}"
             for check in (
@@ -384,11 +388,34 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+_INTERRUPTED = "The run was interrupted. Nothing of what it had begun counts; run it again to go on."
+_INTERRUPTIONS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
+# What Dagster puts around an error: what it says is where the error was, and not what it was.
+_WRAPPERS = re.compile(r"Dagster\w+|RetryRequested\w*|Failure")
+
+
 def _sentence(data: StepFailureData) -> str:
-    """What a failed step says: the platform's own sentence where it has one, also after retries."""
+    """What a failed step says: the platform's own sentence where it has one, else the innermost error's."""
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
-    return data.error.message.strip() if data.error else ""
+    error = data.error
+    while error is not None and error.cause is not None and _WRAPPERS.fullmatch(error.cls_name or ""):
+        error = error.cause
+    if error is None:
+        return ""
+    if error.cls_name in _INTERRUPTIONS:
+        return _INTERRUPTED
+    said = error.message.strip()
+    # The errors of the platform are sentences; before them stands the class.
+    return re.sub(r"^platform_assets\.\w[\w.]*: ", "", said)
+
+
+def _is_interrupted(event: dg.DagsterEvent) -> bool:
+    """Whether an event says that the run ended because its process was told to."""
+    data = event.event_specific_data
+    return event.event_type == dg.DagsterEventType.RUN_CANCELED or (
+        isinstance(data, JobFailureData) and data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
+    )
 
 
 PLAIN_LOGGER = "plain"
@@ -406,13 +433,18 @@ PLAIN = dg.LoggerDefinition(
 )
 
 
+# Dagster says of each step after one that failed that it does not run, at length.
+_NOT_EXECUTED = re.compile(r"Dependencies for step .*\. Not executing\.", re.DOTALL)
+
+
 @contextlib.contextmanager
 def _lines_to(report: Callable[[str], None]) -> Iterator[None]:
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             details = getattr(record, "dagster_meta", {})
-            if not details.get("dagster_event"):
-                report(details.get("orig_message", record.getMessage()))
+            line = details.get("orig_message", record.getMessage())
+            if not details.get("dagster_event") and not _NOT_EXECUTED.fullmatch(line):
+                report(line)
 
     handler = Lines(logging.INFO)
     _plain.addHandler(handler)

@@ -97,9 +97,9 @@ def test_what_the_system_says_of_a_path_is_told_with_what_to_do(tmp_path: Path) 
     )
     assert not failed.value.allow_retries
     full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
-    with pytest.raises(dg.Failure) as failed, clear_failures():
+    with pytest.raises(dg.RetryRequested) as again, clear_failures():
         raise full
-    assert failed.value.allow_retries
+    assert isinstance(again.value.__cause__, dg.Failure)
     told = path_error(PermissionError(errno.EACCES, "Permission denied", str(tmp_path)))
     assert isinstance(told, PathError)
     assert "Give the account that runs the platform the right to it" in str(told)
@@ -107,9 +107,9 @@ def test_what_the_system_says_of_a_path_is_told_with_what_to_do(tmp_path: Path) 
         reason_of(full)
         == f"{tmp_path} cannot be written: No space left on device. Free some space; the next run goes on."
     )
-    # What is no path's stays what it is.
+    # What is no path's is told as what it is.
     assert path_error(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")) is None
-    with pytest.raises(ConnectionResetError), clear_failures():
+    with pytest.raises(dg.Failure, match="ConnectionResetError") as failed, clear_failures():
         raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
 

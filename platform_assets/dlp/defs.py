@@ -13,7 +13,6 @@ from platform_assets.errors import DlpError
 from platform_assets.isolation import IsolatedFailure, Isolation, ended
 from platform_assets.lake.defs import (
     OWNERS,
-    RETRY_POLICY,
     clear_failures,
     multi_asset_check,
     name_of,
@@ -101,7 +100,6 @@ def build_dlp_defs(
             ),
         ],
         required_resource_keys={"dlp"},
-        retry_policy=RETRY_POLICY,
         description="Inspects what the watches noticed, and does what the policy says with it.",
     )
     def inspect(
@@ -169,7 +167,6 @@ def build_dlp_defs(
         kinds={"deltalake"},
         metadata={"dagster/column_schema": table_schema(COLUMN_COLUMNS)},
         required_resource_keys={"dlp"},
-        retry_policy=RETRY_POLICY,
         description="What each column of lake and warehouses holds: info type, how sure that is, and the "
         "share of distinct values. A table that did not change is not read again.",
     )
@@ -319,7 +316,6 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
         owners=OWNERS,
         kinds={"deltalake"},
         required_resource_keys={"feeding"},
-        retry_policy=RETRY_POLICY,
         description=f"{description} Each version of an object once, and only what its inspection allows.",
     )
     def load(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -344,7 +340,6 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
             owners=OWNERS,
             kinds={engine, "table"},
             required_resource_keys={warehouse, "feeding", "protection"},
-            retry_policy=RETRY_POLICY,
             description=f"The rows of the feed {feed} that count now, as the policy lets them pass.",
         )
         def write(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:

@@ -5,6 +5,7 @@ The assets themselves are in the rooms that make them.
 
 import contextlib
 import hashlib
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from platform_assets.errors import PlatformError, path_error
+from platform_assets.errors import path_error
+from platform_assets.isolation import is_isolated, is_retryable, reason_of
 from platform_assets.model.table import (
     Binary,
     Boolean,
@@ -39,9 +41,10 @@ UP_TO_DATE_AT = "platform_assets/up_to_date_at"
 AFTER_BATCH = "platform_assets/after_batch"
 """Materialization metadata: rows of later batches are what the run wrote; `BATCH` where it wrote none."""
 
-RETRY_POLICY = dg.RetryPolicy(max_retries=1, delay=1, jitter=dg.Jitter.FULL)
-"""For what may pass. The wait comes to 1 s at the most: with a connect timeout of 2 s, even a source that
-takes connections and never answers fails the run well within 10 s.
+_MOST_RETRIES = 1
+_LONGEST_WAIT = 1.0
+"""Before what may pass is tried again, in seconds: with a connect timeout of 2 s, even a source that takes
+connections and never answers fails the run well within 10 s.
 """
 
 
@@ -103,17 +106,30 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
 
 
 @contextlib.contextmanager
-def clear_failures() -> Iterator[None]:
-    """Fail the step with the platform's own sentence, and retry it only where a retry may help."""
+def clear_failures(*, retried: bool = True) -> Iterator[None]:
+    """Fail a step with one sentence that says why, and try it again where that may help.
+
+    Only an error that says so itself is worth another try. Dagster's own retry policy would try everything
+    again, an interruption too, which therefore ended no run.
+
+    Args:
+        retried: Whether another try is made here; without, it is left to the policy of the step.
+    """
     try:
         yield
-    except PlatformError as error:
-        raise dg.Failure(description=str(error), allow_retries=error.retryable) from error
-    except OSError as error:
-        told = path_error(error)
-        if told is None:
+    except (dg.Failure, dg.RetryRequested, dg.DagsterError):
+        raise
+    except BaseException as error:
+        if not is_isolated(error):
             raise
-        raise dg.Failure(description=str(told), allow_retries=told.retryable) from error
+        known = path_error(error) if isinstance(error, OSError) else None
+        told, retryable = reason_of(known or error), is_retryable(known or error)
+        failure = dg.Failure(description=told, allow_retries=retryable)
+        if not (retried and retryable):
+            raise failure from error
+        failure.__cause__ = error
+        wait = random.uniform(0, _LONGEST_WAIT)  # noqa: S311 - spreads tries, guards nothing
+        raise dg.RetryRequested(_MOST_RETRIES, wait) from failure
 
 
 def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> list[dg.AssetCheckSpec]:
@@ -137,7 +153,6 @@ def multi_asset_check(
     name: str,
     specs: Sequence[dg.AssetCheckSpec],
     required_resource_keys: set[str] | None = None,
-    retry_policy: dg.RetryPolicy | None = None,
 ) -> Callable[[Callable[..., Iterator[dg.AssetCheckResult]]], dg.AssetChecksDefinition]:
     """Dagster's decorator of that name, for tables of whatever names.
 
@@ -147,7 +162,6 @@ def multi_asset_check(
         name: Name of the step.
         specs: The checks, any of which can be selected.
         required_resource_keys: The resources it uses.
-        retry_policy: When it is retried.
     """
     outputs = {f"{name_of(spec.asset_key)}_{spec.name}": spec for spec in specs}
     inputs = {name_of(spec.asset_key): spec.asset_key for spec in specs}
@@ -158,7 +172,6 @@ def multi_asset_check(
             ins={name: dg.In(dg.Nothing) for name in inputs},
             out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
             required_resource_keys=required_resource_keys,
-            retry_policy=retry_policy,
         )(function)
         made: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
             keys_by_input_name=inputs, node_def=step, check_specs_by_output_name=outputs, can_subset=True

@@ -37,7 +37,7 @@ class LakeIOManager(dg.IOManager):
         from platform_assets.lake.exchange import as_rows
         from platform_assets.lake.lake import write_table
 
-        with clear_failures():
+        with clear_failures(retried=False):
             count = write_table(context.resources.lake, context.asset_key.path, as_rows(obj))
         context.add_output_metadata(row_count_metadata(count))
 
@@ -47,7 +47,7 @@ class LakeIOManager(dg.IOManager):
         from platform_assets.lake.lake import stream_current, stream_star, stream_table, stream_versions
 
         resources, path = context.resources, context.asset_key.path
-        with clear_failures():
+        with clear_failures(retried=False):
             if path[0] in self._sources and len(path) == 2 and path[1] in self._sources[path[0]]:
                 table = self._sources[path[0]][path[1]]
                 if not table.columns:

@@ -8,7 +8,6 @@ import dagster as dg
 
 from platform_assets.lake.defs import (
     OWNERS,
-    RETRY_POLICY,
     clear_failures,
     row_count_metadata,
     table_schema,
@@ -60,7 +59,6 @@ def _star_copies() -> dg.AssetsDefinition:
         name=GROUP,
         specs=specs,
         can_subset=True,
-        retry_policy=RETRY_POLICY,
         required_resource_keys={LAKE_COPIES, "protection"},
         description="Brings the star tables' copies in Snowflake up to date, each in one transaction, by "
         "CREATE TABLE, CREATE STAGE and COPY statements that the Parquet files' footers give.",
@@ -97,7 +95,6 @@ def _feed_copy(feed: str, description: str) -> dg.AssetsDefinition:
         group_name=GROUP,
         owners=OWNERS,
         kinds={"snowflake", "table"},
-        retry_policy=RETRY_POLICY,
         required_resource_keys={LAKE_COPIES, "feeding", "protection"},
         description=f"{description} Those that count now, as the policy lets them pass, in Snowflake, loaded "
         "from Parquet files in one transaction.",

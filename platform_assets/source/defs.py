@@ -12,7 +12,6 @@ from platform_assets.lake.defs import (
     BATCH,
     LAKE_IO_MANAGER,
     OWNERS,
-    RETRY_POLICY,
     STOPPED,
     UP_TO_DATE_AT,
     check_specs,
@@ -79,7 +78,6 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
         name=source,
         outs=outs,
         can_subset=True,
-        retry_policy=RETRY_POLICY,
         required_resource_keys={source, "lake", "engine"},
         description=f"Reads {source} in one consistent snapshot and appends what changed to the lake, as "
         f"one batch.",
@@ -123,7 +121,6 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
         name=f"{source}_checks",
         specs=[spec for key, table in by_key.items() for spec in check_specs(key, _checks_of(table))],
         required_resource_keys={"lake", "engine"},
-        retry_policy=RETRY_POLICY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         from platform_assets.lake.checks import check_dead_letters, check_unique
@@ -181,7 +178,6 @@ def build_verification_defs(
         name=f"{source}_verification_checks",
         specs=[dg.AssetCheckSpec(SOURCE_MATCHES_LAKE, asset=key, description=_MATCHES) for key in by_key],
         required_resource_keys={source, "lake", "engine"},
-        retry_policy=RETRY_POLICY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         from platform_assets.source.extract import Extractor

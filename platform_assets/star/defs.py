@@ -9,7 +9,6 @@ from platform_assets.lake.defs import (
     BATCH,
     LAKE_IO_MANAGER,
     OWNERS,
-    RETRY_POLICY,
     check_specs,
     clear_failures,
     preview,
@@ -57,7 +56,6 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
         name=GROUP,
         specs=specs,
         can_subset=True,
-        retry_policy=RETRY_POLICY,
         required_resource_keys={"lake", "engine"},
         description="Takes the new batches of the lake into the star schema, each table in one commit "
         "with its cursor.",
@@ -90,7 +88,6 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
         specs=[spec for key, table in by_key.items() for spec in check_specs(key, _checks_of(table))],
         can_subset=True,
         required_resource_keys={"lake", "engine"},
-        retry_policy=RETRY_POLICY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         from platform_assets.star.verify import StarVerifier

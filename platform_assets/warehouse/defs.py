@@ -7,7 +7,6 @@ import dagster as dg
 
 from platform_assets.lake.defs import (
     OWNERS,
-    RETRY_POLICY,
     STOPPED,
     UP_TO_DATE_AT,
     clear_failures,
@@ -67,7 +66,6 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
         name=name,
         specs=specs,
         can_subset=True,
-        retry_policy=RETRY_POLICY,
         required_resource_keys={"lake", name, "protection"},
         description="Loads the star schema's new batches into the warehouse, in one transaction that also "
         "records them.",
@@ -106,7 +104,6 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
         ],
         can_subset=True,
         required_resource_keys={"lake", name},
-        retry_policy=RETRY_POLICY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         lake = context.resources.lake

@@ -27,7 +27,7 @@ class WarehouseIOManager(dg.IOManager):
         from platform_assets.lake.exchange import as_rows
 
         name = self._table_of(context.asset_key)
-        with clear_failures():
+        with clear_failures(retried=False):
             rows = context.resources.protection.applied(as_rows(obj), "/".join(context.asset_key.path))
             count = getattr(context.resources, self._warehouse).write(name, rows)
         context.add_output_metadata({**row_count_metadata(count), "dagster/table_name": ".".join(name)})
@@ -40,7 +40,7 @@ class WarehouseIOManager(dg.IOManager):
         from platform_assets.warehouse.stream import detached, stream_relation
 
         form = context.dagster_type.typing_type
-        with clear_failures():
+        with clear_failures(retried=False):
             rows = stream_relation(
                 getattr(context.resources, self._warehouse), self._table_of(context.asset_key)
             )
