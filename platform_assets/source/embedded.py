@@ -40,8 +40,10 @@ _MAJOR = "18"
 _LOCK_TIMEOUT = 120.0
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 30.0
+_CONNECT_TIMEOUT = 30.0
+"""The server is on this machine: where it is late to answer, the machine is busy."""
 _POLL = 0.01
-_PATIENCE_WITH_THE_DYING = 0.2
+_PATIENCE_WITH_THE_DYING = 2.0
 """A server that was killed a moment ago can still look alive, in seconds."""
 _LOG_LIMIT = 5_000_000
 _DEAD_PID = "2147483646"
@@ -148,9 +150,11 @@ class EmbeddedPostgres:
                     self._ensure_database(postmaster.port)
                     break
                 except SampleError:
-                    time.sleep(_PATIENCE_WITH_THE_DYING)
-                    if self._postmaster() == postmaster:
-                        raise
+                    deadline = time.monotonic() + _PATIENCE_WITH_THE_DYING
+                    while self._postmaster() == postmaster:
+                        if time.monotonic() > deadline:
+                            raise
+                        time.sleep(_POLL)
         return self._connection(postmaster.port, DATABASE, OWNER)
 
     def owner(self, database: str = DATABASE) -> Connection:
@@ -254,6 +258,7 @@ class EmbeddedPostgres:
             user=user,
             password=self._passwords()[user],
             sslmode="disable",
+            connect_timeout=_CONNECT_TIMEOUT,
         )
 
     @contextlib.contextmanager
@@ -507,7 +512,7 @@ class EmbeddedPostgres:
             "passfile": str(self.passfile),
             "sslmode": "disable",
             "gssencmode": "disable",
-            "connect_timeout": "10",
+            "connect_timeout": f"{_CONNECT_TIMEOUT:.0f}",
         }
         finished = subprocess.run(  # noqa: S603
             [

@@ -29,6 +29,7 @@ from platform_assets.dlp.policy import Action, Policy, Rule
 from platform_assets.errors import LakeError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
+from platform_assets_tests.fixtures.patience import PATIENCE
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 EMAIL, CARD = InfoType("EMAIL_ADDRESS", "2"), InfoType("CREDIT_CARD_NUMBER", "3")
@@ -179,7 +180,7 @@ def test_runs_that_record_at_once_all_get_their_turn_and_none_records_twice(stor
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert errors == []
     assert sum(shared in recorded for recorded in new) == 1
     assert store.objects.row_count(store.objects.open()) == 4

@@ -23,8 +23,9 @@ from platform_assets.dlp.model import InspectResult, Status
 from platform_assets.dlp.scan import scan_object
 from platform_assets_tests.dlp.test_formats import GOOD
 from platform_assets_tests.dlp.test_scan import NeedleInspector
+from platform_assets_tests.fixtures.patience import PATIENCE
 
-LIMITS = Limits(memory=16 << 20, expanded=64 << 20, seconds=20)
+LIMITS = Limits(memory=16 << 20, expanded=64 << 20, seconds=PATIENCE)
 BINARY = tuple(
     name for name in GOOD if not name.endswith((".txt", ".csv", ".html", ".xml", ".json", ".jsonl"))
 )

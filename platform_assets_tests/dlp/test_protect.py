@@ -27,8 +27,6 @@ from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.integration.installation import Installation
 
-pytestmark = pytest.mark.timeout(900)
-
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 TOKENS = Rule(
     "staff addresses",

@@ -31,6 +31,7 @@ from platform_assets.source.connection import Connection
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import Extraction
 from platform_assets.star.transform import StarBuilder
+from platform_assets_tests.fixtures.patience import PATIENCE
 
 ROOT = Path(platform_assets.__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -225,13 +226,13 @@ def session(connection: Connection) -> Iterator[pg8000.native.Connection]:
         yield opened
 
 
-def wait_until(condition: Callable[[], Any], seconds: float, what: str, *, every: float = 0.05) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, *, every: float = 0.05) -> Any:
     """Waits for a condition to give something true, and gives it."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while True:
         found = condition()
         if found:
             return found
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not happen within {seconds} s")
+            raise TimeoutError(f"{what} did not happen")
         time.sleep(every)

@@ -29,11 +29,10 @@ from platform_assets.model.table import Column, Integer
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import Extraction
 from platform_assets.source.sample import advance_sample, create_sample
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.integration import totesys_files as files
 from platform_assets_tests.integration.installation import FACTS, ROOT, Installation, session, wait_until
-
-pytestmark = pytest.mark.timeout(900)
 
 SALES = 400
 KILLS = {"reading": 2, "bronze": 5, "star": 5, "checking": 1, "loading": 5, "after": 2}
@@ -248,8 +247,6 @@ def test_20_ticks_killed_at_random_moments_leave_no_trace_in_the_final_state(
 ) -> None:
     chance = random.Random(20)
     platform = history.platform
-    aims = [phase for phase, count in KILLS.items() for _ in range(count)]
-    chance.shuffle(aims)
     hits: Counter[str] = Counter()
     committed_by_the_killed = 0
     with tick_server(platform) as server:
@@ -261,12 +258,11 @@ def test_20_ticks_killed_at_random_moments_leave_no_trace_in_the_final_state(
         assert history.note(source)
         held = history.loaded()
         assert held == 2
-        for seed, aim in enumerate(aims, start=1):
+        for seed, aim in enumerate(aimed_at(hits, chance), start=1):
             source = history.advance(seed)
             before = Progress.of(platform)
             group = server.start()
             wait_for_phase(platform, group, before, aim, lengths)
-            # A tick may be faster than the measured one was.
             time.sleep(0.8 * chance.random() * lengths[aim])
             is_loading = has_open_for_writing(group, platform.warehouse)
             with contextlib.suppress(ProcessLookupError):
@@ -275,6 +271,9 @@ def test_20_ticks_killed_at_random_moments_leave_no_trace_in_the_final_state(
             landed = replace(Progress.of(platform), is_loading=is_loading).phase_since(before)
             landed = landed if code == -signal.SIGKILL else "missed"
             hits[landed] += 1
+            if landed != aim:
+                # This tick was faster than the measured one.
+                lengths[aim] /= 2
             assert code in (0, -signal.SIGKILL)
             committed_by_the_killed += history.note(source)
             held, before_held = history.loaded(), held
@@ -286,13 +285,20 @@ def test_20_ticks_killed_at_random_moments_leave_no_trace_in_the_final_state(
     assert history.source() == source
     assert history.states[-1] == source
     assert history.loaded() == len(history.batches)
-    assert hits["missed"] <= 2
-    for phase in ("bronze", "star", "loading" if Path("/proc").exists() else "checking"):
-        assert hits[phase] >= 2, hits
-    assert 0 < committed_by_the_killed < 20
+    assert 0 < committed_by_the_killed < hits.total()
     twin = Installation.create(tmp_path / "twin", history.database.reader)
     twin.tick()
     assert current_values(platform) == current_values(twin)
+
+
+def aimed_at(hits: Counter[str], chance: random.Random) -> Iterator[str]:
+    """The phases to kill a tick in: as often as planned, and again while a phase was hit less than twice."""
+    aims = [phase for phase, count in KILLS.items() for _ in range(count)]
+    chance.shuffle(aims)
+    yield from aims
+    needed = ("bronze", "star", "loading" if Path("/proc").exists() else "checking")
+    while sum(hits[phase] for phase in KILLS) < len(aims) or any(hits[phase] < 2 for phase in needed):
+        yield min(needed, key=lambda phase: hits[phase])
 
 
 def measured_phases(server: TickServer, platform: Installation) -> dict[str, float]:
@@ -319,7 +325,6 @@ def wait_for_phase(
     order = list(KILLS)
     wait_until(
         lambda: order.index(Progress.of(platform, pid).phase_since(before)) >= order.index(phase),
-        30 + sum(lengths.values()),
         f"the phase {phase} of the tick",
         every=0.002,
     )
@@ -376,7 +381,7 @@ def run_until_killed(platform: Installation, after: str) -> None:
         Extractor(source, lake, engine, report=report).extract(totesys.TABLES)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    died = subprocess.run(command, cwd=ROOT, env=platform.environment, timeout=60, check=False)
+    died = subprocess.run(command, cwd=ROOT, env=platform.environment, timeout=PATIENCE, check=False)
     assert died.returncode == -signal.SIGKILL
 
 
@@ -392,10 +397,10 @@ def test_of_two_extractions_at_once_one_conflicts_and_its_retry_finds_nothing_le
 
     def report(_: str) -> None:
         first_is_writing.set()
-        assert second_is_done.wait(60)
+        assert second_is_done.wait(PATIENCE)
 
     first = Attempt(lambda: extractor(platform, report).extract(totesys.TABLES))
-    assert first_is_writing.wait(60)
+    assert first_is_writing.wait(PATIENCE)
     second = extractor(platform).extract(totesys.TABLES)
     second_is_done.set()
     with pytest.raises(LakeConflict, match="another run wrote to it at the same time"):
@@ -418,7 +423,7 @@ def test_extractions_that_start_together_take_every_change_exactly_once(history:
 
         def attempt(together: threading.Barrier = together) -> Extraction:
             own = extractor(platform)
-            together.wait(60)
+            together.wait(PATIENCE)
             return own.extract(totesys.TABLES)
 
         outcomes += outcomes_of([Attempt(attempt), Attempt(attempt)])
@@ -441,7 +446,7 @@ def test_only_one_of_two_writers_creates_a_table(tmp_path: Path) -> None:
         def write(
             table: LakeTable = table, rows: pa.Table = rows, together: threading.Barrier = together
         ) -> int:
-            together.wait(60)
+            together.wait(PATIENCE)
             return table.append(None, rows, stream="numbers", version=1)
 
         outcomes += outcomes_of([Attempt(write), Attempt(write)])
@@ -482,7 +487,7 @@ class Attempt(Generic[Result]):
             self._outcome.append(error)
 
     def result(self) -> Result:
-        self._thread.join(90)
+        self._thread.join(PATIENCE)
         assert self._outcome, "the work did not end in time"
         [outcome] = self._outcome
         if isinstance(outcome, BaseException):

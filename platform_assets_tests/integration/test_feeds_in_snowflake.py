@@ -26,8 +26,6 @@ from platform_assets_tests.fixtures.totesys import failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
 from platform_assets_tests.objects.workbooks import a_workbook, encrypted, far_apart
 
-pytestmark = pytest.mark.timeout(900)
-
 NOBODY = Connection("127.0.0.1", 1, "nothing", "nobody", "no password")
 ACCOUNT = """{
   account = "organisation-account", user = loader, private_key = "secret://env/NO_SUCH_KEY"

@@ -26,6 +26,7 @@ from deltalake import DeltaTable, write_deltalake
 from platform_assets.build import MAIN_JOB, build_defs
 from platform_assets.source.connection import Connection
 from platform_assets.source.sample import advance_sample, create_sample
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.integration import totesys_files as files
 from platform_assets_tests.integration.installation import (
@@ -37,8 +38,6 @@ from platform_assets_tests.integration.installation import (
     session,
     wait_until,
 )
-
-pytestmark = pytest.mark.timeout(900)
 
 SALES = 200
 SOURCE_TABLES = set(files.TABLES)
@@ -80,7 +79,7 @@ def instance(platform: Installation) -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-def run(platform: Installation, *command: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+def run(platform: Installation, *command: str, seconds: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """Runs one of the project's programs to its end, from the project's root and with an empty home."""
     return subprocess.run(
         [str(BIN / command[0]), *command[1:]],
@@ -194,7 +193,7 @@ def webserver(platform: Installation) -> Iterator[Callable[..., dict[str, Any]]]
         body = json.dumps({"query": query, "variables": variables}).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"http://127.0.0.1:{port}/graphql", body, headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             answered = json.load(answer)
         assert "errors" not in answered, answered
         return dict(answered["data"])
@@ -207,7 +206,7 @@ def webserver(platform: Installation) -> Iterator[Callable[..., dict[str, Any]]]
             return False
 
     try:
-        wait_until(is_up, 90, "the start of the webserver", every=0.3)
+        wait_until(is_up, "the start of the webserver", every=0.3)
         yield ask
     finally:
         process.send_signal(signal.SIGINT)
@@ -258,7 +257,7 @@ def test_it_runs_when_it_is_launched_from_the_ui(
         )["runOrError"]["status"]
         return str(status) if status in ("SUCCESS", "FAILURE", "CANCELED") else None
 
-    assert wait_until(ended, 120, "the end of the run", every=0.5) == "SUCCESS"
+    assert wait_until(ended, "the end of the run", every=0.5) == "SUCCESS"
     assert_warehouse_equals(platform, in_source(database.owner))
     schedules = webserver(
         """

@@ -23,8 +23,6 @@ from platform_assets_tests.fixtures.http import HttpServer
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
 
-pytestmark = pytest.mark.timeout(900)
-
 NOBODY = Connection("127.0.0.1", 1, "nothing", "nobody", "no password")
 
 

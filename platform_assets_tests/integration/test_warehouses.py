@@ -20,11 +20,10 @@ from platform_assets.errors import SettingsError
 from platform_assets.model import star
 from platform_assets.source.sample import create_sample
 from platform_assets.warehouse.defs import load_job
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
-
-pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +182,7 @@ def test_loading_the_code_location_and_a_tick_import_no_package_of_a_warehouse_t
         env=before.environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

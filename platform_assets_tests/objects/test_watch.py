@@ -125,8 +125,8 @@ def test_an_overwritten_object_is_worked_on_again_and_not_beside_its_older_versi
 
 def test_a_file_that_was_written_a_moment_ago_is_left_until_it_is_whole(uploads: Uploads) -> None:
     uploads.put("a")
-    uploads.now = dt.datetime.now(dt.UTC)
-    assert uploads.tick().requests == ()
+    uploads.now = dt.datetime.fromtimestamp((uploads.folder / "a").stat().st_mtime, dt.UTC)
+    assert uploads.tick(later=1).requests == ()
     assert len(uploads.tick(later=60).requests) == 1
 
 

@@ -27,8 +27,6 @@ from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.totesys import failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
 
-pytestmark = pytest.mark.timeout(900)
-
 ACCOUNT = """{
   account = "organisation-account", user = loader, private_key = "secret://env/NO_SUCH_KEY"
   warehouse = small, database = sales, schema = PUBLIC

@@ -15,6 +15,7 @@ from deltalake import DeltaTable, write_deltalake
 from platform_assets.errors import ParquetError
 from platform_assets.snowflake.options import ScriptOptions
 from platform_assets.snowflake.refresh import RECORD, Refresh, refresh
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 
 Rows = list[tuple[Any, ...]]
@@ -232,7 +233,7 @@ def test_two_loaders_at_once_load_each_row_once(copy: Copy, snowflake_server: Sn
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert len(done) == 2
     assert copy.refresh().how in ("unchanged", "appended")
     assert copy.rows() == [(1, "n1"), (2, "n2")]

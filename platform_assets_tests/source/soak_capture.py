@@ -13,7 +13,7 @@ from platform_assets_tests.fixtures.capture import running_server
 from platform_assets_tests.source.test_capture_concurrency import POLICIES, SETTINGS, Load, follow
 
 LAYOUTS = ("plain", "partitioned")
-LOAD = Load(seconds=75, lateness=30, between=0.5)
+LOAD = Load(seconds=75, ticks=20, changes=1_000, lateness=30, between=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,6 @@ def server() -> Iterator[EmbeddedPostgres]:
         yield started
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(101, 121))
 def test_writers_that_commit_up_to_30_seconds_late_lose_no_version(
     server: EmbeddedPostgres, tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]

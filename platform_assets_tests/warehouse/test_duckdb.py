@@ -26,6 +26,7 @@ from platform_assets.model import star
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets.warehouse.interface import Load
 from platform_assets.warehouse.stream import detached, stream_relation
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys, rows_of
 from platform_assets_tests.model.test_star import DESCRIBED, PLATFORM
@@ -309,7 +310,7 @@ def test_two_loaders_at_once_load_everything_once(totesys: Totesys, platform: Pl
 
 
 def test_threads_that_read_and_write_take_turns(loaded: Platform) -> None:
-    patient = replace(loaded, warehouse=replace(loaded.warehouse, wait=60))
+    patient = replace(loaded, warehouse=replace(loaded.warehouse, wait=PATIENCE))
     with ThreadPoolExecutor(6) as pool:
         results = list(pool.map(lambda n: write(patient) if n % 3 else query(patient), range(36)))
     assert results == [1 if n % 3 else [3] for n in range(36)]

@@ -148,11 +148,11 @@ def test_a_load_that_waits_too_long_for_another_may_be_tried_again(
     ):
         pass
     control.run("ROLLBACK")
-    assert impatient.load(lake.lake, [star.FACT_PAYMENT]) == {"fact_payment": Load(1, 2, 1, 3)}
+    assert warehouse.load(lake.lake, [star.FACT_PAYMENT]) == {"fact_payment": Load(1, 2, 1, 3)}
 
 
 def test_a_statement_that_takes_too_long_is_ended(warehouse: PostgresWarehouse) -> None:
-    hasty = replace(warehouse, statement_timeout=0.1)
+    hasty = replace(warehouse, statement_timeout=1)
     with (
         pytest.raises(WarehouseError, match=r"statement timeout. Raise warehouse.postgres.statement_timeout"),
         hasty.query("SELECT pg_sleep(60)") as rows,

@@ -31,6 +31,7 @@ from platform_assets.snowflake.access import SnowflakeAccess
 from platform_assets.snowflake.resources import snowflake_resource
 from platform_assets.warehouse.interface import Load
 from platform_assets.warehouse.snowflake import SnowflakeStage, SnowflakeWarehouse
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.warehouse_snowflake import local_access
 from platform_assets_tests.warehouse.conformance import StarLake, fetch, row_of
@@ -102,7 +103,7 @@ def gate(snowflake_server: SnowflakeServer) -> Iterator[Gate]:
             said = gate.answer(self.path, plain)
             if said is not None:
                 return self._reply(200, [("Content-Type", "application/json")], json.dumps(said).encode())
-            behind = http.client.HTTPConnection(gate.server.host, gate.server.port, timeout=60)
+            behind = http.client.HTTPConnection(gate.server.host, gate.server.port, timeout=PATIENCE)
             behind.request(self.command, self.path, body, dict(self.headers))
             response = behind.getresponse()
             answer = response.read()
