@@ -2,6 +2,10 @@
 
 import pytest
 
+from platform_assets_tests.fixtures.properties import register_profiles
+
+register_profiles()
+
 pytest_plugins = [
     "platform_assets_tests.fixtures.postgres",
     "platform_assets_tests.fixtures.s3",

@@ -24,6 +24,7 @@ from platform_assets.dlp.scan import scan_object
 from platform_assets_tests.dlp.test_formats import GOOD
 from platform_assets_tests.dlp.test_scan import NeedleInspector
 from platform_assets_tests.fixtures.patience import PATIENCE
+from platform_assets_tests.fixtures.properties import examples
 
 LIMITS = Limits(memory=16 << 20, expanded=64 << 20, seconds=PATIENCE)
 BINARY = tuple(
@@ -96,13 +97,13 @@ def test_a_binary_file_that_is_cut_in_the_middle_is_never_called_inspected(name:
         assert inspect(data[: int(len(data) * share)], name).status is not Status.INSPECTED, share
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.binary(max_size=3_000), name=st.sampled_from([*GOOD, "upload", "x.xls", "x.ods", "x.mbox"]))
 def test_any_bytes_end_with_a_result(data: bytes, name: str) -> None:
     inspect(data, name)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     start=st.sampled_from(
         [
@@ -119,7 +120,7 @@ def test_any_bytes_after_a_known_start_end_with_a_result(start: bytes, rest: byt
     inspect(start + rest, "upload")
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     text=st.text(alphabet=",;\t|\"'\r\n ab1é", max_size=400), name=st.sampled_from(["x.csv", "x.tsv", "x"])
 )
@@ -128,7 +129,7 @@ def test_no_text_gets_lost_in_a_table(text: str, name: str) -> None:
     assert inspect(f"{text} needle-1 {text}".encode(), name).tallies["NEEDLE"].count >= 1
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     value=st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
@@ -197,7 +198,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values=st.lists(VALUES, max_size=12), numbers_members=st.booleans())
 def test_values_taken_at_once_are_where_they_are_one_by_one(values: list[Any], numbers_members: bool) -> None:
     tables = Tables((), numbers_members=numbers_members)
@@ -211,7 +212,7 @@ def test_values_with_more_columns_than_are_made_at_once_are_all_there() -> None:
     )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values=st.lists(st.dictionaries(KEYS, VALUES, max_size=4), min_size=2, max_size=8), data=st.data())
 def test_json_lines_and_arrays_give_each_value_in_its_row(values: list[Any], data: st.DataObject) -> None:
     written = [json.dumps(value, allow_nan=False) for value in values]
@@ -248,7 +249,7 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     records=st.lists(RECORDS, min_size=1, max_size=20),
     codec=st.sampled_from(["null", "deflate", "bzip2", "xz"]),
@@ -313,7 +314,7 @@ def both_ways(document: str, size: int) -> tuple[list[Item], list[Item]]:
     return met(document, Trees(a_reading()), size), met(document, exact, size)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(document=DOCUMENTS, size=st.integers(1, 60))
 def test_elements_taken_in_batches_are_where_they_are_one_by_one(document: str, size: int) -> None:
     batches, exact = both_ways(document, size)

@@ -56,6 +56,7 @@ from platform_assets_tests.fixtures.dlp_google import (
     dlp_server,
     dlp_session,
 )
+from platform_assets_tests.fixtures.properties import examples
 
 __all__ = ["dlp_location", "dlp_server", "dlp_session"]
 
@@ -528,7 +529,7 @@ configs = st.builds(
 
 
 @given(configs)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_configuration_comes_back_from_google_as_it_was(config: InspectConfig) -> None:
     pytest.importorskip("google.cloud.dlp_v2")
     assert from_google(to_google(config, config.info_types, has_limits=True)) == config

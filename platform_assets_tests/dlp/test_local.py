@@ -41,6 +41,7 @@ from platform_assets.dlp.scan import scan_object
 from platform_assets.errors import SettingsError
 from platform_assets_tests.dlp import generated as make
 from platform_assets_tests.dlp.test_formats import a_parquet, an_orc
+from platform_assets_tests.fixtures.properties import examples
 
 KEY = b"a key that is of these tests only"
 CHANCE = random.Random(7)
@@ -579,14 +580,14 @@ def test_an_explanation_says_why_and_repeats_no_value(usual: LocalInspector) -> 
     assert usual.explain("hello") == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_inspected(data: bytes) -> None:
     for finding in _FUZZED.inspect_text(data):
         assert 0 <= finding.location.byte_range.start < finding.location.byte_range.end <= len(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.lists(st.none() | st.text(max_size=60), min_size=1, max_size=30),
     st.text(max_size=30),
@@ -597,7 +598,7 @@ def test_any_column_is_inspected(values: list[str | None], name: str) -> None:
         assert clean[finding.location.row or 0] is not None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.text("0123456789 -./()+,:@=\"'AB\nabx_", max_size=200))
 def test_any_mixture_of_digits_and_separators_is_inspected(text: str) -> None:
     _FUZZED.inspect_text(text.encode())

@@ -41,6 +41,7 @@ from platform_assets.objects.feeds.ledger import FeedLedger
 from platform_assets.objects.feeds.load import Feeds, Loaded, Result, Upload
 from platform_assets.objects.s3 import S3Bucket
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
+from platform_assets_tests.fixtures.properties import examples
 from platform_assets_tests.fixtures.s3 import S3Server
 
 ORDERS = Feed(
@@ -887,7 +888,7 @@ TEXTS = st.text(max_size=12) | st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(st.tuples(TEXTS, TEXTS), max_size=8), end=st.sampled_from(["\n", "\r\n", "\r"]))
 def test_whatever_a_csv_file_holds_its_rows_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], end: str
@@ -914,7 +915,7 @@ def test_whatever_a_csv_file_holds_its_rows_are_read_as_they_were_written(
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(content=st.binary(max_size=200) | st.text(alphabet='a,b"\n\r{}[]:1', max_size=200).map(str.encode))
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "json", "parquet"])
 def test_no_bytes_make_a_load_fail(
@@ -936,7 +937,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS, mode=st.sampled_from(["append", "merge"]))
 def test_after_any_uploads_overwrites_and_crashes_the_rows_are_those_of_the_uploads(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any], mode: Any

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -18,6 +19,7 @@ from platform_assets.objects.bucket import open_bucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
 from platform_assets.objects.plan import Outcome, Policy, Status, Task
 from platform_assets.objects.watch import Cursor, RunState, Watch
+from platform_assets_tests.fixtures.properties import examples
 
 KEYS = st.sampled_from(["a", "a/b", "a0", "b/c/d", "é", "z"])
 POLICY = Policy(objects_per_run=2, open_runs=2, attempts=1_000, first_wait=dt.timedelta(minutes=1))
@@ -153,11 +155,13 @@ class Life(RuleBasedStateMachine):
         assert all(times == 1 for times in self.done.values())
 
 
+@pytest.mark.hypothesis
+@pytest.mark.no_cover
 def test_each_version_that_stays_is_done_once_whatever_happens() -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=25,
+            max_examples=examples(25),
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -20,6 +20,7 @@ from platform_assets.snowflake.options import ScriptOptions
 from platform_assets.snowflake.script import Script, script
 from platform_assets.snowflake.tables import ParquetTable, TableColumn, TableFile, read_tables
 from platform_assets.snowflake.types import ParquetType
+from platform_assets_tests.fixtures.properties import examples
 from platform_assets_tests.snowflake.conftest import Write
 from platform_assets_tests.snowflake.test_identifiers import NAMES
 
@@ -343,7 +344,7 @@ def test_all_mistakes_are_said_at_once() -> None:
         ScriptOptions(mode="x", case="y", on_error="z")  # type: ignore[arg-type]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(NAMES, st.lists(NAMES, min_size=1, max_size=4, unique=True))
 def test_any_names_make_a_script_of_these_statements_and_no_others(table: str, columns: list[str]) -> None:
     types = [ParquetType("date"), ParquetType("json"), ParquetType("string"), ParquetType("boolean")]

@@ -32,6 +32,7 @@ from platform_assets.source.policy import CapturePolicy
 from platform_assets.source.scan import table_scan
 from platform_assets_tests.fixtures.capture import SOURCE, Capture, Row, session
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
+from platform_assets_tests.fixtures.properties import examples
 
 LARGE = CapturePolicy(
     "xmin", small_table_rows=0, deletions_every=dt.timedelta(0), costly_look=dt.timedelta(0)
@@ -324,7 +325,7 @@ EXAMPLES = itertools.count()
 
 
 @settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     derandomize=True,
     database=None,

@@ -136,10 +136,11 @@ def test_a_stopped_server_keeps_its_data_and_stopping_twice_is_fine(server: Embe
 
 
 def test_the_server_listens_on_loopback_only_and_asks_everybody_for_a_password(
-    postgres_server: EmbeddedPostgres,
+    server: EmbeddedPostgres,
 ) -> None:
+    owner = server.start()
     settings = dict(
-        postgres_server.query(
+        server.query(
             "SELECT name, setting FROM pg_settings WHERE name IN ('listen_addresses', "
             "'unix_socket_directories', 'fsync', 'wal_level', 'synchronous_commit', 'TimeZone', "
             "'server_encoding', 'autovacuum')"
@@ -155,9 +156,8 @@ def test_the_server_listens_on_loopback_only_and_asks_everybody_for_a_password(
         "server_encoding": "UTF8",
         "autovacuum": "on",
     }
-    methods = {method for (method,) in postgres_server.query("SELECT auth_method FROM pg_hba_file_rules")}
+    methods = {method for (method,) in server.query("SELECT auth_method FROM pg_hba_file_rules")}
     assert methods == {"scram-sha-256"}
-    owner = postgres_server.owner()
     with (
         pytest.raises(DatabaseError, match="password authentication failed"),
         session(Connection(owner.host, owner.port, owner.database, owner.user, "not the password")),
