@@ -109,10 +109,13 @@ made_of (type, oid) AS (
   ) AS inner_type
   WHERE inner_type.oid <> 0
 ),
+-- First which types there are, as a catalogue of many thousand objects is looked through for some of them.
+t AS MATERIALIZED (
+  SELECT oid, typname, typrelid FROM pg_catalog.pg_type WHERE oid IN (SELECT oid FROM made_of)
+),
 piece AS (
-  SELECT made_of.type, left(md5(piece.text), 8) AS hash
-  FROM made_of
-  JOIN pg_catalog.pg_type AS t ON t.oid = made_of.oid
+  SELECT t.oid, left(md5(piece.text), 8) AS hash
+  FROM t
   CROSS JOIN LATERAL (
     SELECT concat(oid, ' ', enumlabel) FROM pg_catalog.pg_enum WHERE enumtypid = t.oid
     UNION ALL
@@ -166,7 +169,8 @@ piece AS (
 form AS (
   SELECT type, CASE WHEN count(*) <= MOST_PIECES THEN string_agg(hash, ' ' ORDER BY hash)
                     ELSE md5(string_agg(hash, ' ' ORDER BY hash)) END AS form
-  FROM piece GROUP BY type
+  FROM (SELECT DISTINCT made_of.type, piece.hash FROM made_of JOIN piece ON piece.oid = made_of.oid) AS piece
+  GROUP BY type
 ),
 -- Which dictionaries make lexemes of words, wherever a column is computed by them when it is read.
 text_search AS (
