@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -214,6 +215,9 @@ ORDER BY r.relname, a.attnum
 """.replace("FIRST_OWN_OID", "16384").replace("MOST_PIECES", "2000")
 # Below the first are the objects that a server begins with, which keep their names; with more pieces than
 # the second, a hash of all of them says less, and takes less room in the cursor.
+
+# pg8000 looks for parameters letter by letter, which takes as long as the server does.
+_RELATIONS = re.sub(r"\s*--.*|\s+", " ", _RELATIONS)
 _KEYS = """
 SELECT i.indrelid, CASE WHEN i.indisprimary THEN 'primary' ELSE 'unique' END, i.indexrelid, part.position,
        a.attname, NULL
