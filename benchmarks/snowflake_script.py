@@ -54,9 +54,9 @@ class Figure:
 
 def write_script(folder: Path) -> tuple[float, int]:
     """The whole script of a folder, from listing it to the text."""
+    from platform_assets.parquet.tables import read_tables
     from platform_assets.snowflake.options import ScriptOptions
     from platform_assets.snowflake.script import column_types, script
-    from platform_assets.snowflake.tables import read_tables
 
     started = time.perf_counter()
     reading = read_tables([str(folder)])

@@ -18,6 +18,7 @@ LAYERS = (
     ("isolation",),
     ("model", "settings"),
     ("lake",),
+    ("parquet",),
     # What the warehouses in Snowflake and BigQuery share with the loaders of Parquet files is the loaders'.
     ("source", "objects", "alerts", "lineage", "snowflake", "bigquery"),
     ("star", "warehouse", "dlp", "delivery", "tasks", "dashboard", "notebook"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from platform_assets.errors import PlatformError
+from platform_assets.parquet.layouts import Grouping
 
 if TYPE_CHECKING:
     from platform_assets.bigquery.access import BigQueryAccess
@@ -50,6 +51,16 @@ def bigquery_app(access: Access = lambda: None) -> typer.Typer:
             str, typer.Option(help="Put before each table's name, such as dim_ or fact_.")
         ] = "",
         name: Annotated[str | None, typer.Option(help="All files are one table, of this name.")] = None,
+        grouping: Annotated[
+            str,
+            typer.Option(
+                help=f"What one table is: {', '.join(get_args(Grouping))}; auto takes a folder of numbered "
+                "parts for one."
+            ),
+        ] = "auto",
+        pattern: Annotated[
+            str, typer.Option(help="Only files in folders whose name matches, such as *.parquet.")
+        ] = "*",
         write: Annotated[
             str, typer.Option(help="To rows that are there: append, truncate them, or require empty tables.")
         ] = "append",
@@ -58,9 +69,10 @@ def bigquery_app(access: Access = lambda: None) -> typer.Typer:
         from platform_assets.bigquery.access import BigQueryAccess
         from platform_assets.bigquery.load import LoadOptions, Write, load_parquet
 
-        if write not in get_args(Write):
-            _complain(f"--write is {write!r}, and can be {', '.join(get_args(Write))}.")
-            raise typer.Exit(2)
+        for option, given, kind in (("write", write, Write), ("grouping", grouping, Grouping)):
+            if given not in get_args(kind):
+                _complain(f"--{option} is {given!r}, and can be {', '.join(get_args(kind))}.")
+                raise typer.Exit(2)
         started = time.monotonic()
         try:
             configured = access() or BigQueryAccess()
@@ -69,7 +81,9 @@ def bigquery_app(access: Access = lambda: None) -> typer.Typer:
                 project=project or configured.project,
                 location=location or configured.location,
             )
-            options = LoadOptions(dataset, prefix, name, cast("Write", write))
+            options = LoadOptions(
+                dataset, prefix, name, cast("Write", write), cast("Grouping", grouping), pattern
+            )
             with _bars() as report:
                 result = load_parquet(chosen, paths, options, report=report)
         except PlatformError as error:

@@ -1,101 +1,45 @@
-"""Which Parquet files are one table, on local disk or on Google Cloud Storage.
+"""Which Parquet files BigQuery loads into one table, on local disk or on Google Cloud Storage.
 
-One table is: a folder with a Delta log, of which only the active files count; a folder with hive partitions
-(`year=2024/`) below it; a folder of parts, files whose names only number them; else every file by itself.
+What one table is, is the same as for the other loaders; here is what BigQuery cannot load, and what becomes
+of a partition's values.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import itertools
-import posixpath
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet as pq
 
-from platform_assets.errors import LakeError, ParquetError
-from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.parquet_paths import HIVE_NULL, is_part, kind_of_values, partition_of, stem_of
-
-# What a reader of the files alone would not see.
-_UNSEEN = {
-    "deletionVectors": "rows of it are deleted by deletion vectors; rewrite them with REORG TABLE ... APPLY "
-    "(PURGE)",
-    "columnMapping": "its columns have other names in the files (column mapping); rewrite the table without",
-}
-
-_ARROW = {"integer": pa.int64(), "date": pa.date32(), "text": pa.string()}
+from platform_assets.errors import ParquetError
+from platform_assets.parquet.layouts import Grouping, partition_of
+from platform_assets.parquet.stores import Store, open_store
+from platform_assets.parquet.tables import ParquetTable, Problem, TableFile, read_tables
+from platform_assets.parquet.types import ParquetType
 
 OpenBucket = Callable[[], pyarrow.fs.FileSystem]
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that was left out.
-
-    Attributes:
-        place: The file, folder or table.
-        reason: Why, and what to do.
-    """
-
-    place: str
-    reason: str
-
-    def __str__(self) -> str:
-        """Give both in one line."""
-        return f"{self.place}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class TableFile:
-    """A file of a table.
-
-    Attributes:
-        path: A local path, or a URI.
-        rows: Number of its rows.
-        partitions: Columns whose one value is in its path or in the Delta log instead of in the file.
-    """
-
-    path: str
-    rows: int
-    partitions: Mapping[str, pa.Scalar] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ParquetTable:
-    """Files that are one table.
-
-    Attributes:
-        name: What the table is called where it lies.
-        root: The folder that all of its files are in.
-        files: Its files.
-    """
-
-    name: str
-    root: str
-    files: tuple[TableFile, ...]
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether its files are on Google Cloud Storage, where BigQuery reads them itself."""
-        return self.root.startswith("gs://")
-
-
-@dataclass
-class _Group:
-    root: str
-    paths: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    schema: pa.Schema | None = None
+# What BigQuery would load as something else without a word.
+_UNTOLD = {
+    "duration": "a length of time, which Parquet holds as a bare number; write it as a number whose name "
+    "says its unit",
+    "period": "a period of pandas, which Parquet holds as a bare number counted from 1970; write it as a "
+    "date",
+    "variant": "Parquet's variant type, whose encoded bytes BigQuery does not decode; write it as JSON text",
+    "interval": "an interval, for which BigQuery's loads have no type; write it as a number or as text",
+}
 
 
 def find_tables(
-    places: Sequence[str], open_bucket: OpenBucket, *, name: str | None = None
+    places: Sequence[str],
+    open_bucket: OpenBucket,
+    *,
+    name: str | None = None,
+    grouping: Grouping = "auto",
+    pattern: str = "*",
 ) -> tuple[list[ParquetTable], list[Problem]]:
     """Find tables, and look at the footer of each of their files.
 
@@ -103,114 +47,69 @@ def find_tables(
         places: Files, folders and Delta tables: local paths or `gs://bucket/name`.
         open_bucket: Gives the file system of the buckets, when it is needed.
         name: Everything is one table, of this name.
+        grouping: What one table is; see the loaders' common rules.
+        pattern: Only files in folders whose name matches.
 
     Returns:
         The tables by name, with the files that can be read; what was left out and why.
 
     Raises:
-        ParquetError: There is nothing at a place, or it cannot be looked at.
+        ParquetError: There is nothing at a place, or it is in no store that BigQuery loads from.
     """
-    groups: dict[str, _Group] = {}
+    stores: dict[str, list[str]] = {}
+    for place in places:
+        stores.setdefault(_store_of(place), []).append(place)
+    found: dict[str, ParquetTable] = {}
     problems: list[Problem] = []
-    remote: list[pyarrow.fs.FileSystem] = []
 
-    def files_of(place: str) -> pyarrow.fs.FileSystem:
-        if not place.startswith("gs://"):
-            return pyarrow.fs.LocalFileSystem()
-        if not remote:
-            remote.append(open_bucket())
-        return remote[0]
+    def open_place(place: str) -> tuple[Store, str]:
+        scheme, _, path = place.partition("://")
+        return (Store("gs", open_bucket()), path) if scheme == "gs" else open_store(place, {})
 
-    for place in dict.fromkeys(places):
-        for table, group in _groups(place, files_of(place), problems):
-            known = groups.setdefault(name or table, _Group(group.root))
-            if known.root.startswith("gs://") != group.root.startswith("gs://"):
+    for of_store in stores.values():
+        reading = read_tables(of_store, grouping=grouping, name=name, pattern=pattern, open_place=open_place)
+        problems += reading.problems
+        for table in reading.tables:
+            if table.name in found:
+                first = f"{table.root}/{table.files[0].path}" if table.files else table.root
                 problems.append(
-                    Problem(place, f"the table {name or table} is in another store too; load the two apart")
+                    Problem(first, f"the table {table.name} is in another store too; load the two apart")
                 )
-                continue
-            known.paths |= group.paths
-            known.root = _common(known.root, group.root)
-            known.schema = known.schema or group.schema
-    tables = []
-    for table, group in sorted(groups.items()):
-        partitions = _typed(group)
-        read = [_read(path, files_of(path), partitions[path], problems) for path in sorted(group.paths)]
-        files = tuple(file for file in read if file is not None)
-        if files:
-            tables.append(ParquetTable(table, group.root, files))
-    return tables, problems
+            elif untold := [column for column in table.columns if column.type.kind in _UNTOLD]:
+                said = "; ".join(f"column {one.name} is {_UNTOLD[one.type.kind]}" for one in untold)
+                problems.append(Problem(table.root, f"{said}."))
+            else:
+                found[table.name] = table
+    return [found[name] for name in sorted(found)], problems
 
 
-def _groups(
-    place: str, files: pyarrow.fs.FileSystem, problems: list[Problem]
-) -> Iterator[tuple[str, _Group]]:
-    """The tables at a place, in pieces."""
-    scheme, path = _split(place)
-    kind = _kind(files, place, path)
-    if kind == pyarrow.fs.FileType.File:
-        root = posixpath.dirname(path)
-        yield _stem(path), _Group(scheme + root, {scheme + path: {}})
-        return
-    found = _below(files, place, path)
-    logs = sorted({one.rpartition("/_delta_log/")[0] for one in found if "/_delta_log/" in one})
-    for log in logs:
-        try:
-            yield posixpath.basename(log), _delta(scheme + log)
-        except (LakeError, ParquetError) as error:
-            problems.append(Problem(scheme + log, str(error)))
-    for one in found:
-        parts = one[len(path) :].strip("/").split("/")
-        is_of_delta = any(one.startswith(f"{log}/") for log in logs)
-        # Writers mark with these what is not data: logs, markers, checksums, files in the making.
-        if is_of_delta or any(part.startswith(("_", ".")) for part in parts):
+def _store_of(place: str) -> str:
+    scheme, separator, path = place.partition("://")
+    if not separator:
+        return ""
+    if scheme != "gs" or not path.strip("/"):
+        raise ParquetError(
+            f"{place} cannot be read: BigQuery loads Parquet from local paths and gs://bucket/name."
+        )
+    return place.rpartition("://")[2].split("/")[0]
+
+
+def partitions_of(table: ParquetTable, file: TableFile) -> dict[str, pa.Scalar]:
+    """The columns whose one value for a file is in its path, or in the Delta log."""
+    written = {}
+    for folder in file.path.split("/")[:-1]:
+        if part := partition_of(folder):
+            written[urllib.parse.unquote(part[0])] = part[1]
+    values = {}
+    for column in table.columns:
+        if column.partition is None:
             continue
-        folders = posixpath.dirname(one).split("/")
-        hive = [number for number, folder in enumerate(folders) if partition_of(folder)]
-        root = "/".join(folders[: hive[0]] if hive else folders)
-        values = dict(_partition(folders[number]) for number in hive)
-        table = posixpath.basename(root) if hive or is_part(_stem(one)) else _stem(one)
-        yield table, _Group(scheme + root, {scheme + one: values})
-
-
-def _delta(uri: str) -> _Group:
-    """The active files of a Delta table.
-
-    Raises:
-        ParquetError: Its files alone do not tell what it holds.
-        LakeError: It cannot be read.
-    """
-    handle = LakeTable(uri, ()).open()
-    if handle is None:
-        raise ParquetError("its Delta log holds no table; remove the folder _delta_log, or name the files.")
-    for feature in handle.protocol().reader_features or ():
-        if feature in _UNSEEN:
-            raise ParquetError(f"it cannot be loaded: {_UNSEEN[feature]}.")
-    actions = pa.table(handle.get_add_actions(flatten=True))
-    names = [one for one in actions.column_names if one.startswith("partition.")]
-    group = _Group(uri, schema=pa.schema(handle.schema().to_arrow()))
-    for row in actions.select(["path", *names]).to_pylist():
-        path = urllib.parse.unquote(row["path"])
-        group.paths[path if path.startswith(("/", "gs://")) else f"{uri}/{path}"] = {
-            one.removeprefix("partition."): row[one] for one in names
-        }
-    return group
-
-
-def _typed(group: _Group) -> dict[str, dict[str, pa.Scalar]]:
-    """The values in paths as the type that all values of the column have: integers, dates, else text."""
-    columns = list(dict.fromkeys(column for values in group.paths.values() for column in values))
-    types = {}
-    for column in columns:
-        values = [one[column] for one in group.paths.values() if one.get(column) is not None]
-        if group.schema is not None:
-            types[column] = group.schema.field(column).type
+        if file.logged is not None:
+            value = file.logged.get(column.name)
         else:
-            types[column] = _ARROW[kind_of_values(values)]
-    return {
-        path: {column: _scalar(values.get(column), types[column]) for column in columns}
-        for path, values in group.paths.items()
-    }
+            value = column.partition.values[written[column.name]]
+        values[column.name] = _scalar(value, _arrow_type(column.type))
+    return values
 
 
 def _scalar(value: Any, type_: pa.DataType) -> pa.Scalar:
@@ -221,65 +120,20 @@ def _scalar(value: Any, type_: pa.DataType) -> pa.Scalar:
     return pa.scalar(value, type_)
 
 
-def _read(
-    place: str, files: pyarrow.fs.FileSystem, partitions: dict[str, pa.Scalar], problems: list[Problem]
-) -> TableFile | None:
-    """A file with what its footer says; None where it cannot be loaded, which is then a problem."""
-    try:
-        with files.open_input_file(_split(place)[1]) as file:
-            if not file.size():
-                problems.append(Problem(place, "it is empty, 0 bytes; remove it or write it again"))
-                return None
-            metadata = pq.read_metadata(file)
-            metadata.schema.to_arrow_schema()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        problems.append(Problem(place, f"it is not read as Parquet: {' '.join(str(error).split())[:300]}"))
-        return None
-    if not metadata.num_columns:
-        problems.append(Problem(place, "it has no columns, so that there is nothing to load"))
-        return None
-    return TableFile(place, metadata.num_rows, partitions)
-
-
-def _kind(files: pyarrow.fs.FileSystem, place: str, path: str) -> pyarrow.fs.FileType:
-    try:
-        kind = files.get_file_info(path).type
-    except OSError as error:
-        raise ParquetError(f"{place} cannot be looked at: {' '.join(str(error).split())[:300]}.") from error
-    if kind == pyarrow.fs.FileType.NotFound:
-        raise ParquetError(f"There is nothing at {place}.")
-    return kind
-
-
-def _below(files: pyarrow.fs.FileSystem, place: str, path: str) -> list[str]:
-    try:
-        found = files.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
-    except OSError as error:
-        raise ParquetError(f"{place} cannot be listed: {' '.join(str(error).split())[:300]}.") from error
-    return sorted(info.path for info in found if info.type == pyarrow.fs.FileType.File)
-
-
-def _split(place: str) -> tuple[str, str]:
-    """The scheme with its separator, empty on local disk, and the path in the store."""
-    scheme, separator, path = place.partition("://")
-    if not separator:
-        return "", posixpath.normpath(Path(place).expanduser().absolute().as_posix())
-    if scheme != "gs" or not path.strip("/"):
-        raise ParquetError(
-            f"{place} cannot be read: BigQuery loads Parquet from local paths and gs://bucket/name."
-        )
-    return "gs://", path.rstrip("/")
-
-
-def _stem(path: str) -> str:
-    return stem_of(posixpath.basename(path))
-
-
-def _partition(folder: str) -> tuple[str, str | None]:
-    column, value = partition_of(folder) or (folder, HIVE_NULL)
-    return column, None if value == HIVE_NULL else urllib.parse.unquote(value)
-
-
-def _common(first: str, second: str) -> str:
-    pairs = zip(first.split("/"), second.split("/"), strict=False)
-    return "/".join(one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+def _arrow_type(type_: ParquetType) -> pa.DataType:
+    """The type of a partition's values, as they are written into a file for BigQuery."""
+    match type_.kind:
+        case "int":
+            return pa.int64()
+        case "decimal":
+            return pa.decimal128(type_.precision, type_.scale)
+        case "timestamp":
+            return pa.timestamp("us", "UTC" if type_.utc else None)
+        case "boolean" | "date" | "float32" | "float64" as kind:
+            return {
+                "boolean": pa.bool_(),
+                "date": pa.date32(),
+                "float32": pa.float32(),
+                "float64": pa.float64(),
+            }[kind]
+    return pa.string()

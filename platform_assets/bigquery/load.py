@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,10 +17,13 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from platform_assets.bigquery.files import ParquetTable, Problem, TableFile, find_tables
+from platform_assets.bigquery.files import find_tables, partitions_of
 from platform_assets.bigquery.jobs import load_once, parquet_config
 from platform_assets.bigquery.names import check_dataset, check_table, table_name
+from platform_assets.bigquery.types import loadable, schema_fields
 from platform_assets.errors import ParquetError, WarehouseError
+from platform_assets.parquet.layouts import Grouping
+from platform_assets.parquet.tables import ParquetTable, Problem, TableFile
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -46,12 +49,16 @@ class LoadOptions:
         prefix: Put before each table's name, such as `dim_`.
         name: All files are one table, of this name; otherwise the names are those of files and folders.
         write: `append` to what is there, `truncate` it first, or load into `empty` tables only.
+        grouping: What one table is: `auto`, every `file`, or every `folder`.
+        pattern: Only files in folders whose name matches, such as `*.parquet`.
     """
 
     dataset: str
     prefix: str = ""
     name: str | None = None
     write: Write = "append"
+    grouping: Grouping = "auto"
+    pattern: str = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,13 @@ def load_parquet(
         WarehouseError: BigQuery cannot be reached, or refuses the dataset.
     """
     check_dataset(options.dataset)
-    tables, problems = find_tables(places, open_bucket or (lambda: _open_buckets(access)), name=options.name)
+    tables, problems = find_tables(
+        places,
+        open_bucket or (lambda: _open_buckets(access)),
+        name=options.name,
+        grouping=options.grouping,
+        pattern=options.pattern,
+    )
     targets: dict[str, ParquetTable] = {}
     for table in tables:
         target = table_name(options.prefix + table.name)
@@ -164,14 +177,41 @@ class _Load:
         attempt = f"load {self.options.dataset}.{self.target}"
         files = self.table.files
         with self.access.translated(attempt, self.client):
-            if self.table.is_remote:
+            if not files and self.table.schema is not None:
+                loaded, rows = 0, self._load_no_rows(self.table.schema)
+            elif not self.table.is_local:
                 loaded, rows = len(files), self._load_objects()
+                self._compare(rows, files)
             elif len(files) == 1:
                 loaded, rows = 1, self._load_file(files[0], self.destination, self.options.write)
                 self.report(self.target, 1, 1)
+                self._compare(rows, files)
             else:
                 loaded, rows = self._load_files()
         return TableResult(self.target, loaded, rows, time.monotonic() - started)
+
+    def _compare(self, rows: int, files: Sequence[TableFile]) -> None:
+        """Refuse to call it loaded where BigQuery tells of other rows than the files do.
+
+        Raises:
+            WarehouseError: It does.
+        """
+        expected = sum(file.rows for file in files)
+        if rows != expected:
+            raise WarehouseError(
+                f"BigQuery loaded {rows:,} rows into {self.options.dataset}.{self.target} of files with "
+                f"{expected:,}. Look at the job in its history before you load them again."
+            )
+
+    def _load_no_rows(self, schema: pa.Schema) -> int:
+        """Make or empty the table of a Delta table that has no file, with the columns of its log."""
+        with tempfile.TemporaryDirectory(prefix="platform-assets-bigquery-") as folder:
+            file = Path(folder) / "none.parquet"
+            pq.write_table(loadable(schema).empty_table(), file)
+            config = self._config(self.options.write)
+            load_once(self.client, self.access, self.destination, file, config, _job_id())
+        self.report(self.target, 1, 1)
+        return 0
 
     def _load_objects(self) -> int:
         """Have BigQuery read the files, in one job."""
@@ -183,14 +223,22 @@ class _Load:
                 f"{self.options.dataset}.{self.target} was not loaded, as {self.table.root} has "
                 f"{len(files):,} files and one job loads {_URIS_PER_JOB:,}. Load parts of it one by one."
             )
-        config = self._config(self.options.write)
-        if files[0].partitions:
+        partitions = [column for column in self.table.columns if column.partition is not None]
+        lost = [one.name for one in partitions if one.partition and not one.partition.is_in_paths]
+        if lost:
+            raise WarehouseError(
+                f"{self.options.dataset}.{self.target} was not loaded, as the partition columns "
+                f"{', '.join(lost)} are in the Delta log and not in the files' paths, where BigQuery could "
+                "read them. Rewrite the table with paths such as year=2024/."
+            )
+        config = self._config(self.options.write, {column.name for column in partitions})
+        if partitions:
             partitioning = bigquery.HivePartitioningOptions()
             partitioning.mode = "AUTO"
             partitioning.source_uri_prefix = self.table.root
             config.hive_partitioning = partitioning
         self.report(self.target, 0, len(files))
-        uris = [file.path for file in files]
+        uris = [f"{self.table.root}/{file.path}" for file in files]
         job = load_once(self.client, self.access, self.destination, uris, config, _job_id())
         self.report(self.target, len(files), len(files))
         return int(job.output_rows or 0)
@@ -199,21 +247,22 @@ class _Load:
         """Upload the files into a table of their own, and put that into its place in one step."""
         from google.cloud import bigquery
 
-        loaded = rows = 0
+        rows = 0
+        loaded: list[TableFile] = []
         staging = f"{self.destination}_loading_{uuid.uuid4().hex[:12]}"
         files = self.table.files
         try:
             for number, file in enumerate(files, 1):
                 try:
-                    with self.access.translated(f"load {file.path}", self.client):
+                    with self.access.translated(f"load {self._path(file)}", self.client):
                         rows += self._load_file(file, staging, "append")
                 except WarehouseError as error:
                     if error.retryable:
                         raise
-                    self.problems.append(Problem(file.path, str(error)))
+                    self.problems.append(Problem(self._path(file), str(error)))
                 else:
-                    loaded += 1
-                    if loaded == 1:
+                    loaded.append(file)
+                    if len(loaded) == 1:
                         self._expire(staging)
                 self.report(self.target, number, len(files))
             if not loaded:
@@ -221,6 +270,7 @@ class _Load:
                     f"{self.options.dataset}.{self.target} was not loaded, as BigQuery took none of its "
                     "files."
                 )
+            self._compare(rows, loaded)
             config = bigquery.CopyJobConfig(
                 write_disposition=_DISPOSITIONS[self.options.write], labels=dict(self.access.labels)
             )
@@ -229,15 +279,23 @@ class _Load:
             ).result(retry=self.access.retry)
         finally:
             self._drop(staging)
-        return loaded, rows
+        return len(loaded), rows
+
+    def _path(self, file: TableFile) -> str:
+        return f"{self.table.root}/{file.path}"
 
     def _load_file(self, file: TableFile, destination: str, write: Write) -> int:
-        with _with_partitions(file) as path:
+        with _with_partitions(Path(self._path(file)), partitions_of(self.table, file)) as path:
             job = load_once(self.client, self.access, destination, path, self._config(write), _job_id())
             return int(job.output_rows or 0)
 
-    def _config(self, write: Write) -> bigquery.LoadJobConfig:
-        config = parquet_config(self.access, _DISPOSITIONS[write], None)
+    def _config(self, write: Write, left_out: Set[str] = frozenset()) -> bigquery.LoadJobConfig:
+        schema = None
+        if self.table.absent and self.table.schema is not None:
+            # No file tells of these: the log does.
+            wanted = pa.schema([field for field in self.table.schema if field.name not in left_out])
+            schema = schema_fields(loadable(wanted))
+        config = parquet_config(self.access, _DISPOSITIONS[write], schema)
         if write == "append":
             config.schema_update_options = ["ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"]
         return config
@@ -257,18 +315,16 @@ class _Load:
 
 
 @contextlib.contextmanager
-def _with_partitions(file: TableFile) -> Iterator[Path]:
+def _with_partitions(file: Path, partitions: Mapping[str, pa.Scalar]) -> Iterator[Path]:
     """The file, or where values of its path are columns, a copy that has them."""
-    if not file.partitions:
-        yield Path(file.path)
+    if not partitions:
+        yield file
         return
     with tempfile.TemporaryDirectory(prefix="platform-assets-bigquery-") as folder:
         copy = Path(folder) / "rows.parquet"
-        with pq.ParquetFile(file.path) as source:
+        with pq.ParquetFile(file) as source:
             added = {
-                name: value
-                for name, value in file.partitions.items()
-                if name not in source.schema_arrow.names
+                name: value for name, value in partitions.items() if name not in source.schema_arrow.names
             }
             schema = source.schema_arrow
             for name, value in added.items():

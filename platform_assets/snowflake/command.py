@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from platform_assets.errors import ParquetError, PlatformError
-from platform_assets.snowflake.options import Case, Create, Encryption, Grouping, Mode, ScriptOptions
+from platform_assets.parquet.layouts import Grouping
+from platform_assets.snowflake.options import Case, Create, Encryption, Mode, ScriptOptions
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
+    from platform_assets.parquet.tables import Problem
     from platform_assets.snowflake.execute import Progress, TableResult
     from platform_assets.snowflake.script import Script
-    from platform_assets.snowflake.tables import Problem
 
 Connect = Callable[[], contextlib.AbstractContextManager["SnowflakeConnection"]]
 StorageOptions = Callable[[], Mapping[str, str]]
@@ -273,8 +274,8 @@ def _flat(block: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]
 
 def _run(chosen: dict[str, Any], connect: Connect, storage_options: StorageOptions) -> bool:
     """Read, write and execute as chosen; whether nothing was left out."""
+    from platform_assets.parquet.tables import read_tables
     from platform_assets.snowflake.script import script
-    from platform_assets.snowflake.tables import read_tables
 
     grouping = chosen.get("grouping", "auto")
     if grouping not in get_args(Grouping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,57 +96,117 @@ def execute(
                     cursor.execute(statement.sql)
 
 
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What COPY says of one file."""
+
+    file: str
+    status: str
+    parsed: int
+    loaded: int
+    error: str
+
+    @property
+    def rejection(self) -> Rejection | None:
+        """Rows that it did not take, if there are any."""
+        # A file that was passed over as a whole may have been parsed up to its first error only.
+        refused = max(self.parsed - self.loaded, 0)
+        if self.status in ("LOADED", "LOAD_SKIPPED") and not refused:
+            return None
+        return Rejection(self.file, refused, self.error or "not said")
+
+
 def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Progress) -> TableResult:
     from snowflake.connector.errors import Error
 
     started = time.monotonic()
     ran: list[str] = []
-    loaded = 0
-    rejections: list[Rejection] = []
+    reports: list[_Report] = []
     failure: str | None = None
+    is_open = False
     on_progress(table.name, 0, len(table.statements))
     for statement in table.statements:
+        if failure is None and statement.purpose in ("commit", "clean-up"):
+            failure = _missing(table, reports)
+        if failure is not None and is_open:
+            # A session that is gone is rolled back anyway.
+            with contextlib.suppress(Error):
+                cursor.execute("ROLLBACK")
+            is_open, reports = False, []
         if failure is not None and statement.purpose != "clean-up":
             continue
         try:
             cursor.execute(statement.sql)
             ran.append(statement.sql)
             if statement.purpose == "load":
-                rows, refused = copied(cursor)
-                loaded += rows
-                rejections += refused
+                reports += _reports(cursor)
         except Error as error:
             # A stage that is not dropped goes with the session, and may not even have been made.
             if statement.purpose != "clean-up":
                 failure = failure_of(statement, error)
+        else:
+            is_open = statement.purpose == "begin" or (is_open and statement.purpose != "commit")
         on_progress(table.name, len(ran), len(table.statements))
     return TableResult(
         table.name,
         table.target,
-        loaded,
-        tuple(rejections),
+        sum(report.loaded for report in reports),
+        tuple(one for report in reports if (one := report.rejection) is not None),
         time.monotonic() - started,
         tuple(ran),
         failure,
     )
 
 
-def copied(cursor: SnowflakeCursor) -> tuple[int, Iterable[Rejection]]:
-    """What the COPY that a cursor has just run says it did: rows loaded, and what it refused."""
+def _missing(table: TableScript, reports: Sequence[_Report]) -> str | None:
+    """What is to be said where other rows were loaded than the footers told of, or None.
+
+    Files that COPY says it has refused, or has loaded before, are not counted on either side.
+    """
+    told = {
+        report.file for report in reports if report.rejection is not None or report.status == "LOAD_SKIPPED"
+    }
+    expected = table.rows
+    if told:
+        expected = sum(
+            file.rows for file in table.files if not any(_is_file(name, file.path) for name in told)
+        )
+    loaded = sum(report.loaded for report in reports if report.file not in told)
+    if loaded == expected:
+        return None
+    return (
+        f"COPY loaded {loaded:,} rows into {table.target} of files with {expected:,}. Where files were "
+        "loaded before, --force loads them again; else look in Snowflake's query history for what PUT and "
+        "COPY said of them."
+    )
+
+
+def _is_file(said: str, path: str) -> bool:
+    """Whether COPY means this file, which it names with the path of the stage before it."""
+    return said == path or said.endswith(f"/{path}")
+
+
+def _reports(cursor: SnowflakeCursor) -> Iterator[_Report]:
+    """What the COPY that a cursor has just run says of each file."""
     names = [column.name.lower() for column in cursor.description]
     if "rows_loaded" not in names:
-        return 0, ()  # it found no file that was not loaded before
-    loaded = 0
-    rejections = []
+        return  # it found no file that was not loaded before
     for row in cursor.fetchall():
         file = dict(zip(names, row, strict=True))
-        rows = int(file["rows_loaded"] or 0)
-        loaded += rows
-        # A file that was passed over as a whole may have been parsed up to its first error only.
-        refused = max(int(file["rows_parsed"] or 0) - rows, 0)
-        if file["status"] not in ("LOADED", "LOAD_SKIPPED") or refused:
-            rejections.append(Rejection(str(file["file"]), refused, str(file["first_error"] or "not said")))
-    return loaded, rejections
+        yield _Report(
+            str(file["file"]),
+            str(file["status"]),
+            int(file["rows_parsed"] or 0),
+            int(file["rows_loaded"] or 0),
+            str(file["first_error"] or ""),
+        )
+
+
+def copied(cursor: SnowflakeCursor) -> tuple[int, Sequence[Rejection]]:
+    """What the COPY that a cursor has just run says it did: rows loaded, and what it refused."""
+    reports = list(_reports(cursor))
+    rejections = [one for report in reports if (one := report.rejection) is not None]
+    return sum(report.loaded for report in reports), rejections
 
 
 def failure_of(statement: Statement, error: Exception) -> str:

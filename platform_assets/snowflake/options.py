@@ -11,7 +11,6 @@ from platform_assets.errors import ParquetError
 from platform_assets.snowflake.identifiers import typed_identifier, typed_name
 from platform_assets.snowflake.types import checked_kind, checked_type
 
-Grouping = Literal["auto", "file", "folder"]
 Mode = Literal["projection", "match-by-name", "infer-schema"]
 Create = Literal["or-replace", "if-not-exists"]
 Case = Literal["keep", "upper"]

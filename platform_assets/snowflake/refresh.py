@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from platform_assets.errors import ParquetError
+from platform_assets.parquet.footers import UnreadableFile, read_footer
+from platform_assets.parquet.stores import open_store
+from platform_assets.parquet.tables import ParquetTable, TableFile, read_tables
 from platform_assets.snowflake.execute import Progress, TableResult, copied, failure_of
-from platform_assets.snowflake.footers import UnreadableFile, read_footer
 from platform_assets.snowflake.identifiers import identifier, literal
 from platform_assets.snowflake.options import ScriptOptions
 from platform_assets.snowflake.script import Statement, column_types, script, table_script
-from platform_assets.snowflake.stores import open_store
-from platform_assets.snowflake.tables import ParquetTable, TableFile, read_tables
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from platform_assets.errors import ParquetError
+from platform_assets.parquet.schemas import TableColumn
+from platform_assets.parquet.tables import ParquetTable, Problem, TableFile
 from platform_assets.snowflake.identifiers import (
     identifier,
     literal,
@@ -17,19 +21,20 @@ from platform_assets.snowflake.identifiers import (
     typed_name,
 )
 from platform_assets.snowflake.options import ScriptOptions, snowflake_url
-from platform_assets.snowflake.tables import ParquetTable, Problem, TableColumn, TableFile
 from platform_assets.snowflake.types import (
     expression,
     override_for,
     snowflake_type,
 )
 
-Purpose = Literal["session", "table", "file format", "stage", "upload", "load", "clean-up"]
+Purpose = Literal["session", "table", "file format", "stage", "upload", "begin", "load", "commit", "clean-up"]
 
 # https://docs.snowflake.com/en/sql-reference/sql/copy-into-table: the most that FILES takes.
 _FILES_PER_COPY = 1000
-# Bytes stay bytes, and dates, times and decimals are what the file says they are.
-_FORMAT = "TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE"
+# Of ON_ERROR, what the vectorized scanner takes.
+_VECTORIZED = ("ABORT_STATEMENT", "SKIP_FILE")
+# What only is in a file's type, so that Snowflake finds something else there.
+_UNTOLD = ("duration", "period", "variant")
 _PUT_WILDCARDS = re.compile(r"[*?\[\]]")
 _TITLES: dict[Purpose, str] = {
     "session": "Session: instants are written as UTC whatever the account's time zone",
@@ -37,7 +42,9 @@ _TITLES: dict[Purpose, str] = {
     "file format": "File format",
     "stage": "Stage",
     "upload": "Upload: PUT runs in SnowSQL, the Snowflake CLI and the drivers, not in a worksheet",
+    "begin": "All or nothing: stop at the first error, and the transaction is rolled back",
     "load": "Load",
+    "commit": "All is loaded",
     "clean-up": "Clean up",
 }
 
@@ -64,16 +71,19 @@ class TableScript:
         target: Its name in Snowflake, qualified, as SQL.
         statements: What to run.
         source: Where its files are.
-        files: Number of its files.
-        rows: Number of their rows.
+        files: Its files.
     """
 
     name: str
     target: str
     statements: tuple[Statement, ...]
     source: str
-    files: int
-    rows: int
+    files: tuple[TableFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of the files' rows."""
+        return sum(file.rows for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,9 @@ class Script:
             lines += [
                 "",
                 _comment(f"{number} of {len(self.tables)}: {table.name}"),
-                _comment(f"{_counted(table.files, 'file')}, {_counted(table.rows, 'row')} in {table.source}"),
+                _comment(
+                    f"{_counted(len(table.files), 'file')}, {_counted(table.rows, 'row')} in {table.source}"
+                ),
                 *_sections(table.statements),
             ]
         lines += _sections(self.after)
@@ -117,6 +129,7 @@ class Script:
 def script(tables: Sequence[ParquetTable], options: ScriptOptions) -> Script:
     """The statements that make and load tables; a table that cannot be loaded is a problem, not an error."""
     made: dict[str, TableScript] = {}
+    loaded: set[str] = set()
     problems = []
     for table in tables:
         try:
@@ -129,9 +142,8 @@ def script(tables: Sequence[ParquetTable], options: ScriptOptions) -> Script:
             problems.append(Problem(table.name, str(error)))
             continue
         made[one.target] = one
-    has_instants = any(
-        re.search(r"TIMESTAMP_L?TZ", statement.sql) for one in made.values() for statement in one.statements
-    )
+        loaded.add(table.name)
+    has_instants = any(_has_instants(table, options) for table in tables if table.name in loaded)
     before = [Statement("session", "ALTER SESSION SET TIMEZONE = 'UTC'")] if has_instants else []
     after = [Statement("session", "ALTER SESSION UNSET TIMEZONE")] if has_instants else []
     if made and _format_name(options) is not None:
@@ -157,12 +169,18 @@ def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
         raise ParquetError(
             "PURGE would remove the files of a Delta table from under its log; load it without."
         )
+    if options.purge and url and len(table.files) > _FILES_PER_COPY:
+        raise ParquetError(
+            f"PURGE would remove files before all {len(table.files):,} are loaded: one COPY takes "
+            f"{_FILES_PER_COPY:,}. Load them without, and remove them afterwards."
+        )
+    _refuse_what_is_not_read_right(table, options)
     types = {} if options.mode == "infer-schema" else column_types(table, options)
     names = _column_names(table, options)
     if options.mode != "projection":
         _refuse_what_needs_projection(table, types)
     create = _create_stage(stage, url, options)
-    uploads = [] if url else [_upload(table, file, stage) for file in table.files]
+    uploads = [] if url else _uploads(table, stage)
     # All that is in a stage of our own was put there for this table.
     chunks = [
         tuple(table.files[start : start + _FILES_PER_COPY]) if url else ()
@@ -174,8 +192,10 @@ def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
     else:
         making = [Statement("table", _create_table(table, target, types, names, options)), *staging]
     loads = [Statement("load", _copy(table, target, stage, chunk, types, names, options)) for chunk in chunks]
+    if len(loads) > 1:
+        loads = [Statement("begin", "BEGIN"), *loads, Statement("commit", "COMMIT")]
     drop = Statement("clean-up", f"DROP STAGE {stage}")
-    return TableScript(table.name, target, (*making, *loads, drop), table.root, len(table.files), table.rows)
+    return TableScript(table.name, target, (*making, *loads, drop), table.root, table.files)
 
 
 def column_types(table: ParquetTable, options: ScriptOptions) -> dict[str, str]:
@@ -199,6 +219,48 @@ def column_types(table: ParquetTable, options: ScriptOptions) -> dict[str, str]:
     if mistakes:
         raise ParquetError(" ".join(mistakes))
     return types
+
+
+def _has_instants(table: ParquetTable, options: ScriptOptions) -> bool:
+    """Whether what is loaded depends on the session's time zone.
+
+    It does where a file has instants, whatever they are to become: the scanner gives them in that zone, and
+    what is 96 bits wide too. It does where a time of no zone is to become an instant.
+    """
+    kinds = {("timestamp", True), ("int96", False), ("list", True), ("map", True), ("struct", True)}
+    if any((column.type.kind, column.type.utc) in kinds for column in table.columns):
+        return True
+    if options.mode == "infer-schema":
+        return False
+    return any(re.match(r"TIMESTAMP_L?TZ", type_) for type_ in column_types(table, options).values())
+
+
+def _refuse_what_is_not_read_right(table: ParquetTable, options: ScriptOptions) -> None:
+    """Refuse columns that Snowflake would give other values of, without a word.
+
+    Raises:
+        ParquetError: There are some; the message names them.
+    """
+    nested = [column.name for column in table.columns if column.type.is_nested]
+    if nested and options.on_error not in _VECTORIZED:
+        raise ParquetError(
+            f"ON_ERROR = {options.on_error} is not for the vectorized scanner, and the other one drops the "
+            f"nulls that are in lists and objects, and makes lists of maps ({', '.join(nested)}). Use "
+            "ABORT_STATEMENT or SKIP_FILE."
+        )
+    if options.mode == "infer-schema":
+        for column in table.columns:
+            if column.type.kind in _UNTOLD:
+                raise ParquetError(
+                    f"column {column.name} is {column.type.name}, which Snowflake finds to be something "
+                    "else. Use mode projection, which says what can be done."
+                )
+    lost = [one.name for one in table.columns if one.partition is not None and not one.partition.is_in_paths]
+    if lost:
+        raise ParquetError(
+            f"the partition columns {', '.join(lost)} are in the Delta log and not in the files' paths, "
+            "which is where COPY could read them. Rewrite the table with paths such as year=2024/."
+        )
 
 
 def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
@@ -245,19 +307,59 @@ def _encryption(options: ScriptOptions, url: str) -> str:
     return "TYPE = 'AWS_SSE_S3'" if options.encryption == "sse-s3" else "TYPE = 'NONE'"
 
 
-def _upload(table: ParquetTable, file: TableFile, stage: str) -> str:
-    local = f"{table.root}/{file.path}"
-    if _PUT_WILDCARDS.search(local):
-        raise ParquetError(
-            f"PUT takes *, ?, [ and ] in {local} for a pattern. Rename the file, or say with stage_url where "
-            "Snowflake finds it."
-        )
-    folder = file.path.rpartition("/")[0]
+def _uploads(table: ParquetTable, stage: str) -> list[str]:
+    """The PUTs of a table's files: for each folder as few patterns as match just these files."""
+    folders: dict[str, list[str]] = {}
+    for file in table.files:
+        folder, _, name = file.path.rpartition("/")
+        if _PUT_WILDCARDS.search(file.path) or _PUT_WILDCARDS.search(table.root):
+            raise ParquetError(
+                f"PUT takes *, ?, [ and ] in {table.root}/{file.path} for a pattern. Rename the file, or say "
+                "with stage_url where Snowflake finds it."
+            )
+        folders.setdefault(folder, []).append(name)
+    return [
+        _put(f"{table.root}/{folder}/{pattern}" if folder else f"{table.root}/{pattern}", stage, folder)
+        for folder, names in folders.items()
+        for pattern in _patterns_of(names, f"{table.root}/{folder}")
+    ]
+
+
+def _put(local: str, stage: str, folder: str) -> str:
     # A suffix such as .gzip says how pages are compressed: the file as a whole is not.
     return (
         f"PUT {literal(f'file://{local}')} {_location(stage, folder)} "
         "AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = NONE OVERWRITE = TRUE"
     )
+
+
+def _patterns_of(names: Sequence[str], folder: str) -> list[str]:
+    if len(names) == 1:
+        return list(names)
+    try:
+        others = set(os.listdir(folder)).difference(names)
+    except OSError:
+        return list(names)  # what else is there is not known
+    return _patterns(names, sorted(others))
+
+
+def _patterns(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    """As few patterns with one `*` each as match all of some names and none of others."""
+    if len(names) == 1:
+        return list(names)
+    prefix = posixpath.commonprefix(names)
+    rest = [name[len(prefix) :] for name in names]
+    suffix = posixpath.commonprefix([one[::-1] for one in rest])[::-1]
+    shortest = len(prefix) + len(suffix)
+    matched = [
+        one for one in others if one.startswith(prefix) and one.endswith(suffix) and len(one) >= shortest
+    ]
+    if not matched:
+        return [f"{prefix}*{suffix}"]
+    by_next: dict[str, list[str]] = {}
+    for name in names:
+        by_next.setdefault(name[len(prefix) : len(prefix) + 1], []).append(name)
+    return [pattern for alike in by_next.values() for pattern in _patterns(alike, matched)]
 
 
 def _location(stage: str, folder: str = "") -> str:
@@ -322,8 +424,15 @@ def _infer_table(
         f"IGNORE_CASE => {'TRUE' if options.case == 'upper' else 'FALSE'}",
     ]
     if url:
-        files = table.files[:_FILES_PER_COPY]
-        arguments.append(f"FILES => ({', '.join(literal(file.path) for file in files)})")
+        paths = [file.path for file in table.files]
+        if len(paths) > _FILES_PER_COPY:
+            paths = list(table.examples)  # one for each schema that the footers have told of
+        if len(paths) > _FILES_PER_COPY:
+            raise ParquetError(
+                f"its files have {len(paths):,} schemas, and INFER_SCHEMA looks at {_FILES_PER_COPY:,} "
+                "files; use mode projection."
+            )
+        arguments.append(f"FILES => ({', '.join(literal(path) for path in paths)})")
     return (
         f"{_create(target, options)} USING TEMPLATE (\n"
         "  SELECT ARRAY_AGG(OBJECT_CONSTRUCT(*)) WITHIN GROUP (ORDER BY ORDER_ID)\n"
@@ -353,7 +462,7 @@ def _copy(
         paths = ",\n".join(f"  {literal(file.path)}" for file in files)
         parts.append(f"FILES = (\n{paths}\n)")
     name = _format_name(options)
-    parts.append(f"FILE_FORMAT = ({_FORMAT if name is None else f'FORMAT_NAME = {literal(name)}'})")
+    parts.append(f"FILE_FORMAT = ({_format(options) if name is None else f'FORMAT_NAME = {literal(name)}'})")
     if options.mode != "projection":
         sensitive = "CASE_INSENSITIVE" if options.case == "upper" else "CASE_SENSITIVE"
         parts.append(f"MATCH_BY_COLUMN_NAME = {sensitive}")
@@ -368,9 +477,10 @@ def _copy(
 def _projected(column: TableColumn, type_: str) -> str:
     if column.partition is None:
         return expression(column.name, column.type, type_)
+    # The last folder of that name: what is above the table's own may have it too.
     written = (
         "REGEXP_SUBSTR(METADATA$FILENAME, "
-        f"{literal(f'(^|/){_pattern(column.partition.key)}=([^/]*)/')}, 1, 1, 'e', 2)"
+        f"{literal(f'^(.*/)?{_pattern(column.partition.key)}=([^/]*)/')}, 1, 1, 'e', 2)"
     )
     # Paths cannot hold every character: what stands for another is put right value by value.
     encoded = {raw: value for raw, value in column.partition.values.items() if raw != value}
@@ -398,7 +508,12 @@ def _refuse_what_needs_projection(table: ParquetTable, types: Mapping[str, str])
         )
     for column in table.columns:
         type_ = types.get(column.name)
-        if type_ and expression(column.name, column.type, type_) != f"{path(column.name)}::{type_}":
+        # A null needs no expression to become one.
+        if (
+            type_
+            and column.type.kind != "null"
+            and expression(column.name, column.type, type_) != f"{path(column.name)}::{type_}"
+        ):
             raise ParquetError(
                 f"column {column.name} is {column.type.name} and needs an expression to become {type_}: use "
                 "mode projection, or name another type for it (VARCHAR for json, BINARY for bytes)."
@@ -416,7 +531,16 @@ def _format_statements(options: ScriptOptions) -> list[Statement]:
     create = "CREATE OR REPLACE TEMPORARY FILE FORMAT"
     if options.file_format is not None:
         create = "CREATE FILE FORMAT IF NOT EXISTS"
-    return [Statement("file format", f"{create} {_format_name(options)} {_FORMAT}")]
+    return [Statement("file format", f"{create} {_format_name(options)} {_format(options)}")]
+
+
+def _format(options: ScriptOptions) -> str:
+    """How files are read: bytes stay bytes, dates and decimals are what the file says, no text is null."""
+    scanner = "TRUE" if options.on_error in _VECTORIZED else "FALSE"
+    return (
+        "TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE "
+        f"USE_VECTORIZED_SCANNER = {scanner} NULL_IF = ()"
+    )
 
 
 def _sections(statements: Sequence[Statement]) -> list[str]:

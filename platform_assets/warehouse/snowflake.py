@@ -39,10 +39,11 @@ from platform_assets.model.table import (
     Time,
     Timestamp,
 )
+from platform_assets.parquet.footers import declared_columns
+from platform_assets.parquet.types import ParquetType
 from platform_assets.snowflake.access import NO_SUCH_OBJECT, Grant, SnowflakeAccess, WarehouseHeld
-from platform_assets.snowflake.footers import declared_columns
 from platform_assets.snowflake.identifiers import LONGEST_NAME, literal, path, quoted
-from platform_assets.snowflake.types import ParquetType, expression, snowflake_type
+from platform_assets.snowflake.types import expression, snowflake_type
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
     Incoming,
@@ -69,7 +70,10 @@ _LOADS = (
     ("lake_id", "VARCHAR"),
     ("loaded_at", "TIMESTAMP_TZ(6)"),
 )
-_FILE_FORMAT = "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE)"
+_FILE_FORMAT = (
+    "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE "
+    "USE_VECTORIZED_SCANNER = TRUE NULL_IF = ())"
+)
 _FILES_PER_COPY = 1000  # as many as Snowflake takes by name
 # A chunk of a result may be large; readers are given it in slices.
 _ROWS_PER_BATCH = 65_536

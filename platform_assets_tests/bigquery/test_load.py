@@ -13,13 +13,15 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, Field, write_deltalake
+from deltalake.schema import PrimitiveType
 from typer.testing import CliRunner
 
 from platform_assets.bigquery.command import bigquery_app
 from platform_assets.bigquery.load import LoadOptions, LoadResult, load_parquet
 from platform_assets.errors import ParquetError, WarehouseError
 from platform_assets_tests.fixtures.bigquery import FakeBigQuery, FakeProject
+from platform_assets_tests.fixtures.delta_features import delete_in_vectors, map_columns
 
 DAY = dt.date(2024, 2, 29)
 MOMENT = dt.datetime(2024, 2, 29, 10, 30, 0, 123456, tzinfo=dt.UTC)
@@ -156,15 +158,28 @@ def test_bad_files_are_named_and_the_others_are_loaded(load: Loader, tmp_path: P
     put(tmp_path / "parts" / "part-1.parquet", id=[1])
     put(tmp_path / "parts" / "part-2.parquet", id=["another type"])
     result = load(tmp_path)
-    assert counts(result) == {"good": (1, 2), "parts": (1, 1)}
-    assert load.rows("parts") == [(1,)]
-    assert {Path(one.place).name: one.reason.partition(":")[0] for one in result.problems} == {
-        "empty.parquet": "it is empty, 0 bytes; remove it or write it again",
-        "text.parquet": "it is not read as Parquet",
-        "truncated.parquet": "it is not read as Parquet",
-        "part-2.parquet": f"BigQuery could not load {tmp_path}/parts/part-2.parquet",
+    assert counts(result) == {"good": (1, 2)}
+    problems = {Path(one.place).name: one.reason for one in result.problems}
+    assert {name: reason.partition(":")[0].partition(" at ")[0] for name, reason in problems.items()} == {
+        "empty.parquet": "it is empty, 0 bytes; remove it or write it again.",
+        "text.parquet": "it is not Parquet",
+        "truncated.parquet": "it is truncated",
+        "parts": problems["parts"],
     }
-    assert "has changed type from INTEGER to STRING" in str(result.problems[-1])
+    first, second = (f"{tmp_path}/parts/part-{number}.parquet" for number in (1, 2))
+    assert problems["parts"].startswith(f"column id is int64 in {first} and string in {second}, and no type")
+
+
+def test_a_file_that_bigquery_refuses_is_named_and_the_others_of_its_table_are_loaded(
+    load: Loader, tmp_path: Path
+) -> None:
+    put(tmp_path / "parts" / "part-1.parquet", id=[1])
+    put(tmp_path / "parts" / "part-2.parquet", id=[Decimal("2.50")])
+    result = load(tmp_path)
+    assert (counts(result), load.rows("parts")) == ({"parts": (1, 1)}, [(1,)])
+    [problem] = result.problems
+    assert problem.place == f"{tmp_path}/parts/part-2.parquet"
+    assert "has changed type from INTEGER to NUMERIC" in problem.reason
 
 
 def test_hive_partitions_are_columns(load: Loader, tmp_path: Path) -> None:
@@ -233,16 +248,101 @@ def test_two_files_of_one_table_name_in_different_stores_are_told_apart(load: Lo
     ]
 
 
-def test_delta_tables_whose_files_do_not_tell_all_are_left_out(load: Loader, tmp_path: Path) -> None:
+def test_deletion_vectors_that_are_declared_and_not_used_do_no_harm(load: Loader, tmp_path: Path) -> None:
     folder = tmp_path / "orders"
     write_deltalake(str(folder), pa.table({"id": [1]}))
     log = folder / "_delta_log" / f"{1:020}.json"
     features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
     log.write_text(json.dumps({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7} | features}))
     result = load(folder)
+    assert (counts(result), result.problems) == ({"orders": (1, 1)}, ())
+
+
+def test_delta_tables_whose_files_do_not_tell_all_are_left_out(load: Loader, tmp_path: Path) -> None:
+    delete_in_vectors(tmp_path / "orders", 3, 4)
+    map_columns(tmp_path / "staff", version=2)
+    result = load(tmp_path)
+    assert result.tables == ()
+    assert {Path(one.place).name: one.reason for one in result.problems} == {
+        "orders": "it cannot be loaded file by file: rows are deleted in deletion vectors, which are in no "
+        "file of rows; run REORG TABLE ... APPLY (PURGE) or rewrite the table.",
+        "staff": "it cannot be loaded file by file: its columns have other names in the files (column "
+        "mapping: name); write it as a table without.",
+    }
+
+
+@pytest.mark.parametrize("files", [0, 1, 2])
+def test_a_column_that_the_delta_log_has_and_no_file_is_a_column_of_the_table(
+    load: Loader, tmp_path: Path, files: int
+) -> None:
+    folder = tmp_path / "shops"
+    for number in range(max(files, 1)):
+        write_deltalake(str(folder), pa.table({"id": [number]}), mode="append")
+    DeltaTable(str(folder)).alter.add_columns(Field("note", PrimitiveType("string")))
+    if not files:
+        DeltaTable(str(folder)).delete()
+    result = load(folder, write="truncate")
+    assert (counts(result), result.problems) == ({"shops": (files, files)}, ())
+    assert load.rows("shops") == [(number, None) for number in range(files)]
+
+
+def test_a_delta_table_without_rows_empties_what_it_is_to_replace(load: Loader, tmp_path: Path) -> None:
+    folder = tmp_path / "shops"
+    write_deltalake(str(folder), pa.table({"id": [1]}))
+    load(folder, write="truncate")
+    DeltaTable(str(folder)).delete()
+    assert counts(load(folder, write="truncate")) == {"shops": (0, 0)}
+    assert load.rows("shops") == []
+
+
+def test_what_one_table_is_can_be_said(load: Loader, tmp_path: Path) -> None:
+    put(tmp_path / "in" / "sales" / "LOAD00000001.parquet", id=[1])
+    put(tmp_path / "in" / "sales" / "rest.parquet", id=[2])
+    put(tmp_path / "in" / "sales" / "notes.txt", id=[3])
+    assert counts(load(tmp_path, pattern="*.parquet")) == {"sales": (1, 1), "rest": (1, 1)}
+    assert counts(load(tmp_path, pattern="r*", prefix="a_")) == {"a_rest": (1, 1)}
+    assert counts(load(tmp_path, grouping="folder", prefix="b_")) == {"b_sales": (3, 3)}
+    assert set(counts(load(tmp_path, grouping="file", prefix="c_"))) == {
+        *("c_LOAD00000001", "c_rest", "c_notes_txt"),
+    }
+
+
+def test_tables_are_told_apart_as_in_the_other_loaders(load: Loader, tmp_path: Path) -> None:
+    put(tmp_path / "customers" / "LOAD00000001.parquet", id=[1], name=["a"])
+    put(tmp_path / "orders" / "LOAD00000001.parquet", id=[1], total=[2])
+    (tmp_path / "ice" / "metadata").mkdir(parents=True)
+    (tmp_path / "ice" / "metadata" / "v1.metadata.json").write_text("{}")
+    put(tmp_path / "ice" / "data" / "00000-0-a.parquet")
+    result = load(tmp_path)
+    assert counts(result) == {"customers": (1, 1), "orders": (1, 1)}
+    assert [(one.place, "it is an Iceberg table" in one.reason) for one in result.problems] == [
+        (f"{tmp_path}/ice", True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (
+            pa.array([5], pa.duration("us")),
+            "column a is a length of time, which Parquet holds as a bare number",
+        ),
+        (pa.array([{"metadata": b"a", "value": b"b"}]), "column a is Parquet's variant type"),
+    ],
+)
+def test_what_bigquery_would_load_as_something_else_is_refused(
+    load: Loader, tmp_path: Path, column: pa.Array, said: str
+) -> None:
+    result = load(put(tmp_path / "t.parquet", a=column))
     assert result.tables == ()
     [problem] = result.problems
-    assert (problem.place, "deletion vectors" in problem.reason) == (str(folder), True)
+    assert said in problem.reason
+
+
+def test_partitions_above_a_tables_folder_are_not_columns_of_it(load: Loader, tmp_path: Path) -> None:
+    put(tmp_path / "year=2020" / "sales" / "year=2024" / "a.parquet", id=[1])
+    assert counts(load(tmp_path / "year=2020" / "sales")) == {"sales": (1, 1)}
+    assert load.rows("sales") == [(1, 2024)]
 
 
 def test_a_name_that_no_dataset_can_have_is_refused(load: Loader, tmp_path: Path) -> None:
@@ -263,7 +363,7 @@ def test_the_command_ends_with_a_summary_and_with_1_where_a_file_was_bad(
     assert load.rows("fact_orders") == [(1,), (2,)]
     run = CliRunner().invoke(app, ["load", str(tmp_path), "--dataset", "sales", "--write", "truncate"])
     assert run.exit_code == 1
-    assert f"Left out: {tmp_path}/bad.parquet: it is not read as Parquet" in run.output
+    assert f"Left out: {tmp_path}/bad.parquet: it is not Parquet" in run.output
     assert load.rows("orders") == [(1,), (2,)]
 
 

@@ -257,7 +257,7 @@ def test_importing_costs_nothing_that_is_not_used(code: str, unwanted: set[str])
 def test_writing_a_script_of_local_files_needs_no_package_of_snowflake(write: Write) -> None:
     file: Callable[..., str] = write
     code = (
-        "from platform_assets.snowflake.tables import read_tables\n"
+        "from platform_assets.parquet.tables import read_tables\n"
         "from platform_assets.snowflake.script import script\n"
         "from platform_assets.snowflake.options import ScriptOptions\n"
         f"script(read_tables([{file('a.parquet')!r}]).tables, ScriptOptions())"

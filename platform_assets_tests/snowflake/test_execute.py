@@ -15,10 +15,10 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from platform_assets.errors import WarehouseError
+from platform_assets.parquet.tables import read_tables
 from platform_assets.snowflake.execute import Rejection, TableResult, copied, execute
 from platform_assets.snowflake.options import ScriptOptions
 from platform_assets.snowflake.script import Script, Statement, script
-from platform_assets.snowflake.tables import read_tables
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.snowflake.conftest import Write
 
@@ -262,4 +262,4 @@ def test_rows_that_copy_rejects_are_counted_with_the_reason() -> None:
 
 def test_a_copy_that_finds_no_file_loads_nothing() -> None:
     answer = Answer(["status"], ("Copy executed with 0 files processed.",))
-    assert copied(answer) == (0, ())  # type: ignore[arg-type]
+    assert copied(answer) == (0, [])  # type: ignore[arg-type]

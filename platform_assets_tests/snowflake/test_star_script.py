@@ -7,10 +7,11 @@ from pathlib import Path
 from platform_assets.lake.lake import Lake
 from platform_assets.model import star
 from platform_assets.model.table import Time
-from platform_assets.snowflake.footers import declared_columns
+from platform_assets.parquet.footers import declared_columns
+from platform_assets.parquet.schemas import TableColumn
+from platform_assets.parquet.tables import ParquetTable, TableFile
 from platform_assets.snowflake.options import ScriptOptions
 from platform_assets.snowflake.script import Script, script
-from platform_assets.snowflake.tables import ParquetTable, TableColumn, TableFile
 
 PAGE = Path(__file__).parents[2] / "docs" / "snowflake_script.md"
 BEGIN, END = "<!-- the script of the star schema -->\n```sql\n", "```\n<!-- the end of the script -->\n"

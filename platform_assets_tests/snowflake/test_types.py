@@ -11,16 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_assets.errors import ParquetError
-from platform_assets.snowflake.footers import declared_columns
-from platform_assets.snowflake.types import (
-    ParquetType,
-    checked_kind,
-    checked_type,
-    override_for,
-    parquet_type,
-    snowflake_type,
-    widened,
-)
+from platform_assets.parquet.footers import declared_columns
+from platform_assets.parquet.types import ParquetType, parquet_type, widened
+from platform_assets.snowflake.types import checked_kind, checked_type, override_for, snowflake_type
 
 UTC = "UTC"
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from platform_assets.snowflake.stores import Store
-from platform_assets.snowflake.types import ParquetType, parquet_type
+from platform_assets.parquet.stores import Store
+from platform_assets.parquet.types import ParquetType, parquet_type
 
 _MAGIC = b"PAR1"
 _ENCRYPTED = b"PARE"
@@ -22,6 +23,10 @@ _BYTES_AFTER_FOOTER = 8
 # left readable where columns are encrypted.
 _BYTES_OF_SIGNATURE = 28
 _BYTES_OF_INTERVAL = 12
+# How Arrow and pandas note what Parquet has no type for.
+_PANDAS = b"pandas"
+_PERIOD = b'"period['
+_EXTENSION = b"ARROW:extension:name"
 # Where the Arrow type leaves no doubt, nothing else is asked: asking takes most of the time.
 _TOLD_BY_ARROW = {
     pa.bool_().id: ParquetType("boolean"),
@@ -113,7 +118,9 @@ def read_footer(store: Store, path: str, schemas: KnownSchemas | None = None) ->
         metadata = pq.ParquetFile(pa.BufferReader(_MAGIC + tail)).metadata
         if len(tail) - _BYTES_AFTER_FOOTER - metadata.serialized_size == _BYTES_OF_SIGNATURE:
             raise UnreadableFile(_encrypted("some of its columns are"))
-        columns = (schemas or KnownSchemas()).columns(metadata.schema)
+        # Asked for its schema, the metadata would keep it, and the schema the metadata: neither would go
+        # before Python looks for such circles, and with a file of 50 columns that is 90 kB each.
+        columns = (schemas or KnownSchemas()).columns(pq.ParquetSchema(metadata))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise UnreadableFile(f"its footer cannot be read: {' '.join(str(error).split())[:300]}") from error
     if not columns:
@@ -152,7 +159,7 @@ def _tail(file: pa.NativeFile, size: int) -> bytes:
 
 def _encrypted(what: str) -> str:
     return (
-        f"{what} encrypted (Parquet modular encryption), which Snowflake does not read; write it without, "
+        f"{what} encrypted (Parquet modular encryption), which no warehouse reads; write it without, "
         "and let the bucket encrypt it"
     )
 
@@ -161,17 +168,29 @@ def columns_of(schema: pq.ParquetSchema) -> tuple[ParquetColumn, ...]:
     """The top-level columns of a file, nested ones as what they are as a whole."""
     columns = []
     leaf = 0
-    for field in schema.to_arrow_schema():
+    arrow_schema = schema.to_arrow_schema()
+    has_periods = _PERIOD in (arrow_schema.metadata or {}).get(_PANDAS, b"")
+    for field in arrow_schema:
         arrow = field.type
         type_ = _TOLD_BY_ARROW.get(arrow.id)
         leaves = 1
-        if type_ is None:
+        if has_periods and _is_period(field):
+            type_ = ParquetType("period")
+        elif type_ is None:
             type_, leaves = _nested(arrow), _leaves(arrow)
+        if type_ is None and pa.types.is_duration(arrow):
+            type_ = ParquetType("duration", unit=arrow.unit)
         if type_ is None:
             type_ = _type_of(schema.column(leaf))
         leaf += leaves
         columns.append(ParquetColumn(field.name, type_, field.nullable))
     return tuple(columns)
+
+
+def _is_period(field: pa.Field) -> bool:
+    """Whether it is a period of pandas, an extension that is known where pandas is loaded only."""
+    noted = (field.metadata or {}).get(_EXTENSION, b"").decode()
+    return "pandas.period" in (noted, getattr(field.type, "extension_name", ""))
 
 
 def _type_of(column: pq.ColumnSchema) -> ParquetType:
@@ -189,12 +208,45 @@ def declared_columns(schema: pa.Schema) -> tuple[ParquetColumn, ...]:
 
 
 def _nested(type_: pa.DataType) -> ParquetType | None:
-    if not pa.types.is_nested(_storage(type_)):
-        return None
     storage = _storage(type_)
+    if not pa.types.is_nested(storage):
+        return None
+    if _holds(storage, _is_variant):
+        return ParquetType("variant")
+    has_moments = _holds(storage, pa.types.is_timestamp)
+    kind = "list"
     if pa.types.is_map(storage):
-        return ParquetType("map")
-    return ParquetType("struct" if pa.types.is_struct(storage) else "list")
+        kind = "map"
+    elif pa.types.is_struct(storage):
+        kind = "struct"
+    return ParquetType(kind, utc=has_moments)
+
+
+def _is_variant(type_: pa.DataType) -> bool:
+    """Whether it is what a variant is stored in; writers of the first years do not say so in words."""
+    if not pa.types.is_struct(type_):
+        return False
+    names = {type_.field(index).name for index in range(type_.num_fields)}
+    if names not in (
+        {"metadata", "value"},
+        {"metadata", "value", "typed_value"},
+        {"metadata", "typed_value"},
+    ):
+        return False
+    return all(
+        pa.types.is_binary(type_.field(name).type) or pa.types.is_large_binary(type_.field(name).type)
+        for name in names - {"typed_value"}
+    )
+
+
+def _holds(type_: pa.DataType, wanted: Callable[[pa.DataType], bool]) -> bool:
+    """Whether a type or anything in it is wanted."""
+    storage = _storage(type_)
+    if wanted(storage):
+        return True
+    if not pa.types.is_nested(storage):
+        return False
+    return any(_holds(storage.field(index).type, wanted) for index in range(storage.num_fields))
 
 
 def _leaves(type_: pa.DataType) -> int:

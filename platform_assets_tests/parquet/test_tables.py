@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import json
-import string
-import struct
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, TableFeatures, write_deltalake
+from deltalake import DeltaTable, Field, write_deltalake
+from deltalake.schema import PrimitiveType
 
 from platform_assets.errors import ParquetError
-from platform_assets.snowflake.tables import ParquetTable, Reading, read_tables
+from platform_assets.parquet.tables import ParquetTable, Reading, read_tables
+from platform_assets_tests.fixtures.delta_features import allow_vectors, delete_in_vectors, map_columns
 from platform_assets_tests.fixtures.s3 import S3Server
-from platform_assets_tests.snowflake.conftest import Write
+from platform_assets_tests.parquet.conftest import Write
 
 
 def shape(reading: Reading) -> dict[str, list[str]]:
@@ -254,41 +252,143 @@ def test_a_log_that_holds_no_table_is_named(write: Write, tmp_path: Path) -> Non
     assert reading.problems[0].place == str(tmp_path / "t")
 
 
-def deletion_vector(*rows: int) -> bytes:
-    """A bitmap of rows as Delta's protocol has it: an array of one 32-bit Roaring bitmap of one container."""
-    head = struct.pack("<IQI", 1681511377, 1, 0)
-    container = struct.pack("<IIHHI", 12346, 1, 0, len(rows) - 1, 16)
-    return head + container + struct.pack(f"<{len(rows)}H", *rows)
-
-
-def z85(data: bytes) -> str:
-    """Base 85 in the alphabet of ZeroMQ, which Delta uses."""
-    letters = string.digits + string.ascii_uppercase + string.ascii_lowercase
-    own = string.digits + string.ascii_lowercase + string.ascii_uppercase
-    other = str.maketrans(letters + "!#$%&()*+-;<=>?@^_`{|}~", own + ".-:+=^!/*?&<>()[]{}@%$#")
-    return base64.b85encode(data).decode().translate(other)
-
-
-def test_rows_that_are_deleted_in_vectors_are_refused(tmp_path: Path) -> None:
-    write_deltalake(tmp_path / "t", pa.table({"id": list(range(30))}))
-    table = DeltaTable(tmp_path / "t")
-    table.alter.add_feature(TableFeatures.DeletionVectors, allow_protocol_versions_increase=True)
+def test_deletion_vectors_count_where_there_are_some(tmp_path: Path) -> None:
+    allow_vectors(tmp_path / "t")
     assert one(str(tmp_path)).rows == 30
-    log = tmp_path / "t" / "_delta_log"
-    first = (log / f"{0:020d}.json").read_text().splitlines()
-    (add,) = (action["add"] for line in first if "add" in (action := json.loads(line)))
-    add["deletionVector"] = {
-        "storageType": "i",
-        "pathOrInlineDv": z85(deletion_vector(3, 4)),
-        "sizeInBytes": len(deletion_vector(3, 4)),
-        "cardinality": 2,
-    }
-    remove = {"path": add["path"], "deletionTimestamp": 0, "dataChange": True}
-    actions = ({"remove": remove}, {"add": add})
-    (log / f"{2:020d}.json").write_text("\n".join(json.dumps(action) for action in actions))
-    assert DeltaTable(tmp_path / "t").deletion_vectors().read_all().num_rows == 1
+    delete_in_vectors(tmp_path / "u", 3, 4)
     (problem,) = read_tables([str(tmp_path)]).problems
+    assert problem.place == str(tmp_path / "u")
     assert "rows are deleted in deletion vectors" in problem.reason
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_columns_that_are_called_otherwise_in_the_files_are_refused(tmp_path: Path, version: int) -> None:
+    map_columns(tmp_path / "t", version=version)
+    (problem,) = read_tables([str(tmp_path)]).problems
+    assert "its columns have other names in the files (column mapping: name)" in problem.reason
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_column_mapping_that_renames_nothing_does_no_harm(tmp_path: Path, version: int) -> None:
+    map_columns(tmp_path / "t", version=version, mapped=None)
+    assert types(one(str(tmp_path))) == {"id": "int64", "name": "string"}
+
+
+def test_the_columns_of_a_delta_table_are_those_of_its_log(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "t", pa.table({"year": [2024], "id": [1]}), partition_by=["year"])
+    DeltaTable(tmp_path / "t").alter.add_columns(Field("note", PrimitiveType("string")))
+    table = one(str(tmp_path))
+    assert list(types(table).items()) == [("year", "int64"), ("id", "int64"), ("note", "string")]
+    assert table.absent == ("note",)
+    write_deltalake(tmp_path / "t", pa.table({"year": [2025], "id": [2], "note": ["x"]}), mode="append")
+    table = one(str(tmp_path))
+    assert (table.rows, table.absent, len(table.examples)) == (2, (), 2)
+
+
+def test_a_place_inside_of_a_delta_table_is_not_read_without_its_log(tmp_path: Path) -> None:
+    for year in (1, 2):
+        rows = pa.table({"id": [year], "year": [2024]})
+        write_deltalake(tmp_path / "t", rows, mode="overwrite", partition_by=["year"])
+    inside = tmp_path / "t" / "year=2024"
+    for place in (inside, next(inside.iterdir())):
+        (problem,) = read_tables([str(place)]).problems
+        assert f"it is inside of the Delta table {tmp_path}/t, whose log says" in problem.reason
+
+
+LAYOUTS = {
+    "Database Migration Service": "LOAD00000001.parquet",
+    "Sqoop": "part-m-00000.parquet",
+    "a folder for each": "data.parquet",
+    "a snapshot export": "1/part-00000-287d3b88-7691-4dfc-a760-258e33e64536-c000.gz.parquet",
+    "a snapshot export of many batches": "12/part-00003-287d3b88-7691-4dfc-a760-258e33e64536-c000.gz.parquet",
+    "Migration Service by date": "2024/02/29/20240229-101500123.parquet",
+    "Flink": "2024-02-29--13/part-a87d3b88-7691-4dfc-a760-258e33e64536-0-1.parquet",
+    "Hive": "000000_0_copy_1",
+    "Hive's UNION ALL": "HIVE_UNION_SUBDIR_1/000000_0",
+    "Impala": "8a4b2ac1c1d8bd5a-5b9b9d0900000000_1573292283_data.0.parq",
+    "pandas below a partition": "year=2024/0cc175b9c0f1b6a831c399e269772661-0.parquet",
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("grouping", ["auto", "file"])
+def test_tables_of_writers_that_name_only_folders_are_told_apart(
+    write: Write, tmp_path: Path, name: str, grouping: Any
+) -> None:
+    write(f"public.customers/{name}", id=[1], name=["a"])
+    write(f"public.orders/{name}", id=[1], total=[2])
+    reading = read_tables([str(tmp_path)], grouping=grouping)
+    assert reading.problems == ()
+    columns = {table.name: [*types(table)] for table in reading.tables}
+    names = [*columns]
+    if grouping == "auto" or "year=" in name:
+        assert names == ["public.customers", "public.orders"]
+    assert [one[:2] for one in columns.values()] == [["id", "name"], ["id", "total"]]
+
+
+def test_files_that_are_tables_by_themselves_have_names_of_their_own(write: Write, tmp_path: Path) -> None:
+    for place in ("a/x/LOAD00000001.parquet", "b/x/LOAD00000001.parquet", "b/y.parquet", "c/z.pq", "c/z.gz"):
+        write(place)
+    found = shape(read_tables([str(tmp_path)], grouping="file"))
+    assert found == {
+        "a_x_LOAD00000001": ["LOAD00000001.parquet"],
+        "b_x_LOAD00000001": ["LOAD00000001.parquet"],
+        "y": ["y.parquet"],
+        **{name: [place] for name, place in zip(sorted(found)[2:4], ("z.gz", "z.pq"), strict=True)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("one_name", "other_name", "options"),
+    [
+        ("a/orders.parquet", "b/orders.parquet", {}),
+        ("a/x.parquet", "b/y.parquet", {"name": "all"}),
+        ("t/part-0.parquet", "t/part-1.parquet", {}),
+        ("t/x.parquet", "t/y.parquet", {"grouping": "folder"}),
+        ("t/year=1/x.parquet", "t/year=2/x.parquet", {}),
+    ],
+)
+def test_files_without_a_column_in_common_are_not_one_table(
+    write: Write, tmp_path: Path, one_name: str, other_name: str, options: dict[str, Any]
+) -> None:
+    first, second = write(one_name, id=[1], name=["a"]), write(other_name, key=[1], total=[2])
+    reading = read_tables([str(tmp_path)], **options)
+    assert reading.tables == ()
+    (problem,) = reading.problems
+    assert f"{first} and {second} have no column in common (id, name; key, total)" in problem.reason
+
+
+def test_folders_of_one_name_are_two_tables_unless_somebody_says_otherwise(
+    write: Write, tmp_path: Path
+) -> None:
+    for schema in ("hr", "sales"):
+        write(f"{schema}/orders/LOAD00000001.parquet")
+    for options in ({}, {"grouping": "folder"}):
+        reading = read_tables([str(tmp_path)], **options)  # type: ignore[arg-type]
+        assert [table.root for table in reading.tables] == [str(tmp_path / "hr" / "orders")]
+        (problem,) = reading.problems
+        assert problem.place == str(tmp_path / "sales" / "orders")
+        assert f"there is a table of the name orders in {tmp_path}/hr/orders too" in problem.reason
+    assert one(str(tmp_path), name="orders").rows == 4
+
+
+def test_folders_that_only_count_are_of_one_table(write: Write, tmp_path: Path) -> None:
+    for place in ("1/part-0.parquet", "2/part-0.parquet", "2024-02-29/part-0.parquet"):
+        write(f"orders/{place}")
+    assert shape(read_tables([str(tmp_path)])) == {
+        "orders": ["1/part-0.parquet", "2/part-0.parquet", "2024-02-29/part-0.parquet"]
+    }
+
+
+def test_partitions_above_a_tables_folder_are_not_its_own(write: Write, tmp_path: Path) -> None:
+    write("year=2020/exports/orders/year=2024/x.parquet")
+    for place in ("year=2020/exports/orders", "year=2020/exports"):
+        table = one(str(tmp_path / place))
+        assert table.root == str(tmp_path / "year=2020" / "exports" / "orders")
+        partition = table.columns[1].partition
+        assert (table.name, partition is not None and dict(partition.values)) == ("orders", {"2024": "2024"})
+    (problem,) = read_tables([str(tmp_path)]).problems
+    assert "has two folders of one partition" in problem.reason
 
 
 def test_s3_is_read_as_local_disk_is(s3_server: S3Server, s3_bucket: str, write: Write) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,34 +46,45 @@ class Store:
         kinds = {pyarrow.fs.FileType.File: "file", pyarrow.fs.FileType.Directory: "folder"}
         return kinds.get(info.type, "nothing")
 
-    def files_below(self, folder: str) -> Iterator[str]:
-        """All files below a folder, in order, without those whose name or folder begins with `_` or `.`.
+    def below(self, folder: str) -> list[str]:
+        """All files below a folder, in order, whatever they are called.
 
-        Writers mark with these what is not data: logs, markers, checksums, files in the making.
+        Raises:
+            ParquetError: It cannot be listed.
         """
         selector = pyarrow.fs.FileSelector(folder, recursive=True)
         try:
             found = self.files.get_file_info(selector)
         except OSError as error:
             raise ParquetError(f"{self.uri(folder)} cannot be listed: {_reason(error)}.") from error
-        for info in sorted(found, key=lambda info: info.path):
-            parts = info.path[len(folder) :].strip("/").split("/")
-            if info.type == pyarrow.fs.FileType.File and not any(
-                part.startswith(("_", ".")) for part in parts
-            ):
-                yield info.path
+        return sorted(info.path for info in found if info.type == pyarrow.fs.FileType.File)
 
-    def delta_tables_below(self, folder: str) -> list[str]:
-        """The folders at or below this one that are Delta tables: those with a `_delta_log`."""
-        if self.kind(f"{folder}/_delta_log") == "folder":
-            return [folder]
+    def names_in(self, folder: str) -> list[str]:
+        """The names of what is in a folder, none where it cannot be listed or is not there."""
+        selector = pyarrow.fs.FileSelector(folder, allow_not_found=True)
         try:
-            found = self.files.get_file_info(pyarrow.fs.FileSelector(folder, recursive=True))
-        except OSError as error:
-            raise ParquetError(f"{self.uri(folder)} cannot be listed: {_reason(error)}.") from error
-        # An object store has no folders but those that a file's name mentions.
-        logs = {info.path.rpartition("/_delta_log/")[0] for info in found if "/_delta_log/" in info.path}
-        return sorted(log for log in logs if not any(log.startswith(f"{other}/") for other in logs))
+            return [info.base_name for info in self.files.get_file_info(selector)]
+        except OSError:
+            return []  # who may read a folder may not be allowed to look above it
+
+    def has_folder(self, path: str) -> bool:
+        """Whether there is such a folder, as far as one may look."""
+        try:
+            return self.kind(path) == "folder"
+        except ParquetError:
+            return False
+
+
+def is_data(path: str, folder: str) -> bool:
+    """Whether neither the file nor a folder on the way to it has a name that begins with `_` or `.`.
+
+    Writers mark with these what is not data: logs, markers, checksums, files in the making.
+    """
+    below = path[len(folder) :]
+    # Nearly always there is nothing to look at.
+    if "/_" not in below and "/." not in below and not below.startswith(("_", ".")):
+        return True
+    return not any(part.startswith(("_", ".")) for part in below.strip("/").split("/"))
 
 
 def open_store(place: str, options: Mapping[str, str]) -> tuple[Store, str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import gc
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,11 +15,12 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 import pytest
 
-from platform_assets.snowflake.footers import Footer, UnreadableFile, read_footer
-from platform_assets.snowflake.stores import Store
-from platform_assets_tests.snowflake.conftest import Write
+from platform_assets.parquet.footers import Footer, UnreadableFile, read_footer
+from platform_assets.parquet.stores import Store
+from platform_assets_tests.parquet.conftest import Write
 
 LOCAL = Store("", pyarrow.fs.LocalFileSystem())
+NOW = dt.datetime(2024, 2, 29, 10, 30, tzinfo=dt.UTC)
 
 
 def names_and_types(footer: Footer) -> list[tuple[str, str]]:
@@ -41,6 +46,64 @@ def test_nested_columns_are_one_column_each_and_shift_no_other(write: Write) -> 
     assert names_and_types(read_footer(LOCAL, file)) == [
         *(("a", "struct"), ("b", "map"), ("c", "list"), ("d", "float64"), ("e", "string")),
     ]
+
+
+def test_what_parquet_holds_as_a_bare_number_or_bytes_is_told(tmp_path: Path) -> None:
+    parts = [("metadata", pa.binary()), ("value", pa.binary()), ("typed_value", pa.int64())]
+    shredded = pa.array([{"metadata": b"m", "typed_value": 1}], pa.struct(parts))
+    columns = {
+        "length": pa.array([1], pa.duration("ms")),
+        "variant": pa.array([{"metadata": b"m", "value": b"v"}]),
+        "shredded": shredded,
+        "inside": pa.array([[{"a": {"value": b"v", "metadata": b"m"}}]]),
+        "no_variant": pa.array([{"metadata": b"m", "value": "text"}]),
+        "no_variant_either": pa.array([{"metadata": b"m"}]),
+        "number": pa.array([1]),
+    }
+    rows = pa.table(columns)
+    pq.write_table(rows, tmp_path / "t.parquet")
+    assert names_and_types(read_footer(LOCAL, str(tmp_path / "t.parquet"))) == [
+        *(("length", "duration(ms)"), ("variant", "variant"), ("shredded", "variant"), ("inside", "variant")),
+        *(("no_variant", "struct"), ("no_variant_either", "struct"), ("number", "int64")),
+    ]
+
+
+def test_a_period_of_pandas_is_told(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.DataFrame({"month": pandas.period_range("2024-01", periods=2, freq="M"), "n": [1, 2]})
+    rows.to_parquet(tmp_path / "t.parquet")
+    code = (
+        "import pyarrow.fs\n"
+        "from platform_assets.parquet.footers import read_footer\n"
+        "from platform_assets.parquet.stores import Store\n"
+        "store = Store('', pyarrow.fs.LocalFileSystem())\n"
+        f"print([one.type.name for one in read_footer(store, {str(tmp_path / 't.parquet')!r}).columns])"
+    )
+    # Where pandas is loaded it is an extension of Arrow, and elsewhere it is not.
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['period', 'int64']"
+    assert names_and_types(read_footer(LOCAL, str(tmp_path / "t.parquet"))) == [
+        *(("month", "period"), ("n", "int64")),
+    ]
+
+
+def test_moments_among_nested_values_are_known(write: Write) -> None:
+    file = write("t.parquet", a=pa.array([[{"at": NOW}]]), b=pa.array([[1]]))
+    assert [column.type.utc for column in read_footer(LOCAL, file).columns] == [True, False]
+
+
+def test_a_footer_that_was_read_is_gone_without_a_search_for_circles(write: Write) -> None:
+    file = write("t.parquet", **{f"column_{number}": [number] for number in range(50)})
+    read_footer(LOCAL, file)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(one, pq.FileMetaData) for one in gc.get_objects())
+        for _ in range(20):
+            read_footer(LOCAL, file)
+        assert sum(isinstance(one, pq.FileMetaData) for one in gc.get_objects()) == before
+    finally:
+        gc.enable()
 
 
 def test_a_footer_larger_than_one_request_is_read_whole(tmp_path: Path) -> None:

@@ -1,0 +1,187 @@
+"""The columns of files that are one table: all that any of them has, each as wide as all of them need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from platform_assets.errors import ParquetError
+from platform_assets.parquet.footers import Footer, ParquetColumn
+from platform_assets.parquet.types import ParquetType, widened
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """How paths hold a column.
+
+    Attributes:
+        key: Its name as it is written in paths, before the `=`.
+        values: Its values as they are written in paths, and what they mean.
+        is_in_paths: Whether every path has it; where not, a Delta log alone knows the values.
+    """
+
+    key: str
+    values: Mapping[str, str | None]
+    is_in_paths: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column of a table.
+
+    Attributes:
+        name: Its name, in the files' case.
+        type: The narrowest type that holds what every file has there.
+        nullable: Whether it may be null: a file allows it, or lacks the column.
+        partition: How the files' paths hold it, where the files do not.
+    """
+
+    name: str
+    type: ParquetType
+    nullable: bool = True
+    partition: Partition | None = None
+
+
+@dataclass(frozen=True)
+class Unified:
+    """What files have in common.
+
+    Attributes:
+        columns: The columns, in the order of first sight.
+        examples: A file for each schema that there is, by the names that they were given under.
+        names: The names of all columns that are in any file.
+    """
+
+    columns: tuple[TableColumn, ...]
+    examples: tuple[str, ...]
+    names: Set[str] = field(default_factory=frozenset)
+
+
+def unified(footers: Mapping[str, Footer]) -> Unified:
+    """The columns of files that are one table.
+
+    Args:
+        footers: What the files hold, by what they are called in messages.
+
+    Raises:
+        ParquetError: Files have no column in common, a column has types in two files that no type holds
+            exactly, or names that differ in case only; the message names both files.
+    """
+    if len(footers) == 1:
+        ((file, footer),) = footers.items()
+        names = _refuse_equal_names(file, footer)
+        alone = tuple(TableColumn(one.name, one.type, one.nullable) for one in footer.columns)
+        return Unified(alone, (file,), names)
+    columns: dict[str, TableColumn] = {}
+    seen_in: dict[str, str] = {}
+    spelled: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    examples: dict[tuple[ParquetColumn, ...], str] = {}
+    last: Footer | None = None
+    for file, footer in footers.items():
+        if last is not None and footer.columns == last.columns:
+            # Nearly always: what the file before said.
+            for column in footer.columns:
+                counts[column.name] += 1
+            continue
+        last = footer
+        examples.setdefault(footer.columns, file)
+        own = _refuse_equal_names(file, footer)
+        if columns and not any(name.casefold() in spelled for name in own):
+            raise ParquetError(
+                f"{next(iter(footers))} and {file} have no column in common ({_some(columns.keys())}; "
+                f"{_some(own)}), so that they are hardly one table. Put the files of each table into a "
+                "folder of its name, or load them one by one."
+            )
+        for column in footer.columns:
+            other = spelled.setdefault(column.name.casefold(), column.name)
+            if other != column.name and other not in own:
+                raise ParquetError(
+                    f"a column is {other} in {seen_in[other]} and {column.name} in {file}, and a load looks "
+                    "for one of them only. Write them alike, or load the files into two tables."
+                )
+            counts[column.name] = counts.get(column.name, 0) + 1
+            known = columns.get(column.name)
+            if known is None:
+                columns[column.name] = TableColumn(column.name, column.type, column.nullable)
+                seen_in[column.name] = file
+                continue
+            type_ = widened(known.type, column.type)
+            if type_ is None:
+                raise ParquetError(
+                    f"column {column.name} is {known.type.name} in {seen_in[column.name]} and "
+                    f"{column.type.name} in {file}, and no type holds both exactly. Write them alike, or "
+                    "load the files into two tables."
+                )
+            columns[column.name] = TableColumn(column.name, type_, known.nullable or column.nullable)
+            if type_ != known.type:
+                seen_in[column.name] = file
+    all_of_them = tuple(
+        column
+        if counts[column.name] == len(footers)
+        else TableColumn(column.name, column.type, nullable=True)
+        for column in columns.values()
+    )
+    return Unified(all_of_them, tuple(examples.values()), columns.keys())
+
+
+def declared(columns: Sequence[ParquetColumn], footers: Mapping[str, Footer]) -> Unified:
+    """The columns that a table's log says it has, which files may lack, but not contradict.
+
+    Args:
+        columns: The columns of the log, in order.
+        footers: What the files hold, by what they are called in messages.
+
+    Raises:
+        ParquetError: A file spells a column in another case, or has a type that the log's does not hold.
+    """
+    known = {column.name: column for column in columns}
+    spelled = {column.name.casefold(): column.name for column in columns}
+    examples: dict[tuple[ParquetColumn, ...], str] = {}
+    names: set[str] = set()
+    last: Footer | None = None
+    for file, footer in footers.items():
+        if last is not None and footer.columns == last.columns:
+            continue
+        last = footer
+        examples.setdefault(footer.columns, file)
+        own = _refuse_equal_names(file, footer)
+        names |= own
+        for column in footer.columns:
+            name = spelled.get(column.name.casefold())
+            if name is not None and name != column.name and name not in own:
+                raise ParquetError(
+                    f"a column is {name} in the log and {column.name} in {file}, and a load looks for one of "
+                    "them only. Rewrite the table."
+                )
+            if column.name in known and not _is_held(column.type, known[column.name].type):
+                raise ParquetError(
+                    f"column {column.name} is {known[column.name].type.name} in the log and "
+                    f"{column.type.name} in {file}, which it does not hold. Rewrite the table."
+                )
+    all_of_them = tuple(TableColumn(column.name, column.type, column.nullable) for column in columns)
+    return Unified(all_of_them, tuple(examples.values()), names)
+
+
+def _is_held(found: ParquetType, by: ParquetType) -> bool:
+    # Spark writes instants as int96, and as wall clocks where it was told to be as old Hive is.
+    if by.kind == "timestamp" and found.kind in ("timestamp", "int96"):
+        return True
+    return widened(found, by) is not None
+
+
+def _some(names: Set[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
+
+
+def _refuse_equal_names(file: str, footer: Footer) -> set[str]:
+    """The names of a file's columns.
+
+    Raises:
+        ParquetError: Two have the same.
+    """
+    names = {column.name for column in footer.columns}
+    if len(names) < len(footer.columns):
+        raise ParquetError(f"{file} has two columns of one name; write them with two.")
+    return names

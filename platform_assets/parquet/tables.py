@@ -1,0 +1,562 @@
+"""Which files are one table, and what that table is: the union of their columns, each as wide as needed.
+
+One table is: a folder with a Delta log; a folder with hive partitions (`year=2024/`) below it; a folder of
+parts, files whose names only number them; else every file by itself, named like the file, so that `a.parquet`
+and `a.parquet.gzip` are one table. The caller can say otherwise.
+"""
+
+from __future__ import annotations
+
+import collections
+import posixpath
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING, Any
+
+from platform_assets.errors import LakeError, ParquetError
+from platform_assets.parquet.footers import Footer, KnownSchemas, UnreadableFile, read_footer
+from platform_assets.parquet.formats import (
+    DELTA,
+    STREAM,
+    DeltaFiles,
+    DeltaVersion,
+    committed_by_stream,
+    format_above,
+    formats_below,
+    read_delta,
+    refusal,
+)
+from platform_assets.parquet.layouts import (
+    HIVE_NULL,
+    Grouping,
+    is_counting,
+    kind_of_values,
+    partition_of,
+    stem_of,
+    table_in,
+)
+from platform_assets.parquet.schemas import Partition, TableColumn, declared, unified
+from platform_assets.parquet.stores import Store, is_data, open_store
+from platform_assets.parquet.types import ParquetType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OpenStore = Callable[[str], tuple[Store, str]]
+"""Gives the store that a place is in, and its path there."""
+
+_OF_KIND = {
+    "integer": ParquetType("int", bits=64),
+    "date": ParquetType("date"),
+    "text": ParquetType("string"),
+}
+# Reading locally is mostly Python, and from an object store mostly waiting.
+_THREADS_LOCALLY = 2
+_THREADS_REMOTELY = 32
+# Files whose footers are being read or wait for their turn, for each thread.
+_READ_AHEAD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that was left out.
+
+    Attributes:
+        place: The file, folder or table.
+        reason: Why, and what to do.
+    """
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Give both in one line."""
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """A file of a table.
+
+    Attributes:
+        path: Its path below the table's root, with `/`.
+        rows: Number of its rows.
+        size: Its bytes.
+        logged: The values of partitions, where a Delta log says them.
+    """
+
+    path: str
+    rows: int
+    size: int
+    logged: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """Files that are one table.
+
+    Attributes:
+        name: The table's name.
+        root: The folder that all of its files are below: a local path or a URI.
+        below: Where the root is below what all read paths have in common, empty where it is just that, None
+            where it is above that.
+        files: Its files.
+        columns: Its columns.
+        delta: What it is in a Delta log, where one says which files are its own.
+        examples: A file for each schema that its files have; may be empty where they have one.
+        schema: All columns as a Delta log has them, where there is one.
+        absent: Names of columns that a Delta log has and no file.
+    """
+
+    name: str
+    root: str
+    below: str | None
+    files: tuple[TableFile, ...]
+    columns: tuple[TableColumn, ...]
+    delta: DeltaVersion | None = None
+    examples: tuple[str, ...] = ()
+    schema: pa.Schema | None = None
+    absent: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in all files, from their footers."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its files are on local disk."""
+        return "://" not in self.root
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found.
+
+    Attributes:
+        tables: The tables, by name.
+        problems: Files and tables that were left out.
+    """
+
+    tables: tuple[ParquetTable, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass
+class _Group:
+    """Files of one table, not read yet."""
+
+    name: str
+    root: str
+    identity: str = ""
+    paths: dict[str, None] = field(default_factory=dict)  # as a set that keeps their order
+    delta: DeltaFiles | None = None
+
+
+def read_tables(
+    places: Sequence[str],
+    *,
+    storage_options: Callable[[], Mapping[str, str]] = dict,
+    grouping: Grouping = "auto",
+    name: str | None = None,
+    pattern: str = "*",
+    open_place: OpenStore | None = None,
+) -> Reading:
+    """Read the footers of Parquet files and put them together to tables.
+
+    Args:
+        places: Files, folders and Delta tables, all local or all in one bucket.
+        storage_options: Gives the options of an object store when they are needed, secrets resolved.
+        grouping: `auto` as the module says; `file`: every file is a table; `folder`: every folder is one.
+        name: Everything is one table, of this name.
+        pattern: Only files whose name matches, such as `*.parquet`; files named in `places` always do.
+        open_place: Opens the store of the places; by `storage_options` where None.
+
+    Returns:
+        The tables that can be loaded, and what was left out and why.
+
+    Raises:
+        ParquetError: A place does not exist or cannot be looked at, or places are in different stores.
+    """
+    store, paths = _open_all(places, storage_options, open_place)
+    gathering = _Gathering(store, storage_options, grouping, name, pattern)
+    for path in paths:
+        gathering.add_place(path)
+    groups, problems = gathering.groups(), gathering.problems
+    if not groups and not problems:
+        raise ParquetError(
+            f"There is no file in {', '.join(places)}; names that begin with _ or . are no data."
+        )
+    footers = _read_footers(store, groups, problems)
+    base = _common_folder(
+        [path if store.kind(path) == "folder" else posixpath.dirname(path) for path in paths]
+    )
+    tables = []
+    for group in groups:
+        # What is of no use any more is given up table by table.
+        files = {path: footers.pop(path) for path in group.paths if path in footers}
+        if not files and (group.paths or group.delta is None):
+            continue
+        try:
+            tables.append(_table(store, group, files, base))
+        except ParquetError as error:
+            problems.append(Problem(group.name, str(error)))
+    return Reading(
+        tuple(sorted(tables, key=lambda table: table.name)),
+        tuple(sorted(problems, key=lambda problem: problem.place)),
+    )
+
+
+def _open_all(
+    places: Sequence[str], storage_options: Callable[[], Mapping[str, str]], open_place: OpenStore | None
+) -> tuple[Store, list[str]]:
+    if not places:
+        raise ParquetError("There is nothing to read: name a file, a folder or a Delta table.")
+    buckets = {"/".join(place.split("/")[:3]) if "://" in place else "" for place in places}
+    if len(buckets) > 1:
+        raise ParquetError(
+            f"{', '.join(places)} are in different stores; a script loads from one. Read them one by one."
+        )
+    if open_place is not None:
+        store = open_place(places[0])[0]
+    else:
+        store = open_store(places[0], storage_options() if "://" in places[0] else {})[0]
+    paths = [open_path(store, place) for place in places]
+    missing = [place for place, path in zip(places, paths, strict=True) if store.kind(path) == "nothing"]
+    if missing:
+        raise ParquetError(f"There is nothing at {', '.join(missing)}.")
+    return store, list(dict.fromkeys(paths))
+
+
+def open_path(store: Store, place: str) -> str:
+    """The path that a place has in its store, `.` and `..` resolved on local disk."""
+    if store.scheme:
+        return place.partition("://")[2].rstrip("/")
+    return posixpath.normpath(open_store(place, {})[1])
+
+
+class _Gathering:
+    """Files being put into groups, a place after the other."""
+
+    def __init__(
+        self,
+        store: Store,
+        storage_options: Callable[[], Mapping[str, str]],
+        grouping: Grouping,
+        name: str | None,
+        pattern: str,
+    ) -> None:
+        self.problems: list[Problem] = []
+        self._store = store
+        self._storage_options = storage_options
+        self._grouping = grouping
+        self._name = name
+        self._pattern = pattern
+        self._groups: dict[str, _Group] = {}
+        self._alone: dict[str, None] = {}
+        self._formats: dict[str, str | None] = {}
+        self._told: set[str] = set()
+
+    def groups(self) -> list[_Group]:
+        """The groups, and every file by itself where that is asked for."""
+        for name, file in _names_of_files(list(self._alone)).items():
+            self._add(name, posixpath.dirname(file), file, [file])
+        self._alone.clear()
+        return list(self._groups.values())
+
+    def add_place(self, path: str) -> None:
+        """Put what is at a place into groups."""
+        store = self._store
+        if (above := format_above(store, path, self._formats)) is not None:
+            self._refuse_inside(path, *above)
+            return
+        if store.kind(path) == "file":
+            self._add_file(path, posixpath.dirname(path))
+            return
+        if store.has_folder(f"{path}/_delta_log"):
+            self._add_delta(path)  # what is in its folder besides is nobody's business
+            return
+        listed = store.below(path)
+        formats = formats_below(listed)
+        committed: dict[str, set[str]] = {}
+        for root, kind in sorted(formats.items()):
+            if kind == DELTA:
+                self._add_delta(root)
+            elif kind == STREAM:
+                try:
+                    committed[root] = committed_by_stream(store, root)
+                except ParquetError as error:
+                    self.problems.append(Problem(store.uri(root), str(error)))
+                    committed[root] = set()
+            else:
+                self.problems.append(Problem(store.uri(root), refusal(kind)))
+        logs = tuple(f"{root}/" for root in formats)
+        for file in listed:
+            name = posixpath.basename(file)
+            if not is_data(file, path) or not fnmatch(name, self._pattern):
+                continue
+            if logs and file.startswith(logs):
+                streams = [names for root, names in committed.items() if file.startswith(f"{root}/")]
+                if not any(name in names for names in streams):
+                    continue
+            self._add_file(file, path)
+
+    def _refuse_inside(self, path: str, root: str, kind: str) -> None:
+        """Tell of a place inside of a table of a format, once for each table."""
+        if root in self._told:
+            return
+        self._told.add(root)
+        table = self._store.uri(root)
+        reason = (
+            f"it is inside of the Delta table {table}, whose log says which of its files count; read {table}."
+            if kind == DELTA
+            else f"it is inside of {table}: {refusal(kind)}"
+        )
+        self.problems.append(Problem(self._store.uri(path), reason))
+
+    def _add_file(self, file: str, top: str) -> None:
+        folders, partitioned = _folders_of(file, top)
+        if self._name is not None:
+            self._add(self._name, folders, "", [file])
+        elif partitioned:
+            self._add(posixpath.basename(folders), folders, _identity(folders), [file])
+        elif self._grouping == "file":
+            self._alone[file] = None
+        elif self._grouping == "folder":
+            # Every folder is a table, and two of one name are two.
+            self._add(posixpath.basename(folders) or file, folders, folders, [file])
+        elif (name := table_in(stem_of(posixpath.basename(file)))) is not None:
+            self._add(name, folders, "", [file])
+        else:
+            named = _named_folder(folders)
+            if named:
+                self._add(posixpath.basename(named), folders, _identity(named), [file])
+            else:
+                stem = stem_of(posixpath.basename(file))
+                self._add(posixpath.basename(folders) or stem, folders, folders, [file])
+
+    def _add_delta(self, root: str) -> None:
+        uri = self._store.uri(root)
+        try:
+            delta = read_delta(uri, self._storage_options)
+        except (LakeError, ParquetError) as error:
+            self.problems.append(Problem(uri, str(error)))
+            return
+        name = self._name or posixpath.basename(root)
+        paths = dict.fromkeys(f"{root}/{path}" for path in delta.paths)
+        if name in self._groups:
+            self._add(name, root, "" if self._name else root, paths)
+        else:
+            self._groups[name] = _Group(name, root, root, paths, delta)
+
+    def _add(self, name: str, root: str, identity: str, files: Iterable[str]) -> None:
+        group = self._groups.setdefault(name, _Group(name, root, identity))
+        # Who names a file says which table it is of, wherever that is.
+        if group.delta is None and (group.identity == identity or "" in (group.identity, identity)):
+            group.identity = group.identity or identity
+            group.root = _common_folder([group.root, root])
+            group.paths |= dict.fromkeys(files)
+            return
+        where = self._store.uri(root)
+        if where in self._told:
+            return
+        self._told.add(where)
+        kind = "a Delta table" if group.delta is not None else "a table"
+        self.problems.append(
+            Problem(
+                where,
+                f"there is {kind} of the name {name} in {self._store.uri(group.root)} too; read the two one "
+                "by one, with a prefix for one of them, or name both with --name where they are one table.",
+            )
+        )
+
+
+def _folders_of(file: str, top: str) -> tuple[str, bool]:
+    """The folder that a table's files are in, and whether partitions are below it.
+
+    Partitions are looked for below the place that was read; above it a folder such as `year=2024` is one only
+    where the place itself is a partition, so that `year=2024/exports/orders` is a table of its own.
+    """
+    folder = posixpath.dirname(file)
+    parts = folder.split("/")
+    first = next(
+        (index for index in range(len(top.split("/")), len(parts)) if partition_of(parts[index])), len(parts)
+    )
+    last = first
+    while last and partition_of(parts[last - 1]):
+        last -= 1
+    return "/".join(parts[:last]), last < len(parts)
+
+
+def _named_folder(folder: str) -> str:
+    """The nearest folder that is named for something, and does not only count; empty where none is."""
+    while folder and is_counting(posixpath.basename(folder)):
+        folder = posixpath.dirname(folder)
+    return folder.rstrip("/")
+
+
+def _identity(folder: str) -> str:
+    """What tells tables of one name apart: their folders, but for those that only count or are partitions."""
+    return "/".join(part for part in folder.split("/") if not is_counting(part) and not partition_of(part))
+
+
+def _names_of_files(files: Sequence[str]) -> dict[str, str]:
+    """Files by names that tell them apart: the file's own, with as many of its folders as that takes."""
+    names: dict[str, str] = {}
+    todo: dict[str, list[str]] = {}
+    for file in files:
+        todo.setdefault(stem_of(posixpath.basename(file)), []).append(file)
+    level = 1
+    while todo:
+        again: dict[str, list[str]] = {}
+        for name, alike in todo.items():
+            if len(alike) == 1 and name not in names:
+                names[name] = alike[0]
+                continue
+            for file in alike:
+                parts = file.strip("/").split("/")
+                # Where there are no more folders, their suffixes are all that differs.
+                has_more = level < len(parts)
+                kept = [*parts[-1 - level : -1], stem_of(parts[-1])] if has_more else parts
+                again.setdefault("_".join(kept), []).append(file)
+        todo = again
+        level += 1
+    return names
+
+
+def _read_footers(store: Store, groups: Sequence[_Group], problems: list[Problem]) -> dict[str, Footer]:
+    """The footers of all files, by path; what cannot be read is a problem."""
+    schemas = KnownSchemas()
+
+    def read(path: str) -> Footer | Problem:
+        try:
+            return read_footer(store, path, schemas)
+        except UnreadableFile as error:
+            return Problem(store.uri(path), f"{error}.")
+
+    footers: dict[str, Footer] = {}
+    threads = _THREADS_REMOTELY if store.scheme else _THREADS_LOCALLY
+    with ThreadPoolExecutor(threads) as pool:
+        for path, found in _in_order(pool, read, groups, threads * _READ_AHEAD):
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                footers[path] = found
+    return footers
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    read: Callable[[str], Footer | Problem],
+    groups: Sequence[_Group],
+    ahead: int,
+) -> Iterator[tuple[str, Footer | Problem]]:
+    """Read files by several threads, a limited number of them ahead."""
+    waiting: collections.deque[tuple[str, Future[Footer | Problem]]] = collections.deque()
+    for group in groups:
+        for path in group.paths:
+            waiting.append((path, pool.submit(read, path)))
+            if len(waiting) >= ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+    for path, future in waiting:
+        yield path, future.result()
+
+
+def _table(store: Store, group: _Group, footers: Mapping[str, Footer], base: str) -> ParquetTable:
+    delta = group.delta
+    named = {store.uri(path): footer for path, footer in footers.items()}
+    relative = {path: path[len(group.root) :].lstrip("/") for path in footers}
+    partitions = _partition_columns(list(relative.values()), delta)
+    found = unified(named) if delta is None else declared(delta.columns, named)
+    in_files = {column.name for column in found.columns}
+    columns = [*found.columns, *(column for column in partitions if column.name not in in_files)]
+    if delta is not None:
+        order = {name: number for number, name in enumerate(delta.schema.names)}
+        columns.sort(key=lambda column: order.get(column.name, len(order)))
+    example_of = {store.uri(path): below for path, below in relative.items()}
+    return ParquetTable(
+        name=group.name,
+        root=store.uri(group.root),
+        below=group.root[len(base) :].strip("/") if f"{group.root}/".startswith(f"{base}/") else None,
+        files=tuple(
+            TableFile(
+                relative[path],
+                footer.rows,
+                footer.size,
+                (delta.paths.get(relative[path]) or None) if delta is not None else None,
+            )
+            for path, footer in footers.items()
+        ),
+        columns=tuple(columns),
+        delta=delta.version if delta is not None else None,
+        examples=tuple(example_of[file] for file in found.examples),
+        schema=delta.schema if delta is not None else None,
+        absent=tuple(column.name for column in delta.columns if column.name not in found.names)
+        if delta is not None
+        else (),
+    )
+
+
+def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[TableColumn]:
+    """The columns that the files' folders hold, or a Delta log.
+
+    Raises:
+        ParquetError: Files are partitioned by different columns, or twice by one.
+    """
+    if delta is not None and not delta.partitions:
+        return []
+    found: dict[str, Partition] = {}
+    values: dict[str, dict[str, str | None]] = {}
+    names: list[str] | None = None
+    first = ""
+    for path in paths:
+        parts = [found_in for part in path.split("/")[:-1] if (found_in := partition_of(part))]
+        own = [urllib.parse.unquote(key) for key, _ in parts]
+        if names is None:
+            names, first = own, path
+            if len(set(own)) < len(own):
+                raise ParquetError(
+                    f"{path} has two folders of one partition; write the table with one of each."
+                )
+        if own != names:
+            raise ParquetError(
+                f"{first} is partitioned by {', '.join(names) or 'nothing'}, and {path} by "
+                f"{', '.join(own) or 'nothing'}. Load them into two tables."
+            )
+        for name, (key, written) in zip(own, parts, strict=True):
+            found[name] = Partition(key, values.setdefault(name, {}))
+            is_null = written in ("", HIVE_NULL)
+            values[name][written] = None if is_null else urllib.parse.unquote(written)
+    if delta is None:
+        return [
+            TableColumn(name, _type_of_values(one.values.values()), None in one.values.values(), one)
+            for name, one in found.items()
+        ]
+    return [
+        TableColumn(
+            name,
+            type_,
+            any(one.get(name) is None for one in delta.paths.values()),
+            found.get(name) or Partition(name, {}, is_in_paths=not paths),
+        )
+        for name, type_ in delta.partitions.items()
+    ]
+
+
+def _type_of_values(values: Iterable[str | None]) -> ParquetType:
+    """The type of a partition's values in paths."""
+    return _OF_KIND[kind_of_values(values)]
+
+
+def _common_folder(folders: Sequence[str]) -> str:
+    split = [folder.split("/") for folder in folders]
+    common = []
+    for parts in zip(*split, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return "/".join(common)
