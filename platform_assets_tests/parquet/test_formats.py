@@ -1,4 +1,4 @@
-"""Folders whose files are a table only together with a log are recognised, and refused where it is not read."""
+"""Folders whose files are a table only together with a log are recognised, and most of them refused."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,10 @@ def test_uuids_can_be_text(connection: Any, write: Write) -> None:
     assert query(connection, 'SELECT "u" FROM "t"') == [(str(name),)]
 
 
-def test_partitions_are_found_in_the_names_of_files(connection: Any, write: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("above", ["", "year=1999/", "x/year=1999/sort%20of=z/"])
+def test_partitions_are_found_in_the_names_of_files(
+    connection: Any, write: Write, tmp_path: Path, above: str
+) -> None:
     for name in ("year=2024/sort%20of=a%2Fb", "year=2023/sort%20of=__HIVE_DEFAULT_PARTITION__"):
         write(f"t/{name}/x.parquet")
     made = script(read_tables([str(tmp_path)]).tables, ScriptOptions())
@@ -208,7 +212,7 @@ def test_partitions_are_found_in_the_names_of_files(connection: Any, write: Writ
     for name in ("year=2024/sort%20of=a%2Fb", "year=2023/sort%20of=__HIVE_DEFAULT_PARTITION__"):
         # The server has no METADATA$FILENAME; what Snowflake gives there is the path in the bucket.
         selected = ", ".join(
-            one.replace("METADATA$FILENAME", f"'landing/t/{name}/x.parquet'") for one in expressions
+            one.replace("METADATA$FILENAME", f"'{above}landing/t/{name}/x.parquet'") for one in expressions
         )
         found += query(connection, f"SELECT {selected}")
     assert found == [(2024, "a/b"), (2023, None)]
@@ -222,6 +226,71 @@ def test_a_table_that_fails_is_told_and_the_others_are_loaded(connection: Any, w
     assert "not a day" in bad.error
     assert (bad.rows_loaded, bad.statements[-1]) == (0, "DROP STAGE BAD_LOAD")
     assert (good.error, good.rows_loaded) == (None, 2)
+
+
+def without(made: Script, purpose: str) -> Script:
+    """The same script, with the statements of one purpose lost on the way."""
+    tables = [
+        replace(table, statements=tuple(one for one in table.statements if one.purpose != purpose))
+        for table in made.tables
+    ]
+    return replace(made, tables=tuple(tables))
+
+
+def test_a_table_that_nothing_was_loaded_into_has_failed(connection: Any, write: Write) -> None:
+    made = script(read_tables([write("t.parquet", id=[1, 2, 3])]).tables, ScriptOptions())
+    (result,) = execute(without(made, "upload"), connection)
+    assert result.error is not None
+    assert result.error.startswith('COPY loaded 0 rows into "t" of files with 3. ')
+    assert (result.rows_loaded, result.statements[-1]) == (0, "DROP STAGE T_LOAD")
+
+
+def test_rows_that_footers_do_not_tell_of_are_a_failure_too(connection: Any, write: Write) -> None:
+    file = write("t.parquet", id=[1, 2, 3])
+    made = script(read_tables([file]).tables, ScriptOptions())
+    write("t.parquet", id=[1, 2, 3, 4])  # written anew after its footer was read
+    (result,) = execute(made, connection)
+    assert result.error is not None
+    assert result.error.startswith('COPY loaded 4 rows into "t" of files with 3. ')
+
+
+@pytest.mark.parametrize("second", ["good", "bad", "short"])
+def test_loads_of_many_statements_are_all_or_nothing(connection: Any, write: Write, second: str) -> None:
+    write("t/part-0.parquet", day=["2024-02-29"])
+    file = write("t/part-1.parquet", day=["not a day" if second == "bad" else "2024-03-01"])
+    (made,) = script(
+        read_tables([str(Path(file).parent)]).tables, ScriptOptions(columns={"day": "DATE"})
+    ).tables
+    *before, load, drop = made.statements
+    # The server takes FILES of external stages only.
+    loads = [
+        Statement("load", load.sql.replace("FROM @T_LOAD", f"FROM @T_LOAD/part-{number}.parquet"))
+        for number in ((0,) if second == "short" else (0, 1))
+    ]
+    whole = (*before, Statement("begin", "BEGIN"), *loads, Statement("commit", "COMMIT"), drop)
+    (result,) = execute(Script((), (replace(made, statements=whole),), ()), connection)
+    rows = 2 if second == "good" else 0
+    assert (result.rows_loaded, query(connection, 'SELECT COUNT(*) FROM "t"')) == (rows, [(rows,)])
+    said = {"good": "None", "bad": "not a day", "short": 'COPY loaded 1 rows into "t" of files with 2.'}[
+        second
+    ]
+    assert said in str(result.error)
+    assert result.statements[-1] == "DROP STAGE T_LOAD"
+    assert query(connection, "SELECT 1") == [(1,)]  # the session goes on
+
+
+def test_files_that_were_loaded_before_are_not_missing(write: Write, tmp_path: Path) -> None:
+    write("t/part-0.parquet", id=[1])
+    write("t/part-1.parquet", id=[2, 3])
+    made = script(read_tables([str(tmp_path)]).tables, ScriptOptions())
+    before = ("s/part-0.parquet", "LOAD_SKIPPED", 0, 0, 1, 1, "File was loaded before.")
+    now = ("s/part-1.parquet", "LOADED", 2, 2, 1, 0, None)
+    refused = ("s/part-1.parquet", "LOAD_FAILED", 1, 0, 1, 1, "Date 'x' is not recognized")
+    for answers, rows, error in (((before, now), 2, None), ((before, refused), 0, None)):
+        (result,) = execute(made, Answering(*answers))  # type: ignore[arg-type]
+        assert (result.rows_loaded, result.error) == (rows, error)
+    (result,) = execute(made, Answering(before))  # type: ignore[arg-type]
+    assert str(result.error).startswith('COPY loaded 0 rows into "t" of files with 2. ')
 
 
 def test_a_script_that_cannot_even_begin_is_an_error(connection: Any) -> None:
@@ -239,6 +308,25 @@ class Answer:
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         return list(self._rows)
+
+
+class Answering(Answer):
+    """A connection, its cursor at the same time, to which every COPY gives these rows."""
+
+    def __init__(self, *rows: tuple[Any, ...]) -> None:
+        super().__init__(COPY_COLUMNS, *rows)
+
+    def cursor(self) -> Answering:
+        return self
+
+    def execute(self, sql: str) -> None:
+        pass
+
+    def __enter__(self) -> Answering:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 COPY_COLUMNS = ["file", "status", "rows_parsed", "rows_loaded", "error_limit", "errors_seen", "first_error"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import glob
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from platform_assets.parquet.schemas import TableColumn
 from platform_assets.parquet.tables import ParquetTable, TableFile, read_tables
 from platform_assets.parquet.types import ParquetType
 from platform_assets.snowflake.options import ScriptOptions
-from platform_assets.snowflake.script import Script, script
+from platform_assets.snowflake.script import Script, _patterns, script
 from platform_assets_tests.fixtures.properties import examples
 from platform_assets_tests.snowflake.conftest import Write
 from platform_assets_tests.snowflake.test_identifiers import NAMES
@@ -162,10 +164,183 @@ def test_files_that_are_read_in_one_place_can_be_loaded_from_another(write: Writ
     assert not [statement for statement in made.statements if statement.purpose == "upload"]
 
 
-def test_more_files_than_one_copy_takes_are_loaded_by_several() -> None:
+def test_more_files_than_one_copy_takes_are_loaded_by_several_in_one_transaction() -> None:
     made = of(remote(files=2500))
     loads = [statement.sql for statement in made.statements if statement.purpose == "load"]
     assert [load.count(".parquet'") for load in loads] == [1000, 1000, 500]
+    assert [statement.purpose for statement in made.statements] == [
+        *("table", "stage", "begin", "load", "load", "load", "commit", "clean-up"),
+    ]
+    assert "-- All or nothing: stop at the first error" in made.text
+    assert [one.purpose for one in of(remote(files=1000)).statements] == [
+        "table",
+        "stage",
+        "load",
+        "clean-up",
+    ]
+
+
+def test_files_are_not_removed_before_all_of_them_are_loaded() -> None:
+    of(remote(files=1000), purge=True)
+    assert "PURGE would remove files before all 1,001 are loaded" in problem_of(
+        remote(files=1001), purge=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("on_error", "vectorized"),
+    [("ABORT_STATEMENT", True), ("SKIP_FILE", True), ("CONTINUE", False), ("SKIP_FILE_3", False)],
+)
+@pytest.mark.parametrize("mode", ["projection", "match-by-name", "infer-schema"])
+def test_the_scanner_and_what_is_null_are_said_in_every_mode(
+    on_error: str, vectorized: bool, mode: Any
+) -> None:
+    text = of(remote(), on_error=on_error, mode=mode).text
+    assert text.count(f"USE_VECTORIZED_SCANNER = {str(vectorized).upper()} NULL_IF = ()") == 1
+    nested = remote(TableColumn("items", ParquetType("list")))
+    if vectorized:
+        of(nested, on_error=on_error, mode=mode)
+    else:
+        said = problem_of(nested, on_error=on_error, mode=mode)
+        assert f"ON_ERROR = {on_error} is not for the vectorized scanner" in said
+        assert "(items). Use ABORT_STATEMENT or SKIP_FILE." in said
+
+
+INSTANT = ParquetType("timestamp", unit="us", utc=True)
+
+
+@pytest.mark.parametrize(
+    ("type_", "options"),
+    [
+        (INSTANT, {}),
+        *((INSTANT, {"types": {"timestamp": one}}) for one in ("TIMESTAMP_NTZ", "DATE", "VARCHAR", "TIME")),
+        (INSTANT, {"columns": {"at": "NUMBER"}}),
+        *((INSTANT, {"mode": mode}) for mode in ("match-by-name", "infer-schema")),
+        (ParquetType("int96"), {}),
+        (ParquetType("list", utc=True), {}),
+        (ParquetType("string"), {"columns": {"at": "TIMESTAMP_LTZ"}}),
+    ],
+)
+def test_what_depends_on_the_time_zone_is_loaded_in_utc(type_: ParquetType, options: dict[str, Any]) -> None:
+    made = of(remote(TableColumn("at", type_)), **options)
+    assert made.before[0].sql == "ALTER SESSION SET TIMEZONE = 'UTC'"
+    assert made.after[-1].sql == "ALTER SESSION UNSET TIMEZONE"
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "date", "string", "list"])
+def test_the_time_zone_is_left_alone_where_nothing_depends_on_it(kind: str) -> None:
+    unit = "us" if kind == "timestamp" else ""
+    made = of(remote(TableColumn("TIMESTAMP_TZ", ParquetType(kind, unit=unit))))
+    assert (made.before, made.after) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("type_", "said"),
+    [
+        (ParquetType("duration", unit="us"), "no type for duration(us), a length of time"),
+        (ParquetType("period"), "a period of pandas"),
+        (ParquetType("variant"), "encoded bytes, which COPY does not decode"),
+    ],
+)
+def test_what_would_be_loaded_as_something_else_is_refused_unless_a_type_is_named(
+    type_: ParquetType, said: str
+) -> None:
+    table = remote(TableColumn("a", type_))
+    for mode in ("projection", "match-by-name"):
+        problem = problem_of(table, mode=mode)
+        assert problem.startswith("column a: ")
+        assert said in problem
+        assert f"{type_.name}=" in problem
+    assert f"column a is {type_.name}" in problem_of(table, mode="infer-schema")
+    assert '"a" OBJECT' in only(of(table, types={type_.kind: "OBJECT"}), "table")
+
+
+def test_a_null_is_not_the_null_of_json() -> None:
+    load = only(of(remote(TableColumn("a", ParquetType("null")))), "load")
+    assert "    NULL::VARIANT\n" in load
+    of(remote(TableColumn("a", ParquetType("null"))), mode="match-by-name")
+
+
+def test_places_on_earth_are_bytes_or_what_is_asked_for() -> None:
+    table = remote(TableColumn("a", ParquetType("geography")), TableColumn("b", ParquetType("binary")))
+    assert '"a" BINARY,\n  "b" BINARY' in only(of(table), "table")
+    load = only(of(table, columns={"a": "GEOGRAPHY", "b": "GEOMETRY"}), "load")
+    assert 'TO_GEOGRAPHY($1:"a"::BINARY),\n    TO_GEOMETRY($1:"b"::BINARY)\n' in load
+
+
+def test_of_more_files_than_are_looked_at_one_of_each_schema_is() -> None:
+    files = tuple(TableFile(f"part-{number}.parquet", 1, 1) for number in range(1001))
+    named = (TableColumn("id", ParquetType("date")),)
+    table = ParquetTable("t", "s3://b/t", "t", files, named, examples=("part-0.parquet", "part-1000.parquet"))
+    made = only(of(table, mode="infer-schema"), "table")
+    assert "FILES => ('part-0.parquet', 'part-1000.parquet')" in made
+    many = ParquetTable("t", "s3://b/t", "t", files, named, examples=tuple(file.path for file in files))
+    assert "its files have 1,001 schemas" in problem_of(many, mode="infer-schema")
+
+
+def uploaded(made: Script) -> list[str]:
+    uploads = [statement.sql for statement in made.statements if statement.purpose == "upload"]
+    return [sql.partition("'file://")[2].partition("'")[0] for sql in uploads]
+
+
+@pytest.mark.parametrize(
+    ("others", "patterns"),
+    [
+        ([], ["part-*0.parquet"]),
+        (["_SUCCESS", "part-1.crc", ".hidden"], ["part-*0.parquet"]),
+        (["part-50.parquet"], ["part-1*0.parquet", "part-2*0.parquet", "part-30.parquet"]),
+        (
+            ["part-120.parquet"],
+            ["part-100.parquet", "part-110.parquet", "part-2*0.parquet", "part-30.parquet"],
+        ),
+    ],
+)
+def test_files_of_a_folder_are_put_by_patterns_that_match_no_other(
+    write: Write, tmp_path: Path, others: list[str], patterns: list[str]
+) -> None:
+    names = [
+        "part-100.parquet",
+        "part-110.parquet",
+        "part-200.parquet",
+        "part-210.parquet",
+        "part-30.parquet",
+    ]
+    for name in names:
+        write(f"t/{name}")
+    for name in others:
+        (tmp_path / "t" / name).touch()  # empty: left out, and not to be uploaded either
+    made = script(read_tables([str(tmp_path)]).tables, ScriptOptions())
+    assert uploaded(made) == [f"{tmp_path}/t/{pattern}" for pattern in patterns]
+    found = [Path(file).name for one in uploaded(made) for file in glob.glob(one)]
+    assert sorted(found) == names
+
+
+def test_many_files_are_few_uploads(write: Write, tmp_path: Path) -> None:
+    first = Path(write("t/day=1/part-00000.parquet"))
+    for day in (1, 2):
+        (tmp_path / f"t/day={day}").mkdir(exist_ok=True)
+        for number in range(150):
+            (tmp_path / f"t/day={day}/part-{number:05}.parquet").write_bytes(first.read_bytes())
+    made = of(*read_tables([str(tmp_path)]).tables)
+    assert uploaded(made) == [f"{tmp_path}/t/day={day}/part-00*.parquet" for day in (1, 2)]
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(st.sets(st.text("ab1", min_size=1, max_size=5), min_size=2), st.sets(st.text("ab1", max_size=5)))
+def test_patterns_match_just_the_names_that_they_are_made_of(names: set[str], others: set[str]) -> None:
+    patterns = _patterns(sorted(names), sorted(others - names))
+    assert {one for one in names | others if any(fnmatch(one, pattern) for pattern in patterns)} == names
+
+
+def test_partitions_that_are_in_the_log_of_a_delta_table_alone_are_refused(tmp_path: Path) -> None:
+    rows = pa.table({"id": [1], "year": [2024]})
+    write_deltalake(tmp_path / "t", rows, partition_by=["year"])
+    log = tmp_path / "t" / "_delta_log" / f"{0:020}.json"
+    (file,) = (tmp_path / "t" / "year=2024").iterdir()
+    file.rename(tmp_path / "t" / file.name)
+    log.write_text(log.read_text().replace("year=2024/", ""))
+    said = problem_of(*read_tables([str(tmp_path)]).tables)
+    assert "the partition columns year are in the Delta log and not in the files' paths" in said
 
 
 def test_options_of_tables_and_copies_are_written_as_snowflake_has_them() -> None:
