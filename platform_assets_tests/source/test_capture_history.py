@@ -17,7 +17,10 @@ from pathlib import Path
 import pg8000.native
 import pytest
 
+from platform_assets.model.table import Column, Integer, Text
+from platform_assets.model.table import Table as DeclaredTable
 from platform_assets.source.embedded import EmbeddedPostgres
+from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import TableChange
 from platform_assets.source.policy import CapturePolicy
 from platform_assets.source.snapshot import Snapshot
@@ -38,6 +41,11 @@ SMALL = CapturePolicy()
 LARGE = CapturePolicy(small_table_rows=0, deletions_every=dt.timedelta(days=365), costly_look=dt.timedelta(0))
 
 Act = Callable[[pg8000.native.Connection], object]
+
+
+SEEN = DeclaredTable(
+    "seen", "A view.", (Column("id", Integer(64)), Column("name", Text(), nullable=True)), ("id",)
+)
 
 
 @pytest.fixture(scope="module")
@@ -607,6 +615,55 @@ def test_values_that_look_otherwise_though_no_row_was_written_are_seen(
             roles = capture.run("SELECT rolname FROM pg_roles WHERE rolname ~ '^(clerk|scribe)_'")
             for [role] in roles:
                 capture.run(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_rows_that_row_level_security_no_longer_hides_are_read_though_nobody_wrote_them(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with database_of(server, "hidden") as made:
+        capture = made(tmp_path, LARGE)
+        capture.run(
+            TABLE,
+            "ALTER TABLE item ENABLE ROW LEVEL SECURITY",
+            "CREATE POLICY seen ON item FOR SELECT USING (id <= 100)",
+        )
+        [change] = capture.extract().tables.values()
+        assert (change, change.capture) == (TableChange(inserted=100), "a comparison of all rows (diff)")
+        # Another policy, which shows as many rows as the one before it.
+        capture.run("ALTER POLICY seen ON item USING (id > 50 AND id <= 150)")
+        [change] = capture.extract().tables.values()
+        assert change == TableChange(inserted=50, deleted=50)
+        capture.run("ALTER TABLE item DISABLE ROW LEVEL SECURITY")
+        change = capture.tick()
+        assert change == TableChange(inserted=100)
+        assert "row-level security may have hidden rows" in change.capture
+        change = capture.tick()
+        assert (change.rows_read, change.capture) == (0, PARTIAL)
+
+
+def test_a_view_with_another_query_is_compared_whole_though_it_is_captured_by_a_column(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with database_of(server, "viewed") as made:
+        policy = CapturePolicy("last_updated", "id", small_table_rows=0)
+        settings = {"keys": {"seen": ("id",)}}
+        capture = dataclasses.replace(made(tmp_path, policy), names=("seen",), settings=settings)
+        capture.run(TABLE, "CREATE VIEW seen AS SELECT id, name FROM item")
+        capture.run("GRANT SELECT ON seen TO PUBLIC")
+        declared = (SEEN,)
+        extractor = Extractor(capture.source(declared), capture.lake, capture.engine)
+
+        def ticked() -> TableChange:
+            [change] = extractor.extract(declared).tables.values()
+            return change
+
+        assert ticked() == TableChange(inserted=ROWS)
+        assert ticked().rows == 0
+        change = ticked()
+        assert (change.rows_read, change.rows) == (1, 0)
+        capture.run("CREATE OR REPLACE VIEW seen AS SELECT id, upper(name) AS name FROM item")
+        assert ticked() == TableChange(updated=ROWS)
+        assert ticked().rows_read == 1
 
 
 def test_rows_that_are_gone_from_a_large_table_are_found_at_the_next_tick(
