@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -43,11 +47,10 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from platform_assets.dlp.columns import ColumnInspector
-    from platform_assets.dlp.findings import FindingsStore
+    from platform_assets.dlp.findings import FindingsStore, InspectedTable
     from platform_assets.lake.duck import SqlEngine
 
 _ALL_LATER_BATCHES = 2**62
-_ROWS_OF_A_LOOK = 50_000
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ class Protection:
     def applied(self, rows: pa.RecordBatchReader, place: str) -> pa.RecordBatchReader:
         """Rows of a table that is not of the star schema, on their way to a warehouse.
 
-        What they hold is seen from their first 50,000; nothing is kept of it.
+        Every row is looked at before the first one goes on: meanwhile they wait on disk. Nothing is kept of
+        what is found.
 
         Args:
             rows: The rows.
@@ -155,22 +159,20 @@ class Protection:
         rules = self.policy.rules_for_columns()
         if not any(rule.concerns(f"{place}.{name}") for rule in rules for name in names):
             return rows
-        first: list[pa.RecordBatch] = []
-        while sum(batch.num_rows for batch in first) < _ROWS_OF_A_LOOK:
-            batch = next(rows, None)
-            if batch is None:
-                break
-            first.append(batch)
+        asked = [
+            name
+            for name in names
+            if any(rule.concerns(f"{place}.{name}") and rule.asks_what_is_held for rule in rules)
+        ]
         schema = rows.schema
-        look = pa.RecordBatchReader.from_batches(schema, first)
-        with self.inspector() as inspector:
-            seen = inspector.inspect_rows(look, place.partition("/")[0], place, "")
-        for name, reason in seen.failures.items():
-            if said := uninspected(self.policy, [f"{place}.{name}"], reason):
-                raise DlpError(f"Nothing was written to {place}: {said}.")
         by_column: dict[str, list[tuple[str, Likelihood]]] = {}
-        for verdict in seen.verdicts:
-            by_column.setdefault(verdict.column, []).append((verdict.info_type.name, verdict.likelihood))
+        if asked:
+            rows, seen = self._looked_at(rows, asked, place)
+            for name, reason in seen.failures.items():
+                if said := uninspected(self.policy, [f"{place}.{name}"], reason):
+                    raise DlpError(f"Nothing was written to {place}: {said}.")
+            for verdict in seen.verdicts:
+                by_column.setdefault(verdict.column, []).append((verdict.info_type.name, verdict.likelihood))
         changes = []
         for name in names:
             decision = self.policy.decide_column(by_column.get(name, ()), f"{place}.{name}")
@@ -187,15 +189,45 @@ class Protection:
                 if change := changed(column, decision, place):
                     changes.append(change)
 
-        def all_rows() -> Iterator[pa.RecordBatch]:
-            yield from first
-            yield from rows
-
-        again = pa.RecordBatchReader.from_batches(schema, all_rows())
         if not changes:
-            return again
+            return rows
         table = Table(place, "", tuple(change.column for change in changes), ())
-        return TableChange(table, tuple(changes), self.key).applied(again)
+        return TableChange(table, tuple(changes), self.key).applied(rows)
+
+    def _looked_at(
+        self, rows: pa.RecordBatchReader, columns: Sequence[str], place: str
+    ) -> tuple[pa.RecordBatchReader, InspectedTable]:
+        """The rows once more, and what all of them hold in some columns; in between they wait on disk."""
+        scratch = self.engine.spill_directory
+        scratch.mkdir(parents=True, exist_ok=True)
+        # Named as the engine's own, which removes those of dead processes.
+        folder = tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-rows-", dir=scratch)
+        file, schema = Path(folder.name) / "rows.arrow", rows.schema
+        try:
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            with (
+                pa.OSFile(str(file), "wb") as sink,
+                pa.ipc.new_stream(sink, schema, options=options) as writer,
+            ):
+                for batch in rows:
+                    writer.write_batch(batch)
+            narrow = pa.schema([schema.field(name) for name in columns])
+            look = pa.RecordBatchReader.from_batches(
+                narrow, (batch.select(columns) for batch in _batches(file))
+            )
+            with self.inspector() as inspector:
+                # It takes a sample of larger tables, and a rule that blocks is a promise for every row.
+                whole = replace(inspector, sample_rows=sys.maxsize)
+                seen = whole.inspect_rows(look, place.partition("/")[0], place, "")
+        except BaseException:
+            folder.cleanup()
+            raise
+
+        def again() -> Iterator[pa.RecordBatch]:
+            with folder:
+                yield from _batches(file)
+
+        return pa.RecordBatchReader.from_batches(schema, again()), seen
 
     def _concerned(self, table: Table, warehouse: str) -> bool:
         return any(
@@ -287,6 +319,11 @@ class Protection:
             source.create_view(connection, ["given"], handle, batches=batches)
 
         return self.engine.stream("FROM given", source.arrow_schema, prepare)
+
+
+def _batches(file: Path) -> Iterator[pa.RecordBatch]:
+    with pa.OSFile(str(file), "rb") as source, pa.ipc.open_stream(source) as reader:
+        yield from reader
 
 
 def _logical_type(type_: pa.DataType) -> LogicalType | None:

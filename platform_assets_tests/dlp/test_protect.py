@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def notes(*mails: str | None) -> pa.RecordBatchReader:
     return pa.table({"id": ids, "mail": pa.array(mails, pa.string())}).to_reader(2)
 
 
-def test_other_tables_are_changed_or_blocked_by_what_their_first_rows_hold(loads: Loads) -> None:
+def test_other_tables_are_changed_or_blocked_by_what_their_rows_hold(loads: Loads) -> None:
     mails = [f"somebody{number}@company.example.org" for number in range(5)]
     masked = Rule(
         "mails", Action.DEIDENTIFY, ("EMAIL_ADDRESS",), places=("reports/*",),
@@ -247,6 +248,29 @@ def test_other_tables_are_changed_or_blocked_by_what_their_first_rows_hold(loads
         DlpError, match=r"reports/notes\.mail holds EMAIL_ADDRESS .*dlp\.conf line 3, rule no mails"
     ):
         loads.protection(block).applied(notes(*mails), "reports/notes")
+
+
+def test_a_rule_that_blocks_sees_the_last_of_many_rows_and_leaves_nothing_on_disk(loads: Loads) -> None:
+    block = Rule("no mails", Action.BLOCK, ("EMAIL_ADDRESS",), places=("reports/*",))
+    protection = loads.protection(block)
+
+    @contextlib.contextmanager
+    def sampling() -> Iterator[ColumnInspector]:
+        with protection.inspector() as inspector:
+            yield replace(inspector, sample_rows=10)
+
+    protection = replace(protection, inspector=sampling)
+    batches = [pa.record_batch({"note": ["nothing"] * 20_000}) for _ in range(3)]
+    last = pa.record_batch({"note": ["write to somebody@company.example.org"]})
+    rows = pa.RecordBatchReader.from_batches(last.schema, [*batches, last])
+    with pytest.raises(DlpError, match=r"reports/notes\.note holds EMAIL_ADDRESS"):
+        protection.applied(rows, "reports/notes")
+    spill = protection.engine.spill_directory
+    assert list(spill.iterdir()) == []
+    passed = protection.applied(pa.Table.from_batches(batches).to_reader(), "reports/notes")
+    assert passed.read_all().num_rows == 60_000
+    del passed
+    assert list(spill.iterdir()) == []
 
 
 def test_rows_of_places_that_no_rule_concerns_pass_unseen(loads: Loads) -> None:
