@@ -91,7 +91,9 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         *rooms,
         *discovered.values(),
         *further.values(),
-        build_snowflake_defs(feeds),
+        build_snowflake_defs(
+            feeds, has_account=settings.snowflake is not None or LAKE_COPIES in (resources or {})
+        ),
         build_dlp_defs(
             _watches(settings),
             _inspected(settings, tables),

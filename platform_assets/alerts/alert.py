@@ -1,7 +1,7 @@
-"""What an alert says, and never says: no value that was matched, no whole name of an object.
+"""What an alert says, and never says: no value that was matched, also not where it is in an object's name.
 
-An object's name may hold what was found in it. A message has the store, the bucket and the first letters of
-each part; who may see more looks the object up by the message's reference.
+A message has the object's address without what is sensitive in it; who may see more looks the object up by
+the message's reference.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -147,11 +148,12 @@ def object_alert(
     run_url: str = "",
     facts: Sequence[tuple[str, str]] = (),
     secret: bytes = b"",
+    shown: str | None = None,
 ) -> Alert:
     """The alert about one version of an object; the same version has the same key.
 
     Args:
-        uri: Where the object is; only its mask is kept.
+        uri: Where the object is.
         version: Its version: ETag or generation.
         counts: What was found, by info type.
         title: What happened, in a few words.
@@ -163,6 +165,8 @@ def object_alert(
         facts: Further names and values to show.
         secret: The key of the platform's fingerprints, so that nobody learns an object's name by trying names
             out on a reference.
+        shown: The address without what an inspection found in it; where nobody has looked, only the first
+            letters of each name are told.
     """
     key = hashlib.blake2b(f"{uri}\0{version}\0{title}".encode(), key=secret[:64], digest_size=16)
     return Alert(
@@ -170,7 +174,7 @@ def object_alert(
         severity,
         title,
         at,
-        mask_uri(uri),
+        mask_uri(uri) if shown is None else readable_uri(shown),
         tuple(counts),
         status,
         coverage,
@@ -193,6 +197,30 @@ def mask_uri(uri: str) -> str:
         return plain(f"{scheme}://{'/'.join(masked)}")
     masked = [_masked(part) if part else part for part in rest.split("/")]
     return plain("/".join(masked))
+
+
+def readable_uri(uri: str) -> str:
+    """An address as people know it, without what is a secret by its form.
+
+    Numbers of nine digits and more that are no dates, the user's part of mail addresses, a user's name before
+    the bucket, and in addresses whatever follows a `?` or `#` are left out. What an inspection finds in a
+    name, the inspector leaves out.
+    """
+    scheme, separator, rest = uri.rpartition("://")
+    if separator:
+        rest = rest.split("?")[0].split("#")[0]
+        bucket, slash, path = rest.partition("/")
+        rest = f"{bucket.rpartition('@')[2]}{slash}{path}"
+    rest = re.sub(r"\d(?:[ ._-]{0,2}\d){8,}", lambda run: run[0] if _DATE.fullmatch(run[0]) else "…", rest)
+    rest = re.sub(r"[^\s/@]+@", "…@", rest)
+    return plain(f"{scheme}{separator}{rest}")
+
+
+_DATE = re.compile(
+    r"(19|20)\d\d[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])"
+    r"([-_. ]?([01]\d|2[0-3])[-_.]?[0-5]\d([-_.]?[0-5]\d)?)?",
+    re.ASCII,
+)
 
 
 def plain(text: str) -> str:

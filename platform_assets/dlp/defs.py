@@ -440,9 +440,9 @@ def build_upload_sensor(watch: str, job: Any, every: int) -> dg.SensorDefinition
 
 
 def _name(uri: str) -> str:
-    from platform_assets.alerts.alert import mask_uri
+    from platform_assets.alerts.alert import readable_uri
 
-    return mask_uri(uri)
+    return readable_uri(uri)
 
 
 def _worst_row(row: Mapping[str, Any]) -> dict[str, Any]:

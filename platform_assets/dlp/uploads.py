@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from platform_assets.alerts.alert import Alert, Severity, TypeCount, mask_uri, object_alert
+from platform_assets.alerts.alert import Alert, Severity, TypeCount, mask_uri, object_alert, readable_uri
 from platform_assets.dlp.content import Limits, Sampling
 from platform_assets.dlp.findings import FindingsStore, Inspection
 from platform_assets.dlp.model import Coverage, Inspector, InspectResult, Likelihood, Status
@@ -133,7 +133,7 @@ class UploadInspector:
                 problems.append(tick.problem)
                 has_failed = has_failed or tick.cursor == cursor
             cursor = tick.cursor
-        where = mask_uri(self.watch.bucket.uri)
+        where = readable_uri(self.watch.bucket.uri)
         return done.plus(Done(failures=tuple((where, problem) for problem in dict.fromkeys(problems))))
 
     def _groups(self, tasks: Sequence[Task], run_id: str) -> Iterator[list[_Worked]]:
@@ -202,10 +202,31 @@ class UploadInspector:
         return unknown if unknown.action > decision.action else decision
 
     def _shown(self, found: ObjectVersion) -> str:
-        """Its address, masked where something is found in its name."""
+        """Its address, without what is found in its name."""
         in_name = self.inspector.inspect_text(found.key.encode(errors="replace"))
-        is_sensitive = any(name not in _NOT_OF_NAMES for name in in_name.tallies)
-        return mask_uri(found.uri) if is_sensitive else found.uri
+        sensitive = in_name.tallies.keys() - _NOT_OF_NAMES
+        if not sensitive:
+            return found.uri
+        places = [
+            (one.location.codepoint_range.start, one.location.codepoint_range.end)
+            for one in in_name.findings
+            if one.info_type.name in sensitive
+        ]
+        if not places or not found.uri.endswith(found.key):
+            return mask_uri(found.uri)
+        key = found.key
+        for start, end in sorted(places, reverse=True):
+            key = f"{key[:start]}…{key[end:]}"
+        return found.uri.removesuffix(found.key) + key
+
+    def _told(self, found: ObjectVersion) -> str:
+        """Its name in a run's log, also where inspecting is what fails."""
+        try:
+            return readable_uri(self._shown(found))
+        except BaseException as error:
+            if not is_isolated(error):
+                raise
+            return mask_uri(found.uri)
 
     def _finish(self, batch: int, group: Sequence[_Worked]) -> Done:
         """Record, tell of, move and settle objects; what fails at one step takes none of the next."""
@@ -223,7 +244,7 @@ class UploadInspector:
         failed += [(one, reason_of(error, tell_text=False)) for one, error in unsettled]
         return Done(
             tuple(one.inspection for one in recorded if one.inspection and not one.has_failed),
-            tuple((mask_uri(one.found.uri), _masked(reason, one.found)) for one, reason in failed),
+            tuple((self._told(one.found), _masked(reason, one.found)) for one, reason in failed),
         )
 
     def _record(self, some: Sequence[_Worked]) -> None:
@@ -282,6 +303,7 @@ class UploadInspector:
             run_url=self.run_url(one.inspection.run_id),
             facts=facts,
             secret=self.secret,
+            shown=one.inspection.uri,
         )
 
 

@@ -18,15 +18,26 @@ GROUP = "snowflake"
 SNOWFLAKE_JOB = "snowflake_load"
 LAKE_COPIES = "snowflake"
 """Key of the resource: a function that gives the `LakeCopies`, or says what to configure."""
+_NO_ACCOUNT = (
+    "no Snowflake account is configured. Add a block snowflake with account, user, private_key, warehouse, "
+    "database and schema to config/platform.conf (docs/warehouse_snowflake.md)."
+)
 _NOT_LOADED = "Not loaded into Snowflake, and as it was before: "
 
 
-def build_snowflake_defs(feeds: Mapping[str, str]) -> dg.Definitions:
+def build_snowflake_defs(feeds: Mapping[str, str], *, has_account: bool) -> dg.Definitions:
     """Assets `snowflake/<table>` and the job `snowflake_load`; the resource is asked for when one is made.
 
     Args:
         feeds: Name of each feed, and which objects it takes, in a sentence.
+        has_account: Whether an account is configured. Without one the assets are there for their lineage, and
+            cannot be materialized: they say what to configure, and so does the job.
     """
+    if not has_account:
+        specs = [*_star_specs().values(), *(_feed_spec(name, said) for name, said in feeds.items())]
+        return dg.Definitions(
+            assets=[_without_account(spec) for spec in specs], jobs=[_job_without_account()]
+        )
     assets = [_star_copies(), *(_feed_copy(name, description) for name, description in feeds.items())]
     job = dg.define_asset_job(
         SNOWFLAKE_JOB,
@@ -38,10 +49,30 @@ def build_snowflake_defs(feeds: Mapping[str, str]) -> dg.Definitions:
     return dg.Definitions(assets=assets, jobs=[job])
 
 
-def _star_copies() -> dg.AssetsDefinition:
+def _without_account(spec: dg.AssetSpec) -> dg.AssetSpec:
+    said = f"{spec.description} **Not loaded: {_NO_ACCOUNT}** With one it can be materialized."
+    return spec.replace_attributes(description=said).merge_attributes(metadata={"configure": _NO_ACCOUNT})
+
+
+def _job_without_account() -> dg.JobDefinition:
+    @dg.op(name=GROUP, required_resource_keys={LAKE_COPIES}, description=_NO_ACCOUNT)
+    def say_what_to_configure(context: dg.OpExecutionContext) -> None:
+        with clear_failures():
+            getattr(context.resources, LAKE_COPIES)()
+
+    @dg.job(
+        name=SNOWFLAKE_JOB, description=f"Loads nothing: {_NO_ACCOUNT}", executor_def=dg.in_process_executor
+    )
+    def job() -> None:
+        say_what_to_configure()
+
+    return job
+
+
+def _star_specs() -> dict[dg.AssetKey, dg.AssetSpec]:
     by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
-    specs = [
-        dg.AssetSpec(
+    return {
+        key: dg.AssetSpec(
             key,
             deps=[dg.AssetKey(["star", table.name])],
             description=f"{table.description} A copy in Snowflake, loaded from the lake's Parquet files.",
@@ -53,11 +84,15 @@ def _star_copies() -> dg.AssetsDefinition:
             },
         )
         for key, table in by_key.items()
-    ]
+    }
+
+
+def _star_copies() -> dg.AssetsDefinition:
+    by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
 
     @dg.multi_asset(
         name=GROUP,
-        specs=specs,
+        specs=list(_star_specs().values()),
         can_subset=True,
         required_resource_keys={LAKE_COPIES, "protection"},
         description="Brings the star tables' copies in Snowflake up to date, each in one transaction, by "
@@ -83,21 +118,33 @@ def _star_copies() -> dg.AssetsDefinition:
     return load
 
 
+def _feed_spec(feed: str, description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        dg.AssetKey([GROUP, f"uploads_{feed}"]),
+        deps=[dg.AssetKey(["uploads", feed])],
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"snowflake", "table"},
+        description=f"{description} Those that count now, as the policy lets them pass, in Snowflake, loaded "
+        "from Parquet files in one transaction.",
+    )
+
+
 def _feed_copy(feed: str, description: str) -> dg.AssetsDefinition:
     name = f"uploads_{feed}"
-    key = dg.AssetKey([GROUP, name])
+    spec = _feed_spec(feed, description)
+    key = spec.key
 
     @dg.asset(
         key=key,
         # Where nothing was uploaded yet, there is nothing to load either.
         output_required=False,
-        deps=[dg.AssetKey(["uploads", feed])],
+        deps=spec.deps,
         group_name=GROUP,
         owners=OWNERS,
-        kinds={"snowflake", "table"},
+        kinds=spec.kinds,
         required_resource_keys={LAKE_COPIES, "feeding", "protection"},
-        description=f"{description} Those that count now, as the policy lets them pass, in Snowflake, loaded "
-        "from Parquet files in one transaction.",
+        description=spec.description,
     )
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         with clear_failures():

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_assets.alerts.alert import Alert, Severity, TypeCount, mask_uri, object_alert, plain
+from platform_assets.alerts.alert import (
+    Alert,
+    Severity,
+    TypeCount,
+    mask_uri,
+    object_alert,
+    plain,
+    readable_uri,
+)
 from platform_assets.alerts.email import subject, text
 from platform_assets.alerts.notifier import LogNotifier
 from platform_assets.alerts.slack import escaped, payload
@@ -45,6 +53,34 @@ def alert(uri: str = "s3://uploads/in/accounts.txt", version: str = "v1", **chan
 )
 def test_an_address_is_masked(uri: str, masked: str) -> None:
     assert mask_uri(uri) == masked
+
+
+@pytest.mark.parametrize(
+    ("uri", "readable"),
+    [
+        ("/tmp/walk/customers.csv", "/tmp/walk/customers.csv"),
+        ("s3://uploads/in/2031/orders_20310504.csv", "s3://uploads/in/2031/orders_20310504.csv"),
+        ("s3://uploads/export-2031-05-04_12-30-00.json", "s3://uploads/export-2031-05-04_12-30-00.json"),
+        ("s3://uploads/in/card-4111111111111111.txt", "s3://uploads/in/card-….txt"),
+        ("gs://uploads/4111 1111 1111 1111", "gs://uploads/…"),
+        ("s3://uploads/536-22-1234.pdf", "s3://uploads/….pdf"),
+        ("s3://uploads/jane.doe@example.org", "s3://uploads/…@example.org"),
+        ("s3://user:word@uploads/x.csv?X-Amz-Signature=abc#f", "s3://uploads/x.csv"),
+        ("s3://uploads", "s3://uploads"),
+    ],
+)
+def test_an_address_stays_readable_without_what_is_secret_by_its_form(uri: str, readable: str) -> None:
+    assert readable_uri(uri) == readable
+
+
+@given(
+    st.from_regex(r"([0-9][ ._-]?){14}[0-9]", fullmatch=True),
+    st.sampled_from(["", ".txt", "/x.csv", "@mail.org"]),
+)
+def test_no_long_number_survives_in_a_readable_address(number: str, after: str) -> None:
+    assert not any(
+        char.isdecimal() for char in readable_uri(f"s3://uploads/{number}{after}").removeprefix("s3")
+    )
 
 
 @given(st.from_regex(r"[0-9]{13,19}", fullmatch=True), st.sampled_from(["", ".txt", "/x.csv", "@mail.org"]))

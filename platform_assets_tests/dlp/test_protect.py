@@ -252,14 +252,14 @@ def test_other_tables_are_changed_or_blocked_by_what_their_rows_hold(loads: Load
 
 def test_a_rule_that_blocks_sees_the_last_of_many_rows_and_leaves_nothing_on_disk(loads: Loads) -> None:
     block = Rule("no mails", Action.BLOCK, ("EMAIL_ADDRESS",), places=("reports/*",))
-    protection = loads.protection(block)
+    whole = loads.protection(block)
 
     @contextlib.contextmanager
     def sampling() -> Iterator[ColumnInspector]:
-        with protection.inspector() as inspector:
+        with whole.inspector() as inspector:
             yield replace(inspector, sample_rows=10)
 
-    protection = replace(protection, inspector=sampling)
+    protection = replace(whole, inspector=sampling)
     batches = [pa.record_batch({"note": ["nothing"] * 20_000}) for _ in range(3)]
     last = pa.record_batch({"note": ["write to somebody@company.example.org"]})
     rows = pa.RecordBatchReader.from_batches(last.schema, [*batches, last])

@@ -122,7 +122,7 @@ def test_an_alert_says_how_bad_it_is_and_not_what_was_found(work: Work) -> None:
     assert alert.run_url == "https://dagster.example.org/runs/run"
     assert alert.coverage == "35 bytes of text from 35 bytes"
     assert "company-three" not in alert.to_json()
-    assert "contact" not in alert.to_json()
+    assert alert.where == f"{work.folder}/contact.txt"
 
 
 def test_the_same_version_has_the_same_key_of_its_alert_and_another_one_another(work: Work) -> None:
@@ -187,6 +187,19 @@ def test_what_was_not_inspected_is_told_and_gets_into_no_table(
     [(decision, is_clean)] = work.inspector.findings.decisions("landing").values()
     assert (decision, is_clean) == ("block", False)
     assert decision not in ADMITTED
+
+
+def test_a_name_is_told_without_what_is_sensitive_in_it(work: Work) -> None:
+    work.put("customers.csv", "write to somebody@company-three.com")
+    work.put("mail to jane.doe@company-three.com now.txt", "write to somebody@company-three.com")
+    shown = sorted(work.run())
+    assert shown == [f"{work.folder}/customers.csv", f"{work.folder}/mail to … now.txt"]
+    assert sorted(alert.where for alert in work.told) == shown
+    work.put("orders_20310504.csv", "write to somebody@company-three.com")
+    with_broken(work, **{"orders_20310504.csv": ObjectsUnavailable("the store is away")})
+    tick = work.inspector.watch.tick(Cursor(), lambda _: RunState.UNKNOWN)
+    [failed] = work.inspector.inspect_batch(tick.requests[0].batch, "run").failures
+    assert failed[0] == f"{work.folder}/orders_20310504.csv"
 
 
 def test_a_rule_lets_pass_what_was_not_inspected(work: Work) -> None:

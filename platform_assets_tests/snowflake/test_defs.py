@@ -96,6 +96,16 @@ def test_without_an_account_the_tables_are_in_the_graph_and_say_what_to_configur
         node = graph.get(dg.AssetKey(["snowflake", table.name]))
         assert node.parent_keys == {dg.AssetKey(["star", table.name])}
         assert node.kinds == {"snowflake", "table"}
+        # The UI shows them as external, with what to do, and not as never materialized.
+        assert node.is_external
+        assert not node.is_executable
+        assert "no Snowflake account is configured. Add a block snowflake with account" in node.description
+        assert node.metadata["configure"].startswith("no Snowflake account is configured")
+    with_one = build_defs(with_account(platform)).resolve_asset_graph()
+    for table in star.TABLES:
+        node = with_one.get(dg.AssetKey(["snowflake", table.name]))
+        assert node.is_executable
+        assert "configured" not in (node.description or "")
     result = run(platform, instance)
     [sentence] = failures(result)
     assert "No Snowflake account is configured" in sentence
