@@ -525,7 +525,10 @@ def _print_discovery(found: Discovery, before: Catalogue | None) -> None:
     }
     for name, one in found.catalogue.tables.items():
         news = "new" if name not in known else "changed" if changes[name] else ""
-        rows = f"{found.rows[name]:,}" if one.kind not in ("view", "foreign table") else ""
+        count = found.rows[name]
+        rows = "never analysed" if count is None else f"{count:,}"
+        if one.kind in ("view", "foreign table"):
+            rows = ""
         table.add_row(
             name, one.kind, str(len(one.columns)), rows, ", ".join(one.key), found.strategies[name], news
         )

@@ -86,7 +86,9 @@ extent AS (
 size AS (
   SELECT root, max(pages) AS pages,
          -- As the planner estimates: the density at the last ANALYZE, times the pages there are now.
-         CAST(sum(CASE WHEN relpages > 0 THEN reltuples / relpages ELSE 100 END * pages) AS bigint) AS "rows"
+         CASE WHEN bool_or(pages > 0 AND (relpages = 0 OR reltuples < 0)) THEN NULL
+              ELSE CAST(sum(coalesce(reltuples / nullif(relpages, 0), 0) * pages) AS bigint)
+         END AS "rows"
   FROM extent GROUP BY root
 ),
 base (oid, base, modifier) AS (
@@ -179,7 +181,8 @@ text_search AS (
              d.dictinitoption), chr(31) ORDER BY m.mapcfg, m.maptokentype, m.mapseqno)) AS form
   FROM pg_catalog.pg_ts_config_map AS m JOIN pg_catalog.pg_ts_dict AS d ON d.oid = m.mapdict
 )
-SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0), coalesce(size."rows", 0),
+SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0),
+       CASE WHEN size.root IS NULL THEN 0 ELSE size."rows" END,
        has_schema_privilege(:schema, 'USAGE')
          AND (has_table_privilege(r.oid, 'SELECT') OR has_any_column_privilege(r.oid, 'SELECT')),
        has_schema_privilege(:schema, 'USAGE') AND has_table_privilege(r.oid, 'SELECT'),
@@ -286,7 +289,8 @@ class Relation:
         foreign_keys: Pairs of (column, parent table) of the validated foreign keys, of one column, to the
             primary key of a table in the same schema.
         pages: Number of blocks; of a table with partitions or heirs, those of the largest of them.
-        estimated_rows: As the planner would guess, partitions and heirs included; 0 for what has no storage.
+        estimated_rows: As the planner estimates, partitions and heirs included; 0 for what has no storage,
+            None where a part with rows was never analysed.
         can_read: Whether the role may SELECT at least one column of it.
         can_read_all: Whether it may SELECT all of it, system columns such as `xmin` too.
         row_security: Whether row-level security may hide rows from the role.
@@ -308,7 +312,7 @@ class Relation:
     unique_keys: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[tuple[str, str], ...] = ()
     pages: int = 0
-    estimated_rows: int = 0
+    estimated_rows: int | None = 0
     can_read: bool = True
     can_read_all: bool = True
     row_security: bool = False

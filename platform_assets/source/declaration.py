@@ -246,7 +246,8 @@ class Discovery:
 
     Args:
         catalogue: The tables that can be read.
-        rows: About how many rows each of them has, as the server estimates; 0 for what has no storage.
+        rows: About how many rows each of them has, as the server estimates; 0 for what has no storage, None
+            for what was never analysed.
         strategies: How changes will be found in each: `xmin`, `last_updated` or `diff`.
         refused: Why the others cannot be read, and what to do, by name.
         kinds: What each of the others is.
@@ -254,7 +255,7 @@ class Discovery:
     """
 
     catalogue: Catalogue
-    rows: Mapping[str, int]
+    rows: Mapping[str, int | None]
     strategies: Mapping[str, str]
     refused: Mapping[str, str]
     kinds: Mapping[str, str]

@@ -182,8 +182,9 @@ def test_sizes_cover_partitions_and_heirs(shop: dict[str, Relation], owner: pg80
     assert shop["measure"].pages == largest // block > 10
     assert shop["measure"].estimated_rows == 5000
     assert shop["base"].pages == shop["heir"].pages > 10
-    # Never analysed: a guess from its size.
-    assert shop["heir"].estimated_rows == 100 * shop["heir"].pages
+    # Never analysed: the planner would guess, which says nothing of the table.
+    assert shop["heir"].pages > 0
+    assert shop["heir"].estimated_rows is None
     for name in ("cheap", "distant", "bare"):
         assert (shop[name].pages, shop[name].estimated_rows) == (0, 0)
 
