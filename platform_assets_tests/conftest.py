@@ -1,7 +1,12 @@
 """Fixtures for every folder: the servers are in `fixtures/`, one module each."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 
+from platform_assets_tests.fixtures.leftovers import open_session, remove_leftovers
 from platform_assets_tests.fixtures.properties import register_profiles
 
 register_profiles()
@@ -11,6 +16,24 @@ pytest_plugins = [
     "platform_assets_tests.fixtures.s3",
     "platform_assets_tests.fixtures.snowflake",
 ]
+
+
+_SESSION = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clean up after sessions that were killed, and give this one a temporary folder of its own."""
+    # Processes of xdist inherit that of the one that started them.
+    if not hasattr(config, "workerinput"):
+        remove_leftovers([Path(tempfile.gettempdir())])
+        config.stash[_SESSION] = open_session()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the folder with whatever tests have left in it."""
+    folder = config.stash.get(_SESSION, None)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_make_parametrize_id(config: object, val: object, argname: str) -> str | None:
