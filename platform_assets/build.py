@@ -3,7 +3,6 @@
 import contextlib
 import datetime as dt
 import logging
-import os
 import re
 import sqlite3
 import warnings
@@ -35,7 +34,13 @@ from platform_assets.lake.defs import LAKE_IO_MANAGER, STOPPED
 from platform_assets.model import star, totesys
 from platform_assets.model.table import Table
 from platform_assets.processes import command_line, is_alive, serving
-from platform_assets.settings import FreshnessSettings, Settings, WarehouseSettings, dagster_home
+from platform_assets.settings import (
+    FreshnessSettings,
+    Settings,
+    WarehouseSettings,
+    dagster_home,
+    hand_on_dagster_home,
+)
 from platform_assets.snowflake.defs import LAKE_COPIES, build_snowflake_defs
 from platform_assets.source.defs import (
     DELETIONS,
@@ -250,8 +255,7 @@ def serve_ui(settings: Settings, host: str, port: int) -> None:
     prepare(settings)
     home = dagster_home(settings)
     with serving(home, port):
-        os.environ["DAGSTER_HOME"] = str(home)
-        os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+        hand_on_dagster_home(home)
         with open_instance(settings) as instance:
             _start_cursors(instance)
         # It recommends `dg dev`, which does the same and takes no workspace; and it takes the dagster.yaml

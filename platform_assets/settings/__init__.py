@@ -14,7 +14,7 @@ from platform_assets.settings.inspection import (
 )
 from platform_assets.settings.lake import EngineSettings, LakeSettings
 from platform_assets.settings.load import load_settings
-from platform_assets.settings.schema import Settings, dagster_home
+from platform_assets.settings.schema import Settings, dagster_home, hand_on_dagster_home
 from platform_assets.settings.secrets import Secret
 from platform_assets.settings.sources import (
     SOURCE_NAMES,
@@ -73,6 +73,7 @@ __all__ = [
     "WarehouseSettings",
     "WatchSettings",
     "dagster_home",
+    "hand_on_dagster_home",
     "is_pattern",
     "load_settings",
     "matches",

@@ -78,3 +78,8 @@ def dagster_home(settings: Settings) -> Path:
     """Where Dagster keeps runs and events: DAGSTER_HOME, else `dagster/` in the state folder."""
     named = os.environ.get("DAGSTER_HOME")
     return Path(named).expanduser() if named else settings.state_dir / "dagster"
+
+
+def hand_on_dagster_home(home: Path) -> None:
+    """Let Dagster's own code here, and the processes that it starts, find the instance, and call nobody."""
+    os.environ |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
