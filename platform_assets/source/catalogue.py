@@ -120,6 +120,9 @@ piece AS (
   SELECT t.oid, left(md5(piece.text), 8) AS hash
   FROM t
   CROSS JOIN LATERAL (
+    -- Another type may come to have its name.
+    SELECT concat('type ', t.oid) WHERE t.oid >= FIRST_OWN_OID
+    UNION ALL
     SELECT concat(oid, ' ', enumlabel) FROM pg_catalog.pg_enum WHERE enumtypid = t.oid
     UNION ALL
     SELECT concat(a.attrelid, ' ', string_agg(CAST(a.attnum AS text), ' ' ORDER BY a.attnum))

@@ -472,6 +472,10 @@ REPRINTED = {
         "ALTER TEXT SEARCH CONFIGURATION words ALTER MAPPING REPLACE simple WITH english_stem",
     ),
     "cidr to inet": (having(type_="cidr", value="'10.1.2.3/32'"), "ALTER TABLE item ALTER extra TYPE inet"),
+    "domain that was exchanged for another of its name": (
+        having("CREATE DOMAIN d AS cidr", "CREATE DOMAIN e AS inet", type_="d", value="'10.1.2.3/32'"),
+        "ALTER TABLE item ALTER extra TYPE e; DROP DOMAIN d; ALTER DOMAIN e RENAME TO d",
+    ),
     "integer to oid": (having(type_="integer", value="-1"), "ALTER TABLE item ALTER extra TYPE oid"),
     "regclass": (having(THING, type_="regclass", value="'thing'"), OBJECT),
     "regclass of an index": (
