@@ -211,9 +211,11 @@ def _nested(type_: pa.DataType) -> ParquetType | None:
     storage = _storage(type_)
     if not pa.types.is_nested(storage):
         return None
-    if _holds(storage, _is_variant):
+    if _first_in(storage, _is_variant) is not None:
         return ParquetType("variant")
-    has_moments = _holds(storage, pa.types.is_timestamp)
+    if (length := _first_in(storage, pa.types.is_duration)) is not None:
+        return ParquetType("duration", unit=length.unit)
+    has_moments = _first_in(storage, pa.types.is_timestamp) is not None
     kind = "list"
     if pa.types.is_map(storage):
         kind = "map"
@@ -239,14 +241,16 @@ def _is_variant(type_: pa.DataType) -> bool:
     )
 
 
-def _holds(type_: pa.DataType, wanted: Callable[[pa.DataType], bool]) -> bool:
-    """Whether a type or anything in it is wanted."""
+def _first_in(type_: pa.DataType, wanted: Callable[[pa.DataType], bool]) -> pa.DataType | None:
+    """The type, or the first one in it, that is wanted; None where there is none."""
     storage = _storage(type_)
     if wanted(storage):
-        return True
-    if not pa.types.is_nested(storage):
-        return False
-    return any(_holds(storage.field(index).type, wanted) for index in range(storage.num_fields))
+        return storage
+    if pa.types.is_nested(storage):
+        for index in range(storage.num_fields):
+            if (found := _first_in(storage.field(index).type, wanted)) is not None:
+                return found
+    return None
 
 
 def _leaves(type_: pa.DataType) -> int:

@@ -404,11 +404,21 @@ def _identity(folder: str) -> str:
 
 
 def _names_of_files(files: Sequence[str]) -> dict[str, str]:
-    """Files by names that tell them apart: the file's own, with as many of its folders as that takes."""
+    """Files by names that tell them apart: the file's own, with as many of its folders as that takes.
+
+    The suffix is a part of the name where two files of a folder differ in nothing else.
+    """
     names: dict[str, str] = {}
+    alike_in_folder = collections.Counter(map(_without_suffix, files))
+    own = {
+        file: posixpath.basename(
+            file if alike_in_folder[_without_suffix(file)] > 1 else _without_suffix(file)
+        )
+        for file in files
+    }
     todo: dict[str, list[str]] = {}
     for file in files:
-        todo.setdefault(stem_of(posixpath.basename(file)), []).append(file)
+        todo.setdefault(own[file], []).append(file)
     level = 1
     while todo:
         again: dict[str, list[str]] = {}
@@ -418,13 +428,17 @@ def _names_of_files(files: Sequence[str]) -> dict[str, str]:
                 continue
             for file in alike:
                 parts = file.strip("/").split("/")
-                # Where there are no more folders, their suffixes are all that differs.
-                has_more = level < len(parts)
-                kept = [*parts[-1 - level : -1], stem_of(parts[-1])] if has_more else parts
-                again.setdefault("_".join(kept), []).append(file)
+                kept = [*parts[-1 - level : -1], own[file]]
+                # No two files have one path, whatever their folders are called.
+                longer = "_".join(kept) if level < len(parts) else "/".join(parts)
+                again.setdefault(longer, []).append(file)
         todo = again
         level += 1
     return names
+
+
+def _without_suffix(file: str) -> str:
+    return posixpath.join(posixpath.dirname(file), stem_of(posixpath.basename(file)))
 
 
 def _read_footers(store: Store, groups: Sequence[_Group], problems: list[Problem]) -> dict[str, Footer]:

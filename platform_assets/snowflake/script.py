@@ -232,7 +232,8 @@ def _has_instants(table: ParquetTable, options: ScriptOptions) -> bool:
         return True
     if options.mode == "infer-schema":
         return False
-    return any(re.match(r"TIMESTAMP_L?TZ", type_) for type_ in column_types(table, options).values())
+    # What TIMESTAMP alone means is a setting of the account.
+    return any(re.match(r"TIMESTAMP(?!_NTZ)", type_) for type_ in column_types(table, options).values())
 
 
 def _refuse_what_is_not_read_right(table: ParquetTable, options: ScriptOptions) -> None:
@@ -247,6 +248,11 @@ def _refuse_what_is_not_read_right(table: ParquetTable, options: ScriptOptions) 
             f"ON_ERROR = {options.on_error} is not for the vectorized scanner, and the other one drops the "
             f"nulls that are in lists and objects, and makes lists of maps ({', '.join(nested)}). Use "
             "ABORT_STATEMENT or SKIP_FILE."
+        )
+    if options.mode == "infer-schema" and table.absent:
+        raise ParquetError(
+            f"the columns {', '.join(table.absent)} are in the Delta log and in no file, where INFER_SCHEMA "
+            "looks for them. Use mode projection."
         )
     if options.mode == "infer-schema":
         for column in table.columns:

@@ -59,12 +59,14 @@ def test_what_parquet_holds_as_a_bare_number_or_bytes_is_told(tmp_path: Path) ->
         "no_variant": pa.array([{"metadata": b"m", "value": "text"}]),
         "no_variant_either": pa.array([{"metadata": b"m"}]),
         "number": pa.array([1]),
+        "lengths": pa.array([[{"a": 1}]], pa.list_(pa.struct([("a", pa.duration("us"))]))),
     }
     rows = pa.table(columns)
     pq.write_table(rows, tmp_path / "t.parquet")
     assert names_and_types(read_footer(LOCAL, str(tmp_path / "t.parquet"))) == [
         *(("length", "duration(ms)"), ("variant", "variant"), ("shredded", "variant"), ("inside", "variant")),
         *(("no_variant", "struct"), ("no_variant_either", "struct"), ("number", "int64")),
+        ("lengths", "duration(us)"),
     ]
 
 

@@ -334,8 +334,20 @@ def test_files_that_are_tables_by_themselves_have_names_of_their_own(write: Writ
         "a_x_LOAD00000001": ["LOAD00000001.parquet"],
         "b_x_LOAD00000001": ["LOAD00000001.parquet"],
         "y": ["y.parquet"],
-        **{name: [place] for name, place in zip(sorted(found)[2:4], ("z.gz", "z.pq"), strict=True)},
+        "z.gz": ["z.gz"],
+        "z.pq": ["z.pq"],
     }
+
+
+def test_names_of_files_differ_whatever_their_folders_are_called(write: Write, tmp_path: Path) -> None:
+    places = ["a/b/c.pq", "a/b_c.pq", "b/c.pq", "a_b/c.pq", "a_b_c.pq", "a/b/c.gz", "b_c.pq", "c.pq", "c.gz"]
+    for place in places:
+        write(place)
+    tables = read_tables([str(tmp_path)], grouping="file").tables
+    assert len({table.name for table in tables}) == len(places)
+    assert sorted(f"{table.root}/{table.files[0].path}" for table in tables) == sorted(
+        f"{tmp_path}/{place}" for place in places
+    )
 
 
 @pytest.mark.parametrize(

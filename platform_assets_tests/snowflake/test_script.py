@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import sqlglot
-from deltalake import write_deltalake
+from deltalake import DeltaTable, Field, write_deltalake
+from deltalake.schema import PrimitiveType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
@@ -218,7 +219,7 @@ INSTANT = ParquetType("timestamp", unit="us", utc=True)
         *((INSTANT, {"mode": mode}) for mode in ("match-by-name", "infer-schema")),
         (ParquetType("int96"), {}),
         (ParquetType("list", utc=True), {}),
-        (ParquetType("string"), {"columns": {"at": "TIMESTAMP_LTZ"}}),
+        *((ParquetType("string"), {"columns": {"at": one}}) for one in ("TIMESTAMP_LTZ", "TIMESTAMP(3)")),
     ],
 )
 def test_what_depends_on_the_time_zone_is_loaded_in_utc(type_: ParquetType, options: dict[str, Any]) -> None:
@@ -253,6 +254,15 @@ def test_what_would_be_loaded_as_something_else_is_refused_unless_a_type_is_name
         assert f"{type_.name}=" in problem
     assert f"column a is {type_.name}" in problem_of(table, mode="infer-schema")
     assert '"a" OBJECT' in only(of(table, types={type_.kind: "OBJECT"}), "table")
+
+
+def test_a_column_that_no_file_has_is_not_to_be_found_in_files(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "t", pa.table({"id": [1]}))
+    DeltaTable(tmp_path / "t").alter.add_columns(Field("note", PrimitiveType("string")))
+    tables = read_tables([str(tmp_path)]).tables
+    for mode in ("projection", "match-by-name"):
+        assert '"note" VARCHAR' in only(of(*tables, mode=mode), "table")
+    assert "the columns note are in the Delta log and in no file" in problem_of(*tables, mode="infer-schema")
 
 
 def test_a_null_is_not_the_null_of_json() -> None:
