@@ -270,14 +270,14 @@ class _Gathering:
     def add_place(self, path: str) -> None:
         """Put what is at a place into groups."""
         store = self._store
+        if store.has_folder(f"{path}/_delta_log"):
+            self._add_delta(path)  # what is in its folder besides is nobody's business
+            return
         if (above := format_above(store, path, self._formats)) is not None:
             self._refuse_inside(path, *above)
             return
         if store.kind(path) == "file":
             self._add_file(path, posixpath.dirname(path))
-            return
-        if store.has_folder(f"{path}/_delta_log"):
-            self._add_delta(path)  # what is in its folder besides is nobody's business
             return
         listed = store.below(path)
         formats = formats_below(listed)
