@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from platform_assets.errors import ObjectsError
+from platform_assets.isolation import Isolation
 
 _BYTES_PER_READ = 1024 * 1024
+_MOST_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,27 @@ class ObjectVersion:
     version: str
     size: int
     modified: dt.datetime
+
+
+class PartlyListed(ObjectsError):
+    """Some of a place could not be listed; raised once all the rest was."""
+
+
+def raise_if_partly_listed(uri: str, failing: Isolation) -> None:
+    """Raise at the end of a listing what went wrong with some of it.
+
+    Args:
+        uri: What was listed.
+        failing: The folders and objects that could not be.
+
+    Raises:
+        PartlyListed: There are such.
+    """
+    if failing.failures:
+        told = " ".join(one.reason for one in failing.failures[:_MOST_TOLD])
+        raise PartlyListed(
+            f"{len(failing.failures):,} of what is in {uri} could not be listed; all else was. {told}"
+        )
 
 
 class Readable(Protocol):
@@ -80,6 +103,7 @@ class Bucket(Protocol):
         Raises:
             ObjectsError: The place cannot be listed.
             ObjectsUnavailable: It does not answer now.
+            PartlyListed: A part of it could not be; raised after the last of all the others.
         """
         ...
 

@@ -7,14 +7,16 @@ there is asked of the bucket, and a listing finds what no notice told of.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from platform_assets.errors import ObjectsError, ObjectsUnavailable
+from platform_assets.isolation import failure_of, reason_of
 from platform_assets.objects.s3 import aws_client, explained
 
 _MESSAGES_PER_CALL = 10  # SQS gives and takes no more at once
@@ -29,10 +31,12 @@ class Notice:
     Attributes:
         receipt: What the queue wants to see when the message is acknowledged.
         keys: The objects in what is watched that it tells of; none where it is about something else.
+        problem: Why it cannot be read, empty where it can; a listing finds what it is about.
     """
 
     receipt: str
     keys: tuple[str, ...]
+    problem: str = ""
 
 
 class Events(Protocol):
@@ -83,9 +87,12 @@ class SqsEvents:
             if all(message["MessageId"] in notices for message in messages):
                 break  # none, or the first ones again
             for message in messages:
-                names = [name for bucket, name in s3_objects(message["Body"]) if bucket == self.bucket]
-                notices[message["MessageId"]] = Notice(message["ReceiptHandle"], _keys(names, self.prefix))
+                keys, problem = _read(partial(self._names, message), self.prefix)
+                notices[message["MessageId"]] = Notice(message["ReceiptHandle"], keys, problem)
         return list(notices.values())
+
+    def _names(self, message: Mapping[str, Any]) -> Sequence[str]:
+        return [name for bucket, name in s3_objects(message["Body"]) if bucket == self.bucket]
 
     def acknowledge(self, notices: Sequence[Notice]) -> None:
         """See `Events.acknowledge`."""
@@ -127,10 +134,13 @@ class PubSubEvents:
                 return []  # nothing came
         notices = []
         for received in answer.received_messages:
-            told = received.message.attributes
-            names = [told["objectId"]] if told.get("bucketId") == self.bucket and "objectId" in told else []
-            notices.append(Notice(received.ack_id, _keys(names, self.prefix)))
+            keys, problem = _read(partial(self._names, received.message), self.prefix)
+            notices.append(Notice(received.ack_id, keys, problem))
         return notices
+
+    def _names(self, message: Any) -> Sequence[str]:
+        told = message.attributes
+        return [told["objectId"]] if told.get("bucketId") == self.bucket and "objectId" in told else []
 
     def acknowledge(self, notices: Sequence[Notice]) -> None:
         """See `Events.acknowledge`."""
@@ -209,6 +219,15 @@ def _keys(names: Sequence[str], prefix: str) -> tuple[str, ...]:
         for name in names
         if name.startswith(start) and name != start and not name.endswith("/")
     )
+
+
+def _read(names: Callable[[], Sequence[str]], prefix: str) -> tuple[tuple[str, ...], str]:
+    """The keys that one message tells of, or why it cannot be read: it would come again and again."""
+    keys: list[str] = []
+    failure = failure_of(lambda: keys.extend(_keys(names(), prefix)))
+    if failure is None:
+        return tuple(keys), ""
+    return (), f"A message of the queue cannot be read: {reason_of(failure, tell_text=False)}"
 
 
 def _object(text: str) -> dict[str, Any]:

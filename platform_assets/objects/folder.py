@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from platform_assets.errors import ObjectGone, ObjectsError
-from platform_assets.objects.bucket import ObjectVersion, Readable
+from platform_assets.isolation import Isolation
+from platform_assets.objects.bucket import ObjectVersion, Readable, raise_if_partly_listed
 
 # Python gives a byte that is not UTF-8 as U+DC80..U+DCFF, which no encoding can hold.
 _STORABLE = {0xDC00 + byte: 0x10FC00 + byte for byte in range(0x80, 0x100)}
+_FIRST = dt.datetime.min.replace(tzinfo=dt.UTC)
+_LAST = dt.datetime.max.replace(tzinfo=dt.UTC)
 _ON_DISK = {stored: lone for lone, stored in _STORABLE.items()}
 
 
@@ -50,32 +53,44 @@ class FolderBucket:
                 f"The folder {self.folder} cannot be watched: there is no such folder. Create it, or mend "
                 "its path in the configuration."
             )
-        yield from self._below(str(self.folder), "", after)
+        failing = Isolation("Listing")
+        yield from self._below(str(self.folder), "", after, failing)
+        raise_if_partly_listed(self.uri, failing)
 
-    def _below(self, folder: str, prefix: str, after: str) -> Iterator[ObjectVersion]:
+    def _below(self, folder: str, prefix: str, after: str, failing: Isolation) -> Iterator[ObjectVersion]:
+        found: list[tuple[str, str]] = []
         try:
             with os.scandir(folder) as entries:
-                # A folder sorts as object stores sort it: as its name with a slash.
-                found = sorted(
-                    (prefix + entry.name.translate(_STORABLE) + ("/" if is_folder else ""), entry.path)
-                    for entry in entries
-                    if (is_folder := entry.is_dir(follow_symlinks=False))
-                    or entry.is_file(follow_symlinks=False)
-                )
+                for entry in entries:
+                    with failing.guard(entry.path):
+                        # A folder sorts as object stores sort it: as its name with a slash.
+                        is_folder = entry.is_dir(follow_symlinks=False)
+                        if is_folder or entry.is_file(follow_symlinks=False):
+                            key = prefix + entry.name.translate(_STORABLE) + ("/" if is_folder else "")
+                            found.append((key, entry.path))
         except FileNotFoundError:
             return
         except OSError as error:
-            raise ObjectsError(
+            refused = ObjectsError(
                 f"The folder {folder} cannot be listed: {error.strerror}. Give the platform's user the right "
                 "to read it."
-            ) from error
-        for key, path in found:
+            )
+            if not prefix:
+                raise refused from error
+            # One folder in it takes none of the others with it.
+            failing.record(folder, refused)
+            return
+        for key, path in sorted(found):
             if key.endswith("/"):
                 # Everything below is before `after` where the folder is, unless `after` is in the folder.
                 if key > after or after.startswith(key):
-                    yield from self._below(path, key, after)
-            elif key > after and (version := self._version(key, path)) is not None:
-                yield version
+                    yield from self._below(path, key, after, failing)
+            elif key > after:
+                version: ObjectVersion | None = None
+                with failing.guard(path):
+                    version = self._version(key, path)
+                if version is not None:
+                    yield version
 
     def find(self, key: str) -> ObjectVersion | None:
         """See `Bucket.find`."""
@@ -111,8 +126,15 @@ class FolderBucket:
             raise ObjectsError(f"{path} cannot be looked at: {error.strerror}.") from error
         if not stat.S_ISREG(status.st_mode):
             return None
-        modified = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
-        return ObjectVersion(path, key, _version_of(status), status.st_size, modified)
+        return ObjectVersion(path, key, _version_of(status), status.st_size, _time(status.st_mtime))
+
+
+def _time(seconds: float) -> dt.datetime:
+    """When a file was written; the last or first time that there is, where a file system knows another."""
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return _LAST if seconds > 0 else _FIRST
 
 
 def _version_of(status: os.stat_result) -> str:

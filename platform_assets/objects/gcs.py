@@ -9,7 +9,13 @@ from functools import partial
 from typing import Any, cast
 
 from platform_assets.errors import ObjectGone, ObjectsError, ObjectsUnavailable
-from platform_assets.objects.bucket import ExplainedReader, ObjectVersion, Readable
+from platform_assets.isolation import Isolation
+from platform_assets.objects.bucket import (
+    ExplainedReader,
+    ObjectVersion,
+    Readable,
+    raise_if_partly_listed,
+)
 
 _TIMEOUT = (5, 60)  # seconds to connect, and to wait for an answer
 _FIELDS = "items(name,generation,size,updated,timeCreated),nextPageToken"
@@ -43,6 +49,7 @@ class GcsBucket:
 
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
         """See `Bucket.objects`; what is called a folder in consoles, an empty object `name/`, is left out."""
+        failing = Isolation("Listing")
         with explained(f"The bucket {self.uri} cannot be listed"):
             for blob in self.client.list_blobs(
                 self.name,
@@ -52,9 +59,14 @@ class GcsBucket:
                 fields=_FIELDS,
                 timeout=_TIMEOUT,
             ):
-                # An offset is where the list starts, not what it starts after.
-                if not blob.name.endswith("/") and blob.name.removeprefix(self._start) > after:
-                    yield self._version(blob)
+                version: ObjectVersion | None = None
+                with failing.guard(str(blob.name)):
+                    # An offset is where the list starts, not what it starts after.
+                    if not blob.name.endswith("/") and blob.name.removeprefix(self._start) > after:
+                        version = self._version(blob)
+                if version is not None:
+                    yield version
+        raise_if_partly_listed(self.uri, failing)
 
     def find(self, key: str) -> ObjectVersion | None:
         """See `Bucket.find`."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import LakeConflict, ObjectsError
+from platform_assets.isolation import reason_of
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import literal, quote
 from platform_assets.model.table import Column, Integer, Text, Timestamp
@@ -54,6 +56,7 @@ LOG_COLUMNS = (
     Column("at", Timestamp(utc=True), "When this was said, by the platform's clock, UTC"),
     Column("commit", Integer(64), "Number of the commit; of a key, the row with the largest counts"),
 )
+_log = logging.getLogger(__name__)
 _STREAM = "objects"
 _PROGRESS = "platform_assets.objects"
 # Commits that are not the platform's (an OPTIMIZE, say) carry none; so many of them are looked past.
@@ -380,6 +383,10 @@ class ObjectLog:
                 later[one.batch] = min(at, later.get(one.batch, at))
         return later
 
+    def refuse_unstorable(self, found: ObjectVersion) -> None:
+        """Raise what a commit would raise over this object: its name, say, cannot be stored."""
+        _rows([Entry(found, Status.PLANNED, 1, 0, _EPOCH)], 0, self.table.arrow_schema)
+
     def compact(self, files: int = 64) -> bool:
         """Merge the small files that commits leave, in order of keys, where there are many of them.
 
@@ -463,10 +470,20 @@ def _entries(rows: pa.Table) -> Iterator[Entry]:
             values = values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
         columns[column.name] = values.to_pylist()
     for row in zip(*columns.values(), strict=True):
-        key, uri, version, size, modified, status, attempt, batch, retry_at, error, at, _ = row
-        found = ObjectVersion(uri, key, version, size, _time(modified))
-        again = None if retry_at is None else _time(retry_at)
-        yield Entry(found, _STATUSES[status], attempt, batch, _time(at), again, error)
+        try:
+            entry = _entry(row)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            # As if nothing had been said of the object: it is looked at again, and said anew.
+            _log.warning("A row of an object log cannot be read: %s", reason_of(error, tell_text=False))
+        else:
+            yield entry
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    key, uri, version, size, modified, status, attempt, batch, retry_at, error, at, _ = row
+    found = ObjectVersion(uri, key, version, size, _time(modified))
+    again = None if retry_at is None else _time(retry_at)
+    return Entry(found, _STATUSES[status], attempt, batch, _time(at), again, error)
 
 
 def _storable(text: str) -> str:

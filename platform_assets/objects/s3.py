@@ -9,7 +9,13 @@ from functools import partial
 from typing import Any
 
 from platform_assets.errors import ObjectGone, ObjectsError, ObjectsUnavailable
-from platform_assets.objects.bucket import ExplainedReader, ObjectVersion, Readable
+from platform_assets.isolation import Isolation
+from platform_assets.objects.bucket import (
+    ExplainedReader,
+    ObjectVersion,
+    Readable,
+    raise_if_partly_listed,
+)
 
 _GONE = {"404", "NoSuchKey", "412", "PreconditionFailed"}
 # What S3 and SQS say when somebody else should have asked, or nobody at this moment.
@@ -48,14 +54,20 @@ class S3Bucket:
         arguments = {"Bucket": self.name, "Prefix": self._start, "MaxKeys": self.page}
         if after:
             arguments["StartAfter"] = self._start + after
+        failing = Isolation("Listing")
         while True:
             with explained(f"The bucket {self.uri} cannot be listed"):
                 page = self.client.list_objects_v2(**arguments)
             for item in page.get("Contents", ()):
-                name = item["Key"]
-                if not name.endswith("/"):
-                    yield self._version(name, item["ETag"], item["Size"], item["LastModified"])
+                version: ObjectVersion | None = None
+                with failing.guard(str(item.get("Key"))):
+                    name = item["Key"]
+                    if not name.endswith("/"):
+                        version = self._version(name, item["ETag"], item["Size"], item["LastModified"])
+                if version is not None:
+                    yield version
             if not page.get("IsTruncated"):
+                raise_if_partly_listed(self.uri, failing)
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 

@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from itertools import islice
 
-from platform_assets.errors import ObjectsError
-from platform_assets.objects.bucket import Bucket, ObjectVersion
+from platform_assets.errors import LakeError
+from platform_assets.isolation import Isolation, ended, failure_of, is_isolated, reason_of
+from platform_assets.objects.bucket import Bucket, ObjectVersion, PartlyListed
 from platform_assets.objects.events import Events, Notice
 from platform_assets.objects.log import Known, LogState, ObjectLog, Planned
 from platform_assets.objects.plan import Entry, Policy, Verdict, is_quiet, judge
@@ -143,17 +145,18 @@ class Watch:
             LakeError: The log cannot be read or written.
         """
         now = self.clock()
-        repeated = self._close(state_of, now)
+        failing = Isolation("Closing batches")
+        repeated = self._close(state_of, now, failing)
+        problems = [f"{one.name}: {ended(one.reason)}" for one in failing.failures]
         state = self.log.read()
         if len(state.progress.open) >= self.policy.open_runs:
-            return Tick(cursor, tuple(repeated))  # notices would only go back and forth
+            # Notices would only go back and forth.
+            return Tick(cursor, tuple(repeated), problem=" ".join(problems))
         slice_ = _Slice(self, state, now, cursor)
-        problem = slice_.collect()
-        planned = self.log.plan(
-            Known(state, slice_.last), list(slice_.due.values()), self.policy, now, gone=slice_.gone
-        )
+        problems += slice_.collect()
+        planned = self._plan(slice_, state, now, problems)
         if self.events is not None:
-            problem = problem or slice_.acknowledge(self.events, planned)
+            problems += slice_.acknowledge(self.events, planned)
         requests = [*repeated, *(self._request(batch, cut) for batch, cut in _sizes(planned))]
         return Tick(
             slice_.cursor_after(planned),
@@ -161,27 +164,57 @@ class Watch:
             slice_.listed,
             len(slice_.notices),
             len(planned.left),
-            problem,
+            " ".join(problems),
         )
 
-    def _close(self, state_of: Callable[[str], RunState], now: dt.datetime) -> list[RunRequest]:
+    def _plan(self, slice_: _Slice, state: LogState, now: dt.datetime, problems: list[str]) -> Planned:
+        """Plan what is due; an object that the log cannot hold is left out, and told of."""
+        known = Known(state, slice_.last)
+
+        def plan(due: list[ObjectVersion]) -> Planned:
+            return self.log.plan(known, due, self.policy, now, gone=slice_.gone)
+
+        due = list(slice_.due.values())
+        try:
+            return plan(due)
+        except LakeError:
+            raise
+        except BaseException as error:
+            if not is_isolated(error):
+                raise
+            refused = {one.key: failure_of(partial(self.log.refuse_unstorable, one)) for one in due}
+            if not any(refused.values()):
+                raise
+        problems += [
+            f"An object of {self.bucket.uri} cannot be planned: {reason_of(one, tell_text=False)}"
+            for one in refused.values()
+            if one is not None
+        ]
+        return plan([one for one in due if refused[one.key] is None])
+
+    def _close(
+        self, state_of: Callable[[str], RunState], now: dt.datetime, failing: Isolation
+    ) -> list[RunRequest]:
         """Close the batches whose runs ended, and ask again for runs that never came to be."""
         asked: list[RunRequest] = []
         state = self.log.read()
         for batch, planned_at in state.progress.open.items():
-            match state_of(self.run_key(batch)):
-                case RunState.FAILED:
-                    self.log.give_up(batch, "its run failed; see that run's log", self.policy, now)
-                case RunState.SUCCEEDED:
-                    reason = "its run ended and said nothing of it"
-                    self.log.give_up(batch, reason, self.policy, now)
-                case RunState.UNKNOWN if now - planned_at >= self.policy.lost_after:
-                    self.log.give_up(batch, "its run never started", self.policy, now, ran=False)
-                case RunState.UNKNOWN:
-                    tasks = state.planned(batch)
-                    asked.append(self._request(batch, (len(tasks), sum(one.object.size for one in tasks))))
-                case RunState.ACTIVE:
-                    pass
+            with failing.guard(f"batch {batch}"):
+                match state_of(self.run_key(batch)):
+                    case RunState.FAILED:
+                        self.log.give_up(batch, "its run failed; see that run's log", self.policy, now)
+                    case RunState.SUCCEEDED:
+                        reason = "its run ended and said nothing of it"
+                        self.log.give_up(batch, reason, self.policy, now)
+                    case RunState.UNKNOWN if now - planned_at >= self.policy.lost_after:
+                        self.log.give_up(batch, "its run never started", self.policy, now, ran=False)
+                    case RunState.UNKNOWN:
+                        tasks = state.planned(batch)
+                        asked.append(
+                            self._request(batch, (len(tasks), sum(one.object.size for one in tasks)))
+                        )
+                    case RunState.ACTIVE:
+                        pass
         return asked
 
     def _request(self, batch: int, counted: tuple[int, int]) -> RunRequest:
@@ -201,6 +234,8 @@ class _Slice:
         self.last: dict[str, Entry] = {}
         self.listed = 0
         self.notices: Sequence[Notice] = ()
+        self._problems: list[str] = []
+        self._unknown: set[str] = set()
         self._in_order: list[str] = []
         self._reached = cursor.after
         self._is_whole = False
@@ -208,27 +243,25 @@ class _Slice:
         policy = watch.policy
         self._room = (policy.open_runs - len(state.progress.open)) * policy.objects_per_run
 
-    def collect(self) -> str:
-        """Look for due objects: failed ones first, then of events, then listed; the problem met."""
-        problems = []
+    def collect(self) -> list[str]:
+        """Look for due objects: failed ones first, then of events, then listed; the problems met."""
         for step in (self._retries, self._events, self._listing):
             try:
                 step()
-            except ObjectsError as error:
+            except BaseException as error:
+                if not is_isolated(error):
+                    raise
                 # What was noticed so far is planned all the same, and a queue that is down stops no listing.
-                problems.append(str(error))
-                self._is_whole = False
-        return " ".join(problems)
+                self._problems.append(_told(error))
+                self._is_whole = self._is_whole and isinstance(error, PartlyListed)
+        return self._problems
 
-    def acknowledge(self, events: Events, planned: Planned) -> str:
+    def acknowledge(self, events: Events, planned: Planned) -> list[str]:
         """Tell the queue which notices need not come again, now that the log has what they are about."""
-        pending = planned.waiting | planned.left
+        pending = planned.waiting | planned.left | self._unknown
         settled = [one for one in self.notices if pending.isdisjoint(one.keys)]
-        try:
-            events.acknowledge(settled)
-        except ObjectsError as error:
-            return str(error)
-        return ""
+        error = failure_of(partial(events.acknowledge, settled))
+        return [] if error is None else [_told(error)]
 
     def cursor_after(self, planned: Planned) -> Cursor:
         """Where the next tick goes on: before the first listed object for which there was no room."""
@@ -244,12 +277,19 @@ class _Slice:
     def _retries(self) -> None:
         entries, _ = self.state.due_again(self.now)
         for entry in entries[: self._room]:
-            self.last[entry.object.key] = entry
-            found = self.watch.bucket.find(entry.object.key)
-            if found is None:
-                self.gone.append(entry.object.key)
-            else:
-                self.due[found.key] = found
+            key = entry.object.key
+            self.last[key] = entry
+            error = failure_of(partial(self._look_for, key, entry))
+            if error is not None:
+                self._problems.append(_told(error))
+
+    def _look_for(self, key: str, failed: Entry | None = None) -> None:
+        """Ask the bucket for one object: a notice or a failure may be old, and what is there now counts."""
+        found = self.watch.bucket.find(key)
+        if found is not None:
+            self.due[key] = found
+        elif failed is not None:
+            self.gone.append(key)
 
     def _events(self) -> None:
         if self.watch.events is None or len(self.due) >= self._room:
@@ -259,11 +299,12 @@ class _Slice:
         self._is_blind = False
         keys = {key for notice in self.notices for key in notice.keys}
         self.last |= self.state.of(keys - self.last.keys())
+        self._problems += [notice.problem for notice in self.notices if notice.problem]
         for key in sorted(keys):
-            # A notice may be late or come twice: what counts is what is there now.
-            found = self.watch.bucket.find(key)
-            if found is not None:
-                self.due[key] = found
+            error = failure_of(partial(self._look_for, key))
+            if error is not None:
+                self._unknown.add(key)
+                self._problems.append(_told(error))
 
     def _listing(self) -> None:
         is_resting = self.cursor.rest_until is not None and self.now < self.cursor.rest_until
@@ -273,27 +314,49 @@ class _Slice:
         objects = self.watch.bucket.objects(self.cursor.after)
         while len(self.due) < self._room and self.listed < self.watch.objects_per_tick:
             wanted = min(_OBJECTS_PER_PAGE, self.watch.objects_per_tick - self.listed)
-            page = list(islice(objects, wanted))
-            self._is_whole = len(page) < wanted
-            if not page:
-                return
-            self.listed += len(page)
-            last = self.state.between(self._reached, page[-1].key)
-            for found in page:
-                if len(self.due) >= self._room:
-                    self._is_whole = False
+            page, error = _page(objects, wanted)
+            self._is_whole = len(page) < wanted and (error is None or isinstance(error, PartlyListed))
+            if page:
+                self.listed += len(page)
+                if not self._judge(page):
                     return
-                self._reached = found.key
-                if not (self.watch.bucket.is_atomic or is_quiet(found, self.watch.policy, self.now)):
-                    continue
-                said = last.get(found.key)
-                if found.key not in self.due and judge(found, said, self.now) is Verdict.DUE:
-                    self.due[found.key] = found
-                    self._in_order.append(found.key)
-                    if said is not None:
-                        self.last[found.key] = said
-            if self._is_whole or time.monotonic() >= until:
+            if error is not None:
+                raise error
+            if not page or self._is_whole or time.monotonic() >= until:
                 return
+
+    def _judge(self, page: Sequence[ObjectVersion]) -> bool:
+        """Take what is due of some listed objects; False where there is no room for all of them."""
+        last = self.state.between(self._reached, page[-1].key)
+        for found in page:
+            if len(self.due) >= self._room:
+                self._is_whole = False
+                return False
+            self._reached = found.key
+            error = failure_of(partial(self._take_if_due, found, last.get(found.key)))
+            if error is not None:
+                self._problems.append(_told(error))
+        return True
+
+    def _take_if_due(self, found: ObjectVersion, said: Entry | None) -> None:
+        if not (self.watch.bucket.is_atomic or is_quiet(found, self.watch.policy, self.now)):
+            return
+        if found.key not in self.due and judge(found, said, self.now) is Verdict.DUE:
+            self.due[found.key] = found
+            self._in_order.append(found.key)
+            if said is not None:
+                self.last[found.key] = said
+
+
+def _page(objects: Iterator[ObjectVersion], wanted: int) -> tuple[list[ObjectVersion], BaseException | None]:
+    """Some objects of a listing, and what ended it before there were that many, if anything did."""
+    page: list[ObjectVersion] = []
+    error = failure_of(lambda: page.extend(islice(objects, wanted)))
+    return page, error
+
+
+def _told(error: BaseException) -> str:
+    return ended(reason_of(error, tell_text=False))
 
 
 def _sizes(planned: Planned) -> Iterator[tuple[int, tuple[int, int]]]:
