@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from platform_assets.errors import ParquetError
+from platform_assets.isolation import IsolatedFailure, Isolation, failure_of
 from platform_assets.model.table import Time
 from platform_assets.snowflake.options import ScriptOptions
 from platform_assets.snowflake.refresh import Refresh, refresh
@@ -35,22 +37,38 @@ class LakeCopies:
     connect: Callable[[], AbstractContextManager[SnowflakeConnection]]
     options: ScriptOptions
 
-    def refresh_star(self, tables: Sequence[Table]) -> Iterator[tuple[Table, Refresh]]:
+    def refresh_star(self, tables: Sequence[Table], failing: Isolation) -> Iterator[tuple[Table, Refresh]]:
         """Bring the copies of star tables up to date, one after the other.
 
+        Args:
+            tables: The tables.
+            failing: Where a table is recorded that fails; it stays as it was, and the others go on.
+
         Raises:
-            ParquetError: The lake lacks one of the tables, or it cannot be loaded as asked.
             WarehouseError: Snowflake cannot be reached.
         """
-        missing = [table.name for table in tables if self.lake.star(table).open() is None]
-        if missing:
-            raise ParquetError(
-                f"The lake has no star table {', '.join(missing)} yet; materialize star/{missing[0]} first."
-            )
-        with self.connect() as connection:
+        with contextlib.ExitStack() as stack:
+            connection: SnowflakeConnection | None = None
             for table in tables:
-                # Where the policy changes columns, it is not the star table's own folder.
-                yield table, self._refresh(self.lake.star(table), table.name, connection)
+                if connection is None:
+                    connection = stack.enter_context(self.connect())
+                done: Refresh | None = None
+                with failing.guard(table.name):
+                    # Where the policy changes columns, it is not the star table's own folder.
+                    source = self.lake.star(table)
+                    if source.open() is None:
+                        raise ParquetError(
+                            f"The lake does not have it yet; materialize star/{table.name} first."
+                        )
+                    done = self._refresh(source, table.name, connection)
+                if done is None:
+                    # Nobody knows what it has left of the session.
+                    connection = None
+                    failure_of(stack.close)
+                elif done.result.error is not None:
+                    failing.record(table.name, IsolatedFailure(done.result.error, retryable=True))
+                else:
+                    yield table, done
 
     def refresh(self, table: LakeTable, name: str) -> Refresh:
         """Bring the copy of one table up to date.

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from platform_assets.isolation import Isolation, ended
 from platform_assets.lake.defs import (
     OWNERS,
     clear_failures,
@@ -101,19 +102,18 @@ def _star_copies() -> dg.AssetsDefinition:
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         keys = {table.name: key for key, table in selected.items()}
-        failed = []
+        failing = Isolation("Loading into Snowflake")
         with clear_failures():
             copies = getattr(context.resources, LAKE_COPIES)()
             # A column that the policy blocks stops the load; one that it changes arrives changed.
             lake = context.resources.protection.lake_for(copies.lake, GROUP, context.run.run_id)
             copies = replace(copies, lake=lake)
-            for table, done in copies.refresh_star(list(selected.values())):
-                if done.result.error is not None:
-                    failed.append(f"{table.name}: {done.result.error}")
-                    continue
+            for table, done in copies.refresh_star(list(selected.values()), failing):
                 yield _loaded(context, keys[table.name], done)
-        if failed:
-            raise dg.Failure(_NOT_LOADED + " ".join(failed))
+        if failing.failures:
+            told = " ".join(f"{one.name}: {ended(one.reason)}" for one in failing.failures)
+            is_retryable = any(one.retryable for one in failing.failures)
+            raise dg.Failure(_NOT_LOADED + told, allow_retries=is_retryable)
 
     return load
 

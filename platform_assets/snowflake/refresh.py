@@ -176,23 +176,21 @@ class _Refreshing:
         return Refresh(result, how, self._version, self._table.rows)
 
     def _bring_up(self) -> tuple[How, int]:
-        is_there = self._make()
+        self._make()
         for _ in range(_ATTEMPTS):
-            held = self._held() if is_there else self._forget()
+            held = self._held()
             if held.delta == self._delta and held.version >= self._version:
                 return "unchanged", 0
             added = self._added_since(held) if held.delta == self._delta else None
-            try:
+            with contextlib.suppress(_Overtaken):
                 return self._load(held, added)
-            except _Overtaken:
-                is_there = True
         raise _Overtaken(
             f"{self._target} was loaded by somebody else {_ATTEMPTS} times in a row while this tried to; let "
             "one process load it."
         )
 
-    def _make(self) -> bool:
-        """Make the table, or the columns that it lacks, and the record; whether the table was there."""
+    def _make(self) -> None:
+        """Make the table, or the columns that it lacks, and the record."""
         from snowflake.connector.errors import ProgrammingError
 
         self._run(
@@ -204,10 +202,12 @@ class _Refreshing:
         except ProgrammingError as error:
             if error.errno != _NO_SUCH_TABLE:
                 raise
+            # First, as nothing may be believed of a table that a break between the two leaves empty.
+            self._forget()
             for statement in table_script(self._table, self._options).statements:
                 if statement.purpose == "table":
                     self._run(statement.sql)
-            return False
+            return
         present = {column.name for column in self._cursor.description}
         types = column_types(self._table, self._options)
         for column in self._table.columns:
@@ -215,7 +215,6 @@ class _Refreshing:
             if name not in present:
                 # Rows that are there already have nothing in it.
                 self._run(f"ALTER TABLE {self._target} ADD COLUMN {identifier(name)} {types[column.name]}")
-        return True
 
     def _held(self) -> _Held:
         name = literal(self._name)
@@ -229,10 +228,9 @@ class _Refreshing:
         )
         return _Held(None, -1)
 
-    def _forget(self) -> _Held:
-        """Say that the table, which was just made, holds nothing, whatever one of its name held before."""
+    def _forget(self) -> None:
+        """Say that the table, which is about to be made, holds nothing, whatever one of its name held."""
         self._run(f"DELETE FROM {self._record} WHERE TABLE_NAME = {literal(self._name)}")
-        return self._held()
 
     def _load(self, held: _Held, added: tuple[TableFile, ...] | None) -> tuple[How, int]:
         """Load files in one transaction that records them: those added, or all of them in place of the rows.

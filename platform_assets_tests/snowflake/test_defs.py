@@ -15,13 +15,18 @@ import pytest
 from platform_assets import assembly
 from platform_assets.build import build_defs
 from platform_assets.errors import SettingsError
+from platform_assets.isolation import Isolation
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, columns_sql
 from platform_assets.model import star
 from platform_assets.model.table import Column, Text, Time
 from platform_assets.settings import Settings, load_settings
+from platform_assets.snowflake import copies as copies_module
 from platform_assets.snowflake.defs import LAKE_COPIES, SNOWFLAKE_JOB
+from platform_assets.snowflake.execute import TableResult
+from platform_assets.snowflake.refresh import Refresh, _Refreshing
 from platform_assets.source.sample import advance_sample, create_sample
+from platform_assets_tests.fixtures.poison import ERRORS, name_of, told
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.totesys import failures
@@ -227,6 +232,41 @@ def test_the_policy_holds_for_the_copies_too(
     assert all("@" in address for address in addresses(snowflake_server, snowflake_database))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [one for one in ERRORS if name_of(one) in ("LakeError", "OSError", "MemoryError", "OwnError")],
+    ids=name_of,
+)
+@pytest.mark.parametrize("step", ["open", "refresh", "_bring_up"])
+def test_one_table_that_fails_leaves_the_others_alone_and_is_loaded_by_the_next_run(
+    copies: Any, error: BaseException, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner: Any = {"open": LakeTable, "refresh": copies_module, "_bring_up": _Refreshing}[step]
+    usual = getattr(owner, step)
+
+    def broken(one: Any, *args: Any, **options: Any) -> Any:
+        place = {"open": lambda: one.uri, "refresh": lambda: one, "_bring_up": lambda: one._table.root}[
+            step
+        ]()
+        if place.endswith("/dim_staff"):
+            raise error
+        return usual(one, *args, **options)
+
+    monkeypatch.setattr(owner, step, broken)
+    tables = [table for table in star.TABLES if table.name in ("dim_currency", "dim_staff", "dim_location")]
+    failing = Isolation("Loading")
+    loaded = [table.name for table, _ in copies.refresh_star(tables, failing)]
+    assert sorted([*loaded, "dim_staff"]) == sorted(table.name for table in tables)
+    [failed] = failing.failures
+    assert failed.name == "dim_staff"
+    assert told(error) in failed.reason
+
+    monkeypatch.undo()
+    again = {table.name: done.how for table, done in copies.refresh_star(tables, failing)}
+    assert again == {"dim_currency": "unchanged", "dim_staff": "replaced", "dim_location": "unchanged"}
+    assert len(failing.failures) == 1
+
+
 def test_an_account_is_connected_to_with_what_the_configuration_says(platform: Installation) -> None:
     copies = assembly.build_snowflake_copies(with_account(platform))
     with pytest.raises(SettingsError, match="NO_SUCH_KEY"), copies.connect():
@@ -237,11 +277,15 @@ def test_where_snowflake_reads_the_lake_itself_each_table_is_in_its_folder_of_th
     platform: Installation, copies: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     staged = replace(copies, options=replace(copies.options, stage_url="s3://lake/processed/"))
-    asked = []
+    asked: list[Any] = []
+    loaded = Refresh(TableResult("t", "T", 0, (), 0.0, (), None), "unchanged", 0, 0)
     monkeypatch.setattr(
-        "platform_assets.snowflake.copies.refresh", lambda place, options, *_, **__: asked.append(options)
+        "platform_assets.snowflake.copies.refresh",
+        lambda place, options, *_, **__: (asked.append(options), loaded)[1],
     )
-    list(staged.refresh_star(star.TABLES))
+    failing = Isolation("Loading")
+    list(staged.refresh_star(star.TABLES, failing))
+    assert failing.failures == []
     assert [one.stage_url for one in asked] == [f"s3://lake/processed/star/{one.name}" for one in star.TABLES]
     columns = (Column("opens", Time()), Column("name", Text()))
     staged.refresh(

@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from platform_assets.errors import ParquetError
 from platform_assets.snowflake.options import ScriptOptions
-from platform_assets.snowflake.refresh import RECORD, Refresh, refresh
+from platform_assets.snowflake.refresh import RECORD, Refresh, _Refreshing, refresh
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 
@@ -73,6 +73,29 @@ def test_a_repeat_loads_nothing(copy: Copy) -> None:
     copy.refresh()
     done = copy.refresh()
     assert (done.how, done.result.rows_loaded, done.rows) == ("unchanged", 0, 2)
+    assert copy.rows() == [(1, "n1"), (2, "n2")]
+
+
+def test_a_table_that_was_dropped_is_filled_also_where_a_run_broke_off_after_making_it(
+    copy: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy.write(1, 2)
+    copy.refresh()
+    copy.query("DROP TABLE dim_staff")
+    usual = _Refreshing._run
+
+    def breaking(refreshing: Any, sql: str) -> Any:
+        done = usual(refreshing, sql)
+        if "CREATE TABLE IF NOT EXISTS" in sql and RECORD not in sql:
+            raise OSError("the connection is gone")
+        return done
+
+    monkeypatch.setattr(_Refreshing, "_run", breaking)
+    with pytest.raises(OSError, match="the connection is gone"):
+        copy.refresh()
+    assert copy.rows() == []
+    monkeypatch.undo()
+    assert copy.refresh().how == "replaced"
     assert copy.rows() == [(1, "n1"), (2, "n2")]
 
 
