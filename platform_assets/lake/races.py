@@ -24,6 +24,7 @@ class Patience:
 
     Args:
         idle_tries: Tries in a row that are lost although nobody has got on since the try before.
+        idle_for: Longest time without progress, in seconds, whatever the number of tries.
         first_wait: Longest wait between two such tries, in seconds; it doubles with each.
         longest_wait: Longest of these waits, in seconds.
         quiet: How long a winner may take for its next step before its work is taken over, in seconds; it
@@ -32,6 +33,7 @@ class Patience:
     """
 
     idle_tries: int = 8
+    idle_for: float = 0
     first_wait: float = 0.05
     longest_wait: float = 3.2
     quiet: float = 2
@@ -58,15 +60,18 @@ def attempts(
     """
     limits = patience or Patience()
     seen: object = None
-    idle, quiet, is_first = 0, limits.quiet, True
+    idle, quiet, moved_at = 0, limits.quiet, None
     while True:
         yield
         now = progress()
-        idle = idle + 1 if now == seen and not is_first else 0
-        if idle > limits.idle_tries:
+        if moved_at is None or now != seen:
+            idle, moved_at = 0, time.monotonic()
+        else:
+            idle += 1
+        if idle > limits.idle_tries and time.monotonic() - moved_at >= limits.idle_for:
             return
-        seen, is_first = now, False
-        time.sleep(_jitter(min(limits.first_wait * 2**idle, limits.longest_wait)))
+        seen = now
+        time.sleep(_jitter(min(limits.first_wait * 2 ** min(idle, 20), limits.longest_wait)))
         if settled is not None and not _is_settled(progress, settled, quiet):
             quiet = min(quiet * 2, limits.longest_quiet)
 

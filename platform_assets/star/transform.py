@@ -71,7 +71,9 @@ class StarBuilder:
     report: Callable[[str], None] = field(default=lambda message: None)
 
     def build(self, tables: Sequence[Table]) -> dict[str, StarChange]:
-        """Bring these tables up to date, the calendar last, as it reads the facts.
+        """Bring these tables up to date: dimensions, facts, and last the calendar, which reads the facts.
+
+        So a fact is there when all it points to is, the calendar's days apart.
 
         A table that another run brings up to date at the same time is looked at again: what is left of it is
         done, if anything is. Where the other run has gone further than the ledger was at first, all tables
@@ -81,7 +83,7 @@ class StarBuilder:
             LakeError: The lake cannot be read or written, or lacks a source table that the SQL reads.
             LakeConflict: A table refuses every commit as if another one had been made, and none is.
         """
-        ordered = sorted(tables, key=lambda table: table.name == star.DIM_DATE.name)
+        ordered = sorted(tables, key=lambda table: (table.name == star.DIM_DATE.name, table.kind == "fact"))
         changes: dict[str, StarChange] = {}
         state = self.lake.ledger.read()
         while True:

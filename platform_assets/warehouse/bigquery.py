@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import random
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +37,7 @@ from platform_assets.warehouse.loading import (
     current_view_select,
     history_view_select,
     load_star,
+    retry_load,
 )
 
 if TYPE_CHECKING:
@@ -80,15 +79,13 @@ class BigQueryWarehouse:
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""
-        deadline = time.monotonic() + self.wait
         with self._connect() as warehouse:
-            while True:
-                try:
-                    return load_star(lake, tables, warehouse.target)
-                except LoadOvertaken:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(random.uniform(0.1, 1))  # noqa: S311 - spreads retries, keeps no secret
+            return retry_load(
+                lambda: load_star(lake, tables, warehouse.target),
+                lambda: warehouse.positions()[0],
+                (LoadOvertaken,),
+                self.wait,
+            )
 
     @contextlib.contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
@@ -368,14 +365,28 @@ class _Connected:
             row["name"]: row for row in self.rows(" UNION ALL ".join(selects), "count the star schema's rows")
         }
         return [
-            TableStatus(name, row["row_count"], row["batch"], row["seen_at"], times[name])
+            TableStatus(
+                name,
+                row["row_count"],
+                row["batch"],
+                row["seen_at"],
+                times[name],
+                positions[name].lake_version,
+            )
             for table in loaded
             for name, row in [(table.name, found[table.name])]
         ]
 
     @contextlib.contextmanager
     def _session(self, pending: Sequence[Incoming]) -> Iterator[LoadSession]:
-        self._prepare(pending)
+        from google.api_core.exceptions import Conflict
+
+        try:
+            self._prepare(pending)
+        except WarehouseError as error:
+            if not isinstance(error.__cause__, Conflict):
+                raise
+            raise LoadOvertaken(f"{error} Another load has just created it.") from error
         positions, _, records = self.positions()
         with self.warehouse._scratch() as folder:
             session = _Session(self, folder, positions)

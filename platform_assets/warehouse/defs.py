@@ -98,7 +98,8 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
             dg.AssetCheckSpec(
                 "matches_lake",
                 asset=key,
-                description="The warehouse has as many rows as the lake's star table.",
+                description="The warehouse has as many rows as the lake's star table had when it was "
+                "last loaded.",
             )
             for key in by_key
         ],
@@ -106,15 +107,13 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
         required_resource_keys={"lake", name},
     )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        lake = context.resources.lake
+        from platform_assets.warehouse.verify import WarehouseVerifier
+
         with clear_failures():
-            loaded = {status.table: status for status in getattr(context.resources, name).status()}
+            verifier = WarehouseVerifier(context.resources.lake, getattr(context.resources, name))
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
-                table = by_key[key.asset_key]
-                target = lake.star(table)
-                in_lake = target.row_count(target.open())
-                in_warehouse = loaded[table.name].row_count if table.name in loaded else 0
+                in_lake, in_warehouse = verifier.row_counts(by_key[key.asset_key])
                 difference = abs(in_lake - in_warehouse)
                 return difference, [
                     f"{in_lake} rows in the lake, {in_warehouse} in the warehouse"

@@ -56,6 +56,8 @@ CREATE TABLE IF NOT EXISTS platform.loads (
 
 # By another process; by this one with other settings; by this one, which is just opening or closing it.
 _SIGNS_OF_USE = ("lock", "different configuration", "already attached")
+# A file without a byte is one that another process is just making, for so many seconds.
+_LONGEST_TO_MAKE = 2
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,16 @@ class DuckDBWarehouse:
                         f"SELECT count(*), coalesce(max(_batch), 0), max(_seen_at) FROM "
                         f"{quote(STAR_SCHEMA, table.name)}"
                     ).fetchall()[0]
-                    statuses.append(TableStatus(table.name, count, batch, seen_at, loaded[table.name]))
+                    statuses.append(
+                        TableStatus(
+                            table.name,
+                            count,
+                            batch,
+                            seen_at,
+                            loaded[table.name],
+                            positions[table.name].lake_version,
+                        )
+                    )
             return statuses
 
     def _positions(self) -> dict[str, Position]:
@@ -201,7 +212,7 @@ class DuckDBWarehouse:
         import duckdb
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + self.wait
+        held_since, seen = time.monotonic(), self._written()
         with contextlib.ExitStack() as stack:
             while True:
                 try:
@@ -213,14 +224,19 @@ class DuckDBWarehouse:
                     duckdb.ResourceInUseException,
                 ) as error:
                     message = str(error)
-                    if not any(sign in message for sign in _SIGNS_OF_USE):
+                    # Many that take turns may take long; nobody does who writes nothing.
+                    if seen != (seen := self._written()):
+                        held_since = time.monotonic()
+                    held_for = time.monotonic() - held_since
+                    is_made_now = seen and seen[0][1] == 0 and held_for < _LONGEST_TO_MAKE
+                    if not is_made_now and not any(sign in message for sign in _SIGNS_OF_USE):
                         raise WarehouseError(
                             f"The warehouse {self.path} cannot be opened: {message.splitlines()[0]}. If "
                             f"the file is "
                             "damaged, delete it: the next run of totesys_to_warehouse loads it afresh "
                             "from the lake."
                         ) from error
-                    if time.monotonic() > deadline:
+                    if held_for > self.wait:
                         raise WarehouseBusy(
                             f"The warehouse {self.path} has been held by another process for "
                             f"{self.wait:g} seconds; "
@@ -228,6 +244,15 @@ class DuckDBWarehouse:
                         ) from error
                     time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - spreads retries, keeps no secret
             yield connection
+
+    def _written(self) -> list[tuple[int, int]]:
+        """When the file, and what was not merged into it yet, were last written, and their bytes."""
+        found = []
+        for file in (self.path, self.path.with_name(f"{self.path.name}.wal")):
+            with contextlib.suppress(FileNotFoundError):
+                status = file.stat()
+                found.append((status.st_mtime_ns, status.st_size))
+        return found
 
     @contextlib.contextmanager
     def _translated(self, attempt: str) -> Iterator[None]:

@@ -45,6 +45,7 @@ class TableStatus:
         last_batch: The last batch that any of its rows belongs to, 0 where the table is empty.
         seen_at: When that batch's snapshot of the source was taken, UTC; None where the table is empty.
         loaded_at: When it was last loaded, UTC.
+        lake_version: Version of the lake's table that it was loaded from; -1 where that is not known.
     """
 
     table: str
@@ -52,6 +53,7 @@ class TableStatus:
     last_batch: int
     seen_at: dt.datetime | None
     loaded_at: dt.datetime | None
+    lake_version: int = -1
 
 
 class Warehouse(Protocol):

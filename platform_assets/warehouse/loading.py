@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from platform_assets.errors import WarehouseError
+from platform_assets.lake.races import Patience, retry_while_others_progress
 from platform_assets.model import star
 from platform_assets.warehouse.interface import Load
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from platform_assets.model.table import Table
 
 _ALL_LATER_BATCHES = 2**62
+# How long a run is waited for that has written rows and not yet the days that they point to.
+_PATIENCE = Patience(idle_tries=0)
 
 
 @dataclass(frozen=True)
@@ -138,17 +141,58 @@ class Target:
     tables: Sequence[Table] = star.TABLES
 
 
+class _ParentsMissing(WarehouseError):
+    """Rows point to dimension rows that are missing, perhaps as another run is just writing them."""
+
+
 def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load]:
     """Load what star tables have taken in since the last load; see `Warehouse.load`.
 
     Raises:
         WarehouseError: It was loaded from another lake, or rows point to dimension rows that are missing.
     """
+    seen: list[int] = []
+
+    def versions() -> list[int]:
+        return [lake.star(table).version() for table in with_dimensions(tables, target.tables)]
+
+    def load() -> dict[str, Load]:
+        try:
+            return _load(lake, tables, target)
+        except _ParentsMissing:
+            seen[:] = versions()
+            raise
+
+    return retry_while_others_progress(
+        load, versions, settled=lambda: versions() != seen, lost=(_ParentsMissing,), patience=_PATIENCE
+    )
+
+
+def retry_load(
+    load: Callable[[], dict[str, Load]],
+    positions: Callable[[], Mapping[str, Position]],
+    lost: tuple[type[Exception], ...],
+    wait: float,
+) -> dict[str, Load]:
+    """Load, and load again after each lost race with another load.
+
+    Args:
+        load: The whole load; what another one has loaded is nothing left to do.
+        positions: How far each table has been loaded.
+        lost: The errors that mean a lost race; nothing was written.
+        wait: How long to go on though nothing is loaded by anybody, in seconds.
+    """
+    patience = Patience(idle_tries=0, idle_for=wait, longest_wait=1)
+    return retry_while_others_progress(load, positions, lost=lost, patience=patience)
+
+
+def _load(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load]:
     wanted = with_dimensions(tables, target.tables)
     lake_id = lake.ledger.read().lake_id
     positions = target.positions()
     _refuse_another_lake(target, positions, lake_id)
-    handles = {table.name: lake.star(table).open() for table in wanted}
+    # Facts first: what is written to a dimension meanwhile does no harm.
+    handles = {table.name: lake.star(table).open() for table in reversed(wanted)}
     pending = list(_incoming(lake, wanted, handles, positions, lake_id))
     if not pending:
         counts = target.counts()
@@ -226,7 +270,7 @@ def _verify_foreign_keys(session: LoadSession, table: Table, model: Sequence[Tab
         parent = next(one for one in model if one.name == name)
         missing = session.missing_parents(table, column, parent, after)
         if missing:
-            raise WarehouseError(
+            raise _ParentsMissing(
                 f"Nothing was loaded: new rows of {table.name} have values of {column} that {name} lacks, "
                 f"{', '.join(missing)} among them. Materialize star/{name} and the source tables it reads, "
                 "then load again."

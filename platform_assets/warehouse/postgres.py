@@ -44,6 +44,7 @@ from platform_assets.warehouse.loading import (
     current_view_select,
     history_view_select,
     load_star,
+    retry_load,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ _SYNTAX_ERROR = "42601"
 _NOT_ALLOWED = "42501"
 _WHAT_IS_MISSING = ("3F000", "42P01")
 _LOGIN_REFUSED = ("28000", "28P01")
+# A serialization failure, a deadlock.
+_LOST_RACES = ("40001", "40P01")
 _PASSING = ("08", "40", "53", "55", "57")
 
 
@@ -120,20 +123,21 @@ class PostgresWarehouse:
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""
         connection = self.connect()
-        return load_star(
-            lake,
-            tables,
-            Target(
-                name=_name(connection),
-                # What may not be read is refused when the transaction begins, with all else that is missing.
-                positions=lambda: self._positions(connection, refuse=False),
-                counts=lambda: {status.table: status.row_count for status in self.status()},
-                session=lambda pending: self._session(connection, pending),
-                start_afresh=f"Configure another database or other schemas, or drop the schemas "
-                f"{self.star_schema} and {self.platform_schema} to have it loaded afresh.",
-                tables=self.tables,
-            ),
+
+        def positions() -> dict[str, Position]:
+            # What may not be read is refused when the transaction begins, with all else that is missing.
+            return self._positions(connection, refuse=False)
+
+        target = Target(
+            name=_name(connection),
+            positions=positions,
+            counts=lambda: {status.table: status.row_count for status in self.status()},
+            session=lambda pending: self._session(connection, pending),
+            start_afresh=f"Configure another database or other schemas, or drop the schemas "
+            f"{self.star_schema} and {self.platform_schema} to have it loaded afresh.",
+            tables=self.tables,
         )
+        return retry_load(lambda: load_star(lake, tables, target), positions, (_Overtaken,), 0)
 
     @contextlib.contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
@@ -179,6 +183,10 @@ class PostgresWarehouse:
         with self._transaction(connection, f"write {told}") as session:
             session.lock(told)
             found = _Relations.read(session, schema)
+            if not found.exists:
+                # Others may be about to create it for other tables.
+                session.lock(schema)
+                found = _Relations.read(session, schema)
             _refuse_missing_grants(session, _grants_to_write(session, found, table), f"write {told}")
             if not found.exists:
                 session.run(f"CREATE SCHEMA {quote(schema)}")
@@ -237,6 +245,7 @@ class PostgresWarehouse:
                     row["batch"],
                     row["seen_at"],
                     row["loaded_at"],
+                    loaded[self.tables[row["number"]].name].lake_version,
                 )
                 for row in session.rows(f"{' UNION ALL '.join(queries)} ORDER BY number")
             ]
@@ -277,6 +286,9 @@ class PostgresWarehouse:
         attempt = "load the star schema"
         with self._transaction(connection, attempt) as session, self.engine.connect() as duck:
             session.lock(f"{self.platform_schema} {self.star_schema}")
+            if not _Relations.read(session, self.platform_schema).exists:
+                # Warehouses with other star schemas may be about to create it.
+                session.lock(self.platform_schema)
             records = _Relations.read(session, self.platform_schema)
             found = _Relations.read(session, self.star_schema)
             grants = _grants_to_load(session, records, found, self.tables)
@@ -309,9 +321,10 @@ class PostgresWarehouse:
                 "statement_timeout": str(round(self.statement_timeout * 1000)),
                 "lock_timeout": str(round(self.lock_timeout * 1000)),
             }
-            # Read committed, whatever the role's default is: what another load has committed while this one
-            # waited for its lock has to be seen.
-            session.run(f"BEGIN ISOLATION LEVEL READ COMMITTED {'READ ONLY' if read_only else 'READ WRITE'}")
+            # Whatever the role's default is: several looks are at one moment, and a load has to see what
+            # another one has committed while this one waited for its lock.
+            level = "REPEATABLE READ READ ONLY" if read_only else "READ COMMITTED READ WRITE"
+            session.run(f"BEGIN ISOLATION LEVEL {level}")
             session.run(
                 "; ".join(
                     (
@@ -337,6 +350,10 @@ class _ServerError(WarehouseError):
         super().__init__(message)
         self.connection = connection
         self.sqlstate = sqlstate
+
+
+class _Overtaken(WarehouseBusy):
+    """Another session got in the way; nothing of the transaction was written."""
 
 
 def _name(connection: Connection) -> str:
@@ -530,9 +547,14 @@ class _Session:
         connection, said = self.connection, _said(self.connection, error)
         name, code = _capital(_name(connection)), getattr(error, "sqlstate", None) or ""
         if code == "55P03":
-            return WarehouseBusy(
+            return _Overtaken(
                 f"{name} could not {self._attempt}: another session held what it needs for longer than "
                 f"lock_timeout. End that session's load or query, or try again later."
+            )
+        if code in _LOST_RACES:
+            return _Overtaken(
+                f"{name} could not {self._attempt}: another session changed the same things "
+                f"({said.rstrip('.')}). Nothing of this attempt was written; the next one does it again."
             )
         if code == "57014":
             return _ServerError(

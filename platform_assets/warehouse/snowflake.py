@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import random
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,6 +51,7 @@ from platform_assets.warehouse.loading import (
     current_view_select,
     history_view_select,
     load_star,
+    retry_load,
 )
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ _FILES_PER_COPY = 1000  # as many as Snowflake takes by name
 _ROWS_PER_BATCH = 65_536
 _NULL_WHERE_NOT_ALLOWED = 100072
 _SYNTAX_ERROR = 1003
+_ALREADY_EXISTS = 2002
 # Digits of a 64-bit integer, as the platform declares it.
 _DIGITS_OF_INT64 = 19
 # The numbers by which Snowflake tells the types of a result's columns.
@@ -124,15 +124,16 @@ class SnowflakeWarehouse:
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""
-        deadline = time.monotonic() + self.wait
-        while True:
-            try:
-                with self._connect(LOCK_TIMEOUT=max(1, int(self.wait))) as warehouse:
-                    return load_star(lake, tables, warehouse.target(lake))
-            except WarehouseHeld:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - spreads retries, keeps no secret
+
+        def load() -> dict[str, Load]:
+            with self._connect(LOCK_TIMEOUT=max(1, int(self.wait))) as warehouse:
+                return load_star(lake, tables, warehouse.target(lake))
+
+        return retry_load(load, self._positions, (WarehouseHeld,), self.wait)
+
+    def _positions(self) -> dict[str, Position]:
+        with self._connect() as warehouse:
+            return warehouse.positions()[0]
 
     @contextlib.contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
@@ -359,7 +360,10 @@ class _Connected:
                 [self.grant("SELECT", "ALL TABLES IN SCHEMA", self.warehouse.star_schema)],
             )
         }
-        return [TableStatus(table.name, *found[table.name], times[table.name]) for table in loaded]
+        return [
+            TableStatus(table.name, *found[table.name], times[table.name], positions[table.name].lake_version)
+            for table in loaded
+        ]
 
     def use(self, schema: str) -> None:
         """Have unqualified names mean what is in a schema: temporary tables are made and called so."""
@@ -454,7 +458,12 @@ class _Connected:
             self.grant("CREATE TABLE, CREATE VIEW, CREATE STAGE", "SCHEMA", schema) for schema in (own, stars)
         ]
         for statement in statements:
-            self.run(statement, "create the star schema", grants)
+            try:
+                self.run(statement, "create the star schema", grants)
+            except WarehouseError as error:
+                if getattr(error.__cause__, "errno", None) != _ALREADY_EXISTS:
+                    raise
+                raise WarehouseHeld(f"{error} Another load has just created it.") from error
         return columns
 
     def _bookkeeping(self) -> list[str]:
