@@ -23,6 +23,7 @@ from platform_assets.errors import AlertError, LakeConflict, LakeError
 from platform_assets.isolation import Isolation, is_isolated, reason_of
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import literal, quote
+from platform_assets.lake.races import attempts
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ OUTBOX_COLUMNS = (
     Column("commit", Integer(64), "Number of the commit; the row with the largest counts"),
 )
 _STREAM = "outbox"
-_RACES = 20
 _KEYS_PER_QUERY = 500
 _FAILURES_IN_A_ROW = 2
 _LONGEST_ERROR = 500
@@ -274,7 +274,7 @@ class Outbox:
         raise self._lost_race()
 
     def _attempts(self) -> Iterator[DeltaTable | None]:
-        for _ in range(_RACES):
+        for _ in attempts(self.table.version):
             yield self.table.open()
 
     def _committed(self, handle: DeltaTable | None, letters: Sequence[Letter]) -> bool:
@@ -288,8 +288,8 @@ class Outbox:
 
     def _lost_race(self) -> LakeConflict:
         return LakeConflict(
-            f"The outbox {self.table.uri} could not be written: others were faster {_RACES} times. The next "
-            "delivery tries again."
+            f"The outbox {self.table.uri} could not be written: every commit is refused as if "
+            "another had been made, and none is. Check that the store keeps what is written to it."
         )
 
     def _of(self, handle: DeltaTable | None, keys: Sequence[str]) -> Iterator[Letter]:

@@ -18,9 +18,9 @@ import pyarrow as pa
 from platform_assets.dlp.model import ColumnVerdict, InspectResult, Likelihood, ProblemKind, Status
 from platform_assets.dlp.policy import Decision, Policy
 from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_COLUMNS
-from platform_assets.errors import LakeConflict
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import fetch_rows, literal
+from platform_assets.lake.races import retry_while_others_progress
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from platform_assets.model.table import Column
 
 _STREAM = "platform_assets/dlp"
-_ATTEMPTS = 5
 _LEVELS = "[" + ", ".join(literal(one.name) for one in Likelihood) + "]"
 
 
@@ -173,10 +172,11 @@ class FindingsStore:
             The inspections that were new.
 
         Raises:
-            LakeConflict: Other runs kept recording at the same time.
+            LakeConflict: Commits are refused, and nobody else makes any.
             LakeError: The lake cannot be written to.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+
+        def record() -> list[Inspection]:
             handle = self.objects.open()
             known = self._recorded(handle, inspections)
             new = []
@@ -188,17 +188,12 @@ class FindingsStore:
                 return []
             ids = {one.identity: uuid.uuid4().hex for one in new}
             found = [row for one in new for row in _finding_rows(one, ids[one.identity])]
-            try:
-                if found:
-                    self._append(self.findings, self.findings.open(), found)
-                rows = [_object_row(one, ids[one.identity]) for one in new]
-                self._append(self.objects, handle, rows)
-            except LakeConflict:
-                if attempt == _ATTEMPTS:
-                    raise
-            else:
-                return new
-        return []
+            if found:
+                self._append(self.findings, self.findings.open(), found)
+            self._append(self.objects, handle, [_object_row(one, ids[one.identity]) for one in new])
+            return new
+
+        return retry_while_others_progress(record, lambda: [self.objects.version(), self.findings.version()])
 
     def _recorded(
         self, handle: DeltaTable | None, inspections: Sequence[Inspection]
@@ -236,7 +231,7 @@ class FindingsStore:
             run_id: The run that inspected them.
 
         Raises:
-            LakeConflict: Another run recorded columns at the same time.
+            LakeConflict: Commits are refused, and nobody else makes any.
             LakeError: The lake cannot be written to.
         """
         rows = []
@@ -276,7 +271,9 @@ class FindingsStore:
                         }
                     )
         if rows:
-            self._append(self.columns, self.columns.open(), rows)
+            retry_while_others_progress(
+                lambda: self._append(self.columns, self.columns.open(), rows), self.columns.version
+            )
 
     def _append(self, table: LakeTable, handle: DeltaTable | None, rows: Sequence[Mapping[str, Any]]) -> None:
         made = pa.Table.from_pylist([dict(row) for row in rows], schema=table.arrow_schema)

@@ -27,6 +27,7 @@ from platform_assets.dlp.policy import Action, Decision, Policy, strictest
 from platform_assets.errors import DlpError
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.lake import Lake
+from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model import star
 from platform_assets.model.table import (
     PLATFORM_COLUMNS,
@@ -288,7 +289,7 @@ class Protection:
         """Bring the copy of a star table to what the table has; its folder, None where there is no table.
 
         Raises:
-            LakeConflict: Another run does so at the same time.
+            LakeConflict: Commits are refused, and nobody else makes any.
         """
         table = change.table
         source = lake.star(table)
@@ -301,16 +302,21 @@ class Protection:
         copy = ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, {table.name: folder}).star(
             table
         )
-        copied = copy.open()
-        goal, have = source.cursor(handle, star.STREAM), copy.cursor(copied, star.STREAM)
-        if copied is not None and have >= goal:
-            return folder
-        after = have if table.kind == "fact" else 0
-        rows = change.applied(self._rows(source, handle, after))
-        if table.kind == "fact" or copied is None:
-            copy.append(copied, rows, stream=star.STREAM, version=goal)
-        else:
-            copy.overwrite(copied, rows, stream=star.STREAM, version=goal)
+        goal = source.cursor(handle, star.STREAM)
+
+        def bring_up() -> None:
+            copied = copy.open()
+            have = copy.cursor(copied, star.STREAM)
+            if copied is not None and have >= goal:
+                return
+            after = have if table.kind == "fact" else 0
+            rows = change.applied(self._rows(source, handle, after))
+            if table.kind == "fact" or copied is None:
+                copy.append(copied, rows, stream=star.STREAM, version=goal)
+            else:
+                copy.overwrite(copied, rows, stream=star.STREAM, version=goal)
+
+        retry_while_others_progress(bring_up, copy.version)
         return folder
 
     def _rows(self, source: LakeTable, handle: DeltaTable, after: int) -> pa.RecordBatchReader:

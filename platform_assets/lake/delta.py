@@ -200,7 +200,8 @@ class LakeTable:
     ) -> int:
         """Replace the table's content, and its columns, in one commit; older versions stay readable.
 
-        See `append` for the rest.
+        Any other commit since `handle` is a conflict: delta-rs would remove the files that it knows, and
+        leave those that a compaction has written meanwhile. See `append` for the rest.
         """
         return self._write(handle, rows, "overwrite", stream, version, None)
 
@@ -303,7 +304,9 @@ class LakeTable:
                 data=rows,
                 target_file_size=_BYTES_PER_FILE,
                 writer_properties=_writer_properties(),
-                commit_properties=_commit_properties(stream, version, metadata, is_first=handle is None),
+                commit_properties=_commit_properties(
+                    stream, version, metadata, is_next=handle is None or mode == "overwrite"
+                ),
                 **where,
             )
         except CommitFailedError as error:
@@ -532,7 +535,7 @@ def _writer_properties() -> WriterProperties:
 
 
 def _commit_properties(
-    stream: str, version: int, metadata: Mapping[str, str] | None, *, is_first: bool = False
+    stream: str, version: int, metadata: Mapping[str, str] | None, *, is_next: bool = False
 ) -> CommitProperties:
     from deltalake import CommitProperties, Transaction
 
@@ -540,7 +543,7 @@ def _commit_properties(
         custom_metadata=dict(metadata) if metadata else None,
         app_transactions=[Transaction(stream, version)],
         # A first commit that comes second is retried without a look at the first, and both would count.
-        max_commit_retries=0 if is_first else _MOST_COMMIT_RETRIES,
+        max_commit_retries=0 if is_next else _MOST_COMMIT_RETRIES,
     )
 
 

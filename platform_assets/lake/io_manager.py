@@ -38,7 +38,10 @@ class LakeIOManager(dg.IOManager):
         from platform_assets.lake.lake import write_table
 
         with clear_failures(retried=False):
-            count = write_table(context.resources.lake, context.asset_key.path, as_rows(obj))
+            rows = as_rows(obj)
+            # Whatever is no stream can be written once more, where another run was faster.
+            content = rows if rows is obj else lambda: as_rows(obj)
+            count = write_table(context.resources.lake, context.asset_key.path, content)
         context.add_output_metadata(row_count_metadata(count))
 
     def load_input(self, context: dg.InputContext) -> object:

@@ -14,6 +14,7 @@ from platform_assets.errors import LakeError
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, columns_sql, literal, quote
 from platform_assets.lake.ledger import LEDGER_COLUMNS, Ledger, LedgerState
+from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, Table, Text
 
 if TYPE_CHECKING:
@@ -270,16 +271,29 @@ def stream_table(lake: Lake, path: Sequence[str]) -> pa.RecordBatchReader:
     return target.scan(handle)
 
 
-def write_table(lake: Lake, path: Sequence[str], rows: pa.RecordBatchReader) -> int:
+def write_table(
+    lake: Lake, path: Sequence[str], rows: pa.RecordBatchReader | Callable[[], pa.RecordBatchReader]
+) -> int:
     """Replace a table of the processed zone that is not one of the platform's own; its number of rows.
+
+    Args:
+        lake: The lake.
+        path: The table's folder in the zone, part by part.
+        rows: Its content: a stream that can be read once, or what gives such streams.
 
     Raises:
         LakeError: The path is that of one of the platform's own tables, or writing failed.
-        LakeConflict: Another run wrote to it at the same time.
+        LakeConflict: Another run wrote to it at the same time, and the rows can be read but once.
     """
     if path[0].casefold() == "star":  # STAR/ is the same folder where a file system does not tell the case
         raise LakeError("Tables under star/ are the platform's own; give the asset another key prefix.")
     target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
-    handle = target.open()
-    target.overwrite(handle, rows, stream=_WRITER, version=target.cursor(handle, _WRITER) + 1)
-    return target.row_count(target.open())
+
+    def replace(content: pa.RecordBatchReader) -> int:
+        handle = target.open()
+        target.overwrite(handle, content, stream=_WRITER, version=target.cursor(handle, _WRITER) + 1)
+        return target.row_count(handle or target.open())
+
+    if isinstance(rows, pa.RecordBatchReader):
+        return replace(rows)
+    return retry_while_others_progress(lambda: replace(rows()), target.version)

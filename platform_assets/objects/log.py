@@ -24,6 +24,7 @@ from platform_assets.errors import LakeConflict, ObjectsError
 from platform_assets.isolation import reason_of
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import literal, quote
+from platform_assets.lake.races import attempts
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 from platform_assets.objects.bucket import ObjectVersion
 from platform_assets.objects.plan import (
@@ -62,7 +63,6 @@ _PROGRESS = "platform_assets.objects"
 # Commits that are not the platform's (an OPTIMIZE, say) carry none; so many of them are looked past.
 _LONGEST_LOOK_BACK = 100
 _KEYS_PER_QUERY = 2_000
-_RACES = 20
 _STATUSES = {str(status): status for status in Status}
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -343,9 +343,9 @@ class ObjectLog:
             gone: Keys of failed objects that are not there any more, and need no further attempt.
 
         Raises:
-            LakeConflict: Others were faster every time.
+            LakeConflict: Commits are refused, and nobody else makes any.
         """
-        for attempt in range(_RACES):
+        for attempt, _ in enumerate(attempts(self.table.version)):
             if attempt:
                 state = self.read()
                 known = Known(state, state.of([*(one.key for one in found), *gone]))
@@ -412,8 +412,8 @@ class ObjectLog:
         return True
 
     def _attempts(self) -> Iterator[LogState]:
-        """The log as it is, and again after each lost race."""
-        for _ in range(_RACES):
+        """The log as it is, and again after each lost race, as long as others make progress."""
+        for _ in attempts(self.table.version):
             yield self.read()
 
     def _tried(self, state: LogState, batch: int, said: Sequence[Entry], *, is_last: bool) -> bool:
@@ -501,6 +501,6 @@ def _time(micros: int) -> dt.datetime:
 
 def _lost_race(uri: str) -> LakeConflict:
     return LakeConflict(
-        f"The object log {uri} could not be written: others were faster {_RACES} times. The next tick tries "
-        "again."
+        f"The object log {uri} could not be written: every commit is refused as if "
+        "another had been made, and none is. Check that the store keeps what is written to it."
     )

@@ -12,6 +12,7 @@ import pytest
 
 from platform_assets.errors import LakeConflict, LakeError
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.lake import Lake, stream_table, write_table
 from platform_assets.lake.races import Patience, attempts, retry_while_others_progress
 from platform_assets.model.table import Column, Integer, Text
 from platform_assets_tests.fixtures.racing import together
@@ -166,6 +167,33 @@ def test_the_metadata_of_commits_is_as_of_the_version_that_was_read(tmp_path: Pa
     latest = table.open()
     assert table.commit_metadata(latest, "at", look_back=1) is None
     assert table.commit_metadata(latest, "at", look_back=2) == "4"
+
+
+def test_what_a_compaction_wrote_meanwhile_does_not_outlive_an_overwrite(tmp_path: Path) -> None:
+    table = LakeTable(str(tmp_path / "table"), COLUMNS)
+    for number in (1, 2):
+        table.append(table.open(), _row(table, number), stream=STREAM, version=number)
+    old, compacted = table.open(), table.open()
+    assert compacted is not None
+    compacted.optimize.compact()
+    with pytest.raises(LakeConflict):
+        table.overwrite(old, _row(table, 3), stream=STREAM, version=3)
+    table.overwrite(table.open(), _row(table, 3), stream=STREAM, version=3)
+    assert table.scan(table.open()).read_all()["id"].to_pylist() == [3]
+
+
+def test_of_writers_that_replace_a_table_at_once_all_end_well_and_the_last_one_counts(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "ingestion"), str(tmp_path / "processed"))
+    schema = pa.schema([("id", pa.int64())])
+
+    def write(number: int) -> int:
+        return write_table(lake, ["marts", "t"], lambda: pa.table([[number] * 3], schema=schema).to_reader())
+
+    for _ in range(2):
+        assert together(write, 4) == [3] * 4
+        stored = stream_table(lake, ["marts", "t"]).read_all()["id"].to_pylist()
+        assert len(stored) == 3
+        assert len(set(stored)) == 1
 
 
 def _row(table: LakeTable, number: int) -> pa.Table:

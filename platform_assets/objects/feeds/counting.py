@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import columns_sql, quote
+from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.objects.feeds.feed import Feed
 from platform_assets.objects.feeds.layout import Layout
 from platform_assets.objects.feeds.ledger import FeedLedger, FeedState
@@ -84,13 +85,19 @@ class CountingRows:
             The copy.
 
         Raises:
-            LakeConflict: Another run brought it up at the same time.
+            LakeConflict: Commits are refused, and nobody else makes any.
             LakeError: The lake cannot be read or written.
         """
+        copy = self._copy(folder, change)
+        return retry_while_others_progress(lambda: self._bring_up(copy, change), copy.version)
+
+    def _copy(self, folder: str, change: Change) -> LakeTable:
         columns = self.table.columns
         told = repr((self.feed.mode, self.feed.key, change.name, [(one.name, one.type) for one in columns]))
         name = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
-        copy = LakeTable(f"{folder}/{name}-{self._identity}", columns, self.table.storage_options)
+        return LakeTable(f"{folder}/{name}-{self._identity}", columns, self.table.storage_options)
+
+    def _bring_up(self, copy: LakeTable, change: Change) -> LakeTable:
         handle = copy.open()
         goal = self.ledger.number(self.state)
         if handle is not None and copy.cursor(handle, _STREAM) >= goal:

@@ -196,9 +196,9 @@ class FeedLedger:
         self.table.append(state.handle, made, stream=_STREAM, version=number)
 
 
-def lost_race(feed: str, races: int) -> LakeConflict:
-    """The error of a run that others were faster than every time."""
+def lost_race(feed: str) -> LakeConflict:
+    """The error of a run whose commits are refused though nobody else makes any."""
     return LakeConflict(
-        f"The ledger of the feed {feed} could not be written: others were faster {races} times. What was "
-        "read does not count; the next run does it again."
+        f"The ledger of the feed {feed} could not be written: every commit is refused as if another had been "
+        "made, and none is. Check that the store keeps what is written to it."
     )

@@ -25,6 +25,7 @@ from platform_assets.isolation import failure_of, is_isolated, is_retryable, rea
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, literal
 from platform_assets.lake.lake import Lake
+from platform_assets.lake.races import attempts, retry_while_others_progress
 from platform_assets.objects.bucket import Bucket, ObjectVersion
 from platform_assets.objects.feeds.counting import CountingRows, stream
 from platform_assets.objects.feeds.feed import PLACE_COLUMNS, Feed
@@ -51,7 +52,6 @@ UPLOADS = "uploads"
 ADMITTED = frozenset({"allow", "alert", "deidentify"})
 """The decisions of the policy by which an object may be loaded; a column is de-identified further on."""
 
-_RACES = 20
 _FOR_GOOD = (Said.LOADED, Said.WITHDRAWN, Said.GONE)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -174,10 +174,19 @@ class Feeds:
         Returns:
             What became of each, in the order of `uploads`.
 
+        Where another run makes or changes the feed's table at the same time, nothing of this one counts, and
+        all is done again that the other one has not done.
+
         Raises:
-            LakeConflict: Another run loaded into the feed at the same time; nothing of this one counts.
+            LakeConflict: Commits are refused, and nobody else makes any.
             LakeError: The lake cannot be read or written.
         """
+        table, ledger = self.table(feed, Layout()), self.ledger(feed).table
+        return retry_while_others_progress(
+            lambda: self._load(feed, bucket, uploads), lambda: [table.version(), ledger.version()]
+        )
+
+    def _load(self, feed: Feed, bucket: Bucket, uploads: Sequence[Upload]) -> list[Loaded]:
         self.scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"feed-{feed.name}-", dir=self.scratch) as folder:
             return _Load(self, feed, bucket, Path(folder)).run(uploads)
@@ -225,13 +234,13 @@ class Feeds:
 
     def _say(self, feed: Feed, rows: Sequence[LedgerRow]) -> None:
         ledger = self.ledger(feed)
-        for _ in range(_RACES):
+        for _ in attempts(ledger.table.version):
             try:
                 ledger.commit(ledger.read(), rows)
             except LakeConflict:
                 continue
             return
-        raise lost_race(feed.name, _RACES)
+        raise lost_race(feed.name)
 
     def counting(self, feed: Feed) -> CountingRows:
         """The rows of a feed that count now.
@@ -375,7 +384,7 @@ class _Load:
         if self.staged:
             state = self._taken_over(state)
             rows += self._appended(state)
-        for race in range(_RACES):
+        for race, _ in enumerate(attempts(self.ledger.table.version)):
             if race:
                 state = self.ledger.read()
                 rows = self._still_new(state, rows, is_first=is_first)
@@ -390,7 +399,7 @@ class _Load:
                     raise
                 self._commit_one_by_one(rows, error)
             return
-        raise lost_race(self.feed.name, _RACES)
+        raise lost_race(self.feed.name)
 
     def _commit_one_by_one(self, rows: Sequence[LedgerRow], why: BaseException) -> None:
         """Say of each object by itself what cannot be said of all at once; raises `why` where none can be."""
