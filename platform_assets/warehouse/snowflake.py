@@ -817,7 +817,7 @@ def _declaration(column: Column, *, required: bool) -> str:
 
 def _temporary_table(name: str, columns: Sequence[tuple[str, str]]) -> str:
     declared = ", ".join(f"{quoted(column)} {type_}" for column, type_ in columns)
-    return f"CREATE TEMPORARY TABLE {quoted(name)} ({declared})"
+    return f"CREATE OR REPLACE TEMPORARY TABLE {quoted(name)} ({declared})"
 
 
 def _copy(table: str, columns: Sequence[str], selected: str, location: str, files: str = "") -> str:
