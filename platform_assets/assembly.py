@@ -206,6 +206,12 @@ def build_source(settings: Settings, name: str, tables: Sequence[Table] | None =
             for table, override in discovered.items()
             if override.types
         },
+        encoding=configured.encoding or "",
+        encodings={
+            table: override.encoding
+            for table, override in configured.overrides.items()
+            if override.encoding is not None
+        },
     )
 
 

@@ -85,6 +85,9 @@ _LAG = "whole seconds, 0 or more"
 _SMALL = "a number of rows, 0 or more"
 
 
+_ENCODING = "an encoding of PostgreSQL's, such as LATIN1, WIN1252 or UTF8"
+
+
 _EVERY = "whole minutes, 0 or more"
 
 
@@ -97,6 +100,16 @@ _Rows = Annotated[Integer, Field(ge=0, le=2**63 - 1)]
 _Minutes = Annotated[Integer, Field(ge=0, le=525_600)]
 
 
+def encoding_name(value: str) -> str:
+    """Accept the name of an encoding, as PostgreSQL writes it."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):
+        raise ValueError("there is no such encoding")
+    return value.upper()
+
+
+_Encoding = Annotated[Text, AfterValidator(encoding_name)]
+
+
 class CaptureOverrides(Block):
     """How changes are found in one table, where that is not as in the source's other tables."""
 
@@ -105,6 +118,7 @@ class CaptureOverrides(Block):
     lag: _Lag | None = Field(default=None, description=_LAG)
     small_table_rows: _Rows | None = Field(default=None, description=_SMALL)
     deletions_every: _Minutes | None = Field(default=None, description=_EVERY)
+    encoding: _Encoding | None = Field(default=None, description=_ENCODING)
 
 
 class TableOverrides(CaptureOverrides):
@@ -130,6 +144,7 @@ class CaptureSettings(Block):
     small_table_rows: _Rows = Field(default=200_000, description=_SMALL)
     deletions_every: _Minutes | None = Field(default=None, description=_EVERY)
     connections: Integer = Field(default=2, ge=1, le=16, description="a whole number from 1 to 16")
+    encoding: _Encoding | None = Field(default=None, description=_ENCODING)
 
 
 class DeclaredSourceSettings(CaptureSettings):

@@ -16,6 +16,7 @@ from platform_assets.errors import SourceError
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, LogicalType, Table
 from platform_assets.source.types import (
     SourceType,
+    decoded,
     holds,
     logical_type,
     may_lose_to_null,
@@ -191,7 +192,7 @@ SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0),
        has_schema_privilege(:schema, 'USAGE') AND has_table_privilege(r.oid, 'SELECT'),
        row_security_active(r.oid), part.oids, part.forms, coalesce(part.has_xmin, false),
        coalesce(r.relkind <> 'p' AND part.is_divided, false),
-       obj_description(r.oid, 'pg_class'),
+       {table_comment},
        a.attname, a.attnum, t.typname, t.typtype,
        CAST(t.typnamespace AS regnamespace) = CAST('pg_catalog' AS regnamespace),
        CASE WHEN base.base IS NULL THEN a.atttypmod ELSE base.modifier END,
@@ -201,7 +202,7 @@ SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0),
          SELECT FROM pg_catalog.pg_constraint AS k
          WHERE k.contype = 'n' AND NOT k.convalidated AND k.conrelid = r.oid AND a.attnum = ANY (k.conkey)),
        a.attgenerated <> '', has_column_privilege(r.oid, a.attnum, 'SELECT'),
-       col_description(r.oid, a.attnum),
+       {column_comment},
        concat_ws(' ', CASE WHEN a.attgenerated = 'v' THEN md5(computed.expression) END, form.form, query.form,
                  CASE WHEN computed.expression ~ 'ts(vector|query)|regconfig|regdictionary'
                       THEN (SELECT form FROM text_search) END)
@@ -353,7 +354,7 @@ class Selection:
 
 
 def read_relations(
-    run: Callable[..., list[Any]], schema: str, names: Sequence[str] | None = None
+    run: Callable[..., list[Any]], schema: str, names: Sequence[str] | None = None, encoding: str = ""
 ) -> dict[str, Relation]:
     """Read the relations of a schema in two statements.
 
@@ -363,11 +364,16 @@ def read_relations(
         names: Names of relations, partitions among them; those that do not exist are left out of the result.
             None for all tables, partitioned tables, views, materialized views and foreign tables, without
             partitions and without what extensions made.
+        encoding: What comments are encoded in, in a database that does not know; see `types.decoded`.
 
     Returns:
         The relations by name, in the order of the names.
     """
-    rows = run(_RELATIONS, schema=schema, names=None if names is None else json.dumps(list(names)))
+    relations_sql = _RELATIONS.format(
+        table_comment=decoded("obj_description(r.oid, 'pg_class')", encoding),
+        column_comment=decoded("col_description(r.oid, a.attnum)", encoding),
+    )
+    rows = run(relations_sql, schema=schema, names=None if names is None else json.dumps(list(names)))
     columns: dict[int, list[SourceColumn]] = {}
     heads: dict[int, list[Any]] = {}
     for row in rows:

@@ -357,6 +357,11 @@ _MEANINGS: Mapping[str, _Meaning] = {
     "21": _VALUE,
     "22": _VALUE,
     "22021": _ENCODING,
+    "22023": _Meaning(
+        "Where that is the name of an encoding, correct `encoding` of the source; else mend the view or "
+        "function that the statement is about.",
+        passes=False,
+    ),
     "22P05": _ENCODING,
     "25P03": _ENDED,
     "25P04": _ENDED,

@@ -7,6 +7,7 @@ rows, which never become Python objects. What changed, and where it goes, is not
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ _BEGIN = (
     "SET LOCAL idle_in_transaction_session_timeout = 0"
 )
 _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT = 17
+_NO_ENCODING = "SQL_ASCII"
 # Which server this is: its cluster, the branch of that cluster's history, and the database in it.
 _WHERE = """
 SELECT pg_export_snapshot(), CAST(pg_current_snapshot() AS text), transaction_timestamp(),
@@ -101,6 +103,8 @@ class SourceDatabase:
             Otherwise the tables are read as the server has them.
         keys: Columns that identify a row, for tables that are not declared and whose own key is not meant.
         types: Logical types of columns, by table and column, where the default one is not meant.
+        encoding: What text is encoded in, as PostgreSQL calls it, in a database of encoding SQL_ASCII.
+        encodings: The same by table, where it is another one.
     """
 
     name: str
@@ -114,6 +118,8 @@ class SourceDatabase:
     declared: bool = True
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     types: Mapping[str, Mapping[str, LogicalType]] = field(default_factory=dict)
+    encoding: str = ""
+    encodings: Mapping[str, str] = field(default_factory=dict)
 
     def policy_of(self, table: str) -> CapturePolicy:
         """How changes are found in a table."""
@@ -221,8 +227,28 @@ class Snapshot:
             SourceUnavailable: The connection broke.
             SourceError: The server refused.
         """
+        source = self.source
+        others = {source.encoding, *source.encodings.values()} - {"", "UTF8", self.encoding}
+        if self.encoding != _NO_ENCODING and others:
+            raise SourceError(
+                f"Source {source.name} has the encoding {', '.join(sorted(others))} in the configuration, "
+                f"and its database {self.connection.database} says itself that it is {self.encoding}, which the "
+                "server converts. Take `encoding` out of the source and of its overrides."
+            )
         run = partial(self.run, attempt="reading what the catalogue says of the tables")
-        return read_relations(run, self.connection.schema, names)
+        encoding = source.encoding if self.encoding == _NO_ENCODING else ""
+        relations = read_relations(run, self.connection.schema, names, encoding)
+        return {name: self._with_encoding(one) for name, one in relations.items()}
+
+    def _with_encoding(self, relation: Relation) -> Relation:
+        encoding = self.source.encodings.get(relation.name, self.source.encoding)
+        if not encoding or self.encoding != _NO_ENCODING:
+            return relation
+        columns = (
+            dataclasses.replace(one, type=dataclasses.replace(one.type, encoding=encoding))
+            for one in relation.columns
+        )
+        return dataclasses.replace(relation, columns=tuple(columns))
 
     def is_still_there(self, relation: Relation) -> bool:
         """Whether a relation that has been read is the one that the snapshot sees, with the same content.

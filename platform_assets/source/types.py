@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from platform_assets.lake.arrow import arrow_type
-from platform_assets.lake.duck import quote
+from platform_assets.lake.duck import literal, quote
 from platform_assets.model.table import (
     Binary,
     Boolean,
@@ -92,6 +92,7 @@ class SourceType:
         modifier: `atttypmod`, or the domain's, such as a numeric's precision and scale; -1 without one.
         text: The type as people write it, domains by their own name.
         is_array: Whether it is an array.
+        encoding: What its text is encoded in, as PostgreSQL calls it, where the database does not know.
     """
 
     name: str
@@ -100,6 +101,7 @@ class SourceType:
     modifier: int
     text: str
     is_array: bool = False
+    encoding: str = ""
 
     @property
     def digits(self) -> tuple[int, int] | None:
@@ -250,10 +252,11 @@ def select_expression(column: Column, source: SourceType) -> str:
             return f"{name}::pg_catalog.float{bits // 8}"
         case Text():
             if source.is_builtin("text", "varchar", "name"):
-                return f"{name}::pg_catalog.text"
+                return decoded(f"{name}::pg_catalog.text", source.encoding)
             # A cast to text is not what the type prints: it adds /32 to an inet and strips a char. And a
             # composite of NULLs IS NULL without being NULL.
-            return f"CASE WHEN {name} IS DISTINCT FROM NULL THEN pg_catalog.concat({name}) END"
+            printed = decoded(f"pg_catalog.concat({name})", source.encoding)
+            return f"CASE WHEN {name} IS DISTINCT FROM NULL THEN {printed} END"
         case Binary():
             return f"{name}::pg_catalog.bytea"
         case Boolean():
@@ -264,6 +267,21 @@ def select_expression(column: Column, source: SourceType) -> str:
             return f"pg_catalog.to_char({name}, 'HH24:MI:SS.US')"
         case Timestamp(utc=utc):
             return f"{name}::pg_catalog.{'timestamptz' if utc else 'timestamp'}"
+
+
+def decoded(text: str, encoding: str) -> str:
+    """SQL for a text as UTF-8, in a database that does not know its encoding.
+
+    Args:
+        text: SQL for the text.
+        encoding: What its bytes mean, as PostgreSQL calls it; empty where the database knows.
+    """
+    if not encoding:
+        return text
+    as_bytes = f"pg_catalog.convert_to({text}, 'SQL_ASCII')"
+    return (
+        f"pg_catalog.convert_from(pg_catalog.convert({as_bytes}, {literal(encoding)}, 'UTF8'), 'SQL_ASCII')"
+    )
 
 
 def value_expression(column: Column, source: SourceType) -> str:

@@ -415,7 +415,12 @@ def _in_source(type_: LogicalType, value: str, is_scaled: bool) -> tuple[str, ..
             return (f"CASE WHEN {value} = 'NaN' THEN 'NaN' ELSE {bits} END",)
         case Text() | Time():
             long = f"md5(convert_to(CAST({value} AS text), 'UTF8'))"
-            length = f"length(CAST({value} AS text))"
+            # A database without an encoding counts bytes. What it is asked once costs nothing in each row.
+            length = (
+                "CASE WHEN (SELECT getdatabaseencoding() = 'SQL_ASCII') "
+                f"THEN length(convert_to(CAST({value} AS text), 'UTF8'), 'UTF8') "
+                f"ELSE length(CAST({value} AS text)) END"
+            )
             return (
                 length,
                 f"CASE WHEN {length} > {_LONGEST_IN_FULL} THEN {long} ELSE CAST({value} AS text) END",

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 import secrets
+import shutil
+import socket
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pg8000.native
 import pytest
 
+from platform_assets.errors import SourceUnavailable
+from platform_assets.source.bulk import BulkReader
+from platform_assets.source.catalogue import Relation, declare
 from platform_assets.source.connection import Connection
 from platform_assets.source.extract import Extractor
+from platform_assets.source.scan import table_scan
 from platform_assets_tests.fixtures.capture import Capture, session
 from platform_assets_tests.fixtures.postgres import OlderServer
+
+POOLER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -295,3 +308,109 @@ def test_settings_of_a_role_or_database_change_nothing(hostile: Hostile, what: s
     finally:
         hostile.reset()
     assert changed == dict.fromkeys(TABLES, (1, 1, 1))
+
+
+@pytest.mark.parametrize("how", ["gone", "idle for too long"])
+def test_a_snapshot_that_was_lost_may_be_taken_again(hostile: Hostile, how: str) -> None:
+    """PostgreSQL 14 to 16 say invalid_parameter_value where later ones say undefined_object."""
+    capture = hostile.capture
+    source = capture.source(capture.tables())
+    with source.snapshot() as snapshot:
+        [[pid]] = snapshot.run("SELECT pg_backend_pid()")
+        if how == "gone":
+            capture.run(f"SELECT pg_terminate_backend({pid}, 30000)")
+        else:
+            snapshot.run("SELECT set_config('idle_in_transaction_session_timeout', '1', true)")
+            deadline = time.monotonic() + 60
+            while capture.run(f"SELECT pid FROM pg_stat_activity WHERE pid = {pid}"):
+                assert time.monotonic() < deadline
+        relation = snapshot_relation(capture, "guarded")
+        scan = table_scan(declare(relation), relation, snapshot.version)
+        with (
+            pytest.raises(
+                SourceUnavailable, match=r"cannot be reached or broke off .*snapshot.*Run it again"
+            ),
+            BulkReader(snapshot, [scan]) as bulk,
+            bulk.stream("guarded") as rows,
+        ):
+            rows.read_all()
+        with pytest.raises(SourceUnavailable, match="cannot be reached or broke off"):
+            snapshot.relations()
+
+
+def snapshot_relation(capture: Capture, name: str) -> Relation:
+    with capture.source().snapshot() as snapshot:
+        return snapshot.relations([name])[name]
+
+
+@pytest.fixture
+def pooled(hostile: Hostile, tmp_path: Path) -> Iterator[Connection]:
+    """The same database through pgbouncer, with one server session that all transactions share."""
+    if POOLER is None:
+        pytest.skip("this machine has no pgbouncer to read through")
+    reader = hostile.capture.reader()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="platform-assets-pooler-"))
+    users = folder / "users.txt"
+    users.write_text(f'"{reader.user}" "{reader.password}"\n')
+    configuration = folder / "pgbouncer.ini"
+    configuration.write_text(
+        f"[databases]\n{reader.database} = host={reader.host} port={reader.port} pool_size=4\n[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = plain\n"
+        f"auth_file = {users}\npool_mode = transaction\nlogfile = {folder / 'log'}\n"
+        f"server_reset_query = \n"
+    )
+    command = [POOLER, str(configuration)]
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("nobody")
+        for path in (folder, users, configuration):
+            os.chown(path, account.pw_uid, account.pw_gid)
+        command = [POOLER, "-u", "nobody", str(configuration)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        pooler = replace(reader, port=port)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with session(pooler):
+                    break
+            except (OSError, pg8000.native.InterfaceError):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        yield pooler
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def test_nothing_of_a_tick_stays_in_a_pooled_session(hostile: Hostile, pooled: Connection) -> None:
+    def of_sessions() -> tuple[list[int], list[str]]:
+        with session(pooled) as opened:
+            rows = opened.run(
+                "SELECT name || ' = ' || setting FROM pg_settings "
+                "WHERE source = 'session' OR setting <> reset_val"
+            )
+        pids = hostile.capture.run(
+            "SELECT pid FROM pg_stat_activity "
+            f"WHERE usename = '{hostile.role}' AND datname = current_database() ORDER BY pid"
+        )
+        return [pid for [pid] in pids], [row[0] for row in rows]
+
+    with_pooler = replace(hostile.capture, reader=lambda: pooled)
+    hostile.set("role", "work_mem", "128kB")
+    try:
+        assert set(with_pooler.extract().tables) == set(TABLES)
+        pids, before = of_sessions()
+        hostile.change()
+        found = with_pooler.extract().tables
+        assert {name: (one.inserted, one.updated, one.deleted) for name, one in found.items()} == (
+            dict.fromkeys(TABLES, (1, 1, 1))
+        )
+        # They are the same sessions, as each was given back at the end of its transaction.
+        assert of_sessions() == (pids, before)
+        for name in ("statement_timeout", "search_path", "jit", "row_security", "DateStyle", "lock_timeout"):
+            assert not any(one.startswith(f"{name} = ") for one in before), before
+    finally:
+        hostile.reset()
