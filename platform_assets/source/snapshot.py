@@ -232,8 +232,8 @@ class Snapshot:
         if self.encoding != _NO_ENCODING and others:
             raise SourceError(
                 f"Source {source.name} has the encoding {', '.join(sorted(others))} in the configuration, "
-                f"and its database {self.connection.database} says itself that it is {self.encoding}, which the "
-                "server converts. Take `encoding` out of the source and of its overrides."
+                f"and its database {self.connection.database} says itself that it is {self.encoding}, which "
+                "the server converts. Take `encoding` out of the source and of its overrides."
             )
         run = partial(self.run, attempt="reading what the catalogue says of the tables")
         encoding = source.encoding if self.encoding == _NO_ENCODING else ""
