@@ -46,7 +46,7 @@ def asked(bigquery_server: FakeBigQuery, project: str) -> FakeProject:
 
 @pytest.fixture
 def warehouse(bigquery_server: FakeBigQuery, project: str, tmp_path: Path) -> BigQueryWarehouse:
-    return BigQueryWarehouse(bigquery_server.access(project), SqlEngine(256, 2, tmp_path / "spill"), wait=5)
+    return BigQueryWarehouse(bigquery_server.access(project), SqlEngine(256, 2, tmp_path / "spill"))
 
 
 @pytest.fixture

@@ -34,8 +34,9 @@ from platform_assets.warehouse.snowflake import SnowflakeStage, SnowflakeWarehou
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.warehouse_snowflake import local_access
-from platform_assets_tests.warehouse.conformance import StarLake, fetch, row_of
+from platform_assets_tests.warehouse.conformance import MODEL, StarLake, fetch, row_of
 
+_, DESIGN, _, PAYMENT = MODEL
 ACCOUNT = {"account": "ORGANISATION-ACCOUNT", "user": "LOADER", "database": "SALES", "warehouse": "COMPUTE"}
 
 
@@ -145,12 +146,12 @@ def access(gate: Gate) -> SnowflakeAccess:
 
 @pytest.fixture
 def warehouse(access: SnowflakeAccess, tmp_path: Path) -> SnowflakeWarehouse:
-    return SnowflakeWarehouse(access, SqlEngine(256, 2, tmp_path / "spill"), wait=120)
+    return SnowflakeWarehouse(access, SqlEngine(256, 2, tmp_path / "spill"), wait=300, tables=MODEL)
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> StarLake:
-    return StarLake.with_rows(tmp_path / "lake")
+    return StarLake.with_rows(tmp_path / "lake", MODEL)
 
 
 def load(warehouse: SnowflakeWarehouse, lake: StarLake, *names: str) -> dict[str, Load]:
@@ -275,7 +276,7 @@ def test_a_session_has_its_tag_its_time_zone_and_its_longest_wait(
     assert (parameters["QUERY_TAG"], parameters["TIMEZONE"], parameters["LOCK_TIMEOUT"]) == (
         "nightly",
         "UTC",
-        120,
+        300,
     )
 
 
@@ -313,10 +314,10 @@ INSUFFICIENT = "SQL access control error:\nInsufficient privileges to operate on
             id="to write a fact",
         ),
         pytest.param(
-            Denial('MERGE INTO "star"."dim_currency"', 3001, INSUFFICIENT.format("table 'dim_currency'")),
+            Denial('MERGE INTO "star"."dim_date"', 3001, INSUFFICIENT.format("table 'dim_date'")),
             [
                 "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "
-                '"{database}"."star"."dim_currency" TO ROLE "LOADERS";'
+                '"{database}"."star"."dim_date" TO ROLE "LOADERS";'
             ],
             id="to merge a dimension",
         ),
@@ -348,10 +349,11 @@ def test_a_missing_permission_is_named_with_its_grant_before_anything_is_uploade
 
 
 def test_every_statement_of_a_load_is_snowflakes_sql(
-    gate: Gate, warehouse: SnowflakeWarehouse, lake: StarLake
+    gate: Gate, warehouse: SnowflakeWarehouse, tmp_path: Path
 ) -> None:
+    warehouse, lake = replace(warehouse, tables=star.TABLES), StarLake.with_rows(tmp_path / "whole")
     load(warehouse, lake)
-    lake.put("dim_design", 2, row_of(star.TABLES[7], 1, 2, "update"))
+    lake.put("dim_design", 2, row_of(DESIGN, 1, 2, "update"))
     load(warehouse, lake)
     warehouse.write(["mine", "report"], pa.table({"x": [1]}).to_reader())
     warehouse.status()
@@ -372,14 +374,14 @@ def test_the_lakes_own_files_are_read_where_a_storage_integration_lets_snowflake
     stage = SnowflakeStage(Path(lake.lake.processed).as_uri(), "LAKE_READER")
     reading = replace(warehouse, stage=stage)
     assert load(reading, lake)["fact_payment"] == Load(0, 1, 2, 2)
-    lake.put("fact_payment", 2, row_of(star.FACT_PAYMENT, 3, 2, "update", payment_id=1))
+    lake.put("fact_payment", 2, row_of(PAYMENT, 3, 2, "update", payment_id=1))
     assert load(reading, lake, "fact_payment")["fact_payment"] == Load(1, 2, 1, 3)
     created = [sql for sql in gate.statements if sql.startswith("CREATE TEMPORARY STAGE")]
     assert all(f"URL = '{stage.url}/' STORAGE_INTEGRATION = LAKE_READER" in sql for sql in created)
     copies = [sql for sql in gate.statements if sql.startswith("COPY") and "fact_payment" in sql]
     assert [len(re.findall(r"\.parquet'", sql)) for sql in copies] == [1, 1]
     assert not any(sql.startswith("PUT") for sql in gate.statements)
-    columns = star.FACT_PAYMENT.primary_key
+    columns = PAYMENT.primary_key
     assert fetch(warehouse, f'SELECT "{columns[0]}" FROM "star"."fact_payment" ORDER BY 1') == [
         (1,),
         (2,),
@@ -403,7 +405,7 @@ def test_files_of_batches_that_were_loaded_are_not_read_again(
 ) -> None:
     load(warehouse, lake)
     old = list(Path(lake.lake.processed, "star", "fact_payment").glob("*.parquet"))
-    lake.put("fact_payment", 2, row_of(star.FACT_PAYMENT, 3, 2, "update", payment_id=1))
+    lake.put("fact_payment", 2, row_of(PAYMENT, 3, 2, "update", payment_id=1))
     for file in old:
         file.write_bytes(b"no Parquet")
     assert load(warehouse, lake, "fact_payment")["fact_payment"] == Load(1, 2, 1, 3)
@@ -413,7 +415,7 @@ def test_a_loader_that_waits_too_long_for_another_says_so(
     warehouse: SnowflakeWarehouse, lake: StarLake
 ) -> None:
     load(warehouse, lake)
-    lake.put("fact_payment", 2, row_of(star.FACT_PAYMENT, 3, 2, "update", payment_id=1))
+    lake.put("fact_payment", 2, row_of(PAYMENT, 3, 2, "update", payment_id=1))
     with warehouse.access.connect() as other, other.cursor() as cursor:
         cursor.execute("BEGIN TRANSACTION")
         cursor.execute('UPDATE "platform"."load_lock" SET "loads" = "loads" + 1')
@@ -448,7 +450,7 @@ def test_the_resource_of_dagster_snowflake_opens_the_same_sessions(
 def test_a_null_that_is_not_allowed_is_named_by_its_column(
     warehouse: SnowflakeWarehouse, lake: StarLake
 ) -> None:
-    rows = [row_of(star.FACT_PAYMENT, key, 2, paid=None) for key in (7, 8)]
+    rows = [row_of(PAYMENT, key, 2, paid=None) for key in (7, 8)]
     lake.put("fact_payment", 2, *rows)
     with pytest.raises(WarehouseError, match=r"fact_payment have no value .*: paid \(2\)\. Materialize"):
         load(warehouse, lake)
@@ -460,7 +462,7 @@ def test_an_undone_load_leaves_no_temporary_files(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    lake.put("fact_payment", 2, row_of(star.FACT_PAYMENT, 7, 2, paid=None))
+    lake.put("fact_payment", 2, row_of(PAYMENT, 7, 2, paid=None))
     with pytest.raises(WarehouseError):
         load(warehouse, lake)
     warehouse.write(["mine", "report"], pa.table({"x": [1]}).to_reader())
