@@ -322,7 +322,8 @@ class _Gathering:
         if self._name is not None:
             self._add(self._name, folders, "", [file])
         elif partitioned:
-            self._add(posixpath.basename(folders), folders, _identity(folders), [file])
+            # A folder with a name below partitions may be a table of its own: it is not mixed with another.
+            self._add(posixpath.basename(folders), folders, _identity(posixpath.dirname(file)), [file])
         elif self._grouping == "file":
             self._alone[file] = None
         elif self._grouping == "folder":
@@ -340,6 +341,8 @@ class _Gathering:
 
     def _add_delta(self, root: str) -> None:
         uri = self._store.uri(root)
+        if any(group.root == root and group.delta is not None for group in self._groups.values()):
+            return  # two places that were read have it
         try:
             delta = read_delta(uri, self._storage_options)
         except (LakeError, ParquetError) as error:
@@ -360,6 +363,11 @@ class _Gathering:
             group.root = _common_folder([group.root, root])
             group.paths |= dict.fromkeys(files)
             return
+        known = group.root
+        if root == known:
+            # The two are below partitions of one folder.
+            root = posixpath.dirname(next(iter(files), root))
+            known = posixpath.dirname(next(iter(group.paths), known))
         where = self._store.uri(root)
         if where in self._told:
             return
@@ -368,7 +376,7 @@ class _Gathering:
         self.problems.append(
             Problem(
                 where,
-                f"there is {kind} of the name {name} in {self._store.uri(group.root)} too; read the two one "
+                f"there is {kind} of the name {name} in {self._store.uri(known)} too; read the two one "
                 "by one, with a prefix for one of them, or name both with --name where they are one table.",
             )
         )

@@ -244,6 +244,14 @@ def test_two_delta_tables_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     assert "read the two one by one" in reading.problems[0].reason
 
 
+def test_a_table_that_two_places_have_is_read_once(write: Write, tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "zone" / "t", pa.table({"id": [1]}))
+    DeltaTable(tmp_path / "zone" / "t").delete()
+    file = write("zone/orders/part-0.parquet")
+    reading = read_tables([str(tmp_path), str(tmp_path / "zone"), str(tmp_path / "zone" / "t"), file])
+    assert shape(reading) == {"orders": ["part-0.parquet"], "t": []}
+
+
 def test_a_log_that_holds_no_table_is_named(write: Write, tmp_path: Path) -> None:
     write("t/_delta_log/00000000000000000000.json.tmp")
     write("good.parquet")
@@ -390,6 +398,20 @@ def test_folders_that_only_count_are_of_one_table(write: Write, tmp_path: Path) 
     assert shape(read_tables([str(tmp_path)])) == {
         "orders": ["1/part-0.parquet", "2/part-0.parquet", "2024-02-29/part-0.parquet"]
     }
+
+
+def test_folders_with_names_below_partitions_are_not_mixed(write: Write, tmp_path: Path) -> None:
+    write("landing/day=1/customers/LOAD00000001.parquet", id=[1], name=["a"])
+    write("landing/day=1/orders/LOAD00000001.parquet", id=[1], total=[1])
+    write("sales/day=1/12/part-0.parquet", id=[1])
+    write("sales/day=2/13/part-0.parquet", id=[1])
+    reading = read_tables([str(tmp_path)])
+    assert [(table.name, table.rows) for table in reading.tables] == [("landing", 1), ("sales", 2)]
+    (problem,) = reading.problems
+    assert problem.place == f"{tmp_path}/landing/day=1/orders"
+    assert f"there is a table of the name landing in {tmp_path}/landing/day=1/customers" in problem.reason
+    assert one(str(tmp_path / "landing" / "day=1" / "orders")).name == "orders"
+    assert one(str(tmp_path / "landing"), name="all").rows == 2
 
 
 def test_partitions_above_a_tables_folder_are_not_its_own(write: Write, tmp_path: Path) -> None:
