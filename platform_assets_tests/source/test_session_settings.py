@@ -29,8 +29,6 @@ from platform_assets_tests.fixtures.postgres import OlderServer
 
 POOLER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
-pytestmark = pytest.mark.timeout(600)
-
 TABLES = ("item", "guarded", "labelled", "parted")
 SCHEMA = (
     "CREATE TYPE mood AS ENUM ('calm', 'cross')",
