@@ -390,8 +390,6 @@ def build_inspect_config(settings: Settings) -> InspectConfig:
     given = settings.dlp.inspect
     custom = []
     for name, one in given.custom.items():
-        if bool(one.words) == (one.regex is not None):
-            raise SettingsError(f"dlp.inspect.custom.{name} needs either regex or words.")
         custom.append(
             CustomInfoType(
                 InfoType(name, sensitivity=Sensitivity[one.sensitivity]),
@@ -412,9 +410,7 @@ def build_inspect_config(settings: Settings) -> InspectConfig:
         )
         for hotword in given.hotwords.values()
     ]
-    for name, exclusion in given.exclusions.items():
-        if bool(exclusion.words) == (exclusion.regex is not None):
-            raise SettingsError(f"dlp.inspect.exclusions.{name} needs either regex or words.")
+    for exclusion in given.exclusions.values():
         rules.append(
             RuleSet(
                 exclusion.info_types,

@@ -149,7 +149,8 @@ def test_a_rule_knows_the_line_that_it_is_written_on_whichever_file_it_is_in(wri
         ('watches.X { place = "inbox" }', "lower case letters"),
         ("alerts.channels.x { slack { webhook = hooks } }", "a literal value (not shown)"),
         (
-            'alerts.channels.x { slack { webhook = "secret://env/A" }, sns { topic = t } }',
+            'alerts.channels.x { slack { webhook = "secret://env/A" }, '
+            'sns { topic = "arn:aws:sns:eu-west-2:1:t" } }',
             "this one is slack and sns",
         ),
     ],

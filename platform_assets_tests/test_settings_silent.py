@@ -258,3 +258,64 @@ def test_options_that_nobody_here_knows_pass(tmp_path: Path) -> None:
     options = "SOMETHING_NEW = 1, AWS_S3_ALLOW_UNSAFE_RENAME = true, region = eu-west-2"
     settings = load_settings(written(tmp_path, platform=f"{LEAST} lake.storage_options {{ {options} }}"))
     assert settings.lake.storage_options["SOMETHING_NEW"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "reason"),
+    [
+        ('alerts.dagster_url = "localhost:3000"', "alerts.dagster_url", "an address starts with http://"),
+        (
+            'alerts.channels.a.email { host = "smtp://h", sender = "a@b", recipients = ["c@d"] }',
+            "alerts.channels.a.email.host",
+            "only the host's name",
+        ),
+        (
+            'alerts.channels.a.email { host = h, sender = "a@b", recipients = ["c@d", nobody] }',
+            "alerts.channels.a.email.recipients.1",
+            "a mail address has one @",
+        ),
+        ("alerts.channels.a.sns.topic = audit", "alerts.channels.a.sns.topic", "it is no ARN of a topic"),
+        (
+            'watches.a { place = "s3://bucket/x", queue = my-queue }',
+            "watches.a.queue",
+            "it is not written so",
+        ),
+        ("dlp.inspect.inspector = google", "dlp.inspect.project", "the Google Cloud project"),
+        ('dlp.inspect.custom.A.regex = "(?=x)"', "dlp.inspect.custom.A.regex", "RE2 does not take it"),
+        ("dlp.inspect.custom.A {}", "dlp.inspect.custom.A.words", "give either regex or words"),
+        (
+            "dlp.inspect.exclusions.A { info_types = [URL], regex = x, words = [y] }",
+            "dlp.inspect.exclusions.A.words",
+            "give either regex or words, not both",
+        ),
+        (
+            "watches.a.place = x, feeds.f { watch = a, pattern = x, format = csv, encoding = utf9 }",
+            "feeds.f.encoding",
+            "there is no such encoding",
+        ),
+        (
+            "watches.a.place = x, feeds.f { watch = a, pattern = x, format = csv, mode = merge }",
+            "feeds.f.mode",
+            "merge needs a key",
+        ),
+        (
+            "watches.a.place = x, feeds.f { watch = a, pattern = x, format = csv, columns.id.type = text, "
+            "key = [ID] }",
+            "feeds.f.key",
+            "ID is not among the columns id",
+        ),
+    ],
+)
+def test_what_would_fail_when_it_is_used_fails_when_the_platform_starts(
+    tmp_path: Path, lines: str, key: str, reason: str
+) -> None:
+    (found,) = mistakes(written(tmp_path, platform=f"{LEAST} {lines}"))
+    assert found.startswith(f"{tmp_path}/platform.conf: {key}: found ")
+    assert reason in found
+
+
+def test_a_mail_address_may_have_a_name(tmp_path: Path) -> None:
+    lines = 'alerts.channels.a.email { host = h, sender = "Data <data@b.org>", recipients = ["c@d.org"] }'
+    settings = load_settings(written(tmp_path, platform=f"{LEAST} {lines}"))
+    assert settings.alerts.channels["a"].email is not None
+    assert settings.alerts.channels["a"].email.sender == "Data <data@b.org>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -9,7 +10,13 @@ from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.settings.lake import parse_options
 from platform_assets.settings.secrets import REFERENCES, Secret
-from platform_assets.settings.values import Block, Integer, LocalPath, Names, Text
+from platform_assets.settings.values import Address, Block, HostName, Integer, LocalPath, Mailbox, Text
+
+
+def _arn(value: str) -> str:
+    if not re.fullmatch(r"arn:[\w-]+:sns:[\w-]*:\d*:[\w.-]+", value):
+        raise ValueError("it is no ARN of a topic")
+    return value
 
 
 class SlackSettings(Block):
@@ -21,10 +28,10 @@ class SlackSettings(Block):
 class EmailSettings(Block):
     """Some people, by one SMTP server."""
 
-    host: Text = Field(description="the name or address of the SMTP server")
+    host: HostName = Field(description="the name or address of the SMTP server")
     port: Integer = Field(default=587, ge=1, le=65535, description="a port from 1 to 65535")
-    sender: Text = Field(description="the address that messages are from")
-    recipients: Annotated[Names, Field(min_length=1)] = Field(description="a list of addresses")
+    sender: Mailbox = Field(description="the address that messages are from")
+    recipients: Annotated[tuple[Mailbox, ...], Field(min_length=1)] = Field(description="a list of addresses")
     user: str = Field(default="", description="the name to sign in with")
     password: Secret | None = Field(default=None, description=f"a reference to the password: {REFERENCES}")
     security: Literal["starttls", "tls", "none"] = Field(
@@ -36,7 +43,7 @@ class EmailSettings(Block):
 class SnsSettings(Block):
     """One topic of Amazon SNS."""
 
-    topic: Text = Field(description="the topic's ARN")
+    topic: Annotated[Text, AfterValidator(_arn)] = Field(description="the topic's ARN, arn:aws:sns:...")
     options: Annotated[dict[str, str | Secret], BeforeValidator(parse_options)] = Field(
         default_factory=dict, description="text, a number, true or false, as lake.storage_options"
     )
@@ -67,7 +74,7 @@ class ChannelSettings(Block):
 class AlertsSettings(Block):
     """Channels, and where runs can be seen."""
 
-    dagster_url: Text | None = Field(
+    dagster_url: Address | None = Field(
         default=None, description="the address of the Dagster UI, such as https://dagster.example.org"
     )
     channels: dict[str, ChannelSettings] = Field(

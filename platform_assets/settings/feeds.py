@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
+from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.settings.sources import TYPES, type_word
 from platform_assets.settings.values import Block, Integer, Names, Text
@@ -43,6 +45,26 @@ class SheetSettings(Block):
     memory_mb: Integer = Field(default=2048, ge=256, le=65536, description="megabytes from 256 to 65536")
 
 
+def _encoding(value: str) -> str:
+    try:
+        return codecs.lookup(value) and value
+    except LookupError:
+        raise ValueError("there is no such encoding") from None
+
+
+def _of_columns(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    columns = info.data.get("columns") or {}
+    if columns and (unknown := [name for name in value if name not in columns]):
+        raise ValueError(f"{', '.join(unknown)} is not among the columns {', '.join(columns)}")
+    return value
+
+
+def _has_key(value: str, info: ValidationInfo) -> str:
+    if value == "merge" and info.data.get("key") == ():
+        raise ValueError("merge needs a key")
+    return value
+
+
 class FeedSettings(Block):
     """A feed: uploaded files that become rows of a table."""
 
@@ -54,12 +76,16 @@ class FeedSettings(Block):
     columns: dict[str, FeedColumnSettings] = Field(
         default_factory=dict, description="a block of columns by name, in order, each with a type"
     )
-    key: Names = Field(default=(), description="a list of columns")
-    mode: Literal["append", "merge"] = Field(default="append", description="append or merge")
+    key: Annotated[Names, AfterValidator(_of_columns)] = Field(default=(), description="a list of columns")
+    mode: Annotated[Literal["append", "merge"], AfterValidator(_has_key)] = Field(
+        default="append", description="append or merge"
+    )
     new_columns: Literal["refuse", "ignore", "add"] = Field(
         default="refuse", description="one of refuse, ignore, add"
     )
-    encoding: Text = Field(default="utf-8", description="the name of an encoding, such as utf-8 or latin-1")
+    encoding: Annotated[Text, AfterValidator(_encoding)] = Field(
+        default="utf-8", description="the name of an encoding, such as utf-8 or latin-1"
+    )
     dialect: DialectSettings = Field(
         default_factory=DialectSettings, description="a block with the dialect of CSV files"
     )

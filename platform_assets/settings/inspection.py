@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic_core import PydanticKnownError
 from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.settings.document import find_definition, line_of
@@ -23,6 +25,9 @@ def _of_its_bucket(value: str | None, info: ValidationInfo) -> str | None:
     scheme = {"queue": "s3://", "subscription": "gs://"}[info.field_name or ""]
     if value is not None and not place.startswith(scheme):
         raise ValueError(f"only a place that starts with {scheme} has one")
+    pattern = {"queue": r"https?://\S+/\S+", "subscription": r"projects/[^/\s]+/subscriptions/[^/\s]+"}
+    if value is not None and not re.fullmatch(pattern[info.field_name or ""], value):
+        raise ValueError("it is not written so")
     return value
 
 
@@ -63,11 +68,36 @@ class WatchSettings(Block):
     uninspected_after: Integer = Field(default=60, ge=1, le=525_600, description="whole minutes, 1 or more")
 
 
+def _pattern(value: str) -> str:
+    # Compiled where there is a pattern only: most configurations have none.
+    import re2  # type: ignore[import-untyped]
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(value, options)
+    except re2.error as error:
+        raise ValueError(f"RE2 does not take it: {error}") from None
+    return value
+
+
+Pattern = Annotated[Text, AfterValidator(_pattern)]
+
+
+def _either(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    """Regex or words: with neither nothing would be looked for, of two one would be ignored."""
+    if "regex" in info.data and (info.data["regex"] is None) == (not value):
+        raise ValueError("give either regex or words" + (", not both" if value else ""))
+    return value
+
+
 class CustomInfoTypeSettings(Block):
     """An info type of one's own: a pattern or a list of words."""
 
-    regex: Text | None = Field(default=None, description="an RE2 pattern")
-    words: Names = Field(default=(), description="a list of words or phrases")
+    regex: Pattern | None = Field(default=None, description="an RE2 pattern")
+    words: Annotated[Names, AfterValidator(_either)] = Field(
+        default=(), validate_default=True, description="a list of words or phrases"
+    )
     likelihood: Level = Field(default="VERY_LIKELY", description=_LEVELS)
     sensitivity: Literal["LOW", "MODERATE", "HIGH"] = Field(
         default="MODERATE", description="one of LOW, MODERATE, HIGH"
@@ -78,7 +108,7 @@ class HotwordSettings(Block):
     """A word that changes how sure findings beside it are."""
 
     info_types: Names = Field(description=_INFO_TYPES)
-    regex: Text = Field(description="an RE2 pattern of the word")
+    regex: Pattern = Field(description="an RE2 pattern of the word")
     likelihood: Level = Field(default="VERY_LIKELY", description=_LEVELS)
     before: Integer = Field(default=50, ge=0, le=1000, description="a number of characters from 0 to 1000")
     after: Integer = Field(default=0, ge=0, le=1000, description="a number of characters from 0 to 1000")
@@ -88,15 +118,25 @@ class ExclusionSettings(Block):
     """What is no finding after all: some words, or what a pattern matches as a whole."""
 
     info_types: Names = Field(description=_INFO_TYPES)
-    words: Names = Field(default=(), description="a list of words or phrases")
-    regex: Text | None = Field(default=None, description="an RE2 pattern of the whole value")
+    regex: Pattern | None = Field(default=None, description="an RE2 pattern of the whole value")
+    words: Annotated[Names, AfterValidator(_either)] = Field(
+        default=(), validate_default=True, description="a list of words or phrases"
+    )
+
+
+def _needed_by_google(value: str | None, info: ValidationInfo) -> str | None:
+    if value is None and info.data.get("inspector") == "google":
+        raise PydanticKnownError("missing")
+    return value
 
 
 class InspectSettings(Block):
     """What is looked for, in objects and in columns."""
 
     inspector: Literal["local", "google"] = Field(default="local", description="local or google")
-    project: Text | None = Field(default=None, description="the Google Cloud project that inspects")
+    project: Annotated[Text | None, AfterValidator(_needed_by_google)] = Field(
+        default=None, validate_default=True, description="the Google Cloud project that inspects"
+    )
     location: Text = Field(default="global", description="where Google inspects, such as europe-west2")
     credentials: Secret | None = Field(
         default=None, description=f"a reference to a service account's JSON key: {REFERENCES}"

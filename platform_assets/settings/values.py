@@ -111,6 +111,23 @@ Cron = Annotated[Text, AfterValidator(_cron)]
 LocalPath = Annotated[Path, BeforeValidator(_path)]
 
 
+def _address(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
+        raise ValueError("an address starts with http:// or https://, and has no user in it")
+    return value
+
+
+def _mailbox(value: str) -> str:
+    if not re.fullmatch(r"(?:[^<>@]*<)?[^\s@<>]+@[^\s@<>]+>?", value):
+        raise ValueError("a mail address has one @")
+    return value
+
+
+HostName = Annotated[Text, AfterValidator(_host)]
+Address = Annotated[Text, AfterValidator(_address)]
+Mailbox = Annotated[Text, AfterValidator(_mailbox)]
+
+
 class Block(BaseModel):
     """A block of the configuration: it has no other keys than these."""
 
@@ -120,7 +137,7 @@ class Block(BaseModel):
 class ServerSettings(Block):
     """Where a PostgreSQL is and how to sign in; timeouts in seconds."""
 
-    host: Annotated[Text, AfterValidator(_host)] = Field(description="a host name or address")
+    host: HostName = Field(description="a host name or address")
     port: Integer = Field(default=5432, ge=1, le=65535, description="a port from 1 to 65535")
     database: Text = Field(description="the name of the database")
     user: Text = Field(description="the name of the role to sign in as")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -54,10 +55,18 @@ def _one_way_in(value: Secret | None, info: ValidationInfo) -> Secret | None:
     return value
 
 
+def _account(value: str) -> str:
+    if re.search(r"[\s/:@]|\.snowflakecomputing\.", value):
+        raise ValueError("only the identifier, not the address")
+    return value
+
+
 class SnowflakeConnectionSettings(Block):
     """A Snowflake account, and how to sign in: by key pair, or by password where that is still allowed."""
 
-    account: Text = Field(description="the account's identifier, ORGANISATION-ACCOUNT")
+    account: Annotated[Text, AfterValidator(_account)] = Field(
+        description="the account's identifier, ORGANISATION-ACCOUNT"
+    )
     user: Text = Field(description="the name of the user to sign in as")
     private_key: Secret | None = Field(
         default=None, description=f"a reference to the private key as PEM text: {REFERENCES}"

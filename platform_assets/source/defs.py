@@ -46,15 +46,10 @@ _CHECKS = {
     "foreign_key": "Every current row points to rows that exist.",
 }
 _VERIFIED_AT = "0 3 * * *"
-_MATCHES = (
-    "Counts and hash sums of key ranges, computed by PostgreSQL and over the lake as of the same moment, are "
-    "equal. Ranges that differ are read again."
-)
-_SCHEMA = (
-    "The lake can take in the table as the source has it. Where this fails, the lake keeps what it has, "
-    "every other table goes on, what is downstream works with that, and the run counts as failed."
-)
-_DEAD_LETTERS = " Rows that break it are in the lake's dead-letter table; every other row goes on."
+# Short, as `dg list defs` writes a description one word a line.
+_MATCHES = "Hash sums of key ranges are equal in PostgreSQL and the lake."
+_SCHEMA = "The lake can take in the table; where not, it keeps what it has."
+_DEAD_LETTERS = " Other rows are dead letters."
 
 
 def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool = True) -> dg.Definitions:

@@ -172,7 +172,7 @@ def build_freshness_defs(within: Mapping[dg.AssetKey, dt.timedelta]) -> dg.Defin
             dg.AssetCheckSpec(
                 FRESHNESS,
                 asset=key,
-                description=f"The asset was brought up to date within the last {_minutes(limit)} minutes.",
+                description=f"Brought up to date within {_minutes(limit)} minutes.",
             )
             for key, limit in within.items()
         ],
