@@ -25,6 +25,7 @@ from platform_assets.source.connection import Connection
 from platform_assets.source.extract import Extractor
 from platform_assets.source.scan import table_scan
 from platform_assets_tests.fixtures.capture import Capture, session
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import OlderServer
 
 POOLER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
@@ -319,7 +320,7 @@ def test_a_snapshot_that_was_lost_may_be_taken_again(hostile: Hostile, how: str)
             capture.run(f"SELECT pg_terminate_backend({pid}, 30000)")
         else:
             snapshot.run("SELECT set_config('idle_in_transaction_session_timeout', '1', true)")
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while capture.run(f"SELECT pid FROM pg_stat_activity WHERE pid = {pid}"):
                 assert time.monotonic() < deadline
         relation = snapshot_relation(capture, "guarded")
@@ -368,7 +369,7 @@ def pooled(hostile: Hostile, tmp_path: Path) -> Iterator[Connection]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         pooler = replace(reader, port=port)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 with session(pooler):
