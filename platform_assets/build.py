@@ -33,7 +33,7 @@ from platform_assets.errors import AlreadyServed, SettingsError, path_error
 from platform_assets.lake.defs import LAKE_IO_MANAGER, STOPPED
 from platform_assets.model import star, totesys
 from platform_assets.model.table import Table
-from platform_assets.processes import command_line, is_alive, serving
+from platform_assets.processes import command_line, is_alive, one_at_a_time, serving, write_whole
 from platform_assets.settings import (
     FreshnessSettings,
     Settings,
@@ -223,7 +223,7 @@ def prepare(settings: Settings) -> None:
     with _paths_explained():
         home.mkdir(parents=True, exist_ok=True)
         if configuration is not None and _bytes_of(home / "dagster.yaml") != configuration:
-            (home / "dagster.yaml").write_bytes(configuration)
+            write_whole(home / "dagster.yaml", configuration)
 
 
 def _configuration() -> bytes | None:
@@ -389,8 +389,11 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     with _paths_explained():
         home.mkdir(parents=True, exist_ok=True)
         if not (home / "dagster.yaml").exists() and configuration is not None:
-            (home / "dagster.yaml").write_bytes(configuration)
-    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
+            write_whole(home / "dagster.yaml", configuration)
+        # Two processes that make Dagster's databases at once would break off each other's migrations.
+        with one_at_a_time(home / "instance.lock"):
+            opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home)))
+    with opened as instance:
         yield instance
 
 

@@ -52,6 +52,28 @@ def command_line(pid: int) -> str:
 
 
 @contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process is in a block with this lock; the kernel lets go when one dies.
+
+    Args:
+        lock: A file in a folder that exists; it is made, and stays.
+    """
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file so that others read all of the old content or all of the new."""
+    written = file.with_name(f".{file.name}-{os.getpid()}")
+    written.write_bytes(content)
+    written.replace(file)
+
+
+@contextlib.contextmanager
 def serving(home: Path, port: int | None) -> Iterator[None]:
     """Hold a Dagster instance for the one process that serves it; the kernel lets go when that dies.
 
