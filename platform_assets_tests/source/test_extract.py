@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from platform_assets.model.totesys import TABLES
 from platform_assets.source.capture import Cursor
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import TableChange
+from platform_assets.source.snapshot import SourceDatabase
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, STAR_TABLE, Platform, Totesys, rows_of
 
@@ -444,3 +446,43 @@ def test_a_lake_that_cannot_be_written_is_named(totesys: Totesys, platform: Plat
     lake = Lake(str(tmp_path / "file"), str(tmp_path / "processed"))
     with pytest.raises(LakeError, match="file"):
         Extractor(platform.source, lake, platform.engine).extract(TABLES)
+
+
+def test_a_long_load_does_not_lose_to_every_batch_of_another_source(platform: Platform) -> None:
+    lost: list[int] = []
+
+    def report(_: str) -> None:
+        # A short tick of another source during every attempt, as often as there are attempts.
+        if len(lost) < 20:
+            lost.append(platform.lake.ledger.read().last_batch)
+            commit_to_the_ledger(platform.lake)
+
+    extraction = Extractor(platform.source, platform.lake, platform.engine, report).extract([TABLES[0]])
+    assert extraction.tables[TABLES[0].name].inserted > 0
+    # The second attempt left room for others' batches before its own.
+    assert lost == [0, 1]
+    assert platform.lake.ledger.read().last_batch == extraction.batch > 2
+    assert platform.extract().batch > extraction.batch
+
+
+def test_a_snapshot_that_is_older_than_the_ledger_is_never_committed(
+    totesys: Totesys, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.extract()
+    totesys.update("design", 1, design_name="Steel")
+    take = SourceDatabase.snapshot
+
+    @contextlib.contextmanager
+    def overtaken(source: SourceDatabase) -> Iterator[Any]:
+        with take(source) as snapshot:
+            # After the snapshot was taken, another run takes in what changed later.
+            monkeypatch.undo()
+            totesys.update("design", 1, design_name="Silver")
+            platform.extract()
+            yield snapshot
+
+    monkeypatch.setattr(SourceDatabase, "snapshot", overtaken)
+    assert platform.extract().tables["design"].rows == 0
+    assert current_designs(platform)[0][:2] == (1, "Silver")
+    names = [row["design_name"] for row in platform.bronze("design") if row["_batch"] == 2]
+    assert names == ["Silver"]
