@@ -244,7 +244,7 @@ def build_dlp_defs(
         if done.problems:
             told = " ".join(f"{channel}: {ended(reason)}" for channel, reason in done.problems.items())
             raise dg.Failure(
-                description=f"{done.delayed:,} alerts delayed, {done.undeliverable:,} given up. {told}",
+                description=f"Alerts delayed: {done.delayed:,}, given up: {done.undeliverable:,}. {told}",
                 # They are tried again by the next run, later each time.
                 allow_retries=False,
             )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ import pytest
 from deltalake import DeltaTable
 
 from platform_assets import assembly
+from platform_assets.alerts.outbox import RetryPolicy
 from platform_assets.build import build_defs
 from platform_assets.dlp.defs import ALERTS_JOB, COLUMNS_JOB, INSPECT_JOB
+from platform_assets.objects.bucket import ObjectVersion
+from platform_assets.objects.folder import FolderBucket
 from platform_assets.source.connection import Connection
 from platform_assets_tests.fixtures.http import HttpServer
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
@@ -403,3 +407,47 @@ def test_an_address_in_the_last_of_many_rows_changes_its_column_too(
     place.put("prices/many.csv", "\n".join(["label,price", *lines, "somebody@company-three.com,2.00", ""]))
     assert failures(place.run()) == []
     assert {label for label, _ in prices(place)} == {"[EMAIL_ADDRESS]"}
+
+
+def test_an_object_a_watch_and_a_channel_that_fail_leave_all_else_alone_and_fail_the_run(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").write_text("where a folder should be")
+    place = landing(
+        tmp_path,
+        instance,
+        feeds=PRICES,
+        watches__elsewhere__place=json.dumps(str(tmp_path / "a file")),
+        alerts__channels='{ team { slack { webhook = "secret://env/NOBODY_SET_THIS" } } }',
+    )
+    place.put("prices/monday.csv", "label,price\npen,1.50\n")
+    place.put("prices/tuesday.csv", "label,price\nink,4.00\n")
+    place.put("mail.txt", "somebody@company-three.com\n")
+    usual, outbox = FolderBucket.open, assembly.build_outbox
+    at_once = dt.timedelta()
+    monkeypatch.setattr("platform_assets.objects.plan.wait", lambda *_: at_once)
+    monkeypatch.setattr(
+        assembly, "build_outbox", lambda given: replace(outbox(given), policy=RetryPolicy(first_wait=at_once))
+    )
+
+    def broken(bucket: FolderBucket, found: ObjectVersion) -> Any:
+        if found.key == "prices/tuesday.csv":
+            raise OverflowError("date value out of range")
+        return usual(bucket, found)
+
+    monkeypatch.setattr(FolderBucket, "open", broken)
+    result = place.run()
+    [sentence] = failures(result)
+    assert "watch elsewhere: " in sentence
+    assert "unexpected error OverflowError (" in sentence
+    assert {"prices/monday.csv", "mail.txt"} == set(place.decisions())
+    # What landed is in the warehouse all the same.
+    assert prices(place) == [("pen", "1.50")]
+    [told] = failures(place.run(ALERTS_JOB))
+    assert "Alerts delayed: 1, given up: 0. team: " in told
+    assert "NOBODY_SET_THIS" in told
+
+    monkeypatch.setattr(FolderBucket, "open", usual)
+    [sentence] = failures(place.run())
+    assert "OverflowError" not in sentence
+    assert prices(place) == [("pen", "1.50"), ("ink", "4.00")]
