@@ -46,6 +46,8 @@ _LIKE = 1.5
 _UNLIKE = -2.0
 _ENOUGH = 4
 _LONG = 60
+# Values whose kind and form are looked at; whether a cell is repeated is looked for in all.
+_LOOKED_AT = 40
 
 
 def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
@@ -88,18 +90,19 @@ def _judged(cell: str, kind: str, below: Sequence[str]) -> float:
     if cell.casefold() in _NOTHING:
         return 0.0
     known = 1.0 if kind in ("text", "code") and is_column_name(cell) else 0.0
+    some = below[:_LOOKED_AT]
     counts: dict[str, int] = {}
-    for value in below:
+    for value in some:
         of = _kind(value)
         counts[of] = counts.get(of, 0) + 1
     usual = max(counts, key=lambda one: counts[one])
-    if usual != "text" and counts[usual] * 5 >= 4 * len(below):
+    if usual != "text" and counts[usual] * 5 >= 4 * len(some):
         if kind != usual:
             # Digits in a cell above codes, or a date above numbers, say little.
             return known + (_LIKE if kind == "text" or usual != "code" else 0.5)
         if usual == "number" and _YEAR.fullmatch(cell) and not _are_years(below):
             return 0.5
-        if usual == "code" and _form(cell) not in set(map(_form, below)):
+        if usual == "code" and _form(cell) not in set(map(_form, some)):
             return known + _judged_by_form(cell, below)
         return known + _UNLIKE
     if kind not in ("text", "code"):
@@ -120,8 +123,9 @@ def _judged_by_form(cell: str, below: Sequence[str]) -> float:
     spread = longest - shortest
     if len(cell) > longest + spread + 8 or (len(cell) < shortest - spread and shortest > 4):
         score += 0.5
-    forms = {_form(value) for value in below}
-    if len(below) > 1 and len(forms) * 3 <= len(below) + 2:
+    some = below[:_LOOKED_AT]
+    forms = {_form(value) for value in some}
+    if len(some) > 1 and len(forms) * 3 <= len(some) + 2:
         if _form(cell) not in forms:
             score += 1.0
         elif len(forms) == 1 or " " in cell:
