@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -274,7 +275,7 @@ def _reader(kind: str, stream: Stream, reading: Reading) -> Iterator[Item]:
             return _read_binary(stream, reading)
     if kind in archive.COMPRESSED.values():
         return archive.read_compressed(stream, reading, kind)
-    return _read_text_of_kind(kind, stream, reading)
+    return chain(text.encrypted_text(stream.head, reading), _read_text_of_kind(kind, stream, reading))
 
 
 def _read_text_of_kind(kind: str, stream: Stream, reading: Reading) -> Iterator[Item]:

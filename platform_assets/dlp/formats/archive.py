@@ -193,8 +193,16 @@ def _inner_name(name: str, codec: str) -> str:
     return f"({codec} content)"
 
 
-def read_zip(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """Read the files of a zip file, with their names and comments."""
+def read_zip(
+    stream: Stream, reading: Reading, *, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[Item]:
+    """Read the files of a zip file, with their names and comments.
+
+    Args:
+        stream: The file.
+        reading: How it is read.
+        wanted: Tells by its name whether a file is read.
+    """
     source = stream.random_access()
     try:
         entries = _entries(source)
@@ -230,6 +238,8 @@ def read_zip(stream: Stream, reading: Reading) -> Iterator[Item]:
             text = archive.comment.decode("utf-8", "replace").encode()
             yield TextPiece(text, (*reading.container, "(comment)"))
         for member in archive.infolist():
+            if not wanted(member.filename):
+                continue
             yield NamePiece(member.filename.encode(errors="replace"), reading.container)
             if member.is_dir():
                 continue

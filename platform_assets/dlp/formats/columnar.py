@@ -154,6 +154,10 @@ def column_pieces(
             yield ColumnsPiece(inner, first_row, container, rows, is_new)
         if name.count("[]") < _DEEPEST:
             lists += [(name, parents.take(places), members) for name, places, members in deeper]
+            continue
+        for name_, places, members in deeper:
+            rows = pc.add(parents.take(places), first_row).to_pylist()
+            yield ColumnsPiece({f"{name_}[]": _written(members)}, first_row, container, rows, False)
 
 
 def _flatten(
@@ -164,9 +168,12 @@ def _flatten(
     depth: int,
 ) -> None:
     type_ = array.type
-    if depth > _DEEPEST or pa.types.is_null(type_) or pa.types.is_boolean(type_):
+    if pa.types.is_null(type_) or pa.types.is_boolean(type_):
         return
-    if isinstance(array, pa.ExtensionArray):
+    if depth > _DEEPEST:
+        # Deeper than tables are made: all that is below is one text.
+        flat[name] = _written(array)
+    elif isinstance(array, pa.ExtensionArray):
         _flatten(name, array.storage, flat, lists, depth)
     elif pa.types.is_struct(type_):
         for index in range(type_.num_fields):
@@ -209,7 +216,12 @@ def text_of(array: pa.Array) -> pa.Array | None:
     try:
         return array.cast(pa.large_string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        return pa.array([None if one is None else str(one) for one in array.to_pylist()], pa.large_string())
+        return _written(array)
+
+
+def _written(array: pa.Array) -> pa.Array:
+    """Values of any type as Python writes them."""
+    return pa.array([None if one is None else str(one) for one in array.to_pylist()], pa.large_string())
 
 
 def _text_of_binary(array: pa.Array) -> pa.Array:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from platform_assets.dlp.formats.reading import Item, Part, Reading, Stream, TextPiece
-from platform_assets.dlp.formats.text import Decoder, Encoding, read_rest_as_text
+from platform_assets.dlp.formats.text import Decoder, Encoding, encrypted_text, read_rest_as_text
 from platform_assets.dlp.model import ProblemKind
 
 _FIELD = re.compile(rb"[A-Za-z][A-Za-z0-9-]*: ?[^\r\n]*\r?\n(?:[ \t][^\r\n]*\r?\n)*")
@@ -24,6 +24,9 @@ _ERRORS = (
     AttributeError, email.errors.MessageError, IndexError, KeyError, LookupError, RecursionError, TypeError,
     ValueError, AssertionError,
 )  # fmt: skip
+_CODINGS = frozenset(
+    {"", "7bit", "8bit", "binary", "base64", "quoted-printable", "x-uuencode", "uuencode", "uue", "x-uue"}
+)
 _MAILBOX = re.compile(rb"\r?\n(?=From [^\r\n]{3,200}\r?\n[A-Za-z-]+: )")
 
 
@@ -92,23 +95,35 @@ def _message(data: bytes, reading: Reading) -> Iterator[Item]:
         return
     defects = 0
     for number, part in enumerate(parts, 1):
-        defects += len(part.defects)
         headers = "\n".join(f"{name}: {_header(value)}" for name, value in part.items())
         if headers:
             yield TextPiece(headers.encode(errors="replace"), (*reading.container, "(header)"))
         if part.is_multipart():
+            defects += len(part.defects)
+            # What stands before the first part and behind the last one is shown by old programs only.
+            beside = "\n".join(filter(None, (part.preamble, part.epilogue)))
+            if beside.strip():
+                yield TextPiece(beside.encode(errors="replace"), (*reading.container, "(between parts)"))
             continue
+        coding = str(part.get("Content-Transfer-Encoding", "7bit")).partition(";")[0].strip().lower()
+        if coding not in _CODINGS:
+            yield reading.problem(
+                ProblemKind.UNSUPPORTED, f"part {number} is encoded in a way that is not known here"
+            )
         try:
             body = part.get_payload(decode=True)
             name = _name(part, number)
         except _ERRORS:
             defects += 1
             body, name = str(part.get_payload()).encode(errors="replace"), f"part {number}"
+        # Some are noticed only while the body is decoded.
+        defects += len(part.defects)
         if not isinstance(body, bytes) or not body:
             continue
         is_text = part.get_content_maintype() == "text" and not part.get_filename()
         if is_text and part.get_content_subtype() == "plain":
             yield Part((*reading.container, name))
+            yield from encrypted_text(body, reading.within(name))
             yield from read_rest_as_text([_decoded(part, body)], reading.within(name))
         else:
             yield from reading.part(io.BytesIO(_decoded(part, body) if is_text else body), name, len(body))

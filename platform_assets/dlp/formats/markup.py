@@ -222,7 +222,7 @@ class Elements:
         path = self.path(above, name)
         number = self.count(path, 1)
         for key, value in attributes.items():
-            if value:
+            if value and not (key.startswith("xmlns") and _is_namespace(key, value)):
                 self.tables.put(path, f"{path}/@{key.rpartition(':')[2]}", number, value)
         return path, number
 
@@ -584,6 +584,11 @@ def _by_tag(
         yield tag, members, own
 
 
+def _is_namespace(key: str, value: str) -> bool:
+    """Whether an attribute declares a namespace: its address is the format's, and nobody's."""
+    return (key == "xmlns" or key.startswith("xmlns:")) and value.startswith(("http://", "https://", "urn:"))
+
+
 def _attributes(path: str, members: Sequence[Element], numbers: Sequence[int]) -> Iterator[Cells]:
     if not any(map(Element.keys, members)):
         return
@@ -591,11 +596,15 @@ def _attributes(path: str, members: Sequence[Element], numbers: Sequence[int]) -
     if len(shapes) == 1:
         for key in shapes.pop():
             texts = [member.get(key) or "" for member in members]
+            if key.startswith("xmlns"):
+                texts = ["" if _is_namespace(key, text) else text for text in texts]
             yield path, f"{path}/@{key.rpartition(':')[2]}", numbers, texts
         return
     columns: dict[str, tuple[list[int], list[str]]] = {}
     for member, number in zip(members, numbers, strict=True):
         for key, value in member.items():
+            if key.startswith("xmlns") and _is_namespace(key, value):
+                continue
             column = columns.get(key)
             if column is None:
                 column = columns[key] = ([], [])
@@ -668,8 +677,8 @@ class _Words:
             raise RecursionError
         if name not in self._ends_line:
             self._ends_line[name] = name.rpartition(":")[2] in _ENDS_LINE
-        for value in attributes.values():
-            if value not in self._values:
+        for key, value in attributes.items():
+            if value not in self._values and not (key.startswith("xmlns") and _is_namespace(key, value)):
                 self._values[value] = None
                 self._values_size += len(value)
 

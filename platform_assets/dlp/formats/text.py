@@ -123,6 +123,27 @@ def _keeps_ascii(name: str) -> bool:
         return False
 
 
+_LOCKED = re.compile(
+    rb"(?:^|\n)[> ]*(?:-----BEGIN (?:PGP MESSAGE|AGE ENCRYPTED FILE|PKCS7|CMS|ENCRYPTED MESSAGE)-----"
+    rb"|\$ANSIBLE_VAULT;|U2FsdGVkX1[0-9A-Za-z+/]{20})"
+)
+
+
+def encrypted_text(head: bytes, reading: Reading) -> Iterator[Problem]:
+    """What to say of a text that is, or has in it, an encrypted message written in letters.
+
+    Args:
+        head: The text, or its start.
+        reading: How it is read.
+    """
+    if b"\0" in head[:4]:
+        head = head.replace(b"\0", b"")
+    if _LOCKED.search(head.lstrip(b"\xff\xfe\xef\xbb\xbf")):
+        yield reading.problem(
+            ProblemKind.ENCRYPTED, "it holds an encrypted message; what is in that was not inspected"
+        )
+
+
 class Decoder:
     """Turns a stream of bytes into UTF-8, whatever is in it; an invalid byte becomes a question mark."""
 

@@ -56,6 +56,16 @@ except MemoryError:
 except BaseException:
     pass  # whatever else is wrong with it is found where it is read
 """
+# Parts of a workbook that are read as cells, or that say how cells look and where parts are.
+_CELLS_AND_LOOKS = re.compile(
+    r"\[content_types\]\.xml|(?:.*/)?_rels/[^/]*\.rels|xl/(?:workbook|sharedstrings|styles|metadata|calcchain)\.\w+"
+    r"|xl/worksheets/[^/]*|xl/worksheets/binaryindex\d*\.bin|xl/theme/.*|xl/printersettings/.*"
+    r"|docprops/thumbnail\.\w+|mimetype|content\.xml|styles\.xml|settings\.xml|meta-inf/manifest\.xml"
+    r"|manifest\.rdf|thumbnails/.*|configurations2/.*"
+)
+_RELATION = re.compile(r"<[^>]*\bRelationship\b[^>]*>")
+_TARGET = re.compile(r"""\bTarget\s*=\s*["']([^"']*)""")
+_LONGEST_RELATIONS = 4 << 20
 _PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,10})""")
 _ROW = re.compile(rb"<(?:[\w.-]+:)?row[\s/>]")
 _CELL_ANYWHERE = re.compile(rb"<(?:[\w.-]+:)?(?:c|row)(?=[\s/>])(?![^>]*\sr\s*=)")
@@ -101,6 +111,35 @@ def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
             if not _is_about_the_file(error):
                 raise
             yield within.problem(ProblemKind.CORRUPT, f"the sheet cannot be read ({type(error).__name__})")
+    if is_zip:
+        links = _links(source)
+        if links:
+            yield TextPiece("\n".join(links).encode(errors="replace"), (*reading.container, "(links)"))
+        stream.rewind()
+        yield from read_zip(stream, reading, wanted=_is_beside_cells)
+
+
+def _is_beside_cells(name: str) -> bool:
+    """Whether a part of a workbook has something else than cells and how they look."""
+    return not name.endswith("/") and not _CELLS_AND_LOOKS.fullmatch(name.lower())
+
+
+def _links(source: Any) -> list[str]:
+    """The addresses outside of the workbook that it refers to."""
+    found: list[str] = []
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for member in archive.infolist():
+                if member.filename.endswith(".rels"):
+                    with archive.open(member) as file:
+                        data = file.read(_LONGEST_RELATIONS).decode("utf-8", "replace")
+                    for tag in _RELATION.findall(data):
+                        if "External" in tag and (target := _TARGET.search(tag)):
+                            found.append(target[1])
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):
+        # What is wrong with the file is said where its parts are read.
+        return found
+    return found
 
 
 def _is_about_the_file(error: BaseException) -> bool:
