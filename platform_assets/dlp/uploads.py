@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from platform_assets.alerts.alert import Alert, Severity, TypeCount, mask_uri, object_alert, readable_uri
 from platform_assets.dlp.content import Limits, Sampling
 from platform_assets.dlp.findings import FindingsStore, Inspection
+from platform_assets.dlp.isolation import is_about_content
 from platform_assets.dlp.model import Coverage, Inspector, InspectResult, Likelihood, Status
 from platform_assets.dlp.policy import Action, Decision, Policy
 from platform_assets.dlp.scan import scan_object
@@ -203,7 +204,12 @@ class UploadInspector:
 
     def _shown(self, found: ObjectVersion) -> str:
         """Its address, without what is found in its name."""
-        in_name = self.inspector.inspect_text(found.key.encode(errors="replace"))
+        try:
+            in_name = self.inspector.inspect_text(found.key.encode(errors="replace"))
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
+            return mask_uri(found.uri)
         sensitive = in_name.tallies.keys() - _NOT_OF_NAMES
         if not sensitive:
             return found.uri

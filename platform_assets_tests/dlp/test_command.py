@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -251,3 +252,29 @@ def test_it_runs_as_a_command_and_reads_what_a_hook_gives_it(folder: Path) -> No
     assert done.returncode == 1
     assert "note.txt" in done.stdout
     assert MAIL not in done.stdout + done.stderr
+
+
+def test_what_could_not_be_inspected_at_all_is_no_clean_file(folder: Path) -> None:
+    locked = folder / "locked.parquet"
+    locked.write_bytes(b"PARE" + bytes(50) + b"PARE")
+    done = run("scan", str(locked))
+    assert (done.exit_code, "locked.parquet: unreadable: ENCRYPTED" in done.output) == (2, True)
+
+
+def test_a_file_that_nobody_can_open_leaves_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OwnError(Exception):
+        pass
+
+    opened = Path.open
+
+    def poisoned(self: Path, *args: Any, **options: Any) -> Any:
+        if self.name == "note.txt":
+            raise OwnError("in here")
+        return opened(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", poisoned)
+    done = run("scan", str(folder), "--format", "json")
+    results = {Path(one["name"]).name: one for one in json.loads(done.stdout)["results"]}
+    assert (done.exit_code, results["note.txt"]["status"]) == (1, "UNREADABLE")
+    assert "OwnError" in results["note.txt"]["reason"]
+    assert results["people.csv"]["counts"]
