@@ -35,6 +35,9 @@ _KINDS: Mapping[str, Kind] = {
 RESERVED_COLUMNS = frozenset(column.name for column in (*PLATFORM_COLUMNS, HASH_COLUMN))
 """Names that a source's columns cannot have, whatever their case: the platform's own columns have them."""
 
+KEY_IS_MISSING = "nothing identifies its rows"
+"""What the message of a table begins with that needs a key by configuration."""
+
 _RELATIONS = """
 WITH RECURSIVE
 relation AS (
@@ -539,7 +542,7 @@ def _mistakes(
             )
     if not key:
         yield (
-            "nothing identifies its rows, as it has no primary key and no unique index on columns that are "
+            f"{KEY_IS_MISSING}, as it has no primary key and no unique index on columns that are "
             "NOT NULL and readable; name the columns that do as its key in the source's configuration, or "
             "exclude the table"
         )

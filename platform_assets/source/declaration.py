@@ -405,14 +405,16 @@ def configuration(name: str, connection: Mapping[str, object], found: Discovery)
             lines.append(f"    {key} = {_json(value)}{comment}\n")
         if key != "password":
             lines.append(f"    {key} = ${{?{name.upper()}_{key.upper()}}}\n")
+    from platform_assets.source.catalogue import KEY_IS_MISSING
+
     kinds = [table.kind for table in found.catalogue.tables.values()] + list(found.kinds.values())
     without_xmin = sum(kind in _WITHOUT_XMIN for kind in kinds)
     refused = []
     for table, reason in found.refused.items():
         strategy = ", strategy = diff" if found.kinds[table] in _WITHOUT_XMIN else ""
-        refused.append(
-            f"    # {' '.join(reason.split())}\n    # {_json(table)} {{ key = [...]{strategy} }}\n"
-        )
+        # A key is no way out for a table that is refused for anything else.
+        key = f"    # {_json(table)} {{ key = [...]{strategy} }}\n" if KEY_IS_MISSING in reason else ""
+        refused.append(f"    # {' '.join(reason.split())}\n{key}")
     counts = {"WITHOUT_XMIN": without_xmin, "WITH_XMIN": len(kinds) - without_xmin}
     capture = re.sub("|".join(counts), lambda found: str(counts[found[0]]), _CAPTURE)
     return (

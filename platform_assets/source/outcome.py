@@ -88,7 +88,9 @@ class Verification:
             return self.stopped
         if self.mended is None or self.after is None:
             return str(self.comparison)
-        outcome = "they are equal now" if self.after.equal else f"they still differ: {self.after}"
+        outcome = (
+            "they are equal now" if self.after.equal else f"they still differ: {str(self.after).rstrip('.')}"
+        )
         return (
             f"{self.comparison} These ranges were read again: {self.mended.inserted:,} rows inserted, "
             f"{self.mended.updated:,} updated, {self.mended.deleted:,} deleted; {outcome}."

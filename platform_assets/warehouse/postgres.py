@@ -9,6 +9,7 @@ row; afterwards the server checks foreign keys as rows come in, before the trans
 from __future__ import annotations
 
 import contextlib
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -64,6 +65,8 @@ _LONGEST_NAME = 63
 _MOST_DIGITS = 38
 # The first half of the advisory locks' keys, so that they are nobody else's.
 _LOCK = zlib.crc32(b"platform_assets warehouse") - 2**31
+
+_EARLIEST_MICROSECONDS = -210_866_803_200_000_000  # 4714-11-24 BC, see "Date/Time Types" in the manual
 
 _FOREIGN_KEY_VIOLATION = "23503"
 _SYNTAX_ERROR = "42601"
@@ -343,6 +346,10 @@ class PostgresWarehouse:
             session.run("COMMIT")
 
 
+class _ColumnRefused(WarehouseError):
+    """A value that cannot be sent; the message is a clause that names its column."""
+
+
 class _ServerError(WarehouseError):
     """What the server said no to, with its SQLSTATE."""
 
@@ -387,6 +394,15 @@ def _said(connection: Connection, error: Exception) -> str:
     parts = [part.decode(errors="replace") if isinstance(part, bytes) else part for part in parts if part]
     said = " ".join((part if part.endswith((".", "?")) else f"{part}.") for part in parts) or str(error)
     return " ".join(said.replace(connection.password or "\0", "***").split())
+
+
+def _place(error: Exception) -> str:
+    """The column and row of a COPY that an error is about, with a colon; empty where it says neither."""
+    details = dict(getattr(error, "details", None) or ())
+    context = details.get(b"PG_DIAG_CONTEXT") or details.get("PG_DIAG_CONTEXT") or b""
+    text = context.decode(errors="replace") if isinstance(context, bytes) else context
+    found = re.search(r", line (\d+), column (.+)$", text, re.MULTILINE)
+    return f"column {found[2]}, row {found[1]}: " if found else ""
 
 
 def _login_error(connection: Connection, error: Error) -> WarehouseError:
@@ -530,6 +546,10 @@ class _Session:
             yield
         except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
             failure = outgoing.failure if outgoing else None
+            if isinstance(failure, _ColumnRefused):
+                raise WarehouseError(
+                    f"{_capital(_name(self.connection))} could not {self._attempt}: {failure}"
+                ) from failure
             if isinstance(failure, PlatformError):
                 raise failure from error
             if failure is not None:
@@ -572,6 +592,14 @@ class _Session:
             )
         if code[:2] in _PASSING or (not code and isinstance(error, adbc_driver_manager.OperationalError)):
             return _unreachable(connection, said)
+        if code[:2] == "22":
+            place = _place(error)
+            return _ServerError(
+                f"{name} could not {self._attempt}: {place}{said.rstrip('.')} (SQLSTATE {code}). PostgreSQL "
+                "has no such value: correct it, or change the column's type, and write again.",
+                connection,
+                code,
+            )
         state = f" (SQLSTATE {code})" if code else ""
         return _ServerError(f"{name} could not {self._attempt}: {said}{state}", connection, code)
 
@@ -599,6 +627,7 @@ class _Outgoing:
         try:
             for batch in batches:
                 if batch.num_rows:
+                    _refuse_early_timestamps(batch)
                     yield batch
         except Exception as error:
             self.failure = error
@@ -691,16 +720,37 @@ def _outgoing(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     names = rows.schema.names
     declared = [_declared_type("", field) for field in rows.schema]
     for batch in rows:
-        columns = [_outgoing_column(*one) for one in zip(batch.columns, declared, strict=True)]
+        columns = [
+            _outgoing_column(name, *one)
+            for name, one in zip(names, zip(batch.columns, declared, strict=True), strict=True)
+        ]
         yield pa.RecordBatch.from_arrays(columns, names=names)
 
 
-def _outgoing_column(column: pa.Array, declared: str) -> pa.Array:
+def _outgoing_column(name: str, column: pa.Array, declared: str) -> pa.Array:
     plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    if pa.types.is_decimal(plain.type):
-        return plain.cast(pa.decimal128(plain.type.precision, plain.type.scale))
-    sent = plain.cast(_SENT_AS.get(declared, plain.type))
+    try:
+        if pa.types.is_decimal(plain.type):
+            return plain.cast(pa.decimal128(plain.type.precision, plain.type.scale))
+        sent = plain.cast(_SENT_AS.get(declared, plain.type))
+    except pa.ArrowInvalid as error:
+        raise _ColumnRefused(
+            f"column {name} of type {column.type} cannot be written as {declared} without loss: {error}. "
+            "Round or cut its values first, or write it as text."
+        ) from error
     return sent.cast(pa.int64()) if pa.types.is_time(sent.type) else sent
+
+
+def _refuse_early_timestamps(batch: pa.RecordBatch) -> None:
+    """Refuse what the driver cannot send: it ends the COPY without a reason, as a broken connection does."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_timestamp(column.type) and column.type.unit == "us":
+            earliest = pc.min(column.cast(pa.int64())).as_py()
+            if earliest is not None and earliest < _EARLIEST_MICROSECONDS:
+                raise _ColumnRefused(
+                    f"column {name} has a timestamp before the year 4714 BC, the first that PostgreSQL has. "
+                    "Correct it, or make it NULL, and write again."
+                )
 
 
 def _refuse_long_names(table: str, names: Sequence[str]) -> None:

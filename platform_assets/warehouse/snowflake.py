@@ -869,9 +869,21 @@ def _written_types(schema: pa.Schema, name: tuple[str, str], attempt: str) -> li
             f"Snowflake could not {attempt}: the rows have the column {twice[0]} twice. Rename one of them."
         )
     try:
-        return [(column.type, snowflake_type(column.type)) for column in declared_columns(schema)]
+        columns = list(declared_columns(schema))
     except (ParquetError, pa.ArrowException) as error:
         raise WarehouseError(f"Snowflake could not {attempt}: {error}") from error
+    types = []
+    for column, name_ in zip(columns, schema.names, strict=True):
+        try:
+            types.append((column.type, snowflake_type(column.type)))
+        except ParquetError as error:
+            # What the error advises is an option of the script, which nobody can give here.
+            raise WarehouseError(
+                f"Snowflake could not {attempt}: it has no type that holds column {name_}, of type "
+                f"{schema.field(name_).type}, without loss. Turn it into text, or into a type with fewer "
+                "digits (a float, or a decimal of up to 38 digits and 37 decimal places), first."
+            ) from error
+    return types
 
 
 def _write_parquet(file: Path, rows: pa.RecordBatchReader, names: Sequence[str], attempt: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -301,3 +302,53 @@ def test_a_star_schema_of_other_names_is_beside_the_first(
     assert fetch(second, 'SELECT count(*) FROM "Star 2".fact_payment_current') == [(2,)]
     with pytest.raises(WarehouseError, match="belongs to the platform"):
         second.write(["Star 2", "mine"], pa.table({"x": [1]}).to_reader())
+
+
+def _text(data: bytes) -> pa.Array:
+    offsets = pa.py_buffer(struct.pack("<ii", 0, len(data)))
+    return pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(data)])
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (pa.array([-(2**63)], pa.timestamp("us")), "column odd has a timestamp before the year 4714 BC"),
+        (pa.array([1], pa.timestamp("ns")), "column odd of type timestamp.* without loss"),
+        (_text(b"a\0b"), "column odd, row 1: invalid byte sequence .* 0x00"),
+        (_text(b"\xe9"), "column odd, row 1: invalid byte sequence .* 0xe9"),
+        (pa.array([2**31 - 1], pa.date32()), "column odd, row 1: date out of range"),
+    ],
+    ids=["early timestamp", "nanoseconds", "NUL", "no UTF-8", "far date"],
+)
+def test_a_value_that_is_refused_is_named_by_its_column_and_not_tried_again(
+    warehouse: PostgresWarehouse, values: pa.Array, says: str
+) -> None:
+    rows = pa.table({"id": pa.array([1]), "odd": values})
+    with pytest.raises(WarehouseError, match=f"could not write mine.t: {says}") as refused:
+        warehouse.write(["mine", "t"], rows.to_reader())
+    assert not refused.value.retryable
+    assert "cannot be reached" not in str(refused.value)
+
+
+def test_settings_of_the_role_do_not_disturb_a_load(
+    warehouse: PostgresWarehouse, lake: StarLake, control: Control, server: Connection
+) -> None:
+    hostile = {
+        "quote_all_identifiers": "on",
+        "default_transaction_isolation": "serializable",
+        "default_transaction_read_only": "on",
+        "idle_in_transaction_session_timeout": "1",
+        "transaction_timeout": "100",
+        "statement_timeout": "1",
+        "standard_conforming_strings": "off",
+        "row_security": "off",
+        "search_path": "nowhere",
+    }
+    for name, value in hostile.items():
+        control.run(f"ALTER DATABASE {server.database} SET {name} = '{value}'")
+    warehouse.load(lake.lake, star.TABLES)
+    assert {status.table for status in warehouse.status()} == {table.name for table in star.TABLES}
+    assert warehouse.write(["mine", "t"], pa.table({"x": ["a\\b"]}).to_reader()) == 1
+    assert warehouse.write(["mine", "t"], pa.table({"x": ["a\\b"]}).to_reader()) == 1
+    with warehouse.query("SELECT x FROM mine.t") as found:
+        assert found.read_all().to_pylist() == [{"x": "a\\b"}]
