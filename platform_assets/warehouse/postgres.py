@@ -770,6 +770,7 @@ class _Relation:
         is_table: Whether rows can be put into it.
         owner: The role that owns it.
         is_owned: Whether the session's role may do what the owner may.
+        is_superusers: Whether its owner is a superuser, whose rights nobody should be given.
         may: Whether the role may SELECT, INSERT and UPDATE.
         columns: Type of each column, in order.
         mandatory: The columns that are NOT NULL.
@@ -785,6 +786,7 @@ class _Relation:
     mandatory: set[str] = field(default_factory=set)
     primary_key: str = ""
     foreign_keys: dict[str, str] = field(default_factory=dict)
+    is_superusers: bool = False
 
 
 @dataclass(frozen=True)
@@ -817,6 +819,8 @@ class _Relations:
         columns = session.rows(
             "SELECT c.relname::text AS relation, c.relkind::text AS kind, "
             "pg_get_userbyid(c.relowner)::text AS owner, pg_has_role(c.relowner, 'USAGE') AS is_owned, "
+            "EXISTS (SELECT FROM pg_catalog.pg_roles AS o WHERE o.oid = c.relowner AND o.rolsuper) "
+            "AS is_supers, "
             f"{', '.join(rights)}, a.attname::text AS name, a.attnotnull AS is_mandatory, "
             "format_type(a.atttypid, a.atttypmod) AS type FROM pg_catalog.pg_class AS c "
             "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
@@ -844,6 +848,7 @@ class _Relations:
                     row["is_owned"],
                     {one: row[f"{one.lower()}_"] for one in _RIGHTS},
                     primary_key=primary.get(name, ""),
+                    is_superusers=row["is_supers"],
                     foreign_keys={
                         key["column"]: key["name"]
                         for key in keys
@@ -905,11 +910,13 @@ def _grants_to_write(session: _Session, found: _Relations, table: str) -> list[s
     if relation is not None:
         grants += _grants_of_database(session, "TEMPORARY")
         if not relation.is_owned:
-            grants.append(_grant_of_owner(session, relation))
+            grants.append(_grant_of_owner(session, relation, quote(found.schema, table)))
     return grants
 
 
-def _grant_of_owner(session: _Session, relation: _Relation) -> str:
+def _grant_of_owner(session: _Session, relation: _Relation, name: str) -> str:
+    if relation.is_superusers:
+        return f"ALTER TABLE {name} OWNER TO {quote(session.connection.user)};"
     return f"GRANT {quote(relation.owner)} TO {quote(session.connection.user)};"
 
 
@@ -939,7 +946,7 @@ def _grants_to_load(
         for name in _names(table):
             relation = found.relations.get(name)
             if relation is not None and not relation.is_owned and _has_to_be_altered(found, table):
-                grants.append(_grant_of_owner(session, relation))
+                grants.append(_grant_of_owner(session, relation, quote(found.schema, name)))
     return grants
 
 

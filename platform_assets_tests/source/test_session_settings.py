@@ -18,12 +18,13 @@ from pathlib import Path
 import pg8000.native
 import pytest
 
-from platform_assets.errors import SourceUnavailable
+from platform_assets.errors import SourceError, SourceUnavailable
 from platform_assets.source.bulk import BulkReader
 from platform_assets.source.catalogue import Relation, declare
 from platform_assets.source.connection import Connection
 from platform_assets.source.extract import Extractor
 from platform_assets.source.scan import table_scan
+from platform_assets.source.session import translated
 from platform_assets_tests.fixtures.capture import Capture, session
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import OlderServer
@@ -413,3 +414,30 @@ def test_nothing_of_a_tick_stays_in_a_pooled_session(hostile: Hostile, pooled: C
             assert not any(one.startswith(f"{name} = ") for one in before), before
     finally:
         hostile.reset()
+
+
+@pytest.mark.parametrize(
+    ("code", "is_retryable", "advice"),
+    [
+        ("40001", True, "hot_standby_feedback = on"),
+        ("25P03", True, "Run it again"),
+        ("55P03", True, "Another session holds a lock"),
+        ("57014", True, "statement_timeout"),
+        ("53300", True, "CONNECTION LIMIT"),
+        ("53400", False, "temp_file_limit"),
+        ("42501", False, "GRANT it"),
+        ("22012", False, "Correct the value"),
+        ("22021", False, "encoding = LATIN1"),
+        ("XX001", False, "files may be damaged"),
+    ],
+)
+def test_what_the_server_refuses_is_told_with_what_to_do(code: str, is_retryable: bool, advice: str) -> None:
+    def fail() -> None:
+        with translated(Connection("db", 5432, "shop", "reader", "secret"), "reading table item"):
+            raise pg8000.native.DatabaseError({"C": code, "M": "it is so"})
+
+    with pytest.raises(SourceError, match="reading table item: it is so") as refused:
+        fail()
+    assert refused.value.retryable == is_retryable
+    assert advice in str(refused.value)
+    assert "Check host and port" not in str(refused.value)

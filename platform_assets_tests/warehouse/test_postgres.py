@@ -352,3 +352,28 @@ def test_settings_of_the_role_do_not_disturb_a_load(
     assert warehouse.write(["mine", "t"], pa.table({"x": ["a\\b"]}).to_reader()) == 1
     with warehouse.query("SELECT x FROM mine.t") as found:
         assert found.read_all().to_pylist() == [{"x": "a\\b"}]
+
+
+def test_nobody_is_advised_to_grant_the_rights_of_a_superuser(
+    server: Connection, control: Control, engine: SqlEngine
+) -> None:
+    role = f"writer_{server.database}"
+    control.run(f"CREATE ROLE {role} LOGIN PASSWORD 'only in this test'")
+    try:
+        for statement in (
+            "CREATE SCHEMA mine",
+            "CREATE TABLE mine.t (x integer)",
+            f"GRANT USAGE, CREATE ON SCHEMA mine TO {role}",
+            f"GRANT TEMPORARY ON DATABASE {server.database} TO {role}",
+        ):
+            control.run(statement)
+        writer = replace(server, user=role, password="only in this test")
+        warehouse = PostgresWarehouse(lambda: writer, engine)
+        with pytest.raises(WarehouseError) as refused:
+            warehouse.write(["mine", "t"], pa.table({"x": [1]}).to_reader())
+        assert str(refused.value).endswith(f'ALTER TABLE "mine"."t" OWNER TO "{role}";')
+        control.run(f'ALTER TABLE "mine"."t" OWNER TO "{role}"')
+        assert warehouse.write(["mine", "t"], pa.table({"x": [1]}).to_reader()) == 1
+    finally:
+        control.run(f"DROP OWNED BY {role}")
+        control.run(f"DROP ROLE {role}")
