@@ -592,8 +592,7 @@ class _Session:
             )
         if code[:2] in _PASSING or (not code and isinstance(error, adbc_driver_manager.OperationalError)):
             return _unreachable(connection, said)
-        if code[:2] == "22":
-            place = _place(error)
+        if code[:2] == "22" and (place := _place(error)):
             return _ServerError(
                 f"{name} could not {self._attempt}: {place}{said.rstrip('.')} (SQLSTATE {code}). PostgreSQL "
                 "has no such value: correct it, or change the column's type, and write again.",
