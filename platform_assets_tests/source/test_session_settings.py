@@ -408,8 +408,10 @@ def test_nothing_of_a_tick_stays_in_a_pooled_session(hostile: Hostile, pooled: C
         assert {name: (one.inserted, one.updated, one.deleted) for name, one in found.items()} == (
             dict.fromkeys(TABLES, (1, 1, 1))
         )
-        # They are the same sessions, as each was given back at the end of its transaction.
-        assert of_sessions() == (pids, before)
+        # They are the same sessions, as each was given back at the end of its transaction. The pooler may
+        # have opened one more: how many are needed at one moment depends on how fast they are read from.
+        left, after = of_sessions()
+        assert (set(pids) - set(left), after) == (set(), before)
         for name in ("statement_timeout", "search_path", "jit", "row_security", "DateStyle", "lock_timeout"):
             assert not any(one.startswith(f"{name} = ") for one in before), before
     finally:
