@@ -391,7 +391,8 @@ def verify(
 
         from platform_assets.assembly import build_engine, build_lake, build_source, source_tables
         from platform_assets.build import job_of
-        from platform_assets.errors import SettingsError
+        from platform_assets.errors import PlatformError, SettingsError, SourceError
+        from platform_assets.isolation import is_isolated, reason_of
         from platform_assets.source.extract import Extractor
 
         settings = _settings()
@@ -401,7 +402,14 @@ def verify(
             raise SettingsError(f"{name} has no table {', '.join(unknown)}; it has {', '.join(tables)}.")
         source = build_source(settings, name, tuple(tables.values()))
         extractor = Extractor(source, build_lake(settings), build_engine(settings))
-        found = extractor.verify([tables[one] for one in table or tables])
+        try:
+            found = extractor.verify([tables[one] for one in table or tables])
+        except PlatformError:
+            raise
+        except Exception as error:
+            if not is_isolated(error):
+                raise
+            raise SourceError(f"{name} could not be verified: {reason_of(error)}") from error
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("table", "rows in source", "rows in lake", "ranges", "differing"):
         shown.add_column(title, justify="left" if title == "table" else "right")

@@ -34,6 +34,7 @@ from platform_assets.model.totesys import TABLES
 from platform_assets.source.catalogue import Relation, declare, read_relations
 from platform_assets.source.connection import Connection
 from platform_assets.source.embedded import EmbeddedPostgres
+from platform_assets.source.outcome import TableChange, Verification
 from platform_assets.source.session import adbc_uri
 from platform_assets.source.types import SESSION_SETTINGS, decode, select_expression, value_expression
 from platform_assets.source.verify import KeyBucket, KeyRange, RangeDifference, TableComparison, compare_table
@@ -560,3 +561,14 @@ def test_a_database_in_another_encoding_is_compared_as_unicode(
             assert len(bench.compare(table, rows_per_range=1).differing) == 1
     finally:
         postgres_server.drop_database(name)
+
+
+def test_the_sentence_of_a_verification_ends_with_one_full_stop() -> None:
+    table = Table("t", "", (Column("id", Integer()),), ("id",))
+    differing = RangeDifference(KeyRange(), 2, 1, "true", "true")
+    found = TableComparison(table, 2, 1, 1, (differing,))
+    for after in (found, TableComparison(table, 2, 2, 1, ())):
+        sentence = Verification(found, TableChange(inserted=1), after).sentence
+        assert sentence.endswith(".")
+        assert ".." not in sentence
+        assert ".;" not in sentence
