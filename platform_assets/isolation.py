@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from platform_assets.errors import PlatformError, path_error
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 _LONGEST_REASON = 500
 _MOST_TOLD = 20
@@ -141,6 +145,18 @@ class Guard:
         self.failed = True
         self._isolation.record(self._name, error)
         return True
+
+
+def result_or_reason(
+    function: Callable[[Argument], Result], argument: Argument, *, tell_text: bool = True
+) -> Result | str:
+    """What a function gives, or why it failed, for what is only shown to people; see `reason_of`."""
+    try:
+        return function(argument)
+    except BaseException as error:
+        if not is_isolated(error):
+            raise
+        return reason_of(error, tell_text=tell_text)
 
 
 def is_isolated(error: BaseException) -> bool:

@@ -25,6 +25,7 @@ from platform_assets.dlp.deidentify import ColumnChange, TableChange
 from platform_assets.dlp.model import Likelihood, ProblemKind, Status
 from platform_assets.dlp.policy import Action, Decision, Policy, strictest
 from platform_assets.errors import DlpError
+from platform_assets.isolation import Isolation, is_isolated
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.lake import Lake
 from platform_assets.lake.races import retry_while_others_progress
@@ -60,12 +61,20 @@ class ProtectedLake(Lake):
 
     Args:
         copies: Folder of the copy, below the processed zone, by name of the star table.
+        refused: Why a table may not be seen, by its name.
     """
 
     copies: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def star(self, table: Table) -> LakeTable:
-        """A table of the star schema, or its copy."""
+        """A table of the star schema, or its copy.
+
+        Raises:
+            DlpError: The policy blocks one of its columns, or cannot be applied to the table.
+        """
+        if table.name in self.refused:
+            raise DlpError(self.refused[table.name])
         folder = self.copies.get(table.name)
         if folder is None:
             return super().star(table)
@@ -97,50 +106,72 @@ class Protection:
     tables: Sequence[Table] = star.TABLES
 
     def lake_for(self, lake: Lake, warehouse: str, run_id: str = "") -> Lake:
-        """The lake as a warehouse may see it.
+        """The lake as a warehouse may see it: a table that the policy holds back cannot be opened in it.
 
         Args:
             lake: The lake.
             warehouse: Name of the warehouse, which is in the places of its columns.
             run_id: The run that loads, for what is recorded.
-
-        Raises:
-            DlpError: A rule blocks a column, or cannot be followed.
         """
         concerned = [table for table in self.tables if self._concerned(table, warehouse)]
         if not concerned:
             return lake
-        found, failed = self._verdicts(
-            lake, [t for t in concerned if self._needs_verdicts(t, warehouse)], run_id
-        )
+        protecting = Isolation(f"Applying the policy for {warehouse}")
+        asked = [table for table in concerned if self._needs_verdicts(table, warehouse)]
+        found: dict[tuple[str, str], list[tuple[str, Likelihood]]] = {}
+        failed: dict[tuple[str, str], str] = {}
+        try:
+            found, failed = self._verdicts(lake, asked, run_id, protecting)
+        except BaseException as error:
+            if not is_isolated(error):
+                raise
+            for table in asked:
+                protecting.record(table.name, error)
         copies = {}
-        refused = []
         for table in concerned:
-            changes = []
-            for column in table.columns:
-                key = f"star/{table.name}"
-                places = _places(table, column, warehouse)
-                held = found.get((key, column.name), ())
-                decision = strictest(self.policy.decide_column(held, place) for place in places)
-                reason = failed.get((key, column.name))
-                if reason is not None and (said := uninspected(self.policy, places, reason)):
-                    refused.append(said)
-                elif decision.action >= Action.BLOCK:
-                    refused.append(blocked(f"{key}.{column.name}", decision))
-                elif change := changed(column, decision, table.name):
-                    changes.append(change)
-            if changes:
-                folder = self._bring_up(lake, TableChange(table, tuple(changes), self.key))
+            if protecting.has_failed(table.name):
+                continue
+            with protecting.guard(table.name):
+                folder = self._copy_for(lake, table, warehouse, found, failed)
                 if folder is not None:
                     copies[table.name] = folder
+        refused = {one.name: one.reason for one in protecting.failures}
+        if not copies and not refused:
+            return lake
+        return ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, copies, refused)
+
+    def _copy_for(
+        self,
+        lake: Lake,
+        table: Table,
+        warehouse: str,
+        found: Mapping[tuple[str, str], Sequence[tuple[str, Likelihood]]],
+        failed: Mapping[tuple[str, str], str],
+    ) -> str | None:
+        """The folder of the table's copy with changed values; None where none of them is changed.
+
+        Raises:
+            DlpError: A rule blocks a column, or cannot be followed.
+        """
+        key = f"star/{table.name}"
+        changes, refused = [], []
+        for column in table.columns:
+            places = _places(table, column, warehouse)
+            held = found.get((key, column.name), ())
+            decision = strictest(self.policy.decide_column(held, place) for place in places)
+            reason = failed.get((key, column.name))
+            if reason is not None and (said := uninspected(self.policy, places, reason)):
+                refused.append(said)
+            elif decision.action >= Action.BLOCK:
+                refused.append(blocked(f"{key}.{column.name}", decision))
+            elif change := changed(column, decision, table.name):
+                changes.append(change)
         if refused:
             raise DlpError(
-                f"Nothing was loaded into {warehouse}: {'; '.join(refused)}. Correct the data at its source, "
-                "or change the rule."
+                f"Nothing of {table.name} was loaded into {warehouse}: {'; '.join(refused)}. Correct the "
+                "data at its source, or change the rule."
             )
-        if not copies:
-            return lake
-        return ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, copies)
+        return self._bring_up(lake, TableChange(table, tuple(changes), self.key)) if changes else None
 
     def applied(self, rows: pa.RecordBatchReader, place: str) -> pa.RecordBatchReader:
         """Rows of a table that is not of the star schema, on their way to a warehouse.
@@ -248,11 +279,12 @@ class Protection:
         )
 
     def _verdicts(
-        self, lake: Lake, tables: Sequence[Table], run_id: str
+        self, lake: Lake, tables: Sequence[Table], run_id: str, protecting: Isolation
     ) -> tuple[dict[tuple[str, str], list[tuple[str, Likelihood]]], dict[tuple[str, str], str]]:
         """What the columns of star tables hold now, and why others could not be inspected.
 
-        A table that has changed is inspected again.
+        A table that has changed is inspected again. A table that fails as a whole is recorded as failed:
+        nothing is known of it.
         """
         if not tables:
             return {}, {}
@@ -261,13 +293,14 @@ class Protection:
         inspected = []
         for table in tables:
             key = f"star/{table.name}"
-            source = lake.star(table)
-            handle = source.open()
-            if handle is not None and known.get(("lake", key)) != str(handle.version()):
-                with self.inspector() as inspector:
-                    found = inspector.inspect_lake_table(source, key)
-                if found is not None:
-                    inspected.append(found)
+            with protecting.guard(table.name):
+                source = lake.star(table)
+                handle = source.open()
+                if handle is not None and known.get(("lake", key)) != str(handle.version()):
+                    with self.inspector() as inspector:
+                        found = inspector.inspect_lake_table(source, key)
+                    if found is not None:
+                        inspected.append(found)
         if inspected:
             self.findings.record_columns(
                 inspected,

@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from platform_assets.errors import path_error
-from platform_assets.isolation import is_isolated, is_retryable, reason_of
+from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of
 from platform_assets.model.table import (
     Binary,
     Boolean,
@@ -36,8 +36,13 @@ BATCH = "batch"
 """Materialization metadata: the last batch that the asset has taken in. In a check's, how far it looked."""
 STOPPED = "stopped"
 """Materialization metadata: why a table was left as it was; there only where it was."""
+REPORTS_STOPPED = "platform_assets/reports_stopped"
+"""Tag of a step that nothing depends on, and which fails the run for the tables of these groups that were
+stopped: asset groups with commas between them.
+"""
 UP_TO_DATE_AT = "platform_assets/up_to_date_at"
 """Materialization metadata of a table that was left as it was: when a run last took it in."""
+_ROW_COUNT = "dagster/row_count"
 AFTER_BATCH = "platform_assets/after_batch"
 """Materialization metadata: rows of later batches are what the run wrote; `BATCH` where it wrote none."""
 
@@ -90,8 +95,14 @@ def table_schema(columns: Sequence[Column], *, primary_key: Sequence[str] = ()) 
     )
 
 
-def preview(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
-    """A few rows as a table for people; cells are cut where they are long."""
+def preview(rows: Sequence[Mapping[str, Any]] | str) -> dg.MetadataValue:
+    """A few rows as a table for people; cells are cut where they are long.
+
+    Args:
+        rows: The rows, or why there are none to show.
+    """
+    if isinstance(rows, str):
+        return dg.MetadataValue.md(f"*cannot be shown:* {rows}")
     if not rows:
         return dg.MetadataValue.md("*no rows*")
 
@@ -153,6 +164,7 @@ def multi_asset_check(
     name: str,
     specs: Sequence[dg.AssetCheckSpec],
     required_resource_keys: set[str] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Iterator[dg.AssetCheckResult]]], dg.AssetChecksDefinition]:
     """Dagster's decorator of that name, for tables of whatever names.
 
@@ -162,6 +174,7 @@ def multi_asset_check(
         name: Name of the step.
         specs: The checks, any of which can be selected.
         required_resource_keys: The resources it uses.
+        tags: The step's tags.
     """
     outputs = {f"{name_of(spec.asset_key)}_{spec.name}": spec for spec in specs}
     inputs = {name_of(spec.asset_key): spec.asset_key for spec in specs}
@@ -172,6 +185,7 @@ def multi_asset_check(
             ins={name: dg.In(dg.Nothing) for name in inputs},
             out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
             required_resource_keys=required_resource_keys,
+            tags=tags,
         )(function)
         made: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
             keys_by_input_name=inputs, node_def=step, check_specs_by_output_name=outputs, can_subset=True
@@ -252,6 +266,70 @@ def run_checks(
         )
 
 
+def stopped_metadata(
+    instance: dg.DagsterInstance, key: dg.AssetKey, reason: str, *kept: str
+) -> dict[str, Any]:
+    """Metadata of a table that a run left as it was: why, and since when; nothing in it is new.
+
+    Args:
+        instance: Knows what earlier runs did.
+        key: The table's asset.
+        reason: Why it was left.
+        *kept: Further names of metadata that its last materialization had and that still holds.
+    """
+    metadata: dict[str, Any] = {STOPPED: reason}
+    event = instance.get_latest_materialization_event(key)
+    before = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    metadata |= {name: before[name] for name in (_ROW_COUNT, BATCH, UP_TO_DATE_AT, *kept) if name in before}
+    if BATCH in before:
+        metadata[AFTER_BATCH] = before[BATCH]
+    if UP_TO_DATE_AT not in before and event is not None and STOPPED not in before:
+        metadata[UP_TO_DATE_AT] = dg.MetadataValue.timestamp(event.timestamp)
+    return metadata
+
+
+def fail_for_stopped(
+    context: dg.AssetExecutionContext, stopped: Mapping[dg.AssetKey, str], group: str
+) -> None:
+    """Fail a step that has brought up all tables but these, unless a later step fails the run for them.
+
+    A failed step would keep everything downstream of it from running, also of the tables that went well.
+
+    Raises:
+        dagster.Failure: Tables were stopped, and no step of the run is tagged to report it for the group.
+    """
+    tags = (node.definition.tags.get(REPORTS_STOPPED, "") for node in context.job_def.nodes)
+    if stopped and not any(group in tag.split(",") for tag in tags):
+        raise _stopped_failure(stopped)
+
+
+def report_stopped(context: dg.AssetCheckExecutionContext, keys: Sequence[dg.AssetKey]) -> None:
+    """Fail a step for the tables that its run has stopped; for steps that have the tag `REPORTS_STOPPED`.
+
+    Raises:
+        dagster.Failure: Some of these tables were stopped.
+    """
+    events = context.instance.event_log_storage.get_latest_materialization_events(keys)
+    stopped = {
+        key: str(event.asset_materialization.metadata[STOPPED].value)
+        for key, event in events.items()
+        if event is not None
+        and event.run_id == context.run.run_id
+        and event.asset_materialization is not None
+        and STOPPED in event.asset_materialization.metadata
+    }
+    if stopped:
+        raise _stopped_failure(stopped)
+
+
+def _stopped_failure(stopped: Mapping[dg.AssetKey, str]) -> dg.Failure:
+    reasons = " ".join(f"{'/'.join(key.path)}: {ended(reason)}" for key, reason in sorted(stopped.items()))
+    return dg.Failure(
+        description=f"Some tables keep what they had; all others were brought up to date. {reasons}",
+        allow_retries=False,
+    )
+
+
 def row_count_metadata(row_count: int) -> dict[str, Any]:
     """The number of rows, under the key that Dagster plots."""
-    return {"dagster/row_count": row_count}
+    return {_ROW_COUNT: row_count}

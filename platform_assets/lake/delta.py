@@ -174,8 +174,8 @@ class LakeTable:
     ) -> int:
         """Append rows in one commit, streaming them.
 
-        Declared columns that the table does not have yet are added to it first; older rows have NULL in them,
-        and so have these rows in columns of the table that are not declared any more.
+        Declared columns that the table does not have yet are added to it in the same commit; older rows have
+        NULL in them, and so have these rows in columns of the table that are not declared any more.
 
         Args:
             handle: The table as it was when `version` was chosen; a commit of the same stream since then is a
@@ -293,8 +293,10 @@ class LakeTable:
                 where = {"table_or_uri": handle, "mode": mode, "schema_mode": mode}
             else:
                 self._refuse_other_columns(rows.schema.names)
-                _add_columns(handle, rows.schema)
-                is_whole = len(rows.schema) == len(handle.schema().fields)
+                stored = {field.name for field in handle.schema().fields}
+                if not stored.issuperset(rows.schema.names) or _ends_with_added_columns(handle):
+                    self._announce_columns(handle, stream, version)
+                is_whole = stored == set(rows.schema.names)
                 where = {
                     "table_or_uri": handle,
                     "mode": mode,
@@ -317,6 +319,21 @@ class LakeTable:
             raise LakeError(f"Writing to the lake table {self.uri} failed: {_reason(error)}.") from error
         written = handle if handle is not None else self.open()
         return written.version() if written is not None else 0
+
+    def _announce_columns(self, handle: DeltaTable, stream: str, version: int) -> None:
+        """Mark a table as one whose files have different columns, before the first file has a new one.
+
+        The new columns themselves are committed with their rows. All that this commit does by itself is that
+        readers compare the files' columns, so that a write may break off between the two.
+
+        Raises:
+            LakeConflict: Another writer committed to the stream meanwhile, which this commit would hide from
+                the next one.
+        """
+        if _EVOLVED not in handle.metadata().configuration:
+            handle.alter.set_table_properties({_EVOLVED: "true"}, raise_if_not_exists=False)
+            if self.cursor(handle, stream) >= version:
+                raise _conflict(self.uri, version, LakeError("its batch is there already"))
 
     def _refuse_other_columns(self, names: Sequence[str]) -> None:
         declared = [column.name for column in self.columns]
@@ -364,19 +381,38 @@ class LakeTable:
                 else f"CAST(NULL AS {stored_type(column.type)}) AS {quote(column.name)}"
                 for column in self.columns
             )
-            if self.is_local:
-                # Files that were written before a column was added lack it.
-                by_name = ", union_by_name = true" if _EVOLVED in handle.metadata().configuration else ""
-                source = f"read_parquet([{', '.join(literal(path) for path in paths)}]{by_name})"
-            else:
-                name = f"lake {self.uri}"
-                connection.register(name, handle.to_pyarrow_dataset())
-                source = quote(name)
+            source = self._files_sql(connection, handle, paths)
         kind = "TEMP VIEW" if temporary else "VIEW"
         connection.execute(
             f"CREATE OR REPLACE {kind} {quote(*view)} AS SELECT {selected} FROM {source}{condition}"
         )
         return is_mixed
+
+    def _files_sql(
+        self, connection: duckdb.DuckDBPyConnection, handle: DeltaTable, paths: Sequence[str]
+    ) -> str:
+        """SQL for the rows of some of the table's files, with all of its columns."""
+        import duckdb
+
+        if not self.is_local:
+            name = f"lake {self.uri}"
+            connection.register(name, handle.to_pyarrow_dataset())
+            return quote(name)
+        files = f"[{', '.join(literal(path) for path in paths)}]"
+        columns = pa.schema(handle.schema().to_arrow())
+        if _EVOLVED not in handle.metadata().configuration:
+            plain = f"read_parquet({files})"
+            try:
+                connection.sql(f"SELECT {columns_sql(columns.names)} FROM {plain} LIMIT 0")
+            except duckdb.BinderException:
+                pass  # a column that was added by itself, and that no file has yet
+            else:
+                return plain
+        # Files that were written before a column was added lack it; where all of them are, or where its first
+        # rows never came, only the table's own schema has it.
+        name = f"columns of {self.uri}"
+        connection.register(name, columns.empty_table())
+        return f"(FROM read_parquet({files}, union_by_name = true) UNION ALL BY NAME FROM {quote(name)})"
 
     def _paths(
         self, handle: DeltaTable, batches: tuple[int, int] | None, only: Set[int] | None
@@ -466,18 +502,33 @@ def statistics_of_batch(handle: DeltaTable, batch: int) -> dict[str, ColumnStati
     files = file_statistics(handle)
     if "min._batch" not in files.column_names:
         return {}
-    files = files.cast(pa.schema([field.with_type(_naive(field.type)) for field in files.schema]))
-    ranges = zip(files["min._batch"].to_pylist(), files["max._batch"].to_pylist(), strict=True)
-    if any(low != high for low, high in ranges):
+    firsts, lasts = files["min._batch"].to_pylist(), files["max._batch"].to_pylist()
+    if firsts != lasts:
         return {}
-    rows = [row for row in files.to_pylist() if row["min._batch"] == batch]
+    rows = [number for number, first in enumerate(firsts) if first == batch]
     found = {}
     for name in (name.removeprefix("null_count.") for name in files.column_names if "null_count." in name):
-        counts = [row[f"null_count.{name}"] for row in rows]
-        sides = [[row.get(f"{side}.{name}") for row in rows] for side in ("min", "max")]
+        counts, *sides = (
+            _python_values(files, f"{side}.{name}", rows) for side in ("null_count", "min", "max")
+        )
         if rows and None not in counts and not any(None in values for values in sides):
             found[name] = ColumnStatistics(sum(counts), min(sides[0]), max(sides[1]))
     return found
+
+
+def _python_values(files: pa.Table, name: str, rows: Sequence[int]) -> list[Any]:
+    """A column of some rows as Python values, None where there is none: Python knows the years 1 to 9999."""
+    if name not in files.column_names:
+        return [None] * len(rows)
+    column = files[name]
+    column = column.cast(_naive(column.type))
+    values = []
+    for row in rows:
+        try:
+            values.append(column[row].as_py())
+        except (OverflowError, ValueError):
+            values.append(None)  # a day before the year 1 or after 9999, as PostgreSQL has
+    return values
 
 
 def peek(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
@@ -493,15 +544,11 @@ def peek(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
     return None
 
 
-def _add_columns(handle: DeltaTable, schema: pa.Schema) -> None:
-    """Add the columns that a table lacks, in a commit of their own: no row has them before the next one."""
-    from deltalake import Schema
-
-    stored = {field.name for field in handle.schema().fields}
-    missing = [field for field in schema if field.name not in stored]
-    if missing:
-        handle.alter.add_columns(list(Schema.from_arrow(pa.schema(missing)).fields))
-        handle.alter.set_table_properties({_EVOLVED: "true"}, raise_if_not_exists=False)
+def _ends_with_added_columns(handle: DeltaTable) -> bool:
+    """Whether the last commit added columns and no rows, which a broken write did before version 0.2."""
+    if _EVOLVED in handle.metadata().configuration:
+        return False
+    return any(commit.get("operation") == "ADD COLUMN" for commit in handle.history(1))
 
 
 def _configuration(schema: pa.Schema) -> dict[str, str | None] | None:

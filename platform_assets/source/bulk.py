@@ -166,7 +166,7 @@ class BulkReader:
                     failure = _with_column(error, self._snapshot, scan)
                 except SourceError as error:
                     failure = error
-                except Exception as error:  # noqa: BLE001 - whatever it is, the consumer must not wait for ever
+                except BaseException as error:  # noqa: BLE001 - the consumer must not wait for ever, whatever it is
                     said = str(error).strip().rstrip(".") or type(error).__name__
                     failure = SourceError(
                         f"Rows of table {scan.table} cannot be taken in: {said}. Correct the value in the "

@@ -12,15 +12,17 @@ from platform_assets.lake.defs import (
     BATCH,
     LAKE_IO_MANAGER,
     OWNERS,
+    REPORTS_STOPPED,
     STOPPED,
-    UP_TO_DATE_AT,
     check_specs,
     clear_failures,
+    fail_for_stopped,
     multi_asset_check,
     name_of,
     preview,
     row_count_metadata,
     run_checks,
+    stopped_metadata,
     table_schema,
 )
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
@@ -86,31 +88,36 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
         with clear_failures():
             extraction = extractor.extract(list(selected.values()))
             as_read = {
-                key: table if is_declared else _as_stored(lake, source, table)
+                key: table
+                if is_declared or extraction.tables[table.name].stopped
+                else _as_stored(lake, source, table)
                 for key, table in selected.items()
             }
             rows = sample_rows(lake, engine, source, list(as_read.values()))
         for key, table in selected.items():
             change = extraction.tables[table.name]
-            yield dg.MaterializeResult(
-                asset_key=key,
-                metadata={
+            columns = _columns(as_read[key]) if as_read[key] is not table else {}
+            if change.stopped:
+                metadata = {
+                    **stopped_metadata(context.instance, key, change.stopped, LOOKED_AT),
+                    "capture": "nothing",
+                    "rows read": 0,
+                }
+            else:
+                metadata = {
                     **row_count_metadata(extraction.row_counts[table.name]),
                     "inserted": change.inserted,
                     "updated": change.updated,
                     "deleted": change.deleted,
                     "dead letters": change.dead_lettered,
                     BATCH: extraction.batch,
-                    **(
-                        _left_as_it_was(context.instance, key, change)
-                        if change.stopped
-                        else _taken_in(extraction.seen_at, change)
-                    ),
-                    **(_columns(as_read[key]) if as_read[key] is not table else {}),
+                    **_taken_in(extraction.seen_at, change),
                     "preview": preview(rows[table.name]),
                     AFTER_BATCH: extraction.batch - 1 if change.rows else extraction.batch,
-                },
-            )
+                }
+            yield dg.MaterializeResult(asset_key=key, metadata={**metadata, **columns})
+        stopped = {key: extraction.tables[table.name].stopped for key, table in selected.items()}
+        fail_for_stopped(context, {key: reason for key, reason in stopped.items() if reason}, source)
 
     @multi_asset_check(
         name=f"{source}_checks",
@@ -140,6 +147,7 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
     @multi_asset_check(
         name=f"{source}_schema",
         specs=[dg.AssetCheckSpec(SOURCE_SCHEMA, asset=key, description=_SCHEMA) for key in by_key],
+        tags={REPORTS_STOPPED: source},
     )
     def look_at_schema(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         # What the last look at a table found is in its materialization; nothing is read for it here.
@@ -310,20 +318,6 @@ def _taken_in(seen_at: dt.datetime, change: "TableChange") -> dict[str, Any]:
         ),
         **drift,
     }
-
-
-def _left_as_it_was(instance: dg.DagsterInstance, key: dg.AssetKey, change: "TableChange") -> dict[str, Any]:
-    """What is said of a table that a run did not take in: why, and as of when the lake has it."""
-    metadata: dict[str, Any] = {STOPPED: change.stopped, "capture": "nothing", "rows read": 0}
-    event = instance.get_latest_materialization_event(key)
-    before = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    if LOOKED_AT in before:
-        metadata[LOOKED_AT] = before[LOOKED_AT]
-    if UP_TO_DATE_AT in before:
-        metadata[UP_TO_DATE_AT] = before[UP_TO_DATE_AT]
-    elif event is not None and STOPPED not in before:
-        metadata[UP_TO_DATE_AT] = dg.MetadataValue.timestamp(event.timestamp)
-    return metadata
 
 
 def _schema_result(key: dg.AssetKey, look: dg.EventLogEntry | None) -> dg.AssetCheckResult:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import LakeConflict, LakeError, SourceError, SourceUnavailable
+from platform_assets.isolation import is_isolated, reason_of, result_or_reason
 from platform_assets.lake.delta import peek, stored_columns
 from platform_assets.lake.duck import (
     SqlEngine,
@@ -142,7 +143,7 @@ class Extractor:
             for name, change in extraction.tables.items()
             if change.stopped
         }
-        return {**found, **stopped}
+        return found | stopped
 
     def _mend_afresh(
         self,
@@ -181,9 +182,12 @@ class Extractor:
             )
         again = _Attempt.begin(self, state, attempt.snapshot, attempt.connection, differing, ranges)
         mended = self._extract(again, differing)
+        compared = again.compare_with_source()
         return {
-            name: dataclasses.replace(found[name], mended=mended.tables[name], after=after)
-            for name, after in again.compare_with_source().items()
+            name: dataclasses.replace(found[name], stopped=change.stopped)
+            if change.stopped
+            else dataclasses.replace(found[name], mended=change, after=compared[name])
+            for name, change in mended.tables.items()
         }
 
     @contextlib.contextmanager
@@ -300,7 +304,11 @@ class _RowsMissing(Exception):
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One attempt at a batch: the state it is built on, and the number that no other attempt has."""
+    """One attempt at a batch: the state it is built on, and the number that no other attempt has.
+
+    A table that fails, for whatever reason, is stopped: it keeps what the lake has of it, nothing that the
+    attempt wrote of it counts, and every other table goes on.
+    """
 
     extractor: Extractor
     snapshot: Snapshot
@@ -308,12 +316,14 @@ class _Attempt:
     state: LedgerState
     batch: int
     handles: Mapping[str, DeltaTable | None]
+    unreadable: Mapping[str, BaseException]
     relations: Mapping[str, Relation]
     ranges: Mapping[str, str]
     dead_letters: DeadLetters
     taken_in: dict[str, _Planned] = field(default_factory=dict)
     changes: dict[str, TableChange] = field(default_factory=dict)
     cursors: dict[str, Cursor] = field(default_factory=dict)
+    failures: dict[str, BaseException] = field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -333,7 +343,15 @@ class _Attempt:
         """
         lake, source = extractor.lake, extractor.source.name
         bronze = {table.name: lake.bronze(source, table) for table in tables}
-        handles = {name: table.open() for name, table in bronze.items()}
+        handles: dict[str, DeltaTable | None] = {}
+        unreadable: dict[str, BaseException] = {}
+        for name, table in bronze.items():
+            try:
+                handles[name] = table.open()
+            except BaseException as error:
+                if not is_isolated(error):
+                    raise
+                handles[name], unreadable[name] = None, error
         # An attempt that crashed left its number in the tables it reached: past it, its rows stay unread.
         used = max(
             (bronze[name].cursor(handle, _stream(source)) for name, handle in handles.items()), default=0
@@ -343,7 +361,16 @@ class _Attempt:
         reader = BronzeReader(lake, source, state)
         dead_letters = DeadLetters(extractor.source, reader, connection, relations, batch, _stream(source))
         return cls(
-            extractor, snapshot, connection, state, batch, handles, relations, ranges or {}, dead_letters
+            extractor,
+            snapshot,
+            connection,
+            state,
+            batch,
+            handles,
+            unreadable,
+            relations,
+            ranges or {},
+            dead_letters,
         )
 
     @property
@@ -355,85 +382,143 @@ class _Attempt:
         return self.dead_letters.reader
 
     def run(self, tables: Sequence[Table]) -> None:
-        """Take in the tables, parents first; what happened to them is in `changes`, and in `cursors`."""
+        """Take in the tables, parents first; what happened to them is in `changes`, and in `cursors`.
+
+        Raises:
+            SourceError: The session that holds the snapshot is over, or no declared table can be read.
+            LakeConflict: Another run has written to the lake.
+            LakeError: The lake can be neither read nor written, for none of the tables.
+        """
         planned = list(self._plan(parents_first(tables)))
-        due = [one.relation for one in planned if one.known_rows and one.reading.compare_keys]
-        partly = [one.relation for one in planned if not one.reading.is_complete]
-        counts = self.snapshot.count([relation for relation in due if relation in partly])
+        counts = self._counts(planned)
         with BulkReader(self.snapshot, [one.scan() for one in planned]) as bulk:
             for one in planned:
-                try:
+                with self._isolated(one.table):
                     self._take_in(one, bulk, counts.get(one.table.name))
-                except SourceUnavailable:
-                    raise
-                except SourceError as error:
-                    self._stop(one.table, str(error), is_known=one.is_known)
+        errors = [self.failures.get(table.name) for table in tables]
+        if errors and all(isinstance(error, LakeError) for error in errors):
+            # It is not one table that cannot be written, but the lake.
+            raise next(error for error in errors if error is not None)
+
+    def _counts(self, planned: Sequence[_Planned]) -> dict[str, Counted]:
+        """Rows of the tables that are read in part and looked through for deletions, in one statement.
+
+        Where one of them cannot be counted, the others are counted one by one; a table without a count has
+        its keys compared.
+        """
+        due = [
+            one.relation
+            for one in planned
+            if one.known_rows and one.reading.compare_keys and not one.reading.is_complete
+        ]
+        try:
+            return self.snapshot.count(due)
+        except SourceError:
+            if not self.snapshot.is_open():
+                raise
+        counts: dict[str, Counted] = {}
+        for relation in due:
+            # Why it failed is told by whatever reads the table next.
+            with contextlib.suppress(SourceError):
+                counts |= self.snapshot.count([relation])
+        return counts
+
+    @contextlib.contextmanager
+    def _isolated(self, table: Table) -> Iterator[None]:
+        """A block that works on one table: it stops the table, and nothing else, whatever it raises.
+
+        Raises:
+            LakeConflict: Another run has written to the lake, so that nothing of this attempt may count.
+            SourceError: The session that holds the snapshot is over, so that no table can be read any more.
+        """
+        try:
+            yield
+        except LakeConflict:
+            raise
+        except BaseException as error:
+            if not is_isolated(error) or (isinstance(error, SourceError) and not self.snapshot.is_open()):
+                raise
+            self._stop(table, error)
 
     def _plan(self, tables: Sequence[Table]) -> Iterator[_Planned]:
         """What is read of each table.
 
         Raises:
-            SourceError: A table that the lake does not know yet cannot be read; those that it knows are
-                stopped alone.
+            SourceError: None of the tables can be read, and the lake knows none of them: the connection is
+                hardly the one that is meant.
         """
-        source, mistakes = self.extractor.source, []
+        readable = 0
         for declared in tables:
-            name = declared.name
-            is_known = bool(self.state.last_batch_of([(source.name, name)]))
-            stored = self.state.cursors.get(f"{source.name}/{name}") if is_known else None
-            cursor = Cursor.from_json(stored) if stored else None
-            policy, relation = source.policy_of(name), self.relations.get(name)
-            handle = self.handles[name]
-            in_lake = stored_columns(handle) if handle is not None and is_known else ()
-            drift = compare(
-                in_lake,
-                relation,
-                _with_further_columns(declared, relation, in_lake) if source.declared else None,
-                name=name,
-                remembered=cursor.remembered if cursor else None,
-                key=source.keys.get(name),
-                types=source.types.get(name),
-            )
-            try:
-                if drift.table is None or relation is None:
-                    raise SourceError(" ".join(drift.incompatible))
-                known_rows = self.state.row_count(source.name, name)
-                reading = (
-                    Reading("verify", self.ranges[name])
-                    if name in self.ranges
-                    else plan(drift.table, drift, relation, policy, cursor, self.snapshot, known_rows)
-                )
-            except SourceError as error:
-                if is_known or not source.declared:
-                    self._stop(declared, str(error), is_known=is_known)
-                else:
-                    mistakes.append(str(error))
-                continue
-            yield _Planned(
-                drift.table,
-                relation,
-                reading,
-                handle,
-                cursor,
-                is_known,
-                known_rows,
-                drift.notes,
-                policy,
-                self.snapshot.version,
-            )
-        if mistakes:
+            one = None
+            with self._isolated(declared):
+                one = self._planned(declared)
+            if one is not None:
+                readable += 1
+                yield one
+        if not readable and self.extractor.source.declared and not any(map(self._is_known, tables)):
             where = self.snapshot.connection
+            reasons = " ".join(dict.fromkeys(self.changes[table.name].stopped for table in tables))
             raise SourceError(
                 f"Schema {where.schema} of {where.database} on {where.host}:{where.port}, read as "
-                f"{where.user}, cannot be read as it is to be. {' '.join(mistakes)}"
+                f"{where.user}, does not match the declared tables. {reasons}"
             )
 
-    def _stop(self, table: Table, reason: str, *, is_known: bool) -> None:
-        """Leave a table as it is in the lake; one that was never there fails the whole attempt."""
-        if not is_known and self.extractor.source.declared:
-            raise SourceError(reason)
-        self.extractor.report(f"{self._source}/{table.name}: left as it is. {reason}")
+    def _is_known(self, table: Table) -> bool:
+        return bool(self.state.last_batch_of([(self._source, table.name)]))
+
+    def _planned(self, declared: Table) -> _Planned:
+        """How a table is read.
+
+        Raises:
+            SourceError: It cannot be read, or not be taken in as it is.
+            LakeError: What the lake has of it cannot be read.
+        """
+        source, name, is_known = self.extractor.source, declared.name, self._is_known(declared)
+        if name in self.unreadable:
+            raise self.unreadable[name]
+        stored = self.state.cursors.get(f"{source.name}/{name}") if is_known else None
+        cursor = Cursor.from_json(stored) if stored else None
+        policy, relation = source.policy_of(name), self.relations.get(name)
+        handle = self.handles[name]
+        in_lake = stored_columns(handle) if handle is not None and is_known else ()
+        drift = compare(
+            in_lake,
+            relation,
+            _with_further_columns(declared, relation, in_lake) if source.declared else None,
+            name=name,
+            remembered=cursor.remembered if cursor else None,
+            key=source.keys.get(name),
+            types=source.types.get(name),
+        )
+        if drift.table is None or relation is None:
+            raise SourceError(" ".join(drift.incompatible))
+        known_rows = self.state.row_count(source.name, name)
+        reading = (
+            Reading("verify", self.ranges[name])
+            if name in self.ranges
+            else plan(drift.table, drift, relation, policy, cursor, self.snapshot, known_rows)
+        )
+        return _Planned(
+            drift.table,
+            relation,
+            reading,
+            handle,
+            cursor,
+            is_known,
+            known_rows,
+            drift.notes,
+            policy,
+            self.snapshot.version,
+        )
+
+    def _stop(self, table: Table, error: BaseException) -> None:
+        """Leave a table as it is in the lake: nothing that this attempt did to it counts."""
+        reason = reason_of(error)
+        self.extractor.report(f"{self._source}/{table.name}: skipped, its last batch stays. {reason}")
+        self.failures[table.name] = error
         self.changes[table.name] = TableChange(stopped=reason)
+        self.taken_in.pop(table.name, None)
+        self.cursors.pop(table.name, None)
         self.dead_letters.stopped.add(table.name)
 
     def _take_in(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> None:
@@ -443,8 +528,7 @@ class _Attempt:
         if one.is_known and one.handle is not None:
             self.extractor.lake.bronze(self._source, one.table).widen(self.connection, one.handle)
         try:
-            with bulk.stream(name) as rows:
-                changes = self._append(one, rows, count)
+            changes = self._read(one, bulk, count)
         except _RowsMissing:
             if one.reading.is_complete:
                 raise self._unaccountable(one) from None
@@ -483,6 +567,18 @@ class _Attempt:
             )
         if change.rows or (one.is_known and self._is_worth_a_commit(one, changes)):
             self.cursors[name] = self._cursor(one, changes)
+
+    def _read(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> Changes:
+        """Append what changed in a table as it is planned to be read."""
+        try:
+            with bulk.stream(one.table.name) as rows:
+                return self._append(one, rows, count)
+        except SourceUnavailable:
+            # Nothing is committed before all is read. One connection of several may be gone alone.
+            if not self.snapshot.is_open():
+                raise
+        with self._stream(one.scan()) as rows:
+            return self._append(one, rows, count)
 
     def _refuse_a_loose_key(self, one: _Planned) -> None:
         """Refuse a key that the source does not enforce and that does not identify its rows."""
@@ -534,28 +630,35 @@ class _Attempt:
         )
 
     def compare_with_source(self) -> dict[str, TableComparison]:
-        """Compare the tables that were taken in with the source, key range by key range."""
+        """Compare the tables that were taken in with the source, key range by key range.
+
+        A table that fails is stopped, and is not among them.
+        """
         comparisons = {}
-        for name, one in self.taken_in.items():
-            view = "compared versions"
-            bronze = self.extractor.lake.bronze(self._source, one.table)
-            self._reader.create_versions_view(
-                self.connection,
-                [view],
-                one.table,
-                uncommitted=self.batch,
-                handle=bronze.open(),
-                valid_only=False,
-            )
-            comparisons[name] = compare_table(
-                self.snapshot.run,
-                self.connection,
-                one.table,
-                relation=quote(one.relation.schema, one.relation.name),
-                expression=partial(_expression, one.relation),
-                versions=quote(view),
-            )
+        for name, one in list(self.taken_in.items()):
+            with self._isolated(one.table):
+                comparisons[name] = self._comparison(one)
         return comparisons
+
+    def _comparison(self, one: _Planned) -> TableComparison:
+        view = "compared versions"
+        bronze = self.extractor.lake.bronze(self._source, one.table)
+        self._reader.create_versions_view(
+            self.connection,
+            [view],
+            one.table,
+            uncommitted=self.batch,
+            handle=bronze.open(),
+            valid_only=False,
+        )
+        return compare_table(
+            self.snapshot.run,
+            self.connection,
+            one.table,
+            relation=quote(one.relation.schema, one.relation.name),
+            expression=partial(_expression, one.relation),
+            versions=quote(view),
+        )
 
     def ranges_of(self, found: Mapping[str, Verification]) -> dict[str, str]:
         """SQL for the rows of the ranges that differ, by table."""
@@ -702,18 +805,22 @@ class _Attempt:
 
 def sample_rows(
     lake: Lake, engine: SqlEngine, source: str, tables: Sequence[Table], limit: int = 5
-) -> dict[str, list[dict[str, Any]]]:
-    """A few rows of each table's newest batch, for people to look at: declared columns, change, batch."""
+) -> dict[str, list[dict[str, Any]] | str]:
+    """A few rows of each table's newest batch, for people to look at: declared columns, change, batch.
+
+    For a table that cannot be shown, the reason.
+    """
     state = lake.ledger.read()
     reader = BronzeReader(lake, source, state)
-    rows = {}
     with engine.connect() as connection:
-        for table in tables:
+
+        def newest(table: Table) -> list[dict[str, Any]]:
             last = state.last_batch_of([(source, table.name)])
             reader.create_versions_view(connection, ["sampled"], table, after=last - 1)
             names = columns_sql([*table.column_names, "_change", "_batch"])
-            rows[table.name] = fetch_rows(connection, f"SELECT {names} FROM sampled LIMIT {limit:d}")
-    return rows
+            return fetch_rows(connection, f"SELECT {names} FROM sampled LIMIT {limit:d}")
+
+        return {table.name: result_or_reason(newest, table) for table in tables}
 
 
 class _Touched:

@@ -68,7 +68,7 @@ class Verification:
         comparison: What was found; None where the table could not be read.
         mended: What reading the differing ranges again added to the lake; None where none differed.
         after: What comparing it once more came to.
-        stopped: Why the table could not be read.
+        stopped: Why the table could not be read, or the ranges that differ not be read again.
     """
 
     comparison: TableComparison | None
@@ -86,6 +86,8 @@ class Verification:
         """What was found, and what was done about it, for people."""
         if self.comparison is None:
             return self.stopped
+        if self.stopped:
+            return f"{self.comparison} Reading these ranges again failed: {self.stopped}"
         if self.mended is None or self.after is None:
             return str(self.comparison)
         outcome = (

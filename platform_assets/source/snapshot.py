@@ -33,6 +33,9 @@ _BEGIN = (
 )
 _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT = 17
 _NO_ENCODING = "SQL_ASCII"
+# A refused statement ends all that came after the savepoint, and nothing did but reading.
+_READABLE = "SAVEPOINT readable"
+_READABLE_AGAIN = "ROLLBACK TO SAVEPOINT readable"
 # Which server this is: its cluster, the branch of that cluster's history, and the database in it.
 _WHERE = """
 SELECT pg_export_snapshot(), CAST(pg_current_snapshot() AS text), transaction_timestamp(),
@@ -147,6 +150,7 @@ class SourceDatabase:
                     _WHERE
                 )[0]
                 cluster = control.run(_IDENTITY)[0][0] if may_ask else "unknown"
+                control.run(_READABLE)
             yield Snapshot(
                 self,
                 connection,
@@ -208,6 +212,8 @@ class Snapshot:
     def run(self, sql: str, attempt: str = "", **parameters: object) -> list[list[Any]]:
         """Run a statement in the snapshot and fetch its rows; for small results.
 
+        After one that the server refused, the snapshot can be read on.
+
         Args:
             sql: The statement, with `:name` for parameters.
             attempt: What it is for, for the message of an error.
@@ -218,7 +224,21 @@ class Snapshot:
             SourceError: The server refused the statement.
         """
         with translated(self.connection, attempt):
-            return list(self.control.run(sql, **parameters))
+            try:
+                return list(self.control.run(sql, **parameters) or ())
+            except Exception:
+                # Where the session is over, what is raised says so.
+                with contextlib.suppress(Exception):
+                    self.control.run(_READABLE_AGAIN)
+                raise
+
+    def is_open(self) -> bool:
+        """Whether the session that holds the snapshot still answers."""
+        try:
+            self.run("SELECT 1")
+        except SourceError:
+            return False
+        return True
 
     def relations(self, names: Sequence[str] | None = None) -> dict[str, Relation]:
         """What the catalogue says of these tables, or of all in the schema; what is missing is not in it.

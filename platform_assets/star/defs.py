@@ -11,9 +11,11 @@ from platform_assets.lake.defs import (
     OWNERS,
     check_specs,
     clear_failures,
+    fail_for_stopped,
     preview,
     row_count_metadata,
     run_checks,
+    stopped_metadata,
     table_schema,
 )
 from platform_assets.model import star
@@ -72,16 +74,19 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
         # The calendar comes last, as it was made last: it depends on the facts.
         for key, table in sorted(selected.items(), key=lambda item: item[1].name == star.DIM_DATE.name):
             change = changes[table.name]
-            yield dg.MaterializeResult(
-                asset_key=key,
-                metadata={
+            if change.stopped:
+                metadata = stopped_metadata(context.instance, key, change.stopped)
+            else:
+                metadata = {
                     **row_count_metadata(change.row_count),
                     "rows written": change.rows_written,
                     BATCH: change.batch,
                     "preview": preview(rows[table.name]),
                     AFTER_BATCH: change.after if change.rows_written else change.batch,
-                },
-            )
+                }
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+        stopped = {key: changes[table.name].stopped for key, table in selected.items()}
+        fail_for_stopped(context, {key: reason for key, reason in stopped.items() if reason}, GROUP)
 
     @dg.multi_asset_check(
         name=f"{GROUP}_checks",

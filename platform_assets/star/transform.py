@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import LakeError
+from platform_assets.isolation import Isolation, result_or_reason
 from platform_assets.lake.delta import file_statistics, peek
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, fetch_rows, quote
 from platform_assets.lake.lake import BronzeReader, Lake
@@ -38,12 +39,14 @@ class StarChange:
         batch: The last batch it has taken in now.
         rows_written: Rows appended, or inserted and replaced.
         row_count: Rows it has now.
+        stopped: Why the table was left as it was, with the numbers before all 0; empty where it was not.
     """
 
     after: int
     batch: int
     rows_written: int
     row_count: int
+    stopped: str = ""
 
     def since(self, earlier: StarChange | None) -> StarChange:
         """This change and an earlier one of the same run as one."""
@@ -75,25 +78,36 @@ class StarBuilder:
 
         So a fact is there when all it points to is, the calendar's days apart.
 
-        A table that another run brings up to date at the same time is looked at again: what is left of it is
-        done, if anything is. Where the other run has gone further than the ledger was at first, all tables
-        are brought to there, so that they agree with each other whatever becomes of that run.
+        A table that fails, for whatever reason, is left as it was, and the others go on. A table that another
+        run brings up to date at the same time is looked at again: what is left of it is done, if anything is.
+        Where the other run has gone further than the ledger was at first, all tables are brought to there, so
+        that they agree with each other whatever becomes of that run.
 
         Raises:
-            LakeError: The lake cannot be read or written, or lacks a source table that the SQL reads.
-            LakeConflict: A table refuses every commit as if another one had been made, and none is.
+            LakeError: The ledger cannot be read.
+            PlatformError: All of several tables failed, or the only one; any other error likewise.
         """
         ordered = sorted(tables, key=lambda table: (table.name == star.DIM_DATE.name, table.kind == "fact"))
+        building = Isolation("Building the star schema")
         changes: dict[str, StarChange] = {}
         state = self.lake.ledger.read()
         while True:
             for table in ordered:
-                change = self._until_won(table, state)
-                changes[table.name] = change.since(changes.get(table.name))
+                if building.has_failed(table.name):
+                    continue
+                with building.guard(table.name):
+                    change = self._until_won(table, state)
+                    changes[table.name] = change.since(changes.get(table.name))
             further = max((change.batch for change in changes.values()), default=0)
             if further <= state.last_batch:
-                return changes
+                break
             state = self.lake.ledger.read()
+        if building.failures and not changes:
+            raise building.failures[0].error
+        for failed in building.failures:
+            self.report(f"star/{failed.name}: skipped, its last rows stay. {failed.reason}")
+            changes[failed.name] = StarChange(0, 0, 0, 0, failed.reason)
+        return changes
 
     def _until_won(self, table: Table, state: LedgerState) -> StarChange:
         """Build a table, and again after each lost race for it."""
@@ -279,11 +293,11 @@ def _years(handle: DeltaTable | None, dates: Sequence[str]) -> tuple[int, int] |
 
 def sample_rows(
     lake: Lake, engine: SqlEngine, tables: Sequence[Table], limit: int = 5
-) -> dict[str, list[dict[str, Any]]]:
-    """A few of the newest rows of each table, for people to look at."""
-    rows = {}
+) -> dict[str, list[dict[str, Any]] | str]:
+    """A few of the newest rows of each table, for people to look at; for one that fails, the reason."""
     with engine.connect() as connection:
-        for table in tables:
+
+        def newest(table: Table) -> list[dict[str, Any]]:
             target = lake.star(table)
             handle = target.open()
             last = target.cursor(handle, star.STREAM)
@@ -292,5 +306,6 @@ def sample_rows(
             if not found:
                 target.create_view(connection, ["sampled"], handle)
                 found = fetch_rows(connection, f"SELECT * FROM sampled LIMIT {limit:d}")
-            rows[table.name] = found
-    return rows
+            return found
+
+        return {table.name: result_or_reason(newest, table) for table in tables}

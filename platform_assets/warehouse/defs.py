@@ -6,14 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from platform_assets.lake.defs import (
+    BATCH,
     OWNERS,
+    REPORTS_STOPPED,
     STOPPED,
     UP_TO_DATE_AT,
     clear_failures,
+    fail_for_stopped,
     multi_asset_check,
     preview,
+    report_stopped,
     row_count_metadata,
     run_checks,
+    stopped_metadata,
     table_schema,
 )
 from platform_assets.model import star
@@ -80,17 +85,20 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
             rows = warehouse.sample(list(selected.values()), limit=5)
         for key, table in selected.items():
             done = loads[table.name]
-            if done.rows_written:
-                context.log.info("%s/%s: %d rows loaded", name, table.name, done.rows_written)
-            yield dg.MaterializeResult(
-                asset_key=key,
-                metadata={
+            if done.stopped:
+                metadata = stopped_metadata(context.instance, key, done.stopped)
+            else:
+                metadata = {
                     **row_count_metadata(done.row_count),
                     "rows written": done.rows_written,
-                    "batch": done.batch,
+                    BATCH: done.batch,
                     "preview": preview(rows[table.name]),
-                },
-            )
+                }
+            if done.rows_written:
+                context.log.info("%s/%s: %d rows loaded", name, table.name, done.rows_written)
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+        stopped = {key: loads[table.name].stopped for key, table in selected.items()}
+        fail_for_stopped(context, {key: reason for key, reason in stopped.items() if reason}, name)
 
     @dg.multi_asset_check(
         name=f"{name}_checks",
@@ -105,6 +113,7 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
         ],
         can_subset=True,
         required_resource_keys={"lake", name},
+        op_tags={REPORTS_STOPPED: f"star,{name}"},
     )
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         from platform_assets.warehouse.verify import WarehouseVerifier
@@ -120,6 +129,9 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
                 ] if difference else []
 
             yield from run_checks(context, run)
+        report_stopped(
+            context, [dg.AssetKey([group, key.path[-1]]) for key in by_key for group in ("star", name)]
+        )
 
     return dg.Definitions(assets=[load], asset_checks=[check])
 

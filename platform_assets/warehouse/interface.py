@@ -27,12 +27,14 @@ class Load:
         batch: The last batch it holds now.
         rows_written: Rows inserted or replaced.
         row_count: Rows it has now.
+        stopped: Why the table was left as it was, with the numbers before all 0; empty where it was not.
     """
 
     after: int
     batch: int
     rows_written: int
     row_count: int
+    stopped: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Warehouse(Protocol):
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """Load what these star tables have taken in since the last load, in one transaction with its record.
 
-        Dimensions that a table's foreign keys point to are loaded with it. A repeat does nothing.
+        Dimensions that a table's foreign keys point to are loaded with it. A repeat does nothing. A table
+        that fails, for whatever reason, is left as it was, and the others are loaded in a transaction each.
 
         Args:
             lake: The lake to load from.
@@ -73,7 +76,7 @@ class Warehouse(Protocol):
 
         Raises:
             WarehouseBusy: Another process held the warehouse for too long.
-            WarehouseError: The warehouse refuses the load; nothing of it is visible.
+            WarehouseError: The warehouse refuses the load of every table; nothing of it is visible.
         """
 
     def query(self, sql: str) -> AbstractContextManager[pa.RecordBatchReader]:

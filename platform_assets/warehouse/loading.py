@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from platform_assets.errors import WarehouseError
+from platform_assets.errors import WarehouseBusy, WarehouseError
+from platform_assets.isolation import Isolation, is_isolated
 from platform_assets.lake.races import Patience, retry_while_others_progress
 from platform_assets.model import star
 from platform_assets.warehouse.interface import Load
@@ -148,24 +149,57 @@ class _ParentsMissing(WarehouseError):
 def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load]:
     """Load what star tables have taken in since the last load; see `Warehouse.load`.
 
+    All of it is one transaction. Where that fails for any table, each table is loaded in one of its own, so that
+    those that fail are left as they were and keep no other one out.
+
     Raises:
-        WarehouseError: It was loaded from another lake, or rows point to dimension rows that are missing.
+        WarehouseBusy: The engine could not be had, or another load was faster.
+        PlatformError: No table could be loaded; any other error likewise.
     """
+    wanted = with_dimensions(tables, target.tables)
     seen: list[int] = []
 
     def versions() -> list[int]:
-        return [lake.star(table).version() for table in with_dimensions(tables, target.tables)]
+        return [lake.star(table).version() for table in wanted]
 
     def load() -> dict[str, Load]:
         try:
-            return _load(lake, tables, target)
+            return _load(lake, wanted, target)
         except _ParentsMissing:
             seen[:] = versions()
             raise
 
-    return retry_while_others_progress(
-        load, versions, settled=lambda: versions() != seen, lost=(_ParentsMissing,), patience=_PATIENCE
-    )
+    try:
+        loads = retry_while_others_progress(
+            load, versions, settled=lambda: versions() != seen, lost=(_ParentsMissing,), patience=_PATIENCE
+        )
+    except WarehouseBusy:
+        raise
+    except BaseException as error:
+        if not is_isolated(error):
+            raise
+        loads = _load_one_by_one(lake, wanted, target, error)
+    return {table.name: loads[table.name] for table in tables}
+
+
+def _load_one_by_one(
+    lake: Lake, tables: Sequence[Table], target: Target, error: BaseException
+) -> dict[str, Load]:
+    """Load each table in a transaction of its own, dimensions first; `error` is raised where none can be loaded.
+
+    Raises:
+        WarehouseBusy: As `load_star`.
+    """
+    loading = Isolation(f"Loading {target.name}")
+    loads: dict[str, Load] = {}
+    for table in tables:
+        with loading.guard(table.name):
+            loads |= _load(lake, [table], target)
+        if loading.failures and isinstance(busy := loading.failures[-1].error, WarehouseBusy):
+            raise busy
+    if not loads:
+        raise error
+    return loads | {one.name: Load(0, 0, 0, 0, one.reason) for one in loading.failures}
 
 
 def retry_load(
@@ -186,8 +220,8 @@ def retry_load(
     return retry_while_others_progress(load, positions, lost=lost, patience=patience)
 
 
-def _load(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load]:
-    wanted = with_dimensions(tables, target.tables)
+def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load]:
+    """Load these tables, dimensions first, in one transaction."""
     lake_id = lake.ledger.read().lake_id
     positions = target.positions()
     _refuse_another_lake(target, positions, lake_id)
@@ -198,10 +232,10 @@ def _load(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load
         counts = target.counts()
         return {
             table.name: Load(batch, batch, 0, counts.get(table.name, 0))
-            for table in tables
+            for table in wanted
             for batch in [positions.get(table.name, Position()).batch]
         }
-    loads = {}
+    loads: dict[str, Load] = {}
     with target.session(pending) as session:
         # Another loader may have been here between the look and the lock.
         positions = session.positions()
@@ -223,7 +257,7 @@ def _load(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load
         for table in wanted:
             if loads[table.name].rows_written:
                 _verify_foreign_keys(session, table, target.tables, loads[table.name].after)
-    return {table.name: loads[table.name] for table in tables}
+    return loads
 
 
 def with_dimensions(tables: Sequence[Table], model: Sequence[Table] = star.TABLES) -> list[Table]:
@@ -271,7 +305,7 @@ def _verify_foreign_keys(session: LoadSession, table: Table, model: Sequence[Tab
         missing = session.missing_parents(table, column, parent, after)
         if missing:
             raise _ParentsMissing(
-                f"Nothing was loaded: new rows of {table.name} have values of {column} that {name} lacks, "
+                f"New rows of {table.name} cannot be loaded: they have values of {column} that {name} lacks, "
                 f"{', '.join(missing)} among them. Materialize star/{name} and the source tables it reads, "
                 "then load again."
             )
