@@ -149,8 +149,8 @@ class _ParentsMissing(WarehouseError):
 def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load]:
     """Load what star tables have taken in since the last load; see `Warehouse.load`.
 
-    All of it is one transaction. Where that fails for any table, each table is loaded in one of its own, so that
-    those that fail are left as they were and keep no other one out.
+    All of it is one transaction. Where that fails for any table, each table is loaded in one of its own, so
+    that those that fail are left as they were and keep no other one out.
 
     Raises:
         WarehouseBusy: The engine could not be had, or another load was faster.
@@ -185,7 +185,7 @@ def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, 
 def _load_one_by_one(
     lake: Lake, tables: Sequence[Table], target: Target, error: BaseException
 ) -> dict[str, Load]:
-    """Load each table in a transaction of its own, dimensions first; `error` is raised where none can be loaded.
+    """Load each table in a transaction of its own, dimensions first; raise `error` where none can be loaded.
 
     Raises:
         WarehouseBusy: As `load_star`.

@@ -177,12 +177,25 @@ def test_a_value_that_fits_no_longer_stops_its_table_alone(totesys: Totesys, pla
     assert platform.extract().tables["payment"].updated == 1
 
 
-def test_what_is_wrong_at_the_first_look_fails_it_as_a_whole(totesys: Totesys, platform: Platform) -> None:
+def test_what_is_wrong_at_the_first_look_stops_its_table_alone(totesys: Totesys, platform: Platform) -> None:
     totesys.run("DROP TABLE payment", "ALTER TABLE design RENAME COLUMN file_name TO file")
+    found = platform.extract().tables
+    assert "There is no table payment." in found["payment"].stopped
+    assert "Table design has no column file_name" in found["design"].stopped
+    assert {name for name, change in found.items() if change.stopped} == {"payment", "design"}
+    assert found["sales_order"].inserted == 2
+
+
+def test_a_database_with_none_of_the_declared_tables_fails_with_all_that_is_wrong(
+    totesys: Totesys, platform: Platform
+) -> None:
+    nowhere = dataclasses.replace(totesys, schema="information_schema")
+    elsewhere = dataclasses.replace(platform, source=nowhere.source())
     with pytest.raises(SourceError) as error:
-        platform.extract()
+        elsewhere.extract()
+    assert "does not match the declared tables" in str(error.value)
     assert "There is no table payment." in str(error.value)
-    assert "Table design has no column file_name" in str(error.value)
+    assert "There is no table design." in str(error.value)
     assert platform.lake.ledger.read().last_batch == 0
 
 

@@ -1,0 +1,220 @@
+"""A source table that fails, at any step and with any error, keeps no other table from landing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from platform_assets.errors import LakeConflict, LakeError, SourceError, SourceUnavailable
+from platform_assets.lake.delta import LakeTable
+from platform_assets.source import bulk, extract
+from platform_assets.source.compare import Comparison
+from platform_assets.source.dead_letters import DeadLetters
+from platform_assets.source.snapshot import Snapshot
+from platform_assets_tests.fixtures.poison import (
+    UNEXPECTED,
+    OwnError,
+    PanicException,
+    name_of,
+    poison_call,
+    told,
+)
+from platform_assets_tests.fixtures.postgres import NewDatabase
+from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, Platform, Totesys
+
+POISONED = "design"
+OTHERS = ("currency", "department")
+TABLES = (OTHERS[0], POISONED, OTHERS[1])
+
+# Where a call works on the poisoned table; the arguments are those of the function.
+STEPS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+    "opening what the lake has": (LakeTable, "open", lambda table: table.uri.endswith(f"/{POISONED}")),
+    "comparing the schema": (extract, "compare", lambda *_, name, **__: name == POISONED),
+    "planning": (extract, "plan", lambda table, *_: table.name == POISONED),
+    "reading": (bulk, "_read", lambda _, __, scan, ___: scan.table == POISONED),
+    "comparing the rows": (Comparison, "changed", lambda one, *_: one.table.name == POISONED),
+    "appending": (LakeTable, "append", lambda table, *_, **__: table.uri.endswith(f"/{POISONED}")),
+    "looking at it again": (Snapshot, "is_still_there", lambda _, relation: relation.name == POISONED),
+    "setting dead letters apart": (DeadLetters, "set_apart", lambda _, table, __: table.name == POISONED),
+}
+
+REFUSED = SourceError("The server refused to read it.")
+BROKEN = SourceUnavailable("The connection broke.")
+OWN = OwnError("what nobody expected")
+# One boundary is around all steps: each error at two of them, one in a reading thread, and each step with a few.
+CASES = [
+    *(
+        (step, error)
+        for step in ("reading", "appending")
+        for error in (REFUSED, BROKEN, LakeError("It cannot be written."), *UNEXPECTED)
+    ),
+    *(
+        (step, error)
+        for step in STEPS
+        if step not in ("reading", "appending")
+        for error in (BROKEN, OWN, PanicException("called `Option::unwrap()` on a `None` value"))
+    ),
+]
+
+
+def name_of_case(value: object) -> str:
+    return name_of(value) if isinstance(value, BaseException) else str(value)
+
+
+keys = itertools.count(100)
+
+
+@pytest.fixture(scope="module")
+def totesys(new_module_database: NewDatabase) -> Totesys:
+    return Totesys.with_rows(new_module_database())
+
+
+@pytest.fixture(scope="module")
+def platform(totesys: Totesys, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    made = Platform.on_disk(totesys, tmp_path_factory.mktemp("poisoned"))
+    made.extract(*TABLES)
+    return made
+
+
+def insert_into_each(totesys: Totesys) -> int:
+    """A new row in each table, under the same key."""
+    key = next(keys)
+    totesys.run(*(totesys.insert_sql(table, key) for table in TABLES))
+    return key
+
+
+def counted(platform: Platform, table: str, key: int) -> int:
+    """How many versions of a row count."""
+    batches = platform.lake.ledger.read().batches_of("totesys", table)
+    return sum(1 for batch, _, versioned in platform.versions(table) if versioned == key and batch in batches)
+
+
+@pytest.mark.parametrize(("step", "error"), CASES, ids=name_of_case)
+def test_a_poisoned_table_is_stopped_alone_and_catches_up(
+    totesys: Totesys,
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    error: BaseException,
+) -> None:
+    key = insert_into_each(totesys)
+    with monkeypatch.context() as patch:
+        poison_call(patch, *STEPS[step], error)
+        found = platform.extract(*TABLES).tables
+    assert told(error) in found[POISONED].stopped
+    assert found[POISONED].rows == 0
+    for table in OTHERS:
+        assert (found[table].inserted, found[table].stopped) == (1, "")
+        assert counted(platform, table, key) == 1
+    assert counted(platform, POISONED, key) == 0
+    again = platform.extract(*TABLES).tables
+    assert [(again[table].inserted, again[table].stopped) for table in TABLES] == [(0, ""), (1, ""), (0, "")]
+    assert [counted(platform, table, key) for table in TABLES] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("step", sorted(set(STEPS) - {"looking at it again"}))
+def test_a_table_that_is_poisoned_at_its_first_read_keeps_no_other_from_landing(
+    totesys: Totesys, platform: Platform, tmp_path_factory: pytest.TempPathFactory, step: str
+) -> None:
+    first = Platform.on_disk(totesys, tmp_path_factory.mktemp("first"))
+    with pytest.MonkeyPatch.context() as patch:
+        poison_call(patch, *STEPS[step], OWN)
+        found = first.extract(*TABLES).tables
+    assert told(OWN) in found[POISONED].stopped
+    assert all(found[table].inserted > 0 for table in OTHERS)
+    assert first.extract(*TABLES).tables[POISONED].inserted > 0
+    assert first.extract(*TABLES).batch == 2
+
+
+def test_a_statement_that_the_server_refuses_leaves_the_snapshot_readable(
+    totesys: Totesys, platform: Platform
+) -> None:
+    with platform.source.snapshot() as snapshot:
+        for _ in range(2):
+            with pytest.raises(SourceError, match="division by zero"):
+                snapshot.run("SELECT 1 / 0")
+            assert snapshot.is_open()
+        assert snapshot.run("SELECT count(*) > 0 FROM currency") == [[True]]
+
+
+def test_the_end_of_the_snapshots_session_ends_the_whole_attempt(
+    totesys: Totesys, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_into_each(totesys)
+
+    def end_the_session(one: Comparison, *_: object) -> bool:
+        if one.table.name == POISONED:
+            totesys.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        return False
+
+    with monkeypatch.context() as patch:
+        poison_call(patch, Comparison, "changed", end_the_session, OWN)
+        with pytest.raises(SourceUnavailable):
+            platform.extract(*TABLES)
+    assert [platform.extract(*TABLES).tables[table].inserted for table in TABLES][:1] == [1]
+
+
+def test_a_connection_that_breaks_while_it_reads_one_table_is_replaced_by_another(
+    totesys: Totesys, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_into_each(totesys)
+    calls = []
+
+    def first_time(_: object, __: object, scan: Any, ___: object) -> bool:
+        calls.append(scan.table)
+        return scan.table == POISONED and calls.count(POISONED) == 1
+
+    with monkeypatch.context() as patch:
+        poison_call(patch, bulk, "_read", first_time, BROKEN)
+        found = platform.extract(*TABLES).tables
+    assert [(found[table].inserted, found[table].stopped) for table in TABLES] == [(1, "")] * 3
+
+
+def test_a_lake_that_takes_no_table_at_all_fails_the_extraction(
+    totesys: Totesys, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_into_each(totesys)
+    with monkeypatch.context() as patch:
+        poison_call(patch, LakeTable, "append", lambda *_, **__: True, LakeError("It is full."))
+        with pytest.raises(LakeError, match="It is full"):
+            platform.extract(*TABLES)
+    assert [one.inserted for one in platform.extract(*TABLES).tables.values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, LakeConflict])
+def test_what_is_no_failure_of_one_table_goes_on(
+    totesys: Totesys, platform: Platform, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
+) -> None:
+    insert_into_each(totesys)
+    with monkeypatch.context() as patch:
+        poison_call(
+            patch, DeadLetters, "set_apart", lambda _, table, __: table.name == POISONED, interruption()
+        )
+        with pytest.raises(interruption):
+            platform.extract(*TABLES)
+    assert [one.inserted for one in platform.extract(*TABLES).tables.values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("error", [REFUSED, BROKEN, OWN, OverflowError("out of range")], ids=name_of)
+def test_a_table_that_cannot_be_compared_keeps_no_other_from_being_verified(
+    totesys: Totesys,
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    poison: Callable[[str], BaseException],
+) -> None:
+    extractor = extract.Extractor(platform.source, platform.lake, platform.engine)
+    tables = [SOURCE_TABLE[name] for name in TABLES]
+    with monkeypatch.context() as patch:
+        poison_call(
+            patch, extract, "compare_table", lambda _, __, table, **___: table.name == POISONED, error
+        )
+        found = extractor.verify(tables)
+    assert told(error) in found[POISONED].sentence
+    assert [found[table].passed for table in TABLES] == [True, False, True]
+    assert all(one.passed for one in extractor.verify(tables).values())
