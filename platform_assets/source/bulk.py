@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.errors import SourceError
+from platform_assets.isolation import reason_of
 from platform_assets.lake.duck import literal
 from platform_assets.source.scan import Scan
 from platform_assets.source.session import ValueRefused, adbc_error, open_adbc
@@ -167,10 +168,8 @@ class BulkReader:
                 except SourceError as error:
                     failure = error
                 except BaseException as error:  # noqa: BLE001 - the consumer must not wait for ever, whatever it is
-                    said = str(error).strip().rstrip(".") or type(error).__name__
                     failure = SourceError(
-                        f"Rows of table {scan.table} cannot be taken in: {said}. Correct the value in the "
-                        "source, or read a view that leaves it out."
+                        f"Rows of table {scan.table} cannot be read: {reason_of(error)}{_advice(error)}"
                     )
                     failure.__cause__ = error
                 channel.end_part(failure)
@@ -180,6 +179,13 @@ class BulkReader:
                     connection = None
             if connection is not None:
                 _end(connection)
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about an error that a value may have caused, as a further sentence; empty for any other."""
+    if isinstance(error, pa.ArrowInvalid | ValueError | OverflowError):
+        return " Correct the value in the source, or read a view that leaves it out."
+    return ""
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ STEPS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
 REFUSED = SourceError("The server refused to read it.")
 BROKEN = SourceUnavailable("The connection broke.")
 OWN = OwnError("what nobody expected")
-# One boundary is around all steps: each error at two of them, one in a reading thread, and each step with a few.
+# One boundary is around all steps: each error at two of them (one is in a reading thread), a few at each.
 CASES = [
     *(
         (step, error)
@@ -206,7 +206,7 @@ def test_a_table_that_cannot_be_compared_keeps_no_other_from_being_verified(
     totesys: Totesys,
     platform: Platform,
     monkeypatch: pytest.MonkeyPatch,
-    poison: Callable[[str], BaseException],
+    error: BaseException,
 ) -> None:
     extractor = extract.Extractor(platform.source, platform.lake, platform.engine)
     tables = [SOURCE_TABLE[name] for name in TABLES]
