@@ -201,7 +201,9 @@ def _origin(job: str) -> RemoteJobOrigin:
 
 def _keep_origin(context: dg.InitResourceContext) -> None:
     """Keep where a run's job comes from, where the command that started the run did not, as `dg launch`."""
-    run = context.instance.get_run_by_id(context.run.run_id) if context.instance and context.run else None
+    if context.run is None or context.run.remote_job_origin is not None:
+        return
+    run = context.instance.get_run_by_id(context.run.run_id) if context.instance else None
     if context.instance is None or run is None or run.remote_job_origin is not None:
         return
     origin = _origin(run.job_name)
@@ -562,9 +564,11 @@ def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dic
     """Resources that are built, and whose libraries are imported, when a step first asks for them."""
 
     def lazily(build: Any, description: str, requires: set[str] | None = None) -> dg.ResourceDefinition:
-        return dg.ResourceDefinition(
-            lambda _: build(), description=description, required_resource_keys=requires
-        )
+        def init(context: dg.InitResourceContext) -> Any:
+            _keep_origin(context)
+            return build()
+
+        return dg.ResourceDefinition(init, description=description, required_resource_keys=requires)
 
     def lake_io_manager() -> dg.IOManager:
         from platform_assets.lake.io_manager import LakeIOManager
