@@ -23,7 +23,6 @@ from platform_assets.bigquery.jobs import load_once, parquet_config, stage
 from platform_assets.bigquery.names import check_dataset, check_table
 from platform_assets.bigquery.types import bigquery_type, loadable, schema_fields
 from platform_assets.errors import WarehouseError
-from platform_assets.lake.delta import file_statistics
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql
 from platform_assets.lake.duck import literal as duckdb_literal
 from platform_assets.model import star
@@ -728,13 +727,7 @@ def _merge(table: Table, relation: str, rows: str) -> str:
 
 def _objects(incoming: Incoming) -> list[str]:
     """URIs of the lake's files that may hold rows to load, by their statistics."""
-    files = file_statistics(incoming.handle).to_pylist()
-    after = incoming.batches[0] if incoming.batches is not None else None
-    return [
-        f"{incoming.source.uri}/{file['path']}"
-        for file in files
-        if after is None or file.get("max._batch") is None or file["max._batch"] > after
-    ]
+    return [f"{incoming.source.uri}/{path}" for path in incoming.files]
 
 
 def _write_parquet(file: Path, rows: pa.RecordBatchReader, schema: pa.Schema) -> None:

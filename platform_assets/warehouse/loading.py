@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.isolation import Isolation, is_isolated
+from platform_assets.lake.delta import file_statistics
 from platform_assets.lake.races import Patience, retry_while_others_progress
 from platform_assets.model import star
 from platform_assets.warehouse.interface import Load
@@ -96,6 +97,23 @@ class Incoming:
         The calendar grows by years, which may belong to batches that were loaded before.
         """
         return None if self.table.name == star.DIM_DATE.name else (self.after, _ALL_LATER_BATCHES)
+
+    @property
+    def files(self) -> dict[str, int]:
+        """The lake table's files that may hold rows to load, as paths below its place, with their rows.
+
+        Only these columns of the statistics are read: others hold days that Python has no value for.
+        """
+        names = ("path", "num_records", "max._batch")
+        statistics = file_statistics(self.handle)
+        found = {name: statistics[name].to_pylist() for name in names if name in statistics.column_names}
+        after = self.batches[0] if self.batches is not None else None
+        last = found.get("max._batch") or [None] * statistics.num_rows
+        return {
+            str(path): int(rows)
+            for path, rows, batch in zip(found["path"], found["num_records"], last, strict=True)
+            if after is None or batch is None or batch > after
+        }
 
 
 class LoadSession(Protocol):

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import ParquetError, WarehouseBusy, WarehouseError
-from platform_assets.lake.delta import file_statistics
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.duck import literal as duckdb_literal
 from platform_assets.model import star
@@ -610,27 +609,32 @@ class _Session:
                 f"The table {incoming.source.uri} is not below {zone}, which the warehouse's stage "
                 "stands for."
             )
-        files = [str(file["path"]) for file in _files(incoming)]
+        files = list(incoming.files.items())
         for first in range(0, len(files), _FILES_PER_COPY):
-            named = ", ".join(literal(name) for name in files[first : first + _FILES_PER_COPY])
-            self._copy(incoming, f"@{stage}/{below.removeprefix(zone)}", f" FILES = ({named})")
+            some = files[first : first + _FILES_PER_COPY]
+            named = ", ".join(literal(name) for name, _ in some)
+            place = f"@{stage}/{below.removeprefix(zone)}"
+            self._copy(incoming, place, sum(rows for _, rows in some), f" FILES = ({named})")
 
     def _copy_uploaded(self, incoming: Incoming, stage: str) -> None:
         """Upload the lake's files that may hold new rows, as they are where that is possible."""
         name = incoming.table.name
         folder = self.folder / name
         folder.mkdir()
-        files = _files(incoming)
+        files = incoming.files
         if not files:
             return
         stored = {one.name for one in incoming.handle.schema().fields}
         if incoming.source.is_local and stored == {one.name for one in incoming.source.columns}:
             for number, file in enumerate(files):
-                (folder / f"{number}.parquet").symlink_to(Path(incoming.source.uri, file["path"]).absolute())
-        elif not self._write_file(incoming, folder / "rows.parquet"):
+                (folder / f"{number}.parquet").symlink_to(Path(incoming.source.uri, file).absolute())
+            expected = sum(files.values())
+        else:
+            expected = self._write_file(incoming, folder / "rows.parquet")
+        if not expected:
             return
         self.connected.put(folder, stage, name)
-        self._copy(incoming, f"@{stage}/{name}/")
+        self._copy(incoming, f"@{stage}/{name}/", expected)
 
     def _write_file(self, incoming: Incoming, file: Path) -> int:
         """The rows to load in one Parquet file, made in bounded memory; their number.
@@ -646,12 +650,26 @@ class _Session:
             ).fetchall()
         return int(copied)
 
-    def _copy(self, incoming: Incoming, location: str, files: str = "") -> None:
+    def _copy(self, incoming: Incoming, location: str, expected: int, files: str = "") -> None:
+        """Copy files into the table that rows wait in.
+
+        Raises:
+            WarehouseError: Snowflake refuses it, or did not load as many rows as the files have.
+        """
+        from platform_assets.snowflake.execute import copied
+
         columns = incoming.source.columns
         selected = ", ".join(f"{path(one.name)}::{_staged_type(one.type)}" for one in columns)
         name = incoming.table.name
         sql = _copy(_staged(incoming.table), [one.name for one in columns], selected, location, files)
-        self.connected.run(sql, f"stage {name}")
+        with self.connected.executed(sql, f"stage {name}") as cursor:
+            loaded, _ = copied(cursor)
+        if loaded != expected:
+            raise WarehouseError(
+                f"Snowflake staged {loaded:,} rows of {name}, of files with {expected:,}: a file did not "
+                "arrive, or was passed over. Look in its query history for what PUT and COPY said of them; "
+                "the next run tries again."
+            )
 
     def positions(self) -> dict[str, Position]:
         return self.connected.positions()[0]
@@ -839,16 +857,6 @@ def _merge(table: Table, relation: str, rows: str) -> str:
         f"WHEN MATCHED THEN UPDATE SET {updates} "
         f"WHEN NOT MATCHED THEN INSERT ({_listed(names)}) VALUES ({values})"
     )
-
-
-def _files(incoming: Incoming) -> list[dict[str, Any]]:
-    """The lake's files that may hold rows to load, by their statistics."""
-    after = incoming.batches[0] if incoming.batches is not None else None
-    return [
-        file
-        for file in file_statistics(incoming.handle).to_pylist()
-        if after is None or file.get("max._batch") is None or file["max._batch"] > after
-    ]
 
 
 def _written_types(schema: pa.Schema, name: tuple[str, str], attempt: str) -> list[tuple[ParquetType, str]]:

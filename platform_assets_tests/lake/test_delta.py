@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import Schema
 
 from platform_assets.errors import LakeConflict, LakeError
-from platform_assets.lake.delta import LakeTable, peek
-from platform_assets.model.table import Column, Integer, Text
+from platform_assets.lake.arrow import arrow_schema
+from platform_assets.lake.delta import ColumnStatistics, LakeTable, peek, statistics_of_batch
+from platform_assets.lake.duck import SqlEngine, fetch_rows
+from platform_assets.model.table import HASH_COLUMN, Column, Date, Integer, Text, Timestamp
 
 COLUMNS = (Column("id", Integer()), Column("name", Text()), Column("_batch", Integer(64)))
 STREAM = "test"
@@ -111,6 +118,104 @@ def test_a_stream_that_breaks_in_the_middle_leaves_the_table_as_it_was(table: La
     with pytest.raises((LakeError, ValueError), match="the rows end here"):
         table.append(table.open(), stream, stream=STREAM, version=2)
     assert (names(table), table.cursor(table.open(), STREAM)) == (["a"], 1)
+
+
+FURTHER = (*COLUMNS, Column("colour", Text()), Column("at", Timestamp()), Column("day", Date()))
+FURTHER_SCHEMA = arrow_schema(FURTHER)
+
+
+def whole(table: LakeTable) -> list[dict[str, Any]]:
+    """All rows, read by DuckDB as the platform's own queries do."""
+    with SqlEngine(64, 1, Path(table.uri).parent / "tmp").connect() as connection:
+        table.create_view(connection, ["read"], table.open())
+        return fetch_rows(connection, "SELECT * FROM read ORDER BY name")
+
+
+def test_a_stream_that_breaks_after_a_column_was_added_leaves_no_column_behind(table: LakeTable) -> None:
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+    further = replace(table, columns=FURTHER)
+    new = pa.table([[2], ["b"], [2], ["red"], [None], [dt.date(2024, 2, 29)]], FURTHER_SCHEMA)
+
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield from new.to_batches()
+        raise ValueError("the source is gone")
+
+    with pytest.raises(Exception, match="the source is gone"):
+        further.append(
+            table.open(), pa.RecordBatchReader.from_batches(new.schema, broken()), stream=STREAM, version=2
+        )
+    assert [row["name"] for row in whole(table)] == ["a"]
+    assert whole(further) == [{"id": 1, "name": "a", "_batch": 1, "colour": None, "at": None, "day": None}]
+    further.append(table.open(), new, stream=STREAM, version=2)
+    assert [(row["name"], row["colour"], row["day"]) for row in whole(further)] == [
+        ("a", None, None),
+        ("b", "red", dt.date(2024, 2, 29)),
+    ]
+
+
+@pytest.mark.parametrize("is_marked", [False, True], ids=["before the mark", "after the mark"])
+def test_a_table_whose_column_was_added_without_a_row_is_read_and_continued(
+    table: LakeTable, is_marked: bool
+) -> None:
+    """As version 0.1.0 left it where a read broke off: a column in the log that no file has."""
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+    handle = table.open()
+    assert handle is not None
+    further = replace(table, columns=FURTHER)
+    missing = pa.schema([further.arrow_schema.field(name) for name in ("colour", "at", "day")])
+    handle.alter.add_columns(list(Schema.from_arrow(missing).fields))
+    if is_marked:
+        handle.alter.set_table_properties({"platform_assets.evolved": "true"}, raise_if_not_exists=False)
+    assert [(row["name"], row["colour"]) for row in whole(further)] == [("a", None)]
+    new = pa.table([[2], ["b"], [2], ["red"], [None], [None]], FURTHER_SCHEMA)
+    further.append(table.open(), new, stream=STREAM, version=2)
+    further.append(table.open(), new.set_column(1, "name", [["c"]]), stream=STREAM, version=3)
+    assert [(row["name"], row["colour"]) for row in whole(further)] == [
+        ("a", None),
+        ("b", "red"),
+        ("c", "red"),
+    ]
+
+
+def test_a_writer_that_comes_second_with_a_new_column_loses(table: LakeTable) -> None:
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+    first, second = table.open(), table.open()
+    further = replace(table, columns=FURTHER)
+    new = pa.table([[2], ["b"], [2], ["red"], [None], [None]], FURTHER_SCHEMA)
+    table.append(first, rows(table, "first", batch=2), stream=STREAM, version=2)
+    with pytest.raises(LakeConflict):
+        further.append(second, new, stream=STREAM, version=2)
+    assert names(table) == ["a", "first"]
+
+
+DAYS_OF_POSTGRESQL = (
+    ("0001-06-01 (BC)", "294000-01-01"),
+    ("2024-02-29", "2024-02-29"),
+)
+
+
+def test_statistics_leave_out_days_that_python_has_no_value_for(tmp_path: Path) -> None:
+    columns = (Column("id", Integer()), Column("at", Timestamp()), Column("_batch", Integer(64)), HASH_COLUMN)
+    table = LakeTable(str(tmp_path / "table"), columns)
+    for batch, moments in enumerate(DAYS_OF_POSTGRESQL, 1):
+        with SqlEngine(64, 1, tmp_path / "tmp").connect() as connection:
+            given = connection.sql(
+                "SELECT * FROM (VALUES "
+                + ", ".join(
+                    f"(CAST({number} AS INTEGER), TIMESTAMP '{moment} 00:00:00', CAST({batch} AS BIGINT), "
+                    "CAST(0 AS BIGINT))"
+                    for number, moment in enumerate(moments)
+                )
+                + ")"
+            ).to_arrow_table()
+        new = given.rename_columns([one.name for one in columns]).cast(table.arrow_schema)
+        table.append(table.open(), new, stream=STREAM, version=batch)
+    handle = table.open()
+    assert handle is not None
+    assert set(statistics_of_batch(handle, 1)) == {"id", "_batch", "_hash"}
+    assert statistics_of_batch(handle, 1)["id"] == ColumnStatistics(0, 0, 1)
+    leap = dt.datetime.fromisoformat("2024-02-29 00:00:00")
+    assert statistics_of_batch(handle, 2)["at"] == ColumnStatistics(0, leap, leap)
 
 
 def test_a_folder_with_a_damaged_log_is_named(table: LakeTable) -> None:

@@ -469,6 +469,18 @@ def test_an_undone_load_leaves_no_temporary_files(
     assert list(scratch.iterdir()) == []
 
 
+def test_an_upload_that_does_nothing_is_no_load(
+    warehouse: SnowflakeWarehouse, lake: StarLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("platform_assets.warehouse.snowflake._Connected.put", lambda *_: None)
+        with pytest.raises(WarehouseError, match="Snowflake staged 0 rows of dim_date, of files with 1: "):
+            warehouse.load(lake.lake, lake.tables)
+    assert {name: done.rows_written for name, done in warehouse.load(lake.lake, lake.tables).items()} == {
+        one.name: 2 if one.kind == "fact" else 1 for one in lake.tables
+    }
+
+
 def test_a_relation_is_read_by_name_whatever_it_is_called(warehouse: SnowflakeWarehouse) -> None:
     rows = pa.table({'a "b"': [1, 2], "select": ["x", None]})
     warehouse.write(["Mine", "order"], rows.to_reader())
