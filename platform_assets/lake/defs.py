@@ -300,7 +300,7 @@ def fail_for_stopped(
     """
     tags = (node.definition.tags.get(REPORTS_STOPPED, "") for node in context.job_def.nodes)
     if stopped and not any(group in tag.split(",") for tag in tags):
-        raise _stopped_failure(stopped)
+        raise stopped_failure(stopped)
 
 
 def report_stopped(context: dg.AssetCheckExecutionContext, keys: Sequence[dg.AssetKey]) -> None:
@@ -319,10 +319,11 @@ def report_stopped(context: dg.AssetCheckExecutionContext, keys: Sequence[dg.Ass
         and STOPPED in event.asset_materialization.metadata
     }
     if stopped:
-        raise _stopped_failure(stopped)
+        raise stopped_failure(stopped)
 
 
-def _stopped_failure(stopped: Mapping[dg.AssetKey, str]) -> dg.Failure:
+def stopped_failure(stopped: Mapping[dg.AssetKey, str]) -> dg.Failure:
+    """The failure of a step that tells of stopped tables: each with its reason."""
     reasons = " ".join(f"{'/'.join(key.path)}: {ended(reason)}" for key, reason in sorted(stopped.items()))
     return dg.Failure(
         description=f"Some tables keep what they had; all others were brought up to date. {reasons}",

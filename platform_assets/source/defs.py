@@ -22,6 +22,7 @@ from platform_assets.lake.defs import (
     preview,
     row_count_metadata,
     run_checks,
+    stopped_failure,
     stopped_metadata,
     table_schema,
 )
@@ -155,9 +156,14 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
         looks = context.instance.event_log_storage.get_latest_materialization_events(keys)
         results = [_schema_result(key, looks.get(key)) for key in sorted(keys, key=lambda key: key.path)]
         yield from results
-        if stopped := [str(result.description) for result in results if not result.passed]:
+        stopped = {
+            result.asset_key: str(result.description)
+            for result in results
+            if result.asset_key is not None and not result.passed
+        }
+        if stopped:
             # Nothing depends on this step: all else goes on, and still nobody takes the run for a good one.
-            raise dg.Failure(description=" ".join(stopped), allow_retries=False)
+            raise stopped_failure(stopped)
 
     return dg.Definitions(assets=[extract], asset_checks=[check, look_at_schema])
 
