@@ -61,23 +61,16 @@ class ProtectedLake(Lake):
 
     Args:
         copies: Folder of the copy, below the processed zone, by name of the star table.
-        refused: Why a table may not be seen, by its name.
     """
 
     copies: Mapping[str, str] = field(default_factory=dict)
-    refused: Mapping[str, str] = field(default_factory=dict)
 
     def star(self, table: Table) -> LakeTable:
-        """A table of the star schema, or its copy.
-
-        Raises:
-            DlpError: The policy blocks one of its columns, or cannot be applied to the table.
-        """
-        if table.name in self.refused:
-            raise DlpError(self.refused[table.name])
+        """A table of the star schema, or its copy; see `Lake.star`."""
+        itself = super().star(table)
         folder = self.copies.get(table.name)
         if folder is None:
-            return super().star(table)
+            return itself
         return LakeTable(
             self.path("processed", folder), (*table.columns, *PLATFORM_COLUMNS), self.storage_options
         )
@@ -135,10 +128,12 @@ class Protection:
                 folder = self._copy_for(lake, table, warehouse, found, failed)
                 if folder is not None:
                     copies[table.name] = folder
-        refused = {one.name: one.reason for one in protecting.failures}
-        if not copies and not refused:
-            return lake
-        return ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, copies, refused)
+        held_back = lake.holding_back({one.name: one.reason for one in protecting.failures})
+        if not copies:
+            return held_back
+        return ProtectedLake(
+            lake.ingestion, lake.processed, lake.storage_options, held_back.held_back, copies
+        )
 
     def _copy_for(
         self,
@@ -332,7 +327,8 @@ class Protection:
         # A star schema that was made anew has its batches from the start again.
         identity = hashlib.sha256(str(handle.metadata().id).encode()).hexdigest()[:8]
         folder = f"protected/{table.name}/{change.fingerprint}-{identity}"
-        copy = ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, {table.name: folder}).star(
+        copied_to = {table.name: folder}
+        copy = ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, copies=copied_to).star(
             table
         )
         goal = source.cursor(handle, star.STREAM)

@@ -9,13 +9,14 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from platform_assets.errors import path_error
-from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of
+from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of, result_or_reason
 from platform_assets.model.table import (
     Binary,
     Boolean,
@@ -165,7 +166,7 @@ def multi_asset_check(
     specs: Sequence[dg.AssetCheckSpec],
     required_resource_keys: set[str] | None = None,
     tags: Mapping[str, str] | None = None,
-) -> Callable[[Callable[..., Iterator[dg.AssetCheckResult]]], dg.AssetChecksDefinition]:
+) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetChecksDefinition]:
     """Dagster's decorator of that name, for tables of whatever names.
 
     Dagster's own calls the step's inputs and outputs after the assets, and some names cannot be those.
@@ -179,7 +180,7 @@ def multi_asset_check(
     outputs = {f"{name_of(spec.asset_key)}_{spec.name}": spec for spec in specs}
     inputs = {name_of(spec.asset_key): spec.asset_key for spec in specs}
 
-    def define(function: Callable[..., Iterator[dg.AssetCheckResult]]) -> dg.AssetChecksDefinition:
+    def define(function: Callable[..., Iterator[Any]]) -> dg.AssetChecksDefinition:
         step = dg.op(
             name=name,
             ins={name: dg.In(dg.Nothing) for name in inputs},
@@ -237,7 +238,7 @@ def run_checks(
 
     A run that wrote nothing proves nothing about what an earlier one wrote: a check that failed looks at all
     rows until it passes, and one that an earlier run did not get to makes up for it. By itself, a check looks
-    at all rows.
+    at all rows. A check that cannot be run, for whatever reason, has failed, and the others go on.
 
     Args:
         context: The check step's context.
@@ -250,7 +251,16 @@ def run_checks(
         new = written.get(key.asset_key)
         after = min(new.after, _passed_up_to(context.instance, key)) if new else 0
         is_known = new is not None and after >= new.batch
-        broken, examples = (0, ()) if is_known else check(key, after)
+        outcome = (0, ()) if is_known else result_or_reason(partial(check, key), after)
+        if isinstance(outcome, str):
+            yield dg.AssetCheckResult(
+                passed=False,
+                asset_key=key.asset_key,
+                check_name=key.name,
+                description=f"It could not be run: {outcome}",
+            )
+            continue
+        broken, examples = outcome
         scope = "nothing, as none are new" if is_known else f"batches after {after}" if after else "all rows"
         yield dg.AssetCheckResult(
             passed=broken == 0,
@@ -264,6 +274,70 @@ def run_checks(
                 **({BATCH: new.batch} if new else {}),
             },
         )
+
+
+def hold_back(
+    context: dg.AssetCheckExecutionContext, results: Iterator[dg.AssetCheckResult], group: str
+) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+    """Give a step's check results so that a blocking one that failed does not end the step.
+
+    Dagster would keep everything from running that depends on any of the step's assets. Here, what comes next
+    holds back the tables concerned (`failed_checks`), and the last step of the run fails it.
+
+    Args:
+        context: The check step's context.
+        results: The results.
+        group: The assets' group.
+
+    Raises:
+        dagster.Failure: A blocking check failed, and no later step of the run is tagged to report it.
+    """
+    step, failed = context.get_step_execution_context(), {}
+    for result in results:
+        evaluation = result.to_asset_check_evaluation(step)
+        name = step.job_def.asset_layer.get_op_output_name(evaluation.asset_check_key)
+        if name is not None:
+            yield dg.Output(None, output_name=name)
+        if evaluation.blocking and not evaluation.passed:
+            failed[evaluation.asset_key] = _of_check(evaluation)
+        yield dg.AssetCheckEvaluation(
+            asset_key=evaluation.asset_key,
+            check_name=evaluation.check_name,
+            passed=evaluation.passed,
+            metadata=evaluation.metadata,
+            target_materialization_data=evaluation.target_materialization_data,
+            severity=evaluation.severity,
+            description=evaluation.description,
+            blocking=False,
+            partition=evaluation.partition,
+        )
+    fail_for_stopped(context, failed, group)
+
+
+def failed_checks(
+    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], run_id: str | None = None
+) -> dict[dg.AssetKey, str]:
+    """Why assets are not fit for use, by those of these checks that failed when they were last run.
+
+    Args:
+        instance: Knows what the checks came to.
+        checks: The checks.
+        run_id: Only checks of this run.
+    """
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
+    failed: dict[dg.AssetKey, str] = {}
+    for key, record in sorted(found.items()):
+        evaluation = record.evaluation
+        if evaluation is None or evaluation.passed or run_id not in (None, record.run_id):
+            continue
+        said = _of_check(evaluation)
+        failed[key.asset_key] = f"{failed[key.asset_key]} {said}" if key.asset_key in failed else said
+    return failed
+
+
+def _of_check(evaluation: dg.AssetCheckEvaluation) -> str:
+    asset = "/".join(evaluation.asset_key.path)
+    return ended(f"The check {evaluation.check_name} of {asset} failed: {evaluation.description}")
 
 
 def stopped_metadata(
@@ -289,7 +363,9 @@ def stopped_metadata(
 
 
 def fail_for_stopped(
-    context: dg.AssetExecutionContext, stopped: Mapping[dg.AssetKey, str], group: str
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    stopped: Mapping[dg.AssetKey, str],
+    group: str,
 ) -> None:
     """Fail a step that has brought up all tables but these, unless a later step fails the run for them.
 
@@ -303,8 +379,17 @@ def fail_for_stopped(
         raise stopped_failure(stopped)
 
 
-def report_stopped(context: dg.AssetCheckExecutionContext, keys: Sequence[dg.AssetKey]) -> None:
+def report_stopped(
+    context: dg.AssetCheckExecutionContext,
+    keys: Sequence[dg.AssetKey],
+    failed: Mapping[dg.AssetKey, str],
+) -> None:
     """Fail a step for the tables that its run has stopped; for steps that have the tag `REPORTS_STOPPED`.
+
+    Args:
+        context: The step's context.
+        keys: The tables.
+        failed: Further tables that are not as they should be, and why.
 
     Raises:
         dagster.Failure: Some of these tables were stopped.
@@ -318,8 +403,8 @@ def report_stopped(context: dg.AssetCheckExecutionContext, keys: Sequence[dg.Ass
         and event.asset_materialization is not None
         and STOPPED in event.asset_materialization.metadata
     }
-    if stopped:
-        raise stopped_failure(stopped)
+    if stopped or failed:
+        raise stopped_failure({**failed, **stopped})
 
 
 def stopped_failure(stopped: Mapping[dg.AssetKey, str]) -> dg.Failure:

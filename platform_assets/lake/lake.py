@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
@@ -59,11 +59,13 @@ class Lake:
         ingestion: Folder or URI of the zone that holds bronze tables, dead letters and the ledger.
         processed: Folder or URI of the zone that holds the star schema and everything else that is derived.
         storage_options: Gives object-store options when they are needed, secrets resolved.
+        held_back: Why a star table may not be used, by its name.
     """
 
     ingestion: str
     processed: str
     storage_options: Callable[[], dict[str, str]] = field(repr=False, default=dict)
+    held_back: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ledger(self) -> Ledger:
@@ -83,8 +85,18 @@ class Lake:
             (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN),
         )
 
+    def holding_back(self, reasons: Mapping[str, str]) -> Self:
+        """The same lake, in which these star tables cannot be opened."""
+        return replace(self, held_back={**self.held_back, **reasons}) if reasons else self
+
     def star(self, table: Table) -> LakeTable:
-        """A table of the star schema."""
+        """A table of the star schema.
+
+        Raises:
+            LakeError: It is held back.
+        """
+        if table.name in self.held_back:
+            raise LakeError(self.held_back[table.name])
         return self._table(self.processed, f"star/{table.name}", (*table.columns, *PLATFORM_COLUMNS))
 
     def path(self, zone: str, *parts: str) -> str:

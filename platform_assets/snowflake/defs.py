@@ -105,7 +105,7 @@ def _star_copies() -> dg.AssetsDefinition:
         failing = Isolation("Loading into Snowflake")
         with clear_failures():
             copies = getattr(context.resources, LAKE_COPIES)()
-            # A column that the policy blocks stops the load; one that it changes arrives changed.
+            # A column that the policy blocks holds its table back; one that it changes arrives changed.
             lake = context.resources.protection.lake_for(copies.lake, GROUP, context.run.run_id)
             copies = replace(copies, lake=lake)
             for table, done in copies.refresh_star(list(selected.values()), failing):

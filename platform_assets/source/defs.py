@@ -17,6 +17,7 @@ from platform_assets.lake.defs import (
     check_specs,
     clear_failures,
     fail_for_stopped,
+    hold_back,
     multi_asset_check,
     name_of,
     preview,
@@ -125,7 +126,9 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
         specs=[spec for key, table in by_key.items() for spec in check_specs(key, _checks_of(table))],
         required_resource_keys={"lake", "engine"},
     )
-    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    def check(
+        context: dg.AssetCheckExecutionContext,
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         from platform_assets.lake.checks import check_dead_letters, check_unique
         from platform_assets.lake.lake import BronzeReader
 
@@ -143,7 +146,7 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
                     outcome = check_dead_letters(connection, reader, table, key.name)
                 return outcome.broken, outcome.examples
 
-            yield from run_checks(context, run)
+            yield from hold_back(context, run_checks(context, run), source)
 
     @multi_asset_check(
         name=f"{source}_schema",

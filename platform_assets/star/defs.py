@@ -12,6 +12,8 @@ from platform_assets.lake.defs import (
     check_specs,
     clear_failures,
     fail_for_stopped,
+    failed_checks,
+    hold_back,
     preview,
     row_count_metadata,
     run_checks,
@@ -63,13 +65,24 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
         "with its cursor.",
     )
     def build(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
-        from platform_assets.star.transform import StarBuilder, sample_rows
+        from platform_assets.star.transform import StarBuilder, StarChange, sample_rows
 
         lake, engine = context.resources.lake, context.resources.engine
         builder = StarBuilder(lake, source, source_tables, engine, report=context.log.info)
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
+        unfit = failed_checks(
+            context.instance,
+            [dg.AssetCheckKey(dg.AssetKey([source, name]), "primary_key") for name in sorted(of_source)],
+        )
+        held_back: dict[str, str] = {}
+        for table in selected.values():
+            keys = [dg.AssetKey([source, read]) for read in table.reads]
+            if reasons := [unfit[key] for key in keys if key in unfit]:
+                held_back[table.name] = " ".join(reasons)
         with clear_failures():
-            changes = builder.build(list(selected.values()))
+            fit = [table for table in selected.values() if table.name not in held_back]
+            changes = builder.build(fit) if fit else {}
+            changes |= {name: StarChange(0, 0, 0, 0, reason) for name, reason in held_back.items()}
             rows = sample_rows(lake, engine, list(selected.values()))
         # The calendar comes last, as it was made last: it depends on the facts.
         for key, table in sorted(selected.items(), key=lambda item: item[1].name == star.DIM_DATE.name):
@@ -94,7 +107,7 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
         can_subset=True,
         required_resource_keys={"lake", "engine"},
     )
-    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         from platform_assets.star.verify import StarVerifier
 
         with (
@@ -106,9 +119,19 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
                 outcome = verifier.verify(by_key[key.asset_key], key.name, after)
                 return outcome.broken, outcome.examples
 
-            yield from run_checks(context, run)
+            yield from hold_back(context, run_checks(context, run), GROUP)
 
     return dg.Definitions(assets=[build], asset_checks=[check])
+
+
+def blocking_checks() -> list[dg.AssetCheckKey]:
+    """The checks that a star table has to pass before anything uses it."""
+    return [
+        dg.AssetCheckKey(dg.AssetKey([GROUP, table.name]), name)
+        for table in star.TABLES
+        for name, (_, is_blocking) in _checks_of(table).items()
+        if is_blocking
+    ]
 
 
 def _checks_of(table: Table) -> dict[str, tuple[str, bool]]:

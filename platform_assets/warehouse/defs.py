@@ -13,6 +13,7 @@ from platform_assets.lake.defs import (
     UP_TO_DATE_AT,
     clear_failures,
     fail_for_stopped,
+    failed_checks,
     multi_asset_check,
     preview,
     report_stopped,
@@ -22,6 +23,7 @@ from platform_assets.lake.defs import (
     table_schema,
 )
 from platform_assets.model import star
+from platform_assets.star.defs import blocking_checks
 
 MAIN_WAREHOUSE = "warehouse"
 
@@ -78,9 +80,11 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         warehouse = getattr(context.resources, name)
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
+        unfit = failed_checks(context.instance, blocking_checks())
         with clear_failures():
-            # A column that the policy blocks stops the load; one that it changes arrives changed.
+            # A column that the policy blocks holds its table back; one that it changes arrives changed.
             lake = context.resources.protection.lake_for(context.resources.lake, name, context.run.run_id)
+            lake = lake.holding_back({key.path[-1]: reason for key, reason in unfit.items()})
             loads = warehouse.load(lake, list(selected.values()))
             rows = warehouse.sample(list(selected.values()), limit=5)
         for key, table in selected.items():
@@ -130,7 +134,9 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
 
             yield from run_checks(context, run)
         report_stopped(
-            context, [dg.AssetKey([group, key.path[-1]]) for key in by_key for group in ("star", name)]
+            context,
+            [dg.AssetKey([group, key.path[-1]]) for key in by_key for group in ("star", name)],
+            failed_checks(context.instance, blocking_checks(), context.run.run_id),
         )
 
     return dg.Definitions(assets=[load], asset_checks=[check])

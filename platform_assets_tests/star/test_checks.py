@@ -22,7 +22,7 @@ from platform_assets.model.table import Column, Integer, Table, Text, Timestamp
 from platform_assets.model.table import Decimal as DecimalType
 from platform_assets.star.verify import StarVerifier
 from platform_assets_tests.fixtures.postgres import NewDatabase
-from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys, failed_checks
+from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys, failed_checks, failures
 
 EXPECTED_CHECKS = {
     "fact_sales_order": {"primary_key", "record_ids_dense", "not_null", "foreign_key"},
@@ -173,7 +173,7 @@ def test_in_a_run_a_check_looks_at_what_the_run_wrote(
     assert set(looked_at().values()) == {"nothing, as none are new"}
 
 
-def test_what_a_blocking_check_stopped_is_not_loaded_by_the_next_run_either(
+def test_what_a_blocking_check_held_back_is_not_loaded_by_the_next_run_either(
     totesys: Totesys, platform: Platform, instance: dg.DagsterInstance
 ) -> None:
     # A broken enforcement in the source hides from the extraction that an order's design was never there.
@@ -189,6 +189,7 @@ def test_what_a_blocking_check_stopped_is_not_loaded_by_the_next_run_either(
         run = platform.run(instance, selection=without_designs)
         assert not run.success
         assert set(failed_checks(run)) == {"star/fact_sales_order:foreign_key"}
+        assert "The check foreign_key of star/fact_sales_order failed: 1 broken" in " ".join(failures(run))
         assert platform.query("SELECT max(sales_order_id) FROM star.fact_sales_order") == [(2,)]
     run = platform.run(instance)
     assert (run.success, failed_checks(run)) == (True, {})
