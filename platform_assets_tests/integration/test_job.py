@@ -52,8 +52,10 @@ DIMENSIONS = {
     "date",
 }
 STAR_TABLES = set(FACTS) | {f"dim_{name}" for name in DIMENSIONS}
-EXTERNAL_KEYS: set[str] = set()
-"""Asset keys that nothing here makes: none. A misspelt dependency would become one."""
+EXTERNAL_KEYS = {f"snowflake/{name}" for name in STAR_TABLES}
+"""Asset keys that nothing here makes until a Snowflake account is configured. A misspelt dependency would be
+one more.
+"""
 
 
 @pytest.fixture
