@@ -1,7 +1,7 @@
-"""The platform's settings: typed, read from HOCON and the environment, checked whole before anything starts.
+"""The platform's settings: typed, read from HOCON and the environment, fully validated at load time.
 
-This is the only room that reads the environment. It connects to nothing: a `Secret` is a reference until
-somebody resolves it. Durations are whole numbers whose unit the field's description gives.
+Only this package reads the environment. It connects to nothing: a `Secret` is a reference until it is
+resolved. Durations are whole numbers; the description of each field gives the unit.
 """
 
 from platform_assets.settings.alerts import AlertsSettings, ChannelSettings

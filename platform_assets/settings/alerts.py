@@ -1,4 +1,4 @@
-"""Who is told of what matters, and by which channel."""
+"""Alert settings: the channels and who is notified."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def _arn(value: str) -> str:
 
 
 class SlackSettings(Block):
-    """One channel of Slack."""
+    """A Slack channel."""
 
     webhook: Secret = Field(description=f"a reference to the webhook's address: {REFERENCES}")
 
 
 class EmailSettings(Block):
-    """Some people, by one SMTP server."""
+    """E-mail recipients, reached through one SMTP server."""
 
     host: HostName = Field(description="the name or address of the SMTP server")
     port: Integer = Field(default=587, ge=1, le=65535, description="a port from 1 to 65535")
@@ -41,7 +41,7 @@ class EmailSettings(Block):
 
 
 class SnsSettings(Block):
-    """One topic of Amazon SNS."""
+    """An Amazon SNS topic."""
 
     topic: Annotated[Text, AfterValidator(_arn)] = Field(description="the topic's ARN, arn:aws:sns:...")
     options: Annotated[dict[str, str | Secret], BeforeValidator(parse_options)] = Field(
@@ -59,7 +59,7 @@ def _one_kind(value: SnsSettings | None, info: ValidationInfo) -> SnsSettings | 
 
 
 class ChannelSettings(Block):
-    """A channel; one without a block of its own writes to the log."""
+    """A channel; without a block for a service it writes to the log."""
 
     min_severity: Literal["INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="WARNING", description="one of INFO, WARNING, ERROR, CRITICAL"
@@ -72,7 +72,7 @@ class ChannelSettings(Block):
 
 
 class AlertsSettings(Block):
-    """Channels, and where runs can be seen."""
+    """The channels, and the address of Dagster's UI for links to runs."""
 
     dagster_url: Address | None = Field(
         default=None, description="the address of the Dagster UI, such as https://dagster.example.org"

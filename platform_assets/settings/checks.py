@@ -1,4 +1,4 @@
-"""What must be true of a configuration as a whole, across its blocks."""
+"""Checks of a configuration as a whole, across its blocks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from platform_assets.settings.sources import SOURCE_NAMES, ConnectionSettings, m
 _SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
-# A source's name is a group, a resource and the stem of its jobs and steps: what else has such a name, and
-# what Dagster and Python keep to themselves, cannot be one.
+# A source's name is also a group, a resource and the prefix of its jobs and steps. Names already used for
+# these, and names reserved by Dagster and Python, are therefore not allowed.
 _RESERVED_NAMES = frozenset(
     {
         *(
@@ -46,10 +46,10 @@ _RESERVED_ENDINGS = (*("_checks", "_io_manager", "_job", "_load", "_schedule", "
 
 
 def take_out_ignored_connections(document: Document, content: dict[str, Any]) -> Iterator[Mistake]:
-    """Drop the connection of an embedded source where it says nothing; explain one that nobody would read.
+    """Drop the unused connection of an embedded source; report a connection block that would be ignored.
 
-    The default file always has a connection block, filled from the environment. Somebody who sets
-    TOTESYS_HOST wants that database read: to go on with the sample would be a surprise.
+    The default file always has a connection block, filled from the environment. A user who sets TOTESYS_HOST
+    expects that database to be read, so silently using the sample would be wrong.
     """
     sources = content.get("sources")
     if not isinstance(sources, dict):
@@ -90,7 +90,7 @@ def take_out_ignored_connections(document: Document, content: dict[str, Any]) ->
 
 
 def _mistakes_in(document: Document, key: tuple[str, ...], connection: dict[str, Any]) -> Iterator[Mistake]:
-    """What is wrong in a connection that is not used: it would surprise on the day when it is."""
+    """Mistakes in a connection that is not used now; reporting them avoids a surprise when it is used."""
     needed = {
         "host": "localhost",
         "database": "database",
@@ -109,7 +109,7 @@ def _is_true(value: object) -> bool:
 
 
 def check_source_names(content: dict[str, Any]) -> Iterator[Mistake]:
-    """Take out the sources that have names which something else has, or no block."""
+    """Remove the sources whose name is already taken or that have no block, and report them."""
     sources = content.get("sources")
     if not isinstance(sources, dict):
         return
@@ -124,7 +124,7 @@ def check_source_names(content: dict[str, Any]) -> Iterator[Mistake]:
 
 
 def check_warehouse_names(content: dict[str, Any]) -> Iterator[Mistake]:
-    """Take out the further warehouses that have names which something else has."""
+    """Remove the additional warehouses whose name is already taken, and report them."""
     warehouses, sources = content.get("warehouses"), content.get("sources")
     if not isinstance(warehouses, dict):
         return
@@ -141,7 +141,7 @@ def check_warehouse_names(content: dict[str, Any]) -> Iterator[Mistake]:
 
 
 def _unusable_name(name: str) -> str:
-    """Why a source or a warehouse cannot have a name; empty where it can."""
+    """The reason why a source or warehouse cannot have a name; empty if the name is valid."""
     if not _SOURCE_NAME.fullmatch(name):
         return "it starts with a letter and has up to 40 characters"
     if name in _RESERVED_NAMES:
@@ -151,7 +151,7 @@ def _unusable_name(name: str) -> str:
 
 
 def check_sources(settings: Settings) -> Iterator[Mistake]:
-    """Check what the blocks of a source say of one another."""
+    """Check that the blocks of a source are consistent with each other."""
     for name, source in settings.sources.discovered.items():
         key = ("sources", name)
         if source.schedule is not None and source.freshness is None:
@@ -167,7 +167,7 @@ def check_sources(settings: Settings) -> Iterator[Mistake]:
 
 
 def check_deletions(settings: Settings) -> Iterator[Mistake]:
-    """Check that rows which are gone can be found before their tables count as stale."""
+    """Check that deleted rows can be detected before their tables count as stale."""
     for name in settings.sources.names:
         source, within = settings.sources[name], settings.fresh_within(name)
         blocks: dict[tuple[str, ...], int | None] = {(): source.deletions_every}
@@ -185,7 +185,7 @@ def check_deletions(settings: Settings) -> Iterator[Mistake]:
 
 
 def check_zones(settings: Settings) -> Iterator[Mistake]:
-    """Check that neither zone of the lake is in the other."""
+    """Check that neither zone of the lake is inside the other."""
     ingestion, processed = settings.lake.ingestion, settings.lake.processed
     if f"{ingestion}/".startswith(f"{processed}/") or f"{processed}/".startswith(f"{ingestion}/"):
         expected = f"a place apart from lake.ingestion, which is {shown(ingestion)}"
@@ -193,7 +193,7 @@ def check_zones(settings: Settings) -> Iterator[Mistake]:
 
 
 def check_feeds(settings: Settings) -> Iterator[Mistake]:
-    """Check that feeds have names that tables can have, and watches that there are."""
+    """Check that feeds have valid table names and refer to existing watches."""
     for name, feed in settings.feeds.items():
         if not _SOURCE_NAME.fullmatch(name):
             expected = "a name of lower case letters, digits and _, from a letter on"
@@ -206,7 +206,7 @@ def check_feeds(settings: Settings) -> Iterator[Mistake]:
 
 
 def check_watch_names(settings: Settings) -> Iterator[Mistake]:
-    """Check that watches have names that sensors and folders can have."""
+    """Check that watches have names that are valid for sensors and folders."""
     for name in settings.watches:
         if not _SOURCE_NAME.fullmatch(name):
             expected = "a name of lower case letters, digits and _, from a letter on"

@@ -1,4 +1,4 @@
-"""Configuration files as HOCON: parsed with their includes, and searched for where a key is set."""
+"""HOCON configuration files: parsing them with their includes, and locating where a key is set."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from platform_assets.settings.secrets import ENV_NAME
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed configuration: its resolved content, and which key asks which environment variables.
+    """A parsed configuration: the resolved content, and the environment variables that each key refers to.
 
-    `sources` has the files of the sources that have one of their own, `unread` a line for each include that
-    names nothing that can be read.
+    `sources` lists the configuration files of individual sources; `unread` has one line for each include that
+    could not be read.
     """
 
     file: Path
@@ -32,10 +32,10 @@ class Document:
 
 
 def read_text(file: Path) -> str:
-    """A file's text.
+    """The text of a file.
 
     Raises:
-        SettingsError: It cannot be read.
+        SettingsError: The file cannot be read.
     """
     try:
         return file.read_text(encoding="utf-8-sig")
@@ -45,12 +45,12 @@ def read_text(file: Path) -> str:
 
 
 def parse_document(file: Path) -> Document:
-    """Parse a file with what it includes, and put in what its substitutions ask for.
+    """Parse a file with its includes and resolve its substitutions.
 
     Raises:
-        SettingsError: It is not HOCON, or cannot be read.
+        SettingsError: The file is not HOCON or cannot be read.
     """
-    # pyhocon and pyparsing take 70 ms to import, which those who build Settings by hand need not pay.
+    # Importing pyhocon and pyparsing takes 70 ms, which callers that build Settings in Python need not pay.
     from pyhocon import ConfigFactory, ConfigParser, ConfigTree
     from pyhocon.exceptions import ConfigException
     from pyparsing import ParseBaseException
@@ -79,7 +79,7 @@ def parse_document(file: Path) -> Document:
             reason = f"an included address cannot be read: {error}"
         raise SettingsError(f"{file}: {reason}.") from None
     except (AttributeError, ValueError) as error:
-        # pyhocon stumbles over a pattern that matches no file, and over an address of no known kind.
+        # pyhocon fails on a pattern that matches no file and on an address of an unknown kind.
         lines = [*_unread_lines(file, [])] or [f"{file}: an include cannot be read: {error}."]
         raise SettingsError("\n  ".join(lines)) from None
     except RecursionError:
@@ -90,7 +90,7 @@ def parse_document(file: Path) -> Document:
 
 @contextlib.contextmanager
 def _unread_includes() -> Iterator[list[str]]:
-    """Collect what pyhocon only logs: files and addresses that it was to include, and left out."""
+    """Collect the includes that pyhocon skipped; it only logs them."""
     unread: list[str] = []
 
     def collect(record: logging.LogRecord) -> bool:
@@ -103,7 +103,7 @@ def _unread_includes() -> Iterator[list[str]]:
 
     logger = logging.getLogger("pyhocon.config_parser")
     logger.addFilter(collect)
-    # Whoever silenced the library's logger would silence the mistake.
+    # The mistakes must be found even where the library's logger is disabled.
     level, disabled = logger.level, logger.disabled
     logger.setLevel(logging.WARNING)
     logger.disabled = False
@@ -116,7 +116,7 @@ def _unread_includes() -> Iterator[list[str]]:
 
 
 def _unread_lines(file: Path, unread: list[str]) -> Iterator[str]:
-    """A line for each include that was left out, with the file and the key that have it."""
+    """One line for each skipped include, with its file and key."""
     includes = list(_includes(file))
     for name in unread:
         target = Path(os.path.normpath(name))
@@ -135,7 +135,7 @@ def _unread_lines(file: Path, unread: list[str]) -> Iterator[str]:
 
 
 def _includes(file: Path, prefix: tuple[str, ...] = ()) -> Iterator[tuple[Path, tuple[str, ...], Path]]:
-    """The includes of a file and of those that it includes: the file that has it, the key, what it names."""
+    """The includes of a file and of its included files: the including file, the key, the included name."""
     _, targets = _own_keys(file)
     for path, target in targets:
         yield file, (*prefix, *path), target
@@ -144,10 +144,12 @@ def _includes(file: Path, prefix: tuple[str, ...] = ()) -> Iterator[tuple[Path, 
 
 
 def _mend_includes(tree: Any, file: Path) -> None:
-    """Put right what pyhocon forgets about `port = 5432, port = ${?PORT}` in an included file.
+    """Work around two pyhocon bugs with `port = 5432, port = ${?PORT}` in an included file.
 
-    It drops the default of keys at the file's top, and, as it copies trees to merge them, it leaves values
-    deeper down pointing to the original tree, where it then puts what they resolve to: the key would become
+    pyhocon drops the default of keys at the top level of the file. It also copies trees to merge them and
+    leaves
+    deeper values pointing to the original tree, where it then stores their resolved values: the key would
+    become
     null.
     """
     from pyhocon.config_tree import ConfigTree, ConfigValues
@@ -177,16 +179,17 @@ def _mend_includes(tree: Any, file: Path) -> None:
 
 
 def _syntax_error(file: Path) -> SettingsError | None:
-    """Say where a file, or one that it includes, stops being HOCON.
+    """Locate the HOCON syntax error in a file or one of its includes.
 
-    Each is parsed by itself, as an error inside an include surfaces at the wrong place of the outer file.
+    Each file is parsed on its own, because an error inside an include is reported at the wrong place of the
+    including file.
     """
     from pyparsing import ParseBaseException
 
     try:
         _, includes = _own_keys(file)
     except ParseBaseException as error:
-        # Neither the line nor what was found in it is repeated: either may be part of a secret.
+        # Do not repeat the line or the text found there: either may be part of a secret.
         hint = f" ({error.msg})" if len(error.msg) < 40 else ""
         return SettingsError(
             f"{file}: line {error.lineno}, column {error.column}: this is not HOCON{hint}; look there and on "
@@ -199,7 +202,7 @@ def _syntax_error(file: Path) -> SettingsError | None:
 def _find_variables(
     tree: Any, prefix: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Walk an unresolved tree; give, for each key with substitutions, the names that it asks for."""
+    """Find the keys of an unresolved tree that have substitutions, with the variable names they refer to."""
     from pyhocon.config_tree import ConfigTree, ConfigValues
 
     for name, value in tree.items():
@@ -212,7 +215,7 @@ def _find_variables(
 
 
 def _plain(value: Any) -> Any:
-    """Turn pyhocon's types into plain ones; periods stay what they are, to be refused by name."""
+    """Convert pyhocon's types to plain ones; periods stay as they are and are rejected later by name."""
     from pyhocon.config_tree import ConfigTree, NoneValue
 
     if isinstance(value, ConfigTree):
@@ -228,7 +231,7 @@ _INCLUDE = re.compile(
 
 
 def find_definition(file: Path, key: tuple[str, ...]) -> Path | None:
-    """Find which of a file and those that it includes sets a key; the outermost where several do."""
+    """Find which file, among a file and its includes, sets a key; the outermost wins if several do."""
     tree, includes = _own_keys(file)
     if _member(tree, key) is not None:
         return file
@@ -241,7 +244,7 @@ def find_definition(file: Path, key: tuple[str, ...]) -> Path | None:
 
 
 def _member(node: Any, key: tuple[str, ...]) -> Any:
-    """What a tree holds at a key path, None where there is nothing."""
+    """The value of a tree at a key path, or None."""
     for part in key:
         members = node.items() if isinstance(node, Mapping) else ()
         node = next((value for name, value in members if name.strip('"') == part), None)
@@ -249,7 +252,7 @@ def _member(node: Any, key: tuple[str, ...]) -> Any:
 
 
 def _own_trees(file: Path, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The unresolved trees of a file and of those that it includes, each by itself, with their key paths."""
+    """The unresolved trees of a file and of its includes, each parsed on its own, with their key paths."""
     tree, includes = _own_keys(file)
     yield prefix, tree
     for path, target in includes:
@@ -258,7 +261,7 @@ def _own_trees(file: Path, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 
 def _own_keys(file: Path) -> tuple[Any, list[tuple[tuple[str, ...], Path]]]:
-    """Parse one file alone: its unresolved tree, and the files that it includes with the key paths there."""
+    """Parse one file alone: its unresolved tree, and its includes with the key paths they are at."""
     from pyhocon import ConfigFactory
     from pyhocon.config_tree import ConfigTree
 
@@ -272,7 +275,7 @@ def _own_keys(file: Path) -> tuple[Any, list[tuple[tuple[str, ...], Path]]]:
         for name, value in tree.items():
             if name.startswith("__include_"):
                 target = targets[int(name.removeprefix("__include_"))]
-                # As pyhocon puts them together: it knows neither ~ nor addresses of ours.
+                # Join the path as pyhocon does: it supports neither ~ nor our own address schemes.
                 yield prefix, Path(os.path.normpath(file.parent / target))
             elif isinstance(value, ConfigTree):
                 yield from walk(value, (*prefix, name.strip('"')))
@@ -282,11 +285,11 @@ def _own_keys(file: Path) -> tuple[Any, list[tuple[tuple[str, ...], Path]]]:
 
 
 def line_of(file: Path, name: str) -> int | None:
-    """The line of a file, from 1, on which the block of a key starts; None where there is no such line.
+    """The line of a file, from 1, where the block of a key starts, or None.
 
     Args:
         file: A HOCON file.
-        name: The last part of the key, as people write it.
+        name: The last part of the key, as written in the file.
     """
     quoted = re.escape(name)
     pattern = rf"""^[ \t]*(?:[\w-]+[ \t]*\.[ \t]*)*(?:"{quoted}"|{quoted})[ \t]*[:=]?[ \t]*\{{"""

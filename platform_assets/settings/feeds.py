@@ -23,7 +23,7 @@ class FeedColumnSettings(Block):
 
 
 class DialectSettings(Block):
-    """How CSV files are written."""
+    """The format of CSV files."""
 
     delimiter: str = Field(default=",", min_length=1, max_length=1, description="one character")
     quote: str | None = Field(default='"', min_length=1, max_length=1, description="one character, or null")
@@ -34,7 +34,7 @@ class DialectSettings(Block):
 
 
 class SheetSettings(Block):
-    """Which sheet of a workbook is read."""
+    """The sheet of a workbook to read."""
 
     name: Annotated[Text | Integer, Field(union_mode="left_to_right")] = Field(
         default=1, description="the name of a sheet, or its number from 1"

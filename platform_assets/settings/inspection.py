@@ -1,4 +1,4 @@
-"""Uploaded objects: where they are looked for, what is inspected, what happens then, and who is told."""
+"""Inspection settings: watched places, info types to look for, actions on findings, and recipients."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class WatchSettings(Block):
 
 
 def _pattern(value: str) -> str:
-    # Compiled where there is a pattern only: most configurations have none.
+    # Compile only if there is a pattern: most configurations have none.
     import re2  # type: ignore[import-untyped]
 
     options = re2.Options()
@@ -85,14 +85,14 @@ Pattern = Annotated[Text, AfterValidator(_pattern)]
 
 
 def _either(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-    """Regex or words: with neither nothing would be looked for, of two one would be ignored."""
+    """Require either a regex or words: with neither nothing is searched, with both one would be ignored."""
     if "regex" in info.data and (info.data["regex"] is None) == (not value):
         raise ValueError("give either regex or words" + (", not both" if value else ""))
     return value
 
 
 class CustomInfoTypeSettings(Block):
-    """An info type of one's own: a pattern or a list of words."""
+    """A user-defined info type: a pattern or a list of words."""
 
     regex: Pattern | None = Field(default=None, description="an RE2 pattern")
     words: Annotated[Names, AfterValidator(_either)] = Field(
@@ -105,7 +105,7 @@ class CustomInfoTypeSettings(Block):
 
 
 class HotwordSettings(Block):
-    """A word that changes how sure findings beside it are."""
+    """A word that changes the likelihood of nearby findings."""
 
     info_types: Names = Field(description=_INFO_TYPES)
     regex: Pattern = Field(description="an RE2 pattern of the word")
@@ -115,7 +115,7 @@ class HotwordSettings(Block):
 
 
 class ExclusionSettings(Block):
-    """What is no finding after all: some words, or what a pattern matches as a whole."""
+    """Values that are not findings: certain words, or whatever a pattern matches in full."""
 
     info_types: Names = Field(description=_INFO_TYPES)
     regex: Pattern | None = Field(default=None, description="an RE2 pattern of the whole value")
@@ -131,7 +131,7 @@ def _needed_by_google(value: str | None, info: ValidationInfo) -> str | None:
 
 
 class InspectSettings(Block):
-    """What is looked for, in objects and in columns."""
+    """The info types to look for in objects and in columns."""
 
     inspector: Literal["local", "google"] = Field(default="local", description="local or google")
     project: Annotated[Text | None, AfterValidator(_needed_by_google)] = Field(
@@ -168,7 +168,7 @@ Action = Literal["allow", "alert", "quarantine", "block", "mask", "redact", "tok
 
 
 class RuleSettings(Block):
-    """What happens with findings of some info types in some places."""
+    """The action on findings of some info types in some places."""
 
     action: Action = Field(
         description="one of allow, alert, quarantine, block, mask, redact, tokenize, date_shift, drop"
@@ -187,7 +187,7 @@ class RuleSettings(Block):
 
 
 class UninspectedRuleSettings(Block):
-    """What happens with what was not inspected, or not as a whole."""
+    """The action on objects that were not inspected, or not completely."""
 
     action: Literal["allow", "alert", "quarantine", "block"] = Field(
         description="one of allow, alert, quarantine, block"
@@ -223,7 +223,7 @@ class DlpSettings(Block):
     _file: Path | None = PrivateAttr(default=None)
 
     def written_at(self, rule: str, block: str = "rules") -> str:
-        """Where a rule is written, as `config/dlp.conf line 12`; empty where that is not known."""
+        """The place where a rule is written, such as `config/dlp.conf line 12`; empty if unknown."""
         if self._file is None or not self._file.is_file():
             return ""
         file = find_definition(self._file, ("dlp", block, rule))
@@ -231,6 +231,6 @@ class DlpSettings(Block):
         return f"{file.parent.name}/{file.name} line {line}" if file is not None and line else ""
 
     def model_post_init(self, context: Any) -> None:
-        """Keep which file this was read from."""
+        """Remember the file that these settings were read from."""
         if context and "file" in context:
             self._file = context["file"]

@@ -1,4 +1,4 @@
-"""The lake's zones and their object store, and what the engine that works on them may use."""
+"""Settings of the lake's zones, their object store, and the resources of the SQL engine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Zone = Annotated[str, BeforeValidator(_zone)]
 
 
 def parse_options(value: object, info: ValidationInfo) -> dict[str, str | Secret]:
-    """Turn what HOCON gives into text and secrets, and report every mistake of the block at its own key."""
+    """Convert HOCON values to text and secrets, and report every mistake of the block at its own key."""
     if not isinstance(value, Mapping):
         raise ValueError("it is not a block")
     options: dict[str, str | Secret] = {}
@@ -69,7 +69,7 @@ def parse_options(value: object, info: ValidationInfo) -> dict[str, str | Secret
 
 
 def _option(name: str, value: str) -> str:
-    """Refuse what the libraries below would ignore, or find out about when it is too late."""
+    """Reject options that the underlying libraries would ignore or reject too late."""
     if not value.strip():
         raise ValueError("it is empty; leave the option out, or unset its environment variable")
     plain = name.lower()
@@ -83,7 +83,8 @@ def _option(name: str, value: str) -> str:
 
 _AWS_ENDPOINTS = ("aws_endpoint_url", "aws_endpoint", "endpoint_url", "endpoint")
 _ENDPOINTS = (*_AWS_ENDPOINTS, "google_base_url")
-# The usual options, with and without the vendor's prefix. Others pass, unless they are nearly one of these.
+# Common options, with and without the vendor's prefix. Other names are accepted unless they look like a
+# misspelling of one of these.
 _OPTIONS = frozenset(
     prefix + option
     for prefix, options in {
@@ -105,7 +106,7 @@ _OPTIONS = frozenset(
 
 
 def with_http(options: dict[str, str]) -> dict[str, str]:
-    """Options for an object store: who names an endpoint that is http:// need not allow it as well."""
+    """Object store options that also allow plain HTTP if the endpoint starts with http://."""
     plain = {name.lower(): value for name, value in {**_of_environment(), **options}.items()}
     endpoint = next((plain[name] for name in _AWS_ENDPOINTS if name in plain), "")
     if endpoint.startswith("http://") and not {"aws_allow_http", "allow_http"} & plain.keys():
@@ -114,7 +115,7 @@ def with_http(options: dict[str, str]) -> dict[str, str]:
 
 
 def _of_environment() -> dict[str, str]:
-    """What delta-rs looks up by itself."""
+    """The options that delta-rs reads from the environment."""
     names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ALLOW_HTTP")
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
@@ -130,10 +131,10 @@ class LakeSettings(Block):
     )
 
     def resolve_storage_options(self) -> dict[str, str]:
-        """Give the options as `deltalake` takes them, secrets fetched; never log or keep the result.
+        """Return the options as `deltalake` takes them, with secrets fetched; never log or store the result.
 
         Raises:
-            SettingsError: if a secret cannot be had.
+            SettingsError: if a secret cannot be fetched.
         """
         return with_http(
             {
@@ -144,7 +145,7 @@ class LakeSettings(Block):
 
 
 class EngineSettings(Block):
-    """What the engine that runs the star schema's SQL may use of this machine."""
+    """The machine resources that the SQL engine of the star schema may use."""
 
     memory_limit_mb: Integer = Field(
         default=112, ge=64, le=1_048_576, description="whole megabytes, 64 or more"

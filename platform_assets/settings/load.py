@@ -1,4 +1,4 @@
-"""Reads a configuration and checks it whole before anything starts."""
+"""Loading a configuration, with full validation before anything starts."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from platform_assets.settings.secrets import absolute_path
 
 
 def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None = None) -> Settings:
-    """Read and check the configuration: one file, and the sources that `sources/*.conf` beside it add.
+    """Load and validate the configuration: one file, plus the sources in `sources/*.conf` beside it.
 
     Args:
-        path: The HOCON file. Where None: the environment variable PLATFORM_CONFIG, else
-            `config/platform.conf` of the project that holds this package, else of the working directory.
-        given: Further sources by name, each a block as its file would have it; they replace the sources of
-            the same name that have files of their own.
+        path: The HOCON file. If None: the environment variable PLATFORM_CONFIG, else `config/platform.conf`
+            of the project that holds this package, else of the working directory.
+        given: Additional sources by name, each with the content that its file would have; they replace
+            sources of the same name that are read from files.
 
     Raises:
-        SettingsError: if there is no such file, it is not HOCON, or anything in it is wrong: all mistakes at
-            once, each with file, key path, found and expected; a secret's value is never repeated.
+        SettingsError: if the file is missing, is not HOCON or contains mistakes. The message lists all
+            mistakes at once, each with file, key path, found and expected; it never repeats a secret's value.
     """
     document, mistakes = _with_sources(parse_document(_locate(path)), given or {})
     content = {**document.content}
@@ -91,7 +91,7 @@ def _locate(path: Path | None) -> Path:
 
 
 def _with_sources(document: Document, given: Mapping[str, Any]) -> tuple[Document, list[Mistake]]:
-    """Put what the files in `sources/` have, and what is given, under the document's `sources`."""
+    """Merge the sources from files and from the caller into the document's `sources`."""
     folder = document.file.parent / "sources"
     found = document.content.get("sources")
     if not isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""What is wrong in a configuration, in the user's words: file, key, found, expected; never a secret."""
+"""Configuration mistakes in the user's words: file, key, found, expected; never a secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from platform_assets.settings.sources import SourceSettings, SourcesSettings
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Something that is wrong: the key path, what was found there, and what is expected."""
+    """A mistake: the key path, the value found, and what is expected."""
 
     key: tuple[str, ...]
     found: str
@@ -28,7 +28,7 @@ class Mistake:
 
 
 def description_of(document: Document, mistake: Mistake) -> str:
-    """A mistake in one line, with the file that has it."""
+    """One line that describes a mistake, with its file."""
     own = (
         document.sources.get(mistake.key[1]) if mistake.key[:1] == ("sources",) and mistake.key[1:] else None
     )
@@ -39,7 +39,7 @@ def description_of(document: Document, mistake: Mistake) -> str:
 
 
 def explained(document: Document, detail: Mapping[str, Any]) -> Mistake:
-    """Turn one of pydantic's errors into a mistake in the user's words."""
+    """Convert a pydantic error to a mistake in the user's words."""
     key = tuple(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return Mistake(key, "an unknown key", _suggest(key))
@@ -59,13 +59,13 @@ def explained(document: Document, detail: Mapping[str, Any]) -> Mistake:
     if detail["type"] in ("value_error", "storage_option"):
         context = detail.get("ctx", {})
         reason = str(context.get("error") or context.get("reason"))
-        # What refuses a secret already says what to write.
+        # The validators of secrets already say what to write.
         expected = reason if REFERENCES in reason else f"{expected} ({reason})"
     return Mistake(key, found, expected)
 
 
 def declared_field(key: tuple[str, ...]) -> tuple[object, str]:
-    """Look up a key path's declared type and description; a list's member has those of the list."""
+    """Look up the declared type and description of a key path; list members use those of the list."""
     annotation: object = Settings
     expected = "something else"
     for part in key:
@@ -75,7 +75,7 @@ def declared_field(key: tuple[str, ...]) -> tuple[object, str]:
 
 
 def _member_type(annotation: object, part: str) -> tuple[object, str]:
-    """What type a type's member has, and its description where it has one of its own."""
+    """The type of a type's member, and the member's own description if it has one."""
     model = _model(annotation)
     if model is not None:
         found = {one.alias or name: one for name, one in model.model_fields.items()}.get(part)
@@ -89,7 +89,7 @@ def _member_type(annotation: object, part: str) -> tuple[object, str]:
 
 
 def _parts(annotation: object) -> Iterator[object]:
-    """A type without what annotates it: the members of a union, else itself."""
+    """The members of a union, or the type itself, without annotations."""
     if get_origin(annotation) is Annotated:
         yield from _parts(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
@@ -100,13 +100,13 @@ def _parts(annotation: object) -> Iterator[object]:
 
 
 def _model(annotation: object) -> type[BaseModel] | None:
-    """The model that a type is, or may be."""
+    """The model class that a type is or includes."""
     parts = _parts(annotation)
     return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
 
 
 def _known_keys(model: type[BaseModel] = Settings, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every key that can be set; the names of sources and tables that users choose are <name> and <table>."""
+    """All keys that can be set; user-chosen names of sources and tables appear as <name> and <table>."""
     for name, declared in model.model_fields.items():
         key = (*prefix, declared.alias or name)
         yield key
@@ -121,7 +121,7 @@ def _known_keys(model: type[BaseModel] = Settings, prefix: tuple[str, ...] = ())
 
 
 def _suggest(key: tuple[str, ...]) -> str:
-    """Say what an unknown key may have meant: a neighbour with a similar name, or the same name elsewhere."""
+    """Suggest what an unknown key may mean: a similar name in the same block, or the same name elsewhere."""
     import difflib
 
     model = _model(declared_field(key[:-1])[0]) if len(key) > 1 else Settings
@@ -141,14 +141,14 @@ def _variable_hint(document: Document, key: tuple[str, ...]) -> str:
 
 
 def shown(value: object) -> str:
-    """Render what was found, without the password of a URL."""
+    """Render a value that was found, without the password of a URL."""
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
         return "null"
     if isinstance(value, str):
         shown = re.sub(r"//[^/\s]*@", "//***@", value)
-        # A line break would tear the list of mistakes apart.
+        # A line break would split the entry in the list of mistakes.
         shown = re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found[0])[1:-1], shown)
         return '"' + (shown if len(shown) <= 80 else shown[:77] + "...") + '"'
     if isinstance(value, dict):

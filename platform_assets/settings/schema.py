@@ -1,4 +1,4 @@
-"""Everything that can be configured, as one model."""
+"""The complete configuration as one model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from platform_assets.settings.warehouses import SnowflakeTablesSettings, Warehou
 
 
 class Settings(Block):
-    """Everything that can be configured; all paths are absolute."""
+    """The complete configuration; all paths are absolute."""
 
     state_dir: LocalPath = Field(description="the path of the folder for local state")
     sources: SourcesSettings = Field(description="a block with totesys")
@@ -50,36 +50,36 @@ class Settings(Block):
     _config_dir: Path = PrivateAttr(default_factory=Path.cwd)
 
     def model_post_init(self, context: Any) -> None:
-        """Keep where the configuration is."""
+        """Remember the location of the configuration file."""
         if context and "base" in context:
             self._config_dir = context["base"]
 
     def fresh_within(self, source: str) -> int:
-        """Minutes until a source's tables count as stale."""
+        """The freshness limit of a source's tables, in minutes."""
         discovered = self.sources.discovered
         own = discovered[source].freshness if source in discovered else None
         return (own or self.freshness).within
 
     @property
     def config_dir(self) -> Path:
-        """The folder of the configuration file: `sources/` and `catalogue/` are in it."""
+        """The folder of the configuration file; it contains `sources/` and `catalogue/`."""
         return self._config_dir
 
     def catalogue_file(self, source: str) -> Path:
-        """Where the catalogue of a source is that the model does not declare; it may not be there yet."""
+        """The catalogue file of a source that the model does not declare; it may not exist yet."""
         return self._config_dir / "catalogue" / f"{source}.json"
 
     def source_file(self, source: str) -> Path:
-        """Where a source has a configuration file of its own, if it has one."""
+        """The source's own configuration file, if it has one."""
         return self._config_dir / "sources" / f"{source}.conf"
 
 
 def dagster_home(settings: Settings) -> Path:
-    """Where Dagster keeps runs and events: DAGSTER_HOME, else `dagster/` in the state folder."""
+    """The folder for Dagster's runs and events: DAGSTER_HOME, else `dagster/` in the state folder."""
     named = os.environ.get("DAGSTER_HOME")
     return Path(named).expanduser() if named else settings.state_dir / "dagster"
 
 
 def hand_on_dagster_home(home: Path) -> None:
-    """Let Dagster's own code here, and the processes that it starts, find the instance, and call nobody."""
+    """Set DAGSTER_HOME for Dagster's code in this process and its child processes, and disable telemetry."""
     os.environ |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}

@@ -1,6 +1,6 @@
-"""Secrets as references: what a configuration has in a secret's place, and where it is fetched from.
+"""Secret references: how a configuration names a secret, and how the secret is fetched.
 
-It connects to nothing until somebody resolves a reference.
+Nothing is fetched until a reference is resolved.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A reference to a secret, safe to print; `resolve` fetches the value every time and keeps it nowhere.
+    """A reference to a secret, safe to print; `resolve` fetches the value every time and never caches it.
 
     Attributes:
         reference: `secret://env/NAME` (environment variable), `secret://file/PATH[#KEY]` (a file's content
@@ -40,7 +40,7 @@ class Secret:
     reference: str
 
     def __str__(self) -> str:
-        """Give the reference."""
+        """Return the reference."""
         return self.reference
 
     @classmethod
@@ -52,7 +52,8 @@ class Secret:
             base: The folder that relative file paths start from; the working directory where None.
 
         Raises:
-            ValueError: if it is not a reference, in words that do not repeat it: it may be the secret itself.
+            ValueError: if the text is not a reference; the message does not repeat the text, which may be the
+                secret itself.
         """
         if not text.startswith("secret://"):
             raise ValueError(f"write a reference, never the secret itself: {REFERENCES}")
@@ -75,7 +76,7 @@ class Secret:
         """Fetch the secret.
 
         Raises:
-            SettingsError: if it cannot be had; the message names the reference, never the value.
+            SettingsError: if the secret cannot be fetched; the message names the reference, never the value.
         """
         scheme, _, rest = self.reference.removeprefix("secret://").partition("/")
         name, _, key = rest.partition("#")
@@ -106,7 +107,7 @@ class Secret:
             raise SettingsError(
                 f"{self.reference}: this needs the aws extra: pip install 'platform-assets[aws]'."
             ) from None
-        # boto3 knows only AWS_DEFAULT_REGION; everything else that speaks to AWS here also knows AWS_REGION.
+        # boto3 reads only AWS_DEFAULT_REGION; the other AWS clients in use also read AWS_REGION.
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if secret_id.startswith("arn:"):
             region = secret_id.split(":")[3]
@@ -161,7 +162,7 @@ def to_secret(value: object, info: ValidationInfo) -> Secret:
 
 
 def base_folder(info: ValidationInfo) -> Path | None:
-    """The folder that relative paths start from, None where that is the working directory."""
+    """The folder that relative paths start from; None means the working directory."""
     return cast("Path | None", (info.context or {}).get("base"))
 
 
@@ -169,10 +170,10 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):|(s3|s3a|gs|gcs|file|https?)//"
 
 
 def absolute_path(text: str, base: Path | None) -> Path:
-    """A local path as it was written, made absolute.
+    """Make a local path absolute without otherwise changing it.
 
     Raises:
-        ValueError: It is written like a URI, like a path on Windows, or cannot be a path at all.
+        ValueError: The path is a URI, a Windows path, or not a valid path.
     """
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError("it has control characters in it")
@@ -180,13 +181,13 @@ def absolute_path(text: str, base: Path | None) -> Path:
         raise ValueError("it is a path on Windows; the platform runs on Linux and macOS")
     if (scheme := _SCHEME.match(text)) is not None:
         name = (scheme[1] or scheme[2]).lower()
-        # What Hadoop and others call the two.
+        # Hadoop and others write local paths as file: URIs.
         name = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}.get(name, name)
         if name in ("s3", "gs"):
             raise ValueError(f"a bucket is written {name}://bucket/prefix")
         raise ValueError("it looks like a URI; a local path with a colon is written ./name:rest")
     try:
-        # normpath, not resolve: a symbolic link stays what the user wrote.
+        # normpath, not resolve: symbolic links stay as the user wrote them.
         return Path(os.path.normpath((base or Path.cwd()) / Path(text).expanduser()))
     except RuntimeError:
         raise ValueError(f"there is no home folder of {text.partition('/')[0]}") from None

@@ -1,4 +1,4 @@
-"""The sources: where they are, which of their tables are read, and how changes in them are found."""
+"""Source settings: connections, the tables to read, and how changes are captured."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DECIMAL = re.compile(r"decimal\((\d{1,2}), ?(\d{1,2})\)")
 
 
 class SampleSettings(Block):
-    """How large the embedded sample database is made when it is created."""
+    """The size of the embedded sample database when it is created."""
 
     sales: Integer = Field(
         default=13_000, ge=1, le=50_000_000, description="a number of orders from 1 to 50000000"
@@ -44,7 +44,7 @@ class SampleSettings(Block):
 
 
 class ConnectionSettings(ServerSettings):
-    """Where a PostgreSQL source is and how to sign in as a role that reads."""
+    """Address of a PostgreSQL source and the credentials of a role that can read it."""
 
     db_schema: Text = Field(default="public", alias="schema", description="the schema that holds the tables")
 
@@ -58,7 +58,7 @@ def _needed_unless_embedded(
 
 
 def type_word(value: str) -> str:
-    """Accept the word for a column's type in the lake; decimals come back in one spelling."""
+    """Validate a column's lake type; decimals are normalized to one spelling."""
     if _TYPE.fullmatch(value):
         return value
     digits = _DECIMAL.fullmatch(value)
@@ -101,7 +101,7 @@ _Minutes = Annotated[Integer, Field(ge=0, le=525_600)]
 
 
 def encoding_name(value: str) -> str:
-    """Accept the name of an encoding, as PostgreSQL writes it."""
+    """Validate the name of an encoding, as PostgreSQL spells it."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):
         raise ValueError("there is no such encoding")
     return value.upper()
@@ -111,7 +111,7 @@ _Encoding = Annotated[Text, AfterValidator(encoding_name)]
 
 
 class CaptureOverrides(Block):
-    """How changes are found in one table, where that is not as in the source's other tables."""
+    """Change capture settings of one table where they differ from those of its source."""
 
     strategy: Strategy | None = Field(default=None, description=_STRATEGY)
     column: Text | None = Field(default=None, description=_COLUMN)
@@ -122,7 +122,7 @@ class CaptureOverrides(Block):
 
 
 class TableOverrides(CaptureOverrides):
-    """What is particular to one table of a source that is described by its catalogue."""
+    """Settings of one table in a source that is described by its catalogue file."""
 
     key: Annotated[Names, Field(min_length=1)] | None = Field(
         default=None, description="a list of the columns that identify a row"
@@ -133,9 +133,9 @@ class TableOverrides(CaptureOverrides):
 
 
 class CaptureSettings(Block):
-    """How changes are found in a source's tables; `lag` in seconds, `deletions_every` in minutes.
+    """Change capture settings of a source; `lag` in seconds, `deletions_every` in minutes.
 
-    Without `deletions_every` it is half of the source's `freshness.within`.
+    `deletions_every` defaults to half of the source's `freshness.within`.
     """
 
     strategy: Strategy = Field(default="auto", description=_STRATEGY)
@@ -148,7 +148,7 @@ class CaptureSettings(Block):
 
 
 class DeclaredSourceSettings(CaptureSettings):
-    """The source that the model declares: the embedded sample, or a PostgreSQL of one's own."""
+    """The source that the model declares: the embedded sample or the user's own PostgreSQL."""
 
     embedded: bool = Field(
         default=True, description="true (the sample) or false (the database under connection)"
@@ -165,7 +165,7 @@ class DeclaredSourceSettings(CaptureSettings):
 
 
 class SourceSettings(CaptureSettings):
-    """A PostgreSQL database whose tables are those that it has, as its catalogue file lists them."""
+    """A PostgreSQL database whose tables are listed in its catalogue file."""
 
     connection: ConnectionSettings = Field(description="a block with host, database, user and password")
     tables: Annotated[Names, Field(min_length=1)] = Field(
@@ -180,7 +180,7 @@ class SourceSettings(CaptureSettings):
 
 
 class SourcesSettings(BaseModel):
-    """The sources by name: the one that the model declares, and any others."""
+    """The sources by name: the source that the model declares, and any others."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, SourceSettings] = Field(init=False)
@@ -189,32 +189,32 @@ class SourcesSettings(BaseModel):
 
     @property
     def discovered(self) -> Mapping[str, SourceSettings]:
-        """The sources that the model does not declare, in order of their names."""
+        """The sources that the model does not declare, sorted by name."""
         return dict(sorted((self.__pydantic_extra__ or {}).items()))
 
     def __getitem__(self, name: str) -> DeclaredSourceSettings | SourceSettings:
         """A source.
 
         Raises:
-            KeyError: There is none of this name.
+            KeyError: No source has this name.
         """
         return self.totesys if name == "totesys" else self.discovered[name]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names, that of the declared source first."""
+        """All source names, the declared source first."""
         return ("totesys", *self.discovered)
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is a source of this name."""
+        """Return True if a source has this name."""
         return name == "totesys" or name in self.discovered
 
 
 def is_pattern(name: str) -> bool:
-    """Whether one of a source's `tables` is a shell pattern and not a table's name."""
+    """Return True if an entry of a source's `tables` is a shell pattern, not a table name."""
     return bool(re.search(r"[*?[]", name))
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a table's name is one of these names, or matches one of these shell patterns."""
+    """Return True if a table's name equals one of these names or matches one of these shell patterns."""
     return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,6 +1,6 @@
-"""What values in the configuration can be: texts, numbers, paths, and blocks that several parts have.
+"""Types of configuration values: texts, numbers, paths, and blocks shared by several parts.
 
-A field's description doubles as the "expected" half of a mistake's message, and is written to follow it.
+A field's description is also the "expected" half of an error message, and is worded to fit there.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _timezone(value: str) -> str:
 
 
 def _cron(value: str) -> str:
-    """Accept what Dagster's scheduler accepts and people can read: five fields, or a nickname like @daily."""
+    """Validate a cron expression: five fields that Dagster accepts, or a nickname like @daily."""
     if value in _CRON_NICKNAMES:
         return value
     fields = value.split()
@@ -96,11 +96,11 @@ def _cron_part(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:
     bounds = span.split("-")
     if not all(b.lower() in names or (b.isdecimal() and low <= int(b) <= high) for b in bounds):
         return False
-    # fri-mon is a range too; 5/10 is not one that everybody reads alike.
+    # fri-mon is a valid range too; 5/10 is ambiguous between cron implementations.
     return len(bounds) == 2 or (len(bounds) == 1 and not slash)
 
 
-# A field's description doubles as the "expected" half of a mistake's message, and is written to follow it.
+# A field's description is also the "expected" half of an error message, and is worded to fit there.
 Integer = Annotated[int, BeforeValidator(_no_bool)]
 
 
@@ -129,13 +129,13 @@ Mailbox = Annotated[Text, AfterValidator(_mailbox)]
 
 
 class Block(BaseModel):
-    """A block of the configuration: it has no other keys than these."""
+    """A configuration block; unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
 
 class ServerSettings(Block):
-    """Where a PostgreSQL is and how to sign in; timeouts in seconds."""
+    """Address and credentials of a PostgreSQL server; timeouts in seconds."""
 
     host: HostName = Field(description="a host name or address")
     port: Integer = Field(default=5432, ge=1, le=65535, description="a port from 1 to 65535")
@@ -154,7 +154,7 @@ class ServerSettings(Block):
 
 
 class ScheduleSettings(Block):
-    """When the main job runs."""
+    """The schedule of the main job."""
 
     cron: Cron = Field(default="*/5 * * * *", description='five cron fields, such as "*/5 * * * *"')
     timezone: Annotated[Text, AfterValidator(_timezone)] = Field(
@@ -163,7 +163,7 @@ class ScheduleSettings(Block):
 
 
 class FreshnessSettings(Block):
-    """How old the newest batch may be before a check says so."""
+    """The maximum age of the newest batch before the freshness check fails."""
 
     within: Integer = Field(default=30, ge=1, le=525_600, description="whole minutes, 1 or more")
 

@@ -1,4 +1,4 @@
-"""The warehouses: which engine each is, where it is, and how to sign in."""
+"""Warehouse settings: the engine, the address and the credentials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from platform_assets.settings.values import Block, Integer, LocalPath, ServerSet
 
 
 class DuckDBSettings(Block):
-    """The DuckDB file that is the warehouse."""
+    """The DuckDB file used as the warehouse."""
 
     path: LocalPath = Field(description="the path of the warehouse's file")
     wait: Integer = Field(default=120, ge=0, le=86_400, description="whole seconds, 0 or more")
@@ -33,7 +33,7 @@ def _other_than_star(value: str, info: ValidationInfo) -> str:
 
 
 class _Schemas(Block):
-    """The schemas, or datasets, of a warehouse that the platform writes to."""
+    """The schemas (BigQuery: datasets) that the platform writes to."""
 
     star_schema: Text = Field(default="star", description=_STAR_SCHEMA)
     platform_schema: Annotated[Text, AfterValidator(_other_than_star)] = Field(
@@ -42,11 +42,11 @@ class _Schemas(Block):
 
 
 class PostgresWarehouseSettings(ServerSettings, _Schemas):
-    """A PostgreSQL that is the warehouse, and a role that writes to it."""
+    """A PostgreSQL database used as the warehouse, with a role that can write to it."""
 
 
 def _one_way_in(value: Secret | None, info: ValidationInfo) -> Secret | None:
-    if "private_key" not in info.data:  # it is there and wrong, which has been said
+    if "private_key" not in info.data:  # set but invalid: already reported
         return value
     if value is None and info.data["private_key"] is None:
         raise PydanticKnownError("missing")
@@ -62,7 +62,7 @@ def _account(value: str) -> str:
 
 
 class SnowflakeConnectionSettings(Block):
-    """A Snowflake account, and how to sign in: by key pair, or by password where that is still allowed."""
+    """A Snowflake account and its credentials: a key pair, or a password where Snowflake still allows it."""
 
     account: Annotated[Text, AfterValidator(_account)] = Field(
         description="the account's identifier, ORGANISATION-ACCOUNT"
@@ -87,14 +87,14 @@ class SnowflakeConnectionSettings(Block):
 
 
 class SnowflakeStageSettings(Block):
-    """Where Snowflake reads the lake's files itself; without it they are put into a stage of its own."""
+    """The external stage through which Snowflake reads the lake's files; the default is an internal stage."""
 
     url: Text = Field(description="the lake's processed zone as Snowflake sees it: s3://... or gcs://...")
     storage_integration: Text = Field(description="the name of the storage integration for it")
 
 
 class SnowflakeWarehouseSettings(SnowflakeConnectionSettings, _Schemas):
-    """A Snowflake database that is the warehouse."""
+    """A Snowflake database used as the warehouse."""
 
     stage: SnowflakeStageSettings | None = Field(
         default=None, description="a block with url and storage_integration"
@@ -102,7 +102,7 @@ class SnowflakeWarehouseSettings(SnowflakeConnectionSettings, _Schemas):
 
 
 class BigQueryWarehouseSettings(_Schemas):
-    """A Google Cloud project whose BigQuery is the warehouse; the schemas are datasets."""
+    """A Google Cloud project whose BigQuery is the warehouse; its datasets are the schemas."""
 
     project: Text = Field(description="the id of the project")
     location: Text = Field(description="the datasets' location, such as EU or europe-west2")
