@@ -1,1 +1,1 @@
-"""BigQuery: access to it, its types and names, load jobs, and Parquet files loaded in one command."""
+"""BigQuery: access, types and names, load jobs, and the command that loads Parquet files."""

@@ -1,6 +1,6 @@
-"""Access to BigQuery: a client when it is needed, names and values for its SQL, its errors in plain words.
+"""Access to BigQuery: the client, SQL quoting, and translation of its errors.
 
-Nothing of Google's is imported before a client is made. What is loaded is not known here.
+Google's packages are imported only when a client is created. This module knows nothing about what is loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LATER = frozenset(
     {"backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"}
     | {"quotaExceeded", "rateLimitExceeded"}
 )
-# The smallest role that has each permission, and what it is granted on.
+# The smallest role that includes each permission, and the resource to grant it on.
 _ROLES = (
     ("bigquery.jobs.", "roles/bigquery.jobUser", "project"),
     ("bigquery.readsessions.", "roles/bigquery.readSessionUser", "project"),
@@ -37,24 +37,24 @@ _ROLES = (
 
 
 class LoadOvertaken(WarehouseBusy):
-    """Another load changed what this one started from; nothing of this one was written."""
+    """Another load changed the table that this load started from; this load wrote nothing."""
 
 
 @dataclass(frozen=True)
 class BigQueryAccess:
-    """How BigQuery is reached.
+    """Connection settings of BigQuery, and the clients made from them.
 
     Args:
-        project: Project that holds the datasets and that jobs are billed to; the one that the application
-            default credentials name where None.
+        project: Project that holds the datasets and that jobs are billed to; None means the project of the
+            application default credentials.
         location: Location of the datasets and of all jobs, such as `EU` or `europe-west2`.
-        credentials: Gives the JSON text of a service account's key when a client is made; application
-            default credentials are used where None.
-        endpoint: Another address of the API, such as that of Private Service Connect or of an emulator; one
-            that starts with `http://` is spoken to without credentials.
-        labels: Labels of every job, for the bill.
-        retry_for: How long a request that fails for a reason that passes is repeated, in seconds.
-        maximum_bytes_billed: What one query may read, in bytes; no limit where None.
+        credentials: Returns the JSON text of a service account key when a client is created; None means
+            application default credentials.
+        endpoint: Alternative API address, such as Private Service Connect or an emulator; `http://` addresses
+            are used without credentials.
+        labels: Labels set on every job, for cost reports.
+        retry_for: How long transient errors are retried, in seconds.
+        maximum_bytes_billed: Bytes that one query may read; None means no limit.
     """
 
     project: str | None = None
@@ -67,10 +67,10 @@ class BigQueryAccess:
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[bigquery.Client]:
-        """A client, closed at the end. No request is made before it is used.
+        """A client, closed at the end. Nothing is requested until the client is used.
 
         Raises:
-            WarehouseError: There are no credentials, or they cannot be used, or the package is missing.
+            WarehouseError: There are no credentials, they are not valid, or the package is missing.
         """
         try:
             from google.auth import exceptions as auth
@@ -111,7 +111,7 @@ class BigQueryAccess:
 
     @property
     def retry(self) -> Retry:
-        """How requests are repeated that fail for reasons that pass."""
+        """The retry policy for transient errors."""
         from google.cloud.bigquery.retry import DEFAULT_RETRY
 
         return DEFAULT_RETRY.with_timeout(self.retry_for)
@@ -132,7 +132,7 @@ class BigQueryAccess:
                 key, scopes=("https://www.googleapis.com/auth/cloud-platform",)
             )
         except (ValueError, TypeError, GoogleAuthError):
-            # What was found is not repeated: it may be a key.
+            # Do not repeat the value that was found: it may be a key.
             raise WarehouseError(
                 "The credentials for BigQuery cannot be used: the secret is not the JSON of a service "
                 "account's key. Make one with `gcloud iam service-accounts keys create`, and store the whole "
@@ -141,16 +141,16 @@ class BigQueryAccess:
 
     @contextlib.contextmanager
     def translated(self, attempt: str, client: bigquery.Client) -> Iterator[None]:
-        """Tell errors of BigQuery as errors of the platform.
+        """Translate BigQuery's errors to the platform's errors.
 
         Args:
-            attempt: What is attempted, to follow "BigQuery could not".
-            client: Whose requests they are.
+            attempt: The operation, worded to follow "BigQuery could not".
+            client: The client that makes the requests.
 
         Raises:
-            LoadOvertaken: Another load was faster.
-            WarehouseBusy: It may succeed a moment later.
-            WarehouseError: Somebody has to change something.
+            LoadOvertaken: Another load changed the table first.
+            WarehouseBusy: A retry may succeed.
+            WarehouseError: A user has to change something.
         """
         import requests
         from google.api_core import exceptions
@@ -179,7 +179,7 @@ class BigQueryAccess:
 
     def _told(self, error: Any, attempt: str, client: bigquery.Client) -> WarehouseError:
         details = next((one for one in error.errors if isinstance(one, dict)), {})
-        # Both come with the request or with the job's address, which nobody needs to read.
+        # Error messages start with the request or the job's address, which only adds noise.
         said = _REQUEST.sub("", _first_line(str(details.get("message") or error.message))).rstrip(".")
         reason, code = str(details.get("reason", "")), int(error.code or 0)
         start = f"BigQuery could not {attempt}: {said}."
@@ -212,11 +212,11 @@ class BigQueryAccess:
         return WarehouseError(start)
 
     def how_to_grant(self, denial: str, client: bigquery.Client) -> str:
-        """The command that grants what a denial says is missing, as sentences.
+        """The command that grants a missing permission, as sentences.
 
         Args:
-            denial: What BigQuery said, with the permission and what it was denied on.
-            client: Who was denied.
+            denial: BigQuery's message, with the permission and the resource it was denied on.
+            client: The client that was denied.
         """
         found = _PERMISSION.search(denial)
         if found is None:
@@ -247,12 +247,12 @@ OVERTAKEN = "platform_assets: another load was faster"
 
 
 def quote(*names: str) -> str:
-    """An identifier, or a qualified one, quoted for BigQuery."""
+    """Quote an identifier, or a qualified identifier, for BigQuery."""
     return ".".join("`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`" for name in names)
 
 
 def literal(text: str) -> str:
-    """A STRING literal for BigQuery."""
+    """Quote text as a STRING literal for BigQuery."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return "'" + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\x00", "\\x00") + "'"
 

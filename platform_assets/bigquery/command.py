@@ -1,4 +1,4 @@
-"""The command `bigquery load`: Parquet files into BigQuery."""
+"""The command `bigquery load`: load Parquet files into BigQuery."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _complain(text: str) -> None:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Report]:
-    """A bar for each table, on stderr and only where somebody is watching."""
+    """A progress bar for each table, on stderr, only if it is a terminal."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

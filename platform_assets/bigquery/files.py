@@ -1,7 +1,7 @@
-"""Which Parquet files BigQuery loads into one table, on local disk or on Google Cloud Storage.
+"""Parquet files on local disk or Google Cloud Storage, grouped into tables for BigQuery.
 
-What one table is, is the same as for the other loaders; here is what BigQuery cannot load, and what becomes
-of a partition's values.
+The grouping rules are those of all loaders. This module adds what BigQuery cannot load, and how partition
+values become columns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from platform_assets.parquet.types import ParquetType
 
 OpenBucket = Callable[[], pyarrow.fs.FileSystem]
 
-# What BigQuery would load as something else without a word.
+# Types that BigQuery would silently load as another type.
 _UNTOLD = {
     "duration": "a length of time, which Parquet holds as a bare number; write it as a number whose name "
     "says its unit",
@@ -41,20 +41,20 @@ def find_tables(
     grouping: Grouping = "auto",
     pattern: str = "*",
 ) -> tuple[list[ParquetTable], list[Problem]]:
-    """Find tables, and look at the footer of each of their files.
+    """Find tables, and read the footer of each of their files.
 
     Args:
         places: Files, folders and Delta tables: local paths or `gs://bucket/name`.
-        open_bucket: Gives the file system of the buckets, when it is needed.
-        name: Everything is one table, of this name.
-        grouping: What one table is; see the loaders' common rules.
-        pattern: Only files in folders whose name matches.
+        open_bucket: Returns the file system of the buckets when it is needed.
+        name: All files are one table, of this name.
+        grouping: The grouping rule; see the loaders' common rules.
+        pattern: Read only files in folders whose name matches.
 
     Returns:
-        The tables by name, with the files that can be read; what was left out and why.
+        The tables by name, with their readable files; the skipped files and tables, with reasons.
 
     Raises:
-        ParquetError: There is nothing at a place, or it is in no store that BigQuery loads from.
+        ParquetError: A place is empty or does not exist, or BigQuery cannot load from its store.
     """
     stores: dict[str, list[str]] = {}
     for place in places:
@@ -95,7 +95,7 @@ def _store_of(place: str) -> str:
 
 
 def partitions_of(table: ParquetTable, file: TableFile) -> dict[str, pa.Scalar]:
-    """The columns whose one value for a file is in its path, or in the Delta log."""
+    """The columns whose value comes from a file's path or from the Delta log, one value for each file."""
     written = {}
     for folder in file.path.split("/")[:-1]:
         if part := partition_of(folder):
@@ -121,7 +121,7 @@ def _scalar(value: Any, type_: pa.DataType) -> pa.Scalar:
 
 
 def _arrow_type(type_: ParquetType) -> pa.DataType:
-    """The type of a partition's values, as they are written into a file for BigQuery."""
+    """The Arrow type in which a partition's values are written to a file for BigQuery."""
     match type_.kind:
         case "int":
             return pa.int64()

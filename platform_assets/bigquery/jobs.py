@@ -1,6 +1,6 @@
-"""Load jobs that a repeat finds again: the same name, the same rows, once.
+"""Idempotent load jobs: a repeat with the same job name finds the first job and loads the rows only once.
 
-Which table and which rows is the caller's business.
+The caller decides which table and which rows.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ def load_once(
     config: bigquery.LoadJobConfig,
     job_id: str,
 ) -> bigquery.LoadJob:
-    """Load Parquet into a table in a job of a given name, and wait for it.
+    """Load Parquet into a table with a job of a given name, and wait for it.
 
     Args:
         client: The client.
-        access: How requests are repeated.
+        access: Gives the retry policy.
         destination: The table.
         source: A local file, which is uploaded, or URIs on Google Cloud Storage.
-        config: How to write.
-        job_id: Name of the job; where there is one already, it is waited for instead.
+        config: The job's configuration.
+        job_id: Name of the job; if it exists already, wait for it instead.
 
     Returns:
-        The job, done.
+        The finished job.
 
     Raises:
-        google.api_core.exceptions.GoogleAPICallError: The job failed, or could not be made.
+        google.api_core.exceptions.GoogleAPICallError: The job failed or could not be created.
     """
     from google.api_core.exceptions import Conflict
 
@@ -57,7 +57,7 @@ def load_once(
                 list(source), destination, job_id=job_id, job_config=config, retry=access.retry
             )
     except Conflict:
-        # An earlier attempt, or a request whose answer was lost.
+        # The job is from an earlier attempt, or from a request whose response was lost.
         job = cast("bigquery.LoadJob", client.get_job(job_id, retry=access.retry))
     job.result(retry=access.retry)
     return job
@@ -72,16 +72,16 @@ def stage(
     source: Path | Sequence[str],
     key: Sequence[str],
 ) -> bigquery.TableReference:
-    """Load Parquet into a table of its own, which is gone a day later; a repeat finds it there.
+    """Load Parquet into a staging table that expires after a day; a repeat finds the table.
 
     Args:
         client: The client.
-        access: How jobs are labelled.
-        dataset: The dataset that holds staging tables.
-        name: What the staged rows are, for the table's name.
-        schema: Columns of the table; what the files have beyond them is left out.
+        access: Gives the labels of jobs.
+        dataset: The dataset for staging tables.
+        name: A word for the staged rows, part of the table's name.
+        schema: Columns of the table; other columns of the files are ignored.
         source: See `load_once`.
-        key: What identifies the rows: the same key has the same rows.
+        key: Identifies the rows: the same key means the same rows.
 
     Returns:
         The table.
@@ -111,19 +111,19 @@ def stage(
             client.get_table(reference, retry=access.retry)
             return reference
         except GoogleAPICallError:
-            # It failed, or its rows have been cleared away: the name of a job cannot be used again.
+            # The job failed, or its rows have expired: a job name cannot be used twice.
             attempt += 1
 
 
 def parquet_config(
     access: BigQueryAccess, write: str, schema: Sequence[bigquery.SchemaField] | None
 ) -> bigquery.LoadJobConfig:
-    """How Parquet is loaded: lists as arrays, decimals to the last digit, names as they are.
+    """The job configuration for Parquet: lists as arrays, decimals with all digits, names unchanged.
 
     Args:
-        access: How jobs are labelled.
+        access: Gives the labels of jobs.
         write: `WRITE_APPEND`, `WRITE_TRUNCATE` or `WRITE_EMPTY`.
-        schema: Columns to load, whatever else there is in the files; those of the files where None.
+        schema: Columns to load; other columns of the files are ignored. None means the files' own columns.
     """
     from google.cloud import bigquery
 

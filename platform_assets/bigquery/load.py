@@ -1,4 +1,4 @@
-"""Parquet files into BigQuery: a table per file or folder, complete or not at all."""
+"""Load Parquet files into BigQuery: a table for each file or folder, all or nothing."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _ROWS_PER_BATCH = 65_536
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What the tables are called, and what happens to rows that are there.
+    """Table names, and what to do with existing rows.
 
     Attributes:
-        dataset: The dataset, made where there is none.
+        dataset: The dataset; created if it does not exist.
         prefix: Put before each table's name, such as `dim_`.
-        name: All files are one table, of this name; otherwise the names are those of files and folders.
-        write: `append` to what is there, `truncate` it first, or load into `empty` tables only.
-        grouping: What one table is: `auto`, every `file`, or every `folder`.
-        pattern: Only files in folders whose name matches, such as `*.parquet`.
+        name: All files are one table, of this name; otherwise tables are named after files and folders.
+        write: `append` to existing rows, `truncate` the table first, or load into `empty` tables only.
+        grouping: The grouping rule: `auto`, every `file`, or every `folder`.
+        pattern: Read only files in folders whose name matches, such as `*.parquet`.
     """
 
     dataset: str
@@ -63,13 +63,13 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class TableResult:
-    """What became of one table.
+    """The result of loading one table.
 
     Attributes:
         name: Its name in BigQuery.
         files: Number of files loaded.
         rows: Number of rows loaded.
-        seconds: How long it took.
+        seconds: Duration in seconds.
     """
 
     name: str
@@ -80,11 +80,11 @@ class TableResult:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What a load did.
+    """The result of a load.
 
     Attributes:
         tables: The tables that were loaded.
-        problems: Files and tables that were left out.
+        problems: Files and tables that were skipped, with reasons.
     """
 
     tables: tuple[TableResult, ...]
@@ -101,22 +101,22 @@ def load_parquet(
 ) -> LoadResult:
     """Load Parquet files into tables of a dataset.
 
-    A table is written by one job, so that its readers see all of the files or none; where there are several
-    local files, they are put together in a table of their own first. One bad file does not keep the others.
+    Each table is written by one job, so that readers see all of its files or none. If there are several local
+    files, they are first combined in a staging table. A bad file does not stop the others.
 
     Args:
-        access: How BigQuery is reached.
+        access: The connection settings.
         places: Files, folders and Delta tables: local paths or `gs://bucket/name`.
-        options: What the tables are called, and what happens to rows that are there.
-        open_bucket: Gives the file system of the buckets; with the credentials of `access` where None.
-        report: Is told, per table, how many of its files are done and how many there are.
+        options: Table names, and what to do with existing rows.
+        open_bucket: Returns the file system of the buckets; None means the credentials of `access`.
+        report: Called with the table, the number of its files done, and the number of its files.
 
     Returns:
-        What was loaded, and what was left out.
+        The loaded tables, and the skipped files and tables.
 
     Raises:
-        ParquetError: There is nothing at a place.
-        WarehouseError: BigQuery cannot be reached, or refuses the dataset.
+        ParquetError: A place is empty or does not exist.
+        WarehouseError: BigQuery cannot be reached, or rejects the dataset.
     """
     check_dataset(options.dataset)
     tables, problems = find_tables(
@@ -168,10 +168,10 @@ class _Load:
         return f"{self.client.project}.{self.options.dataset}.{self.target}"
 
     def run(self) -> TableResult:
-        """Load it.
+        """Load the table.
 
         Raises:
-            WarehouseError: BigQuery refuses the table, or every one of its files.
+            WarehouseError: BigQuery rejects the table, or every one of its files.
         """
         started = time.monotonic()
         attempt = f"load {self.options.dataset}.{self.target}"
@@ -191,10 +191,10 @@ class _Load:
         return TableResult(self.target, loaded, rows, time.monotonic() - started)
 
     def _compare(self, rows: int, files: Sequence[TableFile]) -> None:
-        """Refuse to call it loaded where BigQuery tells of other rows than the files do.
+        """Compare BigQuery's row count with that of the files.
 
         Raises:
-            WarehouseError: It does.
+            WarehouseError: The counts differ.
         """
         expected = sum(file.rows for file in files)
         if rows != expected:
@@ -204,7 +204,7 @@ class _Load:
             )
 
     def _load_no_rows(self, schema: pa.Schema) -> int:
-        """Make or empty the table of a Delta table that has no file, with the columns of its log."""
+        """Create or empty the table of a Delta table without files, with the columns of its log."""
         with tempfile.TemporaryDirectory(prefix="platform-assets-bigquery-") as folder:
             file = Path(folder) / "none.parquet"
             pq.write_table(loadable(schema).empty_table(), file)
@@ -214,7 +214,7 @@ class _Load:
         return 0
 
     def _load_objects(self) -> int:
-        """Have BigQuery read the files, in one job."""
+        """Load files on Google Cloud Storage in one job."""
         from google.cloud import bigquery
 
         files = self.table.files
@@ -244,7 +244,7 @@ class _Load:
         return int(job.output_rows or 0)
 
     def _load_files(self) -> tuple[int, int]:
-        """Upload the files into a table of their own, and put that into its place in one step."""
+        """Upload local files into a staging table, then copy it into the target table in one step."""
         from google.cloud import bigquery
 
         rows = 0
@@ -292,7 +292,7 @@ class _Load:
     def _config(self, write: Write, left_out: Set[str] = frozenset()) -> bigquery.LoadJobConfig:
         schema = None
         if self.table.absent and self.table.schema is not None:
-            # No file tells of these: the log does.
+            # No file has these columns; only the log lists them.
             wanted = pa.schema([field for field in self.table.schema if field.name not in left_out])
             schema = schema_fields(loadable(wanted))
         config = parquet_config(self.access, _DISPOSITIONS[write], schema)
@@ -301,7 +301,7 @@ class _Load:
         return config
 
     def _expire(self, staging: str) -> None:
-        """Have the table gone a day later, whatever becomes of this process."""
+        """Make the table expire after a day, even if this process ends early."""
         table = self.client.get_table(staging, retry=self.access.retry)
         table.expires = dt.datetime.now(dt.UTC) + _STAGED_FOR
         self.client.update_table(table, ["expires"], retry=self.access.retry)
@@ -316,7 +316,7 @@ class _Load:
 
 @contextlib.contextmanager
 def _with_partitions(file: Path, partitions: Mapping[str, pa.Scalar]) -> Iterator[Path]:
-    """The file, or where values of its path are columns, a copy that has them."""
+    """The file itself, or a copy with the partition values as columns."""
     if not partitions:
         yield file
         return
@@ -353,7 +353,7 @@ def _create_dataset(client: bigquery.Client, access: BigQueryAccess, name: str) 
 
 
 def _open_buckets(access: BigQueryAccess) -> pyarrow.fs.FileSystem:
-    """The buckets, with the credentials that BigQuery is reached with."""
+    """Open the buckets with the credentials used for BigQuery."""
     if access.credentials is None:
         return pyarrow.fs.GcsFileSystem()
     import google.auth.transport.requests
@@ -367,7 +367,7 @@ def _open_buckets(access: BigQueryAccess) -> pyarrow.fs.FileSystem:
         )
         credentials.refresh(google.auth.transport.requests.Request())
     except (ValueError, GoogleAuthError):
-        # What was found is not repeated: it may be a key.
+        # Do not repeat the value that was found: it may be a key.
         raise ParquetError(
             "The buckets cannot be read: the secret is not the JSON of a service account's key, or the "
             "account is gone. Make a key with `gcloud iam service-accounts keys create`."

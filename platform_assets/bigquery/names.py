@@ -1,4 +1,4 @@
-"""What datasets and tables may be called in BigQuery."""
+"""Valid names of datasets and tables in BigQuery."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LONGEST_TABLE = 1024
 
 
 def check_dataset(name: str) -> None:
-    """Refuse a name that no dataset can have.
+    """Reject an invalid dataset name.
 
     Raises:
-        WarehouseError: It is one.
+        WarehouseError: The name is invalid.
     """
     if not _DATASET.fullmatch(name):
         raise WarehouseError(
@@ -27,10 +27,10 @@ def check_dataset(name: str) -> None:
 
 
 def check_table(name: str) -> None:
-    """Refuse a name that no table can have.
+    """Reject an invalid table name.
 
     Raises:
-        WarehouseError: It is one.
+        WarehouseError: The name is invalid.
     """
     refused = sorted({letter for letter in name if not _is_in_tables(letter)})
     found = ""
@@ -46,7 +46,7 @@ def check_table(name: str) -> None:
 
 
 def table_name(text: str) -> str:
-    """The nearest name that a table can have without quotes, such as `sales_2024` for `sales 2024`."""
+    """The nearest name that is valid for a table without quotes, such as `sales_2024` for `sales 2024`."""
     plain = "".join(letter if letter == "_" or letter.isalnum() else "_" for letter in text).strip("_")
     return plain.encode()[:_LONGEST_TABLE].decode(errors="ignore") or "table"
 

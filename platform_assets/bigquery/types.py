@@ -1,4 +1,4 @@
-"""BigQuery's types for the platform's logical types and for Arrow's."""
+"""Mapping of the platform's logical types and Arrow's types to BigQuery's types."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _RESERVED_STARTS = (
 
 
 def bigquery_type(type_: LogicalType) -> str:
-    """The type that a column of a logical type is declared as.
+    """The BigQuery type of a column with a logical type.
 
     Args:
-        type_: The logical type; the infinities of dates and timestamps have no place in BigQuery.
+        type_: The logical type; BigQuery cannot store infinite dates and timestamps.
     """
     match type_:
         case Integer():
@@ -60,20 +60,23 @@ def bigquery_type(type_: LogicalType) -> str:
 
 
 def _decimal(precision: int, scale: int) -> str:
-    """NUMERIC has 29 digits before the point and 9 after it, BIGNUMERIC 38 and 38."""
+    """The BigQuery type of a decimal.
+
+    NUMERIC has 29 digits before the point and 9 after it, BIGNUMERIC 38 and 38.
+    """
     if scale <= 9 and precision - scale <= 29:
         return f"NUMERIC({precision}, {scale})"
     return f"BIGNUMERIC({precision}, {scale})"
 
 
 def loadable(schema: pa.Schema) -> pa.Schema:
-    """The Arrow schema to cast rows to, so that a Parquet file of them holds only what BigQuery reads.
+    """The Arrow schema to cast rows to, so that BigQuery can read the resulting Parquet file.
 
     Args:
         schema: The schema of the rows.
 
     Raises:
-        WarehouseError: A column's name or type has no place in BigQuery; the message names the column.
+        WarehouseError: BigQuery does not support a column's name or type; the message names the column.
     """
     seen: dict[str, str] = {}
     fields = []
@@ -138,7 +141,7 @@ def _loadable_type(name: str, type_: pa.DataType) -> pa.DataType:
 
 
 def schema_fields(schema: pa.Schema) -> list[bigquery.SchemaField]:
-    """BigQuery's schema of a table whose rows have what `loadable` gave."""
+    """BigQuery's schema of a table whose rows have the schema that `loadable` returned."""
     return [_schema_field(field) for field in schema]
 
 
