@@ -1,4 +1,4 @@
-"""What a Parquet file says of itself at its end: its columns and rows. No row is read."""
+"""Parquet footers: columns, row counts and sizes. No row is read."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from platform_assets.parquet.types import ParquetType, parquet_type
 _MAGIC = b"PAR1"
 _ENCRYPTED = b"PARE"
 _GZIP = b"\x1f\x8b"
-# One request for nearly every file: the footer of 50 columns and one row group takes some 10 kB.
+# One request is enough for nearly every file: the footer of 50 columns and one row group takes some 10 kB.
 _BYTES_OF_TAIL = 64 * 1024
 _SMALLEST_FILE = 12
 _SCHEMAS_KEPT = 8
 _BYTES_AFTER_FOOTER = 8
-# https://parquet.apache.org/docs/file-format/data-pages/encryption: a nonce and a tag follow a footer that is
-# left readable where columns are encrypted.
+# https://parquet.apache.org/docs/file-format/data-pages/encryption: where columns are encrypted, a footer
+# that stays readable is followed by a nonce and a tag.
 _BYTES_OF_SIGNATURE = 28
 _BYTES_OF_INTERVAL = 12
-# How Arrow and pandas note what Parquet has no type for.
+# Arrow types without a Parquet equivalent, as Arrow and pandas record them.
 _PANDAS = b"pandas"
 _PERIOD = b'"period['
 _EXTENSION = b"ARROW:extension:name"
-# Where the Arrow type leaves no doubt, nothing else is asked: asking takes most of the time.
+# These Arrow types are unambiguous. Nothing more is read for them, as that takes most of the time.
 _TOLD_BY_ARROW = {
     pa.bool_().id: ParquetType("boolean"),
     **{pa.type_for_alias(f"int{bits}").id: ParquetType("int", bits=bits) for bits in (8, 16, 32, 64)},
@@ -49,7 +49,7 @@ class ParquetColumn:
     Attributes:
         name: Its name, in the file's case.
         type: Its type.
-        nullable: Whether the file allows it to be null.
+        nullable: True if the file allows nulls.
     """
 
     name: str
@@ -59,12 +59,12 @@ class ParquetColumn:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What one file holds.
+    """The content of one file's footer.
 
     Attributes:
         columns: Its columns, in order.
         rows: Number of rows.
-        size: Its bytes.
+        size: The file's size in bytes.
     """
 
     columns: tuple[ParquetColumn, ...]
@@ -73,9 +73,9 @@ class Footer:
 
 
 class KnownSchemas:
-    """The columns of schemas that were met lately: files of a folder are often alike, and telling takes long.
+    """Cache of recently seen schemas: files of a folder are often alike, and decoding a schema is slow.
 
-    May be used by several threads at once.
+    Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -87,25 +87,25 @@ class KnownSchemas:
             if known.equals(schema):
                 return columns
         columns = columns_of(schema)
-        # Put in place as a whole, so that another thread sees the one tuple or the other.
+        # Assigned in one step, so that another thread sees either the old or the new tuple.
         self._known = ((schema, columns), *self._known[: _SCHEMAS_KEPT - 1])
         return columns
 
 
 class UnreadableFile(Exception):
-    """A file whose footer cannot be read; the message says why, and not which file."""
+    """A file whose footer cannot be read; the message gives the reason but not the file."""
 
 
 def read_footer(store: Store, path: str, schemas: KnownSchemas | None = None) -> Footer:
     """Read the footer of a file.
 
     Args:
-        store: Where the file is.
-        path: Its path there.
-        schemas: What is known of other files.
+        store: The store of the file.
+        path: Its path in the store.
+        schemas: The cache of known schemas.
 
     Raises:
-        UnreadableFile: It cannot be read, or is no Parquet file, or not a whole one.
+        UnreadableFile: The file cannot be read, is not Parquet, or is truncated.
     """
     try:
         with store.files.open_input_file(path) as file:
@@ -114,12 +114,12 @@ def read_footer(store: Store, path: str, schemas: KnownSchemas | None = None) ->
     except OSError as error:
         raise UnreadableFile(f"it cannot be opened: {' '.join(str(error).split())[:300]}") from error
     try:
-        # A file without its rows: the footer says the same.
+        # Build a file without rows in memory: its footer gives the same schema.
         metadata = pq.ParquetFile(pa.BufferReader(_MAGIC + tail)).metadata
         if len(tail) - _BYTES_AFTER_FOOTER - metadata.serialized_size == _BYTES_OF_SIGNATURE:
             raise UnreadableFile(_encrypted("some of its columns are"))
-        # Asked for its schema, the metadata would keep it, and the schema the metadata: neither would go
-        # before Python looks for such circles, and with a file of 50 columns that is 90 kB each.
+        # The metadata object and its schema would refer to each other and stay in memory until the next
+        # garbage collection; with 50 columns that is 90 kB for each file.
         columns = (schemas or KnownSchemas()).columns(pq.ParquetSchema(metadata))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise UnreadableFile(f"its footer cannot be read: {' '.join(str(error).split())[:300]}") from error
@@ -131,10 +131,10 @@ def read_footer(store: Store, path: str, schemas: KnownSchemas | None = None) ->
 
 
 def _tail(file: pa.NativeFile, size: int) -> bytes:
-    """The end of a file from where its footer begins.
+    """The end of a file, from the start of its footer.
 
     Raises:
-        UnreadableFile: It is no whole Parquet file.
+        UnreadableFile: The file is not a complete Parquet file.
     """
     if size == 0:
         raise UnreadableFile("it is empty, 0 bytes; remove it or write it again")
@@ -165,7 +165,7 @@ def _encrypted(what: str) -> str:
 
 
 def columns_of(schema: pq.ParquetSchema) -> tuple[ParquetColumn, ...]:
-    """The top-level columns of a file, nested ones as what they are as a whole."""
+    """The top-level columns of a file; a nested column is one column."""
     columns = []
     leaf = 0
     arrow_schema = schema.to_arrow_schema()
@@ -188,14 +188,14 @@ def columns_of(schema: pq.ParquetSchema) -> tuple[ParquetColumn, ...]:
 
 
 def _is_period(field: pa.Field) -> bool:
-    """Whether it is a period of pandas, an extension that is known where pandas is loaded only."""
+    """Return True if the type is a pandas period, an extension type registered by loading pandas."""
     noted = (field.metadata or {}).get(_EXTENSION, b"").decode()
     return "pandas.period" in (noted, getattr(field.type, "extension_name", ""))
 
 
 def _type_of(column: pq.ColumnSchema) -> ParquetType:
     length = column.length
-    # Only old intervals are told by it alone.
+    # Only old interval types are identified by the converted type alone.
     converted = column.converted_type if length == _BYTES_OF_INTERVAL else ""
     return parquet_type(column.physical_type, column.logical_type.to_json(), converted, length)
 
@@ -225,7 +225,7 @@ def _nested(type_: pa.DataType) -> ParquetType | None:
 
 
 def _is_variant(type_: pa.DataType) -> bool:
-    """Whether it is what a variant is stored in; writers of the first years do not say so in words."""
+    """Return True if a group has the layout of a variant; early writers do not annotate it."""
     if not pa.types.is_struct(type_):
         return False
     names = {type_.field(index).name for index in range(type_.num_fields)}
@@ -242,7 +242,7 @@ def _is_variant(type_: pa.DataType) -> bool:
 
 
 def _first_in(type_: pa.DataType, wanted: Callable[[pa.DataType], bool]) -> pa.DataType | None:
-    """The type, or the first one in it, that is wanted; None where there is none."""
+    """The type itself or the first nested type that satisfies the condition; None if there is none."""
     storage = _storage(type_)
     if wanted(storage):
         return storage
@@ -254,7 +254,7 @@ def _first_in(type_: pa.DataType, wanted: Callable[[pa.DataType], bool]) -> pa.D
 
 
 def _leaves(type_: pa.DataType) -> int:
-    """Number of Parquet columns that an Arrow type is stored in."""
+    """The number of Parquet columns that store an Arrow type."""
     storage = _storage(type_)
     if not pa.types.is_nested(storage):
         return 1
@@ -262,7 +262,7 @@ def _leaves(type_: pa.DataType) -> int:
 
 
 def _storage(type_: pa.DataType) -> pa.DataType:
-    """What an Arrow type is stored as: extension types and dictionaries are about reading only."""
+    """The storage type of an Arrow type: extension types and dictionaries affect reading only."""
     if isinstance(type_, pa.BaseExtensionType):
         return _storage(type_.storage_type)
     return _storage(type_.value_type) if pa.types.is_dictionary(type_) else type_

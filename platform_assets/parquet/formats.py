@@ -1,7 +1,8 @@
-"""Table formats: folders whose Parquet files are a table only together with a log that says which count.
+"""Table formats: folders whose Parquet files form a table only together with a log.
 
-Delta Lake's logs are read. Of the others the files alone would give rows of old versions, rows that are
-deleted, and the files of deletions as rows: they are recognised and refused.
+Delta Lake logs are read. For the other formats, the files alone would give rows of old versions, deleted
+rows,
+and delete files as rows: these formats are recognised and rejected.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ DELTA = "delta"
 STREAM = "stream"
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-# What is below a folder of each format, and nowhere else.
+# Entries found below a folder of each format, and nowhere else.
 _MARKS = re.compile(
     "|".join(
         (
@@ -62,10 +63,10 @@ _REFUSED = {
     "apply. Write its rows out as plain Parquet first (COPY ... TO 'FOLDER' (FORMAT parquet)), and load "
     "these.",
 }
-# What a place inside of a table is not to be taken for; names that are looked for in the folders above it.
+# Folders inside a table that must not be mistaken for tables; searched for among the parent folders.
 _LOGS_ABOVE = {DELTA: "_delta_log", "hudi": ".hoodie"}
 _LEVELS_ABOVE = 8
-# Delta's own type names, where a partition's values are in the log and in no file.
+# Delta's type names, for partition values that are in the log and not in the files.
 _DELTA_TYPES = {
     "byte": ParquetType("int", bits=8),
     "short": ParquetType("int", bits=16),
@@ -83,10 +84,10 @@ _PHYSICAL_NAME = "delta.columnMapping.physicalName"
 
 @dataclass(frozen=True, slots=True)
 class DeltaVersion:
-    """Which Delta table it is, and at which version it was read.
+    """A Delta table and the version that was read.
 
     Attributes:
-        id: What the log calls the table; another one in its place has another.
+        id: The table id from the log; a table recreated at the same path has another id.
         version: The version.
     """
 
@@ -96,14 +97,14 @@ class DeltaVersion:
 
 @dataclass(frozen=True)
 class DeltaFiles:
-    """What a Delta log says.
+    """The content of a Delta log.
 
     Attributes:
-        version: Which table at which version.
+        version: The table id and version.
         paths: Its active files, below its folder, each with the values of the partition columns.
         columns: The columns that are in the files, in order.
         partitions: The types of the partition columns.
-        schema: All columns, those of partitions too.
+        schema: All columns, including the partition columns.
     """
 
     version: DeltaVersion
@@ -114,15 +115,15 @@ class DeltaFiles:
 
 
 def formats_below(paths: Iterable[str]) -> dict[str, str]:
-    """The folders among these paths of files that are tables of a format, and which it is.
+    """The folders among these paths that are tables of a table format, with the format.
 
-    A folder inside of another such folder is a part of it, and not given.
+    A folder inside another such folder is part of that table and is not listed.
     """
     found: dict[str, str] = {}
     for path in paths:
         for mark in _MARKS.finditer(path):
             root, kind = path[: mark.start()], str(mark.lastgroup)
-            # Delta tables may carry Iceberg's metadata beside their log, for others to read.
+            # Delta tables may have Iceberg metadata beside their log for other readers.
             if found.get(root) != DELTA:
                 found[root] = kind
             break
@@ -132,17 +133,17 @@ def formats_below(paths: Iterable[str]) -> dict[str, str]:
 
 
 def refusal(kind: str) -> str:
-    """Why a table of a format that is not read is left out, and what to do."""
+    """The reason why a table of an unsupported format is skipped, and what to do."""
     return _REFUSED[kind]
 
 
 def format_above(store: Store, path: str, known: dict[str, str | None]) -> tuple[str, str] | None:
-    """The table of a format that a place is inside of, and which format, as far as one may look upwards.
+    """The table that contains a place, and its format, as far as parent folders can be listed.
 
     Args:
-        store: Where the place is.
+        store: The store of the place.
         path: The place.
-        known: What was found out of folders already; is added to.
+        known: Results for folders seen before; new results are added.
     """
     folder = posixpath.dirname(path)
     for _ in range(_LEVELS_ABOVE):
@@ -169,10 +170,10 @@ def _format_of(store: Store, folder: str) -> str | None:
 
 
 def committed_by_stream(store: Store, root: str) -> set[str]:
-    """The names of the files that a Spark stream has committed; others are of attempts that broke off.
+    """The names of the files committed by a Spark stream; other files are from failed attempts.
 
     Raises:
-        ParquetError: Its log cannot be read.
+        ParquetError: The stream's log cannot be read.
     """
     folder = f"{root}/_spark_metadata"
     batches = [name for name in store.names_in(folder) if re.fullmatch(r"\d+(\.compact)?", name)]
@@ -198,11 +199,11 @@ def committed_by_stream(store: Store, root: str) -> set[str]:
 
 
 def read_delta(uri: str, storage_options: Callable[[], Mapping[str, str]]) -> DeltaFiles:
-    """What the log of a Delta table says of its files.
+    """Read the list of files from the log of a Delta table.
 
     Raises:
-        ParquetError: Its files alone do not tell what it holds, or it holds no table.
-        LakeError: It cannot be read.
+        ParquetError: The table cannot be read from its files alone, or the log holds no table.
+        LakeError: The log cannot be read.
     """
     handle = LakeTable(uri, (), lambda: dict(storage_options())).open()
     if handle is None:
@@ -223,12 +224,12 @@ def read_delta(uri: str, storage_options: Callable[[], Mapping[str, str]]) -> De
 
 
 def _refuse_what_files_do_not_tell(handle: DeltaTable) -> None:
-    """Refuse what is in use and is not seen by who reads the files; what was only switched on does no harm.
+    """Reject features that readers of the plain files would miss, if in use; unused features are accepted.
 
     Raises:
-        ParquetError: There is something.
+        ParquetError: Such a feature is in use.
     """
-    # Readers of version 2 know column mapping without its being in a list of features.
+    # Reader version 2 implies column mapping without listing it as a feature.
     configuration = handle.metadata().configuration
     if configuration.get("delta.columnMapping.mode", "none") != "none":
         renamed = [
@@ -247,7 +248,7 @@ def _refuse_what_files_do_not_tell(handle: DeltaTable) -> None:
 
 
 def _physical_names(type_: Any) -> Iterator[tuple[str, str]]:
-    """All fields of a schema in Delta's JSON, by the names of the table and of its files."""
+    """Table names and physical names of all fields in a schema in Delta's JSON."""
     if not isinstance(type_, Mapping):
         return
     for one in type_.get("fields", ()):
@@ -262,20 +263,20 @@ def _has_deletion_vectors(handle: DeltaTable) -> bool:
 
     if "deletionVectors" not in (handle.protocol().reader_features or ()):
         return False
-    # The property may be off again, and vectors from before still be there.
+    # Deletion vectors may remain after the property is disabled.
     try:
         return bool(pa.RecordBatchReader.from_stream(handle.deletion_vectors()).read_all().num_rows)
-    except DeltaError:  # there are some, and they cannot even be read
+    except DeltaError:  # deletion vectors exist and cannot even be read
         return True
 
 
 def _active_files(
     handle: DeltaTable, root: str, partitions: Sequence[str]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """A Delta table's files below its root, as they are on disk, with the values of its partitions.
+    """A Delta table's active files below its root, as paths on disk, with their partition values.
 
     Raises:
-        ParquetError: One is somewhere else.
+        ParquetError: A file is outside the root.
     """
     actions = file_statistics(handle)
     wanted = {f"partition.{name}": name for name in partitions}
@@ -286,7 +287,7 @@ def _active_files(
             raise ParquetError(
                 f"its file {path} is in another table (a shallow clone); write the table as one of its own."
             )
-        # The log has a path as a URL has it, whatever else is encoded in a partition's folder.
+        # The log stores paths URL-encoded, on top of any encoding in partition folders.
         yield urllib.parse.unquote(path), {wanted[name]: value for name, value in row.items()}
 
 

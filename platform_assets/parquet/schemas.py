@@ -1,4 +1,4 @@
-"""The columns of files that are one table: all that any of them has, each as wide as all of them need."""
+"""The common schema of files that are one table: every column, with a type wide enough for all files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from platform_assets.parquet.types import ParquetType, widened
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """How paths hold a column.
+    """How paths contain a column.
 
     Attributes:
-        key: Its name as it is written in paths, before the `=`.
-        values: Its values as they are written in paths, and what they mean.
-        is_in_paths: Whether every path has it; where not, a Delta log alone knows the values.
+        key: Its name as written in paths, before the `=`.
+        values: Its values as written in paths, with their meanings.
+        is_in_paths: True if every path has it; otherwise only a Delta log has the values.
     """
 
     key: str
@@ -31,9 +31,9 @@ class TableColumn:
 
     Attributes:
         name: Its name, in the files' case.
-        type: The narrowest type that holds what every file has there.
-        nullable: Whether it may be null: a file allows it, or lacks the column.
-        partition: How the files' paths hold it, where the files do not.
+        type: The narrowest type that holds the values of every file.
+        nullable: True if a file allows nulls or lacks the column.
+        partition: How paths contain it, if the files do not.
     """
 
     name: str
@@ -44,12 +44,12 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class Unified:
-    """What files have in common.
+    """The combined schema of several files.
 
     Attributes:
-        columns: The columns, in the order of first sight.
-        examples: A file for each schema that there is, by the names that they were given under.
-        names: The names of all columns that are in any file.
+        columns: The columns, in order of first appearance.
+        examples: One file for each distinct schema, by the names given for the files.
+        names: The names of all columns in any file.
     """
 
     columns: tuple[TableColumn, ...]
@@ -58,14 +58,14 @@ class Unified:
 
 
 def unified(footers: Mapping[str, Footer]) -> Unified:
-    """The columns of files that are one table.
+    """Combine the columns of files that are one table.
 
     Args:
-        footers: What the files hold, by what they are called in messages.
+        footers: The footers of the files, by the names to use in messages.
 
     Raises:
-        ParquetError: Files have no column in common, a column has types in two files that no type holds
-            exactly, or names that differ in case only; the message names both files.
+        ParquetError: The files have no column in common, no type holds the values of a column in two files
+            exactly, or names differ only in case; the message names both files.
     """
     if len(footers) == 1:
         ((file, footer),) = footers.items()
@@ -80,7 +80,7 @@ def unified(footers: Mapping[str, Footer]) -> Unified:
     last: Footer | None = None
     for file, footer in footers.items():
         if last is not None and footer.columns == last.columns:
-            # Nearly always: what the file before said.
+            # The usual case: the same schema as the previous file.
             for column in footer.columns:
                 counts[column.name] += 1
             continue
@@ -126,14 +126,14 @@ def unified(footers: Mapping[str, Footer]) -> Unified:
 
 
 def declared(columns: Sequence[ParquetColumn], footers: Mapping[str, Footer]) -> Unified:
-    """The columns that a table's log says it has, which files may lack, but not contradict.
+    """The columns declared by a table's log; files may lack them but must not contradict them.
 
     Args:
         columns: The columns of the log, in order.
-        footers: What the files hold, by what they are called in messages.
+        footers: The footers of the files, by the names to use in messages.
 
     Raises:
-        ParquetError: A file spells a column in another case, or has a type that the log's does not hold.
+        ParquetError: A file spells a column in another case, or its type does not fit the log's type.
     """
     known = {column.name: column for column in columns}
     spelled = {column.name.casefold(): column.name for column in columns}
@@ -164,7 +164,7 @@ def declared(columns: Sequence[ParquetColumn], footers: Mapping[str, Footer]) ->
 
 
 def _is_held(found: ParquetType, by: ParquetType) -> bool:
-    # Spark writes instants as int96, and as wall clocks where it was told to be as old Hive is.
+    # Spark writes instants as int96, and as wall clock times when set to be compatible with old Hive.
     if by.kind == "timestamp" and found.kind in ("timestamp", "int96"):
         return True
     return widened(found, by) is not None
@@ -179,7 +179,7 @@ def _refuse_equal_names(file: str, footer: Footer) -> set[str]:
     """The names of a file's columns.
 
     Raises:
-        ParquetError: Two have the same.
+        ParquetError: Two columns have the same name.
     """
     names = {column.name for column in footer.columns}
     if len(names) < len(footer.columns):

@@ -1,4 +1,4 @@
-"""Where Parquet files are: local disk, S3 or Google Cloud Storage, listed and read from their ends."""
+"""Stores of Parquet files: local disk, S3 or Google Cloud Storage; listing, and reading the end of files."""
 
 from __future__ import annotations
 
@@ -16,25 +16,20 @@ _SCHEMES = ("s3", "gs")
 
 @dataclass(frozen=True)
 class Store:
-    """A file system, and how what is in it is called outside.
-
-    Args:
-        scheme: s3, gs, or empty for local disk.
-        files: The file system.
-    """
+    """A file system with the URI scheme of its paths."""
 
     scheme: str
     files: pyarrow.fs.FileSystem
 
     def uri(self, path: str) -> str:
-        """A path as a local path or a URI."""
+        """Convert a path to a local path or a URI."""
         return f"{self.scheme}://{path}" if self.scheme else path
 
     def kind(self, path: str) -> str:
-        """Whether a path is a `file` or a `folder`, or `nothing`.
+        """The kind of a path: `file`, `folder` or `nothing`.
 
         Raises:
-            ParquetError: The place cannot be looked at.
+            ParquetError: The place cannot be read.
         """
         try:
             info = self.files.get_file_info(path)
@@ -47,10 +42,10 @@ class Store:
         return kinds.get(info.type, "nothing")
 
     def below(self, folder: str) -> list[str]:
-        """All files below a folder, in order, whatever they are called.
+        """All files below a folder, sorted, whatever their names.
 
         Raises:
-            ParquetError: It cannot be listed.
+            ParquetError: The folder cannot be listed.
         """
         selector = pyarrow.fs.FileSelector(folder, recursive=True)
         try:
@@ -60,15 +55,15 @@ class Store:
         return sorted(info.path for info in found if info.type == pyarrow.fs.FileType.File)
 
     def names_in(self, folder: str) -> list[str]:
-        """The names of what is in a folder, none where it cannot be listed or is not there."""
+        """The names of a folder's entries; empty if the folder does not exist or cannot be listed."""
         selector = pyarrow.fs.FileSelector(folder, allow_not_found=True)
         try:
             return [info.base_name for info in self.files.get_file_info(selector)]
         except OSError:
-            return []  # who may read a folder may not be allowed to look above it
+            return []  # permission to read a folder does not imply permission to list its parents
 
     def has_folder(self, path: str) -> bool:
-        """Whether there is such a folder, as far as one may look."""
+        """Return True if the folder exists and is visible."""
         try:
             return self.kind(path) == "folder"
         except ParquetError:
@@ -76,28 +71,28 @@ class Store:
 
 
 def is_data(path: str, folder: str) -> bool:
-    """Whether neither the file nor a folder on the way to it has a name that begins with `_` or `.`.
+    """Return True if neither the file nor a folder in its path has a name that begins with `_` or `.`.
 
-    Writers mark with these what is not data: logs, markers, checksums, files in the making.
+    Writers use such names for what is not data: logs, markers, checksums, unfinished files.
     """
     below = path[len(folder) :]
-    # Nearly always there is nothing to look at.
+    # Shortcut for the usual case.
     if "/_" not in below and "/." not in below and not below.startswith(("_", ".")):
         return True
     return not any(part.startswith(("_", ".")) for part in below.strip("/").split("/"))
 
 
 def open_store(place: str, options: Mapping[str, str]) -> tuple[Store, str]:
-    """The store that a path or URI is in, and the path there.
+    """Open the store of a path or URI, and return it with the path inside the store.
 
     Args:
         place: A local path, `s3://bucket/key` or `gs://bucket/name`.
         options: As `lake.storage_options`, secrets resolved: `AWS_REGION`, `AWS_ACCESS_KEY_ID`,
             `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL`, `GOOGLE_SERVICE_ACCOUNT` (the
-            path of a key file). What is missing is looked for where the vendor's own tools look.
+            path of a key file). Missing options are taken from where the vendor's own tools look.
 
     Raises:
-        ParquetError: The address is neither.
+        ParquetError: The address is neither a local path nor a supported URI.
     """
     scheme, separator, rest = place.partition("://")
     if not separator:
@@ -145,7 +140,7 @@ def _gcs(given: Mapping[str, str]) -> pyarrow.fs.GcsFileSystem:
     import google.auth.transport.requests
     from google.oauth2 import service_account
 
-    # Without types in the versions that have no stubs, and with some in others.
+    # Some versions have no type stubs, others have.
     from_file: Any = service_account.Credentials.from_service_account_file
     credentials = from_file(key_file, scopes=["https://www.googleapis.com/auth/devstorage.read_only"])
     credentials.refresh(google.auth.transport.requests.Request())
@@ -155,5 +150,5 @@ def _gcs(given: Mapping[str, str]) -> pyarrow.fs.GcsFileSystem:
 
 
 def _reason(error: OSError) -> str:
-    """What went wrong in one line of at most 300 characters, without a full stop at its end."""
+    """The reason of an error in one line of at most 300 characters, without a final full stop."""
     return " ".join(str(error).split())[:300].rstrip(".")

@@ -1,8 +1,9 @@
-"""Which files are one table, and what that table is: the union of their columns, each as wide as needed.
+"""Group Parquet files into tables, and combine their columns.
 
-One table is: a folder with a Delta log; a folder with hive partitions (`year=2024/`) below it; a folder of
-parts, files whose names only number them; else every file by itself, named like the file, so that `a.parquet`
-and `a.parquet.gzip` are one table. The caller can say otherwise.
+A table is one of: a folder with a Delta log; a folder with hive partitions (`year=2024/`) below it; a folder
+of
+parts, files whose names only number them; else every file on its own, named after the file, so that
+`a.parquet` and `a.parquet.gzip` are one table. The caller can choose another grouping.
 """
 
 from __future__ import annotations
@@ -53,16 +54,16 @@ _OF_KIND = {
     "date": ParquetType("date"),
     "text": ParquetType("string"),
 }
-# Reading locally is mostly Python, and from an object store mostly waiting.
+# Local reads are mostly Python work; reads from an object store are mostly waiting.
 _THREADS_LOCALLY = 2
 _THREADS_REMOTELY = 32
-# Files whose footers are being read or wait for their turn, for each thread.
+# Footers being read or queued, for each thread.
 _READ_AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that was left out.
+    """A file, folder or table that was skipped.
 
     Attributes:
         place: The file, folder or table.
@@ -73,7 +74,7 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        """Give both in one line."""
+        """Return both in one line."""
         return f"{self.place}: {self.reason}"
 
 
@@ -84,8 +85,8 @@ class TableFile:
     Attributes:
         path: Its path below the table's root, with `/`.
         rows: Number of its rows.
-        size: Its bytes.
-        logged: The values of partitions, where a Delta log says them.
+        size: Its size in bytes.
+        logged: The partition values, if a Delta log has them.
     """
 
     path: str
@@ -96,19 +97,19 @@ class TableFile:
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """Files that are one table.
+    """Files that form one table.
 
     Attributes:
         name: The table's name.
         root: The folder that all of its files are below: a local path or a URI.
-        below: Where the root is below what all read paths have in common, empty where it is just that, None
-            where it is above that.
+        below: The root relative to the common parent of all places; empty if it is that parent, None if it is
+            above it.
         files: Its files.
         columns: Its columns.
-        delta: What it is in a Delta log, where one says which files are its own.
-        examples: A file for each schema that its files have; may be empty where they have one.
-        schema: All columns as a Delta log has them, where there is one.
-        absent: Names of columns that a Delta log has and no file.
+        delta: Its Delta version, if a Delta log lists its files.
+        examples: One file for each distinct schema; may be empty if all files have the same.
+        schema: All columns of the Delta log, if there is one.
+        absent: Names of columns that the Delta log has but no file.
     """
 
     name: str
@@ -128,17 +129,17 @@ class ParquetTable:
 
     @property
     def is_local(self) -> bool:
-        """Whether its files are on local disk."""
+        """True if the files are on local disk."""
         return "://" not in self.root
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was found.
+    """The tables and problems found.
 
     Attributes:
         tables: The tables, by name.
-        problems: Files and tables that were left out.
+        problems: Files and tables that were skipped.
     """
 
     tables: tuple[ParquetTable, ...]
@@ -147,12 +148,12 @@ class Reading:
 
 @dataclass
 class _Group:
-    """Files of one table, not read yet."""
+    """Files of one table, before their footers are read."""
 
     name: str
     root: str
     identity: str = ""
-    paths: dict[str, None] = field(default_factory=dict)  # as a set that keeps their order
+    paths: dict[str, None] = field(default_factory=dict)  # dict as an ordered set
     delta: DeltaFiles | None = None
 
 
@@ -165,21 +166,23 @@ def read_tables(
     pattern: str = "*",
     open_place: OpenStore | None = None,
 ) -> Reading:
-    """Read the footers of Parquet files and put them together to tables.
+    """Read the footers of Parquet files and group the files into tables.
 
     Args:
         places: Files, folders and Delta tables, all local or all in one bucket.
-        storage_options: Gives the options of an object store when they are needed, secrets resolved.
-        grouping: `auto` as the module says; `file`: every file is a table; `folder`: every folder is one.
-        name: Everything is one table, of this name.
-        pattern: Only files whose name matches, such as `*.parquet`; files named in `places` always do.
-        open_place: Opens the store of the places; by `storage_options` where None.
+        storage_options: Returns the options of the object store when they are needed, with secrets resolved.
+        grouping: `auto`: the rules in the module's docstring; `file`: every file is a table; `folder`: every
+            folder is a table.
+        name: All files are one table, of this name.
+        pattern: Read only files whose name matches, such as `*.parquet`; files listed in `places` are always
+            read.
+        open_place: Opens the store of the places; None means opening it with `storage_options`.
 
     Returns:
-        The tables that can be loaded, and what was left out and why.
+        The tables that can be loaded, and the skipped files and tables with reasons.
 
     Raises:
-        ParquetError: A place does not exist or cannot be looked at, or places are in different stores.
+        ParquetError: A place does not exist or cannot be read, or places are in different stores.
     """
     store, paths = _open_all(places, storage_options, open_place)
     gathering = _Gathering(store, storage_options, grouping, name, pattern)
@@ -196,7 +199,7 @@ def read_tables(
     )
     tables = []
     for group in groups:
-        # What is of no use any more is given up table by table.
+        # Release the footers of each finished table to save memory.
         files = {path: footers.pop(path) for path in group.paths if path in footers}
         if not files and (group.paths or group.delta is None):
             continue
@@ -232,14 +235,14 @@ def _open_all(
 
 
 def open_path(store: Store, place: str) -> str:
-    """The path that a place has in its store, `.` and `..` resolved on local disk."""
+    """The path of a place within its store; `.` and `..` are resolved on local disk."""
     if store.scheme:
         return place.partition("://")[2].rstrip("/")
     return posixpath.normpath(open_store(place, {})[1])
 
 
 class _Gathering:
-    """Files being put into groups, a place after the other."""
+    """Files being grouped, one place after another."""
 
     def __init__(
         self,
@@ -261,17 +264,17 @@ class _Gathering:
         self._told: set[str] = set()
 
     def groups(self) -> list[_Group]:
-        """The groups, and every file by itself where that is asked for."""
+        """The groups; every file on its own if the grouping is `file`."""
         for name, file in _names_of_files(list(self._alone)).items():
             self._add(name, posixpath.dirname(file), file, [file])
         self._alone.clear()
         return list(self._groups.values())
 
     def add_place(self, path: str) -> None:
-        """Put what is at a place into groups."""
+        """Add the files of a place to the groups."""
         store = self._store
         if store.has_folder(f"{path}/_delta_log"):
-            self._add_delta(path)  # what is in its folder besides is nobody's business
+            self._add_delta(path)  # other files in its folder are ignored
             return
         if (above := format_above(store, path, self._formats)) is not None:
             self._refuse_inside(path, *above)
@@ -305,7 +308,7 @@ class _Gathering:
             self._add_file(file, path)
 
     def _refuse_inside(self, path: str, root: str, kind: str) -> None:
-        """Tell of a place inside of a table of a format, once for each table."""
+        """Report a place inside a table of a table format, once for each table."""
         if root in self._told:
             return
         self._told.add(root)
@@ -322,12 +325,12 @@ class _Gathering:
         if self._name is not None:
             self._add(self._name, folders, "", [file])
         elif partitioned:
-            # A folder with a name below partitions may be a table of its own: it is not mixed with another.
+            # A folder with a name below partitions may be another table: do not mix it with others.
             self._add(posixpath.basename(folders), folders, _identity(posixpath.dirname(file)), [file])
         elif self._grouping == "file":
             self._alone[file] = None
         elif self._grouping == "folder":
-            # Every folder is a table, and two of one name are two.
+            # Every folder is a table; two folders of the same name are two tables.
             self._add(posixpath.basename(folders) or file, folders, folders, [file])
         elif (name := table_in(stem_of(posixpath.basename(file)))) is not None:
             self._add(name, folders, "", [file])
@@ -342,7 +345,7 @@ class _Gathering:
     def _add_delta(self, root: str) -> None:
         uri = self._store.uri(root)
         if any(group.root == root and group.delta is not None for group in self._groups.values()):
-            return  # two places that were read have it
+            return  # both of two given places contain the file
         try:
             delta = read_delta(uri, self._storage_options)
         except (LakeError, ParquetError) as error:
@@ -357,7 +360,7 @@ class _Gathering:
 
     def _add(self, name: str, root: str, identity: str, files: Iterable[str]) -> None:
         group = self._groups.setdefault(name, _Group(name, root, identity))
-        # Who names a file says which table it is of, wherever that is.
+        # A file listed by the user belongs to the table of its name, wherever it is.
         if group.delta is None and (group.identity == identity or "" in (group.identity, identity)):
             group.identity = group.identity or identity
             group.root = _common_folder([group.root, root])
@@ -365,7 +368,7 @@ class _Gathering:
             return
         known = group.root
         if root == known:
-            # The two are below partitions of one folder.
+            # Both are below partitions of the same folder.
             root = posixpath.dirname(next(iter(files), root))
             known = posixpath.dirname(next(iter(group.paths), known))
         where = self._store.uri(root)
@@ -383,10 +386,11 @@ class _Gathering:
 
 
 def _folders_of(file: str, top: str) -> tuple[str, bool]:
-    """The folder that a table's files are in, and whether partitions are below it.
+    """The folder of a table's files, and whether partitions are below it.
 
-    Partitions are looked for below the place that was read; above it a folder such as `year=2024` is one only
-    where the place itself is a partition, so that `year=2024/exports/orders` is a table of its own.
+    Partitions are searched below the place that was read. Above it, a folder such as `year=2024` counts as a
+    partition only if the place itself is a partition, so that `year=2024/exports/orders` is a table of its
+    own.
     """
     folder = posixpath.dirname(file)
     parts = folder.split("/")
@@ -400,21 +404,21 @@ def _folders_of(file: str, top: str) -> tuple[str, bool]:
 
 
 def _named_folder(folder: str) -> str:
-    """The nearest folder that is named for something, and does not only count; empty where none is."""
+    """The nearest folder with a descriptive name, not just a number or date; empty if there is none."""
     while folder and is_counting(posixpath.basename(folder)):
         folder = posixpath.dirname(folder)
     return folder.rstrip("/")
 
 
 def _identity(folder: str) -> str:
-    """What tells tables of one name apart: their folders, but for those that only count or are partitions."""
+    """The key that separates tables of the same name: their folders without counters and partitions."""
     return "/".join(part for part in folder.split("/") if not is_counting(part) and not partition_of(part))
 
 
 def _names_of_files(files: Sequence[str]) -> dict[str, str]:
-    """Files by names that tell them apart: the file's own, with as many of its folders as that takes.
+    """Unique names for files: the file's own name, plus as many of its folders as needed.
 
-    The suffix is a part of the name where two files of a folder differ in nothing else.
+    The suffix is part of the name if two files of a folder differ in nothing else.
     """
     names: dict[str, str] = {}
     alike_in_folder = collections.Counter(map(_without_suffix, files))
@@ -437,7 +441,7 @@ def _names_of_files(files: Sequence[str]) -> dict[str, str]:
             for file in alike:
                 parts = file.strip("/").split("/")
                 kept = [*parts[-1 - level : -1], own[file]]
-                # No two files have one path, whatever their folders are called.
+                # Paths are unique, whatever the folders are called.
                 longer = "_".join(kept) if level < len(parts) else "/".join(parts)
                 again.setdefault(longer, []).append(file)
         todo = again
@@ -450,7 +454,7 @@ def _without_suffix(file: str) -> str:
 
 
 def _read_footers(store: Store, groups: Sequence[_Group], problems: list[Problem]) -> dict[str, Footer]:
-    """The footers of all files, by path; what cannot be read is a problem."""
+    """The footers of all files, by path; unreadable files are recorded as problems."""
     schemas = KnownSchemas()
 
     def read(path: str) -> Footer | Problem:
@@ -476,7 +480,7 @@ def _in_order(
     groups: Sequence[_Group],
     ahead: int,
 ) -> Iterator[tuple[str, Footer | Problem]]:
-    """Read files by several threads, a limited number of them ahead."""
+    """Read files in several threads, in order, with a limited number in flight."""
     waiting: collections.deque[tuple[str, Future[Footer | Problem]]] = collections.deque()
     for group in groups:
         for path in group.paths:
@@ -524,10 +528,10 @@ def _table(store: Store, group: _Group, footers: Mapping[str, Footer], base: str
 
 
 def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[TableColumn]:
-    """The columns that the files' folders hold, or a Delta log.
+    """The partition columns, from the files' folders or from a Delta log.
 
     Raises:
-        ParquetError: Files are partitioned by different columns, or twice by one.
+        ParquetError: Files are partitioned by different columns, or twice by the same column.
     """
     if delta is not None and not delta.partitions:
         return []

@@ -1,4 +1,4 @@
-"""Parquet's types, physical and logical in one, and which of them contain which."""
+"""Parquet's types, physical and logical combined, and which types can be widened to which."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_DIGITS = 38
 
 _UNITS = ("ms", "us", "ns")
 _UNIT_NAMES = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
-# Whole numbers up to these many bits are exact in a float of 64 bits, which has 53 for them.
+# A 64-bit float has 53 bits for the mantissa, so integers up to this size are exact.
 _EXACT_IN_FLOAT = 32
 _PLAIN_PHYSICAL = {
     "BOOLEAN": "boolean",
@@ -37,7 +37,7 @@ _TEXTS = ("string", "enum", "json")
 
 @dataclass(frozen=True, slots=True)
 class ParquetType:
-    """What a column of a Parquet file holds, physical and logical type in one.
+    """The type of a Parquet column, physical and logical type combined.
 
     Attributes:
         kind: boolean, int, float16, float32, float64, decimal, string, enum, json, bson, uuid, binary, fixed,
@@ -49,8 +49,8 @@ class ParquetType:
         precision: Of a decimal, in digits.
         scale: Of a decimal.
         unit: Of a time, timestamp or duration: s, ms, us or ns.
-        utc: Of a timestamp: it names an instant; else it is what a clock on some wall showed. Of what holds
-            other values: there are timestamps among them.
+        utc: Of a timestamp: True for an instant, False for a wall clock time. Of a nested type: True if it
+            contains such timestamps.
     """
 
     kind: str
@@ -81,11 +81,11 @@ class ParquetType:
 
     @property
     def is_nested(self) -> bool:
-        """Whether it holds other values."""
+        """True if the type contains other types."""
         return self.kind in ("list", "map", "struct")
 
 
-# What the names of types in overrides may be: whole names, or kinds.
+# Type names allowed in overrides: full names or kinds.
 KINDS = (
     *("boolean", "int", "float16", "float32", "float64", "decimal", "string", "enum", "json", "bson", "uuid"),
     *("binary", "fixed", "date", "time", "timestamp", "int96", "interval", "duration", "period", "variant"),
@@ -95,12 +95,12 @@ KINDS = (
 
 @functools.lru_cache(maxsize=4096)
 def parquet_type(physical: str, logical: str, converted: str, length: int) -> ParquetType:
-    """The type of a column that holds no other values, from what pyarrow says of it.
+    """The type of a column that is not nested, from pyarrow's description.
 
     Args:
         physical: `ColumnSchema.physical_type`.
         logical: `ColumnSchema.logical_type` as JSON.
-        converted: `ColumnSchema.converted_type`, which files older than logical types have.
+        converted: `ColumnSchema.converted_type`, present in files older than logical types.
         length: Bytes of a FIXED_LEN_BYTE_ARRAY.
     """
     found: dict[str, Any] = json.loads(logical)
@@ -133,14 +133,14 @@ def parquet_type(physical: str, logical: str, converted: str, length: int) -> Pa
 
 
 def widened(one: ParquetType, other: ParquetType) -> ParquetType | None:
-    """The narrowest type that holds every value of both exactly, or None where there is none."""
+    """The narrowest type that holds every value of both types exactly, or None."""
     if one == other or other.kind == "null":
         return one
     if one.kind == "null":
         return other
     kinds = {one.kind, other.kind}
     if one.is_nested and one.kind == other.kind:
-        return replace(one, utc=True)  # they differ in nothing else
+        return replace(one, utc=True)  # otherwise the types are equal
     if kinds == {"int"} and one.signed == other.signed:
         return max(one, other, key=lambda type_: type_.bits)
     if kinds <= {"int", "decimal"}:
