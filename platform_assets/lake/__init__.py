@@ -1,1 +1,1 @@
-"""The lake: Delta tables on local disk or object storage, and the ledger of the batches that count."""
+"""The lake: Delta tables on local disk or object storage, and the ledger of committed batches."""

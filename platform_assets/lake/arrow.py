@@ -1,4 +1,4 @@
-"""How the model's logical types are held in the lake, as Arrow types."""
+"""Mapping between the model's logical types and the Arrow types that the lake stores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from platform_assets.model.table import (
 
 
 def arrow_type(type_: LogicalType) -> pa.DataType:
-    """The Arrow type that the lake holds a logical type as; Delta has no TIME, so times are ISO 8601 text."""
+    """Return the Arrow type that stores a logical type; Delta has no TIME, so times are ISO 8601 text."""
     match type_:
         case Integer(bits=64):
             return pa.int64()
@@ -45,10 +45,10 @@ def arrow_type(type_: LogicalType) -> pa.DataType:
 
 
 def logical_type_of(type_: pa.DataType) -> LogicalType:
-    """A logical type that the lake holds as this Arrow type; of several, the most general.
+    """Return the logical type that the lake stores as this Arrow type; of several, the most general.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No logical type is stored as this Arrow type.
     """
     if pa.types.is_decimal(type_):
         return Decimal(type_.precision, type_.scale)
@@ -65,9 +65,9 @@ def logical_type_of(type_: pa.DataType) -> LogicalType:
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
-    """The Arrow schema of a lake table with these columns.
+    """Return the Arrow schema of a lake table with these columns.
 
-    Every field is nullable: the lake keeps what the source holds even where it breaks a rule, and rules are
-    enforced where rows leave it.
+    Every field is nullable: the lake keeps the source's values even where they break a rule. Rules are
+    enforced where rows leave the lake.
     """
     return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])

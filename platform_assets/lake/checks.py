@@ -1,4 +1,4 @@
-"""Checks of lake tables against their declarations: which rows break what, in all or in what is new."""
+"""Checks of lake tables against their declarations, over all rows or only new rows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What a check found.
+    """Outcome of a check.
 
     Args:
-        broken: Rows, or keys, that break the rule.
-        examples: A few of them: keys and rules, never other values.
+        broken: Number of rows, or keys, that break the rule.
+        examples: A few of these rows: their keys and rules, never other values.
     """
 
     broken: int
@@ -32,7 +32,7 @@ class CheckOutcome:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing breaks the rule."""
+        """True if nothing breaks the rule."""
         return self.broken == 0
 
 
@@ -45,15 +45,15 @@ def check_rows(
     after: int,
     parents: Mapping[str, str],
 ) -> CheckOutcome:
-    """Look for rows that break one of the rules that a check watches.
+    """Find rows that break any of the rules of a check.
 
     Args:
-        connection: Where `relation` exists.
+        connection: Connection in which `relation` exists.
         relation: Quoted relation with the table's rows.
         table: The declaration.
         check: Name of the check, as in `RULES_OF_CHECK`.
-        after: Only rows of later batches.
-        parents: For each foreign key column, the SELECT of the keys it may point to.
+        after: Check only rows of later batches.
+        parents: For each foreign key column, the SELECT that returns the valid keys.
     """
     terms = [
         condition
@@ -71,9 +71,9 @@ def check_rows(
 def check_unique(
     connection: duckdb.DuckDBPyConnection, relation: str, key: Sequence[str], *, after: int
 ) -> CheckOutcome:
-    """Look for keys that more than one row has, among the keys of later batches.
+    """Find keys of batches later than `after` that more than one row has.
 
-    Keys with a null do not count.
+    Keys that contain a null are ignored.
     """
     names = columns_sql(key)
     new = f"SELECT DISTINCT {names} FROM {relation} WHERE _batch > {after:d}"
@@ -90,7 +90,7 @@ def check_unique(
 def check_dead_letters(
     connection: duckdb.DuckDBPyConnection, reader: BronzeReader, table: Table, check: str
 ) -> CheckOutcome:
-    """Look for rows whose latest version is a dead letter because of a rule that this check watches."""
+    """Find rows whose latest version is a dead letter because it breaks a rule of this check."""
     if not reader.state.dead_letters(reader.source, table.name):
         return CheckOutcome(0)
     reader.create_versions_view(connection, ["versions"], table, valid_only=False)

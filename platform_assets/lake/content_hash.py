@@ -1,20 +1,20 @@
-"""The content hash: 64 bits that stand for what a row holds, whatever its columns' order and physical width.
+"""The content hash: 64 bits computed from a row's values, independent of column order and physical width.
 
-It is part of the lake's format. Every version of a row carries the hash that was computed when it was
-written, and a row counts as unchanged while its hash is the same: what this module computes must not change.
+The hash is part of the lake's format. Every row version carries the hash that was computed when it was
+written, and a row is unchanged while its hash is the same. The results of this module must never change.
 
 Definition. Arithmetic is on 64 bits, modulo 2^64; `F` is the finaliser of SplitMix64 (Steele, Lea and
 Flood, Fast splittable pseudorandom number generators, 2014) with David Stafford's constants, variant 13.
 
-- The hash of a row is the sum, over its columns that are not NULL, of what they contribute.
+- The hash of a row is the sum of the contributions of its columns that are not NULL.
 - `seed` of a column is the first 8 bytes of the BLAKE2b-512 of its name in UTF-8, little-endian.
-- A number `v` contributes `F(v * ODD + seed)`. An integer and a boolean are their value, a date is its days
-  and a timestamp its microseconds since 1970, a decimal its digits as one integer, a float the bits of that
-  value as a binary64, with one NaN.
+- A number `v` contributes `F(v * ODD + seed)`. For an integer or a boolean, `v` is its value; for a date, its
+  days since 1970; for a timestamp, its microseconds since 1970; for a decimal, its digits as one integer;
+  for a float, the bits of its value as a binary64, with a single NaN.
 - A decimal beyond 64 bits contributes `F(high * ODD + F(low * ODD + seed))` of its two words.
 - A text or binary of `n` bytes contributes the last state of `state = F(n * ODD + seed)`, then
-  `state = F(word * ODD + state)` for each 8 bytes of it, little-endian, the last ones filled up with zeros.
-  Where it is longer than 1,024 bytes, its one word is its BLAKE2b with `digest_size=8`.
+  `state = F(word * ODD + state)` for each 8 bytes, little-endian, the last word padded with zeros. A value
+  longer than 1,024 bytes has a single word: its BLAKE2b with `digest_size=8`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Bytes = npt.NDArray[np.uint8]
 LONGEST_BY_WORDS = 1_024
 """Bytes of the longest text or binary that is hashed word by word."""
 
-# A chunk of a column and the scratch for it stay in a processor's second-level cache.
+# Size at which a chunk of a column and its scratch arrays fit in a processor's second-level cache.
 _ROWS_PER_CHUNK = 32_768
 _MASK = 2**64 - 1
 _ODD = 0x9E3779B97F4A7C15
@@ -61,15 +61,15 @@ _NUMBERS: Mapping[pa.DataType, npt.DTypeLike] = {
     pa.float32(): np.float32,
     pa.float64(): np.float64,
 }
-# What to keep of a word of which the first 0 to 8 bytes belong to the value.
+# Masks for words of which only the first 0 to 8 bytes belong to the value.
 _KEPT = np.array([(1 << (8 * size)) - 1 for size in range(_WORD + 1)], dtype=np.uint64)
 
 
 def content_hash(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
-    """Hash what the rows of a batch hold in some of its columns.
+    """Hash the rows of a batch over the named columns.
 
-    A column that is NULL throughout, that moves, or whose type widens leaves the hash as it is; a new name
-    changes it. Several threads may call it at once.
+    The hash does not change when a column that is entirely NULL is added, a column moves or its type widens.
+    Renaming a column changes it. Several threads may call this function at once.
 
     Args:
         batch: The rows. Columns may be signed integers, booleans, floats, decimals of at most 38 digits,
@@ -81,7 +81,7 @@ def content_hash(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
 
     Raises:
         KeyError: The batch has no such column.
-        TypeError: A column is of a type that has no content hash.
+        TypeError: A column has a type without a content hash.
     """
     rows = batch.num_rows
     total = np.zeros(rows, dtype=np.uint64)
@@ -97,19 +97,19 @@ def content_hash(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
 
 @lru_cache(maxsize=4_096)
 def column_seed(name: str) -> int:
-    """The number that tells a column's values from equal values of other columns; unsigned, 64 bits."""
+    """Return a column's seed, which makes equal values of different columns differ; unsigned, 64 bits."""
     return int.from_bytes(hashlib.blake2b(name.encode()).digest()[:8], "little")
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A column whose values are numbers: where they lie, and what they contribute.
+    """A column of numbers: the location of its values and their contributions.
 
     Args:
         seed: The column's seed.
-        values: The values; booleans and numbers as such, decimals as two words each, offsets of texts.
-        validity: Bitmap of what is not null, None where nothing is.
-        offset: The first row's place in that bitmap.
+        values: The values: booleans and numbers as they are, decimals as two words each, texts as offsets.
+        validity: Bitmap of the values that are not null; None if no value is null.
+        offset: Position of the first row in that bitmap.
     """
 
     seed: int
@@ -118,7 +118,7 @@ class _Column:
     offset: int
 
     def add(self, total: _Words, start: int, stop: int, word: _Words, spare: _Words) -> None:
-        """Add what rows `start` to `stop` contribute to `total`; the other two are scratch of that length."""
+        """Add the contributions of rows `start` to `stop` to `total`; `word` and `spare` are scratch."""
         valid = None if self.validity is None else _bits(self.validity, self.offset + start, stop - start)
         self._contribution(start, stop, valid, word, spare)
         if valid is not None:
@@ -128,22 +128,22 @@ class _Column:
     def _contribution(
         self, start: int, stop: int, valid: npt.NDArray[np.bool_] | None, word: _Words, spare: _Words
     ) -> None:
-        """Leave the contributions in `word`, with whatever in the places of nulls."""
+        """Write the contributions into `word`; the values at null positions are undefined."""
         values = self.values[start:stop]
         if values.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):  # a signalling NaN would warn of being widened
+            with np.errstate(invalid="ignore"):  # widening a signalling NaN would warn
                 np.copyto(word.view(np.float64), values)
             is_nan = np.isnan(values)
             if is_nan.any():
                 word[is_nan] = _NAN
         else:
-            # Sign-extended, so that equal values of any width are the same 64 bits.
+            # Sign extension gives equal values of any width the same 64 bits.
             np.copyto(word.view(np.int64), values)
         _mix(word, self.seed, spare)
 
 
 class _DecimalColumn(_Column):
-    """A column of decimals, each two words of 64 bits."""
+    """A column of decimals, each stored as two words of 64 bits."""
 
     def _contribution(
         self, start: int, stop: int, valid: npt.NDArray[np.bool_] | None, word: _Words, spare: _Words
@@ -182,14 +182,14 @@ class _BytesColumn(_Column):
             )
 
     def _equal_lengths(self, data: _Bytes, length: int, state: _Words, spare: _Words) -> None:
-        """Values of one length lie at equal distances, and their words are read without indices."""
+        """Mix values of equal length, whose words lie at equal distances and are read without indices."""
         state[:] = length
         _mix(state, self.seed, spare)
         word = np.empty_like(state)
         if length < _WORD:
             data = _padded(data)
         for place in range(0, length, _WORD):
-            # The last word is read so that it ends with the value.
+            # The last word is read at an offset at which it ends with the value.
             at = min(place, max(length - _WORD, 0))
             np.copyto(word, np.ndarray(len(state), "<u8", data, at, (length,)))
             if length - place < _WORD:
@@ -206,7 +206,7 @@ class _BytesColumn(_Column):
         state: _Words,
         spare: _Words,
     ) -> None:
-        """Take a word of every value in turn, of fewer and fewer values."""
+        """Mix values of different lengths, one word of each value per round, until the longest is done."""
         np.copyto(state.view(np.int64), lengths)
         _mix(state, self.seed, spare)
         for row in np.flatnonzero(lengths > LONGEST_BY_WORDS).tolist():
@@ -220,7 +220,7 @@ class _BytesColumn(_Column):
         rows = np.flatnonzero(lengths)
         left, places = lengths[rows], places[rows]
         while rows.size:
-            # A word that would reach beyond the data is read from before its place.
+            # A word that would reach beyond the data is read from an earlier offset.
             at = np.minimum(places, len(words) - 1)
             word: _Words = words[at] >> ((places - at) * 8).view(np.uint64)
             word &= _KEPT[np.minimum(left, _WORD)]
@@ -270,14 +270,14 @@ def _view(buffer: pa.Buffer, number: npt.DTypeLike, offset: int, count: int) -> 
 
 
 def _bits(buffer: pa.Buffer, offset: int, count: int) -> npt.NDArray[np.bool_]:
-    """Read `count` bits of a bitmap from bit `offset` on."""
+    """Read `count` bits of a bitmap, starting at bit `offset`."""
     whole = np.frombuffer(buffer, dtype=np.uint8)[offset // 8 : (offset + count + 7) // 8]
     bits = np.unpackbits(whole, bitorder="little")[offset % 8 : offset % 8 + count]
     return bits.view(np.bool_)
 
 
 def _mix(word: _Words, seed: int | _Words, spare: _Words) -> None:
-    """`F(word * ODD + seed)` in place; `spare` is scratch of the same length."""
+    """Compute `F(word * ODD + seed)` in place; `spare` is a scratch array of the same length."""
     np.multiply(word, np.uint64(_ODD), out=word)
     np.add(word, np.uint64(seed) if isinstance(seed, int) else seed, out=word)
     for shift, multiplier in _SHIFT_MULTIPLY:
@@ -289,7 +289,7 @@ def _mix(word: _Words, seed: int | _Words, spare: _Words) -> None:
 
 
 def _mixed(word: int, seed: int) -> int:
-    """`F(word * ODD + seed)` of one word."""
+    """Compute `F(word * ODD + seed)` of a single word."""
     word = (word * _ODD + seed) & _MASK
     for shift, multiplier in _SHIFT_MULTIPLY:
         word = ((word ^ (word >> shift)) * multiplier) & _MASK

@@ -1,6 +1,6 @@
-"""How tables look in Dagster: what all asset specs, materializations, checks and failures share.
+"""Dagster vocabulary for tables: the shared parts of asset specs, materializations, checks and failures.
 
-The assets themselves are in the rooms that make them.
+The assets themselves are defined in the packages that build them.
 """
 
 import contextlib
@@ -34,28 +34,28 @@ from platform_assets.model.table import (
 OWNERS = ("team:data-platform",)
 LAKE_IO_MANAGER = "lake_io_manager"
 BATCH = "batch"
-"""Materialization metadata: the last batch that the asset has taken in. In a check's, how far it looked."""
+"""Metadata: the last batch that a materialization has processed, or that a check has examined."""
 STOPPED = "stopped"
-"""Materialization metadata: why a table was left as it was; there only where it was."""
+"""Materialization metadata: reason why a table was skipped; present only on skipped tables."""
 REPORTS_STOPPED = "platform_assets/reports_stopped"
-"""Tag of a step that nothing depends on, and which fails the run for the tables of these groups that were
-stopped: asset groups with commas between them.
+"""Tag of a final step that fails the run for stopped tables; its value is a comma-separated list of the asset
+groups that the step reports.
 """
 UP_TO_DATE_AT = "platform_assets/up_to_date_at"
-"""Materialization metadata of a table that was left as it was: when a run last took it in."""
+"""Materialization metadata of a skipped table: when a run last updated it."""
 _ROW_COUNT = "dagster/row_count"
 AFTER_BATCH = "platform_assets/after_batch"
-"""Materialization metadata: rows of later batches are what the run wrote; `BATCH` where it wrote none."""
+"""Materialization metadata: the run wrote the rows of later batches; equal to `BATCH` if it wrote no rows."""
 
 _MOST_RETRIES = 1
 _LONGEST_WAIT = 1.0
-"""Before what may pass is tried again, in seconds: with a connect timeout of 2 s, even a source that takes
+"""Longest wait before a retry, in seconds: with a connect timeout of 2 s, even a source that accepts
 connections and never answers fails the run well within 10 s.
 """
 
 
 def type_name(type_: LogicalType) -> str:
-    """A logical type as people write it."""
+    """Return the display name of a logical type."""
     match type_:
         case Integer(bits=bits):
             return "bigint" if bits == 64 else "integer"
@@ -78,7 +78,7 @@ def type_name(type_: LogicalType) -> str:
 
 
 def table_schema(columns: Sequence[Column], *, primary_key: Sequence[str] = ()) -> dg.TableSchema:
-    """Dagster's column schema of a table."""
+    """Build Dagster's column schema of a table."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -97,10 +97,10 @@ def table_schema(columns: Sequence[Column], *, primary_key: Sequence[str] = ()) 
 
 
 def preview(rows: Sequence[Mapping[str, Any]] | str) -> dg.MetadataValue:
-    """A few rows as a table for people; cells are cut where they are long.
+    """Render a few rows as a Markdown table; long cells are truncated.
 
     Args:
-        rows: The rows, or why there are none to show.
+        rows: The rows, or the reason why no rows can be shown.
     """
     if isinstance(rows, str):
         return dg.MetadataValue.md(f"*cannot be shown:* {rows}")
@@ -119,13 +119,13 @@ def preview(rows: Sequence[Mapping[str, Any]] | str) -> dg.MetadataValue:
 
 @contextlib.contextmanager
 def clear_failures(*, retried: bool = True) -> Iterator[None]:
-    """Fail a step with one sentence that says why, and try it again where that may help.
+    """Fail a step with a one-sentence reason, and retry it if the error is retryable.
 
-    Only an error that says so itself is worth another try. Dagster's own retry policy would try everything
-    again, an interruption too, which therefore ended no run.
+    Only errors marked as retryable are retried. Dagster's own retry policy retries every error, interruptions
+    included, so an interruption would not end the run.
 
     Args:
-        retried: Whether another try is made here; without, it is left to the policy of the step.
+        retried: Request the retry here; if false, the retry policy of the step decides.
     """
     try:
         yield
@@ -145,7 +145,7 @@ def clear_failures(*, retried: bool = True) -> Iterator[None]:
 
 
 def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> list[dg.AssetCheckSpec]:
-    """Check specs of one asset from name -> (description, blocking)."""
+    """Build the check specs of an asset from name -> (description, blocking)."""
     return [
         dg.AssetCheckSpec(name, asset=key, description=description, blocking=blocking)
         for name, (description, blocking) in checks.items()
@@ -153,7 +153,7 @@ def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> lis
 
 
 def name_of(key: dg.AssetKey) -> str:
-    """What the inputs and outputs of an asset are called, which those of no other asset are."""
+    """Return a name for the inputs and outputs of an asset, unique among all assets."""
     if all(re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", part) for part in key.path):
         return "__".join(key.path)
     readable = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(key.path)).strip("_")
@@ -167,15 +167,15 @@ def multi_asset_check(
     required_resource_keys: set[str] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetChecksDefinition]:
-    """Dagster's decorator of that name, for tables of whatever names.
+    """Dagster's decorator of the same name, for tables with any name.
 
-    Dagster's own calls the step's inputs and outputs after the assets, and some names cannot be those.
+    Dagster's own decorator names the step's inputs and outputs after the assets, which fails for some names.
 
     Args:
         name: Name of the step.
         specs: The checks, any of which can be selected.
-        required_resource_keys: The resources it uses.
-        tags: The step's tags.
+        required_resource_keys: Resources that the step uses.
+        tags: Tags of the step.
     """
     outputs = {f"{name_of(spec.asset_key)}_{spec.name}": spec for spec in specs}
     inputs = {name_of(spec.asset_key): spec.asset_key for spec in specs}
@@ -198,14 +198,14 @@ def multi_asset_check(
 
 @dataclass(frozen=True)
 class _Written:
-    """What a run wrote to an asset: the batches after `after` up to `batch`; none if they are equal."""
+    """Batches that a run wrote to an asset: those after `after` up to `batch`; none if they are equal."""
 
     after: int
     batch: int
 
 
 def _written(context: dg.AssetCheckExecutionContext) -> dict[dg.AssetKey, _Written]:
-    """What this run wrote to each asset whose checks are selected, as far as it materialized them."""
+    """Return what this run wrote to each asset whose checks are selected and that it materialized."""
     keys = {key.asset_key for key in context.selected_asset_check_keys}
     events = context.instance.event_log_storage.get_latest_materialization_events(list(keys))
     written = {}
@@ -219,8 +219,8 @@ def _written(context: dg.AssetCheckExecutionContext) -> dict[dg.AssetKey, _Writt
 
 
 def _passed_up_to(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
-    """The batch up to which everything is known to keep a check: 0 where it failed when it was last run."""
-    # A run that ended before the check left a record of it, but one that says nothing.
+    """Return the batch up to which all rows are known to pass a check; 0 if its last run failed."""
+    # A run that ended before the check leaves a record without an evaluation.
     completed = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
     history = instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=completed)
     evaluation = history[0].evaluation if history else None
@@ -234,19 +234,20 @@ def run_checks(
     context: dg.AssetCheckExecutionContext,
     check: Callable[[dg.AssetCheckKey, int], tuple[int, Sequence[str]]],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Run the selected checks of a multi-asset check, each on what is new since it last passed.
+    """Run the selected checks of a multi-asset check, each on the rows added since it last passed.
 
-    A run that wrote nothing proves nothing about what an earlier one wrote: a check that failed looks at all
-    rows until it passes, and one that an earlier run did not get to makes up for it. By itself, a check looks
-    at all rows. A check that cannot be run, for whatever reason, has failed, and the others go on.
+    A run that wrote nothing proves nothing about the rows of earlier runs. A failed check therefore examines
+    all rows until it passes, and a check that an earlier run did not reach also examines that run's rows. A
+    check that runs on its own examines all rows. A check that raises any error has failed, and the other
+    checks continue.
 
     Args:
         context: The check step's context.
-        check: Given a check and the batch to look after, the number of rows that break it and examples of
-            them.
+        check: Takes a check and the batch after which to look; returns the number of rows that break the
+            check, and examples of them.
     """
     written = _written(context)
-    # In the order of assets, so that what was read for one check can serve the next.
+    # Ordered by asset, so that data read for one check can be reused by the next.
     for key in sorted(context.selected_asset_check_keys, key=lambda key: (key.asset_key.path, key.name)):
         new = written.get(key.asset_key)
         after = min(new.after, _passed_up_to(context.instance, key)) if new else 0
@@ -279,10 +280,10 @@ def run_checks(
 def hold_back(
     context: dg.AssetCheckExecutionContext, results: Iterator[dg.AssetCheckResult], group: str
 ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
-    """Give a step's check results so that a blocking one that failed does not end the step.
+    """Yield a step's check results so that a failed blocking check does not fail the step.
 
-    Dagster would keep everything from running that depends on any of the step's assets. Here, what comes next
-    holds back the tables concerned (`failed_checks`), and the last step of the run fails it.
+    In Dagster, a failed step stops everything that depends on any of its assets. Here, the next steps hold
+    back only the tables concerned (`failed_checks`), and the last step of the run fails the run.
 
     Args:
         context: The check step's context.
@@ -317,12 +318,12 @@ def hold_back(
 def failed_checks(
     instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], run_id: str | None = None
 ) -> dict[dg.AssetKey, str]:
-    """Why assets are not fit for use, by those of these checks that failed when they were last run.
+    """Return the assets with failed checks and the reasons, from the last run of each check.
 
     Args:
-        instance: Knows what the checks came to.
-        checks: The checks.
-        run_id: Only checks of this run.
+        instance: Dagster instance that holds the check results.
+        checks: The checks to look up.
+        run_id: Consider only checks of this run.
     """
     found = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
     failed: dict[dg.AssetKey, str] = {}
@@ -343,13 +344,13 @@ def _of_check(evaluation: dg.AssetCheckEvaluation) -> str:
 def stopped_metadata(
     instance: dg.DagsterInstance, key: dg.AssetKey, reason: str, *kept: str
 ) -> dict[str, Any]:
-    """Metadata of a table that a run left as it was: why, and since when; nothing in it is new.
+    """Build the metadata of a skipped table: the reason, and when it was last updated.
 
     Args:
-        instance: Knows what earlier runs did.
+        instance: Dagster instance that holds the events of earlier runs.
         key: The table's asset.
-        reason: Why it was left.
-        *kept: Further names of metadata that its last materialization had and that still holds.
+        reason: Reason why the table was skipped.
+        *kept: Names of further metadata of the last materialization that are still valid.
     """
     metadata: dict[str, Any] = {STOPPED: reason}
     event = instance.get_latest_materialization_event(key)
@@ -367,9 +368,9 @@ def fail_for_stopped(
     stopped: Mapping[dg.AssetKey, str],
     group: str,
 ) -> None:
-    """Fail a step that has brought up all tables but these, unless a later step fails the run for them.
+    """Fail a step because of stopped tables, unless a later step fails the run for them.
 
-    A failed step would keep everything downstream of it from running, also of the tables that went well.
+    A failed step would stop everything downstream, also for the tables that succeeded.
 
     Raises:
         dagster.Failure: Tables were stopped, and no step of the run is tagged to report it for the group.
@@ -384,15 +385,15 @@ def report_stopped(
     keys: Sequence[dg.AssetKey],
     failed: Mapping[dg.AssetKey, str],
 ) -> None:
-    """Fail a step for the tables that its run has stopped; for steps that have the tag `REPORTS_STOPPED`.
+    """Fail a step for the tables that its run has stopped; used by steps with the tag `REPORTS_STOPPED`.
 
     Args:
         context: The step's context.
         keys: The tables.
-        failed: Further tables that are not as they should be, and why.
+        failed: Further tables that have failed, with the reasons.
 
     Raises:
-        dagster.Failure: Some of these tables were stopped.
+        dagster.Failure: At least one of these tables was stopped.
     """
     events = context.instance.event_log_storage.get_latest_materialization_events(keys)
     stopped = {
@@ -408,7 +409,7 @@ def report_stopped(
 
 
 def stopped_failure(stopped: Mapping[dg.AssetKey, str]) -> dg.Failure:
-    """The failure of a step that tells of stopped tables: each with its reason."""
+    """Build the failure that reports stopped tables, each with its reason."""
     reasons = " ".join(f"{'/'.join(key.path)}: {ended(reason)}" for key, reason in sorted(stopped.items()))
     return dg.Failure(
         description=f"Some tables keep what they had; all others were brought up to date. {reasons}",
@@ -417,5 +418,5 @@ def stopped_failure(stopped: Mapping[dg.AssetKey, str]) -> dg.Failure:
 
 
 def row_count_metadata(row_count: int) -> dict[str, Any]:
-    """The number of rows, under the key that Dagster plots."""
+    """Return the number of rows under the metadata key that Dagster plots."""
     return {_ROW_COUNT: row_count}

@@ -1,8 +1,8 @@
-"""One Delta table: reading it as SQL or Arrow, and committing to it exactly once.
+"""One Delta table: reads as SQL or Arrow, and exactly-once commits.
 
-Every commit carries an app transaction, the name of a stream with a growing version, so that data and cursor
-are one atomic fact and two writers of the same version cannot both succeed. What the rows mean is not known
-here.
+Every commit carries an app transaction: the name of a stream with an increasing version. Data and cursor are
+therefore committed atomically, and two writers of the same version cannot both succeed. This module does not
+know the meaning of the rows.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 _ROWS_PER_ROW_GROUP = 65_536
 _BYTES_PER_FILE = 64 * 1024 * 1024
-# Past it a column has too many values for a dictionary; with the default of 1 MB, one is written for every
-# column of a row group, and files are a third larger and take half as long again to write.
+# A column with a larger dictionary is written without one. With the default of 1 MB, every column of a row
+# group gets a dictionary, and files are a third larger and take half as long again to write.
 _BYTES_OF_DICTIONARY = 32 * 1024
 _LONGEST_REASON = 600
 _COLUMNS_WITH_STATISTICS = 32  # as many as Delta keeps by default
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BYTES_OF_STATISTICS = 64
-# What a commit used goes back to the system within a moment: otherwise it would stay until the process ends,
-# beside what DuckDB takes next.
+# Return the memory of a commit to the system quickly. Otherwise it stays allocated until the process ends,
+# in addition to the memory that DuckDB takes next.
 _ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
 _EVOLVED = "platform_assets.evolved"
 _WIDENED = "platform_assets/widened"
-# A commit is tried again only because somebody else's took its place in the log, which is progress: the limit
-# is there for a store that says so of every commit.
+# A commit is retried only because another commit took its version in the log, which is progress. The limit
+# guards against a store that reports this for every commit.
 _MOST_COMMIT_RETRIES = 10_000
-# delta-rs takes a path for a URL: it panics on some characters, and resolves others to another folder.
+# delta-rs treats a path as a URL: it panics on some characters, and resolves others to another folder.
 _UNUSABLE_IN_A_PATH = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 
 
@@ -54,8 +54,8 @@ class LakeTable:
 
     Args:
         uri: Local folder or object-store URI.
-        columns: Declared columns, the platform's own included, in order.
-        storage_options: Gives the object-store options when they are needed, secrets resolved.
+        columns: Declared columns in order, the platform's own columns included.
+        storage_options: Returns the object-store options with secrets resolved; called when they are needed.
     """
 
     uri: str
@@ -64,7 +64,7 @@ class LakeTable:
 
     @property
     def is_local(self) -> bool:
-        """Whether the table is on local disk, where DuckDB reads its Parquet files directly."""
+        """True if the table is on local disk, where DuckDB reads its Parquet files directly."""
         return "://" not in self.uri
 
     @property
@@ -73,12 +73,12 @@ class LakeTable:
         return arrow_schema(self.columns)
 
     def open(self) -> DeltaTable | None:
-        """The table as it is now, or None where nothing was ever written to it.
+        """Open the table in its current state; None if nothing was ever written to it.
 
         Raises:
-            LakeError: The place cannot be read.
+            LakeError: The table's location cannot be read.
         """
-        # Read by delta-rs's allocator when the library is loaded, which is after this.
+        # delta-rs's allocator reads it when the library is loaded, which happens later.
         os.putenv("_RJEM_MALLOC_CONF", _ALLOCATOR)
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -100,20 +100,19 @@ class LakeTable:
             ) from error
 
     def version(self) -> int:
-        """The number of the newest commit to the table, by anybody; -1 where there is none."""
+        """Return the number of the newest commit by any writer; -1 if the table does not exist."""
         handle = self.open()
         return int(handle.version()) if handle is not None else -1
 
     def commit_metadata(self, handle: DeltaTable | None, name: str, *, look_back: int) -> str | None:
-        """The newest value of something that commits say in their metadata, as of `handle`.
+        """Return the newest value of a commit metadata key, as of `handle`.
 
-        `DeltaTable.history` would not do: it gives the newest commits of the table, those included that were
-        made after `handle` was opened.
+        `DeltaTable.history` does not fit: it also returns commits made after `handle` was opened.
 
         Args:
             handle: The table as it was read.
-            name: What is looked for.
-            look_back: How many commits are looked at; those of others (an OPTIMIZE, say) do not have it.
+            name: The metadata key.
+            look_back: Number of commits to search; commits of other tools (such as OPTIMIZE) lack the key.
         """
         if handle is None:
             return None
@@ -124,7 +123,7 @@ class LakeTable:
         return None
 
     def _commit_info(self, version: int) -> Mapping[str, Any]:
-        """What a commit says of itself; nothing where Delta Lake has cleaned it away."""
+        """Return the commit info of a version; empty if Delta Lake has already cleaned it up."""
         name = f"_delta_log/{version:020d}.json"
         try:
             if self.is_local:
@@ -146,15 +145,15 @@ class LakeTable:
         return {}
 
     def cursor(self, handle: DeltaTable | None, stream: str) -> int:
-        """The version of `stream` that the newest commit of it carries; 0 where there is none."""
+        """Return the version of `stream` in its newest commit; 0 if the stream has no commit."""
         return (handle.transaction_version(stream) or 0) if handle is not None else 0
 
     def row_count(self, handle: DeltaTable | None) -> int:
-        """Number of rows in the table's files, from their statistics."""
+        """Return the number of rows in the table's files, from their statistics."""
         return handle.count() if handle is not None else 0
 
     def last_batch(self, handle: DeltaTable | None) -> int:
-        """The largest `_batch` of any row, from the statistics of the files; 0 where there is no row."""
+        """Return the largest `_batch` of all rows, from file statistics; 0 if the table has no rows."""
         if handle is None:
             return 0
         files = file_statistics(handle)
@@ -172,19 +171,19 @@ class LakeTable:
         metadata: Mapping[str, str] | None = None,
         description: str | None = None,
     ) -> int:
-        """Append rows in one commit, streaming them.
+        """Append a stream of rows in one commit.
 
-        Declared columns that the table does not have yet are added to it in the same commit; older rows have
-        NULL in them, and so have these rows in columns of the table that are not declared any more.
+        Declared columns that the table lacks are added in the same commit; they are NULL in older rows.
+        Columns of the table that are no longer declared are NULL in the new rows.
 
         Args:
-            handle: The table as it was when `version` was chosen; a commit of the same stream since then is a
+            handle: The table as it was when `version` was chosen; a later commit of the same stream is a
                 conflict.
-            rows: Rows with the declared columns; where the table is made, in the declared order.
+            rows: Rows with the declared columns; in the declared order if this commit creates the table.
             stream: Name of the app transaction.
-            version: Its version, larger than the one in `handle`.
-            metadata: Kept in the commit, readable in the table's history.
-            description: Kept with the table, where this commit makes it.
+            version: Version of the app transaction, larger than the version in `handle`.
+            metadata: Commit metadata, readable in the table's history.
+            description: Description of the table, stored if this commit creates it.
 
         Returns:
             The Delta version of the commit.
@@ -198,22 +197,22 @@ class LakeTable:
     def overwrite(
         self, handle: DeltaTable | None, rows: pa.RecordBatchReader | pa.Table, *, stream: str, version: int
     ) -> int:
-        """Replace the table's content, and its columns, in one commit; older versions stay readable.
+        """Replace the table's rows and columns in one commit; older versions stay readable.
 
-        Any other commit since `handle` is a conflict: delta-rs would remove the files that it knows, and
-        leave those that a compaction has written meanwhile. See `append` for the rest.
+        Any other commit since `handle` is a conflict: delta-rs removes only the files that it knows, and
+        would leave files that a compaction has written since. The other arguments are those of `append`.
         """
         return self._write(handle, rows, "overwrite", stream, version, None)
 
     def widen(self, connection: duckdb.DuckDBPyConnection, handle: DeltaTable) -> None:
-        """Rewrite the table, in one commit, where it holds a column in fewer bits than are declared.
+        """Rewrite the table in one commit if it stores a column in fewer bits than declared.
 
-        Delta writers would cut what is appended to the bits that are there. Rows and values stay as they are,
-        and so a commit after which nothing more happens changes nothing.
+        Delta writers cut appended values to the stored width. Rows and values stay the same, so a crash right
+        after this commit does no harm.
 
         Args:
-            connection: Where the rows are read.
-            handle: The table as it is; afterwards as it has become.
+            connection: Connection that reads the rows.
+            handle: The table in its current state; updated in place to its new state.
 
         Raises:
             LakeConflict: Another writer changed the table since `handle`.
@@ -239,7 +238,7 @@ class LakeTable:
     def upsert(
         self, handle: DeltaTable, rows: pa.Table, *, key: Sequence[str], stream: str, version: int
     ) -> None:
-        """Insert rows, and replace those with the same key, in one commit.
+        """Insert rows, and replace rows with the same key, in one commit.
 
         Raises:
             LakeConflict: Another writer changed the table since `handle`.
@@ -281,7 +280,7 @@ class LakeTable:
                 Path(self.uri).mkdir(parents=True, exist_ok=True)
             where: dict[str, Any]
             if handle is None:
-                # A table that should not exist is created, which fails where another writer was first.
+                # Creating a table fails if another writer has created it first.
                 where = {
                     "table_or_uri": self.uri,
                     "mode": "error",
@@ -321,14 +320,14 @@ class LakeTable:
         return written.version() if written is not None else 0
 
     def _announce_columns(self, handle: DeltaTable, stream: str, version: int) -> None:
-        """Mark a table as one whose files have different columns, before the first file has a new one.
+        """Mark the table as having files with different columns, before the first file with a new column.
 
-        The new columns themselves are committed with their rows. All that this commit does by itself is that
-        readers compare the files' columns, so that a write may break off between the two.
+        The new columns are committed together with their rows. This commit only makes readers compare the
+        columns of the files, so a write may safely fail between the two commits.
 
         Raises:
-            LakeConflict: Another writer committed to the stream meanwhile, which this commit would hide from
-                the next one.
+            LakeConflict: Another writer has committed to the stream since; this commit would hide that commit
+                from the next one.
         """
         if _EVOLVED not in handle.metadata().configuration:
             handle.alter.set_table_properties({_EVOLVED: "true"}, raise_if_not_exists=False)
@@ -353,18 +352,18 @@ class LakeTable:
         only: Set[int] | None = None,
         temporary: bool = False,
     ) -> bool:
-        """Make the table a view in DuckDB, with the declared columns.
+        """Create a DuckDB view of the table with the declared columns.
 
         Args:
-            connection: Where the view is made; the view lives as long as it.
+            connection: Connection in which the view is created; the view lives as long as the connection.
             view: Qualified name of the view.
-            handle: The table as it is read; an empty view where None.
-            batches: Only rows with first < `_batch` <= last; files outside that range are not opened.
-            only: The batches that are wanted. Files of others are left out, as far as that can be told.
-            temporary: Keep the view out of the database that the connection has open.
+            handle: The table to read; None creates an empty view.
+            batches: Only rows with first < `_batch` <= last; files outside this range are not opened.
+            only: The batches to include. Files known to hold only other batches are skipped.
+            temporary: Create a temporary view, outside the database that the connection has open.
 
         Returns:
-            Whether rows of other batches than `only` may be in the view.
+            True if the view may contain rows of batches other than `only`.
         """
         condition = "" if batches is None else f" WHERE _batch > {batches[0]:d} AND _batch <= {batches[1]:d}"
         paths, is_mixed = self._paths(handle, batches, only) if handle is not None else ([], False)
@@ -391,7 +390,7 @@ class LakeTable:
     def _files_sql(
         self, connection: duckdb.DuckDBPyConnection, handle: DeltaTable, paths: Sequence[str]
     ) -> str:
-        """SQL for the rows of some of the table's files, with all of its columns."""
+        """Return SQL for the rows in some of the table's files, with all columns of the table."""
         import duckdb
 
         if not self.is_local:
@@ -405,11 +404,11 @@ class LakeTable:
             try:
                 connection.sql(f"SELECT {columns_sql(columns.names)} FROM {plain} LIMIT 0")
             except duckdb.BinderException:
-                pass  # a column that was added by itself, and that no file has yet
+                pass  # a column was added without rows, and no file has it yet
             else:
                 return plain
-        # Files that were written before a column was added lack it; where all of them are, or where its first
-        # rows never came, only the table's own schema has it.
+        # Files written before a column was added lack the column. If all files are older, or the column's
+        # first rows were never written, only the table's own schema has it.
         name = f"columns of {self.uri}"
         connection.register(name, columns.empty_table())
         return f"(FROM read_parquet({files}, union_by_name = true) UNION ALL BY NAME FROM {quote(name)})"
@@ -417,7 +416,7 @@ class LakeTable:
     def _paths(
         self, handle: DeltaTable, batches: tuple[int, int] | None, only: Set[int] | None
     ) -> tuple[list[str], bool]:
-        """The files to read, and whether rows of other batches than `only` may be in them."""
+        """Return the files to read, and True if they may contain rows of batches other than `only`."""
         actions = file_statistics(handle)
         names = actions.column("path").to_pylist()
         if "max._batch" not in actions.column_names:
@@ -436,7 +435,7 @@ class LakeTable:
         return wanted, is_mixed and only is not None
 
     def scan(self, handle: DeltaTable | None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """Stream the table, or some of its columns, as Arrow batches; everything where none are declared."""
+        """Stream the table, or some of its columns, as Arrow batches; all columns if none are declared."""
         from deltalake import QueryBuilder
 
         if handle is None:
@@ -447,7 +446,7 @@ class LakeTable:
         names = columns or declared.names or stored.names
         present = [name for name in names if name in stored.names]
         schema = pa.schema([(stored if name in present else declared).field(name) for name in names])
-        # Not through pyarrow.dataset: importing that imports pandas, half a second for every tick.
+        # Avoids pyarrow.dataset, which imports pandas: half a second per tick.
         scanned = (
             QueryBuilder().register("scanned", handle).execute(f"SELECT {columns_sql(present)} FROM scanned")
         )
@@ -455,7 +454,7 @@ class LakeTable:
         def batches() -> Iterable[pa.RecordBatch]:
             for batch in pa.RecordBatchReader.from_stream(scanned):
                 arrays = [
-                    # DataFusion gives text as string views, which not every consumer of Arrow takes.
+                    # DataFusion returns text as string views, which some consumers of Arrow do not support.
                     batch[field.name].cast(field.type)
                     if field.name in present
                     else pa.nulls(batch.num_rows, field.type)
@@ -467,29 +466,29 @@ class LakeTable:
 
 
 def stored_columns(handle: DeltaTable) -> tuple[Column, ...]:
-    """The columns that a table has, in the logical types that are held in this way."""
+    """Return the stored columns of a table, with the logical types that correspond to the stored types."""
     fields = pa.schema(handle.schema().to_arrow())
     return tuple(Column(one.name, logical_type_of(one.type), "", nullable=True) for one in fields)
 
 
 def file_statistics(handle: DeltaTable) -> pa.Table:
-    """A row per file of a table: `path`, and `min.<column>`, `max.<column>`, as the Delta log has them."""
+    """Return one row per file of a table: `path`, `min.<column>` and `max.<column>` from the Delta log."""
     return pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
 
 
 def _naive(type_: pa.DataType) -> pa.DataType:
-    """A timestamp without its time zone: pyarrow imports pandas to make a Python value with one."""
+    """Remove the time zone of a timestamp type; pyarrow imports pandas to convert values with a zone."""
     return pa.timestamp(type_.unit) if pa.types.is_timestamp(type_) else type_
 
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """What is known of a column's values without reading them.
+    """Statistics of a column's values, known without reading them.
 
     Args:
-        nulls: How many are NULL.
-        least: The least of the others, None where there is none; a timestamp is UTC, without a time zone.
-        greatest: The greatest of them.
+        nulls: Number of NULLs.
+        least: Smallest value that is not NULL, None if all are; a timestamp is UTC, without a time zone.
+        greatest: Largest value that is not NULL, likewise.
     """
 
     nulls: int
@@ -498,7 +497,7 @@ class ColumnStatistics:
 
 
 def statistics_of_batch(handle: DeltaTable, batch: int) -> dict[str, ColumnStatistics]:
-    """Statistics of the rows of one batch, by column; columns that have none are not in it."""
+    """Return the statistics of one batch's rows by column, without the columns that have no statistics."""
     files = file_statistics(handle)
     if "min._batch" not in files.column_names:
         return {}
@@ -517,7 +516,7 @@ def statistics_of_batch(handle: DeltaTable, batch: int) -> dict[str, ColumnStati
 
 
 def _python_values(files: pa.Table, name: str, rows: Sequence[int]) -> list[Any]:
-    """A column of some rows as Python values, None where there is none: Python knows the years 1 to 9999."""
+    """Return a column of some rows as Python values; None for dates beyond Python's years 1 to 9999."""
     if name not in files.column_names:
         return [None] * len(rows)
     column = files[name]
@@ -527,12 +526,12 @@ def _python_values(files: pa.Table, name: str, rows: Sequence[int]) -> list[Any]
         try:
             values.append(column[row].as_py())
         except (OverflowError, ValueError):
-            values.append(None)  # a day before the year 1 or after 9999, as PostgreSQL has
+            values.append(None)  # PostgreSQL has dates before the year 1 and after 9999
     return values
 
 
 def peek(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
-    """The same stream, or None where it has no row at all, so that nothing is committed for nothing."""
+    """Return the same stream, or None if it has no rows, so that the caller can skip an empty commit."""
     for first in reader:
         if first.num_rows:
 
@@ -545,17 +544,17 @@ def peek(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
 
 
 def _ends_with_added_columns(handle: DeltaTable) -> bool:
-    """Whether the last commit added columns and no rows, which a broken write did before version 0.2."""
+    """Return whether the last commit added columns without rows, as failed writes did before version 0.2."""
     if _EVOLVED in handle.metadata().configuration:
         return False
     return any(commit.get("operation") == "ADD COLUMN" for commit in handle.history(1))
 
 
 def _configuration(schema: pa.Schema) -> dict[str, str | None] | None:
-    """Which columns of a table that is made have statistics, where the first ones are not what is wanted.
+    """Choose the columns of a new table that have statistics; None keeps the default, the first columns.
 
-    In a bronze table `_batch` comes after any number of columns, and a date may be infinite, which delta-rs
-    panics on. A name that is not a plain one cannot be listed.
+    In a bronze table `_batch` may follow any number of columns. Dates are left out, because they may be
+    infinite and delta-rs panics on infinite dates. Only plain column names can be listed.
     """
     if HASH_COLUMN.name not in schema.names:
         return None
@@ -571,12 +570,12 @@ def _writer_properties() -> WriterProperties:
     from deltalake import WriterProperties
 
     return WriterProperties(
-        # Every reader of Parquet has it. Zstandard's files are a quarter smaller, and a first read takes a
-        # twentieth longer with it: that is for whoever rewrites files which stay.
+        # Every Parquet reader supports Snappy. Zstandard files are a quarter smaller, but a first load takes
+        # 5 % longer; Zstandard is for jobs that rewrite files which are kept.
         compression="SNAPPY",
         max_row_group_size=_ROWS_PER_ROW_GROUP,
         dictionary_page_size_limit=_BYTES_OF_DICTIONARY,
-        # A least and a greatest value may be cut: whole, a text of 200 MB would be there three times.
+        # Minimum and maximum values may be truncated: in full, a text of 200 MB would be stored three times.
         statistics_truncate_length=_BYTES_OF_STATISTICS,
     )
 
@@ -589,7 +588,7 @@ def _commit_properties(
     return CommitProperties(
         custom_metadata=dict(metadata) if metadata else None,
         app_transactions=[Transaction(stream, version)],
-        # A first commit that comes second is retried without a look at the first, and both would count.
+        # delta-rs retries a lost first commit without checking the winner, so both commits would count.
         max_commit_retries=0 if is_next else _MOST_COMMIT_RETRIES,
     )
 
@@ -602,12 +601,12 @@ def _conflict(uri: str, version: int, error: Exception) -> LakeConflict:
 
 
 def _reason(error: BaseException) -> str:
-    """What the storage layer says, in one line: its chain of causes, and an object store's own words."""
+    """Return the storage layer's error in one line: its chain of causes and the object store's message."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     text = re.sub(
         r"<\?xml.*?<Code>(.*?)</Code>.*?<Message>(.*?)</Message>.*", r"\1: \2", text, flags=re.DOTALL
     )
     lines = (line.strip() for line in re.split(r"↳|\n", text.partition("Traceback")[0]))
-    # Where delta-rs was when it failed (`3: <unknown>`, `at file.c:1:2`) helps nobody here.
+    # Drop the source positions of delta-rs (`3: <unknown>`, `at file.c:1:2`), which do not help the user.
     causes = [line for line in lines if line and not re.match(r"\d+: |at \S+:\d+", line)]
     return ": ".join(causes)[:_LONGEST_REASON].rstrip(".: ") or type(error).__name__

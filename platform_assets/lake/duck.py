@@ -1,4 +1,4 @@
-"""The embedded SQL engine: DuckDB connections with bounded memory, and names quoted for it."""
+"""The embedded SQL engine: DuckDB connections with bounded memory, and quoting for its SQL."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ROWS_PER_BATCH = 4_096
 """Rows in one Arrow batch that leaves DuckDB.
 
-The Delta writer queues some fifty batches, so that their size is most of the memory that a write takes: 200
-MB with eight times as many rows, 60 MB with these.
+The Delta writer queues about fifty batches, so their size determines most of a write's memory: 60 MB with
+this value, 200 MB with eight times as many rows.
 """
 
 _SESSION = """
@@ -37,13 +37,12 @@ SET allocator_bulk_deallocation_flush_threshold = '8MB';
 
 @dataclass(frozen=True)
 class SqlEngine:
-    """What DuckDB may use of this machine.
+    """Limits of this machine's resources for DuckDB.
 
     Args:
-        memory_limit_mb: Megabytes of memory before it spills to disk.
+        memory_limit_mb: Megabytes of memory before DuckDB spills to disk.
         threads: Number of threads.
-        spill_directory: Folder for what does not fit; each connection has its own subfolder there while it is
-            open.
+        spill_directory: Folder for spilled data; each open connection has its own subfolder.
     """
 
     memory_limit_mb: int
@@ -54,10 +53,10 @@ class SqlEngine:
     def connect(
         self, database: Path | None = None, *, read_only: bool = False
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a DuckDB database, in memory where no file is named; close it at the end.
+        """Open a DuckDB database, in memory if no file is given; close it at the end.
 
         Raises:
-            duckdb.IOException: The file is held by another process.
+            duckdb.IOException: Another process has locked the file.
         """
         import duckdb
 
@@ -71,7 +70,7 @@ class SqlEngine:
                     "memory_limit": f"{self.memory_limit_mb}MB",
                     "threads": self.threads,
                     "temp_directory": spill,
-                    # Nothing is fetched at run time: what DuckDB needs here is part of its wheel.
+                    # Nothing is downloaded at run time: the required extensions are part of DuckDB's wheel.
                     "autoinstall_known_extensions": False,
                 },
             )
@@ -84,13 +83,13 @@ class SqlEngine:
     def stream(
         self, sql: str, schema: pa.Schema, prepare: Callable[[duckdb.DuckDBPyConnection], object]
     ) -> pa.RecordBatchReader:
-        """Stream what a query gives, over a connection of its own, open until the last row or until dropped.
+        """Stream the result of a query over its own connection, open until the last row or until dropped.
 
         Args:
             sql: The query.
-            schema: What its batches are cast to.
-            prepare: Makes the views that it reads, here and now: who asks for the rows may be in the middle
-                of something, such as delta-rs, which cannot open a table in a bucket while it writes another.
+            schema: Schema that the batches are cast to.
+            prepare: Creates the views that the query reads. It runs at once, not at the first row: a consumer
+                such as delta-rs cannot open a table in a bucket while it writes another.
         """
         import pyarrow as pa
 
@@ -107,13 +106,13 @@ class SqlEngine:
 
     @contextlib.contextmanager
     def _spill(self, shared: Path | None) -> Iterator[str]:
-        """Give a folder that DuckDB spills to; one and the same for all that read a file in this process.
+        """Yield a folder that DuckDB spills to, shared by all connections of this process that read one file.
 
-        DuckDB takes connections to one file for one database, and refuses one that is configured otherwise.
+        DuckDB treats connections to one file as one database and rejects a connection with other settings.
         """
         if shared is not None:
             name = f"{os.getpid()}-readers-{zlib.crc32(os.fsencode(shared.absolute())):08x}"
-            yield str(self.spill_directory / name)  # made by DuckDB when it needs it, and removed at the end
+            yield str(self.spill_directory / name)  # DuckDB creates it when needed and removes it at the end
             return
         with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=self.spill_directory) as folder:
             yield folder
@@ -126,35 +125,35 @@ class SqlEngine:
 
 
 def fetch_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
-    """A small result as dictionaries, made without pyarrow, which would import pandas for it."""
+    """Return a small result as dictionaries, without pyarrow, which would import pandas for it."""
     import numpy as np
 
     relation = connection.sql(sql)
     singles = {name for name, type_ in zip(relation.columns, relation.types, strict=True) if type_ == "FLOAT"}
     rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
     for row in rows if singles else ():
-        # Python has no float of 32 bits: the shortest number that is this one, as it prints everywhere.
+        # Python has no 32-bit float: use the shortest decimal that identifies the value, as other tools do.
         row |= {name: float(str(np.float32(row[name]))) for name in singles if row[name] is not None}
     return rows
 
 
 def quote(*names: str) -> str:
-    """An identifier, or a qualified one, quoted for SQL."""
+    """Quote an identifier, qualified or not, for SQL."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 def literal(text: str) -> str:
-    """A text literal for SQL, for the places that take no parameter (file lists, view definitions)."""
+    """Quote a text literal for SQL, where parameters are not allowed (file lists, view definitions)."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def columns_sql(names: Sequence[str], alias: str | None = None) -> str:
-    """A quoted, comma-separated list of columns, each qualified with `alias` where one is given."""
+    """Return a quoted, comma-separated list of columns, each qualified with `alias` if given."""
     return ", ".join(quote(alias, name) if alias else quote(name) for name in names)
 
 
 def duckdb_type(type_: LogicalType) -> str:
-    """The DuckDB type that a logical type is declared as."""
+    """Return the DuckDB type of a logical type."""
     from platform_assets.model.table import (
         Binary,
         Boolean,
@@ -193,7 +192,7 @@ def duckdb_type(type_: LogicalType) -> str:
 
 
 def stored_type(type_: LogicalType) -> str:
-    """The DuckDB type that the lake's files hold a logical type as; Delta has no TIME, so times are text."""
+    """Return the DuckDB type of a logical type in the lake's files; Delta has no TIME, so times are text."""
     from platform_assets.model.table import Time
 
     return "VARCHAR" if isinstance(type_, Time) else duckdb_type(type_)

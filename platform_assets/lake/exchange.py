@@ -1,4 +1,4 @@
-"""Tables as callers ask for them: `pyarrow.Table`, `pyarrow.RecordBatchReader` or `pandas.DataFrame`."""
+"""Conversion between row streams and `pyarrow.Table`, `pyarrow.RecordBatchReader` or `pandas.DataFrame`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FORMS = "pyarrow.Table, pyarrow.RecordBatchReader or pandas.DataFrame"
 
 
 def as_form(rows: pa.RecordBatchReader, form: object) -> Any:
-    """Give a stream of rows in the form that an annotation asks for; without one, as a `pyarrow.Table`.
+    """Convert a stream of rows to the type of an annotation; without annotation, to a `pyarrow.Table`.
 
     Raises:
-        TypeError: There is no such form.
+        TypeError: The annotated type is not supported.
     """
     if form is pa.RecordBatchReader:
         return rows
@@ -25,10 +25,10 @@ def as_form(rows: pa.RecordBatchReader, form: object) -> Any:
 
 
 def as_rows(value: object) -> pa.RecordBatchReader:
-    """Give any of the three forms as a stream of rows.
+    """Convert a value of any of the three types to a stream of rows.
 
     Raises:
-        TypeError: It is none of them.
+        TypeError: The value has none of these types.
     """
     if isinstance(value, pa.RecordBatchReader):
         return value

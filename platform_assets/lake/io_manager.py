@@ -10,20 +10,20 @@ from platform_assets.lake.defs import clear_failures, row_count_metadata
 
 
 class LakeIOManager(dg.IOManager):
-    """Keeps an asset's value as a Delta table in the processed zone, under the asset's key.
+    """IO manager that stores an asset's value as a Delta table in the processed zone, under the asset's key.
 
-    A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed) or a `pandas.DataFrame`; it
-    replaces what was there in one commit, and the older versions stay readable. An input is given in
-    whichever of these its parameter is annotated with, a `pyarrow.Table` without annotation. Where the
-    upstream asset is one of the platform's:
+    A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed) or a `pandas.DataFrame`. It
+    replaces the previous value in one commit; older versions stay readable. An input has the type that its
+    parameter is annotated with; without annotation, it is a `pyarrow.Table`. If the upstream asset is one of
+    the platform's own:
 
-    - a source table gives the rows that the source has now; with the input metadata `{"versions": "all"}`,
-      every committed version, each with `_change`, `_batch`, `_seen_at` and `_hash`; the columns are those of
-      the model, or of the source's catalogue file, in the types that the lake has them in;
-    - a star table gives what it holds.
+    - a source table loads the current rows of the source; with the input metadata `{"versions": "all"}`,
+      every committed row version with `_change`, `_batch`, `_seen_at` and `_hash`; the columns are those of
+      the model, or of the source's catalogue file, in the types that the lake stores;
+    - a star table loads its rows.
 
     Args:
-        sources: Source tables by source and table name; one without columns is not in a catalogue yet, and
+        sources: Source tables by source and table name; a table without columns is not in a catalogue yet and
             cannot be loaded.
         star: Declared star tables by name.
     """
@@ -33,19 +33,19 @@ class LakeIOManager(dg.IOManager):
         self._star = star
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        """Write the value; the row count goes into the materialization."""
+        """Write the value, and add the row count to the materialization."""
         from platform_assets.lake.exchange import as_rows
         from platform_assets.lake.lake import write_table
 
         with clear_failures(retried=False):
             rows = as_rows(obj)
-            # Whatever is no stream can be written once more, where another run was faster.
+            # A value that is not a stream can be written again if another run commits first.
             content = rows if rows is obj else lambda: as_rows(obj)
             count = write_table(context.resources.lake, context.asset_key.path, content)
         context.add_output_metadata(row_count_metadata(count))
 
     def load_input(self, context: dg.InputContext) -> object:
-        """Read the table in the form that the input is annotated with."""
+        """Read the table as the type that the input is annotated with."""
         from platform_assets.lake.exchange import as_form
         from platform_assets.lake.lake import stream_current, stream_star, stream_table, stream_versions
 
@@ -70,7 +70,7 @@ class LakeIOManager(dg.IOManager):
 
 
 def _as_stored(lake: Any, source: str, table: Any) -> Any:
-    """A source table in the types that the lake has, which a newer catalogue may not have any more."""
+    """Return a source table with the types stored in the lake, which may differ from a newer catalogue."""
     from platform_assets.lake.delta import stored_columns
 
     handle = lake.bronze(source, table).open()

@@ -1,4 +1,4 @@
-"""The lake as a whole: where each table is, and views of what counts in them."""
+"""The lake as a whole: the location of each table, and views of the committed rows."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _LONGEST_READABLE_NAME = 40
 
 
 def folder_name(table: str) -> str:
-    """The folder of a source's table: its name where that is plain, else one that nothing else has.
+    """Return the folder of a source table: its name if that is plain, else a unique readable name.
 
-    PostgreSQL's names hold anything, and disks that do not tell upper from lower case would take two tables
-    for one: what is not `[a-z0-9_]+` is made readable, and told apart by a hash of the whole name.
+    PostgreSQL names may contain any character, and case-insensitive disks would merge two tables. A name that
+    does not match `[a-z0-9_]+` is therefore made readable and gets a hash of the full name.
     """
     if re.fullmatch(r"[a-z0-9_]+", table):
         return table
@@ -46,7 +46,7 @@ def folder_name(table: str) -> str:
 
 
 def key_json(table: Table, alias: str) -> str:
-    """SQL for a row's primary key as a JSON object, the form it has in the dead-letter table."""
+    """Return SQL for a row's primary key as a JSON object, its form in the dead-letter table."""
     members = ", ".join(f"{literal(name)}, {quote(alias, name)}" for name in table.primary_key)
     return f"CAST(json_object({members}) AS VARCHAR)"
 
@@ -56,10 +56,10 @@ class Lake:
     """The two zones of the lake.
 
     Args:
-        ingestion: Folder or URI of the zone that holds bronze tables, dead letters and the ledger.
-        processed: Folder or URI of the zone that holds the star schema and everything else that is derived.
-        storage_options: Gives object-store options when they are needed, secrets resolved.
-        held_back: Why a star table may not be used, by its name.
+        ingestion: Folder or URI of the zone with the bronze tables, the dead letters and the ledger.
+        processed: Folder or URI of the zone with the star schema and all other derived tables.
+        storage_options: Returns the object-store options with secrets resolved; called when they are needed.
+        held_back: Reasons why star tables may not be used, by table name.
     """
 
     ingestion: str
@@ -78,7 +78,7 @@ class Lake:
         return self._table(self.ingestion, "_dead_letters", DEAD_LETTER_COLUMNS)
 
     def bronze(self, source: str, table: Table) -> LakeTable:
-        """The append-only change log of a source table, in the folder that `folder_name` gives it."""
+        """Return the append-only change log of a source table, in the folder given by `folder_name`."""
         return self._table(
             self.ingestion,
             f"{source}/{folder_name(table.name)}",
@@ -86,21 +86,21 @@ class Lake:
         )
 
     def holding_back(self, reasons: Mapping[str, str]) -> Self:
-        """The same lake, in which these star tables cannot be opened."""
+        """Return a copy of the lake in which these star tables cannot be opened."""
         return replace(self, held_back={**self.held_back, **reasons}) if reasons else self
 
     def star(self, table: Table) -> LakeTable:
-        """A table of the star schema.
+        """Return a table of the star schema.
 
         Raises:
-            LakeError: It is held back.
+            LakeError: The table is held back.
         """
         if table.name in self.held_back:
             raise LakeError(self.held_back[table.name])
         return self._table(self.processed, f"star/{table.name}", (*table.columns, *PLATFORM_COLUMNS))
 
     def path(self, zone: str, *parts: str) -> str:
-        """Folder or URI of something in the zone `ingestion` or `processed`."""
+        """Return the folder or URI of a path in the zone `ingestion` or `processed`."""
         return "/".join((getattr(self, zone), *parts))
 
     def _table(self, zone: str, name: str, columns: Sequence[Column]) -> LakeTable:
@@ -109,12 +109,12 @@ class Lake:
 
 @dataclass(frozen=True)
 class BronzeReader:
-    """Reads the versions of a source's rows that count, at one state of the ledger.
+    """Reader of the committed row versions of a source, at one state of the ledger.
 
     Args:
         lake: The lake.
         source: Name of the source.
-        state: The ledger to go by.
+        state: State of the ledger that decides which batches are committed.
     """
 
     lake: Lake
@@ -133,17 +133,17 @@ class BronzeReader:
         handle: DeltaTable | None = None,
         valid_only: bool = True,
     ) -> None:
-        """Make the committed versions of a table's rows a view in DuckDB, columns as in bronze.
+        """Create a DuckDB view of the committed row versions of a table, with the columns of bronze.
 
         Args:
-            connection: Where the view is made.
+            connection: Connection in which the view is created.
             view: Qualified name of the view.
             table: The source table.
             after: Only batches after this one.
-            up_to: Only batches up to this one; the ledger's last where None.
-            uncommitted: A batch that counts too though the ledger does not have it yet: the one being
+            up_to: Only batches up to this one; None for the ledger's last batch.
+            uncommitted: A batch to include although the ledger does not have it yet: the batch being
                 written.
-            handle: The bronze table, where the caller has it open already.
+            handle: The bronze table, if the caller has already opened it.
             valid_only: Leave out versions that are in the dead-letter table.
         """
         last = self.state.last_batch if up_to is None else up_to
@@ -160,7 +160,7 @@ class BronzeReader:
         )
         condition = "true"
         if is_mixed:
-            # Row by row, where whole files cannot be chosen: looking up rows takes ten times as long.
+            # Filter by row only if filtering by file does not suffice: it takes ten times as long.
             connection.register("ledger", self.state.rows)
             condition = (
                 f"(_batch IN (SELECT batch FROM ledger WHERE source = {literal(self.source)}"
@@ -182,7 +182,7 @@ class BronzeReader:
     def create_latest_view(
         self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table, *, after: int = 0
     ) -> None:
-        """Make the latest valid version of each row a view, deleted rows included with their last values.
+        """Create a view of the latest valid version of each row; deleted rows keep their last values.
 
         With `after`, only rows that changed after that batch; the arguments are those of
         `create_versions_view`.
@@ -198,7 +198,7 @@ class BronzeReader:
     def create_current_view(
         self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table
     ) -> None:
-        """Make the rows that the source has now a view: the latest valid versions, deletions left out."""
+        """Create a view of the source's current rows: the latest valid versions, without deleted rows."""
         latest = [*view[:-1], f"{view[-1]} latest"]
         self.create_latest_view(connection, latest, table)
         connection.execute(
@@ -209,9 +209,9 @@ class BronzeReader:
     def create_dead_letters_view(
         self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table
     ) -> None:
-        """Make a table's dead letters a view in DuckDB, with the columns of `DEAD_LETTER_COLUMNS`.
+        """Create a DuckDB view of a table's dead letters, with the columns of `DEAD_LETTER_COLUMNS`.
 
-        Those of the batch that is being written are among them: the caller picks batches.
+        The view includes the dead letters of the batch being written; the caller filters by batch.
         """
         raw = f"{'.'.join(view)} files"
         self.lake.dead_letters.create_view(connection, [raw], self.lake.dead_letters.open())
@@ -222,7 +222,7 @@ class BronzeReader:
 
 
 def stream_versions(lake: Lake, engine: SqlEngine, source: str, table: Table) -> pa.RecordBatchReader:
-    """Stream every committed version of a source table's rows, columns as in bronze, in order of batch."""
+    """Stream every committed row version of a source table in batch order, with the columns of bronze."""
     order = columns_sql(["_batch", *table.primary_key])
     return _stream_view(
         lake, engine, source, table, "create_versions_view", f" ORDER BY {order}", valid_only=False
@@ -230,9 +230,9 @@ def stream_versions(lake: Lake, engine: SqlEngine, source: str, table: Table) ->
 
 
 def stream_current(lake: Lake, engine: SqlEngine, source: str, table: Table) -> pa.RecordBatchReader:
-    """Stream the rows that a source table has now, as far as they keep the declared rules.
+    """Stream the current rows of a source table that keep the declared rules.
 
-    Columns as in bronze.
+    The columns are those of bronze.
     """
     return _stream_view(lake, engine, source, table, "create_current_view", "")
 
@@ -243,7 +243,7 @@ def _stream_view(
     bronze = lake.bronze(source, table)
     handle, schema = bronze.open(), bronze.arrow_schema
     if handle is not None:
-        # A source's column may have become wider than its catalogue file knows, or be as an old lake has it.
+        # The stored column may be wider than in the catalogue file, or have the type of an older lake.
         stored = {field.name: field for field in pa.schema(handle.schema().to_arrow())}
         schema = pa.schema(
             [
@@ -262,7 +262,7 @@ def _stream_view(
 
 
 def stream_star(lake: Lake, table: Table) -> pa.RecordBatchReader:
-    """Stream a star table, columns as stored."""
+    """Stream a star table with its stored columns."""
     target = lake.star(table)
     return target.scan(target.open())
 
@@ -271,7 +271,7 @@ def stream_table(lake: Lake, path: Sequence[str]) -> pa.RecordBatchReader:
     """Stream a table of the processed zone that is not one of the platform's own.
 
     Raises:
-        LakeError: There is none at this path.
+        LakeError: The path has no table.
     """
     target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
     handle = target.open()
@@ -286,18 +286,18 @@ def stream_table(lake: Lake, path: Sequence[str]) -> pa.RecordBatchReader:
 def write_table(
     lake: Lake, path: Sequence[str], rows: pa.RecordBatchReader | Callable[[], pa.RecordBatchReader]
 ) -> int:
-    """Replace a table of the processed zone that is not one of the platform's own; its number of rows.
+    """Replace a table of the processed zone that is not one of the platform's own; return its row count.
 
     Args:
         lake: The lake.
-        path: The table's folder in the zone, part by part.
-        rows: Its content: a stream that can be read once, or what gives such streams.
+        path: Parts of the table's folder in the zone.
+        rows: The content: a stream that can be read once, or a function that returns such streams.
 
     Raises:
-        LakeError: The path is that of one of the platform's own tables, or writing failed.
-        LakeConflict: Another run wrote to it at the same time, and the rows can be read but once.
+        LakeError: The path belongs to one of the platform's own tables, or writing failed.
+        LakeConflict: Another run wrote to the table at the same time, and the rows can be read only once.
     """
-    if path[0].casefold() == "star":  # STAR/ is the same folder where a file system does not tell the case
+    if path[0].casefold() == "star":  # STAR/ is the same folder on a case-insensitive file system
         raise LakeError("Tables under star/ are the platform's own; give the asset another key prefix.")
     target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
 

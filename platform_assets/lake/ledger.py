@@ -1,12 +1,13 @@
-"""The ledger: which batches count.
+"""The ledger: the list of committed batches.
 
-A batch is read by nobody until one commit here says that all of it is there.
+No reader sees a batch until a single commit to the ledger declares it complete.
 
-Grain: one row per batch and table that the batch changed. What a crash left in a table under a batch number
-that the ledger does not have for that table is never read, and that number is never used for the table again.
+Grain: one row per batch and table that the batch changed. Rows that a crash left in a table, under a batch
+number that the ledger does not list for that table, are never read, and the number is never reused for the
+table.
 
-Each commit carries, in its metadata, where every table's capture has got to: data and cursors are one fact. A
-row that counts no change says that only its table's cursor has moved.
+Each commit stores the capture cursor of every table in its metadata, so data and cursors are committed
+together. A row with no changes means that only the table's cursor has moved.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ LEDGER_COLUMNS = (
 )
 _STREAM = "ledger"
 _CURSORS = "platform_assets.cursors"
-# Commits that are not the platform's (an OPTIMIZE, say) carry none; so many of them are looked past.
+# Commits of other tools (such as OPTIMIZE) carry no cursors; up to this many are skipped.
 _LONGEST_LOOK_BACK = 100
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """What one batch did to one table; the fields are those of `LEDGER_COLUMNS`."""
+    """Changes of one batch to one table; the fields are those of `LEDGER_COLUMNS`."""
 
     batch: int
     source: str
@@ -67,13 +68,13 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class LedgerState:
-    """The ledger as it was read: the base on which the next batch is built.
+    """State of the ledger as it was read: the base of the next batch.
 
     Args:
         table: The ledger's table.
-        handle: It at that version, None before the first batch.
-        rows: Its rows, as `LEDGER_COLUMNS`.
-        lake_id: Identity of this lake, made with its first batch; empty before.
+        handle: The table at that version; None before the first batch.
+        rows: The table's rows, with `LEDGER_COLUMNS`.
+        lake_id: Identity of this lake, created with its first batch; empty before.
     """
 
     table: LakeTable
@@ -93,41 +94,41 @@ class LedgerState:
 
     @cached_property
     def cursors(self) -> Mapping[str, str]:
-        """Where the capture of each table has got to, in the words of the source: JSON by `source/table`."""
+        """Capture cursor of each table, as JSON in the source's own format, by `source/table`."""
         said = self.table.commit_metadata(self.handle, _CURSORS, look_back=_LONGEST_LOOK_BACK)
         return dict(json.loads(said)) if said else {}
 
     def last_batch_of(self, tables: Iterable[tuple[str, str]]) -> int:
-        """Number of the newest batch that changed any of these (source, table) pairs; 0 where none did."""
+        """Return the newest batch that changed any of these (source, table) pairs; 0 if no batch did."""
         return max((self._totals[pair].last_batch for pair in tables if pair in self._totals), default=0)
 
     def batches_of(self, source: str, table: str) -> frozenset[int]:
-        """Numbers of the batches that changed a table.
+        """Return the numbers of the batches that changed a table.
 
-        One that moved its cursor alone is not among them: what a loser of a race wrote under that number does
-        not count.
+        Batches that only moved the table's cursor are left out: rows that a lost race wrote under such a
+        number must not be read.
         """
         return frozenset(self._batches.get((source, table), ()))
 
     def entries_of(self, source: str) -> frozenset[tuple[int, str]]:
-        """Batch and table of every entry of a source."""
+        """Return the batch and table of every entry of a source."""
         names = ("source", "batch", "table")
         entries = zip(*(self.rows[name].to_pylist() for name in names), strict=True)
         return frozenset((batch, table) for one, batch, table in entries if one == source)
 
     def row_count(self, source: str, table: str) -> int:
-        """Rows that the source table had at its last batch: all ever inserted less all deleted."""
+        """Return the source table's row count at its last batch: all inserted rows minus all deleted rows."""
         totals = self._totals.get((source, table))
         return totals.inserted - totals.deleted if totals else 0
 
     def dead_letters(self, source: str, table: str) -> int:
-        """Number of row versions of a table that ever were dead letters."""
+        """Return the number of a table's row versions that have ever been dead letters."""
         totals = self._totals.get((source, table))
         return totals.dead_lettered if totals else 0
 
     @cached_property
     def seen_at_by_batch(self) -> Mapping[int, dt.datetime]:
-        """When each batch's snapshot was taken, UTC."""
+        """Time (UTC) of each batch's snapshot, by batch number."""
         return dict(zip(self.rows["batch"].to_pylist(), self.rows["seen_at"].to_pylist(), strict=True))
 
     @cached_property
@@ -143,8 +144,7 @@ class LedgerState:
 
     @cached_property
     def _totals(self) -> Mapping[tuple[str, str], _Totals]:
-        # In Python: whatever turns a Python value into an Arrow one imports pandas, half a second for every
-        # tick.
+        # Computed in Python: converting a Python value to Arrow imports pandas, half a second per tick.
         totals: dict[tuple[str, str], _Totals] = {}
         names = ("source", "table", "batch", "inserted", "updated", "deleted", "dead_lettered")
         for source, table, *counts in zip(*(self.rows[name].to_pylist() for name in names), strict=True):
@@ -154,7 +154,7 @@ class LedgerState:
 
 @dataclass(frozen=True)
 class _Totals:
-    """What all batches did to one table."""
+    """Totals of all batches for one table."""
 
     last_batch: int = 0
     inserted: int = 0
@@ -177,7 +177,7 @@ class Ledger:
     table: LakeTable
 
     def read(self) -> LedgerState:
-        """The ledger as it is now."""
+        """Read the current state of the ledger."""
         handle = self.table.open()
         rows = self.table.scan(handle).read_all()
         return LedgerState(self.table, handle, rows, str(handle.metadata().id) if handle is not None else "")
@@ -189,15 +189,15 @@ class Ledger:
 
         Args:
             state: The ledger that the batch was built on.
-            entries: One per table that changed, or whose cursor alone has moved; all of the same batch.
-            cursors: Where the capture of these tables has got to, as in `LedgerState.cursors`; all others
-                stay where they were.
+            entries: One entry per table that changed or whose cursor moved; all of the same batch.
+            cursors: New capture cursors of these tables, as in `LedgerState.cursors`; the cursors of all
+                other tables stay the same.
 
         Raises:
-            LakeConflict: Another batch was declared since `state` was read, so this one rests on an old
+            LakeConflict: Another batch was declared since `state` was read, so this batch is based on an old
                 state.
         """
-        # By way of DuckDB, as pyarrow imports pandas to make arrays of Python values.
+        # Uses DuckDB because pyarrow imports pandas to build arrays from Python values.
         import duckdb
 
         schema = self.table.arrow_schema

@@ -1,8 +1,9 @@
-"""Lost races: trying again for as long as somebody else makes progress.
+"""Retries after lost races, for as long as other runs make progress.
 
-Two runs may reach the same commit at the same moment, and one of them loses. That is no failure: the loser
-looks again, and finds that the other has done the work, or does what is left. No number of tries is right for
-that, as it depends on how many runs there are: what counts is whether anybody makes progress.
+Two runs may attempt the same commit at the same moment, and one of them loses. A lost race is not a failure:
+the loser reads the state again, and either the winner has done the work or the loser does the rest. No fixed
+number of retries fits, because it depends on the number of runs. Retries therefore continue for as long as
+any run makes progress.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long it takes until nobody is believed to be at work any more.
+    """Limits after which other runs are considered to have stopped.
 
     Args:
-        idle_tries: Tries in a row that are lost although nobody has got on since the try before.
-        idle_for: Longest time without progress, in seconds, whatever the number of tries.
-        first_wait: Longest wait between two such tries, in seconds; it doubles with each.
-        longest_wait: Longest of these waits, in seconds.
-        quiet: How long a winner may take for its next step before its work is taken over, in seconds; it
-            doubles with each time that this was premature.
-        longest_quiet: Longest of these times, in seconds.
+        idle_tries: Number of consecutive lost attempts without progress by other runs in between.
+        idle_for: Seconds without progress that must also pass, whatever the number of attempts.
+        first_wait: Upper bound of the first wait between two such attempts, in seconds; doubles each time.
+        longest_wait: Limit of that bound, in seconds.
+        quiet: Time that a winner may take for its next step before its work is taken over, in seconds;
+            doubles each time that the takeover was premature.
+        longest_quiet: Limit of that time, in seconds.
     """
 
     idle_tries: int = 8
@@ -46,17 +47,17 @@ def attempts(
     settled: Callable[[], bool] | None = None,
     patience: Patience | None = None,
 ) -> Iterator[None]:
-    """Yield once for each attempt that is worth making; the caller leaves the loop when one succeeds.
+    """Yield once for each attempt worth making; the caller leaves the loop when an attempt succeeds.
 
-    The loop ends when attempts keep failing although nobody else makes progress: the failure is a real one.
-    Nothing is asked before a first attempt has failed.
+    The loop ends when attempts keep failing although no other run makes progress: the failure is then real.
+    `progress` and `settled` are not called before the first attempt has failed.
 
     Args:
-        progress: What changes with everything that others do, such as the version of a table.
-        settled: Whether others are done with the whole of their work, since the last attempt began. Given, an
-            attempt that lost waits for that as long as there is progress, instead of doing the same work
-            beside them.
-        patience: How long to wait, where that is not as usual.
+        progress: Returns a value that changes with every step of other runs, such as a table's version.
+        settled: Returns whether other runs have finished all their work since the last attempt began. If
+            given, a lost attempt waits for that as long as other runs make progress, instead of doing the
+            same work in parallel.
+        patience: Limits of the waits; None for the defaults.
     """
     limits = patience or Patience()
     seen: object = None
@@ -84,17 +85,17 @@ def retry_while_others_progress(
     lost: tuple[type[Exception], ...] = (LakeConflict,),
     patience: Patience | None = None,
 ) -> Result:
-    """Make an attempt, and make it again after each lost race; see `attempts`.
+    """Make an attempt, and retry it after each lost race; see `attempts`.
 
     Args:
-        attempt: Looks at how things are now, and does what is left.
+        attempt: Reads the current state and does the remaining work.
         progress: See `attempts`.
         settled: See `attempts`.
         lost: The errors that may mean a lost race.
         patience: See `attempts`.
 
     Raises:
-        Exception: The last of these errors, when nobody else makes progress.
+        Exception: The last of the errors in `lost`, once no other run makes progress.
     """
     error: Exception | None = None
     for _ in attempts(progress, settled=settled, patience=patience):
@@ -107,7 +108,7 @@ def retry_while_others_progress(
 
 
 def _is_settled(progress: Callable[[], object], settled: Callable[[], bool], quiet: float) -> bool:
-    """Wait for others to end their work; False where nothing was seen of them for a while."""
+    """Wait for other runs to finish their work; return False if they make no progress for `quiet` seconds."""
     if settled():
         return True
     seen, since = progress(), time.monotonic()

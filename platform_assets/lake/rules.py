@@ -1,4 +1,4 @@
-"""The declared rules as SQL: which of them does a row break?"""
+"""The declared rules as SQL, to find the rules that a row breaks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ RULES_OF_CHECK: Mapping[str, tuple[RowRule, ...]] = {
     "accepted_values": ("accepted_values", "max_length", "iso_date", "range"),
     "foreign_key": ("foreign_key",),
 }
-"""The asset checks that watch the rules of a row, and which rules each of them watches."""
+"""Asset checks of row rules, and the rules that each of them covers."""
 
 
 _FORGIVEN = "' +-' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)"
 
 
 def proven_rules(table: Table, statistics: Mapping[str, ColumnStatistics]) -> frozenset[tuple[str, str]]:
-    """The rules, as pairs of column and rule, that rows with these statistics cannot break."""
+    """Return the rules, as pairs of column and rule, that rows with these statistics cannot break."""
     proven = set()
     for column in table.columns:
         known = statistics.get(column.name)
@@ -47,15 +47,15 @@ def proven_rules(table: Table, statistics: Mapping[str, ColumnStatistics]) -> fr
 def broken_rules_sql(
     table: Table, alias: str, parents: Mapping[str, str], proven: Set[tuple[str, str]] = frozenset()
 ) -> str:
-    """SQL (DuckDB) for the rules that a row breaks, or NULL where it keeps all.
+    """Return DuckDB SQL for the rules that a row breaks; NULL for a row that keeps all rules.
 
-    They are written as `rule(column)`, with a semicolon and a blank between them.
+    The SQL yields text of the form `rule(column)`, joined with a semicolon and a blank.
 
     Args:
         table: The declaration.
-        alias: What the row is called in the query.
-        parents: For each foreign key column that is to be checked, the SELECT of the keys it may point to.
-        proven: Pairs of column and rule that no row breaks, which need not be looked at.
+        alias: Alias of the row in the query.
+        parents: For each foreign key column to check, the SELECT that returns the valid keys.
+        proven: Pairs of column and rule that no row breaks, which are not checked.
     """
     terms = [
         f"CASE WHEN {condition} THEN {literal(f'{rule}({column.name})')} END"
@@ -67,14 +67,14 @@ def broken_rules_sql(
 
 
 def row_checks(table: Table) -> tuple[str, ...]:
-    """Names of the checks, as in `RULES_OF_CHECK`, for which a table declares a rule."""
+    """Return the names of the checks in `RULES_OF_CHECK` for which a table declares a rule."""
     parents = {column: "parent" for column, _ in table.foreign_keys}
     declared = {rule for column in table.columns for rule, _ in conditions(column, column.name, parents)}
     return tuple(check for check, rules in RULES_OF_CHECK.items() if declared.intersection(rules))
 
 
 def conditions(column: Column, value: str, parents: Mapping[str, str]) -> Iterator[tuple[RowRule, str]]:
-    """Each rule of a column with the SQL that is true where it is broken."""
+    """Yield each rule of a column with the SQL that is true if the rule is broken."""
     if not column.nullable:
         yield "not_null", f"{value} IS NULL"
     if column.accepted:
@@ -82,8 +82,8 @@ def conditions(column: Column, value: str, parents: Mapping[str, str]) -> Iterat
     if isinstance(column.type, Text) and column.type.max_length is not None:
         yield "max_length", f"length({value}) > {column.type.max_length:d}"
     if column.iso_date:
-        # The form refuses what a cast alone forgives: blanks, signs, slashes, missing zeros, the year 0.
-        # Making text of the date to compare with would do, and takes ten times as long.
+        # The pattern rejects forms that a cast accepts: blanks, signs, slashes, missing zeros, the year 0.
+        # Comparing with the date formatted as text would also work, but takes ten times as long.
         yield (
             "iso_date",
             f"{value} NOT LIKE '____-__-__' OR strlen({value}) <> 10 OR {value} < '0001' "
@@ -94,7 +94,7 @@ def conditions(column: Column, value: str, parents: Mapping[str, str]) -> Iterat
     if column.iso_date:
         comparable = f"try_cast({value} AS DATE)"
     elif isinstance(column.type, Timestamp):
-        # A limit of a timestamp is a day, and the last day lasts until midnight.
+        # The limit of a timestamp is a day, and the last day is included up to midnight.
         comparable = f"CAST({value} AS DATE)"
     limits = [
         f"{comparable} {operator} {_limit(limit)}"
