@@ -1,4 +1,4 @@
-"""The reference data that the dimensions are joined with: the calendar, and the names of currencies."""
+"""Reference data that the dimensions join: the calendar and the currency names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CURRENCY_NAME_SCHEMA = pa.schema([("currency_code", pa.string()), ("currency_nam
 
 @dataclass(frozen=True)
 class DateSpan:
-    """The first and last date that the facts of a batch hold, and when the batch was seen (UTC)."""
+    """The first and last date in the facts of a batch, and the time when the batch was seen (UTC)."""
 
     batch: int
     seen_at: dt.datetime
@@ -25,16 +25,16 @@ class DateSpan:
 
 
 def new_days(years: tuple[int, int] | None, spans: Iterable[DateSpan]) -> pa.Table:
-    """The days that the calendar lacks, each under the batch that first needed its year.
+    """Return the days that the calendar lacks, each under the batch that first needed its year.
 
     The calendar has no gaps: it covers whole years from the first to the last date of any fact.
 
     Args:
-        years: First and last year that it has, None where it is empty.
-        spans: Dates of the batches that are new; their order does not matter.
+        years: First and last year in the calendar; None if the calendar is empty.
+        spans: Date spans of the new batches, in any order.
 
     Returns:
-        Table with `CALENDAR_SCHEMA`, in order of batch and day.
+        Table with `CALENDAR_SCHEMA`, ordered by batch and day.
     """
     days: list[dt.date] = []
     batches: list[int] = []
@@ -55,9 +55,9 @@ def new_days(years: tuple[int, int] | None, spans: Iterable[DateSpan]) -> pa.Tab
 
 
 def currency_names() -> pa.Table:
-    """English names of all currencies that the Unicode CLDR knows, by ISO 4217 code.
+    """Return the English names of all currencies in the Unicode CLDR, by ISO 4217 code.
 
-    `CURRENCY_NAME_SCHEMA`.
+    The table has the schema `CURRENCY_NAME_SCHEMA`.
     """
     from babel import Locale
 

@@ -1,4 +1,4 @@
-"""The star tables as assets: one multi-asset that runs the SQL of those selected, and their checks."""
+"""Star tables as assets: one multi-asset that runs the SQL of the selected tables, and their checks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -32,11 +32,11 @@ _CHECKS = {
 
 
 def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitions:
-    """Assets and checks of the star schema.
+    """Build the assets and checks of the star schema.
 
     Args:
-        source: Name of the source that its SQL reads.
-        source_tables: The source's tables.
+        source: Name of the source that the SQL reads.
+        source_tables: Tables of the source.
     """
     by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
     of_source = {table.name for table in source_tables}
@@ -84,7 +84,7 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
             changes = builder.build(fit) if fit else {}
             changes |= {name: StarChange(0, 0, 0, 0, reason) for name, reason in held_back.items()}
             rows = sample_rows(lake, engine, list(selected.values()))
-        # The calendar comes last, as it was made last: it depends on the facts.
+        # The calendar comes last because it depends on the facts.
         for key, table in sorted(selected.items(), key=lambda item: item[1].name == star.DIM_DATE.name):
             change = changes[table.name]
             if change.stopped:
@@ -125,7 +125,7 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
 
 
 def blocking_checks() -> list[dg.AssetCheckKey]:
-    """The checks that a star table has to pass before anything uses it."""
+    """Return the checks that star tables must pass before anything uses them."""
     return [
         dg.AssetCheckKey(dg.AssetKey([GROUP, table.name]), name)
         for table in star.TABLES

@@ -1,7 +1,7 @@
-"""Runs the star schema's SQL over what is new in bronze, and commits each table exactly once.
+"""Runs the star schema's SQL over the new rows in bronze, and commits each table exactly once.
 
-A table's cursor is the last batch that it has taken in, kept in the same commit as its rows. A run that finds
-the cursor at the ledger's last batch has nothing to do and writes nothing.
+A table's cursor is the last batch that the table has processed, stored in the same commit as its rows. A run
+that finds the cursor at the ledger's last batch writes nothing.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class StarChange:
     """What a run did to one star table.
 
     Args:
-        after: The last batch the table had taken in before.
-        batch: The last batch it has taken in now.
-        rows_written: Rows appended, or inserted and replaced.
-        row_count: Rows it has now.
-        stopped: Why the table was left as it was, with the numbers before all 0; empty where it was not.
+        after: The last batch that the table had processed before the run.
+        batch: The last batch that the table has processed now.
+        rows_written: Number of rows appended, or inserted and replaced.
+        row_count: Number of rows in the table now.
+        stopped: Reason why the table was skipped, with all other fields 0; empty if it was not skipped.
     """
 
     after: int
@@ -49,7 +49,7 @@ class StarChange:
     stopped: str = ""
 
     def since(self, earlier: StarChange | None) -> StarChange:
-        """This change and an earlier one of the same run as one."""
+        """Combine this change with an earlier change of the same run."""
         if earlier is None:
             return self
         return StarChange(earlier.after, self.batch, earlier.rows_written + self.rows_written, self.row_count)
@@ -57,14 +57,14 @@ class StarChange:
 
 @dataclass(frozen=True)
 class StarBuilder:
-    """Brings star tables up to the ledger's last batch.
+    """Builder that brings star tables up to the ledger's last batch.
 
     Args:
-        lake: Where bronze is read and the star is written.
+        lake: Lake in which bronze is read and the star is written.
         source: Name of the source whose tables the SQL reads.
         source_tables: Declarations of those tables.
-        engine: The SQL engine that runs the SELECTs.
-        report: Told in words what is going on.
+        engine: SQL engine that runs the SELECTs.
+        report: Receives progress messages.
     """
 
     lake: Lake
@@ -74,18 +74,18 @@ class StarBuilder:
     report: Callable[[str], None] = field(default=lambda message: None)
 
     def build(self, tables: Sequence[Table]) -> dict[str, StarChange]:
-        """Bring these tables up to date: dimensions, facts, and last the calendar, which reads the facts.
+        """Bring these tables up to date: dimensions, then facts, then the calendar, which reads the facts.
 
-        So a fact is there when all it points to is, the calendar's days apart.
+        In this order, a fact is written after every row that it points to, except the calendar's days.
 
-        A table that fails, for whatever reason, is left as it was, and the others go on. A table that another
-        run brings up to date at the same time is looked at again: what is left of it is done, if anything is.
-        Where the other run has gone further than the ledger was at first, all tables are brought to there, so
-        that they agree with each other whatever becomes of that run.
+        A table that fails for any reason keeps its last built data, and the other tables continue. If another
+        run updates a table at the same time, the table is read again and only its missing batches are built.
+        If the other run has passed the ledger state that this run started from, all tables are built up to
+        the newer state, so that they agree with each other even if the other run fails.
 
         Raises:
             LakeError: The ledger cannot be read.
-            PlatformError: All of several tables failed, or the only one; any other error likewise.
+            PlatformError: Every table failed. Errors of other types are raised in the same case.
         """
         ordered = sorted(tables, key=lambda table: (table.name == star.DIM_DATE.name, table.kind == "fact"))
         building = Isolation("Building the star schema")
@@ -110,7 +110,7 @@ class StarBuilder:
         return changes
 
     def _until_won(self, table: Table, state: LedgerState) -> StarChange:
-        """Build a table, and again after each lost race for it."""
+        """Build a table, and retry after each lost race for it."""
         return retry_while_others_progress(lambda: self._build(table, state), self.lake.star(table).version)
 
     def _build(self, table: Table, state: LedgerState) -> StarChange:
@@ -118,7 +118,7 @@ class StarBuilder:
         handle = target.open()
         cursor = target.cursor(handle, star.STREAM)
         if cursor > state.last_batch:
-            # Another run has been here since the ledger was read.
+            # Another run has updated the table since the ledger was read.
             self._refuse_another_lake(table, handle, cursor, self.lake.ledger.read())
             return StarChange(cursor, cursor, 0, target.row_count(handle))
         self._refuse_another_lake(table, handle, cursor, state)
@@ -154,7 +154,7 @@ class StarBuilder:
         cursor: int,
         handle: DeltaTable | None,
     ) -> None:
-        """Create what the table's SELECT reads, under the names that it has there."""
+        """Create the views that the table's SELECT reads, under the names that the SELECT uses."""
         connection.execute(f"CREATE SCHEMA {quote(self.source)}; CREATE SCHEMA reference")
         reader = BronzeReader(self.lake, self.source, state)
         by_name = {source.name: source for source in self.source_tables}
@@ -165,7 +165,7 @@ class StarBuilder:
             if table.kind == "fact":
                 reader.create_versions_view(connection, view, by_name[name], after=cursor)
             else:
-                # A row of a joined dimension changes with either side, so both are needed whole.
+                # A row of a joined dimension changes when either side changes, so both are read in full.
                 reader.create_latest_view(
                     connection, view, by_name[name], after=cursor if len(table.reads) == 1 else 0
                 )
@@ -185,16 +185,16 @@ class StarBuilder:
         cursor: int,
         state: LedgerState,
     ) -> int:
-        """Run the SELECT and commit its rows; their number."""
+        """Run the SELECT, commit its rows and return their number."""
         target, goal = self.lake.star(table), state.last_batch
         before = target.row_count(handle)
         names = columns_sql([column.name for column in target.columns])
         query = f"SELECT {names} FROM ({select_of(table)}) AS new"
         if table.kind == "fact":
-            # Record ids are dense from 1 and rows are only ever appended, so their number is the last id.
+            # Record ids are dense from 1 and rows are only appended, so the row count is the last id.
             relation = connection.sql(query, params={"last_record_id": before})
         else:
-            # A dimension that joins tables is computed whole; the calendar gives only days that are new.
+            # A dimension that joins tables is computed in full; the calendar yields only new days.
             after = 0 if table.name == star.DIM_DATE.name else cursor
             relation = connection.sql(f"{query} WHERE _batch > {after:d}")
         schema = target.arrow_schema
@@ -217,7 +217,7 @@ class StarBuilder:
         return int(changed.num_rows)
 
     def _has_any(self, target_handle: DeltaTable, table: Table, keys: pa.Table) -> bool:
-        """Whether the table has a row with any of these keys; if not, appending does what merging would."""
+        """Return whether the table has a row with any of these keys; if not, an append equals a merge."""
         with self.engine.connect() as connection:
             self.lake.star(table).create_view(connection, ["existing"], target_handle)
             connection.register("changed", keys)
@@ -228,7 +228,7 @@ class StarBuilder:
         return bool(found)
 
     def _has_news(self, table: Table, state: LedgerState, cursor: int, handle: DeltaTable | None) -> bool:
-        """Whether the table can have anything to take in; costs no look at any row."""
+        """Return whether the table may have new rows to process, without reading any row."""
         if table.name != star.DIM_DATE.name:
             return state.last_batch_of((self.source, name) for name in table.reads) > cursor
         years, needed = _years(handle, star.DIM_DATE.primary_key), self._years_of_facts()
@@ -237,13 +237,13 @@ class StarBuilder:
         return years is None or needed[0] < years[0] or needed[1] > years[1]
 
     def _years_of_facts(self) -> tuple[int, int] | None:
-        """First and last year of any date of any fact, from the statistics of the facts' files."""
+        """Return the first and last year of all dates in all facts, from the statistics of their files."""
         spans = [_years(self.lake.star(fact).open(), _dates_of(fact)) for fact in star.FACTS]
         known = [span for span in spans if span is not None]
         return (min(first for first, _ in known), max(last for _, last in known)) if known else None
 
     def _date_spans(self, years: tuple[int, int] | None) -> list[DateSpan]:
-        """The span of dates in each batch of facts, as far as they lie outside `years`."""
+        """Return the date span of each batch of facts, limited to dates outside `years`."""
         spans: list[DateSpan] = []
         with self.engine.connect() as connection:
             for fact in star.FACTS:
@@ -265,12 +265,12 @@ class StarBuilder:
 
 
 def _description(state: LedgerState) -> str:
-    """What a star table bears from its first commit on: the identity of the lake that it is made from."""
+    """Return the description that a star table's first commit sets: the identity of the lake."""
     return f"Made by platform_assets from lake {state.lake_id}"
 
 
 def select_of(table: Table) -> str:
-    """The SELECT that makes a star table, as written in its file."""
+    """Return the SELECT that builds a star table, as written in its file."""
     return (
         (Path(__file__).parent / f"{table.name}.sql").read_text(encoding="utf-8").rstrip().removesuffix(";")
     )
@@ -281,7 +281,7 @@ def _dates_of(fact: Table) -> list[str]:
 
 
 def _years(handle: DeltaTable | None, dates: Sequence[str]) -> tuple[int, int] | None:
-    """First and last year in these columns, by the statistics of the files; None where there is no row."""
+    """Return the first and last year in these columns, from file statistics; None without rows."""
     if handle is None:
         return None
     files = file_statistics(handle)
@@ -294,7 +294,7 @@ def _years(handle: DeltaTable | None, dates: Sequence[str]) -> tuple[int, int] |
 def sample_rows(
     lake: Lake, engine: SqlEngine, tables: Sequence[Table], limit: int = 5
 ) -> dict[str, list[dict[str, Any]] | str]:
-    """A few of the newest rows of each table, for people to look at; for one that fails, the reason."""
+    """Return a few of the newest rows of each table as a preview; for a table that fails, the reason."""
     with engine.connect() as connection:
 
         def newest(table: Table) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Verifies star tables in the lake against their declarations, whole or only what is new."""
+"""Verifies star tables in the lake against their declarations: all rows, or only new rows."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
 
 
-# How long a run is waited for that has written rows and not yet the days that they point to.
+# Time to wait for another run that has written rows but not yet the calendar days that they point to.
 _PATIENCE = Patience(idle_tries=5)
 
 
 @dataclass
 class StarVerifier:
-    """Runs checks in one DuckDB connection, in which each table is opened once.
+    """Verifier that runs checks in one DuckDB connection and opens each table once.
 
-    A reference that leads nowhere may be one that another run is about to make good: then the tables are
-    opened again, as long as somebody writes to them.
+    Another run may be about to write the target of a broken reference. The verifier therefore opens the
+    tables again for as long as another run writes to them.
     """
 
     lake: Lake
@@ -40,7 +40,7 @@ class StarVerifier:
     @classmethod
     @contextlib.contextmanager
     def open(cls, lake: Lake, engine: SqlEngine) -> Iterator[StarVerifier]:
-        """A verifier of the tables as they are now."""
+        """Open a verifier of the tables in their current state."""
         with engine.connect() as connection:
             yield cls(lake, connection)
 
@@ -50,7 +50,7 @@ class StarVerifier:
         Args:
             table: The star table.
             check: `primary_key`, `record_ids_dense`, or one of `RULES_OF_CHECK`.
-            after: Only rows of later batches; 0 for all.
+            after: Check only rows of later batches; 0 checks all rows.
         """
         outcome = self._look(table, check, after)
         if check != "foreign_key" or not outcome.broken or self.is_quiet:
@@ -66,7 +66,7 @@ class StarVerifier:
 
     def _look(self, table: Table, check: str, after: int) -> CheckOutcome:
         relation = self._relation(table)
-        # The calendar grows by years, whose days may belong to batches from before.
+        # The calendar grows by whole years, whose days may belong to earlier batches.
         after = 0 if table.name == star.DIM_DATE.name else after
         if check == "primary_key":
             return check_unique(self.connection, relation, table.primary_key, after=after)
