@@ -1,8 +1,8 @@
 """The warehouse: three overlapping star schemas, eleven tables, columns in their order.
 
 `fact_*` hold one row for every version of an order or payment, deletions included; their `*_record_id` are
-dense from 1 and never reused. `dim_*` hold the latest values; a row whose source row was deleted stays, with
-`_change` = delete, as old facts still point to it. Every table ends with the platform's own columns.
+dense from 1 and never reused. `dim_*` hold the latest values. A row whose source row was deleted stays, with
+`_change` = delete, because old facts still point to it. Every table ends with the platform's own columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from platform_assets.model.table import (
 )
 
 STREAM = "platform_assets/star"
-"""The app transaction whose version is the last batch that a star table in the lake has taken in."""
+"""Name of the app transaction whose version is the last batch that a star table in the lake has processed."""
 
 _VERSION_TIMES = (
     Column("created_date", Date(), "Day the source row was created", references="dim_date"),
@@ -230,5 +230,5 @@ DIMENSIONS = tuple(table for table in TABLES if table.kind == "dimension")
 
 
 def columns_of(table: Table) -> tuple[Column, ...]:
-    """A star table's columns as stored: the declared ones, then the platform's."""
+    """Return a star table's stored columns: the declared columns, then the platform's own."""
     return (*table.columns, *PLATFORM_COLUMNS)

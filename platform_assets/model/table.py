@@ -1,7 +1,7 @@
-"""What a table and a column are, as data: types, keys and the rules a row must keep.
+"""Declarations of tables and columns as data: types, keys and the rules that rows must keep.
 
-One declaration feeds everything that needs it: the extraction's column list, Delta and warehouse types,
-dead-letter rules, asset checks, column schema metadata and the sample database's DDL.
+One declaration drives the extraction's column list, the Delta and warehouse types, the dead-letter rules, the
+asset checks, the column schema metadata and the sample database's DDL.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 RowRule = Literal["not_null", "accepted_values", "range", "iso_date", "max_length", "foreign_key"]
-"""The rules a row can break; the names appear as reasons in the dead-letter table and as asset check
+"""Rules that a row can break; their names appear as reasons in the dead-letter table and as asset check
 names."""
 
 
@@ -100,7 +100,7 @@ class Column:
         description: One line for the catalogue.
         nullable: Whether NULL is allowed.
         references: Name of the table whose single-column primary key this column points to.
-        accepted: The only values allowed, where there is such a list.
+        accepted: The only values allowed, where the values are limited to a list.
         minimum: Smallest value allowed, in the column's own type; for ISO text dates and timestamps a date.
         maximum: Largest value allowed, likewise.
         iso_date: The text holds a calendar date as `YYYY-MM-DD`.
@@ -125,7 +125,7 @@ class Table:
 
     Args:
         name: Table name without schema.
-        description: What one row stands for (the grain), for the catalogue.
+        description: The grain (what one row stands for), for the catalogue.
         columns: Columns in declared order.
         primary_key: Names of the key columns.
         kind: `source`, `dimension` or `fact`.
@@ -166,7 +166,7 @@ class Table:
         """The column called `name`.
 
         Raises:
-            KeyError: There is none.
+            KeyError: The table has no such column.
         """
         for column in self.columns:
             if column.name == name:
@@ -180,7 +180,7 @@ class Table:
 
 
 CHANGES = ("insert", "update", "delete")
-"""What can have happened to a row between two batches."""
+"""Possible changes of a row between two batches."""
 
 PLATFORM_COLUMNS = (
     Column("_change", Text(), "What happened to the row: insert, update or delete", accepted=CHANGES),

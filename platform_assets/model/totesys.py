@@ -50,7 +50,7 @@ def _table(
     key = f"{name}_id"
     times: tuple[Column, ...] = (_CREATED_AT, _LAST_UPDATED)
     if is_event:
-        # The days of an order or payment become days of the calendar, like its text dates.
+        # The dates of these timestamps become days of the calendar, like the text dates.
         times = tuple(dataclasses.replace(time, minimum=EARLIEST_DATE, maximum=LATEST_DATE) for time in times)
     return Table(
         name=name,
