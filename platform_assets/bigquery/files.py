@@ -7,7 +7,6 @@ values become columns.
 from __future__ import annotations
 
 import datetime as dt
-import urllib.parse
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from platform_assets.errors import ParquetError
-from platform_assets.parquet.layouts import Grouping, partition_of
+from platform_assets.parquet.layouts import Grouping, decoded, partition_of
 from platform_assets.parquet.stores import Store, open_store
 from platform_assets.parquet.tables import ParquetTable, Problem, TableFile, read_tables
 from platform_assets.parquet.types import ParquetType
@@ -99,7 +98,7 @@ def partitions_of(table: ParquetTable, file: TableFile) -> dict[str, pa.Scalar]:
     written = {}
     for folder in file.path.split("/")[:-1]:
         if part := partition_of(folder):
-            written[urllib.parse.unquote(part[0])] = part[1]
+            written[decoded(part[0])] = part[1]
     values = {}
     for column in table.columns:
         if column.partition is None:
@@ -107,7 +106,9 @@ def partitions_of(table: ParquetTable, file: TableFile) -> dict[str, pa.Scalar]:
         if file.logged is not None:
             value = file.logged.get(column.name)
         else:
-            value = column.partition.values[written[column.name]]
+            value = None
+            if column.name in written:  # it is not in the folder of NULL that Snowflake writes
+                value = column.partition.values[written[column.name]]
         values[column.name] = _scalar(value, _arrow_type(column.type))
     return values
 

@@ -112,7 +112,9 @@ def read_footer(store: Store, path: str, schemas: KnownSchemas | None = None) ->
             size = file.size()
             tail = _tail(file, size)
     except OSError as error:
-        raise UnreadableFile(f"it cannot be opened: {' '.join(str(error).split())[:300]}") from error
+        raise UnreadableFile(
+            f"it cannot be opened: {' '.join(str(error).split())[:300].rstrip('.')}"
+        ) from error
     try:
         # Build a file without rows in memory: its footer gives the same schema.
         metadata = pq.ParquetFile(pa.BufferReader(_MAGIC + tail)).metadata
@@ -121,8 +123,14 @@ def read_footer(store: Store, path: str, schemas: KnownSchemas | None = None) ->
         # The metadata object and its schema would refer to each other and stay in memory until the next
         # garbage collection; with 50 columns that is 90 kB for each file.
         columns = (schemas or KnownSchemas()).columns(pq.ParquetSchema(metadata))
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            "the name of one of its columns is not UTF-8; write it with names in UTF-8"
+        ) from error
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise UnreadableFile(f"its footer cannot be read: {' '.join(str(error).split())[:300]}") from error
+        raise UnreadableFile(
+            f"its footer cannot be read: {' '.join(str(error).split())[:300].rstrip('.')}"
+        ) from error
     if not columns:
         raise UnreadableFile(
             "it has no columns, so that there is nothing to load; write it with one at least"

@@ -7,7 +7,9 @@ belongs to the table that its folder is named after, or whose name the writer pu
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+import urllib.parse
 from collections.abc import Iterable
 from typing import Literal
 
@@ -16,6 +18,9 @@ Grouping = Literal["auto", "file", "folder"]
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 """How hive partitions write NULL."""
+
+SNOWFLAKE_NULL = "__NULL__"
+"""The folder of the rows whose PARTITION BY was NULL, in what Snowflake unloads."""
 
 ValueKind = Literal["integer", "date", "text"]
 
@@ -66,6 +71,10 @@ _NUMBERED = re.compile(
             rf"(?P<snowflake>.+?)(_{_UUID})?_\d{{1,4}}_\d{{1,4}}_\d{{1,4}}",
             # BigQuery: gs://bucket/orders-*.parquet; Dumpling uses nine digits
             r"(?P<bigquery>.+?)[-_.]000\d{6,9}",
+            # the same of gs://bucket/orders*.parquet
+            r"(?P<glued>.*[^\W\d_])000\d{9}",
+            # dlt, where tables have no folders: by load and file
+            r"(?P<dlt>.+?)\.\d{9,11}\.\d+\.[0-9a-f]{6,}",
             # Redshift: UNLOAD ... TO 's3://bucket/orders_'
             r"(?P<redshift>.+?)[-_]?\d{4,}_part_\d{2,}",
             # Hugging Face and TensorFlow data sets
@@ -81,6 +90,8 @@ _NUMBERED = re.compile(
 # Folders between a table's folder and its files that only number or date: batches of database exports, dates,
 # Hive unions.
 _COUNTING_FOLDER = re.compile(r"[\d_.:T-]*\d[\d_.:TZ-]*|HIVE_UNION_SUBDIR_\d+", re.IGNORECASE)
+# Files that writers put beside data: of database snapshot exports, Redshift, EMR and Hadoop.
+_NO_DATA = re.compile(r"export_(tables_)?info_.+\.json|manifest|.+_\$folder\$|.+\.crc", re.IGNORECASE)
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
 _DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
@@ -120,11 +131,44 @@ def partition_of(folder: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+def is_partition(folder: str) -> bool:
+    """Whether a folder holds the rows of one value of a partition, or of NULL."""
+    return folder == SNOWFLAKE_NULL or partition_of(folder) is not None
+
+
+def is_hidden(name: str, *, is_folder: bool) -> bool:
+    """Whether a name says that a file or folder is no data: a log, a checksum, a file in the making.
+
+    Folders of partitions are data whatever their columns are called, as they are to Spark.
+    """
+    if is_folder and name.startswith("_") and is_partition(name):
+        return False
+    return name.startswith(("_", ".")) or (not is_folder and _NO_DATA.fullmatch(name) is not None)
+
+
+def decoded(written: str) -> str | None:
+    """A key or value as it is written in a path, decoded; None where what is encoded is no UTF-8."""
+    try:
+        return urllib.parse.unquote(written, errors="strict")
+    except UnicodeDecodeError:
+        return None
+
+
 def kind_of_values(values: Iterable[str | None]) -> ValueKind:
     """The common type of a partition's values; numbers with leading zeros are text, to keep the zeros."""
     texts = [value for value in values if value is not None]
     if texts and all(_WHOLE_NUMBER.fullmatch(text) for text in texts):
         return "integer"
-    if texts and all(_DATE.fullmatch(text) for text in texts):
+    if texts and all(_is_date(text) for text in texts):
         return "date"
     return "text"
+
+
+def _is_date(text: str) -> bool:
+    if not _DATE.fullmatch(text):
+        return False
+    try:
+        dt.date.fromisoformat(text)
+    except ValueError:
+        return False  # there is no such day, as the 30th of February
+    return True

@@ -89,8 +89,8 @@ def unified(footers: Mapping[str, Footer]) -> Unified:
         own = _refuse_equal_names(file, footer)
         if columns and not any(name.casefold() in spelled for name in own):
             raise ParquetError(
-                f"{next(iter(footers))} and {file} have no column in common ({_some(columns.keys())}; "
-                f"{_some(own)}), so that they are hardly one table. Put the files of each table into a "
+                f"{next(iter(footers))} and {file} have no column in common ({some_names(columns.keys())}; "
+                f"{some_names(own)}), so that they are hardly one table. Put the files of each table into a "
                 "folder of its name, or load them one by one."
             )
         for column in footer.columns:
@@ -170,7 +170,8 @@ def _is_held(found: ParquetType, by: ParquetType) -> bool:
     return widened(found, by) is not None
 
 
-def _some(names: Set[str]) -> str:
+def some_names(names: Set[str]) -> str:
+    """The first few of some names, for a message."""
     shown = sorted(names)[:3]
     return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
 

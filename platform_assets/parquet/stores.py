@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.fs
 
 from platform_assets.errors import ParquetError
+from platform_assets.parquet.layouts import is_hidden
 
 _SCHEMES = ("s3", "gs")
 
@@ -71,15 +72,9 @@ class Store:
 
 
 def is_data(path: str, folder: str) -> bool:
-    """Return True if neither the file nor a folder in its path has a name that begins with `_` or `.`.
-
-    Writers use such names for what is not data: logs, markers, checksums, unfinished files.
-    """
-    below = path[len(folder) :]
-    # Shortcut for the usual case.
-    if "/_" not in below and "/." not in below and not below.startswith(("_", ".")):
-        return True
-    return not any(part.startswith(("_", ".")) for part in below.strip("/").split("/"))
+    """Return True if neither the file nor a folder in its path has a name that marks it as no data."""
+    *folders, name = path[len(folder) :].strip("/").split("/")
+    return not is_hidden(name, is_folder=False) and not any(is_hidden(one, is_folder=True) for one in folders)
 
 
 def open_store(place: str, options: Mapping[str, str]) -> tuple[Store, str]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import collections
 import posixpath
-import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.errors import LakeError, ParquetError
+from platform_assets.errors import ParquetError
+from platform_assets.isolation import Isolation, is_isolated, reason_of
 from platform_assets.parquet.footers import Footer, KnownSchemas, UnreadableFile, read_footer
 from platform_assets.parquet.formats import (
     DELTA,
@@ -32,14 +32,17 @@ from platform_assets.parquet.formats import (
 )
 from platform_assets.parquet.layouts import (
     HIVE_NULL,
+    SNOWFLAKE_NULL,
     Grouping,
+    decoded,
     is_counting,
+    is_partition,
     kind_of_values,
     partition_of,
     stem_of,
     table_in,
 )
-from platform_assets.parquet.schemas import Partition, TableColumn, declared, unified
+from platform_assets.parquet.schemas import Partition, TableColumn, declared, some_names, unified
 from platform_assets.parquet.stores import Store, is_data, open_store
 from platform_assets.parquet.types import ParquetType
 
@@ -203,10 +206,12 @@ def read_tables(
         files = {path: footers.pop(path) for path in group.paths if path in footers}
         if not files and (group.paths or group.delta is None):
             continue
-        try:
+        putting = Isolation("Reading")
+        with putting.guard(group.name):
+            if name is None and grouping != "folder" and group.delta is None:
+                _refuse_unlike(store, files)
             tables.append(_table(store, group, files, base))
-        except ParquetError as error:
-            problems.append(Problem(group.name, str(error)))
+        problems += [Problem(one.name, one.reason) for one in putting.failures]
     return Reading(
         tuple(sorted(tables, key=lambda table: table.name)),
         tuple(sorted(problems, key=lambda problem: problem.place)),
@@ -346,10 +351,12 @@ class _Gathering:
         uri = self._store.uri(root)
         if any(group.root == root and group.delta is not None for group in self._groups.values()):
             return  # both of two given places contain the file
-        try:
+        reading = Isolation("Reading")
+        delta: DeltaFiles | None = None
+        with reading.guard(uri):
             delta = read_delta(uri, self._storage_options)
-        except (LakeError, ParquetError) as error:
-            self.problems.append(Problem(uri, str(error)))
+        if delta is None:
+            self.problems += [Problem(one.name, one.reason) for one in reading.failures]
             return
         name = self._name or posixpath.basename(root)
         paths = dict.fromkeys(f"{root}/{path}" for path in delta.paths)
@@ -395,10 +402,10 @@ def _folders_of(file: str, top: str) -> tuple[str, bool]:
     folder = posixpath.dirname(file)
     parts = folder.split("/")
     first = next(
-        (index for index in range(len(top.split("/")), len(parts)) if partition_of(parts[index])), len(parts)
+        (index for index in range(len(top.split("/")), len(parts)) if is_partition(parts[index])), len(parts)
     )
     last = first
-    while last and partition_of(parts[last - 1]):
+    while last and is_partition(parts[last - 1]):
         last -= 1
     return "/".join(parts[:last]), last < len(parts)
 
@@ -412,7 +419,7 @@ def _named_folder(folder: str) -> str:
 
 def _identity(folder: str) -> str:
     """The key that separates tables of the same name: their folders without counters and partitions."""
-    return "/".join(part for part in folder.split("/") if not is_counting(part) and not partition_of(part))
+    return "/".join(part for part in folder.split("/") if not is_counting(part) and not is_partition(part))
 
 
 def _names_of_files(files: Sequence[str]) -> dict[str, str]:
@@ -462,6 +469,11 @@ def _read_footers(store: Store, groups: Sequence[_Group], problems: list[Problem
             return read_footer(store, path, schemas)
         except UnreadableFile as error:
             return Problem(store.uri(path), f"{error}.")
+        except BaseException as error:
+            # A damaged footer can fail anywhere in a library; it is the failure of one file.
+            if not is_isolated(error):
+                raise
+            return Problem(store.uri(path), f"its footer cannot be read: {reason_of(error)}")
 
     footers: dict[str, Footer] = {}
     threads = _THREADS_REMOTELY if store.scheme else _THREADS_LOCALLY
@@ -498,8 +510,11 @@ def _table(store: Store, group: _Group, footers: Mapping[str, Footer], base: str
     relative = {path: path[len(group.root) :].lstrip("/") for path in footers}
     partitions = _partition_columns(list(relative.values()), delta)
     found = unified(named) if delta is None else declared(delta.columns, named)
-    in_files = {column.name for column in found.columns}
-    columns = [*found.columns, *(column for column in partitions if column.name not in in_files)]
+    in_files = {column.name.casefold() for column in found.columns}
+    both = {column.name.casefold() for column in partitions if column.name.casefold() in in_files}
+    if both and delta is None:
+        _refuse_files_without(both, footers)
+    columns = [*found.columns, *(column for column in partitions if column.name.casefold() not in in_files)]
     if delta is not None:
         order = {name: number for number, name in enumerate(delta.schema.names)}
         columns.sort(key=lambda column: order.get(column.name, len(order)))
@@ -527,6 +542,67 @@ def _table(store: Store, group: _Group, footers: Mapping[str, Footer], base: str
     )
 
 
+def _refuse_files_without(names: Set[str], footers: Mapping[str, Footer]) -> None:
+    """Refuse partitions that are columns of some of the files: the values of the others would be lost.
+
+    Raises:
+        ParquetError: There are such; the message names two of the files.
+    """
+    has: dict[str, str] = {}
+    lacks: dict[str, str] = {}
+    last: Footer | None = None
+    for path, footer in footers.items():
+        if last is not None and footer.columns == last.columns:
+            continue
+        last = footer
+        own = {column.name.casefold() for column in footer.columns}
+        for name in names:
+            (has if name in own else lacks).setdefault(name, path)
+    for name in sorted(has.keys() & lacks.keys()):
+        raise ParquetError(
+            f"the partition column {name} is in {has[name]} and not in {lacks[name]}, whose folder alone has "
+            "it. Write the files alike, or load them into two tables."
+        )
+
+
+def _refuse_unlike(store: Store, footers: Mapping[str, Footer]) -> None:
+    """Refuse files that different names or folders tell apart and that hardly have a column in common.
+
+    What `crm/accounts.parquet` and `bank/accounts.parquet` share is often no more than an id. A table that
+    has grown or shrunk has all columns of one side on the other.
+
+    Raises:
+        ParquetError: There are such; the message names two of the files.
+    """
+    columns_of: dict[tuple[str, str], tuple[str, set[str]]] = {}
+    last: tuple[tuple[str, str], Footer] | None = None
+    for path, footer in footers.items():
+        folder, name = posixpath.split(path)
+        key = (_identity(folder), table_in(stem_of(name)) or "")
+        if last is not None and last[0] == key and last[1].columns == footer.columns:
+            continue
+        last = key, footer
+        columns_of.setdefault(key, (path, set()))[1].update(one.name.casefold() for one in footer.columns)
+    if len(columns_of) < 2:
+        return
+    (first, known), *others = columns_of.values()
+    all_known = set(known)
+    for path, own in others:
+        shared = own & all_known
+        if (
+            shared
+            and own - all_known
+            and all_known - own
+            and 2 * len(shared) <= min(len(own), len(all_known))
+        ):
+            raise ParquetError(
+                f"{store.uri(first)} and {store.uri(path)} share {some_names(shared)} only "
+                f"({some_names(all_known)}; {some_names(own)}), so that they are hardly one table. Put the "
+                "files of each table into a folder of its name, or say with --name that they are one."
+            )
+        all_known |= own
+
+
 def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[TableColumn]:
     """The partition columns, from the files' folders or from a Delta log.
 
@@ -539,9 +615,14 @@ def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[T
     values: dict[str, dict[str, str | None]] = {}
     names: list[str] | None = None
     first = ""
+    has_nulls = False
     for path in paths:
-        parts = [found_in for part in path.split("/")[:-1] if (found_in := partition_of(part))]
-        own = [urllib.parse.unquote(key) for key, _ in parts]
+        folders = path.split("/")[:-1]
+        if SNOWFLAKE_NULL in folders:
+            has_nulls = True  # of all partitions
+            continue
+        parts = [found_in for part in folders if (found_in := partition_of(part))]
+        own = [_decoded(key, path) for key, _ in parts]
         if names is None:
             names, first = own, path
             if len(set(own)) < len(own):
@@ -556,10 +637,15 @@ def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[T
         for name, (key, written) in zip(own, parts, strict=True):
             found[name] = Partition(key, values.setdefault(name, {}))
             is_null = written in ("", HIVE_NULL)
-            values[name][written] = None if is_null else urllib.parse.unquote(written)
+            values[name][written] = None if is_null else _decoded(written, path)
     if delta is None:
         return [
-            TableColumn(name, _type_of_values(one.values.values()), None in one.values.values(), one)
+            TableColumn(
+                name,
+                _type_of_values(one.values.values()),
+                has_nulls or None in one.values.values(),
+                one,
+            )
             for name, one in found.items()
         ]
     return [
@@ -571,6 +657,19 @@ def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[T
         )
         for name, type_ in delta.partitions.items()
     ]
+
+
+def _decoded(written: str, path: str) -> str:
+    """A key or value of a path.
+
+    Raises:
+        ParquetError: What is encoded there is no text.
+    """
+    if (text := decoded(written)) is None:
+        raise ParquetError(
+            f"the folder of {path} has {written}, which is not UTF-8 once it is decoded. Rename the folder."
+        )
+    return text
 
 
 def _type_of_values(values: Iterable[str | None]) -> ParquetType:

@@ -63,6 +63,8 @@ def test_a_partition_is_a_column_and_a_value_as_they_are_written() -> None:
         (["01", "2"], "text"),
         (["2024-01-31"], "date"),
         (["2024-13-01"], "text"),
+        (["2024-02-30"], "text"),
+        (["0000-01-01"], "text"),
         (["1", "2024-01-31"], "text"),
         ([None], "text"),
         ([], "text"),
@@ -107,6 +109,8 @@ BY_FOLDER = {
 }
 BY_NAME = {
     "orders-000000000012.parquet": "orders",
+    "orders000000000012.parquet": "orders",
+    "orders.1709201700.123456.3f9a8b7c1d.parquet": "orders",
     "shop.orders.000000000.parquet": "shop.orders",
     "orders_0_7_0.snappy.parquet": "orders",
     f"orders_{UUID}_006_0_0.snappy.parquet": "orders",

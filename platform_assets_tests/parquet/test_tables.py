@@ -193,6 +193,18 @@ def test_bad_files_are_named_and_the_others_still_read(write: Write, tmp_path: P
     assert str(reading.problems[1]).endswith("neither its beginning nor its end says so.")
 
 
+def test_a_file_whose_columns_have_names_that_are_no_utf8_is_named_and_the_others_still_read(
+    write: Write, tmp_path: Path
+) -> None:
+    write("sound.parquet")
+    file = Path(write("staff.parquet", tel_fono=[1]))
+    file.write_bytes(file.read_bytes().replace(b"tel_fono", b"tel\xe9fono"))
+    reading = read_tables([str(tmp_path)])
+    assert [table.name for table in reading.tables] == ["sound"]
+    (problem,) = reading.problems
+    assert (problem.place, "is not UTF-8" in problem.reason) == (str(file), True)
+
+
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ParquetError, match="There is nothing at"):
         read_tables([str(tmp_path / "nowhere")])
@@ -412,6 +424,88 @@ def test_folders_with_names_below_partitions_are_not_mixed(write: Write, tmp_pat
     assert f"there is a table of the name landing in {tmp_path}/landing/day=1/customers" in problem.reason
     assert one(str(tmp_path / "landing" / "day=1" / "orders")).name == "orders"
     assert one(str(tmp_path / "landing"), name="all").rows == 2
+
+
+def test_the_rows_of_snowflakes_null_partition_are_rows_of_the_table(write: Write, tmp_path: Path) -> None:
+    write("orders/date=2024-02-29/hour=3/data_01b2c3d4-0000-1111-0000-0001222233e4_006_0_0.snappy.parquet")
+    write("orders/__NULL__/data_01b2c3d4-0000-1111-0000-0001222233e4_006_4_0.snappy.parquet")
+    table = one(str(tmp_path))
+    assert (table.name, table.rows, types(table)) == (
+        "orders",
+        4,
+        {"id": "int64", "date": "date", "hour": "int64"},
+    )
+    assert [column.nullable for column in table.columns[1:]] == [True, True]
+
+
+def test_partitions_are_data_whatever_their_columns_are_called(write: Write, tmp_path: Path) -> None:
+    write("orders/_load=1/part-0.parquet")
+    write("orders/_load=2/part-0.parquet")
+    write("orders/.spark-staging-1/_load=3/part-0.parquet")
+    table = one(str(tmp_path))
+    assert (table.rows, types(table)) == (4, {"id": "int64", "_load": "int64"})
+
+
+def test_what_writers_put_beside_data_is_passed_over(write: Write, tmp_path: Path) -> None:
+    write("orders/part-0.parquet")
+    for name in (
+        "export_info_a.json",
+        "export_tables_info_a_1_to_9.json",
+        "orders_$folder$",
+        "x.parquet.crc",
+    ):
+        (tmp_path / name).write_bytes(b"{}")
+    (tmp_path / "orders" / "manifest").write_bytes(b"{}")
+    reading = read_tables([str(tmp_path)])
+    assert (shape(reading), reading.problems) == ({"orders": ["part-0.parquet"]}, ())
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ("crm/accounts.parquet", "bank/accounts.parquet"),
+        ("accounts.parquet", "accounts/part-0.parquet"),
+        ("landing/day=1/customers.parquet", "landing/day=1/orders.parquet"),
+    ],
+)
+def test_files_that_share_an_id_only_are_not_one_table(
+    write: Write, tmp_path: Path, places: tuple[str, str]
+) -> None:
+    for place, column in zip(places, ("total", "name"), strict=True):
+        write(place, **{"id": [1], column: ["a"]})
+    write("sound.parquet")
+    reading = read_tables([str(tmp_path)])
+    assert [table.name for table in reading.tables] == ["sound"]
+    (problem,) = reading.problems
+    assert all(f"{tmp_path}/{place}" in problem.reason for place in places)
+    assert "share id only" in problem.reason
+    assert one(str(tmp_path), name="all", pattern="[!s]*").rows == 2
+
+
+def test_files_of_one_name_that_have_grown_are_one_table(write: Write, tmp_path: Path) -> None:
+    write("jan/orders.parquet", id=[1], total=[1])
+    write("feb/orders.parquet", id=[1], total=[1], note=["a"], shop=[1])
+    assert [*types(one(str(tmp_path)))] == ["id", "total", "note", "shop"]
+
+
+def test_a_partition_that_only_some_files_have_as_a_column_is_refused(write: Write, tmp_path: Path) -> None:
+    write("t/year=2024/x.parquet", id=[1], year=[2024])
+    write("t/year=2025/x.parquet", id=[1])
+    (problem,) = read_tables([str(tmp_path)]).problems
+    assert f"year is in {tmp_path}/t/year=2024/x.parquet and not in {tmp_path}/t/year=2025/x.parquet" in str(
+        problem
+    )
+
+
+def test_a_partition_is_the_files_column_whatever_its_case(write: Write, tmp_path: Path) -> None:
+    write("t/Year=2024/x.parquet", year=[2024])
+    assert types(one(str(tmp_path))) == {"year": "int64"}
+
+
+def test_a_partition_that_is_no_text_is_refused(write: Write, tmp_path: Path) -> None:
+    write("t/name=%FF/x.parquet")
+    (problem,) = read_tables([str(tmp_path)]).problems
+    assert "has %FF, which is not UTF-8 once it is decoded" in problem.reason
 
 
 def test_partitions_above_a_tables_folder_are_not_its_own(write: Write, tmp_path: Path) -> None:
