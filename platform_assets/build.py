@@ -49,6 +49,7 @@ from platform_assets.source.defs import (
     build_verification_defs,
     lake_job,
 )
+from platform_assets.star.defs import GROUP as STAR
 from platform_assets.star.defs import build_star_defs
 from platform_assets.warehouse.defs import (
     MAIN_WAREHOUSE,
@@ -74,7 +75,7 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
     """
     tables = {name: assembly.source_tables(settings, name) for name in settings.sources.names}
     rooms = [
-        build_source_defs("totesys", totesys.TABLES),
+        build_source_defs("totesys", totesys.TABLES, read_by=STAR),
         build_star_defs("totesys", totesys.TABLES),
         _warehouse_defs(MAIN_WAREHOUSE, settings.warehouse),
     ]

@@ -56,7 +56,9 @@ _SCHEMA = "The lake can take in the table; where not, it keeps what it has."
 _DEAD_LETTERS = " Other rows are dead letters."
 
 
-def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool = True) -> dg.Definitions:
+def build_source_defs(
+    source: str, tables: Sequence[Table], *, is_declared: bool = True, read_by: str = ""
+) -> dg.Definitions:
     """Assets and checks of one source.
 
     Args:
@@ -64,6 +66,8 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
         tables: Its tables; those that no catalogue describes yet have no columns.
         is_declared: Whether `tables` says all that there is to be known of their columns; else what the lake
             has of them is shown too.
+        read_by: The group of the assets that read these tables, and that hold back what reads one whose check
+            failed; empty where nothing reads them in the same run.
     """
     by_key = {dg.AssetKey([source, table.name]): table for table in tables}
     outs = {
@@ -146,7 +150,7 @@ def build_source_defs(source: str, tables: Sequence[Table], *, is_declared: bool
                     outcome = check_dead_letters(connection, reader, table, key.name)
                 return outcome.broken, outcome.examples
 
-            yield from hold_back(context, run_checks(context, run), source)
+            yield from hold_back(context, run_checks(context, run), read_by)
 
     @multi_asset_check(
         name=f"{source}_schema",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from deltalake import write_deltalake
 
 from platform_assets.lake.delta import LakeTable
 from platform_assets.source.dead_letters import DeadLetters
@@ -13,7 +14,13 @@ from platform_assets.star import transform
 from platform_assets.warehouse.duckdb import _Session
 from platform_assets_tests.fixtures.poison import OwnError, PanicException, poison_call
 from platform_assets_tests.fixtures.postgres import NewDatabase
-from platform_assets_tests.fixtures.totesys import Platform, Totesys, failed_checks, failures
+from platform_assets_tests.fixtures.totesys import (
+    SOURCE_TABLE,
+    Platform,
+    Totesys,
+    failed_checks,
+    failures,
+)
 
 
 def test_each_that_fails_is_told_with_its_reason_all_others_land_and_the_next_run_catches_up(
@@ -103,3 +110,40 @@ def test_a_star_table_that_fails_in_a_run_of_the_star_alone_fails_its_step(
         assert len(platform.star("dim_currency")) == 2
         assert platform.run(instance, selection=selection).success
         assert len(platform.star("dim_design")) == 2
+
+
+def doubled(platform: Platform, table: str) -> None:
+    """Write the rows of a bronze table a second time, as something else than the platform may."""
+    bronze = platform.lake.bronze("totesys", SOURCE_TABLE[table])
+    handle = bronze.open()
+    assert handle is not None
+    write_deltalake(handle, bronze.scan(handle).read_all(), mode="append")
+
+
+def test_a_source_table_whose_check_fails_holds_back_what_reads_it_and_fails_the_run(
+    new_database: NewDatabase, tmp_path: Path
+) -> None:
+    totesys = Totesys.with_rows(new_database())
+    platform = Platform.on_disk(totesys, tmp_path)
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        platform.extract()
+        doubled(platform, "design")
+        result = platform.run(instance)
+        assert not result.success
+        [told] = failures(result)
+        assert "star/dim_design: The check primary_key of totesys/design failed: 2 broken" in told
+        assert set(failed_checks(result)) == {
+            "totesys/design:primary_key",
+            "star/fact_sales_order:foreign_key",
+            "warehouse/fact_sales_order:matches_lake",
+        }
+        assert "warehouse/fact_sales_order: The check foreign_key of star/fact_sales_order failed" in told
+        loaded = {status.table: status.row_count for status in platform.warehouse.status()}
+        assert loaded["fact_payment"] > 0
+        assert loaded["dim_currency"] > 0
+        assert loaded.get("dim_design", 0) == loaded.get("fact_sales_order", 0) == 0
+        # Where nothing of the run reads the source's tables, the step itself fails.
+        selection = dg.AssetSelection.groups("totesys")
+        alone = platform.run(instance, selection=selection)
+        assert not alone.success
+        assert "totesys/design: The check primary_key of totesys/design failed" in " ".join(failures(alone))
