@@ -1,1 +1,1 @@
-"""Telling people: what a message says, by which channels it goes, and an outbox until they take it."""
+"""Alerts: messages, channels, and an outbox that keeps messages until a channel accepts them."""

@@ -1,6 +1,6 @@
-"""What an alert says, and never says: no value that was matched, also not where it is in an object's name.
+"""The content of alerts. They never contain matched values, not even as part of an object's name.
 
-A message has the object's address without what is sensitive in it; who may see more looks the object up by
+A message has the object's address with its sensitive parts masked; authorized users can look the object up by
 the message's reference.
 """
 
@@ -24,7 +24,7 @@ LIKELIHOODS = ("VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY")
 
 
 class Severity(IntEnum):
-    """How much an alert matters."""
+    """The severity of an alert."""
 
     INFO = 10
     WARNING = 20
@@ -34,7 +34,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TypeCount:
-    """How often one info type was found, and how sure the surest of these findings is.
+    """The count of one info type, with the highest likelihood among its findings.
 
     Attributes:
         info_type: Its name, such as CREDIT_CARD_NUMBER.
@@ -49,19 +49,19 @@ class TypeCount:
 
 @dataclass(frozen=True)
 class Alert:
-    """One message.
+    """An alert.
 
     Args:
-        key: What it is about; of alerts with the same key one is sent.
-        severity: How much it matters.
-        title: What happened, in a few words.
-        at: When, UTC.
+        key: Identifies the subject; only one alert is sent for each key.
+        severity: Its severity.
+        title: The event, in a few words.
+        at: The time of the event, UTC.
         where: The object or table, masked.
-        counts: What was found, by info type.
-        status: How the inspection ended, such as INSPECTED or PARTIAL.
-        coverage: How much of it was looked at, in words.
-        facts: Further names and values to show, in order; the caller vouches for them.
-        run_url: Where the run can be seen.
+        counts: The findings, by info type.
+        status: The result of the inspection, such as INSPECTED or PARTIAL.
+        coverage: How much of it was inspected, in words.
+        facts: Further names and values to show, in order; the caller ensures that they are not sensitive.
+        run_url: The address of the run in Dagster's UI.
     """
 
     key: str
@@ -77,12 +77,12 @@ class Alert:
 
     @property
     def reference(self) -> str:
-        """The first letters of the key, for people to look it up by."""
+        """The start of the key, as a short reference for people."""
         return self.key[:12]
 
     @property
     def details(self) -> list[tuple[str, str]]:
-        """Names and values to show, in order, in one line each."""
+        """Names and values to show, in order, each in one line."""
         shown = [
             ("Severity", self.severity.name),
             ("Where", self.where),
@@ -96,7 +96,7 @@ class Alert:
 
     @property
     def findings(self) -> list[str]:
-        """A line for each info type, the surest and most frequent first; the last may count more."""
+        """A line for each info type, sorted by likelihood and count; the last line may combine several."""
         ordered = sorted(self.counts, key=lambda one: (-_rank(one.likelihood), -one.count, one.info_type))
         lines = [
             f"{plain(one.info_type)}: {one.count:,}, up to {plain(one.likelihood)}"
@@ -106,7 +106,7 @@ class Alert:
         return lines + ([f"and {left} more info types"] if left else [])
 
     def to_json(self) -> str:
-        """JSON, as it is kept in the outbox."""
+        """JSON, as stored in the outbox."""
         return json.dumps(
             {
                 "key": self.key,
@@ -150,23 +150,23 @@ def object_alert(
     secret: bytes = b"",
     shown: str | None = None,
 ) -> Alert:
-    """The alert about one version of an object; the same version has the same key.
+    """Create the alert about one version of an object; the same version gives the same key.
 
     Args:
-        uri: Where the object is.
+        uri: The address of the object.
         version: Its version: ETag or generation.
-        counts: What was found, by info type.
-        title: What happened, in a few words.
-        severity: How much it matters.
-        status: How the inspection ended.
-        coverage: How much was looked at, in words.
-        at: When, UTC.
-        run_url: Where the run can be seen.
+        counts: The findings, by info type.
+        title: The event, in a few words.
+        severity: The severity.
+        status: The result of the inspection.
+        coverage: How much was inspected, in words.
+        at: The time of the event, UTC.
+        run_url: The address of the run in Dagster's UI.
         facts: Further names and values to show.
-        secret: The key of the platform's fingerprints, so that nobody learns an object's name by trying names
-            out on a reference.
-        shown: The address without what an inspection found in it; where nobody has looked, only the first
-            letters of each name are told.
+        secret: The key of the platform's fingerprints; it prevents guessing an object's name from a
+            reference.
+        shown: The address with its findings masked; None if the name was not inspected, then only the first
+            letters of each name are shown.
     """
     key = hashlib.blake2b(f"{uri}\0{version}\0{title}".encode(), key=secret[:64], digest_size=16)
     return Alert(
@@ -184,10 +184,11 @@ def object_alert(
 
 
 def mask_uri(uri: str) -> str:
-    """An address without what may be in its names.
+    """Mask the names in an address, which may be sensitive.
 
-    The store and the bucket stay, and of each further part the first two letters; digits never do, and a
-    name's suffix does. Whatever follows a `?` or `#` and any user's name are left out.
+    Kept are the store, the bucket, the first two letters of each further part, and a name's suffix; digits
+    are
+    always masked. User names, and everything after a `?` or `#`, are removed.
     """
     scheme, separator, rest = uri.rpartition("://")
     if separator:
@@ -200,11 +201,12 @@ def mask_uri(uri: str) -> str:
 
 
 def readable_uri(uri: str) -> str:
-    """An address as people know it, without what is a secret by its form.
+    """A readable address without what looks like a secret.
 
-    Numbers of nine digits and more that are no dates, the user's part of mail addresses, a user's name before
-    the bucket, and in addresses whatever follows a `?` or `#` are left out. What an inspection finds in a
-    name, the inspector leaves out.
+    Removed are numbers of nine or more digits that are not dates, the local part of e-mail addresses, a user
+    name
+    before the bucket, and in URIs everything after a `?` or `#`. The inspector masks its findings in names
+    itself.
     """
     scheme, separator, rest = uri.rpartition("://")
     if separator:
@@ -224,7 +226,7 @@ _DATE = re.compile(
 
 
 def plain(text: str) -> str:
-    """One line of at most 300 characters without control characters, or such as turn or hide what follows."""
+    """One line of at most 300 characters, without control characters and bidirectional or invisible marks."""
     shown = "".join(
         " " if char.isspace() else char
         for char in text

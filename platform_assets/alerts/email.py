@@ -1,4 +1,4 @@
-"""E-mail over SMTP, encrypted by STARTTLS or from the start."""
+"""E-mail over SMTP, encrypted with STARTTLS or with TLS from the start."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ _MENDED_AFTER = 900.0
 
 @dataclass(frozen=True)
 class EmailNotifier:
-    """Sends by one SMTP server to some people.
+    """Sends e-mail through one SMTP server to fixed recipients.
 
     Args:
         host: The server.
-        port: Its port: 587 with STARTTLS, 465 where it is encrypted from the start.
-        sender: The address that messages are from.
-        recipients: The addresses that they go to.
-        user: Name to sign in with, empty where the server asks for none.
+        port: Its port: 587 with STARTTLS, 465 with TLS from the start.
+        sender: The sender's address.
+        recipients: The recipients' addresses.
+        user: User name; empty if the server needs no authentication.
         password: A reference to the password.
-        security: `starttls`, which the server must offer; `tls` from the start; `none`, which never signs in.
+        security: `starttls`, which the server must offer; `tls` from the start; `none`, which never
+            authenticates.
         ca_file: Certificates to trust in place of the system's.
     """
 
@@ -45,7 +46,7 @@ class EmailNotifier:
     ca_file: Path | None = None
 
     def send(self, alert: Alert) -> None:
-        """See `Notifier.send`; that some recipients are refused and others not is told as a refusal."""
+        """See `Notifier.send`; raises if the server rejects any of the recipients."""
         server = f"{self.host}:{self.port}"
         password = self.password.resolve() if self.password is not None else ""
         try:
@@ -95,7 +96,7 @@ class EmailNotifier:
         message["From"] = self.sender
         message["To"] = ", ".join(self.recipients)
         message["Date"] = format_datetime(alert.at)
-        # The same alert has the same id, by which mail programs show one that came twice once.
+        # The same alert always has the same Message-ID, so that mail programs show a duplicate only once.
         message["Message-ID"] = f"<{alert.key}@{Address(addr_spec=self.sender).domain}>"
         message["Auto-Submitted"] = "auto-generated"
         if alert.severity >= Severity.ERROR:
@@ -113,7 +114,7 @@ class EmailNotifier:
 
 
 def subject(alert: Alert) -> str:
-    """One line that says how much it matters and what happened where."""
+    """The subject line: the severity, the event and the place."""
     where = f" in {plain(alert.where)}" if alert.where else ""
     return f"[{alert.severity.name}] {plain(alert.title)}{where}"
 

@@ -1,4 +1,4 @@
-"""The one interface of all channels, and the channel that needs nobody: the log."""
+"""The interface of all alert channels, and the log channel, which needs no service."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LEVELS = {
 
 
 class Notifier(Protocol):
-    """A channel by which people are told."""
+    """A channel that delivers alerts to people."""
 
     def send(self, alert: Alert) -> None:
         """Send one message.
 
         Raises:
-            AlertError: The channel did not take it, now or ever.
-            SettingsError: The channel's secret cannot be had.
+            AlertError: The channel did not accept the message; the error says if a retry can help.
+            SettingsError: The channel's secret cannot be resolved.
         """
         ...
 
@@ -36,13 +36,13 @@ class LogNotifier:
     """Writes alerts to a log, each as one line of JSON.
 
     Args:
-        logger: The log; the room's own where None.
+        logger: The log; None means this module's logger.
     """
 
     logger: logging.Logger | None = None
 
     def send(self, alert: Alert) -> None:
-        """See `Notifier.send`; this channel takes everything."""
+        """See `Notifier.send`; this channel accepts every message."""
         line = {"alert": alert.title, **{name.lower(): value for name, value in alert.details}}
         if alert.counts:
             line["findings"] = "; ".join(alert.findings)
@@ -54,14 +54,14 @@ class LogNotifier:
 
 @dataclass(frozen=True)
 class DeferredNotifier:
-    """A channel that is made when it is used: one that cannot be made delays its own messages alone.
+    """A channel that is created at first use; if creation fails, only its own messages are delayed.
 
     Args:
-        make: Makes the channel; its secrets are fetched, and its library imported, by that.
+        make: Creates the channel; fetches its secrets and imports its library.
     """
 
     make: Callable[[], Notifier]
 
     def send(self, alert: Alert) -> None:
-        """See `Notifier.send`; raises what `make` raises, too."""
+        """See `Notifier.send`; also raises what `make` raises."""
         self.make().send(alert)

@@ -1,9 +1,10 @@
-"""The outbox: alerts are written here, and sent from here, so that a channel that is down fails no run.
+"""The outbox: alerts are stored here and sent from here, so that a channel that is down fails no run.
 
-A Delta table of the lake, append-only: of a key and a channel, what was said last counts. A message is
-claimed for a while before it is sent, so that of two senders one sends it; one that died with a claim leaves
-it to the next, which may send what had gone out a moment before. An alert that comes twice is better than
-none.
+An append-only Delta table of the lake; the latest entry for each key and channel counts. A sender claims a
+message for a limited time before sending it, so that only one of two senders sends it. If the sender dies,
+the
+claim expires and the next sender takes over; it may then send a message a second time. A duplicate alert is
+better than a lost one.
 """
 
 from __future__ import annotations
@@ -57,12 +58,12 @@ class _Status(StrEnum):
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel as configured.
+    """A configured channel.
 
     Args:
         name: Its name.
-        notifier: What sends.
-        min_severity: Alerts that matter less do not go there.
+        notifier: Sends the messages.
+        min_severity: Less severe alerts are not sent to this channel.
     """
 
     name: str
@@ -72,13 +73,13 @@ class Channel:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a message is tried.
+    """How long and how often to retry a message.
 
     Args:
-        first_wait: How long is waited after the first failed attempt; twice as long after each further one.
-        longest_wait: How long at most, unless the channel asks for more.
-        give_up_after: A message that is older is given up, and stays here with its error.
-        claim: How long a sender has for what it claimed.
+        first_wait: Wait after the first failed attempt; doubled after each further attempt.
+        longest_wait: The longest wait, unless the channel asks for a longer one.
+        give_up_after: Messages older than this are given up; they stay in the outbox with their error.
+        claim: How long a sender may hold a claim.
     """
 
     first_wait: dt.timedelta = dt.timedelta(seconds=30)
@@ -89,13 +90,13 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a delivery came to.
+    """The result of a delivery.
 
     Args:
-        sent: Number of messages that channels took.
-        delayed: Number of those that are tried again.
-        undeliverable: Number of those that are not.
-        problems: Why, by channel.
+        sent: Number of messages that channels accepted.
+        delayed: Number of failed messages that will be retried.
+        undeliverable: Number of failed messages that will not be retried.
+        problems: The reasons, by channel.
     """
 
     sent: int = 0
@@ -106,15 +107,15 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Letter:
-    """One alert for one channel, as the outbox has it.
+    """One alert for one channel, as stored in the outbox.
 
     Attributes:
         alert: The alert.
         channel: Name of the channel.
         status: queued, claimed, sent or undeliverable.
         attempt: Number of attempts so far.
-        due_at: When it is to be sent, or a claim ends, UTC.
-        queued_at: When it was written first, UTC.
+        due_at: When to send it, or when its claim expires, UTC.
+        queued_at: When it was first stored, UTC.
         error: Why the last attempt failed.
     """
 
@@ -129,26 +130,27 @@ class Letter:
 
 @dataclass(frozen=True)
 class Outbox:
-    """The alerts that were raised, and what became of them.
+    """The alerts that were raised and their delivery status.
 
     Args:
         table: The Delta table, with `OUTBOX_COLUMNS`.
-        policy: How long a message is tried.
+        policy: The retry policy of messages.
     """
 
     table: LakeTable
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     def post(self, alerts: Iterable[Alert], channels: Sequence[Channel], now: dt.datetime) -> int:
-        """Put alerts into the outbox for every channel that wants them; nothing is sent yet.
+        """Put alerts into the outbox, for every channel whose severity limit they reach; nothing is sent yet.
 
         Args:
-            alerts: The alerts; one whose key is here already for a channel is not put in again.
+            alerts: The alerts; an alert whose key is already stored for a channel is skipped for that
+                channel.
             channels: The channels.
             now: The time, UTC.
 
         Returns:
-            How many messages are new.
+            The number of new messages.
 
         Raises:
             LakeError: The outbox cannot be written.
@@ -167,15 +169,16 @@ class Outbox:
         raise self._lost_race()
 
     def deliver(self, channels: Sequence[Channel], now: dt.datetime, limit: int = 100) -> Delivery:
-        """Send what is due, the most severe first; whatever a channel does, this ends without an error of it.
+        """Send the due messages, most severe first; no error of a channel is raised.
 
-        A message that fails is tried again later, and leaves the others alone. After two failures in a row
-        nothing more is sent to that channel this time: what is down is not asked a hundred times.
+        A failed message is retried later and does not affect the others. After two failures in a row, nothing
+        more is
+        sent to that channel in this call, to spare a channel that is down.
 
         Args:
-            channels: The channels; messages for others stay where they are.
+            channels: The channels; messages for other channels are left alone.
             now: The time, UTC.
-            limit: How many messages are sent at most.
+            limit: The most messages to send.
 
         Raises:
             LakeError: The outbox cannot be read or written.
@@ -194,7 +197,7 @@ class Outbox:
                 in_a_row[letter.channel] = in_a_row[letter.channel] + 1 if is_down else 0
                 ended.append(after)
         finally:
-            # What went out is said also where somebody interrupts the rest, so that it does not go out again.
+            # Record sent messages even if the rest is interrupted, so that they are not sent again.
             self._say(ended)
         counts = {status: sum(one.status == status for one in ended) for status in _Status}
         return Delivery(
@@ -205,7 +208,7 @@ class Outbox:
         )
 
     def letters(self) -> list[Letter]:
-        """All messages as they are now, in the order in which they were written first."""
+        """All messages with their current status, in the order in which they were first stored."""
         return sorted(
             self._last(self.table.open(), "true"), key=lambda one: (one.queued_at, one.alert.key, one.channel)
         )
@@ -220,7 +223,7 @@ class Outbox:
                 for one in self._last(handle, f"channel IN ({names})")
                 if one.status in (_Status.QUEUED, _Status.CLAIMED) and one.due_at <= now
             ]
-            # What failed before comes last: nothing has to wait for a message that its channel cannot take.
+            # Messages that failed before come last, so that an unacceptable message delays no other.
             due.sort(key=lambda one: (one.attempt > 0, -one.alert.severity, one.queued_at, one.alert.key))
             until = now + self.policy.claim
             claimed = [replace(one, status=_Status.CLAIMED, due_at=until) for one in due[:limit]]
@@ -229,7 +232,7 @@ class Outbox:
         raise self._lost_race()
 
     def _sent(self, letter: Letter, notifier: Notifier, now: dt.datetime) -> Letter:
-        """Send one message; the message as it is afterwards."""
+        """Send one message, and return it with its new status."""
         try:
             notifier.send(letter.alert)
         except BaseException as error:
@@ -251,7 +254,7 @@ class Outbox:
         return replace(said, status=_Status.QUEUED, due_at=now + wait)
 
     def _say(self, letters: Sequence[Letter]) -> None:
-        """Say what became of messages; of one that cannot be written the others do not suffer."""
+        """Record the status of messages; a message that cannot be stored does not affect the others."""
         try:
             self._say_at_once(letters)
         except LakeError:
@@ -314,7 +317,7 @@ class Outbox:
 
 
 def _rows(letters: Sequence[Letter], commit: int, schema: pa.Schema) -> pa.Table:
-    # By way of DuckDB, as pyarrow imports pandas to make arrays of Python values.
+    # Through DuckDB, because pyarrow imports pandas to create arrays from Python values.
     import duckdb
 
     columns: dict[str, tuple[str, list[str] | list[int]]] = {
@@ -341,7 +344,7 @@ def _letters(rows: pa.Table) -> Iterator[Letter]:
     for column in OUTBOX_COLUMNS:
         values: Any = rows[column.name]
         if isinstance(column.type, Timestamp):
-            # As numbers: pyarrow imports pandas to make Python values with a time zone.
+            # As integers, because pyarrow imports pandas to create Python values with a time zone.
             values = values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
         columns.append(values.to_pylist())
     for key, channel, status, attempt, due, queued, alert, error, _ in zip(*columns, strict=True):
@@ -351,7 +354,7 @@ def _letters(rows: pa.Table) -> Iterator[Letter]:
                 _alert(key, alert, queued_at), channel, _Status(status), attempt, due_at, queued_at, error
             )
         except (ValueError, TypeError, OverflowError) as broken:
-            # Nobody knows whether it was sent: it is not, and is listed with the reason.
+            # The outcome of the attempt is unknown: do not send again, list the message with the reason.
             reason = reason_of(broken, tell_text=False)
             letter = Letter(
                 _alert(key, alert, _EPOCH), channel, _Status.UNDELIVERABLE, 0, _EPOCH, _EPOCH, reason
@@ -360,7 +363,7 @@ def _letters(rows: pa.Table) -> Iterator[Letter]:
 
 
 def _alert(key: str, stored: str, queued_at: dt.datetime) -> Alert:
-    """The alert of a row; where what is stored is none, one that says so in its place, so that it is sent."""
+    """The alert of a row; if the stored alert is invalid, an alert that reports this, so that it is sent."""
     try:
         alert = Alert.from_json(stored)
     except BaseException as error:
@@ -378,5 +381,5 @@ def _alert(key: str, stored: str, queued_at: dt.datetime) -> Alert:
 
 
 def _storable(text: str) -> str:
-    """Text without what no encoding can hold."""
+    """Text without characters that cannot be encoded."""
     return text.encode("utf-8", "replace").decode("utf-8")

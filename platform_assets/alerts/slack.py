@@ -11,8 +11,8 @@ from platform_assets.alerts.alert import Alert, Severity, plain
 from platform_assets.errors import AlertError
 from platform_assets.settings import Secret
 
-# Slack's limits, less a little; what is longer makes it refuse the whole message. Sources: its references of
-# header, section and context blocks, and of the text of a message.
+# Limits slightly below Slack's own; Slack rejects the whole message if one is exceeded. Sources: its
+# references of header, section and context blocks, and of the text of a message.
 _HEADER, _FIELD, _SECTION, _TEXT = 140, 1_900, 2_900, 3_900
 _FIELDS = 10
 _TIMEOUT = (5, 15)  # seconds to connect, and to wait for an answer
@@ -24,17 +24,17 @@ _SIGNS = {
 }
 _MARKUP = str.maketrans("*_~`", "    ")
 _BRACKETS = str.maketrans("<>", "\u2039\u203a")
-# What is said when the webhook itself is of no use any more: somebody has to mend it, and then it goes on.
+# Errors that mean the webhook itself is no longer valid: somebody has to replace it, then sending resumes.
 _MENDABLE = {401, 403, 404, 410}
 _MENDED_AFTER = 900.0
 
 
 @dataclass(frozen=True)
 class SlackNotifier:
-    """Posts to one channel of Slack.
+    """Posts to one Slack channel.
 
     Args:
-        webhook: A reference to the webhook's address, which is a secret: who has it may post.
+        webhook: A reference to the webhook's address. The address is a secret: anybody who has it can post.
     """
 
     webhook: Secret
@@ -45,7 +45,7 @@ class SlackNotifier:
 
         body = json.dumps(payload(alert)).encode()
         try:
-            # No redirect is followed: it would carry the address, and the message, elsewhere.
+            # Do not follow redirects: they would send the address and the message elsewhere.
             answer = requests.post(
                 self.webhook.resolve(),
                 data=body,
@@ -54,7 +54,7 @@ class SlackNotifier:
                 allow_redirects=False,
             )
         except (requests.RequestException, ValueError) as error:
-            # Never its text: it has the address.
+            # Never include the exception's text: it contains the address.
             raise AlertError(
                 f"Slack could not be told by {self.webhook}: {type(error).__name__}. It is tried again.",
                 retryable=True,
@@ -79,8 +79,9 @@ class SlackNotifier:
 
 
 def payload(alert: Alert) -> dict[str, Any]:
-    """The message as Slack takes it, whatever is in the alert."""
-    # A header knows no markup, and what it does with entities is not said: other signs stand for them.
+    """Build Slack's payload for an alert, whatever the alert contains."""
+    # A header has no markup, and Slack does not document how it treats entities there, so special characters
+    # are replaced by similar ones.
     title = f"{_SIGNS[alert.severity]} {plain(alert.title).translate(_BRACKETS)}"
     fields = [
         _mrkdwn(f"*{escaped(name.translate(_MARKUP), 100)}*\n{_code(value)}")
@@ -100,12 +101,12 @@ def payload(alert: Alert) -> dict[str, Any]:
 
 
 def cut(text: str, limit: int) -> str:
-    """Text of at most so many characters, with an ellipsis where something is left out."""
+    """Text of at most the given number of characters, with an ellipsis if something is cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def escaped(text: str, limit: int) -> str:
-    """Text in which nothing is Slack's markup, of at most so many characters; no entity is cut in two."""
+    """Escape Slack's markup in a text and limit its length; no entity is cut in two."""
     entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
     pieces: list[str] = []
     length = 0
@@ -119,12 +120,12 @@ def escaped(text: str, limit: int) -> str:
 
 
 def _code(value: str) -> str:
-    """A value in a form in which Slack looks for no emphasis, links or names in it."""
+    """A value as inline code, in which Slack does not look for emphasis, links or names."""
     return f"`{escaped(value.replace('`', chr(39)), _FIELD - 110)}`"
 
 
 def _lines(findings: list[str]) -> str:
-    """As many whole lines as there is room for."""
+    """As many whole lines as fit."""
     lines: list[str] = []
     length = 0
     for place, finding in enumerate(findings):
@@ -137,7 +138,7 @@ def _lines(findings: list[str]) -> str:
 
 
 def _mrkdwn(text: str) -> dict[str, Any]:
-    # Verbatim: Slack makes no links and no mentions of what looks like some.
+    # Verbatim: Slack then creates no links or mentions from the text.
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 

@@ -1,4 +1,4 @@
-"""Amazon SNS: a topic that passes alerts on to whoever subscribed to it."""
+"""Amazon SNS: a topic that forwards alerts to its subscribers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SnsNotifier:
     """Publishes to one topic.
 
     Args:
-        topic: The topic's ARN; one that ends in `.fifo` is told the key by which it leaves out repetitions.
+        topic: The topic's ARN; for a `.fifo` topic, the alert's key is the deduplication id.
         client: A boto3 client of SNS.
     """
 
@@ -62,11 +62,11 @@ class SnsNotifier:
 
 
 def sns_client(options: Mapping[str, str]) -> Any:
-    """A client of SNS.
+    """Create an SNS client.
 
     Args:
         options: `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
-            `AWS_ENDPOINT_URL`; what is missing is looked for where boto3 looks.
+            `AWS_ENDPOINT_URL`; missing options are taken from where boto3 looks.
 
     Raises:
         AlertError: boto3 is not installed, or finds no region.
