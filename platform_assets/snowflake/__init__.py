@@ -1,1 +1,1 @@
-"""Parquet files to Snowflake: what their footers say, the statements that load them, and running those."""
+"""Loading Parquet files into Snowflake: scripts, their execution, and copies of the lake's tables."""

@@ -1,6 +1,7 @@
-"""Access to Snowflake: a session when it is needed, and its errors in plain words, with the grants to give.
+"""Access to Snowflake: sessions, and translation of its errors, with the grants that are missing.
 
-Nothing of Snowflake's is imported before a session is opened. What is loaded is not known here.
+Snowflake's packages are imported only when a session is opened. This module knows nothing about what is
+loaded.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from snowflake.connector.errors import Error
 
 NO_SUCH_OBJECT = frozenset({2003, 2043})
-"""Error numbers of an object that does not exist, or that the role may not see; which, is not said."""
+"""Error codes for an object that does not exist or that the role may not see; Snowflake does not say which.
+"""
 
-# The second is of a table that is there and that the role may not even see.
+# The second code is for a table that exists and that the role may not see.
 _NO_PRIVILEGE = frozenset({3001, 3041})
 _NO_ACTIVE_WAREHOUSE = frozenset({606, 607})
 _NO_CURRENT_DATABASE = frozenset({90105, 90106})
-# Too many wait for a lock already. Waiting for one for too long ends a statement as an administrator does.
+# Too many statements already wait for a lock. Waiting too long ends a statement with the code of a
+# cancellation by an administrator.
 _HELD = 625
 _CANCELLED = "57014"
 _SESSION_IS_OVER = frozenset({390111, 390112, 390114})
@@ -32,44 +35,44 @@ _NETWORK_TIMEOUT = 300
 
 
 class WarehouseHeld(WarehouseBusy):
-    """Another session has locked what this one wants to change; nothing of this one was written."""
+    """Another session has locked the table to change; this session wrote nothing."""
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What a statement needs.
+    """A privilege that a statement needs.
 
     Args:
-        privileges: As GRANT has them, such as `CREATE SCHEMA`.
-        on: What they are granted on, as SQL, such as `DATABASE "SALES"`.
+        privileges: As in GRANT, such as `CREATE SCHEMA`.
+        on: The object to grant them on, as SQL, such as `DATABASE "SALES"`.
     """
 
     privileges: str
     on: str
 
     def to(self, role: str | None) -> str:
-        """The statement that gives it to a role."""
+        """The statement that grants it to a role."""
         return f"GRANT {self.privileges} ON {self.on} TO ROLE {quoted(role or 'YOUR_ROLE')};"
 
 
 @dataclass(frozen=True)
 class SnowflakeAccess:
-    """A Snowflake account, and how to sign in. Secrets are asked for when a session is opened.
+    """A Snowflake account and its credentials. Secrets are fetched when a session is opened.
 
     Args:
-        account: The account's identifier, `ORGANISATION-ACCOUNT`.
-        user: The user to sign in as.
-        database: The database that is used.
-        warehouse: The virtual warehouse that computes.
-        role: The role to take; the user's default where None.
-        schema: The schema that unqualified names are in; the user's default where None.
-        private_key: Gives the private key as PEM text, for key-pair authentication.
-        private_key_passphrase: Gives its passphrase, where it has one.
-        password: Gives the password, where there is no private key.
-        query_tag: What Snowflake's history shows with every statement.
-        login_timeout: How long signing in is tried, in seconds.
+        account: The account identifier, `ORGANISATION-ACCOUNT`.
+        user: The user name.
+        database: The database to use.
+        warehouse: The virtual warehouse that runs the statements.
+        role: The role to use; None means the user's default.
+        schema: The schema of unqualified names; None means the user's default.
+        private_key: Returns the private key as PEM text, for key-pair authentication.
+        private_key_passphrase: Returns its passphrase, if it has one.
+        password: Returns the password, if there is no private key.
+        query_tag: The query tag of every statement in Snowflake's history.
+        login_timeout: The longest time to try to sign in, in seconds.
         session_parameters: Further parameters of the session.
-        connection_options: Further options of the connector, such as a host of Private Link or a proxy.
+        connection_options: Further options of the connector, such as a Private Link host or a proxy.
     """
 
     account: str
@@ -88,14 +91,14 @@ class SnowflakeAccess:
 
     @contextlib.contextmanager
     def connect(self, **session_parameters: Any) -> Iterator[SnowflakeConnection]:
-        """A session, closed at the end; what it had not committed by then is undone.
+        """Open a session and close it at the end; uncommitted changes are rolled back.
 
         Args:
-            session_parameters: Parameters of this session, beside those of the access.
+            session_parameters: Parameters of this session, in addition to those of the access.
 
         Raises:
             WarehouseBusy: Snowflake does not answer.
-            WarehouseError: The connector is missing, or Snowflake refuses the user, the key or the names.
+            WarehouseError: The connector is missing, or Snowflake rejects the user, the key or the names.
         """
         try:
             import snowflake.connector
@@ -114,13 +117,13 @@ class SnowflakeAccess:
             connection.close()
 
     def arguments(self, session_parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What `snowflake.connector.connect` takes, secrets resolved.
+        """The arguments of `snowflake.connector.connect`, with secrets resolved.
 
         Args:
-            session_parameters: Parameters of the session, beside those of the access.
+            session_parameters: Parameters of the session, in addition to those of the access.
 
         Raises:
-            WarehouseError: The private key cannot be used.
+            WarehouseError: The private key is not valid.
         """
         named = {
             "account": self.account,
@@ -138,7 +141,7 @@ class SnowflakeAccess:
         options = dict(self.connection_options)
         parameters = {
             "QUERY_TAG": self.query_tag,
-            # Instants are told in UTC, whatever the account's zone is.
+            # Return instants in UTC, whatever the account's time zone is.
             "TIMEZONE": "UTC",
             "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
             **self.session_parameters,
@@ -149,7 +152,7 @@ class SnowflakeAccess:
             **arguments,
             "application": "platform_assets",
             "login_timeout": self.login_timeout,
-            # Without a limit the connector repeats for ever what fails on the way.
+            # Without a limit the connector retries network errors forever.
             "network_timeout": _NETWORK_TIMEOUT,
             "arrow_number_to_decimal": True,
             "session_parameters": parameters,
@@ -157,7 +160,7 @@ class SnowflakeAccess:
         }
 
     def _private_key(self, secret: Callable[[], str]) -> bytes:
-        """The key as the connector takes it, PKCS#8 in DER."""
+        """The key in the connector's format, PKCS#8 in DER."""
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
 
@@ -167,7 +170,7 @@ class SnowflakeAccess:
                 secret().encode(), password=passphrase.encode() if passphrase else None
             )
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            # What was found is not repeated, nor is what the library says of it: it may be a key.
+            # Do not repeat the value that was found or the library's message: either may contain the key.
             problem = "it is no PEM text, or the passphrase is another one"
             if isinstance(error, TypeError):
                 problem = "it has no passphrase, and one is configured"
@@ -183,7 +186,7 @@ class SnowflakeAccess:
         )
 
     def _verify_database(self, connection: SnowflakeConnection) -> None:
-        """Refuse a session without its database: Snowflake opens it all the same."""
+        """Reject a session whose database does not exist; Snowflake opens it without an error."""
         if connection.database is None:
             grant = Grant("USAGE", f"DATABASE {self.database}").to(connection.role or self.role)
             raise WarehouseError(
@@ -195,17 +198,17 @@ class SnowflakeAccess:
     def translated(
         self, attempt: str, connection: SnowflakeConnection | None = None, grants: Sequence[Grant] = ()
     ) -> Iterator[None]:
-        """Tell errors of Snowflake as errors of the platform.
+        """Translate Snowflake's errors to the platform's errors.
 
         Args:
-            attempt: What is attempted, to follow "Snowflake could not".
-            connection: The session it is attempted in.
-            grants: What it needs, for the case that it is missing.
+            attempt: The operation, worded to follow "Snowflake could not".
+            connection: The session of the operation.
+            grants: The privileges it needs, to report them if they are missing.
 
         Raises:
-            WarehouseHeld: Another session has locked what is to be changed.
-            WarehouseBusy: It may succeed a moment later.
-            WarehouseError: Somebody has to change something.
+            WarehouseHeld: Another session has locked the table to change.
+            WarehouseBusy: A retry may succeed.
+            WarehouseError: A user has to change something.
         """
         from snowflake.connector import errors
 

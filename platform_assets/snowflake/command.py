@@ -1,4 +1,4 @@
-"""The command `snowflake script`: from Parquet files to a script, and on request into Snowflake."""
+"""The command `snowflake script`: write a load script for Parquet files, and optionally run it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Connect = Callable[[], contextlib.AbstractContextManager["SnowflakeConnection"]]
 StorageOptions = Callable[[], Mapping[str, str]]
 
 _LONGEST_LIST_OF_REJECTIONS = 20
-# Options whose values are more than one text each.
+# Options that take a list of texts each.
 _LISTS = ("paths", "cluster_by", "type", "column")
 _FLAGS = ("purge", "force", "transient", "execute")
 
@@ -143,7 +143,7 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
 
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Turns errors that are raised on purpose into one red sentence and exit code 1."""
+    """Report expected errors as one red sentence with exit code 1."""
     try:
         yield
     except PlatformError as error:
@@ -156,9 +156,9 @@ def _complain(text: str) -> None:
 
 
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options by name: those of the file, and over them those that are given."""
+    """The options by name: from the file, overridden by those on the command line."""
     by_name = {name.rstrip("_"): value for name, value in given.items()}
-    # What can be repeated is an empty list where it is absent.
+    # A repeatable option that is not given is an empty list.
     options = {name: by_name[name] for name in _option_names() if by_name[name] not in (None, [])}
     for name in ("type", "column"):
         if name in options:
@@ -167,7 +167,7 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
         options["cluster_by"] = dict(_cluster(text) for text in options["cluster_by"])
     config = given.get("config")
     in_file = _read_config(config) if config is not None else {}
-    # Maps add up, so that a file can hold what all loads have in common.
+    # Maps are merged, so that a file can hold what all loads have in common.
     for name in ("type", "column", "cluster_by"):
         if name in options and name in in_file:
             options[name] = in_file[name] | options[name]
@@ -198,7 +198,7 @@ def _read_config(file: Path) -> dict[str, Any]:
     """The options in a HOCON file, by name.
 
     Raises:
-        ParquetError: It cannot be read, or says something that is no option; the message lists every mistake.
+        ParquetError: The file cannot be read, or contains unknown options; the message lists every mistake.
     """
     from pyhocon import ConfigFactory
     from pyhocon.exceptions import ConfigException
@@ -230,10 +230,10 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _from_config(name: str, value: Any) -> Any:
-    """A value of the file as an option has it.
+    """Convert a value of the file to the type of its option.
 
     Raises:
-        ValueError: It is something else; the message says what it is to be.
+        ValueError: The value has another type; the message says what is expected.
     """
     if name == "cluster_by":
         value = value if isinstance(value, Mapping) else {"*": value}
@@ -261,7 +261,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _flat(block: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """The texts in a block, by their keys with dots: HOCON takes `orders.id = X` for a block in a block."""
+    """The texts in a block by dotted key; HOCON parses `orders.id = X` as nested blocks."""
     for key, value in block.items():
         name = above + key.strip('"')
         if isinstance(value, Mapping):
@@ -273,7 +273,7 @@ def _flat(block: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]
 
 
 def _run(chosen: dict[str, Any], connect: Connect, storage_options: StorageOptions) -> bool:
-    """Read, write and execute as chosen; whether nothing was left out."""
+    """Read, write and optionally execute; return True if nothing was skipped."""
     from platform_assets.parquet.tables import read_tables
     from platform_assets.snowflake.script import script
 
@@ -328,7 +328,7 @@ def _connector(chosen: Mapping[str, Any], connect: Connect) -> Connect:
 
 
 def _execute(made: Script, connect: Connect) -> bool:
-    """Run a script and print what became of each table; whether all of them were loaded whole."""
+    """Run a script and print the result of each table; return True if all were loaded completely."""
     from platform_assets.snowflake.execute import execute
 
     with connect() as connection, _bars() as progress:
@@ -338,7 +338,7 @@ def _execute(made: Script, connect: Connect) -> bool:
 
 
 def _is_whole(results: Sequence[TableResult]) -> bool:
-    """Whether every row of every table was loaded; what was not is said."""
+    """Return True if every row of every table was loaded; print what was not."""
     for result in results:
         if result.error is not None:
             _complain(f"{result.name}: {result.error}")
@@ -352,7 +352,7 @@ def _is_whole(results: Sequence[TableResult]) -> bool:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Progress]:
-    """A bar for each table, on stderr and only where somebody is watching."""
+    """A progress bar for each table, on stderr, only if it is a terminal."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn

@@ -1,4 +1,4 @@
-"""Opens a connection that has a name in `connections.toml`, the file of Snowflake's own tools."""
+"""Connections by name from `connections.toml`, the file used by Snowflake's own tools."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def connect_by_name(name: str) -> Iterator[SnowflakeConnection]:
     """Open a connection by its name, and close it at the end.
 
     Raises:
-        WarehouseError: The package is missing, there is no such name, or Snowflake lets nobody in.
+        WarehouseError: The package is missing, the name does not exist, or Snowflake rejects the credentials.
     """
     try:
         import snowflake.connector

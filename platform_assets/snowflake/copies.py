@@ -1,4 +1,4 @@
-"""Tables of the lake in Snowflake, copied from the lake's own Parquet files."""
+"""Copies of lake tables in Snowflake, loaded from the lake's own Parquet files."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class LakeCopies:
 
     Args:
         lake: The lake.
-        connect: Opens a connection with a current warehouse, database and schema for the length of a block.
-        options: Where and how the tables are made; see `refresh`. Its `stage_url`, where there is one, is the
-            lake's processed zone.
+        connect: Opens a connection with a current warehouse, database and schema, as a context manager.
+        options: Names, types and stage of the tables; see `refresh`. `stage_url`, if set, is the lake's
+            processed zone.
     """
 
     lake: Lake
@@ -38,11 +38,11 @@ class LakeCopies:
     options: ScriptOptions
 
     def refresh_star(self, tables: Sequence[Table], failing: Isolation) -> Iterator[tuple[Table, Refresh]]:
-        """Bring the copies of star tables up to date, one after the other.
+        """Bring the copies of star tables up to date, one after another.
 
         Args:
             tables: The tables.
-            failing: Where a table is recorded that fails; it stays as it was, and the others go on.
+            failing: Records tables that fail; a failed table stays unchanged, and the others go on.
 
         Raises:
             WarehouseError: Snowflake cannot be reached.
@@ -54,7 +54,7 @@ class LakeCopies:
                     connection = stack.enter_context(self.connect())
                 done: Refresh | None = None
                 with failing.guard(table.name):
-                    # Where the policy changes columns, it is not the star table's own folder.
+                    # Not the star table's own folder if the policy changes columns.
                     source = self.lake.star(table)
                     if source.open() is None:
                         raise ParquetError(
@@ -62,7 +62,7 @@ class LakeCopies:
                         )
                     done = self._refresh(source, table.name, connection)
                 if done is None:
-                    # Nobody knows what it has left of the session.
+                    # The state of the session after a failure is unknown.
                     connection = None
                     failure_of(stack.close)
                 elif done.result.error is not None:
@@ -74,11 +74,11 @@ class LakeCopies:
         """Bring the copy of one table up to date.
 
         Args:
-            table: A Delta table in the lake's processed zone, all of whose rows count.
+            table: A Delta table in the lake's processed zone; every row in its files is valid.
             name: The copy's name.
 
         Raises:
-            ParquetError: It cannot be loaded as asked.
+            ParquetError: The table cannot be loaded as asked.
             WarehouseError: Snowflake cannot be reached.
         """
         with self.connect() as connection:
@@ -94,8 +94,8 @@ class LakeCopies:
         )
 
     def _options_of(self, table: LakeTable, name: str) -> ScriptOptions:
-        """The options of one table, whose files Snowflake finds below the zone."""
-        # The lake has no type for times of day, and holds them as text.
+        """The options of one table; Snowflake reads its files below the zone."""
+        # The lake has no type for times of day and stores them as text.
         times = {f"{name}.{one.name}": "TIME(6)" for one in table.columns if isinstance(one.type, Time)}
         options = replace(self.options, columns={**self.options.columns, **times})
         if options.stage_url is None:

@@ -1,4 +1,4 @@
-"""The star tables and the tables of feeds in Snowflake as assets, and the job that loads them."""
+"""Assets for star tables and feed tables in Snowflake, and the job that loads them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from platform_assets.model import star
 GROUP = "snowflake"
 SNOWFLAKE_JOB = "snowflake_load"
 LAKE_COPIES = "snowflake"
-"""Key of the resource: a function that gives the `LakeCopies`, or says what to configure."""
+"""Key of the resource: a function that returns the `LakeCopies`, or says in an error what to configure."""
 _NO_ACCOUNT = (
     "no Snowflake account is configured. Add a block snowflake with account, user, private_key, warehouse, "
     "database and schema to config/platform.conf (docs/warehouse_snowflake.md)."
@@ -27,12 +27,12 @@ _NOT_LOADED = "Not loaded into Snowflake, and as it was before: "
 
 
 def build_snowflake_defs(feeds: Mapping[str, str], *, has_account: bool) -> dg.Definitions:
-    """Assets `snowflake/<table>` and the job `snowflake_load`; the resource is asked for when one is made.
+    """Assets `snowflake/<table>` and the job `snowflake_load`; the resource is used only in runs.
 
     Args:
-        feeds: Name of each feed, and which objects it takes, in a sentence.
-        has_account: Whether an account is configured. Without one the assets are there for their lineage, and
-            cannot be materialized: they say what to configure, and so does the job.
+        feeds: The feeds by name, each with a sentence that says which objects it takes.
+        has_account: True if an account is configured. Otherwise the assets exist for their lineage only and
+            cannot be materialized; their descriptions and the job say what to configure.
     """
     if not has_account:
         specs = [*_star_specs().values(), *(_feed_spec(name, said) for name, said in feeds.items())]
@@ -105,7 +105,8 @@ def _star_copies() -> dg.AssetsDefinition:
         failing = Isolation("Loading into Snowflake")
         with clear_failures():
             copies = getattr(context.resources, LAKE_COPIES)()
-            # A column that the policy blocks holds its table back; one that it changes arrives changed.
+            # A column that the policy blocks stops its table; a column that the policy changes is loaded
+            # changed.
             lake = context.resources.protection.lake_for(copies.lake, GROUP, context.run.run_id)
             copies = replace(copies, lake=lake)
             for table, done in copies.refresh_star(list(selected.values()), failing):
@@ -137,7 +138,7 @@ def _feed_copy(feed: str, description: str) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        # Where nothing was uploaded yet, there is nothing to load either.
+        # Without uploads there is nothing to load.
         output_required=False,
         deps=spec.deps,
         group_name=GROUP,
@@ -165,7 +166,7 @@ def _feed_copy(feed: str, description: str) -> dg.AssetsDefinition:
 def _loaded(
     context: dg.AssetExecutionContext, key: dg.AssetKey, done: Any, more: Mapping[str, Any] | None = None
 ) -> dg.MaterializeResult[None]:
-    """What is said of a table that was brought up to date."""
+    """Metadata of a table that was brought up to date."""
     result = done.result
     context.log.info(
         "%s: %s, %d rows loaded in %.1f s", "/".join(key.path), done.how, result.rows_loaded, result.seconds

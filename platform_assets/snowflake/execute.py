@@ -1,4 +1,4 @@
-"""Runs a script in Snowflake, statement by statement, and says for each table what became of its rows."""
+"""Execution of a script in Snowflake, statement by statement, with a result for each table."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor
 
 Progress = Callable[[str, int, int], None]
-"""Told a table's name, how many of its statements have run, and how many there are."""
+"""Called with a table's name, the number of its statements that have run, and the number of its statements.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Rows of a file that COPY did not take.
+    """Rows of a file that COPY rejected.
 
     Attributes:
         file: The file, as COPY names it.
@@ -36,16 +37,16 @@ class Rejection:
 
 @dataclass(frozen=True)
 class TableResult:
-    """What became of one table.
+    """The result of one table.
 
     Attributes:
         name: The table's name as in the files.
         target: Its name in Snowflake, as SQL.
-        rows_loaded: Number of rows that are in it now and were not before.
-        rejections: Rows that were refused, where ON_ERROR lets others pass.
-        seconds: How long it took.
+        rows_loaded: Number of rows added.
+        rejections: Rejected rows, if ON_ERROR allows other rows to be loaded.
+        seconds: Duration in seconds.
         statements: The statements that ran, in order.
-        error: Why the table is not loaded; None where it is.
+        error: The reason why the table is not loaded; None if it is.
     """
 
     name: str
@@ -58,26 +59,26 @@ class TableResult:
 
     @property
     def rows_rejected(self) -> int:
-        """Number of rows that were refused."""
+        """Number of rejected rows."""
         return sum(rejection.rows for rejection in self.rejections)
 
 
 def execute(
     script: Script, connection: SnowflakeConnection, on_progress: Progress = lambda *_: None
 ) -> tuple[TableResult, ...]:
-    """Run a script. A table that fails is reported and its stage dropped; the others are still loaded.
+    """Run a script. A table that fails is reported and its stage is dropped; the others are still loaded.
 
     Args:
-        script: What to run.
-        connection: An open connection with a current warehouse, and a current database and schema where the
-            script names none.
-        on_progress: Told after every statement.
+        script: The script.
+        connection: An open connection with a current warehouse, and a current database and schema unless the
+            script names them.
+        on_progress: Called after every statement.
 
     Returns:
         One result for each table, in the script's order.
 
     Raises:
-        WarehouseError: What comes before the tables failed.
+        WarehouseError: A statement before those of the tables failed.
     """
     from snowflake.connector.errors import Error
 
@@ -91,14 +92,14 @@ def execute(
             return tuple(_execute_table(table, cursor, on_progress) for table in script.tables)
         finally:
             for statement in script.after:
-                # What was asked for is done, and the session that this tidies up is about to end.
+                # The tables are done; this only tidies up a session that is about to end.
                 with contextlib.suppress(Error):
                     cursor.execute(statement.sql)
 
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What COPY says of one file."""
+    """COPY's report on one file."""
 
     file: str
     status: str
@@ -108,8 +109,8 @@ class _Report:
 
     @property
     def rejection(self) -> Rejection | None:
-        """Rows that it did not take, if there are any."""
-        # A file that was passed over as a whole may have been parsed up to its first error only.
+        """The rejected rows, if any."""
+        # COPY may have parsed a skipped file only up to its first error.
         refused = max(self.parsed - self.loaded, 0)
         if self.status in ("LOADED", "LOAD_SKIPPED") and not refused:
             return None
@@ -129,7 +130,7 @@ def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Pro
         if failure is None and statement.purpose in ("commit", "clean-up"):
             failure = _missing(table, reports)
         if failure is not None and is_open:
-            # A session that is gone is rolled back anyway.
+            # A lost session is rolled back anyway.
             with contextlib.suppress(Error):
                 cursor.execute("ROLLBACK")
             is_open, reports = False, []
@@ -141,7 +142,7 @@ def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Pro
             if statement.purpose == "load":
                 reports += _reports(cursor)
         except Error as error:
-            # A stage that is not dropped goes with the session, and may not even have been made.
+            # A temporary stage ends with the session, and may not have been created.
             if statement.purpose != "clean-up":
                 failure = failure_of(statement, error)
         else:
@@ -159,9 +160,9 @@ def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Pro
 
 
 def _missing(table: TableScript, reports: Sequence[_Report]) -> str | None:
-    """What is to be said where other rows were loaded than the footers told of, or None.
+    """A message if the number of loaded rows differs from the footers, or None.
 
-    Files that COPY says it has refused, or has loaded before, are not counted on either side.
+    Files that COPY reports as rejected, or as loaded before, are not counted on either side.
     """
     told = {
         report.file for report in reports if report.rejection is not None or report.status == "LOAD_SKIPPED"
@@ -182,15 +183,15 @@ def _missing(table: TableScript, reports: Sequence[_Report]) -> str | None:
 
 
 def _is_file(said: str, path: str) -> bool:
-    """Whether COPY means this file, which it names with the path of the stage before it."""
+    """Return True if COPY's file name, which starts with the path of the stage, means this file."""
     return said == path or said.endswith(f"/{path}")
 
 
 def _reports(cursor: SnowflakeCursor) -> Iterator[_Report]:
-    """What the COPY that a cursor has just run says of each file."""
+    """The reports, one for each file, of the COPY that a cursor has just run."""
     names = [column.name.lower() for column in cursor.description]
     if "rows_loaded" not in names:
-        return  # it found no file that was not loaded before
+        return  # no file was left to load
     for row in cursor.fetchall():
         file = dict(zip(names, row, strict=True))
         yield _Report(
@@ -203,14 +204,14 @@ def _reports(cursor: SnowflakeCursor) -> Iterator[_Report]:
 
 
 def copied(cursor: SnowflakeCursor) -> tuple[int, Sequence[Rejection]]:
-    """What the COPY that a cursor has just run says it did: rows loaded, and what it refused."""
+    """The result of the COPY that a cursor has just run: rows loaded and rows rejected."""
     reports = list(_reports(cursor))
     rejections = [one for report in reports if (one := report.rejection) is not None]
     return sum(report.loaded for report in reports), rejections
 
 
 def failure_of(statement: Statement, error: Exception) -> str:
-    """A statement that failed and what Snowflake said of it, in one line."""
+    """A failed statement and Snowflake's error, in one line."""
     said = getattr(error, "msg", None) or str(error)
     first = statement.sql.splitlines()[0][:120]
     return f"Snowflake refused `{first}`: {' '.join(str(said).split())[:600]}"

@@ -1,7 +1,7 @@
 """Names and literals in Snowflake's SQL.
 
-A name that comes from data keeps its case: it is quoted wherever Snowflake would fold it to upper case or has
-the word for itself. A name that somebody types as an option is SQL already and folds as Snowflake folds it.
+A name from data keeps its case: it is quoted if Snowflake would fold it to upper case or reserves the word. A
+name typed by a user as an option is already SQL, and folds as in Snowflake.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from platform_assets.errors import ParquetError
 
 LONGEST_NAME = 255
 
-# https://docs.snowflake.com/en/sql-reference/reserved-keywords: what is reserved, and what may not be used as
-# it stands in some places. A word too many here costs two quotes.
+# https://docs.snowflake.com/en/sql-reference/reserved-keywords: reserved words, and words that are not
+# allowed in some places. An unneeded entry here only costs two quotes.
 RESERVED_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -36,7 +36,7 @@ def identifier(name: str) -> str:
     """A name from data as SQL that means exactly this name.
 
     Raises:
-        ParquetError: Snowflake has no such name: it is empty, too long, or holds a NUL.
+        ParquetError: The name is not valid in Snowflake: empty, too long, or with a NUL character.
     """
     if not name or len(name) > LONGEST_NAME or "\0" in name:
         raise ParquetError(
@@ -52,10 +52,10 @@ def quoted(name: str) -> str:
 
 
 def typed_identifier(text: str) -> str:
-    """A name as somebody types it in SQL: `analytics` and `ANALYTICS` are one, `"analytics"` is another.
+    """A name as typed by a user in SQL: `analytics` and `ANALYTICS` are equal, `"analytics"` is different.
 
     Raises:
-        ParquetError: It is no identifier.
+        ParquetError: The text is not an identifier.
     """
     if not _TYPED.fullmatch(text):
         raise ParquetError(
@@ -68,7 +68,7 @@ def typed_identifier(text: str) -> str:
 
 
 def typed_name(text: str) -> str:
-    """A qualified name as somebody types it, such as `analytics.public.parquet`, part by part as above."""
+    """A qualified name as typed by a user, such as `analytics.public.parquet`; each part is an identifier."""
     parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', text)
     if ".".join(parts) != text:
         raise ParquetError(f"{text!r} is no name: write up to three identifiers with a dot between them.")
@@ -76,7 +76,7 @@ def typed_name(text: str) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A name made from another that needs no quotes; where some of it was lost, a hash tells it apart."""
+    """A name that needs no quotes, made from another name; a hash is added if characters were lost."""
     plain = re.sub(r"[^A-Z0-9_]", "_", name.upper())[:200]
     if plain == name.upper() and re.match("[A-Z_]", plain):
         return plain
@@ -84,10 +84,10 @@ def plain_name(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text literal; Snowflake takes a backslash in it for an escape."""
+    """A text literal; backslashes are escaped, because Snowflake treats them as escapes."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def path(column: str) -> str:
-    """Where a column of a Parquet file is in the row that COPY reads, its case as in the file."""
+    """The path of a Parquet column in the row that COPY reads, in the file's case."""
     return f"$1:{quoted(column)}"

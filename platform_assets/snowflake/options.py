@@ -1,4 +1,4 @@
-"""What can be chosen about a script, and whether the choices go together. Nothing heavy is imported here."""
+"""Options of a load script and their validation. This module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -22,30 +22,32 @@ _STAGE_URL = re.compile(r"(s3|s3gov|s3china|gcs|azure)://[^\s'\"]+")
 
 @dataclass(frozen=True)
 class ScriptOptions:
-    """How tables are made and loaded. Names of Snowflake's own objects are typed as in SQL.
+    """Options for creating and loading tables. Names of Snowflake objects are typed as in SQL.
 
     Attributes:
-        database: Database of the tables; the session's where None.
-        schema: Schema of the tables; the session's where None.
+        database: Database of the tables; None means the session's.
+        schema: Schema of the tables; None means the session's.
         prefix: Put before each table's name, such as `dim_`.
-        case: `keep` names tables and columns as the files do, quoted where need be; `upper` in upper case, so
-            that they can be written in any case.
-        stage_url: Where Snowflake finds what all read paths have in common, `s3://bucket/prefix`; where None,
-            it is where the files were read, and local files are uploaded.
+        case: `keep` names tables and columns as the files do, quoted if needed; `upper` uses upper case, so
+            that
+            the names can be written in any case.
+        stage_url: The URL at which Snowflake finds the common parent of all paths, `s3://bucket/prefix`; None
+            means the address from which the files were read, or an upload for local files.
         storage_integration: The storage integration that may read there.
-        encryption: How the stage's files are encrypted: none, sse-s3, sse-kms; not said where None.
+        encryption: The encryption of the stage's files: none, sse-s3, sse-kms; None omits the option.
         kms_key: The key for sse-kms.
-        file_format: Name of a file format to use, made where there is none; written into COPY where None.
+        file_format: Name of the file format to use, created if it does not exist; None writes the format into
+            COPY.
         create: `or-replace` or `if-not-exists`.
         on_error: COPY's ON_ERROR.
-        purge: COPY removes files that it has loaded from the stage.
-        force: COPY loads files that it has loaded before.
-        transient: Tables have no Fail-safe.
+        purge: COPY removes loaded files from the stage.
+        force: COPY loads files again that it has loaded before.
+        transient: Create the tables without Fail-safe.
         cluster_by: Columns to cluster by, for each table by its name in the files; `*` for every table that
             has them all.
         mode: `projection` reads each column by its path; `match-by-name` lets COPY match names;
             `infer-schema` lets Snowflake find the columns.
-        types: Snowflake types for Parquet types, by whole name or kind: `{"uint64": "NUMBER(38,0)"}`.
+        types: Snowflake types for Parquet types, by full name or kind: `{"uint64": "NUMBER(38,0)"}`.
         columns: Snowflake types for columns, by `column` or `table.column`.
     """
 
@@ -72,7 +74,7 @@ class ScriptOptions:
         """Check what can be checked without files.
 
         Raises:
-            ParquetError: The message lists every mistake.
+            ParquetError: There are mistakes; the message lists them all.
         """
         mistakes = list(_mistakes(self))
         if mistakes:
@@ -81,17 +83,17 @@ class ScriptOptions:
         object.__setattr__(self, "columns", {k: checked_type(v) for k, v in self.columns.items()})
 
     def qualified(self, name: str) -> str:
-        """A name, which is SQL already, in the database and schema of the options."""
+        """Qualify a name, which is SQL already, with the database and schema of the options."""
         parts = [typed_identifier(part) for part in (self.database, self.schema) if part]
         return ".".join((*parts, name))
 
     def cased(self, name: str) -> str:
-        """A name of the files as it is in Snowflake."""
+        """A name of the files in the case that is used in Snowflake."""
         return name.upper() if self.case == "upper" else name
 
 
 def snowflake_url(url: str) -> str:
-    """A URI as Snowflake writes it: its `gcs` is what others call `gs`."""
+    """A URI as Snowflake writes it: `gcs` instead of `gs`."""
     return f"gcs://{url.removeprefix('gs://')}" if url.startswith("gs://") else url
 
 

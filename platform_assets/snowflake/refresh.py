@@ -1,9 +1,11 @@
-"""Brings tables in Snowflake to the newest version of the Delta tables that they are copies of.
+"""Refresh of Snowflake tables to the newest version of the Delta tables that they copy.
 
-Each version of a Delta table arrives once: what was loaded is recorded in the transaction that loads it. What
-was only appended since then is appended; where files were rewritten, as by a merge, the table's rows are
-replaced in one transaction. COPY's own memory of loaded files is not relied on: it forgets after 64 days, and
-takes the file that a compaction writes for new rows.
+Each version of a Delta table is loaded exactly once: the load is recorded in its own transaction. Rows that
+were
+only appended are appended; if files were rewritten, for example by a merge, all rows of the table are
+replaced
+in one transaction. COPY's own history of loaded files is not used: it forgets after 64 days, and a compacted
+file would look like new rows.
 """
 
 from __future__ import annotations
@@ -43,13 +45,13 @@ _STATEMENTS_AROUND = 5
 
 @dataclass(frozen=True)
 class Refresh:
-    """What became of one table.
+    """The result of one table.
 
     Attributes:
-        result: Rows loaded, statements and time; its `error` says why the table is as it was before.
-        how: Whether rows were appended, or all of them replaced, or nothing was to be done.
+        result: Rows loaded, statements and time; if `error` is set, the table is unchanged.
+        how: Whether rows were appended, all rows were replaced, or nothing had to be done.
         version: The version of the Delta table that was read.
-        rows: Number of rows that this version has.
+        rows: Number of rows in this version.
     """
 
     result: TableResult
@@ -60,14 +62,14 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What a table in Snowflake holds: nothing yet where the version is -1."""
+    """The recorded content of a table in Snowflake; version -1 means that nothing is loaded yet."""
 
     delta: str | None
     version: int
 
 
 class _Overtaken(Exception):
-    """Somebody else has loaded the table since its record was read."""
+    """Another session has loaded the table since its record was read."""
 
 
 def refresh(
@@ -79,26 +81,26 @@ def refresh(
     storage_options: Callable[[], Mapping[str, str]] = dict,
     on_progress: Progress = lambda *_: None,
 ) -> Refresh:
-    """Bring the copy of a Delta table in Snowflake to the version that the Delta table has now.
+    """Bring the copy of a Delta table in Snowflake up to the Delta table's current version.
 
-    The table is made where there is none, and gets the columns that it lacks. Calling it again is harmless,
-    and so is calling it from two places at once.
+    The table is created if it does not exist, and missing columns are added. Repeated and concurrent calls
+    are safe.
 
     Args:
         place: Local path or URI of the Delta table.
-        options: Where and how; `create`, `mode`, `file_format`, `on_error`, `purge` and `force` are not used:
-            a table that is to equal another is loaded whole or not at all.
-        connection: An open connection with a current warehouse, and a current database and schema where the
-            options name none; no transaction is open in it.
-        name: The table's name; that of the folder where None.
-        storage_options: Gives object-store options when they are needed, secrets resolved.
-        on_progress: Told after every statement.
+        options: Names, types and stage. `create`, `mode`, `file_format`, `on_error`, `purge` and `force` are
+            ignored: a copy is loaded completely or not at all.
+        connection: An open connection with a current warehouse, a current database and schema unless the
+            options name them, and no open transaction.
+        name: The table's name; None means the folder's name.
+        storage_options: Returns the object store's options when they are needed, with secrets resolved.
+        on_progress: Called after every statement.
 
     Returns:
-        What was done; where Snowflake refuses something, its `result.error` says what.
+        The result; if Snowflake rejects something, `result.error` has the reason.
 
     Raises:
-        ParquetError: There is no Delta table at the place, or it cannot be loaded as asked.
+        ParquetError: The place has no Delta table, or the table cannot be loaded as asked.
     """
     reading = read_tables([place], storage_options=storage_options, name=name)
     if reading.problems:
@@ -122,7 +124,7 @@ def refresh(
 
 
 class _Refreshing:
-    """One table being brought up to date."""
+    """The refresh of one table."""
 
     def __init__(
         self,
@@ -190,7 +192,7 @@ class _Refreshing:
         )
 
     def _make(self) -> None:
-        """Make the table, or the columns that it lacks, and the record."""
+        """Create the table or its missing columns, and the record."""
         from snowflake.connector.errors import ProgrammingError
 
         self._run(
@@ -202,7 +204,8 @@ class _Refreshing:
         except ProgrammingError as error:
             if error.errno != _NO_SUCH_TABLE:
                 raise
-            # First, as nothing may be believed of a table that a break between the two leaves empty.
+            # Reset the record first: if the process ends between the two statements, the table is empty and
+            # its record must not claim otherwise.
             self._forget()
             for statement in table_script(self._table, self._options).statements:
                 if statement.purpose == "table":
@@ -213,7 +216,7 @@ class _Refreshing:
         for column in self._table.columns:
             name = self._options.cased(column.name)
             if name not in present:
-                # Rows that are there already have nothing in it.
+                # Existing rows have NULL in a new column.
                 self._run(f"ALTER TABLE {self._target} ADD COLUMN {identifier(name)} {types[column.name]}")
 
     def _held(self) -> _Held:
@@ -229,14 +232,14 @@ class _Refreshing:
         return _Held(None, -1)
 
     def _forget(self) -> None:
-        """Say that the table, which is about to be made, holds nothing, whatever one of its name held."""
+        """Record that the table about to be created is empty, whatever an earlier table of its name held."""
         self._run(f"DELETE FROM {self._record} WHERE TABLE_NAME = {literal(self._name)}")
 
     def _load(self, held: _Held, added: tuple[TableFile, ...] | None) -> tuple[How, int]:
-        """Load files in one transaction that records them: those added, or all of them in place of the rows.
+        """Load files and record them in one transaction: append the added files, or replace all rows.
 
         Raises:
-            _Overtaken: Somebody else did so at the same time.
+            _Overtaken: Another session did so at the same time.
             ParquetError: COPY loaded another number of rows than the files have.
         """
         from snowflake.connector.errors import Error
@@ -244,7 +247,7 @@ class _Refreshing:
         files = self._table.files if added is None else added
         parts = table_script(dataclasses.replace(self._table, files=files), self._options).statements
         self._planned = len(self._ran) + len(parts) + _STATEMENTS_AROUND
-        # What defines or uploads something would end the transaction, or need not be in it.
+        # DDL and PUT run outside the transaction: DDL would end it, and PUT need not be part of it.
         for statement in parts:
             if files and statement.purpose in ("stage", "upload"):
                 self._run(statement.sql)
@@ -270,7 +273,7 @@ class _Refreshing:
             is_done = True
         finally:
             if not is_done:
-                # What is reported is what came before; and a session that is gone is rolled back anyway.
+                # Report the original error, not this one; a lost session is rolled back anyway.
                 with contextlib.suppress(Error):
                     self._cursor.execute("ROLLBACK")
         for statement in parts:
@@ -279,7 +282,7 @@ class _Refreshing:
         return "replaced" if added is None else "appended", loaded
 
     def _claim(self, held: _Held) -> None:
-        """Record the version; a second loader waits here, and then finds another version than it knows."""
+        """Record the version; a concurrent loader waits here and then finds an unexpected version."""
         is_same = "DELTA_ID IS NULL" if held.delta is None else f"DELTA_ID = {literal(held.delta)}"
         self._run(
             f"UPDATE {self._record} SET DELTA_ID = {literal(self._delta)}, VERSION = {self._version}, "
@@ -290,7 +293,7 @@ class _Refreshing:
             raise _Overtaken
 
     def _added_since(self, held: _Held) -> tuple[TableFile, ...] | None:
-        """The files that the commits since then added, or None where not only rows were added."""
+        """The files that later commits added, or None if the commits did more than add rows."""
         store, folder = open_store(self._table.root, self._storage_options())
         known = {file.path: file for file in self._table.files}
         added: dict[str, None] = {}
@@ -309,7 +312,7 @@ class _Refreshing:
         files = []
         for path in added:
             try:
-                # What a compaction took out of the table stays as long as older versions can be read.
+                # Files removed by a compaction remain as long as older versions can be read.
                 footer = None if path in known else read_footer(store, f"{folder}/{path}")
             except UnreadableFile:
                 return None
@@ -318,7 +321,7 @@ class _Refreshing:
 
     def _run(self, sql: str) -> SnowflakeCursor:
         self._latest = sql
-        # Values are literals: a connection may take parameters as ? or as %s.
+        # Literals, because the parameter style of a connection may be ? or %s.
         self._cursor.execute(sql)
         self._ran.append(sql)
         self._on_progress(self._table.name, len(self._ran), max(len(self._ran), self._planned))

@@ -1,6 +1,7 @@
-"""The Snowflake account as the resource of dagster-snowflake, for assets of one's own.
+"""The Snowflake account as a dagster-snowflake resource, for the user's own assets.
 
-Nothing of Dagster's is imported before the resource is made: importing dagster_snowflake takes seconds.
+Dagster's package is imported only when the resource is created, because importing dagster_snowflake takes
+seconds.
 """
 
 from typing import TYPE_CHECKING
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
 
 
 def snowflake_resource(access: SnowflakeAccess) -> "SnowflakeResource":
-    """A resource whose connections are those of the access, with the same key, role and query tag.
+    """Create a resource that connects with the key, role and query tag of the access.
 
     Args:
-        access: The account, and how to sign in; its secrets are resolved here, so make it when it is used.
+        access: The account and its credentials. Secrets are resolved here, so call this only when the
+            resource
+            is used.
 
     Raises:
-        WarehouseError: The package is missing, or the private key cannot be used.
+        WarehouseError: The package is missing, or the private key is not valid.
     """
     try:
         from dagster_snowflake import SnowflakeResource
@@ -37,7 +40,7 @@ def snowflake_resource(access: SnowflakeAccess) -> "SnowflakeResource":
         "password": given.pop("password", None),
     }
     given.pop("private_key", None)
-    given.pop("application")  # the resource names itself to Snowflake
+    given.pop("application")  # the resource sets its own application name
     fields = (
         "account",
         "user",

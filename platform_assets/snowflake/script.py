@@ -1,4 +1,4 @@
-"""The statements that make a table in Snowflake and load Parquet files into it. Nothing is run here."""
+"""SQL statements that create a Snowflake table and load Parquet files into it. Nothing is executed here."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from platform_assets.snowflake.types import (
 
 Purpose = Literal["session", "table", "file format", "stage", "upload", "begin", "load", "commit", "clean-up"]
 
-# https://docs.snowflake.com/en/sql-reference/sql/copy-into-table: the most that FILES takes.
+# https://docs.snowflake.com/en/sql-reference/sql/copy-into-table: the maximum length of FILES.
 _FILES_PER_COPY = 1000
-# Of ON_ERROR, what the vectorized scanner takes.
+# The values of ON_ERROR that the vectorized scanner supports.
 _VECTORIZED = ("ABORT_STATEMENT", "SKIP_FILE")
-# What only is in a file's type, so that Snowflake finds something else there.
+# Types that exist only in the file's metadata, so that Snowflake reads another type.
 _UNTOLD = ("duration", "period", "variant")
 _PUT_WILDCARDS = re.compile(r"[*?\[\]]")
 _TITLES: dict[Purpose, str] = {
@@ -54,7 +54,7 @@ class Statement:
     """One statement, without the semicolon.
 
     Attributes:
-        purpose: What it is for.
+        purpose: The purpose, for the comment in the script.
         sql: The statement.
     """
 
@@ -69,8 +69,8 @@ class TableScript:
     Attributes:
         name: The table's name as in the files.
         target: Its name in Snowflake, qualified, as SQL.
-        statements: What to run.
-        source: Where its files are.
+        statements: The statements.
+        source: The place of its files.
         files: Its files.
     """
 
@@ -91,10 +91,10 @@ class Script:
     """Statements for many tables.
 
     Attributes:
-        before: What runs first.
-        tables: Each table's own.
-        after: What runs at the end.
-        problems: Tables that cannot be loaded as asked, and why.
+        before: Statements to run first.
+        tables: The scripts of the tables.
+        after: Statements to run at the end.
+        problems: Tables that cannot be loaded as asked, with reasons.
     """
 
     before: tuple[Statement, ...]
@@ -127,7 +127,7 @@ class Script:
 
 
 def script(tables: Sequence[ParquetTable], options: ScriptOptions) -> Script:
-    """The statements that make and load tables; a table that cannot be loaded is a problem, not an error."""
+    """Build the script for several tables; a table that cannot be loaded is recorded as a problem."""
     made: dict[str, TableScript] = {}
     loaded: set[str] = set()
     problems = []
@@ -154,15 +154,15 @@ def script(tables: Sequence[ParquetTable], options: ScriptOptions) -> Script:
 
 
 def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
-    """The statements that make and load one table.
+    """Build the statements that create and load one table.
 
-    A session whose time zone is not UTC, and a file format that is not there, are what `script` sees to.
+    `script` sets the session's time zone to UTC if needed, and creates a missing file format.
 
     Raises:
-        ParquetError: It cannot be loaded as asked; the message says what to do.
+        ParquetError: The table cannot be loaded as asked; the message says what to do.
     """
     target = options.qualified(identifier(options.cased(options.prefix + table.name)))
-    # Without quotes, which not every client takes in @stage/path.
+    # Unquoted, because not every client accepts quotes in @stage/path.
     stage = options.qualified(plain_name(f"{options.prefix}{table.name}_LOAD"))
     url = _stage_url(table, options)
     if options.purge and url and table.delta is not None:
@@ -181,7 +181,7 @@ def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
         _refuse_what_needs_projection(table, types)
     create = _create_stage(stage, url, options)
     uploads = [] if url else _uploads(table, stage)
-    # All that is in a stage of our own was put there for this table.
+    # Our own stage contains only files uploaded for this table.
     chunks = [
         tuple(table.files[start : start + _FILES_PER_COPY]) if url else ()
         for start in range(0, len(table.files) if url else 1, _FILES_PER_COPY)
@@ -202,7 +202,7 @@ def column_types(table: ParquetTable, options: ScriptOptions) -> dict[str, str]:
     """The Snowflake type of each column, by its name in the files.
 
     Raises:
-        ParquetError: A column has none; the message lists every such column.
+        ParquetError: Some columns have no Snowflake type; the message lists them all.
     """
     types: dict[str, str] = {}
     mistakes = []
@@ -222,25 +222,26 @@ def column_types(table: ParquetTable, options: ScriptOptions) -> dict[str, str]:
 
 
 def _has_instants(table: ParquetTable, options: ScriptOptions) -> bool:
-    """Whether what is loaded depends on the session's time zone.
+    """Return True if the result depends on the session's time zone.
 
-    It does where a file has instants, whatever they are to become: the scanner gives them in that zone, and
-    what is 96 bits wide too. It does where a time of no zone is to become an instant.
+    It does if a file has instants, whatever their target type: the scanner returns them in that zone,
+    including
+    int96. It also does if a time without zone becomes an instant.
     """
     kinds = {("timestamp", True), ("int96", False), ("list", True), ("map", True), ("struct", True)}
     if any((column.type.kind, column.type.utc) in kinds for column in table.columns):
         return True
     if options.mode == "infer-schema":
         return False
-    # What TIMESTAMP alone means is a setting of the account.
+    # The meaning of TIMESTAMP alone is an account setting.
     return any(re.match(r"TIMESTAMP(?!_NTZ)", type_) for type_ in column_types(table, options).values())
 
 
 def _refuse_what_is_not_read_right(table: ParquetTable, options: ScriptOptions) -> None:
-    """Refuse columns that Snowflake would give other values of, without a word.
+    """Reject columns whose values Snowflake would silently change.
 
     Raises:
-        ParquetError: There are some; the message names them.
+        ParquetError: Such columns exist; the message names them.
     """
     nested = [column.name for column in table.columns if column.type.is_nested]
     if nested and options.on_error not in _VECTORIZED:
@@ -270,7 +271,7 @@ def _refuse_what_is_not_read_right(table: ParquetTable, options: ScriptOptions) 
 
 
 def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
-    """Where the table's files are for Snowflake, with `/` at the end, or None where they are put there."""
+    """The URL of the table's files for Snowflake, ending in `/`, or None if the files are uploaded."""
     external = (options.storage_integration, options.encryption)
     if options.stage_url:
         if table.below is None:
@@ -295,7 +296,7 @@ def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
 
 
 def _create_stage(stage: str, url: str | None, options: ScriptOptions) -> str:
-    # A temporary stage is gone with the session that made it, with what was put there.
+    # A temporary stage is dropped with its session, including the uploaded files.
     parts = [f"CREATE OR REPLACE TEMPORARY STAGE {stage}"]
     if url:
         parts.append(f"URL = {literal(url)}")
@@ -314,7 +315,7 @@ def _encryption(options: ScriptOptions, url: str) -> str:
 
 
 def _uploads(table: ParquetTable, stage: str) -> list[str]:
-    """The PUTs of a table's files: for each folder as few patterns as match just these files."""
+    """The PUT statements for a table's files: as few patterns per folder as match exactly these files."""
     folders: dict[str, list[str]] = {}
     for file in table.files:
         folder, _, name = file.path.rpartition("/")
@@ -332,7 +333,7 @@ def _uploads(table: ParquetTable, stage: str) -> list[str]:
 
 
 def _put(local: str, stage: str, folder: str) -> str:
-    # A suffix such as .gzip says how pages are compressed: the file as a whole is not.
+    # A suffix such as .gzip is about page compression; the file as a whole is not compressed.
     return (
         f"PUT {literal(f'file://{local}')} {_location(stage, folder)} "
         "AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = NONE OVERWRITE = TRUE"
@@ -345,7 +346,7 @@ def _patterns_of(names: Sequence[str], folder: str) -> list[str]:
     try:
         others = set(os.listdir(folder)).difference(names)
     except OSError:
-        return list(names)  # what else is there is not known
+        return list(names)  # the folder's other files are unknown
     return _patterns(names, sorted(others))
 
 
@@ -432,7 +433,7 @@ def _infer_table(
     if url:
         paths = [file.path for file in table.files]
         if len(paths) > _FILES_PER_COPY:
-            paths = list(table.examples)  # one for each schema that the footers have told of
+            paths = list(table.examples)  # one for each distinct schema in the footers
         if len(paths) > _FILES_PER_COPY:
             raise ParquetError(
                 f"its files have {len(paths):,} schemas, and INFER_SCHEMA looks at {_FILES_PER_COPY:,} "
@@ -483,12 +484,12 @@ def _copy(
 def _projected(column: TableColumn, type_: str) -> str:
     if column.partition is None:
         return expression(column.name, column.type, type_)
-    # The last folder of that name: what is above the table's own may have it too.
+    # The last folder of that name: a parent of the table's folder may have the same name.
     written = (
         "REGEXP_SUBSTR(METADATA$FILENAME, "
         f"{literal(f'^(.*/)?{_pattern(column.partition.key)}=([^/]*)/')}, 1, 1, 'e', 2)"
     )
-    # Paths cannot hold every character: what stands for another is put right value by value.
+    # Paths cannot contain every character; replaced characters are restored value by value.
     encoded = {raw: value for raw, value in column.partition.values.items() if raw != value}
     if encoded:
         cases = " ".join(
@@ -500,7 +501,7 @@ def _projected(column: TableColumn, type_: str) -> str:
 
 
 def _pattern(text: str) -> str:
-    """A regular expression for exactly this text, in the syntax that Snowflake and others share."""
+    """A regular expression that matches exactly this text, in the syntax that Snowflake and others share."""
     return re.sub(
         r"[^\w]", lambda found: f"[{found[0]}]" if found[0] not in "^]\\[" else f"\\{found[0]}", text
     )
@@ -514,7 +515,7 @@ def _refuse_what_needs_projection(table: ParquetTable, types: Mapping[str, str])
         )
     for column in table.columns:
         type_ = types.get(column.name)
-        # A null needs no expression to become one.
+        # A NULL needs no conversion.
         if (
             type_
             and column.type.kind != "null"
@@ -527,7 +528,7 @@ def _refuse_what_needs_projection(table: ParquetTable, types: Mapping[str, str])
 
 
 def _format_name(options: ScriptOptions) -> str | None:
-    """The name of a file format, where there is one; INFER_SCHEMA takes no other."""
+    """The name of the file format, if one is used; INFER_SCHEMA accepts only a named format."""
     if options.file_format is not None:
         return typed_name(options.file_format)
     return options.qualified("PLATFORM_PARQUET_LOAD") if options.mode == "infer-schema" else None
@@ -541,7 +542,7 @@ def _format_statements(options: ScriptOptions) -> list[Statement]:
 
 
 def _format(options: ScriptOptions) -> str:
-    """How files are read: bytes stay bytes, dates and decimals are what the file says, no text is null."""
+    """The file format options: bytes stay bytes, dates and decimals stay exact, no text becomes NULL."""
     scanner = "TRUE" if options.on_error in _VECTORIZED else "FALSE"
     return (
         "TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE "
@@ -561,7 +562,7 @@ def _sections(statements: Sequence[Statement]) -> list[str]:
 
 
 def _comment(text: str) -> str:
-    """One line of comment: a name with a line break in it must not end it."""
+    """One line of comment; a line break in a name must not end the comment."""
     return "-- " + " ".join(text.split())
 
 

@@ -1,4 +1,4 @@
-"""What each of Parquet's types is in Snowflake."""
+"""Mapping of Parquet types to Snowflake types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from platform_assets.snowflake.identifiers import path
 
 _FRACTION_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 _LARGEST_SCALE = 37
-# What would be loaded as something else without a word.
+# Types that would be silently loaded as another type.
 _WITHOUT_A_TYPE = {
     "interval": "Snowflake has no type for {name}. Name one, {name}=BINARY to keep the bytes as they are, or "
     "write the column as an integer or as text.",
@@ -38,12 +38,14 @@ _SNOWFLAKE_TYPE = re.compile(
 def snowflake_type(type_: ParquetType) -> str:
     """The Snowflake type that holds a Parquet type's values exactly.
 
-    Instants become TIMESTAMP_TZ, which shows the same to every session, where TIMESTAMP_LTZ would show
-    another day to a session in another zone. What is only ever null becomes VARIANT: it takes whatever comes
-    later.
+    Instants become TIMESTAMP_TZ, which shows the same value in every session; TIMESTAMP_LTZ would show
+    another day
+    in a session with another time zone. Columns that contain only nulls become VARIANT, which accepts any
+    later
+    type.
 
     Raises:
-        ParquetError: There is none; the message says what to do.
+        ParquetError: There is no such type; the message says what to do.
     """
     match type_.kind:
         case "int":
@@ -91,10 +93,10 @@ def _number(type_: ParquetType) -> str:
 
 
 def checked_type(text: str) -> str:
-    """A Snowflake type that somebody names, in upper case.
+    """Validate a Snowflake type named by a user, and return it in upper case.
 
     Raises:
-        ParquetError: It is none that a column can be loaded into.
+        ParquetError: A column cannot be loaded into this type.
     """
     upper = " ".join(text.upper().split())
     if not _SNOWFLAKE_TYPE.fullmatch(upper):
@@ -105,10 +107,10 @@ def checked_type(text: str) -> str:
 
 
 def checked_kind(text: str) -> str:
-    """The name of a Parquet type that somebody wants to be another type in Snowflake.
+    """Validate the name of a Parquet type for which a user chooses another Snowflake type.
 
     Raises:
-        ParquetError: There is none of that name.
+        ParquetError: No Parquet type has this name.
     """
     name = text.replace(" ", "").lower()
     kind = re.sub(r"\(.*\)$", "", name)
@@ -118,16 +120,16 @@ def checked_kind(text: str) -> str:
 
 
 def override_for(type_: ParquetType, overrides: Mapping[str, str]) -> str | None:
-    """What a type is to be instead, looked up by its whole name first, then by its kind."""
+    """The overriding type for a Parquet type, looked up by full name first, then by kind."""
     return overrides.get(type_.name) or overrides.get(type_.kind)
 
 
 def expression(column: str, type_: ParquetType, target: str) -> str:
-    """SQL that gives a column of the file as a Snowflake type, for COPY's SELECT."""
+    """SQL for COPY's SELECT that converts a column of the file to a Snowflake type."""
     source = path(column)
     is_text = target.startswith(("VARCHAR", "STRING", "TEXT", "CHAR"))
     if type_.kind == "json" and not is_text:
-        # COPY takes JSON for text, which nobody could look into.
+        # COPY reads JSON as text, whose members cannot be queried.
         parsed = f"PARSE_JSON({source}::VARCHAR)"
         return parsed if target == "VARIANT" else f"{parsed}::{target}"
     if type_.kind == "uuid" and is_text:
@@ -135,7 +137,7 @@ def expression(column: str, type_: ParquetType, target: str) -> str:
     if type_.kind in ("binary", "fixed", "bson") and is_text:
         return f"TO_VARCHAR({source}::BINARY, 'UTF-8')::{target}"
     if type_.kind in ("geometry", "geography", "binary") and target in ("GEOGRAPHY", "GEOMETRY"):
-        return f"TO_{target}({source}::BINARY)"  # well-known binary, as GeoParquet has it too
+        return f"TO_{target}({source}::BINARY)"  # well-known binary, also used by GeoParquet
     if type_.kind == "null" and target == "VARIANT":
-        return "NULL::VARIANT"  # a null that is read as a VARIANT is JSON's, which is not NULL
+        return "NULL::VARIANT"  # a null read as VARIANT would be a JSON null, which is not NULL
     return f"{source}::{target}"
