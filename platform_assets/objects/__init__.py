@@ -1,1 +1,1 @@
-"""Objects in local folders, S3 and Google Cloud Storage: which are new, and each version exactly once."""
+"""Objects in local folders, S3 and GCS: discovery, and processing of each version exactly once."""

@@ -1,4 +1,4 @@
-"""One interface to places that hold objects: a local folder, an S3 bucket, a GCS bucket."""
+"""The interface of places that hold objects: a local folder, an S3 bucket, a GCS bucket."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ObjectVersion:
 
     Attributes:
         uri: Its path, or `s3://bucket/name` or `gs://bucket/name`.
-        key: Its name within what is watched: below the folder or the bucket's prefix, with `/`.
-        version: What changes when it is overwritten: the ETag on S3, the generation on GCS, time, size and
-            inode on local disk. It is the same however the object was noticed.
-        size: Bytes.
+        key: Its path relative to the watched folder or bucket prefix, with `/`.
+        version: Changes when the object is overwritten: the ETag on S3, the generation on GCS, time, size and
+            inode on local disk. Events and listings give the same version.
+        size: Size in bytes.
         modified: When it was written, by the store's clock, UTC.
     """
 
@@ -38,18 +38,18 @@ class ObjectVersion:
 
 
 class PartlyListed(ObjectsError):
-    """Some of a place could not be listed; raised once all the rest was."""
+    """Parts of a place could not be listed; raised after the rest was listed."""
 
 
 def raise_if_partly_listed(uri: str, failing: Isolation) -> None:
-    """Raise at the end of a listing what went wrong with some of it.
+    """Raise an error at the end of a listing if parts of it failed.
 
     Args:
-        uri: What was listed.
-        failing: The folders and objects that could not be.
+        uri: The listed place.
+        failing: The folders and objects that could not be listed.
 
     Raises:
-        PartlyListed: There are such.
+        PartlyListed: Some parts failed.
     """
     if failing.failures:
         told = " ".join(one.reason for one in failing.failures[:_MOST_TOLD])
@@ -59,20 +59,20 @@ def raise_if_partly_listed(uri: str, failing: Isolation) -> None:
 
 
 class Readable(Protocol):
-    """A stream of bytes that is read from its start; not every store can seek."""
+    """A stream of bytes that is read from its start; not every store supports seeking."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes, all that is left where it is negative; nothing at the end."""
+        """Up to `size` bytes, or everything left if it is negative; empty at the end."""
         ...
 
 
 @dataclass(frozen=True)
 class ExplainedReader:
-    """A stream whose errors are told in the platform's words.
+    """A stream that translates the client's errors to the platform's errors.
 
     Args:
         source: The stream.
-        explained: Gives a context that turns what a client raises into a `PlatformError`.
+        explained: Returns a context manager that translates a client's errors to `PlatformError`.
     """
 
     source: Readable
@@ -89,58 +89,58 @@ class Bucket(Protocol):
 
     @property
     def uri(self) -> str:
-        """What is watched: a folder's path, or a bucket and prefix as a URI; no slash at the end."""
+        """The watched place: a folder's path, or the URI of a bucket and prefix; no slash at the end."""
         ...
 
     @property
     def is_atomic(self) -> bool:
-        """Whether objects appear whole; a file is there while somebody still writes to it."""
+        """True if objects appear complete; a local file is visible while it is still being written."""
         ...
 
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
-        """The objects whose keys come after one, in the order of their keys' code points, page by page.
+        """The objects whose keys come after a given key, in code point order of their keys, page by page.
 
         Raises:
             ObjectsError: The place cannot be listed.
-            ObjectsUnavailable: It does not answer now.
-            PartlyListed: A part of it could not be; raised after the last of all the others.
+            ObjectsUnavailable: The store does not answer now.
+            PartlyListed: Parts of the place could not be listed; raised after all other objects.
         """
         ...
 
     def find(self, key: str) -> ObjectVersion | None:
-        """The object of this key as it is now, None where there is none; raises as `objects` does."""
+        """The object of a key as it is now, or None; raises as `objects` does."""
         ...
 
     def open(self, found: ObjectVersion) -> AbstractContextManager[Readable]:
-        """Read this very version, as a stream.
+        """Open exactly this version as a stream.
 
         Raises:
-            ObjectGone: It is not there any more: deleted, or overwritten.
-            ObjectsError: It cannot be read.
+            ObjectGone: The version was deleted or overwritten.
+            ObjectsError: The object cannot be read.
             ObjectsUnavailable: The store does not answer now.
         """
         ...
 
 
 def copy_to(bucket: Bucket, found: ObjectVersion, target: Path) -> None:
-    """Copy one version of an object to a file; memory does not grow with its size.
+    """Copy one version of an object to a file, in constant memory.
 
     Raises:
-        ObjectGone: It is not there any more, or was overwritten while it was read.
-        ObjectsError: It cannot be read.
-        ObjectsUnavailable: The store does not answer now, or stopped in the middle.
+        ObjectGone: The version was deleted, or overwritten during the copy.
+        ObjectsError: The object cannot be read.
+        ObjectsUnavailable: The store does not answer now, or the connection broke.
     """
     with bucket.open(found) as source, target.open("wb") as file:
         shutil.copyfileobj(source, file, _BYTES_PER_READ)
 
 
 def open_bucket(place: str, options: Mapping[str, str] | None = None) -> Bucket:
-    """The bucket or folder at a place.
+    """Open the bucket or folder at a place.
 
     Args:
         place: A folder's path, `s3://bucket/prefix` or `gs://bucket/prefix`; the prefix may be missing.
-        options: As `lake.storage_options`, secrets resolved. Vendors' own places are looked in for what is
-            missing: environment, profile, metadata server.
+        options: As `lake.storage_options`, with secrets resolved. Missing options come from where the
+            vendors' tools look: environment, profile, metadata server.
 
     Raises:
         ObjectsError: The address is none of these.

@@ -1,7 +1,7 @@
-"""Queues that tell of new objects: S3 to SQS, and GCS to Pub/Sub.
+"""Event queues of new objects: S3 to SQS, and GCS to Pub/Sub.
 
-A notice names objects that are worth a look, and no more: it may be late, come twice or never come. What is
-there is asked of the bucket, and a listing finds what no notice told of.
+An event is only a hint to look at an object: it may be late, duplicated or lost. The bucket's current content
+is authoritative, and a listing finds objects without events.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from platform_assets.errors import ObjectsError, ObjectsUnavailable
 from platform_assets.isolation import failure_of, reason_of
 from platform_assets.objects.s3 import aws_client, explained
 
-_MESSAGES_PER_CALL = 10  # SQS gives and takes no more at once
+_MESSAGES_PER_CALL = 10  # the maximum of one SQS call
 _PULL_SECONDS = 5.0
 _PULLED_AT_ONCE = 1_000
 
@@ -29,9 +29,9 @@ class Notice:
     """One message of a queue.
 
     Attributes:
-        receipt: What the queue wants to see when the message is acknowledged.
-        keys: The objects in what is watched that it tells of; none where it is about something else.
-        problem: Why it cannot be read, empty where it can; a listing finds what it is about.
+        receipt: Identifies the message for its acknowledgement.
+        keys: The keys of watched objects that it names; empty if it is about something else.
+        problem: Why it cannot be read; empty if it can. A listing finds its objects.
     """
 
     receipt: str
@@ -40,30 +40,30 @@ class Notice:
 
 
 class Events(Protocol):
-    """A queue of notices; what is not acknowledged comes again."""
+    """A queue of notices; notices that are not acknowledged are delivered again."""
 
     def receive(self, limit: int) -> Sequence[Notice]:
-        """Take up to `limit` notices, or somewhat more; none where there are none.
+        """Receive about `limit` notices, possibly slightly more; empty if the queue is empty.
 
         Raises:
             ObjectsError: The queue cannot be read.
-            ObjectsUnavailable: It does not answer now.
+            ObjectsUnavailable: The queue does not answer now.
         """
         ...
 
     def acknowledge(self, notices: Sequence[Notice]) -> None:
-        """Say that these need not come again; raises as `receive` does."""
+        """Acknowledge notices, so that they are not delivered again; raises as `receive` does."""
         ...
 
 
 @dataclass(frozen=True)
 class SqsEvents:
-    """An SQS queue that a bucket's notifications go to, straight, by way of SNS, or through EventBridge.
+    """An SQS queue that receives a bucket's notifications, directly, through SNS or through EventBridge.
 
     Args:
         queue_url: The queue's URL.
-        bucket: Name of the bucket that is watched.
-        prefix: What is watched of it, without a slash at either end.
+        bucket: Name of the watched bucket.
+        prefix: The watched prefix, without a slash at either end.
         client: A boto3 client of SQS.
         wait: Whole seconds that the first call waits for a message.
     """
@@ -85,7 +85,7 @@ class SqsEvents:
                     WaitTimeSeconds=0 if notices else self.wait,
                 ).get("Messages", ())
             if all(message["MessageId"] in notices for message in messages):
-                break  # none, or the first ones again
+                break  # empty, or the first messages again
             for message in messages:
                 keys, problem = _read(partial(self._names, message), self.prefix)
                 notices[message["MessageId"]] = Notice(message["ReceiptHandle"], keys, problem)
@@ -100,18 +100,19 @@ class SqsEvents:
             some = notices[start : start + _MESSAGES_PER_CALL]
             entries = [{"Id": str(place), "ReceiptHandle": one.receipt} for place, one in enumerate(some)]
             with explained(f"Messages of the queue {self.queue_url} cannot be deleted"):
-                # What it fails to delete comes again, and is found to be settled.
+                # A message that could not be deleted is delivered again, and its objects are then already
+                # settled.
                 self.client.delete_message_batch(QueueUrl=self.queue_url, Entries=entries)
 
 
 @dataclass(frozen=True)
 class PubSubEvents:
-    """A Pub/Sub subscription that a bucket's notifications go to.
+    """A Pub/Sub subscription that receives a bucket's notifications.
 
     Args:
         subscription: `projects/<project>/subscriptions/<name>`.
-        bucket: Name of the bucket that is watched.
-        prefix: What is watched of it, without a slash at either end.
+        bucket: Name of the watched bucket.
+        prefix: The watched prefix, without a slash at either end.
         client: A `google.pubsub_v1` client of subscriptions.
         wait: Seconds that a call waits for a message.
     """
@@ -131,7 +132,7 @@ class PubSubEvents:
             try:
                 answer = self.client.pull(request=request, timeout=self.wait, retry=None)
             except DeadlineExceeded:
-                return []  # nothing came
+                return []  # the queue is empty
         notices = []
         for received in answer.received_messages:
             keys, problem = _read(partial(self._names, received.message), self.prefix)
@@ -155,10 +156,10 @@ class PubSubEvents:
 
 
 def s3_objects(body: str) -> Iterator[tuple[str, str]]:
-    """The buckets and objects that a message about S3 names; none where it is something else.
+    """The buckets and objects named by a message about S3; empty for other messages.
 
-    Sources: the event message structure of S3 notifications (keys are URL-encoded, blanks as +), SNS's
-    envelope around it, and EventBridge's event of S3 (keys as they are).
+    Sources: the event message structure of S3 notifications (keys are URL-encoded, spaces as +), SNS's
+    envelope around it, and EventBridge's S3 event (keys are not encoded).
     """
     content = _object(body)
     if isinstance(inner := content.get("Message"), str):
@@ -173,16 +174,16 @@ def s3_objects(body: str) -> Iterator[tuple[str, str]]:
 
 
 def sqs_client(options: Mapping[str, str]) -> Any:
-    """A client of SQS by the lake's options; see `aws_client`."""
+    """Create an SQS client from the lake's options; see `aws_client`."""
     return aws_client("sqs", options)
 
 
 def pubsub_client(options: Mapping[str, str]) -> Any:
-    """A client of Pub/Sub subscriptions.
+    """Create a Pub/Sub subscriber client.
 
     Args:
         options: `GOOGLE_SERVICE_ACCOUNT` (the path of a key file), `GOOGLE_PUBSUB_EMULATOR` (the `host:port`
-            of a server without TLS that asks nobody who they are).
+            of a server without TLS and authentication).
 
     Raises:
         ObjectsError: The client is not installed, or there are no credentials.
@@ -192,7 +193,7 @@ def pubsub_client(options: Mapping[str, str]) -> Any:
         from google.pubsub_v1 import SubscriberClient
         from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-        grpc: Any = import_module("grpc")  # without types
+        grpc: Any = import_module("grpc")  # no type stubs
     except ImportError:
         raise ObjectsError(
             "Pub/Sub cannot be reached without its client: pip install 'platform-assets[gcp]'."
@@ -212,7 +213,7 @@ def pubsub_client(options: Mapping[str, str]) -> Any:
 
 
 def _keys(names: Sequence[str], prefix: str) -> tuple[str, ...]:
-    """The keys of those names that are below a prefix."""
+    """The keys of those objects that are below a prefix."""
     start = f"{prefix}/" if prefix else ""
     return tuple(
         name.removeprefix(start)
@@ -222,7 +223,7 @@ def _keys(names: Sequence[str], prefix: str) -> tuple[str, ...]:
 
 
 def _read(names: Callable[[], Sequence[str]], prefix: str) -> tuple[tuple[str, ...], str]:
-    """The keys that one message tells of, or why it cannot be read: it would come again and again."""
+    """Parse one message: its keys, or why it cannot be read, so that it is not delivered forever."""
     keys: list[str] = []
     failure = failure_of(lambda: keys.extend(_keys(names(), prefix)))
     if failure is None:

@@ -1,7 +1,7 @@
 """A local folder as a bucket.
 
-Keys are paths below it. A name that is not valid UTF-8 keeps its undecodable bytes as private-use characters,
-so that every file has a key that can be stored, and none is missed.
+Keys are paths relative to the folder. Bytes of a file name that are not valid UTF-8 become private-use
+characters, so that every file has a key that can be stored, and none is missed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from platform_assets.errors import ObjectGone, ObjectsError
 from platform_assets.isolation import Isolation
 from platform_assets.objects.bucket import ObjectVersion, Readable, raise_if_partly_listed
 
-# Python gives a byte that is not UTF-8 as U+DC80..U+DCFF, which no encoding can hold.
+# Python decodes a byte that is not UTF-8 to U+DC80..U+DCFF, which no encoding can store.
 _STORABLE = {0xDC00 + byte: 0x10FC00 + byte for byte in range(0x80, 0x100)}
 _FIRST = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LAST = dt.datetime.max.replace(tzinfo=dt.UTC)
@@ -28,7 +28,7 @@ _ON_DISK = {stored: lone for lone, stored in _STORABLE.items()}
 
 @dataclass(frozen=True)
 class FolderBucket:
-    """A local folder and all below it; symbolic links are left out, as they may lead out of it.
+    """A local folder with all subfolders; symbolic links are skipped, as they may lead out of it.
 
     Args:
         folder: The folder.
@@ -47,7 +47,7 @@ class FolderBucket:
         return False
 
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
-        """See `Bucket.objects`; a file that vanishes while the folder is read is not among them."""
+        """See `Bucket.objects`; a file that vanishes during the listing is skipped."""
         if not self.folder.is_dir():
             raise ObjectsError(
                 f"The folder {self.folder} cannot be watched: there is no such folder. Create it, or mend "
@@ -63,7 +63,7 @@ class FolderBucket:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     with failing.guard(entry.path):
-                        # A folder sorts as object stores sort it: as its name with a slash.
+                        # Folders sort as in object stores: by their name with a slash at the end.
                         is_folder = entry.is_dir(follow_symlinks=False)
                         if is_folder or entry.is_file(follow_symlinks=False):
                             key = prefix + entry.name.translate(_STORABLE) + ("/" if is_folder else "")
@@ -77,12 +77,12 @@ class FolderBucket:
             )
             if not prefix:
                 raise refused from error
-            # One folder in it takes none of the others with it.
+            # A folder that cannot be read does not affect the others.
             failing.record(folder, refused)
             return
         for key, path in sorted(found):
             if key.endswith("/"):
-                # Everything below is before `after` where the folder is, unless `after` is in the folder.
+                # All keys in this folder sort before `after`, unless `after` itself is in the folder.
                 if key > after or after.startswith(key):
                     yield from self._below(path, key, after, failing)
             elif key > after:
@@ -100,10 +100,10 @@ class FolderBucket:
 
     @contextmanager
     def open(self, found: ObjectVersion) -> Iterator[Readable]:
-        """See `Bucket.open`; that the file was overwritten in the meantime is told at the end."""
+        """See `Bucket.open`; if the file is overwritten while it is read, the error is raised at the end."""
         path = self._path(found.key)
         try:
-            # Opened without following a link, or waiting for the other end of a pipe.
+            # Do not follow a symbolic link, and do not wait for the writer of a pipe.
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             raise _gone(found) from None
@@ -130,7 +130,7 @@ class FolderBucket:
 
 
 def _time(seconds: float) -> dt.datetime:
-    """When a file was written; the last or first time that there is, where a file system knows another."""
+    """The modification time of a file, clamped to the range of datetime."""
     try:
         return dt.datetime.fromtimestamp(seconds, dt.UTC)
     except (OverflowError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""A Google Cloud Storage bucket, or what is below a prefix of it."""
+"""A Google Cloud Storage bucket, or a prefix in it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FIELDS = "items(name,generation,size,updated,timeCreated),nextPageToken"
 
 @dataclass(frozen=True)
 class GcsBucket:
-    """A bucket as somebody may list and read it.
+    """A bucket read through a client.
 
     Args:
         name: The bucket's name.
-        prefix: What is watched of it, without a slash at either end; all of it where empty.
+        prefix: The watched prefix, without a slash at either end; empty means the whole bucket.
         client: A `google.cloud.storage` client.
-        page: How many objects are asked for at once.
+        page: Number of objects requested at once.
     """
 
     name: str
@@ -48,7 +48,7 @@ class GcsBucket:
         return True
 
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
-        """See `Bucket.objects`; what is called a folder in consoles, an empty object `name/`, is left out."""
+        """See `Bucket.objects`; empty objects named `name/`, which consoles show as folders, are skipped."""
         failing = Isolation("Listing")
         with explained(f"The bucket {self.uri} cannot be listed"):
             for blob in self.client.list_blobs(
@@ -61,7 +61,7 @@ class GcsBucket:
             ):
                 version: ObjectVersion | None = None
                 with failing.guard(str(blob.name)):
-                    # An offset is where the list starts, not what it starts after.
+                    # The offset is inclusive, but the listing must start after the key.
                     if not blob.name.endswith("/") and blob.name.removeprefix(self._start) > after:
                         version = self._version(blob)
                 if version is not None:
@@ -80,7 +80,7 @@ class GcsBucket:
         blob = self.client.bucket(self.name).blob(self._start + found.key, generation=int(found.version))
         told = partial(explained, f"{found.uri} cannot be read", is_object=True)
         with told():
-            # An empty object is never asked for by the client's reader, which would hide that it has gone.
+            # The client's reader sends no request for an empty object, so a deleted one would go unnoticed.
             if not found.size and not blob.exists(timeout=_TIMEOUT):
                 raise ObjectGone(f"{found.uri} cannot be read: it was deleted or overwritten.")
             file = blob.open("rb", timeout=_TIMEOUT)
@@ -102,12 +102,12 @@ class GcsBucket:
 
 
 def gcs_client(options: Mapping[str, str]) -> Any:
-    """A client of Google Cloud Storage.
+    """Create a Google Cloud Storage client.
 
     Args:
         options: `GOOGLE_SERVICE_ACCOUNT` (the path of a key file), `GOOGLE_BASE_URL` and
-            `GOOGLE_SKIP_SIGNATURE` (for a server that asks nobody who they are); where no key file is named,
-            the credentials are looked for where Google's own tools look.
+            `GOOGLE_SKIP_SIGNATURE` (for a server without authentication); without a key file, the credentials
+            come from where Google's own tools look.
 
     Raises:
         ObjectsError: The client is not installed, or there are no credentials.
@@ -139,7 +139,7 @@ def gcs_client(options: Mapping[str, str]) -> Any:
 
 @contextmanager
 def explained(attempt: str, *, is_object: bool = False) -> Iterator[None]:
-    """Turn what Google's client raises into the platform's errors, with what was attempted."""
+    """Translate the errors of Google's client to the platform's errors, with the attempted operation."""
     from google.api_core.exceptions import (
         GoogleAPICallError,
         NotFound,
@@ -165,6 +165,6 @@ def explained(attempt: str, *, is_object: bool = False) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What was said, in one line of at most 300 characters, without the address that was asked."""
+    """The message of an error in one line of at most 300 characters, without the requested address."""
     words = (word for word in str(error).split() if "://" not in word)
     return " ".join(words)[:300].rstrip(".: ")

@@ -1,10 +1,10 @@
-"""The object log: what was said of every version of every object, in a Delta table of the lake.
+"""The object log: the status history of every version of every object, in a Delta table of the lake.
 
-A sensor's cursor could not hold it: a million keys with their versions are a hundred megabytes, and a cursor
-is written whole at every tick. The table is append-only, one commit per tick or run; what counts of a key is
-what was said last. Which batches are open, and which have failed objects to come back to, travels in the
-metadata of the same commits, so that it cannot disagree with the rows; a sensor's cursor then holds only how
-far the listing has got, and may be lost.
+A sensor's cursor could not hold it: a million keys with their versions take a hundred megabytes, and a cursor
+is rewritten at every tick. The table is append-only, with one commit per tick or run; the latest entry of a
+key counts. The open batches, and the batches with failed objects to retry, are in the metadata of the same
+commits, so that they cannot disagree with the rows. A sensor's cursor then only holds the position of the
+listing, and may be lost.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ LOG_COLUMNS = (
 _log = logging.getLogger(__name__)
 _STREAM = "objects"
 _PROGRESS = "platform_assets.objects"
-# Commits that are not the platform's (an OPTIMIZE, say) carry none; so many of them are looked past.
+# Commits by other programs (such as OPTIMIZE) have no such metadata; skip up to this many of them.
 _LONGEST_LOOK_BACK = 100
 _KEYS_PER_QUERY = 2_000
 _STATUSES = {str(status): status for status in Status}
@@ -70,12 +70,12 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a watch has got to, as far as runs are concerned.
+    """The progress of a watch's runs.
 
     Args:
         last_batch: Number of the newest batch, 0 before the first.
-        open: When each batch was planned that has objects without an outcome.
-        retries: When the first failed object of a batch may be tried again.
+        open: The planning time of each batch that has objects without an outcome.
+        retries: For each batch, when its first failed object may be retried.
     """
 
     last_batch: int = 0
@@ -89,7 +89,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, text: str) -> Progress:
-        """Read what `to_json` wrote."""
+        """Parse the JSON of `to_json`."""
         last, *times = json.loads(text)
         opened, retries = ({int(batch): _time(at) for batch, at in one.items()} for one in times)
         return cls(last, opened, retries)
@@ -97,12 +97,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Planned:
-    """What became of objects that were noticed.
+    """The result of planning.
 
     Args:
         batches: The tasks of each batch that was opened.
-        waiting: Keys of which a version is being worked on already.
-        left: Keys of due objects for which there was no room.
+        waiting: Keys with another version in progress.
+        left: Keys of due objects beyond the limits.
     """
 
     batches: Mapping[int, Sequence[Task]] = field(default_factory=dict)
@@ -112,11 +112,11 @@ class Planned:
 
 @dataclass(frozen=True)
 class LogState:
-    """The log as it was read.
+    """The log at one version.
 
     Args:
         handle: The Delta table at that version, None before the first commit.
-        progress: Where the watch had got to.
+        progress: The progress of the watch at that version.
     """
 
     handle: DeltaTable | None
@@ -128,37 +128,37 @@ class LogState:
         return (self.handle.transaction_version(_STREAM) or 0) if self.handle is not None else 0
 
     def between(self, low: str, high: str) -> dict[str, Entry]:
-        """What was last said of the keys after `low` up to `high`, both in order of code points."""
+        """The latest entries of the keys after `low` up to `high`, in code point order."""
         return self._last(f"key > {literal(low)} AND key <= {literal(high)}")
 
     def of(self, keys: Iterable[str]) -> dict[str, Entry]:
-        """What was last said of these keys."""
+        """The latest entries of these keys."""
         found: dict[str, Entry] = {}
         wanted = sorted(set(keys))
         for start in range(0, len(wanted), _KEYS_PER_QUERY):
             some = wanted[start : start + _KEYS_PER_QUERY]
-            # The range is what files are left out by; a long list of keys alone leaves out none.
+            # The range lets Delta skip files; a long list of keys alone does not.
             span = f"key >= {literal(some[0])} AND key <= {literal(some[-1])}"
             found |= self._last(f"{span} AND key IN ({', '.join(map(literal, some))})")
         return found
 
     def batch(self, number: int) -> dict[str, Entry]:
-        """What was last said of the objects of a batch, as part of it."""
+        """The latest entries of the objects of a batch, within that batch."""
         return self._last(f"batch = {number:d}")
 
     def planned(self, number: int) -> list[Task]:
-        """The objects of a batch that have no outcome yet, in order of keys: the work of its run."""
+        """The objects of a batch without an outcome, in key order: the work of its run."""
         entries = self.batch(number).values()
         return [Task(one.object, one.attempt) for one in entries if one.status is Status.PLANNED]
 
     def with_status(self, *statuses: Status) -> list[Entry]:
-        """The objects of which one of these was said last, as of PARKED; reads the whole log."""
+        """The latest entries with one of these statuses, such as PARKED; reads the whole log."""
         return [entry for entry in self._last("true").values() if entry.status in statuses]
 
     def due_again(self, now: dt.datetime) -> tuple[list[Entry], dict[int, dt.datetime]]:
-        """The failed objects whose time has come, and when those of each batch come that are not among them.
+        """The failed objects that are due again, and for the others the next retry time of each batch.
 
-        An object of which something else was said since, as it was overwritten, is in neither.
+        Objects with a later entry, because they were overwritten, are in neither.
         """
         due: list[Entry] = []
         later = {batch: at for batch, at in self.progress.retries.items() if at > now}
@@ -176,7 +176,7 @@ class LogState:
         return due, later
 
     def _last(self, condition: str) -> dict[str, Entry]:
-        """What was said last of each key among the rows of a condition, in order of keys."""
+        """The latest entry of each key among the rows of a condition, in key order."""
         from deltalake import QueryBuilder
 
         if self.handle is None:
@@ -195,11 +195,11 @@ class LogState:
 
 @dataclass(frozen=True)
 class Known:
-    """What a state of the log says of some objects.
+    """The latest entries of some objects at one version of the log.
 
     Args:
-        state: The log as it was read.
-        last: What was last said of keys; nothing was of those that are missing.
+        state: The log at that version.
+        last: The latest entries by key; keys without entries are missing.
     """
 
     state: LogState
@@ -217,7 +217,7 @@ class ObjectLog:
     table: LakeTable
 
     def read(self) -> LogState:
-        """The log as it is now."""
+        """Read the current version of the log."""
         handle = self.table.open()
         said = self.table.commit_metadata(handle, _PROGRESS, look_back=_LONGEST_LOOK_BACK)
         if said is not None:
@@ -231,15 +231,15 @@ class ObjectLog:
         return LogState(handle, Progress())
 
     def commit(self, state: LogState, entries: Sequence[Entry], progress: Progress) -> None:
-        """Say something of objects, and where the watch has got to, as one fact.
+        """Write entries and the progress of the watch in one commit.
 
         Args:
-            state: The log that this rests on.
+            state: The version of the log that this is based on.
             entries: At most one for each key.
-            progress: The watch's progress from now on.
+            progress: The watch's new progress.
 
         Raises:
-            LakeConflict: Something else was said since `state` was read.
+            LakeConflict: The log has changed since `state` was read.
         """
         number = state.commit + 1
         self.table.append(
@@ -253,16 +253,16 @@ class ObjectLog:
     def settle(
         self, batch: int, outcomes: Iterable[Outcome], policy: Policy, now: dt.datetime
     ) -> list[Entry]:
-        """Say how attempts of an open batch ended; the last step of its run, or several steps of it.
+        """Record the outcomes of attempts of an open batch, in one or several steps of its run.
 
-        The batch is closed with its last object. Objects that are not planned in it any more are left as they
-        are, so that saying the same twice changes nothing.
+        The batch closes with its last object. Objects that are no longer planned in the batch are skipped, so
+        that a repeat changes nothing.
 
         Returns:
-            What is said of the objects now.
+            The new entries.
 
         Raises:
-            ObjectsError: The batch is not open: somebody gave its run up, and its objects are another's.
+            ObjectsError: The batch is not open: its run was given up, and its objects are in another batch.
         """
         by_key = {outcome.key: outcome for outcome in outcomes}
         for state in self._attempts():
@@ -284,11 +284,12 @@ class ObjectLog:
         """Close a batch whose run ended without an outcome for every object.
 
         Args:
-            batch: The batch; nothing happens where it is not open.
-            reason: What is said to have become of those objects.
-            policy: When they are tried again.
+            batch: The batch; a batch that is not open is ignored.
+            reason: The error to record for those objects.
+            policy: The retry policy.
             now: The time, UTC.
-            ran: Whether the attempt counts; where it never began, the objects are planned anew as they were.
+            ran: True if the attempt counts; if the run never started, the objects are planned again as
+                before.
         """
         for state in self._attempts():
             if batch not in state.progress.open:
@@ -309,9 +310,9 @@ class ObjectLog:
         raise _lost_race(self.table.uri)
 
     def release(self, keys: Iterable[str], now: dt.datetime) -> int:
-        """Let parked objects be tried again from the start; how many there were among these keys.
+        """Reset parked objects so that they are tried again; return how many of the keys were parked.
 
-        They are found by the next listing.
+        The next listing finds them.
         """
         wanted = list(keys)
         for state in self._attempts():
@@ -330,20 +331,20 @@ class ObjectLog:
         *,
         gone: Sequence[str] = (),
     ) -> Planned:
-        """Open batches for those of the objects that are due, as one commit.
+        """Open batches for the due objects, in one commit.
 
-        The commit fails where the log is not what was read, and all is looked up and decided again: what
-        another tick planned in the meantime is not planned twice.
+        If the log has changed since it was read, the commit fails and the plan is made again on the new
+        version: objects that another tick planned in the meantime are not planned twice.
 
         Args:
-            known: The log as it was read, and what it says last of these objects, of gone ones too.
+            known: The log as it was read, with the latest entries of these objects, including gone ones.
             found: Objects as they are now, at most one for each key.
-            policy: How much is done at once.
+            policy: The limits of runs.
             now: The time, UTC.
-            gone: Keys of failed objects that are not there any more, and need no further attempt.
+            gone: Keys of failed objects that no longer exist and need no further attempt.
 
         Raises:
-            LakeConflict: Commits are refused, and nobody else makes any.
+            LakeConflict: Commits fail although nobody else commits.
         """
         for attempt, _ in enumerate(attempts(self.table.version)):
             if attempt:
@@ -375,7 +376,7 @@ class ObjectLog:
         raise _lost_race(self.table.uri)
 
     def _later(self, state: LogState, said: Set[str], now: dt.datetime) -> dict[int, dt.datetime]:
-        """When failed objects come that stay as they are, the batches among them that have none left out."""
+        """The next retry time of each batch with failed objects that are not retried now."""
         due, later = state.due_again(now)
         for one in due:
             if one.object.key not in said:
@@ -384,19 +385,19 @@ class ObjectLog:
         return later
 
     def refuse_unstorable(self, found: ObjectVersion) -> None:
-        """Raise what a commit would raise over this object: its name, say, cannot be stored."""
+        """Raise the error that a commit would raise for this object, such as an unstorable name."""
         _rows([Entry(found, Status.PLANNED, 1, 0, _EPOCH)], 0, self.table.arrow_schema)
 
     def compact(self, files: int = 64) -> bool:
-        """Merge the small files that commits leave, in order of keys, where there are many of them.
+        """Merge the small files that commits leave, sorted by key, if there are many of them.
 
-        A listing looks up ranges of keys: files in their order make it open few of them.
+        A listing looks up ranges of keys: sorted files let it open only few of them.
 
         Args:
-            files: How many there are at least for it to be worth it.
+            files: The least number of files that makes compaction worthwhile.
 
         Returns:
-            Whether it was worth it.
+            True if the log was compacted.
         """
         from deltalake.exceptions import DeltaError
 
@@ -412,7 +413,7 @@ class ObjectLog:
         return True
 
     def _attempts(self) -> Iterator[LogState]:
-        """The log as it is, and again after each lost race, as long as others make progress."""
+        """The current log, and again after each lost race, as long as other writers make progress."""
         for _ in attempts(self.table.version):
             yield self.read()
 
@@ -436,7 +437,7 @@ class ObjectLog:
 
 
 def _rows(entries: Sequence[Entry], commit: int, schema: pa.Schema) -> pa.Table:
-    # By way of DuckDB, as pyarrow imports pandas to make arrays of Python values.
+    # Through DuckDB, because pyarrow imports pandas to create arrays from Python values.
     import duckdb
 
     columns: dict[str, tuple[str, list[str] | list[int] | list[int | None]]] = {
@@ -466,14 +467,14 @@ def _entries(rows: pa.Table) -> Iterator[Entry]:
     for column in LOG_COLUMNS:
         values: Any = rows[column.name]
         if isinstance(column.type, Timestamp):
-            # As numbers: pyarrow imports pandas to make Python values with a time zone.
+            # As integers, because pyarrow imports pandas to create Python values with a time zone.
             values = values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
         columns[column.name] = values.to_pylist()
     for row in zip(*columns.values(), strict=True):
         try:
             entry = _entry(row)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            # As if nothing had been said of the object: it is looked at again, and said anew.
+            # Treat the object as new: it is inspected and recorded again.
             _log.warning("A row of an object log cannot be read: %s", reason_of(error, tell_text=False))
         else:
             yield entry
@@ -487,7 +488,7 @@ def _entry(row: Sequence[Any]) -> Entry:
 
 
 def _storable(text: str) -> str:
-    """Text without what no encoding can hold: a path on disk may have bytes that are not UTF-8."""
+    """Text without characters that cannot be encoded: a path on disk may have bytes that are not UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,7 +1,7 @@
-"""What is to be done about an object, by what was last said of it: pure decisions over values.
+"""Decisions about an object, based on its latest log entry: pure functions over values.
 
-Two versions of one key are never worked on at the same time, so that what is said last of a key is always
-about its newest version that anybody has worked on.
+Two versions of one key are never in progress at the same time, so that the latest entry of a key is always
+about the newest version that was worked on.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from enum import Enum, StrEnum
 from platform_assets.objects.bucket import ObjectVersion
 
 LONGEST_ERROR = 500
-"""Characters of an error that are kept with an object."""
+"""Characters of an error that are stored with an object."""
 
 
 class Status(StrEnum):
-    """What was last said of an object."""
+    """The status in an object's log entry."""
 
     PLANNED = "planned"
     DONE = "done"
@@ -30,7 +30,7 @@ class Status(StrEnum):
 
 
 class Verdict(Enum):
-    """What is to be done about an object that was noticed."""
+    """The decision about a noticed object."""
 
     DUE = "due"
     WAIT = "wait"
@@ -39,16 +39,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What was said of one version of an object.
+    """A log entry about one version of an object.
 
     Attributes:
         object: The version.
-        status: What was said of it.
+        status: Its status.
         attempt: Number of the attempt at this version, from 1.
-        batch: The batch that the attempt is part of.
-        retry_at: When a failed one may be tried again, UTC.
-        error: Why it failed or was parked; never anything that the object holds.
-        at: When this was said, UTC.
+        batch: The batch that the attempt belongs to.
+        retry_at: When a failed object may be retried, UTC.
+        error: Why it failed or was parked; never content of the object.
+        at: When this entry was written, UTC.
     """
 
     object: ObjectVersion
@@ -62,13 +62,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt at an object ended.
+    """The outcome of an attempt at an object.
 
     Attributes:
         key: The object.
-        status: DONE, FAILED, or GONE where that version was not there any more.
-        error: Why it failed, without anything that the object holds.
-        retryable: Whether another attempt can do better; an object that failed for good is parked at once.
+        status: DONE, FAILED, or GONE if that version no longer exists.
+        error: Why it failed, without content of the object.
+        retryable: True if another attempt may succeed; otherwise the object is parked at once.
     """
 
     key: str
@@ -79,20 +79,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Policy:
-    """How much is done at once, and how often it is tried again.
+    """Limits of runs, and the retry policy.
 
     Args:
-        objects_per_run: Objects that a run takes at most.
-        bytes_per_run: Their size at most; a larger object has a run of its own.
-        open_runs: Runs at most that are under way; what is more is left for later ticks.
+        objects_per_run: The most objects in a run.
+        bytes_per_run: The most bytes in a run; a larger object has a run of its own.
+        open_runs: The most runs in progress; further work is left for later ticks.
         attempts: Attempts at a version before it is parked.
-        first_wait: How long is waited after the first failed attempt; twice as long after each further one.
-        longest_wait: How long is waited at most.
-        quiet: A file that was written to less than so long ago is left alone, as it may not be whole; objects
-            in buckets appear whole.
-        lost_after: A batch whose run never came to be is given up after so long, and its objects planned
-            anew.
-        sweep_every: How long after the end of a whole listing the next one begins.
+        first_wait: Wait after the first failed attempt; doubled after each further attempt.
+        longest_wait: The longest wait.
+        quiet: A local file is skipped if it was modified more recently than this, as it may be incomplete;
+            objects in buckets appear complete.
+        lost_after: A batch whose run never started is given up after this time, and its objects are planned
+            again.
+        sweep_every: The wait between the end of a complete listing and the start of the next.
     """
 
     objects_per_run: int = 500
@@ -108,7 +108,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An object that is due.
+    """A due object.
 
     Attributes:
         object: The version to work on.
@@ -120,7 +120,7 @@ class Task:
 
 
 def judge(found: ObjectVersion, last: Entry | None, now: dt.datetime) -> Verdict:
-    """What is to be done about an object that is there now, by what was last said of its key."""
+    """Decide what to do with an object that exists now, from the latest entry of its key."""
     if last is None or last.status in (Status.GONE, Status.RELEASED):
         return Verdict.DUE
     if last.status is Status.PLANNED:
@@ -133,18 +133,18 @@ def judge(found: ObjectVersion, last: Entry | None, now: dt.datetime) -> Verdict
 
 
 def task(found: ObjectVersion, last: Entry | None) -> Task:
-    """The attempt at an object that is due."""
+    """The next attempt at a due object."""
     is_again = last is not None and last.status is Status.FAILED and last.object.version == found.version
     return Task(found, last.attempt + 1 if last is not None and is_again else 1)
 
 
 def is_quiet(found: ObjectVersion, policy: Policy, now: dt.datetime) -> bool:
-    """Whether a file was left alone for long enough; one from the future, by a wrong clock, is."""
+    """Return True if a file is old enough; a modification time in the future (a wrong clock) also counts."""
     return not dt.timedelta() <= now - found.modified < policy.quiet
 
 
 def slices(tasks: Iterable[Task], policy: Policy) -> Iterator[list[Task]]:
-    """Cut tasks into batches, each the work of one run, in their order."""
+    """Split tasks into batches, each the work of one run, in order."""
     batch: list[Task] = []
     size = 0
     for one in tasks:
@@ -158,7 +158,7 @@ def slices(tasks: Iterable[Task], policy: Policy) -> Iterator[list[Task]]:
 
 
 def after(planned: Entry, outcome: Outcome, policy: Policy, now: dt.datetime) -> Entry:
-    """What is to be said of an object after an attempt."""
+    """The log entry after an attempt."""
     said = replace(planned, at=now, status=outcome.status, error=_one_line(outcome.error))
     if outcome.status is not Status.FAILED:
         return said
@@ -168,7 +168,7 @@ def after(planned: Entry, outcome: Outcome, policy: Policy, now: dt.datetime) ->
 
 
 def wait(attempt: int, key: str, policy: Policy) -> dt.timedelta:
-    """How long to wait after an attempt; up to a fifth longer, so that what failed together comes apart."""
+    """The wait after an attempt, with up to a fifth added at random, so that retries spread out."""
     doubled = policy.first_wait * 2 ** min(attempt - 1, 30)
     share = hashlib.blake2b(f"{key} {attempt}".encode(), digest_size=1).digest()[0] / 255
     longest: dt.timedelta = min(doubled, policy.longest_wait)

@@ -1,4 +1,4 @@
-"""Moves an object to where nobody but its owners looks: one version of it, and never a newer one."""
+"""Quarantine: move one version of an object to a restricted place, and never a newer version."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _TIMEOUT = 60
 
 
 def quarantine(bucket: Bucket, found: ObjectVersion, place: str) -> str:
-    """Move one version of an object to a place of the same kind, under its name and a hash of its version.
+    """Move one version of an object to a place of the same kind, named by its key and a hash of its version.
 
-    What was moved already is left as it is, so that a repeat after a crash does no harm.
+    A version that was already moved is skipped, so that a repeat after a crash is safe.
 
     Args:
-        bucket: Where it is.
+        bucket: The bucket of the object.
         found: The version.
         place: A folder, or `s3://bucket/prefix`, or `gs://bucket/prefix`.
 
     Returns:
-        Where it is now.
+        The new address.
 
     Raises:
-        ObjectGone: It was deleted or overwritten since it was found, and was not moved before.
-        ObjectsError: It cannot be moved.
+        ObjectGone: The version was deleted or overwritten, and was not moved before.
+        ObjectsError: The object cannot be moved.
         ObjectsUnavailable: The store does not answer now.
     """
     name = f"{found.key}.{hashlib.sha256(found.version.encode()).hexdigest()[:8]}"
@@ -63,7 +63,7 @@ def _move_file(bucket: FolderBucket, found: ObjectVersion, target: Path) -> None
         try:
             os.replace(found.uri, target)
         except OSError:
-            # Another file system: a copy first, which appears as a whole.
+            # The quarantine is on another file system: copy first, so that the file appears complete.
             part = target.with_name(f".{target.name}.part")
             shutil.copy2(found.uri, part)
             os.replace(part, target)
@@ -99,7 +99,7 @@ def _move_in_s3(bucket: S3Bucket, found: ObjectVersion, target: str) -> None:
             key,
             ExtraArgs={"CopySourceIfMatch": f'"{found.version}"'},
         )
-        # Only this version: somebody may have written a newer one since.
+        # Delete only this version: a newer one may have been written in the meantime.
         bucket.client.delete_object(Bucket=bucket.name, Key=source, IfMatch=f'"{found.version}"')
 
 

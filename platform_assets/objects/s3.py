@@ -1,4 +1,4 @@
-"""An S3 bucket, or what is below a prefix of it."""
+"""An S3 bucket, or a prefix in it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from platform_assets.objects.bucket import (
 )
 
 _GONE = {"404", "NoSuchKey", "412", "PreconditionFailed"}
-# What S3 and SQS say when somebody else should have asked, or nobody at this moment.
+# Error codes of S3 and SQS that mean: try again later.
 _LATER = {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "503", "500"}
 
 
 @dataclass(frozen=True)
 class S3Bucket:
-    """A bucket as somebody may list and read it.
+    """A bucket read through a client.
 
     Args:
         name: The bucket's name.
-        prefix: What is watched of it, without a slash at either end; all of it where empty.
-        client: A boto3 client of S3.
-        page: How many objects are asked for at once.
+        prefix: The watched prefix, without a slash at either end; empty means the whole bucket.
+        client: A boto3 S3 client.
+        page: Number of objects requested at once.
     """
 
     name: str
@@ -49,8 +49,8 @@ class S3Bucket:
         return True
 
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
-        """See `Bucket.objects`; what is called a folder in consoles, an empty object `name/`, is left out."""
-        # StartAfter, as a continuation token would not outlive the tick that it was given to.
+        """See `Bucket.objects`; empty objects named `name/`, which consoles show as folders, are skipped."""
+        # StartAfter, because a continuation token would not be valid in the next tick.
         arguments = {"Bucket": self.name, "Prefix": self._start, "MaxKeys": self.page}
         if after:
             arguments["StartAfter"] = self._start + after
@@ -101,17 +101,17 @@ class S3Bucket:
 
 
 def s3_client(options: Mapping[str, str]) -> Any:
-    """A client of S3 by the lake's options; see `aws_client`."""
+    """Create an S3 client from the lake's options; see `aws_client`."""
     return aws_client("s3", options)
 
 
 def aws_client(service: str, options: Mapping[str, str]) -> Any:
-    """A boto3 client.
+    """Create a boto3 client.
 
     Args:
         service: Its name at AWS: `s3`, `sqs`.
         options: `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
-            `AWS_ENDPOINT_URL`; what is missing is looked for where boto3 looks.
+            `AWS_ENDPOINT_URL`; missing options come from where boto3 looks.
 
     Raises:
         ObjectsError: boto3 is not installed, or finds no region.
@@ -144,7 +144,7 @@ def aws_client(service: str, options: Mapping[str, str]) -> Any:
 
 @contextmanager
 def explained(attempt: str) -> Iterator[None]:
-    """Turn what boto3 raises into the platform's errors, with what was attempted."""
+    """Translate boto3's errors to the platform's errors, with the attempted operation."""
     from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError, NoCredentialsError
     from urllib3.exceptions import HTTPError
 

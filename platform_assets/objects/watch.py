@@ -1,8 +1,9 @@
-"""One tick of a watch: close what ended, notice what is new, and say which runs to start.
+"""One tick of a watch: close finished batches, notice new objects, and request runs.
 
-State moves in this order: objects are planned in the log, in one commit; a run is asked for by the number of
-its batch; the run says how each object ended; only then does the batch close. A crash between any two steps
-is made good by the next tick: a run that was planned and never started is asked for again under the same key.
+State changes in this order: objects are planned in the log, in one commit; a run is requested by the number
+of its batch; the run records the outcome of each object; only then does the batch close. After a crash
+between two steps, the next tick repairs the state: a planned run that never started is requested again with
+the same key.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _CURSOR_VERSION = 1
 
 
 class RunState(Enum):
-    """What became of a run; UNKNOWN where none was ever started under its key."""
+    """The state of a run; UNKNOWN if no run was started with its key."""
 
     UNKNOWN = "unknown"
     ACTIVE = "active"
@@ -38,12 +39,12 @@ class RunState(Enum):
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far the listing has got; losing it costs a listing, never an object.
+    """The position of the listing; losing it costs a repeated listing, never an object.
 
     Args:
-        after: The key that the next slice of the listing starts after; empty at the start of a sweep.
-        sweeps: Whole listings so far.
-        rest_until: No listing begins before this time, UTC.
+        after: The key after which the next slice of the listing starts; empty at the start of a sweep.
+        sweeps: Number of complete listings.
+        rest_until: No listing starts before this time, UTC.
     """
 
     after: str = ""
@@ -57,7 +58,7 @@ class Cursor:
 
     @classmethod
     def from_json(cls, text: str | None) -> Cursor:
-        """Read what `to_json` wrote; what it did not write, an empty cursor say, is a start from scratch."""
+        """Parse the JSON of `to_json`; anything else, such as an empty cursor, starts from scratch."""
         try:
             version, after, sweeps, rest = json.loads(text or "")
         except (ValueError, TypeError):
@@ -73,9 +74,9 @@ class RunRequest:
     """A run to start.
 
     Args:
-        key: Names the work: the watch and the batch, never the time.
-        batch: The batch that it takes, whose objects `LogState.planned` gives.
-        objects: How many there are.
+        key: Identifies the work: the watch and the batch, never the time.
+        batch: The batch of the run; `LogState.planned` gives its objects.
+        objects: Number of objects.
         size: Their size in bytes.
     """
 
@@ -87,15 +88,16 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Tick:
-    """What a tick came to.
+    """The result of a tick.
 
     Args:
-        cursor: The listing's new state.
-        requests: Runs to start; one whose key was used before is running or has ended already.
-        listed: Objects that were listed.
-        noticed: Objects that events told of.
-        left: Due objects for which there was no room; a later tick comes back to them.
-        problem: Why nothing new was looked for, or not everything: the store or the queue does not answer.
+        cursor: The new position of the listing.
+        requests: Runs to start; a run whose key was used before is already running or has ended.
+        listed: Number of listed objects.
+        noticed: Number of objects named by events.
+        left: Due objects beyond the limits; a later tick plans them.
+        problem: Why the search for new objects failed or is incomplete: the store or the queue does not
+            answer.
     """
 
     cursor: Cursor
@@ -111,14 +113,14 @@ class Watch:
     """A watch over one bucket.
 
     Args:
-        name: Its name: part of the keys of its runs.
-        bucket: What is watched.
-        log: What was said of its objects.
-        policy: How much is done at once, and how often it is tried again.
-        events: Tells of new objects without a listing, where there is such a thing.
-        seconds: How long a tick may look for new objects before it leaves the rest to the next one.
-        objects_per_tick: How many objects it lists at most.
-        clock: Gives the time, UTC.
+        name: Its name, part of the keys of its runs.
+        bucket: The watched bucket.
+        log: The object log.
+        policy: The limits of runs, and the retry policy.
+        events: Announces new objects without a listing, if configured.
+        seconds: How long a tick may search for new objects before it leaves the rest to the next tick.
+        objects_per_tick: The most objects that a tick lists.
+        clock: Returns the time, UTC.
     """
 
     name: str
@@ -131,15 +133,15 @@ class Watch:
     clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
 
     def run_key(self, batch: int) -> str:
-        """The key of the run that takes a batch."""
+        """The key of the run of a batch."""
         return f"{self.name}/{batch}"
 
     def tick(self, cursor: Cursor, state_of: Callable[[str], RunState]) -> Tick:
         """Do one slice of the watch's work.
 
         Args:
-            cursor: Where the last tick left off.
-            state_of: Tells what became of the run of a key.
+            cursor: The position where the last tick stopped.
+            state_of: Returns the state of the run with a key.
 
         Raises:
             LakeError: The log cannot be read or written.
@@ -150,7 +152,7 @@ class Watch:
         problems = [f"{one.name}: {ended(one.reason)}" for one in failing.failures]
         state = self.log.read()
         if len(state.progress.open) >= self.policy.open_runs:
-            # Notices would only go back and forth.
+            # Without room for new batches, notices would only be received and returned.
             return Tick(cursor, tuple(repeated), problem=" ".join(problems))
         slice_ = _Slice(self, state, now, cursor)
         problems += slice_.collect()
@@ -168,7 +170,7 @@ class Watch:
         )
 
     def _plan(self, slice_: _Slice, state: LogState, now: dt.datetime, problems: list[str]) -> Planned:
-        """Plan what is due; an object that the log cannot hold is left out, and told of."""
+        """Plan the due objects; an object that the log cannot store is skipped and reported."""
         known = Known(state, slice_.last)
 
         def plan(due: list[ObjectVersion]) -> Planned:
@@ -195,7 +197,7 @@ class Watch:
     def _close(
         self, state_of: Callable[[str], RunState], now: dt.datetime, failing: Isolation
     ) -> list[RunRequest]:
-        """Close the batches whose runs ended, and ask again for runs that never came to be."""
+        """Close the batches whose runs ended, and request runs again that never started."""
         asked: list[RunRequest] = []
         state = self.log.read()
         for batch, planned_at in state.progress.open.items():
@@ -222,7 +224,7 @@ class Watch:
 
 
 class _Slice:
-    """What one tick notices, within its limits."""
+    """The objects that one tick notices, within its limits."""
 
     def __init__(self, watch: Watch, state: LogState, now: dt.datetime, cursor: Cursor) -> None:
         self.watch = watch
@@ -244,27 +246,28 @@ class _Slice:
         self._room = (policy.open_runs - len(state.progress.open)) * policy.objects_per_run
 
     def collect(self) -> list[str]:
-        """Look for due objects: failed ones first, then of events, then listed; the problems met."""
+        """Collect due objects: failed ones, then those from events, then listed ones; return the problems."""
         for step in (self._retries, self._events, self._listing):
             try:
                 step()
             except BaseException as error:
                 if not is_isolated(error):
                     raise
-                # What was noticed so far is planned all the same, and a queue that is down stops no listing.
+                # Objects noticed so far are planned anyway, and an unavailable queue does not stop the
+                # listing.
                 self._problems.append(_told(error))
                 self._is_whole = self._is_whole and isinstance(error, PartlyListed)
         return self._problems
 
     def acknowledge(self, events: Events, planned: Planned) -> list[str]:
-        """Tell the queue which notices need not come again, now that the log has what they are about."""
+        """Acknowledge the notices whose objects are now in the log."""
         pending = planned.waiting | planned.left | self._unknown
         settled = [one for one in self.notices if pending.isdisjoint(one.keys)]
         error = failure_of(partial(events.acknowledge, settled))
         return [] if error is None else [_told(error)]
 
     def cursor_after(self, planned: Planned) -> Cursor:
-        """Where the next tick goes on: before the first listed object for which there was no room."""
+        """The position of the next tick: before the first listed object that did not fit."""
         missed = next((place for place, key in enumerate(self._in_order) if key in planned.left), None)
         if missed is not None:
             before = self._in_order[missed - 1] if missed else self.cursor.after
@@ -284,7 +287,7 @@ class _Slice:
                 self._problems.append(_told(error))
 
     def _look_for(self, key: str, failed: Entry | None = None) -> None:
-        """Ask the bucket for one object: a notice or a failure may be old, and what is there now counts."""
+        """Look up one object in the bucket: an event or failure may be old; the current version counts."""
         found = self.watch.bucket.find(key)
         if found is not None:
             self.due[key] = found
@@ -326,7 +329,7 @@ class _Slice:
                 return
 
     def _judge(self, page: Sequence[ObjectVersion]) -> bool:
-        """Take what is due of some listed objects; False where there is no room for all of them."""
+        """Add the due objects of a part of the listing; return False if not all of them fit."""
         last = self.state.between(self._reached, page[-1].key)
         for found in page:
             if len(self.due) >= self._room:
@@ -349,7 +352,7 @@ class _Slice:
 
 
 def _page(objects: Iterator[ObjectVersion], wanted: int) -> tuple[list[ObjectVersion], BaseException | None]:
-    """Some objects of a listing, and what ended it before there were that many, if anything did."""
+    """Some objects of a listing, and the error that ended it early, if any."""
     page: list[ObjectVersion] = []
     error = failure_of(lambda: page.extend(islice(objects, wanted)))
     return page, error

@@ -1,1 +1,1 @@
-"""Feeds: uploaded files that match a pattern become rows of a lake table, exactly once per version."""
+"""Feeds: load uploaded files that match a pattern into a lake table, exactly once per version."""

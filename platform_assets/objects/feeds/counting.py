@@ -1,7 +1,7 @@
-"""The rows of a feed that count, out of all that its loads brought, and their copy for whoever reads files.
+"""The valid rows of a feed's table, and a copy of them for engines that read whole files.
 
-The feed's own table has rows in its files that do not count: of versions that were overwritten, of loads that
-a crash ended. DuckDB reads past them; Snowflake, which loads whole files, gets a copy without them.
+The files of the feed's own table also contain rows that do not count: from overwritten versions, and from
+loads that crashed. DuckDB filters them; Snowflake, which loads whole files, gets a copy without them.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def _unchanged(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
 
 @dataclass(frozen=True)
 class Change:
-    """What is done with rows on their way into a copy.
+    """A transformation of rows on their way into a copy.
 
     Args:
-        name: Tells the change from any other, in hexadecimal digits; empty for none.
-        apply: Does it to streamed rows, whose schema stays.
+        name: Identifies the transformation, in hexadecimal digits; empty for none.
+        apply: Transforms streamed rows; the schema stays the same.
     """
 
     name: str = ""
@@ -46,14 +46,14 @@ class Change:
 
 @dataclass(frozen=True)
 class CountingRows:
-    """The rows of a feed that count at one state of its ledger.
+    """The valid rows of a feed at one version of its ledger.
 
     Args:
         feed: The feed.
         layout: Its columns, without the platform's own.
         table: Its table.
         ledger: Its ledger.
-        state: The state of the ledger.
+        state: The ledger at that version.
     """
 
     feed: Feed
@@ -64,7 +64,7 @@ class CountingRows:
 
     @property
     def version(self) -> str:
-        """What tells these rows from those that counted before or will count later."""
+        """Identifies this set of valid rows among earlier and later sets."""
         return f"{self._identity}.{self.ledger.number(self.state)}"
 
     def read(self) -> pa.RecordBatchReader:
@@ -74,18 +74,18 @@ class CountingRows:
     def bring_up(self, folder: str, change: Change) -> LakeTable:
         """Bring a copy of the rows up to date, as a Delta table in which every row counts.
 
-        Where loads have only brought more, it is appended to; else it is replaced. Either is one commit.
+        New loads are appended if nothing else changed; otherwise the copy is replaced. Either is one commit.
 
         Args:
-            folder: Folder or URI below which the copy is; rows that count by another key, with other columns
-                or another change, are another copy there.
-            change: What is done with the rows.
+            folder: Folder or URI of the copies; another key, other columns or another transformation give
+                another copy below it.
+            change: The transformation of the rows.
 
         Returns:
             The copy.
 
         Raises:
-            LakeConflict: Commits are refused, and nobody else makes any.
+            LakeConflict: Commits fail although nobody else commits.
             LakeError: The lake cannot be read or written.
         """
         copy = self._copy(folder, change)
@@ -105,8 +105,8 @@ class CountingRows:
         counting = counting_rows_sql(self.feed)
         held = self._batches(copy, "FROM stored", None) if handle is not None else {}
         counts = self._batches(self.table, counting, self.state)
-        # A row that does not count any more is one less of its load, and one that counts again takes the
-        # place of such a one.
+        # A row that becomes invalid lowers the count of its load. A row that becomes valid again takes the
+        # place of such a row.
         if handle is not None and all(counts.get(batch) == rows for batch, rows in held.items()):
             more = [batch for batch in counts if batch not in held]
             some = f"SELECT * FROM ({counting}) WHERE _batch IN ({', '.join(map(str, more)) or 'NULL'})"
@@ -121,12 +121,12 @@ class CountingRows:
 
     @property
     def _identity(self) -> str:
-        """Which ledger it is: one that was made anew counts from the start again."""
+        """The identity of the ledger; a recreated ledger starts counting from the beginning."""
         known = "" if self.state.handle is None else str(self.state.handle.metadata().id)
         return hashlib.blake2b(known.encode(), digest_size=4).hexdigest()
 
     def _batches(self, table: LakeTable, sql: str, state: FeedState | None) -> dict[int, int]:
-        """Number of rows of each load."""
+        """The number of valid rows of each load."""
         with self.ledger.engine.connect() as connection:
             if state is not None:
                 self.ledger.create_view(connection, state.handle)
@@ -137,20 +137,20 @@ class CountingRows:
 
 
 def stream(table: LakeTable, ledger: FeedLedger, state: FeedState, sql: str) -> pa.RecordBatchReader:
-    """Stream what a query gives over a table, as the view `stored`, and a feed's ledger, as `ledger`."""
+    """Stream the result of a query over a feed's table (view `stored`) and its ledger (view `ledger`)."""
     handle = table.open()
 
     def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         ledger.create_view(connection, state.handle)
-        # Until a load counts, what a crash left may have other columns.
+        # Rows of a crashed load may have other columns until a load is committed.
         table.create_view(connection, ["stored"], handle if state.layout else None)
 
     return ledger.engine.stream(sql, table.arrow_schema, prepare)
 
 
 def counting_rows_sql(feed: Feed) -> str:
-    """SQL for the rows of a feed that count, over the views `stored` and `ledger`."""
-    # The newest version of an object in append mode; in merge mode every version has its say.
+    """SQL for the valid rows of a feed, over the views `stored` and `ledger`."""
+    # Append mode: only the newest version of an object counts. Merge mode: every version counts.
     versions = "object_id" if feed.mode == "append" else "object_id, version"
     said = (
         "WITH loads AS (SELECT * FROM ledger WHERE status = 'loaded' QUALIFY row_number() OVER "
@@ -161,7 +161,7 @@ def counting_rows_sql(feed: Feed) -> str:
     )
     if feed.mode == "append":
         return f"{said}SELECT stored.* FROM stored WHERE _batch IN (SELECT batch FROM said)"
-    # By when objects were written, not by when they were loaded: one that had to wait is not newer for it.
+    # Ordered by when objects were written, not loaded: a delayed load does not make an object newer.
     return (
         f"{said}SELECT stored.* FROM stored JOIN said ON _batch = batch QUALIFY row_number() OVER (PARTITION "
         f"BY {columns_sql(feed.key, 'stored')} ORDER BY said.modified DESC, _batch DESC, "
@@ -170,11 +170,11 @@ def counting_rows_sql(feed: Feed) -> str:
 
 
 def _forget_replaced(copy: LakeTable) -> None:
-    """Remove files that were replaced longer ago than Delta Lake keeps them for readers, a week."""
+    """Remove replaced files after the week for which Delta Lake keeps them for readers."""
     from deltalake.exceptions import DeltaError
 
     handle = copy.open()
-    # What stays for now is removed the next time: the rows are there either way.
+    # Files that remain are removed the next time; the rows are correct either way.
     with contextlib.suppress(DeltaError):
         if handle is not None:
             handle.vacuum(dry_run=False)

@@ -1,4 +1,4 @@
-"""What a feed is, as data: which objects it takes, how they are written, and what becomes of their rows."""
+"""The definition of a feed, as data: the objects it takes, their format, and how their rows are loaded."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ PLACE_COLUMNS = (
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV file is written.
+    """The format of a CSV file.
 
     Args:
-        delimiter: What is between two fields.
-        quote: What is around a field that has a delimiter or a line break in it; None where nothing is.
-        escape: What comes before a quote within a field; None where the quote is doubled.
-        header: Whether the first line has the names of the columns; without, they are taken in order.
-        skip: Lines above the header that are left out.
-        nulls: Fields that stand for NULL.
+        delimiter: The character between two fields.
+        quote: The character around fields that contain a delimiter or a line break; None means no quoting.
+        escape: The character before a quote within a field; None means that the quote is doubled.
+        header: True if the first line has the column names; otherwise columns are taken in order.
+        skip: Number of lines above the header to skip.
+        nulls: Fields that mean NULL.
     """
 
     delimiter: str = ","
@@ -50,13 +50,13 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Which sheet of a workbook is read.
+    """The sheet of a workbook to read.
 
     Args:
-        name: Its name, or its number from 1, hidden sheets counted.
-        header_row: Number of the row that has the names of the columns, from 1; 0 where there is none, and
-            the columns are taken in order from column A on.
-        memory_mb: Megabytes that reading a workbook may take; it is held whole.
+        name: Its name, or its number from 1, counting hidden sheets.
+        header_row: Number of the row with the column names, from 1; 0 if there is none, then columns are
+            taken in order from column A on.
+        memory_mb: Megabytes that reading a workbook may take; the workbook is held in memory as a whole.
     """
 
     name: str | int = 1
@@ -71,22 +71,21 @@ class Feed:
     Args:
         name: Its name, and that of its table `uploads/<name>`: `[a-z][a-z0-9_]*`.
         watch: The watch whose objects it takes.
-        pattern: Which of them, by key: `*` is anything but a slash, `**/` any folders, `?` one character,
-            `[...]` one of some.
-        format: How they are written; a key that ends in `.gz` is decompressed first.
-        columns: Their columns. Where there are none, those of the first object are kept.
-        formats: How dates and timestamps are written that are not ISO 8601, for `strptime`, by column.
-        key: Columns that tell rows apart; needed for `merge`.
-        mode: With `append`, the rows of an object's newest version count. With `merge`, of the rows with the
-            same key the one counts that was uploaded last.
-        new_columns: What happens with columns that are not among these: the feed stops, or they are left out,
-            or added to the table.
-        dialect: How CSV files are written; its `nulls` are those of workbooks too.
-        encoding: Name of the text's encoding; a byte order mark is left out.
-        sheet: What of a workbook is read.
+        pattern: A pattern for their keys: `*` matches anything but a slash, `**/` any folders, `?` one
+            character, `[...]` one of a set.
+        format: Their format; an object whose key ends in `.gz` is decompressed first.
+        columns: Their columns. If there are none, the columns of the first object are kept.
+        formats: The `strptime` formats of dates and timestamps that are not ISO 8601, by column.
+        key: Columns that identify rows; required for `merge`.
+        mode: `append`: the rows of an object's newest version count. `merge`: of rows with the same key, only
+            the row uploaded last counts.
+        new_columns: The reaction to undeclared columns: stop the feed, ignore them, or add them to the table.
+        dialect: The format of CSV files; its `nulls` also apply to workbooks.
+        encoding: Name of the text's encoding; a byte order mark is skipped.
+        sheet: The sheet of a workbook to read.
 
     Raises:
-        FeedError: These do not go together.
+        FeedError: These settings contradict each other.
     """
 
     name: str
@@ -123,7 +122,7 @@ class Feed:
         if self.format != "parquet" and any(isinstance(one.type, Binary) for one in self.columns):
             mistakes.append("only Parquet files have columns of bytes")
         try:
-            "a".encode(self.encoding)  # what is an encoding, but not of text, is refused too
+            "a".encode(self.encoding)  # also rejects encodings that are not for text
         except LookupError:
             mistakes.append(f"there is no encoding {self.encoding}")
         try:
@@ -141,7 +140,7 @@ class Feed:
             raise FeedError(f"The feed {self.name} cannot be used: {'; '.join(mistakes)}.")
 
     def takes(self, watch: str, key: str) -> bool:
-        """Whether an object of a watch is one of the feed's."""
+        """Return True if the feed takes an object of a watch."""
         return watch == self.watch and self._pattern.fullmatch(key) is not None
 
     @cached_property
@@ -150,7 +149,7 @@ class Feed:
 
     @property
     def has_header(self) -> bool:
-        """Whether files say the names of their columns."""
+        """True if files contain the names of their columns."""
         match self.format:
             case "csv":
                 return self.dialect.header
@@ -161,7 +160,7 @@ class Feed:
 
     @cached_property
     def definition(self) -> str:
-        """Identifies how objects are read: what failed by one definition is tried again by another."""
+        """Identifies how objects are read; an object that failed is retried when the definition changes."""
         told: tuple[object, ...] = (self.format, self.columns, sorted(self.formats.items()), self.key)
         told = (*told, self.new_columns)
         more = (self.sheet,) if self.format == "excel" else ()
@@ -170,9 +169,9 @@ class Feed:
 
 
 def glob_regex(pattern: str) -> str:
-    """A regular expression for the keys that a pattern stands for."""
+    """A regular expression that matches the same keys as a glob pattern."""
     parts = []
-    # What is not a wildcard stands for itself, an unclosed bracket too.
+    # Other characters match themselves, including an unclosed bracket.
     for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.", pattern, re.DOTALL):
         match token:
             case "**/":

@@ -1,4 +1,4 @@
-"""The columns of a feed's table against those of a file: what fits, what is found, and what has changed."""
+"""Comparison of a file's columns with those of the feed's table: matching, inference, and changes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DIGITS_OF_A_NAME = 3
 
 
 class LayoutChanged(FeedError):
-    """A file has other columns than its feed: the feed stops until somebody has looked at it."""
+    """A file's columns differ from those of its feed: the feed stops until a user has checked it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Layout:
 
     @classmethod
     def from_json(cls, text: str) -> Layout:
-        """Read what `to_json` wrote."""
+        """Parse the JSON of `to_json`."""
         columns = []
         for told in json.loads(text or "[]"):
             name, nullable, type_ = told.pop("name"), told.pop("nullable"), told.pop("type")
@@ -69,7 +69,7 @@ class Layout:
 
 
 def known_layout(feed: Feed, kept: Layout) -> Layout:
-    """The columns that are known before a file is read: the declared ones, and those that were added.
+    """The columns known before a file is read: declared columns, and columns added later.
 
     Raises:
         FeedError: The key is not among them.
@@ -91,17 +91,17 @@ def known_layout(feed: Feed, kept: Layout) -> Layout:
 def layout_of(
     feed: Feed, known: Layout, file: RowFile, sample: Sequence[Chunk], *, names_are_told: bool
 ) -> Layout:
-    """The columns of the table once this file is in it.
+    """The columns of the table after loading this file.
 
     Args:
         feed: The feed.
         known: The columns so far.
         file: The file.
         sample: Its first rows.
-        names_are_told: Whether its names of columns may be repeated in a message.
+        names_are_told: True if messages may contain its column names.
 
     Raises:
-        LayoutChanged: They do not fit.
+        LayoutChanged: The file's columns do not fit.
     """
     names = list(file.names) if file.names is not None else _names(sample)
     _refuse_unusable(names, names_are_told=names_are_told)
@@ -112,7 +112,7 @@ def layout_of(
     missing = [
         name
         for name, column in by_name.items()
-        # Members of a JSON object that are NULL are often left out.
+        # JSON writers often omit members that are NULL.
         if name not in names and not (file.names is None and column.nullable)
     ]
     if file.names is None and not any(len(chunk.lines) for chunk in sample):
@@ -134,17 +134,17 @@ def layout_of(
     if not is_first and feed.new_columns != "add":
         return known
     if is_first and file.types is None and not any(len(chunk.lines) for chunk in sample):
-        return known  # by a file without a row every column would be text from then on
+        return known  # without rows, the type of every column would be inferred as text
     found = [_found(name, file, sample, is_key=name in feed.key) for name in new]
     _refuse_same_names(known.columns, found)
     return Layout((*known.columns, *found))
 
 
 def refuse_other_columns(layout: Layout, stored: pa.Schema) -> None:
-    """Refuse types that the table has other ones for: it would have to be written anew.
+    """Reject types that differ from the table's: changing them would require rewriting the table.
 
     Raises:
-        LayoutChanged: Some column has another type there.
+        LayoutChanged: A column has another type in the table.
     """
     from platform_assets.lake.arrow import arrow_type
 
@@ -182,7 +182,7 @@ def _refuse_unusable(names: Sequence[str], *, names_are_told: bool) -> None:
 
 
 def _refuse_values_as_names(names: Sequence[str], *, is_clean: bool) -> None:
-    """Refuse names that look like values: they would be told by the table's columns for good."""
+    """Reject column names that look like values: the table would show them permanently."""
     for place, name in enumerate(names, 1):
         if not any(character.isalpha() for character in name):
             found = "has no letter in it"

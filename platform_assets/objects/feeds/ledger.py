@@ -1,7 +1,7 @@
-"""A feed's ledger: which loads count, of which version of which object, and where the feed stands.
+"""A feed's ledger: the valid loads, the status of each object version, and the state of the feed.
 
-Grain: one row per thing that was said of an object version. Rows of the feed's table count once the row here
-that names their `_batch` is committed; what a crash left under another number is never read.
+Grain: one row per status change of an object version. Rows of the feed's table count once the ledger row with
+their `_batch` is committed; rows of a crashed load have another number and are never read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KEYS_PER_QUERY = 2_000
 
 
 class Said(StrEnum):
-    """What can be said of an object version in a feed's ledger."""
+    """The statuses of an object version in a feed's ledger."""
 
     LOADED = "loaded"
     STOPPED = "stopped"
@@ -57,7 +57,7 @@ LEDGER_COLUMNS = (
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What is said of an object version; the fields are those of `LEDGER_COLUMNS` without `commit`."""
+    """A status change of an object version; the fields are those of `LEDGER_COLUMNS` without `commit`."""
 
     batch: int
     object_id: str
@@ -75,13 +75,13 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a feed is stopped.
+    """The reason why a feed is stopped.
 
     Attributes:
         object_id: The object that stopped it.
         object: Its name.
         version: Its version.
-        reason: What is other than expected.
+        reason: The difference from the expected columns.
         definition: Identifies the feed's definition at the time.
     """
 
@@ -94,10 +94,10 @@ class Stop:
 
 @dataclass(frozen=True)
 class LastSaid:
-    """What was last said of an object.
+    """The latest status of an object.
 
     Attributes:
-        version: Of this version.
+        version: The version that it is about.
         status: One of `Said`.
         definition: Identifies the feed's definition at the time.
     """
@@ -109,12 +109,12 @@ class LastSaid:
 
 @dataclass(frozen=True)
 class FeedState:
-    """A feed's ledger as it was read.
+    """A feed's ledger at one version.
 
     Attributes:
         handle: The Delta table at that version, None before the first commit.
         layout: The feed's columns so far, as JSON; empty before the first load.
-        stop: The object that stopped the feed, None where none has.
+        stop: The reason why the feed is stopped, or None.
     """
 
     handle: DeltaTable | None
@@ -135,7 +135,7 @@ class FeedLedger:
     engine: SqlEngine
 
     def read(self) -> FeedState:
-        """The ledger as it is now."""
+        """Read the current version of the ledger."""
         handle = self.table.open()
         if handle is None:
             return FeedState(None)
@@ -146,7 +146,7 @@ class FeedLedger:
                 "SELECT layout FROM ledger WHERE status = 'loaded' AND layout <> '' "
                 'ORDER BY "commit" DESC, batch DESC LIMIT 1',
             )
-            # A stop is over once something else was said of its object, or the feed was resumed.
+            # A stop ends with the next status of its object, or when the feed is resumed.
             stops = fetch_rows(
                 connection,
                 "WITH resumed AS (SELECT max(\"commit\") AS last FROM ledger WHERE status = 'resumed') "
@@ -162,7 +162,7 @@ class FeedLedger:
         return self.table.cursor(state.handle, _STREAM)
 
     def last_said(self, state: FeedState, object_ids: Iterable[str]) -> dict[str, list[LastSaid]]:
-        """What was last said of some objects, by their ids; that a version is gone counts beside the rest."""
+        """The latest statuses of some objects, by id: the latest GONE, and the latest other status."""
         wanted = sorted(set(object_ids))
         said: dict[str, list[LastSaid]] = {}
         if state.handle is None or not wanted:
@@ -181,14 +181,14 @@ class FeedLedger:
         return said
 
     def create_view(self, connection: duckdb.DuckDBPyConnection, handle: DeltaTable | None) -> None:
-        """Make the ledger a view called `ledger`."""
+        """Create a view of the ledger named `ledger`."""
         self.table.create_view(connection, ["ledger"], handle)
 
     def commit(self, state: FeedState, rows: Sequence[LedgerRow]) -> None:
-        """Say something of objects, as one fact.
+        """Write status changes in one commit.
 
         Raises:
-            LakeConflict: Something else was said since `state` was read.
+            LakeConflict: The ledger has changed since `state` was read.
         """
         number = self.number(state) + 1
         said = [{**asdict(row), "status": str(row.status), "commit": number} for row in rows]
@@ -197,7 +197,7 @@ class FeedLedger:
 
 
 def lost_race(feed: str) -> LakeConflict:
-    """The error of a run whose commits are refused though nobody else makes any."""
+    """The error of a run whose commits fail although nobody else commits."""
     return LakeConflict(
         f"The ledger of the feed {feed} could not be written: every commit is refused as if another had been "
         "made, and none is. Check that the store keeps what is written to it."

@@ -1,8 +1,8 @@
-"""Objects into a feed's table, each version exactly once, and the rows that count out of it again.
+"""Load objects into a feed's table, each version exactly once, and read the valid rows.
 
-A load is staged beside the lake, appended to the table under numbers that nothing else has, and counts with
-one commit in the feed's ledger. A crash before that commit leaves rows that nobody reads, and the next
-attempt takes other numbers.
+A load is staged outside the lake, appended to the table under unique batch numbers, and becomes valid with
+one commit in the feed's ledger. After a crash before that commit, its rows are never read, and the next
+attempt uses new numbers.
 """
 
 from __future__ import annotations
@@ -47,25 +47,25 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 UPLOADS = "uploads"
-"""The folder of the feeds' tables, and what they are called as a source in the dead-letter table."""
+"""The folder of the feeds' tables, and their source name in the dead-letter table."""
 
 ADMITTED = frozenset({"allow", "alert", "deidentify"})
-"""The decisions of the policy by which an object may be loaded; a column is de-identified further on."""
+"""The policy decisions that allow loading an object; columns are de-identified later."""
 
 _FOR_GOOD = (Said.LOADED, Said.WITHDRAWN, Said.GONE)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Result(StrEnum):
-    """What became of an object."""
+    """The result of loading an object."""
 
     LOADED = "loaded"
     SETTLED = "settled"
-    """It had been loaded before, or is known to be unreadable as declared."""
+    """Loaded before, or known to be unreadable as declared."""
     REFUSED = "refused"
-    """Its inspection does not allow it, or there was none. Nothing of it was read."""
+    """Not allowed by its inspection, or not inspected. Nothing of it was read."""
     STOPPED = "stopped"
-    """It has another layout, and the feed is stopped."""
+    """Its columns have changed, and the feed is stopped."""
     WAITING = "waiting"
     """Another object has stopped the feed."""
     FAILED = "failed"
@@ -74,13 +74,13 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Upload:
-    """An object that a feed takes, and what its inspection came to.
+    """An object of a feed with the result of its inspection.
 
     Attributes:
         object: The version.
-        decision: What the policy decided for this very version; None where it was not inspected.
-        label: What it is called in rows and messages: its key, with what is sensitive in it masked.
-        is_clean: Whether all of it was inspected and nothing sensitive found.
+        decision: The policy's decision for exactly this version; None if it was not inspected.
+        label: Its name in rows and messages: its key, with sensitive parts masked.
+        is_clean: True if all of it was inspected and nothing sensitive was found.
     """
 
     object: ObjectVersion
@@ -96,15 +96,15 @@ class Upload:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of an object, and why.
+    """The result of loading an object, with the reason.
 
     Attributes:
         upload: The object.
-        result: What became of it.
-        rows: Rows that were loaded.
-        dead_letters: Rows that were set apart.
-        reason: What was found and what to do, empty where it was loaded.
-        retryable: Whether the same attempt may succeed a moment later.
+        result: The result.
+        rows: Number of loaded rows.
+        dead_letters: Number of rejected rows.
+        reason: What was found and what to do; empty if the object was loaded.
+        retryable: True if the same attempt may succeed later.
     """
 
     upload: Upload
@@ -117,13 +117,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Feeds:
-    """The tables of feeds in a lake.
+    """The feeds' tables in a lake.
 
     Args:
-        lake: The lake; they are in its ingestion zone.
+        lake: The lake; the tables are in its ingestion zone.
         engine: Memory and threads for reading them.
-        scratch: Folder for what is staged, removed after each load.
-        clock: Gives the time, UTC.
+        scratch: Folder for staged files, which are removed after each load.
+        clock: Returns the time, UTC.
     """
 
     lake: Lake
@@ -137,21 +137,21 @@ class Feeds:
         return FeedLedger(LakeTable(uri, LEDGER_COLUMNS, self.lake.storage_options), self.engine)
 
     def table(self, feed: Feed, layout: Layout) -> LakeTable:
-        """The table of a feed: every row of every load, those that do not count any more too."""
+        """The table of a feed: all rows of all loads, including rows that no longer count."""
         uri = self.lake.path("ingestion", UPLOADS, feed.name)
         return LakeTable(uri, (*layout.columns, *PLACE_COLUMNS), self.lake.storage_options)
 
     def layout(self, feed: Feed) -> Layout:
-        """The columns of a feed's table; none where they are to be found in its first object."""
+        """The columns of a feed's table; empty if they are to be inferred from its first object."""
         return known_layout(feed, Layout.from_json(self.ledger(feed).read().layout))
 
     def stopped(self, feed: Feed) -> Stop | None:
-        """Why a feed is stopped, None where it is not. Another definition ends a stop."""
+        """The reason why a feed is stopped, or None. A changed definition ends a stop."""
         stop = self.ledger(feed).read().stop
         return stop if stop is not None and stop.definition == feed.definition else None
 
     def pending(self, feed: Feed, uploads: Sequence[Upload]) -> list[Upload]:
-        """Those of some uploads that the feed takes, may be loaded, and are not yet."""
+        """The uploads that the feed takes, that may be loaded, and that are not loaded yet."""
         ledger = self.ledger(feed)
         wanted = [
             one for one in uploads if feed.takes(feed.watch, one.object.key) and one.decision in ADMITTED
@@ -160,25 +160,25 @@ class Feeds:
         return [one for one in wanted if not _is_settled(said.get(one.object_id, ()), one, feed)]
 
     def load(self, feed: Feed, bucket: Bucket, uploads: Sequence[Upload]) -> list[Loaded]:
-        """Load objects, those of them that their inspection allows.
+        """Load those objects that their inspection allows.
 
-        All that are loaded count with one commit. One that cannot be read leaves the others alone; one with
-        another layout stops the feed, and what comes after it waits.
+        All loaded objects become valid with one commit. An unreadable object does not affect the others; an
+        object with other columns stops the feed, and later objects wait.
 
         Args:
             feed: The feed.
-            bucket: Where the objects are.
-            uploads: The objects, at most one version of each, in any order; those written first are loaded
-                first.
+            bucket: The bucket of the objects.
+            uploads: The objects, at most one version of each, in any order; they are loaded in the order in
+                which they were written.
 
         Returns:
-            What became of each, in the order of `uploads`.
+            The result of each object, in the order of `uploads`.
 
-        Where another run makes or changes the feed's table at the same time, nothing of this one counts, and
-        all is done again that the other one has not done.
+        If another run creates or changes the feed's table at the same time, this load is discarded, and
+        everything that the other run has not loaded is done again.
 
         Raises:
-            LakeConflict: Commits are refused, and nobody else makes any.
+            LakeConflict: Commits fail although nobody else commits.
             LakeError: The lake cannot be read or written.
         """
         table, ledger = self.table(feed, Layout()), self.ledger(feed).table
@@ -192,29 +192,29 @@ class Feeds:
             return _Load(self, feed, bucket, Path(folder)).run(uploads)
 
     def withdraw(self, feed: Feed, uploads: Sequence[Upload], reason: str) -> None:
-        """Take the rows of objects out of what counts, as when an object was quarantined afterwards.
+        """Invalidate the rows of objects, for example after a quarantine.
 
-        Its version is not loaded again.
+        Their versions are not loaded again.
         """
         self._say(feed, [_row(feed, one, Said.WITHDRAWN, self.clock(), reason=reason) for one in uploads])
 
     def resume(self, feed: Feed) -> None:
-        """Let a stopped feed go on; the object that stopped it is tried again."""
+        """Resume a stopped feed; the object that stopped it is tried again."""
         now = self.clock()
         self._say(feed, [_resumed(feed, now)])
 
     def compact(self, feed: Feed, files: int = 64) -> bool:
-        """Merge the small files that loads leave in a feed's table and ledger, where there are many.
+        """Merge the small files of a feed's table and ledger, if there are many of them.
 
         Args:
             feed: The feed.
-            files: How many there are at least for it to be worth it.
+            files: The least number of files that makes compaction worthwhile.
 
         Returns:
-            Whether it was worth it.
+            True if something was compacted.
 
         Raises:
-            LakeConflict: Another run was at it at the same time.
+            LakeConflict: Another run compacted at the same time.
         """
         from deltalake.exceptions import DeltaError
 
@@ -243,7 +243,7 @@ class Feeds:
         raise lost_race(feed.name)
 
     def counting(self, feed: Feed) -> CountingRows:
-        """The rows of a feed that count now.
+        """The valid rows of a feed.
 
         Raises:
             FeedError: Nothing was loaded yet, and no columns are declared.
@@ -259,11 +259,11 @@ class Feeds:
         return CountingRows(feed, layout, self.table(feed, layout), ledger, state)
 
     def relation(self, feed: Feed) -> pa.RecordBatchReader:
-        """Stream the rows of a feed that count now, as `CountingRows.read`; raises as `counting` does."""
+        """Stream the valid rows of a feed, as `CountingRows.read`; raises as `counting` does."""
         return self.counting(feed).read()
 
     def dead_letters(self, feed: Feed) -> pa.RecordBatchReader:
-        """Stream the rows of a feed's loads that were set apart, as `lake.DEAD_LETTER_COLUMNS`."""
+        """Stream the rejected rows of a feed's loads, as `lake.DEAD_LETTER_COLUMNS`."""
         state = self.ledger(feed).read()
         condition = f'source = {literal(UPLOADS)} AND "table" = {literal(feed.name)}'
         sql = (
@@ -306,7 +306,7 @@ class _Load:
             state.stop if state.stop is not None and state.stop.definition == self.feed.definition else None
         )
         layout = known_layout(self.feed, Layout.from_json(state.layout))
-        # What may end the stop comes first.
+        # Load the object that may end the stop first.
         ordered = sorted(
             admitted,
             key=lambda one: (
@@ -329,7 +329,7 @@ class _Load:
         return [self.results[one.object_id] for one in uploads]
 
     def _take(self, one: Upload, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
-        """Stage one object, or say why not; the stop and the columns after it."""
+        """Stage one object, or record why not; returns the new stop and columns."""
         if stop is not None and (one.object_id, one.object.version) == (stop.object_id, stop.version):
             found = self.bucket.find(one.object.key)
             if found is not None and found.version == stop.version:
@@ -345,7 +345,7 @@ class _Load:
         return self._stage(one, layout, stop)
 
     def _fail(self, one: Upload, error: BaseException) -> None:
-        """Say that something failed for an object; the ledger is not told, so that it is tried again."""
+        """Record that an object failed; the ledger has no entry for it, so that it is tried again."""
         reason = reason_of(error, tell_text=False)
         for name in (one.object.uri, one.object.key):
             reason = renamed(reason, name, one.label)
@@ -374,11 +374,11 @@ class _Load:
             self._end(one, Result.GONE, str(error))
             return None if stop and stop.object_id == one.object_id else stop, layout
         self.staged.append((one, staged))
-        # A new version without the old mistake ends the stop.
+        # A new version without the mistake ends the stop.
         return None, staged.layout
 
     def _declare(self, state: FeedState) -> None:
-        """Put what is staged into the lake, and say in one commit that it counts."""
+        """Append the staged rows to the lake, and make them valid in one commit."""
         rows = [*self.said]
         is_first = not state.layout
         if self.staged:
@@ -402,7 +402,7 @@ class _Load:
         raise lost_race(self.feed.name)
 
     def _commit_one_by_one(self, rows: Sequence[LedgerRow], why: BaseException) -> None:
-        """Say of each object by itself what cannot be said of all at once; raises `why` where none can be."""
+        """Commit for each object alone what cannot be committed together; raises `why` if none succeeds."""
         failed = 0
         for row in rows:
             error = failure_of(partial(self._commit_one, row))
@@ -418,10 +418,10 @@ class _Load:
         self.ledger.commit(self.ledger.read(), [row])
 
     def _appended(self, state: FeedState) -> list[LedgerRow]:
-        """Append what is staged, and one object after the other where that fails at once.
+        """Append the staged rows; if that fails, append object by object.
 
         Raises:
-            LakeError: The lake cannot be written to, whichever the object.
+            LakeError: The lake cannot be written, whichever the object.
         """
         try:
             return self._append(state, self.staged)
@@ -449,10 +449,10 @@ class _Load:
         rows += self._append(state, [one])
 
     def _taken_over(self, state: FeedState) -> FeedState:
-        """The ledger with which a table may be replaced that holds other columns and no row that counts.
+        """The ledger state for replacing a table that has other columns and no valid rows.
 
-        A crash left it, or a file without rows. Another run that is about to have its rows count, which this
-        would remove, finds that the ledger is another one now.
+        Such a table is left by a crash, or by a file without rows. The ledger is committed first, so that
+        another run whose rows would be removed finds a changed ledger.
         """
         table = self.feeds.table(self.feed, self.staged[-1][1].layout)
         handle = table.open()
@@ -463,7 +463,7 @@ class _Load:
         return self.ledger.read()
 
     def _append(self, state: FeedState, staged: Sequence[tuple[Upload, Staged]]) -> list[LedgerRow]:
-        """Append staged objects to the table; what is to be said of them, also where it cannot hold them."""
+        """Append staged objects; return their ledger rows, also for objects that the table cannot hold."""
         layout = staged[-1][1].layout
         table = self.feeds.table(self.feed, layout)
         handle = table.open()
@@ -493,7 +493,7 @@ class _Load:
         return said
 
     def _stopped(self, staged: Sequence[tuple[Upload, Staged]], reason: str) -> list[LedgerRow]:
-        """Stop the feed at the last of some objects, for which its table has no room."""
+        """Stop the feed at the last of some objects, whose columns the table cannot hold."""
         one = staged[-1][0]
         for upload, _ in staged:
             self._end(upload, Result.WAITING, f"the feed is stopped: {reason}", retryable=True)
@@ -550,10 +550,10 @@ class _Load:
         }
 
     def _still_new(self, state: FeedState, rows: Sequence[LedgerRow], *, is_first: bool) -> list[LedgerRow]:
-        """What may be said after a lost race: not what another run has said of the same version.
+        """The ledger rows that are still valid after a lost race: those that no other run has recorded.
 
         Raises:
-            LakeConflict: What was loaded rests on other columns than the table has now, or on none.
+            LakeConflict: The loaded rows are based on other columns than the table has now.
         """
         layout = known_layout(self.feed, Layout.from_json(state.layout))
         loads = [row for row in rows if row.status is Said.LOADED]
@@ -577,7 +577,7 @@ class _Load:
 
 
 def _is_settled(said: Sequence[LastSaid], one: Upload, feed: Feed) -> bool:
-    """Whether there is nothing to do about a version, by what was last said of its object."""
+    """Return True if nothing is left to do for a version, from the latest status of its object."""
     return any(
         row.version == one.object.version
         and (row.status in _FOR_GOOD or (row.status == Said.FAILED and row.definition == feed.definition))
@@ -586,7 +586,7 @@ def _is_settled(said: Sequence[LastSaid], one: Upload, feed: Feed) -> bool:
 
 
 def _holds(handle: DeltaTable, schema: pa.Schema) -> bool:
-    """Whether a table has these columns, and no others."""
+    """Return True if a table has exactly these columns."""
     stored = pa.schema(handle.schema().to_arrow())
     return {one.name: one.type for one in stored} == {one.name: one.type for one in schema}
 
@@ -631,5 +631,5 @@ def _same(value: Any, type_: pa.DataType, rows: int) -> pa.Array:
 
 
 def _storable(text: str) -> str:
-    """Text without what no encoding can hold: a path on disk may have bytes that are not UTF-8."""
+    """Text without characters that cannot be encoded: a path on disk may have bytes that are not UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")

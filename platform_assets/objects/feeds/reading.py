@@ -1,7 +1,7 @@
-"""Files as chunks of columns, each row with its line, and the lines that are no rows with the reason.
+"""Files as chunks of columns: each row with its line number, and bad lines with the reason.
 
-Memory is bounded: by chunks, and by the longest line that is taken. Nothing is known here of declared types:
-what a text file holds is text.
+Memory is bounded by the chunk size and by the longest accepted line. This module knows no declared types: the
+values of a text file are text.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _JSON_BLANKS = " \t\n\r"
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be taken.
+    """A rejected row.
 
     Attributes:
-        line: The line that it starts at, from 1.
+        line: The line where it starts, from 1.
         reason: The rules that it breaks, as `rule(column)`, without any of its values.
-        values: What it holds, as far as it could be told apart.
+        values: Its values, as far as they could be parsed.
     """
 
     line: int
@@ -52,9 +52,9 @@ class Chunk:
     """Some rows of a file.
 
     Attributes:
-        lines: The line that each row starts at, from 1.
-        columns: The columns, text unless the format has types.
-        bad: Lines among them that are no rows.
+        lines: The line where each row starts, from 1.
+        columns: The columns; text unless the format has types.
+        bad: Lines among them that are not valid rows.
     """
 
     lines: Sequence[int]
@@ -64,11 +64,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class RowFile:
-    """A file that is being read.
+    """An open file of rows.
 
     Attributes:
-        names: Names of its columns in order; None where each row has its own, as in JSON.
-        types: Types of its columns, where the format has them.
+        names: Names of its columns in order; None if each row has its own, as in JSON.
+        types: Types of its columns, if the format has them.
         chunks: Its rows.
     """
 
@@ -78,28 +78,28 @@ class RowFile:
 
 
 class Unreadable(FeedError):
-    """A file is not what its feed says it is; none of its rows is taken."""
+    """The file does not match its feed's format; none of its rows is loaded."""
 
 
 class NoHeader(FeedError):
-    """A file does not have names of columns where they should be."""
+    """The file has no column names in the declared place."""
 
 
 @contextmanager
 def read_rows(
     feed: Feed, key: str, opened: AbstractContextManager[Readable], scratch: Path
 ) -> Iterator[RowFile]:
-    """Read a file by its feed.
+    """Read a file as its feed declares.
 
     Args:
-        feed: Says how it is written.
+        feed: The feed, with the format.
         key: The object's key.
-        opened: Gives its bytes.
-        scratch: A folder for formats that are not read from start to end.
+        opened: Opens its bytes.
+        scratch: A folder for formats that need random access.
 
     Raises:
-        Unreadable: It is not of that format, or ends early; raised in the middle of the chunks, too.
-        NoHeader: Its header is not where it should be, or cannot be one.
+        Unreadable: The file does not have that format, or is truncated; also raised between chunks.
+        NoHeader: Its header is missing or invalid.
         ObjectsError: The object cannot be read.
     """
     with opened as source:
@@ -121,7 +121,7 @@ def read_rows(
                 yield found
             path.unlink()
             return
-        # Of bytes that are no text the row is told, not the whole file given up.
+        # Bytes that are not text make their row bad, not the whole file.
         encoding = "utf-8-sig" if feed.encoding.lower() in ("utf-8", "utf8", "utf_8") else feed.encoding
         newline = "" if feed.format == "csv" else "\n"
         text = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline=newline)
@@ -132,7 +132,7 @@ def read_rows(
 
 
 class _Raw(io.RawIOBase):
-    """An object's stream as the standard library takes it."""
+    """An object's stream as a raw stream of the standard library."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source
@@ -147,11 +147,11 @@ class _Raw(io.RawIOBase):
 
 
 class _LongLine(ValueError):
-    """A line is longer than is taken."""
+    """A line is longer than the limit."""
 
 
 class _Lines:
-    """The lines of a text, with a limit to their length, counted."""
+    """The lines of a text, counted, with a limit to their length."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
@@ -174,7 +174,7 @@ class _Lines:
         raise _LongLine
 
     def read(self, size: int) -> str:
-        """Some characters, whatever lines they are of."""
+        """Some characters, regardless of lines."""
         return self._text.read(size)
 
 
@@ -195,7 +195,8 @@ def _told(feed: Feed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
 
 def _csv(feed: Feed, lines: _Lines) -> RowFile:
     dialect = feed.dialect
-    # Python has one limit for all readers, which is lower; the field that a stray quote opens ends there.
+    # Python has one field size limit for all readers, which is lower; a field opened by a stray quote ends at
+    # the limit of a line.
     csv.field_size_limit(_LONGEST_FIELD)
     for _ in range(dialect.skip):
         next(lines, None)
@@ -260,7 +261,7 @@ def _csv_chunks(
 
 
 def _csv_reason(error: csv.Error) -> str:
-    """Which rule a line breaks, by what the parser says of it."""
+    """The rule that a line breaks, from the parser's message."""
     said = str(error)
     if "field larger" in said:
         return "length(field)"
@@ -268,7 +269,7 @@ def _csv_reason(error: csv.Error) -> str:
 
 
 def _json(feed: Feed, lines: _Lines) -> Iterator[Chunk]:
-    """Rows of JSON objects, one a line, or the elements of one array."""
+    """Rows of JSON objects: one per line, or the elements of one array."""
     elements = _json_lines(lines) if feed.format == "jsonl" else _json_elements(lines)
     starts: list[int] = []
     columns: dict[str, list[str | None]] = {}
@@ -312,7 +313,7 @@ def _json_lines(lines: _Lines) -> Iterator[tuple[int, str | None]]:
 
 
 def _json_row(text: str | None) -> dict[str, str | None] | str:
-    """An object's members as text, or the rule that it breaks. Numbers are kept as they are written."""
+    """An object's members as text, or the rule that it breaks. Numbers keep their original spelling."""
     if text is None:
         return "length(line)"
     try:
@@ -332,7 +333,7 @@ def _json_row(text: str | None) -> dict[str, str | None] | str:
 
 
 class _Digits(int):
-    """An integer of any length; Python reads and writes no more than some thousand digits in one."""
+    """An integer of any length; Python limits conversions to some thousand digits."""
 
     def __new__(cls, text: str) -> _Digits:
         if len(text) > 4_000:
@@ -345,7 +346,7 @@ def _nested(whole: Any, value: Any) -> Any:
 
 
 def _json_elements(lines: _Lines) -> Iterator[tuple[int, str | None]]:
-    """The elements of an array with the lines that they start at, read piece by piece."""
+    """The elements of an array with the lines where they start, read piece by piece."""
     decoder = json.JSONDecoder(parse_int=str)
     window = _Window(lines)
     if window.next_character() != "[":
@@ -366,7 +367,7 @@ def _json_elements(lines: _Lines) -> Iterator[tuple[int, str | None]]:
 
 
 class _Window:
-    """The part of a text that is being looked at."""
+    """The part of a text that is held in memory."""
 
     def __init__(self, lines: _Lines) -> None:
         self._lines = lines
@@ -375,7 +376,7 @@ class _Window:
         self.line = 1
 
     def next_character(self) -> str:
-        """The next character that is no blank, empty at the end."""
+        """The next character that is not white space; empty at the end."""
         while True:
             while self._at < len(self._text):
                 character = self._text[self._at]
@@ -386,19 +387,19 @@ class _Window:
                 return ""
 
     def take(self, characters: int) -> str:
-        """Go past some characters."""
+        """Skip some characters."""
         taken = self._text[self._at : self._at + characters]
         self._at += characters
         self.line += taken.count("\n")
         return taken
 
     def element(self, decoder: json.JSONDecoder) -> str:
-        """The text of the value that comes next."""
+        """The text of the next value."""
         size = _BYTES_PER_READ
         while True:
             try:
                 _, end = decoder.raw_decode(self._text, self._at)
-                # What a number ends with may not have been read yet.
+                # A number may continue in text that is not read yet.
                 if end < len(self._text):
                     return self.take(end - self._at)
             except RecursionError:
@@ -418,7 +419,7 @@ class _Window:
 
 
 def text_chunk(lines: Sequence[int], columns: Mapping[str, list[Any]], bad: Sequence[BadRow]) -> Chunk:
-    """A chunk of columns of text; rows that hold what is no text are bad."""
+    """A chunk of text columns; rows with invalid characters are bad."""
     try:
         return Chunk(lines, {name: pa.array(values, pa.string()) for name, values in columns.items()}, bad)
     except UnicodeEncodeError:

@@ -1,11 +1,11 @@
-"""A process that reads one sheet of a workbook and tells its rows; run as a file, by nothing else.
+"""A child process that reads one sheet of a workbook and prints its rows; run as a script only.
 
-What reads workbooks is native code that trusts them: with two cells far apart it asks for more memory than
-there is, which ends a process without a word. So that is not the platform's process, and it has limits.
-Nothing but the standard library and that reader is imported here.
+The workbook reader is native code that trusts its input: with two cells far apart it allocates more memory
+than there is, which kills the process without an error. So it runs in a process of its own with limits. This
+module imports only the standard library and the reader.
 
 Each line on standard output is JSON: `[row, [cell, ...]]` where a cell is text, null, or `[text]` for a date;
-`[row, "reason"]` for a row that cannot be told; at last `{"end": true}`, or `{"problem": ...}`.
+`[row, "reason"]` for a row that cannot be converted; at last `{"end": true}`, or `{"problem": ...}`.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 
 
 def main(path: str, sheet: int | str, memory: int, seconds: int) -> None:
-    """Tell the rows of a sheet.
+    """Print the rows of a sheet.
 
     Args:
         path: The workbook.
         sheet: Name of the sheet, or its number from 1.
-        memory: Bytes that this process may take.
-        seconds: Seconds of a processor that it may take.
+        memory: Limit of this process's memory, in bytes.
+        seconds: Limit of its processor time, in seconds.
     """
     _limit(memory, seconds)
     import python_calamine
 
     try:
-        # What it is, is seen in it; a path's ending would be believed.
+        # Pass a stream: the reader detects the format from the content, but would trust a path's suffix.
         with open(path, "rb") as file:
             book = python_calamine.CalamineWorkbook.from_filelike(file)
         kind = python_calamine.SheetTypeEnum.WorkSheet
@@ -60,7 +60,7 @@ def main(path: str, sheet: int | str, memory: int, seconds: int) -> None:
     except MemoryError:
         _tell({"problem": "memory"})
     except BaseException as error:
-        # What the reader stumbles over may also come as a panic of its own kind, which is no Exception.
+        # The reader's panics are exceptions of its own kind that do not derive from Exception.
         if isinstance(error, KeyboardInterrupt | SystemExit | BrokenPipeError):
             raise
         _tell({"problem": "password" if _is_encrypted(path) else "unreadable"})
@@ -110,12 +110,12 @@ def _told(cell: Any) -> str | list[str] | None:
 
 
 def _number(value: float) -> str:
-    """A number to the 15 digits that Excel works with, as the sum of 0.1 and 0.2 is shown there."""
+    """A number with the 15 digits of Excel's precision, so that 0.1 + 0.2 appears as in Excel."""
     if value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
     told = f"{value:.15g}"
     _, _, exponent = told.partition("e")
-    # What is greater than can be told exactly keeps its exponent, and is no integer.
+    # Numbers beyond exact integers keep their exponent and are not integers.
     is_small = exponent.startswith("-") and int(exponent) >= _SMALLEST_EXPONENT
     return format(decimal.Decimal(told), "f") if is_small else told
 
@@ -130,7 +130,7 @@ def _duration(value: dt.timedelta) -> str:
 
 
 def _is_encrypted(path: str) -> bool:
-    """Whether a workbook is inside what Office encrypts files as."""
+    """Return True if the file is a workbook encrypted by Office."""
     with open(path, "rb") as file:
         head = file.read(_LONGEST_CELL)
     return head.startswith(_COMPOUND_FILE) and _ENCRYPTED in head

@@ -1,4 +1,4 @@
-"""One object, read and converted, beside the lake: nothing of it is in the lake before all of it is here."""
+"""Staging of one object: read and converted completely before any of it is written to the lake."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from platform_assets.objects.feeds.reading import BadRow, Chunk, RowFile
 from platform_assets.objects.feeds.values import convert, rule_name, type_name
 
 LETTER_SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("row", pa.string())])
-"""What is staged of the rows that are set apart."""
+"""Schema of the staged dead letters."""
 
 _SAMPLED_ROWS = 10_000
 _SAMPLED_BYTES = 32 * 1024 * 1024
@@ -33,14 +33,14 @@ _LETTERS_PER_BATCH = 1_000
 
 @dataclass
 class Staged:
-    """What an object came to.
+    """A staged object.
 
     Attributes:
-        layout: The table's columns with it.
+        layout: The table's columns after loading it.
         rows: Number of its rows.
-        dead_letters: Number of rows that are set apart.
+        dead_letters: Number of rejected rows.
         path: File of the rows, with the columns of `layout` and `_line`.
-        letters: File of the rows that are set apart, as `LETTER_SCHEMA`.
+        letters: File of the rejected rows, as `LETTER_SCHEMA`.
     """
 
     layout: Layout
@@ -54,18 +54,18 @@ class Staged:
         return _batches(self.path)
 
     def letter_batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows that are set apart."""
+        """The rejected rows."""
         return _batches(self.letters)
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns of the rows."""
+        """The schema of the rows."""
         return _schema(self.layout)
 
 
 @dataclass
 class _Tally:
-    """What became of a column's values."""
+    """Counts of a column's values."""
 
     given: int = 0
     wrong: int = 0
@@ -73,26 +73,26 @@ class _Tally:
 
 @dataclass
 class _Counts:
-    """What became of a file's rows."""
+    """Counts of a file's rows."""
 
     columns: dict[str, _Tally] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
 
 
 def stage(feed: Feed, known: Layout, file: RowFile, folder: Path, *, is_clean: bool) -> Staged:
-    """Convert a file's rows, and set those apart that break a rule.
+    """Convert a file's rows, and separate the rows that break a rule.
 
     Args:
         feed: The feed.
         known: The columns of its table so far.
         file: The file.
-        folder: Where the result is written.
-        is_clean: Whether nothing sensitive was found in the file, so that values may be repeated in dead
-            letters and names of columns in messages. Otherwise their lengths are.
+        folder: The folder for the result.
+        is_clean: True if nothing sensitive was found in the file, so that dead letters may contain values and
+            messages may contain column names. Otherwise they contain their lengths only.
 
     Raises:
-        LayoutChanged: The file has other columns, or hardly a row that fits.
-        Unreadable: It is not of the feed's format.
+        LayoutChanged: The file has other columns, or hardly any valid row.
+        Unreadable: The file does not have the feed's format.
         ObjectsError: The object cannot be read.
     """
     sample = _sampled(file.chunks)
@@ -180,7 +180,7 @@ def _shaped(feed: Feed, layout: Layout, chunk: Chunk, counts: _Counts) -> tuple[
 
 
 def _refuse_other_content(layout: Layout, counts: _Counts, staged: Staged) -> None:
-    """Take a file for one of another layout where a column has not one value of its type, or no row fits."""
+    """Reject a file as changed if a column has no value of its type, or if no row is valid."""
     for column in layout.columns:
         tally = counts.columns.get(column.name, _Tally())
         if tally.given >= _ROWS_THAT_TELL and tally.wrong == tally.given:
@@ -211,7 +211,7 @@ def _row(values: Mapping[str, Any] | Sequence[str], tell: Any) -> str:
         told: Any = {name: tell(value) for name, value in values.items()}
     else:
         told = [tell(value) for value in values]
-    # Bytes that are no text are told as U+FFFD.
+    # Bytes that are not text were decoded to U+FFFD.
     return json.dumps(told, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
@@ -225,7 +225,7 @@ def _value(value: Any) -> str | None:
 
 
 def _shape(value: Any) -> dict[str, Any] | None:
-    """How long a value is and what it is made of, which tells nobody what it is."""
+    """The length and kinds of characters of a value, which do not disclose it."""
     if value is None:
         return None
     if isinstance(value, bytes):

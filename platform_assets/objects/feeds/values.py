@@ -1,6 +1,6 @@
-"""Text as files have it, and values as the lake has them: conversion by column, and types that are found.
+"""Conversion of text columns to the lake's types, and type inference.
 
-A value that is not of its column's type is never guessed at: its row is named, and goes to the dead letters.
+A value that does not have its column's type is never guessed: its row goes to the dead letters.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
 _TIME = rf"^{_CLOCK}$"
 _ZONED = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[T ]{_CLOCK}(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$"
 _UNZONED = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]{_CLOCK})?$"
-# What is found in a column that is not declared: a number with zeros before it is a code, not a number.
+# Patterns for inferring types of undeclared columns: a number with leading zeros is a code, not a number.
 _FOUND_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 _FOUND_DECIMAL = r"^-?(0|[1-9][0-9]{0,28})(\.[0-9]{1,9})?$"
 _FOUND_FLOAT = r"(?i)^-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?$"
@@ -55,11 +55,11 @@ _FOUND = (
 
 @dataclass(frozen=True)
 class Converted:
-    """A column after its conversion.
+    """A converted column.
 
     Args:
-        values: The values, NULL where one could not be converted.
-        bad: Rows whose value could not be.
+        values: The values; NULL where a value could not be converted.
+        bad: The rows whose value could not be converted.
     """
 
     values: pa.Array
@@ -67,7 +67,7 @@ class Converted:
 
 
 def type_name(type_: LogicalType) -> str:
-    """What a type is called in messages and reasons."""
+    """The name of a type in messages and reasons."""
     match type_:
         case Integer(bits=bits):
             return f"integer of {bits} bits"
@@ -80,17 +80,17 @@ def type_name(type_: LogicalType) -> str:
 
 
 def rule_name(type_: LogicalType) -> str:
-    """What the rule is called that a value of another type breaks."""
+    """The name of the rule that a value of another type breaks."""
     return type(type_).__name__.lower()
 
 
 def convert(values: pa.Array, type_: LogicalType, written: str | None = None) -> Converted:
-    """Give a column the type that it is declared as.
+    """Convert a column to its declared type.
 
     Args:
         values: Text, or values of another type from a file that has types.
         type_: The declared type.
-        written: How dates and timestamps are written, for `strptime`; ISO 8601 where None.
+        written: The `strptime` format of dates and timestamps; None means ISO 8601.
     """
     target = arrow_type(type_)
     if not pa.types.is_string(values.type):
@@ -112,7 +112,7 @@ def convert(values: pa.Array, type_: LogicalType, written: str | None = None) ->
 
 
 def find_type(values: pa.Array) -> LogicalType:
-    """The narrowest type that all of a column's text is of."""
+    """The narrowest type that all text of a column has."""
     given = values.drop_null()
     if not len(given):
         return Text()
@@ -123,7 +123,7 @@ def find_type(values: pa.Array) -> LogicalType:
 
 
 def kept_type(type_: pa.DataType) -> LogicalType | None:
-    """The logical type that holds every value of an Arrow type; None where there is none."""
+    """The logical type that holds every value of an Arrow type, or None."""
     types = pa.types
     if types.is_dictionary(type_):
         return kept_type(type_.value_type)
@@ -151,7 +151,7 @@ def kept_type(type_: pa.DataType) -> LogicalType | None:
 
 
 def is_taken_as(found: pa.DataType, declared: LogicalType) -> bool:
-    """Whether a column of a file that has types may become one of a declared type."""
+    """Return True if a typed file column may be converted to a declared type."""
     kept = kept_type(found)
     if kept is None:
         return False
@@ -183,7 +183,7 @@ def _conversion(type_: LogicalType) -> tuple[str, Callable[[pa.Array], pa.Array]
 
 
 def _unsigned(values: pa.Array) -> pa.Array:
-    """Numbers without a plus before them, which the conversion does not take."""
+    """Numbers without a leading plus, which the conversion does not accept."""
     return pc.replace_substring_regex(values, r"^\+", "")
 
 
@@ -204,7 +204,7 @@ def _clock(values: pa.Array) -> pa.Array:
 
 
 def _whole_fraction(text: str | None) -> str | None:
-    """A time with all six digits of its fraction, which Python asks for."""
+    """Times with all six digits of the fraction, which Python requires."""
     if text is None:
         return None
     whole, _, fraction = text.partition(".")
@@ -223,7 +223,7 @@ def _as_day(values: pa.Array) -> pa.Array:
 
 
 def _cast(values: pa.Array, cast: Callable[[pa.Array], pa.Array], target: pa.DataType) -> Converted:
-    """Convert; where some value cannot be, halves are tried until it is found."""
+    """Convert values; if some are invalid, split the values in halves until they are found."""
     try:
         return Converted(cast(values))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -237,5 +237,5 @@ def _cast(values: pa.Array, cast: Callable[[pa.Array], pa.Array], target: pa.Dat
 
 
 def _indices(mask: Any) -> tuple[int, ...]:
-    """Where a mask is true; NULL is not."""
+    """The indices where a mask is true; NULL counts as false."""
     return tuple(pc.indices_nonzero(pc.fill_null(mask, False)).to_pylist())

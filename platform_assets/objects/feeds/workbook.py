@@ -26,7 +26,7 @@ from platform_assets.objects.feeds.reading import (
 )
 
 BYTES_OF_A_WORKBOOK = 512 * 1024 * 1024
-"""The most that a workbook may have."""
+"""The maximum size of a workbook, in bytes."""
 
 _SECONDS = 900
 _SECONDS_TO_END = 30
@@ -40,13 +40,13 @@ def sheet_rows(feed: Feed, path: Path) -> Iterator[RowFile]:
     """Read the sheet of a workbook that a feed names.
 
     Args:
-        feed: Says which sheet, and where its header is.
+        feed: The feed, with the sheet and the header row.
         path: The workbook.
 
     Raises:
-        Unreadable: It is no workbook, encrypted, cut off, or takes more than it may; raised in the middle of
-            the chunks, too.
-        NoHeader: There is no such sheet, or its header is not where it should be.
+        Unreadable: The file is not a workbook, is encrypted or truncated, or exceeds a limit; also raised
+            between chunks.
+        NoHeader: The sheet does not exist, or its header is missing or invalid.
     """
     command = [sys.executable, "-I", sheet_process.__file__, str(path), json.dumps(feed.sheet.name)]
     with subprocess.Popen(  # noqa: S603
@@ -61,12 +61,12 @@ def sheet_rows(feed: Feed, path: Path) -> Iterator[RowFile]:
             names = _header(feed, rows)
             yield RowFile([name for name in names if name], None, _chunks(feed, names, rows))
         finally:
-            # Where nobody reads on, it waits to be heard.
+            # The child process blocks while nobody reads its output.
             process.kill()
 
 
 def _rows(feed: Feed, process: subprocess.Popen[str]) -> Iterator[_Row]:
-    """The rows from the header on, or from the first on where there is none."""
+    """The rows from the header on, or from the first row on if there is no header."""
     for answer in _answers(process):
         if isinstance(answer, dict):
             if answer.get("end"):
@@ -91,7 +91,7 @@ def _answers(process: subprocess.Popen[str]) -> Iterator[Any]:
         try:
             yield json.loads(line)
         except ValueError:
-            return  # it ended in the middle of what it said
+            return  # the child process ended in the middle of a line
 
 
 def _problem(feed: Feed, answer: Mapping[str, Any]) -> Exception:
@@ -107,7 +107,7 @@ def _problem(feed: Feed, answer: Mapping[str, Any]) -> Exception:
 
 
 def _header(feed: Feed, rows: Iterator[_Row]) -> list[str]:
-    """The columns' names by their place in the sheet, empty where there is none."""
+    """The column names by their position in the sheet; empty if there is no header."""
     header = feed.sheet.header_row
     if not header:
         return [column.name for column in feed.columns]
@@ -170,21 +170,21 @@ def _chunks(feed: Feed, names: Sequence[str], rows: Iterator[_Row]) -> Iterator[
 
 
 def _text(cell: Any, written: str | None = None) -> str | None:
-    """A cell as text; a date as its column's dates are written, where that tells all of it."""
+    """A cell as text; a date in the format of its column, if that format preserves it."""
     if not isinstance(cell, list):
         return None if cell is None else str(cell)
     told = str(cell[0])
     if written is not None:
         at = dt.datetime.fromisoformat(told)
         with contextlib.suppress(ValueError):
-            # Neither in a sheet nor in such text has a date a zone.
+            # Dates have no time zone, neither in sheets nor in such text.
             if dt.datetime.strptime(as_written := at.strftime(written), written) == at:  # noqa: DTZ007
                 return as_written
     return told
 
 
 def _letters(place: int) -> str:
-    """What a sheet calls a column, by its place from 0."""
+    """The letters of a sheet's column, from its position, counted from 0."""
     letters, rest = "", place + 1
     while rest:
         rest, letter = divmod(rest - 1, 26)
