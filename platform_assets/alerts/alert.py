@@ -187,8 +187,7 @@ def mask_uri(uri: str) -> str:
     """Mask the names in an address, which may be sensitive.
 
     Kept are the store, the bucket, the first two letters of each further part, and a name's suffix; digits
-    are
-    always masked. User names, and everything after a `?` or `#`, are removed.
+    are always masked. User names, and everything after a `?` or `#`, are removed.
     """
     scheme, separator, rest = uri.rpartition("://")
     if separator:
@@ -204,9 +203,8 @@ def readable_uri(uri: str) -> str:
     """A readable address without what looks like a secret.
 
     Removed are numbers of nine or more digits that are not dates, the local part of e-mail addresses, a user
-    name
-    before the bucket, and in URIs everything after a `?` or `#`. The inspector masks its findings in names
-    itself.
+    name before the bucket, and in URIs everything after a `?` or `#`. The inspector masks its findings in
+    names itself.
     """
     scheme, separator, rest = uri.rpartition("://")
     if separator:

@@ -2,9 +2,8 @@
 
 An append-only Delta table of the lake; the latest entry for each key and channel counts. A sender claims a
 message for a limited time before sending it, so that only one of two senders sends it. If the sender dies,
-the
-claim expires and the next sender takes over; it may then send a message a second time. A duplicate alert is
-better than a lost one.
+the claim expires and the next sender takes over; it may then send a message a second time. A duplicate alert
+is better than a lost one.
 """
 
 from __future__ import annotations
@@ -172,8 +171,7 @@ class Outbox:
         """Send the due messages, most severe first; no error of a channel is raised.
 
         A failed message is retried later and does not affect the others. After two failures in a row, nothing
-        more is
-        sent to that channel in this call, to spare a channel that is down.
+        more is sent to that channel in this call, to spare a channel that is down.
 
         Args:
             channels: The channels; messages for other channels are left alone.

@@ -1,8 +1,7 @@
 """Table formats: folders whose Parquet files form a table only together with a log.
 
 Delta Lake logs are read. For the other formats, the files alone would give rows of old versions, deleted
-rows,
-and delete files as rows: these formats are recognised and rejected.
+rows, and delete files as rows: these formats are recognised and rejected.
 """
 
 from __future__ import annotations

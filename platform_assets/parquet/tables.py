@@ -1,8 +1,7 @@
 """Group Parquet files into tables, and combine their columns.
 
 A table is one of: a folder with a Delta log; a folder with hive partitions (`year=2024/`) below it; a folder
-of
-parts, files whose names only number them; else every file on its own, named after the file, so that
+of parts, files whose names only number them; else every file on its own, named after the file, so that
 `a.parquet` and `a.parquet.gzip` are one table. The caller can choose another grouping.
 """
 

@@ -147,10 +147,8 @@ def _mend_includes(tree: Any, file: Path) -> None:
     """Work around two pyhocon bugs with `port = 5432, port = ${?PORT}` in an included file.
 
     pyhocon drops the default of keys at the top level of the file. It also copies trees to merge them and
-    leaves
-    deeper values pointing to the original tree, where it then stores their resolved values: the key would
-    become
-    null.
+    leaves deeper values pointing to the original tree, where it then stores their resolved values: the key
+    would become null.
     """
     from pyhocon.config_tree import ConfigTree, ConfigValues
 

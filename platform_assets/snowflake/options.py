@@ -29,8 +29,7 @@ class ScriptOptions:
         schema: Schema of the tables; None means the session's.
         prefix: Put before each table's name, such as `dim_`.
         case: `keep` names tables and columns as the files do, quoted if needed; `upper` uses upper case, so
-            that
-            the names can be written in any case.
+            that the names can be written in any case.
         stage_url: The URL at which Snowflake finds the common parent of all paths, `s3://bucket/prefix`; None
             means the address from which the files were read, or an upload for local files.
         storage_integration: The storage integration that may read there.

@@ -1,11 +1,9 @@
 """Refresh of Snowflake tables to the newest version of the Delta tables that they copy.
 
 Each version of a Delta table is loaded exactly once: the load is recorded in its own transaction. Rows that
-were
-only appended are appended; if files were rewritten, for example by a merge, all rows of the table are
-replaced
-in one transaction. COPY's own history of loaded files is not used: it forgets after 64 days, and a compacted
-file would look like new rows.
+were only appended are appended; if files were rewritten, for example by a merge, all rows of the table are
+replaced in one transaction. COPY's own history of loaded files is not used: it forgets after 64 days, and a
+compacted file would look like new rows.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ def snowflake_resource(access: SnowflakeAccess) -> "SnowflakeResource":
 
     Args:
         access: The account and its credentials. Secrets are resolved here, so call this only when the
-            resource
-            is used.
+            resource is used.
 
     Raises:
         WarehouseError: The package is missing, or the private key is not valid.

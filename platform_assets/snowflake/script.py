@@ -225,8 +225,7 @@ def _has_instants(table: ParquetTable, options: ScriptOptions) -> bool:
     """Return True if the result depends on the session's time zone.
 
     It does if a file has instants, whatever their target type: the scanner returns them in that zone,
-    including
-    int96. It also does if a time without zone becomes an instant.
+    including int96. It also does if a time without zone becomes an instant.
     """
     kinds = {("timestamp", True), ("int96", False), ("list", True), ("map", True), ("struct", True)}
     if any((column.type.kind, column.type.utc) in kinds for column in table.columns):

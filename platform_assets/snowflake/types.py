@@ -39,10 +39,8 @@ def snowflake_type(type_: ParquetType) -> str:
     """The Snowflake type that holds a Parquet type's values exactly.
 
     Instants become TIMESTAMP_TZ, which shows the same value in every session; TIMESTAMP_LTZ would show
-    another day
-    in a session with another time zone. Columns that contain only nulls become VARIANT, which accepts any
-    later
-    type.
+    another day in a session with another time zone. Columns that contain only nulls become VARIANT, which
+    accepts any later type.
 
     Raises:
         ParquetError: There is no such type; the message says what to do.
