@@ -6,18 +6,31 @@ values become columns.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.fs
+import pyarrow.parquet as pq
 
-from platform_assets.errors import ParquetError
-from platform_assets.parquet.layouts import Grouping, decoded, partition_of
+from platform_assets.errors import ParquetError, WarehouseError
+from platform_assets.parquet.layouts import SNOWFLAKE_NULL, Grouping, decoded, partition_of
+from platform_assets.parquet.schemas import some_names
 from platform_assets.parquet.stores import Store, open_store
-from platform_assets.parquet.tables import ParquetTable, Problem, TableFile, read_tables
+from platform_assets.parquet.tables import (
+    OpenStore,
+    ParquetTable,
+    Problem,
+    TableFile,
+    open_path,
+    read_tables,
+)
 from platform_assets.parquet.types import ParquetType
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
 
 OpenBucket = Callable[[], pyarrow.fs.FileSystem]
 
@@ -29,6 +42,13 @@ _UNTOLD = {
     "date",
     "variant": "Parquet's variant type, whose encoded bytes BigQuery does not decode; write it as JSON text",
     "interval": "an interval, for which BigQuery's loads have no type; write it as a number or as text",
+}
+# Units and kinds that it would load as the bare number or bytes that Parquet stores them as.
+_MISREAD = {
+    "ns": "a time in nanoseconds, which BigQuery takes for a whole number; write it in microseconds (pandas: "
+    "to_parquet(..., coerce_timestamps='us')), or load a local copy of the files",
+    "float16": "a float of 16 bits, which BigQuery takes for bytes; write it as one of 32 bits, or load a "
+    "local copy of the files",
 }
 
 
@@ -74,12 +94,134 @@ def find_tables(
                 problems.append(
                     Problem(first, f"the table {table.name} is in another store too; load the two apart")
                 )
-            elif untold := [column for column in table.columns if column.type.kind in _UNTOLD]:
-                said = "; ".join(f"column {one.name} is {_UNTOLD[one.type.kind]}" for one in untold)
-                problems.append(Problem(table.root, f"{said}."))
-            else:
-                found[table.name] = table
+                continue
+            untold = {one.name: said for one in table.columns if (said := _untold(one.type, table))}
+            if untold:
+                told = "; ".join(f"column {column} is {said}" for column, said in untold.items())
+                problems.append(Problem(table.root, f"{told}."))
+                continue
+            try:
+                found[table.name] = _with_schema(table, open_place)
+            except ParquetError as error:
+                problems.append(Problem(table.root, str(error)))
     return [found[name] for name in sorted(found)], problems
+
+
+def _untold(type_: ParquetType, table: ParquetTable) -> str | None:
+    """How to call a type that BigQuery would silently load as another type; None where it does not."""
+    if type_.kind in _UNTOLD:
+        return _UNTOLD[type_.kind]
+    # Local files are converted on their way; see `readable`.
+    return None if table.is_local else _MISREAD.get(type_.unit) or _MISREAD.get(type_.kind)
+
+
+def _with_schema(table: ParquetTable, open_place: OpenStore) -> ParquetTable:
+    """The table with all of its columns declared, where it is in a bucket and its files differ.
+
+    BigQuery takes the columns of the last file alone, and drops what only the others have.
+
+    Raises:
+        ParquetError: A file cannot be read again, or there is no schema for all of them.
+    """
+    if table.is_local or table.schema is not None or len(table.examples) < 2:
+        return table
+    store = open_place(table.root)[0]
+    root = open_path(store, table.root)
+    schemas = []
+    try:
+        for example in table.examples:
+            with store.files.open_input_file(f"{root}/{example}") as file:
+                schemas.append(pq.read_schema(file).remove_metadata())
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    except (OSError, pa.ArrowException) as error:
+        raise ParquetError(
+            f"its files have different columns, and the schema of all of them cannot be told: "
+            f"{' '.join(str(error).split())[:300].rstrip('.')}. Write them alike."
+        ) from error
+    return dataclasses.replace(table, schema=schema)
+
+
+def readable(type_: pa.DataType) -> pa.DataType:
+    """The Arrow type to write so that BigQuery reads the values as what they are; nearly always the same."""
+    is_ = pa.types
+    if is_.is_timestamp(type_) and type_.unit == "ns":
+        return pa.timestamp("us", type_.tz)
+    if is_.is_time64(type_):
+        return pa.time64("us")
+    if is_.is_float16(type_):
+        return pa.float32()
+    if is_.is_struct(type_):
+        return pa.struct([field.with_type(readable(field.type)) for field in type_])
+    if is_.is_large_list(type_):
+        return pa.large_list(type_.value_field.with_type(readable(type_.value_type)))
+    if is_.is_list(type_):
+        return pa.list_(type_.value_field.with_type(readable(type_.value_type)))
+    if is_.is_map(type_):
+        return pa.map_(readable(type_.key_type), type_.item_field.with_type(readable(type_.item_type)))
+    return type_
+
+
+def is_misread(table: ParquetTable) -> bool:
+    """Whether a column of a table has to be written in another type; see `readable`."""
+    return any(column.type.unit in _MISREAD or column.type.kind in _MISREAD for column in table.columns)
+
+
+def partition_options(table: ParquetTable) -> bigquery.HivePartitioningOptions | None:
+    """How BigQuery finds partition columns in the paths of files in a bucket; None where there are none.
+
+    Raises:
+        WarehouseError: It would find other values there.
+    """
+    from google.cloud import bigquery
+
+    partitions = [(column, column.partition) for column in table.columns if column.partition is not None]
+    if not partitions:
+        return None
+    lost = [column.name for column, partition in partitions if not partition.is_in_paths]
+    if lost:
+        raise WarehouseError(
+            f"{table.root} was not loaded, as the partition columns "
+            f"{', '.join(lost)} are in the Delta log and not in the files' paths, where BigQuery could "
+            "read them. Rewrite the table with paths such as year=2024/."
+        )
+    written: dict[str, None] = {
+        f"{partition.key}={raw}": None
+        for _, partition in partitions
+        for raw, value in partition.values.items()
+        if raw != value
+    }
+    written |= {key: None for column, partition in partitions if (key := partition.key) != column.name}
+    if any(SNOWFLAKE_NULL in file.path.split("/")[:-1] for file in table.files):
+        written[SNOWFLAKE_NULL] = None
+    if written:
+        raise WarehouseError(
+            f"{table.root} was not loaded, as BigQuery takes the folders {some_names(written.keys())} as "
+            "they are written, and they stand for NULL or for other text. Load a local copy of the files, "
+            "or write them with the column in them."
+        )
+    options = bigquery.HivePartitioningOptions()
+    if all(_is_found(column.type) for column, _ in partitions):
+        options.mode, options.source_uri_prefix = "AUTO", table.root
+    else:
+        # Left alone, BigQuery would take 01 for the number 1.
+        keys = [f"{{{partition.key}:{_in_paths(column.type)}}}" for column, partition in partitions]
+        options.mode, options.source_uri_prefix = "CUSTOM", "/".join([table.root, *keys])
+    return options
+
+
+def _is_found(type_: ParquetType) -> bool:
+    return type_ in (ParquetType("int", bits=64), ParquetType("date"))
+
+
+def _in_paths(type_: ParquetType) -> str:
+    match type_.kind:
+        case "int":
+            return "INTEGER"
+        case "date":
+            return "DATE"
+        case "timestamp":
+            return "TIMESTAMP"
+    return "STRING"
 
 
 def _store_of(place: str) -> str:

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from platform_assets.bigquery.files import find_tables, partitions_of
+from platform_assets.bigquery.files import find_tables, is_misread, partition_options, partitions_of, readable
 from platform_assets.bigquery.jobs import load_once, parquet_config
 from platform_assets.bigquery.names import check_dataset, check_table, table_name
 from platform_assets.bigquery.types import loadable, schema_fields
 from platform_assets.errors import ParquetError, WarehouseError
+from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.parquet.layouts import Grouping
 from platform_assets.parquet.tables import ParquetTable, Problem, TableFile
 
@@ -148,6 +149,11 @@ def load_parquet(
                 if error.retryable and not results:
                     raise
                 problems.append(Problem(f"{options.dataset}.{target}", str(error)))
+            except BaseException as error:
+                # Whatever it is, it is the failure of one table.
+                if not is_isolated(error):
+                    raise
+                problems.append(Problem(f"{options.dataset}.{target}", reason_of(error)))
     return LoadResult(tuple(results), tuple(problems))
 
 
@@ -215,28 +221,22 @@ class _Load:
 
     def _load_objects(self) -> int:
         """Load files on Google Cloud Storage in one job."""
-        from google.cloud import bigquery
-
         files = self.table.files
         if len(files) > _URIS_PER_JOB:
             raise WarehouseError(
                 f"{self.options.dataset}.{self.target} was not loaded, as {self.table.root} has "
                 f"{len(files):,} files and one job loads {_URIS_PER_JOB:,}. Load parts of it one by one."
             )
-        partitions = [column for column in self.table.columns if column.partition is not None]
-        lost = [one.name for one in partitions if one.partition and not one.partition.is_in_paths]
-        if lost:
-            raise WarehouseError(
-                f"{self.options.dataset}.{self.target} was not loaded, as the partition columns "
-                f"{', '.join(lost)} are in the Delta log and not in the files' paths, where BigQuery could "
-                "read them. Rewrite the table with paths such as year=2024/."
-            )
-        config = self._config(self.options.write, {column.name for column in partitions})
-        if partitions:
-            partitioning = bigquery.HivePartitioningOptions()
-            partitioning.mode = "AUTO"
-            partitioning.source_uri_prefix = self.table.root
+        partitioning = partition_options(self.table)
+        partitions = {column.name for column in self.table.columns if column.partition is not None}
+        config = self._config(self.options.write, partitions)
+        if partitioning is not None:
             config.hive_partitioning = partitioning
+        if wild := next((file.path for file in files if "*" in file.path), None):
+            raise WarehouseError(
+                f"{self.options.dataset}.{self.target} was not loaded, as BigQuery takes the * in {wild} for "
+                "a wildcard. Rename the file."
+            )
         self.report(self.target, 0, len(files))
         uris = [f"{self.table.root}/{file.path}" for file in files]
         job = load_once(self.client, self.access, self.destination, uris, config, _job_id())
@@ -285,13 +285,16 @@ class _Load:
         return f"{self.table.root}/{file.path}"
 
     def _load_file(self, file: TableFile, destination: str, write: Write) -> int:
-        with _with_partitions(Path(self._path(file)), partitions_of(self.table, file)) as path:
+        partitions = partitions_of(self.table, file)
+        with _as_readable(Path(self._path(file)), partitions, is_misread(self.table)) as path:
             job = load_once(self.client, self.access, destination, path, self._config(write), _job_id())
             return int(job.output_rows or 0)
 
     def _config(self, write: Write, left_out: Set[str] = frozenset()) -> bigquery.LoadJobConfig:
         schema = None
-        if self.table.absent and self.table.schema is not None:
+        if self.table.schema is not None and (
+            self.table.absent or (not self.table.is_local and len(self.table.examples) > 1)
+        ):
             # No file has these columns; only the log lists them.
             wanted = pa.schema([field for field in self.table.schema if field.name not in left_out])
             schema = schema_fields(loadable(wanted))
@@ -315,27 +318,49 @@ class _Load:
 
 
 @contextlib.contextmanager
-def _with_partitions(file: Path, partitions: Mapping[str, pa.Scalar]) -> Iterator[Path]:
-    """The file itself, or a copy with the partition values as columns."""
-    if not partitions:
+def _as_readable(file: Path, partitions: Mapping[str, pa.Scalar], is_misread: bool) -> Iterator[Path]:
+    """The file, or a copy of it that has the values of its path as columns and types that BigQuery reads.
+
+    Raises:
+        WarehouseError: The file's rows cannot be read, or BigQuery has no place for a value.
+    """
+    if not partitions and not is_misread:
         yield file
         return
     with tempfile.TemporaryDirectory(prefix="platform-assets-bigquery-") as folder:
         copy = Path(folder) / "rows.parquet"
+        _write_readable(file, partitions, copy)
+        yield copy
+
+
+def _write_readable(file: Path, partitions: Mapping[str, pa.Scalar], copy: Path) -> None:
+    column = ""
+    try:
         with pq.ParquetFile(file) as source:
             added = {
                 name: value for name, value in partitions.items() if name not in source.schema_arrow.names
             }
-            schema = source.schema_arrow
+            schema = pa.schema([one.with_type(readable(one.type)) for one in source.schema_arrow])
+            own = [*schema]
             for name, value in added.items():
                 schema = schema.append(pa.field(name, value.type))
             with pq.ParquetWriter(copy, schema, compression="zstd") as writer:
                 for batch in source.iter_batches(_ROWS_PER_BATCH):
+                    columns = []
+                    for field, values in zip(own, batch.columns, strict=True):
+                        column = field.name
+                        columns.append(values if values.type == field.type else values.cast(field.type))
+                    column = ""
                     constants = [pa.repeat(value, batch.num_rows) for value in added.values()]
-                    writer.write_batch(
-                        pa.RecordBatch.from_arrays([*batch.columns, *constants], schema=schema)
-                    )
-        yield copy
+                    writer.write_batch(pa.RecordBatch.from_arrays([*columns, *constants], schema=schema))
+    except (OSError, pa.ArrowException) as error:
+        said = " ".join(str(error).split())[:300].rstrip(".")
+        if column:
+            raise WarehouseError(
+                f"{file} was not loaded, as column {column} has a value that BigQuery has no place for: "
+                f"{said}. Write the column in microseconds, or as text."
+            ) from error
+        raise WarehouseError(f"{file} was not loaded, as its rows cannot be read: {said}.") from error
 
 
 def _create_dataset(client: bigquery.Client, access: BigQueryAccess, name: str) -> None:

@@ -224,12 +224,17 @@ def _nested(type_: pa.DataType) -> ParquetType | None:
     if (length := _first_in(storage, pa.types.is_duration)) is not None:
         return ParquetType("duration", unit=length.unit)
     has_moments = _first_in(storage, pa.types.is_timestamp) is not None
+    has_nanoseconds = _first_in(storage, _is_of_nanoseconds) is not None
     kind = "list"
     if pa.types.is_map(storage):
         kind = "map"
     elif pa.types.is_struct(storage):
         kind = "struct"
-    return ParquetType(kind, utc=has_moments)
+    return ParquetType(kind, utc=has_moments, unit="ns" if has_nanoseconds else "")
+
+
+def _is_of_nanoseconds(type_: pa.DataType) -> bool:
+    return type_ == pa.time64("ns") or (pa.types.is_timestamp(type_) and str(type_.unit) == "ns")
 
 
 def _is_variant(type_: pa.DataType) -> bool:

@@ -140,7 +140,7 @@ def widened(one: ParquetType, other: ParquetType) -> ParquetType | None:
         return other
     kinds = {one.kind, other.kind}
     if one.is_nested and one.kind == other.kind:
-        return replace(one, utc=True)  # otherwise the types are equal
+        return replace(one, utc=one.utc or other.utc, unit=one.unit or other.unit)
     if kinds == {"int"} and one.signed == other.signed:
         return max(one, other, key=lambda type_: type_.bits)
     if kinds <= {"int", "decimal"}:

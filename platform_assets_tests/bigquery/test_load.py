@@ -339,6 +339,110 @@ def test_what_bigquery_would_load_as_something_else_is_refused(
     assert said in problem.reason
 
 
+NANOSECONDS = {
+    "moment": pa.array([1_709_202_600_123_456_000], pa.timestamp("ns", "UTC")),
+    "walls": pa.array(
+        [[{"at": 1_709_202_600_123_456_000}]], pa.list_(pa.struct([("at", pa.timestamp("ns"))]))
+    ),
+    "half": pa.array([1.5], pa.float16()),
+}
+
+
+def test_local_times_in_nanoseconds_and_short_floats_are_loaded_as_what_they_are(
+    load: Loader, asked: FakeProject, tmp_path: Path
+) -> None:
+    load(put(tmp_path / "t.parquet", **NANOSECONDS))
+    [(moment, walls, half)] = load.rows("t")
+    assert (moment, walls, half) == (MOMENT, [{"at": MOMENT.replace(tzinfo=None)}], 1.5)
+    kinds = [one["type"] for one in asked.datasets["sales"].tables["t"].fields]
+    assert kinds == ["TIMESTAMP", "RECORD", "FLOAT"]
+
+
+@pytest.mark.parametrize("column", NANOSECONDS)
+def test_in_a_bucket_they_are_refused_as_bigquery_would_load_bare_numbers_and_bytes(
+    load: Loader, tmp_path: Path, column: str
+) -> None:
+    put(tmp_path / "lake" / "t.parquet", **{column: NANOSECONDS[column]})
+    result = load("gs://lake/t.parquet", bucket=tmp_path)
+    assert result.tables == ()
+    [problem] = result.problems
+    assert f"column {column} is a " in problem.reason
+    assert "load a local copy of the files" in problem.reason
+
+
+def test_nanoseconds_that_would_be_cut_off_are_refused_and_other_tables_loaded(
+    load: Loader, tmp_path: Path
+) -> None:
+    put(tmp_path / "t.parquet", at=pa.array([1_709_202_600_123_456_789], pa.timestamp("ns")))
+    put(tmp_path / "u.parquet")
+    result = load(tmp_path)
+    assert counts(result) == {"u": (1, 2)}
+    [problem] = result.problems
+    assert f"{tmp_path}/t.parquet was not loaded, as column at has a value" in problem.reason
+
+
+def test_a_file_whose_rows_are_damaged_is_named_and_the_others_are_loaded(
+    load: Loader, tmp_path: Path
+) -> None:
+    bad = put(tmp_path / "sales" / "year=2023" / "a.parquet", id=[1] * 100)
+    put(tmp_path / "sales" / "year=2024" / "a.parquet", id=[2])
+    put(tmp_path / "orders.parquet")
+    data = bytearray(bad.read_bytes())
+    data[4:24] = b"\xff" * 20
+    bad.write_bytes(data)
+    result = load(tmp_path)
+    assert (counts(result), load.rows("sales")) == ({"orders": (1, 2), "sales": (1, 1)}, [(2, 2024)])
+    [problem] = result.problems
+    assert problem.place == str(bad)
+    assert "as its rows cannot be read" in problem.reason
+
+
+def test_the_rows_of_snowflakes_null_partition_have_no_value(load: Loader, tmp_path: Path) -> None:
+    put(tmp_path / "orders" / "__NULL__" / "data_0_0_0.parquet", id=[1])
+    put(tmp_path / "orders" / "day=2024-02-29" / "data_0_0_0.parquet", id=[2])
+    assert counts(load(tmp_path)) == {"orders": (2, 2)}
+    assert load.rows("orders") == [(1, None), (2, DAY)]
+
+
+def test_columns_that_only_some_files_in_a_bucket_have_are_declared(
+    load: Loader, asked: FakeProject, tmp_path: Path
+) -> None:
+    # BigQuery takes the columns of the last file.
+    folder = tmp_path / "lake" / "orders" / "year=2024"
+    put(folder / "part-1.parquet", id=[1], note=["a"])
+    put(folder / "part-2.parquet", id=[2])
+    asked.objects["gs://lake"] = tmp_path / "lake"
+    load("gs://lake/orders", bucket=tmp_path)
+    [job] = asked.loads
+    assert [one["name"] for one in job["schema"]["fields"]] == ["id", "note"]
+    assert load.rows("orders") == [(1, "a"), (2, None)]
+
+
+def test_partitions_in_a_bucket_have_the_types_that_local_ones_have(
+    load: Loader, asked: FakeProject, tmp_path: Path
+) -> None:
+    # Left alone, BigQuery takes 01 for the number 1.
+    put(tmp_path / "lake" / "orders" / "year=2024" / "month=01" / "a.parquet", id=[1])
+    asked.objects["gs://lake"] = tmp_path / "lake"
+    load("gs://lake/orders", bucket=tmp_path)
+    [job] = asked.loads
+    assert job["hivePartitioningOptions"] == {
+        "mode": "CUSTOM",
+        "sourceUriPrefix": "gs://lake/orders/{year:INTEGER}/{month:STRING}",
+    }
+
+
+@pytest.mark.parametrize("folder", ["shop=Z%C3%BCrich", "shop=__HIVE_DEFAULT_PARTITION__", "shop="])
+def test_partitions_in_a_bucket_that_are_not_what_is_written_are_refused(
+    load: Loader, tmp_path: Path, folder: str
+) -> None:
+    put(tmp_path / "lake" / "orders" / folder / "a.parquet", id=[1])
+    result = load("gs://lake/orders", bucket=tmp_path)
+    assert result.tables == ()
+    [problem] = result.problems
+    assert f"as BigQuery takes the folders {folder} as they are written" in problem.reason
+
+
 def test_partitions_above_a_tables_folder_are_not_columns_of_it(load: Loader, tmp_path: Path) -> None:
     put(tmp_path / "year=2020" / "sales" / "year=2024" / "a.parquet", id=[1])
     assert counts(load(tmp_path / "year=2020" / "sales")) == {"sales": (1, 1)}
