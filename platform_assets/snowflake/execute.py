@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -118,6 +120,68 @@ class _Report:
 
 
 def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Progress) -> TableResult:
+    kept = _set_aside(table, cursor)
+    try:
+        result = _run_statements(table, cursor, on_progress)
+    except BaseException:
+        if kept is not None:
+            _put_back(table, kept, cursor)
+        raise
+    if kept is None:
+        return result
+    if result.error is not None:
+        said = f"{result.error.rstrip('.')}. {_put_back(table, kept, cursor)}"
+        return dataclasses.replace(result, rows_loaded=0, error=said)
+    _drop(kept, cursor)
+    return result
+
+
+def _set_aside(table: TableScript, cursor: SnowflakeCursor) -> str | None:
+    """Rename the table that CREATE OR REPLACE would drop, so that a failed load does not leave an empty one.
+
+    Returns:
+        Its name until then, or None where there is no such table or nothing replaces it.
+    """
+    from snowflake.connector.errors import Error
+
+    if not any(
+        one.purpose == "table" and one.sql.startswith("CREATE OR REPLACE") for one in table.statements
+    ):
+        return None
+    suffix = f"_BEFORE_{uuid.uuid4().hex[:8].upper()}"
+    quote = '"' if table.target.endswith('"') else ""
+    kept = f"{table.target.removesuffix(quote)}{suffix}{quote}"
+    try:
+        cursor.execute(f"ALTER TABLE {table.target} RENAME TO {kept}")
+    except Error:
+        return None  # there is none, or CREATE is refused too and says why
+    return kept
+
+
+def _put_back(table: TableScript, kept: str, cursor: SnowflakeCursor) -> str:
+    """Give a table its name back, and say what became of it."""
+    from snowflake.connector.errors import Error
+
+    try:
+        cursor.execute(f"DROP TABLE IF EXISTS {table.target}")
+        cursor.execute(f"ALTER TABLE {kept} RENAME TO {table.target}")
+    except Error as error:
+        return (
+            f"The table from before is {kept}, as it could not get its name back: {_said(error)}. Rename it "
+            f"to {table.target}."
+        )
+    return "The table is as it was before."
+
+
+def _drop(kept: str, cursor: SnowflakeCursor) -> None:
+    from snowflake.connector.errors import Error
+
+    # The load is done; what is left over tells by its name what it is.
+    with contextlib.suppress(Error):
+        cursor.execute(f"DROP TABLE IF EXISTS {kept}")
+
+
+def _run_statements(table: TableScript, cursor: SnowflakeCursor, on_progress: Progress) -> TableResult:
     from snowflake.connector.errors import Error
 
     started = time.monotonic()
@@ -212,6 +276,10 @@ def copied(cursor: SnowflakeCursor) -> tuple[int, Sequence[Rejection]]:
 
 def failure_of(statement: Statement, error: Exception) -> str:
     """A failed statement and Snowflake's error, in one line."""
-    said = getattr(error, "msg", None) or str(error)
     first = statement.sql.splitlines()[0][:120]
-    return f"Snowflake refused `{first}`: {' '.join(str(said).split())[:600]}"
+    return f"Snowflake refused `{first}`: {_said(error)}"
+
+
+def _said(error: Exception) -> str:
+    """Snowflake's own words in one line."""
+    return " ".join(str(getattr(error, "msg", None) or error).split())[:600]

@@ -254,6 +254,26 @@ def test_rows_that_footers_do_not_tell_of_are_a_failure_too(connection: Any, wri
     assert result.error.startswith('COPY loaded 4 rows into "t" of files with 3. ')
 
 
+@pytest.mark.parametrize("options", [{}, {"case": "upper"}])
+@pytest.mark.parametrize("how", ["refused", "short"])
+def test_a_load_that_fails_leaves_the_table_that_it_was_to_replace(
+    connection: Any, write: Write, how: str, options: dict[str, Any]
+) -> None:
+    made = ScriptOptions(columns={"day": "DATE"}, **options)
+    first = script(read_tables([write("t.parquet", day=["2024-02-29"])]).tables, made)
+    (result,) = execute(first, connection)
+    assert (result.error, result.rows_loaded) == (None, 1)
+    second = script(read_tables([write("t.parquet", day=["not a day", "2024-03-01"])]).tables, made)
+    (result,) = execute(without(second, "upload") if how == "short" else second, connection)
+    assert str(result.error).endswith(". The table is as it was before.")
+    assert result.rows_loaded == 0
+    assert query(connection, f"SELECT * FROM {result.target}") == [(dt.date(2024, 2, 29),)]
+    third = script(read_tables([write("t.parquet", day=["2024-03-02"])]).tables, made)
+    (result,) = execute(third, connection)
+    assert query(connection, f"SELECT * FROM {result.target}") == [(dt.date(2024, 3, 2),)]
+    assert not [name for (_, name, *_) in query(connection, "SHOW TABLES") if "_BEFORE_" in name]
+
+
 @pytest.mark.parametrize("second", ["good", "bad", "short"])
 def test_loads_of_many_statements_are_all_or_nothing(connection: Any, write: Write, second: str) -> None:
     write("t/part-0.parquet", day=["2024-02-29"])
