@@ -1,6 +1,6 @@
-"""Whether a number can be what it looks like: check digits, issuers' ranges, dates within it.
+"""Validators of identifiers: check digits, issuers' ranges, dates within a number.
 
-Every function takes a text without separators, letters in upper case, and answers True or False.
+Every function takes a text without separators, letters in upper case, and returns True or False.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
-# Sum of the digits of twice a digit.
+# Digit sums of doubled digits.
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
-# Issuer identification numbers (ISO/IEC 7812), as the networks publish them: first and last of a range by
-# their first digits, and the lengths issued in it.
+# Issuer identification numbers (ISO/IEC 7812), as the networks publish them: the first and last prefix of a
+# range, and the lengths issued in it.
 _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
     ("4", "4", frozenset({13, 16, 19})),  # Visa
     ("51", "55", frozenset({16})),  # Mastercard
@@ -39,7 +39,7 @@ _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
     ("60", "60", frozenset({16})),  # RuPay
     ("82", "82", frozenset({16})),
     ("508", "508", frozenset({16})),
-    ("35", "35", frozenset({16})),  # RuPay's 353 and 356; of the rest JCB's 3528 to 3589, and much test data
+    ("35", "35", frozenset({16})),  # RuPay's 353 and 356; otherwise JCB's 3528 to 3589, and much test data
     ("5018", "5018", frozenset(range(12, 20))),  # Maestro
     ("5020", "5020", frozenset(range(12, 20))),
     ("5038", "5038", frozenset(range(12, 20))),
@@ -60,7 +60,7 @@ _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
 
 
 def _lengths_by_start() -> dict[str, frozenset[int]]:
-    """Lengths by the first four digits, so that a card is judged by one look-up."""
+    """Lengths by the first four digits, so that a card number needs only one look-up."""
     lengths_by_start: dict[str, frozenset[int]] = {}
     for first, last, lengths in _ISSUERS:
         for start in range(int(first.ljust(4, "0")), int(last.ljust(4, "9")) + 1):
@@ -72,7 +72,7 @@ _LENGTHS = _lengths_by_start()
 
 
 def luhn(number: str) -> bool:
-    """Whether the last digit is right by the Luhn formula (ISO/IEC 7812-1, annex B)."""
+    """Return True if the last digit is correct by the Luhn formula (ISO/IEC 7812-1, annex B)."""
     digits = list(map(int, number))
     total = sum(digits[-1::-2])
     for digit in digits[-2::-2]:
@@ -87,7 +87,7 @@ def payment_card(number: str) -> bool:
 
 
 def why_no_payment_card(number: str) -> str:
-    """What is wrong with a number that is no payment card's; a sentence without its digits.
+    """Explain why a number is not a payment card number, in a sentence without its digits.
 
     Args:
         number: Its digits.
@@ -103,7 +103,7 @@ def why_no_payment_card(number: str) -> str:
 
 
 def why_no_us_ssn(number: str) -> str:
-    """What is wrong with a number that is no Social Security number; a sentence without its digits.
+    """Explain why a number is not a Social Security number, in a sentence without its digits.
 
     Args:
         number: Its digits.
@@ -128,7 +128,7 @@ _REPORTING_BODIES = frozenset(
 
 
 def weighted(number: str, weights: tuple[int, ...], modulus: int) -> bool:
-    """Whether the sum of weighted digits is a multiple."""
+    """Return True if the weighted sum of the digits is a multiple of the modulus."""
     return sum(weight * int(digit) for weight, digit in zip(weights, number, strict=False)) % modulus == 0
 
 
@@ -505,7 +505,7 @@ def entropy(text: str) -> float:
 
 
 def calendar_day(year: int, month: int, day: int) -> bool:
-    """Whether there is such a day."""
+    """Return True if the date exists."""
     try:
         datetime.date(year, month, day)
     except ValueError:
@@ -515,7 +515,7 @@ def calendar_day(year: int, month: int, day: int) -> bool:
 
 @lru_cache(maxsize=64)
 def _stdnum(module: str) -> Callable[[str], bool]:
-    """A validator of python-stdnum, imported when it is needed first."""
+    """A validator of python-stdnum, imported at first use."""
     import importlib
 
     validator: Callable[[str], bool] = importlib.import_module(f"stdnum.{module}").is_valid

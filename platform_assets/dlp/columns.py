@@ -1,4 +1,4 @@
-"""Inspects the columns of a table, of the lake or of a warehouse: each by its distinct values."""
+"""Inspection of table columns, in the lake or in a warehouse, by their distinct values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _VALUES_AT_ONCE = 50_000
 _BYTES_AT_ONCE = 8_000_000
-# What can hold none of what is looked for, or is inspected as the text that it was made from.
+# Types that cannot hold sensitive data, or whose source text is inspected instead.
 _NOT_INSPECTED = ("BOOLEAN", "TIME", "INTERVAL", "UUID", "HUGEINT")
 _ROWS_OF_A_SAMPLE = 200_000
 
@@ -32,10 +32,10 @@ class ColumnInspector:
     """Inspects tables column by column.
 
     Args:
-        inspector: What inspects values.
+        inspector: The inspector of values.
         engine: Memory and threads for finding distinct values.
-        sample_rows: Tables with more rows are sampled to this many, taken evenly from all of them; a column
-            in which a severe info type is found is then inspected in full.
+        sample_rows: Tables with more rows are sampled evenly to this many; a column with a finding of a
+            severe info type is then inspected in full.
     """
 
     inspector: Inspector
@@ -43,10 +43,10 @@ class ColumnInspector:
     sample_rows: int = _ROWS_OF_A_SAMPLE
 
     def inspect_lake_table(self, table: LakeTable, key: str) -> InspectedTable | None:
-        """Inspect a table of the lake; None where it does not exist yet.
+        """Inspect a table of the lake; None if it does not exist yet.
 
         Args:
-            table: The table; of its declared columns, or of all where none are declared.
+            table: The table; its declared columns are inspected, or all columns if none are declared.
             key: Its asset key, joined by `/`.
         """
         handle = table.open()
@@ -60,17 +60,17 @@ class ColumnInspector:
             return self._inspect(connection, "lake", key, str(handle.version()))
 
     def inspect_rows(self, rows: pa.RecordBatchReader, place: str, key: str, version: str) -> InspectedTable:
-        """Inspect streamed rows, such as those of a warehouse's table; they pass by once.
+        """Inspect streamed rows, such as those of a warehouse table; the rows are read once.
 
         Args:
             rows: The rows.
             place: Name of the warehouse.
             key: The table's asset key, joined by `/`.
-            version: What tells this content of the table from another.
+            version: Identifies this content of the table.
         """
         with self.engine.connect() as connection:
             connection.register("rows", rows)
-            # Kept in DuckDB, which puts on disk what is more than its memory: every column reads it.
+            # Stored in DuckDB, which spills to disk beyond its memory limit: every column reads the rows.
             connection.execute("CREATE TEMP TABLE given AS FROM rows")
             connection.unregister("rows")
             return self._inspect(connection, place, key, version)
@@ -113,7 +113,7 @@ class ColumnInspector:
     def _inspect_column(
         self, connection: duckdb.DuckDBPyConnection, source: str, column: str
     ) -> list[ColumnVerdict]:
-        """A verdict for each info type in a column: what the column as a whole is, or what some of it is."""
+        """One verdict for each info type in a column: for the column as a whole or for some values."""
         name = quote(column)
         values = connection.sql(
             f"SELECT DISTINCT CAST({name} AS VARCHAR) AS value FROM {source} WHERE {name} IS NOT NULL "
@@ -153,7 +153,7 @@ class ColumnInspector:
                     types.get(info_type, InfoType(info_type)),
                     max(seen.likelihood, tally.highest) if seen else tally.highest,
                     distinct,
-                    # A value may hold several of a kind.
+                    # A value may contain several findings of one info type.
                     min(max(seen.matching if seen else 0, tally.count), distinct),
                 )
             )
@@ -165,9 +165,10 @@ def _is_severe(info_type: InfoType) -> bool:
 
 
 def _bounded(values: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """The values in pieces as large as are inspected at once: what a column is, its values tell together.
+    """The values in pieces as large as one inspection takes.
 
-    DuckDB gives distinct values in batches of any size, as its threads find them.
+    A column is judged by all values of a piece together. DuckDB returns distinct values in batches of any
+    size, depending on its threads.
     """
     gathered: list[pa.RecordBatch] = []
     rows = size = 0
@@ -183,7 +184,7 @@ def _bounded(values: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 
 
 def _cut(values: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """The batches, cut so that none has much more text than is inspected at once."""
+    """The batches, split so that none has much more text than one inspection takes."""
     for batch in values:
         pieces = max(1, -(-batch.nbytes // _BYTES_AT_ONCE))
         rows = max(1, -(-batch.num_rows // pieces))

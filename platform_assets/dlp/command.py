@@ -1,6 +1,6 @@
-"""The command `dlp`: inspects files, folders and buckets, and says why a value is or is not found.
+"""The command `dlp`: inspect files, folders and buckets, and explain why a value is or is not found.
 
-No value that was found is ever printed.
+Found values are never printed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _VENDORS = {"aws_": "s3", "google_": "gs", "azure_": "az"}
 
 
 class Format(StrEnum):
-    """How results are printed."""
+    """The output formats."""
 
     TABLE = "table"
     JSON = "json"
@@ -45,7 +45,7 @@ class Format(StrEnum):
 
 
 class Level(StrEnum):
-    """The likelihoods, as one types them."""
+    """The likelihoods, as typed on the command line."""
 
     VERY_UNLIKELY = "VERY_UNLIKELY"
     UNLIKELY = "UNLIKELY"
@@ -59,9 +59,9 @@ class _Target:
     """An object to inspect.
 
     Args:
-        name: As the results call it.
-        key: The part of it that is inspected too.
-        size: Its bytes, where they are known.
+        name: Its name in the results.
+        key: The part of the name that is inspected too.
+        size: Its size in bytes, if known.
         open: Opens it.
     """
 
@@ -99,11 +99,11 @@ def scan(
         bool, typer.Option("--strict", help="Exit with 2 where something could not be inspected in full.")
     ] = False,
 ) -> None:
-    """Inspect files, folders and buckets. Exits with 1 where something was found, 2 where some was not read.
+    """Inspect files, folders and buckets. Exits with 1 if something was found, 2 if something was not read.
 
-    Not read is an object that is not there, or of which nothing could be inspected. In folders, what belongs
-    to version control itself (.git, .hg, .svn) is left out. Buckets are reached as lake.storage_options of
-    the configuration says; what it does not say is looked for where the vendors' own tools look.
+    An object counts as not read if it does not exist or none of it could be inspected. In folders, the files
+    of version control itself (.git, .hg, .svn) are skipped. Buckets are accessed with lake.storage_options of
+    the configuration; missing options come from where the vendors' own tools look.
     """
     from platform_assets.errors import PlatformError
 
@@ -148,7 +148,7 @@ def explain(
         list[str] | None, typer.Option("--info-types", help="Info types that are looked for.")
     ] = None,
 ) -> None:
-    """Say why a value is or is not found. Given by standard input, it stays out of the shell's history."""
+    """Explain why a value is or is not found. Values from standard input stay out of the shell's history."""
     from platform_assets.errors import PlatformError
 
     if value is None:
@@ -175,7 +175,7 @@ def _inspector(min_likelihood: Level, info_types: Sequence[str] | None) -> Local
         name.strip().upper() for given in info_types or () for name in given.split(",") if name.strip()
     )
     config = InspectConfig(info_types=names, min_likelihood=Likelihood[min_likelihood.value])
-    # Nothing is kept, so fingerprints need to be comparable within this run only.
+    # Nothing is stored, so fingerprints need to be comparable within this run only.
     return LocalInspector(config, secrets.token_bytes(32))
 
 
@@ -227,7 +227,7 @@ def _targets(places: Sequence[str]) -> Iterator[_Target | InspectResult]:
     from platform_assets.errors import PlatformError
 
     schemes = {place.partition("://")[0] for place in places if "://" in place}
-    # Before anything is looked at: a mistake in the configuration is no result.
+    # Before the inspection: a mistake in the configuration is not a result.
     options = {scheme: _bucket_options(scheme) for scheme in sorted(schemes)}
     for place in places:
         if place == _STDIN:
@@ -256,16 +256,16 @@ def _files(place: str) -> Iterator[_Target | InspectResult]:
             yield unreachable(place, "there is no such file or folder")
     except OSError as error:
         yield unreachable(place, error.strerror or type(error).__name__)
-    # What else a folder may hold (pipes, sockets, devices) would wait for ever.
+    # Skip other entries of a folder (pipes, sockets, devices): reading them could block forever.
 
 
 def _bucket_options(scheme: str) -> dict[str, str]:
-    """How the platform reaches buckets of a kind, as `lake.storage_options` has it, secrets resolved.
+    """The options for accessing buckets of a kind, from `lake.storage_options`, with secrets resolved.
 
-    Where there is no configuration, as in a pre-commit check of another project, nothing is said.
+    Empty without a configuration, for example in a pre-commit check of another project.
 
     Raises:
-        SettingsError: The configuration has mistakes, or a secret that is needed cannot be had.
+        SettingsError: The configuration has mistakes, or a required secret cannot be fetched.
     """
     from platform_assets.errors import NoConfiguration
     from platform_assets.settings import Secret, load_settings
@@ -274,7 +274,7 @@ def _bucket_options(scheme: str) -> dict[str, str]:
         lake = load_settings().lake
     except NoConfiguration:
         return {}
-    # What names no vendor is for the store that the lake is in.
+    # Options without a vendor's name apply to the store of the lake.
     is_lakes = lake.processed.startswith(f"{scheme}://")
     return {
         name: one.resolve() if isinstance(one, Secret) else one
@@ -284,7 +284,7 @@ def _bucket_options(scheme: str) -> dict[str, str]:
 
 
 def _vendor(option: str) -> str | None:
-    """The kind of address that an option is for; None where its name does not say."""
+    """The address scheme that an option is for, or None if its name does not say."""
     return next((scheme for start, scheme in _VENDORS.items() if option.lower().startswith(start)), None)
 
 
@@ -319,7 +319,7 @@ def _of_bucket(bucket: Bucket, found: ObjectVersion) -> _Target:
 
 @contextlib.contextmanager
 def _progress_bar() -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
-    """A bar for the object at hand, on stderr and only where somebody is watching."""
+    """A progress bar for the current object, on stderr, only if it is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -332,7 +332,7 @@ def _progress_bar() -> Iterator[Callable[[str, int | None], Callable[[int], None
             bars.reset(task, description=_shortened(name), total=size)
 
             def report(done: int) -> None:
-                # What comes out of a compressed object is more than the object has.
+                # A compressed object expands to more bytes than its size.
                 bars.update(task, completed=done if size is None else min(done, size))
 
             return report
@@ -364,7 +364,7 @@ def _print_table(results: Sequence[InspectResult]) -> None:
                 place = "" if first is None else _place(first, lines)
                 table.add_row(name, info_type, tally.highest.name, f"{tally.count:,}", place)
                 name = ""
-        # As wide as it is: cut columns would say less than lines that the terminal wraps.
+        # Print at full width: truncated columns are less useful than lines wrapped by the terminal.
         width = Console(width=10_000, file=io.StringIO()).measure(table).maximum
         Console(markup=False, highlight=False, width=width).print(table)
     for result in results:
@@ -390,7 +390,7 @@ def _place(finding: Any, lines: _LineNumbers) -> str:
 
 
 class _LineNumbers:
-    """Lines of a local text file by the bytes at which findings start; None where it is something else."""
+    """Line numbers in a local text file, by the byte where a finding starts; None for other objects."""
 
     def __init__(self, result: InspectResult) -> None:
         self._lines: dict[int, int] = {}
@@ -401,7 +401,7 @@ class _LineNumbers:
         if not starts or "://" in result.name or not path.is_file():
             return
         with contextlib.suppress(OSError), path.open("rb") as file:
-            # A file that is gone by now has its findings without lines.
+            # If the file no longer exists, its findings have no line numbers.
             if not _is_plain_text(file, path.name):
                 return
             file.seek(0)
@@ -417,14 +417,14 @@ class _LineNumbers:
         return not location.container and location.row is None and location.column is None
 
     def of(self, finding: Any) -> int | None:
-        """The line that a finding starts in, counted from 1."""
+        """The line where a finding starts, counted from 1."""
         if not self._has_line(finding.location):
             return None
         return self._lines.get(finding.location.byte_range.start)
 
 
 def _is_plain_text(file: BinaryIO, name: str) -> bool:
-    """Whether places in a file's text are places in its bytes."""
+    """Return True if positions in the file's text equal positions in its bytes."""
     from platform_assets.dlp.content import kind_of
     from platform_assets.dlp.formats.reading import HEAD
     from platform_assets.dlp.formats.text import detect_encoding
@@ -498,7 +498,7 @@ _LEVELS = {
 
 
 def _as_sarif(results: Sequence[InspectResult]) -> dict[str, Any]:
-    """The results as SARIF 2.1.0 (OASIS), which code hosts show beside the code."""
+    """The results as SARIF 2.1.0 (OASIS), which code hosting services show beside the code."""
     names = sorted({one.info_type.name for result in results for one in result.findings})
     found = []
     for result in results:

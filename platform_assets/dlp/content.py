@@ -1,7 +1,8 @@
-"""What is in an object: finds out its kind, and gives its content in pieces that an inspector takes.
+"""Content of an object: detect its format, and yield its content in pieces for an inspector.
 
-The kind is told by the content; a name that says otherwise is reported. What has no reader of its own, or
-breaks it, is read as text or as strings: nothing is passed over, and what could not be read is a `Problem`.
+The format is detected from the content; a contradicting name is reported. Content without a reader, or
+content that its reader cannot handle, is read as text or as strings: nothing is skipped, and what could not
+be read is a `Problem`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _BY_SUFFIX: Mapping[str, frozenset[str]] = {
         ("parquet parq", "parquet"),
         ("avro", "avro"),
         ("orc", "orc"),
-        # One with a password is wrapped in the older format.
+        # A workbook with a password is wrapped in the older format.
         ("xlsx xlsm xlsb xls", "workbook compound"),
         ("ods", "workbook"),
         ("pdf", "pdf"),
@@ -113,12 +114,12 @@ _NAMES = {
 
 
 def kind_of(head: bytes, name: str, *, is_whole: bool) -> str:
-    """The kind of a file by how it starts; its name only tells where the content leaves it open.
+    """Detect the format of a file from its start; the name decides only if the content is ambiguous.
 
     Args:
-        head: How it starts; 64 KiB are enough.
+        head: Its start; 64 KiB are enough.
         name: Its name.
-        is_whole: Whether that is all of it.
+        is_whole: True if `head` is the whole file.
 
     Returns:
         `parquet`, `avro`, `orc`, `compound`, `pdf`, `zip`, `tar`, the name of a compression, `mail`, `json`,
@@ -176,19 +177,19 @@ def read_content(
     sampling: Sampling | None = None,
     in_full: Callable[[], bool] = lambda: False,
 ) -> Iterator[Item]:
-    """Give an object in pieces.
+    """Read an object in pieces.
 
     Args:
-        file: The object, from its start; where it can be sought in, less is copied.
-        name: Its name; it is a piece of its own.
-        size: Its bytes, where they are known.
-        metadata: What is noted about it: tags, headers.
-        limits: How much of everything is taken.
-        sampling: How much of a large object is given at first.
-        in_full: Asked again and again whether a sample is no longer enough.
+        file: The object, from its start; if it supports seeking, less is copied.
+        name: Its name, which is also a piece.
+        size: Its size in bytes, if known.
+        metadata: Its tags and headers.
+        limits: Limits on memory, time, and expanded content.
+        sampling: How much of a large object is read at first.
+        in_full: Called repeatedly; returns True once a sample is no longer enough.
 
     Yields:
-        Pieces of text and columns, and what there is to say about them.
+        Pieces of text and columns, and problems.
     """
     limits = limits or Limits()
     reading = Reading(
@@ -223,7 +224,7 @@ def _read_part(stream: Stream, reading: Reading) -> Iterator[Item]:
 
 
 def _as_strings(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """The strings of a part that its own reader did not get through."""
+    """The strings of a part that its own reader could not finish."""
     try:
         if stream.is_rewindable:
             stream.rewind()
@@ -299,7 +300,7 @@ def _read_text_of_kind(kind: str, stream: Stream, reading: Reading) -> Iterator[
 
 
 def _is_in_office_file(reading: Reading) -> bool:
-    """Whether a part is one of a word processor's or a presentation, where words are spread over elements."""
+    """Return True for parts of word processor and presentation files, where words are split over elements."""
     name = reading.container[-1] if reading.container else ""
     return len(reading.container) > 0 and (
         name.startswith(("word/", "ppt/")) or name in ("content.xml", "styles.xml", "meta.xml")
@@ -314,7 +315,7 @@ def _read_binary(stream: Stream, reading: Reading) -> Iterator[Item]:
 
 
 def _kind_of_zip(stream: Stream) -> str:
-    """Tell a workbook from other zip files by what is in it."""
+    """Tell workbooks from other zip files by their content."""
     tells = any(word in stream.head for word in (b"xl/", b"opendocument.spreadsheet"))
     if not tells and _suffix(stream.name) not in ("xlsx", "xlsm", "xlsb", "ods"):
         return "zip"
@@ -341,7 +342,7 @@ def _kind_of_zip(stream: Stream) -> str:
 
 
 def _read_compound(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """Read a file of the older Office programs: a workbook, an encrypted document, or by its strings."""
+    """Read a file of the older Office programs: a workbook, an encrypted document, or else its strings."""
     start = stream.head
     if "EncryptedPackage".encode("utf-16-le") in start or b"EncryptedPackage" in start:
         yield reading.problem(ProblemKind.ENCRYPTED, "the document is protected by a password")

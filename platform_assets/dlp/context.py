@@ -1,7 +1,7 @@
-"""The words around a match: which hotwords are among them, and how far away.
+"""Context of a match: the hotwords among the surrounding words, and their distance.
 
 Words are whole words and the parts of identifiers: `creditCardNumber` and `credit_card_number` are three
-words, and `ACADEMIC_YEAR_CODE` holds no CVV.
+words, and `ACADEMIC_YEAR_CODE` does not contain CVV.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _LONGEST_PHRASE = 6
 
 @lru_cache(maxsize=16_384)
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text or the parts of a name, in lower case and in their order."""
+    """The words of a text or the parts of a name, in lower case and in order."""
     return tuple(word.lower() for word in _WORD.findall(text))
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the words around a match say.
+    """The hotwords around a match.
 
     Args:
-        hot: Words between the match and the nearest hotword, by the name of the info type that it names.
-        against: Words between the match and the nearest word that names something else; large where there
-            is none.
+        hot: Number of words between the match and the nearest hotword, by the info type of the hotword.
+        against: Number of words between the match and the nearest word for something else; large if there is
+            none.
     """
 
     hot: Mapping[str, int]
@@ -42,11 +42,11 @@ NOTHING = Surroundings({}, FAR)
 
 
 class Hotwords:
-    """An index of hotwords, which finds all of a text's in one pass over its words.
+    """An index of hotwords that finds all hotwords of a text in one pass over its words.
 
     Args:
-        phrases: Hotwords in lower case by the name of what they name.
-        against: Phrases that name something else.
+        phrases: Hotwords in lower case, by the info type that they name.
+        against: Phrases for something else.
     """
 
     def __init__(self, phrases: Mapping[str, Iterable[str]], against: Iterable[str]) -> None:
@@ -62,7 +62,7 @@ class Hotwords:
             self._lengths[phrase[-1]] = tuple(sorted(lengths))
 
     def among(self, before: tuple[str, ...], after: tuple[str, ...] = ()) -> Surroundings:
-        """What the words before a match, and those after it, say; what stands before counts as nearer."""
+        """Evaluate the words before and after a match; words before it count as nearer."""
         hot: dict[str, int] = {}
         against = FAR
         last = len(before) - 1
@@ -73,7 +73,8 @@ class Hotwords:
                         continue
                     phrase = words[place + 1 - length : place + 1]
                     distance = base + (last - place if backwards else place + 1 - length)
-                    # A phrase says more than its words: "card number" is nearer than "number" alone.
+                    # A phrase is stronger evidence than its words: "card number" counts as nearer than
+                    # "number" alone.
                     for name in self._named.get(phrase, ()):
                         if distance < hot.get(name, FAR):
                             hot[name] = distance
@@ -83,7 +84,7 @@ class Hotwords:
 
 
 def _spellings(text: str) -> set[tuple[str, ...]]:
-    """A phrase as its words and as one word, each in singular and plural."""
+    """A phrase as separate words and as one word, each in singular and plural."""
     words = words_of(text)
     if not words or len(words) > _LONGEST_PHRASE:
         return set()

@@ -1,4 +1,4 @@
-"""Inspection in the lineage graph: what was inspected, what was found, and the verdicts on columns."""
+"""Dagster definitions of the inspection: assets for objects, findings and columns, their checks and jobs."""
 
 import datetime as dt
 import json
@@ -27,7 +27,7 @@ INSPECT_JOB = "inspect_uploads"
 COLUMNS_JOB = "inspect_columns"
 ALERTS_JOB = "deliver_alerts"
 FAILED = "failures"
-"""Materialization metadata: what a run could not work on, and why; there only where there is something."""
+"""Materialization metadata: objects that failed in a run, and why; present only if there are any."""
 NOTHING_FAILED = "nothing_failed"
 _STEP = "inspect_objects"
 _LONGEST_LIST = 20
@@ -35,10 +35,10 @@ _LONGEST_LIST = 20
 
 @dataclass(frozen=True)
 class WatchTimes:
-    """When a watch looks, and how long it may take.
+    """Timing of a watch.
 
     Args:
-        every: Seconds between two looks.
+        every: Seconds between two ticks.
         within: How long an object may stay uninspected.
     """
 
@@ -47,11 +47,11 @@ class WatchTimes:
 
 
 class InspectUploads(dg.Config):
-    """What to inspect: everything that is due where nothing is said.
+    """The objects to inspect; the default is everything that is due.
 
     Attributes:
-        watch: Name of the watch; all of them where empty.
-        batch: Number of the batch that a sensor planned; 0 to look for what is due.
+        watch: Name of the watch; empty means all watches.
+        batch: Number of the batch that a sensor planned; 0 means everything that is due.
     """
 
     watch: str = ""
@@ -71,9 +71,9 @@ def build_dlp_defs(
     Args:
         watches: The watches by name.
         tables: The asset keys of the tables of lake and warehouses whose columns are inspected.
-        feeds: Name of each feed, and which objects it takes, in a sentence.
-        warehouses: Name of each warehouse, and of its engine.
-        cron: When columns are inspected.
+        feeds: The feeds by name, each with a sentence that says which objects it takes.
+        warehouses: The warehouses by name, with their engines.
+        cron: The schedule of the inspection of columns.
         timezone: The time zone that `cron` is in.
     """
 
@@ -158,7 +158,8 @@ def build_dlp_defs(
 
     @dg.asset(
         key=COLUMNS,
-        # Not `deps`, whose names Dagster makes of the tables' own, which are whatever a source has.
+        # Not `deps`, because Dagster would derive input names from the tables' names, which can be anything
+        # in a source.
         ins={
             f"table_{number}": dg.AssetIn(key, dagster_type=dg.Nothing) for number, key in enumerate(tables)
         },
@@ -245,7 +246,7 @@ def build_dlp_defs(
             told = " ".join(f"{channel}: {ended(reason)}" for channel, reason in done.problems.items())
             raise dg.Failure(
                 description=f"Alerts delayed: {done.delayed:,}, given up: {done.undeliverable:,}. {told}",
-                # They are tried again by the next run, later each time.
+                # Failed objects are retried by the next runs, after growing waits.
                 allow_retries=False,
             )
 
@@ -304,8 +305,8 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
 
     Args:
         feed: Name of the feed.
-        description: Which objects it takes.
-        warehouses: Name of each warehouse, and of its engine.
+        description: A sentence that says which objects it takes.
+        warehouses: The warehouses by name, with their engines.
     """
     table = dg.AssetKey(["uploads", feed])
 
@@ -333,7 +334,7 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
     def in_warehouse(warehouse: str, engine: str) -> dg.AssetsDefinition:
         @dg.asset(
             key=dg.AssetKey([warehouse, "uploads", feed]),
-            # Where nothing was uploaded yet, there is nothing to load either.
+            # Without uploads there is nothing to load.
             output_required=False,
             deps=[table],
             group_name="uploads",
@@ -360,9 +361,9 @@ def build_feed_defs(feed: str, description: str, warehouses: Mapping[str, str]) 
 
 
 def _failure_check(key: dg.AssetKey, description: str) -> dg.AssetChecksDefinition:
-    """The check that fails a run some of whose objects failed; all that does not depend on these goes on.
+    """The check that fails a run if some of its objects failed; assets that do not depend on them continue.
 
-    A step that failed would keep what did land from whatever is downstream of it.
+    A failing step would also stop everything downstream of the objects that were loaded.
     """
 
     @multi_asset_check(
@@ -396,7 +397,7 @@ def build_upload_sensor(watch: str, job: Any, every: int) -> dg.SensorDefinition
     Args:
         watch: Name of the watch.
         job: The job that inspects a batch.
-        every: Seconds between two looks.
+        every: Seconds between two ticks.
     """
 
     @dg.sensor(
@@ -448,7 +449,7 @@ def _name(uri: str) -> str:
 def _worst_row(row: Mapping[str, Any]) -> dict[str, Any]:
     counts = json.loads(row["info_types"])
     return {
-        # As the run's log names it, and `dlp/objects` and `dlp/findings` can be asked for it.
+        # The name used in the run's log, by which `dlp/objects` and `dlp/findings` can be queried.
         "object": row["object_id"][:12],
         "uri": _name(row["uri"]),
         "info types": ", ".join(f"{name} {one['count']}" for name, one in counts.items()),

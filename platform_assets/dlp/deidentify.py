@@ -1,7 +1,7 @@
-"""Changes sensitive values so that a column keeps its type and its use, and gives nobody away.
+"""De-identification: change sensitive values so that a column keeps its type and its use.
 
-What needs a key uses HMAC-SHA256: equal values become equal tokens in every table, so that joins still work,
-and nobody without the key can try values out. No key is ever part of a message.
+Keyed transformations use HMAC-SHA256: equal values become equal tokens in every table, so that joins still
+work, and nobody without the key can test guesses. A key is never part of a message.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _SECONDS_OF_A_DAY = 86_400
 
 @dataclass(frozen=True)
 class ColumnChange:
-    """How the values of one column are changed.
+    """The change of one column's values.
 
     Args:
         column: The column, as declared.
         how: The change.
-        info_type: What the column holds; `SENSITIVE` where that is not known.
-        scope: What a date's shift depends on, beside the key: dates of one scope keep their distances.
+        info_type: The info type of the column's values; `SENSITIVE` if unknown.
+        scope: Part of the seed of a date shift, besides the key: dates of one scope keep their distances.
     """
 
     column: Column
@@ -52,7 +52,7 @@ class ColumnChange:
     scope: str = ""
 
     def refusal(self, table: Table) -> str | None:
-        """Why the column cannot be changed in this way; None where it can."""
+        """The reason why the column cannot be changed in this way, or None."""
         type_, how = self.column.type, self.how
         if self.column.name in table.primary_key or self.column.references:
             return "it is a key, by which tables are joined"
@@ -84,7 +84,7 @@ class ColumnChange:
         return self.how.replacement if self.how.replacement is not None else f"[{self.info_type}]"
 
     def apply(self, values: pa.Array, key: bytes) -> pa.Array:
-        """The changed values; nulls stay nulls.
+        """Change values; nulls stay null.
 
         Args:
             values: Values of the column.
@@ -105,12 +105,12 @@ class ColumnChange:
 
 @dataclass(frozen=True)
 class TableChange:
-    """How rows of a table are changed.
+    """The changes of one table's rows.
 
     Args:
         table: The table, as declared.
         changes: The columns that are changed.
-        key: Gives the key for tokens and shifts, when rows are changed.
+        key: Returns the key for tokens and shifts when rows are changed.
     """
 
     table: Table
@@ -118,7 +118,7 @@ class TableChange:
     key: Callable[[], bytes] = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done before any row is read.
+        """Reject impossible changes before any row is read.
 
         Raises:
             DlpError: A column cannot be changed as asked.
@@ -134,12 +134,12 @@ class TableChange:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change with the key and with what is done, and tell neither."""
+        """Sixteen hexadecimal digits that depend on the key and the changes, and disclose neither."""
         told = repr([(one.column.name, one.how, one.info_type, one.scope) for one in self.changes])
         return hmac.digest(self.key(), told.encode(), "sha256").hex()[:16]
 
     def applied(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        """The rows with their columns changed, streamed; the schema stays."""
+        """Stream the rows with their columns changed; the schema stays the same."""
         key = self.key()
         by_name = {one.column.name: one for one in self.changes}
         schema = rows.schema
@@ -156,7 +156,7 @@ class TableChange:
 
 
 def shift_in_days(key: bytes, scope: str, most: int) -> int:
-    """By how many days the dates of a scope are moved: from -most to most, 0 only where most is 0."""
+    """The number of days by which a scope's dates are shifted: from -most to most, 0 only if most is 0."""
     number = int.from_bytes(hmac.digest(key, f"date_shift:{scope}".encode(), "sha256")[:8])
     if most < 1:
         return 0
@@ -171,7 +171,7 @@ def _masked(values: pa.Array, how: Deidentification) -> pa.Array:
     length = pc.utf8_length(text)
     if how.keep_last < 1:
         return pc.binary_repeat(how.character, length.cast(pa.int64()))
-    # Of a short value too much would be left.
+    # Too much of a short value would remain visible.
     kept = pc.if_else(pc.greater_equal(length, 2 * how.keep_last), how.keep_last, 0)
     hidden = pc.binary_repeat(how.character, pc.subtract(length, kept).cast(pa.int64()))
     ends = pc.utf8_slice_codeunits(text, -how.keep_last, 2**31 - 1)
@@ -192,7 +192,7 @@ def _tokens(values: pa.Array, how: Deidentification, key: bytes) -> pa.Array:
     digests = [hmac.digest(key, f"token:{value}".encode(), "sha256") for value in distinct]
     tokens: pa.Array
     if pa.types.is_integer(values.type):
-        # Positive numbers of the column's width, which is what keeps tokens of different values apart.
+        # Positive numbers of the column's width, so that tokens of different values stay different.
         most = 2 ** (values.type.bit_width - 1) - 1
         tokens = pa.array([int.from_bytes(digest[:8]) % most + 1 for digest in digests], values.type)
     else:
@@ -212,7 +212,7 @@ def _shifted(values: pa.Array, days: int) -> pa.Array:
 
 
 def _neutral(values: pa.Array) -> pa.Array:
-    """What stands for nothing in a column that may not be null: an empty text, 0, false, 1 January 1970."""
+    """The replacement in a column that may not be null: an empty text, 0, false, 1 January 1970."""
     type_ = values.type
     if pa.types.is_date(type_) or pa.types.is_timestamp(type_):
         nothing: object = (

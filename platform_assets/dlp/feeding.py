@@ -1,4 +1,4 @@
-"""Brings what was uploaded, and what its inspection allows, into the tables of feeds."""
+"""Loading of uploaded objects into feed tables, as far as their inspection allows."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _WORKED = (Result.LOADED, Result.SETTLED, Result.GONE, Result.REFUSED)
 
 @dataclass(frozen=True)
 class Fed:
-    """What a run did to a feed.
+    """The result of a run for one feed.
 
     Args:
-        objects: Objects that were loaded.
-        rows: Their rows.
-        dead_letters: Rows of theirs that were set apart.
-        problem: Why not everything was loaded that may be; empty where it was.
+        objects: Number of objects that were loaded.
+        rows: Number of their rows.
+        dead_letters: Number of rejected rows.
+        problem: Why allowed objects were not loaded; empty if all were.
     """
 
     objects: int
@@ -57,9 +57,9 @@ class Feeding:
     """Loads one feed from its watch.
 
     Args:
-        feeds: The tables of feeds.
-        findings: What inspections decided.
-        watch: Gives a watch by its name.
+        feeds: The feeds' tables.
+        findings: The decisions of inspections.
+        watch: Returns a watch by its name.
         feed: The feed.
     """
 
@@ -69,9 +69,9 @@ class Feeding:
     feed: Feed
 
     def load(self) -> Fed:
-        """Load the objects of the feed that were inspected and are allowed, and not loaded yet.
+        """Load the feed's objects that were inspected, are allowed, and are not loaded yet.
 
-        One that has another layout, or cannot be read, leaves what can be loaded alone.
+        An object that cannot be read, or has other columns, does not affect the others.
 
         Raises:
             LakeConflict: Another run loaded into the feed at the same time.
@@ -91,19 +91,19 @@ class Feeding:
         return Fed(len(done), rows, dead_letters, " ".join(problems))
 
     def has_table(self) -> bool:
-        """Whether the columns are known: they are declared, or were found in a first object."""
+        """Return True if the columns are known: declared, or inferred from the first object."""
         return bool(self.feeds.layout(self.feed).columns)
 
     def rows_for(self, protection: Protection, warehouse: str, run_id: str = "") -> pa.RecordBatchReader:
-        """The rows of the feed that count now, changed as the policy says, streamed.
+        """Stream the valid rows of the feed, changed as the policy requires.
 
         Args:
-            protection: The policy, and what it goes by.
+            protection: Applies the policy.
             warehouse: Name of the warehouse, as in places.
-            run_id: The run that loads, for what is recorded.
+            run_id: The run that loads, for the records.
 
         Raises:
-            DlpError: A rule blocks a column, or cannot be followed.
+            DlpError: A rule blocks a column, or cannot be applied.
             FeedError: Nothing was loaded yet, and no columns are declared.
         """
         counting = self.feeds.counting(self.feed)
@@ -111,18 +111,18 @@ class Feeding:
         return columns.change(run_id).apply(counting.read())
 
     def copy_for(self, protection: Protection, warehouse: str, table: str, run_id: str = "") -> LakeTable:
-        """A Delta table of the rows that count, changed as the policy says, for who loads the lake's files.
+        """A Delta table of the valid rows, changed as the policy requires, for engines that load files.
 
         Args:
-            protection: The policy, and what it goes by.
+            protection: Applies the policy.
             warehouse: Name of the warehouse, as in places and in the lake.
-            table: Name of the table there.
-            run_id: The run that loads, for what is recorded.
+            table: Name of the table in the warehouse.
+            run_id: The run that loads, for the records.
 
         Raises:
-            DlpError: A rule blocks a column, or cannot be followed.
+            DlpError: A rule blocks a column, or cannot be applied.
             FeedError: Nothing was loaded yet, and no columns are declared.
-            LakeConflict: Another run brought the copy up at the same time.
+            LakeConflict: Another run updated the copy at the same time.
         """
         counting = self.feeds.counting(self.feed)
         columns = _Columns(protection, counting, warehouse, table)
@@ -142,7 +142,7 @@ class Feeding:
 
 
 def _said(feed: Feed, left: Sequence[Loaded]) -> str:
-    """Which objects a feed did not take, and why; those that only wait for another are counted."""
+    """The objects that a feed did not load, with reasons; objects that only wait for another are counted."""
     told = [one for one in left if one.result is not Result.WAITING] or left[:1]
     reasons = " ".join(
         f"The feed {feed.name} did not take {one.upload.label}: {ended(one.reason)}"
@@ -157,10 +157,10 @@ class _Columns:
     """The columns of a feed on their way into a warehouse.
 
     Args:
-        protection: The policy, and what it goes by.
-        counting: The feed's rows.
+        protection: Applies the policy.
+        counting: The feed's valid rows.
         warehouse: Name of the warehouse.
-        table: Name of the table there.
+        table: Name of the table in the warehouse.
     """
 
     protection: Protection
@@ -169,10 +169,10 @@ class _Columns:
     table: str
 
     def change(self, run_id: str) -> Change:
-        """What is done with the rows.
+        """The change of the rows.
 
         Raises:
-            DlpError: A rule blocks a column, or cannot be followed.
+            DlpError: A rule blocks a column, or cannot be applied.
         """
         policy, key = self.protection.policy, self._key
         rules = policy.rules_for_columns()
@@ -210,7 +210,7 @@ class _Columns:
         return f"{self._key}.{column}", f"{self.warehouse}/{self.table}.{column}"
 
     def _held(self, run_id: str) -> Mapping[str, Sequence[tuple[str, Likelihood]]]:
-        """What the columns hold in the rows that count; these are inspected where they are other ones now."""
+        """The verdicts on the columns of the valid rows; changed rows are inspected again."""
         store, version = self.protection.findings, self.counting.version
         detector, detector_version = self.protection.detector()
         known = store.inspected_versions(detector, detector_version)
@@ -237,6 +237,6 @@ class _Columns:
 
 
 def _as_stored(column: Column) -> Column:
-    """A column as the lake has it: what is declared of lengths and nulls was looked at when rows came in."""
+    """A column as stored in the lake: lengths and nulls were checked when the rows were loaded."""
     type_ = replace(column.type, max_length=None) if isinstance(column.type, Text) else column.type
     return Column(column.name, type_, nullable=True)

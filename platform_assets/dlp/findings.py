@@ -1,7 +1,7 @@
-"""What inspections found, as three Delta tables of the lake: `dlp/objects`, `dlp/findings`, `dlp/columns`.
+"""Inspection results in three Delta tables of the lake: `dlp/objects`, `dlp/findings`, `dlp/columns`.
 
-An inspection's findings are written first and count once its row in `dlp/objects` is committed, which names
-them by the inspection's id: what a crash leaves in between is nobody's.
+An inspection's findings are written first; they count once its row in `dlp/objects`, which has the
+inspection's id, is committed. Findings left by a crash in between are ignored.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ _LEVELS = "[" + ", ".join(literal(one.name) for one in Likelihood) + "]"
 
 @dataclass(frozen=True)
 class Inspection:
-    """An inspected version of an object, and what is to happen with it.
+    """An inspected version of an object, with the policy's decision.
 
     Args:
-        watch: Name of the watch that saw it.
-        uri: Where it is, with what is sensitive in its name masked.
-        object_id: SHA-256 of the URI as it is, hexadecimal.
+        watch: Name of the watch.
+        uri: Its address, with the sensitive parts of its name masked.
+        object_id: SHA-256 of the unmasked URI, hexadecimal.
         version: The object's version.
-        size: Its bytes, where known.
-        modified_at: When it was last written, UTC, where known.
-        result: What was found.
-        decision: What the policy decided for it.
-        rule: The rule that decided, None where none did.
+        size: Its size in bytes, if known.
+        modified_at: When it was last written, UTC, if known.
+        result: The result of the inspection.
+        decision: The policy's decision.
+        rule: The rule that decided, or None.
         detector: Name of the inspector.
         detector_version: Its version.
-        inspected_at: When that was, UTC.
+        inspected_at: When it was inspected, UTC.
         run_id: The run that inspected it.
     """
 
@@ -70,23 +70,23 @@ class Inspection:
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """What is inspected once: a version of an object, by a version of an inspector."""
+        """The identity of an inspection: a version of an object, inspected by a version of an inspector."""
         return self.object_id, self.version, self.detector, self.detector_version
 
 
 @dataclass(frozen=True)
 class InspectedTable:
-    """A table of lake or warehouse whose columns were inspected.
+    """A table of the lake or of a warehouse whose columns were inspected.
 
     Args:
         place: `lake`, or the name of a warehouse.
         table: The table's asset key, joined by `/`.
         version: The version that was inspected.
         columns: All columns that were inspected.
-        verdicts: What was found in them.
-        rows_inspected: Rows that values were taken from.
-        rows_total: Rows of the table.
-        failures: Columns that could not be inspected, and why.
+        verdicts: The verdicts on them.
+        rows_inspected: Number of rows that values were taken from.
+        rows_total: Number of rows in the table.
+        failures: Columns that could not be inspected, with reasons.
     """
 
     place: str
@@ -100,7 +100,7 @@ class InspectedTable:
 
     @property
     def recorded_version(self) -> str:
-        """The version as it is recorded: none, so that the table is inspected again, after a failure."""
+        """The version to record; none after a failure, so that the table is inspected again."""
         return "" if self.failures else self.version
 
 
@@ -109,10 +109,10 @@ class Summary:
     """The state of all objects at their latest inspection.
 
     Args:
-        objects: Number of objects by status.
-        counts: Number of findings by info type, the most frequent first.
+        objects: Number of objects, by status.
+        counts: Number of findings by info type, most frequent first.
         highest: Highest likelihood by info type.
-        worst: Objects with the most serious findings: id, masked URI, counts by info type as JSON,
+        worst: The objects with the most severe findings: id, masked URI, counts by info type as JSON,
             likelihood, findings, status, decision.
     """
 
@@ -137,10 +137,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class FindingsStore:
-    """The three tables in a lake.
+    """The three tables of inspection results.
 
     Args:
-        lake: The lake; they are in its processed zone.
+        lake: The lake; the tables are in its processed zone.
         engine: Memory and threads for reading them.
     """
 
@@ -166,14 +166,14 @@ class FindingsStore:
         return LakeTable(self.lake.path("processed", "dlp", name), columns, self.lake.storage_options)
 
     def record(self, inspections: Sequence[Inspection]) -> list[Inspection]:
-        """Record inspections; those of an object version that has one by the same inspector are left out.
+        """Record inspections; an object version that was already inspected by the same inspector is skipped.
 
         Returns:
             The inspections that were new.
 
         Raises:
-            LakeConflict: Commits are refused, and nobody else makes any.
-            LakeError: The lake cannot be written to.
+            LakeConflict: Commits fail although nobody else commits.
+            LakeError: The lake cannot be written.
         """
 
         def record() -> list[Inspection]:
@@ -198,7 +198,7 @@ class FindingsStore:
     def _recorded(
         self, handle: DeltaTable | None, inspections: Sequence[Inspection]
     ) -> set[tuple[str, str, str, str]]:
-        """What was inspected before of the objects of these inspections."""
+        """The earlier inspections of the same objects."""
         wanted = ", ".join(sorted({literal(one.object_id) for one in inspections}))
         if not wanted:
             return set()
@@ -220,19 +220,19 @@ class FindingsStore:
         inspected_at: dt.datetime,
         run_id: str,
     ) -> None:
-        """Record what columns hold. The latest inspection of a table is the one that counts.
+        """Record the verdicts on columns. The latest inspection of a table counts.
 
         Args:
             tables: The inspected tables.
-            policy: Decides what happens with each verdict, by the table's key and the column.
+            policy: Decides about each verdict, by the table's key and the column.
             detector: Name of the inspector.
             detector_version: Its version.
-            inspected_at: When that was, UTC.
+            inspected_at: When they were inspected, UTC.
             run_id: The run that inspected them.
 
         Raises:
-            LakeConflict: Commits are refused, and nobody else makes any.
-            LakeError: The lake cannot be written to.
+            LakeConflict: Commits fail although nobody else commits.
+            LakeError: The lake cannot be written.
         """
         rows = []
         for table in tables:
@@ -280,7 +280,7 @@ class FindingsStore:
         table.append(handle, made, stream=_STREAM, version=table.cursor(handle, _STREAM) + 1)
 
     def inspected_versions(self, detector: str, detector_version: str) -> dict[tuple[str, str], str]:
-        """The version of each table, by place and table, that an inspector has seen last."""
+        """The version of each table, by place and table, at its latest inspection by an inspector."""
         rows = self._rows(
             self.columns,
             'SELECT place, "table", arg_max(table_version, inspected_at) AS version FROM given '
@@ -290,8 +290,8 @@ class FindingsStore:
         return {(row["place"], row["table"]): row["version"] for row in rows}
 
     def sensitive_columns(self) -> list[dict[str, Any]]:
-        """What the columns hold in which something was found, by the latest inspection of each table."""
-        # A table in which nothing is found any more has its latest rows without an info type.
+        """The columns with findings and their verdicts, by the latest inspection of each table."""
+        # A table without findings has rows without an info type from its latest inspection.
         return self._rows(
             self.columns,
             'SELECT * FROM given WHERE info_type IS NOT NULL ORDER BY place, "table", "column", info_type',
@@ -307,14 +307,14 @@ class FindingsStore:
         )
 
     def count_columns(self) -> int:
-        """Number of rows of `dlp/columns`, those of earlier inspections included."""
+        """Number of rows in `dlp/columns`, including earlier inspections."""
         [counted] = self._rows(self.columns, "SELECT count(*) AS number FROM given") or [{"number": 0}]
         return int(counted["number"])
 
     def decisions(self, watch: str) -> dict[tuple[str, str], tuple[str, bool]]:
-        """What the policy decided for each object version of a watch, by object id and version.
+        """The policy's decision for each object version of a watch, by object id and version.
 
-        With it comes whether all of the object was inspected and nothing found.
+        Each has a flag that is true if the whole object was inspected and nothing was found.
         """
         rows = self._rows(
             self.objects,
@@ -325,7 +325,7 @@ class FindingsStore:
         return {(row["object_id"], row["version"]): (row["decision"], row["clean"]) for row in rows}
 
     def summary(self, worst: int = 10) -> Summary:
-        """What is known of all objects, each by its latest inspection."""
+        """Summarize all objects, each by its latest inspection."""
         latest = (
             "SELECT * FROM raw QUALIFY row_number() OVER (PARTITION BY object_id ORDER BY inspected_at DESC) "
             "= 1"
@@ -357,7 +357,7 @@ class FindingsStore:
         )
 
     def count_findings(self) -> int:
-        """Number of findings that are kept one by one, those of unfinished inspections left out."""
+        """Number of stored findings, without those of unfinished inspections."""
         with self.engine.connect() as connection:
             self._view(connection, self.objects, "objects")
             self._view(connection, self.findings, "findings")
@@ -367,7 +367,7 @@ class FindingsStore:
         return int(number)
 
     def latest_findings(self, limit: int) -> list[dict[str, Any]]:
-        """A few of the newest findings, the surest first."""
+        """A few of the newest findings, the most likely first."""
         with self.engine.connect() as connection:
             self._view(connection, self.objects, "objects")
             self._view(connection, self.findings, "findings")

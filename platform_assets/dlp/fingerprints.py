@@ -1,4 +1,4 @@
-"""Fingerprints of what was found: equal for equal values under one key, whichever inspector found them."""
+"""Fingerprints of found values: equal for equal values under one key, for every inspector."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SHORTEST_KEY = 16
 
 
 def check_key(key: bytes) -> None:
-    """Refuse a key that could be guessed.
+    """Reject a key that could be guessed.
 
     Raises:
-        SettingsError: It has less than 16 bytes.
+        SettingsError: The key has less than 16 bytes.
     """
     if len(key) < _SHORTEST_KEY:
         raise SettingsError(
@@ -31,7 +31,7 @@ def fingerprint(key: bytes, info_type: str, value: bytes) -> str:
     Args:
         key: The key, of at least 16 bytes.
         info_type: Name of the info type.
-        value: What was found, in UTF-8.
+        value: The found value, in UTF-8.
 
     Returns:
         32 hexadecimal digits.

@@ -1,4 +1,4 @@
-"""Errors over one piece of content, which must not end the inspection of everything else."""
+"""Isolation of errors about one piece of content, so that the rest is still inspected."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from platform_assets.isolation import is_isolated, place_of
 
 
 def is_about_content(error: BaseException) -> bool:
-    """Whether an error is about the piece at hand, so that the other pieces can still be inspected.
+    """Return True if an error is about the current piece of content; other pieces can still be inspected.
 
-    A `PlatformError` is about the place that the content is in or about the service that inspects it, and an
-    interruption about neither.
+    A `PlatformError` is about the store of the content or the service that inspects it; an interruption is
+    about neither.
 
     Raises:
-        KeyboardInterrupt: A library has made an ordinary error of an interruption.
+        KeyboardInterrupt: A library has converted an interruption to an ordinary error.
     """
     return not isinstance(error, PlatformError) and is_isolated(error)
 
 
 def kind_of_error(error: BaseException) -> str:
-    """An error's class and the line of the platform's code it came through; its words may quote content."""
+    """An error's class and the line of the platform's code in its traceback; the message may quote data."""
     name, place = type(error).__name__, place_of(error)
     return f"{name} at {place}" if place else name

@@ -1,6 +1,6 @@
-"""The local inspector, which needs no account: candidates, rules over them, and findings without the values.
+"""The local inspector, which needs no account: candidates, rules over them, findings without values.
 
-What it looks for is declared in `detectors`, and described in docs/dlp_detection.md.
+The detectors are declared in `detectors` and described in docs/dlp_detection.md.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ _WHY_INVALID: Mapping[str, Callable[[str], str]] = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a value was or was not found as an info type.
+    """The reason why a value was or was not found as an info type.
 
     Args:
         info_type: Name of the info type.
-        likelihood: How sure the inspector is.
-        evidence: What speaks for it.
-        valid: Whether it has the check digits, ranges and structure of one.
-        reported: Whether the configuration has it reported.
-        reason: The same in a sentence; it does not repeat the value.
+        likelihood: The likelihood.
+        evidence: The evidence for it.
+        valid: True if the value has valid check digits, ranges and structure.
+        reported: True if the configuration reports it.
+        reason: The same as a sentence, which does not repeat the value.
     """
 
     info_type: str
@@ -67,14 +67,14 @@ class Explanation:
 
 
 class LocalInspector:
-    """Inspects texts and columns in this process. Several threads need an inspector each.
+    """Inspects texts and columns in this process. Not thread-safe: use one inspector per thread.
 
     Args:
-        config: What to look for.
+        config: The configuration of the inspection.
         key: Key of the fingerprints; at least 16 bytes.
 
     Raises:
-        SettingsError: An info type is unknown, a pattern is wrong, or the key is too short.
+        SettingsError: An info type is unknown, a pattern is not valid, or the key is too short.
     """
 
     def __init__(self, config: InspectConfig, key: bytes) -> None:
@@ -114,11 +114,11 @@ class LocalInspector:
         """Inspect a text.
 
         Args:
-            data: The text in UTF-8; bytes that are none are passed over.
-            container: Where the text is, for the findings' locations.
+            data: The text in UTF-8; invalid bytes are skipped.
+            container: The place of the text, for the findings' locations.
 
         Returns:
-            The findings by their place, and the tallies of all there are.
+            The findings in order of position, and the tallies of all findings.
         """
         matches = self._judged(self._scanner.scan(data), data, "")
         return self._found(data, matches, container)
@@ -128,17 +128,17 @@ class LocalInspector:
     ) -> Found:
         """Inspect rows of a table.
 
-        A column's distinct values are joined and scanned once. Its name counts as a word beside every
-        value, and its values speak for each other: a check digit that one in ten numbers has by chance is no
-        evidence where one in ten values has it, and is where all have.
+        A column's distinct values are joined and scanned once. The column name counts as a word beside every
+        value. The values are evidence for each other: a check digit that one in ten random numbers has by
+        chance is no evidence if one in ten values has it, but is if all have it.
 
         Args:
             columns: The columns by name, all of one length, of any type that casts to text.
             first_row: Number of their first row in the table.
-            container: Where the table is, for the findings' locations.
+            container: The place of the table, for the findings' locations.
 
         Returns:
-            The findings by row, the tallies of all there are, and verdicts for columns that hold something.
+            The findings by row, the tallies of all findings, and verdicts for columns with sensitive values.
         """
         findings: list[Finding] = []
         tallies: dict[str, Tally] = {}
@@ -156,14 +156,14 @@ class LocalInspector:
         return Found(tuple(findings[: self.config.limits.max_findings_per_item]), tallies, tuple(verdicts))
 
     def explain(self, value: str, words: str = "") -> list[Explanation]:
-        """Say what a value could be, and why it is reported or not.
+        """Explain what a value could be, and why it is or is not reported.
 
         Args:
             value: The value.
-            words: What stands before it, or its column's name.
+            words: The text before it, or its column's name.
 
         Returns:
-            Everything it has the look of, the surest first; empty where it looks like nothing.
+            All info types that it resembles, the most likely first; empty if it resembles none.
         """
         text = value.encode()
         header = hotwords().among(words_of(words)) if words else NOTHING
@@ -213,7 +213,7 @@ class LocalInspector:
         )
 
     def _judged(self, matches: list[Match], data: bytes, header: str) -> list[Match]:
-        """Candidates after the rules, one for every place, those that are to be reported."""
+        """Apply the rules to candidates: at most one for each position, and only those to report."""
         if self._rules.present:
             matches = self._rules.apply(matches + self._rules.custom(data), data, header)
         thresholds = self._thresholds
@@ -261,7 +261,7 @@ class LocalInspector:
         first_row: int,
         container: tuple[str, ...],
     ) -> Iterable[Finding]:
-        """Findings of a column, as many as there is room for."""
+        """Findings of a column, up to the limit."""
         for info_type in column.counts:
             left = room.get(info_type, 0)
             if left <= 0:
@@ -277,7 +277,7 @@ class LocalInspector:
             room[info_type] = left
 
     def _finding(self, match: Match, value: bytes, location: Location) -> Finding:
-        # HMAC as RFC 2104 defines it, with the key hashed once.
+        # HMAC as defined in RFC 2104, with the key hashed only once.
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(match.name.encode() + b"\0" + value.translate(None, _SEPARATORS))
         outer.update(inner.digest())

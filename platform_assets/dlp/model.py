@@ -1,7 +1,7 @@
-"""What an inspection is asked and what it answers, in the terms of Google's Sensitive Data Protection API.
+"""The inspection's configuration and results, in the terms of Google's Sensitive Data Protection API.
 
 Names and meanings follow google.privacy.dlp.v2 (InspectConfig, Finding, Location, InfoTypeSummary), so that
-the local inspector and Google's can stand in for each other. Nothing here inspects anything.
+the local inspector and Google's are interchangeable. This module inspects nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Likelihood(IntEnum):
-    """How sure an inspector is that a match is what it looks like; numbered as Google numbers it."""
+    """The likelihood that a match is of its info type; numbered as in Google's API."""
 
     VERY_UNLIKELY = 1
     UNLIKELY = 2
@@ -25,12 +25,12 @@ class Likelihood(IntEnum):
     VERY_LIKELY = 5
 
     def moved(self, steps: int) -> Likelihood:
-        """This level moved by so many steps, and kept within the scale."""
+        """This level moved by a number of steps, limited to the scale."""
         return Likelihood(min(max(self + steps, Likelihood.VERY_UNLIKELY), Likelihood.VERY_LIKELY))
 
 
 class Sensitivity(IntEnum):
-    """How much harm a disclosure does; numbered as Google's SensitivityScore."""
+    """The harm of a disclosure; numbered as Google's SensitivityScore."""
 
     LOW = 10
     MODERATE = 20
@@ -38,20 +38,20 @@ class Sensitivity(IntEnum):
 
 
 class Evidence(StrEnum):
-    """What speaks for a finding."""
+    """The kinds of evidence for a finding."""
 
     SHAPE = "shape"
-    """It looks like one: pattern, length, alphabet."""
+    """Pattern, length and alphabet match."""
     VALIDATOR = "validator"
-    """Its check digits, its issuer's range or its inner structure are right."""
+    """Check digits, issuer's range or inner structure are valid."""
     PREFIX = "prefix"
-    """It starts with what one service's keys alone start with."""
+    """It starts with a prefix used only by one service's keys."""
     ENTROPY = "entropy"
-    """It is as random as a secret is."""
+    """It is as random as a secret."""
     HOTWORD = "hotword"
-    """A word beside it names it."""
+    """A hotword is near it."""
     HEADER = "header"
-    """Its column's name, or the key it is the value of, names it."""
+    """The name of its column, or the key of its value, names it."""
     COLUMN = "column"
     """The other values of its column are of this type too."""
     DICTIONARY = "dictionary"
@@ -61,18 +61,18 @@ class Evidence(StrEnum):
 
 
 class Status(StrEnum):
-    """How far an inspection came; what could not be read is never reported as clean."""
+    """The completeness of an inspection; what could not be read is never reported as clean."""
 
     INSPECTED = "INSPECTED"
     """All of it was inspected."""
     PARTIAL = "PARTIAL"
-    """Some of it was inspected: sampled, cut off by a limit, or broken further on."""
+    """Partly inspected: sampled, cut off by a limit, or broken further on."""
     UNREADABLE = "UNREADABLE"
-    """None of it could be inspected: encrypted, corrupt, of an unknown kind, or gone."""
+    """Not inspected at all: encrypted, corrupt, of an unknown format, or deleted."""
 
 
 class ProblemKind(StrEnum):
-    """Why a part of an object was not inspected, or not as what it claims to be."""
+    """The kinds of problems that prevent a complete inspection."""
 
     TRUNCATED = "TRUNCATED"
     ENCRYPTED = "ENCRYPTED"
@@ -89,18 +89,18 @@ class ProblemKind(StrEnum):
     TIMEOUT = "TIMEOUT"
     UNREACHABLE = "UNREACHABLE"
     FAILED = "FAILED"
-    """The inspection itself failed over it, in a way that nobody foresaw."""
+    """The inspection itself failed with an unexpected error."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something about an object that kept a part of it from being inspected as it should be.
+    """A problem that prevented the complete inspection of an object.
 
     Args:
-        kind: What kind of problem it is.
-        container: Where: names of files within files and of sheets, from the outside in; empty for the
-            object itself.
-        message: What was attempted, what was found; never a value out of the object.
+        kind: The kind of problem.
+        container: Its place: names of nested files and of sheets, from the outside in; empty for the object
+            itself.
+        message: What was attempted, what was found; never a value of the object.
     """
 
     kind: ProblemKind
@@ -113,9 +113,9 @@ class InfoType:
     """A kind of sensitive data.
 
     Args:
-        name: Google's name where Google has one (CREDIT_CARD_NUMBER), else of the same form.
-        version: Version of the detector; a finding tells by it which rules it was made with.
-        sensitivity: How much harm a disclosure does.
+        name: Google's name if Google has one (CREDIT_CARD_NUMBER), else a name of the same form.
+        version: Version of the detector; it tells which rules a finding was made with.
+        sensitivity: The harm of a disclosure.
     """
 
     name: str
@@ -125,7 +125,7 @@ class InfoType:
 
 @dataclass(frozen=True)
 class Proximity:
-    """How far from a match a hotword counts, in characters before its start and after its end."""
+    """The window around a match for hotwords, in characters before its start and after its end."""
 
     window_before: int = 50
     window_after: int = 0
@@ -133,11 +133,11 @@ class Proximity:
 
 @dataclass(frozen=True)
 class LikelihoodAdjustment:
-    """What a hotword does to a likelihood: sets it, or moves it by steps. Exactly one is given.
+    """The effect of a hotword on a likelihood: set it, or move it by steps. Exactly one is given.
 
     Args:
-        fixed_likelihood: The likelihood it becomes.
-        relative_likelihood: The steps up or down.
+        fixed_likelihood: The new likelihood.
+        relative_likelihood: The number of steps up or down.
     """
 
     fixed_likelihood: Likelihood | None = None
@@ -158,12 +158,12 @@ class LikelihoodAdjustment:
 
 @dataclass(frozen=True)
 class HotwordRule:
-    """Adjusts the likelihood of matches beside a hotword.
+    """Adjusts the likelihood of matches near a hotword.
 
     Args:
-        hotword_regex: RE2 pattern of the hotword; it counts as whole words or parts of an identifier.
-        adjustment: What it does.
-        proximity: How near it has to stand. In a table the column's name always counts as near.
+        hotword_regex: RE2 pattern of the hotword; it matches whole words or parts of an identifier.
+        adjustment: Its effect.
+        proximity: The window. In a table, the column's name always counts as near.
     """
 
     hotword_regex: str
@@ -172,21 +172,21 @@ class HotwordRule:
 
 
 class MatchingType(StrEnum):
-    """How an exclusion has to match a finding to exclude it."""
+    """The relation between a finding and an exclusion that excludes the finding."""
 
     FULL_MATCH = "FULL_MATCH"
     PARTIAL_MATCH = "PARTIAL_MATCH"
     INVERSE_MATCH = "INVERSE_MATCH"
-    """Excluded is what does not match."""
+    """Findings that do not match are excluded."""
 
 
 @dataclass(frozen=True)
 class Regex:
-    """An RE2 pattern; linear in time, whatever it is.
+    """An RE2 pattern; matching always takes linear time.
 
     Args:
         pattern: The pattern.
-        group_indexes: The group that is the finding; the whole match where it is empty.
+        group_indexes: The group that is the finding; empty means the whole match.
     """
 
     pattern: str
@@ -195,7 +195,7 @@ class Regex:
 
 @dataclass(frozen=True)
 class Dictionary:
-    """Words or phrases, matched as whole words; case, and what stands between the words, does not matter."""
+    """Words or phrases, matched as whole words; case and separators between the words are ignored."""
 
     words: tuple[str, ...]
 
@@ -207,12 +207,12 @@ class ExclusionRule:
     Exactly one of `dictionary`, `regex`, `exclude_info_types` and `hotword_regex` is given.
 
     Args:
-        matching_type: How the exclusion has to match.
-        dictionary: Excludes what is, or contains, one of the words.
-        regex: Excludes what the pattern matches.
-        exclude_info_types: Excludes what is, or overlaps with, a finding of these info types.
-        hotword_regex: Excludes what has such a word beside it.
-        proximity: How near that has to be.
+        matching_type: The relation that excludes a finding.
+        dictionary: Excludes findings that are, or contain, one of the words.
+        regex: Excludes findings that the pattern matches.
+        exclude_info_types: Excludes findings that equal, or overlap with, a finding of these info types.
+        hotword_regex: Excludes findings near such a word.
+        proximity: The window for the word.
     """
 
     matching_type: MatchingType = MatchingType.FULL_MATCH
@@ -233,7 +233,7 @@ class ExclusionRule:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Rules for the findings of some info types, applied in their order.
+    """Rules for the findings of some info types, applied in order.
 
     Args:
         info_types: Names of the info types.
@@ -246,13 +246,13 @@ class RuleSet:
 
 @dataclass(frozen=True)
 class CustomInfoType:
-    """An info type of the configuration.
+    """An info type defined in the configuration.
 
     Args:
         info_type: Its name, version and sensitivity.
-        detection: What it looks like: a pattern or a list of words.
+        detection: A pattern or a list of words.
         likelihood: Likelihood of a match that no rule adjusts.
-        rules: Hotword rules for this info type alone.
+        rules: Hotword rules for this info type only.
     """
 
     info_type: InfoType
@@ -263,11 +263,11 @@ class CustomInfoType:
 
 @dataclass(frozen=True)
 class FindingLimits:
-    """How many findings are given in full; all are counted.
+    """The number of findings that are reported individually; all are counted.
 
     Args:
-        max_findings_per_item: Of one object, all info types together.
-        max_findings_per_info_type: Of one object and one info type.
+        max_findings_per_item: For one object, all info types together.
+        max_findings_per_info_type: For one object and one info type.
     """
 
     max_findings_per_item: int = 10_000
@@ -276,17 +276,17 @@ class FindingLimits:
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """What to look for.
+    """The configuration of an inspection.
 
     Args:
-        info_types: Names of built-in info types; empty for all that are looked for by default.
-        min_likelihood: The least likelihood that is reported.
+        info_types: Names of built-in info types; empty means the default info types.
+        min_likelihood: The lowest likelihood to report.
         min_likelihood_per_info_type: The same for single info types, by name.
-        limits: How many findings are given in full.
-        include_quote: Whether a finding carries what was found. Never where findings are kept.
-        custom_info_types: Further info types.
-        exclude_info_types: Names of info types that are not looked for.
-        rule_set: Rules over built-in and custom info types.
+        limits: The number of findings to report individually.
+        include_quote: True if findings contain the found value. Never used where findings are stored.
+        custom_info_types: Additional info types.
+        exclude_info_types: Names of info types to ignore.
+        rule_set: Rules for built-in and custom info types.
     """
 
     info_types: tuple[str, ...] = ()
@@ -299,13 +299,13 @@ class InspectConfig:
     rule_set: tuple[RuleSet, ...] = ()
 
     def threshold(self, info_type: str) -> Likelihood:
-        """The least likelihood that is reported of an info type."""
+        """The lowest likelihood to report for an info type."""
         return self.min_likelihood_per_info_type.get(info_type, self.min_likelihood)
 
 
 @dataclass(frozen=True)
 class Range:
-    """A half-open interval of places, counted from 0."""
+    """A half-open interval of positions, counted from 0."""
 
     start: int
     end: int
@@ -313,14 +313,14 @@ class Range:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a finding is.
+    """The location of a finding.
 
     Args:
-        byte_range: Place in the inspected text's UTF-8 bytes, or in the value where it is in a column.
+        byte_range: Position in the inspected text's UTF-8 bytes, or in the value for a column.
         codepoint_range: The same in code points.
         row: Row of a table, counted from 0.
         column: Name of the column.
-        container: Names of files within files and of sheets, from the outside in.
+        container: Names of nested files and of sheets, from the outside in.
     """
 
     byte_range: Range
@@ -332,16 +332,16 @@ class Location:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found.
+    """A finding.
 
     Args:
-        info_type: What it is.
-        likelihood: How sure that is.
-        location: Where it is.
-        evidence: What speaks for it, in the order of `Evidence`.
+        info_type: The info type.
+        likelihood: The likelihood.
+        location: The location.
+        evidence: The evidence, in the order of `Evidence`.
         fingerprint: Keyed HMAC-SHA256 of the info type and the value without its separators, 32 hexadecimal
-            digits: equal for equal values under one key, and of no use to who has not got the key.
-        quote: What was found, where the configuration asks for it; not shown in a repr.
+            digits: equal for equal values under one key, and useless without the key.
+        quote: The found value, if the configuration asks for it; not shown in a repr.
     """
 
     info_type: InfoType
@@ -354,27 +354,27 @@ class Finding:
 
 @dataclass(frozen=True)
 class Tally:
-    """How often an info type was found, and how sure the surest of it is."""
+    """The number of findings of an info type, with their highest likelihood."""
 
     count: int
     highest: Likelihood
 
     def plus(self, other: Tally) -> Tally:
-        """Both together."""
+        """The sum of both tallies."""
         return Tally(self.count + other.count, max(self.highest, other.highest))
 
 
 @dataclass(frozen=True)
 class ColumnVerdict:
-    """What a column as a whole holds.
+    """The info type of a column as a whole.
 
     Args:
         column: Name of the column.
-        info_type: What its values are.
-        likelihood: How sure that is, from its values and its name together.
+        info_type: The info type of its values.
+        likelihood: The likelihood, from its values and its name together.
         distinct: Distinct values inspected, without nulls and empty texts.
-        matching: Those of them that are of the info type.
-        container: Where the table is, from the outside in.
+        matching: Number of those that are of the info type.
+        container: The place of the table, from the outside in.
     """
 
     column: str
@@ -386,18 +386,18 @@ class ColumnVerdict:
 
     @property
     def share(self) -> float:
-        """Share of the distinct values that are of the info type, 0 to 1."""
+        """Share of the distinct values that are of the info type, from 0 to 1."""
         return self.matching / self.distinct if self.distinct else 0.0
 
 
 @dataclass(frozen=True)
 class Found:
-    """What an inspector found in one piece; iterating over it gives the findings.
+    """The findings in one piece; iterating over it yields the findings.
 
     Args:
-        findings: The findings, in the order of their places, as many as the limits allow.
-        tallies: Everything that was found, by name of the info type, whatever the limits.
-        columns: A verdict for every column that as a whole holds something.
+        findings: The findings in order of position, up to the limits.
+        tallies: The tallies of all findings, by info type, regardless of the limits.
+        columns: A verdict for every column with an info type as a whole.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -413,10 +413,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of an object was inspected. A total is None where it is not known.
+    """The amount of an object that was inspected. A total is None if unknown.
 
     Args:
-        bytes_inspected: Bytes of text handed to the inspector.
+        bytes_inspected: Bytes of text passed to the inspector.
         bytes_total: Bytes of the object.
         rows_inspected: Rows of its tables that were inspected.
         rows_total: Rows of its tables.
@@ -434,17 +434,17 @@ class Coverage:
 
 @dataclass(frozen=True)
 class InspectResult:
-    """What is known of an object after its inspection.
+    """The result of inspecting an object.
 
     Args:
         name: Name of the object: its path or URI.
-        status: How far the inspection came.
-        reason: Why it came no further; empty where the status is INSPECTED.
-        findings: The findings, as many as the limits allow.
-        tallies: Everything that was found, by name of the info type.
+        status: The completeness of the inspection.
+        reason: Why it is incomplete; empty if the status is INSPECTED.
+        findings: The findings, up to the limits.
+        tallies: The tallies of all findings, by info type.
         columns: Verdicts for its columns.
-        coverage: How much was inspected.
-        problems: What kept parts of it from being inspected.
+        coverage: The amount that was inspected.
+        problems: The problems that prevented a complete inspection.
     """
 
     name: str
@@ -458,15 +458,15 @@ class InspectResult:
 
     @property
     def highest(self) -> Likelihood | None:
-        """Likelihood of the surest finding, None where nothing was found."""
+        """The highest likelihood of a finding, None if nothing was found."""
         return max((tally.highest for tally in self.tallies.values()), default=None)
 
 
 class Inspector(Protocol):
-    """What inspects pieces of objects, be it here or elsewhere."""
+    """An inspector of pieces of objects, local or remote."""
 
     def inspect_text(self, data: bytes, container: tuple[str, ...] = ()) -> Found:
-        """Inspect a text in UTF-8; what is not valid UTF-8 in it is inspected as far as it is ASCII."""
+        """Inspect a text in UTF-8; in invalid UTF-8, the ASCII parts are inspected."""
         ...
 
     def inspect_columns(
@@ -477,7 +477,7 @@ class Inspector(Protocol):
 
 
 def merged_tallies(tallies: Iterable[Mapping[str, Tally]]) -> dict[str, Tally]:
-    """The tallies of several pieces together, by name of the info type."""
+    """The sum of several pieces' tallies, by info type."""
     merged: dict[str, Tally] = {}
     for pieces in tallies:
         for name, tally in pieces.items():

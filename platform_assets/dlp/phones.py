@@ -1,7 +1,7 @@
-"""Whether a text is a telephone number, by the numbering plans that phonenumbers carries.
+"""Validation of telephone numbers by the numbering plans in the phonenumbers package.
 
-A plan is compiled once into a pattern of all numbers that it assigns, which gives the verdict of
-`phonenumbers.is_valid_number` at a hundredth of its cost. Nothing here looks for numbers in a text.
+Each plan is compiled once into a pattern of all numbers that it assigns. The pattern gives the same answer as
+`phonenumbers.is_valid_number` at a hundredth of its cost. This module does not search for numbers in a text.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ TRUNK_REGIONS = (
     *("GB", "DE", "FR", "IN", "BR", "AU", "NL", "SE", "IL", "CH", "AT", "BE", "IE", "FI", "NZ", "ZA"),
     *("JP", "KR", "CN", "TW", "TR", "UA", "RO", "SK", "ID", "TH", "VN", "AR", "CO", "EG", "KE", "NG"),
 )
-"""Regions in which a number is dialled with a leading 0, and whose ways of writing are recognised."""
+"""Regions where numbers are dialled with a leading 0, and whose notations are recognised."""
 
 OPEN_REGIONS = ("US", "ES", "IT", "PL", "MX", "PT", "CZ", "GR", "NO", "DK")
-"""Regions in which the number of a subscriber is dialled as it is, likewise."""
+"""Regions where subscriber numbers are dialled without a prefix, and whose notations are recognised."""
 
 _KINDS = (
     "fixed_line",
@@ -38,27 +38,27 @@ _KINDS = (
 
 @lru_cache(maxsize=65_536)
 def is_international(digits: str) -> bool:
-    """Whether digits that follow a + are a number that is assigned: country code and national number."""
+    """Return True if the digits after a + are an assigned number: country code and national number."""
     for length in (1, 2, 3):
         plan = _country(int(digits[:length])) if digits[0] != "0" else None
         if plan is not None:
             national = digits[length:]
             if plan.fullmatch(national):
                 return True
-            # +44 (0)20 ...: the national prefix is written, and not dialled
+            # +44 (0)20 ...: the national prefix is written but not dialled
             return national[:1] == "0" and plan.fullmatch(national[1:]) is not None
     return False
 
 
 @lru_cache(maxsize=65_536)
 def is_dialled(digits: str) -> bool:
-    """Whether digits, dialled as they are within a country, are a number that one of the regions assigns."""
+    """Return True if digits as dialled within a country are an assigned number of one of the regions."""
     return _dialled(digits[:1] == "0").fullmatch(digits) is not None
 
 
 @lru_cache(maxsize=2)
 def _dialled(trunk: bool) -> re2._Regexp:
-    """All plans at once, with the prefixes that are dialled before their numbers."""
+    """All plans in one pattern, with the prefixes that are dialled before their numbers."""
     if trunk:
         return re2.compile(f"0(?:{_plans(TRUNK_REGIONS)})|06(?:{_plans(('HU',))})")
     return re2.compile(f"{_plans(OPEN_REGIONS)}|1(?:{_plans(('US',))})|8(?:{_plans(('RU',))})")
@@ -71,7 +71,7 @@ def _plans(regions: Iterable[str]) -> str:
 
 @lru_cache(maxsize=65_536)
 def is_national(digits: str, region: str) -> bool:
-    """Whether digits, with the national prefix where there is one, are a number of that region."""
+    """Return True if digits, with any national prefix of the region, are a number of that region."""
     prefix = _region(region)[1]
     if prefix and region != "US":
         return digits.startswith(prefix) and is_subscriber(digits[len(prefix) :], region)
@@ -82,14 +82,14 @@ def is_national(digits: str, region: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def is_subscriber(digits: str, region: str) -> bool:
-    """Whether digits are a number of that region without its national prefix."""
+    """Return True if digits without the national prefix are a number of that region."""
     plan = _region(region)[0]
     return plan is not None and plan.fullmatch(digits) is not None
 
 
 @lru_cache(maxsize=65_536)
 def is_mobile(digits: str, region: str) -> bool:
-    """Whether digits are a mobile number of that region without its national prefix."""
+    """Return True if digits without the national prefix are a mobile number of that region."""
     plan = _mobile(region)
     return plan is not None and plan.fullmatch(digits) is not None
 

@@ -1,9 +1,10 @@
-"""What is to happen with what was found: rules, of which the first that matches decides.
+"""The policy: rules for findings, of which the first match decides.
 
-A rule holds for info types, from a likelihood on, in places. The place of an object is
-`objects/<watch>/<key>`, that of a column its table's asset key and its name: `totesys/staff.email_address`,
-`warehouse/dim_staff.email_address`, `uploads/<feed>.<column>`. What was not inspected, or not as a whole, has
-rules of its own: nothing is known of it, so it is blocked where nobody decided otherwise.
+A rule applies to info types, from a likelihood on, in places. The place of an object is
+`objects/<watch>/<key>`; the place of a column is its table's asset key and its name:
+`totesys/staff.email_address`, `warehouse/dim_staff.email_address`, `uploads/<feed>.<column>`. Objects and
+columns that were not inspected, or not completely, have rules of their own: because their content is unknown,
+they are blocked by default.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ Transformation = Literal["mask", "redact", "tokenize", "date_shift", "drop"]
 
 
 class Action(IntEnum):
-    """What happens, from the mildest to the strictest: of several, the strictest does."""
+    """The actions, from the mildest to the strictest; if several apply, the strictest wins."""
 
     ALLOW = 1
-    """Nothing: it is expected here."""
+    """Do nothing: the finding is expected here."""
     ALERT = 2
-    """Those who are to know are told; everything goes on."""
+    """Send an alert; everything goes on."""
     DEIDENTIFY = 3
-    """The column is transformed on its way to a warehouse. Of objects, which are not rewritten, it alerts."""
+    """Transform the column on its way to a warehouse. For objects, which are not rewritten, send an alert."""
     BLOCK = 4
-    """The table is not loaded into a warehouse, nor the object into a feed."""
+    """Do not load the table into a warehouse, or the object into a feed."""
     QUARANTINE = 5
-    """The object is moved away, or tagged. A column, which cannot be moved, is blocked."""
+    """Move or tag the object. A column cannot be moved, and is blocked."""
 
 
 @dataclass(frozen=True)
 class Deidentification:
-    """How values are changed.
+    """The transformation of values.
 
     Args:
-        transformation: What is done with them.
-        keep_last: For `mask`: how many characters at the end stay.
-        character: For `mask`: what stands in the others' place.
-        replacement: For `redact`: what stands in the value's place; the info type in brackets where None.
-        prefix: For `tokenize`: what tokens start with.
-        days: For `date_shift`: by how many days a date is moved at the most, either way.
+        transformation: The kind of transformation.
+        keep_last: For `mask`: number of characters to keep at the end.
+        character: For `mask`: the replacement of the other characters.
+        replacement: For `redact`: the replacement of the value; None means the info type in brackets.
+        prefix: For `tokenize`: the prefix of tokens.
+        days: For `date_shift`: the most days by which a date is moved, in either direction.
     """
 
     transformation: Transformation
@@ -61,13 +62,13 @@ class Rule:
 
     Args:
         name: Its name, unique in the policy.
-        action: What happens.
+        action: Its action.
         info_types: Names of info types or shell patterns; `*` for all.
-        min_likelihood: The least likelihood that it holds for.
+        min_likelihood: The lowest likelihood that it applies to.
         places: Shell patterns of places; `*` also matches `/` and `.`.
-        deidentify: How, where the action is `DEIDENTIFY`.
-        source: Where it is written, such as `config/dlp.conf line 12`, or what looks that up when it is told;
-            empty where it is the default's.
+        deidentify: The transformation, if the action is `DEIDENTIFY`.
+        source: Its location, such as `config/dlp.conf line 12`, or a function that looks it up when needed;
+            empty for default rules.
     """
 
     name: str
@@ -85,11 +86,11 @@ class Rule:
             )
 
     def __str__(self) -> str:
-        """Give the rule's name and where it is written."""
+        """Return the rule's name and where it is written."""
         return _said(self.name, self.source)
 
     def matches(self, info_type: str, likelihood: Likelihood, place: str) -> bool:
-        """Whether the rule holds for a finding."""
+        """Return True if the rule applies to a finding."""
         return (
             likelihood >= self.min_likelihood
             and any(fnmatchcase(info_type, pattern) for pattern in self.info_types)
@@ -98,25 +99,25 @@ class Rule:
 
     @property
     def asks_what_is_held(self) -> bool:
-        """Whether it matters what a column holds; not to a rule that changes it whatever is in it."""
+        """Return True if the column's content matters; it does not to a rule that changes any content."""
         return self.action is not Action.DEIDENTIFY or "*" not in self.info_types
 
     def concerns(self, place: str) -> bool:
-        """Whether the rule holds in a place."""
+        """Return True if the rule applies in a place."""
         return any(fnmatchcase(place, pattern) for pattern in self.places)
 
 
 @dataclass(frozen=True)
 class UninspectedRule:
-    """One rule for what was not inspected, or not as a whole.
+    """One rule for what was not inspected, or not completely.
 
     Args:
         name: Its name, unique among these rules.
-        action: What happens; not `DEIDENTIFY`.
-        statuses: How the inspection ended: `PARTIAL`, `UNREADABLE`.
-        problems: Kinds of problems that kept something from being inspected, or shell patterns; `*` for all.
+        action: Its action; not `DEIDENTIFY`.
+        statuses: Statuses of the inspection: `PARTIAL`, `UNREADABLE`.
+        problems: Kinds of problems that prevented the inspection, or shell patterns; `*` for all.
         places: Shell patterns of places.
-        source: As of a rule for findings.
+        source: As in `Rule`.
     """
 
     deidentify: ClassVar[Deidentification | None] = None
@@ -133,11 +134,11 @@ class UninspectedRule:
             raise ValueError(f"rule {self.name}: what was not inspected cannot be de-identified")
 
     def __str__(self) -> str:
-        """Give the rule's name and where it is written."""
+        """Return the rule's name and where it is written."""
         return _said(self.name, self.source)
 
     def matches(self, status: str, problem: str, place: str) -> bool:
-        """Whether the rule holds for a problem."""
+        """Return True if the rule applies to a problem."""
         return (
             status in self.statuses
             and any(fnmatchcase(problem, pattern) for pattern in self.problems)
@@ -152,13 +153,13 @@ def _said(name: str, source: str | Callable[[], str]) -> str:
 
 @dataclass(frozen=True)
 class Decision:
-    """What happens with a finding, an object or a column.
+    """The decision about a finding, an object or a column.
 
     Args:
-        action: What happens.
-        info_type: The info type that it happens for; None where it does not happen for a finding.
-        likelihood: How sure that is.
-        rule: The rule that decided; None where none matched: what was found is allowed then, and what was not
+        action: The action.
+        info_type: The info type that caused it; None if no finding caused it.
+        likelihood: The likelihood of the finding.
+        rule: The rule that decided; None if none matched: findings are then allowed, and what was not
             inspected is blocked.
     """
 
@@ -169,17 +170,17 @@ class Decision:
 
     @property
     def word(self) -> str:
-        """The action as it is written in configuration and tables."""
+        """The action as written in the configuration and in tables."""
         return self.action.name.lower()
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Rules in their order.
+    """Rules in order.
 
     Args:
-        rules: Rules for what was found; what none of them matches is allowed.
-        uninspected: Rules for what was not inspected; what none of them matches is blocked.
+        rules: Rules for findings; a finding without a matching rule is allowed.
+        uninspected: Rules for what was not inspected; without a matching rule it is blocked.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -191,27 +192,27 @@ class Policy:
                 raise ValueError("two rules of the policy have the same name")
 
     def decide(self, info_type: str, likelihood: Likelihood, place: str) -> Decision:
-        """What happens with a finding of an info type in a place."""
+        """Decide about a finding of an info type in a place."""
         for rule in self.rules:
             if rule.matches(info_type, likelihood, place):
                 return Decision(rule.action, info_type, likelihood, rule)
         return Decision(info_type=info_type, likelihood=likelihood)
 
     def decide_object(self, tallies: Mapping[str, Tally], place: str) -> Decision:
-        """What happens with an object: the strictest of what its findings call for.
+        """Decide about an object: the strictest decision about any of its findings.
 
         Args:
-            tallies: What was found in it, by info type.
+            tallies: Its findings, by info type.
             place: Its place, `objects/<watch>/<key>`.
         """
         return strictest(self.decide(name, tally.highest, place) for name, tally in tallies.items())
 
     def decide_uninspected(self, status: Status, problems: Iterable[ProblemKind], place: str) -> Decision:
-        """What happens with what was not inspected: the strictest of what its problems call for.
+        """Decide about what was not inspected: the strictest decision about any of its problems.
 
         Args:
-            status: How the inspection ended; one that is INSPECTED calls for nothing.
-            problems: The kinds of what kept it from being inspected.
+            status: The status of the inspection; INSPECTED needs no decision.
+            problems: The kinds of problems that prevented the inspection.
             place: Its place.
         """
         if status is Status.INSPECTED:
@@ -224,10 +225,10 @@ class Policy:
         return strictest(decisions)
 
     def decide_column(self, found: Iterable[tuple[str, Likelihood]], place: str) -> Decision:
-        """What happens with a column, by the info types that were found in it.
+        """Decide about a column, by the info types that were found in it.
 
-        A rule for all info types that de-identifies holds whether anything was found in the column or not:
-        whoever names a column knows what is in it.
+        A de-identifying rule for all info types applies even without findings: a user who names a column
+        knows its content.
         """
         for rule in self.rules:
             if rule.action is Action.DEIDENTIFY and "*" in rule.info_types and rule.concerns(place):
@@ -240,7 +241,7 @@ class Policy:
 
 
 def strictest(decisions: Iterable[Decision]) -> Decision:
-    """The decision with the strictest action; of several, that of the surest finding, then by name."""
+    """The decision with the strictest action; among equals that of the most likely finding, then by name."""
     return max(
         decisions,
         key=lambda one: (one.action, one.likelihood or 0, one.info_type or ""),
@@ -249,10 +250,10 @@ def strictest(decisions: Iterable[Decision]) -> Decision:
 
 
 def default_rules(expected: Sequence[str] = ()) -> tuple[Rule, ...]:
-    """What happens where the configuration has no rules: everything that is not expected is alerted.
+    """The rules used if the configuration has none: alert on every unexpected finding.
 
     Args:
-        expected: Places in which contact data is expected, as those of Totesys's staff and counterparties.
+        expected: Places where contact data is expected, such as those of Totesys's staff and counterparties.
     """
     contact = ("EMAIL_ADDRESS", "PHONE_NUMBER", "PERSON_NAME", "STREET_ADDRESS", "DOMAIN_NAME", "URL")
     rules = [Rule("anything else", Action.ALERT)]

@@ -1,9 +1,9 @@
-"""What the policy does on the way to a warehouse: tables are held back, or arrive with changed values.
+"""The policy on the way to a warehouse: tables are held back, or loaded with changed values.
 
-Engines read the lake's files themselves, some of them without this process in between. So a star table with
-columns to change gets a copy in the lake, `protected/<table>/<fingerprint>`, which takes in each batch once,
-and which engines load in the table's place. Another key or rule makes another copy, which a warehouse takes
-for a table that was made anew: it drops what it had of it.
+Engines read the lake's files directly, some of them without this process in between. So a star table with
+columns to change gets a copy in the lake, `protected/<table>/<fingerprint>`. The copy takes in each batch
+once, and engines load it instead of the table. Another key or rule gives another copy, which a warehouse
+treats as a recreated table: it drops the rows that it had.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _ALL_LATER_BATCHES = 2**62
 
 @dataclass(frozen=True)
 class ProtectedLake(Lake):
-    """A lake whose star tables are, where they have one, their changed copies.
+    """A lake that returns the changed copies of star tables, where they exist.
 
     Args:
         copies: Folder of the copy, below the processed zone, by name of the star table.
@@ -66,7 +66,7 @@ class ProtectedLake(Lake):
     copies: Mapping[str, str] = field(default_factory=dict)
 
     def star(self, table: Table) -> LakeTable:
-        """A table of the star schema, or its copy; see `Lake.star`."""
+        """Return a table of the star schema, or its copy; see `Lake.star`."""
         itself = super().star(table)
         folder = self.copies.get(table.name)
         if folder is None:
@@ -78,15 +78,15 @@ class ProtectedLake(Lake):
 
 @dataclass(frozen=True)
 class Protection:
-    """Applies a policy to what goes to warehouses.
+    """Applies a policy to what is loaded into warehouses.
 
     Args:
         policy: The policy.
-        inspector: Opens the inspector, when columns have to be looked at.
-        findings: Where verdicts are kept.
-        key: Gives the key for tokens and shifts.
-        engine: Memory and threads for making copies.
-        detector: Gives name and version of the inspector.
+        inspector: Opens the inspector when columns have to be inspected.
+        findings: Stores the verdicts.
+        key: Returns the key for tokens and shifts.
+        engine: Memory and threads for creating copies.
+        detector: Returns name and version of the inspector.
         tables: The star schema.
     """
 
@@ -99,12 +99,12 @@ class Protection:
     tables: Sequence[Table] = star.TABLES
 
     def lake_for(self, lake: Lake, warehouse: str, run_id: str = "") -> Lake:
-        """The lake as a warehouse may see it: a table that the policy holds back cannot be opened in it.
+        """The lake as a warehouse may see it: opening a table that the policy holds back raises an error.
 
         Args:
             lake: The lake.
-            warehouse: Name of the warehouse, which is in the places of its columns.
-            run_id: The run that loads, for what is recorded.
+            warehouse: Name of the warehouse, part of the places of its columns.
+            run_id: The run that loads, for the records.
         """
         concerned = [table for table in self.tables if self._concerned(table, warehouse)]
         if not concerned:
@@ -143,10 +143,10 @@ class Protection:
         found: Mapping[tuple[str, str], Sequence[tuple[str, Likelihood]]],
         failed: Mapping[tuple[str, str], str],
     ) -> str | None:
-        """The folder of the table's copy with changed values; None where none of them is changed.
+        """The folder of the table's copy with changed values; None if no column is changed.
 
         Raises:
-            DlpError: A rule blocks a column, or cannot be followed.
+            DlpError: A rule blocks a column, or cannot be applied.
         """
         key = f"star/{table.name}"
         changes, refused = [], []
@@ -169,19 +169,19 @@ class Protection:
         return self._bring_up(lake, TableChange(table, tuple(changes), self.key)) if changes else None
 
     def applied(self, rows: pa.RecordBatchReader, place: str) -> pa.RecordBatchReader:
-        """Rows of a table that is not of the star schema, on their way to a warehouse.
+        """Apply the policy to rows of a table outside the star schema, on their way to a warehouse.
 
-        Every row is looked at before the first one goes on: meanwhile they wait on disk. Nothing is kept of
-        what is found.
+        All rows are inspected before the first is passed on; meanwhile they wait on disk. The findings are
+        not stored.
 
         Args:
             rows: The rows.
             place: The table's asset key, joined by `/`.
 
         Raises:
-            DlpError: A rule blocks a column, or cannot be followed.
+            DlpError: A rule blocks a column, or cannot be applied.
         """
-        # The platform's own columns hold nothing of anybody's, and are not for rules to change.
+        # The platform's own columns contain no personal data, and rules may not change them.
         names = [name for name in rows.schema.names if not name.startswith("_")]
         rules = self.policy.rules_for_columns()
         if not any(rule.concerns(f"{place}.{name}") for rule in rules for name in names):
@@ -224,10 +224,10 @@ class Protection:
     def _looked_at(
         self, rows: pa.RecordBatchReader, columns: Sequence[str], place: str
     ) -> tuple[pa.RecordBatchReader, InspectedTable]:
-        """The rows once more, and what all of them hold in some columns; in between they wait on disk."""
+        """The rows again, and the verdicts on some columns of all rows; in between the rows wait on disk."""
         scratch = self.engine.spill_directory
         scratch.mkdir(parents=True, exist_ok=True)
-        # Named as the engine's own, which removes those of dead processes.
+        # Named like the engine's own files, which the engine removes after a crash.
         folder = tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-rows-", dir=scratch)
         file, schema = Path(folder.name) / "rows.arrow", rows.schema
         try:
@@ -243,7 +243,7 @@ class Protection:
                 narrow, (batch.select(columns) for batch in _batches(file))
             )
             with self.inspector() as inspector:
-                # It takes a sample of larger tables, and a rule that blocks is a promise for every row.
+                # The column inspector samples larger tables, but a blocking rule must hold for every row.
                 whole = replace(inspector, sample_rows=sys.maxsize)
                 seen = whole.inspect_rows(look, place.partition("/")[0], place, "")
         except BaseException:
@@ -265,7 +265,7 @@ class Protection:
         )
 
     def _needs_verdicts(self, table: Table, warehouse: str) -> bool:
-        """Whether any rule for the table asks what a column holds."""
+        """Return True if a rule for the table depends on the content of a column."""
         return any(
             rule.concerns(place) and rule.asks_what_is_held
             for rule in self.policy.rules_for_columns()
@@ -276,10 +276,10 @@ class Protection:
     def _verdicts(
         self, lake: Lake, tables: Sequence[Table], run_id: str, protecting: Isolation
     ) -> tuple[dict[tuple[str, str], list[tuple[str, Likelihood]]], dict[tuple[str, str], str]]:
-        """What the columns of star tables hold now, and why others could not be inspected.
+        """The current verdicts on columns of star tables, and the reasons why others could not be inspected.
 
         A table that has changed is inspected again. A table that fails as a whole is recorded as failed:
-        nothing is known of it.
+        nothing is known about its content.
         """
         if not tables:
             return {}, {}
@@ -314,17 +314,17 @@ class Protection:
         return held, failed
 
     def _bring_up(self, lake: Lake, change: TableChange) -> str | None:
-        """Bring the copy of a star table to what the table has; its folder, None where there is no table.
+        """Bring the copy of a star table up to date; return its folder, or None if the table does not exist.
 
         Raises:
-            LakeConflict: Commits are refused, and nobody else makes any.
+            LakeConflict: Commits fail although nobody else commits.
         """
         table = change.table
         source = lake.star(table)
         handle = source.open()
         if handle is None:
             return None
-        # A star schema that was made anew has its batches from the start again.
+        # A recreated star schema numbers its batches from the beginning again.
         identity = hashlib.sha256(str(handle.metadata().id).encode()).hexdigest()[:8]
         folder = f"protected/{table.name}/{change.fingerprint}-{identity}"
         copied_to = {table.name: folder}
@@ -362,7 +362,7 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _logical_type(type_: pa.DataType) -> LogicalType | None:
-    """The type of a column whose values can be changed; None of any other."""
+    """The type of a column whose values can be changed; None for other types."""
     found: tuple[tuple[bool, LogicalType], ...] = (
         (pa.types.is_string(type_) or pa.types.is_large_string(type_), Text()),
         (type_ == pa.int32(), Integer()),
@@ -382,12 +382,12 @@ def _places(table: Table, column: Column, warehouse: str) -> tuple[str, str]:
 
 
 def changed(column: Column, decision: Decision, scope: str) -> ColumnChange | None:
-    """What a decision does to a column's values; None where they stay as they are.
+    """The change of a column's values after a decision; None if they stay the same.
 
     Args:
         column: The column.
-        decision: What was decided about it.
-        scope: What shifts and tokens of it are told apart by, a table.
+        decision: The decision about it.
+        scope: Separates shifts and tokens of different tables.
     """
     if decision.rule is None or decision.rule.deidentify is None:
         return None
@@ -395,13 +395,13 @@ def changed(column: Column, decision: Decision, scope: str) -> ColumnChange | No
 
 
 def uninspected(policy: Policy, places: Sequence[str], reason: str) -> str:
-    """Says that a column could not be inspected and what holds it back; empty where it may pass.
+    """Explain that a column could not be inspected and which rule blocks it; empty if it may pass.
 
-    Nothing was found in it, so no rule for findings decides: only one that asks what a column holds matters.
+    Without an inspection there are no findings, so only rules that depend on the column's content matter.
 
     Args:
         policy: The policy.
-        places: The column's places; the first one names it.
+        places: The column's places; the first is used as its name.
         reason: Why it could not be inspected.
     """
     rules = policy.rules_for_columns()
@@ -416,6 +416,6 @@ def uninspected(policy: Policy, places: Sequence[str], reason: str) -> str:
 
 
 def blocked(column: str, decision: Decision) -> str:
-    """Says of a column, table included, what it holds and which rule blocks it."""
+    """Explain what a column, given with its table, contains and which rule blocks it."""
     what = f"{decision.info_type} ({decision.likelihood.name})" if decision.likelihood else "sensitive data"
     return f"{column} holds {what}, which is blocked by {decision.rule}"

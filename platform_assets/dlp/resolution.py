@@ -1,4 +1,4 @@
-"""Which of several explanations of the same characters is taken."""
+"""Resolution of overlapping matches: the choice among several explanations of the same characters."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from platform_assets.dlp.detectors import BY_NAME
 from platform_assets.dlp.families.text import PRIORITY, Match
 
 _CONTAINERS = frozenset(name for name, detector in BY_NAME.items() if detector.contains)
-# What says nothing of its own as a part of a URL, and what does not unless it is very likely.
+# Info types that are meaningless inside a URL, and info types that are meaningless there unless very likely.
 _WITHIN_URL = frozenset({"DOMAIN_NAME"})
 _UNSURE_IN_URL = frozenset({"PHONE_NUMBER", "PERSON_NAME", "STREET_ADDRESS", "SWIFT_CODE", "VAT_NUMBER"})
 
 
 def resolved(matches: list[Match]) -> list[Match]:
-    """One match for every place, by place. What contains others stands beside them."""
+    """Choose one match for every position, in order. Container types are kept beside their content."""
     matches.sort()
     kept: list[Match] = []
     cluster: list[Match] = []
@@ -43,7 +43,7 @@ def resolved(matches: list[Match]) -> list[Match]:
 
 
 def _rank(match: Match) -> tuple[int, bool, bool, int, int, int]:
-    """What is taken of two that overlap: the likelier, then what a hotword names, then the valid."""
+    """The sort key of overlapping matches: likelihood first, then hotwords, then validity."""
     return (
         -match.likelihood,
         match.distance >= FAR,
@@ -55,7 +55,7 @@ def _rank(match: Match) -> tuple[int, bool, bool, int, int, int]:
 
 
 def _best(cluster: list[Match]) -> list[Match]:
-    """Of matches that overlap, those that are taken."""
+    """The chosen matches among overlapping ones."""
     taken: list[Match] = []
     for match in sorted(cluster, key=_rank):
         if all(match.end <= other.start or match.start >= other.end for other in taken):
@@ -65,7 +65,7 @@ def _best(cluster: list[Match]) -> list[Match]:
 
 
 def _outside(matches: list[Match], containers: list[Match]) -> list[Match]:
-    """Drop what is but a part of a URL."""
+    """Drop matches that are only a part of a URL."""
     kept = []
     place = 0
     for match in matches:

@@ -1,4 +1,4 @@
-"""What Dagster's steps and sensors ask of the inspection, as it is configured."""
+"""The configured inspection, as Dagster's steps and sensors use it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _MOST_ALERTS = 1_000
 
 @dataclass(frozen=True)
 class WarehouseTable:
-    """A table of a warehouse, to be inspected.
+    """A warehouse table to inspect.
 
     Args:
         key: Its asset key, joined by `/`.
-        version: What changes when its content does.
+        version: Changes when its content changes.
         read: Streams its rows.
     """
 
@@ -45,11 +45,11 @@ class WarehouseTable:
 
 @dataclass(frozen=True)
 class InspectedColumns:
-    """The result of an inspection of columns.
+    """The result of inspecting columns.
 
     Args:
         tables: Number of tables that were inspected.
-        failing: Tables and warehouses that could not be.
+        failing: Tables and warehouses that could not be inspected.
     """
 
     tables: int
@@ -58,20 +58,20 @@ class InspectedColumns:
 
 @dataclass(frozen=True)
 class InspectionRoom:
-    """The inspection as it is configured.
+    """The configured inspection.
 
     Args:
         findings: The tables of findings.
         policy: The policy.
         detector: Name and version of the inspector.
-        watch: Gives a watch by its name.
-        uploads: Opens what inspects a watch's objects.
-        columns: Opens what inspects the columns of tables.
+        watch: Returns a watch by its name.
+        uploads: Opens the inspector of a watch's objects.
+        columns: Opens the inspector of tables' columns.
         lake_tables: The tables of the lake by asset key.
-        warehouse_tables: Gives the tables of a warehouse, by the warehouse's name.
+        warehouse_tables: Returns the tables of a warehouse, by the warehouse's name.
         outbox: The alerts.
-        channels: Gives whom they go to.
-        clock: Gives the time, UTC.
+        channels: Returns the channels for them.
+        clock: Returns the time, UTC.
     """
 
     findings: FindingsStore
@@ -89,14 +89,14 @@ class InspectionRoom:
     def inspect_columns(self, run_id: str, report: Callable[..., object]) -> InspectedColumns:
         """Inspect the tables that have changed since their last inspection.
 
-        A table that cannot be inspected leaves the others alone, and is inspected the next time.
+        A table that cannot be inspected does not affect the others, and is inspected the next time.
 
         Args:
-            run_id: The run that does it.
-            report: Told of each table, as a logger's method.
+            run_id: The run.
+            report: Called with a message for each table, as a logger's method.
 
         Raises:
-            LakeError: It cannot be read which tables have changed.
+            LakeError: The inspected versions of the tables cannot be read.
         """
         failing = Isolation("Inspecting columns")
         seen = 0
@@ -133,7 +133,7 @@ class InspectionRoom:
     def _tables(
         self, inspector: ColumnInspector, known: Mapping[tuple[str, str], str], failing: Isolation
     ) -> Iterator[tuple[str, Callable[[], InspectedTable | None]]]:
-        """The tables by name, each with what inspects it where it has changed."""
+        """The tables by name, each with a function that inspects it if it has changed."""
 
         def in_lake(key: str, table: LakeTable) -> InspectedTable | None:
             handle = table.open()
@@ -157,11 +157,11 @@ class InspectionRoom:
                 yield one.key, partial(in_warehouse, name, one)
 
     def unexpected_columns(self) -> list[dict[str, Any]]:
-        """What columns hold that no rule allows or de-identifies, by the policy as it is now."""
+        """The verdicts on columns that no rule allows or de-identifies, by the current policy."""
         unexpected = []
         for row in self.findings.sensitive_columns():
             place = f"{row['table']}.{row['column']}"
-            # One that nobody can read is taken for the surest.
+            # An unreadable likelihood counts as the highest.
             likelihood = Likelihood.__members__.get(row["likelihood"], Likelihood.VERY_LIKELY)
             decision = self.policy.decide(row["info_type"], likelihood, place)
             if decision.action not in (Action.ALLOW, Action.DEIDENTIFY) or decision.rule is None:
@@ -180,7 +180,7 @@ class InspectionRoom:
         ]
 
     def uninspected(self, watch: str, within: dt.timedelta) -> int:
-        """Objects of a watch that were noticed longer ago than this and have not been inspected.
+        """The objects of a watch that were noticed longer ago than a limit and are not inspected yet.
 
         Args:
             watch: Name of the watch.
@@ -192,5 +192,5 @@ class InspectionRoom:
         return sum(entry.object.modified < limit for entry in waiting)
 
     def deliver_alerts(self) -> Delivery:
-        """Send the alerts that are due; a channel that is down delays its own."""
+        """Send the alerts that are due; a channel that is down only delays its own alerts."""
         return self.outbox.deliver(list(self.channels()), self.clock(), _MOST_ALERTS)

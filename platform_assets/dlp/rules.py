@@ -1,4 +1,4 @@
-"""Custom info types, and rule sets with hotwords and exclusions, as the configuration declares them."""
+"""Custom info types, and rule sets with hotwords and exclusions, from the configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Rules:
         config: The configuration.
 
     Raises:
-        SettingsError: A pattern is no RE2 pattern, or names a group that it has not got.
+        SettingsError: A pattern is not valid in RE2, or does not have the named group.
     """
 
     def __init__(self, config: InspectConfig) -> None:
@@ -51,7 +51,7 @@ class Rules:
         self.present = bool(self._custom or self._by_name)
 
     def custom(self, data: bytes) -> list[Match]:
-        """What the custom info types find in a text."""
+        """Find the custom info types in a text."""
         found = []
         for custom, pattern, group, whole_words in self._custom:
             for match in pattern.finditer(data):
@@ -67,11 +67,11 @@ class Rules:
 
         Args:
             matches: The candidates.
-            data: The text they are in.
-            header: Name of the column the text is of; empty where it is of none.
+            data: The text.
+            header: Name of the text's column; empty if it has none.
 
         Returns:
-            What is left of them, with their adjusted likelihoods.
+            The remaining candidates, with adjusted likelihoods.
         """
         listed = list(matches)
         if not self._by_name:
@@ -91,10 +91,10 @@ class Rules:
 
 
 def compiled_pattern(pattern: str) -> re2._Regexp:
-    """A pattern of the configuration, over UTF-8.
+    """Compile a pattern of the configuration, over UTF-8.
 
     Raises:
-        SettingsError: It is no RE2 pattern.
+        SettingsError: The pattern is not valid in RE2.
     """
     options = re2.Options()
     options.log_errors = False
@@ -108,7 +108,7 @@ def compiled_pattern(pattern: str) -> re2._Regexp:
 
 
 def dictionary_pattern(dictionary: Dictionary) -> str:
-    """A pattern of a dictionary's words, without regard to case and to what stands between words."""
+    """A pattern of a dictionary's words; case and the separators between words are ignored."""
     words = []
     for text in sorted(dictionary.words, key=len, reverse=True):
         parts = [re2.escape(part) for part in re.findall(r"\w+", text)]
@@ -139,10 +139,10 @@ def _stands_alone(data: bytes, start: int, end: int) -> bool:
 
 
 def _near(pattern: re2._Regexp, proximity: Proximity, match: Match, data: bytes, title: bytes) -> int:
-    """Evidence that a hotword is near; 0 where there is none."""
+    """The evidence of a nearby hotword; 0 if there is none."""
     if title and pattern.search(title):
         return HEADER
-    # A character is at most four bytes.
+    # A character has at most four bytes.
     first = max(match.start - 4 * proximity.window_before, 0)
     before = (
         data[first : match.start].decode("utf-8", "replace")[-proximity.window_before :]
@@ -151,7 +151,7 @@ def _near(pattern: re2._Regexp, proximity: Proximity, match: Match, data: bytes,
     )
     after = data[match.end : match.end + 4 * proximity.window_after].decode("utf-8", "replace")
     for window in (before, after[: proximity.window_after]):
-        # As it is written, and as the parts of its identifiers.
+        # Search the text as written, and the parts of its identifiers.
         for text in (window.encode(), " ".join(words_of(window)).encode()):
             for hotword in pattern.finditer(text):
                 if _stands_alone(text, *hotword.span()):

@@ -1,4 +1,4 @@
-"""The inspection of one object: its content, piece by piece, through an inspector, and what is known then."""
+"""The inspection of one object: pass its content to an inspector piece by piece, and combine the results."""
 
 from __future__ import annotations
 
@@ -65,25 +65,25 @@ def scan_object(
     finding_limits: FindingLimits | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> InspectResult:
-    """Inspect an object; whatever is in it, there is a result, and its status says how far it holds.
+    """Inspect an object. Always returns a result for its content; the status says how complete it is.
 
-    A name (of a file within the object, of a sheet, of a column) in which something is found is not repeated
-    in the result: a finding names it as withheld.
+    The result does not repeat a name (of a nested file, a sheet, a column) that contains a finding; findings
+    show it as withheld.
 
     Args:
-        file: The object, from its start; where it can be sought in, less is copied to disk.
-        name: What the result calls it: its path or URI.
-        inspector: What looks at the pieces.
-        key: The part of the name that is inspected too; the last part of `name` where it is None.
-        size: Its bytes, where they are known.
-        metadata: Tags and headers that are noted about it; they are inspected too.
-        limits: Memory, time, and what may come out of archives.
+        file: The object, from its start; if it supports seeking, less is copied to disk.
+        name: Its name in the result: its path or URI.
+        inspector: Inspects the pieces.
+        key: The part of the name that is inspected too; None means the last part of `name`.
+        size: Its size in bytes, if known.
+        metadata: Its tags and headers, which are inspected too.
+        limits: Limits on memory, time, and content that comes out of archives.
         sampling: How much of a large object is inspected while nothing severe is found.
-        finding_limits: How many findings are given in full.
+        finding_limits: The number of findings to report individually.
         progress: Called with the bytes inspected so far.
 
     Raises:
-        PlatformError: The place that the object is in failed while it was read; nothing is known then.
+        PlatformError: The store of the object failed while it was read; there is no result.
     """
     limits = limits or Limits()
     scan = _Scan(inspector, finding_limits or FindingLimits(), 2 * limits.block)
@@ -109,21 +109,21 @@ def scan_object(
 
 
 def unreachable(name: str, reason: str) -> InspectResult:
-    """The result for an object that could not even be opened.
+    """The result for an object that could not be opened.
 
     Args:
         name: Its path or URI.
-        reason: Why.
+        reason: The reason.
     """
     problem = Problem(ProblemKind.UNREACHABLE, (), reason)
     return InspectResult(name, Status.UNREADABLE, reason=_reason([problem], 1), problems=(problem,))
 
 
 class _Gathered:
-    """Rows of one table that came in several pieces, to be inspected together.
+    """Rows of one table that arrive in several pieces, collected to be inspected together.
 
-    What a column holds is judged from a sample of its values, which costs the same for a hundred rows as for
-    a hundred thousand.
+    A column is judged from a sample of its values, which costs the same for a hundred rows as for a hundred
+    thousand.
     """
 
     def __init__(self, piece: ColumnsPiece) -> None:
@@ -135,7 +135,7 @@ class _Gathered:
         self.add(piece)
 
     def takes(self, piece: ColumnsPiece) -> bool:
-        """Whether it is of the same table: has these columns, but for a few that one of both lacks."""
+        """Return True if a piece is of the same table: the same columns, except a few missing in either."""
         mine, given = self._chunks.keys(), piece.columns.keys()
         return (
             piece.container == self.container
@@ -144,7 +144,7 @@ class _Gathered:
         )
 
     def add(self, piece: ColumnsPiece) -> None:
-        """Take further rows."""
+        """Add the rows of a piece."""
         count = piece.row_count
         for name in piece.columns.keys() - self._chunks.keys():
             self._chunks[name] = [pa.nulls(self._count, pa.large_string())]
@@ -163,7 +163,7 @@ class _Gathered:
         }
 
     def row(self, at: int) -> int:
-        """The number in its table of a row of these."""
+        """The number in its table of one of these rows."""
         place = bisect_right(self._starts, at) - 1
         piece, within = self._pieces[place], at - self._starts[place]
         return piece.first_row + within if piece.rows is None else piece.rows[within]
@@ -171,11 +171,11 @@ class _Gathered:
 
 @dataclass
 class _Scan:
-    """What is known so far.
+    """The state of an inspection.
 
     Args:
-        inspector: What looks at the pieces.
-        finding_limits: How many findings are kept.
+        inspector: Inspects the pieces.
+        finding_limits: The number of findings to store.
         gathers: Bytes of rows that are held to be inspected together.
     """
 
@@ -201,13 +201,13 @@ class _Scan:
     _gathered_size: int = 0
 
     def knows_of_severe(self) -> bool:
-        """Whether something severe is in what was taken so far."""
+        """Return True if the inspected content has a severe finding."""
         if not self.is_severe:
             self._inspect_gathered()
         return self.is_severe
 
     def next_of(self, items: Iterator[Item]) -> Item | None:
-        """The next item; where reading it fails, a problem, after which there are no more."""
+        """The next item; if reading it fails, a problem, after which the iteration ends."""
         try:
             return next(items, None)
         except BaseException as error:
@@ -217,7 +217,7 @@ class _Scan:
             return Problem(ProblemKind.FAILED, (), message)
 
     def take(self, item: Item) -> None:
-        """Inspect an item. Where that fails, the item has not been inspected, and all others are."""
+        """Inspect an item. If that fails, the item counts as not inspected; other items are unaffected."""
         try:
             self._take(item)
         except BaseException as error:
@@ -256,7 +256,7 @@ class _Scan:
             self._content_since_part = True
 
     def _take_name(self, piece: NamePiece) -> None:
-        # Its bytes are no content: an object of which only the name could be read has not been inspected.
+        # A name is not content: an object of which only the name could be read has not been inspected.
         found = self.inspector.inspect_text(piece.text, piece.container)
         kept = [one for one in found.findings if one.info_type.name not in _NOT_OF_NAMES]
         self._add(
@@ -288,7 +288,7 @@ class _Scan:
             self._rows += piece.row_count
         self.bytes_inspected += sum(map(_bytes_of, piece.columns.values()))
         self._content_since_part = True
-        # A column that a table lacks takes place in it too.
+        # Columns that a table lacks are filled with nulls, which take memory too.
         held = sum(column.nbytes for column in piece.columns.values()) + 8 * _MOST_MISSING * piece.row_count
         if self._gathered_size + held > self.gathers or len(self._gathered) >= _MOST_TABLES:
             self._inspect_gathered()
@@ -327,7 +327,7 @@ class _Scan:
                 self._add_verdict(verdict)
 
     def _found_in(self, columns: Mapping[str, pa.Array], container: tuple[str, ...]) -> Iterator[Found]:
-        """What is found in columns; a column over which the inspector fails is a problem, others are not."""
+        """Inspect columns; if the inspector fails for a column, that column becomes a problem."""
         try:
             yield self.inspector.inspect_columns(columns, 0, container)
         except BaseException as error:
@@ -379,7 +379,7 @@ class _Scan:
             else replace(
                 safe,
                 likelihood=max(known.likelihood, verdict.likelihood),
-                # Values that occur in two blocks of rows count twice; the share hardly feels it.
+                # Values that occur in two blocks of rows count twice; this hardly changes the share.
                 distinct=known.distinct + verdict.distinct,
                 matching=known.matching + verdict.matching,
             )
@@ -389,7 +389,7 @@ class _Scan:
         return tuple(self._safe_name(name) for name in container)
 
     def _safe_name(self, name: str) -> str:
-        """A name as it may be repeated: not where it is itself a finding."""
+        """A name that may be repeated in results: withheld if it contains a finding."""
         known = self._names.get(name)
         if known is None:
             try:
@@ -436,7 +436,7 @@ def _bytes_of(column: pa.Array) -> int:
 
 
 def _moved(location: Location, piece: TextPiece) -> Location:
-    """A place in a window as a place in the whole text."""
+    """Convert a position in a window to a position in the whole text."""
     if not piece.byte_offset and not piece.codepoint_offset:
         return location
     offset = piece.byte_offset or 0
@@ -451,9 +451,9 @@ def _moved(location: Location, piece: TextPiece) -> Location:
 
 
 def _own_tallies(found: Found, findings: Iterable[Finding]) -> Mapping[str, Tally]:
-    """Tallies without what another window answers for."""
+    """Tallies without findings that another window reports."""
     if sum(tally.count for tally in found.tallies.values()) > len(found.findings):
-        # More than the inspector gives in full: what the windows share cannot be told apart, and is little.
+        # There are more findings than the inspector lists: those shared by windows are unknown, and few.
         return found.tallies
     return merged_tallies({one.info_type.name: Tally(1, one.likelihood)} for one in findings)
 

@@ -1,4 +1,4 @@
-"""Runs the scans of all families over a text, for the info types that are asked for."""
+"""Runs the scans of all families over a text, for the requested info types."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Scanner:
     """Finds candidates for a set of info types.
 
     Args:
-        names: The info types that are reported. Others are looked for where they could explain the same text.
-        floor: The least likelihood that anybody asks for.
+        names: The info types to report. Others are scanned for too if they could explain the same text.
+        floor: The lowest likelihood that is needed.
     """
 
     def __init__(self, names: frozenset[str], floor: int) -> None:
@@ -46,13 +46,13 @@ class Scanner:
 
         Args:
             data: The text.
-            header: What its column's name says.
-            lines: Whether every line is a value of its own, which knows nothing of its neighbours.
-            everything: Whether candidates below the floor, and invalid ones, are wanted too.
-            families: Which families to look for; all where it is None.
+            header: The hotwords in its column's name.
+            lines: True if every line is a separate value without relation to its neighbours.
+            everything: True to include invalid candidates and those below the floor.
+            families: The families to scan for; None means all.
 
         Returns:
-            The candidates, overlapping ones included.
+            The candidates, including overlapping ones.
         """
         found: list[Match] = []
         floor = VERY_UNLIKELY if everything else self._floor
@@ -63,7 +63,7 @@ class Scanner:
         return found
 
     def _words_around(self, before: bytes, after: bytes) -> Surroundings:
-        """What the words around a place say, remembered, as data repeat their words."""
+        """The hotwords around a position, cached because data repeats its words."""
         key = before, after
         surroundings = self._around.get(key)
         if surroundings is None:

@@ -1,6 +1,6 @@
-"""Tags and masking policies for Snowflake, as DDL, from what columns hold and what the policy says.
+"""DDL for Snowflake's tags and masking policies, from the verdicts on columns and the policy.
 
-Snowflake itself then shows a column's values to those alone who hold a role, whoever loads them. Who runs the
+Snowflake itself then shows a column's values only to a role, whoever loads them. The user that runs the
 statements needs CREATE TAG and CREATE MASKING POLICY on the schema, APPLY MASKING POLICY and APPLY TAG.
 """
 
@@ -21,13 +21,13 @@ _TAG = "PLATFORM_INFO_TYPE"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the star schema is in Snowflake.
+    """The location of the star schema in Snowflake.
 
     Args:
         schema: Schema of the star tables.
         policies: Schema of tags and masking policies.
-        role: The role that sees values as they are.
-        is_upper: Whether the tables' names are in upper case there, as `snowflake/<table>` has them.
+        role: The role that sees unmasked values.
+        is_upper: True if the tables' names are in upper case there, as for `snowflake/<table>`.
     """
 
     schema: str
@@ -37,12 +37,12 @@ class Place:
 
 
 def statements(verdicts: Iterable[Mapping[str, Any]], policy: Policy, place: Place) -> Iterator[str]:
-    """The statements, without semicolons: each sensitive column is tagged, and masked where a rule says so.
+    """The statements, without semicolons: each sensitive column is tagged, and masked if a rule says so.
 
     Args:
-        verdicts: Rows of `dlp/columns` in which something was found.
+        verdicts: Rows of `dlp/columns` with findings.
         policy: The policy.
-        place: Where the tables are.
+        place: The location of the tables.
     """
     tables = {f"star/{table.name}": table for table in star.TABLES}
     found: dict[tuple[str, str], list[tuple[str, Likelihood]]] = {}

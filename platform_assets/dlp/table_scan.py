@@ -1,8 +1,8 @@
-"""Inspects a column: distinct values joined and scanned once, judged together, and mapped back to rows.
+"""Inspection of a column: distinct values are joined, scanned once, judged together, and mapped back to rows.
 
-Beyond `SAMPLE` distinct values, a sample settles what values of a frequent form are: where all in the sample
-are of an info type, so are the others of that form; where none is, none is. Values of every other form are
-scanned, and secrets are looked for in all values, whatever their form.
+Beyond `SAMPLE` distinct values, a sample decides about the values of frequent forms: if all in the sample are
+of an info type, so are the others of that form; if none is, none is. Values of other forms are scanned, and
+all values are scanned for secrets, whatever their form.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from platform_assets.dlp.resolution import resolved
 from platform_assets.dlp.scanner import Scanner, hotwords
 
 SAMPLE = 1_024
-"""Distinct values of a column from which its forms are judged."""
+"""Number of distinct values of a column that its forms are judged from."""
 
 _SETTLED = 24
-"""Values of a form that a sample has to hold for the others to be judged by them."""
+"""Number of values of a form that a sample must contain to decide about the others."""
 
 _Ints = npt.NDArray[np.int64]
 _Judge = Callable[[list[Match], bytes, str], list[Match]]
@@ -54,17 +54,17 @@ _Judge = Callable[[list[Match], bytes, str], list[Match]]
 
 @dataclass
 class ColumnMatches:
-    """What was found in a column.
+    """The matches in a column.
 
     Args:
         name: Its name.
         values: Its distinct values.
-        indices: The place of every row's value among them; -1 for nulls.
+        indices: The index of every row's value among them; -1 for nulls.
         occurrences: How many rows have each value.
-        matches: The matches of a distinct value, by its place.
-        assumed: By info type, the places of values that are one because others of their form, or the column
-            as a whole, are; their likelihood, and the evidence as bits.
-        distinct: How many values there are, empty ones not counted.
+        matches: The matches of a distinct value, by its index.
+        assumed: By info type: the indices of values that count as matches because others of their form, or
+            the column as a whole, match; their likelihood, and the evidence as bits.
+        distinct: Number of values, without empty ones.
     """
 
     name: str
@@ -77,7 +77,7 @@ class ColumnMatches:
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Rows with an info type in them, and its highest likelihood, by its name."""
+        """Number of rows with an info type and its highest likelihood, by info type."""
         counts: dict[str, list[int]] = {}
         for place, matches in self.matches.items():
             times = int(self.occurrences[place])
@@ -92,7 +92,7 @@ class ColumnMatches:
         return {name: (count, highest) for name, (count, highest) in counts.items()}
 
     def verdicts(self, types: Mapping[str, InfoType], container: tuple[str, ...]) -> Iterator[ColumnVerdict]:
-        """What the column as a whole holds, the surest first."""
+        """The verdicts on the column as a whole, the most likely first."""
         judged = []
         levels: dict[str, Counter[int]] = {}
         for matches in self.matches.values():
@@ -107,7 +107,7 @@ class ColumnMatches:
             matching = counter.total()
             likelihood = counter.most_common(1)[0][0]
             if matching < self.distinct / 2:
-                # A few among many: that the column holds some is as sure as the surest of them, and no surer.
+                # Few values among many: the likelihood for the column is that of the most likely value.
                 likelihood = min(max(counter), LIKELY)
             judged.append((likelihood, matching, name))
         for likelihood, matching, name in sorted(judged, reverse=True):
@@ -116,7 +116,7 @@ class ColumnMatches:
             )
 
     def rows(self, info_type: str, limit: int) -> Iterator[tuple[int, Match, bytes]]:
-        """Rows with an info type, in their order: the row, the match, and the value that it is in."""
+        """Rows with an info type, in order: the row, the match, and its value."""
         wanted = {
             place: [match for match in matches if match.name == info_type]
             for place, matches in self.matches.items()
@@ -143,9 +143,9 @@ class TableScan:
 
     Args:
         scanner: Finds candidates.
-        thresholds: The least likelihood that is reported, by info type.
-        judge: What makes findings of candidates: rules, overlaps, thresholds.
-        exact: Whether all values are scanned whatever their forms, as rules ask.
+        thresholds: The lowest likelihood to report, by info type.
+        judge: Turns candidates into findings: rules, overlaps, thresholds.
+        exact: True if all values must be scanned whatever their forms, because of rules.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class TableScan:
             array: Its values, of any type that casts to text.
 
         Returns:
-            What was found in it.
+            The matches in it.
         """
         values, indices = _distinct(array)
         occurrences = np.bincount(indices[indices >= 0], minlength=len(values)).astype(np.int64)
@@ -199,14 +199,14 @@ class TableScan:
 
         Args:
             name: Name of the column.
-            joined: The values as lines of one text, and where each begins.
-            places: Their places among all values.
-            header: What the column's name says.
-            noise: Likelihoods that a sample led to, by info type; None where these values are the sample.
-            families: What to scan for; None for everything.
+            joined: The values as lines of one text, and the start of each.
+            places: Their indices among all values.
+            header: The hotwords in the column's name.
+            noise: Likelihoods inferred from a sample, by info type; None if these values are the sample.
+            families: The families to scan for; None means all.
 
         Returns:
-            The matches by the value's place, and the likelihoods that the values as a whole lead to.
+            The matches by the value's index, and the likelihoods inferred from the values as a whole.
         """
         data, starts = joined
         everything = noise is None or any(level >= POSSIBLE for level in noise.values())
@@ -234,7 +234,7 @@ class TableScan:
         return found, noise
 
     def _scan_by_forms(self, column: ColumnMatches, header: Surroundings, whole: frozenset[str]) -> None:
-        """Scan a sample, settle what the frequent forms are, and scan what that leaves open."""
+        """Scan a sample, decide about the frequent forms, and scan the values that remain undecided."""
         values, name = column.values, column.name
         size = len(values)
         joined = _joined(values)
@@ -286,7 +286,7 @@ class TableScan:
     def _as_a_whole(
         self, column: ColumnMatches, header: Surroundings, words: tuple[str, ...]
     ) -> dict[str, tuple[int, int, str | None]]:
-        """What only the values and the name together tell, from a sample, by info type."""
+        """Info types that only the values and the name together reveal, from a sample."""
         step = max(len(column.values) // SAMPLE, 1)
         looked = [text for text in column.values[::step].slice(0, SAMPLE).to_pylist() if text.strip()]
         whole = {}
@@ -302,7 +302,7 @@ class TableScan:
     def _add_whole(
         self, column: ColumnMatches, header: Surroundings, whole: Mapping[str, tuple[int, int, str | None]]
     ) -> None:
-        """Take the values of which nothing better is known for what the column as a whole is."""
+        """Mark values without a better match as the info type of the column as a whole."""
         taken = sum(
             any(match.likelihood >= LIKELY and match.name not in whole for match in matches)
             for matches in column.matches.values()
@@ -330,7 +330,7 @@ class TableScan:
 
 
 def _distinct(array: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, _Ints]:
-    """A column's distinct values as texts, and the place of every row's among them; -1 for nulls."""
+    """A column's distinct values as texts, and the index of every row's value; -1 for nulls."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if pa.types.is_dictionary(array.type):
@@ -350,7 +350,7 @@ def _distinct(array: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, _Ints]:
 
 
 def _joined(values: pa.Array) -> tuple[bytes, _Ints]:
-    """Values as lines of one text, and where each begins. A line break within a value becomes a blank."""
+    """Values as lines of one text, and the start of each. A line break within a value becomes a space."""
     values = pc.replace_substring(values, "\n", " ")
     lengths = pc.binary_length(values).to_numpy(zero_copy_only=False).astype(np.int64)
     starts = np.zeros(len(lengths), dtype=np.int64)
@@ -361,7 +361,7 @@ def _joined(values: pa.Array) -> tuple[bytes, _Ints]:
 
 
 def _owners(starts: _Ints, matches: list[Match]) -> list[int]:
-    """The value that each match is in."""
+    """The value that contains each match."""
     if not matches:
         return []
     places = np.fromiter((match.start for match in matches), np.int64, len(matches))
@@ -374,10 +374,10 @@ _NO_ADDRESS = "version"
 
 
 def _judged_together(candidates: list[Match], owners: list[int], header: Surroundings) -> dict[str, int]:
-    """What the share of valid ones among all of a form says, as likelihoods by info type.
+    """Likelihoods by info type, from the share of valid values among all values of a form.
 
-    Where no more are valid than chance lets be, none is one: UNLIKELY. Where all are, and chance would not
-    let them, even bare digits are LIKELY.
+    If no more are valid than expected by chance, none is a match: UNLIKELY. If all are valid, and chance
+    cannot explain it, even bare digits are LIKELY.
     """
     seen: dict[str, set[int]] = {}
     valid: dict[str, set[int]] = {}
@@ -398,7 +398,7 @@ def _judged_together(candidates: list[Match], owners: list[int], header: Surroun
             levels[name] = UNLIKELY
         elif detector.chance <= 0.2 and all_ >= _FEW and share >= 0.9:
             levels[name] = LIKELY
-    # Several may fit the same digits: the least probable to do so by chance is the explanation.
+    # Several info types may fit the same digits: the one least likely to fit by chance is the explanation.
     promoted = [name for name, level in levels.items() if level == LIKELY]
     if len(promoted) > 1:
         best = max(promoted, key=lambda name: (len(valid[name]), -BY_NAME[name].chance))
@@ -414,25 +414,25 @@ _RUNS = np.where((ord("0") == _CLASSES) | (ord("A") == _CLASSES), np.uint8(ord("
 
 
 def _forms(data: bytes, starts: _Ints) -> dict[str, _Ints]:
-    """The form of each value as a number, equal for all values of the same form, as families ask for it.
+    """The form of each value as a number, equal for all values of the same form, as the families define it.
 
     Args:
         data: The values as lines of one text.
-        starts: Where each begins.
+        starts: The start of each.
     """
-    # With a line break after the last value too: an empty one would start where the text ends.
+    # Add a line break after the last value too: an empty last value would start at the end of the text.
     digits, forms = _collapsed(np.append(_CLASSES[np.frombuffer(data, np.uint8)], _LINE_BREAK), starts)
-    # The forms are again lines of a text, and far fewer than the values.
+    # The forms are lines of a text again, but far fewer than the values.
     written, offsets = forms.buffers()[2], np.frombuffer(forms.buffers()[1], np.int64)[: len(forms)]
     runs, _ = _collapsed(_RUNS[np.frombuffer(written, np.uint8)], offsets)
     return {"digits": digits, "runs": runs[digits]}
 
 
 def _collapsed(classes: npt.NDArray[np.uint8], starts: _Ints) -> tuple[_Ints, pa.Array]:
-    """Take runs of letters for one letter: a number for each line, and the lines that there are."""
+    """Reduce runs of letters to one letter: a number for each line, and the distinct lines."""
     kept = np.ones(len(classes), dtype=np.bool_)
     kept[1:] = (classes[1:] != classes[:-1]) | (classes[1:] < ord("A"))
-    # The line break after a value goes with the value.
+    # The line break after a value belongs to the value.
     offsets = np.zeros(len(starts) + 1, dtype=np.int64)
     np.cumsum(np.add.reduceat(kept, starts, dtype=np.int64), out=offsets[1:])
     lines = pa.Array.from_buffers(
@@ -441,7 +441,8 @@ def _collapsed(classes: npt.NDArray[np.uint8], starts: _Ints) -> tuple[_Ints, pa
     return lines.indices.to_numpy(zero_copy_only=False).astype(np.int64), lines.dictionary
 
 
-# --- what only a whole column tells: each judge gives a likelihood, evidence, and a pattern of what counts
+# Info types that only a whole column reveals: each judge returns a likelihood, evidence, and a pattern of the
+# values that count
 
 _Judged = tuple[int, int, str | None]
 _NO: _Judged = (0, 0, None)

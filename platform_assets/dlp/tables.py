@@ -1,4 +1,4 @@
-"""The tables of findings as they are declared."""
+"""Declarations of the tables of findings."""
 
 from __future__ import annotations
 

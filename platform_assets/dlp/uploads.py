@@ -1,8 +1,7 @@
-"""Inspects the objects that a watch has noticed, batch by batch, and does what the policy says with each.
+"""Inspects the objects that a watch has noticed, batch by batch, and applies the policy to each.
 
-An object's inspection is recorded first, then people are told, then the object is moved where the policy says
-so, and at last the object log is told that it is done: whatever a crash leaves undone is done by the next
-attempt, and nothing of it twice.
+The order for each object: record the inspection, send alerts, move the object if the policy says so, and mark
+it done in the object log. After a crash, the next attempt does the missing steps; none is done twice.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from platform_assets.objects.watch import Watch
 
 ByJob = Callable[["ObjectVersion", Callable[[], InspectResult]], InspectResult]
-"""Inspects an object, or has the function that it is given do it."""
+"""Inspects an object, or delegates to the function that it is given."""
 
 _OBJECTS_PER_COMMIT = 50
 _SECONDS_PER_COMMIT = 60
@@ -43,18 +42,18 @@ _NOT_OF_NAMES = frozenset({"DOMAIN_NAME", "URL"})
 
 @dataclass(frozen=True)
 class Done:
-    """What became of the objects of a batch.
+    """The result of a batch.
 
     Args:
-        inspections: What was inspected.
-        failures: Masked address and error of each object that could not be worked on.
+        inspections: The inspections.
+        failures: Masked address and error of each failed object.
     """
 
     inspections: tuple[Inspection, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
 
     def plus(self, other: Done) -> Done:
-        """Both together."""
+        """The sum of both results."""
         return Done(self.inspections + other.inspections, self.failures + other.failures)
 
 
@@ -64,19 +63,20 @@ class UploadInspector:
 
     Args:
         watch: The watch.
-        inspector: What looks at the content.
-        policy: What happens with what is found.
-        findings: Where it is recorded.
-        tell: Takes alerts, and keeps them until they have been sent.
+        inspector: Inspects the content.
+        policy: The policy.
+        findings: Stores the results.
+        tell: Takes alerts, and keeps them until they are sent.
         detector: Name and version of the inspector.
-        secret: The key of fingerprints, by which references to objects are made too.
-        quarantine: Where objects are moved to; where None, those to be quarantined stay and are only blocked.
-        limits: What reading an object may take.
+        secret: The key of fingerprints, also used for references to objects.
+        quarantine: The place that objects are moved to; None means that objects to quarantine are only
+            blocked.
+        limits: Limits for reading an object.
         sampling: How much of a large object is inspected.
-        by_job: Inspects large objects where they are, and has the rest read here; all are read here
-            where it is None.
-        run_url: Gives where a run can be seen.
-        clock: Gives the time, UTC.
+        by_job: Inspects large objects in place, and delegates the rest to local reading; None means that all
+            objects are read locally.
+        run_url: Returns the address of a run in Dagster's UI.
+        clock: Returns the time, UTC.
     """
 
     watch: Watch
@@ -94,18 +94,18 @@ class UploadInspector:
     clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
 
     def inspect_batch(self, batch: int, run_id: str) -> Done:
-        """Work on the objects of a batch that have no outcome yet.
+        """Process the objects of a batch that have no outcome yet.
 
-        Whatever goes wrong with one object is recorded as its outcome, and it is tried again; the others are
-        worked on.
+        Any failure of an object is recorded as its outcome, and the object is retried; the others are
+        processed.
 
         Args:
             batch: Number of the batch.
-            run_id: The run that does it.
+            run_id: The run.
 
         Raises:
-            ObjectsError: The batch is not open any more: its objects are in another.
-            LakeError: Nothing can be recorded; the objects are tried again.
+            ObjectsError: The batch is no longer open: its objects are in another batch.
+            LakeError: Nothing can be recorded; the objects are retried.
         """
         done = Done()
         for group in self._groups(self.watch.log.read().planned(batch), run_id):
@@ -113,7 +113,7 @@ class UploadInspector:
         return done
 
     def inspect_all(self, run_id: str) -> Done:
-        """Notice and work on everything that is due, without a sensor."""
+        """Notice and process everything that is due, without a sensor."""
         from platform_assets.objects.watch import Cursor, RunState
 
         done, cursor = Done(), Cursor()
@@ -127,7 +127,7 @@ class UploadInspector:
                 except BaseException as error:
                     if not is_isolated(error):
                         raise
-                    # It is still open, and another tick would ask for it at once.
+                    # The batch is still open, and another tick would request it at once.
                     has_failed = True
                     problems.append(f"Batch {request.batch} failed: {reason_of(error, tell_text=False)}")
             if tick.problem:
@@ -138,7 +138,7 @@ class UploadInspector:
         return done.plus(Done(failures=tuple((where, problem) for problem in dict.fromkeys(problems))))
 
     def _groups(self, tasks: Sequence[Task], run_id: str) -> Iterator[list[_Worked]]:
-        """Inspect objects one by one; as many at once as are worth a commit, or as one minute brings."""
+        """Inspect objects one by one, in groups that are large enough for a commit or took a minute."""
         group: list[_Worked] = []
         since = self.clock()
         for task in tasks:
@@ -151,7 +151,7 @@ class UploadInspector:
             yield group
 
     def _work(self, found: ObjectVersion, run_id: str) -> _Worked:
-        """Inspect one object; whatever it raises is its outcome."""
+        """Inspect one object; any error becomes its outcome."""
         try:
             inspection, decision = self._inspected(found, run_id)
         except ObjectGone as error:
@@ -197,13 +197,13 @@ class UploadInspector:
     def _decide(self, result: InspectResult, found: ObjectVersion) -> Decision:
         place = f"objects/{self.watch.name}/{found.key}"
         decision = self.policy.decide_object(result.tallies, place)
-        # Nothing is known of what was not inspected: it is not clean, and somebody is to know.
+        # The content of an uninspected object is unknown: it is not clean, and an alert is needed.
         kinds = [problem.kind for problem in result.problems]
         unknown = self.policy.decide_uninspected(result.status, kinds, place)
         return unknown if unknown.action > decision.action else decision
 
     def _shown(self, found: ObjectVersion) -> str:
-        """Its address, without what is found in its name."""
+        """The object's address, with findings in its name masked."""
         try:
             in_name = self.inspector.inspect_text(found.key.encode(errors="replace"))
         except BaseException as error:
@@ -226,7 +226,7 @@ class UploadInspector:
         return found.uri.removesuffix(found.key) + key
 
     def _told(self, found: ObjectVersion) -> str:
-        """Its name in a run's log, also where inspecting is what fails."""
+        """The object's name in a run's log; works even if the inspection of the name fails."""
         try:
             return readable_uri(self._shown(found))
         except BaseException as error:
@@ -235,7 +235,7 @@ class UploadInspector:
             return mask_uri(found.uri)
 
     def _finish(self, batch: int, group: Sequence[_Worked]) -> Done:
-        """Record, tell of, move and settle objects; what fails at one step takes none of the next."""
+        """Record, alert, move and settle objects; an object that fails at one step skips the next steps."""
 
         def settle(some: Sequence[_Worked]) -> None:
             self.watch.log.settle(batch, [one.outcome for one in some], self.watch.policy, self.clock())
@@ -261,20 +261,20 @@ class UploadInspector:
             self.tell(alerts)
 
     def _step(self, group: Sequence[_Worked], step: Callable[[Sequence[_Worked]], None]) -> list[_Worked]:
-        """Take a step for the inspected objects of a group, and say of which it failed."""
+        """Do one step for the inspected objects of a group, and mark the objects for which it failed."""
         going = [one for one in group if one.inspection is not None and not one.has_failed]
         failed = {one.found.key: _failed(one.found, error) for one, error in _failures(going, step)}
         return [replace(one, outcome=failed.get(one.found.key, one.outcome)) for one in group]
 
     def _quarantined(self, one: _Worked) -> _Worked:
         is_wanted = one.decision.action is Action.QUARANTINE and self.quarantine is not None
-        # What was not recorded, or nobody told of, is inspected again, and has to be there for that.
+        # An object that could not be recorded or alerted is inspected again, so it must not be moved.
         if not is_wanted or one.has_failed or self.quarantine is None:
             return one
         try:
             quarantine(self.watch.bucket, one.found, self.quarantine)
         except ObjectGone:
-            return one  # there is nothing left to move
+            return one  # nothing is left to move
         except BaseException as error:
             if not is_isolated(error):
                 raise
@@ -315,7 +315,7 @@ class UploadInspector:
 
 @dataclass(frozen=True)
 class _Worked:
-    """An object and what became of it so far."""
+    """An object and its state so far."""
 
     found: ObjectVersion
     outcome: Outcome
@@ -324,21 +324,21 @@ class _Worked:
 
     @property
     def has_failed(self) -> bool:
-        """Whether a step failed; it is tried again from the start."""
+        """True if a step failed; the object is then retried from the start."""
         return self.outcome.status is LogStatus.FAILED
 
 
 def _failed(found: ObjectVersion, error: BaseException) -> Outcome:
-    """The outcome of an object that something failed for.
+    """The outcome of a failed object.
 
-    It is tried again whatever it was: nothing in an object makes an attempt at it hopeless, as what cannot be
-    read as its format says is an inspection's result.
+    It is always retryable: no content makes further attempts useless, because unreadable content is a result
+    of the inspection and not a failure.
     """
     return Outcome(found.key, LogStatus.FAILED, reason_of(error, tell_text=False))
 
 
 def _masked(reason: str, found: ObjectVersion) -> str:
-    """A reason without the object's name, which may hold what it is inspected for."""
+    """A reason without the object's name, which may contain sensitive values."""
     for name in (found.uri, found.key):
         reason = renamed(reason, name, mask_uri(name))
     return reason
@@ -347,7 +347,7 @@ def _masked(reason: str, found: ObjectVersion) -> str:
 def _failures(
     some: Sequence[_Worked], step: Callable[[Sequence[_Worked]], None]
 ) -> list[tuple[_Worked, BaseException]]:
-    """Take a step for objects at once, and one by one where that fails; those for which it failed."""
+    """Do a step for objects together, and one by one if that fails; return the failed objects."""
     if len(some) > 1 and failure_of(lambda: step(some)) is None:
         return []
     errors = ((one, failure_of(partial(step, [one]))) for one in some)
@@ -355,12 +355,12 @@ def _failures(
 
 
 def object_id(uri: str) -> str:
-    """What tells an object from others in the tables of findings, without its name."""
+    """Identifies an object in the tables of findings, without its name."""
     return hashlib.sha256(uri.encode(errors="surrogateescape")).hexdigest()
 
 
 def coverage_in_words(coverage: Coverage) -> str:
-    """How much was inspected, for people."""
+    """The inspected amount, for people."""
     said = f"{coverage.bytes_inspected:,} bytes of text"
     if coverage.bytes_total is not None:
         said += f" from {coverage.bytes_total:,} bytes"

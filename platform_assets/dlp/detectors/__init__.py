@@ -1,4 +1,4 @@
-"""Everything that the local inspector knows: the info types, a declaration each, and nothing that acts."""
+"""Declarations of the info types that the local inspector knows; data only, no logic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from platform_assets.dlp.detectors.identifiers import IDENTIFIERS
 from platform_assets.dlp.detectors.people import PEOPLE
 
 DETECTORS: tuple[Detector, ...] = (*IDENTIFIERS, *CONTACTS, *CREDENTIALS, *PEOPLE)
-"""All built-in info types; where two explain the same text equally well, the one further up is taken."""
+"""All built-in info types; if two explain a text equally well, the earlier one wins."""
 
 BY_NAME = {detector.name: detector for detector in DETECTORS}
-"""The same by name."""
+"""The built-in info types by name."""

@@ -1,4 +1,4 @@
-"""How people and machines are reached: e-mail, telephone, addresses of the network."""
+"""Contact data of people and machines: e-mail, telephone, network addresses."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ VERSION_NAMES = (
     "fileversion, firmware, section, chapter, paragraph, oid, revision, rev, changelog, package, semver, "
     "driver, spec, specification, clause, appendix, annex, rfc, subsection, subsubsection"
 )
-"""Words beside four numbers with dots that are a version's, not an address's."""
+"""Words that mark four dotted numbers beside them as a version, not an address."""
 
 VERSION_WORDS = frozenset(VERSION_NAMES.split(", "))
-"""The same, one by one."""
+"""The same words, one by one."""
 
 TOP_LEVEL_DOMAINS = word_set("""
     com org net edu gov mil int info biz name pro aero coop museum jobs mobi travel tel cat asia post
@@ -100,11 +100,11 @@ TOP_LEVEL_DOMAINS = word_set("""
     sx sy sz tc td tf tg th tj tk tl tm tn tr tt tw tz ua ug uk us uy uz va ve vg vi vn vu wf ye yt za
     zm zw
     """)
-"""Top-level domains in common use; an e-mail address or a URL may end in any other too."""
+"""Common top-level domains; an e-mail address or a URL may also have any other."""
 
 FILE_SUFFIXES = word_set("""
     py sh rs md pl cc so ps ai js ts go java rb php html css json xml txt csv log zip app info name me
     in is it as id do to at be by no my am name run page date download work works land zone one best
     plus how cat bar art st la pm mo ml ms ad al am ac net
     """)
-"""Top-level domains that are as often a file's suffix, an attribute or a word after a missing space."""
+"""Top-level domains that are also common file suffixes, attributes, or words after a missing space."""

@@ -1,4 +1,4 @@
-"""Secrets: what names them, what they look like where no prefix gives them away, and what is none."""
+"""Secrets: the names of secrets, the form of secrets without a prefix, and values that are not secrets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES_OF_SECRETS = (
     r"service[ _\-]?key|app[ _\-]?key|client[ _\-]?key|consumer[ _\-]?key|webhook[ _\-]?key|hmac[ _\-]?key|"
     r"subscription[ _\-]?key|authorization|x-api-key|salt"
 )
-"""Names of other secrets, likewise."""
+"""Names of other secrets, as an RE2 alternation over lower-case bytes."""
 
 PLACEHOLDER = (
     r"^(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|0+|1234567890?|<.*>|\[.*\]|\{.*\}|\$\{.*|\$[a-z_][a-z0-9_]*|"
@@ -55,13 +55,13 @@ PLACEHOLDER = (
     r"your.*|.*example.*|.*placeholder.*|.*_here|.*-here|.*redacted.*|.*(?:\*{4,}|x{6,}|\.{3}).*|secret://.*|"
     r"vault:.*|ref:.*|arn:aws:.*|projects/.*|file:.*)$"
 )
-"""What stands in the place of a secret and is none: placeholders, and references to where it is kept."""
+"""Values in a secret's place that are not secrets: placeholders, and references to the secret."""
 
 CODE = (
     r"^(?:.*\(.*|.*::.*|->.*|&.*|=.*|!.*|\|.*|\\.*|\$.*|%.*|"
     r"(?:os|process|self|this|config|settings|env|options|args|params|request|req|ctx|props|data|state)\..*)$"
 )
-"""What stands there without quotes, and is a program's."""
+"""Unquoted values in the place of a secret that are program code."""
 
 NO_KEY = (
     r"^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|sha(?:1|256|384|512)[:\-].*|"
@@ -70,7 +70,7 @@ NO_KEY = (
     r"[A-Za-z][a-zA-Z]*(?:\.[a-zA-Z_]+)+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[a-z_]+[0-9]{0,3}|"
     r"(?:[A-Z]?[a-z]{2,})+[0-9]{0,2}|(?:[A-Z]{0,6}[a-z]{3,})+[A-Z]{0,6}[0-9]{0,2}|[a-z]+(?:-[a-z]+)*-[0-9]+(?:\.[0-9]+)+)$"
 )
-"""Values of tokens and keys that are none, by their look: UUIDs, digests, addresses, names, numbers."""
+"""Values that are not tokens or keys, by their form: UUIDs, digests, addresses, names, numbers."""
 
 HARMLESS_KEYS = (
     "public, pub, primary, foreign, sort, partition, cache, row, bucket, object, s3, idempotency, dedupe, "
@@ -79,10 +79,10 @@ HARMLESS_KEYS = (
     "series, dimension, tag, hot, down, up, press, composite, business, record, entity, merge, lock, topic, "
     "window"
 )
-"""Words before "key" in the names of keys that unlock nothing."""
+"""Words before "key" in the names of keys that are not secret."""
 
 DIGEST_NAMES = (
     "sha, sha1, sha256, sha384, sha512, md5, hash, digest, integrity, checksum, commit, revision, rev, etag, "
     "fingerprint, resolved, blob, tree, uuid, guid, nonce, csrf, crc, checksums, hashes"
 )
-"""Names of what is random and no secret."""
+"""Names of random values that are not secret."""

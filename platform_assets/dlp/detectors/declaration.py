@@ -1,4 +1,4 @@
-"""What the declaration of an info type consists of; the declarations are in the modules beside this."""
+"""The classes for declaring info types; the declarations are in the modules beside this one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from platform_assets.dlp.model import InfoType, Likelihood, Sensitivity
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a text, as a declaration lists them."""
+    """The words of a text, as listed in a declaration."""
     return frozenset(text.split())
 
 
@@ -20,14 +20,14 @@ def phrase_set(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Form:
-    """A way in which numbers of an info type are written.
+    """A notation of an info type's numbers.
 
     Args:
-        shape: Regular expression over the shape of a text: 0 for every digit, A and a for letters, the other
-            characters as they are.
-        likelihood: Likelihood of such a number that is valid, without any word beside it. Bare digits as
-            which one in ten random numbers would pass are UNLIKELY, however valid.
-        tolerant: Whether one with a wrong check digit may be reported, where its detector is tolerant.
+        shape: Regular expression over the shape of a text: 0 for every digit, A and a for letters, other
+            characters unchanged.
+        likelihood: Likelihood of a valid number without a hotword. Bare digits that one in ten random numbers
+            would match are UNLIKELY, even if valid.
+        tolerant: True if a wrong check digit may be reported, provided that the detector is tolerant.
     """
 
     shape: str
@@ -37,20 +37,20 @@ class Form:
 
 @dataclass(frozen=True)
 class Detector:
-    """An info type, and what it takes to be one.
+    """An info type and how to detect it.
 
     Args:
         name: Name of the info type.
-        sensitivity: How much harm a disclosure does.
-        hotwords: Words and phrases that name it, in lower case and separated by commas; each counts as whole
+        sensitivity: The harm of a disclosure.
+        hotwords: Words and phrases that name it, in lower case and separated by commas; each matches whole
             words or parts of an identifier.
         version: Version of these rules.
-        forms: Its ways of writing, for numbers and mixed identifiers; the detectors of other kinds have none.
-        valid: Whether a text without its separators has the check digits, ranges and structure of one.
+        forms: Its notations, for numbers and mixed identifiers; other kinds of detectors have none.
+        valid: Returns True if a text without separators has valid check digits, ranges and structure.
         chance: Share of random texts of its forms that are valid.
-        tolerant: Whether a wrong check digit beside a hotword is still reported, as POSSIBLE.
-        by_default: Whether it is looked for where the configuration names no info types.
-        contains: Whether others may be found within it: a token in a URL.
+        tolerant: True if a wrong check digit near a hotword is still reported, as POSSIBLE.
+        by_default: True if it is used when the configuration names no info types.
+        contains: True if other findings may be inside it, such as a token in a URL.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Detector:
 
     @property
     def info_type(self) -> InfoType:
-        """The info type as findings carry it."""
+        """The info type as used in findings."""
         return InfoType(self.name, self.version, self.sensitivity)
 
     @property
@@ -77,16 +77,16 @@ class Detector:
 
 @dataclass(frozen=True)
 class Key:
-    """Keys of one service that are known by how they start, or by what stands within.
+    """Keys of one service, recognised by their prefix or by a literal inside.
 
     Args:
         name: Name of the info type.
-        service: Who issues them.
+        service: The issuer.
         pattern: RE2 pattern of the whole key.
-        likelihood: Likelihood of a match with enough entropy; short or common prefixes speak for less.
-        entropy: Least entropy of what follows the prefix, in bits per character.
-        sign: RE2 pattern of a literal within it, where it does not begin with one.
-        before: Most characters of the key that stand before the sign.
+        likelihood: Likelihood of a match with enough entropy; lower for short or common prefixes.
+        entropy: Minimum entropy of the part after the prefix, in bits per character.
+        sign: RE2 pattern of a literal inside, if the key does not begin with one.
+        before: Maximum number of characters of the key before the sign.
     """
 
     name: str

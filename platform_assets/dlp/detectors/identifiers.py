@@ -1,4 +1,4 @@
-"""Numbers that a state, a bank or a maker issues: how they are written, and what proves them."""
+"""Numbers issued by states, banks and manufacturers: their notations and their validation."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ IDENTIFIERS: tuple[Detector, ...] = (
         chance=0.09,
     ),
 )
-"""Identifiers by their forms. Where two fit equally well, the one further up is taken."""
+"""Identifiers by their forms. If two fit equally well, the earlier one wins."""
 
 NOT_AN_IDENTIFIER = (
     "order, orders, order id, order number, order no, invoice, invoice number, tracking, tracking number, "
@@ -324,4 +324,4 @@ NOT_AN_IDENTIFIER = (
     "pid, offset, bytes, size, duration, nonce, seq, sequence, counter, etag, latitude, longitude, lat, "
     "lon, lng, population, amount, price, total, npi, provider identifier, mrn, medical record number"
 )
-"""Words that name something else: nearer to a number than any hotword, they speak against it."""
+"""Words for something else: nearer to a number than any hotword, they are evidence against it."""

@@ -1,7 +1,7 @@
-"""What is known of a person by its column or its words: names, origin, address, birth, passport.
+"""Personal data recognised by column names and words: names, origin, address, birth, passport.
 
-No check digit proves any of these. In a text they need a word beside them or a dictionary; in a table the
-column's name and its values speak together.
+None of these has a check digit. In a text they need a nearby word or a dictionary; in a table, the column's
+name and its values are judged together.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ GIVEN_NAMES = word_set("""
     xiao ximena yadira yan yasmin yesenia ying yoko yolanda yong yuki yusuf yvette yvonne zachary
     sonya mariah darin ronnie zachery zane zhang zoe zoey
     """)
-"""Given names in frequent use in several countries, in small letters and without accents."""
+"""Common given names of several countries, in lower case and without accents."""
 
 SURNAMES = word_set("""
     abbott acevedo acosta adams aguilar ahmed alexander ali allen allison almeida alvarez anderson
@@ -236,7 +236,7 @@ SURNAMES = word_set("""
     woodward wright wu wyatt yadav yamamoto yang yates yoder york young yu zamora zavala zhang zhao
     zielinski zimmerman zimmermann zuniga
     """)
-"""Family names in frequent use, likewise."""
+"""Common family names, in lower case and without accents."""
 
 ETHNIC_GROUPS = phrase_set("""
     white, black, african american, black or african american, asian, asian american, hispanic, latino,
@@ -252,7 +252,7 @@ ETHNIC_GROUPS = phrase_set("""
     asian background, mestizo, mulatto, han chinese, zulu, xhosa, yoruba, igbo, hausa, swahili, hutu,
     tutsi
     """)
-"""Terms of ethnic groups as censuses use them. In a text only beside a hotword: most are ordinary words."""
+"""Terms for ethnic groups as used by censuses. In a text only near a hotword: most are ordinary words."""
 
 STREET_WORDS = (
     "street|st|avenue|ave|road|rd|lane|ln|drive|dr|boulevard|blvd|court|ct|place|pl|square|sq|terrace|ter|"
@@ -273,10 +273,10 @@ STREET_WORDS = (
     "fort|freeway|"
     "garden|gateway|glen|green|harbor|haven|heights|hill|hills|hollow|inlet"
 )
-"""What the names of streets end with in English, as the United States Postal Service lists it."""
+"""Endings of English street names, as listed by the United States Postal Service."""
 
 SURE_STREET_WORDS = (
     "street|st|avenue|ave|road|rd|lane|ln|drive|dr|boulevard|blvd|court|ct|square|terrace|"
     "circle|parkway|pkwy|highway|hwy|crescent"
 )
-"""Those that are hardly ever anything else after a number and a capital letter."""
+"""Those endings that hardly ever mean anything else after a number and a capital letter."""

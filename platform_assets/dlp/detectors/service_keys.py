@@ -1,6 +1,6 @@
-"""Keys that services give a prefix of their own, from the services' documentation of their keys' format.
+"""Keys with a service's own prefix, from the services' documentation of their key formats.
 
-What stands before and after a key is the inspector's to look at.
+The inspector checks the characters before and after a key.
 """
 
 from __future__ import annotations
@@ -243,4 +243,4 @@ SERVICE_KEYS: tuple[Key, ...] = (
     Key("ADOBE_CLIENT_SECRET", "Adobe", r"p8e-[A-Za-z0-9_\-]{32}"),
     Key("BREVO_SMTP_KEY", "Brevo SMTP", r"xsmtpsib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
 )
-"""Where two patterns match, the one that stands first is taken."""
+"""If two patterns match, the earlier one wins."""

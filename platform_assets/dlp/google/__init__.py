@@ -1,1 +1,1 @@
-"""The inspector that asks Google's Sensitive Data Protection: by content, and by jobs on Cloud Storage."""
+"""The inspector that uses Google's Sensitive Data Protection: by content, and by jobs on Cloud Storage."""

@@ -1,6 +1,7 @@
-"""Access to Google's Sensitive Data Protection: a client when it is needed, its errors in plain words.
+"""Access to Google's Sensitive Data Protection: the client, and translation of its errors.
 
-Nothing of Google's is imported before a client is made. What is inspected is not known here.
+Google's packages are imported only when a client is created. This module knows nothing about what is
+inspected.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from google.cloud.dlp_v2 import DlpServiceClient
 
 VERSION = "google"
-"""Version of an info type whose detector has none at Google."""
+"""Version used for info types that have none at Google."""
 
 _UNSECURED = "http://"
 _LONGEST_WAIT = 32.0
@@ -31,26 +32,26 @@ _QUOTA = 429
 
 
 class DlpUnavailable(DlpError):
-    """Google did not answer in time, or asked to come back later; what was asked can be asked again."""
+    """Google did not answer in time, or asked to retry later; the request can be repeated."""
 
     retryable = True
 
 
 @dataclass(frozen=True)
 class DlpAccess:
-    """How Sensitive Data Protection is reached.
+    """Connection settings of Sensitive Data Protection.
 
     Args:
-        project: Project that jobs belong to and that inspections are billed to; the one that the credentials
-            name where None.
+        project: Project that owns the jobs and is billed for inspections; None means the project of the
+            credentials.
         location: Where data is processed, such as `europe-west2` or `eu`; `global` leaves it to Google.
-        credentials: Gives the JSON text of a service account's key when a client is made; application
-            default credentials are used where None.
-        endpoint: Another address of the API, such as that of a region or of Private Service Connect; one
-            that starts with `http://` is spoken to without credentials and encryption.
-        retry_for: How long a request that fails for a reason that passes is repeated, in seconds.
-        first_wait: The wait before the first repetition, in seconds; each further one is twice as long.
-        timeout: How long one request may take, in seconds.
+        credentials: Returns the JSON text of a service account key when a client is created; None means
+            application default credentials.
+        endpoint: Alternative API address, such as that of a region or of Private Service Connect; `http://`
+            addresses are used without credentials and encryption.
+        retry_for: How long transient errors are retried, in seconds.
+        first_wait: The wait before the first retry, in seconds; doubled after each further retry.
+        timeout: Time limit of one request, in seconds.
     """
 
     project: str | None = None
@@ -63,10 +64,10 @@ class DlpAccess:
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[DlpSession]:
-        """A session, closed at the end. No request is made before it is used.
+        """Open a session and close it at the end. Nothing is requested until the session is used.
 
         Raises:
-            DlpError: There are no credentials, or they cannot be used, or no project, or the package is
+            DlpError: There are no credentials or no project, the credentials are not valid, or the package is
                 missing.
         """
         try:
@@ -84,7 +85,7 @@ class DlpAccess:
                 credentials=credentials,
                 client_options={"api_endpoint": self.endpoint} if self.endpoint else None,
             )
-        # At DEBUG it would log every request as a whole, with the text that is inspected.
+        # At level DEBUG the client would log every request completely, including the inspected text.
         logging.getLogger(type(client.transport).__module__).setLevel(logging.INFO)
         with contextlib.closing(client.transport):
             if not project:
@@ -122,7 +123,7 @@ class DlpAccess:
             key = dict(json.loads(self.credentials()))
             made = service_account.Credentials.from_service_account_info(key, scopes=scopes)  # type: ignore[no-untyped-call]
         except (ValueError, TypeError, GoogleAuthError):
-            # What was found is not repeated: it may be a key.
+            # Do not repeat the value that was found: it may be a key.
             raise DlpError(
                 "The credentials for Sensitive Data Protection cannot be used: the secret is not the JSON of "
                 "a service account's key. Make one with `gcloud iam service-accounts keys create`, and store "
@@ -133,12 +134,12 @@ class DlpAccess:
 
 @dataclass(frozen=True)
 class DlpSession:
-    """A client, and how its requests are made. Several threads may use it.
+    """A client with its request settings. Thread-safe.
 
     Args:
         client: Google's client.
         project: The project that is billed.
-        access: How the service is reached.
+        access: The connection settings.
     """
 
     client: DlpServiceClient
@@ -147,17 +148,18 @@ class DlpSession:
 
     @property
     def parent(self) -> str:
-        """What requests are made for: the project, at the location where data is processed."""
+        """The parent of requests: the project, at the location where data is processed."""
         return f"projects/{self.project}/locations/{self.access.location}"
 
     @cached_property
     def info_types(self) -> Mapping[str, InfoType]:
-        """The info types that Google inspects for at this location, by name. Asked once.
+        """The info types that Google supports at this location, by name. Requested once.
 
-        What the local inspector finds too is as sensitive as it is there, so that a policy means the same.
+        Info types that the local inspector supports too have its sensitivity, so that a policy has the same
+        effect.
 
         Raises:
-            DlpError: The list is not given.
+            DlpError: The list cannot be read.
         """
         with self.translated("list its info types"):
             listed = self.client.list_info_types(
@@ -177,15 +179,15 @@ class DlpSession:
         }
 
     def looked_for(self, config: InspectConfig) -> tuple[str, ...]:
-        """Names of Google's info types that a configuration looks for.
+        """The names of Google's info types that a configuration looks for.
 
         Args:
-            config: The configuration; where it names none, they are those that the local inspector looks for
-                by default, as far as Google has them at this location. Google's own default changes over
-                time, and what was inspected could then not be told from a configuration.
+            config: The configuration; if it names none, the local inspector's default info types are used, as
+                far as Google supports them at this location. Google's own default changes over time, so that
+                a configuration would no longer say what was inspected.
 
         Raises:
-            DlpError: It names info types that Google has not, or looks for nothing at all.
+            DlpError: It names info types that Google does not support, or none at all.
         """
         custom = {one.info_type.name for one in config.custom_info_types}
         unknown = sorted(set(config.info_types) - custom - self.info_types.keys())
@@ -200,7 +202,7 @@ class DlpSession:
             name for name in names if name in self.info_types and name not in config.exclude_info_types
         )
         if not left and not custom - set(config.exclude_info_types):
-            # Without any info type, Google would look for those of its own default.
+            # Without any info type, Google would use its own default.
             raise DlpError(
                 "The inspection would look for nothing: all its info types are excluded. Exclude fewer."
             )
@@ -208,7 +210,7 @@ class DlpSession:
 
     @property
     def retry(self) -> Retry:
-        """How requests are repeated that fail for reasons that pass."""
+        """The retry policy for transient errors."""
         from google.api_core import exceptions
         from google.api_core.retry import Retry, if_exception_type
         from google.auth.exceptions import TransportError
@@ -230,14 +232,14 @@ class DlpSession:
 
     @contextlib.contextmanager
     def translated(self, attempt: str) -> Iterator[None]:
-        """Tell Google's errors as errors of the platform.
+        """Translate Google's errors to the platform's errors.
 
         Args:
-            attempt: What is attempted, to follow "Sensitive Data Protection could not".
+            attempt: The operation, worded to follow "Sensitive Data Protection could not".
 
         Raises:
-            DlpUnavailable: It may succeed a moment later.
-            DlpError: Somebody has to change something.
+            DlpUnavailable: A retry may succeed.
+            DlpError: A user has to change something.
         """
         from google.api_core import exceptions
         from google.auth.exceptions import GoogleAuthError, TransportError
@@ -306,7 +308,7 @@ class DlpSession:
 
 
 def _violations(error: Any) -> str:
-    """The fields that a request was refused for, as a sentence that starts with a space."""
+    """The invalid fields of a rejected request, as a sentence that starts with a space."""
     found = [
         f"{one.field}: {one.description}".strip(": ")
         for detail in error.details or ()

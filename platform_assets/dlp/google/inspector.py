@@ -1,6 +1,6 @@
 """Inspection by content: texts and tables are sent to Google, in pieces within its limits.
 
-What a finding covers is read from the text at hand, so Google is never asked to quote it.
+The value of a finding is read from the local text, so Google is never asked to quote it.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _Piece = TypeVar("_Piece")
 # Google's limits: https://docs.cloud.google.com/sensitive-data-protection/limits
 _BYTES_PER_REQUEST = 500_000
 _VALUES_PER_REQUEST = 50_000
-# What surrounds the item in a request: the parent's name, and tags and lengths.
+# Overhead of the item in a request: the parent's name, and tags and lengths.
 _ENVELOPE = 2_000
 _LEAST_ROOM = 65_536
-# Text that is sent along on both sides of a piece: the reach of a hotword in code points of up to 4 bytes,
-# and more than the longest private key.
+# Text that is sent in addition on both sides of a piece: the reach of a hotword in code points of up to 4
+# bytes, and more than the longest private key.
 _CONTEXT = 4_096
-# A smaller text is not divided further: it has not got as many findings as Google gives at once.
+# A smaller text is not split further: it has fewer findings than Google returns at once.
 _SMALLEST_PIECE = 4_096
 # Tags and lengths of a value, of a row, and of a column's name.
 _BYTES_PER_VALUE = 10
@@ -64,14 +64,14 @@ _SURROGATES = re.compile("[\udc80-\udcff]")
 
 @dataclass(frozen=True)
 class _Match:
-    """Something that Google found, in a text or in a value.
+    """A finding of Google, in a text or in a value.
 
     Args:
         start: First byte.
-        end: The byte behind its last.
+        end: The byte after its last.
         name: Name of the info type.
-        version: Version of the info type, as Google gives it.
-        likelihood: How sure Google is.
+        version: Version of the info type, from Google.
+        likelihood: Google's likelihood.
     """
 
     start: int
@@ -87,10 +87,10 @@ class _Column:
 
     Args:
         name: Name of the column.
-        header: The name that it is sent with.
+        header: The name that is sent to Google.
         values: Its distinct values.
-        sizes: Bytes of each.
-        codes: Which value each row has; -1 where it has none.
+        sizes: The size of each, in bytes.
+        codes: The index of each row's value; -1 if it has none.
     """
 
     name: str
@@ -120,13 +120,13 @@ class _Column:
 
 @dataclass(frozen=True)
 class GoogleInspector:
-    """Inspects texts and tables by sending them to Google. Several threads may use it.
+    """Inspects texts and tables by sending them to Google. Thread-safe.
 
     Args:
-        config: What to look for. A likelihood, a rule or a custom info type of it is Google's to apply.
+        config: The configuration. Google applies its likelihoods, rules and custom info types.
         key: Key of the fingerprints; at least 16 bytes.
-        session: How Google is reached.
-        parallel: Requests that are made at the same time.
+        session: The session.
+        parallel: Number of concurrent requests.
 
     Raises:
         SettingsError: The key is too short.
@@ -141,15 +141,15 @@ class GoogleInspector:
         check_key(self.key)
 
     def inspect_text(self, data: bytes, container: tuple[str, ...] = ()) -> Found:
-        """Inspect a text in UTF-8; what is not valid UTF-8 in it is sent as spaces.
+        """Inspect a text in UTF-8; bytes that are not valid UTF-8 are sent as spaces.
 
         Args:
             data: The text, of any length.
-            container: Where it is, from the outside in.
+            container: Its place, from the outside in.
 
         Raises:
             DlpUnavailable: Google did not answer, or the quota is used up.
-            DlpError: Google refuses the request, or the configuration.
+            DlpError: Google rejects the request, or the configuration.
         """
         text = _valid(data)
         if not text.strip():
@@ -190,11 +190,11 @@ class GoogleInspector:
         Args:
             columns: The columns by name, all of one length, of any type that casts to text.
             first_row: Number of their first row in the table.
-            container: Where the table is, from the outside in.
+            container: The place of the table, from the outside in.
 
         Raises:
             DlpUnavailable: Google did not answer, or the quota is used up.
-            DlpError: Google refuses the request, or the configuration.
+            DlpError: Google rejects the request, or the configuration.
         """
         known = [_column(name, _header(name, columns), array) for name, array in columns.items()]
         blocks = _blocks([column for column in known if len(column.values)], self._table_room)
@@ -244,7 +244,7 @@ class GoogleInspector:
         return self._room(self._table_config)
 
     def _room(self, config: dlp_v2.InspectConfig) -> int:
-        """Bytes that an item may have beside a configuration."""
+        """Bytes left for an item in a request beside the configuration."""
         size = type(config).pb(config).ByteSize()
         room = _BYTES_PER_REQUEST - _ENVELOPE - size
         if room < _LEAST_ROOM:
@@ -266,16 +266,16 @@ class GoogleInspector:
         }
 
     def _each(self, ask: Callable[[_Piece], list[Any]], pieces: Sequence[_Piece]) -> Iterable[list[Any]]:
-        """What is found in each of the pieces, in their order."""
+        """The findings in each of the pieces, in order."""
         if len(pieces) <= 1 or self.parallel <= 1:
             return [ask(piece) for piece in pieces]
-        # What all requests need is made before they start, once.
+        # Prepare once what all requests need, before they start.
         _ = self._info_types, self._custom
         with ThreadPoolExecutor(self.parallel, thread_name_prefix="dlp") as pool:
             return list(pool.map(ask, pieces))
 
     def _text_matches(self, text: bytes, start: int, stop: int) -> list[_Match]:
-        """What starts in a part of a text; it is sent with some of what is around it."""
+        """The findings that start in a part of a text; it is sent with some surrounding text."""
         first, last = _cut(text, max(start - _CONTEXT, 0)), _cut(text, min(stop + _CONTEXT, len(text)))
         from google.cloud import dlp_v2
 
@@ -294,7 +294,7 @@ class GoogleInspector:
     def _table_matches(
         self, columns: Sequence[_Column], start: int, stop: int
     ) -> list[tuple[str, int, _Match]]:
-        """What distinct values hold: header of the column, number of the value, and the match."""
+        """The findings in distinct values: header of the column, index of the value, and the match."""
         weight = _BYTES_PER_ROW + sum(
             len(column.header.encode())
             + (stop - start) * _BYTES_PER_VALUE
@@ -306,7 +306,7 @@ class GoogleInspector:
         from google.cloud import dlp_v2
 
         item = dlp_v2.ContentItem()
-        # The messages beneath the wrapper: a wrapper for each of 50,000 values would take seconds.
+        # Use the underlying protobuf messages: wrapping each of 50,000 values would take seconds.
         table = dlp_v2.ContentItem.pb(item).table
         for column in columns:
             table.headers.add().name = column.header
@@ -328,7 +328,7 @@ class GoogleInspector:
         ]
 
     def _halves(self, columns: Sequence[_Column], start: int, stop: int) -> list[tuple[str, int, _Match]]:
-        """The same in two requests; a single value that is too much is inspected as a text."""
+        """Repeat the request in two halves; a single value that is too large is inspected as a text."""
         if stop - start > 1:
             middle = (start + stop) // 2
             rest = [column for column in columns if len(column.values) > middle]
@@ -367,7 +367,7 @@ class GoogleInspector:
         return dlp_v2.InspectContentResponse.pb(response).result
 
     def _limited(self, found: Iterable[_Piece], name: Callable[[_Piece], str]) -> list[_Piece]:
-        """What is given in full of all that was found, the first ones."""
+        """The first findings, up to the limits."""
         limits = self.config.limits
         kept: list[_Piece] = []
         counted: Counter[str] = Counter()
@@ -405,7 +405,7 @@ class GoogleInspector:
         return self._finding(match, text[match.start : match.end], location)
 
     def _info_type(self, match: _Match) -> tuple[InfoType, tuple[Evidence, ...]]:
-        """What was found, and what speaks for it, which Google tells of custom info types alone."""
+        """The info type and the evidence, which Google reports only for custom info types."""
         if match.name in self._custom and match.name not in self._info_types:
             info_type, evidence = self._custom[match.name]
             return info_type, (evidence,)
@@ -415,7 +415,7 @@ class GoogleInspector:
     def _verdicts(
         self, column: _Column, held: Sequence[tuple[int, _Match]], container: tuple[str, ...]
     ) -> list[ColumnVerdict]:
-        """What a column as a whole holds, the surest first."""
+        """The verdicts on a column as a whole, the most likely first."""
         best: dict[str, dict[int, _Match]] = defaultdict(dict)
         for value, match in held:
             known = best[match.name].get(value)
@@ -426,7 +426,7 @@ class GoogleInspector:
             levels = Counter(match.likelihood for match in matching.values())
             likelihood = levels.most_common(1)[0][0]
             if len(matching) < len(column.values) / 2:
-                # A few among many: that the column holds some is as sure as the surest of them.
+                # Few values among many: the likelihood for the column is that of the most likely value.
                 likelihood = min(max(levels), Likelihood.LIKELY)
             judged.append((likelihood, len(matching), name))
         return [
@@ -463,7 +463,7 @@ def _count(tallies: dict[str, Tally], match: _Match, count: int) -> None:
 
 
 def _valid(data: bytes) -> bytes:
-    """The text with a space for every byte that is not UTF-8, so that places stay what they are."""
+    """The text with a space for every byte that is not UTF-8, so that positions stay the same."""
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -472,7 +472,7 @@ def _valid(data: bytes) -> bytes:
 
 
 def _cut(text: bytes, place: int) -> int:
-    """The place, or the one before it where a character starts."""
+    """The position, or the nearest earlier position where a character starts."""
     place = min(place, len(text))
     while 0 < place < len(text) and text[place] & 0xC0 == 0x80:
         place -= 1
@@ -480,7 +480,7 @@ def _cut(text: bytes, place: int) -> int:
 
 
 def _code_points(text: bytes, places: Iterable[int]) -> dict[int, int]:
-    """Code points before each of some places, which are given in bytes."""
+    """Number of code points before each of some positions in bytes."""
     counted, before, known = 0, 0, {}
     content = np.frombuffer(text, dtype=np.uint8)
     for place in sorted(set(places)):
@@ -491,7 +491,7 @@ def _code_points(text: bytes, places: Iterable[int]) -> dict[int, int]:
 
 
 def _header(name: str, names: Container[str]) -> str:
-    """The name that a column is sent with, and told by in the answer: Google takes none that is blank."""
+    """The column name to send, which identifies the column in the response: Google rejects blank names."""
     header = name
     while not header.strip() or (header != name and header in names):
         header = f"unnamed{header}_"
@@ -513,7 +513,7 @@ def _column(name: str, header: str, array: pa.Array) -> _Column:
 
 
 def _blocks(columns: Sequence[_Column], room: int) -> list[tuple[list[_Column], int, int]]:
-    """Requests that all the columns' distinct values go into: columns, and which of their values."""
+    """Split the columns' distinct values into requests: the columns, and the values of each."""
     blocks = []
     start, longest = 0, max((len(column.values) for column in columns), default=0)
     while start < longest:

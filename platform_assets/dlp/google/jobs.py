@@ -1,7 +1,7 @@
-"""Inspection by jobs: Google reads objects on Cloud Storage itself, and counts what it finds.
+"""Inspection by jobs: Google reads objects on Cloud Storage itself, and counts its findings.
 
-A job tells how often it found each info type, and neither where nor how surely. Single findings it writes to
-a table of BigQuery, where one is named.
+A job returns the number of findings for each info type, without locations and likelihoods. It writes single
+findings only to a BigQuery table, if one is configured.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from platform_assets.dlp.google.access import DlpSession
 
 CONTENT_UP_TO = 4 * 1024 * 1024
-"""Bytes of the largest object that is inspected by content, where a job could do it."""
+"""Size in bytes of the largest object that is inspected by content although a job could inspect it."""
 
 OPENED_BY_CONTENT = frozenset(
     (".7z", ".bz2", ".gz", ".jar", ".msg", ".orc", ".parquet", ".tar", ".tgz", ".xls", ".xz", ".zip", ".zst")
 )
-"""Suffixes of what a job takes for mere bytes, so that it finds nothing that is compressed in it."""
+"""Suffixes of files that a job inspects as plain bytes, so that it finds nothing in compressed content."""
 
 _PREFIX = "platform-assets"
-# Google puts this before the id of an inspection job where it makes the job's name.
+# Google puts this before the id of an inspection job to form the job's name.
 _NAMED = "i-"
-# What stands for something else in a pattern of RE2.
+# Characters with a special meaning in RE2.
 _SPECIAL = re.compile(r"[\\.^$*+?{}|()\[\]]")
 _ESCAPED = re.compile(r"\\(.)")
 _MOST_ATTEMPTS = 10
@@ -61,8 +61,9 @@ class GcsObject:
     Args:
         bucket: Name of the bucket.
         name: Name of the object.
-        generation: The version. A job reads the latest one; it is told from jobs for others by this.
-        size: Its bytes, None where not known.
+        generation: The version. A job always reads the latest version; the generation tells jobs for
+            different versions apart.
+        size: Its size in bytes, None if unknown.
     """
 
     bucket: str
@@ -72,22 +73,21 @@ class GcsObject:
 
     @property
     def uri(self) -> str:
-        """Where it is."""
+        """Its URI."""
         return f"gs://{self.bucket}/{self.name}"
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What jobs do besides inspecting.
+    """Options of jobs.
 
     Args:
-        topic: Topic of Pub/Sub that a message with the job's name goes to when it is done, as
+        topic: Pub/Sub topic for a message with the job's name when it is done, as
             `projects/PROJECT/topics/TOPIC`.
-        findings_table: Table of BigQuery that findings are written to, without what was found, as
-            `PROJECT.DATASET.TABLE`.
-        bytes_per_object: Bytes that are read of each object, from its start; all where None.
-        is_limited: Whether a job ends where the configuration's limits of findings are reached. It then
-            counts no further.
+        findings_table: BigQuery table for findings, without the found values, as `PROJECT.DATASET.TABLE`.
+        bytes_per_object: Bytes to read of each object, from its start; None means all.
+        is_limited: True if a job ends when the configuration's limits of findings are reached. It then stops
+            counting.
     """
 
     topic: str | None = None
@@ -101,13 +101,13 @@ class GoogleJobs:
     """Inspects objects on Cloud Storage by jobs, each version with each configuration once.
 
     Args:
-        config: What to look for.
-        session: How Google is reached.
-        options: What jobs do besides.
-        wait_for: How long a job is waited for, in seconds.
-        first_wait: The wait before a job is looked at for the second time, in seconds; each further one is
-            half as long again.
-        longest_wait: The longest such wait.
+        config: The configuration.
+        session: The session.
+        options: The options of jobs.
+        wait_for: The longest wait for a job, in seconds.
+        first_wait: The wait between the first and second poll of a job, in seconds; increased by half each
+            time.
+        longest_wait: The longest wait between polls.
         sleep: Waits.
     """
 
@@ -120,15 +120,15 @@ class GoogleJobs:
     sleep: Callable[[float], None] = time.sleep
 
     def inspect_object(self, one: GcsObject, scan: Callable[[], InspectResult]) -> InspectResult:
-        """Inspect an object by content, where findings have places, or by a job, where it is large.
+        """Inspect an object by content, which gives locations of findings, or by a job if it is large.
 
         Args:
             one: The object.
-            scan: Inspects it by content. Also asked for what a job would take for mere bytes.
+            scan: Inspects it by content. Also used for files that a job would read as plain bytes.
 
         Raises:
             DlpUnavailable: The job is not done in time, or Google does not answer.
-            DlpError: Google refuses the job.
+            DlpError: Google rejects the job.
         """
         suffix = PurePosixPath(one.name).suffix.lower()
         is_small = one.size is not None and one.size <= CONTENT_UP_TO
@@ -138,15 +138,15 @@ class GoogleJobs:
         """Inspect objects of one bucket in one job, and wait for it.
 
         Args:
-            objects: The objects. The counts of several cannot be told apart.
+            objects: The objects. The counts of several objects cannot be separated.
 
         Returns:
-            What was found. An unreadable one where the job failed or was cancelled before it read anything.
+            The result; UNREADABLE if the job failed or was cancelled before it read anything.
 
         Raises:
-            DlpUnavailable: The job is not done in time, or Google does not answer. It goes on, and the next
-                attempt waits for the same job.
-            DlpError: Google refuses the job.
+            DlpUnavailable: The job is not done in time, or Google does not answer. The job continues, and the
+                next attempt waits for the same job.
+            DlpError: Google rejects the job.
         """
         if objects and all(one.size == 0 for one in objects):
             return InspectResult(
@@ -155,9 +155,9 @@ class GoogleJobs:
         return self.wait(self.start(objects))
 
     def start(self, objects: Sequence[GcsObject]) -> str:
-        """Start a job, or find the one that an earlier attempt has started.
+        """Start a job, or find the job that an earlier attempt started.
 
-        A job that failed or was cancelled before is not taken for it; there is a new one, ten in all.
+        A job that failed or was cancelled is replaced by a new one, up to ten in all.
 
         Args:
             objects: Objects of one bucket.
@@ -167,7 +167,7 @@ class GoogleJobs:
 
         Raises:
             DlpUnavailable: Google does not answer.
-            DlpError: Google refuses the job, or all ten have failed.
+            DlpError: Google rejects the job, or all ten have failed.
         """
         from google.api_core.exceptions import AlreadyExists
         from google.cloud import dlp_v2
@@ -189,7 +189,7 @@ class GoogleJobs:
                     )
                     return str(made.name)
                 except AlreadyExists:
-                    # An earlier attempt made it, or this one, and the answer was lost.
+                    # The job was created by an earlier attempt, or by this one and the response was lost.
                     last = self._existing(job_id)
             if last.state not in (dlp_v2.DlpJob.JobState.FAILED, dlp_v2.DlpJob.JobState.CANCELED):
                 return str(last.name)
@@ -201,17 +201,17 @@ class GoogleJobs:
         )
 
     def wait(self, name: str) -> InspectResult:
-        """Wait until a job is done, looking at it less and less often.
+        """Wait until a job is done, polling less and less often.
 
         Args:
             name: The job's name.
 
         Returns:
-            What was found.
+            The result.
 
         Raises:
-            DlpUnavailable: It is not done in time, or Google does not answer.
-            DlpError: There is no such job.
+            DlpUnavailable: The job is not done in time, or Google does not answer.
+            DlpError: The job does not exist.
         """
         until = time.monotonic() + self.wait_for
         pause = self.first_wait
@@ -231,26 +231,26 @@ class GoogleJobs:
             pause = min(pause * 1.5, self.longest_wait)
 
     def result(self, name: str) -> InspectResult | None:
-        """What a job has found, None while it is not done.
+        """The result of a job, None while it is not done.
 
         Args:
-            name: The job's name, as a message of Pub/Sub gives it.
+            name: The job's name, as in the Pub/Sub message.
 
         Raises:
             DlpUnavailable: Google does not answer.
-            DlpError: There is no such job.
+            DlpError: The job does not exist.
         """
         return _result(self._get(name))
 
     def cancel(self, name: str) -> None:
-        """Cancel a job; what it has read until then is counted and billed.
+        """Cancel a job; content read until then is counted and billed.
 
         Args:
             name: The job's name.
 
         Raises:
             DlpUnavailable: Google does not answer.
-            DlpError: There is no such job.
+            DlpError: The job does not exist.
         """
         with self.session.translated(f"cancel the job {name}"):
             self.session.client.cancel_dlp_job(
@@ -262,7 +262,7 @@ class GoogleJobs:
 
         Raises:
             DlpUnavailable: Google does not answer.
-            DlpError: Google refuses to list them.
+            DlpError: Google rejects the request.
         """
         with self.session.translated("list jobs"):
             for job in self.session.client.list_dlp_jobs(
@@ -319,7 +319,7 @@ class GoogleJobs:
         return job
 
     def _digest(self, job: dlp_v2.InspectJobConfig, objects: Sequence[GcsObject]) -> str:
-        """What tells a job from others: what it inspects, in which versions, for what, and what follows."""
+        """Identifies a job: the objects and versions it inspects, its configuration, and its options."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(type(job).pb(job).SerializeToString(deterministic=True))
         for one in sorted(objects, key=lambda one: (one.name, one.generation)):
@@ -327,7 +327,7 @@ class GoogleJobs:
         return digest.hexdigest()
 
     def _existing(self, job_id: str) -> Any:
-        """The job of an id, which Google makes its name of."""
+        """The job with an id, from which Google forms the job's name."""
         from google.api_core.exceptions import NotFound
 
         try:
@@ -346,7 +346,7 @@ class GoogleJobs:
 
 
 def _result(job: dlp_v2.DlpJob) -> InspectResult | None:
-    """What a job's end says, None where it has none yet. What was not inspected is never taken for clean."""
+    """The result of a finished job, None if it is not finished. Uninspected content never counts as clean."""
     from google.cloud import dlp_v2
 
     states = dlp_v2.DlpJob.JobState
@@ -412,7 +412,7 @@ def _result(job: dlp_v2.DlpJob) -> InspectResult | None:
 
 
 def _least(config: dlp_v2.InspectConfig, name: str) -> Likelihood:
-    """The least likelihood that a finding of an info type has: all that a count says of it."""
+    """The lowest likelihood that a counted finding of an info type can have."""
     for one in config.min_likelihood_per_info_type:
         if one.info_type.name == name:
             return likelihood_of(one.min_likelihood)
@@ -444,7 +444,7 @@ def _uris(file_set: dlp_v2.CloudStorageOptions.FileSet) -> list[str]:
 
 
 def _unescaped(pattern: str) -> str:
-    """The name that a pattern was made of."""
+    """The name that a pattern was made from."""
     return _ESCAPED.sub(r"\1", pattern)
 
 

@@ -1,6 +1,6 @@
-"""The inspection's configuration as Google's messages, and back.
+"""Conversion of the inspection's configuration to Google's messages, and back.
 
-Hotword patterns are Google's to apply: there a pattern matches inside a word too, unless it says otherwise.
+Google applies hotword patterns itself: there a pattern also matches inside a word, unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ _SENSITIVITIES = {one.value: one for one in Sensitivity}
 
 
 def likelihood_of(number: int) -> Likelihood:
-    """A likelihood from Google's number; unspecified is POSSIBLE, as Google has it."""
+    """Convert Google's number to a likelihood; unspecified means POSSIBLE, as at Google."""
     return Likelihood(number) if number else Likelihood.POSSIBLE
 
 
 def to_google(
     config: InspectConfig, info_types: Sequence[str], *, is_table: bool = False, has_limits: bool = False
 ) -> dlp_v2.InspectConfig:
-    """A configuration as Google takes it. Quotes are never asked for.
+    """Convert a configuration to Google's message. Quotes are never requested.
 
     Args:
         config: The configuration.
         info_types: Names of the built-in info types to look for.
-        is_table: Whether rows of a table are inspected with it: Google takes a column's name for a hotword
-            only where a window reaches before the finding.
-        has_limits: Whether the limits of findings go along. Google stops inspecting where they are reached,
-            so that no more is counted.
+        is_table: True if it is for rows of a table: Google treats a column's name as a hotword only if the
+            window reaches before the finding.
+        has_limits: True to include the limits of findings. Google stops inspecting when they are reached, so
+            that further findings are not counted.
 
     Raises:
-        DlpError: It is more than Google takes; the message says all that is.
+        DlpError: The configuration exceeds Google's limits; the message lists all of them.
     """
     from google.cloud import dlp_v2
 
@@ -70,7 +70,7 @@ def to_google(
             "inspect with the local inspector."
         )
     custom = [one for one in config.custom_info_types if one.info_type.name not in config.exclude_info_types]
-    # Google refuses a threshold or a rule for what is not looked for.
+    # Google rejects a threshold or a rule for an info type that is not looked for.
     looked_for = {*info_types, *(one.info_type.name for one in custom)}
     limits = dlp_v2.InspectConfig.FindingLimits(
         max_findings_per_item=config.limits.max_findings_per_item,
@@ -98,10 +98,10 @@ def to_google(
 
 
 def from_google(message: dlp_v2.InspectConfig) -> InspectConfig:
-    """A configuration from Google's, such as that of a template.
+    """Convert Google's configuration, such as that of a template.
 
     Raises:
-        DlpError: It says what the platform's configuration cannot.
+        DlpError: The platform's configuration cannot express it.
     """
     if message.exclude_info_types:
         raise _untold("findings without their info type")
@@ -169,7 +169,7 @@ def _custom_from_google(message: dlp_v2.CustomInfoType) -> CustomInfoType:
         InfoType(
             name,
             message.info_type.version or InfoType(name).version,
-            # Google takes a custom info type for highly sensitive where nothing is said.
+            # Without a sensitivity, Google treats a custom info type as highly sensitive.
             _SENSITIVITIES.get(score, Sensitivity.HIGH),
         ),
         detection,
@@ -282,7 +282,7 @@ def _untold(what: str) -> DlpError:
 
 
 def _beyond_limits(config: InspectConfig) -> Iterator[str]:
-    """What in a configuration is more than Google takes, in words."""
+    """The parts of a configuration that exceed Google's limits, in words."""
     patterns: list[tuple[str, Regex]] = []
     dictionaries: list[tuple[str, Dictionary]] = []
     windows: list[tuple[str, Proximity]] = []
