@@ -1,1 +1,1 @@
-"""PostgreSQL as the platform's source: connections, the embedded server and the sample business it holds."""
+"""PostgreSQL as the platform's source: connections, extraction, the embedded server, the sample business."""

@@ -1,8 +1,8 @@
-"""Reading tables in bulk: several ADBC connections that share one snapshot, each table as one stream.
+"""Bulk reads of tables: several ADBC connections share one snapshot, and each table is one stream.
 
-The connections take parts of tables, in the order in which the tables are asked for, and put what they read
-into a bounded queue for each table: they wait where its consumer is slower, and go on to the next table where
-one is read. What the rows mean is not known here.
+The connections read parts of tables in the order in which the tables are consumed, and put the rows into a
+bounded queue per table. They wait if the consumer is slower, and continue with the next table when a table is
+read. This module does not know the meaning of the rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _BYTES_PER_BATCH = 2 * 1024 * 1024
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _BYTES_QUEUED = 16 * 1024 * 1024
-# The connection that had exported it is closed: undefined_object; before PostgreSQL 17
+# SQLSTATEs for a snapshot whose exporting connection is closed: undefined_object; before PostgreSQL 17,
 # invalid_parameter_value.
 _NO_SUCH_SNAPSHOT = ("42704", "22023")
 _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT = 170_000
@@ -38,12 +38,12 @@ _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT = 170_000
 
 @dataclass
 class _Stopped(Exception):
-    """The consumer is gone."""
+    """The consumer has stopped reading."""
 
 
 @dataclass
 class _Channel:
-    """What the readers of a table have read and its consumer has not yet taken."""
+    """Queue of batches that a table's readers have read and its consumer has not yet taken."""
 
     open_parts: int
     batches: deque[pa.RecordBatch] = field(default_factory=deque)
@@ -88,11 +88,11 @@ class _Channel:
 
 
 class BulkReader:
-    """Reads some tables of a snapshot; used as a context, at the end of which its connections are closed.
+    """Reader of several tables of a snapshot; a context manager that closes its connections at the end.
 
     Args:
         snapshot: The snapshot that all reads see.
-        scans: What to read. The streams are to be taken in this order, or the readers wait for one another.
+        scans: The scans to read. Consume the streams in this order; otherwise the readers block each other.
     """
 
     def __init__(self, snapshot: Snapshot, scans: Sequence[Scan]) -> None:
@@ -104,9 +104,9 @@ class BulkReader:
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> BulkReader:
-        """Start to read."""
+        """Start reading."""
         is_large = any(len(scan.queries) > 1 for scan in self._scans.values())
-        # A connection costs the server a process: for tables that are read in no time, one is enough.
+        # Each connection costs the server a process; one connection is enough for small tables.
         count = min(self._snapshot.source.connections if is_large else 1, len(self._parts))
         for number in range(count):
             thread = threading.Thread(target=self._read_parts, name=f"bulk reader {number}", daemon=True)
@@ -115,7 +115,7 @@ class BulkReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, and close the connections."""
+        """Stop reading and close the connections."""
         with self._lock:
             self._parts.clear()
         for channel in self._channels.values():
@@ -125,17 +125,17 @@ class BulkReader:
 
     @contextlib.contextmanager
     def stream(self, table: str) -> Iterator[pa.RecordBatchReader]:
-        """The rows of a table, to be consumed once.
+        """Stream the rows of a table; the stream can be consumed once.
 
         Raises:
-            SourceUnavailable: The connection broke, also where whoever consumes the stream wraps the error.
+            SourceUnavailable: The connection broke, even if the consumer of the stream wraps the error.
             SourceError: The server refused the query, or a value does not fit its declared type.
         """
         channel = self._channels[table]
         try:
             yield pa.RecordBatchReader.from_batches(self._scans[table].schema, iter(channel))
         except Exception as error:
-            # Whoever read the stream reports what went wrong in it as an error of its own kind.
+            # The consumer of the stream wraps the stream's errors in errors of its own type.
             if channel.failure and error is not channel.failure:
                 raise channel.failure from error
             raise
@@ -167,14 +167,14 @@ class BulkReader:
                     failure = _with_column(error, self._snapshot, scan)
                 except SourceError as error:
                     failure = error
-                except BaseException as error:  # noqa: BLE001 - the consumer must not wait for ever, whatever it is
+                except BaseException as error:  # noqa: BLE001 - whatever the error is, the consumer must not wait forever
                     failure = SourceError(
                         f"Rows of table {scan.table} cannot be read: {reason_of(error)}{_advice(error)}"
                     )
                     failure.__cause__ = error
                 channel.end_part(failure)
                 if not is_whole:
-                    # The transaction is over, or rows are under way; other tables are read in a new one.
+                    # The transaction has ended or rows are in transit: other tables need a new connection.
                     session.close()
                     connection = None
             if connection is not None:
@@ -182,7 +182,7 @@ class BulkReader:
 
 
 def _advice(error: BaseException) -> str:
-    """What to do about an error that a value may have caused, as a further sentence; empty for any other."""
+    """Return advice for an error that a value may have caused, as an extra sentence; else an empty string."""
     if isinstance(error, pa.ArrowInvalid | ValueError | OverflowError):
         return " Correct the value in the source, or read a view that leaves it out."
     return ""
@@ -198,7 +198,7 @@ def _imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
     import adbc_driver_manager
 
     attempt = "opening a connection to read rows"
-    # The driver knows types by the names that the server prints of their functions.
+    # The driver identifies types by the names of their functions, as the server prints them.
     settings = {"search_path": "pg_catalog", "jit": "off"}
     if snapshot.version >= _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT:
         settings["transaction_timeout"] = "0"
@@ -220,7 +220,7 @@ def _imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
 
 
 def _with_column(refused: ValueRefused, snapshot: Snapshot, scan: Scan) -> SourceError:
-    """The same failure with the column whose value it is, which the server does not say."""
+    """Return the same error with the column that holds the value, which the server does not report."""
     import adbc_driver_manager
 
     for name, query in scan.probes.items():
@@ -237,7 +237,7 @@ def _with_column(refused: ValueRefused, snapshot: Snapshot, scan: Scan) -> Sourc
 
 
 def _end(connection: AdbcConnection) -> None:
-    """End the transaction, so that a pooler can use the session again; if that fails, nothing is lost."""
+    """End the transaction, so that a pooler can reuse the session; a failure does no harm."""
     import adbc_driver_manager
 
     with contextlib.suppress(adbc_driver_manager.Error):
@@ -261,7 +261,7 @@ def _read(connection: AdbcConnection, snapshot: Snapshot, scan: Scan, query: str
     """
     import adbc_driver_manager
 
-    # Unlike pyarrow's own reader, it says by SQLSTATE what went wrong in the middle of a stream.
+    # Unlike pyarrow's own reader, this reader reports errors in mid-stream with their SQLSTATE.
     from adbc_driver_manager._reader import AdbcRecordBatchReader
 
     attempt = f"reading table {scan.table}"

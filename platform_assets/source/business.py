@@ -1,8 +1,8 @@
-"""What happens in the sample business: its working days, orders, payments and designs, as columns of numbers.
+"""Simulation of the sample business: working days, orders, payments and designs, as columns of numbers.
 
-Pure and deterministic: the same random generator gives the same columns. The distributions are those
-measured on the real database. Nothing here knows of connections; see sample.py. Times are wall-clock times
-in microseconds since 1970-01-01, dates are days since then.
+The simulation is pure and deterministic: the same random generator gives the same columns. Its distributions
+were measured on the real database. Connections are in sample.py. Times are wall-clock times in microseconds
+since 1970-01-01; dates are days since then.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DAY_US = 86_400 * SECOND_US
 
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  (the source's timestamps have no zone)
 OPENING = dt.datetime(2022, 11, 3, 14, 20, 49, 962_000)  # noqa: DTZ001
-"""When offices, partners and first designs were entered; the first orders followed seconds later."""
+"""Time when offices, partners and first designs were entered; the first orders followed seconds later."""
 
 SALES_A_DAY = 21
 PURCHASES_PER_SALE = 0.4125
@@ -66,28 +66,28 @@ _CHUNK_ORDERS = 120_000
 
 
 def generator(*seeds: int) -> np.random.Generator:
-    """A random generator that depends on the seeds and on nothing else."""
+    """Create a random generator that depends only on the seeds."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seeds)))
 
 
 def day_number(day: dt.date) -> int:
-    """Days since 1970-01-01."""
+    """Return the number of days from 1970-01-01 to `day`."""
     return (day - _EPOCH.date()).days
 
 
 def working_days(first: dt.date, count: int) -> Integers:
-    """The first `count` days from `first` on that are no Saturday or Sunday."""
+    """Return the first `count` days from `first` on that are not Saturdays or Sundays."""
     days = np.busday_offset(np.datetime64(first), np.arange(count), roll="forward")
     return days.astype("datetime64[D]").astype(np.int64)
 
 
 def working_days_between(first: dt.date, last: dt.date) -> int:
-    """Working days from `first` to `last`, both included."""
+    """Return the number of working days from `first` to `last`, both included."""
     return int(np.busday_count(first, last + dt.timedelta(days=1)))
 
 
 def iso_dates(days: Integers) -> rows.Field:
-    """A `text` column of dates as YYYY-MM-DD."""
+    """Build a `text` column of dates as YYYY-MM-DD."""
     first = int(days.min())
     calendar = np.arange(first, int(days.max()) + 1).astype("datetime64[D]").astype("S10")
     return rows.fixed_text(calendar[days - first])
@@ -95,11 +95,11 @@ def iso_dates(days: Integers) -> rows.Field:
 
 @dataclass(frozen=True)
 class PaymentRuns:
-    """When payments were made: one run on every working day, all its payments with one timestamp.
+    """Payment runs: one run on every working day, with one timestamp for all its payments.
 
     Args:
         first: The first day that the runs cover.
-        times: For each day from then on the run's time, or -1 where there is none (weekends).
+        times: The run's time on each day from `first` on, or -1 for days without a run (weekends).
     """
 
     first: int
@@ -107,7 +107,7 @@ class PaymentRuns:
 
     @classmethod
     def on(cls, days: Integers, random: np.random.Generator) -> PaymentRuns:
-        """A run shortly after 07:55:11 on each of the days, which are in order."""
+        """Create a run shortly after 07:55:11 on each of the days, given in order."""
         first = int(days[0])
         times = np.full(int(days[-1]) - first + 1, -1, np.int64)
         delay = random.integers(400, 1_050, len(days)) * 1_000
@@ -115,7 +115,7 @@ class PaymentRuns:
         return cls(first, times)
 
     def time_of(self, days: Integers) -> Integers:
-        """The run's time on each day, -1 where there is none."""
+        """Return the run's time on each day, -1 for days without a run."""
         place = days - self.first
         inside = (place >= 0) & (place < len(self.times))
         return np.where(inside, self.times[np.where(inside, place, 0)], -1)
@@ -123,7 +123,7 @@ class PaymentRuns:
 
 @dataclass(frozen=True)
 class NextIds:
-    """The first id that is still free in each of the tables that grow."""
+    """The first free id in each of the growing tables."""
 
     sales_order: int = 1
     purchase_order: int = 1
@@ -133,14 +133,14 @@ class NextIds:
 
 @dataclass(frozen=True)
 class Plan:
-    """Some working days in order, and how much happens on each.
+    """Working days in order, and the amount of business on each.
 
     Args:
         days: The days.
         sales: Number of sales orders of each day.
         purchases: Number of purchase orders of each day.
-        designs_known: How many designs there are when each day begins.
-        opening: The first day is the one on which the business began, in the afternoon.
+        designs_known: Number of designs that exist at the beginning of each day.
+        opening: Whether the first day is the opening day, on which business began in the afternoon.
     """
 
     days: Integers
@@ -150,7 +150,7 @@ class Plan:
     opening: bool = False
 
     def chunks(self) -> Iterator[Plan]:
-        """The plan in pieces of whole days with a bounded number of orders each, unless one day has more."""
+        """Split the plan into runs of whole days with a bounded number of orders, except for larger days."""
         orders = np.cumsum(self.sales + self.purchases)
         start = 0
         while start < len(self.days):
@@ -169,13 +169,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The rows of the four growing tables for some days, as the columns of a COPY, in natural row order.
+    """Rows of the four growing tables for some days, as the columns of a COPY, in natural row order.
 
     Args:
-        fields: For each table's name its columns by name.
-        counts: For each table's name its number of rows.
-        next_ids: The first ids that are free after it.
-        paid: How many of the payments have been made.
+        fields: Columns by name, by table name.
+        counts: Number of rows by table name.
+        next_ids: The first free ids after this chunk.
+        paid: Number of payments that have been made.
     """
 
     fields: dict[str, dict[str, rows.Field]]
@@ -185,7 +185,7 @@ class Chunk:
 
 
 def opening_plan(sales: int, random: np.random.Generator) -> Plan:
-    """The plan of a new business with exactly `sales` sales orders; designs_known is that of the opening."""
+    """Plan a new business with exactly `sales` sales orders; designs_known is that of the opening."""
     days = working_days(OPENING.date(), min(WORKING_DAYS, -(-sales // SALES_A_DAY)))
     purchases = max(1, round(sales * PURCHASES_PER_SALE))
     return Plan(
@@ -200,19 +200,19 @@ def opening_plan(sales: int, random: np.random.Generator) -> Plan:
 def next_plan(
     last: dt.date, days: int, sales_a_day: float, purchases_a_day: float, random: np.random.Generator
 ) -> Plan:
-    """The plan of the `days` working days after `last`, with as much business a day as is given."""
+    """Plan the `days` working days after `last`, with the given amount of business per day."""
     following = working_days(last + dt.timedelta(days=1), days)
     volumes = [
         np.maximum(0, np.rint(mean * random.normal(1, _DAILY_SPREAD, days))).astype(np.int64)
         for mean in (sales_a_day, purchases_a_day)
     ]
-    # A day without any business would be taken for one that has not happened yet.
+    # A day without any business would look like a day that has not happened yet.
     volumes[0] = np.maximum(volumes[0], 1)
     return Plan(following, volumes[0], volumes[1], np.zeros(days, np.int64))
 
 
 def _spread(total: int, days: int, random: np.random.Generator) -> Integers:
-    """Splits a total over the days, unevenly but exactly."""
+    """Split a total over the days, unevenly but exactly."""
     weights = np.clip(random.normal(1, _DAILY_SPREAD, days), 0.3, 1.7)
     shares = np.rint(np.cumsum(weights) / weights.sum() * total).astype(np.int64)
     per_day: Integers = np.diff(shares, prepend=0)
@@ -222,16 +222,16 @@ def _spread(total: int, days: int, random: np.random.Generator) -> Integers:
 def designs(
     plan: Plan, first_id: int, known: int, random: np.random.Generator
 ) -> tuple[dict[str, rows.Field], Integers]:
-    """The designs that are made on the plan's days.
+    """Create the designs of the plan's days.
 
     Args:
         plan: The days.
         first_id: Id of the first design.
-        known: Designs that there are already; at the opening the first ones are made here.
-        random: Where chance comes from.
+        known: Number of designs that already exist; at the opening, the first designs are created here.
+        random: The random generator.
 
     Returns:
-        The columns of the new rows, and how many designs there are when each day begins.
+        The columns of the new rows, and the number of designs at the beginning of each day.
     """
     made = random.poisson(_DESIGNS_A_DAY, len(plan.days))
     created = np.repeat(plan.days, made) * DAY_US + _minutes(random, int(made.sum())) * 60 * SECOND_US
@@ -266,7 +266,7 @@ def designs(
 
 
 def static_tables() -> dict[str, dict[str, rows.Field]]:
-    """The columns of the six tables that never grow."""
+    """Return the columns of the six tables that never grow."""
     entered = microseconds(OPENING)
     people = entered + _PEOPLE_ENTERED_US
     address = list(zip(*names.ADDRESSES, strict=True))
@@ -313,27 +313,27 @@ def static_tables() -> dict[str, dict[str, rows.Field]]:
 
 
 def wall_clock(time: int) -> dt.datetime:
-    """The time, without zone, that is so many microseconds after 1970-01-01 00:00."""
+    """Convert microseconds since 1970-01-01 00:00 to a time without zone."""
     return _EPOCH + dt.timedelta(microseconds=time)
 
 
 def microseconds(when: dt.datetime) -> int:
-    """Microseconds since 1970-01-01 00:00 on the same clock."""
+    """Convert a time without zone to microseconds since 1970-01-01 00:00 on the same clock."""
     return (when - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def orders(plan: Plan, ids: NextIds, runs: PaymentRuns, random: np.random.Generator) -> Chunk:
-    """The orders of some days with their transactions and payments.
+    """Create the orders of some days with their transactions and payments.
 
     Each order shares its `created_at` with its transaction and payment. A payment is made by the run of its
-    own payment date; one that is due on the day of the order or on a weekend is never made, as in the real
-    database.
+    own payment date. A payment that is due on the day of the order or on a weekend is never made, as in the
+    real database.
 
     Args:
         plan: The days.
-        ids: The first ids that are free.
-        runs: The payment runs that have happened, also those after the plan's days.
-        random: Where chance comes from.
+        ids: The first free ids.
+        runs: The payment runs that have happened, including those after the plan's days.
+        random: The random generator.
     """
     created, is_sale, day_index = _order_times(plan, random)
     count = len(created)
@@ -410,7 +410,7 @@ def orders(plan: Plan, ids: NextIds, runs: PaymentRuns, random: np.random.Genera
         "created_at": rows.timestamp(created[of]),
         "last_updated": rows.timestamp(created[of]),
     }
-    # An update moves a row to a new place: payments lie in the order in which they were last written.
+    # An update moves a row to a new position, so payments lie in the order of their last write.
     of = np.argsort(payment_updated, kind="stable")
     accounts = random.integers(10_000_000, 100_000_000, (2, count))
     fields[PAYMENT.name] = {
@@ -446,7 +446,7 @@ def orders(plan: Plan, ids: NextIds, runs: PaymentRuns, random: np.random.Genera
 
 
 def _order_times(plan: Plan, random: np.random.Generator) -> tuple[Integers, Flags, Integers]:
-    """When each order is made, whether it is a sale, and the index of its day; in the order of time."""
+    """Return each order's time, whether it is a sale, and the index of its day; ordered by time."""
     days = np.arange(len(plan.days))
     day_index = np.concatenate((np.repeat(days, plan.sales), np.repeat(days, plan.purchases)))
     is_sale = np.arange(len(day_index)) < plan.sales.sum()
@@ -464,12 +464,12 @@ def _order_times(plan: Plan, random: np.random.Generator) -> tuple[Integers, Fla
 
 
 def _minutes(random: np.random.Generator, count: int) -> Integers:
-    """Minutes of the day within office hours."""
+    """Draw minutes of the day within office hours."""
     return random.integers(_OPENS, _CLOSES, count)
 
 
 def _odd_milliseconds(random: np.random.Generator, count: int) -> Integers:
-    """Milliseconds of the minute: the real application writes some ten seconds past the full minute."""
+    """Draw milliseconds of the minute: the real application writes about ten seconds past the full minute."""
     drawn = np.clip(np.rint(random.normal(9_950, 270, count)), 9_400, 11_500).astype(np.int64)
     drawn[random.random(count) < _WHOLE_SECONDS] = 10_000
     return drawn
@@ -478,15 +478,15 @@ def _odd_milliseconds(random: np.random.Generator, count: int) -> Integers:
 def _crossing_pairs(
     created: Integers, is_sale: Flags, day_index: Integers, random: np.random.Generator
 ) -> tuple[Integers, Integers]:
-    """Lets a few pairs of neighbours be written at once, so that ids are not given out in the order of time.
+    """Make a few pairs of neighbours concurrent, so that ids do not follow the order of time.
 
     Returns:
-        The times, and the index of each pair's first order, which gets the second's payment id. In half of
-        the pairs the orders and transactions are out of order, in the others the payments.
+        The times, and the index of each pair's first order, which gets the second order's payment id. In half
+        of the pairs the orders and transactions are out of order, in the other half the payments.
     """
     same_day = day_index[1:] == day_index[:-1]
     chosen = same_day & (random.random(len(same_day)) < _SWAPPED_PAIRS)
-    # However small the business is, it has such a pair, of two sales where there are two in a row.
+    # Even the smallest business has such a pair; if two sales are neighbours, the pair consists of sales.
     wanted = np.flatnonzero(same_day & is_sale[1:] & is_sale[:-1])
     if not len(wanted):
         wanted = np.flatnonzero(same_day)
@@ -502,7 +502,7 @@ def _crossing_pairs(
 
 
 def _delivery_lags(random: np.random.Generator, count: int) -> Integers:
-    """Days from order to delivery: a week at most, but some deliveries have been pushed far off."""
+    """Draw the days from order to delivery: at most a week, except for a few postponed deliveries."""
     lags = _DELIVERED_AFTER_DAYS[random.integers(0, len(_DELIVERED_AFTER_DAYS), count)]
     pushed = np.flatnonzero(random.random(count) < _PUSHED_DELIVERIES)
     reach = np.log(LATEST_DELIVERY_DAYS / _SHORTEST_PUSH_DAYS)
@@ -511,7 +511,7 @@ def _delivery_lags(random: np.random.Generator, count: int) -> Integers:
 
 
 def _natural_order(random: np.random.Generator, count: int) -> Integers:
-    """Positions in which rows lie: mostly the order of ids, but some have been moved by later writes."""
+    """Draw the physical positions of rows: mostly in id order, but later writes have moved some rows."""
     place = np.arange(count)
     moved = np.flatnonzero(random.random(count) < _DISPLACED_ROWS)
     if not len(moved):
@@ -529,7 +529,7 @@ def _codes(
 
 
 GROWING = (SALES_ORDER, PURCHASE_ORDER, TRANSACTION, PAYMENT)
-"""The tables that `orders` fills, in the order in which they can be written."""
+"""Tables that `orders` fills, in the order in which they can be written."""
 
 STATIC = (ADDRESS, COUNTERPARTY, CURRENCY, DEPARTMENT, STAFF, PAYMENT_TYPE, DESIGN)
-"""The tables that are written whole, designs included: there are few."""
+"""Tables that are written in one piece; designs are included because they are few."""

@@ -1,7 +1,7 @@
-"""Change capture: which rows of a table have to be read, so that none which changed is missed.
+"""Change capture: decides which rows of a table to read so that no change is missed.
 
-Decided from the cursor of the last batch, the table's relation and its owner's policy; nothing is read here.
-Every strategy may read rows that did not change, which `compare` drops; none may leave out one that did.
+The decision uses the cursor of the last batch, the table's relation and its owner's policy; this module reads
+no data. A strategy may read unchanged rows, which `compare` drops, but must never omit a changed row.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from platform_assets.source.policy import CapturePolicy
     from platform_assets.source.snapshot import Snapshot
 
-# A row's xmin has 32 bits, and `age` compares by the half of the circle that lies behind: with a cursor older
-# than that, what is new could look old. A million transactions are left for those that run meanwhile.
+# A row's xmin has 32 bits, and `age` covers half of the number circle: with an older cursor, new rows could
+# look old. A margin of a million transactions is left for those that run in the meantime.
 _OLDEST_COMPARABLE = 2**31 - 1_000_000
 _HAS_XMIN = ("table", "partitioned", "materialized view")
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where the last batch that took in a table left off.
+    """Position at which the last batch of a table ended.
 
     Args:
-        snapshot: The snapshot it was read in, as PostgreSQL writes it.
+        snapshot: The snapshot in which the table was read, as PostgreSQL writes it.
         server: Identity of the database, see `Snapshot.server`.
-        taken_at: When the snapshot was taken, by the source's clock, UTC.
-        keys_compared_at: When deletions were last looked for, UTC.
-        remembered: What the table was like.
-        watermark: The largest value seen of the column that `last_updated` goes by: microseconds since 1970,
+        taken_at: Time of the snapshot by the source's clock, UTC.
+        keys_compared_at: Time of the last search for deletions, UTC.
+        remembered: The table's structure at that time.
+        watermark: The largest value seen in the column that `last_updated` uses: microseconds since 1970,
             days since 1970, or the integer itself.
-        look_seconds: How long it took to look for deletions, where that was too long for every tick; else 0.
+        look_seconds: Duration of the search for deletions if it is too slow for every tick; else 0.
     """
 
     snapshot: str
@@ -54,7 +54,7 @@ class Cursor:
     look_seconds: float = 0
 
     def to_json(self) -> str:
-        """The form that the lake keeps it in."""
+        """Return the JSON form that the lake stores."""
         members = {name: value for name, value in vars(self).items() if name != "look_seconds" or value}
         for name in ("taken_at", "keys_compared_at"):
             members[name] = members[name].isoformat()
@@ -62,7 +62,7 @@ class Cursor:
 
     @classmethod
     def from_json(cls, text: str) -> Cursor:
-        """Read what `to_json` wrote."""
+        """Parse the result of `to_json`."""
         members = json.loads(text)
         for name in ("taken_at", "keys_compared_at"):
             members[name] = dt.datetime.fromisoformat(members[name])
@@ -71,14 +71,14 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is to be read of a table, and why.
+    """Rows to read from a table, and the reason.
 
     Args:
-        strategy: How changes are found: `xmin`, `last_updated` or `diff`; `verify` where a comparison found
-            ranges of keys that differ.
-        predicate: SQL for the rows that may have changed; None for all.
-        reason: Why all rows are read although the strategy would read fewer; empty where that is not so.
-        compare_keys: Whether deletions are looked for.
+        strategy: Strategy for finding changes: `xmin`, `last_updated` or `diff`; `verify` for key ranges that
+            differed in a comparison.
+        predicate: SQL for the rows that may have changed; None for all rows.
+        reason: Reason why all rows are read although the strategy would read fewer; empty otherwise.
+        compare_keys: Whether to look for deletions.
     """
 
     strategy: str
@@ -88,12 +88,12 @@ class Reading:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all rows of the table are read."""
+        """True if all rows of the table are read."""
         return self.predicate is None
 
     @property
     def sentence(self) -> str:
-        """The reading in words, for people."""
+        """Description of the reading in words."""
         what = {
             "xmin": "rows written since the last batch, by transaction visibility (xmin)",
             "last_updated": "rows whose time of change is new, and the lag before it (last_updated)",
@@ -117,16 +117,16 @@ def plan(
     """Decide what to read of a table.
 
     Args:
-        table: What is read of it.
-        drift: How it differs from what the lake has.
-        relation: What the catalogue says of it now.
-        policy: How its owner wants changes found.
-        cursor: Where the last batch left off; None before the first.
-        snapshot: The snapshot that is read.
-        known_rows: Rows that the lake knows of it.
+        table: The table with the columns to read.
+        drift: Differences between the source's table and the lake's.
+        relation: The table's current entry in the catalogue.
+        policy: The owner's policy for finding changes.
+        cursor: Position at which the last batch ended; None before the first batch.
+        snapshot: The snapshot to read.
+        known_rows: Number of rows of the table in the lake.
 
     Raises:
-        SourceError: The policy asks for what the table does not have.
+        SourceError: The policy requires something that the table does not have.
     """
     strategy = _strategy(table, relation, policy)
     if strategy == "diff":
@@ -153,16 +153,16 @@ def plan(
 def watermark_of(
     table: Table, policy: CapturePolicy, largest: int | None, taken_at: dt.datetime
 ) -> int | None:
-    """The watermark to keep after the largest value that was seen.
+    """Return the watermark to store after the largest value seen.
 
-    A time that lies ahead, be it infinity or a typing error, must not hide all that comes before it: the
-    watermark is never later than a day after the snapshot, which is more than wall clocks differ.
+    A time in the future, whether infinity or a typing error, must not hide all earlier times. The watermark
+    is therefore never later than a day after the snapshot, which exceeds any difference of wall clocks.
 
     Args:
         table: The table's declaration.
-        policy: How changes of it are found.
+        policy: The policy for finding changes.
         largest: The largest value seen, in the unit of `Cursor.watermark`.
-        taken_at: When the snapshot was taken, UTC.
+        taken_at: Time of the snapshot, UTC.
     """
     if largest is None or policy.column not in table.column_names:
         return largest
@@ -177,7 +177,7 @@ def watermark_of(
 
 
 def is_worth_a_commit(cursor: Cursor, snapshot: Snapshot) -> bool:
-    """Whether a cursor is so old that a new one should be kept even though nothing else is to be written."""
+    """Return whether a cursor is so old that a new one should be stored even without other changes."""
     return Position.parse(snapshot.position).xmin - Position.parse(cursor.snapshot).xmin > 2**28
 
 
@@ -201,7 +201,7 @@ def _strategy(table: Table, relation: Relation, policy: CapturePolicy) -> str:
 
 
 def _without_xmin(relation: Relation) -> str:
-    """Why a relation's rows cannot be told by the transactions that wrote them; empty where they can."""
+    """Return why the writing transactions of a relation's rows cannot be used; empty if they can."""
     if relation.kind not in _HAS_XMIN:
         return f"it is a {relation.kind}, whose rows have no transaction of their own"
     if not relation.has_xmin:
@@ -214,7 +214,7 @@ def _without_xmin(relation: Relation) -> str:
 
 
 def _unusable(cursor: Cursor, relation: Relation, drift: Drift, snapshot: Snapshot) -> str:
-    """Why a cursor cannot be compared with; empty where it can."""
+    """Return why a cursor cannot be compared with the snapshot; empty if it can."""
     if cursor.server != snapshot.server:
         return f"the server is another one ({cursor.server} before, {snapshot.server} now)"
     if cursor.remembered.oid != relation.oid:
@@ -227,20 +227,20 @@ def _unusable(cursor: Cursor, relation: Relation, drift: Drift, snapshot: Snapsh
     if cursor.remembered.row_security and not relation.row_security:
         return "row-level security may have hidden rows from the last batch"
     if drift.is_read_anew:
-        # A column that is added with a default fills old rows without writing them.
+        # A column added with a default fills old rows without rewriting them.
         return "its columns changed"
     return ""
 
 
 def _written_since(position: Position, further_parts: Sequence[int]) -> str:
-    """SQL for the rows that a transaction wrote which a snapshot did not see, and perhaps for some more.
+    """Return SQL for the rows written by transactions that a snapshot did not see, and possibly more rows.
 
-    Everything from the snapshot's xmin on is read, not only what it lists as in progress: a subtransaction
-    bears a number of its own, which no snapshot lists (PostgreSQL manual, "Snapshot Information Functions").
-    Rows that were frozen long ago keep their old number, and may look new once numbers come round; they can
-    never look older than they are. An age below 0 is one of more than half the numbers there are.
+    The SQL selects everything from the snapshot's xmin on, not only the transactions in progress: a
+    subtransaction has its own number, which no snapshot lists (PostgreSQL manual, "Snapshot Information
+    Functions"). Rows that were frozen long ago keep their old number and may look new once numbers wrap
+    around; they never look older than they are. An age below 0 is more than half the number range.
 
-    A partition that was attached or altered since then may have been filled before, and is read as a whole.
+    A partition that was attached or altered since then may have been filled before, so it is read in full.
     """
     written = f"age(xmin) BETWEEN 0 AND (SELECT age(CAST('{position.xmin % 2**32}' AS xid)))"
     if not further_parts:
@@ -249,9 +249,9 @@ def _written_since(position: Position, further_parts: Sequence[int]) -> str:
 
 
 def _further_parts(relation: Relation, remembered: Remembered) -> list[int]:
-    """The parts of a table that the last batch did not read, or that have other columns since then.
+    """Return the parts of a table that the last batch did not read, or whose columns have changed since.
 
-    Columns of a part that was altered while it was no part of the table may have values which nobody wrote.
+    If a part was altered while it was detached, its columns may have values that no transaction wrote.
     """
     was, now = remembered.part_forms, relation.part_forms
     return [
@@ -277,7 +277,7 @@ def _changed_since(table: Table, policy: CapturePolicy, watermark: int) -> str:
 
 
 def parents_first(tables: Sequence[Table]) -> list[Table]:
-    """The tables in an order in which every table comes after those that it references."""
+    """Return the tables in an order in which every table follows the tables that it references."""
     by_name = {table.name: table for table in tables}
     ordered: dict[str, Table] = {}
 

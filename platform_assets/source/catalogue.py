@@ -1,6 +1,6 @@
-"""What PostgreSQL says of its relations, as values: columns, types, keys, sizes, privileges.
+"""PostgreSQL's catalogue as values: the columns, types, keys, sizes and privileges of relations.
 
-One connection reads it, in two statements for all relations; what is done with it is not known here.
+One connection reads all relations in two statements. The use of these values is left to other modules.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _KINDS: Mapping[str, Kind] = {
     "f": "foreign table",
 }
 RESERVED_COLUMNS = frozenset(column.name for column in (*PLATFORM_COLUMNS, HASH_COLUMN))
-"""Names that a source's columns cannot have, whatever their case: the platform's own columns have them."""
+"""Names of the platform's own columns, which a source's columns must not have, in any case."""
 
 KEY_IS_MISSING = "nothing identifies its rows"
-"""What the message of a table begins with that needs a key by configuration."""
+"""Beginning of the message for a table that needs a configured key."""
 
 _RELATIONS = """
 WITH RECURSIVE
@@ -223,10 +223,10 @@ LEFT JOIN LATERAL (SELECT pg_get_expr(d.adbin, d.adrelid)) AS computed (expressi
 LEFT JOIN form ON form.type = a.atttypid
 ORDER BY r.relname, a.attnum
 """.replace("FIRST_OWN_OID", "16384").replace("MOST_PIECES", "2000")
-# Below the first are the objects that a server begins with, which keep their names; with more pieces than
-# the second, a hash of all of them says less, and takes less room in the cursor.
+# Objects below FIRST_OWN_OID are built into the server and keep their names. With more than MOST_PIECES
+# pieces, one hash of all of them is stored: less precise, but smaller in the cursor.
 
-# pg8000 looks for parameters letter by letter, which takes as long as the server does.
+# pg8000 searches for parameters character by character, so long SQL costs as much time as the server.
 _RELATIONS = re.sub(r"\s*--.*|\s+", " ", _RELATIONS)
 _KEYS = """
 SELECT i.indrelid, CASE WHEN i.indisprimary THEN 'primary' ELSE 'unique' END, i.indexrelid, part.position,
@@ -256,17 +256,17 @@ class SourceColumn:
     """A column of a relation.
 
     Args:
-        name: Its name.
-        number: Its number (`attnum`), from 1, which a rename leaves as it is and no other column ever gets.
-        type: Its type.
-        nullable: Whether it can hold NULL, old rows included.
-        generated: Whether the server computes it from other columns.
-        can_read: Whether the role may SELECT it.
-        comment: The owner's comment, empty where there is none.
-        form: What its values look like beyond what the rows hold, as hashes with blanks between them. Hashed
-            are, wherever they are in its type, labels of enums, attributes of composites, names of objects
-            that `regclass` and its kin may print, the locale of `money` and the release of an extension; the
-            expression of a column that is computed when it is read; and a view's query. Empty for all other
+        name: Column name.
+        number: Column number (`attnum`), from 1; it survives renames and is never reused.
+        type: Column type.
+        nullable: Whether the column can hold NULL, old rows included.
+        generated: Whether the server computes the column from other columns.
+        can_read: Whether the role may SELECT the column.
+        comment: The owner's comment; empty without one.
+        form: Everything outside the rows that affects how values are printed, as hashes separated by blanks.
+            Hashed are, anywhere in the type: labels of enums, attributes of composites, names of objects that
+            `regclass` and similar types may print, the locale of `money` and the release of an extension;
+            also the expression of a column that is computed on read, and a view's query. Empty for all other
             columns.
     """
 
@@ -286,28 +286,28 @@ class Relation:
 
     Args:
         schema: Its schema.
-        name: Its name.
-        oid: Its object id, which a table that is dropped and made again does not keep.
-        kind: What it is; `partitioned` is the parent that stands for its partitions.
-        columns: Its columns by number.
-        primary_key: Columns of the primary key in the key's order; empty where there is none.
-        unique_keys: Further sets of columns that no two rows have in common and that are never NULL: those of
-            unique indexes that are valid, not partial and without expressions; the smallest first.
-        foreign_keys: Pairs of (column, parent table) of the validated foreign keys, of one column, to the
+        name: Relation name.
+        oid: Object id; a table that is dropped and recreated gets a new one.
+        kind: Kind of relation; `partitioned` is the parent that stands for its partitions.
+        columns: Columns by number.
+        primary_key: Columns of the primary key in key order; empty without a primary key.
+        unique_keys: Further sets of columns that are unique and never NULL: those of unique indexes that are
+            valid, not partial and without expressions; the smallest first.
+        foreign_keys: Pairs of (column, parent table) of the validated single-column foreign keys to the
             primary key of a table in the same schema.
-        pages: Number of blocks; of a table with partitions or heirs, those of the largest of them.
-        estimated_rows: As the planner estimates, partitions and heirs included; 0 for what has no storage,
-            None where a part with rows was never analysed.
-        can_read: Whether the role may SELECT at least one column of it.
-        can_read_all: Whether it may SELECT all of it, system columns such as `xmin` too.
+        pages: Number of blocks; for a table with partitions or inheriting tables, those of the largest one.
+        estimated_rows: The planner's estimate, partitions and inheriting tables included; 0 for relations
+            without storage, None if a part with rows was never analysed.
+        can_read: Whether the role may SELECT at least one column.
+        can_read_all: Whether the role may SELECT everything, including system columns such as `xmin`.
         row_security: Whether row-level security may hide rows from the role.
-        parts: Object ids of the tables that hold its rows: itself, its partitions, or the tables that inherit
-            from it.
-        part_forms: For each of these but the table itself, a hash of its columns (names, numbers, types).
-        has_xmin: Whether all its rows say which transaction wrote them.
-        has_heirs: Whether other tables inherit from it. Their rows are read with its own, and no key of its
-            own is enforced over both.
-        comment: The owner's comment, empty where there is none.
+        parts: Object ids of the tables that hold the rows: the table itself, its partitions, or the tables
+            that inherit from it.
+        part_forms: For each part except the table itself, a hash of its columns (names, numbers, types).
+        has_xmin: Whether every row has the id of the transaction that wrote it.
+        has_heirs: Whether other tables inherit from the table. Their rows are read with its own rows, and no
+            key of the table is enforced over both.
+        comment: The owner's comment; empty without one.
     """
 
     schema: str
@@ -330,26 +330,26 @@ class Relation:
     comment: str = ""
 
     def column(self, name: str) -> SourceColumn | None:
-        """The column called `name`, None where there is none."""
+        """Return the column called `name`, or None."""
         return next((column for column in self.columns if column.name == name), None)
 
     @property
     def keys(self) -> tuple[tuple[str, ...], ...]:
-        """All sets of columns that tell rows apart, the primary key first."""
+        """All unique sets of columns, the primary key first."""
         return ((self.primary_key,) if self.primary_key else ()) + self.unique_keys
 
     def enforces(self, key: Sequence[str]) -> bool:
-        """Whether the server keeps any two of the rows that are read from having these columns in common."""
+        """Return whether the server enforces that no two of the rows read are equal in these columns."""
         return tuple(key) in self.keys and not self.has_heirs
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a list of patterns selects.
+    """Result of applying a list of patterns.
 
     Args:
         relations: The selected relations by name.
-        unmatched: The patterns, to select and to exclude, that no relation matches: most likely misspelt.
+        unmatched: Patterns to select or exclude that match no relation, probably misspelt.
     """
 
     relations: Mapping[str, Relation]
@@ -364,10 +364,10 @@ def read_relations(
     Args:
         run: `run` of a pg8000 connection: SQL with `:name` parameters, and these as keywords, to rows.
         schema: The schema.
-        names: Names of relations, partitions among them; those that do not exist are left out of the result.
-            None for all tables, partitioned tables, views, materialized views and foreign tables, without
-            partitions and without what extensions made.
-        encoding: What comments are encoded in, in a database that does not know; see `types.decoded`.
+        names: Names of relations, including partitions; names that do not exist are ignored. None for all
+            tables, partitioned tables, views, materialized views and foreign tables, except partitions and
+            relations that belong to extensions.
+        encoding: Encoding of comments in a database without an encoding of its own; see `types.decoded`.
 
     Returns:
         The relations by name, in the order of the names.
@@ -408,7 +408,7 @@ def read_relations(
             kind=_KINDS[kind],
             columns=tuple(columns[oid]),
             primary_key=next(iter(keys.get((oid, "primary"), [])), ()),
-            # By their columns, as the order in which indexes were made is nobody's decision.
+            # Sorted by columns, because the order in which indexes were created is arbitrary.
             unique_keys=tuple(
                 sorted(set(uniques), key=lambda key: (len(key), [number[part] for part in key]))
             ),
@@ -428,7 +428,7 @@ def read_relations(
 
 
 def _keys(rows: list[Any]) -> dict[tuple[int, str], list[Any]]:
-    """The keys of each kind by relation: tuples of columns, and pairs of column and parent."""
+    """Return the keys by relation and kind: tuples of columns, and pairs of column and parent."""
     parts: dict[tuple[int, str, int], tuple[str, ...]] = {}
     for oid, kind, key, _, column, parent in rows:
         parts[oid, kind, key] = (*parts.get((oid, kind, key), ()), column, *([parent] if parent else []))
@@ -444,13 +444,13 @@ def select_relations(
     """Choose relations by name.
 
     Args:
-        relations: The relations there are, by name.
-        patterns: Shell patterns (`*`, `?`, `[abc]`), upper and lower case distinct, one of which a name must
-            match; a pattern that is itself a relation's name means that one.
-        exclude: Patterns of which it must match none.
+        relations: All relations by name.
+        patterns: Case-sensitive shell patterns (`*`, `?`, `[abc]`), at least one of which a name must match;
+            a pattern that is itself a relation's name selects that relation.
+        exclude: Patterns that a name must not match.
 
     Returns:
-        The selected ones, and the patterns that match no relation at all.
+        The selected relations, and the patterns that match no relation.
     """
 
     def matching(pattern: str) -> set[str]:
@@ -473,20 +473,20 @@ def declare(
     key: Sequence[str] | None = None,
     types: Mapping[str, LogicalType] | None = None,
 ) -> Table:
-    """The declaration of a discovered relation.
+    """Declare a discovered relation.
 
-    It has the columns that the role may read, in the source's order. A column is nullable where the source
-    says so, and where its type has values that the lake holds as NULL (`types.may_lose_to_null`); a column of
-    the key never is.
+    The declaration has the columns that the role may read, in the source's order. A column is nullable if the
+    source says so, or if its type has values that the lake stores as NULL (`types.may_lose_to_null`). Key
+    columns are never nullable.
 
     Args:
-        relation: What the source has.
+        relation: The relation in the source.
         key: Columns that identify a row; by default the primary key, else the smallest unique key.
-        types: Logical types of columns that are not to have the default one (`types.logical_type`).
+        types: Logical types that override the default of a column (`types.logical_type`).
 
     Raises:
-        SourceError: Nothing identifies a row, a name cannot be used, or `key` or `types` do not fit; every
-            mistake is in the message.
+        SourceError: Nothing identifies a row, a name cannot be used, or `key` or `types` do not fit; the
+            message lists every mistake.
     """
     columns = {column.name: column for column in relation.columns if column.can_read}
     types = types or {}
@@ -517,7 +517,7 @@ def _mistakes(
     key: Sequence[str],
     types: Mapping[str, LogicalType],
 ) -> Iterator[str]:
-    """What keeps a relation from being declared, as clauses of a sentence that say what to do."""
+    """Yield the reasons why a relation cannot be declared, as clauses that include the remedy."""
     if not columns:
         yield (
             "there is no privilege to SELECT any column of it; GRANT SELECT ON it TO the role"

@@ -1,7 +1,7 @@
-"""Which of the rows that were read differ from the lake's latest version of them, as bronze rows.
+"""Comparison of rows read from the source with their latest versions in the lake; yields bronze rows.
 
-Rows are looked up a bounded number at a time, so that memory does not grow with the table. Nothing is written
-here.
+A bounded number of rows is looked up at a time, so that memory does not grow with the table. This module
+writes nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _BYTES_PER_LOOKUP = 48 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Known:
-    """What the lake knows of a table, as SQL in the DuckDB connection that rows are compared in.
+    """A table's state in the lake, as SQL for the DuckDB connection that compares rows.
 
     Args:
-        versions: Quoted view of all versions that count, with all bronze columns.
-        last_values: Given a quoted relation of primary keys, SQL for the row versions that deletions of these
-            rows are recorded with: the latest valid one of each, or the latest where none is valid.
-        mended: SQL for the latest versions, all bronze columns, of rows that are dead letters and break no
-            rule any more; empty where the table has no dead letters.
+        versions: Quoted view of all committed versions, with all bronze columns.
+        last_values: Takes a quoted relation of primary keys; returns SQL for the row versions that record the
+            deletion of these rows: the latest valid version of each, or the latest if none is valid.
+        mended: SQL for the latest versions, with all bronze columns, of dead letters that no longer break a
+            rule; empty if the table has no dead letters.
     """
 
     versions: str
@@ -50,10 +50,10 @@ class Changes:
     """The changes of one table in one batch, counted as they are streamed.
 
     Args:
-        counts: Rows per kind of change.
-        rows_read: Rows that were read from the source.
-        watermark: The largest value seen of the watermark column, see `Cursor.watermark`.
-        look_seconds: How long it took to look for deletions.
+        counts: Number of rows per kind of change.
+        rows_read: Number of rows read from the source.
+        watermark: The largest value seen in the watermark column, see `Cursor.watermark`.
+        look_seconds: Duration of the search for deletions.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -63,17 +63,17 @@ class Changes:
 
 
 def hashed_schema(table: Table) -> pa.Schema:
-    """Arrow schema of a table's rows with their content hash."""
+    """Return the Arrow schema of a table's rows with their content hash."""
     return arrow_schema((*table.columns, HASH_COLUMN))
 
 
 def bronze_schema(table: Table) -> pa.Schema:
-    """Arrow schema of a bronze table."""
+    """Return the Arrow schema of a bronze table."""
     return arrow_schema((*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN))
 
 
 def with_hash(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows with their content hash as the last column."""
+    """Add the content hash of the rows as the last column."""
     hashes = content_hash(batch, batch.schema.names)
     schema = batch.schema.append(pa.field(HASH_COLUMN.name, pa.int64()))
     return pa.RecordBatch.from_arrays([*batch.columns, hashes], schema=schema)
@@ -81,17 +81,17 @@ def with_hash(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Compares rows of one table with the lake, for one batch.
+    """Comparison of one table's rows with the lake, for one batch.
 
     Args:
         connection: A DuckDB connection in which the views of `known` exist.
         table: The table's declaration.
-        known: What the lake holds; None where it has no version of any row.
-        batch: Number that the changes are recorded under.
-        seen_at: When the snapshot was taken, UTC.
-        watermark_column: The column whose largest value is kept in `Changes`.
-        trust_hashes: Whether rows are compared by the hashes that the lake has beside them; otherwise by
-            those of what the lake holds, which is read for it.
+        known: The table's state in the lake; None if the lake has no version of any row.
+        batch: Number of the batch that records the changes.
+        seen_at: Time of the snapshot, UTC.
+        watermark_column: The column whose largest value is stored in `Changes`.
+        trust_hashes: Whether to compare with the hashes stored in the lake; otherwise the lake's values are
+            read and hashed again.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -103,11 +103,11 @@ class Comparison:
     trust_hashes: bool = True
 
     def changed(self, rows: pa.RecordBatchReader, changes: Changes) -> Iterator[pa.RecordBatch]:
-        """Stream, as bronze rows, the inserts and updates among rows that were read.
+        """Stream the inserts and updates among the rows read, as bronze rows.
 
         Args:
             rows: Rows with their content hash, as `hashed_schema`; at most one row per key.
-            changes: Where they are counted.
+            changes: Counter of the changes.
         """
         stamp = _Stamp(bronze_schema(self.table), self.batch, self.seen_at)
         source = self._watched(rows, changes)
@@ -126,21 +126,21 @@ class Comparison:
                     yield from stamp.bronze(batch, change)
 
     def deleted(self, keys: str, changes: Changes) -> Iterator[pa.RecordBatch]:
-        """Stream, as bronze rows with their last values, the deletions of the rows with these keys.
+        """Stream the deletions of the rows with these keys, as bronze rows with their last values.
 
         Args:
             keys: Quoted relation of primary keys.
-            changes: Where they are counted.
+            changes: Counter of the changes.
         """
         if self.known is not None:
             yield from self._from_lake(self.known.last_values(keys), "delete", changes)
 
     def mended(self, touched: str, changes: Changes) -> Iterator[pa.RecordBatch]:
-        """Stream, as updates, rows that were dead letters and keep all rules now, though they did not change.
+        """Stream, as updates, unchanged rows that were dead letters and now keep all rules.
 
         Args:
-            touched: Quoted relation of the keys of rows that this batch has another version of.
-            changes: Where they are counted.
+            touched: Quoted relation of the keys of rows for which this batch has another version.
+            changes: Counter of the changes.
         """
         if self.known is not None and self.known.mended:
             keys = columns_sql(self.table.primary_key)
@@ -171,7 +171,7 @@ class Comparison:
             yield batch
 
     def _look_up(self, chunk: pa.Table, known: Known) -> tuple[pa.Array, pa.Array]:
-        """Positions in a chunk of the rows that are new, and of those that differ."""
+        """Return the positions in a chunk of the new rows and of the rows that differ."""
         key = columns_sql(self.table.primary_key)
         positions = pa.Array.from_buffers(
             pa.int64(), chunk.num_rows, [None, pa.py_buffer(np.arange(chunk.num_rows, dtype=np.int64))]
@@ -209,7 +209,7 @@ class Comparison:
         )
 
     def _rehashed(self, known: Known) -> pa.Table:
-        """Key, change and hash of what they hold, of the latest versions of rows that are looked up."""
+        """Return key, change and newly computed hash of the latest versions of the rows to look up."""
         key = columns_sql(self.table.primary_key)
         schema = arrow_schema(self.table.columns).append(pa.field("_change", pa.string()))
         names = [*self.table.primary_key, "_change", HASH_COLUMN.name]
@@ -232,7 +232,7 @@ class Comparison:
 
 
 def _chunks(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Batches gathered to what is looked up at once."""
+    """Gather batches into chunks that are looked up at once."""
     gathered: list[pa.RecordBatch] = []
     count = size = 0
     for batch in rows:
@@ -246,7 +246,7 @@ def _chunks(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 class _Stamp:
-    """Adds the platform's columns to rows: arrays of one value, made once and sliced."""
+    """The platform's columns to add to rows: arrays of one value, built once and sliced."""
 
     def __init__(self, schema: pa.Schema, batch: int, seen_at: dt.datetime) -> None:
         self._schema = schema
@@ -256,7 +256,7 @@ class _Stamp:
         self._constants: dict[str, tuple[pa.Array, ...]] = {}
 
     def bronze(self, rows: pa.RecordBatch, change: str) -> Iterator[pa.RecordBatch]:
-        """Rows with their hash as bronze rows, in pieces of the size that the Delta writer is given."""
+        """Yield hashed rows as bronze rows, in pieces of the Delta writer's batch size."""
         if rows.num_rows > self._length:
             self._grow(rows.num_rows)
         stamps = (constant.slice(0, rows.num_rows) for constant in self._constants[change])
@@ -267,7 +267,7 @@ class _Stamp:
             yield whole.slice(start, ROWS_PER_BATCH)
 
     def _grow(self, length: int) -> None:
-        # From buffers: whatever turns a Python value into an Arrow one imports pandas.
+        # Built from buffers, because converting a Python value to Arrow imports pandas.
         batch = _constant(pa.int64(), self._batch, length)
         seen_at = _constant(self._schema.field("_seen_at").type, self._moment, length)
         self._constants = {

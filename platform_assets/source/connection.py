@@ -1,4 +1,4 @@
-"""How to reach a PostgreSQL database, as a value. Opening and using the connection is its users' business."""
+"""Connection parameters of a PostgreSQL database, as a value; other modules open the connection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Connection:
-    """Everything needed to reach one database as one role.
+    """Parameters to connect to one database as one role.
 
     Args:
         host: Host name or IP address.
@@ -19,7 +19,7 @@ class Connection:
         sslmode: libpq's `sslmode`.
         sslrootcert: Path to the certificate authority's file, for `verify-ca` and `verify-full`.
         connect_timeout: Longest wait for the server to answer, in seconds.
-        application_name: What the server's activity view shows.
+        application_name: Name shown in the server's activity view.
     """
 
     host: str

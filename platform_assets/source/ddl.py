@@ -1,4 +1,4 @@
-"""The source's tables as PostgreSQL statements, derived from their declarations, for a sample database.
+"""PostgreSQL statements that create a sample database, derived from the declarations of its tables.
 
 The physical column order is that of the real database, which differs from the declared one.
 """
@@ -26,43 +26,43 @@ from platform_assets.model.totesys import DESIGN, PAYMENT, PURCHASE_ORDER, SALES
 _STAMPS_FIRST = (SALES_ORDER, PURCHASE_ORDER, PAYMENT)
 
 MIGRATIONS_TABLE = "_prisma_migrations"
-"""The bookkeeping of the tool that owns the real database's schema: in the schema, but not business data."""
+"""Bookkeeping table of the real database's schema migration tool: in the schema, but not business data."""
 
 
 def identifier(name: str) -> str:
-    """The name quoted for SQL."""
+    """Quote a name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def qualified(schema: str, name: str) -> str:
-    """The quoted name within a quoted schema."""
+    """Quote a name and its schema for SQL."""
     return f"{identifier(schema)}.{identifier(name)}"
 
 
 def literal(value: str) -> str:
-    """The text as an SQL string."""
+    """Quote a text as an SQL string."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def enum_types() -> dict[str, tuple[str, ...]]:
-    """The labels of every enumerated type that the tables use, by its name."""
+    """Return the labels of every enumerated type in the tables, by type name."""
     return {column.enum: column.accepted for table in TABLES for column in table.columns if column.enum}
 
 
 def create_types(schema: str) -> Iterator[str]:
-    """Statements that create the enumerated types."""
+    """Yield the statements that create the enumerated types."""
     for name, labels in enum_types().items():
         yield f"CREATE TYPE {qualified(schema, name)} AS ENUM ({', '.join(map(literal, labels))})"
 
 
 def create_table(schema: str, table: Table) -> str:
-    """The statement that creates the table, without keys."""
+    """Return the statement that creates the table, without keys."""
     columns = [_column(schema, table, table.column(name)) for name in physical_order(table)]
     return f"CREATE TABLE {qualified(schema, table.name)} ({', '.join(columns)})"
 
 
 def create_migrations_table(schema: str) -> Iterator[str]:
-    """Statements that create the schema tool's bookkeeping table with one migration in it."""
+    """Yield the statements that create the schema tool's bookkeeping table with one migration."""
     name = qualified(schema, MIGRATIONS_TABLE)
     yield (
         f"CREATE TABLE {name} (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, "
@@ -77,7 +77,7 @@ def create_migrations_table(schema: str) -> Iterator[str]:
 
 
 def create_keys(schema: str, table: Table) -> Iterator[str]:
-    """Statements that add the primary key and the unique keys."""
+    """Yield the statements that add the primary key and the unique keys."""
     name = qualified(schema, table.name)
     for kind, suffix, keys in (
         ("PRIMARY KEY", "pkey", (table.primary_key,)),
@@ -90,7 +90,7 @@ def create_keys(schema: str, table: Table) -> Iterator[str]:
 
 
 def create_foreign_keys(schema: str, table: Table) -> Iterator[str]:
-    """Statements that add the foreign keys; the referenced tables must have their primary keys."""
+    """Yield the statements that add the foreign keys; the referenced tables must have their primary keys."""
     targets = {target.name: target for target in TABLES}
     for name, target in table.foreign_keys:
         on_delete = "SET NULL" if _may_be_orphaned(table, name) else "RESTRICT"
@@ -103,7 +103,7 @@ def create_foreign_keys(schema: str, table: Table) -> Iterator[str]:
 
 
 def physical_order(table: Table) -> tuple[str, ...]:
-    """The table's column names in the order in which the real database stores them."""
+    """Return the table's column names in the order in which the real database stores them."""
     names = table.column_names
     if table in _STAMPS_FIRST:
         return (names[0], *names[-2:], *names[1:-2])

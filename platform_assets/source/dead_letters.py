@@ -1,6 +1,6 @@
-"""Dead letters: the row versions of a batch that break a declared rule, and earlier ones that are mended.
+"""Dead letters: row versions of a batch that break a declared rule, and earlier dead letters now mended.
 
-Every other row goes on. What a rule is, is in `lake.rules`.
+All other rows continue. The rules themselves are in `lake.rules`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class DeadLetters:
 
     Args:
         source: The source.
-        reader: Reads the lake as it was when the attempt began.
-        connection: The DuckDB connection that the attempt works in.
-        relations: What the catalogue says of its tables.
+        reader: Reader of the lake's state when the attempt began.
+        connection: The attempt's DuckDB connection.
+        relations: Catalogue entries of the source's tables.
         batch: Number of the batch.
-        stream: Name of the app transaction that its commits carry.
-        stopped: Tables that were left as they are.
-        found: Tables that the batch has dead letters of.
+        stream: Name of the app transaction in the attempt's commits.
+        stopped: Names of tables that were stopped.
+        found: Names of tables with dead letters in this batch.
     """
 
     source: SourceDatabase
@@ -52,10 +52,10 @@ class DeadLetters:
     found: set[str] = field(default_factory=set)
 
     def mended_sql(self, table: Table) -> str:
-        """SQL for the latest versions of rows that are dead letters and break no rule any more.
+        """Return SQL for the latest versions of dead letters that no longer break a rule.
 
-        It reads the view `all versions`, of all versions of the table that count. Empty where there are no
-        dead letters of the table.
+        The SQL reads the view `all versions`, which has all committed versions of the table. It is empty if
+        the table has no dead letters.
         """
         if not self._has_dead_letters(table.name):
             return ""
@@ -78,7 +78,7 @@ class DeadLetters:
         """
 
     def set_apart(self, table: Table, written: int) -> int:
-        """Add those of the batch's rows that break a rule to the dead-letter table, and count them."""
+        """Add the batch's rows that break a rule to the dead-letter table, and return their number."""
         lake, source = self.reader.lake, self.source.name
         handle = lake.bronze(source, table).open()
         self.reader.create_versions_view(
@@ -91,7 +91,7 @@ class DeadLetters:
             valid_only=False,
         )
         parents = self._parents(table)
-        # Most rules are seen to be kept by what the files say of their columns, without reading them.
+        # File statistics prove most rules without reading the rows.
         kept = proven_rules(table, statistics_of_batch(handle, self.batch) if handle is not None else {})
         if written > _ROWS_WORTH_A_LOOK_BY_COLUMN:
             kept |= self._kept_by_column(table, parents, kept)
@@ -117,7 +117,7 @@ class DeadLetters:
                 letters.append(letters.open(), rows, stream=f"{self.stream}/{table.name}", version=self.batch)
             return counted.rows
 
-        # All tables of all sources share it: who makes it first is no matter.
+        # All tables of all sources share this table, so any of them may create it.
         found = retry_while_others_progress(append, letters.version)
         if not found:
             return 0
@@ -127,7 +127,7 @@ class DeadLetters:
     def _kept_by_column(
         self, table: Table, parents: Mapping[str, str], kept: Set[tuple[str, str]]
     ) -> set[tuple[str, str]]:
-        """Rules that no row of a large batch breaks; one by one takes a fifth of all at once."""
+        """Return rules that no row of a large batch breaks; checking one by one takes a fifth of the time."""
         return {
             (column.name, rule)
             for column in table.columns
@@ -142,10 +142,10 @@ class DeadLetters:
         return table in self.found or self.reader.state.dead_letters(self.source.name, table) > 0
 
     def _parents(self, table: Table) -> dict[str, str]:
-        """The SELECTs of valid parent keys, for the foreign keys that a row could break.
+        """Return the SELECTs of valid parent keys, for the foreign keys that a row could break.
 
-        Those that the source enforces cannot be broken, unless the parent row itself is a dead letter, or its
-        table was left as it is.
+        A foreign key that the source enforces cannot be broken, unless the parent row itself is a dead letter
+        or its table was stopped.
         """
         selects = {}
         by_name = {parent.name: parent for parent in self._declared_parents(table)}
@@ -170,7 +170,7 @@ class DeadLetters:
         )
 
     def _declared_parents(self, table: Table) -> list[Table]:
-        """The tables that `table` references and that the lake holds, this batch included."""
+        """Return the tables that `table` references and that the lake holds, this batch included."""
         lake, source = self.reader.lake, self.source
         names = {name for _, name in table.foreign_keys}
         return [
@@ -181,7 +181,7 @@ class DeadLetters:
 
 
 class _Counted:
-    """A stream that knows how many rows went through it."""
+    """A stream that counts its rows."""
 
     def __init__(self, reader: pa.RecordBatchReader) -> None:
         self.rows = 0
@@ -194,5 +194,5 @@ class _Counted:
 
 
 def _pointer(name: str) -> str:
-    """A JSON pointer (RFC 6901) to a member of an object."""
+    """Return the JSON pointer (RFC 6901) to a member of an object."""
     return "/" + name.replace("~", "~0").replace("/", "~1")

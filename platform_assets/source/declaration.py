@@ -1,9 +1,9 @@
-"""What a source is declared by that the model does not declare: its catalogue file, and its configuration.
+"""Declaration of a source that is not in the model: its catalogue file and its configuration.
 
-The catalogue says which tables a database had when it was last looked at, and of what columns. It is to a
-source what a lock file is to requirements: written by `platform-assets source discover`, kept with the
-configuration, reviewed like code. The code location is built from it, with every server down. What is read
-from a table, though, is decided from the server's own catalogue at each tick.
+The catalogue file lists the tables and columns that a database had at the last discovery. It works like a
+lock file: `platform-assets source discover` writes it; it is kept with the configuration and reviewed like
+code. The code location is built from it without any server. The columns to read, however, are decided from
+the server's own catalogue at each tick.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ _DECIMAL = re.compile(r"decimal\((\d{1,2}),(\d{1,2})\)")
 
 
 def parse_type(word: str) -> LogicalType:
-    """The logical type that a word stands for, in a catalogue file and in the configuration.
+    """Parse the name of a logical type from a catalogue file or the configuration.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The word names no logical type.
     """
     if digits := _DECIMAL.fullmatch(word):
         return Decimal(int(digits[1]), int(digits[2]))
@@ -66,7 +66,7 @@ def parse_type(word: str) -> LogicalType:
 
 
 def type_word(type_: LogicalType) -> str:
-    """The word for a logical type of a discovered column; the reverse of `parse_type`."""
+    """Return the name of a logical type of a discovered column; the reverse of `parse_type`."""
     if isinstance(type_, Decimal):
         return f"decimal({type_.precision},{type_.scale})"
     return _WORDS[type_]
@@ -77,11 +77,11 @@ class CataloguedColumn:
     """A column of a catalogue file.
 
     Args:
-        name: Its name.
-        type: The word for its type in the lake, see `parse_type`.
-        source_type: Its type as PostgreSQL writes it.
-        nullable: Whether it can be NULL.
-        comment: Its owner's comment, empty where there is none.
+        name: Column name.
+        type: Name of the type in the lake, see `parse_type`.
+        source_type: Type as PostgreSQL writes it.
+        nullable: Whether the column can be NULL.
+        comment: The owner's comment; empty without one.
     """
 
     name: str
@@ -96,11 +96,11 @@ class CataloguedTable:
     """A table of a catalogue file.
 
     Args:
-        name: Its name.
-        kind: What it is: `table`, `partitioned`, `view`, `materialized view` or `foreign table`.
+        name: Table name.
+        kind: `table`, `partitioned`, `view`, `materialized view` or `foreign table`.
         key: The columns that identify a row.
         columns: The columns that the role may read, in the source's order.
-        comment: Its owner's comment, empty where there is none.
+        comment: The owner's comment; empty without one.
     """
 
     name: str
@@ -111,7 +111,7 @@ class CataloguedTable:
 
     @classmethod
     def of(cls, relation: Relation, table: Table) -> CataloguedTable:
-        """What a catalogue file keeps of a relation that is read as `table`."""
+        """Create the catalogue file's entry for a relation that is read as `table`."""
         columns = []
         for column in table.columns:
             found = relation.column(column.name)
@@ -124,7 +124,7 @@ class CataloguedTable:
 
     @property
     def declaration(self) -> Table:
-        """The table as the rest of the platform takes it."""
+        """The table's declaration for the rest of the platform."""
         columns = tuple(
             Column(one.name, parse_type(one.type), one.comment, nullable=one.nullable) for one in self.columns
         )
@@ -134,21 +134,21 @@ class CataloguedTable:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The tables of a source, by name and in order of their names."""
+    """The tables of a source by name, sorted by name."""
 
     tables: Mapping[str, CataloguedTable] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tables: Iterable[CataloguedTable]) -> Catalogue:
-        """A catalogue of these tables."""
+        """Create a catalogue of these tables."""
         return cls({table.name: table for table in sorted(tables, key=lambda table: table.name)})
 
     @classmethod
     def read(cls, file: Path, source: str) -> Catalogue | None:
-        """Read a catalogue file; None where there is none.
+        """Read a catalogue file; return None if the file does not exist.
 
         Raises:
-            SettingsError: It cannot be read, or is not a catalogue.
+            SettingsError: The file cannot be read, or is not a catalogue.
         """
         try:
             content = json.loads(file.read_bytes())
@@ -169,7 +169,7 @@ class Catalogue:
         ) from None
 
     def to_bytes(self) -> bytes:
-        """The file: a line per column, so that a difference shows what has changed."""
+        """Return the file's content: one line per column, so that a diff shows the changes."""
         return ("\n".join(self._lines()) + "\n").encode()
 
     def _lines(self) -> Iterator[str]:
@@ -191,10 +191,10 @@ class Catalogue:
         yield "}"
 
     def write(self, file: Path) -> bool:
-        """Write the catalogue file where it is not so already; whether it was written.
+        """Write the catalogue file if its content differs; return whether it was written.
 
         Raises:
-            SettingsError: It cannot be written.
+            SettingsError: The file cannot be written.
         """
         content = self.to_bytes()
         try:
@@ -213,7 +213,7 @@ class Catalogue:
 
 
 def _json(value: object) -> str:
-    # Letters of all languages as they are, but escaped what an editor could take for the end of a line.
+    # Keep letters of all languages, but escape characters that an editor may treat as a line end.
     text = json.dumps(value, ensure_ascii=False)
     return re.sub("[\x7f-\x9f\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -221,7 +221,7 @@ def _json(value: object) -> str:
 def _table(name: str, content: Mapping[str, Any]) -> CataloguedTable:
     columns = tuple(CataloguedColumn(**column) for column in content["columns"])
     table = CataloguedTable(name, content["kind"], tuple(content["key"]), columns, content["comment"])
-    _ = table.declaration  # Types and keys that are wrong are found here, and not at the first use.
+    _ = table.declaration  # Reports wrong types and keys here instead of at the first use.
     return table
 
 
@@ -231,26 +231,26 @@ def _sentence(comment: str) -> str:
 
 
 def discover_command(source: str) -> str:
-    """The command that writes a source's catalogue file."""
+    """Return the command that writes a source's catalogue file."""
     return f"platform-assets source discover {source}"
 
 
 def undiscovered(name: str) -> Table:
-    """A table that is configured by its name and that no catalogue describes: its columns are not known."""
+    """Create a table that is configured by name but not in a catalogue; its columns are unknown."""
     return Table(name, f"The source's {name}; its columns are not in a catalogue yet.", (), ())
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a database has of the tables that a source is to read.
+    """Result of discovering the tables of a source in its database.
 
     Args:
         catalogue: The tables that can be read.
-        rows: About how many rows each of them has, as the server estimates; 0 for what has no storage, None
-            for what was never analysed.
-        strategies: How changes will be found in each: `xmin`, `last_updated` or `diff`.
-        refused: Why the others cannot be read, and what to do, by name.
-        kinds: What each of the others is.
+        rows: The server's estimate of each table's row count; 0 for tables without storage, None for tables
+            that were never analysed.
+        strategies: Strategy for finding changes in each table: `xmin`, `last_updated` or `diff`.
+        refused: For each table that cannot be read, the reason and the remedy.
+        kinds: Kind of each table that cannot be read.
         unmatched: Names and patterns of the configuration that match nothing.
     """
 
@@ -268,17 +268,17 @@ def discover(
     exclude: Sequence[str] = (),
     progress: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> Discovery:
-    """Look at a database, and decide of each of its tables, as extraction would, whether it can be read.
+    """Inspect a database and decide for each table, by the rules of extraction, whether it can be read.
 
     Args:
-        source: The database, with the policies, keys and types that are configured for it.
+        source: The database, with its configured policies, keys and types.
         patterns: Names and shell patterns of the tables to read.
-        exclude: Names and shell patterns of those to leave out.
-        progress: Told the step, how much of it is done, and of how much.
+        exclude: Names and shell patterns of the tables to leave out.
+        progress: Called with the step's name, the amount done and the total.
 
     Raises:
         SourceUnavailable: The server does not answer.
-        SourceError: It refuses, or has no table that is to be read.
+        SourceError: The server refuses, or none of the tables to read exists.
     """
     from platform_assets.source.capture import plan
     from platform_assets.source.catalogue import select_relations
@@ -322,7 +322,7 @@ def discover(
 
 
 def differences(before: CataloguedTable, now: CataloguedTable) -> tuple[str, ...]:
-    """What has changed in a table between two catalogues, in words; empty where nothing has."""
+    """Describe a table's changes between two catalogues in words; empty without changes."""
     was, is_ = ({column.name: column for column in table.columns} for table in (before, now))
     return (
         *([f"was a {before.kind} and is a {now.kind}"] if before.kind != now.kind else ()),
@@ -391,12 +391,12 @@ _TAIL = """\
 
 
 def configuration(name: str, connection: Mapping[str, object], found: Discovery) -> str:
-    """The configuration of a source that has none yet, in HOCON, with what is left to decide in comments.
+    """Generate the initial HOCON configuration of a source, with comments on the decisions left open.
 
     Args:
-        name: Its name.
-        connection: The members of its connection block, the password as a reference; None is left out.
-        found: What its database has.
+        name: Name of the source.
+        connection: Members of the connection block, the password as a reference; None members are left out.
+        found: Result of discovering its database.
     """
     lines = []
     for key, value in connection.items():
@@ -412,7 +412,7 @@ def configuration(name: str, connection: Mapping[str, object], found: Discovery)
     refused = []
     for table, reason in found.refused.items():
         strategy = ", strategy = diff" if found.kinds[table] in _WITHOUT_XMIN else ""
-        # A key is no way out for a table that is refused for anything else.
+        # A configured key does not help a table that is refused for another reason.
         key = f"    # {_json(table)} {{ key = [...]{strategy} }}\n" if KEY_IS_MISSING in reason else ""
         refused.append(f"    # {' '.join(reason.split())}\n{key}")
     counts = {"WITHOUT_XMIN": without_xmin, "WITH_XMIN": len(kinds) - without_xmin}
@@ -430,7 +430,7 @@ def write_configuration(file: Path, text: str) -> None:
     """Write a source's configuration file.
 
     Raises:
-        SettingsError: It cannot be written.
+        SettingsError: The file cannot be written.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

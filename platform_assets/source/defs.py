@@ -1,4 +1,4 @@
-"""The source tables as assets: one multi-asset per source, for one snapshot, its checks, and its own job."""
+"""Source tables as assets: one multi-asset per source and snapshot, its checks and its own job."""
 
 import dataclasses
 import datetime as dt
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from platform_assets.source.outcome import TableChange, Verification
 
 SOURCE_MATCHES_LAKE = "source_matches_lake"
-"""The check that the lake holds the rows that the source does."""
+"""Name of the check that source and lake hold the same rows."""
 SOURCE_SCHEMA = "source_schema"
-"""The check that the lake can take in the source's tables as they are."""
+"""Name of the check that the lake can store the source's tables with their current columns."""
 LOOKED_AT = "snapshot taken at"
-"""Materialization metadata: as of when the lake has all of the table, by the source's clock, UTC."""
+"""Materialization metadata: time as of which the lake has the whole table, by the source's clock, UTC."""
 DELETIONS = "deletions looked for"
-"""Materialization metadata: as of when the lake knows which rows are gone, by the source's clock, UTC."""
+"""Materialization metadata: time as of which deletions are known, by the source's clock, UTC."""
 DRIFT = "schema drift"
-"""Materialization metadata: what changed in the table's columns and was taken in, if anything did."""
+"""Materialization metadata: schema changes of the table that were applied, if any."""
 _CHECKS = {
     "not_null": "No current row has a null where none is allowed.",
     "accepted_values": "Every current row's values are among those that are declared: lists, ranges, "
@@ -50,7 +50,7 @@ _CHECKS = {
     "foreign_key": "Every current row points to rows that exist.",
 }
 _VERIFIED_AT = "0 3 * * *"
-# Short, as `dg list defs` writes a description one word a line.
+# Kept short because `dg list defs` prints a description with one word per line.
 _MATCHES = "Hash sums of key ranges are equal in PostgreSQL and the lake."
 _SCHEMA = "The lake can take in the table; where not, it keeps what it has."
 _DEAD_LETTERS = " Other rows are dead letters."
@@ -59,15 +59,15 @@ _DEAD_LETTERS = " Other rows are dead letters."
 def build_source_defs(
     source: str, tables: Sequence[Table], *, is_declared: bool = True, read_by: str = ""
 ) -> dg.Definitions:
-    """Assets and checks of one source.
+    """Build the assets and checks of one source.
 
     Args:
-        source: Its name: the first part of the asset keys, the group, and the resource that is the database.
-        tables: Its tables; those that no catalogue describes yet have no columns.
-        is_declared: Whether `tables` says all that there is to be known of their columns; else what the lake
-            has of them is shown too.
-        read_by: The group of the assets that read these tables, and that hold back what reads one whose check
-            failed; empty where nothing reads them in the same run.
+        source: Name of the source: the first part of the asset keys, the group, and the name of the database
+            resource.
+        tables: Tables of the source; a table that is not in a catalogue yet has no columns.
+        is_declared: Whether `tables` declares all columns; if not, columns from the lake are shown too.
+        read_by: Group of the assets that read these tables and hold back the readers of a table whose check
+            failed; empty if nothing reads the tables in the same run.
     """
     by_key = {dg.AssetKey([source, table.name]): table for table in tables}
     outs = {
@@ -158,7 +158,7 @@ def build_source_defs(
         tags={REPORTS_STOPPED: source},
     )
     def look_at_schema(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        # What the last look at a table found is in its materialization; nothing is read for it here.
+        # The result comes from the table's last materialization; this check reads nothing itself.
         keys = [key.asset_key for key in context.selected_asset_check_keys]
         looks = context.instance.event_log_storage.get_latest_materialization_events(keys)
         results = [_schema_result(key, looks.get(key)) for key in sorted(keys, key=lambda key: key.path)]
@@ -169,7 +169,7 @@ def build_source_defs(
             if result.asset_key is not None and not result.passed
         }
         if stopped:
-            # Nothing depends on this step: all else goes on, and still nobody takes the run for a good one.
+            # Nothing depends on this step, so everything else continues, and the run still fails.
             raise stopped_failure(stopped)
 
     return dg.Definitions(assets=[extract], asset_checks=[check, look_at_schema])
@@ -178,15 +178,15 @@ def build_source_defs(
 def build_verification_defs(
     source: str, tables: Sequence[Table], timezone: str, tags: Mapping[str, str]
 ) -> dg.Definitions:
-    """The checks that prove the lake complete, and the job and schedule that run them.
+    """Build the checks that prove the lake complete, and their job and schedule.
 
-    They are apart from the job that reads the source: the server scans and hashes every row for them.
+    The checks are separate from the job that reads the source, because the server scans and hashes every row.
 
     Args:
         source: Name of the source.
-        tables: Its tables.
-        timezone: The time zone of the schedule.
-        tags: The job's and its runs' tags.
+        tables: Tables of the source.
+        timezone: Time zone of the schedule.
+        tags: Tags of the job and its runs.
     """
     by_key = {dg.AssetKey([source, table.name]): table for table in tables}
 
@@ -253,14 +253,14 @@ def _verification_result(key: dg.AssetKey, found: "Verification") -> dg.AssetChe
 def build_source_job(
     source: str, checks: Sequence[dg.AssetCheckKey], cron: str, timezone: str, tags: Mapping[str, str]
 ) -> dg.Definitions:
-    """The job that brings a source into the lake by itself, and its schedule.
+    """Build the job that loads a single source into the lake, and its schedule.
 
     Args:
-        source: Its name.
+        source: Name of the source.
         checks: The checks that the job runs.
-        cron: When it runs.
-        timezone: The time zone of that.
-        tags: The job's and its runs' tags.
+        cron: Cron expression of the schedule.
+        timezone: Time zone of the schedule.
+        tags: Tags of the job and its runs.
     """
     job = dg.define_asset_job(
         lake_job(source),
@@ -281,7 +281,7 @@ def build_source_job(
 
 
 def lake_job(source: str) -> str:
-    """Name of the job that brings a source into the lake by itself."""
+    """Return the name of the job that loads a single source into the lake."""
     return f"{source}_to_lake"
 
 
@@ -298,7 +298,7 @@ def _spec(key: dg.AssetKey, table: Table) -> dg.AssetSpec:
 
 
 def _columns(table: Table) -> dict[str, Any]:
-    """The column schema of a table, as metadata; nothing where its columns are not known."""
+    """Return a table's column schema as metadata; empty if its columns are unknown."""
     if not table.columns:
         return {}
     columns = (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN)
@@ -306,7 +306,7 @@ def _columns(table: Table) -> dict[str, Any]:
 
 
 def _as_stored(lake: "Lake", source: str, table: Table) -> Table:
-    """The table with the columns that the lake has of it and its declaration lacks; itself where none are."""
+    """Return the table with the lake's columns that its declaration lacks; unchanged without such columns."""
     from platform_assets.lake.delta import stored_columns
 
     handle = lake.bronze(source, table).open()
@@ -334,7 +334,7 @@ def _taken_in(seen_at: dt.datetime, change: "TableChange") -> dict[str, Any]:
 
 
 def _schema_result(key: dg.AssetKey, look: dg.EventLogEntry | None) -> dg.AssetCheckResult:
-    """What the last look at a table says of its columns."""
+    """Build the schema check's result from a table's last materialization."""
     said = look.asset_materialization.metadata if look and look.asset_materialization else {}
     stopped, drift = said.get(STOPPED), said.get(DRIFT)
     return dg.AssetCheckResult(

@@ -1,4 +1,4 @@
-"""Deletions: which rows that the lake knows are gone from the source, found by comparing keys alone."""
+"""Deletions: finds rows of the lake that are gone from the source, by comparing keys only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DELETED = "deleted keys"
-"""The temporary table that `find_deleted` leaves its result in."""
+"""The temporary table for the result of `find_deleted`."""
 
 _IN_SOURCE = "keys in the source"
 
@@ -20,23 +20,23 @@ _IN_SOURCE = "keys in the source"
 def find_deleted(
     connection: duckdb.DuckDBPyConnection, table: Table, versions: str, keys: pa.RecordBatchReader
 ) -> str:
-    """Find the rows whose latest version is not a deletion and whose key the source does not have.
+    """Find the rows whose latest version is not a deletion and whose key is not in the source.
 
     Args:
-        connection: Where `versions` exists.
+        connection: Connection in which `versions` exists.
         table: The table's declaration.
-        versions: Quoted view of all versions that count.
+        versions: Quoted view of all committed versions.
         keys: All primary keys in the source, as of the snapshot.
 
     Returns:
-        Quoted name of a temporary table of their primary keys.
+        Quoted name of a temporary table with the primary keys of these rows.
     """
     key = columns_sql(table.primary_key)
     deleted, in_source = quote(DELETED), quote(_IN_SOURCE)
     connection.register("keys", keys)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {in_source} AS SELECT * FROM keys")
     connection.unregister("keys")
-    # First what is gone, few rows, and only then which of these the lake does not know to be gone.
+    # First find all missing keys, which are few; then drop those already recorded as deleted.
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE {deleted} AS

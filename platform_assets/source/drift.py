@@ -1,7 +1,7 @@
-"""Schema drift: what has changed in a source's table since the last batch, and whether that flows.
+"""Schema drift: finds changes of a source table since the last batch, and decides whether to apply them.
 
-Additive changes flow. A change that the lake cannot take in without loss stops the table, and says what to
-do. Values in, values out: nothing is read or written here.
+Additive changes are applied. A change that would lose data stops the table, with a message that says what to
+do. The functions are pure: they read and write nothing.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _WAY_OUT = (
 
 @dataclass(frozen=True)
 class RememberedColumn:
-    """What a batch remembers of a source's column.
+    """A source column as a batch remembers it.
 
     Args:
-        number: Its number (`attnum`), which a rename leaves as it is.
-        type: Its type as people write it.
-        nullable: Whether it could hold NULL.
+        number: Column number (`attnum`), which survives renames.
+        type: Type as PostgreSQL writes it.
+        nullable: Whether the column could hold NULL.
         form: See `SourceColumn.form`.
     """
 
@@ -43,14 +43,14 @@ class RememberedColumn:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a batch remembers of a source's table; it travels in the cursor.
+    """A source table as a batch remembers it, stored in the cursor.
 
     Args:
-        oid: The table's object id; column numbers mean nothing in a table with another.
-        key: The columns that its rows were told apart by.
+        oid: Object id of the table; column numbers are only comparable between tables with the same id.
+        key: The columns that identified its rows.
         columns: The columns that were read, by name.
         parts: See `Relation.parts`.
-        part_forms: See `Relation.part_forms`; empty where an earlier release read them.
+        part_forms: See `Relation.part_forms`; empty in cursors of earlier releases.
         row_security: Whether row-level security may have hidden rows from the batch.
     """
 
@@ -62,7 +62,7 @@ class Remembered:
     row_security: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As a value that JSON can hold."""
+        """Convert to a JSON-compatible value."""
         columns = {
             name: [one.number, one.type, one.nullable, *([one.form] if one.form else [])]
             for name, one in self.columns.items()
@@ -78,7 +78,7 @@ class Remembered:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Remembered:
-        """What `to_json` gave."""
+        """Restore from the result of `to_json`."""
         columns = {name: RememberedColumn(*one) for name, one in value["columns"].items()}
         return cls(
             value["oid"],
@@ -91,7 +91,7 @@ class Remembered:
 
 
 def remember(relation: Relation, table: Table) -> Remembered:
-    """What a batch that read `table` from `relation` is to remember."""
+    """Create the record of a table that a batch has read as `table` from `relation`."""
     read = (column for column in relation.columns if column.name in table.column_names)
     columns = {one.name: RememberedColumn(one.number, one.type.text, one.nullable, one.form) for one in read}
     return Remembered(
@@ -106,23 +106,24 @@ def remember(relation: Relation, table: Table) -> Remembered:
 
 @dataclass(frozen=True)
 class Drift:
-    """How a source's table differs from what the lake holds of it.
+    """Differences between a source table and its table in the lake.
 
     Args:
-        table: What is read from now on; None where something is incompatible.
-        columns: The lake's columns from now on, the platform's own left out: those it has, then the new ones.
-            Those that `table` lacks are NULL in new rows.
-        added: Columns that were not read the last time, renamed ones left out.
-        dropped: Columns that were read the last time and are no more, renamed ones left out.
-        renamed: Pairs of former and new name. To the lake the new one is another column.
-        replaced: Columns that were dropped and made anew with the same name, in a table that is still the
-            same.
-        widened: Columns whose type is another one that the lake's holds as well, as triples of name, former
+        table: The table to read from now on; None if a change is incompatible.
+        columns: The lake's columns from now on, without the platform's own: existing columns first, then new
+            ones. Columns that `table` lacks are NULL in new rows.
+        added: Columns that the last batch did not read, except renamed columns.
+        dropped: Columns that the last batch read and that no longer exist, except renamed columns.
+        renamed: Pairs of former and new name. In the lake, the new name is another column.
+        replaced: Columns that were dropped and recreated with the same name, in the same table.
+        widened: Columns with a new type that the lake's type can also hold, as triples of name, former type
             and new type.
-        reprinted: Columns whose values look otherwise though nobody wrote them, see `SourceColumn.form`.
+        reprinted: Columns whose values print differently without having been written, see
+            `SourceColumn.form`.
         made_nullable: Columns that could not be NULL and now can.
         made_required: Columns that could be NULL and now cannot.
-        incompatible: Sentences that say what cannot be taken in and what to do; empty where all can.
+        incompatible: Sentences with the incompatible changes and their remedies; empty if all changes can be
+            applied.
     """
 
     table: Table | None
@@ -139,15 +140,15 @@ class Drift:
 
     @property
     def is_read_anew(self) -> bool:
-        """Whether rows that nobody has touched have values that the lake lacks: all must be compared once."""
-        # A cidr that becomes an inet prints otherwise, though PostgreSQL writes no row anew. What has only
-        # more room looks as it did.
+        """True if unwritten rows have values that the lake lacks, so that all rows must be compared once."""
+        # A cidr that becomes an inet prints differently, although PostgreSQL rewrites no row. A type that
+        # only gains room prints the same.
         retyped = any(_without_modifiers(was) != _without_modifiers(now) for _, was, now in self.widened)
         return bool(self.added or self.renamed or self.replaced or self.reprinted or retyped)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The changes that flow, one sentence each, for people."""
+        """The applied changes in words, one sentence each."""
         return (
             *(f"Column {name} is new." for name in self.added),
             *(f"Column {name} is gone; the lake keeps it, NULL from now on." for name in self.dropped),
@@ -173,17 +174,17 @@ def compare(
     key: Sequence[str] | None = None,
     types: Mapping[str, LogicalType] | None = None,
 ) -> Drift:
-    """Compare what the lake holds of a table with what the source has.
+    """Compare a table in the lake with the table in the source.
 
     Args:
-        before: The lake's columns of the table, with or without the platform's own; empty where it has none.
-        relation: The table in the catalogue; None where it is not there.
-        declared: Its declaration, where the model has one: then that says which columns are read, and all of
-            them must be there. None for a discovered table, all of whose columns are read.
+        before: The table's columns in the lake, with or without the platform's own; empty if it has none.
+        relation: The table in the catalogue; None if the catalogue does not have it.
+        declared: The model's declaration of the table: it names the columns to read, all of which must exist.
+            None for a discovered table, all of whose columns are read.
         name: The table's name, for messages.
-        remembered: What the last batch remembered; None where there was none.
-        key: For a discovered table, the key that the configuration names.
-        types: For a discovered table, the types that the configuration names; see `catalogue.declare`.
+        remembered: The last batch's record of the table; None without one.
+        key: For a discovered table, the configured key.
+        types: For a discovered table, the configured types; see `catalogue.declare`.
     """
     lake = {column.name: column for column in before if column.name not in _OWN}
     if relation is None:
@@ -235,7 +236,7 @@ def _flowing(
         reprinted=tuple(
             name
             for name, old, now in shared
-            # A label that is added to an enum is no row's yet.
+            # No row has a label that was just added to an enum.
             if same_table and old.type == now.type.text and not set(old.form.split()) <= set(now.form.split())
         ),
         made_nullable=tuple(name for name, old, now in shared if now.nullable and not old.nullable),
@@ -244,12 +245,12 @@ def _flowing(
 
 
 def _without_modifiers(type_: str) -> str:
-    """`numeric(10,2)[]` without the numbers."""
+    """Remove the modifiers from a type such as `numeric(10,2)[]`."""
     return re.sub(r"\(.*?\)", "", type_)
 
 
 def _renamed(relation: Relation, remembered: Remembered | None) -> dict[str, str]:
-    """The new names of columns by their former ones; a column keeps its number while its table lives."""
+    """Map former to new column names; a column keeps its number for the lifetime of its table."""
     if remembered is None or remembered.oid != relation.oid:
         return {}
     now = {column.number: column.name for column in relation.columns}
@@ -263,7 +264,7 @@ def _renamed(relation: Relation, remembered: Remembered | None) -> dict[str, str
 def _unlike_declared(
     name: str, declared: Table, relation: Relation, remembered: Remembered | None
 ) -> Iterator[str]:
-    """What a table lacks that the model declares."""
+    """Yield the parts of the model's declaration that a table lacks."""
     renamed = _renamed(relation, remembered)
     for column in declared.columns:
         found = relation.column(column.name)
@@ -290,7 +291,7 @@ def _discovered(
     key: Sequence[str] | None,
     types: Mapping[str, LogicalType],
 ) -> tuple[Table | None, list[str]]:
-    """The declaration of a discovered table, in the types that the lake has, and what speaks against it."""
+    """Declare a discovered table with the lake's types, and list the incompatibilities."""
     incompatible = []
     chosen = {}
     for column_name, column in lake.items():
@@ -317,7 +318,7 @@ def _discovered(
         return None, incompatible
     former_key = remembered.key if remembered else ()
     try:
-        # As long as it still tells rows apart, the key stays what it was, whatever keys are added.
+        # The key stays the same while it is still unique, whatever keys are added.
         table = declare(
             relation,
             key=key or (former_key if former_key in relation.keys else None),
@@ -329,7 +330,7 @@ def _discovered(
 
 
 def _unlike_lake(name: str, lake: Mapping[str, Column], table: Table) -> Iterator[str]:
-    """Columns that cannot stand beside, or in, those that the lake has."""
+    """Yield the columns that conflict with the lake's columns in name or type."""
     by_case = {one.lower(): one for one in lake}
     for column in table.columns:
         alike = by_case.get(column.name.lower(), column.name)

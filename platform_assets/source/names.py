@@ -1,8 +1,8 @@
-"""The sample business's static tables: an invented company, its partners and offices, awkward values too.
+"""Static tables of the sample business: an invented company, its partners and offices, with awkward values.
 
-The awkward values are the kinds that break careless code in the real database: commas, apostrophes,
-ampersands and parentheses in names, leading zeros in codes and telephone numbers, a misspelt city. There are
-NULLs, no empty strings.
+The awkward values resemble those of the real database that break careless code: commas, apostrophes,
+ampersands and parentheses in names, leading zeros in codes and telephone numbers, a misspelt city. Missing
+values are NULL, never empty strings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What extraction and verification came to, as values."""
+"""Results of extraction and verification, as values."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from platform_assets.source.verify import TableComparison
 
 @dataclass(frozen=True)
 class TableChange:
-    """How many rows of a table a batch added to the lake, by what happened to them.
+    """Row versions that a batch added to the lake for one table, by kind of change.
 
     Args:
-        inserted: Rows that were new.
-        updated: Rows whose content differed, and dead letters that were mended.
-        deleted: Rows that were gone.
-        dead_lettered: How many of these went to the dead-letter table.
-        rows_read: Rows that were read from the source.
-        capture: In words, what was read and why.
-        drift: What changed in the table's columns and was taken in, a sentence each.
-        stopped: Why the table was left as it was; empty where it was not.
-        deletions_looked_for: As of when deletions were last looked for, UTC; None where the table was left as
-            it was.
+        inserted: Number of new rows.
+        updated: Number of changed rows and mended dead letters.
+        deleted: Number of deleted rows.
+        dead_lettered: Number of these row versions that went to the dead-letter table.
+        rows_read: Number of rows read from the source.
+        capture: Description of the rows that were read, and the reason.
+        drift: Schema changes that were applied, one sentence each.
+        stopped: Reason why the table was stopped; empty if it was not.
+        deletions_looked_for: Time as of which deletions were last looked for, UTC; None if the table was
+            stopped.
     """
 
     inserted: int = 0
@@ -38,20 +38,20 @@ class TableChange:
 
     @property
     def rows(self) -> int:
-        """Row versions that were appended."""
+        """Number of appended row versions."""
         return self.inserted + self.updated + self.deleted
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What one look at the source found.
+    """Result of one extraction.
 
     Args:
-        batch: Number of the batch, or of the last one where nothing had changed.
-        seen_at: When the snapshot was taken, by the source's clock, UTC.
-        tables: What happened to each table that was looked at.
-        row_counts: Rows that each of them has in the source, as far as is known: where deletions are not
-            looked for at every tick, rows that are gone count until the next look.
+        batch: Number of the batch, or of the last batch if nothing had changed.
+        seen_at: Time of the snapshot by the source's clock, UTC.
+        tables: Result for each table.
+        row_counts: Known number of rows of each table in the source. If deletions are not looked for at every
+            tick, deleted rows count until the next search.
     """
 
     batch: int
@@ -62,13 +62,13 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Verification:
-    """What comparing a table with the source came to.
+    """Result of comparing a table with the source.
 
     Args:
-        comparison: What was found; None where the table could not be read.
-        mended: What reading the differing ranges again added to the lake; None where none differed.
-        after: What comparing it once more came to.
-        stopped: Why the table could not be read, or the ranges that differ not be read again.
+        comparison: The comparison; None if the table could not be read.
+        mended: Changes that reading the differing ranges again added to the lake; None if no range differed.
+        after: The second comparison, after the repair.
+        stopped: Reason why the table, or its differing ranges, could not be read.
     """
 
     comparison: TableComparison | None
@@ -78,12 +78,12 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether the lake held what the source did."""
+        """True if the lake held the same rows as the source."""
         return self.comparison is not None and self.comparison.equal
 
     @property
     def sentence(self) -> str:
-        """What was found, and what was done about it, for people."""
+        """Description of the result and the repair in words."""
         if self.comparison is None:
             return self.stopped
         if self.stopped:

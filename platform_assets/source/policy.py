@@ -1,4 +1,4 @@
-"""How changes are to be found in a table, as its owner configures it."""
+"""Policy for finding changes in a table, as configured by its owner."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ Strategy = Literal["auto", "xmin", "last_updated", "diff"]
 
 @dataclass(frozen=True)
 class CapturePolicy:
-    """How changes of a table are found.
+    """Policy for finding changes of a table.
 
     Args:
-        strategy: `xmin` reads rows that were written by transactions which the last batch did not see;
-            `last_updated` those whose column says so; `diff` all rows. `auto` is `xmin` where the table has
+        strategy: `xmin` reads rows written by transactions that the last batch did not see; `last_updated`
+            reads rows by the value of a column; `diff` reads all rows. `auto` means `xmin` for tables with
             transaction ids, and `diff` for views and foreign tables.
-        column: The column that `last_updated` goes by: a timestamp, a date or a growing integer.
-        lag: How far behind the largest value seen `last_updated` reads again, for transactions that commit
-            late; of no meaning for integers.
-        small_table_rows: Deletions are looked for at every tick in tables of up to so many rows, whatever
-            that takes.
-        deletions_every: How often, at least, they are looked for in larger ones.
-        costly_look: In larger ones they are looked for at every tick, too, unless the last look took so long.
+        column: The column that `last_updated` uses: a timestamp, a date or a growing integer.
+        lag: Interval before the largest value seen that `last_updated` reads again, for transactions that
+            commit late; ignored for integers.
+        small_table_rows: In tables with at most this many rows, deletions are looked for at every tick,
+            whatever the cost.
+        deletions_every: Longest interval between searches for deletions in larger tables.
+        costly_look: Larger tables are also searched at every tick, unless the last search took this long.
     """
 
     strategy: Strategy = "auto"

@@ -1,7 +1,7 @@
-"""Columns of numbers and text to PostgreSQL's binary COPY format, whole chunks at a time.
+"""Encoder of number and text columns to PostgreSQL's binary COPY format, one chunk at a time.
 
-Rows are laid out as one numpy record array; nothing here loops over rows. The format is the one documented
-for `COPY ... WITH (FORMAT binary)`: https://www.postgresql.org/docs/current/sql-copy.html
+Rows are laid out as one numpy record array, without loops over rows. The format is documented for
+`COPY ... WITH (FORMAT binary)`: https://www.postgresql.org/docs/current/sql-copy.html
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _NULL = -1
 
 @dataclass(frozen=True)
 class Field:
-    """One column of a chunk: the bytes of every value, and how many of them count.
+    """A column of a chunk: the bytes of every value, and their lengths.
 
     Args:
-        values: One value a row, in network byte order; two-dimensional where a value has several numbers.
-        lengths: Bytes of each value, -1 for NULL, or one number where all are alike.
+        values: One value per row, in network byte order; two-dimensional if a value has several numbers.
+        lengths: Number of bytes of each value, -1 for NULL; a single number if all values have that length.
     """
 
     values: NDArray[Any]
@@ -36,26 +36,26 @@ class Field:
 
 
 def integer(values: Integers, null: Flags | None = None) -> Field:
-    """An `integer` column, NULL where `null` says so."""
+    """Build an `integer` column, NULL where `null` is true."""
     packed = values.astype(">i4")
     return Field(packed, 4 if null is None else np.where(null, _NULL, 4))
 
 
 def boolean(values: Flags) -> Field:
-    """A `boolean` column."""
+    """Build a `boolean` column."""
     return Field(values.astype("u1"), 1)
 
 
 def timestamp(microseconds: Integers) -> Field:
-    """A `timestamp` column from microseconds since 1970-01-01 00:00."""
+    """Build a `timestamp` column from microseconds since 1970-01-01 00:00."""
     return Field((microseconds - _POSTGRES_EPOCH_US).astype(">i8"), 8)
 
 
 def numeric(hundredths: Integers) -> Field:
-    """A `numeric` column with two digits after the point, from hundredths between 0 and 9,999,999,999."""
+    """Build a `numeric` column with two digits after the point, from hundredths from 0 to 9,999,999,999."""
     packed = np.empty((len(hundredths), 7), ">i2")
     whole, fraction = np.divmod(hundredths, 100)
-    # Three digits to the base 10,000, the first of weight 1; PostgreSQL drops the zeros in front itself.
+    # Three digits to the base 10,000, the first of weight 1; PostgreSQL drops leading zeros itself.
     packed[:, :4] = (3, 1, 0, 2)
     packed[:, 4], packed[:, 5] = np.divmod(whole, 10_000)
     packed[:, 6] = fraction * 100
@@ -63,12 +63,12 @@ def numeric(hundredths: Integers) -> Field:
 
 
 def fixed_text(values: NDArray[np.bytes_]) -> Field:
-    """A `text` column whose values all have the same number of bytes."""
+    """Build a `text` column whose values all have the same number of bytes."""
     return Field(values, values.dtype.itemsize)
 
 
 def text(values: Sequence[str | None] | NDArray[np.bytes_]) -> Field:
-    """A `text`, `varchar` or enumerated column with values of any length, NULL where None."""
+    """Build a `text`, `varchar` or enumerated column with values of any length; None becomes NULL."""
     if isinstance(values, np.ndarray):
         return Field(values, np.char.str_len(values).astype(np.int64))
     encoded = [value.encode() if value is not None else b"" for value in values]
@@ -78,7 +78,7 @@ def text(values: Sequence[str | None] | NDArray[np.bytes_]) -> Field:
 
 
 def encode(fields: Sequence[Field]) -> bytes:
-    """The whole COPY stream, header and trailer included, for rows made of these columns."""
+    """Encode rows of these columns as a complete COPY stream, including header and trailer."""
     layout: list[Any] = [("count", ">i2")]
     for number, field in enumerate(fields):
         layout += [(f"length{number}", ">i4"), (f"value{number}", field.values.dtype, field.values.shape[1:])]
@@ -89,7 +89,7 @@ def encode(fields: Sequence[Field]) -> bytes:
         rows[f"value{number}"] = field.values
     if all(isinstance(field.lengths, int) for field in fields):
         return b"".join((_HEADER, rows.data if len(rows) else b"", _TRAILER))
-    # Rows of different lengths: lay every value out at its full width, then keep the bytes that count.
+    # Rows of different lengths: lay out every value at its full width, then keep the bytes in use.
     grid = rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize)
     counts = np.ones(grid.shape, np.bool_)
     places: Any = rows.dtype.fields
@@ -102,7 +102,7 @@ def encode(fields: Sequence[Field]) -> bytes:
 
 
 def pieces(stream: bytes, size: int = 1 << 20) -> Iterator[memoryview]:
-    """The stream in pieces that PostgreSQL takes as single messages."""
+    """Split the stream into pieces that PostgreSQL accepts as single messages."""
     view = memoryview(stream)
     for start in range(0, len(view), size):
         yield view[start : start + size]

@@ -1,8 +1,8 @@
-"""The sample database: creates a whole Totesys of any size, and lets its business go on as the real one does.
+"""The sample database: creates a Totesys of any size, and lets its business continue as the real one does.
 
-What happens in the business is decided in business.py, how the tables look in ddl.py. Both ways of writing
-are one transaction each: others see all of it or nothing, and an interrupted one leaves nothing behind.
-Nothing heavy is imported until something is written.
+business.py simulates the business; ddl.py defines the tables. Creating and advancing are one transaction
+each: other sessions see all of it or nothing, and an interrupted transaction leaves nothing behind. Heavy
+modules are imported only for writing.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 SALES = 13_000
 SEED = 2022
 MOST_SALES = 50_000_000
-"""What the configuration allows, too; every id fits a 32-bit integer."""
+"""Most sales orders, also in the configuration; every id fits a 32-bit integer."""
 
 _STAGING = "sample_in_progress"
 _ADVISORY_LOCK = 7_274_635_991
 _EDITS_BY_TABLE = {SALES_ORDER.name: 155, PURCHASE_ORDER.name: 161, DESIGN.name: 145}
-"""How often each kind of row was edited without a trace in `last_updated`, between the real snapshots."""
+"""Number of edits per table, between the real snapshots, that left no trace in `last_updated`."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the step's name, how much of it is done, and how much there is to do."""
@@ -50,13 +50,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Sample:
-    """What a new sample database holds.
+    """Content of a new sample database.
 
     Args:
         sales_orders: Number of sales orders.
         purchase_orders: Number of purchase orders.
         designs: Number of designs.
-        payments_made: How many of the payments have been made; there is one payment for each order.
+        payments_made: Number of payments that have been made; each order has one payment.
         first_day: The first day of business.
         last_day: The last day of business so far.
     """
@@ -71,18 +71,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Advance:
-    """What happened while the business went on.
+    """Changes of the sample database while its business continued.
 
     Args:
         first_day: The first working day that was added.
-        last_day: The last one.
-        sales_orders: New sales orders, each with its transaction and payment.
-        purchase_orders: New purchase orders, likewise.
-        designs: New designs.
-        payments_made: Payments that the daily runs have made, among the old and the new ones.
-        silent_edits: Rows that were edited without a change of `last_updated`.
-        deleted_orders: Orders that were deleted, each with its payment.
-        orphaned_transactions: Transactions of deleted orders that stay, and refer to no order any more.
+        last_day: The last working day that was added.
+        sales_orders: Number of new sales orders, each with its transaction and payment.
+        purchase_orders: Number of new purchase orders, likewise.
+        designs: Number of new designs.
+        payments_made: Number of old and new payments that the daily runs have made.
+        silent_edits: Number of rows edited without a change of `last_updated`.
+        deleted_orders: Number of deleted orders, each with its payment.
+        orphaned_transactions: Number of remaining transactions whose order was deleted.
     """
 
     first_day: dt.date
@@ -99,21 +99,21 @@ class Advance:
 def ensure_sample(
     embedded: EmbeddedPostgres, sales: int = SALES, seed: int = SEED, progress: Progress | None = None
 ) -> Connection:
-    """Starts the server, and creates the sample if the database holds none. Several processes may call it.
+    """Start the server, and create the sample if the database is empty. Several processes may call it.
 
-    A sample that is there stays as it is, whatever its size and seed.
+    An existing sample stays unchanged, whatever its size and seed.
 
     Args:
         embedded: The server.
         sales: Number of sales orders of a new sample.
         seed: Seed of a new sample.
-        progress: Told about the creation.
+        progress: Called with the progress of the creation.
 
     Returns:
-        The connection of the role that can only read.
+        The connection of the read-only role.
 
     Raises:
-        SampleError: The server does not start, or the database holds something that is no sample.
+        SampleError: The server does not start, or the database holds something other than a sample.
     """
     owner = embedded.start()
     names = ", ".join(ddl.literal(table.name) for table in TABLES)
@@ -122,7 +122,7 @@ def ensure_sample(
         f"SELECT count(*) FROM pg_tables WHERE schemaname = {schema} AND tablename IN ({names});"
     )
     if int(found[0][0]) < len(TABLES):
-        with contextlib.suppress(_SampleExistsError):  # another process was faster
+        with contextlib.suppress(_SampleExistsError):  # another process has created it first
             _create(owner, sales, seed, replace=False, progress=progress)
     return embedded.reader()
 
@@ -135,23 +135,23 @@ def create_sample(
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Sample:
-    """Writes a whole sample database; the same arguments give the same rows in the same order.
+    """Write a complete sample database; the same arguments give the same rows in the same order.
 
-    Up to 13,000 sales orders the business has 21 a working day from 2022-11-03 on; with more it ends on the
-    same day in March 2025 and has more orders a day.
+    Up to 13,000 sales orders, the business has 21 per working day from 2022-11-03 on. A larger business ends
+    on the same day in March 2025 and has more orders per day.
 
     Args:
         connection: The owner of the database.
         sales: Number of sales orders, 1 to 50,000,000.
-        seed: Any integer from 0 on.
-        replace: Whether tables that are there may be dropped.
-        progress: Told about the progress.
+        seed: An integer of at least 0.
+        replace: Whether existing tables may be dropped.
+        progress: Called with the progress.
 
     Returns:
-        What the database holds now.
+        The content of the database.
 
     Raises:
-        SampleError: There are such tables and `replace` is false, or the database refuses a statement.
+        SampleError: Tables exist and `replace` is false, or the database rejects a statement.
     """
     return _create(connection, sales, seed, replace=replace, progress=progress)
 
@@ -165,24 +165,24 @@ def advance_sample(
     seed: int | None = None,
     progress: Progress | None = None,
 ) -> Advance:
-    """Lets the business go on after its latest order, with as many orders a working day as it has had so far.
+    """Continue the business after its latest order, with the same number of orders per working day as before.
 
-    Edits and deletions hit rows that were there before. The same database and arguments give the same
+    Edits and deletions affect rows that existed before. The same database and arguments give the same
     outcome.
 
     Args:
         connection: The owner of the database.
-        days: Working days to add, at least 1.
-        silent_edits: Rows to edit in a way that leaves `last_updated` as it is.
-        deletes: Orders to delete with their payments.
-        seed: Any integer from 0 on; without it, chance depends on the state of the database alone.
-        progress: Told about the progress.
+        days: Number of working days to add, at least 1.
+        silent_edits: Number of rows to edit without changing `last_updated`.
+        deletes: Number of orders to delete with their payments.
+        seed: An integer of at least 0; without it, randomness depends only on the state of the database.
+        progress: Called with the progress.
 
     Returns:
-        What happened.
+        The changes.
 
     Raises:
-        SampleError: There is no sample, it has too few rows for what is asked, or a statement is refused.
+        SampleError: The database has no sample, the sample has too few rows, or a statement is rejected.
     """
     if days < 1 or silent_edits < 0 or deletes < 0:
         raise SampleError(
@@ -258,7 +258,7 @@ def advance_sample(
 
 
 class _SampleExistsError(SampleError):
-    """There are tables where the sample would go."""
+    """Tables already exist in the sample's schema."""
 
 
 def _create(
@@ -276,7 +276,7 @@ def _create(
         if existing and not replace:
             raise _SampleExistsError(_what_exists(session, connection, existing))
         session.run("SET LOCAL maintenance_work_mem = '256MB'")
-        # Built beside its place, so that whoever reads an older sample can go on until the very end.
+        # Built beside its final schema, so that an older sample stays readable until the end.
         session.run(f"DROP SCHEMA IF EXISTS {_STAGING} CASCADE")
         session.run(f"CREATE SCHEMA {_STAGING}")
         for statement in ddl.create_types(_STAGING):
@@ -325,7 +325,7 @@ def _create(
 
 
 def _build_keys(session: Session, report: Progress) -> None:
-    """Adds all keys after the load, when each is one sort or one join instead of many look-ups."""
+    """Add all keys after the load, when each costs one sort or one join instead of many look-ups."""
     statements = [statement for table in TABLES for statement in ddl.create_keys(_STAGING, table)]
     statements += [statement for table in TABLES for statement in ddl.create_foreign_keys(_STAGING, table)]
     for done, statement in enumerate(statements):
@@ -375,13 +375,13 @@ def _what_exists(session: Session, connection: Connection, existing: Sequence[st
 
 @contextlib.contextmanager
 def _transaction(connection: Connection, purpose: str) -> Iterator[Session]:
-    """One transaction, in which no other process creates or advances the sample of this database."""
+    """Open a transaction in which no other process can create or advance the sample of this database."""
     from pg8000.exceptions import DatabaseError, InterfaceError
     from pg8000.native import Connection as NativeSession
 
     where = f"{connection.host}:{connection.port}/{connection.database}"
     try:
-        # A socket of our own, because pg8000 would apply the time limit for connecting to every statement.
+        # Use our own socket, because pg8000 would apply the connect timeout to every statement.
         sock = socket.create_connection((connection.host, connection.port), connection.connect_timeout)
         sock.settimeout(None)
     except OSError as error:
@@ -415,7 +415,7 @@ def _transaction(connection: Connection, purpose: str) -> Iterator[Session]:
 
 
 def _ssl_context(connection: Connection) -> Any:
-    """What pg8000 wants for libpq's sslmode: False for never, None for where possible, else a context."""
+    """Convert libpq's sslmode for pg8000: False never encrypts, None encrypts if possible, else a context."""
     if connection.sslmode == "disable":
         return False
     if connection.sslmode in ("allow", "prefer"):
@@ -454,7 +454,7 @@ def _set_sequences(session: Session, schema: str, highest: Mapping[str, int]) ->
 
 @dataclass(frozen=True)
 class _State:
-    """The last day of business, and the highest id that each table has ever given out."""
+    """The last day of business, and the highest id that each table has ever assigned."""
 
     last_day: dt.date
     sales_orders: int
@@ -473,7 +473,7 @@ def _state(session: Session) -> _State:
         raise SampleError("the sample has no orders left to go on from. Create it again with --replace.")
     highest = []
     for table in (SALES_ORDER, PURCHASE_ORDER, TRANSACTION, PAYMENT, DESIGN):
-        # The sequence remembers ids of deleted rows, which must not come back as somebody else's.
+        # The sequence remembers ids of deleted rows, which must not be reused.
         [[found]] = session.run(
             f"SELECT greatest((SELECT max({table.name}_id) FROM {table.name}), "
             f"pg_sequence_last_value(pg_get_serial_sequence('{table.name}', '{table.name}_id')::regclass))"
@@ -483,7 +483,7 @@ def _state(session: Session) -> _State:
 
 
 def _pay(session: Session, runs: business.PaymentRuns) -> int:
-    """Makes the payments that are due on the days of the runs, except those due on the day of the order."""
+    """Make the payments that are due on the days of the runs, except those due on the day of the order."""
     from platform_assets.source import business
 
     days, times = [], []
@@ -504,10 +504,10 @@ def _pay(session: Session, runs: business.PaymentRuns) -> int:
 def _delete_orders(
     session: Session, state: _State, wanted: int, random: np.random.Generator
 ) -> tuple[int, int]:
-    """Deletes whole orders after their payments; about half of the transactions stay, without reference.
+    """Delete orders with their payments; about half of the transactions stay, without an order.
 
     Returns:
-        How many orders were deleted, and how many transactions stay.
+        The number of deleted orders, and the number of remaining transactions.
     """
     chosen = _pick(
         session,
@@ -536,12 +536,12 @@ def _delete_orders(
 
 
 def _edit_silently(session: Session, state: _State, wanted: int, random: np.random.Generator) -> int:
-    """Edits one column in each of `wanted` rows and leaves `last_updated` as it is."""
+    """Edit one column in each of `wanted` rows without changing `last_updated`."""
     from platform_assets.source import names
 
     weights = list(_EDITS_BY_TABLE.values())
     shares = [int(share) for share in random.multinomial(wanted, [w / sum(weights) for w in weights])]
-    # Few designs can take only few edits; the orders get the rest.
+    # Few designs allow only few edits; the orders get the rest.
     limits = (state.sales_orders, state.purchase_orders, state.designs)
     spare = sum(max(0, share - limit // 2) for share, limit in zip(shares[1:], limits[1:], strict=True))
     shares[1:] = [min(share, limit // 2) for share, limit in zip(shares[1:], limits[1:], strict=True)]
@@ -607,15 +607,15 @@ def _edit_silently(session: Session, state: _State, wanted: int, random: np.rand
 def _pick(
     session: Session, query: str, highest: int, wanted: int, random: np.random.Generator, what: str
 ) -> list[Any]:
-    """Chooses rows by chance without reading the table: draws ids and asks which of them are there.
+    """Choose random rows without reading the table: draw ids and query which of them exist.
 
     Args:
         session: The database.
-        query: Gives the rows whose ids are in the array :ids, the id first.
-        highest: The highest id there may be.
-        wanted: How many rows to choose.
-        random: Where chance comes from.
-        what: What the rows are, for the error.
+        query: Returns the rows whose ids are in the array :ids, the id first.
+        highest: The highest possible id.
+        wanted: Number of rows to choose.
+        random: The random generator.
+        what: Name of the rows, for the error.
     """
     chosen: dict[int, Any] = {}
 
@@ -629,7 +629,7 @@ def _pick(
         if len(chosen) == wanted:
             break
         ask(random.integers(1, highest + 1, 2 * (wanted - len(chosen)) + 8).tolist())
-    # Where nearly all rows are wanted, chance does not find the last ones.
+    # If nearly all rows are wanted, random draws do not find the last ones.
     for start in range(1, highest + 1, 10_000):
         if len(chosen) == wanted:
             break
@@ -650,4 +650,4 @@ def _date(day: int) -> dt.date:
 
 
 def _silent(step: str, done: int, total: int) -> None:
-    """Reports to nobody."""
+    """Discard the progress report."""

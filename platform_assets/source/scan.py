@@ -1,6 +1,6 @@
-"""What is read of a table: its SELECTs, split where it is large, and how what ADBC gives becomes rows.
+"""Scans of tables: the SELECTs, split for large tables, and the conversion of ADBC batches to rows.
 
-Nothing is read here.
+This module reads no data.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _FIRST_VERSION_WITH_CTID_RANGES = 140_000
 
 @dataclass(frozen=True)
 class Scan:
-    """One read of one table.
+    """A single read of a table.
 
     Args:
-        table: Its name, for messages, and what its stream is asked for by.
-        queries: The SELECTs that together give its rows.
-        schema: Arrow schema of what `finish` makes.
-        finish: Turns a batch as ADBC gives it into one of the schema; called in the reading threads.
-        probes: For each column, a SELECT that fails where one of its values cannot be read.
+        table: Name of the table, which identifies its stream and appears in messages.
+        queries: The SELECTs that together return its rows.
+        schema: Arrow schema of the result of `finish`.
+        finish: Converts a batch from ADBC to the schema; called in the reading threads.
+        probes: For each column, a SELECT that fails if one of its values cannot be read.
     """
 
     table: str
@@ -43,12 +43,12 @@ class Scan:
 
 
 def _split(relation: Relation, select: str, predicate: str | None, version: int) -> tuple[str, ...]:
-    """The queries that together read a relation, by ranges of physical position where it is large."""
+    """Return the queries that together read a relation, split by physical position if it is large."""
     ranges = [""]
     large = relation.pages >= _PAGES_WORTH_SPLITTING
     if large and relation.kind in _HAS_CTID and version >= _FIRST_VERSION_WITH_CTID_RANGES:
         starts = [relation.pages * part // _PARTS for part in range(1, _PARTS)]
-        # The last range is open: the table may have grown since its size was read.
+        # The last range is open, because the table may have grown since its size was read.
         ranges = [
             " AND ".join(
                 f"ctid {operator} '({page},0)'::tid"
@@ -62,13 +62,13 @@ def _split(relation: Relation, select: str, predicate: str | None, version: int)
 
 
 def table_scan(table: Table, relation: Relation, version: int, predicate: str | None = None) -> Scan:
-    """The read of a table's rows, with their content hash as the last column.
+    """Create the scan of a table's rows, with their content hash as the last column.
 
     Args:
-        table: Its declaration: the columns that are read, all of which `relation` has.
-        relation: What the catalogue says of it.
+        table: Declaration of the table with the columns to read, all of which `relation` has.
+        relation: Catalogue entry of the table.
         version: The server's version as a number.
-        predicate: SQL for the rows that are read; None for all.
+        predicate: SQL for the rows to read; None for all rows.
     """
     fields = fields_of(table, relation, table.column_names)
     queries = _split(relation, _select(fields, relation), predicate, version)
@@ -82,7 +82,7 @@ def table_scan(table: Table, relation: Relation, version: int, predicate: str | 
 
 
 def key_scan(table: Table, relation: Relation) -> Scan:
-    """The read of all primary keys of a table; the arguments are those of `table_scan`."""
+    """Create the scan of all primary keys of a table; the arguments are those of `table_scan`."""
     fields = fields_of(table, relation, table.primary_key)
     return Scan(
         table.name,
@@ -100,7 +100,7 @@ def _select(fields: Fields, relation: Relation) -> str:
 def _probes(
     table: Table, relation: Relation, names: Sequence[str], predicate: str | None = None
 ) -> dict[str, str]:
-    """SELECTs that do with one column each what reading the table does with all, and send nothing."""
+    """Return one SELECT per column that evaluates it as the scan does, without sending rows."""
     rows = f"FROM {quote(relation.schema, relation.name)}" + (f" WHERE {predicate}" if predicate else "")
     types = {column.name: column.type for column in relation.columns}
     probes = {}

@@ -1,6 +1,6 @@
-"""Sessions with a PostgreSQL server: how pg8000 and ADBC open them, their settings, their errors.
+"""Sessions with a PostgreSQL server: opening them with pg8000 and ADBC, their settings and their errors.
 
-What is asked in them is not known here.
+The statements themselves are in other modules.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from adbc_driver_manager import AdbcConnection
     from pg8000.native import Connection as ControlConnection
 
-# A role's or database's own settings hold from the first statement on, and the driver asks for types before
-# anybody could SET anything: these are part of the login. All of them are known to PostgreSQL 14.
+# Settings of the role or database apply from the first statement on, and the driver queries types before a
+# SET is possible. These settings are therefore part of the login. PostgreSQL 14 knows all of them.
 _LOGIN_SETTINGS: Mapping[str, str] = {
     "client_min_messages": "warning",
     "default_transaction_deferrable": "off",
@@ -34,7 +34,7 @@ _LOGIN_SETTINGS: Mapping[str, str] = {
     "quote_all_identifiers": "off",
     "statement_timeout": "0",
 }
-# What pgbouncer, and proxies of the cloud, say to settings in a login.
+# Messages of pgbouncer and cloud proxies that reject settings in a login.
 _NO_LOGIN_SETTINGS = ("unsupported startup parameter", "command-line options")
 
 _READING_SETTINGS: Mapping[str, str] = {
@@ -45,7 +45,7 @@ _READING_SETTINGS: Mapping[str, str] = {
     "client_min_messages": "warning",
     "exit_on_error": "off",
     "gin_fuzzy_search_limit": "0",
-    # Costs of the catalogue are estimated far too high: compiling its query takes longer than running it.
+    # The catalogue query's cost is estimated far too high: JIT compilation takes longer than running it.
     "jit": "off",
     "idle_in_transaction_session_timeout": "0",
     "row_security": "on",
@@ -53,7 +53,7 @@ _READING_SETTINGS: Mapping[str, str] = {
     "transaction_timeout": "0",
     "transform_null_equals": "off",
 }
-"""What holds in every transaction that reads, as far as the server knows it, whatever else was set."""
+"""Settings of every reading transaction, as far as the server knows them; they override all others."""
 _RESET_SETTINGS = (
     "constraint_exclusion",
     "cpu_index_tuple_cost",
@@ -86,9 +86,9 @@ _RESET_SETTINGS = (
     "xmlbinary",
     "xmloption",
 )
-"""What a role or a database may not change for the platform, beside all `enable_*`; the server may."""
-# Money has as many digits after the point as the locale of the session says. The database has one, or the
-# cluster was made with one; what a role prefers is not what its owner meant.
+"""Settings, besides all `enable_*`, that roles and databases cannot change for the platform; servers can."""
+# The session's locale determines the number of digits of money. The database or cluster has the intended
+# locale; a role's own setting is not what the owner meant.
 _LOCALES = ("lc_monetary", "lc_numeric", "lc_time")
 _OF_ROLE = ("user", "database user")
 _OF_ROLE_OR_DATABASE = ("global", "database", *_OF_ROLE)
@@ -99,10 +99,10 @@ SELECT 'search_path', pg_catalog.set_config('search_path', pg_catalog.concat_ws(
               THEN pg_catalog.current_setting('search_path') END,
          '"$user"', 'public', 'pg_temp'), true)
 """
-"""Makes the names of pg_catalog come first for a transaction, whatever the path of the session is.
+"""Puts pg_catalog first in the search path of a transaction, whatever the path of the session is.
 
-Then come those of the path, for functions that views call, and those that are on it by default, so that names
-print alike under most paths.
+The session's own path follows, for functions that views call, and then the default path, so that names print
+the same under most paths.
 """
 
 
@@ -121,18 +121,18 @@ WRITING_SETTINGS: Mapping[str, str] = {
     "standard_conforming_strings": "on",
     "transform_null_equals": "off",
 }
-"""What holds in every transaction that writes; PostgreSQL 14 knows all of it."""
+"""Settings of every writing transaction; PostgreSQL 14 knows all of them."""
 
 
 def neutralise(control: ControlConnection, timeouts: Mapping[str, str]) -> dict[str, str]:
-    """Make a transaction independent of what its role or database has set; it ends with the transaction.
+    """Make a transaction independent of the settings of its role and database, until the transaction ends.
 
     Args:
         control: A session in a transaction.
         timeouts: Further settings, by name.
 
     Returns:
-        What was set, for other sessions of the same role to set as well.
+        The settings, for use in other sessions of the same role.
     """
     given = ", ".join(
         f"('{name.lower()}', '{value}')" for name, value in {**_READING_SETTINGS, **timeouts}.items()
@@ -165,17 +165,17 @@ def neutralise(control: ControlConnection, timeouts: Mapping[str, str]) -> dict[
 
 
 def adbc_uri(connection: Connection, settings: Mapping[str, str] | None = None) -> str:
-    """The URI that libpq, and so ADBC, opens the connection by; it holds the password.
+    """Return the connection's URI for libpq, and so for ADBC; it contains the password.
 
     Args:
         connection: The database and the role.
-        settings: What the login sets.
+        settings: Settings in the login.
     """
     options = {
         "sslmode": connection.sslmode,
         "connect_timeout": str(max(2, round(connection.connect_timeout))),
         "application_name": connection.application_name,
-        # Arrow's text is UTF-8; without this the rows come in the database's encoding.
+        # Arrow's text is UTF-8; without this setting, rows arrive in the database's encoding.
         "client_encoding": "UTF8",
     }
     if connection.sslrootcert:
@@ -190,27 +190,27 @@ def adbc_uri(connection: Connection, settings: Mapping[str, str] | None = None) 
 
 
 def _command_line(settings: Mapping[str, str]) -> str:
-    """Settings as the server's command line has them."""
+    """Format settings as options of the server's command line."""
     escaped = {name: value.replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()}
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
 
 
 @contextlib.contextmanager
 def open_adbc(connection: Connection, **settings: str) -> Iterator[AdbcConnection]:
-    """Open an ADBC connection, which a pooler may hand on that takes no settings in a login.
+    """Open an ADBC connection, also through a pooler that rejects settings in a login.
 
     Args:
         connection: The database and the role.
-        **settings: Further settings of the login.
+        **settings: Further settings in the login.
 
     Raises:
-        adbc_driver_manager.Error: The server does not answer, or refuses the login.
+        adbc_driver_manager.Error: The server does not answer, or rejects the login.
     """
     import adbc_driver_manager
     import adbc_driver_postgresql
 
-    # One database for all connections would be asked for its types once, but the driver counts its
-    # connections without a lock.
+    # A shared ADBC database would query the types only once, but the driver counts its connections without a
+    # lock.
     try:
         database = adbc_driver_postgresql.connect(adbc_uri(connection, {**_LOGIN_SETTINGS, **settings}))
     except adbc_driver_manager.Error as error:
@@ -222,11 +222,11 @@ def open_adbc(connection: Connection, **settings: str) -> Iterator[AdbcConnectio
 
 
 def open_control(connection: Connection) -> ControlConnection:
-    """Open a pg8000 session, for catalogues and bookkeeping.
+    """Open a pg8000 session for catalogue queries and bookkeeping.
 
     Raises:
         SourceUnavailable: The server does not answer.
-        SourceError: It refuses the login, or lacks the database.
+        SourceError: The server rejects the login, or lacks the database.
     """
     import pg8000.native
 
@@ -259,15 +259,15 @@ def open_control(connection: Connection) -> ControlConnection:
             if connection.sslmode not in ("allow", "prefer") or "SSL" not in str(error):
                 raise
             control = attempt_with_settings(False)
-        # The time-out was for the connection; how long a statement may take is the server's to enforce.
+        # The timeout was for connecting; the server itself limits the duration of statements.
         control._usock.settimeout(None)
     return control
 
 
 def _ssl_context(connection: Connection) -> ssl.SSLContext | bool:
-    """Give libpq's sslmode as a context: `require` encrypts, `verify-ca` and `verify-full` check.
+    """Convert libpq's sslmode to an SSL context: `require` encrypts, `verify-ca` and `verify-full` verify.
 
-    False is no encryption: without a context, pg8000 tries it.
+    False disables encryption: without a context, pg8000 would try to encrypt.
     """
     if connection.sslmode == "disable":
         return False
@@ -287,11 +287,11 @@ def _ssl_context(connection: Connection) -> ssl.SSLContext | bool:
 
 @contextlib.contextmanager
 def translated(connection: Connection, attempt: str = "") -> Iterator[None]:
-    """Turn pg8000's errors into the platform's.
+    """Convert pg8000's errors to the platform's errors.
 
     Args:
-        connection: Where the error came from, for its message.
-        attempt: What was attempted, for the message.
+        connection: The connection, for the message.
+        attempt: The attempted action, for the message.
     """
     import pg8000.native
 
@@ -311,12 +311,12 @@ def translated(connection: Connection, attempt: str = "") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What a SQLSTATE means to whoever reads a source.
+    """Meaning of a SQLSTATE for reading a source.
 
     Args:
-        advice: What to do.
+        advice: Advice for the user.
         passes: Whether the same attempt may succeed a moment later.
-        is_broken: Whether the connection is of no more use.
+        is_broken: Whether the connection is no longer usable.
     """
 
     advice: str
@@ -399,11 +399,11 @@ _MEANINGS: Mapping[str, _Meaning] = {
 
 
 class ValueRefused(SourceError):
-    """A value that the server cannot give in the form that is asked for."""
+    """The server cannot convert a value to the requested form."""
 
 
 def _server_error(connection: Connection, code: str, message: str) -> SourceError:
-    """The platform's error for a SQLSTATE (PostgreSQL manual, appendix A)."""
+    """Create the platform's error for a SQLSTATE (PostgreSQL manual, appendix A)."""
     where, reason = f"{connection.host}:{connection.port}", message.rstrip(".")
     if code in ("28P01", "28000"):
         return SourceError(
@@ -438,13 +438,13 @@ def _unavailable(connection: Connection, reason: str, advice: str = _REACH.advic
 def adbc_error(
     error: Exception, connection: Connection, attempt: str, *, lost: Sequence[str] = ()
 ) -> SourceError:
-    """The platform's error for one of ADBC's, without the password that a driver may repeat.
+    """Convert an ADBC error to the platform's error, without the password that a driver may repeat.
 
     Args:
-        error: ADBC's.
-        connection: Where it came from.
-        attempt: What was attempted, for the message.
-        lost: SQLSTATEs that say that what the attempt needs has gone with another connection.
+        error: The ADBC error.
+        connection: The connection in which it occurred.
+        attempt: The attempted action, for the message.
+        lost: SQLSTATEs of attempts that depend on another connection which has closed.
     """
     import adbc_driver_manager
 
@@ -455,7 +455,8 @@ def adbc_error(
     if code:
         return _server_error(connection, code, reason)
     if isinstance(error, OSError | adbc_driver_manager.OperationalError):
-        # libpq gives no SQLSTATE for a session that never began; a server that said FATAL was reached.
+        # libpq returns no SQLSTATE for a session that never began; a FATAL message proves that the server was
+        # reached.
         return _unavailable(
             connection, reason, _MEANINGS["53300"].advice if "FATAL" in reason else _REACH.advice
         )
@@ -465,7 +466,7 @@ def adbc_error(
 
 
 def _said(error: Exception, connection: Connection) -> str:
-    """What an error says, in one line: the server's words alone where there are any."""
+    """Return an error's message in one line: only the server's own message, if it sent one."""
     details = dict(getattr(error, "details", None) or ())
     primary = details.get("PG_DIAG_MESSAGE_PRIMARY") or details.get(b"PG_DIAG_MESSAGE_PRIMARY") or str(error)
     said = primary.decode(errors="replace") if isinstance(primary, bytes) else primary

@@ -1,7 +1,7 @@
-"""One consistent snapshot of a PostgreSQL database: where it is in the server's history, and reading it.
+"""A consistent snapshot of a PostgreSQL database: its position in the server's history, and reads in it.
 
-pg8000 holds the snapshot and reads the catalogue; the ADBC connections of `bulk` import it and stream the
-rows, which never become Python objects. What changed, and where it goes, is not known here.
+pg8000 holds the snapshot and reads the catalogue. The ADBC connections of `bulk` import the snapshot and
+stream the rows, which never become Python objects. Change detection and loading are in other modules.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from pg8000.native import Connection as ControlConnection
 
 _BEGIN = (
-    # In one message: what ends idle or long transactions has no time to.
+    # Sent in one message, so that timeouts for idle or long transactions cannot end it in between.
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; "
     "SET LOCAL idle_in_transaction_session_timeout = 0"
 )
 _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT = 17
 _NO_ENCODING = "SQL_ASCII"
-# A refused statement ends all that came after the savepoint, and nothing did but reading.
+# A rejected statement rolls back everything after the savepoint, which is only reads.
 _READABLE = "SAVEPOINT readable"
 _READABLE_AGAIN = "ROLLBACK TO SAVEPOINT readable"
-# Which server this is: its cluster, the branch of that cluster's history, and the database in it.
+# Identity of the server: its cluster, the timeline of the cluster's history, and the database.
 _WHERE = """
 SELECT pg_export_snapshot(), CAST(pg_current_snapshot() AS text), transaction_timestamp(),
        CAST(current_setting('server_version_num') AS int),
@@ -56,12 +56,12 @@ FROM pg_control_system() AS s, pg_control_checkpoint() AS c
 
 @dataclass(frozen=True)
 class Position:
-    """What PostgreSQL calls a snapshot: which transactions it sees. All are 64-bit transaction ids.
+    """PostgreSQL's definition of a snapshot: the visible transactions, as 64-bit transaction ids.
 
     Args:
-        xmin: Every transaction before it is over, and seen if it was committed.
-        xmax: No transaction from it on is seen.
-        in_progress: Transactions between the two that were not over; their subtransactions are not listed.
+        xmin: Every transaction before it has ended, and is visible if it was committed.
+        xmax: No transaction from it on is visible.
+        in_progress: Transactions between the two that had not ended; subtransactions are not listed.
     """
 
     xmin: int
@@ -77,11 +77,11 @@ class Position:
 
 @dataclass(frozen=True)
 class Counted:
-    """A table's rows, counted.
+    """Row count of a table.
 
     Args:
-        rows: How many there are.
-        seconds: How long the server took to count them.
+        rows: Number of rows.
+        seconds: Time that the server took to count them.
     """
 
     rows: int
@@ -90,24 +90,23 @@ class Counted:
 
 @dataclass(frozen=True)
 class SourceDatabase:
-    """A PostgreSQL that the platform reads.
+    """A PostgreSQL database that the platform reads.
 
     Args:
         name: Name of the source, the first part of its tables' asset keys.
         tables: Declarations of its tables.
-        connect: Says how to reach it, when that is needed: secrets are resolved, an embedded server is
-            started.
-        statement_timeout: Longest a statement may run, in seconds.
-        lock_timeout: Longest a statement may wait for a lock, in seconds.
-        connections: How many connections read rows at the same time.
-        policy: How changes are found in tables that have no policy of their own.
-        policies: How changes are found, by table.
-        declared: Whether `tables` is a contract, as for Totesys: a column that is missing stops its table.
-            Otherwise the tables are read as the server has them.
-        keys: Columns that identify a row, for tables that are not declared and whose own key is not meant.
-        types: Logical types of columns, by table and column, where the default one is not meant.
-        encoding: What text is encoded in, as PostgreSQL calls it, in a database of encoding SQL_ASCII.
-        encodings: The same by table, where it is another one.
+        connect: Returns the connection when it is needed: resolves secrets and starts an embedded server.
+        statement_timeout: Longest duration of a statement, in seconds.
+        lock_timeout: Longest time that a statement waits for a lock, in seconds.
+        connections: Number of connections that read rows in parallel.
+        policy: Policy for finding changes in tables without their own policy.
+        policies: Policies for finding changes, by table.
+        declared: Whether `tables` is a contract, as for Totesys: a missing column stops its table. Otherwise
+            the tables are read with the columns that the server has.
+        keys: Columns that identify a row, by table, to override the key of an undeclared table.
+        types: Logical types by table and column, to override the defaults.
+        encoding: Encoding of text, by its PostgreSQL name, in a database with the encoding SQL_ASCII.
+        encodings: Encodings of single tables that differ from `encoding`.
     """
 
     name: str
@@ -125,16 +124,16 @@ class SourceDatabase:
     encodings: Mapping[str, str] = field(default_factory=dict)
 
     def policy_of(self, table: str) -> CapturePolicy:
-        """How changes are found in a table."""
+        """Return the policy for finding changes in a table."""
         return self.policies.get(table, self.policy)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """Open a read-only REPEATABLE READ transaction and export its snapshot for as long as the block runs.
+        """Open a read-only REPEATABLE READ transaction and export its snapshot while the block runs.
 
         Raises:
             SourceUnavailable: The server does not answer.
-            SourceError: It refuses the login, or lacks the database.
+            SourceError: The server rejects the login, or lacks the database.
         """
         connection = self.connect()
         control = open_control(connection)
@@ -164,11 +163,11 @@ class SourceDatabase:
                 role,
                 encoding,
             )
-            # A pooler can only use a session again whose transaction has ended; all has been read by now.
+            # A pooler can reuse a session only after its transaction has ended; all reads are done by now.
             with contextlib.suppress(SourceError), translated(connection):
                 control.run("ROLLBACK")
         finally:
-            # A close can only fail where the connection is gone already.
+            # Closing fails only if the connection is already gone.
             with contextlib.suppress(Exception):
                 control.close()
 
@@ -185,16 +184,16 @@ class Snapshot:
 
     Args:
         source: The database.
-        connection: How it was reached.
+        connection: Parameters of the connection.
         control: The connection that holds the snapshot.
-        exported_id: What other connections import it by.
+        exported_id: Id by which other connections import the snapshot.
         position: PostgreSQL's text form of the snapshot, `xmin:xmax:xip_list`.
         server: Identity of the database: system identifier, timeline and database OID, joined by slashes.
         version: The server's version as a number: 180001 is 18.1.
-        taken_at: When it was taken, by the source's clock, UTC.
-        settings: What is set in a transaction that reads it, by name.
-        role: The role that the server checks privileges of, which a setting may make another than the user.
-        encoding: The database's encoding, as PostgreSQL calls it.
+        taken_at: Time of the snapshot by the source's clock, UTC.
+        settings: Settings of the transactions that read it, by name.
+        role: The role whose privileges the server checks; a setting may make it differ from the user.
+        encoding: PostgreSQL's name of the database's encoding.
     """
 
     source: SourceDatabase
@@ -212,28 +211,28 @@ class Snapshot:
     def run(self, sql: str, attempt: str = "", **parameters: object) -> list[list[Any]]:
         """Run a statement in the snapshot and fetch its rows; for small results.
 
-        After one that the server refused, the snapshot can be read on.
+        The snapshot stays readable after a statement that the server rejected.
 
         Args:
             sql: The statement, with `:name` for parameters.
-            attempt: What it is for, for the message of an error.
+            attempt: Purpose of the statement, for error messages.
             **parameters: Values of its parameters.
 
         Raises:
             SourceUnavailable: The connection broke.
-            SourceError: The server refused the statement.
+            SourceError: The server rejected the statement.
         """
         with translated(self.connection, attempt):
             try:
                 return list(self.control.run(sql, **parameters) or ())
             except Exception:
-                # Where the session is over, what is raised says so.
+                # If the session has ended, the raised error says so.
                 with contextlib.suppress(Exception):
                     self.control.run(_READABLE_AGAIN)
                 raise
 
     def is_open(self) -> bool:
-        """Whether the session that holds the snapshot still answers."""
+        """Return whether the session that holds the snapshot still answers."""
         try:
             self.run("SELECT 1")
         except SourceError:
@@ -241,11 +240,11 @@ class Snapshot:
         return True
 
     def relations(self, names: Sequence[str] | None = None) -> dict[str, Relation]:
-        """What the catalogue says of these tables, or of all in the schema; what is missing is not in it.
+        """Read the catalogue entries of these tables, or of all in the schema; missing tables are left out.
 
         Raises:
             SourceUnavailable: The connection broke.
-            SourceError: The server refused.
+            SourceError: The server rejected the query.
         """
         source = self.source
         others = {source.encoding, *source.encodings.values()} - {"", "UTF8", self.encoding}
@@ -271,11 +270,11 @@ class Snapshot:
         return dataclasses.replace(relation, columns=tuple(columns))
 
     def is_still_there(self, relation: Relation) -> bool:
-        """Whether a relation that has been read is the one that the snapshot sees, with the same content.
+        """Return whether a relation that was read is the one in the snapshot, with the same content.
 
-        What TRUNCATE or a rewriting ALTER TABLE leaves behind looks empty to an older snapshot, and a name
-        may have come to mean another table (PostgreSQL manual, "MVCC: Caveats"). Once a table is read,
-        nobody can do this to it any more before the reading transaction ends.
+        After TRUNCATE or a rewriting ALTER TABLE, a table looks empty to an older snapshot, and its name may
+        refer to another table (PostgreSQL manual, "MVCC: Caveats"). Once a table is read, neither can happen
+        before the reading transaction ends.
         """
         [[same]] = self.run(
             """
@@ -301,7 +300,7 @@ class Snapshot:
             for number, relation in enumerate(relations)
         )
         rows = self.run(f"SELECT -1, 0, clock_timestamp() UNION ALL {counts}", "counting rows")
-        # The tables are counted one after the other, and each row has the time at which its count was done.
+        # The tables are counted one after the other; each result row has the time at which its count ended.
         rows.sort(key=lambda row: row[2])
         return {
             relations[number].name: Counted(count, (end - before).total_seconds())

@@ -1,8 +1,8 @@
-"""PostgreSQL's types in the lake: which logical type each becomes, and how its values get there.
+"""PostgreSQL's types in the lake: the logical type of each, and the conversion of its values.
 
-A value travels in two steps: an SQL expression (`select_expression`) gives it in a form that ADBC reads fast,
-and `decode` turns what arrives into the lake's Arrow type. `value_expression` gives what the lake then holds,
-for those who compare it on the server. What is in the catalogue is not known here.
+A value is converted in two steps: an SQL expression (`select_expression`) returns a form that ADBC reads
+fast, and `decode` converts it to the lake's Arrow type. `value_expression` returns the value as the lake
+stores it, for comparisons on the server. This module does not read the catalogue.
 
 | PostgreSQL | lake (discovered columns) |
 | --- | --- |
@@ -18,8 +18,8 @@ for those who compare it on the server. What is in the catalogue is not known he
 | time | text `HH:MM:SS.ffffff` |
 | everything else | text, what the type's output function prints |
 
-A domain is what its base type is. What a column is declared as in the model takes precedence: a date or
-timestamp that is not declared `infinite` arrives as NULL where it is infinite, or a timestamp after 294246.
+A domain has the type of its base type. The model's declaration of a column takes precedence: in a column that
+is not declared `infinite`, infinite dates and timestamps, and timestamps after 294246, become NULL.
 """
 
 from __future__ import annotations
@@ -55,44 +55,44 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
 }
-"""What a session that reads must SET, as text literals.
+"""Settings that a reading session must SET, as text literals.
 
-What values look like as text depends on it, and roles and databases may have settings of their own.
+They determine the text form of values, and roles and databases may have their own settings.
 """
 
 MOST_DIGITS = 38
-"""Of a decimal in the lake."""
+"""Most digits of a decimal in the lake."""
 _MONEY = Decimal(22, 3)
-"""Holds 64 bits of the smallest unit, whether the currency has none, two or three digits after the point."""
+"""Holds 64 bits of the smallest unit, for currencies with zero, two or three digits after the point."""
 _DIGITS_OF_64_BITS = 18
 _DIGITS_OF_INTEGERS = {"int2": 5, "int4": 10, "int8": 19}
 _INFINITE_DAYS = 2**31 - 1
 _INFINITE_MICROSECONDS = 2**63 - 1
 _MICROSECONDS_PER_DAY = 86_400_000_000
-# PostgreSQL counts days and microseconds from 2000-01-01, and ADBC adds what lies between that and 1970.
-# Where the sum is too large it begins again at the other end, far before the first day that PostgreSQL has.
+# PostgreSQL counts days and microseconds from 2000-01-01, and ADBC adds the difference to 1970. A sum that is
+# too large wraps around to a value far before PostgreSQL's first day.
 _DAYS_TO_2000 = 10_957
 _FIRST_DAY = -2_440_588  # 4714-11-24 BC, day 0 of the Julian period
-# The last two microseconds that the lake has: they stand for the infinities where values are compared.
+# The last two microseconds of the lake's range: they represent the infinities in comparisons.
 _INFINITY = "294247-01-10 04:00:54.775807"
 _MINUS_INFINITY = "294247-01-10 04:00:54.775806"
-# What is not declared infinite ends at a whole day.
+# The range of columns that are not declared infinite ends at a whole day.
 _END_OF_MICROSECONDS = "294247-01-01"
 _END_OF_FINITE_MICROSECONDS = 9_223_371_244_800_000_000
 
 
 @dataclass(frozen=True)
 class SourceType:
-    """A column's type as the catalogue has it, domains resolved to what they are made of.
+    """A column's type from the catalogue, with domains resolved to their base type.
 
     Args:
         name: `typname` of the base type.
         kind: `typtype` of the base type: `b` base, `e` enum, `c` composite, `r` range, `m` multirange.
-        builtin: Whether it is one of PostgreSQL's own, and not another of the same name.
+        builtin: Whether the type is built into PostgreSQL, not a user's type of the same name.
         modifier: `atttypmod`, or the domain's, such as a numeric's precision and scale; -1 without one.
-        text: The type as people write it, domains by their own name.
-        is_array: Whether it is an array.
-        encoding: What its text is encoded in, as PostgreSQL calls it, where the database does not know.
+        text: The type as PostgreSQL writes it, domains by their own name.
+        is_array: Whether the type is an array.
+        encoding: PostgreSQL's name of the text's encoding, if the database does not define it.
     """
 
     name: str
@@ -105,19 +105,19 @@ class SourceType:
 
     @property
     def digits(self) -> tuple[int, int] | None:
-        """Precision and scale of a numeric that has them; the scale can be negative, or above precision."""
+        """Precision and scale of a numeric, if any; the scale can be negative or exceed the precision."""
         if not self.is_builtin("numeric") or self.modifier < 4:
             return None
         # The scale has 11 bits and a sign: numeric(3,-2) holds hundreds.
         return (self.modifier - 4) >> 16, (((self.modifier - 4) & 0x7FF) ^ 1024) - 1024
 
     def is_builtin(self, *names: str) -> bool:
-        """Whether it is PostgreSQL's own type of one of these names."""
+        """Return whether the type is PostgreSQL's built-in type with one of these names."""
         return self.builtin and self.name in names
 
 
 def logical_type(source: SourceType) -> LogicalType:
-    """The logical type of a discovered column, wide, so that the source may widen its own."""
+    """Return the logical type of a discovered column, wide enough for the source to widen its own."""
     if not source.builtin:
         return Text()
     match source.name:
@@ -129,7 +129,7 @@ def logical_type(source: SourceType) -> LogicalType:
         case "money":
             return _MONEY
         case "float4":
-            # Widened it would print digits that it does not have: 32.38 as 32.380001068115234.
+            # A widened float would print digits that the value does not have: 32.38 as 32.380001068115234.
             return Float(32)
         case "float8":
             return Float(64)
@@ -148,7 +148,7 @@ def logical_type(source: SourceType) -> LogicalType:
 
 
 def is_readable(column: Column, source: SourceType) -> bool:
-    """Whether a column of the source is of a type that its declaration in the model allows.
+    """Return whether the model's declaration of a column allows the source's type.
 
     Text is text, an enum, a uuid or a date. See `holds` for the rest.
     """
@@ -159,10 +159,10 @@ def is_readable(column: Column, source: SourceType) -> bool:
 
 
 def holds(type_: LogicalType, source: SourceType) -> bool:
-    """Whether a column of the lake takes all values of the source's type, without loss.
+    """Return whether a column of the lake holds all values of the source's type without loss.
 
     A bigint may be read into fewer bits: a value that does not fit then fails the read. NaN and the
-    infinities, where the logical type has none, arrive as NULL.
+    infinities become NULL if the logical type does not have them.
     """
     match type_:
         case Integer(bits=bits):
@@ -180,7 +180,7 @@ def holds(type_: LogicalType, source: SourceType) -> bool:
         case Float(bits=bits):
             return source.is_builtin("float4", *(["float8"] if bits == 64 else []))
         case Text():
-            # A date prints as ISO 8601. All else that has a type of its own in the lake is not text.
+            # A date prints as ISO 8601. All other types with their own type in the lake are not text.
             return source.is_builtin("date") or isinstance(logical_type(source), Text)
         case Binary():
             return source.is_builtin("bytea")
@@ -195,15 +195,15 @@ def holds(type_: LogicalType, source: SourceType) -> bool:
 
 
 def widens(former: LogicalType, type_: LogicalType) -> bool:
-    """Whether a column of the lake can come to be of another type, all that it holds staying what it is.
+    """Return whether a column of the lake can change to another type with all its values unchanged.
 
-    All other types that a discovered column has are as wide as the lake's are.
+    All other types of discovered columns already have the lake's full width.
     """
     return former == Float(32) and type_ == Float(64)
 
 
 def may_lose_to_null(type_: LogicalType, source: SourceType) -> bool:
-    """Whether the source's type has values, NaN or infinities, that arrive as NULL in `type_`."""
+    """Return whether the source's type has values (NaN, infinities) that become NULL in `type_`."""
     match type_:
         case Decimal():
             return source.is_builtin("numeric")
@@ -214,7 +214,7 @@ def may_lose_to_null(type_: LogicalType, source: SourceType) -> bool:
 
 
 def written(type_: LogicalType) -> str:
-    """A logical type as PostgreSQL writes it."""
+    """Return the PostgreSQL name of a logical type."""
     match type_:
         case Integer(bits=bits):
             return "bigint" if bits == 64 else "integer"
@@ -231,21 +231,21 @@ def written(type_: LogicalType) -> str:
 
 
 def select_expression(column: Column, source: SourceType) -> str:
-    """SQL that gives a column in a form that ADBC reads and `decode` turns into the lake's type.
+    """Return SQL for a column in a form that ADBC reads and `decode` converts to the lake's type.
 
     Args:
-        column: The column, of a type that `holds` the source's.
+        column: The column, with a type that `holds` the source's type.
         source: Its type in the source.
 
     Returns:
-        An expression without an alias. It prints what `SESSION_SETTINGS` make it print.
+        An expression without an alias. Its text form depends on `SESSION_SETTINGS`.
     """
     name = quote(column.name)
     match column.type:
         case Integer(bits=bits):
             return f"{name}::pg_catalog.int{bits // 8}"
         case Decimal():
-            # Printing a number costs the server less than arithmetic with it does, and reading it is cheap.
+            # Printing a number costs the server less than arithmetic, and parsing it is cheap.
             number = f"{name}::pg_catalog.numeric" if source.is_builtin("money") else name
             return f"{number}::pg_catalog.text"
         case Float(bits=bits):
@@ -253,8 +253,8 @@ def select_expression(column: Column, source: SourceType) -> str:
         case Text():
             if source.is_builtin("text", "varchar", "name"):
                 return decoded(f"{name}::pg_catalog.text", source.encoding)
-            # A cast to text is not what the type prints: it adds /32 to an inet and strips a char. And a
-            # composite of NULLs IS NULL without being NULL.
+            # A cast to text differs from the type's output: it adds /32 to an inet and strips a char. IS NULL
+            # does not work either, because it is true for a composite of NULLs, which is not NULL.
             printed = decoded(f"pg_catalog.concat({name})", source.encoding)
             return f"CASE WHEN {name} IS DISTINCT FROM NULL THEN {printed} END"
         case Binary():
@@ -270,11 +270,11 @@ def select_expression(column: Column, source: SourceType) -> str:
 
 
 def decoded(text: str, encoding: str) -> str:
-    """SQL for a text as UTF-8, in a database that does not know its encoding.
+    """Return SQL for a text as UTF-8, in a database that does not define its encoding.
 
     Args:
         text: SQL for the text.
-        encoding: What its bytes mean, as PostgreSQL calls it; empty where the database knows.
+        encoding: PostgreSQL's name of the encoding; empty if the database defines it.
     """
     if not encoding:
         return text
@@ -285,13 +285,14 @@ def decoded(text: str, encoding: str) -> str:
 
 
 def value_expression(column: Column, source: SourceType) -> str:
-    """SQL that gives what the lake holds of a column's value, NULL where that is NULL.
+    """Return SQL for a column's value as the lake stores it; NULL if the lake stores NULL.
 
-    Decimals of up to 18 digits come as one integer, all digits without the point. Infinite dates come as
-    days since 1970. The last two microseconds that the lake has stand for minus infinity and infinity.
+    Decimals of up to 18 digits are returned as one integer, all digits without the point. Columns with
+    infinite dates are returned as days since 1970. The last two microseconds of the lake's range represent
+    minus infinity and infinity.
 
     Args:
-        column: The column, of a type that `holds` the source's.
+        column: The column, with a type that `holds` the source's type.
         source: Its type in the source.
     """
     name = quote(column.name)
@@ -321,7 +322,7 @@ def value_expression(column: Column, source: SourceType) -> str:
 
 
 def _decimal(name: str, scale: int, source: SourceType) -> str:
-    """A decimal as one integer, all digits without the point, where 64 bits hold them; elsewhere as text."""
+    """Return SQL for a decimal as one integer without the point if it fits 64 bits, else as text."""
     if source.is_builtin("int2", "int4") and _DIGITS_OF_INTEGERS[source.name] + scale <= _DIGITS_OF_64_BITS:
         return f"{name}::pg_catalog.int8 * {10**scale}"
     if not source.is_builtin("numeric"):
@@ -334,10 +335,10 @@ def _decimal(name: str, scale: int, source: SourceType) -> str:
 
 
 def decode(array: pa.Array, type_: LogicalType) -> pa.Array:
-    """What a `select_expression` gave, in the lake's type.
+    """Convert the result of a `select_expression` to the lake's type.
 
     Args:
-        array: As ADBC made it.
+        array: The array from ADBC.
         type_: The column's logical type.
 
     Raises:
@@ -372,7 +373,7 @@ def decode(array: pa.Array, type_: LogicalType) -> pa.Array:
 
 
 def _decimals(printed: pa.Array, target: pa.DataType) -> pa.Array:
-    """Numbers as the server prints them, NaN as NULL."""
+    """Convert numbers printed by the server, NaN to NULL."""
     try:
         return printed.cast(target)
     except pa.ArrowInvalid:
@@ -383,15 +384,15 @@ def _decimals(printed: pa.Array, target: pa.DataType) -> pa.Array:
 def _in_range(
     array: pa.Array, dtype: np.dtype[Any], *, first: int, end: int, minus_infinity: int, infinity: int | None
 ) -> pa.Array:
-    """Dates or timestamps with what is beyond their range as infinite, or as NULL where `infinity` is None.
+    """Convert dates or timestamps out of range to infinities, or to NULL if `infinity` is None.
 
     Args:
-        array: Of days or microseconds since 1970, where those below `first` were too large for that.
-        dtype: What the numbers are.
-        first: The first that there is.
-        end: What the last one comes before.
-        minus_infinity: What minus infinity became.
-        infinity: DuckDB's infinity; its minus infinity has the other sign.
+        array: Days or microseconds since 1970; numbers below `first` have wrapped around.
+        dtype: Type of the numbers.
+        first: The smallest valid number.
+        end: The end of the valid range, exclusive.
+        minus_infinity: The number that minus infinity has become.
+        infinity: DuckDB's infinity; its minus infinity has the opposite sign.
     """
     validity, data = array.buffers()
     if data is None or not len(array):

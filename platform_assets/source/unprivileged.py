@@ -1,9 +1,9 @@
-"""Runs one command as an unprivileged account: a script for child processes, for PostgreSQL under root.
+"""Script that runs a command as an unprivileged account; root processes use it to run PostgreSQL.
 
-A script rather than `preexec_fn`, because running Python between fork and exec can deadlock in a process
+It is a script instead of `preexec_fn`, because running Python between fork and exec can deadlock in a process
 with threads. Called as `python -I -S unprivileged.py UID GID CAPABILITIES COMMAND [ARGUMENT ...]`.
-CAPABILITIES is a comma-separated list of Linux capability numbers; the first one that this process has is
-kept, so that the command can reach its own files below a directory such as /root. `-` keeps none.
+CAPABILITIES is a comma-separated list of Linux capability numbers. The first capability that this process has
+is kept, so that the command can reach its files below a directory such as /root. `-` keeps none.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _NO_SETUID_FIXUP = 1 << 2
 _CAPABILITY_VERSION = 0x20080522
 EXIT_CODE = 126
-"""The exit code when the account could not be assumed or the command not be run; the reason is on stderr."""
+"""Exit code if the account could not be assumed or the command could not run; the reason is on stderr."""
 
 
 def _keep(capability_numbers: list[int]) -> bool:
-    """Reduces this process to the first of the capabilities that it has, and hands it on to the command.
+    """Reduce this process to the first listed capability that it has, and pass it on to the command.
 
-    Without NO_SETUID_FIXUP the kernel would drop it on leaving root, and `access()`, which PostgreSQL asks
-    whether it can run its own binaries, would not count it.
+    Without NO_SETUID_FIXUP the kernel would drop the capability on leaving root. `access()`, which PostgreSQL
+    uses to check that it can run its own binaries, would also ignore it.
     """
     import ctypes
 
@@ -51,7 +51,7 @@ def _leave_root(uid: int, gid: int) -> None:
 
 
 def main() -> None:
-    """Becomes the account, then the command; returns only by exiting with EXIT_CODE."""
+    """Switch to the account and execute the command; on failure, exit with EXIT_CODE."""
     uid, gid, capabilities, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
     try:
         if capabilities == "-" or not _keep([int(number) for number in capabilities.split(",")]):

@@ -1,10 +1,10 @@
-"""Proof of completeness: a table's rows in the source and in the lake are the same, or where they are not.
+"""Proof of completeness: compares a table's rows in source and lake, and locates the differences.
 
-PostgreSQL sums up digests of its rows per range of keys, DuckDB those of the lake's latest versions, and only
-the sums travel. How a difference is made good is not known here.
+PostgreSQL sums digests of its rows per key range, DuckDB does the same for the lake's latest versions, and
+only the sums are transferred. The repair of differences is in other modules.
 
-The digest of a row is 60 bits of the MD5 of a text, the same on both sides for equal values. It is not stored
-anywhere, so that it may change; it takes the values as the lake holds them: a source column that the lake has
+The digest of a row is 60 bits of the MD5 of a text, the same on both sides for equal values. It is not
+stored, so its definition may change. It uses the values as the lake stores them: a value that the lake stores
 as NULL, such as a numeric's NaN, is NULL on both sides.
 """
 
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
     import duckdb
 
 Expression = Callable[[Column], str]
-"""Gives the SQL that reads a column of the source, as `types.value_expression` does for its type there."""
+"""Returns the SQL that reads a column of the source, as `types.value_expression` does for its source type."""
 
 ROWS_PER_RANGE = 50_000
 MOST_RANGES = 256
-"""A table is compared in ranges of about so many rows, and in at most so many ranges."""
+"""Target number of rows per range, and maximum number of ranges, in the comparison of a table."""
 
 _DIGEST_BITS = 60
 _SEPARATOR = "chr(31)"
-# PostgreSQL takes 100 arguments in a call, and a text needs two.
+# PostgreSQL accepts 100 arguments per call, and a text needs two.
 _COLUMNS_PER_CALL = 40
 _LONGEST_IN_FULL = 1_000
 _RANGES_NAMED = 10
-# The two moments that stand for the infinities on the way from the source, see `source.types`, and their
+# The two timestamps that represent the infinities in values from the source, see `source.types`, and their
 # microseconds.
 _INFINITIES = "294247-01-10 04:00:54.775806"
 _INFINITY, _MINUS_INFINITY = "'775807'", "'775806'"
@@ -57,11 +57,11 @@ _INFINITY, _MINUS_INFINITY = "'775807'", "'775806'"
 
 @dataclass(frozen=True)
 class KeyRange:
-    """The rows whose key, one integer, is in a range.
+    """The rows whose key, a single integer, is in a range.
 
     Args:
-        lower: The first key, None where the range is open; then rows without a key are in it, too.
-        upper: The first key that is beyond it, None where it is open.
+        lower: The first key, None if the range is open; an open range includes rows with a NULL key.
+        upper: The first key beyond the range, None if the range is open.
     """
 
     lower: int | None = None
@@ -70,11 +70,11 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class KeyBucket:
-    """The rows whose key has a hash that begins with certain bits.
+    """The rows whose key hash begins with given bits.
 
     Args:
-        number: What these bits are, as a number.
-        bits: How many bits that are; with none, it is all rows.
+        number: The bits as a number.
+        bits: Number of bits; 0 for all rows.
     """
 
     number: int
@@ -86,14 +86,14 @@ Keys = KeyRange | KeyBucket
 
 @dataclass(frozen=True)
 class RangeDifference:
-    """Keys whose rows are not the same in source and lake.
+    """A range of keys whose rows differ between source and lake.
 
     Args:
-        keys: Which keys.
+        keys: The keys.
         source_rows: Number of rows in the source.
         lake_rows: Number of rows in the lake.
-        source_predicate: SQL (PostgreSQL) that is true of exactly these rows of the source.
-        lake_predicate: SQL (DuckDB) that is true of exactly their versions in the lake.
+        source_predicate: PostgreSQL SQL that is true for exactly these rows of the source.
+        lake_predicate: DuckDB SQL that is true for exactly their versions in the lake.
     """
 
     keys: Keys
@@ -105,14 +105,14 @@ class RangeDifference:
 
 @dataclass(frozen=True)
 class TableComparison:
-    """What comparing a table came to.
+    """Result of comparing a table.
 
     Args:
         table: The table's declaration.
         rows_in_source: Number of its rows in the source.
         rows_in_lake: Number of its rows in the lake.
-        ranges: In how many ranges of keys they were compared.
-        differing: Those that differ, by key.
+        ranges: Number of key ranges that were compared.
+        differing: The ranges that differ, in key order.
     """
 
     table: Table
@@ -123,11 +123,11 @@ class TableComparison:
 
     @property
     def equal(self) -> bool:
-        """Whether source and lake hold the same rows."""
+        """True if source and lake hold the same rows."""
         return not self.differing
 
     def __str__(self) -> str:
-        """A sentence for people; of the rows themselves it says no more than bounds of integer keys."""
+        """Return the result in words; of the rows themselves, it contains only bounds of integer keys."""
         if self.equal:
             return f"{self.table.name}: source and lake hold the same {_rows(self.rows_in_source)}."
         named = [self._difference(difference) for difference in self.differing[:_RANGES_NAMED]]
@@ -179,24 +179,24 @@ def compare_table(
     columns: Sequence[Column] | None = None,
     rows_per_range: int = ROWS_PER_RANGE,
 ) -> TableComparison:
-    """Compare a table in the source with its latest versions in the lake, deleted rows left out.
+    """Compare a table in the source with its latest versions in the lake, without deleted rows.
 
-    Source and lake have to be seen as of the same moment: a snapshot, and the batch that was made of it.
+    Source and lake must be seen as of the same moment: a snapshot, and the batch that was made from it.
     PostgreSQL scans the table once.
 
     Args:
-        run: Runs a statement in the snapshot and gives its rows; the session has `types.SESSION_SETTINGS`.
-        connection: A DuckDB connection in which `versions` exists, its time zone UTC.
+        run: Runs a statement in the snapshot and returns its rows; the session has `types.SESSION_SETTINGS`.
+        connection: A DuckDB connection with the time zone UTC, in which `versions` exists.
         table: The table's declaration; it has a primary key.
         relation: The table's quoted, qualified name in the source.
-        expression: Says how each column is read.
-        versions: Quoted view of the row versions that count, dead letters included: the columns of bronze.
-        columns: The columns to compare, where they are not all: those that the source has.
-        rows_per_range: How many rows there should be to a range.
+        expression: Returns the SQL that reads a column.
+        versions: Quoted view of the committed row versions, dead letters included, with bronze's columns.
+        columns: The columns to compare: those that the source has; None for all columns.
+        rows_per_range: Target number of rows per range.
 
     Raises:
         SourceUnavailable: The connection broke.
-        SourceError: The server refused a statement.
+        SourceError: The server rejected a statement.
     """
     compared = tuple(columns or table.columns)
     key = tuple(table.column(name) for name in table.primary_key)
@@ -225,7 +225,7 @@ def compare_table(
 
 
 class _Total(NamedTuple):
-    """Number of rows, and the sum of their digests."""
+    """Number of rows and sum of their digests."""
 
     rows: int = 0
     digests: int = 0
@@ -238,7 +238,7 @@ def _totals(rows: Iterable[Sequence[Any]]) -> dict[int, _Total]:
 def _ranges(
     connection: duckdb.DuckDBPyConnection, table: Table, versions: str, rows_per_range: int
 ) -> list[Keys]:
-    """Ranges of about equally many rows, if old versions are spread as the rows are."""
+    """Return ranges with about the same number of rows, if old versions are distributed like the rows."""
     (rows,) = connection.sql(f"SELECT count(*) FROM {versions}").fetchall()[0]
     wanted = min(max(math.ceil(rows / rows_per_range), 1), MOST_RANGES)
     if not _is_ranged([table.column(name) for name in table.primary_key]):
@@ -271,12 +271,12 @@ def _scaled(
     relation: str,
     read: Mapping[str, str],
 ) -> frozenset[str]:
-    """The decimals that are read as one integer, all digits without the point."""
+    """Return the names of the decimals that are read as one integer, all digits without the point."""
     if not decimals:
         return frozenset()
     values = ", ".join(f"{read[column.name]} AS c{number}" for number, column in enumerate(decimals))
     types = ", ".join(f"CAST(pg_typeof(c{number}) AS text)" for number in range(len(decimals)))
-    # No row is read, and still there is one to ask the types of.
+    # The query reads no rows of the table, but still returns a row with the types.
     nothing = f"(SELECT {values} FROM {relation} LIMIT 0) AS nothing"
     found = run(f"SELECT {types} FROM (SELECT 1) AS one_row LEFT JOIN {nothing} ON true")[0]
     return frozenset(column.name for column, type_ in zip(decimals, found, strict=True) if type_ == "bigint")
@@ -290,7 +290,7 @@ def _source_sql(
     scaled: frozenset[str],
     ranges: Sequence[Keys],
 ) -> str:
-    """The statement that gives number, rows and sum of digests of each range that has rows."""
+    """Return the statement for the number, row count and digest sum of each range that has rows."""
     names = {name: f"c{number}" for number, name in enumerate(read)}
     selected = ", ".join(f"{read[name]} AS {alias}" for name, alias in names.items())
     if _is_ranged(key):
@@ -300,8 +300,8 @@ def _source_sql(
         )
     else:
         number = f"{_source_digest(key, names, scaled)} >> {_DIGEST_BITS - _bits(ranges)}"
-    # OFFSET 0 keeps the planner from merging the queries: each expression is evaluated once, however often
-    # its value is used, and few groups are expected, so that they are not prepared to be spilled.
+    # OFFSET 0 keeps the planner from merging the queries: each expression is evaluated only once, and the
+    # planner expects few groups, so it does not prepare to spill them.
     return f"""
         SELECT number, count(*), sum(digest) FROM (
           SELECT {number} AS number, {_source_digest(columns, names, scaled)} AS digest
@@ -316,7 +316,7 @@ def _lake_sql(
     versions: str,
     ranges: Sequence[Keys],
 ) -> str:
-    """The same of the lake's latest versions."""
+    """Return the same statement for the lake's latest versions."""
     names = {column.name: quote("row", column.name) for column in columns}
     keys = {column.name: f"k{number}" for number, column in enumerate(key)}
     if _is_ranged(key):
@@ -325,7 +325,7 @@ def _lake_sql(
         number = f"{_lake_digest(key, keys)} >> {_DIGEST_BITS - _bits(ranges)}"
     grouped = ", ".join(f"{quote('row', name)} AS {alias}" for name, alias in keys.items())
     places = ", ".join(str(place + 1) for place in range(len(keys)))
-    # Batch, deletion and digest in one number, of which the largest is the latest: 16 bytes a row.
+    # Batch, deletion flag and digest form one number, whose maximum is the latest version: 16 bytes per row.
     version = (
         f'CAST("row"._batch AS HUGEINT) * {2 ** (_DIGEST_BITS + 1)} + '
         f"CASE WHEN _change = 'delete' THEN {2**_DIGEST_BITS} ELSE {_lake_digest(columns, names)} END"
@@ -339,7 +339,7 @@ def _lake_sql(
 
 
 def _width_bucket(value: str, bounds: Sequence[int], first: int = 0) -> str:
-    """SQL for how many of the bounds, in ascending order, are not above the value; `first` counts before."""
+    """Return SQL that counts the ascending bounds not above the value, starting from `first`."""
     if not bounds:
         return str(first)
     middle = len(bounds) // 2
@@ -359,7 +359,7 @@ def _predicates(
             f"({_source_digest(key, names, scaled)} >> {shift}) = {keys.number}",
             f"({_lake_digest(key, in_lake)} >> {shift}) = {keys.number}",
         )
-    # The bare column, so that an index serves.
+    # Uses the bare column, so that an index can be used.
     name = quote(key[0].name)
     limits = [f"{name} >= {keys.lower}"] if keys.lower is not None else []
     limits += [f"{name} < {keys.upper}"] if keys.upper is not None else []
@@ -370,26 +370,26 @@ def _predicates(
 
 
 def _source_digest(columns: Sequence[Column], names: Mapping[str, str], scaled: frozenset[str]) -> str:
-    """SQL (PostgreSQL) for a digest of the values that SQL in `names` gives."""
+    """Return PostgreSQL SQL for a digest of the values of the expressions in `names`."""
     parts = [
         (names[column.name], _in_source(column.type, names[column.name], column.name in scaled))
         for column in columns
     ]
-    # The server's encoding may be another than the lake's.
+    # The server's encoding may differ from the lake's.
     text = f"convert_to({_joined(parts)}, 'UTF8')"
     return f"CAST(CAST('x' || substr(md5({text}), 1, {_DIGEST_BITS // 4}) AS bit({_DIGEST_BITS})) AS int8)"
 
 
 def _lake_digest(columns: Sequence[Column], names: Mapping[str, str]) -> str:
-    """SQL (DuckDB) for the same digest."""
+    """Return DuckDB SQL for the same digest."""
     parts = [(names[column.name], _in_lake(column.type, names[column.name])) for column in columns]
     return f"CAST('0x' || substr(md5({_joined(parts)}), 1, {_DIGEST_BITS // 4}) AS BIGINT)"
 
 
 def _joined(parts: Sequence[tuple[str, tuple[str, ...]]]) -> str:
-    """SQL for one text of all values, of which no two different rows have the same, in either dialect.
+    """Return SQL, valid in both dialects, that joins all values to one text, unique per distinct row.
 
-    Nulls are left out of it, and where there are any, it begins by saying of which columns.
+    Nulls are left out of the text. If a row has nulls, its text begins with flags that mark the null columns.
     """
     calls = []
     for start in range(0, len(parts), _COLUMNS_PER_CALL):
@@ -402,7 +402,7 @@ def _joined(parts: Sequence[tuple[str, tuple[str, ...]]]) -> str:
 
 
 def _in_source(type_: LogicalType, value: str, is_scaled: bool) -> tuple[str, ...]:
-    """SQL (PostgreSQL) for what stands for a value of the source: as texts, or as numbers."""
+    """Return PostgreSQL SQL for the parts, texts or numbers, that represent a value of the source."""
     match type_:
         case Integer():
             return (value,)
@@ -415,7 +415,7 @@ def _in_source(type_: LogicalType, value: str, is_scaled: bool) -> tuple[str, ..
             return (f"CASE WHEN {value} = 'NaN' THEN 'NaN' ELSE {bits} END",)
         case Text() | Time():
             long = f"md5(convert_to(CAST({value} AS text), 'UTF8'))"
-            # A database without an encoding counts bytes. What it is asked once costs nothing in each row.
+            # A database without an encoding counts bytes. The subquery runs once and costs nothing per row.
             length = (
                 "CASE WHEN (SELECT getdatabaseencoding() = 'SQL_ASCII') "
                 f"THEN length(convert_to(CAST({value} AS text), 'UTF8'), 'UTF8') "
@@ -430,11 +430,11 @@ def _in_source(type_: LogicalType, value: str, is_scaled: bool) -> tuple[str, ..
         case Boolean():
             return (f"CAST({value} AS int4)",)
         case Date(infinite=True):
-            return (value,)  # comes as days
+            return (value,)  # already in days
         case Date():
             return (f"{value} - DATE '1970-01-01'",)
         case Timestamp(infinite=True):
-            # The two that stand for infinities are beyond where extract() is exact.
+            # The two values for the infinities are beyond the exact range of extract().
             seconds = f"CAST(extract(epoch FROM {value}) AS text)"
             return (f"CASE WHEN {value} < '{_INFINITIES}' THEN {seconds} ELSE to_char({value}, 'US') END",)
         case Timestamp():
@@ -442,13 +442,13 @@ def _in_source(type_: LogicalType, value: str, is_scaled: bool) -> tuple[str, ..
 
 
 def _in_lake(type_: LogicalType, value: str) -> tuple[str, ...]:
-    """SQL (DuckDB) for what stands for a value of the lake, likewise."""
+    """Return DuckDB SQL for the parts that represent a value of the lake, likewise."""
     match type_:
         case Integer():
             return (value,)
         case Decimal(precision=precision, scale=scale):
             text = f"CAST({value} AS VARCHAR)"
-            if precision == scale:  # DuckDB leaves out the zero before the point
+            if precision == scale:  # DuckDB omits the zero before the point
                 text = f"CASE WHEN {value} < 0 THEN '-0' || substr({text}, 2) ELSE '0' || {text} END"
             return (text,)
         case Float():
