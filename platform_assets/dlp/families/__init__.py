@@ -1,5 +1,5 @@
-"""Scans: each finds a family of look-alikes in one linear pass over bytes, then what each of them could be.
+"""Scans: each finds candidates of one family in one linear pass over bytes, then decides what they could be.
 
-What they could be is looked up by shapes and words, both of which data repeat; check digits are computed only
-of what could then be reported. The info types themselves are declared in `detectors`.
+The decision uses shapes and words, which data repeats, so that it can be cached; check digits are computed
+only for candidates that could be reported. The info types are declared in `detectors`.
 """

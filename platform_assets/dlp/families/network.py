@@ -1,4 +1,4 @@
-"""E-mail addresses, URLs, domains, addresses of the network, and codes of banks and coins."""
+"""E-mail addresses, URLs, domains, network addresses, bank codes and cryptocurrency addresses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from platform_assets.dlp.families.text import (
     spans,
 )
 
-# From the @ on; what is before it is read backwards.
+# From the @ on; the part before it is read backwards.
 _AT_DOMAIN = rb"@(?:[A-Za-z0-9\x80-\xff][A-Za-z0-9\x80-\xff\-]*\.)+[A-Za-z\x80-\xff]{2,24}"
 _LOCAL_REVERSED = re.compile(rb"[A-Za-z0-9\x80-\xff._%+'\-]{1,64}")
 _NOT_MAIL = frozenset(
@@ -160,7 +160,7 @@ def _look_at_ip_4(text: Text, found: list[Match]) -> None:
         elif all(len(octet) == 1 for octet in octets):
             alone = POSSIBLE
         elif _DECIMAL_BEFORE.search(data, max(start - 12, 0), start) and _DECIMAL_AFTER.match(data, end):
-            alone = UNLIKELY  # numbers of a drawing, whose blanks may be left out
+            alone = UNLIKELY  # numbers in a drawing, where spaces may be left out
         text.add(found, (start, end), "IP_ADDRESS", alone, SHAPE | VALIDATOR, surroundings=surroundings)
 
 
@@ -174,14 +174,14 @@ def _look_at_ip_6(text: Text, found: list[Match]) -> None:
         if not text.stands_alone(start, end, WORD_BYTES | frozenset(b":")):
             continue
         if data[end : end + 1] == b"." and data[end + 1 : end + 2].isdigit():
-            continue  # four octets that are none
+            continue  # four numbers that are not octets
         short = len(address) < 6
         if (
             short
             and not _PREFIX_LENGTH.match(data, end)
             and (address != b"::1" or text.around(start, end).hot.get("IP_ADDRESS", FAR) > 1)
         ):
-            continue  # much in programs looks like it
+            continue  # common in program code
         try:
             ipaddress.IPv6Address(address.decode("ascii"))
         except ValueError:
@@ -243,7 +243,7 @@ def _look_at_swift(text: Text, found: list[Match]) -> None:
 
 
 def families() -> Iterator[Family]:
-    """The scans of this module."""
+    """Return the scans of this module."""
     yield Family(frozenset({"EMAIL_ADDRESS"}), (b"@",), _look_at_emails, form="runs")
     yield Family(frozenset({"URL"}), (b"://", b"www.", b"WWW."), _look_at_urls, form="runs")
     yield Family(frozenset({"DOMAIN_NAME", "URL"}), (b".",), _look_at_domains, form="runs")

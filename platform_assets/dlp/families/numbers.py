@@ -1,4 +1,4 @@
-"""Identifiers of digits and capitals, and telephone numbers: found as runs, told apart by their shapes."""
+"""Identifiers of digits and capitals, and telephone numbers: found as runs, classified by their shapes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MIXED = (
 
 @dataclass(frozen=True)
 class _Hit:
-    """What a part of a shape could be."""
+    """An info type that a part of a shape could be."""
 
     start: int
     end: int
@@ -76,12 +76,12 @@ _FORMS = tuple(
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """A way in which telephone numbers are written.
+    """A notation of telephone numbers.
 
     Args:
-        kind: How it is judged whether they are.
-        likelihood: The highest likelihood that one has alone.
-        regions: Whose plans are asked, where the kind says that a number is written without its prefix.
+        kind: The rule that validates numbers of this notation.
+        likelihood: The highest likelihood without a hotword.
+        regions: The regions whose plans are used, if the kind says that the number has no country code.
     """
 
     kind: str
@@ -129,7 +129,7 @@ _LOOKS_IN_ROWS: tuple[tuple[str, _Look], ...] = (
     (r"00000 00000", _Look("mobile", POSSIBLE, ("IN",))),
     (r"000 000 00 00", _Look("mobile", POSSIBLE, ("TR", "UA", "RU", "CO"))),
 )
-"""Likewise, of groups between blanks as rows of numbers have them too: none may stand beside it."""
+"""Telephone numbers as groups between spaces, as in rows of numbers: no other group may be adjacent."""
 
 _LOOK_PATTERNS = (
     *(
@@ -154,15 +154,15 @@ _NO_PHONE = re.compile(
 )
 
 
-# Where it is in its run, its looks, the kind of the first, and the highest likelihood of all.
+# Start and end in the run, notations, kind of the first notation, highest likelihood of all.
 _Number = tuple[int, int, tuple[_Look, ...], str, int]
-# Looks that much else has too: dates, decimals, sums.
+# Notations that other data has too: dates, decimals, amounts.
 _DOUBTFUL = frozenset({"national", "local", "other", "subscriber"})
 
 
 @lru_cache(maxsize=65_536)
 def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[_Number, ...]]:
-    """What the parts of a shape could be: identifiers, and telephone numbers with their ways of writing."""
+    """What the parts of a shape could be: identifiers, and telephone numbers with their notations."""
     shape = written.decode("latin-1")
     identifiers = []
     for pattern, detector, form in _FORMS:
@@ -198,7 +198,7 @@ def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[_Number, ...]]:
                     for first, last in numbers
                 ):
                     numbers.setdefault((start, end), []).append(look)
-    # One detector reports a place once, by its likeliest form.
+    # A detector reports a position once, in its most likely form.
     identifiers.sort(key=lambda hit: -hit.likelihood)
     unique: dict[tuple[int, int, str], _Hit] = {}
     for hit in identifiers:
@@ -217,7 +217,7 @@ def _look_at_mixed(text: Text, found: list[Match]) -> None:
     _look_at_shapes(text, found, MIXED)
 
 
-# Codes that people write in small letters too, and that are too long to be valid by chance.
+# Codes that are also written in lower case, and that are too long to be valid by chance.
 _SMALL = (
     rb"\b[a-z]{2}[0-9]{2}(?:[a-z0-9]{11,30}|(?: [a-z0-9]{4}){2,7}(?: [a-z0-9]{1,3})?)\b"
     rb"|\b[a-z]{6}[0-9lmnp-v]{2}[abcdehlmprst][0-9lmnp-v]{2}[a-z][0-9lmnp-v]{3}[a-z]\b"
@@ -235,14 +235,14 @@ def _look_at_small_letters(text: Text, found: list[Match]) -> None:
 
 
 def _look_at_shapes(text: Text, found: list[Match], pattern: bytes) -> None:
-    """Look up what runs of digits and letters could be by their shapes, and check what could be reported."""
+    """Look up runs of digits and letters by their shapes, and validate what could be reported."""
     data, floor = text.data, text.floor
     size = len(data)
     for start, end in spans(pattern, data):
         identifiers, numbers = _hits(data[start:end].translate(SHAPES))
         if not identifiers and not numbers:
             continue
-        # Part of a longer token: a decimal, a UUID, an order number with letters in front.
+        # Part of a longer token: a decimal, a UUID, an order number with leading letters.
         glued = start > 0 and (
             data[start - 1] in WORD_BYTES
             or (data[start - 1] in JOINERS and start > 1 and data[start - 2] in WORD_BYTES)
@@ -294,10 +294,10 @@ def _identifier(
     against: int,
     glued: bool,
 ) -> None:
-    """Judge what could be an identifier."""
+    """Evaluate a possible identifier."""
     alone = hit.likelihood
     if against < 4:
-        # Named as something else: bare digits right after "order id" are one.
+        # Named as something else: bare digits right after "order id" are an order id.
         bare = hit.end - hit.start < 20 and text.data[span[0] : span[1]].isdigit()
         alone -= 1 if hit.strong and not (bare and against <= 1) else 2
     if glued:
@@ -336,7 +336,7 @@ _SAYS_SO = re.compile(
 
 
 def _is_filler(value: str, data: bytes, start: int) -> bool:
-    """Whether an invalid number stands for one: digits all alike, or a known one where that is said."""
+    """Return True for placeholder numbers: all digits equal, or a known one whose line says so."""
     if len(set(value)) == 1:
         return True
     line = data[max(start - 64, data.rfind(b"\n", 0, start) + 1) : start]
@@ -349,7 +349,7 @@ _CODE_BEHIND = re.compile(rb" " + _CODE + rb"(?![0-9A-Za-z])")
 
 
 def _is_among_codes(data: bytes, start: int, end: int) -> bool:
-    """Whether groups of digits stand in a row of hexadecimal ones."""
+    """Return True if groups of digits are part of a row of hexadecimal groups."""
     return (
         _CODE_IN_FRONT.search(data, max(start - 6, 0), start) is not None
         or _CODE_BEHIND.match(data, end) is not None
@@ -365,7 +365,7 @@ _LABEL_AFTER = re.compile(
 _CODE_BEFORE = re.compile(rb"(?i)(?<![a-z])(?:id|code|key|zip|pin|merge)[\"']?[:=# ]{1,3}[\"']?$|`$")
 _WEAK = frozenset({"local", "bare", "other"})
 _NEAR = 3
-# What a hotword beside a number names instead of a telephone number.
+# Words beside a number that name something other than a telephone number.
 _IDENTIFIER_NAMES = frozenset(detector.name for detector in IDENTIFIERS)
 
 
@@ -379,11 +379,11 @@ def _phones(
     ends_in_word: bool,
     around: dict[int, Surroundings],
 ) -> None:
-    """Judge what could be telephone numbers."""
+    """Evaluate possible telephone numbers."""
     if "PHONE_NUMBER" not in text.names:
         return
     data, floor = text.data, text.floor
-    # A value that begins its line has no words before it but its column's name.
+    # A value at the start of its line has no words before it except its column's name.
     unnamed = text.lines and not text.everything and "PHONE_NUMBER" not in text.header.hot
     for first, end, looks, kind, highest in numbers:
         if glued and not first and kind not in _WRITTEN_OUT:
@@ -443,13 +443,13 @@ def _phones(
 
 
 def _names_an_identifier(surroundings: Surroundings, distance: int) -> bool:
-    """Whether a hotword right beside a number names something else than a telephone."""
+    """Return True if a hotword right beside a number names something other than a telephone."""
     nearer = min(distance, _NEAR)
     return any(other < nearer and name in _IDENTIFIER_NAMES for name, other in surroundings.hot.items())
 
 
 def _is_another(data: bytes, start: int, end: int, written: bytes) -> bool:
-    """Whether a number is a sum, years, a day or bytes, whatever stands beside it."""
+    """Return True if a number is an amount, years, a day or bytes, whatever is beside it."""
     return (
         _SUM_BEFORE.search(data, max(start - 4, 0), start) is not None
         or _SUM_AFTER.match(data, end) is not None
@@ -463,9 +463,9 @@ _POSSIBLE_AMERICAN = re.compile(r"[2-9][0-9]{2}[2-9][0-9]{6}")
 
 
 def _phone(look: _Look, written: bytes) -> tuple[int, bool]:
-    """How likely a telephone number is by its look and its digits, and whether a numbering plan assigns it.
+    """The likelihood of a telephone number by notation and digits, and whether a numbering plan has it.
 
-    Where only telephone numbers have the look, one that no plan assigns is still POSSIBLE: plans change, and
+    If only telephone numbers have the notation, an unassigned number is still POSSIBLE: plans change, and
     much data is made up.
     """
     kind = look.kind
@@ -490,7 +490,7 @@ def _phone(look: _Look, written: bytes) -> tuple[int, bool]:
         otherwise = POSSIBLE if digits[0] in "78" and b"(" in written else UNLIKELY
         assigned = digits[0] in "78" and phones.is_subscriber(digits[1:], "RU")
     elif kind == "brazilian":
-        # Before 2016 mobile numbers had no 9 in front, and in much data they have none yet.
+        # Before 2016 mobile numbers did not start with 9, and much data still has the old form.
         assigned = "0" not in digits[:2] and (len(digits) == 10 or digits[2] == "9")
     elif kind == "subscriber":
         assigned = any(phones.is_subscriber(digits, region) for region in look.regions)
@@ -499,7 +499,7 @@ def _phone(look: _Look, written: bytes) -> tuple[int, bool]:
     elif kind == "local":
         assigned = len(digits) == 7 and digits[0] in "23456789"
     else:
-        # Bare digits that hardly any other number is: with a trunk prefix, or Chinese mobile numbers.
+        # Bare digits that are hardly ever another number: with a trunk prefix, or Chinese mobile numbers.
         telling = phones.is_mobile(digits, "CN") or (
             digits[0] == "0" and len(digits) <= 11 and phones.is_dialled(digits) and not _is_book(digits)
         )
@@ -515,7 +515,7 @@ _GROUPS = re.compile(rb"[0-9]+")
 
 
 def _american(digits: str, usual: int) -> tuple[int, bool]:
-    """The same for numbers in groups of three, three and four, with or without a 1 before them."""
+    """The likelihood of numbers in groups of three, three and four, with or without a leading 1."""
     if len(digits) == 11 and digits[0] != "1":
         assigned = digits[0] in "78" and phones.is_subscriber(digits[1:], "RU")
         return (POSSIBLE if assigned else UNLIKELY), assigned
@@ -529,14 +529,14 @@ def _american(digits: str, usual: int) -> tuple[int, bool]:
 
 
 def _is_book(digits: str) -> bool:
-    """Whether ten digits are an ISBN: those of English books begin with a 0 as many telephone numbers do."""
+    """Return True if ten digits are an ISBN; English ones begin with 0, as many telephone numbers do."""
     return (
         len(digits) == 10 and sum((10 - place) * int(digit) for place, digit in enumerate(digits)) % 11 == 0
     )
 
 
 def families() -> Iterator[Family]:
-    """The scans of this module."""
+    """Return the scans of this module."""
     letters = frozenset(
         detector.name for detector in IDENTIFIERS if any("A" in form.shape for form in detector.forms)
     )

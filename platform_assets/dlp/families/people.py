@@ -1,4 +1,4 @@
-"""What is known by the words beside it or by a dictionary: births, passports, names, streets."""
+"""Personal data recognised by hotwords or dictionaries: births, passports, names, streets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _DATE = re.compile(
 
 
 _ZONE = r"(?:\s*(?:z|[+\-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?|[a-z]{2,5}|[a-z]+/[a-z_/]+|\[[^\]]*\]))"
-# A time of day with its zone, as programs and databases write it behind a date, or between day and year.
+# A time of day with its zone, as programs and databases write it after a date, or between day and year.
 _CLOCK = re.compile(
     r"(?i)(?:(?<=\d)t|(?<=\d):|,?\s+(?:at\s+)?|^)(?:"
     r"\d{1,2}:\d{2}(?::\d{2}(?:[.,:]\d{1,9})?)?(?:\s*[ap]\.?\s?m\b\.?)?"
@@ -63,7 +63,7 @@ _MONTHS_ABROAD = (
 )
 _ANY_MONTH = rf"(?:{_MONTHS}|{_MONTHS_ABROAD})"
 _YEAR = r"(?:18|19|20)[0-9]{2}"
-# What stands between the parts of a date elsewhere; `_DATE` has what stands there in a text too.
+# Separators between the parts of a date outside of texts; `_DATE` has those within texts.
 _DATE_ALONE = re.compile(
     rf"(?i)[0-9]{{1,2}}(?:st|nd|rd|th|er|º|\.)?[ \-/.,]*(?:of |de )?{_ANY_MONTH}"
     rf"\.?[ \-/.,]*(?:de )?(?:{_YEAR}|[0-9]{{2}})"
@@ -76,9 +76,9 @@ _COMPACT = re.compile(rf"({_YEAR}[01][0-9][0-3][0-9])(?:[0-2][0-9][0-5][0-9](?:[
 
 
 def is_date(text: str) -> bool:
-    """Whether a text is a date of the last 130 years, as people, databases or programs write it.
+    """Return True if a text is a date of the last 130 years, as written by people, databases or programs.
 
-    A time of day and its zone may stand behind it, and a day of the week before it.
+    A time of day with its zone may follow it, and a day of the week may precede it.
     """
     written = text.strip()
     if match := _COMPACT.fullmatch(written):
@@ -93,7 +93,7 @@ def is_date(text: str) -> bool:
 
 
 def _plausible(match: re.Match[str]) -> bool:
-    """Whether there is such a day, day or month first."""
+    """Return True if the date exists, with the day or the month first."""
     if match["y"]:
         return checks.calendar_day(int(match["y"]), int(match["m"]), int(match["d"]))
     if match["a"]:
@@ -114,7 +114,7 @@ _ETHNIC_TERM = re.compile(
 
 
 def _leads(name: str) -> str:
-    """A pattern of an info type's hotwords, in which any one separator may stand between words."""
+    """A pattern of an info type's hotwords, with any single separator between words."""
     return "|".join(
         phrase.replace(" ", r"[ _\-]?")
         for phrase in sorted(BY_NAME[name].phrases, key=len, reverse=True)
@@ -123,7 +123,7 @@ def _leads(name: str) -> str:
 
 
 _AFTER_LEAD = 48
-# A sentence goes on where the next takes it up: "my date of birth. It's ...".
+# The next sentence may refer back: "my date of birth. It's ...".
 _SENTENCE_END = re.compile(rb"(?i)\n|\. (?!it(?:'s| is| was) )")
 _DIGIT = re.compile("[0-9]")
 
@@ -135,7 +135,7 @@ def _led(
     likelihood: int,
     numeric: bool = True,
 ) -> Callable[[Text, list[Match]], None]:
-    """A look for values that follow one of an info type's hotwords on the same line."""
+    """Create a scan for values that follow one of an info type's hotwords on the same line."""
     pattern = rf"(?i)(?:{_leads(name)})"
 
     def look(text: Text, found: list[Match]) -> None:
@@ -161,7 +161,7 @@ _LETTER_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 
 def _is_part(data: bytes, start: int, end: int) -> bool:
-    """Whether a hotword is a whole part of an identifier in camel case."""
+    """Return True if a hotword is a whole part of an identifier in camel case."""
     before = start == 0 or data[start - 1] not in _LETTER_BYTES or data[start : start + 1].isupper()
     after = end >= len(data) or data[end] not in _LETTER_BYTES or data[end : end + 1].isupper()
     return before and after
@@ -206,7 +206,7 @@ def _look_at_names(text: Text, found: list[Match]) -> None:
             for word in data[start + (len(title[0]) if title else 0) : end].decode("utf-8", "replace").split()
         ]
         if words[-1] in _NO_SURNAMES or _AFTER_NUMBER.search(data, max(start - 3, 0), start):
-            continue  # a company, or what a street is called
+            continue  # a company, or the name of a street
         given = words[0] in _people.GIVEN_NAMES or (len(words) > 2 and words[1] in _people.GIVEN_NAMES)
         family = words[-1] in _people.SURNAMES
         named = _NAMED.search(data, max(start - 16, 0), start) is not None
@@ -263,7 +263,7 @@ def _look_at_streets(text: Text, found: list[Match]) -> None:
 
 
 def families() -> Iterator[Family]:
-    """The scans of this module."""
+    """Return the scans of this module."""
     births = _led("DATE_OF_BIRTH", _DATE, _plausible, VERY_LIKELY)
     passports = _led("PASSPORT", _PASSPORT_NUMBER, lambda number: True, LIKELY)
     ethnic = _led("ETHNIC_GROUP", _ETHNIC_TERM, lambda term: term.start() <= 12, LIKELY, numeric=False)

@@ -1,4 +1,4 @@
-"""Secrets: keys by their prefixes, values by the names they are given, tokens by their structure."""
+"""Secrets: keys by their prefixes, values by their names, tokens by their structure."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _look_at_service_keys(text: Text, found: list[Match]) -> None:
 
 
 def _is_key(text: Text, found: list[Match], key: Key, start: int, end: int) -> bool:
-    """Add a key, unless it is a part of something longer, an example, or asked for by nobody."""
+    """Add a key, unless it is part of something longer, an example, or not requested."""
     if key.name not in text.names or not text.stands_alone(start, end):
         return False
     written = text.data[start:end].decode("latin-1")
@@ -95,7 +95,7 @@ def _is_key(text: Text, found: list[Match], key: Key, start: int, end: int) -> b
 
 @lru_cache(maxsize=1)
 def _key_patterns() -> re2.Set:
-    """All keys' patterns as one set, which tells at once those that match at the beginning of a text."""
+    """All keys' patterns as one set, which finds in one pass those that match at the beginning of a text."""
     patterns = re2.Set.MatchSet(latin_1())
     for key in SERVICE_KEYS:
         patterns.Add(key.pattern.encode())
@@ -105,7 +105,7 @@ def _key_patterns() -> re2.Set:
 
 @lru_cache(maxsize=1)
 def _beginnings() -> str:
-    """A pattern of what keys begin with: short, as long ones with counts make a slow automaton."""
+    """A pattern of the beginnings of keys; short, because long repetitions make a slow automaton."""
     beginnings = dict.fromkeys(_beginning(key.pattern) for key in SERVICE_KEYS if not key.sign)
     return rf"\b(?:{'|'.join(beginnings)})"
 
@@ -114,7 +114,7 @@ _PATTERN_PART = re.compile(r"\(\?:|[()|]|\\.|\[(?:\\.|[^\]\\])+\]|[{*+?]|.")
 
 
 def _beginning(pattern: str) -> str:
-    """The part of a pattern before the first thing in it that is repeated or optional, whole groups only."""
+    """The part of a pattern before its first repeated or optional element, whole groups only."""
     groups: list[int] = []
     last = 0
     for part in _PATTERN_PART.finditer(pattern):
@@ -143,7 +143,7 @@ _NAME_PART = compiled(f"(?i)(?:{_NAMES})")
 _QUOTES = b"\"'`"
 _VALUE = re.compile(rb"[^\s\"'`;,<>()\[\]{}\\]+")
 _IDENTIFIER_BYTES = WORD_BYTES | frozenset(b"-.")
-# The last word of a name that holds something about a secret, not the secret.
+# The last word of a name that holds something about a secret, not the secret itself.
 _ABOUT = word_set("""
     hash hashed hasher url uri urls path file files filename type types name names id ids length len
     size expiry expires expiration ttl count field fields label hint policy reset endpoint prefix header
@@ -176,7 +176,7 @@ def _look_at_assignments(text: Text, found: list[Match]) -> None:
             end -= len(data[start:end]) - len(data[start:end].rstrip(b".!?:"))
         if not 4 <= end - start <= 500:
             continue
-        # The whole name, back to where it begins.
+        # Extend to the whole name.
         begin = first
         while begin > 0 and first - begin < 40 and data[begin - 1] in _IDENTIFIER_BYTES:
             begin -= 1
@@ -201,7 +201,7 @@ def _look_at_assignments(text: Text, found: list[Match]) -> None:
 
 
 def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tuple[str, int] | None:
-    """What the value of a name that speaks of secrets is, and how sure that is; None where it is none."""
+    """Classify the value of a name that indicates a secret: its info type and likelihood, or None."""
     words = words_of(name + suffix)
     if not words or words[-1] in _ABOUT or _DIGEST_NAMES & set(words[-2:]):
         return None
@@ -223,7 +223,7 @@ def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tupl
     symbols = sum(not letter.isalnum() for letter in value)
     if is_password:
         if value[:1] == "/" and words[-1] in ("pwd", "oldpwd"):
-            return None  # the directory that a shell is in
+            return None  # the current directory of a shell
         if re.search(r"^\$?(?:2[aby]|argon2\w*|pbkdf2\w*|scrypt|[156])\$|^\{[A-Z0-9]+\}", value):
             return "PASSWORD", UNLIKELY  # a salted hash
         if quoted:
@@ -262,7 +262,7 @@ def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tupl
 
 
 def secret_value(name: str, value: str) -> bool:
-    """Whether a value of a column whose name speaks of secrets is one."""
+    """Return True if a value of a column whose name indicates secrets is a secret."""
     judged = _secret(name, "", value, True, "")
     return judged is not None and judged[1] >= POSSIBLE
 
@@ -278,7 +278,7 @@ _SSH_PUBLIC = ("AAAAB3", "AAAAC3", "AAAAE2")
 
 
 def _look_at_keys(text: Text, found: list[Match]) -> None:
-    """Look at random values of names that end in "key" and say nothing more of what it is for."""
+    """Find random values of names that end in "key" and do not say what the key is for."""
     data = text.data
     for start, end in spans(_KEYED, data):
         before = _KEY_NAME.search(data, max(start - 40, 0), start)
@@ -320,7 +320,7 @@ _SPOKEN = (
 
 
 def _look_at_spoken_passwords(text: Text, found: list[Match]) -> None:
-    """Look at passwords that stand right after the word, as in sentences and in SQL."""
+    """Find passwords right after the word, as in sentences and in SQL."""
     data = text.data
     for start, end in spans(_SPOKEN, data):
         first = max(data.rfind(blank, start, end) for blank in (b" ", b"\t")) + 1
@@ -330,7 +330,7 @@ def _look_at_spoken_passwords(text: Text, found: list[Match]) -> None:
         judged = _secret("password", "", written, True, "")
         if judged is None or judged[1] < POSSIBLE:
             continue
-        # Without quotes, only what is no word, name, path or number of anything.
+        # Unquoted values count only if they are not a word, name, path or number.
         code = _CODE.search(value.lstrip(b"!")) is not None
         if _kinds(written) < (2 if quoted else 3) or (not quoted and code):
             continue
@@ -340,7 +340,7 @@ def _look_at_spoken_passwords(text: Text, found: list[Match]) -> None:
 
 
 def _kinds(value: str) -> int:
-    """How many kinds of characters a value has: digits, capitals, small letters, and symbols."""
+    """The number of kinds of characters in a value: digits, capitals, small letters, and symbols."""
     return (
         any(letter.isdigit() for letter in value)
         + any(letter.isupper() for letter in value)
@@ -353,7 +353,7 @@ _PAIRED = rb"@[A-Za-z0-9][A-Za-z0-9.\-]*\.[A-Za-z]{2,24}(?:[ ]/[ ]|:)[^\s'\"`<>(
 
 
 def _look_at_pairs(text: Text, found: list[Match]) -> None:
-    """Look at passwords that follow an e-mail address, as in lists of those that leaked."""
+    """Find passwords that follow an e-mail address, as in leaked lists."""
     data = text.data
     for start, last in spans(_PAIRED, data):
         first = max(data.rfind(b" ", start, last), data.rfind(b":", start, last)) + 1
@@ -387,7 +387,7 @@ _REGISTRY_AUTH = rb"\"auth\\?\"[ ]{0,3}:[ ]{0,3}\\?\"[A-Za-z0-9+/]{8,}={0,2}"
 
 
 def _look_at_registry_auths(text: Text, found: list[Match]) -> None:
-    """Look at the signing in to registries that docker keeps: user and password in Base64."""
+    """Find docker's registry credentials: user and password in Base64."""
     data = text.data
     for start, end in spans(_REGISTRY_AUTH, data):
         first = data.rfind(b'"', start, end) + 1
@@ -510,7 +510,7 @@ def _look_at_url_passwords(text: Text, found: list[Match]) -> None:
 
 
 def families() -> Iterator[Family]:
-    """The scans of this module."""
+    """Return the scans of this module."""
     yield Family(frozenset(key.name for key in SERVICE_KEYS), (), _look_at_service_keys)
     yield Family(frozenset({"PASSWORD", "AUTH_TOKEN", "AWS_CREDENTIALS"}), (), _look_at_assignments)
     yield Family(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)

@@ -1,4 +1,4 @@
-"""A text being scanned, what a scan finds in it, and how it asks for the words around."""
+"""A text being scanned, the matches of a scan, and access to the surrounding words."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ SHAPE, VALIDATOR, PREFIX, ENTROPY, HOTWORD, HEADER, COLUMN, DICTIONARY, CUSTOM =
 """Evidence as bits, in the order of `Evidence`."""
 
 PRIORITY = {detector.name: place for place, detector in enumerate(DETECTORS)}
-"""Place of an info type among equals."""
+"""Priority of an info type among equally likely ones."""
 
 
 class Match(NamedTuple):
-    """A candidate with what speaks for it.
+    """A candidate with its evidence.
 
     Args:
         start: Its first byte.
         end: The byte after its last.
         name: Name of the info type.
-        likelihood: How sure it is, hotwords included.
-        evidence: What speaks for it, as bits.
-        distance: Words between it and its hotword; large where there is none.
-        valid: Whether it has the check digits and ranges of its type.
+        likelihood: Its likelihood, including hotwords.
+        evidence: The evidence, as bits.
+        distance: Number of words between it and its hotword; large if there is none.
+        valid: True if it has the check digits and ranges of its type.
     """
 
     start: int
@@ -48,7 +48,7 @@ class Match(NamedTuple):
 
 
 def latin_1() -> re2.Options:
-    """Options under which a pattern is matched byte by byte, whatever the bytes are."""
+    """Options for matching a pattern byte by byte, whatever the bytes are."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.log_errors = False
@@ -58,20 +58,20 @@ def latin_1() -> re2.Options:
 
 @lru_cache(maxsize=512)
 def compiled(pattern: str | bytes) -> re2._Regexp:
-    """A pattern over bytes, compiled once."""
+    """Compile a pattern over bytes, once."""
     return re2.compile(pattern.encode() if isinstance(pattern, str) else pattern, latin_1())
 
 
 @lru_cache(maxsize=512)
 def _matcher(pattern: str | bytes) -> Callable[[Any, bytes, int, int], list[tuple[int, int]]]:
-    # The method of RE2 itself: the match objects of its wrapper cost more than a match does.
+    # Use RE2's own method: creating the wrapper's match objects costs more than matching.
     matcher: Callable[[Any, bytes, int, int], list[tuple[int, int]]] = compiled(pattern)._regexp.Match
     return matcher
 
 
 _UNANCHORED = re2._Anchor.UNANCHORED
 
-# How a text looks: 0 for digits, A and a for letters. Bytes above ASCII are letters.
+# The shape of a text: 0 for digits, A and a for letters. Bytes above ASCII count as letters.
 SHAPES = bytes(
     ord("0")
     if 48 <= byte <= 57
@@ -95,16 +95,16 @@ _NAMED_BEFORE = re.compile(rb"[A-Za-z\x80-\xff]{2}")
 
 @dataclass(frozen=True)
 class Text:
-    """A text being scanned, and what is asked of it.
+    """A text being scanned, with the request.
 
     Args:
         data: The text.
-        names: Names of the info types that are asked for.
-        floor: The least likelihood that is wanted.
-        everything: Whether what is not valid is wanted too.
-        header: What its column's name says.
-        lines: Whether every line is a value of its own.
-        words_around: Tells what the words before and after a place say.
+        names: Names of the requested info types.
+        floor: The lowest likelihood that is needed.
+        everything: True to include invalid candidates.
+        header: The hotwords in its column's name.
+        lines: True if every line is a separate value.
+        words_around: Returns the hotwords before and after a position.
     """
 
     data: bytes
@@ -116,7 +116,7 @@ class Text:
     words_around: Callable[[bytes, bytes], Surroundings]
 
     def around(self, start: int, end: int) -> Surroundings:
-        """What the words around a place and the header say together."""
+        """The hotwords around a position and in the header together."""
         data = self.data
         first = max(start - _BEFORE, 0)
         line = data.rfind(b"\n", first, start) + 1
@@ -125,7 +125,7 @@ class Text:
             # A value on a line of its own is named by the line above.
             before = data[first:start]
         if first and first > line and data[first - 1] in WORD_BYTES and before:
-            # A word that the window cuts off is no word.
+            # Ignore a word that is cut off by the window.
             cut = _NO_WORD.search(before)
             before = before[cut.start() :] if cut else b""
         after = data[end : end + _AFTER].partition(b"\n")[0]
@@ -143,7 +143,7 @@ class Text:
         return Surroundings(hot, min(surroundings.against, self.header.against + 1))
 
     def named(self, name: str, surroundings: Surroundings) -> tuple[int, int]:
-        """The distance of an info type's hotword, and the evidence that it is."""
+        """The distance of an info type's hotword, and the evidence of it."""
         distance = surroundings.hot.get(name)
         if distance is None:
             return FAR, 0
@@ -160,14 +160,14 @@ class Text:
         valid: bool = True,
         surroundings: Surroundings | None = None,
     ) -> None:
-        """Add a candidate that has one likelihood alone and another beside a hotword."""
+        """Add a candidate with one likelihood alone and another beside a hotword."""
         distance, named = self.named(name, surroundings or self.around(*span))
         likelihood = max(alone, hot) if named else alone
         if likelihood >= self.floor:
             found.append(Match(*span, name, likelihood, evidence | named, distance, valid))
 
     def stands_alone(self, start: int, end: int, within: frozenset[int] = WORD_BYTES) -> bool:
-        """Whether what is before and after a place does not belong to it."""
+        """Return True if the characters before and after a match do not belong to it."""
         data = self.data
         return not ((start > 0 and data[start - 1] in within) or (end < len(data) and data[end] in within))
 
@@ -178,10 +178,10 @@ class Family:
 
     Args:
         names: Their names.
-        needs: Texts of which at least one is in every text that holds one; empty where there is no such.
-        look: Finds them.
-        form: What a table's values have to have in common to be judged by a sample, as ordinary tables are
-            full of look-alikes: `digits` for every digit and runs of letters, `runs` for the runs of both.
+        needs: Texts of which at least one is in every text with a match; empty if there are none.
+        look: Runs the scan.
+        form: The form that values of a table must share to be judged by a sample, because ordinary tables are
+            full of similar values: `digits` for every digit and runs of letters, `runs` for the runs of both.
             None for secrets, which may be in any value.
     """
 
@@ -192,7 +192,7 @@ class Family:
 
 
 def spans(pattern: bytes | str, data: bytes) -> Iterator[tuple[int, int]]:
-    """Where a pattern matches."""
+    """The positions where a pattern matches."""
     match = _matcher(pattern)
     place, size = 0, len(data)
     while place < size:

@@ -1,1 +1,1 @@
-"""One module per kind of file: each turns a stream into pieces, and says what it could not read."""
+"""Readers, one module per file format: they turn streams into pieces and report unreadable content."""

@@ -1,4 +1,4 @@
-"""Files that hold files: zip, tar, and single compressed ones. Each level counts against one budget."""
+"""Files that contain files: zip, tar, and single compressed files. All levels share one budget."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _METHOD_NAMES = {
     10: "PKWARE implode", 16: "IBM CMPSC", 18: "IBM TERSE", 19: "IBM LZ77", 20: "Zstandard, as of old",
     93: "Zstandard", 94: "MP3", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES encryption",
 }  # fmt: skip
-# Flags of a member: protected by a password, by strong encryption, its entry masked.
+# Flags of a member: password, strong encryption, masked entry.
 _LOCKED = 1 | 1 << 6 | 1 << 13
 # A budget for bytes that are counted elsewhere.
 _ENDLESS = 1 << 62
@@ -93,7 +93,7 @@ class _Inflate:
 
 
 class _Buffering:
-    """Both bz2's and lzma's keep what they have not used yet themselves."""
+    """A bz2 or lzma decompressor, which buffers unused input itself."""
 
     def __init__(self, inner: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
         self._inner = inner
@@ -115,7 +115,7 @@ class _Buffering:
 
 
 class _Decompressed:
-    """What comes out of a compressed file, a bit at a time; what comes before an error is given."""
+    """The decompressed content of a file, in steps; content before an error is returned."""
 
     def __init__(self, stream: Stream, new: Callable[[], Any]) -> None:
         self._stream = stream
@@ -127,7 +127,7 @@ class _Decompressed:
         while True:
             if self._inner.eof:
                 rest = self._inner.rest or self._stream.read(_STEP)
-                # Zeros may fill up a block, or a tape, and another compressed file may follow them.
+                # Zeros may fill up a block or a tape, and another compressed file may follow them.
                 while rest and not rest.strip(b"\0"):
                     rest = self._stream.read(_STEP)
                 if not rest:
@@ -149,7 +149,7 @@ class _Decompressed:
 
 
 class _ByArrow:
-    """What comes out of a file that Arrow decompresses."""
+    """The content of a file that Arrow decompresses."""
 
     def __init__(self, stream: Stream, codec: str) -> None:
         self._stream = stream
@@ -169,7 +169,7 @@ class _ByArrow:
 
 
 def read_compressed(stream: Stream, reading: Reading, codec: str) -> Iterator[Item]:
-    """Read what one compressed file holds."""
+    """Read the content of a single compressed file."""
     memory = reading.limits.memory
     read: Callable[[int], bytes]
     match codec:
@@ -200,8 +200,8 @@ def read_zip(
 
     Args:
         stream: The file.
-        reading: How it is read.
-        wanted: Tells by its name whether a file is read.
+        reading: The settings of this reading.
+        wanted: Returns True for the names of files to read.
     """
     source = stream.random_access()
     try:
@@ -300,7 +300,7 @@ def _has_directory(source: BinaryIO) -> bool:
 
 
 def _entries(source: BinaryIO) -> int:
-    """How many files a zip file's end says that it has; before Python reads the directory into memory."""
+    """The number of files in a zip file's end record, read before Python loads the directory."""
     source.seek(0, 2)
     size = source.tell()
     source.seek(max(size - 66 * KIB, 0))
@@ -317,7 +317,7 @@ def _entries(source: BinaryIO) -> int:
 
 
 def _salvaged(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """Files of a zip file without its directory, by the header before each, while sizes are given there."""
+    """Files of a zip file without a directory, found by their headers, as long as the headers have sizes."""
     while len(header := _exactly(stream, 30)) == 30 and header.startswith(b"PK\x03\x04"):
         flags, method = struct.unpack_from("<HH", header, 6)
         size, _, name_size, extra_size = struct.unpack_from("<IIHH", header, 18)
@@ -340,7 +340,7 @@ def _salvaged(stream: Stream, reading: Reading) -> Iterator[Item]:
         read = source.read if method == 0 else _Decompressed(source, _RawInflate).read
         yield from reading.part(cast("BinaryIO", Guarded(read, reading.budget)), name)
         if not size and flags & 8:
-            # Its size stands behind it, so where the next one starts is not known.
+            # The size follows the content, so the start of the next file is unknown.
             yield from read_strings(stream, reading)
             return
         source.skip()
@@ -352,7 +352,7 @@ class _RawInflate(_Inflate):
 
 
 class _Counted:
-    """The next so many bytes of a stream."""
+    """A limited number of bytes of a stream."""
 
     def __init__(self, stream: Stream, size: int | None) -> None:
         self._stream = stream
@@ -377,7 +377,7 @@ def _exactly(stream: Stream, size: int) -> bytes:
 
 
 def looks_like_tar(head: bytes) -> bool:
-    """Whether a file starts with a header of tar, whose checksum is right."""
+    """Return True if a file starts with a tar header with a valid checksum."""
     if len(head) < tarfile.BLOCKSIZE or not head.strip(b"\0"):
         return False
     try:
@@ -387,7 +387,7 @@ def looks_like_tar(head: bytes) -> bool:
 
 
 def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """Read the files of a tar file, one after the other as they come."""
+    """Read the files of a tar file, in the order of the file."""
     forward = _Forward(stream)
     problem: tuple[ProblemKind, str] | None = None
     try:
@@ -405,12 +405,12 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
             problem = (error.kind, str(error))
             break
         except _ERRORS:
-            # That it ends too early is said below.
+            # A truncated file is reported below.
             problem = None if forward.is_at_end else (ProblemKind.CORRUPT, "it cannot be read further")
             break
         if member is None:
             break
-        # The archive would keep every member for looking it up again.
+        # The archive would keep every member in memory.
         archive.members = []  # type: ignore[attr-defined]
         names = [member.name, member.linkname, *(f"{k}={v}" for k, v in member.pax_headers.items())]
         yield NamePiece("\n".join(filter(None, names)).encode(errors="replace"), reading.container)
@@ -419,7 +419,8 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
         file = archive.extractfile(member)
         if file is None:
             continue
-        # A sparse file may be all gaps; the others are no larger than the archive, which was counted.
+        # A sparse file can expand far beyond the archive; other members are not larger than the archive,
+        # which was counted.
         budget = reading.budget if member.issparse() else Budget(_ENDLESS, 0)
         guarded = Guarded(_translated(file.read), budget)
         yield from reading.part(cast("BinaryIO", guarded), member.name, member.size)
@@ -438,7 +439,7 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
 
 
 def _behind_the_end(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """What stands behind the blocks that end a tar file: mostly nothing, but another tar file may."""
+    """The content after the blocks that end a tar file: mostly nothing, but possibly another tar file."""
     for chunk in stream.chunks():
         rest = chunk.lstrip(b"\0")
         if rest:
@@ -456,7 +457,7 @@ def _behind_the_end(stream: Stream, reading: Reading) -> Iterator[Item]:
 
 
 class _Rest(io.RawIOBase):
-    """What is left of a stream of which some was read already."""
+    """The rest of a stream that was partly read."""
 
     def __init__(self, taken: bytes, stream: Stream) -> None:
         super().__init__()
@@ -474,7 +475,7 @@ class _Rest(io.RawIOBase):
 
 
 class _Forward(io.RawIOBase):
-    """A stream as the file that tarfile wants: with a position, and forward by reading on."""
+    """A forward-only stream as the file that tarfile needs: with a position, seeking by reading on."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__()

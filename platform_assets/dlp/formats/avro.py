@@ -1,4 +1,4 @@
-"""Avro object container files, block by block; read here, so that no block is larger than allowed."""
+"""Avro object container files, read block by block by this module, so that no block exceeds the limit."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _LARGEST_HEADER = 4 << 20
 _SHARE_OF_BLOCK = 8
 _MOST_AT_ONCE = 1 << 16
 _SYNC = bytes(16)
-# What fastavro raises over bytes that are not as their schema says.
+# Errors that fastavro raises for bytes that do not match the schema.
 _UNDECODABLE = (
     ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, RuntimeError, AttributeError,
     StopIteration,
 )  # fmt: skip
 
 _Block: TypeAlias = tuple[int, bytes]
-"""A number of records, and the bytes that they are in."""
+"""A number of records, and their bytes."""
 
 
 class _Broken(Exception):
-    """The file is not as the format says."""
+    """The file violates the format."""
 
     def __init__(self, what: str, kind: ProblemKind = ProblemKind.CORRUPT) -> None:
         super().__init__(what)
@@ -113,7 +113,7 @@ def _records(
     reading: Reading,
     failures: list[tuple[ProblemKind, str]],
 ) -> Iterator[Item]:
-    """The records of blocks, of as many at once as may be held decompressed."""
+    """The records of blocks, as many blocks at once as may be decompressed in memory."""
     held: list[_Block] = []
     size, row = 0, first_row
     for count, data in blocks:
@@ -141,7 +141,7 @@ def _decoded(
     reading: Reading,
     failures: list[tuple[ProblemKind, str]],
 ) -> Iterator[Item]:
-    """The records of blocks; of a broken one those before what breaks it."""
+    """The records of blocks; of a broken block, those before the error."""
     import fastavro
 
     tables = Tables(reading.container)
@@ -150,7 +150,7 @@ def _decoded(
         size = sum(len(block) for _, block in blocks)
         # Records may take no bytes at all.
         at_once = min(ends[-1] * (reading.limits.block // _SHARE_OF_BLOCK) // max(size, 1) + 1, _MOST_AT_ONCE)
-        # A small file of its own: so the records are decoded without a call of Python for each.
+        # Decode a small file made of these blocks, because one call per record would be slow.
         records = iter(fastavro.reader(_file_of(schema, blocks)))
         taken, failed = 0, False
         while taken < ends[-1] and not failed:
@@ -170,7 +170,7 @@ def _decoded(
 
 
 def _file_of(schema: bytes, blocks: Iterable[_Block]) -> io.BytesIO:
-    """An Avro file of some blocks, not compressed."""
+    """An uncompressed Avro file made of some blocks."""
     file = io.BytesIO()
     file.write(MAGIC + _number(2))
     for text in (b"avro.schema", schema, b"avro.codec", b"null"):
@@ -183,7 +183,7 @@ def _file_of(schema: bytes, blocks: Iterable[_Block]) -> io.BytesIO:
 
 
 def _number(value: int) -> bytes:
-    """A number that is not negative, as Avro writes it."""
+    """A non-negative number in Avro's encoding."""
     value <<= 1
     digits = bytearray()
     while value > 0x7F:
@@ -251,10 +251,10 @@ def _exactly(stream: Stream, size: int) -> bytes:
 
 
 def _decompressed(data: bytes, codec: str, limit: int) -> bytes:
-    """A block as it was before compression.
+    """The decompressed content of a block.
 
     Raises:
-        _Broken: It is larger than the limit, or not compressed so.
+        _Broken: The block exceeds the limit, or is not valid in its compression.
     """
     try:
         match codec:
@@ -274,7 +274,7 @@ def _decompressed(data: bytes, codec: str, limit: int) -> bytes:
                 size = _snappy_size(data)
                 if size > limit:
                     raise _Broken(f"a block is larger than {limit:,} bytes", ProblemKind.TOO_LARGE)
-                # The last four bytes are a checksum of what comes out.
+                # The last four bytes are a checksum of the decompressed content.
                 return bytes(pa.decompress(data[:-4], decompressed_size=size, codec="snappy", asbytes=True))
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
         raise _Broken(f"a block cannot be decompressed ({type(error).__name__})") from error
@@ -297,7 +297,7 @@ def _snappy_size(data: bytes) -> int:
 
 
 def _has_size(schema: Any, above: frozenset[str]) -> bool:
-    """Whether members of every list in a schema take bytes: else a few bytes are an endless list."""
+    """Return True if the items of all lists in a schema take bytes; else a few bytes could be endless."""
     if isinstance(schema, list):
         return all(_has_size(member, above) for member in schema)
     if not isinstance(schema, Mapping):
@@ -321,7 +321,7 @@ def _takes_bytes(schema: Any, above: frozenset[str]) -> bool:
     if isinstance(schema, list):
         return True
     if not isinstance(schema, Mapping):
-        # The name of a record that is declared above it: it cannot be told here, so it counts as empty.
+        # The name of a record declared further up: its size is unknown here, so it counts as empty.
         return schema != "null" and schema in _PRIMITIVES
     kind = schema.get("type")
     if isinstance(kind, Mapping | list):

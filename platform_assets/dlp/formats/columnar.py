@@ -1,4 +1,4 @@
-"""Parquet and ORC: row group by row group, every type as text, nested ones taken apart."""
+"""Parquet and ORC: read by row group; every type becomes text, nested types are flattened."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DEEPEST = 8
 
 
 def read_parquet(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """Read a Parquet file; only its footer and the row groups that are inspected are looked at."""
+    """Read a Parquet file; only its footer and the inspected row groups are read."""
     import pyarrow.parquet
 
     def groups(file: Any) -> Iterator[tuple[int, Any]]:
@@ -119,7 +119,7 @@ def _read(
 
 
 def _reason(error: Exception) -> str:
-    """The kind of an error; its words may quote the data."""
+    """The kind of an error; its message may quote the data."""
     return type(error).__name__
 
 
@@ -130,12 +130,12 @@ def _valid(data: bytes) -> bytes:
 def column_pieces(
     batch: pa.RecordBatch, first_row: int, container: tuple[str, ...]
 ) -> Iterator[ColumnsPiece]:
-    """Rows of any types as columns of text.
+    """Convert rows of any types to columns of text.
 
     Args:
         batch: The rows.
-        first_row: The number of the first.
-        container: Where they are.
+        first_row: The number of the first row.
+        container: The place of the rows.
     """
     flat: dict[str, pa.Array] = {}
     lists: list[tuple[str, pa.Array, pa.Array]] = []
@@ -171,7 +171,7 @@ def _flatten(
     if pa.types.is_null(type_) or pa.types.is_boolean(type_):
         return
     if depth > _DEEPEST:
-        # Deeper than tables are made: all that is below is one text.
+        # Below the maximum depth, everything becomes one text.
         flat[name] = _written(array)
     elif isinstance(array, pa.ExtensionArray):
         _flatten(name, array.storage, flat, lists, depth)
@@ -194,7 +194,7 @@ def _flatten(
 
 
 def text_of(array: pa.Array) -> pa.Array | None:
-    """Values of any type without members as text, None for types that hold no text and no number."""
+    """Text of values of any type without members; None for types that contain neither text nor numbers."""
     type_ = array.type
     if pa.types.is_dictionary(type_):
         array, type_ = array.cast(type_.value_type), type_.value_type
@@ -209,7 +209,7 @@ def text_of(array: pa.Array) -> pa.Array | None:
         return _text_of_binary(array)
     if pa.types.is_floating(type_):
         wide = array.cast(pa.float64())
-        # A card's number that some spreadsheet made a float of is written as the whole number that it is.
+        # A card number that a spreadsheet turned into a float is written as a whole number.
         whole = pc.and_kleene(pc.equal(wide, pc.floor(wide)), pc.less(pc.abs(wide), 9e15))
         as_integers = pc.if_else(whole, wide, None).cast(pa.int64(), safe=False).cast(pa.large_string())
         return pc.if_else(whole, as_integers, wide.cast(pa.large_string()))
@@ -220,7 +220,7 @@ def text_of(array: pa.Array) -> pa.Array | None:
 
 
 def _written(array: pa.Array) -> pa.Array:
-    """Values of any type as Python writes them."""
+    """Values of any type in Python's notation."""
     return pa.array([None if one is None else str(one) for one in array.to_pylist()], pa.large_string())
 
 

@@ -1,7 +1,7 @@
-"""Tables as text: CSV, TSV and their kin, with their dialect and header found.
+"""Delimited tables: CSV, TSV and similar, with detection of dialect and header.
 
-A file is cut at the ends of rows into blocks, which Arrow parses. A row with another number of fields than
-others have is parsed by itself, and what cannot be parsed is inspected as the text that it is.
+A file is split at row ends into blocks, which Arrow parses. A row with a different number of fields is parsed
+separately, and rows that cannot be parsed are inspected as text.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _LONGEST_TITLE = 10
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written.
+    """The dialect of a table.
 
     Args:
-        delimiter: What separates fields.
-        columns: Names of the columns; made up where there is no header.
-        header_rows: Rows up to and with the one that names the columns; 0 where none does.
+        delimiter: The field separator.
+        columns: Names of the columns; generated if there is no header.
+        header_rows: Number of rows up to and including the header; 0 if there is none.
     """
 
     delimiter: str
@@ -50,15 +50,15 @@ class Dialect:
 
 
 def detect_dialect(head: str, *, is_whole: bool, is_named: bool) -> Dialect | None:
-    """How a table is written, by its start.
+    """Detect the dialect of a table from its start.
 
     Args:
         head: Its start.
-        is_whole: Whether that is all; else the last line may be cut.
-        is_named: Whether the file's name says that it is a table. Without, it has to look very much like one.
+        is_whole: True if `head` is the whole table; otherwise the last line may be cut.
+        is_named: True if the file's name says that it is a table. Otherwise the content must be very clear.
 
     Returns:
-        The dialect, or None where it is no table.
+        The dialect, or None if the text is not a table.
     """
     lines = head.splitlines(keepends=True)
     if not is_whole and len(lines) > 1:
@@ -83,7 +83,7 @@ def detect_dialect(head: str, *, is_whole: bool, is_named: bool) -> Dialect | No
     _, width, delimiter, rows = best
     if not is_named and not _looks_tabular(rows):
         return None
-    # A title or a date may stand above the table.
+    # A title or a date may precede the table.
     at = next((place for place, row in enumerate(rows[:_LONGEST_TITLE]) if len(row) == width), 0)
     for place in (at, at - 1):
         named = _fitted(rows[place], rows[place + 1 :], width) if place >= 0 else None
@@ -93,9 +93,10 @@ def detect_dialect(head: str, *, is_whole: bool, is_named: bool) -> Dialect | No
 
 
 def _fitted(row: Sequence[str], below: Sequence[Sequence[str]], width: int) -> list[str] | None:
-    """A row with a name for each column; None where it has too few or too many.
+    """A row with a name for each column; None if it has too few or too many.
 
-    Rows below may end with a delimiter that the header lacks, or begin with a name that it has no column for.
+    Data rows may end with a delimiter that the header lacks, or begin with a name that has no column in the
+    header.
     """
     if len(row) == width:
         return list(row)
@@ -113,14 +114,14 @@ def _parsed(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 
 def _looks_tabular(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether fields are short, as they are in tables and not in prose with a comma in each line."""
-    # A header may have sentences, in which a survey asks what stands below.
+    """Return True if fields are short, as in tables, unlike prose with a comma in each line."""
+    # A header may contain sentences, such as the questions of a survey.
     fields = [field for row in rows[1:] or rows for field in row]
     return sum(field.count(" ") > 6 for field in fields) * 10 <= len(fields)
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """The names, with a number after those that were there before, and for those that are empty."""
+    """Unique names: duplicates and empty names get a number."""
     taken: dict[str, None] = {}
     for place, given in enumerate(names, 1):
         name = given.strip() or f"column_{place}"
@@ -162,7 +163,7 @@ def read_delimited(stream: Stream, reading: Reading, encoding: Encoding, dialect
 
 
 def _blocks(chunks: Iterator[bytes], size: int, rests: list[Iterator[bytes]]) -> Iterator[bytes]:
-    """Cut at ends of rows; what follows a row longer than a block is left in `rests`."""
+    """Split at row ends; the text after a row longer than a block goes to `rests`."""
     buffer = bytearray()
     for chunk in chunks:
         buffer += chunk
@@ -180,7 +181,7 @@ def _blocks(chunks: Iterator[bytes], size: int, rests: list[Iterator[bytes]]) ->
 
 
 def _end_of_rows(buffer: bytearray) -> int:
-    """Where the last whole row ends: at a line end with an even number of quotation marks before it."""
+    """The end of the last complete row: a line end with an even number of quotation marks before it."""
     last = end = max(buffer.rfind(b"\n"), buffer.rfind(b"\r", 0, len(buffer) - 1)) + 1
     quotes = buffer.count(b'"', 0, end)
     for _ in range(64):
@@ -189,7 +190,7 @@ def _end_of_rows(buffer: bytearray) -> int:
         mark = buffer.rfind(b'"', 0, end)
         end = buffer.rfind(b"\n", 0, mark) + 1
         quotes -= buffer.count(b'"', end, mark + 1)
-    # A stray mark rather than a quoted field: the rows are told apart by their lines.
+    # Probably a stray quotation mark and not a quoted field: split at the line end.
     return last
 
 
@@ -205,7 +206,7 @@ def _split_header(block: bytes, rows: int) -> tuple[bytes, bytes]:
 
 
 class _Rows:
-    """The rows of one block, parsed when they are first asked for."""
+    """The rows of one block, parsed at first use."""
 
     def __init__(self, block: bytes, dialect: Dialect, reading: Reading, first_row: int) -> None:
         self._block = block

@@ -1,8 +1,8 @@
-"""Tells a row that names columns from a row of data: by the row as a whole, against the rows below it.
+"""Header detection: tell a row of column names from a row of data, by comparing it with the rows below.
 
-No cell decides alone: real headers have questions, units, signs and sentences in them, and data has words.
-What counts is how the cells differ from what stands below them in kind, form, length and repetition, and
-whether they are words that columns are called by.
+No single cell decides: real headers contain questions, units, symbols and sentences, and data contains words.
+The criteria are how the cells differ from the cells below in kind, form, length and repetition, and whether
+they are typical words of column names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WORD = re.compile(r"[^\W\d_]")
 _SIMPLE = re.compile(r"[^\W\d][\w ]*")
 _NOTHING = word_set("n/a na null none nil - -- . unknown nan undefined \\n ?")
 _FLAGS = word_set("true false yes no y n t f on off ja nein oui non si sí")
-# Words that columns are called by, beside those that name an info type.
+# Typical words of column names, in addition to those that name an info type.
 _OF_COLUMNS = word_set("""
     id ids no nr num number name names title type kind code status state date time day month year amount
     total sum price cost count qty quantity value rate percent share score rank level size weight height
@@ -46,16 +46,16 @@ _LIKE = 1.5
 _UNLIKE = -2.0
 _ENOUGH = 4
 _LONG = 60
-# Values whose kind and form are looked at; whether a cell is repeated is looked for in all.
+# Number of values to examine for kind and form; repetition is searched in all values.
 _LOOKED_AT = 40
 
 
 def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
-    """Whether a row names the columns of the rows below it.
+    """Return True if a row names the columns of the rows below it.
 
     Args:
         first: The row.
-        others: Rows below it, a few hundred at the most.
+        others: Rows below it, a few hundred at most.
     """
     cells = [cell.strip() for cell in first]
     named = [cell for cell in cells if cell]
@@ -66,7 +66,7 @@ def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
     if not words:
         return False
     if not others:
-        # With nothing to compare it to, a value in it is enough to make it data.
+        # Without rows to compare, a single value is enough to make it data.
         return len(words) == len(named) and not any(re.search(r"\d{5}", cell) for cell in named)
     columns = [
         [value for row in others if len(row) > place and (value := row[place].strip())]
@@ -78,7 +78,7 @@ def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
         if cell and below
     ]
     score = sum(judged)
-    # Names are told apart; values of a row may well be the same.
+    # Column names are distinct; values of a row may be equal.
     score -= 0.5 * (len(named) - len(set(named)))
     if score:
         return score > 0
@@ -86,7 +86,7 @@ def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
 
 
 def _judged(cell: str, kind: str, below: Sequence[str]) -> float:
-    """How much a cell speaks for its row being a header; below 0 where it speaks against it."""
+    """The score of a cell as evidence for a header; below 0 as evidence against it."""
     if cell.casefold() in _NOTHING:
         return 0.0
     known = 1.0 if kind in ("text", "code") and is_column_name(cell) else 0.0
@@ -98,7 +98,7 @@ def _judged(cell: str, kind: str, below: Sequence[str]) -> float:
     usual = max(counts, key=lambda one: counts[one])
     if usual != "text" and counts[usual] * 5 >= 4 * len(some):
         if kind != usual:
-            # Digits in a cell above codes, or a date above numbers, say little.
+            # Digits above codes, or a date above numbers, are weak evidence.
             return known + (_LIKE if kind == "text" or usual != "code" else 0.5)
         if usual == "number" and _YEAR.fullmatch(cell) and not _are_years(below):
             return 0.5
@@ -111,7 +111,7 @@ def _judged(cell: str, kind: str, below: Sequence[str]) -> float:
 
 
 def _judged_by_form(cell: str, below: Sequence[str]) -> float:
-    """The same of a text above texts: by repetition, length and form."""
+    """The score of a text above texts: by repetition, length and form."""
     values = {value.casefold() for value in below}
     if cell.casefold() in values:
         return _UNLIKE
@@ -134,7 +134,7 @@ def _judged_by_form(cell: str, below: Sequence[str]) -> float:
 
 
 def _kind(cell: str) -> str:
-    """What a cell is by itself: a number, a date, an address, a flag, a code of letters and digits, text."""
+    """The kind of a single cell: a number, a date, an address, a flag, a code of letters and digits, text."""
     if not cell or not _WORD.search(cell):
         if _DATE.fullmatch(cell):
             return "date"
@@ -159,13 +159,13 @@ def _are_years(values: Sequence[str]) -> bool:
 
 
 def _form(value: str) -> str:
-    """Runs of digits, capitals and small letters, each as one."""
+    """The form of a text: each run of digits, capitals or small letters becomes one character."""
     shape = value.encode(errors="replace").translate(SHAPES).decode("latin-1")
     return _RUNS.sub(r"\1", shape)
 
 
 def is_column_name(text: str) -> bool:
-    """Whether words that columns are called by are half of a text, or some of a question."""
+    """Return True if half of a text, or some words of a question, are typical words of column names."""
     words = words_of(text)
     known = sum(word in _OF_COLUMNS or word in _hot() for word in words)
     return known * 2 >= len(words) > 0 or (known > 0 and "?" in text)
@@ -173,6 +173,6 @@ def is_column_name(text: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _hot() -> frozenset[str]:
-    """The words of the hotwords that are words of their own."""
+    """The words of hotwords that consist of a single word."""
     phrases = (words_of(phrase) for detector in DETECTORS for phrase in detector.phrases)
     return frozenset(words[0] for words in phrases if len(words) == 1)

@@ -1,4 +1,4 @@
-"""JSON documents and JSON lines: a sequence of values, read one after the other, whatever its length."""
+"""JSON documents and JSON lines: a sequence of values, read one after another, of any length."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from platform_assets.dlp.formats.text import Decoder, Encoding, read_rest_as_tex
 from platform_assets.dlp.formats.trees import Tables
 from platform_assets.dlp.model import ProblemKind
 
-# Numbers as they are written: an id of 30 digits would not survive as a number.
+# Numbers keep their spelling: an id of 30 digits would lose digits as a number.
 _DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False)
 _SCAN: Callable[[str, int], tuple[Any, int]] = vars(_DECODER)["scan_once"]
 _BLANK = re.compile(r"[\s\x1e]*")
@@ -27,7 +27,7 @@ _FIRST_NEED = 64 * 1024
 
 
 def looks_like_json(head: str, *, is_whole: bool) -> bool:
-    """Whether a text starts as JSON does: with an object or array that breaks off at the end if anywhere."""
+    """Return True if a text starts like JSON: an object or array, complete or cut off at the end."""
     text = head.lstrip()
     if not text.startswith(("{", "[")):
         return False
@@ -41,7 +41,7 @@ def looks_like_json(head: str, *, is_whole: bool) -> bool:
 
 
 def read_json(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[Item]:
-    """Read values: those of one array, of lines, or one document."""
+    """Read values: the elements of one array, the values of lines, or one document."""
     decoders: list[Decoder] = []
     values: list[_Values] = []
 
@@ -53,7 +53,7 @@ def read_json(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
         tables, first_row = Tables(reading.container), 0
         for batch in one.batches(reading.limits.block // _SHARE_OF_BLOCK):
             if one.is_document:
-                # Places in it are places in its lists.
+                # Within a document, rows are numbered by their positions in its lists.
                 tables = Tables(reading.container, numbers_members=True)
             yield Unit(partial(tables.pieces, batch, first_row), len(batch))
             first_row += len(batch)
@@ -75,13 +75,14 @@ def read_json(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
 
 
 class _Values:
-    """The values of a text, in batches. Where it is no JSON, `failure` says so and `rest` gives what is left.
+    """The values of a JSON text, in batches. Otherwise `failure` has the reason and `rest` what is left.
 
     Attributes:
-        is_document: Whether what was given is the one value of all the text, and no array's member.
-        broken_lines: Lines among JSON lines that are no JSON, as many as fit into the limit.
-        broken_lines_total: How many there were.
-        failure: Kind of the problem and what was found; no kind where a value is only too long to be held.
+        is_document: True if the value is the only value of the text, and not the element of an array.
+        broken_lines: Invalid lines among JSON lines, up to the limit.
+        broken_lines_total: Number of invalid lines.
+        failure: Kind of the problem and a description; no kind if a value is only too long to be held in
+            memory.
     """
 
     def __init__(self, chunks: Iterator[bytes], limit: int) -> None:
@@ -99,7 +100,7 @@ class _Values:
         return chain([self._buffer[self._at :].encode()], self._chunks)
 
     def batches(self, size: int) -> Iterator[list[Any]]:
-        """The values of so many characters each, the last ones with what is left."""
+        """Batches of values of about the given number of characters; the last batch has the rest."""
         batch: list[Any] = []
         in_array = False
         given, start = 0, 0
@@ -132,7 +133,7 @@ class _Values:
             yield batch
 
     def _skip(self, *, in_array: bool) -> bool:
-        """Pass over what stands between values; False at the end of the text."""
+        """Skip the characters between values; return False at the end of the text."""
         between = _BETWEEN if in_array else _BLANK
         while True:
             space = between.match(self._buffer, self._at)
@@ -143,7 +144,7 @@ class _Values:
                 return False
 
     def _follow(self, batch: list[Any], until: int, *, in_array: bool) -> int:
-        """Take the values that follow and are whole in what is read; the first other one is left."""
+        """Take the following values that were read completely; an incomplete value is left."""
         between = _BETWEEN if in_array else _BLANK
         scan, buffer, at, count = _SCAN, self._buffer, self._at, 0
         until = min(until - self._before, len(buffer))
@@ -152,7 +153,7 @@ class _Values:
                 space = between.match(buffer, at)
                 at = space.end() if space else at
                 value, end = scan(buffer, at)
-                # A number may go on in what is not read yet.
+                # A number may continue in text that is not read yet.
                 if end >= len(buffer):
                     break
                 batch.append(value)
@@ -168,7 +169,7 @@ class _Values:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
-                # A number may go on in what is not read yet.
+                # A number may continue in text that is not read yet.
                 if end < len(self._buffer) or not self._more(1):
                     self._at = end
                     return True, value
@@ -184,7 +185,7 @@ class _Values:
                 if held >= self._limit:
                     self.failure = (None, f"a value is longer than {self._limit:,} characters")
                     return False, None
-                # Twice as much each time, so that a long value is not parsed from its start again and again.
+                # Double the step each time, so that a long value is not parsed from its start too often.
                 if self._more(min(max(need, held), self._limit - held)):
                     need *= 2
                     continue
@@ -200,7 +201,7 @@ class _Values:
         self._at = line_end
 
     def _more(self, need: int) -> bool:
-        """Read so many characters more, or what there is; False at the end."""
+        """Read more characters; return False at the end."""
         taken, count = [], 0
         for chunk in self._chunks:
             taken.append(chunk.decode())
@@ -223,11 +224,11 @@ def _verdict(error: ValueError, buffer: str) -> tuple[ProblemKind, str]:
 
 
 def _unescaped(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The text of JSON with its escapes resolved, so that a word's end or an @ is where it is meant to be."""
+    """JSON text with its escapes resolved, so that word boundaries and @ signs are found."""
     kept = b""
     for chunk in chunks:
         data = kept + chunk
-        # A backslash among the last bytes may start an escape that is not whole yet.
+        # A backslash among the last bytes may start an incomplete escape.
         cut = data.find(b"\\", max(len(data) - 6, 0))
         data, kept = (data[:cut], data[cut:]) if cut >= 0 else (data, b"")
         if data:

@@ -1,4 +1,4 @@
-"""E-mail: headers, bodies of every kind, and attached files, which are read as the files that they are."""
+"""E-mail: headers, bodies of all kinds, and attachments, which are read as files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAILBOX = re.compile(rb"\r?\n(?=From [^\r\n]{3,200}\r?\n[A-Za-z-]+: )")
 
 
 def looks_like_mail(head: bytes) -> bool:
-    """Whether a file starts with the header of a message, or a mailbox's line before it."""
+    """Return True if a file starts with a message header, or with a mailbox's line before it."""
     if head.startswith(b"From "):
         head = head.partition(b"\n")[2]
     fields = b"".join(match.group() for match in _leading_fields(head))
@@ -100,7 +100,7 @@ def _message(data: bytes, reading: Reading) -> Iterator[Item]:
             yield TextPiece(headers.encode(errors="replace"), (*reading.container, "(header)"))
         if part.is_multipart():
             defects += len(part.defects)
-            # What stands before the first part and behind the last one is shown by old programs only.
+            # Text before the first part and after the last is shown by old mail programs only.
             beside = "\n".join(filter(None, (part.preamble, part.epilogue)))
             if beside.strip():
                 yield TextPiece(beside.encode(errors="replace"), (*reading.container, "(between parts)"))
@@ -116,7 +116,7 @@ def _message(data: bytes, reading: Reading) -> Iterator[Item]:
         except _ERRORS:
             defects += 1
             body, name = str(part.get_payload()).encode(errors="replace"), f"part {number}"
-        # Some are noticed only while the body is decoded.
+        # Some defects are found only while the body is decoded.
         defects += len(part.defects)
         if not isinstance(body, bytes) or not body:
             continue

@@ -1,4 +1,4 @@
-"""XML and HTML. No entity is expanded and nothing is fetched; no tree is built, so size does not matter."""
+"""XML and HTML, in constant memory: no entity is expanded, nothing is fetched, no whole tree is built."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ _BLOCKS = frozenset(
         *("tfoot", "th", "thead", "title", "tr", "ul"),
     }
 )
-# Tags that say no more than that a line ends; the parser takes longer over them than over all the text.
+# Tags that only mean a line end; parsing them would take longer than parsing all the text.
 _LINE_TAG = re.compile(rb"</?(?:td|tr|th|li|p|div|br|dd|dt|h[1-6]|tbody|thead|ul|ol|table)>", re.IGNORECASE)
 _RAW = frozenset({"script", "style", "textarea", "title"})
 _LAYOUT_ATTRIBUTES = frozenset({"class", "height", "lang", "rel", "style", "width"})
 
 
 def looks_like_xml(head: str) -> bool:
-    """Whether a text starts as XML does."""
+    """Return True if a text starts like XML."""
     return bool(_XML.match(head))
 
 
 def looks_like_html(head: str) -> bool:
-    """Whether a text starts as HTML does."""
+    """Return True if a text starts like HTML."""
     start = head.lstrip()[:2_000]
     return start.startswith("<") and bool(_HTML.search(start)) and not start.startswith("<?xml")
 
@@ -58,13 +58,13 @@ def looks_like_html(head: str) -> bool:
 def read_xml(
     stream: Stream, reading: Reading, encoding: Encoding, *, as_text: bool = False
 ) -> Iterator[Item]:
-    """Read XML: what stands in elements and attributes as columns by path, mixed content as text.
+    """Read XML: elements and attributes as columns by path, mixed content as text.
 
     Args:
         stream: The file.
-        reading: How it is read.
+        reading: The settings of this reading.
         encoding: Its encoding.
-        as_text: Read all of it as flowing text: a word processor spreads a word over elements.
+        as_text: True to read everything as flowing text: word processors split words over elements.
     """
     stream.read(encoding.mark)
     decoder = Decoder(encoding)
@@ -109,8 +109,8 @@ def read_xml(
 
 
 def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    # The elements of a slice are few enough to be gone before Python's garbage collector looks through all
-    # the memory that there is.
+    # The elements of a slice are few enough to be released before Python's garbage collector scans all
+    # memory.
     for chunk in chunks:
         for start in range(0, len(chunk), _SLICE):
             yield chunk[start : start + _SLICE]
@@ -136,7 +136,7 @@ def _chained(first: bytes, others: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class Elements:
-    """Gathers what the parser meets: a table for each kind of element, a column for each of what it holds."""
+    """Collects parsed content: a table for each kind of element, with a column for each kind of content."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -162,34 +162,34 @@ class Elements:
 
     @property
     def is_open(self) -> bool:
-        """Whether an element is open, or none has come."""
+        """Return True if an element is open, or none has started."""
         return bool(self._paths) or not self._counts
 
     def hear(self) -> None:
-        """Have the parser call this with all that it meets."""
+        """Register this collector's handlers with a parser."""
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
         self.parser.CharacterDataHandler = self._characters
 
     def end_all(self) -> None:
-        """Take what is open, as if it ended here."""
+        """Finish the open elements, as if they ended here."""
         while self._paths:
             self._end("")
 
     def take(self) -> Iterator[Item]:
-        """Everything as columns and text; afterwards there is nothing."""
+        """Return everything as columns and text, and start again empty."""
         flow, self._flow, self.flow_size = self._flow, [], 0
         yield from self.tables.take()
         if flow:
             yield from _as_flow("\n".join(flow), self._reading)
 
     def resume(self, above: Iterable[_Open], text: str = "", *, is_leaf: bool = False) -> None:
-        """Go on within these elements, of which the innermost has this text that has not been taken.
+        """Continue within these elements; the innermost has this text, which was not taken yet.
 
         Args:
             above: The elements, from the outermost on.
             text: The text.
-            is_leaf: Whether the innermost has had nothing else.
+            is_leaf: True if the innermost element has no other content so far.
         """
         for one in above:
             self._paths.append(one.path)
@@ -202,12 +202,12 @@ class Elements:
             self._text_size = len(text)
 
     def leave(self) -> None:
-        """Forget the elements that are open."""
+        """Forget the open elements."""
         for stack in (self._paths, self._rows, self._has_children, self._texts):
             stack.clear()
 
     def replay(self, element: Element) -> None:
-        """Take an element as if the parser met it."""
+        """Process an element as if the parser had found it."""
         self._start(element.tag, element.attrib)
         if element.text:
             self._characters(element.text)
@@ -218,7 +218,7 @@ class Elements:
         self._end(element.tag)
 
     def open(self, above: str, name: str, attributes: Mapping[str, str]) -> tuple[str, int]:
-        """Count an element and take its attributes; its path and number."""
+        """Count an element and take its attributes; return its path and number."""
         path = self.path(above, name)
         number = self.count(path, 1)
         for key, value in attributes.items():
@@ -227,18 +227,18 @@ class Elements:
         return path, number
 
     def path(self, above: str, name: str) -> str:
-        """The path of an element, by that of the one around it."""
+        """The path of an element, from the path of its parent."""
         return self._known.get((above, name)) or self._path(above, name)
 
     def count(self, path: str, elements: int) -> int:
-        """Count elements of a path; the number of the first."""
+        """Count elements of a path; return the number of the first."""
         number = self._counts.get(path, 0)
         if len(self._counts) < _MOST_PATHS or path in self._counts:
             self._counts[path] = number + elements
         return number
 
     def numbers(self, path: str, elements: int, counts: dict[str, int]) -> list[int]:
-        """The numbers that elements will have, which come after those that these counts are of."""
+        """Numbers for further elements, following those that are already counted."""
         before = counts.get(path, 0)
         counts[path] = before + elements
         number = self._counts.get(path)
@@ -288,7 +288,7 @@ class Elements:
         self.flow_size += len(text)
         self._text_size += len(text)
         if self._text_size > self._reading.limits.block:
-            # A text longer than a block is given in parts, as flowing text, cut between words.
+            # A text longer than a block is split between words and returned as flowing text.
             long = "".join(self._texts[-1])
             cut = max(long.rfind(" "), long.rfind("\n")) + 1 or len(long)
             self._has_children[-1] = True
@@ -322,7 +322,7 @@ class Elements:
         self._aside(value or system_id or "")
 
     def add_flow(self, text: str) -> None:
-        """Add text that is in no column."""
+        """Add text that belongs to no column."""
         self._flow.append(text)
         self.flow_size += len(text)
 
@@ -334,13 +334,13 @@ def _as_flow(text: str, reading: Reading) -> Iterator[TextPiece]:
 
 @dataclass
 class _Open:
-    """An element that has children already and may get more.
+    """An element that has children and may get more.
 
     Args:
-        element: What is left of it.
+        element: The remaining element.
         path: Its path.
-        number: Its number among those of its path.
-        has_given_text: Whether the text before its first child has been taken.
+        number: Its number among the elements of its path.
+        has_given_text: True if the text before its first child has been taken.
     """
 
     element: Element
@@ -350,14 +350,14 @@ class _Open:
 
 
 class _Mixed(Exception):
-    """Elements have text between elements."""
+    """Elements have text between child elements."""
 
 
 class Trees:
-    """Gathers elements in batches, as trees that the parser's own code builds.
+    """Collects elements in batches, as trees built by the parser's native code.
 
-    Where elements have text between elements, and where a text is longer than trees should hold, `Elements`
-    takes them as they come; both have the same outcome.
+    If elements have text between child elements, or a text is too long for a tree, `Elements` processes them
+    one by one; both give the same result.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -374,31 +374,31 @@ class Trees:
 
     @property
     def tables(self) -> Tables:
-        """What goes into columns."""
+        """The content of columns."""
         return self._elements.tables
 
     @property
     def flow_size(self) -> int:
-        """Characters of text that are held."""
+        """Number of text characters held."""
         return self._elements.flow_size
 
     @property
     def has_entities(self) -> bool:
-        """Whether entities are declared."""
+        """True if entities are declared."""
         return self._elements.has_entities
 
     def is_open(self) -> bool:
-        """Whether an element is open, or none has come."""
+        """Return True if an element is open, or none has started."""
         if self._is_exact:
             return self._elements.is_open
         return not self._opened or self._close_innermost()
 
     def take(self) -> Iterator[Item]:
-        """Everything as columns and text; afterwards there is nothing."""
+        """Return everything as columns and text, and start again empty."""
         return self._elements.take()
 
     def gather(self, fed: int) -> None:
-        """Take what is complete, after so many bytes.
+        """Take complete elements, after a number of bytes.
 
         Raises:
             RecursionError: Elements are nested too deep.
@@ -412,7 +412,7 @@ class Trees:
             self._be_exact()
 
     def end_all(self) -> None:
-        """Take what is left, as if every element ended here."""
+        """Take the rest, as if every element ended here."""
         if self._is_exact:
             self._elements.end_all()
             return
@@ -426,7 +426,7 @@ class Trees:
                 self.tables.put("", root.path, root.number, (root.element.text or "").strip())
             self._gather(0, closed=True)
         except RecursionError:
-            # As text, then: what is left has been counted as nothing yet.
+            # Then as text: nothing of the rest has been counted yet.
             for element in root.element.iter():
                 for text in (*element.attrib.values(), element.text, element.tail):
                     if text and text.strip():
@@ -446,7 +446,7 @@ class Trees:
         return True
 
     def _gather(self, level: int, *, closed: bool) -> None:
-        """Take the complete children of an open element: all where it is closed, else all but the last."""
+        """Take the complete children of an open element: all if it is closed, otherwise all but the last."""
         above = self._opened[level]
         element = above.element
         if level + 1 < len(self._opened):
@@ -498,14 +498,15 @@ class Trees:
     def _spread(
         self, children: Sequence[Element], above: _Open, level: int, counts: dict[str, int]
     ) -> list[Cells]:
-        """What is in elements, by path; how many there are of each is added to the counts.
+        """The content of elements, by path; the number of elements of each path is added to the counts.
 
         Raises:
             _Mixed: There is text between elements.
             RecursionError: They are nested too deep.
         """
         batch: list[Cells] = []
-        # Elements below elements of one path, the numbers of those, how many each has, their path and depth.
+        # Each group: child elements of one path, the numbers of their parents, the number of children per
+        # parent, path and depth.
         groups = [(children, [above.number] * len(children), 0, above.path, level + 1)]
         while groups:
             elements, rows, width, table, depth = groups.pop()
@@ -534,7 +535,7 @@ class Trees:
         return batch
 
     def _be_exact(self) -> None:
-        """Have what follows taken as it comes."""
+        """Process further elements one by one."""
         still_open = 0
         while self._close_innermost():
             still_open += 1
@@ -566,7 +567,7 @@ class Trees:
 def _by_tag(
     elements: Sequence[Element], rows: Sequence[int], width: int
 ) -> Iterator[tuple[str, Sequence[Element], Sequence[int]]]:
-    """Elements by what they are, with their rows; `width` is after how many they may repeat, or 0."""
+    """Elements by tag, with their rows; `width` is the number of elements after which tags repeat, or 0."""
     tags = [element.tag for element in elements]
     first = tags[: width or 1]
     if len(set(first)) == len(first) and tags == first * (len(tags) // len(first)):
@@ -585,7 +586,7 @@ def _by_tag(
 
 
 def _is_namespace(key: str, value: str) -> bool:
-    """Whether an attribute declares a namespace: its address is the format's, and nobody's."""
+    """Return True for namespace declarations: their addresses belong to the format and are not data."""
     return (key == "xmlns" or key.startswith("xmlns:")) and value.startswith(("http://", "https://", "urn:"))
 
 
@@ -620,7 +621,7 @@ def _stripped(elements: Iterable[Element]) -> list[str]:
 
 
 class _Words:
-    """Gathers the text of a word processor's file as one flow, with each attribute's value once after it."""
+    """Collects the text of a word processor's file as one flow, followed by each attribute value once."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -637,31 +638,31 @@ class _Words:
 
     @property
     def tables(self) -> Tables:
-        """What goes into columns."""
+        """The content of columns."""
         return self._elements.tables
 
     @property
     def flow_size(self) -> int:
-        """Characters of text that are held."""
+        """Number of text characters held."""
         return sum(map(len, self._flow)) + self._values_size + self._elements.flow_size
 
     @property
     def has_entities(self) -> bool:
-        """Whether entities are declared."""
+        """True if entities are declared."""
         return self._elements.has_entities
 
     def is_open(self) -> bool:
-        """Whether an element is open, or none has come."""
+        """Return True if an element is open, or none has started."""
         return self._depth > 0 or not self._ends_line
 
     def gather(self, fed: int) -> None:
-        """There is nothing to do."""
+        """Do nothing."""
 
     def end_all(self) -> None:
-        """There is nothing to do."""
+        """Do nothing."""
 
     def take(self) -> Iterator[Item]:
-        """Everything as columns and text; afterwards there is nothing."""
+        """Return everything as columns and text, and start again empty."""
         text = "".join(self._flow)
         self._flow.clear()
         if self._values:
@@ -689,7 +690,7 @@ class _Words:
 
 
 def read_html(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[Item]:
-    """Read HTML as the text that is seen, with what its attributes, scripts and comments hold."""
+    """Read HTML as the visible text, with the content of its attributes, scripts and comments."""
     from lxml import etree  # type: ignore[import-untyped]
 
     stream.read(encoding.mark)
@@ -704,7 +705,7 @@ def read_html(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
                 if fed < reading.limits.block:
                     parser.feed(chunk)
                 else:
-                    # The parser keeps all that it was fed; so another one takes over, between two tags.
+                    # The parser keeps all input in memory; so a new parser takes over, between two tags.
                     cut = max(chunk.rfind(b"</" if target.raw else b"<"), 0)
                     parser.feed(chunk[:cut])
                     opening = target.raw_tag
@@ -738,17 +739,17 @@ def _html_parser(target: _Flow) -> Any:
 def _close(parser: Any) -> None:
     from lxml import etree
 
-    # A document without a single element ends with an error; its text has been given.
+    # A document without any element ends with an error, although its text was returned.
     with contextlib.suppress(etree.LxmlError):
         parser.close()
 
 
 class _Flow:
-    """What lxml's parser calls with what it meets.
+    """Target of lxml's parser.
 
     Attributes:
-        raw: The element that is open and whose text is no markup, such as a script; empty where none is.
-        has_failed: Whether the parser gave up.
+        raw: The open element whose text is not markup, such as a script; empty if there is none.
+        has_failed: True if the parser gave up.
     """
 
     def __init__(self) -> None:
@@ -758,7 +759,7 @@ class _Flow:
 
     @property
     def raw_tag(self) -> bytes:
-        """What opens the raw element again, for the next parser."""
+        """The tag that opens the raw element again, for the next parser."""
         return f"<{self.raw}>".encode() if self.raw else b""
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
@@ -789,7 +790,7 @@ class _Flow:
         return None
 
     def take(self) -> bytes:
-        """Everything as columns and text; afterwards there is nothing."""
+        """Return everything as columns and text, and start again empty."""
         text = "".join(self._parts)
         self._parts.clear()
         return text.encode(errors="replace")

@@ -16,7 +16,7 @@ from platform_assets.dlp.formats.text import read_strings, windows
 from platform_assets.dlp.isolation import is_about_content
 from platform_assets.dlp.model import ProblemKind
 
-# What a broken file can make the reader raise beside its own errors: it is Python that trusts its input.
+# Errors that a broken file can cause besides the reader's own: it is Python code that trusts its input.
 _ERRORS = (
     ArithmeticError, AttributeError, IndexError, KeyError, LookupError, NotImplementedError, OSError,
     RecursionError, RuntimeError, TypeError, ValueError, AssertionError, MemoryError,
@@ -27,11 +27,11 @@ _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 
 
 def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """Read a PDF file; what it draws as pictures is not read, and a page of nothing else is reported."""
+    """Read a PDF file; images are not read, and a page that contains only images is reported."""
     import pypdf
     from pypdf.errors import DependencyError, PyPdfError
 
-    # Every oddity of a file is a warning there; they may quote it.
+    # The reader warns about every oddity of a file; the warnings may quote the file.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     errors = (*_ERRORS, PyPdfError)
     limit = reading.limits.document
@@ -151,7 +151,7 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
 
 
 def _notes(page: Any) -> Iterator[str]:
-    """What a page's annotations say and link to."""
+    """The text and links of a page's annotations."""
     for reference in page.get("/Annots") or []:
         note = reference.get_object()
         for key in ("/Contents", "/T", "/V"):
@@ -163,7 +163,7 @@ def _notes(page: Any) -> Iterator[str]:
 
 
 def _whole(source: Any, most: int) -> bytes | None:
-    """All of a file, or None where it is longer than that."""
+    """The whole file, or None if it exceeds the limit."""
     source.seek(0, 2)
     if source.tell() > most:
         return None
@@ -173,7 +173,7 @@ def _whole(source: Any, most: int) -> bytes | None:
 
 
 def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
-    """The text of a file's streams, whatever page they are of, and what could not be unpacked."""
+    """The text of all streams of a file, of any page, and the number of streams that failed."""
     left, total = 0, 0
     for number, one in enumerate(streams(data, most), 1):
         total += 1
@@ -194,12 +194,12 @@ def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
         if not text.strip():
             continue
         if is_drawn and b"\0" in text:
-            # Two bytes for each character: its number in a font, which is mostly no code of it.
+            # Two bytes for each character: its glyph number in a font, mostly not a character code.
             left += one.is_whole
             text = text.translate(None, b"\0")
         printable = len(text) - len(text.translate(None, _PRINTABLE))
         if printable * 10 < len(text) * 7:
-            # Numbers of glyphs, or data of some other kind.
+            # Glyph numbers, or other data.
             left += one.is_whole
             continue
         decoded = text.decode("utf-8" if not is_drawn else "latin-1", "replace").encode()
@@ -213,9 +213,9 @@ def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
 
 
 def _is_complete(page: Any) -> bool:
-    """Whether all streams of a page are there and can be unpacked to their end.
+    """Return True if all streams of a page exist and can be decompressed completely.
 
-    The reader takes a missing stream for an empty one, and gives of a broken one what comes before the break.
+    The reader treats a missing stream as empty, and returns the content of a broken stream up to the error.
     """
     if "/Contents" not in page:
         return True
@@ -255,14 +255,14 @@ def _titles(outline: Any) -> Iterator[str]:
 
 
 def _packets(reader: Any) -> list[str]:
-    """The XML of a file's properties and of a form that is not made of fields."""
+    """The XML of a file's properties and of an XFA form."""
     packets = [
         data.decode("utf-8", "replace") for data in (reader.xfa or {}).values() if isinstance(data, bytes)
     ]
     metadata = reader.root_object.get("/Metadata")
     if metadata is not None:
         packets.append(metadata.get_object().get_data().decode("utf-8", "replace"))
-    # The addresses of namespaces are the format's, and nobody's.
+    # Addresses of namespaces belong to the format and are not data.
     return [_NAMESPACE.sub("", packet) for packet in packets]
 
 

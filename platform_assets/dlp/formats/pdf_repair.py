@@ -1,7 +1,7 @@
-"""What can be saved of a PDF file without a sound directory: a new directory, or the text of its streams.
+"""Recovery of PDF files with a damaged directory: a new directory, or the text of the streams.
 
-A directory only says where each object is, and every object says so itself. Where not even the pages can be
-found, streams are unpacked one by one, and the strings that their operators show are their text.
+The directory only lists where each object is, and every object also identifies itself. If not even the pages
+can be found, streams are decompressed one by one, and the strings that their operators show are the text.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ESCAPED = {
 }
 _LONGEST_DICTIONARY = 64 << 10
 _MOST_OBJECTS = 200_000
-# Streams that hold no content of their own: pictures are counted, fonts and directories are passed over.
+# Streams without text: images are counted, fonts and directories are skipped.
 _NO_CONTENT = re.compile(
     rb"/Type\s*/(?:XRef|ObjStm)\b|/Length[12]\b|/Subtype\s*/(?:Type1C|CIDFontType0C|OpenType)\b"
 )
@@ -46,9 +46,9 @@ class Decoded:
     """A stream of a file.
 
     Args:
-        data: What it holds; of one that could not be unpacked to its end, what came before.
-        is_whole: Whether that is all of it.
-        is_attachment: Whether it is a file within the file.
+        data: Its content; if it could not be decompressed completely, the part before the error.
+        is_whole: True if `data` is complete.
+        is_attachment: True if it is an attached file.
     """
 
     data: bytes
@@ -57,15 +57,15 @@ class Decoded:
 
 
 def repaired(data: bytes, most: int) -> bytes | None:
-    """The file with a new directory, made of the objects that are in it.
+    """The file with a new directory, made from the objects found in it.
 
     Args:
         data: The file.
-        most: Most bytes that one stream may come to.
+        most: Maximum size of one decompressed stream, in bytes.
 
     Returns:
-        The file with the objects that it packs together unpacked behind it, and a directory of all; None
-        where there is nothing that leads to pages.
+        The file, followed by the objects from its object streams and a directory of all objects; None if no
+        object leads to pages.
     """
     places = {int(match[1]): (match.start(), match.end(), int(match[2])) for match in _objects(data)}
     packed = {
@@ -105,7 +105,7 @@ def repaired(data: bytes, most: int) -> bytes | None:
 
 
 def streams(data: bytes, most: int) -> Iterator[Decoded | None]:
-    """What the streams of a file hold, one by one; None for a picture, or for one that cannot be unpacked."""
+    """The decoded streams of a file; None for an image or a stream that cannot be decompressed."""
     for match in _objects(data):
         head = _dictionary(data, match.end())
         if _STREAM.search(data, match.end() + len(head), match.end() + len(head) + 16) is None:
@@ -117,9 +117,9 @@ def streams(data: bytes, most: int) -> Iterator[Decoded | None]:
 
 
 def shown_text(content: bytes) -> bytes:
-    """The strings that a content stream shows, a line for each place that it moves to.
+    """The strings that a content stream shows, a line for each position.
 
-    Numbers of a font of its own are no characters: they come out as what they are.
+    Glyph numbers of embedded fonts are not characters: they are returned unchanged.
     """
     lines: list[bytes] = []
     line: list[bytes] = []
@@ -136,7 +136,7 @@ def shown_text(content: bytes) -> bytes:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether compressed data (RFC 1950) can be unpacked to its end."""
+    """Return True if compressed data (RFC 1950) can be decompressed completely."""
     inflater = zlib.decompressobj()
     try:
         while data and not inflater.eof:
@@ -155,14 +155,14 @@ def _objects(data: bytes) -> Iterator[re.Match[bytes]]:
 
 
 def _dictionary(data: bytes, start: int) -> bytes:
-    """What an object says before its stream, or all of one that has none."""
+    """The dictionary of an object before its stream, or the whole object if it has none."""
     ends = (data.find(word, start, start + _LONGEST_DICTIONARY) for word in (b"endobj", b"stream"))
     end = min((end for end in ends if end >= 0), default=min(start + _LONGEST_DICTIONARY, len(data)))
     return data[start:end]
 
 
 def _decoded(data: bytes, start: int, head: bytes, most: int) -> Decoded | None:
-    """What the stream of an object holds."""
+    """The decoded stream of an object."""
     begins = _STREAM.search(data, start + len(head), start + len(head) + 16)
     if begins is None:
         return None
@@ -194,7 +194,7 @@ def _decoded(data: bytes, start: int, head: bytes, most: int) -> Decoded | None:
 def _inflated(inflater: zlib._Decompress, raw: bytes, most: int) -> tuple[bytes, bool]:
     out = bytearray()
     try:
-        # In small steps: what comes before an error is given.
+        # In small steps, to keep the content before an error.
         for start in range(0, len(raw), 512):
             out += inflater.decompress(inflater.unconsumed_tail + raw[start : start + 512], most - len(out))
             if inflater.eof:
@@ -207,7 +207,7 @@ def _inflated(inflater: zlib._Decompress, raw: bytes, most: int) -> tuple[bytes,
 
 
 def _members(head: bytes, decoded: Decoded | None) -> Iterator[tuple[int, bytes]]:
-    """The objects that a stream packs together."""
+    """The objects in an object stream."""
     first = re.search(rb"/First\s+([0-9]{1,9})", head)
     if decoded is None or first is None:
         return
@@ -227,7 +227,7 @@ def _last(bodies: dict[int, bytes], pattern: bytes) -> int | None:
 
 
 def _kept(data: bytes) -> bytes:
-    """What an older directory, if there is one, says of a password and of the file's properties."""
+    """Entries about encryption and properties from an older directory, if there is one."""
     kept = b""
     for name, value in (
         (b"/Encrypt", rb"[0-9]+ [0-9]+ R"),

@@ -1,7 +1,7 @@
-"""What every format shares: the pieces that an inspector is given, the limits, the stream that is read.
+"""Shared by all formats: the pieces for an inspector, the limits, and the stream to read.
 
-A format is a function of a `Stream` and a `Reading` that yields items. It raises nothing over what the stream
-holds: bad input becomes a `Problem`, and what can still be read of it is read, in the end as plain strings.
+A format is a function of a `Stream` and a `Reading` that yields items. It raises no errors about the stream's
+content: bad input becomes a `Problem`, and the rest is still read, if necessary as plain strings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 HEAD = 64 * KIB
-"""Bytes from which the kind of a file, its encoding and its dialect are told."""
+"""Number of bytes used to detect a file's format, encoding and dialect."""
 
 _CHUNK = 256 * KIB
 
@@ -30,16 +30,17 @@ _CHUNK = 256 * KIB
 class TextPiece:
     """A window of text.
 
-    Windows of one text overlap, so that nothing is cut in two: each answers for what starts in its own range.
+    Windows of one text overlap, so that no value is cut in two: each window reports what starts in its own
+    range.
 
     Args:
         text: The text in UTF-8.
-        container: Names of files within files and of sheets, from the outside in; empty for the object.
-        byte_offset: Where the window starts in the UTF-8 bytes of the whole text, which are the file's own
-            bytes where it is in UTF-8; None where the piece stands alone, as a name or a page does.
+        container: Names of nested files and of sheets, from the outside in; empty for the object.
+        byte_offset: Start of the window in the UTF-8 bytes of the whole text, which are the file's own bytes
+            if it is in UTF-8; None if the piece stands alone, such as a name or a page.
         codepoint_offset: The same in code points.
-        own: Range of `text`, in bytes, that this window answers for; all of it where None.
-        is_content: Whether it is what the file says, and not the strings of a file that was not understood.
+        own: Range of `text`, in bytes, that this window reports; None means all of it.
+        is_content: True for the file's content, False for the strings of a file that was not understood.
     """
 
     text: bytes
@@ -52,7 +53,7 @@ class TextPiece:
 
 @dataclass(frozen=True)
 class NamePiece:
-    """A name that is part of the data: the object's, or of a file in an archive, or a sheet's."""
+    """A name that is part of the data: of the object, of a file in an archive, or of a sheet."""
 
     text: bytes
     container: tuple[str, ...] = ()
@@ -63,11 +64,11 @@ class ColumnsPiece:
     """Rows of a table.
 
     Args:
-        columns: Texts by name of the column, all of one length; null where a row has no value.
+        columns: Texts by name of the column, all of one length; null if a row has no value.
         first_row: Number of the first row in its table, counted from 0 after the header.
-        container: As of a text.
-        rows: Number of each row, where they do not follow each other: in ragged files and lists.
-        is_new: Whether the rows count; False where they are further columns of rows given before.
+        container: As in `TextPiece`.
+        rows: Number of each row, if they are not consecutive: in ragged files and lists.
+        is_new: True if the rows count; False if these are further columns of earlier rows.
     """
 
     columns: Mapping[str, pa.Array]
@@ -78,19 +79,19 @@ class ColumnsPiece:
 
     @property
     def row_count(self) -> int:
-        """The number of rows."""
+        """Number of rows."""
         return max((len(column) for column in self.columns.values()), default=0)
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """What was left out of a sample.
+    """The amount left out by sampling.
 
     Args:
-        container: As of a text.
-        rows: Rows, where the units are of a table.
+        container: As in `TextPiece`.
+        rows: Rows left out, if the units belong to a table.
         units: Row groups, stripes, blocks or windows left out.
-        units_total: Of how many.
+        units_total: Total number of units.
     """
 
     container: tuple[str, ...]
@@ -111,16 +112,16 @@ Item: TypeAlias = TextPiece | NamePiece | ColumnsPiece | Problem | Skipped | Par
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of everything is taken, however large the object is.
+    """Limits that hold for objects of any size.
 
     Args:
-        memory: Bytes that reading may hold at once; everything that is held is a share of it.
+        memory: Bytes that reading may hold at once; every buffer is a share of it.
         expanded: Bytes that may come out of compressed files and archives, all levels together.
-        ratio: How many times an object's own size may come out of it. Counts from 64 MiB on: small files
-            often compress better.
-        parts: Files within files.
-        depth: Levels of files within files.
-        seconds: Longest time for one object; None for no limit.
+        ratio: Maximum expansion relative to the object's own size. Applies from 64 MiB on: small files often
+            compress better.
+        parts: Number of nested files.
+        depth: Levels of nested files.
+        seconds: Time limit for one object; None means no limit.
     """
 
     memory: int = 256 * MIB
@@ -136,7 +137,7 @@ class Limits:
 
     @property
     def window(self) -> int:
-        """Bytes of a window of text."""
+        """Size of a text window, in bytes."""
         return min(MIB, self.memory // 64)
 
     @property
@@ -146,38 +147,38 @@ class Limits:
 
     @property
     def block(self) -> int:
-        """Bytes of rows that make one piece."""
+        """Bytes of rows in one piece."""
         return min(8 * MIB, self.memory // 32)
 
     @property
     def document(self) -> int:
-        """Bytes of a file that can only be read whole: a workbook, a PDF, a message, one value of JSON."""
+        """Maximum bytes of what can only be read whole: a workbook, a PDF, a message, one JSON value."""
         return self.memory // 8
 
     def allowance(self, size: int | None) -> int:
-        """Bytes that may come out of an object of so many bytes."""
+        """Bytes that may come out of an object of a given size."""
         return self.expanded if size is None else min(self.expanded, max(64 * MIB, self.ratio * size))
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How much of a large object is inspected at first.
+    """Sampling of large objects.
 
     Args:
-        above: Bytes from which on an object is sampled; None to inspect everything in full.
+        above: Size in bytes above which an object is sampled; None means that everything is inspected.
     """
 
     above: int | None = None
 
     def stride(self, size: int | None) -> int:
-        """Of how many units one is inspected."""
+        """One of this many units is inspected."""
         if self.above is None or size is None or size <= self.above:
             return 1
         return -(-size // self.above)
 
 
 class Budget:
-    """What is left of what may come out of one object; one for all its levels."""
+    """The remaining allowance for content that comes out of one object; shared by all levels."""
 
     def __init__(self, expanded: int, parts: int) -> None:
         self.expanded = expanded
@@ -185,7 +186,7 @@ class Budget:
 
 
 class Corrupt(Exception):
-    """A format's reader found that the data is not what the format says; becomes a `Problem`."""
+    """The data violates its format; becomes a `Problem`."""
 
     def __init__(self, kind: ProblemKind, message: str) -> None:
         super().__init__(message)
@@ -195,7 +196,8 @@ class Corrupt(Exception):
 class Stream:
     """A file or a part of one, read from its start.
 
-    An error of the file beneath ends the stream early and is kept as `problem`: what came before is read.
+    An error of the underlying file ends the stream early and is stored as `problem`: content before it was
+    read.
     """
 
     def __init__(self, file: BinaryIO, name: str, size: int | None = None) -> None:
@@ -211,33 +213,33 @@ class Stream:
 
     @property
     def is_rewindable(self) -> bool:
-        """Whether it can be read again."""
+        """True if the stream can be read again."""
         return self._rewindable
 
     @property
     def is_in_head(self) -> bool:
-        """Whether the head is all there is."""
+        """True if the head is the whole stream."""
         return len(self.head) < HEAD
 
     def read(self, size: int) -> bytes:
-        """Up to so many bytes; nothing at the end."""
+        """Up to a number of bytes; empty at the end."""
         if self._ahead:
             taken, self._ahead = self._ahead[:size], self._ahead[size:]
             return taken
         return self._fill(size)
 
     def chunks(self) -> Iterator[bytes]:
-        """What is left, in chunks."""
+        """The rest, in chunks."""
         while chunk := self.read(_CHUNK):
             yield chunk
 
     def rewind(self) -> None:
-        """Start again."""
+        """Start again from the beginning."""
         self._ahead = b""
         self._file.seek(0)
 
     def random_access(self) -> BinaryIO:
-        """The whole of it as a file that can be read in any order; a copy on disk where it is none."""
+        """The whole stream as a file with random access; copied to disk if necessary."""
         if not self._rewindable:
             self._copy = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
             for chunk in self.chunks():
@@ -247,12 +249,12 @@ class Stream:
         return self._file
 
     def close(self) -> None:
-        """Give back the copy on disk, if there is one; the file beneath stays open."""
+        """Remove the copy on disk, if there is one; the underlying file stays open."""
         if self._copy is not None:
             self._copy.close()
 
     def whole(self, limit: int) -> bytes | None:
-        """All of it, or None where that is more than the limit; what was read is not lost then."""
+        """The whole content, or None if it exceeds the limit; content read so far is not lost then."""
         taken = bytearray()
         while len(taken) <= limit:
             chunk = self.read(min(_CHUNK, limit + 1 - len(taken)))
@@ -275,7 +277,7 @@ class Stream:
                 self.problem = Problem(ProblemKind.UNREACHABLE, (), f"reading broke off: {reason}")
                 break
             except BaseException as error:
-                # A library that unpacks the file failed in a way that nobody foresaw.
+                # A library that unpacks the file failed with an unexpected error.
                 if not is_about_content(error):
                     raise
                 message = f"it could not be read any further ({kind_of_error(error)})"
@@ -289,15 +291,15 @@ class Stream:
 
 @dataclass(frozen=True)
 class Reading:
-    """How one object, or a part of it, is read.
+    """The settings for reading one object, or a part of it.
 
     Args:
-        limits: How much of everything.
-        sampling: How much of a large object.
-        in_full: Asked again and again: whether something was found that ends the sampling.
-        budget: What is left for files within files.
-        container: Where this part is.
-        open_part: Reads a file within this one: its stream, and the reading of it.
+        limits: The limits.
+        sampling: The sampling of large objects.
+        in_full: Called repeatedly; returns True once a finding ends the sampling.
+        budget: The remaining budget for nested files.
+        container: The place of this part.
+        open_part: Reads a nested file, given its stream and its settings.
     """
 
     limits: Limits
@@ -312,7 +314,7 @@ class Reading:
         return Problem(kind, self.container, message)
 
     def guarded(self, items: Iterator[Item]) -> Iterator[Item]:
-        """The items of one of several things in a row; where reading it fails, the others are still read."""
+        """The items of one of several parts; if reading it fails, the others are still read."""
         try:
             yield from items
         except BaseException as error:
@@ -323,16 +325,16 @@ class Reading:
             )
 
     def within(self, name: str) -> Reading:
-        """The reading of something inside of this part; its name may come from bytes that are no text."""
+        """The settings for a nested part; its name may have bytes that are not text."""
         return replace(self, container=(*self.container, name.encode(errors="replace").decode()))
 
     def part(self, file: BinaryIO, name: str, size: int | None = None) -> Iterator[Item]:
-        """Read a file inside of this part.
+        """Read a nested file.
 
         Args:
             file: The file.
             name: Its name.
-            size: Its bytes, where they are known.
+            size: Its size in bytes, if known.
         """
         within = self.within(name)
         if len(within.container) > self.limits.depth:
@@ -349,11 +351,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Unit:
-    """A row group, a stripe, a block or a window: what is inspected or left out as one.
+    """A row group, a stripe, a block or a window: the unit of sampling.
 
     Args:
         items: Reads it.
-        rows: Its rows.
+        rows: Number of its rows.
     """
 
     items: Callable[[], Iterable[Item]]
@@ -361,14 +363,15 @@ class Unit:
 
 
 def sampled(units: Callable[[], Iterator[Unit]], stream: Stream, reading: Reading) -> Iterator[Item]:
-    """The items of those units that make the sample, and of the rest too once the sampling has to end.
+    """The items of the sampled units, and of the rest too if the sampling ends.
 
-    The first unit is always taken, then one of each `stride`, at places that no period in the data meets.
+    The first unit is always taken, then one of each `stride`, at positions that do not coincide with periods
+    in the data.
 
     Args:
-        units: Gives the units; called a second time where the rest is read after all.
-        stream: What they are of.
-        reading: How it is read.
+        units: Returns the units; called a second time if the rest is read after all.
+        stream: The stream of the units.
+        reading: The settings of this reading.
     """
     stride = reading.sampling.stride(stream.size) if stream.is_rewindable else 1
     left_out: list[tuple[int, int]] = []
@@ -412,8 +415,8 @@ class Guarded(io.RawIOBase):
     """A file whose bytes are counted against the budget, as they come out of an archive.
 
     Args:
-        read: Gives up to so many bytes.
-        budget: What is left.
+        read: Returns up to a number of bytes.
+        budget: The remaining budget.
     """
 
     def __init__(self, read: Callable[[int], bytes], budget: Budget) -> None:
@@ -422,11 +425,11 @@ class Guarded(io.RawIOBase):
         self._budget = budget
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Up to so many bytes.
+        """Up to a number of bytes.
 
         Raises:
             Corrupt: More comes out of the object than its size allows.

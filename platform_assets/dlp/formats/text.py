@@ -1,4 +1,4 @@
-"""Text of any encoding, cut in windows; and the strings of what is not text."""
+"""Text of any encoding, split into windows; and the strings of binary data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# What no text has: controls, but for white space, backspace and escape.
+# Characters that never occur in text: controls except white space, backspace and escape.
 _CONTROLS = bytes(code for code in range(32) if code not in (8, 9, 10, 11, 12, 13, 26, 27)) + b"\x7f"
 _ASCII = bytes(range(0x20, 0x7F))
 _NOT_PRINTABLE = bytes(code for code in range(256) if code not in _ASCII and code not in b"\t\n\r")
@@ -42,12 +42,12 @@ _CONTINUATION = bytes(range(0x80, 0xC0))
 
 @dataclass(frozen=True)
 class Encoding:
-    """How bytes are text.
+    """The encoding of bytes as text.
 
     Args:
         name: Python's name of the encoding.
         mark: Length of the byte order mark, in bytes.
-        is_guess: Whether nothing in the data confirms it.
+        is_guess: True if nothing in the data confirms it.
     """
 
     name: str
@@ -56,14 +56,14 @@ class Encoding:
 
 
 def detect_encoding(head: bytes, *, is_whole: bool) -> Encoding | None:
-    """The encoding of a text by its start.
+    """Detect the encoding of a text from its start.
 
     Args:
         head: The start.
-        is_whole: Whether it is all there is; else its last character may be cut.
+        is_whole: True if `head` is the whole text; otherwise its last character may be cut.
 
     Returns:
-        The encoding, or None where it is no text.
+        The encoding, or None if the data is not text.
     """
     for mark, name in _MARKS:
         if head.startswith(mark) and not (name == "utf-16-le" and len(head) % 2 and is_whole):
@@ -81,7 +81,7 @@ def detect_encoding(head: bytes, *, is_whole: bool) -> Encoding | None:
 
 
 def _wide_encoding(head: bytes) -> Encoding | None:
-    """UTF-16 or UTF-32 without a mark: in most scripts one byte of a character is often zero."""
+    """Detect UTF-16 or UTF-32 without a mark: in most scripts one byte of a character is often zero."""
     for name, width, at in _WIDE:
         whole = head[: len(head) // width * width]
         if not whole:
@@ -109,10 +109,10 @@ def _narrow_encoding(head: bytes) -> Encoding | None:
     start = max(next((at for at, byte in enumerate(head) if byte > 127), 0) - 2 * KIB, 0)
     ascii_share = len(head.translate(None, _NOT_PRINTABLE)) / len(head)
     for match in from_bytes(head[start : start + 8 * KIB]):
-        # What reads as ASCII is ASCII: a guess that makes something else of it would hide it.
+        # Valid ASCII is ASCII: a guess at another encoding would hide its content.
         if ascii_share < 0.5 or _keeps_ascii(match.encoding):
             return Encoding(match.encoding)
-    # Bytes that no encoding explains: noise, or a text with a few bytes of noise in it.
+    # No encoding explains the bytes: binary data, or a text with a few invalid bytes.
     return Encoding("latin-1", is_guess=True) if high * 5 < len(head) else None
 
 
@@ -130,11 +130,11 @@ _LOCKED = re.compile(
 
 
 def encrypted_text(head: bytes, reading: Reading) -> Iterator[Problem]:
-    """What to say of a text that is, or has in it, an encrypted message written in letters.
+    """The problem of a text that is, or contains, an encrypted message in ASCII armour.
 
     Args:
         head: The text, or its start.
-        reading: How it is read.
+        reading: The settings of this reading.
     """
     if b"\0" in head[:4]:
         head = head.replace(b"\0", b"")
@@ -145,7 +145,7 @@ def encrypted_text(head: bytes, reading: Reading) -> Iterator[Problem]:
 
 
 class Decoder:
-    """Turns a stream of bytes into UTF-8, whatever is in it; an invalid byte becomes a question mark."""
+    """Converts a stream of bytes to UTF-8; invalid bytes become question marks."""
 
     def __init__(self, encoding: Encoding) -> None:
         self.invalid = 1 if encoding.is_guess else 0
@@ -172,7 +172,7 @@ class Decoder:
             return encoded
 
     def problems(self, reading: Reading) -> Iterator[Problem]:
-        """What to say about what was invalid."""
+        """The problems caused by invalid bytes."""
         if self.invalid:
             yield reading.problem(
                 ProblemKind.INVALID_ENCODING, "some bytes are not text in the encoding of the rest"
@@ -180,12 +180,12 @@ class Decoder:
 
 
 def windows(chunks: Iterable[bytes], limits: Limits, container: tuple[str, ...] = ()) -> Iterator[TextPiece]:
-    """Cut a text in UTF-8 into overlapping windows, at line ends where there are such.
+    """Split UTF-8 text into overlapping windows, at line ends if possible.
 
     Args:
         chunks: The text.
-        limits: How long a window is, and how much two of them share.
-        container: Where the text is.
+        limits: The sizes of windows and overlaps.
+        container: The place of the text.
     """
     half = limits.overlap // 2
     buffer = bytearray()
@@ -207,7 +207,7 @@ def windows(chunks: Iterable[bytes], limits: Limits, container: tuple[str, ...] 
 
 
 def _boundary(data: bytearray, at: int) -> int:
-    """The next place at or after this one where a character starts."""
+    """The next position, from a given one on, where a character starts."""
     for place in range(at, min(at + 4, len(data))):
         if not 0x80 <= data[place] < 0xC0:
             return place
@@ -239,13 +239,13 @@ def read_text(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
 
 
 def read_rest_as_text(chunks: Iterable[bytes], reading: Reading) -> Iterator[TextPiece]:
-    """What is left of a text in UTF-8 that its own format's reader gave up on."""
+    """The rest of a UTF-8 text that its own format's reader could not read."""
     for piece in windows(chunks, reading.limits, reading.container):
         yield replace(piece, byte_offset=None)
 
 
 def read_strings(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """Read what looks like text in bytes of any kind: printable runs of 6 characters or more."""
+    """Read the strings in bytes of any kind: printable runs of 6 characters or more."""
     for piece in windows(stream.chunks(), reading.limits, reading.container):
         data = np.frombuffer(piece.text, np.uint8)
         printable = _PRINTABLE[data]
@@ -263,7 +263,7 @@ def read_strings(stream: Stream, reading: Reading) -> Iterator[Item]:
 
 
 def _runs(mask: npt.NDArray[np.bool_], step: int) -> npt.NDArray[np.bool_]:
-    """The places that belong to runs, of members so many places apart, that are long enough for a string."""
+    """The positions in runs long enough for a string; members of a run are `step` positions apart."""
     length = len(mask) - (_SHORTEST - 1) * step
     runs = np.zeros(len(mask), np.bool_)
     if length > 0:

@@ -1,4 +1,4 @@
-"""Nested values, of JSON and its kin, as columns: a column for each path, a table for each level of lists."""
+"""Nested values, such as JSON, as columns: a column for each path, a table for each level of lists."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from platform_assets.dlp.formats.headers import is_column_name
 from platform_assets.dlp.formats.reading import ColumnsPiece
 
 _MOST_COLUMNS = 2_000
-# Cells of all columns that are made at once, empty ones counted: rows may have hardly a column in common.
+# Cells of all columns created at once, including empty ones: rows may have hardly any column in common.
 _MOST_CELLS = 1 << 20
 _MOST_PATHS = 10_000
-# A column with fewer values than one in so many rows.
+# A column is sparse with fewer values than one in this many rows.
 _SPARSE = 16
 _LONGEST_KEY = 64
 _DATA = re.compile(r"@|\d{4}|://")
@@ -27,24 +27,24 @@ _MAPPING, _LIST, _LEAF = range(3)
 
 
 def _is_data(key: str) -> bool:
-    """Whether a key is data: an address, a number, or words that are not such as columns are called by."""
+    """Return True if a key is data: an address, a number, or words that are not typical of column names."""
     if _DATA.search(key):
         return True
     return (len(key) > _LONGEST_KEY or any(map(str.isspace, key))) and not is_column_name(key)
 
 
 Cells: TypeAlias = tuple[str, str, Sequence[int], Sequence[str]]
-"""Of a table and a column: the numbers of rows, ascending, and their texts."""
+"""By table and column: the row numbers, ascending, and their texts."""
 
 _Group: TypeAlias = tuple[Sequence[Any], Sequence[int], Sequence[int], str, str]
 
 
 class _TooWide(Exception):
-    """Values have more columns than are made at once."""
+    """Values have more columns than may be created at once."""
 
 
 class _Column:
-    """What is in a column: texts and the rows they are in, ascending; a row may have several."""
+    """The content of a column: texts and their rows, ascending; a row may have several."""
 
     __slots__ = ("has_several", "is_ascending", "places", "texts")
 
@@ -55,14 +55,14 @@ class _Column:
         self.is_ascending = True
 
     def extend(self, places: Sequence[int], texts: Iterable[str], *, follow: bool) -> None:
-        """Add texts; their places ascend where they `follow` each other."""
+        """Add texts; their rows are ascending if they `follow` each other."""
         if not follow or (self.places and self.places[-1] >= places[0]):
             self.is_ascending = False
         self.places.extend(places)
         self.texts.extend(texts)
 
     def arrange(self) -> None:
-        """Bring the rows into their order, where they came in another."""
+        """Sort the rows if they were added in another order."""
         if not self.is_ascending:
             pairs = sorted(zip(self.places, self.texts, strict=True), key=itemgetter(0))
             self.places, self.texts = [at for at, _ in pairs], [text for _, text in pairs]
@@ -70,7 +70,7 @@ class _Column:
             self.is_ascending = True
 
     def in_rows(self, count: int) -> list[str | None]:
-        """A text or None for each of so many rows."""
+        """A text or None for each of a number of rows."""
         if len(self.texts) == count:
             return list(self.texts)
         values: list[str | None] = [None] * count
@@ -80,15 +80,15 @@ class _Column:
 
 
 class Tables:
-    """Gathers leaves of nested values, row by row, until they are taken out as columns.
+    """Collects leaves of nested values, row by row, until they are returned as columns.
 
-    A list within a row makes a table of its own: its members are rows there. A key that is data (an address,
-    a number) is not made a column's name but a value itself, so that no name repeats what was found.
+    A list within a row becomes a table of its own, with its elements as rows. A key that is data (an address,
+    a number) becomes a value and not a column name, so that no name repeats a finding.
 
     Args:
-        container: Where they are.
-        numbers_members: Whether a row in a list's table has the number of the list's member; else that of the
-            row that the list is in.
+        container: The place of the values.
+        numbers_members: True if rows of a list's table are numbered by list element; otherwise they have the
+            number of the row that contains the list.
     """
 
     def __init__(self, container: tuple[str, ...], *, numbers_members: bool = False) -> None:
@@ -106,16 +106,16 @@ class Tables:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are so many columns that they should be taken out."""
+        """True if there are so many columns that they should be returned."""
         return self._columns >= _MOST_COLUMNS or self._columns * self._rows > _MOST_CELLS
 
     def pieces(self, values: Sequence[Any], first_row: int) -> Iterator[ColumnsPiece]:
-        """Values as columns, all at once: where they are alike, a column costs hardly more than a value.
+        """Values as columns, converted together: if they are alike, a column costs hardly more than a value.
 
-        Nothing must have been added since the last columns were taken out.
+        Requires that nothing was added since the last columns were returned.
 
         Args:
-            values: Mappings, sequences and leaves in any order, one for each row.
+            values: Mappings, sequences and leaves in any nesting, one for each row.
             first_row: Number of the first row; the others follow.
         """
         try:
@@ -132,11 +132,11 @@ class Tables:
         """Add a row.
 
         Args:
-            value: Mappings, sequences and leaves in any order.
+            value: Mappings, sequences and leaves in any nesting.
             row: Its number.
         """
-        # A stack instead of calls: a value may be nested deeper than Python calls. A member of a list becomes
-        # a row when its turn comes; until then its number is kept as a negative place.
+        # A stack instead of recursion: values may be nested deeper than Python's limit. A list element
+        # becomes a row when its turn comes; until then its number is stored as a negative position.
         stack: list[tuple[Any, str, str, int]] = [(value, "", "", self._new_row("", row))]
         while stack:
             node, table, path, at = stack.pop()
@@ -161,12 +161,13 @@ class Tables:
                 self._put(table, path or "value", at, text)
 
     def _spread(self, values: Sequence[Any], rows: Sequence[int]) -> None:
-        """Add rows column by column, with the outcome of adding them one by one.
+        """Add rows column by column, with the same result as adding them one by one.
 
         Raises:
             _TooWide: There are too many columns.
         """
-        # Nodes of one path, the number of the row and the place in their table of each, the table and path.
+        # For nodes of one path: the row number and the position in its table of each node, the table and the
+        # path.
         groups: list[_Group] = [(values, rows, self._new_rows("", rows), "", "")]
         while groups:
             nodes, numbers, places, table, path = groups.pop()
@@ -190,7 +191,7 @@ class Tables:
     def _members(
         self, nodes: Sequence[Any], numbers: Sequence[int], places: Sequence[int], table: str, path: str
     ) -> Iterator[_Group]:
-        """Members of mappings by their columns."""
+        """Members of mappings, by column."""
         keys = tuple(nodes[0])
         if len(set(map(tuple, nodes))) == 1 and len(keys) <= _MOST_COLUMNS:
             given = {key: (list(map(itemgetter(key), nodes)), numbers, places) for key in keys}
@@ -217,7 +218,7 @@ class Tables:
                 yield one, two, three, table, column
 
     def _items(self, nodes: Sequence[Any], numbers: Sequence[int], path: str) -> Iterator[_Group]:
-        """Members of lists as rows of a table of their own; of lists among them the members are."""
+        """Elements of lists as rows of a separate table; nested lists are flattened."""
         inner = f"{path}[]"
         items = list(chain.from_iterable(nodes))
         if not items:
@@ -255,8 +256,8 @@ class Tables:
         self.size += sum(map(len, texts)) + 64 * len(texts)
 
     def _path(self, table: str, path: str, key: Any, places: Sequence[int]) -> str:
-        """The column of a key; the key becomes a value where it is data."""
-        # JSON may escape half of a pair of surrogates, which no text has.
+        """The column of a key; a key that is data becomes a value."""
+        # JSON may escape half of a surrogate pair, which is not valid text.
         name = str(key).encode(errors="replace").decode()
         if _is_data(name):
             keys = f"{path}.(key)" if path else "(key)"
@@ -284,14 +285,14 @@ class Tables:
         return range(start, len(numbers))
 
     def put(self, table: str, column: str, row: int, text: str) -> None:
-        """Add one value to the row of that number, which was the last to be added to its table or is new."""
+        """Add one value to a row; the row must be new, or the last row added to its table."""
         numbers = self._numbers.setdefault(table, [])
         if not numbers or numbers[-1] != row:
             numbers.append(row)
         self._put(table, column, len(numbers) - 1, text)
 
     def put_rows(self, cells: Iterable[Cells]) -> None:
-        """Add the cells of rows, of which the first of each table may be the last that was added to it."""
+        """Add the cells of rows; the first row of each table may be the last row added to it."""
         by_table: dict[str, list[Cells]] = {}
         for cell in cells:
             if cell[2]:
@@ -332,7 +333,7 @@ class Tables:
         return cells
 
     def take(self) -> Iterator[ColumnsPiece]:
-        """Everything as columns; afterwards there is nothing."""
+        """Return everything as columns, and start again empty."""
         cells, numbers = self._cells, self._numbers
         self._start()
         for table, columns in cells.items():
@@ -364,7 +365,7 @@ def _array(texts: Sequence[str | None]) -> pa.Array:
     try:
         return pa.array(texts, pa.large_string())
     except UnicodeEncodeError:
-        # Half of a pair of surrogates, as above.
+        # Half of a surrogate pair, as above.
         whole = [None if one is None else one.encode(errors="replace").decode() for one in texts]
         return pa.array(whole, pa.large_string())
 

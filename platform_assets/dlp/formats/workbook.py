@@ -35,9 +35,9 @@ _ROWS = 8_192
 _CELLS = 1 << 19
 _HEADER_ROWS = 220
 _SLICE = 1 << 20
-# Bytes of the limit for a cell: the reader makes a cell of everything between a sheet's first and last one.
+# Bytes of the limit assumed for each cell: the reader allocates all cells between a sheet's first and last.
 _CELL = 128
-# Address space of the interpreter and the reader, beside what a workbook takes.
+# Address space of the interpreter and the reader, in addition to the workbook.
 _READER = 512 << 20
 _READER_SECONDS = 300
 _TRY = """
@@ -56,7 +56,7 @@ except MemoryError:
 except BaseException:
     pass  # whatever else is wrong with it is found where it is read
 """
-# Parts of a workbook that are read as cells, or that say how cells look and where parts are.
+# Parts of a workbook that are read as cells, or that contain formats and relations only.
 _CELLS_AND_LOOKS = re.compile(
     r"\[content_types\]\.xml|(?:.*/)?_rels/[^/]*\.rels|xl/(?:workbook|sharedstrings|styles|metadata|calcchain)\.\w+"
     r"|xl/worksheets/[^/]*|xl/worksheets/binaryindex\d*\.bin|xl/theme/.*|xl/printersettings/.*"
@@ -72,7 +72,7 @@ _CELL_ANYWHERE = re.compile(rb"<(?:[\w.-]+:)?(?:c|row)(?=[\s/>])(?![^>]*\sr\s*=)
 
 
 def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
-    """Read the sheets of a workbook, hidden ones too. It is held whole, so its size is looked at first."""
+    """Read all sheets of a workbook, also hidden ones. It is held in memory, so its size is checked first."""
     import python_calamine
 
     source = stream.random_access()
@@ -96,7 +96,7 @@ def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
         yield reading.problem(ProblemKind.ENCRYPTED, "the workbook is protected by a password")
         return
     except BaseException as error:
-        # The reader is not Python: what it stumbles over may also come as its own kind of panic.
+        # The reader is native code: its panics are exceptions of its own kind.
         if not _is_about_the_file(error):
             raise
         yield from _as_strings(stream, reading, "it cannot be read as a workbook")
@@ -120,12 +120,12 @@ def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
 
 
 def _is_beside_cells(name: str) -> bool:
-    """Whether a part of a workbook has something else than cells and how they look."""
+    """Return True if a part of a workbook contains anything besides cells and their formats."""
     return not name.endswith("/") and not _CELLS_AND_LOOKS.fullmatch(name.lower())
 
 
 def _links(source: Any) -> list[str]:
-    """The addresses outside of the workbook that it refers to."""
+    """The external addresses that a workbook refers to."""
     found: list[str] = []
     try:
         with zipfile.ZipFile(source) as archive:
@@ -137,7 +137,7 @@ def _links(source: Any) -> list[str]:
                         if "External" in tag and (target := _TARGET.search(tag)):
                             found.append(target[1])
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):
-        # What is wrong with the file is said where its parts are read.
+        # Errors of the file are reported where its parts are read.
         return found
     return found
 
@@ -153,7 +153,7 @@ def _as_strings(stream: Stream, reading: Reading, what: str) -> Iterator[Item]:
 
 
 def _unpacked_size(source: Any) -> int:
-    """Bytes of a workbook without its compression; what a zip file says of them has to be possible."""
+    """The uncompressed size of a workbook; sizes in the zip file must be plausible."""
     source.seek(0, 2)
     size: int = source.tell()
     source.seek(0)
@@ -165,7 +165,7 @@ def _unpacked_size(source: Any) -> int:
 
 
 def _fits(source: Any, memory: int) -> bool:
-    """Whether a workbook can be read with so much memory; where it cannot, the process that does so ends."""
+    """Return True if a workbook can be read in the given memory, tested in a separate process if needed."""
     try:
         with zipfile.ZipFile(source) as archive:
             is_told = "xl/workbook.xml" in archive.namelist()
@@ -173,7 +173,7 @@ def _fits(source: Any, memory: int) -> bool:
         is_told = False
     if is_told:
         return _cells(source) <= memory // _CELL
-    # Other formats do not say where their cells are so that it can be seen at once: it is tried elsewhere.
+    # Other formats have no cell positions that can be checked quickly: try in another process.
     with tempfile.TemporaryFile() as copy:
         source.seek(0)
         shutil.copyfileobj(source, copy)
@@ -193,14 +193,14 @@ def _fits(source: Any, memory: int) -> bool:
 
 
 def _cells(source: Any) -> int:
-    """Cells of the largest rectangle that a sheet spans; few cells, far from each other, span a large one."""
+    """Number of cells in the largest rectangle that a sheet spans; a few distant cells span a large one."""
     most = 0
     try:
         with zipfile.ZipFile(source) as archive:
             for member in archive.infolist():
                 data = archive.read(member)
                 if data.startswith((b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")):
-                    # In an encoding in which places are not told here.
+                    # Cell positions cannot be searched in this encoding.
                     return 1 << 62
                 if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
                     most = max(most, _cells_of_sheet(data))
@@ -211,7 +211,7 @@ def _cells(source: Any) -> int:
 
 def _cells_of_sheet(data: bytes) -> int:
     if b"<!--" in data or b"<![CDATA[" in data:
-        # What is no element may look like one.
+        # Comments and CDATA may contain text that looks like elements.
         return 1 << 62 if b"sheetData" in data else 0
     columns: set[bytes] = set()
     numbers: set[bytes] = set()
@@ -226,7 +226,7 @@ def _cells_of_sheet(data: bytes) -> int:
     width = max(map(_number_of, columns), default=0)
     last_row = max(map(int, numbers), default=0)
     if _CELL_ANYWHERE.search(data):
-        # Rows and cells that do not say where they are follow those before them.
+        # Rows and cells without a position follow those before them.
         rows = _ROW.split(data) if b":row" in data else data.split(b"<row")
         last_row += len(rows)
         width += max(row.count(b"<c") + row.count(b":c") for row in rows)
@@ -241,7 +241,7 @@ def _number_of(column: bytes) -> int:
 
 
 def _real_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    # What deflate can make of so many bytes at the most.
+    # The maximum expansion of deflate.
     return member.file_size if member.file_size <= 1_032 * member.compress_size + 64 else 1 << 62
 
 
@@ -263,9 +263,9 @@ def _sheet(rows: Iterator[Sequence[Any]], reading: Reading) -> Iterator[Item]:
 
 
 def _header(rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:
-    """Names of the columns, and the texts of the rows up to and with the one that has them."""
+    """Names of the columns, and the texts of the rows up to and including the header."""
     texts = [[_text(cell) or "" for cell in row] for row in rows[:_HEADER_ROWS]]
-    # A title or empty rows may stand above the table.
+    # A title or empty rows may precede the table.
     at = next((place for place, row in enumerate(texts[:20]) if sum(map(bool, row)) * 2 > len(row)), 0)
     width = max(map(len, rows))
     if is_header(texts[at], texts[at + 1 : at + 200]):
