@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_assets.errors import WarehouseError
+from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.snowflake.script import Script, Statement, TableScript
 
 if TYPE_CHECKING:
@@ -205,7 +206,10 @@ def _run_statements(table: TableScript, cursor: SnowflakeCursor, on_progress: Pr
             ran.append(statement.sql)
             if statement.purpose == "load":
                 reports += _reports(cursor)
-        except Error as error:
+        except BaseException as error:
+            # Whatever it is, it is the failure of one table.
+            if not is_isolated(error):
+                raise
             # A temporary stage ends with the session, and may not have been created.
             if statement.purpose != "clean-up":
                 failure = failure_of(statement, error)
@@ -233,9 +237,8 @@ def _missing(table: TableScript, reports: Sequence[_Report]) -> str | None:
     }
     expected = table.rows
     if told:
-        expected = sum(
-            file.rows for file in table.files if not any(_is_file(name, file.path) for name in told)
-        )
+        rows = {file.path: file.rows for file in table.files}
+        expected -= sum(rows[path] for path in {_path_in(name, rows) for name in told} if path is not None)
     loaded = sum(report.loaded for report in reports if report.file not in told)
     if loaded == expected:
         return None
@@ -246,9 +249,11 @@ def _missing(table: TableScript, reports: Sequence[_Report]) -> str | None:
     )
 
 
-def _is_file(said: str, path: str) -> bool:
-    """Return True if COPY's file name, which starts with the path of the stage, means this file."""
-    return said == path or said.endswith(f"/{path}")
+def _path_in(said: str, paths: Container[str]) -> str | None:
+    """The file that COPY names with the path of the stage before it: the longest path that ends the name."""
+    parts = said.split("/")
+    ends = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((end for end in ends if end in paths), None)
 
 
 def _reports(cursor: SnowflakeCursor) -> Iterator[_Report]:
@@ -274,12 +279,16 @@ def copied(cursor: SnowflakeCursor) -> tuple[int, Sequence[Rejection]]:
     return sum(report.loaded for report in reports), rejections
 
 
-def failure_of(statement: Statement, error: Exception) -> str:
+def failure_of(statement: Statement, error: BaseException) -> str:
     """A failed statement and Snowflake's error, in one line."""
+    from snowflake.connector.errors import Error
+
     first = statement.sql.splitlines()[0][:120]
+    if not isinstance(error, Error):
+        return f"`{first}` failed before Snowflake answered: {reason_of(error)}"
     return f"Snowflake refused `{first}`: {_said(error)}"
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """Snowflake's own words in one line."""
     return " ".join(str(getattr(error, "msg", None) or error).split())[:600]

@@ -313,6 +313,36 @@ def test_files_that_were_loaded_before_are_not_missing(write: Write, tmp_path: P
     assert str(result.error).startswith('COPY loaded 0 rows into "t" of files with 2. ')
 
 
+def test_a_file_that_copy_names_is_not_taken_for_another_of_the_same_ending(
+    write: Write, tmp_path: Path
+) -> None:
+    write("t/part-0.parquet", id=[1])
+    write("t/1/part-0.parquet", id=[2, 3])
+    made = script(read_tables([str(tmp_path)]).tables, ScriptOptions())
+    refused = ("s/1/part-0.parquet", "LOAD_FAILED", 1, 0, 1, 1, "Date 'x' is not recognized")
+    loaded = ("s/part-0.parquet", "LOADED", 1, 1, 1, 0, None)
+    (result,) = execute(made, Answering(refused, loaded))  # type: ignore[arg-type]
+    assert (result.rows_loaded, result.error) == (1, None)
+    (result,) = execute(made, Answering(refused))  # type: ignore[arg-type]
+    assert str(result.error).startswith('COPY loaded 0 rows into "t" of files with 1. ')
+
+
+def test_an_error_that_is_not_snowflakes_is_the_failure_of_one_table(write: Write, tmp_path: Path) -> None:
+    class Breaking(Answering):
+        def execute(self, sql: str) -> None:
+            if sql.startswith("PUT") and "bad" in sql:
+                raise KeyError("no such key")
+
+    write("bad.parquet")
+    write("good.parquet")
+    made = script(read_tables([str(tmp_path)]).tables, ScriptOptions())
+    answer = ("s/good.parquet", "LOADED", 2, 2, 1, 0, None)
+    bad, good = execute(made, Breaking(answer))  # type: ignore[arg-type]
+    assert "failed before Snowflake answered" in str(bad.error)
+    assert "no such key" in str(bad.error)
+    assert (good.error, good.rows_loaded) == (None, 2)
+
+
 def test_a_script_that_cannot_even_begin_is_an_error(connection: Any) -> None:
     broken = Script((Statement("file format", "CREATE NONSENSE x"),), (), ())
     with pytest.raises(WarehouseError, match="Snowflake refused `CREATE NONSENSE x`"):
