@@ -1,1 +1,1 @@
-"""The warehouse: the star schema in a database that people query, each batch loaded exactly once."""
+"""The warehouse: the star schema in a database for queries, with each batch loaded exactly once."""

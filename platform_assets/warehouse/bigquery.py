@@ -1,8 +1,8 @@
-"""The warehouse in BigQuery: a dataset for the star schema, one for what the platform keeps for itself.
+"""The warehouse in BigQuery: a dataset for the star schema, and a dataset for the platform's own tables.
 
-New rows are staged by load jobs, which cost nothing, and written by one script that is one transaction. The
-script is guarded: it writes nothing unless the record of loads is as it was when the script was put together,
-so what was computed beforehand is true of what it finds, and a crash leaves no transaction open behind it.
+Load jobs, which are free, stage the new rows; a script of one transaction then writes them. The script is
+guarded: it writes nothing if the record of loads has changed since the script was generated, so values
+computed in advance are still correct, and a crash leaves no open transaction.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class BigQueryWarehouse:
     """A warehouse in BigQuery.
 
     Args:
-        access: How BigQuery is reached.
-        engine: Memory and threads for reading the lake, where BigQuery does not read it itself.
+        access: Project and credentials for BigQuery.
+        engine: Memory and threads for reading the lake, if BigQuery cannot read it itself.
         star_schema: Dataset of the star tables and their views.
         platform_schema: Dataset of the record of loads and of staging tables.
-        wait: How long a load is repeated that other loads are faster than, in seconds.
+        wait: Time for which a load is retried after losing to other loads, in seconds.
         tables: The star schema, as the model declares it.
     """
 
@@ -88,7 +88,7 @@ class BigQueryWarehouse:
 
     @contextlib.contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
-        """See `Warehouse.query`. Tables are called by dataset and name, and quoted with backticks."""
+        """See `Warehouse.query`. Tables are named by dataset and table, quoted with backticks."""
         from google.api_core.exceptions import NotFound
 
         with self.access.connect() as client:
@@ -150,7 +150,7 @@ class BigQueryWarehouse:
         return pa.RecordBatchReader.from_batches(first.schema, streamed())
 
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
-        """See `Warehouse.write`. A load job that replaces a table does so in one step."""
+        """See `Warehouse.write`. A load job replaces a table atomically."""
         dataset, table = name
         if dataset.casefold() in (self.star_schema.casefold(), self.platform_schema.casefold()):
             raise WarehouseError(
@@ -190,7 +190,7 @@ class BigQueryWarehouse:
             return int(job.output_rows or 0)
 
     def sample(self, tables: Sequence[Table], limit: int) -> dict[str, list[dict[str, Any]]]:
-        """See `Warehouse.sample`. Of a fact only the newest partition is read."""
+        """See `Warehouse.sample`. For a fact, only the newest partition is read."""
         samples: dict[str, list[dict[str, Any]]] = {table.name: [] for table in tables}
         with self._connect() as warehouse:
             newest = {status.table: status.seen_at for status in warehouse.status()}
@@ -228,10 +228,10 @@ class BigQueryWarehouse:
             yield Path(folder)
 
     def _create_dataset(self, client: bigquery.Client, name: str) -> None:
-        """Make a dataset where there is none; one that is there is taken as it is.
+        """Create a dataset if it does not exist; an existing dataset stays unchanged.
 
         Raises:
-            WarehouseError: It is in another location.
+            WarehouseError: The dataset exists in another location.
         """
         from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
@@ -254,7 +254,7 @@ class BigQueryWarehouse:
 
 @dataclass(frozen=True)
 class _Connected:
-    """A warehouse and a client for one use of it."""
+    """A warehouse with an open client."""
 
     warehouse: BigQueryWarehouse
     client: bigquery.Client
@@ -291,30 +291,30 @@ class _Connected:
         return next(table for table in self.warehouse.tables if table.name == name)
 
     def rows(self, sql: str, attempt: str) -> list[dict[str, Any]]:
-        """A small result as dictionaries."""
+        """Return a small result as dictionaries."""
         with self.access.translated(attempt, self.client):
             job = self._begin(sql)
             return [dict(row.items()) for row in job.result(retry=self.access.retry, job_retry=None)]
 
     def row_count(self, table: Table) -> int:
-        """Rows of a star table, by its metadata."""
+        """Return the number of rows of a star table, from its metadata."""
         with self.access.translated(f"look at {table.name}", self.client):
             found = self.client.get_table(self._reference(table), retry=self.access.retry)
             return int(found.num_rows or 0)
 
     def run(self, script: Sequence[str], attempt: str) -> None:
-        """Run statements as one job."""
+        """Run statements as a single job."""
         with self.access.translated(attempt, self.client):
             self._begin(";\n".join(script)).result(retry=self.access.retry, job_retry=None)
 
     def _begin(self, sql: str) -> bigquery.QueryJob:
-        # Requests are repeated, jobs are not: the client would do so for ten minutes, whatever was set.
+        # Requests are retried, jobs are not: the client retries jobs for ten minutes, whatever the setting.
         return self.client.query(
             sql, job_id_prefix="platform_assets_", retry=self.access.retry, job_retry=None
         )
 
     def positions(self) -> tuple[dict[str, Position], dict[str, dt.datetime], int]:
-        """How far each table has been loaded, when it was last, and how many loads are recorded."""
+        """Return each table's load position, its last load time, and the number of recorded loads."""
         from google.api_core.exceptions import NotFound
 
         columns = ", ".join(quote(name) for name, _ in _LOADS)
@@ -326,7 +326,7 @@ class _Connected:
         try:
             found = self.rows(sql, "read how far the star schema has been loaded")
         except WarehouseError as error:
-            # Nothing has been loaded where there is nothing; of another location it would say so.
+            # A missing table means that nothing was loaded, unless the dataset is in another location.
             if isinstance(error.__cause__, NotFound) and not self._is_elsewhere():
                 return {}, {}, 0
             raise
@@ -338,7 +338,7 @@ class _Connected:
         return positions, times, found[0]["records"] if found else 0
 
     def _is_elsewhere(self) -> bool:
-        """Whether the platform's dataset is in another location, where jobs do not find it."""
+        """Return whether the platform's dataset is in another location, where jobs do not find it."""
         from google.api_core.exceptions import NotFound
 
         name = self.warehouse.platform_schema
@@ -397,10 +397,10 @@ class _Connected:
                 self._clear_away(session)
 
     def _guarded(self, statements: Sequence[str], records: int) -> list[str]:
-        """One transaction that only one load can be in, and only from where it started."""
+        """Wrap statements in a transaction that excludes other loads and checks the record of loads."""
         return [
             "BEGIN TRANSACTION",
-            # Two transactions that change a table conflict: the second one is aborted.
+            # If two transactions change the same table, BigQuery aborts the second.
             f"UPDATE {self.lock} SET {quote('token')} = {literal(uuid.uuid4().hex)} WHERE TRUE",
             f"SELECT IF((SELECT COUNT(*) FROM {self.loads}) = {records:d}, TRUE, "
             f"ERROR({literal(OVERTAKEN)}))",
@@ -409,7 +409,7 @@ class _Connected:
         ]
 
     def _clear_away(self, session: _Session) -> None:
-        """Drop staging tables; what cannot be dropped is gone a day later."""
+        """Drop the staging tables; tables that cannot be dropped expire a day later."""
         from google.api_core.exceptions import GoogleAPIError
         from requests import RequestException
 
@@ -418,7 +418,7 @@ class _Connected:
                 self.client.delete_table(staged, not_found_ok=True, retry=self.access.retry)
 
     def _prepare(self, pending: Sequence[Incoming]) -> None:
-        """Make what is missing: datasets, tables, columns, views. None of that can be in a transaction."""
+        """Create missing datasets, tables, columns and views, which BigQuery cannot do in a transaction."""
         client, retry = self.client, self.access.retry
         own, stars = self.warehouse.platform_schema, self.warehouse.star_schema
         with self.access.translated("prepare the datasets", client):
@@ -437,7 +437,7 @@ class _Connected:
                 if any(name.startswith(table.name) for table in self.warehouse.tables)
             }
         script = [] if {"loads", "load_lock"} <= set(listed[0]) else self._bookkeeping()
-        # A foreign key needs the table that it points to.
+        # A foreign key requires the referenced table.
         for table in sorted(self.warehouse.tables, key=lambda one: one.kind == "fact"):
             script += self._table(table, columns.get(table.name))
             if table.kind == "fact":
@@ -458,7 +458,7 @@ class _Connected:
         ]
 
     def _table(self, table: Table, existing: Mapping[str, bool] | None) -> list[str]:
-        """What makes a table, or adds the columns that it lacks: nullable, as its older rows have none."""
+        """Return the DDL to create a table or add its missing columns, which are nullable for older rows."""
         relation, columns = self.star(table), star.columns_of(table)
         if existing is None:
             lines = [_declaration(column, required=not column.nullable) for column in columns]
@@ -487,7 +487,7 @@ class _Connected:
                 for column in missing
                 if column.references
             ),
-            # What the model lost stays, for whoever uses it; new rows have no value for it.
+            # Columns that the model no longer has stay for their users; they are NULL in new rows.
             *(
                 f"ALTER TABLE {relation} ALTER COLUMN {quote(name)} DROP NOT NULL"
                 for name in sorted(lost)
@@ -509,7 +509,7 @@ class _Connected:
         ]
 
     def _verify_permissions(self, pending: Sequence[Incoming]) -> None:
-        """Refuse a load before anything is uploaded, where it could not be written in the end."""
+        """Reject a load before anything is uploaded if permissions to write it are missing."""
         project, tables = self.client.project, [self._reference(pending[0].table)]
         tables.append(f"{project}.{self.warehouse.platform_schema}.loads")
         with self.access.translated("look up its permissions", self.client):
@@ -529,7 +529,7 @@ class _Connected:
 
 @dataclass
 class _Session:
-    """See `LoadSession`: the methods are its. What is to be written is collected, for one script."""
+    """Implementation of `LoadSession` that collects the statements for a single script."""
 
     connected: _Connected
     folder: Path
@@ -569,7 +569,7 @@ class _Session:
         return copied
 
     def _stage(self, incoming: Incoming) -> int | None:
-        """Bring the rows to BigQuery, where there are any; their number, None where it is not known here."""
+        """Upload the rows, if any, to BigQuery; return their number, or None if it is unknown."""
         fields = schema_fields(pa.schema([_staged_field(column) for column in incoming.source.columns]))
         copied: int | None = None
         source: Path | list[str]
@@ -599,7 +599,7 @@ class _Session:
         return copied
 
     def _copy(self, incoming: Incoming, file: Path) -> int:
-        """Write the rows to load into one Parquet file, in bounded memory; of a dimension's the last ones."""
+        """Write the rows to load to a Parquet file in bounded memory; for a dimension, the latest per key."""
         latest = ""
         if incoming.table.kind == "dimension":
             latest = f" QUALIFY {_recency(incoming.table, columns_sql)} = 1"
@@ -613,7 +613,7 @@ class _Session:
         return int(copied[0])
 
     def _rows(self, table: Table, incoming: Incoming) -> str:
-        """The SELECT of the staged rows that are new; of a dimension's, the last one of every key."""
+        """Return the SELECT of the new staged rows; for a dimension, the latest row per key."""
         selected = ", ".join(_value(column) for column in star.columns_of(table))
         condition = "TRUE"
         if incoming.batches is not None:
@@ -643,12 +643,12 @@ class _Session:
                 f"count the rows of {table.name}",
             )
             return int(found["found"])
-        # Everything else is known without a query, which takes a second.
+        # All other counts are known without a query, which takes a second.
         before = 0 if table.name in self.cleared else self.connected.row_count(table)
         return before + self._written.get(table.name, 0)
 
     def _keys(self, table: Table) -> str:
-        """The SELECT of the keys that a table will have; one that is replaced comes twice."""
+        """Return the SELECT of the keys that a table will have; replaced keys appear twice."""
         key = quote(table.primary_key[0])
         selects = []
         if table.name not in self.cleared:
@@ -658,7 +658,7 @@ class _Session:
         return " UNION ALL ".join(selects) or f"SELECT {key} FROM {self.connected.star(table)} WHERE FALSE"
 
     def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> Sequence[str]:
-        # All foreign keys of a table are looked at in one query: each query takes a second or more.
+        # One query checks all foreign keys of a table, because each query takes a second or more.
         if table.name not in self._missing:
             self._missing[table.name] = self._all_missing_parents(table, after)
         return self._missing[table.name].get(column, [])
@@ -704,7 +704,7 @@ def _columns(names: Sequence[str]) -> str:
 
 
 def _recency(table: Table, columns: Callable[[Sequence[str]], str]) -> str:
-    """How many later rows of the same key there are, and one more."""
+    """Return SQL that ranks the rows of each key from the latest, which has rank 1."""
     return (
         f"ROW_NUMBER() OVER (PARTITION BY {columns(table.primary_key)} ORDER BY {columns(['_batch'])} DESC, "
         f"{columns(['_seen_at'])} DESC)"
@@ -726,7 +726,7 @@ def _merge(table: Table, relation: str, rows: str) -> str:
 
 
 def _objects(incoming: Incoming) -> list[str]:
-    """URIs of the lake's files that may hold rows to load, by their statistics."""
+    """Return the URIs of the lake's files that may hold rows to load, by their statistics."""
     return [f"{incoming.source.uri}/{path}" for path in incoming.files]
 
 

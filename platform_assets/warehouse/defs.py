@@ -1,4 +1,4 @@
-"""The warehouse tables as assets: one multi-asset, for one transaction, and its checks."""
+"""Warehouse tables as assets: one multi-asset, loaded in one transaction, and its checks."""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,22 +29,22 @@ MAIN_WAREHOUSE = "warehouse"
 
 
 def io_manager_key(warehouse: str) -> str:
-    """The key of the IO manager that reads and writes a warehouse."""
+    """Return the resource key of a warehouse's IO manager."""
     return f"{warehouse}_io_manager"
 
 
 def load_job(warehouse: str) -> str:
-    """The job that loads a warehouse that is not the main one."""
+    """Return the name of the job that loads an additional warehouse."""
     return f"{warehouse}_load"
 
 
 def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definitions:
-    """Assets and checks of a warehouse, `<name>/<table>`; the resource of that name is the warehouse.
+    """Build the assets and checks of a warehouse, `<name>/<table>`; the resource `<name>` is the warehouse.
 
     Args:
-        name: Its name, which is that of the assets' group.
-        engine: Name of its engine, shown as the assets' kind.
-        star_schema: The schema that holds the star tables.
+        name: Name of the warehouse and of the assets' group.
+        engine: Name of the engine, shown as the assets' kind.
+        star_schema: Schema of the star tables.
     """
     by_key = {dg.AssetKey([name, table.name]): table for table in star.TABLES}
     specs = [
@@ -82,7 +82,7 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         unfit = failed_checks(context.instance, blocking_checks())
         with clear_failures():
-            # A column that the policy blocks holds its table back; one that it changes arrives changed.
+            # A column that the policy blocks stops its table; a column that it transforms is loaded so.
             lake = context.resources.protection.lake_for(context.resources.lake, name, context.run.run_id)
             lake = lake.holding_back({key.path[-1]: reason for key, reason in unfit.items()})
             loads = warehouse.load(lake, list(selected.values()))
@@ -145,13 +145,13 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
 def build_load_defs(
     name: str, checks: Sequence[dg.AssetCheckKey], cron: str, timezone: str
 ) -> dg.Definitions:
-    """The job and the schedule that load a warehouse beside the main one; it catches up on its own.
+    """Build the job and schedule of an additional warehouse, which catches up by itself.
 
     Args:
-        name: The warehouse's name.
+        name: Name of the warehouse.
         checks: The checks of its assets.
-        cron: When it is loaded.
-        timezone: The time zone that `cron` is in.
+        cron: Cron expression of the schedule.
+        timezone: Time zone of `cron`.
     """
     keys = [dg.AssetKey([name, table.name]) for table in star.TABLES]
     job = dg.define_asset_job(
@@ -174,14 +174,14 @@ FRESHNESS = "freshness"
 
 
 def build_freshness_defs(within: Mapping[dg.AssetKey, dt.timedelta]) -> dg.Definitions:
-    """Checks that assets were looked after lately, and the job and schedule that run them.
+    """Build freshness checks, and the job and schedule that run them.
 
-    Every tick materializes its assets, changed or not, so an old materialization means that the platform
-    stands still. What a tick left as it was says in its metadata (`UP_TO_DATE_AT`) how old it is. The checks
-    are apart from the main job, which would find its own work fresh; they run on a schedule of their own.
+    Every tick materializes its assets, changed or not, so an old materialization means that the platform has
+    stopped. A skipped table records the time of its last update in its metadata (`UP_TO_DATE_AT`). The checks
+    are separate from the main job, which would always find its own work fresh, and run on their own schedule.
 
     Args:
-        within: How old each asset may be.
+        within: Maximum age of each asset.
     """
 
     @multi_asset_check(
@@ -227,7 +227,7 @@ def build_freshness_defs(within: Mapping[dg.AssetKey, dt.timedelta]) -> dg.Defin
 
 
 def _up_to_date_at(event: dg.EventLogEntry) -> dt.datetime | None:
-    """When a materialized asset was last brought up to date, UTC; None where it never was."""
+    """Return the time (UTC) of an asset's last update; None if it was never updated."""
     said = event.asset_materialization.metadata if event.asset_materialization else {}
     if UP_TO_DATE_AT in said:
         return dt.datetime.fromtimestamp(float(str(said[UP_TO_DATE_AT].value)), dt.UTC)

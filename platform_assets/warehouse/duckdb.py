@@ -1,8 +1,8 @@
 """The default warehouse: one DuckDB file.
 
-DuckDB lets one process write, or many read. A process that finds the file held waits for it, up to a limit.
-Foreign keys are verified in the loading transaction instead of being declared: as constraints they would cost
-an index per column, in memory, over every fact (more than the whole platform may use at 5 million orders).
+DuckDB allows one writing process or many reading processes. A process that finds the file locked waits, up to
+a limit. Foreign keys are verified in the loading transaction instead of being declared: constraints would
+need an in-memory index per column over every fact, which at 5 million orders exceeds the platform's memory.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ CREATE TABLE IF NOT EXISTS platform.loads (
 """
 
 
-# By another process; by this one with other settings; by this one, which is just opening or closing it.
+# Signs that the file is in use: by another process; by this process with other settings; by this process
+# while it opens or closes the file.
 _SIGNS_OF_USE = ("lock", "different configuration", "already attached")
-# A file without a byte is one that another process is just making, for so many seconds.
+# For this many seconds, an empty file is assumed to be one that another process is creating.
 _LONGEST_TO_MAKE = 2
 
 
@@ -65,9 +66,9 @@ class DuckDBWarehouse:
     """A warehouse in a DuckDB file.
 
     Args:
-        path: The file; it is made by the first load.
+        path: The file; the first load creates it.
         engine: Memory and threads that DuckDB may use.
-        wait: Longest wait for a process that holds the file, in seconds.
+        wait: Longest wait for a process that has locked the file, in seconds.
         tables: The star schema, as the model declares it.
     """
 
@@ -95,18 +96,18 @@ class DuckDBWarehouse:
     @contextlib.contextmanager
     def _session(self, pending: Sequence[Incoming]) -> Iterator[LoadSession]:
         with self._open(read_only=False) as connection, self._translated("load the star schema"):
-            # Rows are taken as they come: kept in order, they are gathered in memory that cannot be spilled.
+            # Row order is not preserved: ordered rows are buffered in memory that cannot be spilled.
             connection.execute("SET preserve_insertion_order = false")
             _add_missing_keys(connection, self.tables)
             connection.execute("BEGIN")
             _create_tables(connection, self.tables)
             yield _Session(connection, self.tables)
             connection.execute("COMMIT")
-        # In connections of their own, as what a load or a key takes is free when its connection is closed.
+        # Separate connections, because closing a connection frees the memory of its load or key.
         for incoming in pending:
             if incoming.is_first:
                 with self._open(read_only=False) as connection, self._translated("declare primary keys"):
-                    # Each thread sorts keys in memory of its own, outside the limit; one is hardly slower.
+                    # Each thread sorts keys in its own memory, outside the limit; one is hardly slower.
                     connection.execute("SET threads = 1")
                     _add_missing_keys(connection, [incoming.table])
 
@@ -119,7 +120,7 @@ class DuckDBWarehouse:
             )
         with self._open(read_only=True) as connection, self._translated("run the query"):
             relation: Any = connection.sql(sql)
-            if relation is None:  # a statement without a result, such as SET
+            if relation is None:  # statements such as SET have no result
                 yield pa.schema([]).empty_table().to_reader()
             else:
                 yield relation.to_arrow_reader(ROWS_PER_BATCH)
@@ -132,7 +133,7 @@ class DuckDBWarehouse:
 
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`."""
-        # DuckDB does not tell upper from lower case.
+        # DuckDB's names are case-insensitive.
         if name[0].casefold() in (STAR_SCHEMA, "platform"):
             raise WarehouseError(
                 f"Schema {name[0]} of the warehouse belongs to the platform; write to another one."
@@ -208,7 +209,7 @@ class DuckDBWarehouse:
 
     @contextlib.contextmanager
     def _open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the file, waiting for processes that hold it."""
+        """Open the file, and wait for processes that have locked it."""
         import duckdb
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +225,7 @@ class DuckDBWarehouse:
                     duckdb.ResourceInUseException,
                 ) as error:
                     message = str(error)
-                    # Many that take turns may take long; nobody does who writes nothing.
+                    # Many processes in turn may take long, but each of them writes; only idle time counts.
                     if seen != (seen := self._written()):
                         held_since = time.monotonic()
                     held_for = time.monotonic() - held_since
@@ -246,7 +247,7 @@ class DuckDBWarehouse:
             yield connection
 
     def _written(self) -> list[tuple[int, int]]:
-        """When the file, and what was not merged into it yet, were last written, and their bytes."""
+        """Return modification time (ns) and size (bytes) of the file and of its write-ahead log."""
         found = []
         for file in (self.path, self.path.with_name(f"{self.path.name}.wal")):
             with contextlib.suppress(FileNotFoundError):
@@ -267,7 +268,7 @@ class DuckDBWarehouse:
 
 
 class _Session:
-    """See `LoadSession`: the methods are its."""
+    """Implementation of `LoadSession` for DuckDB."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
         self._connection = connection
@@ -277,7 +278,7 @@ class _Session:
         return _read_positions(self._connection)
 
     def clear(self, table: Table) -> None:
-        # It was perhaps made by other SQL: nothing of the old table can stay.
+        # The old table may have been built by different SQL, so it is dropped.
         self._connection.execute(f"DROP TABLE {quote(STAR_SCHEMA, table.name)}")
         _create_tables(self._connection, self._tables)
 
@@ -315,7 +316,7 @@ class _Session:
 
 
 def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
-    """Create what the star schema lacks: tables, columns that the model gained, and the facts' views."""
+    """Create the star schema's missing tables, columns that the model has gained, and the facts' views."""
     connection.execute(_BOOKKEEPING)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(STAR_SCHEMA)}")
     existing = _existing_columns(connection)
@@ -329,14 +330,14 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table
             ]
             connection.execute(f"CREATE TABLE {relation} ({', '.join(declared)})")
         for column in columns:
-            # Nullable whatever is declared: the rows that are there have no value for it.
+            # Nullable whatever the declaration, because existing rows have no value for it.
             if present is not None and column.name not in present:
                 connection.execute(
                     f"ALTER TABLE {relation} ADD COLUMN {quote(column.name)} {duckdb_type(column.type)}"
                 )
         declared_names = {column.name for column in columns}
         for name, is_nullable in (present or {}).items():
-            # What the model lost stays, for whoever uses it; new rows have no value for it.
+            # Columns that the model no longer has stay for their users; they are NULL in new rows.
             if name not in declared_names and not is_nullable:
                 connection.execute(f"ALTER TABLE {relation} ALTER COLUMN {quote(name)} DROP NOT NULL")
         if table.kind == "fact":
@@ -350,10 +351,11 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table
 
 
 def _add_missing_keys(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
-    """Declare the primary keys that these tables lack: tables that the last transaction filled first.
+    """Declare the missing primary keys of tables that the last transaction filled for the first time.
 
-    A key that grows inside the transaction keeps its whole index in memory until the end: for the 21 million
-    rows of 5 million orders, more than the platform may use. Made afterwards, table by table, it does not.
+    A key that is maintained inside the transaction keeps its whole index in memory until the end: for the 21
+    million rows of 5 million orders, more than the platform may use. Created afterwards, table by table, it
+    does not.
     """
     keyed = {
         name
@@ -370,7 +372,7 @@ def _add_missing_keys(connection: duckdb.DuckDBPyConnection, tables: Sequence[Ta
 
 
 def _existing_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, bool]]:
-    """Columns of the tables and views in the star schema, each with whether it may be NULL."""
+    """Return the columns of the star schema's tables and views, each with whether it may be NULL."""
     columns: dict[str, dict[str, bool]] = {}
     for table, name, nullable in connection.sql(
         "SELECT table_name, column_name, is_nullable FROM information_schema.columns "
@@ -381,7 +383,7 @@ def _existing_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[s
 
 
 def _write(connection: duckdb.DuckDBPyConnection, table: Table, source: LakeTable, *, is_first: bool) -> int:
-    """Move the rows of the view `incoming` into a star table; their number."""
+    """Move the rows of the view `incoming` into a star table, and return their number."""
     names = [column.name for column in source.columns]
     values = ", ".join(_value(column) for column in source.columns)
     conflict = ""

@@ -1,4 +1,4 @@
-"""What every warehouse engine does, and the values it answers with."""
+"""Interface of all warehouse engines, and the values that it returns."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ STAR_SCHEMA = "star"
 
 @dataclass(frozen=True)
 class Load:
-    """What a load did to one table.
+    """Result of a load for one table.
 
     Args:
-        after: The last batch the table held before.
-        batch: The last batch it holds now.
-        rows_written: Rows inserted or replaced.
-        row_count: Rows it has now.
-        stopped: Why the table was left as it was, with the numbers before all 0; empty where it was not.
+        after: The last batch in the table before the load.
+        batch: The last batch in the table now.
+        rows_written: Number of rows inserted or replaced.
+        row_count: Number of rows in the table now.
+        stopped: Reason why the table was skipped, with all other fields 0; empty if it was not skipped.
     """
 
     after: int
@@ -39,15 +39,15 @@ class Load:
 
 @dataclass(frozen=True)
 class TableStatus:
-    """What a warehouse table holds.
+    """State of a warehouse table.
 
     Args:
         table: Name of the table.
         row_count: Number of rows.
-        last_batch: The last batch that any of its rows belongs to, 0 where the table is empty.
-        seen_at: When that batch's snapshot of the source was taken, UTC; None where the table is empty.
-        loaded_at: When it was last loaded, UTC.
-        lake_version: Version of the lake's table that it was loaded from; -1 where that is not known.
+        last_batch: The last batch of any row, 0 if the table is empty.
+        seen_at: Time of that batch's snapshot of the source, UTC; None if the table is empty.
+        loaded_at: Time of the last load, UTC.
+        lake_version: Version of the lake's table that was loaded; -1 if it is unknown.
     """
 
     table: str
@@ -62,43 +62,43 @@ class Warehouse(Protocol):
     """A database that holds the star schema."""
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
-        """Load what these star tables have taken in since the last load, in one transaction with its record.
+        """Load the new rows of these star tables, in one transaction with the record of the load.
 
-        Dimensions that a table's foreign keys point to are loaded with it. A repeat does nothing. A table
-        that fails, for whatever reason, is left as it was, and the others are loaded in a transaction each.
+        Dimensions that a table's foreign keys reference are loaded with it. A repeated load does nothing. If
+        any table fails, it keeps its last loaded data, and the other tables are loaded in a transaction each.
 
         Args:
             lake: The lake to load from.
             tables: Star tables.
 
         Returns:
-            What happened to each table that was asked for.
+            The result for each requested table.
 
         Raises:
             WarehouseBusy: Another process held the warehouse for too long.
-            WarehouseError: The warehouse refuses the load of every table; nothing of it is visible.
+            WarehouseError: The warehouse rejects the load of every table; no part of it is visible.
         """
 
     def query(self, sql: str) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Run a query that only reads, and stream its result as Arrow.
+        """Run a read-only query, and stream its result as Arrow.
 
         Raises:
             WarehouseBusy: A load held the warehouse for too long.
-            WarehouseError: There is nothing to query yet, or the query is wrong.
+            WarehouseError: The warehouse does not exist yet, or the query is invalid.
         """
 
     def read(
         self, name: Sequence[str], columns: Sequence[str] | None = None
     ) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Stream a table or a view as Arrow, whatever it is called.
+        """Stream a table or a view with any name as Arrow.
 
         Args:
             name: Schema and relation.
-            columns: Names of the columns to read; all where None.
+            columns: Names of the columns to read; None for all columns.
 
         Raises:
             WarehouseBusy: A load held the warehouse for too long.
-            WarehouseError: There is no such relation or column.
+            WarehouseError: The relation or a column does not exist.
         """
 
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
@@ -113,7 +113,7 @@ class Warehouse(Protocol):
         """
 
     def sample(self, tables: Sequence[Table], limit: int) -> dict[str, list[dict[str, Any]]]:
-        """A few of the newest rows of each star table, for people to look at; none before the first load."""
+        """Return a few of the newest rows of each star table as a preview; none before the first load."""
 
     def status(self) -> list[TableStatus]:
-        """What the star tables hold; empty before the first load."""
+        """Return the state of the star tables; empty before the first load."""

@@ -6,16 +6,16 @@ from platform_assets.lake.defs import clear_failures, row_count_metadata
 
 
 class WarehouseIOManager(dg.IOManager):
-    """Keeps an asset's value as a warehouse table: schema and table are the key's last two parts.
+    """IO manager that stores an asset's value as a warehouse table, named by the key's last two parts.
 
-    A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed) or a `pandas.DataFrame`; it
-    replaces the table in one transaction. An input is given in whichever of these its parameter is annotated
-    with, a `pyarrow.Table` without annotation. `<warehouse>/<table>` are the star tables; to be loaded from,
-    not written to.
+    These parts are schema and table. A value is a `pyarrow.Table`, a `pyarrow.RecordBatchReader` (streamed)
+    or a `pandas.DataFrame`; it replaces the table in one transaction. An input has the type that its
+    parameter is annotated with; without annotation, it is a `pyarrow.Table`. `<warehouse>/<table>` are the
+    star tables, which can be loaded but not written.
 
     Args:
-        warehouse: Name of the warehouse: the resource, and the group of the star tables in it.
-        star_schema: The schema that holds the star tables.
+        warehouse: Name of the warehouse's resource, and of the group of its star tables.
+        star_schema: Schema of the star tables.
     """
 
     def __init__(self, warehouse: str, star_schema: str) -> None:
@@ -23,7 +23,7 @@ class WarehouseIOManager(dg.IOManager):
         self._star_schema = star_schema
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        """Write the value; the row count goes into the materialization."""
+        """Write the value, and add the row count to the materialization."""
         from platform_assets.lake.exchange import as_rows
 
         name = self._table_of(context.asset_key)
@@ -33,7 +33,7 @@ class WarehouseIOManager(dg.IOManager):
         context.add_output_metadata({**row_count_metadata(count), "dagster/table_name": ".".join(name)})
 
     def load_input(self, context: dg.InputContext) -> object:
-        """Read the table in the form that the input is annotated with."""
+        """Read the table as the type that the input is annotated with."""
         import pyarrow as pa
 
         from platform_assets.lake.exchange import as_form
@@ -44,7 +44,7 @@ class WarehouseIOManager(dg.IOManager):
             rows = stream_relation(
                 getattr(context.resources, self._warehouse), self._table_of(context.asset_key)
             )
-            # What an asset streams, it may well write to the warehouse, which takes one writer and no reader.
+            # An asset may write the stream back to the warehouse, which allows no reader beside a writer.
             return as_form(detached(rows) if form is pa.RecordBatchReader else rows, form)
 
     def _table_of(self, key: dg.AssetKey) -> tuple[str, str]:

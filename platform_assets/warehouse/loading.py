@@ -1,7 +1,7 @@
-"""Loading the star schema into any engine: what it lacks, in which order it comes in, what holds in the end.
+"""Engine-independent load of the star schema: the rows to load, the order of tables, and the verification.
 
-Engines say how a step is done there; which steps there are, and that they are one transaction with its
-record, is here. No SQL, except that of the views, which is the same everywhere.
+This module defines the steps of a load and their transaction with its record; the engines implement each
+step. It contains no SQL except that of the views, which is the same for all engines.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from platform_assets.model.table import Table
 
 _ALL_LATER_BATCHES = 2**62
-# How long a run is waited for that has written rows and not yet the days that they point to.
+# Time to wait for another run that has written rows but not yet the calendar days that they point to.
 _PATIENCE = Patience(idle_tries=0)
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a star table has been loaded into a warehouse, by the newest record of a load.
+    """Load position of a star table in a warehouse, from the newest record of a load.
 
     Args:
-        table_id: Identity of the lake table; another one means that the star schema was made anew.
-        lake_version: Its version; -1 before the first load.
-        batch: The last batch it had taken in.
+        table_id: Identity of the lake table; a different identity means that the star schema was rebuilt.
+        lake_version: Version of the lake table; -1 before the first load.
+        batch: The last batch in that version.
         lake_id: Identity of the lake.
     """
 
@@ -47,24 +47,24 @@ class Position:
     lake_id: str = ""
 
     def is_of_another(self, handle: DeltaTable) -> bool:
-        """Whether what was loaded came from another table than the one that is there now."""
+        """Return whether the loaded rows came from a different lake table than the current one."""
         return bool(self.table_id) and self.table_id != str(handle.metadata().id)
 
     def lacks(self, handle: DeltaTable) -> bool:
-        """Whether a lake table has anything that was not loaded."""
+        """Return whether a lake table has anything that was not loaded."""
         return self.is_of_another(handle) or handle.version() > self.lake_version
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """What a star table of the lake has and the warehouse lacks.
+    """Rows of a star table in the lake that the warehouse lacks.
 
     Args:
         table: The star table.
-        source: It in the lake.
-        handle: The version of it that is loaded.
-        after: Only rows of later batches are missing.
-        is_first: Whether the warehouse has none of its rows.
+        source: The table in the lake.
+        handle: The version of the lake table to load.
+        after: The last batch in the warehouse; only rows of later batches are missing.
+        is_first: Whether the warehouse has none of the table's rows.
         lake_id: Identity of the lake.
     """
 
@@ -77,32 +77,32 @@ class Incoming:
 
     @property
     def table_id(self) -> str:
-        """Identity of the lake table, for the record."""
+        """Identity of the lake table, for the record of the load."""
         return str(self.handle.metadata().id)
 
     @property
     def lake_version(self) -> int:
-        """Version of the lake table, for the record."""
+        """Version of the lake table, for the record of the load."""
         return int(self.handle.version())
 
     @property
     def batch(self) -> int:
-        """The last batch that the lake table has taken in."""
+        """The last batch in the lake table."""
         return self.source.cursor(self.handle, star.STREAM)
 
     @property
     def batches(self) -> tuple[int, int] | None:
-        """The rows to load: those of batches after the first and up to the second; all where None.
+        """Batches to load, after the first number and up to the second; None for all rows.
 
-        The calendar grows by years, which may belong to batches that were loaded before.
+        The calendar grows by whole years, which may belong to batches that were loaded before.
         """
         return None if self.table.name == star.DIM_DATE.name else (self.after, _ALL_LATER_BATCHES)
 
     @property
     def files(self) -> dict[str, int]:
-        """The lake table's files that may hold rows to load, as paths below its place, with their rows.
+        """Return the lake table's files that may hold rows to load: relative paths and row counts.
 
-        Only these columns of the statistics are read: others hold days that Python has no value for.
+        Only the required statistics columns are read: others hold dates outside Python's range.
         """
         names = ("path", "num_records", "max._batch")
         statistics = file_statistics(self.handle)
@@ -117,38 +117,38 @@ class Incoming:
 
 
 class LoadSession(Protocol):
-    """A transaction that star tables are loaded in; no other loader is in one at the same time."""
+    """A transaction that loads star tables and excludes other loaders."""
 
     def positions(self) -> dict[str, Position]:
-        """How far each table has been loaded, as this transaction sees it."""
+        """Return the load position of each table, as this transaction sees it."""
 
     def clear(self, table: Table) -> None:
-        """Take all rows out of a star table, because the lake's was made anew."""
+        """Remove all rows from a star table, because the lake's table was rebuilt."""
 
     def take_in(self, incoming: Incoming) -> int:
-        """Append rows to a fact, or merge them into a dimension by its key; the number of rows written."""
+        """Append rows to a fact, or merge them into a dimension by key; return the number of rows written."""
 
     def record(self, incoming: Incoming, rows_written: int) -> None:
-        """Record that a table has been loaded: its identity, version and batch, the time, the rows."""
+        """Record the load of a table: its identity, version, batch, time and number of rows."""
 
     def count(self, table: Table) -> int:
-        """Number of rows of a star table."""
+        """Return the number of rows of a star table."""
 
     def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> Sequence[str]:
-        """Up to three values, in order, of a foreign key that the parent lacks, in rows of later batches."""
+        """Return up to three foreign key values, in order, of later batches that the parent lacks."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """An engine, as far as a load needs it.
+    """The operations of an engine that a load needs.
 
     Args:
-        name: What it is called in messages, such as "the warehouse x.duckdb".
-        positions: How far each table has been loaded; empty before the first load. Takes no lock.
-        counts: Rows of each star table that there is.
-        session: Opens a transaction that can take in what it is given, all tables there, with their columns
-            and views, before it begins. It commits at the end, or leaves nothing where an error ends it.
-        start_afresh: What to do to have it loaded from another lake, as the end of a sentence.
+        name: Name of the warehouse in messages, such as "the warehouse x.duckdb".
+        positions: Returns the load position of each table; empty before the first load. Takes no lock.
+        counts: Returns the row count of each existing star table.
+        session: Opens a transaction for the given rows, after creating all missing tables, columns and views.
+            It commits at the end; an error leaves nothing behind.
+        start_afresh: Advice on how to load the warehouse from another lake, as the end of a sentence.
         tables: The whole star schema, as the model declares it.
     """
 
@@ -161,18 +161,18 @@ class Target:
 
 
 class _ParentsMissing(WarehouseError):
-    """Rows point to dimension rows that are missing, perhaps as another run is just writing them."""
+    """Rows reference missing dimension rows, possibly because another run is about to write them."""
 
 
 def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load]:
-    """Load what star tables have taken in since the last load; see `Warehouse.load`.
+    """Load the new rows of star tables; see `Warehouse.load`.
 
-    All of it is one transaction. Where that fails for any table, each table is loaded in one of its own, so
-    that those that fail are left as they were and keep no other one out.
+    The load is one transaction. If it fails for any table, each table is loaded in its own transaction, so
+    that a failing table keeps its last loaded data and does not block the others.
 
     Raises:
-        WarehouseBusy: The engine could not be had, or another load was faster.
-        PlatformError: No table could be loaded; any other error likewise.
+        WarehouseBusy: The engine was busy, or another load won a race.
+        PlatformError: No table could be loaded. Errors of other types are raised in the same case.
     """
     wanted = with_dimensions(tables, target.tables)
     seen: list[int] = []
@@ -203,7 +203,7 @@ def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, 
 def _load_one_by_one(
     lake: Lake, tables: Sequence[Table], target: Target, error: BaseException
 ) -> dict[str, Load]:
-    """Load each table in a transaction of its own, dimensions first; raise `error` where none can be loaded.
+    """Load each table in its own transaction, dimensions first; raise `error` if no table can be loaded.
 
     Raises:
         WarehouseBusy: As `load_star`.
@@ -226,13 +226,13 @@ def retry_load(
     lost: tuple[type[Exception], ...],
     wait: float,
 ) -> dict[str, Load]:
-    """Load, and load again after each lost race with another load.
+    """Load, and retry after each race lost to another load.
 
     Args:
-        load: The whole load; what another one has loaded is nothing left to do.
-        positions: How far each table has been loaded.
+        load: The whole load; it skips rows that another load has already written.
+        positions: Returns the load position of each table.
         lost: The errors that mean a lost race; nothing was written.
-        wait: How long to go on though nothing is loaded by anybody, in seconds.
+        wait: Time to continue retrying while no load makes progress, in seconds.
     """
     patience = Patience(idle_tries=0, idle_for=wait, longest_wait=1)
     return retry_while_others_progress(load, positions, lost=lost, patience=patience)
@@ -243,7 +243,7 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
     lake_id = lake.ledger.read().lake_id
     positions = target.positions()
     _refuse_another_lake(target, positions, lake_id)
-    # Facts first: what is written to a dimension meanwhile does no harm.
+    # Facts are opened first, so that dimension rows written in the meantime do no harm.
     handles = {table.name: lake.star(table).open() for table in reversed(wanted)}
     pending = list(_incoming(lake, wanted, handles, positions, lake_id))
     if not pending:
@@ -255,7 +255,7 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
         }
     loads: dict[str, Load] = {}
     with target.session(pending) as session:
-        # Another loader may have been here between the look and the lock.
+        # Another loader may have loaded between the first read of the positions and the lock.
         positions = session.positions()
         _refuse_another_lake(target, positions, lake_id)
         for table in wanted:
@@ -279,11 +279,11 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
 
 
 def with_dimensions(tables: Sequence[Table], model: Sequence[Table] = star.TABLES) -> list[Table]:
-    """The tables with the dimensions they point to, dimensions first.
+    """Return the tables with the dimensions that they reference, dimensions first.
 
     Args:
-        tables: Some of the star tables.
-        model: All of them.
+        tables: Some star tables.
+        model: All star tables.
     """
     names = {table.name for table in tables} | {
         parent for table in tables for _, parent in table.foreign_keys
@@ -330,12 +330,12 @@ def _verify_foreign_keys(session: LoadSession, table: Table, model: Sequence[Tab
 
 
 def current_view_select(fact: Table, quote: Callable[[str], str], relation: str) -> str:
-    """The SELECT of a fact's latest versions, without those that say the row was deleted.
+    """Return the SELECT of a fact's latest versions, without deleted rows.
 
     Args:
         fact: The fact.
-        quote: Quotes an identifier as the engine does.
-        relation: The fact's table as the engine calls it.
+        quote: Quotes an identifier for the engine.
+        relation: The engine's name of the fact's table.
     """
     columns = ", ".join(quote(column.name) for column in star.columns_of(fact))
     return (
@@ -346,10 +346,11 @@ def current_view_select(fact: Table, quote: Callable[[str], str], relation: str)
 
 
 def history_view_select(fact: Table, quote: Callable[[str], str], relation: str) -> str:
-    """The SELECT of all versions of a fact's rows, each with the time it was valid.
+    """Return the SELECT of all versions of a fact's rows, each with its period of validity.
 
-    `valid_from` is when the platform saw the version, `valid_to` when it saw the next one, NULL for the
-    latest; `change` is insert, update or delete. The arguments are those of `current_view_select`.
+    `valid_from` is the time at which the platform saw the version; `valid_to` is the time at which it saw the
+    next version, NULL for the latest. `change` is insert, update or delete. The arguments are those of
+    `current_view_select`.
     """
     columns = ", ".join(quote(name) for name in fact.column_names)
     return (

@@ -1,9 +1,9 @@
 """PostgreSQL as a warehouse: one session, one transaction and one advisory lock for each load.
 
-Rows come from the lake's files through DuckDB and go in by ADBC as binary COPY: those of a fact straight into
-its table, those of a dimension into a temporary one that is then merged by one statement. The keys are real.
-A fact that is filled for the first time gets its keys after its rows, which is many times faster than row by
-row; afterwards the server checks foreign keys as rows come in, before the transaction ends.
+DuckDB reads the rows from the lake's files, and ADBC writes them as binary COPY: rows of a fact directly into
+its table, rows of a dimension into a temporary table that one statement then merges. All keys are declared as
+constraints. A fact that is filled for the first time gets its keys after its rows, which is many times faster
+than row by row; afterwards the server checks foreign keys as rows arrive, before the transaction ends.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _ROWS_PER_BATCH = 16_384
 _BYTES_PER_BATCH = 2 * 1024 * 1024
 _LONGEST_NAME = 63
 _MOST_DIGITS = 38
-# The first half of the advisory locks' keys, so that they are nobody else's.
+# The first half of the advisory locks' keys, to avoid collisions with other applications.
 _LOCK = zlib.crc32(b"platform_assets warehouse") - 2**31
 
 _EARLIEST_MICROSECONDS = -210_866_803_200_000_000  # 4714-11-24 BC, see "Date/Time Types" in the manual
@@ -73,13 +73,13 @@ _SYNTAX_ERROR = "42601"
 _NOT_ALLOWED = "42501"
 _WHAT_IS_MISSING = ("3F000", "42P01")
 _LOGIN_REFUSED = ("28000", "28P01")
-# A serialization failure, a deadlock.
+# SQLSTATEs of serialization failures and deadlocks.
 _LOST_RACES = ("40001", "40P01")
 _PASSING = ("08", "40", "53", "55", "57")
 
 
 def postgres_type(type_: LogicalType) -> str:
-    """The PostgreSQL type that a logical type is declared as, as the catalogue spells it."""
+    """Return the PostgreSQL type of a logical type, as the catalogue spells it."""
     match type_:
         case Integer(bits=bits):
             return "bigint" if bits == 64 else "integer"
@@ -106,12 +106,13 @@ class PostgresWarehouse:
     """A warehouse in a PostgreSQL database.
 
     Args:
-        connect: Gives the database and a role that may write to it, its secret resolved.
+        connect: Returns the connection with a role that may write, secrets resolved.
         engine: Memory and threads that DuckDB may use to read the lake.
         star_schema: Schema of the star tables and their views.
         platform_schema: Schema of the records of loads.
-        statement_timeout: Longest time for one statement, in seconds; 0 for any.
-        lock_timeout: Longest wait for another session's lock, such as another load's, in seconds; 0 for any.
+        statement_timeout: Longest duration of a statement, in seconds; 0 for no limit.
+        lock_timeout: Longest wait for another session's lock, such as another load's, in seconds; 0 for no
+            limit.
         tables: The star schema, as the model declares it.
     """
 
@@ -128,7 +129,7 @@ class PostgresWarehouse:
         connection = self.connect()
 
         def positions() -> dict[str, Position]:
-            # What may not be read is refused when the transaction begins, with all else that is missing.
+            # Missing read privileges are reported when the transaction begins, with all other missing ones.
             return self._positions(connection, refuse=False)
 
         target = Target(
@@ -146,11 +147,11 @@ class PostgresWarehouse:
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
         """See `Warehouse.query`.
 
-        A numeric without declared precision, such as a sum, comes as text with every digit.
+        A numeric without declared precision, such as a sum, is returned as text with every digit.
         """
         with self._transaction(self.connect(), "run the query", read_only=True) as session:
             try:
-                # It ends with a line, for a comment at its end: the driver puts it between brackets.
+                # The newline ends a trailing comment: the driver wraps the query in brackets.
                 with session.stream(sql.rstrip("; \t\r\n") + "\n") as rows:
                     yield rows
             except _ServerError as error:
@@ -187,7 +188,7 @@ class PostgresWarehouse:
             session.lock(told)
             found = _Relations.read(session, schema)
             if not found.exists:
-                # Others may be about to create it for other tables.
+                # Other sessions may be about to create the schema for other tables.
                 session.lock(schema)
                 found = _Relations.read(session, schema)
             _refuse_missing_grants(session, _grants_to_write(session, found, table), f"write {told}")
@@ -202,11 +203,11 @@ class PostgresWarehouse:
                     f"Table {told} cannot be written: there is something else of this name, such as a view. "
                     "Choose another name, or drop what is there."
                 )
-            # Aside, so that the table can be read until its new rows are there.
+            # Into a separate table, so that the table can be read until its new rows are complete.
             session.run(f"CREATE TEMPORARY TABLE {quote(_staging(table))} ({declared}) ON COMMIT DROP")
             session.copy(("pg_temp", _staging(table)), _outgoing(rows))
             if present.columns == columns:
-                session.run(f"TRUNCATE {quote(schema, table)}")  # keeps its grants and what depends on it
+                session.run(f"TRUNCATE {quote(schema, table)}")  # keeps its grants and dependent objects
             else:
                 session.run(f"DROP TABLE {quote(schema, table)}")
                 session.run(f"CREATE TABLE {quote(schema, table)} ({declared})")
@@ -290,7 +291,7 @@ class PostgresWarehouse:
         with self._transaction(connection, attempt) as session, self.engine.connect() as duck:
             session.lock(f"{self.platform_schema} {self.star_schema}")
             if not _Relations.read(session, self.platform_schema).exists:
-                # Warehouses with other star schemas may be about to create it.
+                # Warehouses with other star schemas may be about to create the schema.
                 session.lock(self.platform_schema)
             records = _Relations.read(session, self.platform_schema)
             found = _Relations.read(session, self.star_schema)
@@ -317,15 +318,15 @@ class PostgresWarehouse:
     def _transaction(
         self, connection: Connection, attempt: str, *, read_only: bool = False
     ) -> Iterator[_Session]:
-        """Open a session and a transaction in it, which is committed at the end, or rolled back."""
+        """Open a session and a transaction, which is committed at the end or rolled back on an error."""
         with _opened(connection, attempt) as session:
             settings = {
                 **WRITING_SETTINGS,
                 "statement_timeout": str(round(self.statement_timeout * 1000)),
                 "lock_timeout": str(round(self.lock_timeout * 1000)),
             }
-            # Whatever the role's default is: several looks are at one moment, and a load has to see what
-            # another one has committed while this one waited for its lock.
+            # Set explicitly, whatever the role's default: several reads need one snapshot, and a load must
+            # see what another load has committed while this one waited for the lock.
             level = "REPEATABLE READ READ ONLY" if read_only else "READ COMMITTED READ WRITE"
             session.run(f"BEGIN ISOLATION LEVEL {level}")
             session.run(
@@ -347,11 +348,11 @@ class PostgresWarehouse:
 
 
 class _ColumnRefused(WarehouseError):
-    """A value that cannot be sent; the message is a clause that names its column."""
+    """A value cannot be sent; the message is a clause that names its column."""
 
 
 class _ServerError(WarehouseError):
-    """What the server said no to, with its SQLSTATE."""
+    """The server rejected a statement; holds the SQLSTATE."""
 
     def __init__(self, message: str, connection: Connection, sqlstate: str) -> None:
         super().__init__(message)
@@ -360,7 +361,7 @@ class _ServerError(WarehouseError):
 
 
 class _Overtaken(WarehouseBusy):
-    """Another session got in the way; nothing of the transaction was written."""
+    """Another session conflicted with the transaction, which wrote nothing."""
 
 
 def _name(connection: Connection) -> str:
@@ -388,7 +389,7 @@ def _opened(connection: Connection, attempt: str) -> Iterator[_Session]:
 
 
 def _said(connection: Connection, error: Exception) -> str:
-    """What an error says, in one line, and without the password that a driver may repeat."""
+    """Return an error's message in one line, without the password that a driver may repeat."""
     details = dict(getattr(error, "details", None) or ())
     parts = [details.get(f"PG_DIAG_MESSAGE_{part}".encode(), b"") for part in ("PRIMARY", "DETAIL", "HINT")]
     parts = [part.decode(errors="replace") if isinstance(part, bytes) else part for part in parts if part]
@@ -397,7 +398,7 @@ def _said(connection: Connection, error: Exception) -> str:
 
 
 def _place(error: Exception) -> str:
-    """The column and row of a COPY that an error is about, with a colon; empty where it says neither."""
+    """Return the column and row of a COPY error, followed by a colon; empty if the error names neither."""
     details = dict(getattr(error, "details", None) or ())
     context = details.get(b"PG_DIAG_CONTEXT") or details.get("PG_DIAG_CONTEXT") or b""
     text = context.decode(errors="replace") if isinstance(context, bytes) else context
@@ -407,7 +408,7 @@ def _place(error: Exception) -> str:
 
 def _login_error(connection: Connection, error: Error) -> WarehouseError:
     said = _said(connection, error)
-    # libpq gives no SQLSTATE for a session that never began, but what the server said of it.
+    # libpq returns no SQLSTATE for a session that never began, only the server's message.
     for_ever = ("authentication failed", "no pg_hba.conf entry", "does not exist", "no password supplied")
     if any(sign in said for sign in for_ever):
         return WarehouseError(
@@ -427,7 +428,7 @@ def _unreachable(connection: Connection, said: str) -> WarehouseBusy:
 
 
 class _Session:
-    """A connection, its errors as the platform's."""
+    """A connection that converts errors to the platform's errors."""
 
     def __init__(self, connection: Connection, opened: AdbcConnection, attempt: str) -> None:
         self.connection = connection
@@ -435,7 +436,7 @@ class _Session:
         self._attempt = attempt
 
     def run(self, sql: str) -> int:
-        """Run statements; how many rows the last one has changed, where it says so."""
+        """Run statements; return the number of rows that the last one changed, if it reports that."""
         import adbc_driver_manager
 
         with self._translated(), adbc_driver_manager.AdbcStatement(self._opened) as statement:
@@ -443,17 +444,17 @@ class _Session:
             return int(statement.execute_update())
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        """A small result."""
+        """Return a small result as dictionaries."""
         with self.stream(sql) as rows:
             return rows.read_all().to_pylist()  # type: ignore[no-any-return]
 
     def lock(self, name: str) -> None:
-        """Wait until no other session has this lock, and keep it until the transaction ends."""
+        """Wait until no other session holds this lock, and hold it until the transaction ends."""
         self.run(f"SELECT pg_advisory_xact_lock({_LOCK}, {zlib.crc32(name.encode()) - 2**31})")
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """Go back to here, and on, where the server refuses what is done within."""
+        """Run a block in a savepoint, and return to the savepoint if the server rejects a statement."""
         self.run("SAVEPOINT attempt")
         try:
             yield
@@ -464,12 +465,12 @@ class _Session:
             self.run("RELEASE SAVEPOINT attempt")
 
     def abandon(self) -> None:
-        """Roll back now, rather than when the server finds the connection closed."""
+        """Roll back now instead of when the server notices the closed connection."""
         with contextlib.suppress(WarehouseError):
             self.run("ROLLBACK")
 
     def copy(self, relation: tuple[str, str], rows: Iterable[pa.RecordBatch]) -> int:
-        """Append rows to a table by COPY, columns by name; times as microseconds."""
+        """Append rows to a table by COPY, matching columns by name; times are sent as microseconds."""
         import adbc_driver_manager
         from adbc_driver_manager import StatementOptions
 
@@ -496,10 +497,10 @@ class _Session:
 
     @contextlib.contextmanager
     def stream(self, sql: str) -> Iterator[pa.RecordBatchReader]:
-        """Stream the result of a query, decimals as such."""
+        """Stream the result of a query, with decimals as decimals."""
         import adbc_driver_manager
 
-        # Unlike pyarrow's own reader, it says by SQLSTATE what went wrong in the middle of a stream.
+        # Unlike pyarrow's own reader, this reader reports errors in mid-stream with their SQLSTATE.
         from adbc_driver_manager._reader import AdbcRecordBatchReader
 
         with contextlib.ExitStack() as stack:
@@ -512,7 +513,8 @@ class _Session:
                 except adbc_driver_manager.ProgrammingError as error:
                     if error.sqlstate != _SYNTAX_ERROR or "begin COPY" not in str(error):
                         raise
-                    # SHOW, EXPLAIN and their like, which COPY does not take: small, and taken whole.
+                    # COPY does not support SHOW, EXPLAIN and similar statements; their small results are
+                    # fetched at once.
                     self.run("ROLLBACK")
                     self.run("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
                     statement.set_options(**{"adbc.postgresql.use_copy": "false"})
@@ -533,7 +535,7 @@ class _Session:
             try:
                 yield pa.RecordBatchReader.from_batches(schema, batches())
             except Exception as error:
-                # Whoever read the stream reports what went wrong in it as an error of its own kind.
+                # The consumer of the stream wraps the stream's errors in errors of its own type.
                 if failures and error is not failures[0]:
                     raise failures[0] from error
                 raise
@@ -561,7 +563,7 @@ class _Session:
             raise self._error(error) from error
 
     def _error(self, error: Exception) -> WarehouseError:
-        """The platform's error for a SQLSTATE (PostgreSQL manual, appendix A)."""
+        """Convert an error to the platform's error by its SQLSTATE (PostgreSQL manual, appendix A)."""
         import adbc_driver_manager
 
         connection, said = self.connection, _said(self.connection, error)
@@ -604,14 +606,14 @@ class _Session:
 
 
 class _Outgoing:
-    """Rows on their way to the server, and what broke them off."""
+    """Rows to send to the server, and the error that interrupted them."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
         self.failure: Exception | None = None
         self._batches = self._watched(batches)
 
     def reader(self) -> pa.RecordBatchReader | None:
-        """The rows as a stream; None where there are none."""
+        """Return the rows as a stream; None without rows."""
         first = next(self._batches, None)
         if first is None:
             return None
@@ -634,7 +636,7 @@ class _Outgoing:
 
 
 def _result_field(field: pa.Field) -> pa.Field:
-    """A column of a result as the platform has it: numerics as decimals, or as text without a precision."""
+    """Return a result column's field: numerics become decimals, or text if they have no precision."""
     metadata = field.metadata or {}
     if metadata.get(b"ADBC:postgresql:typname") != b"numeric":
         return pa.field(field.name, field.type)
@@ -656,16 +658,16 @@ def _result_column(column: pa.Array, wanted: pa.DataType) -> pa.Array:
     digits = column.storage
     if not pa.types.is_decimal(wanted):
         return digits
-    # A decimal has neither NaN nor the infinities.
+    # Decimals have no NaN or infinities.
     is_number = pc.invert(pc.is_in(digits, pa.array(["nan", "inf", "-inf"])))
     return pc.if_else(is_number, digits, None).cast(wanted)
 
 
 def _declared_type(table: str, field: pa.Field) -> str:
-    """The PostgreSQL type for a column of a user's table, as the catalogue spells it.
+    """Return the PostgreSQL type for a column of a user's table, as the catalogue spells it.
 
     Raises:
-        WarehouseError: There is none.
+        WarehouseError: PostgreSQL has no type for the column.
     """
     type_ = field.type
     if pa.types.is_dictionary(type_):
@@ -715,7 +717,7 @@ _SENT_AS: Mapping[str, pa.DataType] = {
 
 
 def _outgoing(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """A user's rows in the types that COPY is given; a value that would lose something ends them."""
+    """Convert a user's rows to the types for COPY; a value that would lose information is an error."""
     names = rows.schema.names
     declared = [_declared_type("", field) for field in rows.schema]
     for batch in rows:
@@ -741,7 +743,7 @@ def _outgoing_column(name: str, column: pa.Array, declared: str) -> pa.Array:
 
 
 def _refuse_early_timestamps(batch: pa.RecordBatch) -> None:
-    """Refuse what the driver cannot send: it ends the COPY without a reason, as a broken connection does."""
+    """Reject timestamps that the driver cannot send: it would end the COPY like a broken connection."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if pa.types.is_timestamp(column.type) and column.type.unit == "us":
             earliest = pc.min(column.cast(pa.int64())).as_py()
@@ -763,17 +765,17 @@ def _refuse_long_names(table: str, names: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _Relation:
-    """A table or view that is there, as the catalogue has it.
+    """An existing table or view, as the catalogue describes it.
 
     Args:
-        is_table: Whether rows can be put into it.
-        owner: The role that owns it.
-        is_owned: Whether the session's role may do what the owner may.
-        is_superusers: Whether its owner is a superuser, whose rights nobody should be given.
+        is_table: Whether the relation accepts rows.
+        owner: The role that owns the relation.
+        is_owned: Whether the session's role has the owner's rights.
+        is_superusers: Whether the owner is a superuser, whose rights should not be granted.
         may: Whether the role may SELECT, INSERT and UPDATE.
         columns: Type of each column, in order.
         mandatory: The columns that are NOT NULL.
-        primary_key: Name of the primary key's constraint; empty without one.
+        primary_key: Name of the primary key's constraint; empty without a primary key.
         foreign_keys: Name of each foreign key's constraint by its column.
     """
 
@@ -790,13 +792,13 @@ class _Relation:
 
 @dataclass(frozen=True)
 class _Relations:
-    """What a schema has.
+    """The relations of a schema.
 
     Args:
-        schema: Its name.
-        exists: Whether there is such a schema.
-        may: Whether the role may USE it and CREATE in it.
-        relations: What is in it, by name.
+        schema: Name of the schema.
+        exists: Whether the schema exists.
+        may: Whether the role has USAGE and CREATE on it.
+        relations: Tables and views in it, by name.
     """
 
     schema: str
@@ -806,7 +808,7 @@ class _Relations:
 
     @classmethod
     def read(cls, session: _Session, schema: str) -> _Relations:
-        """Read it from the catalogue, which shows what the role may not read, unlike the standard's views."""
+        """Read the relations from pg_catalog, which unlike information_schema also shows unreadable ones."""
         named = literal(schema)
         found = session.rows(
             "SELECT has_schema_privilege(oid, 'USAGE') AS usage, has_schema_privilege(oid, 'CREATE') "
@@ -876,7 +878,7 @@ def _refuse_missing_grants(session: _Session, grants: Sequence[str], attempt: st
 
 
 def _grants_of_database(session: _Session, *needed: str) -> list[str]:
-    """The GRANT that gives what the role lacks of CREATE and TEMPORARY on the database."""
+    """Return the GRANT for the role's missing CREATE and TEMPORARY privileges on the database."""
     if not needed:
         return []
     [row] = session.rows(
@@ -922,7 +924,7 @@ def _grant_of_owner(session: _Session, relation: _Relation, name: str) -> str:
 def _grants_to_load(
     session: _Session, records: _Relations, found: _Relations, tables: Sequence[Table]
 ) -> list[str]:
-    """All that is missing for a load, before anything is done."""
+    """Return all GRANTs that a load needs and the role lacks, before anything is written."""
     of_database = ["TEMPORARY"]
     if not records.exists or not found.exists:
         of_database.insert(0, "CREATE")
@@ -950,7 +952,7 @@ def _grants_to_load(
 
 
 def _names(table: Table) -> tuple[str, ...]:
-    """A star table's name, with those of its views."""
+    """Return the names of a star table and its views."""
     views = ("_current", "_history") if table.kind == "fact" else ()
     return (table.name, *(f"{table.name}{suffix}" for suffix in views))
 
@@ -969,7 +971,7 @@ def _has_to_be_altered(found: _Relations, table: Table) -> bool:
 
 
 class _Loading:
-    """See `LoadSession`: its methods, and what comes before and after them."""
+    """Implementation of `LoadSession` for PostgreSQL, with the steps before and after it."""
 
     def __init__(
         self,
@@ -988,14 +990,15 @@ class _Loading:
             for name, one in found.relations.items()
             for column, constraint in one.foreign_keys.items()
         }
-        # Rows are taken as they come: kept in order, more of them wait in memory.
+        # Row order is not preserved: ordered rows would be buffered in memory.
         duck.execute("SET preserve_insertion_order = false")
 
     def create_tables(self, filled_first: set[str]) -> None:
-        """Create what the star schema lacks: tables, columns that the model gained, keys, and views.
+        """Create the star schema's missing tables, columns that the model has gained, keys and views.
 
         Args:
-            filled_first: Tables that this load fills; the keys of facts among them come after the rows.
+            filled_first: Tables that this load fills for the first time; facts among them get their keys
+                after their rows.
         """
         if not self._found.exists:
             self._session.run(f"CREATE SCHEMA {quote(self._warehouse.star_schema)}")
@@ -1021,8 +1024,8 @@ class _Loading:
             ]
             self._session.run(f"CREATE TABLE {self._relation(table.name)} ({', '.join(declared)})")
             return
-        # Nullable whatever is declared: the rows that are there have no value for it. What the model lost
-        # stays, for whoever uses it; new rows have no value for it.
+        # New columns are nullable whatever the declaration, because existing rows have no value for them.
+        # Columns that the model no longer has stay for their users; they are NULL in new rows.
         changes = [
             *(
                 f"ADD COLUMN {quote(one.name)} {postgres_type(one.type)}"
@@ -1040,16 +1043,17 @@ class _Loading:
     def _create_view(
         self, table: Table, suffix: str, select: Callable[[Table, Callable[[str], str], str], str]
     ) -> None:
-        """Create a fact's view; further columns come last, so that who uses the view can go on."""
+        """Create a fact's view; new columns come last, so that existing users are not affected."""
         name = f"{table.name}_{suffix}"
         present = self._found.relations.get(name)
-        # Both views have the declared columns; the rest of them never changes.
+        # Both views have the declared columns; their other columns never change.
         if present is not None and set(table.column_names) <= set(present.columns):
             return
         if present is None:
             body = select(table, quote, self._relation(table.name))
         else:
-            # A column that the model lost is still the table's, and cannot leave the view.
+            # The table still has columns that the model has lost, and PostgreSQL cannot drop them from the
+            # view.
             lost = [one for one in present.columns if one not in _columns_of_view(table, suffix)]
             wider = replace(table, columns=(*table.columns, *(Column(one, Text()) for one in lost)))
             added = [one for one in table.column_names if one not in present.columns]
@@ -1079,7 +1083,7 @@ class _Loading:
             self._duck, ["incoming"], incoming.handle, batches=incoming.batches, temporary=True
         )
         table, source = incoming.table, incoming.source
-        # A time is microseconds to COPY, which has no other way for one.
+        # COPY sends times as microseconds, the only form available.
         values = ", ".join(
             f"epoch_us(CAST({quote(one.name)} AS TIME)) AS {quote(one.name)}"
             if isinstance(one.type, Time)
@@ -1104,7 +1108,8 @@ class _Loading:
         )
 
     def record(self, incoming: Incoming, rows_written: int) -> None:
-        # The clock, not the transaction's start, which may be before the end of the load it waited for.
+        # Uses the current time, not the transaction's start, which may precede the end of the load that it
+        # waited for.
         self._session.run(
             f"INSERT INTO {self._warehouse._loads} VALUES ({literal(incoming.table.name)}, "
             f"{literal(incoming.table_id)}, {incoming.lake_version:d}, {incoming.batch:d}, "
@@ -1116,7 +1121,7 @@ class _Loading:
         return int(row["rows"])
 
     def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> list[str]:
-        """As declared; the foreign key itself is asked first, which is there from then on."""
+        """See `LoadSession`. The foreign key itself is the check; it is declared first if it is missing."""
         try:
             with self._session.attempt():
                 if (table.name, column) in self._foreign_keys:
@@ -1140,7 +1145,7 @@ class _Loading:
         return []
 
     def add_missing_keys(self) -> None:
-        """Declare what is still missing when all rows are in."""
+        """Declare the keys that are still missing after all rows are written."""
         tables = {table.name: table for table in self._warehouse.tables}
         for table in tables.values():
             self._add_primary_key(table)
@@ -1171,7 +1176,7 @@ class _Loading:
     def _add_foreign_key(self, table: Table, column: str, parent: Table) -> None:
         name = f"{table.name}_{column}"
         name = name if len(name) <= _LONGEST_NAME else f"{name[:50]}_{zlib.crc32(name.encode()):08x}"
-        # Deferred, so that all missing parents can be named where there are any.
+        # Deferred, so that all missing parents can be reported.
         self._session.run(
             f"ALTER TABLE {self._relation(table.name)} ADD CONSTRAINT {quote(name)} "
             f"FOREIGN KEY ({quote(column)}) REFERENCES {self._relation(parent.name)} "

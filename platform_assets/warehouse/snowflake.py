@@ -1,8 +1,8 @@
-"""The warehouse in Snowflake: a schema for the star tables, one for what the platform keeps for itself.
+"""The warehouse in Snowflake: a schema for the star tables, and a schema for the platform's own tables.
 
 The lake's own Parquet files are read, through a stage, into temporary tables; one transaction then writes
-from these. Whatever Snowflake commits by itself (everything that makes tables) comes before it. Names keep
-their case, as in the model: in SQL they are quoted.
+from these tables. Statements that Snowflake commits by itself (all DDL) run before it. Names keep the model's
+case: in SQL they are quoted.
 """
 
 from __future__ import annotations
@@ -72,26 +72,26 @@ _FILE_FORMAT = (
     "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE "
     "USE_VECTORIZED_SCANNER = TRUE NULL_IF = ())"
 )
-_FILES_PER_COPY = 1000  # as many as Snowflake takes by name
-# A chunk of a result may be large; readers are given it in slices.
+_FILES_PER_COPY = 1000  # most files that Snowflake accepts by name
+# A chunk of a result may be large; readers get it in slices.
 _ROWS_PER_BATCH = 65_536
 _NULL_WHERE_NOT_ALLOWED = 100072
 _SYNTAX_ERROR = 1003
 _ALREADY_EXISTS = 2002
 # Digits of a 64-bit integer, as the platform declares it.
 _DIGITS_OF_INT64 = 19
-# The numbers by which Snowflake tells the types of a result's columns.
+# Snowflake's type codes of result columns.
 _FIXED, _REAL, _DATE, _BINARY, _TIME, _BOOLEAN = 0, 1, 3, 11, 12, 13
 _INSTANTS, _WALL_CLOCK = frozenset({6, 7}), frozenset({4, 8})
 
 
 @dataclass(frozen=True)
 class SnowflakeStage:
-    """Where Snowflake reads the lake's files itself.
+    """External location from which Snowflake reads the lake's files.
 
     Args:
-        url: The lake's processed zone as Snowflake calls it: `s3://...` or `gcs://...`.
-        storage_integration: Name of the storage integration that lets it.
+        url: Snowflake's URL of the lake's processed zone: `s3://...` or `gcs://...`.
+        storage_integration: Name of the storage integration with access to it.
     """
 
     url: str
@@ -103,13 +103,14 @@ class SnowflakeWarehouse:
     """A warehouse in a Snowflake database.
 
     Args:
-        access: The account, and how to sign in.
-        engine: Memory and threads for reading the lake, where its files cannot be used as they are.
+        access: The account and the credentials.
+        engine: Memory and threads for reading the lake, if its files cannot be used directly.
         star_schema: Schema of the star tables and their views.
         platform_schema: Schema of the record of loads, and of temporary tables.
-        stage: Where Snowflake reads the lake itself; without it, files are put into a stage of the session.
-        wait: How long another load is waited for, in seconds. Snowflake keeps the lock of a loader that was
-            killed for five minutes.
+        stage: External location from which Snowflake reads the lake; without it, files are uploaded to a
+            temporary stage.
+        wait: Longest wait for another load, in seconds. Snowflake keeps the lock of a killed loader for five
+            minutes.
         tables: The star schema, as the model declares it.
     """
 
@@ -136,10 +137,10 @@ class SnowflakeWarehouse:
 
     @contextlib.contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
-        """See `Warehouse.query`. Only a SELECT is run; its result comes chunk by chunk, as it is read.
+        """See `Warehouse.query`. Only a SELECT can be run; its result is fetched in chunks while it is read.
 
         Numbers without decimal places of up to 19 digits are 64-bit integers, others decimals; instants are
-        UTC; what is semi-structured is JSON text.
+        UTC; semi-structured values are JSON text.
         """
         with self._connect() as warehouse:
             yield warehouse.stream(sql)
@@ -154,7 +155,7 @@ class SnowflakeWarehouse:
             yield rows
 
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
-        """See `Warehouse.write`. The table is replaced by one statement, and keeps its grants."""
+        """See `Warehouse.write`. A single statement replaces the table, which keeps its grants."""
         schema, table = name
         if schema.casefold() in (self.star_schema.casefold(), self.platform_schema.casefold()):
             raise WarehouseError(
@@ -162,7 +163,8 @@ class SnowflakeWarehouse:
             )
         attempt = f"write {schema}.{table}"
         types = _written_types(rows.schema, (schema, table), attempt)
-        # In the file and in the staging table columns have numbers: not every name is a path for COPY.
+        # Columns have numbers in the file and the staging table, because COPY does not accept every name as a
+        # path.
         numbered = [f"C{number}" for number in range(len(types))]
         with self._scratch() as folder, self._connect() as warehouse:
             _write_parquet(folder / "rows.parquet", rows, numbered, attempt)
@@ -215,14 +217,14 @@ class SnowflakeWarehouse:
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[Path]:
-        # Not in the engine's folder, which is configured: PUT takes some characters of a path for a pattern.
+        # Not in the engine's configured folder: PUT treats some characters of a path as a pattern.
         with tempfile.TemporaryDirectory(prefix="platform-assets-snowflake-") as folder:
             yield Path(folder)
 
 
 @dataclass(frozen=True)
 class _Connected:
-    """A warehouse and a session for one use of it."""
+    """A warehouse with an open session."""
 
     warehouse: SnowflakeWarehouse
     connection: SnowflakeConnection
@@ -255,7 +257,7 @@ class _Connected:
         return next(table for table in self.warehouse.tables if table.name == name)
 
     def grant(self, privileges: str, kind: str, *name: str) -> Grant:
-        """What is needed on something in the database, or on the database itself."""
+        """Create a required grant on an object in the database, or on the database itself."""
         return Grant(privileges, f"{kind} {_qualified(self.connection.database or '', *name)}")
 
     @contextlib.contextmanager
@@ -266,17 +268,17 @@ class _Connected:
             yield cursor
 
     def run(self, sql: str, attempt: str, grants: Sequence[Grant] = ()) -> int:
-        """Run a statement; the number of rows that it changed."""
+        """Run a statement; return the number of rows that it changed."""
         with self.executed(sql, attempt, grants) as cursor:
             return int(cursor.rowcount or 0)
 
     def rows(self, sql: str, attempt: str, grants: Sequence[Grant] = ()) -> list[tuple[Any, ...]]:
-        """A small result."""
+        """Return a small result."""
         with self.executed(sql, attempt, grants) as cursor:
             return [tuple(row) for row in cursor.fetchall()]
 
     def compile(self, sql: str, attempt: str, grants: Sequence[Grant] = ()) -> None:
-        """Have Snowflake look at a statement and at who may run it, and not run it."""
+        """Have Snowflake compile a statement and check its privileges without running it."""
         with self.access.translated(attempt, self.connection, grants), self.connection.cursor() as cursor:
             cursor.describe(sql)
 
@@ -289,7 +291,7 @@ class _Connected:
         attempt = "run the query"
         statement = sql.strip().rstrip(";")
         try:
-            # In brackets it can be nothing but a SELECT: everything else is refused before it is run.
+            # In brackets only a SELECT is valid: Snowflake rejects everything else before running it.
             self.compile(f"SELECT 1 FROM (\n{statement}\n)", attempt)
         except WarehouseError as error:
             number = getattr(error.__cause__, "errno", None)
@@ -320,7 +322,7 @@ class _Connected:
         return pa.RecordBatchReader.from_batches(schema, batches())
 
     def positions(self) -> tuple[dict[str, Position], dict[str, dt.datetime]]:
-        """How far each table has been loaded, and when it was last."""
+        """Return each table's load position and its last load time."""
         order = (
             f"PARTITION BY {quoted('table_name')} ORDER BY {quoted('batch')} DESC, {quoted('loaded_at')} DESC"
         )
@@ -331,7 +333,7 @@ class _Connected:
         try:
             found = self.rows(sql, "read how far the star schema has been loaded")
         except WarehouseError as error:
-            # Where it is there and may not be read, making it fails, and says so.
+            # If the table exists but cannot be read, creating it fails with the reason.
             if getattr(error.__cause__, "errno", None) in NO_SUCH_OBJECT:
                 return {}, {}
             raise
@@ -365,7 +367,7 @@ class _Connected:
         ]
 
     def use(self, schema: str) -> None:
-        """Have unqualified names mean what is in a schema: temporary tables are made and called so."""
+        """Resolve unqualified names in a schema, as used for temporary tables."""
         self.run(
             f"USE SCHEMA {quoted(schema)}",
             f"use the schema {schema}",
@@ -373,7 +375,7 @@ class _Connected:
         )
 
     def schemas(self, names: Sequence[str]) -> set[str]:
-        """Those of some schemas that there are."""
+        """Return those of these schemas that exist."""
         listed = ", ".join(literal(name) for name in names)
         found = self.rows(
             f"SELECT schema_name FROM information_schema.schemata WHERE schema_name IN ({listed})",
@@ -389,7 +391,7 @@ class _Connected:
         )
 
     def create_stage(self, schema: str, external: SnowflakeStage | None = None) -> str:
-        """Make a stage for this session; its name as SQL."""
+        """Create a stage for this session, and return its name as SQL."""
         name = f"{quoted(schema)}.INCOMING_{uuid.uuid4().hex.upper()}"
         where, grants = "", [self.grant("CREATE STAGE", "SCHEMA", schema)]
         if external is not None:
@@ -422,12 +424,12 @@ class _Connected:
                 is_committed = True
             finally:
                 if not is_committed:
-                    # Where the session is broken, Snowflake undoes what it did when it sees that.
+                    # If the session is broken, Snowflake rolls back when it notices.
                     with contextlib.suppress(WarehouseError):
                         self.run("ROLLBACK", "undo the load")
 
     def _prepare(self) -> dict[str, dict[str, bool]]:
-        """Make what is missing: schemas, tables, columns, foreign keys, views.
+        """Create missing schemas, tables, columns, foreign keys and views.
 
         Returns:
             The columns of every star table, each with whether it may be NULL.
@@ -445,7 +447,7 @@ class _Connected:
         statements = [] if {(own, "loads"), (own, "load_lock")} <= set(existing) else self._bookkeeping()
         present = {table: columns for (schema, table), columns in existing.items() if schema == stars}
         columns: dict[str, dict[str, bool]] = {}
-        # A foreign key needs the table that it points to.
+        # A foreign key requires the referenced table.
         for table in sorted(self.warehouse.tables, key=lambda one: one.kind == "fact"):
             declared = {one.name: one.nullable for one in star.columns_of(table)}
             statements += self._table(table, present.get(table.name))
@@ -475,14 +477,14 @@ class _Connected:
         ]
 
     def _lock_row(self) -> str:
-        # Two of them, from two loaders at once, are as good as one: both are locked.
+        # Two rows, inserted by concurrent loaders, do no harm: both are locked.
         return f"INSERT INTO {self.lock} SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM {self.lock})"
 
     def _take_lock(self) -> None:
-        """Wait for the commit of whoever is loading; this transaction then sees what was loaded.
+        """Wait for a concurrent load to commit; this transaction then sees its rows.
 
         Raises:
-            WarehouseHeld: There was nothing to lock, as whoever made the tables did not get further.
+            WarehouseHeld: The lock row was missing, because the load that created the tables did not finish.
         """
         attempt = "lock the warehouse for a load"
         if not self.run(f"UPDATE {self.lock} SET {quoted('loads')} = {quoted('loads')} + 1", attempt):
@@ -493,7 +495,7 @@ class _Connected:
             )
 
     def _table(self, table: Table, existing: Mapping[str, bool] | None) -> list[str]:
-        """What makes a table, or adds the columns that it lacks: nullable, as its older rows have none."""
+        """Return the DDL to create a table or add its missing columns, which are nullable for older rows."""
         relation, columns = self.star(table), star.columns_of(table)
         if existing is None:
             lines = [_declaration(column, required=not column.nullable) for column in columns]
@@ -509,7 +511,7 @@ class _Connected:
                 f"ALTER TABLE {relation} ADD COLUMN IF NOT EXISTS {_declaration(column, required=False)}"
                 for column in missing
             ),
-            # What the model lost stays, for whoever uses it; new rows have no value for it.
+            # Columns that the model no longer has stay for their users; they are NULL in new rows.
             *(
                 f"ALTER TABLE {relation} ALTER COLUMN {quoted(name)} DROP NOT NULL"
                 for name in lost
@@ -518,7 +520,7 @@ class _Connected:
         ]
 
     def _foreign_keys(self) -> list[str]:
-        """What declares the foreign keys that are not; Snowflake documents them, and enforces none."""
+        """Return the DDL of the missing foreign keys; Snowflake documents them but does not enforce them."""
         declared = {
             name
             for (name,) in self.rows(
@@ -551,7 +553,7 @@ class _Connected:
 
 @dataclass
 class _Session:
-    """See `LoadSession`: the methods are its."""
+    """Implementation of `LoadSession` for Snowflake."""
 
     connected: _Connected
     lake: Lake
@@ -561,7 +563,7 @@ class _Session:
     _missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def stage(self, pending: Sequence[Incoming]) -> None:
-        """Bring rows to Snowflake, before the transaction: what is made for it would commit it."""
+        """Upload rows to Snowflake before the transaction, because the DDL for this would commit it."""
         connected = self.connected
         own = connected.warehouse.platform_schema
         connected.use(own)
@@ -579,7 +581,7 @@ class _Session:
             self._staged.add(incoming.table.name)
 
     def _verify_permissions(self, pending: Sequence[Incoming]) -> None:
-        """Refuse a load before anything is uploaded, where it could not be written in the end."""
+        """Reject a load before anything is uploaded if permissions to write it are missing."""
         connected = self.connected
         own, stars = connected.warehouse.platform_schema, connected.warehouse.star_schema
         connected.compile(
@@ -601,7 +603,7 @@ class _Session:
         )
 
     def _copy_external(self, incoming: Incoming, stage: str) -> None:
-        """Have Snowflake read the lake's files where they are, those that may hold new rows."""
+        """Have Snowflake read the lake's files that may hold new rows from their external location."""
         zone = _folder(self.lake.processed)
         below = _folder(incoming.source.uri)
         if not below.startswith(zone):
@@ -617,7 +619,7 @@ class _Session:
             self._copy(incoming, place, sum(rows for _, rows in some), f" FILES = ({named})")
 
     def _copy_uploaded(self, incoming: Incoming, stage: str) -> None:
-        """Upload the lake's files that may hold new rows, as they are where that is possible."""
+        """Upload the lake's files that may hold new rows, unchanged if possible."""
         name = incoming.table.name
         folder = self.folder / name
         folder.mkdir()
@@ -637,9 +639,9 @@ class _Session:
         self._copy(incoming, f"@{stage}/{name}/", expected)
 
     def _write_file(self, incoming: Incoming, file: Path) -> int:
-        """The rows to load in one Parquet file, made in bounded memory; their number.
+        """Write the rows to load to one Parquet file in bounded memory, and return their number.
 
-        For files that are on an object store, or that columns were added to after some of them.
+        Used for files on an object store, and for files that differ in their columns.
         """
         with self.connected.warehouse.engine.connect() as connection:
             incoming.source.create_view(connection, ["incoming"], incoming.handle, batches=incoming.batches)
@@ -651,10 +653,10 @@ class _Session:
         return int(copied)
 
     def _copy(self, incoming: Incoming, location: str, expected: int, files: str = "") -> None:
-        """Copy files into the table that rows wait in.
+        """Copy files into the staging table.
 
         Raises:
-            WarehouseError: Snowflake refuses it, or did not load as many rows as the files have.
+            WarehouseError: Snowflake rejects the copy, or did not load all rows of the files.
         """
         from platform_assets.snowflake.execute import copied
 
@@ -692,7 +694,7 @@ class _Session:
             raise self._told_of_nulls(incoming, error) from error
 
     def _told_of_nulls(self, incoming: Incoming, error: WarehouseError) -> WarehouseError:
-        """The same error with the columns that it is about: Snowflake names none."""
+        """Extend an error about nulls by the columns concerned, which Snowflake does not name."""
         table = incoming.table
         self.connected.run("ROLLBACK", "undo the load")
         required = [
@@ -713,7 +715,7 @@ class _Session:
         )
 
     def _write(self, incoming: Incoming) -> str:
-        """The statement that writes the staged rows that are new; of a dimension's, the last of every key."""
+        """Return the statement that writes the new staged rows; for a dimension, the latest per key."""
         table = incoming.table
         columns = star.columns_of(table)
         selected = ", ".join(_value(column) for column in columns)
@@ -744,7 +746,7 @@ class _Session:
         return int(count)
 
     def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> Sequence[str]:
-        # All foreign keys of a table are looked at in one query: each query takes a good part of a second.
+        # One query checks all foreign keys of a table, because each query takes most of a second.
         if table.name not in self._missing:
             self._missing[table.name] = self._all_missing_parents(table, after)
         return self._missing[table.name].get(column, [])
@@ -775,7 +777,7 @@ class _Session:
 
 
 def snowflake_column_type(type_: LogicalType) -> str:
-    """The Snowflake type that a logical type is declared as."""
+    """Return the Snowflake type of a logical type."""
     match type_:
         case Integer(bits=bits):
             return "NUMBER(19, 0)" if bits == 64 else "NUMBER(10, 0)"
@@ -798,7 +800,7 @@ def snowflake_column_type(type_: LogicalType) -> str:
 
 
 def _staged_type(type_: LogicalType) -> str:
-    """The type of what the lake's files hold: times are text there."""
+    """Return the Snowflake type of a logical type in the lake's files, where times are text."""
     return "VARCHAR" if isinstance(type_, Time) else snowflake_column_type(type_)
 
 
@@ -860,10 +862,10 @@ def _merge(table: Table, relation: str, rows: str) -> str:
 
 
 def _written_types(schema: pa.Schema, name: tuple[str, str], attempt: str) -> list[tuple[ParquetType, str]]:
-    """What every column of a user's table is in Parquet, and in Snowflake.
+    """Return the Parquet and Snowflake types of every column of a user's table.
 
     Raises:
-        WarehouseError: Snowflake has no such table.
+        WarehouseError: Snowflake cannot store such a table.
     """
     for one in (*name, *schema.names):
         if not 0 < len(one) <= LONGEST_NAME or "\0" in one:
@@ -885,7 +887,7 @@ def _written_types(schema: pa.Schema, name: tuple[str, str], attempt: str) -> li
         try:
             types.append((column.type, snowflake_type(column.type)))
         except ParquetError as error:
-            # What the error advises is an option of the script, which nobody can give here.
+            # The error's advice names an option of the script, which is not available here.
             raise WarehouseError(
                 f"Snowflake could not {attempt}: it has no type that holds column {name_}, of type "
                 f"{schema.field(name_).type}, without loss. Turn it into text, or into a type with fewer "
@@ -910,7 +912,7 @@ def _write_parquet(file: Path, rows: pa.RecordBatchReader, names: Sequence[str],
 
 
 def _arrow_type(column: ResultMetadata) -> pa.DataType:
-    """The Arrow type of a result's column, the same for every chunk of it."""
+    """Return the Arrow type of a result column, the same for all chunks."""
     number = column.type_code
     if number == _FIXED:
         precision, scale = column.precision or 38, column.scale or 0
@@ -929,15 +931,15 @@ def _arrow_type(column: ResultMetadata) -> pa.DataType:
 
 
 def _as_declared(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A chunk in the result's types; the connector takes the narrowest that hold the chunk's values.
+    """Cast a chunk to the result's types; the connector uses the narrowest types for each chunk.
 
     Raises:
-        WarehouseError: A number has no place in 64 bits.
+        WarehouseError: A number does not fit 64 bits.
     """
     columns = []
     for one, values in zip(schema, table.columns, strict=True):
         try:
-            # What is finer than a microsecond is cut off, as everywhere in the platform.
+            # Fractions of a microsecond are truncated, as everywhere in the platform.
             is_time = pa.types.is_temporal(one.type)
             columns.append(values.cast(one.type, safe=not is_time))
         except pa.ArrowInvalid as error:

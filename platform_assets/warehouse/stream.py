@@ -1,4 +1,4 @@
-"""Warehouse tables as streams, which hold the warehouse while they are read, or a copy instead."""
+"""Warehouse tables as streams, which lock the warehouse while they are read, or as detached copies."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from platform_assets.warehouse.interface import Warehouse
 
 
 def stream_relation(warehouse: Warehouse, name: Sequence[str]) -> pa.RecordBatchReader:
-    """Stream a table or view; the warehouse is held until the stream is read to its end or dropped.
+    """Stream a table or view; the warehouse stays locked until the stream is read to its end or dropped.
 
     Args:
         warehouse: The warehouse.
         name: Schema and relation.
 
     Raises:
-        WarehouseError: There is no such relation.
+        WarehouseError: The relation does not exist.
     """
     stack = contextlib.ExitStack()
     try:
@@ -36,8 +36,8 @@ def stream_relation(warehouse: Warehouse, name: Sequence[str]) -> pa.RecordBatch
 
 
 def detached(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """Copy a stream to a temporary file and stream that, so that what it came from is let go of at once."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed, and gone, when the stream is
+    """Copy a stream to a temporary file and stream the file, so that the origin is released at once."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed and deleted with the stream
     with pa.ipc.new_stream(file, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as copy:
         for batch in rows:
             copy.write_batch(batch)

@@ -1,4 +1,4 @@
-"""Verifies that a warehouse has the rows that the lake's star tables had when they were loaded."""
+"""Verifies that a warehouse has the same row counts as the lake's star tables at the time of loading."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE = Patience(idle_tries=0)
 
 @dataclass
 class WarehouseVerifier:
-    """Compares numbers of rows; the warehouse is asked once for all tables, and again where others load it.
+    """Comparison of row counts; the warehouse is queried once for all tables, and again after other loads.
 
     Args:
         lake: The lake.
@@ -30,11 +30,11 @@ class WarehouseVerifier:
     _loaded: Mapping[str, TableStatus] = field(default_factory=dict)
 
     def row_counts(self, table: Table) -> tuple[int, int]:
-        """Rows of a star table in the lake, as of the version that was loaded, and in the warehouse."""
+        """Return a star table's row counts in the lake, at the loaded version, and in the warehouse."""
         self._loaded = self._loaded or self._look()
         counts = self._counts(table)
         for _ in attempts(self._look, patience=_PATIENCE) if counts[0] != counts[1] else ():
-            # Another run may have loaded it between a look at its records and one at its rows.
+            # Another run may have loaded the table between reading its records and counting its rows.
             self._loaded = self._look()
             counts = self._counts(table)
             if counts[0] == counts[1]:
@@ -48,6 +48,6 @@ class WarehouseVerifier:
         source, loaded = self.lake.star(table), self._loaded.get(table.name)
         handle = source.open()
         if loaded is not None and handle is not None and 0 <= loaded.lake_version < handle.version():
-            # Another run has taken in more since, and loads it.
+            # Another run has added rows to the lake since then, and is loading them.
             handle.load_as_version(loaded.lake_version)
         return source.row_count(handle), loaded.row_count if loaded else 0
