@@ -27,7 +27,7 @@ from platform_assets.parquet.tables import (
     open_path,
     read_tables,
 )
-from platform_assets.parquet.types import ParquetType
+from platform_assets.parquet.types import MOST_DIGITS, ParquetType
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -43,6 +43,7 @@ _UNTOLD = {
     "variant": "Parquet's variant type, whose encoded bytes BigQuery does not decode; write it as JSON text",
     "interval": "an interval, for which BigQuery's loads have no type; write it as a number or as text",
 }
+_PLAIN = ("int", "float32", "float64", "decimal", "string", "boolean", "date", "timestamp")
 # Units and kinds that it would load as the bare number or bytes that Parquet stores them as.
 _MISREAD = {
     "ns": "a time in nanoseconds, which BigQuery takes for a whole number; write it in microseconds (pandas: "
@@ -161,9 +162,42 @@ def readable(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
-def is_misread(table: ParquetTable) -> bool:
-    """Whether a column of a table has to be written in another type; see `readable`."""
-    return any(column.type.unit in _MISREAD or column.type.kind in _MISREAD for column in table.columns)
+def readable_schema(table: ParquetTable, schema: pa.Schema) -> pa.Schema:
+    """The schema to write a local file in, so that BigQuery loads it into the table that all files are.
+
+    BigQuery widens no number, and takes a column that a file must have for one that all must have.
+
+    Args:
+        table: The table, with types that hold what every file has.
+        schema: The schema of one of its files.
+    """
+    columns = {column.name: column for column in table.columns}
+    fields = []
+    for field in schema:
+        column = columns.get(field.name)
+        type_ = readable(field.type)
+        if column is not None:
+            type_ = _as_wide(type_, column.type)
+        is_nullable = field.nullable or (column is not None and column.nullable)
+        fields.append(field.with_type(type_).with_nullable(is_nullable))
+    return pa.schema(fields)
+
+
+def _as_wide(type_: pa.DataType, wanted: ParquetType) -> pa.DataType:
+    is_ = pa.types
+    if is_.is_integer(type_) and wanted.kind == "float64":
+        return pa.float64()
+    if (is_.is_integer(type_) or is_.is_decimal(type_)) and wanted.kind == "decimal":
+        return pa.decimal128(wanted.precision, wanted.scale) if wanted.precision <= MOST_DIGITS else type_
+    if is_.is_null(type_) and wanted.kind in _PLAIN:
+        return _arrow_type(wanted)
+    return type_
+
+
+def may_need_writing(table: ParquetTable) -> bool:
+    """Whether local files of a table may have to be written in another schema; see `readable_schema`."""
+    is_misread = any(column.type.unit in _MISREAD or column.type.kind in _MISREAD for column in table.columns)
+    return table.is_local and (is_misread or len(table.examples) > 1)
 
 
 def partition_options(table: ParquetTable) -> bigquery.HivePartitioningOptions | None:

@@ -136,6 +136,7 @@ def parquet_config(
     )
     lists = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
     lists.enable_list_inference = True
+    lists.enum_as_string = True  # else they are bytes
     config.parquet_options = lists
     if schema is not None:
         config.schema = list(schema)

@@ -17,7 +17,13 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from platform_assets.bigquery.files import find_tables, is_misread, partition_options, partitions_of, readable
+from platform_assets.bigquery.files import (
+    find_tables,
+    may_need_writing,
+    partition_options,
+    partitions_of,
+    readable_schema,
+)
 from platform_assets.bigquery.jobs import load_once, parquet_config
 from platform_assets.bigquery.names import check_dataset, check_table, table_name
 from platform_assets.bigquery.types import loadable, schema_fields
@@ -286,7 +292,7 @@ class _Load:
 
     def _load_file(self, file: TableFile, destination: str, write: Write) -> int:
         partitions = partitions_of(self.table, file)
-        with _as_readable(Path(self._path(file)), partitions, is_misread(self.table)) as path:
+        with _as_readable(Path(self._path(file)), partitions, self.table) as path:
             job = load_once(self.client, self.access, destination, path, self._config(write), _job_id())
             return int(job.output_rows or 0)
 
@@ -318,29 +324,33 @@ class _Load:
 
 
 @contextlib.contextmanager
-def _as_readable(file: Path, partitions: Mapping[str, pa.Scalar], is_misread: bool) -> Iterator[Path]:
+def _as_readable(file: Path, partitions: Mapping[str, pa.Scalar], table: ParquetTable) -> Iterator[Path]:
     """The file, or a copy of it that has the values of its path as columns and types that BigQuery reads.
 
     Raises:
         WarehouseError: The file's rows cannot be read, or BigQuery has no place for a value.
     """
-    if not partitions and not is_misread:
+    if not partitions and not may_need_writing(table):
         yield file
         return
     with tempfile.TemporaryDirectory(prefix="platform-assets-bigquery-") as folder:
         copy = Path(folder) / "rows.parquet"
-        _write_readable(file, partitions, copy)
-        yield copy
+        yield copy if _write_readable(file, partitions, table, copy) else file
 
 
-def _write_readable(file: Path, partitions: Mapping[str, pa.Scalar], copy: Path) -> None:
+def _write_readable(file: Path, partitions: Mapping[str, pa.Scalar], table: ParquetTable, copy: Path) -> bool:
+    """Write such a copy, and return True, unless the file is right as it is."""
     column = ""
     try:
         with pq.ParquetFile(file) as source:
             added = {
                 name: value for name, value in partitions.items() if name not in source.schema_arrow.names
             }
-            schema = pa.schema([one.with_type(readable(one.type)) for one in source.schema_arrow])
+            schema = source.schema_arrow
+            if may_need_writing(table):
+                schema = readable_schema(table, schema)
+            if not added and schema.equals(source.schema_arrow):
+                return False
             own = [*schema]
             for name, value in added.items():
                 schema = schema.append(pa.field(name, value.type))
@@ -353,6 +363,7 @@ def _write_readable(file: Path, partitions: Mapping[str, pa.Scalar], copy: Path)
                     column = ""
                     constants = [pa.repeat(value, batch.num_rows) for value in added.values()]
                     writer.write_batch(pa.RecordBatch.from_arrays([*columns, *constants], schema=schema))
+            return True
     except (OSError, pa.ArrowException) as error:
         said = " ".join(str(error).split())[:300].rstrip(".")
         if column:

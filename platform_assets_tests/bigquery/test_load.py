@@ -102,7 +102,7 @@ def test_a_file_is_a_table_of_its_name_with_its_values(
     }
     [job] = asked.loads
     assert job["decimalTargetTypes"] == ["NUMERIC", "BIGNUMERIC", "STRING"]
-    assert job["parquetOptions"] == {"enableListInference": True}
+    assert job["parquetOptions"] == {"enableListInference": True, "enumAsString": True}
     assert asked.datasets["sales"].location == "EU"
 
 
@@ -173,13 +173,45 @@ def test_bad_files_are_named_and_the_others_are_loaded(load: Loader, tmp_path: P
 def test_a_file_that_bigquery_refuses_is_named_and_the_others_of_its_table_are_loaded(
     load: Loader, tmp_path: Path
 ) -> None:
-    put(tmp_path / "parts" / "part-1.parquet", id=[1])
-    put(tmp_path / "parts" / "part-2.parquet", id=[Decimal("2.50")])
+    put(tmp_path / "parts" / "part-1.parquet", id=[{"a": 1}])
+    put(tmp_path / "parts" / "part-2.parquet", id=[{"a": 1}], **{"": [1]})
     result = load(tmp_path)
-    assert (counts(result), load.rows("parts")) == ({"parts": (1, 1)}, [(1,)])
+    assert (counts(result), load.rows("parts")) == ({"parts": (1, 1)}, [({"a": 1},)])
     [problem] = result.problems
     assert problem.place == f"{tmp_path}/parts/part-2.parquet"
-    assert "has changed type from INTEGER to NUMERIC" in problem.reason
+    assert "BigQuery could not load" in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind", "rows"),
+    [
+        (pa.array([1]), pa.array([Decimal("2.50")]), "NUMERIC", [Decimal("1"), Decimal("2.50")]),
+        (pa.array([1], pa.int32()), pa.array([2.5]), "FLOAT", [1.0, 2.5]),
+        (pa.array([2.5]), pa.array([1], pa.int16()), "FLOAT", [1.0, 2.5]),
+        (pa.nulls(1), pa.array([DAY]), "DATE", [DAY, None]),
+        (pa.array([1], pa.int32()), pa.array([2**40]), "INTEGER", [1, 2**40]),
+    ],
+)
+def test_local_files_are_as_wide_as_their_table(
+    load: Loader, asked: FakeProject, tmp_path: Path, first: pa.Array, second: pa.Array, kind: str, rows: Any
+) -> None:
+    put(tmp_path / "parts" / "part-1.parquet", id=first)
+    put(tmp_path / "parts" / "part-2.parquet", id=second)
+    result = load(tmp_path)
+    assert (counts(result), result.problems) == ({"parts": (2, 2)}, ())
+    assert load.rows("parts") == [(one,) for one in rows]
+    assert [one["type"] for one in asked.datasets["sales"].tables["parts"].fields] == [kind]
+
+
+def test_a_column_that_a_file_must_have_and_another_lacks_may_be_null(load: Loader, tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    needed = [pa.field(name, pa.int64(), nullable=False) for name in ("id", "total")]
+    for number in (2, 1):
+        rows = pa.table([[number]] * number, schema=pa.schema(needed[:number]))
+        pq.write_table(rows, tmp_path / "t" / f"part-{3 - number}.parquet")
+    result = load(tmp_path)
+    assert (counts(result), result.problems) == ({"t": (2, 2)}, ())
+    assert load.rows("t") == [(1, None), (2, 2)]
 
 
 def test_hive_partitions_are_columns(load: Loader, tmp_path: Path) -> None:
