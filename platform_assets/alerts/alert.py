@@ -126,7 +126,7 @@ class Alert:
 
     @classmethod
     def from_json(cls, text: str) -> Alert:
-        """Read what `to_json` wrote."""
+        """Parse the JSON of `to_json`."""
         members = json.loads(text)
         members["severity"] = Severity(members["severity"])
         members["at"] = dt.datetime.fromisoformat(members["at"])

@@ -72,7 +72,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long and how often to retry a message.
+    """The retry policy for messages.
 
     Args:
         first_wait: Wait after the first failed attempt; doubled after each further attempt.

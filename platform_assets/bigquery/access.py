@@ -243,7 +243,7 @@ class BigQueryAccess:
 
 
 OVERTAKEN = "platform_assets: another load was faster"
-"""What a load's transaction says where its guard finds that another one was there first."""
+"""Error message of a load's transaction if its guard finds that another load was faster."""
 
 
 def quote(*names: str) -> str:

@@ -22,17 +22,17 @@ Access = Callable[[], "BigQueryAccess | None"]
 
 
 def bigquery_app(access: Access = lambda: None) -> typer.Typer:
-    """The commands about BigQuery.
+    """The BigQuery commands.
 
     Args:
-        access: Gives the configured access, secrets not fetched yet, or None where nothing is configured:
+        access: Returns the configured access, with secrets not fetched yet, or None without a configuration:
             then the application default credentials and their project are used.
     """
     app = typer.Typer(help="Parquet files into BigQuery.", no_args_is_help=True)
 
     @app.callback()
     def _group() -> None:
-        """Parquet files into BigQuery."""
+        """Load Parquet files into BigQuery."""
 
     @app.command(name="load")
     def _load(
@@ -65,7 +65,7 @@ def bigquery_app(access: Access = lambda: None) -> typer.Typer:
             str, typer.Option(help="To rows that are there: append, truncate them, or require empty tables.")
         ] = "append",
     ) -> None:
-        """Load Parquet files, a table for each file or folder; exit with 1 where something was left out."""
+        """Load Parquet files, a table for each file or folder; exits with 1 if something was skipped."""
         from platform_assets.bigquery.access import BigQueryAccess
         from platform_assets.bigquery.load import LoadOptions, Write, load_parquet
 

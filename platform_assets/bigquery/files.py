@@ -109,20 +109,20 @@ def find_tables(
 
 
 def _untold(type_: ParquetType, table: ParquetTable) -> str | None:
-    """How to call a type that BigQuery would silently load as another type; None where it does not."""
+    """The name of a type that BigQuery would silently load as another type; None if it would not."""
     if type_.kind in _UNTOLD:
         return _UNTOLD[type_.kind]
-    # Local files are converted on their way; see `readable`.
+    # Local files are converted before the upload; see `readable`.
     return None if table.is_local else _MISREAD.get(type_.unit) or _MISREAD.get(type_.kind)
 
 
 def _with_schema(table: ParquetTable, open_place: OpenStore) -> ParquetTable:
-    """The table with all of its columns declared, where it is in a bucket and its files differ.
+    """Declare all columns of a table in a bucket whose files differ.
 
-    BigQuery takes the columns of the last file alone, and drops what only the others have.
+    BigQuery uses the columns of the last file only, and drops columns that only other files have.
 
     Raises:
-        ParquetError: A file cannot be read again, or there is no schema for all of them.
+        ParquetError: A file cannot be read again, or no schema fits all files.
     """
     if table.is_local or table.schema is not None or len(table.examples) < 2:
         return table
@@ -143,7 +143,7 @@ def _with_schema(table: ParquetTable, open_place: OpenStore) -> ParquetTable:
 
 
 def readable(type_: pa.DataType) -> pa.DataType:
-    """The Arrow type to write so that BigQuery reads the values as what they are; nearly always the same."""
+    """The Arrow type to write so that BigQuery reads the values correctly; nearly always the type itself."""
     is_ = pa.types
     if is_.is_timestamp(type_) and type_.unit == "ns":
         return pa.timestamp("us", type_.tz)
@@ -163,12 +163,12 @@ def readable(type_: pa.DataType) -> pa.DataType:
 
 
 def readable_schema(table: ParquetTable, schema: pa.Schema) -> pa.Schema:
-    """The schema to write a local file in, so that BigQuery loads it into the table that all files are.
+    """The schema to write a local file in, so that BigQuery can load all files into one table.
 
-    BigQuery widens no number, and takes a column that a file must have for one that all must have.
+    BigQuery does not widen numbers, and treats a column that is required in one file as required in all.
 
     Args:
-        table: The table, with types that hold what every file has.
+        table: The table, with types that hold the values of every file.
         schema: The schema of one of its files.
     """
     columns = {column.name: column for column in table.columns}
@@ -195,16 +195,16 @@ def _as_wide(type_: pa.DataType, wanted: ParquetType) -> pa.DataType:
 
 
 def may_need_writing(table: ParquetTable) -> bool:
-    """Whether local files of a table may have to be written in another schema; see `readable_schema`."""
+    """Return True if local files of a table may need another schema; see `readable_schema`."""
     is_misread = any(column.type.unit in _MISREAD or column.type.kind in _MISREAD for column in table.columns)
     return table.is_local and (is_misread or len(table.examples) > 1)
 
 
 def partition_options(table: ParquetTable) -> bigquery.HivePartitioningOptions | None:
-    """How BigQuery finds partition columns in the paths of files in a bucket; None where there are none.
+    """BigQuery's options for partition columns in the paths of files in a bucket; None if there are none.
 
     Raises:
-        WarehouseError: It would find other values there.
+        WarehouseError: BigQuery would read other values from the paths.
     """
     from google.cloud import bigquery
 
@@ -237,7 +237,7 @@ def partition_options(table: ParquetTable) -> bigquery.HivePartitioningOptions |
     if all(_is_found(column.type) for column, _ in partitions):
         options.mode, options.source_uri_prefix = "AUTO", table.root
     else:
-        # Left alone, BigQuery would take 01 for the number 1.
+        # Without declared types, BigQuery would read 01 as the number 1.
         keys = [f"{{{partition.key}:{_in_paths(column.type)}}}" for column, partition in partitions]
         options.mode, options.source_uri_prefix = "CUSTOM", "/".join([table.root, *keys])
     return options
@@ -283,7 +283,7 @@ def partitions_of(table: ParquetTable, file: TableFile) -> dict[str, pa.Scalar]:
             value = file.logged.get(column.name)
         else:
             value = None
-            if column.name in written:  # it is not in the folder of NULL that Snowflake writes
+            if column.name in written:  # the folder for NULL that Snowflake writes has no value
                 value = column.partition.values[written[column.name]]
         values[column.name] = _scalar(value, _arrow_type(column.type))
     return values

@@ -156,7 +156,7 @@ def load_parquet(
                     raise
                 problems.append(Problem(f"{options.dataset}.{target}", str(error)))
             except BaseException as error:
-                # Whatever it is, it is the failure of one table.
+                # Any error is the failure of one table.
                 if not is_isolated(error):
                     raise
                 problems.append(Problem(f"{options.dataset}.{target}", reason_of(error)))
@@ -325,10 +325,10 @@ class _Load:
 
 @contextlib.contextmanager
 def _as_readable(file: Path, partitions: Mapping[str, pa.Scalar], table: ParquetTable) -> Iterator[Path]:
-    """The file, or a copy of it that has the values of its path as columns and types that BigQuery reads.
+    """The file, or a copy with the partition values as columns and with types that BigQuery reads.
 
     Raises:
-        WarehouseError: The file's rows cannot be read, or BigQuery has no place for a value.
+        WarehouseError: The file's rows cannot be read, or BigQuery cannot store a value.
     """
     if not partitions and not may_need_writing(table):
         yield file

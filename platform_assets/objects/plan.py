@@ -168,7 +168,7 @@ def after(planned: Entry, outcome: Outcome, policy: Policy, now: dt.datetime) ->
 
 
 def wait(attempt: int, key: str, policy: Policy) -> dt.timedelta:
-    """The wait after an attempt, with up to a fifth added at random, so that retries spread out."""
+    """The wait after an attempt, with up to a fifth added by a hash of the key to spread retries."""
     doubled = policy.first_wait * 2 ** min(attempt - 1, 30)
     share = hashlib.blake2b(f"{key} {attempt}".encode(), digest_size=1).digest()[0] / 255
     longest: dt.timedelta = min(doubled, policy.longest_wait)

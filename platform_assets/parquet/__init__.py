@@ -1,1 +1,1 @@
-"""Parquet files that others wrote: which of them are one table, and what that table is. No row is read."""
+"""Parquet files of any writer: grouping them into tables, and the schema of each table. No row is read."""

@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from typing import Literal
 
 Grouping = Literal["auto", "file", "folder"]
-"""What one table is: as this module says, every file, or every folder."""
+"""The grouping rules: the rules of this module, every file a table, or every folder a table."""
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-"""How hive partitions write NULL."""
+"""The folder value for NULL in hive partitions."""
 
 SNOWFLAKE_NULL = "__NULL__"
-"""The folder of the rows whose PARTITION BY was NULL, in what Snowflake unloads."""
+"""The folder that Snowflake unloads rows to if their PARTITION BY is NULL."""
 
 ValueKind = Literal["integer", "date", "text"]
 
@@ -90,7 +90,7 @@ _NUMBERED = re.compile(
 # Folders between a table's folder and its files that only number or date: batches of database exports, dates,
 # Hive unions.
 _COUNTING_FOLDER = re.compile(r"[\d_.:T-]*\d[\d_.:TZ-]*|HIVE_UNION_SUBDIR_\d+", re.IGNORECASE)
-# Files that writers put beside data: of database snapshot exports, Redshift, EMR and Hadoop.
+# Files that writers put beside data: database snapshot exports, Redshift, EMR and Hadoop.
 _NO_DATA = re.compile(r"export_(tables_)?info_.+\.json|manifest|.+_\$folder\$|.+\.crc", re.IGNORECASE)
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
 _DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
@@ -132,14 +132,14 @@ def partition_of(folder: str) -> tuple[str, str] | None:
 
 
 def is_partition(folder: str) -> bool:
-    """Whether a folder holds the rows of one value of a partition, or of NULL."""
+    """Return True if a folder holds the rows of one value of a partition, or of NULL."""
     return folder == SNOWFLAKE_NULL or partition_of(folder) is not None
 
 
 def is_hidden(name: str, *, is_folder: bool) -> bool:
-    """Whether a name says that a file or folder is no data: a log, a checksum, a file in the making.
+    """Return True if a name marks a file or folder as not data: a log, a checksum, an unfinished file.
 
-    Folders of partitions are data whatever their columns are called, as they are to Spark.
+    Folders of partitions are always data, whatever their columns are called, as in Spark.
     """
     if is_folder and name.startswith("_") and is_partition(name):
         return False
@@ -147,7 +147,7 @@ def is_hidden(name: str, *, is_folder: bool) -> bool:
 
 
 def decoded(written: str) -> str | None:
-    """A key or value as it is written in a path, decoded; None where what is encoded is no UTF-8."""
+    """Decode a key or value in a path; None if it is not UTF-8."""
     try:
         return urllib.parse.unquote(written, errors="strict")
     except UnicodeDecodeError:
@@ -170,5 +170,5 @@ def _is_date(text: str) -> bool:
     try:
         dt.date.fromisoformat(text)
     except ValueError:
-        return False  # there is no such day, as the 30th of February
+        return False  # not a valid date, such as the 30th of February
     return True

@@ -12,7 +12,7 @@ from platform_assets.parquet.types import ParquetType, widened
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """How paths contain a column.
+    """A partition column, as contained in paths.
 
     Attributes:
         key: Its name as written in paths, before the `=`.

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OpenStore = Callable[[str], tuple[Store, str]]
-"""Gives the store that a place is in, and its path there."""
+"""Opens the store of a place, and returns it with the path inside the store."""
 
 _OF_KIND = {
     "integer": ParquetType("int", bits=64),
@@ -469,7 +469,7 @@ def _read_footers(store: Store, groups: Sequence[_Group], problems: list[Problem
         except UnreadableFile as error:
             return Problem(store.uri(path), f"{error}.")
         except BaseException as error:
-            # A damaged footer can fail anywhere in a library; it is the failure of one file.
+            # A damaged footer can raise any error in a library; it is the failure of one file.
             if not is_isolated(error):
                 raise
             return Problem(store.uri(path), f"its footer cannot be read: {reason_of(error)}")
@@ -542,10 +542,10 @@ def _table(store: Store, group: _Group, footers: Mapping[str, Footer], base: str
 
 
 def _refuse_files_without(names: Set[str], footers: Mapping[str, Footer]) -> None:
-    """Refuse partitions that are columns of some of the files: the values of the others would be lost.
+    """Reject partition columns that are also columns of some files: values of the other files would be lost.
 
     Raises:
-        ParquetError: There are such; the message names two of the files.
+        ParquetError: Such a column exists; the message names two of the files.
     """
     has: dict[str, str] = {}
     lacks: dict[str, str] = {}
@@ -565,13 +565,13 @@ def _refuse_files_without(names: Set[str], footers: Mapping[str, Footer]) -> Non
 
 
 def _refuse_unlike(store: Store, footers: Mapping[str, Footer]) -> None:
-    """Refuse files that different names or folders tell apart and that hardly have a column in common.
+    """Reject tables whose files have different names or folders and hardly a column in common.
 
-    What `crm/accounts.parquet` and `bank/accounts.parquet` share is often no more than an id. A table that
-    has grown or shrunk has all columns of one side on the other.
+    `crm/accounts.parquet` and `bank/accounts.parquet` often share only an id. If a table has gained or lost
+    columns, all columns of one file are in the other.
 
     Raises:
-        ParquetError: There are such; the message names two of the files.
+        ParquetError: Such files exist; the message names two of them.
     """
     columns_of: dict[tuple[str, str], tuple[str, set[str]]] = {}
     last: tuple[tuple[str, str], Footer] | None = None
@@ -618,7 +618,7 @@ def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[T
     for path in paths:
         folders = path.split("/")[:-1]
         if SNOWFLAKE_NULL in folders:
-            has_nulls = True  # of all partitions
+            has_nulls = True  # NULL for all partition columns
             continue
         parts = [found_in for part in folders if (found_in := partition_of(part))]
         own = [_decoded(key, path) for key, _ in parts]
@@ -659,10 +659,10 @@ def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[T
 
 
 def _decoded(written: str, path: str) -> str:
-    """A key or value of a path.
+    """Decode a key or value of a path.
 
     Raises:
-        ParquetError: What is encoded there is no text.
+        ParquetError: It is not UTF-8.
     """
     if (text := decoded(written)) is None:
         raise ParquetError(

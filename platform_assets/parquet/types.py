@@ -17,10 +17,10 @@ DIGITS = {
     (32, False): 10,
     (64, False): 20,
 }
-"""Decimal digits of whole numbers, by their bits and whether they have a sign."""
+"""Decimal digits of integers, by their bits and signedness."""
 
 MOST_DIGITS = 38
-"""The most digits of a decimal that others can be widened to."""
+"""The maximum precision that decimals can be widened to."""
 
 _UNITS = ("ms", "us", "ns")
 _UNIT_NAMES = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}

@@ -128,7 +128,7 @@ def _block(keys: str, engine: str) -> Any:
 
 
 class WarehouseSettings(Block):
-    """Which engine a warehouse is, and where it is; the blocks of other engines are read and not used."""
+    """The engine and the address of a warehouse; the blocks of other engines are validated but not used."""
 
     engine: Literal["duckdb", "postgres", "snowflake", "bigquery"] = Field(
         default="duckdb", description="one of duckdb, postgres, snowflake, bigquery"
@@ -152,7 +152,7 @@ class WarehouseSettings(Block):
 
 
 class SnowflakeTablesSettings(SnowflakeConnectionSettings):
-    """Where the assets `snowflake/<table>` are made from the lake's star schema by script."""
+    """The schema in which the assets `snowflake/<table>` are created from the lake's star schema."""
 
     db_schema: Text = Field(default="PUBLIC", alias="schema", description="the name of the schema")
     stage: SnowflakeStageSettings | None = Field(

@@ -36,19 +36,19 @@ def _one_of(kind: Any) -> str:
 
 
 def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> typer.Typer:
-    """The commands about Snowflake.
+    """The Snowflake commands.
 
     Args:
-        connect: Opens the configured connection for the length of a block, or raises a PlatformError that
-            says what to configure.
-        storage_options: Gives the options of the lake's object store, secrets resolved; they are asked for
-            when a path is `s3://` or `gs://`.
+        connect: Opens the configured connection as a context manager, or raises a PlatformError that says
+            what to configure.
+        storage_options: Returns the options of the lake's object store, with secrets resolved; called if a
+            path is `s3://` or `gs://`.
     """
     app = typer.Typer(help="Parquet files into Snowflake.", no_args_is_help=True)
 
     @app.callback()
     def _group() -> None:
-        """Parquet files into Snowflake."""
+        """Load Parquet files into Snowflake."""
 
     @app.command(name="script")
     def _script(
@@ -130,7 +130,7 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
             typer.Option(help="A connection of Snowflake's connections.toml; the configured one if absent."),
         ] = None,
     ) -> None:
-        """Write the script that makes tables of Parquet files; with --execute, run it too."""
+        """Write the script that creates tables from Parquet files; with --execute, run it too."""
         given = dict(locals())
         with _plain_errors():
             chosen = _chosen(given)

@@ -138,10 +138,10 @@ def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Pro
 
 
 def _set_aside(table: TableScript, cursor: SnowflakeCursor) -> str | None:
-    """Rename the table that CREATE OR REPLACE would drop, so that a failed load does not leave an empty one.
+    """Rename the table that CREATE OR REPLACE would drop, so that a failed load leaves no empty table.
 
     Returns:
-        Its name until then, or None where there is no such table or nothing replaces it.
+        The temporary name, or None if the table does not exist or is not replaced.
     """
     from snowflake.connector.errors import Error
 
@@ -160,7 +160,7 @@ def _set_aside(table: TableScript, cursor: SnowflakeCursor) -> str | None:
 
 
 def _put_back(table: TableScript, kept: str, cursor: SnowflakeCursor) -> str:
-    """Give a table its name back, and say what became of it."""
+    """Restore a table's name, and return a sentence about the result."""
     from snowflake.connector.errors import Error
 
     try:
@@ -290,5 +290,5 @@ def failure_of(statement: Statement, error: BaseException) -> str:
 
 
 def _said(error: BaseException) -> str:
-    """Snowflake's own words in one line."""
+    """Snowflake's own error message in one line."""
     return " ".join(str(getattr(error, "msg", None) or error).split())[:600]

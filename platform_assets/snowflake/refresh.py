@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 How = Literal["unchanged", "appended", "replaced"]
 
 RECORD = "PLATFORM_DELTA_LOADS"
-"""The table, beside those that are loaded, that says which version of which Delta table each holds."""
+"""Name of the table, beside the loaded tables, that records the Delta table and version that each holds."""
 
 _ATTEMPTS = 3
 _NO_SUCH_TABLE = 2003

@@ -162,7 +162,7 @@ _DOUBTFUL = frozenset({"national", "local", "other", "subscriber"})
 
 @lru_cache(maxsize=65_536)
 def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[_Number, ...]]:
-    """What the parts of a shape could be: identifiers, and telephone numbers with their notations."""
+    """Possible meanings of the parts of a shape: identifiers, and telephone numbers with their notations."""
     shape = written.decode("latin-1")
     identifiers = []
     for pattern, detector, form in _FORMS:

@@ -101,7 +101,7 @@ class _Column:
 
     @cached_property
     def counts(self) -> npt.NDArray[np.int64]:
-        """How many rows have each value."""
+        """Number of rows with each value."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.values))
 
     @cached_property
