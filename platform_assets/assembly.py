@@ -1,6 +1,6 @@
-"""Builds the rooms' objects from the settings, for Dagster's resources and for the command line alike.
+"""Builders of the rooms' objects from the settings, for Dagster's resources and for the command line.
 
-Imports are inside the functions: the code location loads, and each command runs, with only what it uses.
+Imports are inside the functions, so that the code location and each command import only what they use.
 """
 
 from __future__ import annotations
@@ -68,35 +68,34 @@ if TYPE_CHECKING:
 
 
 def build_engine(settings: Settings) -> SqlEngine:
-    """The embedded SQL engine."""
+    """Build the embedded SQL engine."""
     from platform_assets.lake.duck import SqlEngine
 
     return SqlEngine(settings.engine.memory_limit_mb, settings.engine.threads, settings.state_dir / "tmp")
 
 
 def build_lake(settings: Settings) -> Lake:
-    """The lake; its secrets are resolved when a table is opened."""
+    """Build the lake; its secrets are resolved when a table is opened."""
     from platform_assets.lake.lake import Lake
 
     return Lake(settings.lake.ingestion, settings.lake.processed, settings.lake.resolve_storage_options)
 
 
 def build_embedded_postgres(settings: Settings) -> EmbeddedPostgres:
-    """The embedded PostgreSQL server, not started."""
+    """Build the embedded PostgreSQL server without starting it."""
     from platform_assets.source.embedded import EmbeddedPostgres
 
     return EmbeddedPostgres(settings.state_dir / "source")
 
 
 def source_tables(settings: Settings, name: str) -> tuple[Table, ...]:
-    """The tables of a source: as the model declares them, or as its catalogue file has them.
+    """Return the tables of a source from the model or from its catalogue file.
 
-    No server is asked. A table that is configured by its name, and that no catalogue describes, is there
-    without columns.
+    No server is queried. A table that is configured by name but not in a catalogue has no columns.
 
     Raises:
         SettingsError: The source is configured by patterns and has no catalogue, its catalogue cannot be
-            used, or something is configured for a table that it does not have.
+            used, or the configuration has options for a table that the source does not have.
     """
     source = settings.sources[name]
     if isinstance(source, DeclaredSourceSettings):
@@ -144,12 +143,12 @@ def _refuse_unknown_tables(
 
 
 def build_source(settings: Settings, name: str, tables: Sequence[Table] | None = None) -> SourceDatabase:
-    """A source; an embedded one is started, and its sample created, when it is first connected to.
+    """Build a source; an embedded source is started, and its sample created, at the first connection.
 
     Args:
         settings: The configuration.
-        name: The source's name.
-        tables: Its tables; those of `source_tables` where None.
+        name: Name of the source.
+        tables: Tables of the source; None for those of `source_tables`.
 
     Raises:
         SettingsError: As `source_tables`.
@@ -173,7 +172,7 @@ def build_source(settings: Settings, name: str, tables: Sequence[Table] | None =
         return _connection(given, given.db_schema)
 
     def policy(*options: CaptureSettings | CaptureOverrides) -> CapturePolicy:
-        """What the last one that says something says."""
+        """Merge capture options; the last (innermost) setting wins."""
         said = {
             key: value
             for one in options
@@ -216,10 +215,10 @@ def build_source(settings: Settings, name: str, tables: Sequence[Table] | None =
 
 
 def build_warehouse(settings: Settings, name: str = "warehouse") -> Warehouse:
-    """A warehouse: the main one, or a further one by its name; nothing is connected to.
+    """Build the main warehouse, or an additional one by name, without connecting to it.
 
     Raises:
-        SettingsError: There is none of this name, or its engine has no block.
+        SettingsError: The warehouse does not exist, or its engine has no configuration block.
     """
     if name != "warehouse" and name not in settings.warehouses:
         known = ", ".join(("warehouse", *settings.warehouses))
@@ -267,7 +266,7 @@ def build_warehouse(settings: Settings, name: str = "warehouse") -> Warehouse:
 
 
 def build_bigquery_access(settings: Settings) -> BigQueryAccess | None:
-    """How BigQuery is reached, as the first warehouse there says; None where none is there."""
+    """Build the access to BigQuery from the first BigQuery warehouse; None without such a warehouse."""
     for one in (settings.warehouse, *settings.warehouses.values()):
         if one.bigquery is not None:
             return _bigquery_access(one.bigquery)
@@ -275,7 +274,7 @@ def build_bigquery_access(settings: Settings) -> BigQueryAccess | None:
 
 
 def _bigquery_access(given: BigQueryWarehouseSettings) -> BigQueryAccess:
-    """A Google Cloud project and how to sign in; the secret is fetched when a client is made."""
+    """Build the access to a Google Cloud project; the secret is fetched when a client is created."""
     from platform_assets.bigquery.access import BigQueryAccess
 
     return BigQueryAccess(
@@ -286,10 +285,10 @@ def _bigquery_access(given: BigQueryWarehouseSettings) -> BigQueryAccess:
 
 
 def build_snowflake_copies(settings: Settings) -> LakeCopies:
-    """The lake's tables in Snowflake, those of the star schema and of feeds; nothing is connected to.
+    """Build the Snowflake copies of the lake's star and feed tables, without connecting.
 
     Raises:
-        SettingsError: The configuration says nothing of Snowflake.
+        SettingsError: The configuration has no block for Snowflake.
     """
     given = settings.snowflake
     if given is None:
@@ -309,7 +308,7 @@ def build_snowflake_copies(settings: Settings) -> LakeCopies:
 
 
 def _snowflake_access(given: SnowflakeConnectionSettings, schema: str | None = None) -> SnowflakeAccess:
-    """A Snowflake account and how to sign in; secrets are fetched when a session is opened."""
+    """Build the access to a Snowflake account; secrets are fetched when a session is opened."""
     from platform_assets.snowflake.access import SnowflakeAccess
 
     return SnowflakeAccess(
@@ -328,7 +327,7 @@ def _snowflake_access(given: SnowflakeConnectionSettings, schema: str | None = N
 
 
 def _connection(given: ServerSettings, schema: str) -> Connection:
-    """A PostgreSQL and how to sign in, its secret fetched."""
+    """Build the connection to a PostgreSQL server, with its secret fetched."""
     from platform_assets.source.connection import Connection
 
     return Connection(
@@ -345,10 +344,10 @@ def _connection(given: ServerSettings, schema: str) -> Connection:
 
 
 def fingerprint_key(settings: Settings) -> bytes:
-    """The key of fingerprints, tokens and references; made in the state folder where none is configured.
+    """Return the key for fingerprints, tokens and references; created in the state folder by default.
 
     Raises:
-        SettingsError: The secret cannot be had, or is too short.
+        SettingsError: The secret cannot be read, or is too short.
     """
     from platform_assets.dlp.fingerprints import check_key
 
@@ -359,7 +358,7 @@ def fingerprint_key(settings: Settings) -> bytes:
     file = settings.state_dir / "dlp.key"
     with contextlib.suppress(FileExistsError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and linked, so that nobody reads half a key.
+        # Written to a temporary file and linked, so that nobody reads a partial key.
         part = file.with_name(f".dlp.key.{secrets.token_hex(4)}")
         part.touch(mode=0o600)
         part.write_text(secrets.token_hex(32))
@@ -371,7 +370,7 @@ def fingerprint_key(settings: Settings) -> bytes:
 
 
 def build_inspect_config(settings: Settings) -> InspectConfig:
-    """What is looked for, as the configuration says."""
+    """Build the inspection's configuration: the info types to look for."""
     from platform_assets.dlp.model import (
         CustomInfoType,
         Dictionary,
@@ -432,7 +431,7 @@ def build_inspect_config(settings: Settings) -> InspectConfig:
 
 
 def detector_version(settings: Settings) -> tuple[str, str]:
-    """Name of the inspector, and what changes when it would find other things."""
+    """Return the inspector's name, and a version that changes when its findings may change."""
     from platform_assets.dlp.detectors import BY_NAME
 
     versions = sorted((name, one.info_type.version) for name, one in BY_NAME.items())
@@ -446,10 +445,10 @@ def _is_local(settings: Settings) -> bool:
 
 @contextlib.contextmanager
 def open_inspector(settings: Settings) -> Iterator[Inspector]:
-    """The inspector, for as long as the block lasts.
+    """Open the inspector for the duration of the block.
 
     Raises:
-        SettingsError: What is to be looked for cannot be, or Google's inspector lacks a project.
+        SettingsError: The configured info types cannot be inspected, or Google's inspector lacks a project.
         DlpError: Google's service cannot be reached.
     """
     config, key = build_inspect_config(settings), fingerprint_key(settings)
@@ -475,7 +474,7 @@ def _dlp_access(settings: Settings) -> DlpAccess:
 
 @contextlib.contextmanager
 def _open_jobs(settings: Settings, watch: str) -> Iterator[ByJob | None]:
-    """What has Google inspect large objects of a GCS bucket where they are; None for anything else."""
+    """Open the inspection of large GCS objects by Google jobs; None for any other watch."""
     place = settings.watches[watch].place
     if _is_local(settings) or not place.startswith("gs://"):
         yield None
@@ -494,7 +493,7 @@ def _open_jobs(settings: Settings, watch: str) -> Iterator[ByJob | None]:
 
 
 def build_policy(settings: Settings) -> Policy:
-    """What happens with what is found, as the configuration says."""
+    """Build the policy that decides what happens to findings."""
     from platform_assets.dlp.model import Likelihood
     from platform_assets.dlp.policy import (
         Action,
@@ -539,14 +538,14 @@ def build_policy(settings: Settings) -> Policy:
 
 
 def build_findings(settings: Settings) -> FindingsStore:
-    """The tables of findings."""
+    """Build the store of findings."""
     from platform_assets.dlp.findings import FindingsStore
 
     return FindingsStore(build_lake(settings), build_engine(settings))
 
 
 def build_protection(settings: Settings) -> Protection:
-    """What the policy does on the way to warehouses."""
+    """Build the protection that applies the policy to rows on the way to warehouses."""
     from platform_assets.dlp.protect import Protection
 
     return Protection(
@@ -561,7 +560,7 @@ def build_protection(settings: Settings) -> Protection:
 
 @contextlib.contextmanager
 def open_column_inspector(settings: Settings) -> Iterator[ColumnInspector]:
-    """What inspects the columns of tables, for as long as the block lasts."""
+    """Open the inspector of table columns for the duration of the block."""
     from platform_assets.dlp.columns import ColumnInspector
 
     with open_inspector(settings) as inspector:
@@ -569,10 +568,10 @@ def open_column_inspector(settings: Settings) -> Iterator[ColumnInspector]:
 
 
 def make_folder(settings: Settings, watch: str) -> None:
-    """Make the folder that is watched, where it is one of this machine.
+    """Create the watched folder if it is on this machine.
 
     Raises:
-        ObjectsError: It cannot be made: something else is there, or the right to is missing.
+        ObjectsError: The folder cannot be created: the path is in use, or permission is missing.
     """
     place = settings.watches[watch].place
     if "://" in place:
@@ -586,11 +585,11 @@ def make_folder(settings: Settings, watch: str) -> None:
 
 
 def build_watch(settings: Settings, name: str) -> Watch:
-    """A watch over a folder or bucket; nothing is looked for yet.
+    """Build the watch of a folder or bucket, without looking for objects yet.
 
     Raises:
-        ObjectsError: A client of the store cannot be made.
-        SettingsError: There is none of this name, or a secret cannot be had.
+        ObjectsError: The store's client cannot be created.
+        SettingsError: The watch does not exist, or a secret cannot be read.
     """
     if name not in settings.watches:
         known = ", ".join(settings.watches) or "none"
@@ -636,7 +635,7 @@ def _resolved(options: Mapping[str, str | Secret]) -> dict[str, str]:
 
 
 def build_outbox(settings: Settings) -> Outbox:
-    """Alerts that were raised, and what became of them."""
+    """Build the outbox of raised alerts and their delivery status."""
     from platform_assets.alerts.outbox import OUTBOX_COLUMNS, Outbox
     from platform_assets.lake.delta import LakeTable
 
@@ -645,7 +644,7 @@ def build_outbox(settings: Settings) -> Outbox:
 
 
 def build_channels(settings: Settings) -> list[Channel]:
-    """Whom alerts go to: the log, and what is configured; a channel is made when something is sent by it."""
+    """Build the alert channels: the log and the configured channels, each created at its first use."""
     from platform_assets.alerts.alert import Severity
     from platform_assets.alerts.notifier import DeferredNotifier, LogNotifier
     from platform_assets.alerts.outbox import Channel
@@ -660,7 +659,7 @@ def build_channels(settings: Settings) -> list[Channel]:
 
 
 def _notifier(given: ChannelSettings) -> Notifier:
-    """A channel as it is configured; the log where nothing else is."""
+    """Build a channel as configured; the log by default."""
     if given.slack is not None:
         from platform_assets.alerts.slack import SlackNotifier
 
@@ -690,7 +689,7 @@ def _notifier(given: ChannelSettings) -> Notifier:
 
 @contextlib.contextmanager
 def open_upload_inspector(settings: Settings, watch: str) -> Iterator[UploadInspector]:
-    """What inspects a watch's objects, for as long as the block lasts."""
+    """Open the inspector of a watch's objects for the duration of the block."""
     from platform_assets.dlp.content import Limits
     from platform_assets.dlp.uploads import UploadInspector
 
@@ -713,7 +712,7 @@ def open_upload_inspector(settings: Settings, watch: str) -> Iterator[UploadInsp
 
 
 def inspected_tables(settings: Settings) -> dict[str, LakeTable]:
-    """The tables of the lake whose columns are inspected, by asset key."""
+    """Return the tables of the lake whose columns are inspected, by asset key."""
     from platform_assets.lake.delta import LakeTable
     from platform_assets.model import star
     from platform_assets.objects.feeds.load import UPLOADS
@@ -724,7 +723,7 @@ def inspected_tables(settings: Settings) -> dict[str, LakeTable]:
         for name in settings.sources.names
         for table in source_tables(settings, name)
     }
-    # With whatever columns they have: those of a feed may be found in its first object.
+    # Declared without columns: the columns of a feed may only be known from its first object.
     feeds = {
         f"{UPLOADS}/{name}": LakeTable(lake.path("ingestion", UPLOADS, name), (), lake.storage_options)
         for name in settings.feeds
@@ -733,7 +732,7 @@ def inspected_tables(settings: Settings) -> dict[str, LakeTable]:
 
 
 def build_inspection_room(settings: Settings) -> InspectionRoom:
-    """The inspection, as far as Dagster's steps and sensors need it."""
+    """Build the inspection's parts for Dagster's steps and sensors."""
     from platform_assets.dlp.room import InspectionRoom, WarehouseTable
 
     def warehouse_tables(name: str) -> list[WarehouseTable]:
@@ -763,10 +762,10 @@ def build_inspection_room(settings: Settings) -> InspectionRoom:
 
 
 def build_feed(settings: Settings, name: str) -> Feed:
-    """A feed as it is configured.
+    """Build a feed as configured.
 
     Raises:
-        FeedError: Its parts do not go together.
+        FeedError: The feed's parts are inconsistent.
     """
     from platform_assets.model.table import Column, Text
     from platform_assets.objects.feeds.feed import Dialect, Feed, Sheet
@@ -796,10 +795,10 @@ def build_feed(settings: Settings, name: str) -> Feed:
 
 
 def build_feeding(settings: Settings, name: str) -> Feeding:
-    """What brings uploaded files into the table of a feed.
+    """Build the load of uploaded files into the table of a feed.
 
     Raises:
-        FeedError: The feed's parts do not go together.
+        FeedError: The feed's parts are inconsistent.
     """
     from platform_assets.dlp.feeding import Feeding
     from platform_assets.objects.feeds.load import Feeds

@@ -1,4 +1,4 @@
-"""The code location: what each room defines, merged, with the rooms' resources and jobs."""
+"""The code location: merges the definitions of all rooms, with their resources and jobs."""
 
 import contextlib
 import datetime as dt
@@ -61,16 +61,16 @@ from platform_assets.warehouse.defs import (
 
 MAIN_JOB = "totesys_to_warehouse"
 LOCATION = "platform_assets"
-"""The code location's name, as workspace.yaml and pyproject.toml have it."""
+"""Name of the code location, as in workspace.yaml and pyproject.toml."""
 EXCLUSIVE_TAG = {"platform_assets/exclusive": MAIN_JOB}
-"""Runs with this tag wait for one another: `dagster.yaml` allows one at a time."""
+"""Runs with this tag wait for each other: `dagster.yaml` allows one at a time."""
 
 
 def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """Build the code location; nothing is connected to or read.
+    """Build the code location without connecting to or reading anything.
 
     Args:
-        settings: What to build it from.
+        settings: The configuration.
         resources: Resources that replace the configured ones, by key; for tests and special deployments.
     """
     tables = {name: assembly.source_tables(settings, name) for name in settings.sources.names}
@@ -128,12 +128,12 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
 
 @dataclass(frozen=True)
 class JobRun:
-    """How a run of a job ended.
+    """Result of a job run.
 
     Args:
         succeeded: Whether every step succeeded and no blocking check failed.
-        run_id: Its id in Dagster.
-        failures: What the failed steps say, in the platform's own sentences where it has one.
+        run_id: Dagster's id of the run.
+        failures: Messages of the failed steps, in the platform's own words where available.
         failed_checks: Checks that did not pass, as `asset: check: description`.
     """
 
@@ -144,10 +144,10 @@ class JobRun:
 
 
 def job_of(settings: Settings, source: str) -> str:
-    """The job that reads a source: the main job for Totesys, `<source>_to_lake` for any other.
+    """Return the name of the job that reads a source: the main job for Totesys, else `<source>_to_lake`.
 
     Raises:
-        SettingsError: There is no such source, or it has no tables.
+        SettingsError: The source does not exist, or has no tables.
     """
     if source not in settings.sources:
         known = ", ".join(settings.sources.names)
@@ -158,16 +158,16 @@ def job_of(settings: Settings, source: str) -> str:
 
 
 def run_job(settings: Settings, name: str, report: Callable[[str], None]) -> JobRun:
-    """Run a job in this process, recorded in Dagster's instance like every other run.
+    """Run a job in this process, recorded in Dagster's instance like any other run.
 
     Args:
-        settings: What to run it on.
+        settings: The configuration.
         name: Name of the job.
-        report: Told what the steps log, line by line.
+        report: Receives the steps' log, line by line.
     """
     job = build_defs(settings).resolve_job_def(name)
     with open_instance(settings) as instance, _lines_to(report):
-        # execute_in_process would leave out where the job comes from.
+        # execute_in_process would not record the job's code location.
         run = instance.create_run_for_job(
             job,
             run_config={"loggers": {PLAIN_LOGGER: {}}},
@@ -194,14 +194,14 @@ def run_job(settings: Settings, name: str, report: Callable[[str], None]) -> Job
 
 
 def _origin(job: str) -> RemoteJobOrigin:
-    """Where Dagster finds a job: the UI lists a run on its job's page and on the timeline by this."""
+    """Return a job's origin, by which the UI lists a run on its job's page and on the timeline."""
     module = "platform_assets.definitions"
     location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=module), LOCATION)
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
 
 
 def _keep_origin(context: dg.InitResourceContext) -> None:
-    """Keep where a run's job comes from, where the command that started the run did not, as `dg launch`."""
+    """Record the origin of a run's job if the command that started the run did not, such as `dg launch`."""
     if context.run is None or context.run.remote_job_origin is not None:
         return
     run = context.instance.get_run_by_id(context.run.run_id) if context.instance else None
@@ -215,10 +215,10 @@ def _keep_origin(context: dg.InitResourceContext) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the folders that people look for before anything has run: those that are watched, and Dagster's.
+    """Create the folders that users expect before the first run: watched folders and Dagster's folder.
 
     Raises:
-        PlatformError: One of them cannot be made.
+        PlatformError: A folder cannot be created.
     """
     for watch in settings.watches:
         assembly.make_folder(settings, watch)
@@ -230,7 +230,7 @@ def prepare(settings: Settings) -> None:
 
 
 def _configuration() -> bytes | None:
-    """The project's dagster.yaml; None where the package is installed without the project around it."""
+    """Return the project's dagster.yaml; None if the package is installed without the project."""
     return _bytes_of(Path(__file__).parent.parent / "dagster.yaml")
 
 
@@ -250,9 +250,9 @@ def serve_ui(settings: Settings, host: str, port: int) -> None:
     """Serve the UI with its daemon until it is interrupted.
 
     Raises:
-        AlreadyServed: A daemon works on this instance already.
+        AlreadyServed: A daemon already uses this instance.
     """
-    # Not at the top: the code location needs neither.
+    # Imported here because the code location needs neither.
     from dagster._cli.dev import dev_command
 
     prepare(settings)
@@ -261,8 +261,8 @@ def serve_ui(settings: Settings, host: str, port: int) -> None:
         hand_on_dagster_home(home)
         with open_instance(settings) as instance:
             _start_cursors(instance)
-        # It recommends `dg dev`, which does the same and takes no workspace; and it takes the dagster.yaml
-        # that is copied from here for one that somebody has forgotten.
+        # Dagster recommends `dg dev`, which does the same without a workspace. It also mistakes the copied
+        # dagster.yaml for a forgotten file.
         warnings.filterwarnings("ignore", message="Function `dev_command` is superseded")
         logging.getLogger("dagster").addFilter(
             lambda record: "in the current folder, but your DAGSTER_HOME" not in record.getMessage()
@@ -275,7 +275,7 @@ def serve_ui(settings: Settings, host: str, port: int) -> None:
 
 
 def _start_cursors(instance: dg.DagsterInstance) -> None:
-    """Begin after the events that there are, as the daemon would, which warns of it."""
+    """Start cursors after the existing events, as the daemon would do with a warning."""
     from dagster._daemon.auto_run_reexecution.event_log_consumer import (
         DAGSTER_EVENT_TYPES,
         _create_cursor_key,
@@ -290,10 +290,10 @@ def _start_cursors(instance: dg.DagsterInstance) -> None:
 
 
 def refuse_while_used(settings: Settings) -> None:
-    """Refuse to go on while the UI, its daemon or a run uses the local state.
+    """Raise an error while the UI, its daemon or a run uses the local state.
 
     Raises:
-        AlreadyServed: One does; the message names the process.
+        AlreadyServed: A process uses the local state; the message names it.
     """
     home = dagster_home(settings)
     if not home.is_dir():
@@ -308,7 +308,7 @@ def refuse_while_used(settings: Settings) -> None:
 
 
 def fail_abandoned_runs(settings: Settings) -> list[str]:
-    """Mark runs as failed whose process is gone, as after a power cut; Dagster would wait for them for hours.
+    """Mark runs as failed whose process no longer exists, as after a power cut; Dagster would wait for hours.
 
     Returns:
         The ids of the runs that were marked.
@@ -325,7 +325,7 @@ def fail_abandoned_runs(settings: Settings) -> list[str]:
 
 
 def _runs_with_process(settings: Settings) -> list[tuple[str, int]]:
-    """The runs that have not ended, each with the process that executes it."""
+    """Return the unfinished runs, each with the id of the process that executes it."""
     unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     found = []
     with open_instance(settings) as instance:
@@ -338,19 +338,19 @@ def _runs_with_process(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _is_python(pid: int) -> bool:
-    """Whether a process runs and may be one of ours: its number may be somebody else's by now."""
+    """Return whether a process runs and may be a Dagster run; its id may have been reused."""
     return is_alive(pid) and "python" in command_line(pid).lower()
 
 
 @dataclass(frozen=True)
 class Look:
-    """When a run last looked at a source.
+    """The last time that a run read a source.
 
     Args:
         source: Name of the source.
-        at: When that was, changed or not, UTC; None where none ever did.
-        stopped: Tables that it left as they were, and why.
-        deletions: When deletions were last looked for, UTC, by table.
+        at: Time of the last read, with or without changes, UTC; None if the source was never read.
+        stopped: Skipped tables and their reasons.
+        deletions: Time of the last search for deletions, UTC, by table.
     """
 
     source: str
@@ -360,7 +360,7 @@ class Look:
 
 
 def last_looks(settings: Settings) -> list[Look]:
-    """When a run last looked at each source."""
+    """Return the last time that a run read each source."""
     looks = []
     with open_instance(settings) as instance:
         for source in settings.sources.names:
@@ -386,14 +386,14 @@ def last_looks(settings: Settings) -> list[Look]:
 
 @contextlib.contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance for these settings, its folder made where it is missing."""
+    """Open Dagster's instance for these settings, and create its folder if it is missing."""
     home = dagster_home(settings)
     configuration = _configuration()
     with _paths_explained():
         home.mkdir(parents=True, exist_ok=True)
         if not (home / "dagster.yaml").exists() and configuration is not None:
             write_whole(home / "dagster.yaml", configuration)
-        # Two processes that make Dagster's databases at once would break off each other's migrations.
+        # Two processes that create Dagster's databases at once would interrupt each other's migrations.
         with one_at_a_time(home / "instance.lock"):
             opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home)))
     with opened as instance:
@@ -402,12 +402,12 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 _INTERRUPTED = "The run was interrupted. Nothing of what it had begun counts; run it again to go on."
 _INTERRUPTIONS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
-# What Dagster puts around an error: what it says is where the error was, and not what it was.
+# Dagster's wrappers around an error: their messages name the location of the error, not its reason.
 _WRAPPERS = re.compile(r"Dagster\w+|RetryRequested\w*|Failure")
 
 
 def _sentence(data: StepFailureData) -> str:
-    """What a failed step says: the platform's own sentence where it has one, else the innermost error's."""
+    """Return the message of a failed step: the platform's own message if any, else the innermost error's."""
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
     error = data.error
@@ -418,12 +418,12 @@ def _sentence(data: StepFailureData) -> str:
     if error.cls_name in _INTERRUPTIONS:
         return _INTERRUPTED
     said = error.message.strip()
-    # The errors of the platform are sentences; before them stands the class.
+    # Platform errors are complete sentences, prefixed with their class.
     return re.sub(r"^platform_assets\.\w[\w.]*: ", "", said)
 
 
 def _is_interrupted(event: dg.DagsterEvent) -> bool:
-    """Whether an event says that the run ended because its process was told to."""
+    """Return whether an event means that the run ended because its process was asked to stop."""
     data = event.event_specific_data
     return event.event_type == dg.DagsterEventType.RUN_CANCELED or (
         isinstance(data, JobFailureData) and data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
@@ -445,7 +445,7 @@ PLAIN = dg.LoggerDefinition(
 )
 
 
-# Dagster says of each step after one that failed that it does not run, at length.
+# Dagster logs a long message for each step that is skipped after a failed step.
 _NOT_EXECUTED = re.compile(r"Dependencies for step .*\. Not executing\.", re.DOTALL)
 
 
@@ -469,7 +469,7 @@ def _lines_to(report: Callable[[str], None]) -> Iterator[None]:
 def _fresh_within(
     settings: Settings, tables: Mapping[str, Sequence[Table]]
 ) -> dict[dg.AssetKey, dt.timedelta]:
-    """How old each asset may be that comes from outside or goes there."""
+    """Return the maximum age of each asset that is read from or written to external systems."""
 
     def of(
         group: str, names: Sequence[Table], freshness: FreshnessSettings
@@ -493,7 +493,7 @@ def _watches(settings: Settings) -> dict[str, WatchTimes]:
 
 
 def _inspected(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> list[dg.AssetKey]:
-    """The tables whose columns are inspected."""
+    """Return the asset keys of the tables whose columns are inspected."""
     groups = {**tables, "star": star.TABLES}
     groups |= dict.fromkeys((MAIN_WAREHOUSE, *settings.warehouses), star.TABLES)
     keys = [dg.AssetKey([group, table.name]) for group, listed in groups.items() for table in listed]
@@ -505,7 +505,7 @@ def _warehouse_defs(name: str, configured: WarehouseSettings) -> dg.Definitions:
 
 
 def _check_keys(rooms: Iterable[dg.Definitions]) -> list[dg.AssetCheckKey]:
-    """The checks of what these rooms define, without freshness: that is a question for when nothing runs."""
+    """Return the checks of these rooms, except freshness checks, which matter when no job runs."""
     return [key for room in rooms for check in room.asset_checks or () for key in check.check_keys]
 
 
@@ -542,12 +542,12 @@ def _keys(asset: object) -> Iterable[dg.AssetKey]:
 
 @contextlib.contextmanager
 def _sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
-    """Keep the files of Dagster's events open while a run lasts, where they are SQLite.
+    """Keep Dagster's SQLite event files open during a run.
 
-    Dagster opens and closes them for every event, and SQLite writes its log back and deletes it whenever the
-    last connection is closed: with one that stays, an unchanged tick takes a tenth less.
+    Dagster opens and closes them for every event, and SQLite writes back and deletes its log when the last
+    connection closes. With a connection that stays open, an unchanged tick takes a tenth less time.
     """
-    # Not at the top: it brings SQLAlchemy and Alembic, which loading the code location does not need.
+    # Imported here because it imports SQLAlchemy and Alembic, which the code location does not need.
     from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 
     with contextlib.ExitStack() as stack:
@@ -562,7 +562,7 @@ def _sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
 
 
 def _resources(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> dict[str, dg.ResourceDefinition]:
-    """Resources that are built, and whose libraries are imported, when a step first asks for them."""
+    """Define resources that are built, and whose libraries are imported, when a step first needs them."""
 
     def lazily(build: Any, description: str, requires: set[str] | None = None) -> dg.ResourceDefinition:
         def init(context: dg.InitResourceContext) -> Any:

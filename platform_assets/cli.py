@@ -1,4 +1,4 @@
-"""The `platform-assets` command. Everything it does is done by the rooms; here are words, tables and bars."""
+"""The `platform-assets` command: output of text, tables and progress bars; the rooms do the work."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ app.add_typer(dlp_app, name="dlp")
 
 @app.callback()
 def _main() -> None:
-    """An operational PostgreSQL as a lake, three star schemas and a warehouse."""
+    """Load an operational PostgreSQL database into a lake, three star schemas and a warehouse."""
 
 
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Turns the errors that the platform raises on purpose into one red sentence and exit code 1."""
+    """Print the platform's errors as one red sentence, and exit with code 1."""
     from platform_assets.errors import PlatformError, path_error
 
     try:
@@ -87,7 +87,7 @@ def _plain_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each step, on stderr and only where somebody is watching."""
+    """Show a progress bar for each step on stderr, only on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -134,7 +134,7 @@ def run(
         str, typer.Argument(help="The source to read; only Totesys goes further than the lake.")
     ] = "totesys",
 ) -> None:
-    """Run the job of a source once, Totesys all the way to the warehouse; ends with what each layer holds."""
+    """Run a source's job once (for Totesys, up to the warehouse), then show the content of each layer."""
     with _plain_errors():
         import time
 
@@ -145,7 +145,7 @@ def run(
         done = run_job(settings, job_of(settings, source), lambda line: typer.echo(f"  {line}"))
         seconds = time.monotonic() - started
         for check in done.failed_checks:
-            # What failed the run is said once, as that.
+            # A check that failed the run is reported only once, as the failure.
             description = check.split(": ", 2)[-1]
             if not any(description in failure for failure in done.failures):
                 typer.secho(f"Check failed: {check}", fg=typer.colors.YELLOW, err=True)
@@ -164,7 +164,7 @@ def run(
 def prepare(
     env_file: Annotated[Path | None, typer.Option(help="A .env that is to name this instance.")] = None,
 ) -> None:
-    """Make the folders that people look for before anything has run, and say in .env where Dagster's is."""
+    """Create the folders that users expect before the first run, and write Dagster's folder to .env."""
     with _plain_errors():
         from platform_assets.build import prepare
         from platform_assets.settings import dagster_home
@@ -179,7 +179,7 @@ _WRITTEN = "# Written by make"
 
 
 def _name_instance(env_file: Path, home: Path) -> None:
-    """Let commands typed without make find the same instance; a file of somebody's own is left alone."""
+    """Write .env, so that commands without make find the same instance; a user's own file stays unchanged."""
     before = env_file.read_text() if env_file.exists() else _WRITTEN
     text = "\n".join(
         (
@@ -197,7 +197,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to serve on.", min=1, max=65535)] = 3000,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
 ) -> None:
-    """Serve the Dagster UI and its daemon, as `make ui` does; refused where one of this instance runs."""
+    """Serve the Dagster UI and its daemon, as `make ui` does; fails if this instance is already served."""
     with _plain_errors():
         from platform_assets.build import fail_abandoned_runs, serve_ui
 
@@ -212,7 +212,7 @@ _IN_USE = 3
 
 @app.command(name="check-idle", hidden=True)
 def check_idle() -> None:
-    """End with 3 while the UI, its daemon or a run uses the local state; `make clean` asks this first."""
+    """Exit with code 3 while the UI, its daemon or a run uses the local state; used by `make clean`."""
     from platform_assets.errors import AlreadyServed
 
     with _plain_errors():
@@ -227,7 +227,7 @@ def check_idle() -> None:
 
 @app.command(name="status")
 def show_status() -> None:
-    """Show what each layer holds and how fresh it is."""
+    """Show the content and freshness of each layer."""
     with _plain_errors():
         _print_status(_settings())
 
@@ -239,7 +239,7 @@ def query(
     csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
     of: Annotated[str, typer.Option("--of", help="Name of a further warehouse.")] = "warehouse",
 ) -> None:
-    """Run a query on a warehouse, in its own SQL; while a load holds it, the query waits."""
+    """Run a query on a warehouse in its own SQL dialect; the query waits while a load is running."""
     with _plain_errors():
         from platform_assets.assembly import build_warehouse
 
@@ -262,7 +262,7 @@ def query(
 
 
 def _this_command() -> str:
-    """This command as one can type it here: by its name where that is found, else by its path."""
+    """Return this command as the user can type it: its name if it is on the path, else its full path."""
     import shutil
 
     command = Path(sys.argv[0])
@@ -272,7 +272,7 @@ def _this_command() -> str:
 
 
 def _take(rows: pyarrow.RecordBatchReader, limit: int) -> tuple[list[tuple[object, ...]], bool]:
-    """The first rows of a result as Python values, and whether there are more."""
+    """Return the first rows of a result as Python values, and whether more rows follow."""
     taken: list[tuple[object, ...]] = []
     for batch in rows:
         taken += zip(*(column.to_pylist() for column in batch.columns), strict=True)
@@ -299,7 +299,7 @@ def _print_columns(names: list[str], rows: list[tuple[object, ...]]) -> None:
 
 
 def _print_whole(table: rich.table.Table) -> None:
-    """Print a table as wide as it is: cut columns would say less than lines that the terminal wraps."""
+    """Print a table at its full width: lines wrapped by the terminal lose less than truncated columns."""
     from rich.console import Console
 
     wide = Console(width=10_000)
@@ -385,7 +385,7 @@ def verify(
         list[str] | None, typer.Option(help="A table to verify; can be given often. All where not given.")
     ] = None,
 ) -> None:
-    """Prove that the lake holds what a source does; ranges of keys that differ are read again."""
+    """Verify that the lake holds the same rows as a source, and reload key ranges that differ."""
     with _plain_errors():
         from rich import box
         from rich.table import Table
@@ -450,7 +450,7 @@ def discover(
         bool, typer.Option("--replace", help="Write the source's configuration anew.")
     ] = False,
 ) -> None:
-    """Look at a source's tables and write its catalogue; with --host, its configuration too."""
+    """Inspect a source's tables and write its catalogue; with --host, write its configuration too."""
     with _plain_errors():
         from platform_assets.assembly import build_source, source_tables
         from platform_assets.errors import SettingsError
@@ -488,7 +488,7 @@ def discover(
 
 
 def _settings_for(name: str, connection: dict[str, Any], *, replace: bool) -> Settings:
-    """The settings with the source that is to be discovered: as it is configured, or as it is given here."""
+    """Return the settings with the source to discover: as configured, or as given on the command line."""
     from platform_assets.errors import SettingsError
     from platform_assets.settings import load_settings
 
@@ -558,7 +558,7 @@ def _print_discovery(found: Discovery, before: Catalogue | None) -> None:
 
 @sample_app.command()
 def start() -> None:
-    """Start the sample's PostgreSQL server, creating it if need be; its data is left as it is."""
+    """Start the sample's PostgreSQL server, and create it if necessary; existing data stays."""
     with _plain_errors():
         embedded = _embedded(_settings())
         embedded.start()
@@ -600,7 +600,7 @@ def create(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Drop an existing sample first.")] = False,
 ) -> None:
-    """Write a whole sample database; the same seed and size give the same rows."""
+    """Write a complete sample database; the same seed and size give the same rows."""
     with _plain_errors():
         from platform_assets.source.sample import create_sample
 
@@ -634,7 +634,7 @@ def advance(
     deletes: Annotated[int, typer.Option(help="Orders to delete with their payments.")] = 0,
     seed: Annotated[int | None, typer.Option(help="Seed of all chance.")] = None,
 ) -> None:
-    """Let the sample's business go on: orders, payments, designs, and edits or deletions if asked for."""
+    """Continue the sample's business: orders, payments and designs, optionally edits and deletions."""
     with _plain_errors():
         from platform_assets.source.sample import advance_sample
 
@@ -667,7 +667,7 @@ def snowflake_ddl(
         bool, typer.Option("--upper", help="Names are in upper case, as the assets snowflake/* have them.")
     ] = False,
 ) -> None:
-    """Print the tags and masking policies that match what was found and what the policy says."""
+    """Print the Snowflake tags and masking policies that match the findings and the policy."""
     with _plain_errors():
         from platform_assets.assembly import build_findings, build_policy
         from platform_assets.dlp.snowflake_ddl import Place, statements

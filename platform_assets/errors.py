@@ -1,6 +1,6 @@
-"""The errors that platform_assets raises on purpose.
+"""Errors that platform_assets raises on purpose.
 
-Every one is a `PlatformError` and says what to do next.
+Every error is a `PlatformError`, and its message says what to do next.
 """
 
 import errno
@@ -8,14 +8,13 @@ import os
 
 
 class PlatformError(Exception):
-    """Something the platform cannot do.
+    """Base class of the platform's errors.
 
-    The message says what was attempted, on what, what was found, what to do.
+    The message says what was attempted, on what, what was found, and what to do.
 
     Attributes:
-        retryable: True where the same attempt may succeed a moment later (a dropped connection, a commit that
-            lost a race), False where somebody has to change something first (a wrong password, a missing
-            table).
+        retryable: True if the same attempt may succeed a moment later (a dropped connection, a commit that
+            lost a race), False if something must be changed first (a wrong password, a missing table).
     """
 
     retryable = False
@@ -26,7 +25,7 @@ class SettingsError(PlatformError):
 
 
 class NoConfiguration(SettingsError):
-    """There is no configuration file, and none was named."""
+    """The default configuration file does not exist, and no other file was named."""
 
 
 class PathError(PlatformError):
@@ -34,13 +33,13 @@ class PathError(PlatformError):
 
 
 class FullDisk(PathError):
-    """There is no space left for a file."""
+    """The disk has no space left for a file."""
 
     retryable = True
 
 
 class AlreadyServed(PlatformError):
-    """Another process serves, or uses, the same local state."""
+    """Another process serves or uses the same local state."""
 
 
 _ADVICE = {
@@ -55,7 +54,7 @@ _ADVICE = {
 
 
 def path_error(error: OSError) -> PathError | None:
-    """What the operating system says of a path, as an error of the platform; None where it names no path."""
+    """Convert an operating system error about a path to a platform error; None if it names no path."""
     if not isinstance(error.filename, str | bytes | os.PathLike):
         return None
     path, reason = os.fsdecode(error.filename), error.strerror or type(error).__name__
@@ -80,20 +79,20 @@ class SampleError(PlatformError):
 
 
 class LakeError(PlatformError):
-    """The lake holds something that the platform did not write, or lacks something that it did."""
+    """The lake contains data that the platform did not write, or lacks data that it did write."""
 
 
 class LakeConflict(LakeError):
     """Another writer committed the same batch first.
 
-    Nothing of this attempt counts, and a retry starts afresh.
+    This attempt is discarded, and a retry starts again from the beginning.
     """
 
     retryable = True
 
 
 class WarehouseError(PlatformError):
-    """The warehouse refused a load or a query."""
+    """The warehouse rejected a load or a query."""
 
 
 class WarehouseBusy(WarehouseError):
@@ -103,7 +102,7 @@ class WarehouseBusy(WarehouseError):
 
 
 class ParquetError(PlatformError):
-    """Parquet files cannot be read, or cannot be loaded as asked."""
+    """Parquet files cannot be read, or cannot be loaded as requested."""
 
 
 class ObjectsError(PlatformError):
@@ -111,26 +110,26 @@ class ObjectsError(PlatformError):
 
 
 class ObjectsUnavailable(ObjectsError):
-    """The store or the queue did not answer, or said to come back later."""
+    """The store or the queue did not answer, or asked to retry later."""
 
     retryable = True
 
 
 class ObjectGone(ObjectsError):
-    """An object is not there any more in the version that was asked for: deleted, or overwritten."""
+    """The requested version of an object no longer exists: it was deleted or overwritten."""
 
 
 class FeedError(PlatformError):
-    """A feed cannot be used as it is declared, or a file cannot be read as its feed says."""
+    """A feed cannot be used as declared, or a file does not match its feed's declaration."""
 
 
 class AlertError(PlatformError):
-    """A channel did not take an alert.
+    """A channel did not accept an alert.
 
     Args:
         message: What was attempted and what was found.
-        retryable: Whether the channel may take it later.
-        wait: Seconds that the channel asked to wait for, None where it did not say.
+        retryable: Whether the channel may accept the alert later.
+        wait: Seconds that the channel asked to wait, None if it did not say.
     """
 
     def __init__(self, message: str, *, retryable: bool, wait: float | None = None) -> None:
@@ -140,4 +139,4 @@ class AlertError(PlatformError):
 
 
 class DlpError(PlatformError):
-    """An inspection for sensitive data cannot be made as asked."""
+    """An inspection for sensitive data cannot be performed as requested."""

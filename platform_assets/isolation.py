@@ -1,7 +1,7 @@
-"""Isolation of things that are taken one by one: what fails is recorded by its name, and the others go on.
+"""Isolation of independent items: a failure is recorded under the item's name, and the other items continue.
 
-Every loop over independent things (tables, objects, alerts, feeds) has its boundary here: one place decides
-what counts as a failure of one thing, and what ends all of them.
+Every loop over independent items (tables, objects, alerts, feeds) uses this boundary: one place decides which
+errors fail a single item, and which errors end the loop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 _LONGEST_REASON = 500
 _MOST_TOLD = 20
 _PACKAGE = Path(__file__).parent
-# DuckDB and Arrow's C streams make an ordinary error of an interruption; only its text is left.
+# DuckDB and Arrow's C streams turn an interruption into an ordinary error; only its text identifies it.
 _HIDDEN = re.compile(
     r"Python exception: .*\b(KeyboardInterrupt|SystemExit|DagsterExecutionInterruptedError)\b", re.DOTALL
 )
@@ -30,11 +30,11 @@ _INTERRUPTED_QUERY = "Query interrupted"
 
 
 class IsolatedFailure(PlatformError):
-    """Some of several independent things failed; the others were done.
+    """Some of several independent items failed; the others succeeded.
 
     Args:
-        message: What failed, and why, one by one.
-        retryable: Whether another attempt may do better for one of them.
+        message: Each failed item and its reason.
+        retryable: Whether another attempt may succeed for at least one item.
     """
 
     def __init__(self, message: str, *, retryable: bool) -> None:
@@ -44,11 +44,11 @@ class IsolatedFailure(PlatformError):
 
 @dataclass(frozen=True)
 class Failed:
-    """One thing that failed.
+    """An item that failed.
 
     Attributes:
-        name: What it is called in messages.
-        error: What was raised.
+        name: Name of the item in messages.
+        error: The raised error.
     """
 
     name: str
@@ -56,18 +56,18 @@ class Failed:
 
     @property
     def reason(self) -> str:
-        """Why, as a sentence; see `reason_of`."""
+        """Reason of the failure as a sentence; see `reason_of`."""
         return reason_of(self.error)
 
     @property
     def retryable(self) -> bool:
-        """Whether the same attempt may succeed a moment later."""
+        """True if the same attempt may succeed a moment later."""
         return is_retryable(self.error)
 
 
 @dataclass
 class Isolation:
-    """The failures of things that are taken one by one.
+    """Collector of the failures of independent items.
 
     ```
     loading = Isolation("Loading into the warehouse")
@@ -78,36 +78,36 @@ class Isolation:
     ```
 
     Args:
-        attempt: What is done with each, as the subject of a sentence.
-        failures: What failed so far, in order.
+        attempt: The action on each item, as the subject of a sentence.
+        failures: Failures so far, in order.
     """
 
     attempt: str
     failures: list[Failed] = field(default_factory=list)
 
     def guard(self, name: str) -> Guard:
-        """A block in which one thing is worked on: whatever it raises is recorded, and goes no further.
+        """Guard a block that works on one item: its error is recorded and not raised.
 
-        An interruption goes on, also one that a library has made an ordinary error of.
+        Interruptions are raised, even if a library has turned them into ordinary errors.
 
         Args:
-            name: What the thing is called in messages.
+            name: Name of the item in messages.
         """
         return Guard(self, name)
 
     def record(self, name: str, error: BaseException) -> None:
-        """Record that one thing failed."""
+        """Record the failure of an item."""
         self.failures.append(Failed(name, error))
 
     def has_failed(self, name: str) -> bool:
-        """Whether something of this name has failed."""
+        """Return whether an item with this name has failed."""
         return any(one.name == name for one in self.failures)
 
     def raise_failures(self) -> None:
-        """Raise one error that lists what failed and why; nothing where nothing did.
+        """Raise one error that lists all failures and their reasons, if any.
 
         Raises:
-            IsolatedFailure: Something failed. Its cause is the first error.
+            IsolatedFailure: At least one item failed. The cause is the first error.
         """
         if not self.failures:
             return
@@ -121,10 +121,10 @@ class Isolation:
 
 
 class Guard:
-    """The block of one thing; see `Isolation.guard`.
+    """Context manager for the block of one item; see `Isolation.guard`.
 
     Attributes:
-        failed: Whether it failed.
+        failed: Whether the block failed.
     """
 
     def __init__(self, isolation: Isolation, name: str) -> None:
@@ -150,7 +150,7 @@ class Guard:
 def result_or_reason(
     function: Callable[[Argument], Result], argument: Argument, *, tell_text: bool = True
 ) -> Result | str:
-    """What a function gives, or why it failed, for what is only shown to people; see `reason_of`."""
+    """Return a function's result, or the reason of its failure; for display only, see `reason_of`."""
     try:
         return function(argument)
     except BaseException as error:
@@ -160,10 +160,10 @@ def result_or_reason(
 
 
 def is_isolated(error: BaseException) -> bool:
-    """Whether an error is the failure of one thing; False for one that is an interruption by itself.
+    """Return whether an error is the failure of a single item; False for an interruption.
 
     Raises:
-        KeyboardInterrupt: A library was interrupted, and has made an error like any other of it.
+        KeyboardInterrupt: A library was interrupted, and has turned the interruption into an ordinary error.
     """
     if not (isinstance(error, Exception) or _is_panic(error)):
         return False
@@ -173,7 +173,7 @@ def is_isolated(error: BaseException) -> bool:
 
 
 def failure_of(step: Callable[[], object]) -> BaseException | None:
-    """Take one step; the error that it fails with, None where it does not. An interruption goes on."""
+    """Run a step and return its error, or None if it succeeds. Interruptions are raised."""
     try:
         step()
     except BaseException as error:
@@ -184,14 +184,14 @@ def failure_of(step: Callable[[], object]) -> BaseException | None:
 
 
 def reason_of(error: BaseException, *, tell_text: bool = True) -> str:
-    """Why something failed, in one line.
+    """Return the reason of an error in one line.
 
-    A `PlatformError` has a sentence of its own; of any other error its class, its text and the line of the
-    platform's code where it happened are told.
+    For a `PlatformError`, the reason is its message; for any other error, its class, its text and the line of
+    the platform's code where it occurred.
 
     Args:
-        error: What was raised.
-        tell_text: Whether an unexpected error's text may be told; it may hold values.
+        error: The raised error.
+        tell_text: Whether to include an unexpected error's text, which may contain values.
     """
     told = path_error(error) if isinstance(error, OSError) else None
     if isinstance(error, PlatformError) or told is not None:
@@ -206,17 +206,17 @@ def reason_of(error: BaseException, *, tell_text: bool = True) -> str:
 
 
 def renamed(reason: str, name: str, shown: str) -> str:
-    """A reason with another name for a thing, where its own may not be told."""
+    """Replace a name in a reason, for names that must not be shown."""
     return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: shown, reason)
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether the same attempt may succeed a moment later: only the platform's own errors say so."""
+    """Return whether the same attempt may succeed a moment later; true only for platform errors."""
     return isinstance(error, PlatformError) and bool(error.retryable)
 
 
 def place_of(error: BaseException) -> str:
-    """The innermost line of the platform's code that an error came through, as `folder/module.py:12`."""
+    """Return the innermost line of the platform's code in an error's traceback, as `folder/module.py:12`."""
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = Path(frame.f_code.co_filename)
@@ -226,19 +226,19 @@ def place_of(error: BaseException) -> str:
 
 
 def ended(sentence: str) -> str:
-    """A sentence with one full stop at its end."""
+    """Return a sentence that ends with a full stop, unless it ends with another end mark."""
     text = sentence.rstrip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _is_panic(error: BaseException) -> bool:
-    """Whether it is a panic of Rust code, which is no `Exception`, and is a fault like any other."""
+    """Return whether an error is a panic of Rust code, which is a failure although not an `Exception`."""
     return type(error).__name__ == "PanicException" and type(error).__module__ == "pyo3_runtime"
 
 
 def _is_interruption(error: BaseException) -> bool:
     if isinstance(error, GeneratorExit):
-        return False  # how a stream is closed, after which something else failed
+        return False  # closes a stream after another failure
     if not (isinstance(error, Exception) or _is_panic(error)):
         return True
     text = _text(error)
@@ -246,7 +246,7 @@ def _is_interruption(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error with all that it came from."""
+    """Yield an error with all its causes, contexts and group members."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:
@@ -261,7 +261,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _text(error: BaseException) -> str:
-    """What an error says; nothing where its class cannot even say that."""
+    """Return an error's text; empty if converting the error to text fails."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - a broken error must not break the isolation of others

@@ -1,4 +1,4 @@
-"""Other processes of this machine: is one alive, what is it, and who serves a folder? Linux and macOS."""
+"""Processes of this machine: liveness, command lines, locks, and the server of a folder; Linux and macOS."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from platform_assets.errors import AlreadyServed
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has waited for does not."""
+    """Return whether a process runs; a zombie (ended, but not waited for) does not count."""
     with contextlib.suppress(ChildProcessError):
-        # A dead child of ours would count as alive until somebody asks for its exit code.
+        # A dead child of this process would count as alive until its exit code is collected.
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False
     try:
@@ -28,14 +28,14 @@ def is_alive(pid: int) -> bool:
     except OverflowError:
         return False
     with contextlib.suppress(OSError):
-        # Dead, but nobody has asked for its exit code yet: in some containers nobody ever does.
+        # The process has ended, but its exit code is not collected; in some containers it never is.
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         return state not in ("Z", "X")
     return True
 
 
 def command_line(pid: int) -> str:
-    """The process's command with its arguments, empty for a dead process that nobody has waited for."""
+    """Return the process's command with its arguments; empty for a zombie."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
     except OSError:
@@ -53,10 +53,10 @@ def command_line(pid: int) -> str:
 
 @contextlib.contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
-    """Wait until no other process is in a block with this lock; the kernel lets go when one dies.
+    """Wait until no other process is in a block with this lock; the kernel releases it if a process dies.
 
     Args:
-        lock: A file in a folder that exists; it is made, and stays.
+        lock: A file in an existing folder; it is created and stays.
     """
     handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -67,7 +67,7 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that others read all of the old content or all of the new."""
+    """Write a file atomically: readers see either the old or the new content."""
     written = file.with_name(f".{file.name}-{os.getpid()}")
     written.write_bytes(content)
     written.replace(file)
@@ -75,14 +75,14 @@ def write_whole(file: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def serving(home: Path, port: int | None) -> Iterator[None]:
-    """Hold a Dagster instance for the one process that serves it; the kernel lets go when that dies.
+    """Lock a Dagster instance for the process that serves it; the kernel releases it if the process dies.
 
     Args:
         home: DAGSTER_HOME.
-        port: Where this process will serve it; None where it only has to be the only one.
+        port: Port on which this process will serve the instance; None for exclusive use without serving.
 
     Raises:
-        AlreadyServed: Another process holds the instance, or a daemon that was started otherwise works on it.
+        AlreadyServed: Another process holds the lock, or a daemon started in another way uses the instance.
     """
     lock = os.open(home / "ui.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -118,7 +118,7 @@ def _served(home: Path, written: bytes) -> str:
 
 
 def _daemon_of(home: Path) -> int | None:
-    """The process of a daemon on an instance, as `dagster dev` and dagster-daemon start it; Linux only."""
+    """Return the process id of an instance's daemon (`dagster dev` or dagster-daemon); Linux only."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             arguments = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
