@@ -288,7 +288,7 @@ def hold_back(
     Args:
         context: The check step's context.
         results: The results.
-        group: The assets that hold back what reads a table that failed; empty where nothing does.
+        group: Group of the assets that hold back the readers of a failed table; empty without readers.
 
     Raises:
         dagster.Failure: A blocking check failed, and no later step of the run is tagged to report it.

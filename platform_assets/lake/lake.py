@@ -69,7 +69,7 @@ class Lake:
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger of batches."""
+        """Ledger of batches."""
         return Ledger(self._table(self.ingestion, "_ledger", LEDGER_COLUMNS))
 
     @property

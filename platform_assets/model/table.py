@@ -41,7 +41,7 @@ class Float:
 
 @dataclass(frozen=True)
 class Text:
-    """Unicode text; `max_length` in characters where the source or the warehouse limits it."""
+    """Unicode text; `max_length` in characters if the source or the warehouse limits it."""
 
     max_length: int | None = None
 

@@ -1,7 +1,7 @@
 """The source: the eleven business tables of Totesys, PostgreSQL schema `public`, as its owner declares them.
 
 `created_at` and `last_updated` are `timestamp(3)` without zone: the wall-clock time of the application that
-wrote them. Nothing maintains `last_updated`, so edits may leave it as it was. Physical column order differs
+wrote them. Nothing maintains `last_updated`, so edits may leave it unchanged. Physical column order differs
 in some copies; columns are therefore always read by name.
 """
 

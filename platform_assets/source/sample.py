@@ -45,7 +45,7 @@ _EDITS_BY_TABLE = {SALES_ORDER.name: 155, PURCHASE_ORDER.name: 161, DESIGN.name:
 """Number of edits per table, between the real snapshots, that left no trace in `last_updated`."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with the step's name, how much of it is done, and how much there is to do."""
+"""Called with the step's name, the amount done and the total."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StarChange:
-    """What a run did to one star table.
+    """Result of a run for one star table.
 
     Args:
         after: The last batch that the table had processed before the run.
