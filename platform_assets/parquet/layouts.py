@@ -91,7 +91,8 @@ _NUMBERED = re.compile(
 # Hive unions.
 _COUNTING_FOLDER = re.compile(r"[\d_.:T-]*\d[\d_.:TZ-]*|HIVE_UNION_SUBDIR_\d+", re.IGNORECASE)
 # Files that writers put beside data: database snapshot exports, Redshift, EMR and Hadoop.
-_NO_DATA = re.compile(r"export_(tables_)?info_.+\.json|manifest|.+_\$folder\$|.+\.crc", re.IGNORECASE)
+_NO_DATA = re.compile(r"export_(tables_)?info_.+\.json|manifest")
+_NO_DATA_ENDS = ("_$folder$", ".crc")
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
 _DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
@@ -143,7 +144,9 @@ def is_hidden(name: str, *, is_folder: bool) -> bool:
     """
     if is_folder and name.startswith("_") and is_partition(name):
         return False
-    return name.startswith(("_", ".")) or (not is_folder and _NO_DATA.fullmatch(name) is not None)
+    if name.startswith(("_", ".")):
+        return True
+    return not is_folder and (name.endswith(_NO_DATA_ENDS) or _NO_DATA.fullmatch(name) is not None)
 
 
 def decoded(written: str) -> str | None:

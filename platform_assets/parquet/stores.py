@@ -73,8 +73,13 @@ class Store:
 
 def is_data(path: str, folder: str) -> bool:
     """Return True if neither the file nor a folder in its path has a name that marks it as no data."""
-    *folders, name = path[len(folder) :].strip("/").split("/")
-    return not is_hidden(name, is_folder=False) and not any(is_hidden(one, is_folder=True) for one in folders)
+    folders, _, name = path[len(folder) :].rpartition("/")
+    if is_hidden(name, is_folder=False):
+        return False
+    # Shortcut for the usual case.
+    if "/_" not in folders and "/." not in folders and not folders.startswith(("_", ".")):
+        return True
+    return not any(is_hidden(one, is_folder=True) for one in folders.strip("/").split("/"))
 
 
 def open_store(place: str, options: Mapping[str, str]) -> tuple[Store, str]:
