@@ -52,8 +52,8 @@ _PARTS = (
     r"\d{9,11}\.\d+\.[0-9a-f]+",
     # CockroachDB
     r"export[0-9a-f]{16,32}-n\d+.*",
-    # pyarrow and pandas below partitions; Snowflake, Kite, Hudi and delta-rs; Iceberg; DuckLake
-    r"[0-9a-f]{32}(-\d+)?",
+    # pyarrow and pandas below partitions, Ray; Snowflake, Kite, Hudi and delta-rs; Iceberg; DuckLake
+    r"[0-9a-f]{32}([-_]\d+)*",
     rf"{_UUID}.*",
     rf"(\d+-){{1,2}}{_UUID}.*",
     rf"ducklake-{_UUID}(-delete)?",
@@ -81,6 +81,10 @@ _NUMBERED = re.compile(
             r"(?P<shards>.+?)-\d{5}-of-\d{5}",
             # Firehose: stream, version, time and a random id
             rf"(?P<firehose>.+?)-\d+(-\d{{2,4}}){{6}}-{_UUID}",
+            # Oracle's DBMS_CLOUD: number and time
+            r"(?P<oracle>.+?)_\d+_\d{8}T\d{6,12}Z",
+            # DuckDB's {uuid}, Data Factory and whoever makes names unique
+            rf"(?P<unique>.+?)([-_.]{_UUID})+",
             # Kafka Connect: topic, partition and offset
             r"(?P<kafka>.+?)\+\d+\+\d+",
         )

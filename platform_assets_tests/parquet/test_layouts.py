@@ -100,6 +100,10 @@ BY_FOLDER = {
     "Hudi": [f"{UUID}-0_0-22-34_20240229101500000.parquet"],
     "delta-rs": [f"part-00001-{UUID}-c000.snappy.parquet", f"0-{UUID}-0.parquet"],
     "pandas, pyarrow and Dask": ["0cc175b9c0f1b6a831c399e269772661-0.parquet", "part.0.parquet"],
+    "Data Factory and Ray": [
+        f"data_{UUID}_{UUID}.parquet",
+        "acc175b9c0f1b6a831c399e269772661_000000_000001.parquet",
+    ],
     "Polars and DuckDB": ["00000000.parquet", "0.parquet", "data_0.parquet", f"ducklake-{UUID}.parquet"],
     "dlt, Airbyte, CockroachDB": [
         *("1709201700.123456.3f9a8b7c1d.parquet", "2024_02_29_1709201700_0.parquet"),
@@ -119,6 +123,8 @@ BY_NAME = {
     f"orders-1-2024-02-29-10-15-00-{UUID}.parquet": "orders",
     "orders+0+0000000000.parquet": "orders",
     "train-00000-of-00004.parquet": "train",
+    f"orders_{UUID}.parquet": "orders",
+    "orders_1_20240229T101500123Z.parquet": "orders",
     "orders.parquet": "orders",
     "orders_2024.parquet": "orders_2024",
     "orders_20240229.parquet": "orders_20240229",
