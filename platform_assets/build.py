@@ -50,7 +50,7 @@ from platform_assets.source.defs import (
     lake_job,
 )
 from platform_assets.star.defs import GROUP as STAR
-from platform_assets.star.defs import build_star_defs
+from platform_assets.star.defs import blocking_checks, build_star_defs
 from platform_assets.warehouse.defs import (
     MAIN_WAREHOUSE,
     build_freshness_defs,
@@ -501,7 +501,7 @@ def _inspected(settings: Settings, tables: Mapping[str, Sequence[Table]]) -> lis
 
 
 def _warehouse_defs(name: str, configured: WarehouseSettings) -> dg.Definitions:
-    return build_warehouse_defs(name, configured.engine, configured.star_schema)
+    return build_warehouse_defs(name, configured.engine, configured.star_schema, blocking_checks())
 
 
 def _check_keys(rooms: Iterable[dg.Definitions]) -> list[dg.AssetCheckKey]:

@@ -59,7 +59,7 @@ def test_make_refuses_a_python_that_is_too_old(tmp_path: Path) -> None:
     old.chmod(0o755)
     refused = make("run", f"PYTHON={old}")
     assert refused.returncode != 0
-    assert f"{old} is Python 3.10.2; Python 3.11 or 3.12 is needed." in refused.stderr
+    assert f"{old} is Python 3.10.2. Python 3.11 or 3.12 is needed: " in refused.stderr
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -23,7 +23,6 @@ from platform_assets.lake.defs import (
     table_schema,
 )
 from platform_assets.model import star
-from platform_assets.star.defs import blocking_checks
 
 MAIN_WAREHOUSE = "warehouse"
 
@@ -38,13 +37,16 @@ def load_job(warehouse: str) -> str:
     return f"{warehouse}_load"
 
 
-def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definitions:
+def build_warehouse_defs(
+    name: str, engine: str, star_schema: str, protecting: Sequence[dg.AssetCheckKey] = ()
+) -> dg.Definitions:
     """Build the assets and checks of a warehouse, `<name>/<table>`; the resource `<name>` is the warehouse.
 
     Args:
         name: Name of the warehouse and of the assets' group.
         engine: Name of the engine, shown as the assets' kind.
         star_schema: Schema of the star tables.
+        protecting: The checks that a star table has to pass before it is loaded.
     """
     by_key = {dg.AssetKey([name, table.name]): table for table in star.TABLES}
     specs = [
@@ -80,7 +82,7 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         warehouse = getattr(context.resources, name)
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
-        unfit = failed_checks(context.instance, blocking_checks())
+        unfit = failed_checks(context.instance, protecting)
         with clear_failures():
             # A column that the policy blocks stops its table; a column that it transforms is loaded so.
             lake = context.resources.protection.lake_for(context.resources.lake, name, context.run.run_id)
@@ -136,7 +138,7 @@ def build_warehouse_defs(name: str, engine: str, star_schema: str) -> dg.Definit
         report_stopped(
             context,
             [dg.AssetKey([group, key.path[-1]]) for key in by_key for group in ("star", name)],
-            failed_checks(context.instance, blocking_checks(), context.run.run_id),
+            failed_checks(context.instance, protecting, context.run.run_id),
         )
 
     return dg.Definitions(assets=[load], asset_checks=[check])
