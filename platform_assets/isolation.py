@@ -193,9 +193,10 @@ def reason_of(error: BaseException, *, tell_text: bool = True) -> str:
         error: The raised error.
         tell_text: Whether to include an unexpected error's text, which may contain values.
     """
-    told = path_error(error) if isinstance(error, OSError) else None
-    if isinstance(error, PlatformError) or told is not None:
-        return _one_line(_text(told or error))
+    path = path_error(error) if isinstance(error, OSError) and tell_text else None
+    if isinstance(error, PlatformError) or path is not None:
+        # Whole, however long: its end says what to do.
+        return " ".join(_text(path or error).split())
     text = _text(error) if tell_text else (isinstance(error, OSError) and error.strerror) or ""
     name = type(error).__name__
     module = type(error).__module__
