@@ -145,7 +145,8 @@ def kind_of(head: bytes, name: str, *, is_whole: bool) -> str:
         return "json"
     if json_values.looks_like_json(start, is_whole=is_whole):
         return "json"
-    if markup.looks_like_html(start):
+    is_named_xml = suffix in ("xml", "xsd", "xsl", "svg") and not markup.starts_as_html(start)
+    if markup.looks_like_html(start) and not is_named_xml:
         return "html"
     if markup.looks_like_xml(start) and (suffix in ("xml", "xsd", "xsl", "svg") or _closes(start)):
         return "xml"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -13,6 +15,21 @@ from platform_assets.dlp.families.text import VERY_UNLIKELY, Family, Match, Text
 
 _REMEMBERED = 32_768
 _WORDS_BEFORE, _WORDS_AFTER = 9, 4
+# Blanks, hyphens and digits that word processors, web pages and keyboards write instead of those of ASCII.
+_FOREIGN = re.compile(
+    rb"\xc2[\xa0\xad]|\xe2\x80[\x80-\x8b\x90-\x93\xaf]|\xe2\x88\x92|\xe3\x80\x80|\xef\xbc[\x8d\x90-\x99]"
+)
+_PLAIN = {
+    character.encode(): instead
+    for characters, instead in (
+        ("\u00a0\u202f\u3000" + "".join(map(chr, range(0x2000, 0x200B))), b" "),
+        ("\u2010\u2011\u2012\u2013\u2212\uff0d", b"-"),
+        # They show nothing: a soft hyphen, and a blank of no width.
+        ("\u00ad\u200b", b""),
+        *((chr(0xFF10 + digit), b"%d" % digit) for digit in range(10)),
+    )
+    for character in characters
+}
 
 
 class Scanner:
@@ -54,6 +71,8 @@ class Scanner:
         Returns:
             The candidates, including overlapping ones.
         """
+        if not data.isascii() and _FOREIGN.search(data):
+            return self._scan_plain(data, header, lines, everything, families)
         found: list[Match] = []
         floor = VERY_UNLIKELY if everything else self._floor
         text = Text(data, self._names, floor, everything, header, lines, self._words_around)
@@ -61,6 +80,33 @@ class Scanner:
             if not family.needs or any(need in data for need in family.needs):
                 family.look(text, found)
         return found
+
+    def _scan_plain(
+        self,
+        data: bytes,
+        header: Surroundings,
+        lines: bool,
+        everything: bool,
+        families: Iterable[Family] | None,
+    ) -> list[Match]:
+        """Find candidates with blanks, hyphens and digits as ASCII has them, at their places in the text."""
+        places: list[int] = []
+        shifts = [0]
+
+        def plain(match: re.Match[bytes]) -> bytes:
+            instead = _PLAIN[match[0]]
+            places.append(match.start() - shifts[-1])
+            shifts.append(shifts[-1] + len(match[0]) - len(instead))
+            return instead
+
+        found = self.scan(_FOREIGN.sub(plain, data), header, lines, everything, families)
+        return [
+            match._replace(
+                start=match.start + shifts[bisect_left(places, match.start)],
+                end=match.end + shifts[bisect_left(places, match.end)],
+            )
+            for match in found
+        ]
 
     def _words_around(self, before: bytes, after: bytes) -> Surroundings:
         """The hotwords around a position, cached because data repeats its words."""

@@ -22,7 +22,7 @@ from platform_assets.dlp.detectors import BY_NAME
 from platform_assets.dlp.detectors.contacts import VERSION_WORDS
 from platform_assets.dlp.detectors.declaration import word_set
 from platform_assets.dlp.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, SURNAMES
-from platform_assets.dlp.families.people import folded, is_date
+from platform_assets.dlp.families.people import folded, is_date, is_day_since_1970
 from platform_assets.dlp.families.secrets import secret_value
 from platform_assets.dlp.families.text import (
     COLUMN,
@@ -522,7 +522,9 @@ def _street_addresses(values: list[str], header: Surroundings, words: tuple[str,
 
 
 def _births(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
-    if "DATE_OF_BIRTH" in header.hot and _share(values, is_date) >= 0.6:
+    if "DATE_OF_BIRTH" in header.hot and (
+        _share(values, is_date) >= 0.6 or _share(values, is_day_since_1970) >= 0.6
+    ):
         return VERY_LIKELY, HEADER | SHAPE, None
     return _NO
 

@@ -51,8 +51,9 @@ PEOPLE: tuple[Detector, ...] = (
         "geburtsdatum, "
         "geboren, date de naissance, né le, née le, naissance, fecha de nacimiento, nacido, nascita, data "
         "di nascita, "
-        "geboortedatum, data de nascimento, birth dt, födelsedatum, data urodzenia, birthdt",
-        version="2",
+        "geboortedatum, data de nascimento, birth dt, födelsedatum, data urodzenia, birthdt, "
+        "bday, b day, birth day, geb datum, gebdatum, data nascita, fødselsdato, 生年月日, 出生日期",
+        version="3",
     ),
     Detector(
         "PASSPORT",

@@ -62,6 +62,7 @@ _MONTHS_ABROAD = (
     r"maart|mrt|mei|augustus|j[aä]nner)"
 )
 _ANY_MONTH = rf"(?:{_MONTHS}|{_MONTHS_ABROAD})"
+_COUNTED = re.compile(r"-?[0-9]{5,19}")
 _YEAR = r"(?:18|19|20)[0-9]{2}"
 # Separators between the parts of a date outside of texts; `_DATE` has those within texts.
 _DATE_ALONE = re.compile(
@@ -74,6 +75,21 @@ _DATE_ALONE = re.compile(
 )
 _COMPACT = re.compile(rf"({_YEAR}[01][0-9][0-3][0-9])(?:[0-2][0-9][0-5][0-9](?:[0-5][0-9](?:[0-9]{{3}})?)?)?")
 
+_DAY_FIRST = re.compile(r"[0-3][0-9][0-3][0-9](?:19|20)[0-9]{2}")
+_DAY_IN_SECONDS = 86_400
+
+
+def is_day_since_1970(text: str) -> bool:
+    """Whether a number is a day's start as programs count it: in seconds since 1970, or parts of them."""
+    if not _COUNTED.fullmatch(text) or not text.strip("-0"):
+        return False
+    number = int(text)
+    for parts in (1, 10**3, 10**6, 10**9):
+        days, rest = divmod(number, _DAY_IN_SECONDS * parts)
+        if rest == 0 and -36_525 < days < 36_525:
+            return True
+    return False
+
 
 def is_date(text: str) -> bool:
     """Return True if a text is a date of the last 130 years, as written by people, databases or programs.
@@ -81,6 +97,8 @@ def is_date(text: str) -> bool:
     A time of day with its zone may follow it, and a day of the week may precede it.
     """
     written = text.strip()
+    if _DAY_FIRST.fullmatch(written):
+        written = f"{written[:2]}-{written[2:4]}-{written[4:]}"
     if match := _COMPACT.fullmatch(written):
         written = match[1]
     elif not (_DATE.fullmatch(written) or _DATE_ALONE.fullmatch(written)):

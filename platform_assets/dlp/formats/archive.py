@@ -172,6 +172,8 @@ def read_compressed(stream: Stream, reading: Reading, codec: str) -> Iterator[It
     """Read the content of a single compressed file."""
     memory = reading.limits.memory
     read: Callable[[int], bytes]
+    if codec == "gzip":
+        yield from _gzip_names(stream.head, reading)
     match codec:
         case "gzip":
             read = _Decompressed(stream, _Inflate).read
@@ -182,6 +184,23 @@ def read_compressed(stream: Stream, reading: Reading, codec: str) -> Iterator[It
         case _:
             read = _ByArrow(stream, codec).read
     yield from reading.part(cast("BinaryIO", Guarded(read, reading.budget)), _inner_name(stream.name, codec))
+
+
+def _gzip_names(head: bytes, reading: Reading) -> Iterator[Item]:
+    """What the header of a gzip file says of what is in it: a name and a comment (RFC 1952, 2.3)."""
+    if len(head) < 10:
+        return
+    flags, at = head[3], 10
+    if flags & 4:
+        at += 2 + int.from_bytes(head[at : at + 2], "little")
+    texts = []
+    for flag in (8, 16):
+        if flags & flag:
+            text, _, _ = head[at:].partition(b"\0")
+            at += len(text) + 1
+            texts.append(text.decode("latin-1"))
+    if texts:
+        yield NamePiece("\n".join(texts).encode(), reading.container)
 
 
 def _inner_name(name: str, codec: str) -> str:
@@ -270,6 +289,51 @@ def read_zip(
                 if not is_about_content(error):
                     raise
                 yield within.problem(ProblemKind.FAILED, f"it cannot be opened ({kind_of_error(error)})")
+        for start, end in _unlisted(archive, source):
+            yield reading.problem(
+                ProblemKind.CORRUPT,
+                f"{end - start:,} bytes of it hold files that its directory does not list; they were read as "
+                "far as they go",
+            )
+            source.seek(start)
+            yield from _salvaged(Stream(cast("BinaryIO", _Region(source, end)), stream.name), reading)
+
+
+def _unlisted(archive: zipfile.ZipFile, source: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Where there are files that the directory does not list, as of zip files put one behind the other."""
+    members = sorted(archive.infolist(), key=lambda one: one.header_offset)
+    places = [(0, 0, 0), *((one.header_offset, len(one.orig_filename), one.compress_size) for one in members)]
+    ends = [*(start for start, _, _ in places[1:]), archive.start_dir]
+    for (start, name, size), end in zip(places, ends, strict=True):
+        after = start + (30 + name if size or name else 0) + size
+        if end - after < 30:
+            continue
+        if start or size or name:
+            source.seek(start + 26)
+            after = start + 30 + sum(struct.unpack("<HH", source.read(4))) + size
+        source.seek(min(after, end))
+        at = source.read(min(max(end - after, 0), _STEP)).find(b"PK\x03\x04")
+        if at >= 0:
+            yield after + at, end
+
+
+class _Region(io.RawIOBase):
+    """A file up to a place."""
+
+    def __init__(self, source: BinaryIO, end: int) -> None:
+        super().__init__()
+        self._source = source
+        self._at, self._end = source.tell(), end
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        left = self._end - self._at
+        self._source.seek(self._at)
+        data = self._source.read(left if size < 0 else min(size, left))
+        self._at += len(data)
+        return data
 
 
 def _unsupported(method: int) -> str:
@@ -414,7 +478,8 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
         archive.members = []  # type: ignore[attr-defined]
         names = [member.name, member.linkname, *(f"{k}={v}" for k, v in member.pax_headers.items())]
         yield NamePiece("\n".join(filter(None, names)).encode(errors="replace"), reading.container)
-        if not member.isreg():
+        # A type that is not known is a file's, as tar itself takes it (POSIX, pax, typeflag).
+        if not member.isreg() and member.type in tarfile.SUPPORTED_TYPES:
             continue
         file = archive.extractfile(member)
         if file is None:

@@ -28,6 +28,7 @@ _SLICE = 64 * KIB
 _LONGEST_PATH = 400
 _MOST_PATHS = 10_000
 _ENDS_LINE = frozenset({"p", "br", "tr", "tab", "h", "row", "line-break", "table-row"})
+_PAGE = re.compile(r"(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _HTML = re.compile(r"<(?:!doctype\s+html|html|head|body|div|span|table|p|a|script)\b", re.IGNORECASE)
 _XML = re.compile(r"\s*<(?:\?xml\b|!--|!DOCTYPE\s+(?!html)|[A-Za-z_][\w.-]*(?::[\w.-]+)?[\s/>])")
 _BLOCKS = frozenset(
@@ -53,6 +54,11 @@ def looks_like_html(head: str) -> bool:
     """Return True if a text starts like HTML."""
     start = head.lstrip()[:2_000]
     return start.startswith("<") and bool(_HTML.search(start)) and not start.startswith("<?xml")
+
+
+def starts_as_html(head: str) -> bool:
+    """Whether a text's first element, or its declaration, is that of HTML."""
+    return _PAGE.match(head.lstrip()) is not None
 
 
 def read_xml(

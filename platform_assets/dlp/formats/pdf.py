@@ -23,6 +23,7 @@ _ERRORS = (
 )  # fmt: skip
 
 _NAMESPACE = re.compile(r"""\sxmlns(?::[\w.-]+)?\s*=\s*(?:"[^"]*"|'[^']*')""")
+_TAIL = 1 << 20
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 
 
@@ -98,6 +99,7 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
     if _has_lost_its_end(source):
         yield reading.problem(ProblemKind.TRUNCATED, "the PDF does not end as one does")
     unread, pictures = 0, 0
+    drawn: set[int] = set()
     for number in range(pages):
         within = reading.within(f"page {number + 1}")
         try:
@@ -106,7 +108,8 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
                 text = page.extract_text()
                 notes = "\n".join(_notes(page))
                 has_pictures = _has_pictures(page, is_blank=not text.strip())
-                is_complete = _is_complete(page)
+                is_complete = _is_complete(page) and (_is_readable(text) or not _shows_text(page))
+                _note_drawn(page, drawn)
         except BaseException as error:
             if not is_about_content(error):
                 raise
@@ -126,6 +129,9 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
             ProblemKind.CORRUPT, f"{unread:,} of {pages:,} pages cannot be read, or not to their end"
         )
         yield from _unpacked(_whole(source, most) or b"", reading, most)
+    elif not reader.is_encrypted:
+        yield from _undrawn(_whole(source, most) or b"", frozenset(drawn), reading, most)
+    yield from _behind_the_end(source, reading)
     if pictures:
         yield reading.problem(
             ProblemKind.UNSUPPORTED, f"{pictures:,} of {pages:,} pages have pictures, which are not read"
@@ -135,6 +141,7 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
             about = [f"{key.lstrip('/')}: {value}" for key, value in (reader.metadata or {}).items()]
             about += [f"{key}: {field.get('/V')}" for key, field in (reader.get_fields() or {}).items()]
             about += list(_titles(reader.outline))
+            about += _scripts(reader)
             about += _packets(reader)
             attached = [(name, data) for name, files in reader.attachments.items() for data in files]
     except errors:
@@ -210,6 +217,83 @@ def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
             ProblemKind.UNSUPPORTED,
             f"{left:,} of {total:,} streams could not be unpacked, or not to their end",
         )
+
+
+def _undrawn(data: bytes, drawn: frozenset[int], reading: Reading, most: int) -> Iterator[Item]:
+    """The text of streams that no page draws: of earlier versions of the file, of removed pages."""
+    for one in streams(data, most, drawn):
+        if one is None or b"BT" not in one.data or b"T" not in one.data:
+            continue
+        reading.budget.expanded -= len(one.data)
+        text = shown_text(one.data).translate(None, b"\0")
+        if text.strip():
+            decoded = text.decode("latin-1").encode()
+            for piece in windows([decoded], reading.limits):
+                yield replace(piece, container=(*reading.container, "(not on a page)"), byte_offset=None)
+
+
+def _behind_the_end(source: Any, reading: Reading) -> Iterator[Item]:
+    """What stands behind the end of the file proper: nothing, or something that somebody put there."""
+    source.seek(0, 2)
+    size = source.tell()
+    source.seek(max(size - _TAIL, 0))
+    _, end, rest = source.read().rpartition(b"%%EOF")
+    rest = rest.strip(b"\0\t\r\n\x1a\f ")
+    if end and rest:
+        yield from reading.part(io.BytesIO(rest), "(behind the end)", len(rest))
+
+
+def _is_readable(text: str) -> bool:
+    """Whether a page's text is characters, for the most part; a font that is broken gives replacements."""
+    return text.strip() != "" and text.count("\N{REPLACEMENT CHARACTER}") * 4 <= len(text)
+
+
+def _shows_text(page: Any) -> bool:
+    """Whether a page's streams show strings; where no text came out, its fonts cannot be read."""
+    contents = page.get_contents()
+    return contents is not None and bool(shown_text(contents.get_data()).strip(b"\0\t\r\n "))
+
+
+def _note_drawn(page: Any, drawn: set[int]) -> None:
+    """Add the numbers of the streams that a page's text comes from: its own, and the forms that it draws."""
+    contents = page.raw_get("/Contents") if "/Contents" in page else None
+    held = contents.get_object() if contents is not None else None
+    parts = [contents, *(held if isinstance(held, list) else [])]
+    left = [page]
+    while left:
+        resources = left.pop().get("/Resources")
+        forms = resources.get_object().get("/XObject") if resources is not None else None
+        for form in forms.get_object().values() if forms is not None else ():
+            known = getattr(form, "idnum", None)
+            if known is None or known in drawn:
+                continue
+            one = form.get_object()
+            if hasattr(one, "get") and one.get("/Subtype") == "/Form":
+                drawn.add(known)
+                left.append(one)
+    drawn.update(part.idnum for part in parts if hasattr(part, "idnum"))
+
+
+def _scripts(reader: Any) -> list[str]:
+    """The programs that a file runs when it is opened."""
+    root = reader.root_object
+    names = root.get("/Names")
+    listed = names.get_object().get("/JavaScript") if names is not None else None
+    actions = [
+        root.get("/OpenAction"),
+        *((listed.get_object().get("/Names") or []) if listed is not None else []),
+    ]
+    found = []
+    for action in actions:
+        held = action.get_object() if hasattr(action, "get_object") else action
+        script = held.get("/JS") if isinstance(held, dict) else None
+        if script is not None:
+            script = script.get_object()
+            data = (
+                script.get_data().decode("utf-8", "replace") if hasattr(script, "get_data") else str(script)
+            )
+            found.append(data)
+    return found
 
 
 def _is_complete(page: Any) -> bool:

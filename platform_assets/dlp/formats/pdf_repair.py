@@ -38,6 +38,9 @@ _MOST_OBJECTS = 200_000
 _NO_CONTENT = re.compile(
     rb"/Type\s*/(?:XRef|ObjStm)\b|/Length[12]\b|/Subtype\s*/(?:Type1C|CIDFontType0C|OpenType)\b"
 )
+_NEVER_DRAWN = re.compile(
+    rb"/Type\s*/(?:Metadata|EmbeddedFile|CMap)\b|/FunctionType\b|/ShadingType\b|/CMapName\b|/Alternate\b"
+)
 _PICTURE = re.compile(rb"/Subtype\s*/Image\b")
 
 
@@ -104,12 +107,26 @@ def repaired(data: bytes, most: int) -> bytes | None:
     return bytes(out)
 
 
-def streams(data: bytes, most: int) -> Iterator[Decoded | None]:
-    """The decoded streams of a file; None for an image or a stream that cannot be decompressed."""
-    for match in _objects(data):
+def streams(data: bytes, most: int, known: frozenset[int] | None = None) -> Iterator[Decoded | None]:
+    """The decoded streams of a file; None for an image or a stream that cannot be decompressed.
+
+    Args:
+        data: The file.
+        most: Most bytes that one stream may come to.
+        known: Numbers of objects that were read elsewhere, as their last version in the file. With it, only
+            streams that may show text on a page are given, superseded versions included.
+    """
+    found = list(_objects(data))
+    last = {int(match[1]): match.start() for match in found}
+    for match in found:
         head = _dictionary(data, match.end())
         if _STREAM.search(data, match.end() + len(head), match.end() + len(head) + 16) is None:
             continue
+        if known is not None:
+            number = int(match[1])
+            is_read = number in known and last[number] == match.start()
+            if is_read or _PICTURE.search(head) or _NO_CONTENT.search(head) or _NEVER_DRAWN.search(head):
+                continue
         if _PICTURE.search(head):
             yield None
         elif not _NO_CONTENT.search(head):

@@ -162,6 +162,8 @@ class Decoder:
             yield self._encoded(text)
 
     def _encoded(self, text: str) -> bytes:
+        # Text has none: what follows is of another encoding, or no text.
+        self.invalid += text.count("\0")
         if not self._is_utf8:
             self.invalid += text.count("\N{REPLACEMENT CHARACTER}")
         try:
