@@ -430,6 +430,18 @@ def build_inspect_config(settings: Settings) -> InspectConfig:
     )
 
 
+def check_info_types(settings: Settings) -> None:
+    """Check the info types that the configuration names; Google knows more than those that are known here.
+
+    Raises:
+        SettingsError: Some are not known.
+    """
+    if _is_local(settings):
+        from platform_assets.dlp.detectors import BY_NAME
+
+        settings.dlp.check_names(BY_NAME)
+
+
 def detector_version(settings: Settings) -> tuple[str, str]:
     """Return the inspector's name, and a version that changes when its findings may change."""
     from platform_assets.dlp.detectors import BY_NAME

@@ -73,6 +73,7 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         settings: The configuration.
         resources: Resources that replace the configured ones, by key; for tests and special deployments.
     """
+    assembly.check_info_types(settings)
     tables = {name: assembly.source_tables(settings, name) for name in settings.sources.names}
     rooms = [
         build_source_defs("totesys", totesys.TABLES, read_by=STAR),

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from platform_assets.assembly import check_info_types
+from platform_assets.dlp.model import ProblemKind
 from platform_assets.errors import SettingsError
 from platform_assets.settings import load_settings
+from platform_assets.settings.inspection import PROBLEMS
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = ROOT / "config" / "platform.conf"
@@ -319,3 +322,83 @@ def test_a_mail_address_may_have_a_name(tmp_path: Path) -> None:
     settings = load_settings(written(tmp_path, platform=f"{LEAST} {lines}"))
     assert settings.alerts.channels["a"].email is not None
     assert settings.alerts.channels["a"].email.sender == "Data <data@b.org>"
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "reason"),
+    [
+        (
+            "dlp.rules { all { action = alert }, mine { action = block, info_types = [URL] } }",
+            "dlp.rules.mine",
+            'a rule behind "all", which decides everything',
+        ),
+        (
+            "dlp.uninspected { all { action = block }, mine { action = allow, problems = [SAMPLED] } }",
+            "dlp.uninspected.mine",
+            'a rule behind "all", which decides everything',
+        ),
+        (
+            "dlp.uninspected.mine { action = allow, problems = [UNSUPORTED] }",
+            "dlp.uninspected.mine.problems",
+            "UNSUPORTED matches none of TRUNCATED",
+        ),
+        (
+            "dlp.rules.mine { action = block, keep_last = 4 }",
+            "dlp.rules.mine.keep_last",
+            "only the action mask",
+        ),
+        ("dlp.rules.mine { action = mask, days = 4 }", "dlp.rules.mine.days", "only the action date_shift"),
+        (
+            "dlp.inspect.hotwords.a { info_types = [URL], regex = x, before = 0 }",
+            "dlp.inspect.hotwords.a.after",
+            "looked for nowhere",
+        ),
+        (
+            "warehouses.finance { engine = duckdb, duckdb.path = w.duckdb }",
+            "warehouses.finance.duckdb.path",
+            "a file of its own: warehouse.duckdb.path has this one",
+        ),
+    ],
+)
+def test_what_would_never_be_used_is_a_mistake(tmp_path: Path, lines: str, key: str, reason: str) -> None:
+    (found,) = mistakes(written(tmp_path, platform=f"{LEAST} {lines}"))
+    assert found.startswith(f"{tmp_path}/platform.conf: {key}: found ")
+    assert reason in found
+
+
+def test_a_column_may_be_changed_by_a_rule_behind_all_others(tmp_path: Path) -> None:
+    lines = 'dlp.rules { all { action = alert }, born { action = drop, places = ["star/dim_staff.*"] } }'
+    assert list(load_settings(written(tmp_path, platform=f"{LEAST} {lines}")).dlp.rules) == ["all", "born"]
+
+
+def test_all_info_types_that_are_not_there_are_told_when_the_platform_starts(tmp_path: Path) -> None:
+    lines = """
+    dlp.inspect { info_types = [EMAIL, STAFF], exclude = [URLS] }
+    dlp.inspect.custom { STAFF.words = [a], URL.words = [b] }
+    dlp.inspect.hotwords.h { info_types = [PHONE], regex = x }
+    dlp.rules { a { action = alert, info_types = [PERSON_NAMES, "*_NUMBER", "NO*ONE"] } }
+    """
+    file = written(tmp_path, platform=f"{LEAST} {lines}")
+    with pytest.raises(SettingsError) as error:
+        check_info_types(load_settings(file))
+    first, *told = str(error.value).splitlines()
+    assert first == "The configuration has 6 mistakes; nothing was started."
+    assert told[0] == (
+        f"  {file}: dlp.inspect.info_types: found 'EMAIL'; expected an info type of docs/dlp_detection.md "
+        "or of dlp.inspect.custom, perhaps EMAIL_ADDRESS."
+    )
+    keys = [line.split(": ")[1] for line in told]
+    assert keys == [
+        *("dlp.inspect.info_types", "dlp.inspect.exclude", "dlp.inspect.hotwords.h.info_types"),
+        *("dlp.rules.a.info_types", "dlp.rules.a.info_types", "dlp.inspect.custom.URL"),
+    ]
+
+
+def test_an_inspection_that_leaves_nothing_to_look_for_is_a_mistake(tmp_path: Path) -> None:
+    lines = "dlp.inspect { info_types = [URL], exclude = [URL] }"
+    with pytest.raises(SettingsError, match="something is left to look for"):
+        check_info_types(load_settings(written(tmp_path, platform=f"{LEAST} {lines}")))
+
+
+def test_the_problems_that_rules_may_name_are_those_that_there_are() -> None:
+    assert {*PROBLEMS} == {*ProblemKind}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -211,3 +211,56 @@ def check_watch_names(settings: Settings) -> Iterator[Mistake]:
         if not _SOURCE_NAME.fullmatch(name):
             expected = "a name of lower case letters, digits and _, from a letter on"
             yield Mistake(("watches", name), f"a watch called {shown(name)}", expected)
+
+
+_LEVELS = ("VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY")
+
+
+def check_rules(settings: Settings) -> Iterator[Mistake]:
+    """Check that no rule of the policy stands behind one that decides everything."""
+    dlp = settings.dlp
+    lowest = _LEVELS.index(dlp.inspect.min_likelihood)
+    everything = {
+        name
+        for name, rule in dlp.rules.items()
+        if "*" in rule.info_types and "*" in rule.places and _LEVELS.index(rule.min_likelihood) <= lowest
+    }
+    # A column that a rule changes whatever is in it is changed before any other rule is asked.
+    asked_first = {
+        name
+        for name, rule in dlp.rules.items()
+        if "*" in rule.info_types and rule.action not in ("allow", "alert", "quarantine", "block")
+    }
+    yield from _unreached(("dlp", "rules"), dlp.rules, everything - asked_first, asked_first)
+    every_problem = {
+        name
+        for name, rule in dlp.uninspected.items()
+        if "*" in rule.problems and "*" in rule.places and len(set(rule.status)) == 2
+    }
+    yield from _unreached(("dlp", "uninspected"), dlp.uninspected, every_problem, set())
+
+
+def _unreached(
+    key: tuple[str, ...], rules: Collection[str], everything: set[str], asked_first: set[str]
+) -> Iterator[Mistake]:
+    names = list(rules)
+    last = next((place for place, name in enumerate(names) if name in everything), len(names))
+    for name in names[last + 1 :]:
+        if name not in asked_first:
+            yield Mistake(
+                (*key, name),
+                f'a rule behind "{names[last]}", which decides everything',
+                "a place before it, as the first rule that matches decides",
+            )
+
+
+def check_warehouse_files(settings: Settings) -> Iterator[Mistake]:
+    """Check that no two warehouses are one file."""
+    taken: dict[object, str] = {}
+    for name, one in {"": settings.warehouse, **settings.warehouses}.items():
+        if one.engine != "duckdb" or one.duckdb is None:
+            continue
+        key = ("warehouses", name, "duckdb", "path") if name else ("warehouse", "duckdb", "path")
+        other = taken.setdefault(one.duckdb.path, ".".join(key))
+        if other != ".".join(key):
+            yield Mistake(key, shown(str(one.duckdb.path)), f"a file of its own: {other} has this one")

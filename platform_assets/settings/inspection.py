@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from pydantic_core import PydanticKnownError
 from pydantic_core.core_schema import ValidationInfo
 
+from platform_assets.errors import SettingsError
 from platform_assets.settings.document import find_definition, line_of
 from platform_assets.settings.lake import Zone, parse_options
 from platform_assets.settings.secrets import REFERENCES, Secret
@@ -104,6 +107,12 @@ class CustomInfoTypeSettings(Block):
     )
 
 
+def _reaches(value: int, info: ValidationInfo) -> int:
+    if value == 0 and info.data.get("before") == 0:
+        raise ValueError("before is 0 too, so that the word is looked for nowhere")
+    return value
+
+
 class HotwordSettings(Block):
     """A word that changes the likelihood of nearby findings."""
 
@@ -111,7 +120,13 @@ class HotwordSettings(Block):
     regex: Pattern = Field(description="an RE2 pattern of the word")
     likelihood: Level = Field(default="VERY_LIKELY", description=_LEVELS)
     before: Integer = Field(default=50, ge=0, le=1000, description="a number of characters from 0 to 1000")
-    after: Integer = Field(default=0, ge=0, le=1000, description="a number of characters from 0 to 1000")
+    after: Annotated[Integer, AfterValidator(_reaches)] = Field(
+        default=0,
+        validate_default=True,
+        ge=0,
+        le=1000,
+        description="a number of characters from 0 to 1000",
+    )
 
 
 class ExclusionSettings(Block):
@@ -167,6 +182,16 @@ class InspectSettings(Block):
 Action = Literal["allow", "alert", "quarantine", "block", "mask", "redact", "tokenize", "date_shift", "drop"]
 
 
+_OPTION_OF = {"keep_last": "mask", "replacement": "redact", "prefix": "tokenize", "days": "date_shift"}
+
+
+def _of_its_action(value: Any, info: ValidationInfo) -> Any:
+    action = _OPTION_OF[info.field_name or ""]
+    if "action" in info.data and info.data["action"] != action:
+        raise ValueError(f"only the action {action} has it, and this one is {info.data['action']}")
+    return value
+
+
 class RuleSettings(Block):
     """The action on findings of some info types in some places."""
 
@@ -180,10 +205,33 @@ class RuleSettings(Block):
     places: Annotated[Names, Field(min_length=1)] = Field(
         default=("*",), description='a list of shell patterns, such as ["objects/*", "star/dim_staff.*"]'
     )
-    keep_last: Integer = Field(default=0, ge=0, le=64, description="a number of characters from 0 to 64")
-    replacement: Text | None = Field(default=None, description="text that stands in a value's place")
-    prefix: str = Field(default="", max_length=32, description="text of up to 32 characters")
-    days: Integer = Field(default=30, ge=1, le=3650, description="a number of days from 1 to 3650")
+    keep_last: Annotated[Integer, AfterValidator(_of_its_action)] = Field(
+        default=0, ge=0, le=64, description="a number of characters from 0 to 64"
+    )
+    replacement: Annotated[Text | None, AfterValidator(_of_its_action)] = Field(
+        default=None, description="text that stands in a value's place"
+    )
+    prefix: Annotated[str, AfterValidator(_of_its_action)] = Field(
+        default="", max_length=32, description="text of up to 32 characters"
+    )
+    days: Annotated[Integer, AfterValidator(_of_its_action)] = Field(
+        default=30, ge=1, le=3650, description="a number of days from 1 to 3650"
+    )
+
+
+PROBLEMS = (
+    *("TRUNCATED", "ENCRYPTED", "CORRUPT", "INVALID_ENCODING", "WRONG_SUFFIX", "TOO_LARGE", "TOO_DEEP"),
+    *("TOO_MANY_PARTS", "BOMB", "UNSUPPORTED", "SAMPLED", "TOO_MANY_FINDINGS", "TIMEOUT", "UNREACHABLE"),
+    "FAILED",
+)
+"""Kinds of problems that keep something from being inspected."""
+
+
+def _are_problems(value: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in value:
+        if not any(fnmatchcase(problem, pattern) for problem in PROBLEMS):
+            raise ValueError(f"{pattern} matches none of {', '.join(PROBLEMS)}")
+    return value
 
 
 class UninspectedRuleSettings(Block):
@@ -195,12 +243,22 @@ class UninspectedRuleSettings(Block):
     status: Annotated[tuple[Literal["PARTIAL", "UNREADABLE"], ...], Field(min_length=1)] = Field(
         default=("PARTIAL", "UNREADABLE"), description="a list of PARTIAL, UNREADABLE or both"
     )
-    problems: Annotated[Names, Field(min_length=1)] = Field(
+    problems: Annotated[Names, Field(min_length=1), AfterValidator(_are_problems)] = Field(
         default=("*",), description="a list of kinds of problems, such as [SAMPLED], and shell patterns"
     )
     places: Annotated[Names, Field(min_length=1)] = Field(
         default=("*",), description='a list of shell patterns, such as ["objects/*", "*.png"]'
     )
+
+
+def _perhaps(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = (
+        get_close_matches(name.upper(), sorted(known), 1)
+        or [one for one in known if one.startswith(name)][:1]
+    )
+    return f", perhaps {near[0]}" if near else ""
 
 
 class DlpSettings(Block):
@@ -221,6 +279,58 @@ class DlpSettings(Block):
         description="a block of rules by name, each with an action, for what was not inspected",
     )
     _file: Path | None = PrivateAttr(default=None)
+
+    def check_names(self, known: Collection[str]) -> None:
+        """Check that the info types which are named are there.
+
+        Args:
+            known: Info types that the inspector knows; those of one's own are added.
+
+        Raises:
+            SettingsError: Some are not, or one of one's own has the name of another.
+        """
+        inspect = self.inspect
+        named: list[tuple[tuple[str, ...], Iterable[str]]] = [
+            (("inspect", "info_types"), inspect.info_types),
+            (("inspect", "exclude"), inspect.exclude),
+            (("inspect", "per_info_type"), inspect.per_info_type),
+            *(
+                (("inspect", "hotwords", name, "info_types"), one.info_types)
+                for name, one in inspect.hotwords.items()
+            ),
+            *(
+                (("inspect", "exclusions", name, "info_types"), one.info_types)
+                for name, one in inspect.exclusions.items()
+            ),
+            *((("rules", name, "info_types"), one.info_types) for name, one in self.rules.items()),
+        ]
+        there = {*known, *inspect.custom}
+        lines = [
+            f"{self._told(*key)}: found {info_type!r}; expected an info type of docs/dlp_detection.md or of "
+            f"dlp.inspect.custom{_perhaps(info_type, there)}."
+            for key, info_types in named
+            for info_type in info_types
+            if not any(fnmatchcase(one, info_type) for one in there)
+        ]
+        lines += [
+            f"{self._told('inspect', 'custom', name)}: found a name that an info type of the platform has; "
+            "expected a name of its own."
+            for name in inspect.custom
+            if name in known
+        ]
+        if inspect.info_types and not set(inspect.info_types) - set(inspect.exclude):
+            lines.append(
+                f"{self._told('inspect', 'exclude')}: found all of dlp.inspect.info_types; expected that "
+                "something is left to look for."
+            )
+        if lines:
+            count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+            raise SettingsError("\n  ".join([f"The configuration has {count}; nothing was started.", *lines]))
+
+    def _told(self, *key: str) -> str:
+        path = ("dlp", *key)
+        file = find_definition(self._file, path) if self._file is not None and self._file.is_file() else None
+        return f"{file or self._file}: {'.'.join(path)}" if self._file is not None else ".".join(path)
 
     def written_at(self, rule: str, block: str = "rules") -> str:
         """The place where a rule is written, such as `config/dlp.conf line 12`; empty if unknown."""

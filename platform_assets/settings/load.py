@@ -13,8 +13,10 @@ from platform_assets.errors import NoConfiguration, SettingsError
 from platform_assets.settings.checks import (
     check_deletions,
     check_feeds,
+    check_rules,
     check_source_names,
     check_sources,
+    check_warehouse_files,
     check_warehouse_names,
     check_watch_names,
     check_zones,
@@ -58,6 +60,8 @@ def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None =
             *check_deletions(settings),
             *check_watch_names(settings),
             *check_feeds(settings),
+            *check_rules(settings),
+            *check_warehouse_files(settings),
         ]
         if not mistakes and not document.unread:
             return settings
