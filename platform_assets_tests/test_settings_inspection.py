@@ -119,7 +119,8 @@ def test_a_watch_that_cannot_be_is_refused(write: Write, block: str, said: str) 
 
 def test_a_rule_knows_the_line_that_it_is_written_on_whichever_file_it_is_in(write: Write) -> None:
     write(
-        'rules {\n  # first\n  "no cards" {\n    action = block\n    info_types = [CREDIT_CARD_NUMBER]\n  }\n  rest { action = alert }\n}',
+        'rules {\n  # first\n  "no cards" {\n    action = block\n    info_types = [CREDIT_CARD_NUMBER]\n  }\n'
+        "  rest { action = alert }\n}",
         "dlp.conf",
     )
     settings = load_settings(write(LEAST + 'dlp { include "dlp.conf" }'))

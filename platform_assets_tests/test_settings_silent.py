@@ -376,7 +376,7 @@ def test_all_info_types_that_are_not_there_are_told_when_the_platform_starts(tmp
     dlp.inspect { info_types = [EMAIL, STAFF], exclude = [URLS] }
     dlp.inspect.custom { STAFF.words = [a], URL.words = [b] }
     dlp.inspect.hotwords.h { info_types = [PHONE], regex = x }
-    dlp.rules { a { action = alert, info_types = [PERSON_NAMES, "*_NUMBER", "NO*ONE"] } }
+    dlp.rules { a { action = alert, info_types = [PERSON_NAMES, EMAIL, LOCATION, "*_NUMBER"] } }
     """
     file = written(tmp_path, platform=f"{LEAST} {lines}")
     with pytest.raises(SettingsError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -251,14 +252,16 @@ class UninspectedRuleSettings(Block):
     )
 
 
-def _perhaps(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
+def _near(name: str, known: Iterable[str], likeness: float = 0.88) -> str:
+    """The info type that a name is nearly, or starts; empty where there is none."""
+    longer = [one for one in sorted(known) if one.startswith(f"{name.upper()}_")]
+    near = longer[:1] or get_close_matches(name.upper(), sorted(known), 1, likeness)
+    return near[0] if near else ""
 
-    near = (
-        get_close_matches(name.upper(), sorted(known), 1)
-        or [one for one in known if one.startswith(name)][:1]
-    )
-    return f", perhaps {near[0]}" if near else ""
+
+def _perhaps(name: str, known: Iterable[str]) -> str:
+    near = _near(name, known, 0.6)
+    return f", perhaps {near}" if near else ""
 
 
 class DlpSettings(Block):
@@ -311,6 +314,8 @@ class DlpSettings(Block):
             for key, info_types in named
             for info_type in info_types
             if not any(fnmatchcase(one, info_type) for one in there)
+            # A rule may name what another inspector finds; what is nearly a name of this one is a slip.
+            and (key[0] != "rules" or _near(info_type, there))
         ]
         lines += [
             f"{self._told('inspect', 'custom', name)}: found a name that an info type of the platform has; "
