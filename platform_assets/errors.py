@@ -5,6 +5,7 @@ Every error is a `PlatformError`, and its message says what to do next.
 
 import errno
 import os
+import re
 
 
 class PlatformError(Exception):
@@ -89,6 +90,38 @@ class LakeConflict(LakeError):
     """
 
     retryable = True
+
+
+_UNREADABLE_FILE = re.compile(
+    r"(No magic bytes found|too small to be a Parquet|No files found|Failed to read file|Cannot open file"
+    r"|Failed to fetch metadata)"
+)
+_PARQUET_FILE = re.compile(r"""(?:the pattern|[Ff]ile) ["']?(?P<path>[^"'\n]+?\.parquet)["']?""")
+
+
+def lake_file_error(said: str) -> LakeError | None:
+    """What a library says of a Parquet file that it cannot read, as an error of the platform.
+
+    Args:
+        said: Its words; those of DuckDB, Arrow and delta-rs are known.
+
+    Returns:
+        None where no such file is what it speaks of.
+    """
+    found = _PARQUET_FILE.search(said)
+    if found is None or not _UNREADABLE_FILE.search(said):
+        return None
+    if re.search("No files found|not found|No such file", said):
+        reason, advice = "it is not there", "Bring it back"
+    elif "Permission denied" in said:
+        reason, advice = "permission denied", "Give the account that runs the platform the right to it"
+    else:
+        reason, advice = "it is damaged", "Bring it back"
+    return LakeError(
+        f"The lake's file {found['path']} cannot be read: {reason}. {advice}"
+        f"{', from a backup or an older version in the bucket' if advice == 'Bring it back' else ''}; "
+        "the next run goes on."
+    )
 
 
 class WarehouseError(PlatformError):

@@ -14,13 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from platform_assets.errors import PlatformError, path_error
+from platform_assets.errors import PlatformError, lake_file_error, path_error
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 _LONGEST_REASON = 500
 _MOST_TOLD = 20
+_READERS_OF_THE_LAKE = ("duckdb", "pyarrow")
 _PACKAGE = Path(__file__).parent
 # DuckDB and Arrow's C streams turn an interruption into an ordinary error; only its text identifies it.
 _HIDDEN = re.compile(
@@ -193,10 +194,14 @@ def reason_of(error: BaseException, *, tell_text: bool = True) -> str:
         error: The raised error.
         tell_text: Whether to include an unexpected error's text, which may contain values.
     """
-    path = path_error(error) if isinstance(error, OSError) and tell_text else None
-    if isinstance(error, PlatformError) or path is not None:
+    told: PlatformError | None = None
+    if tell_text and isinstance(error, OSError):
+        told = path_error(error)
+    elif tell_text and type(error).__module__.lstrip("_").partition(".")[0] in _READERS_OF_THE_LAKE:
+        told = lake_file_error(_text(error))
+    if isinstance(error, PlatformError) or told is not None:
         # Whole, however long: its end says what to do.
-        return " ".join(_text(path or error).split())
+        return " ".join(_text(told or error).split())
     text = _text(error) if tell_text else (isinstance(error, OSError) and error.strerror) or ""
     name = type(error).__name__
     module = type(error).__module__

@@ -180,3 +180,26 @@ def test_of_a_file_that_cannot_be_read_the_system_s_reason_is_told_and_its_name_
     error = PermissionError(13, "Permission denied", "/uploads/Nancy Wood.csv")
     assert reason_of(error, tell_text=False) == "unexpected error PermissionError: Permission denied."
     assert reason_of(PlatformError("It is locked\n by  another.")) == "It is locked by another."
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "Invalid Input Error: No magic bytes found at end of file '{}'",
+            "it is damaged. Bring it back, from",
+        ),
+        (
+            "Invalid Input Error: File '{}' too small to be a Parquet file",
+            "it is damaged. Bring it back, from",
+        ),
+        ('Failed to read file "{}": Snappy decompression failure', "it is damaged. Bring it back, from"),
+        ('IO Error: No files found that match the pattern "{}"', "it is not there. Bring it back, from"),
+        ('IO Error: Cannot open file "{}": Permission denied', "permission denied. Give the account that"),
+    ],
+)
+def test_of_a_damaged_file_of_the_lake_its_name_is_told_and_what_to_do(said: str, reason: str) -> None:
+    told = reason_of(duckdb.Error(said.format("/lake/shop/t/part 1.parquet")))
+    assert told.startswith(f"The lake's file /lake/shop/t/part 1.parquet cannot be read: {reason}")
+    assert "part 1" not in reason_of(duckdb.Error(said.format("/lake/part 1.parquet")), tell_text=False)
+    assert reason_of(duckdb.Error("Out of Memory")).startswith("unexpected error")

@@ -7,6 +7,7 @@ know the meaning of the rows.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.errors import LakeConflict, LakeError
+from platform_assets.errors import FullDisk, LakeConflict, LakeError, lake_file_error, path_error
 from platform_assets.lake.arrow import arrow_schema, logical_type_of
 from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote, stored_type
 from platform_assets.model.table import HASH_COLUMN, Column, Float
@@ -93,11 +94,16 @@ class LakeTable:
         except TableNotFoundError:
             return None
         except (DeltaError, OSError) as error:
-            raise LakeError(
-                f"The lake table {self.uri} cannot be read: {_reason(error)}. Check that the place "
-                "exists, the credentials in lake.storage_options, and that nothing but the platform writes "
-                "there."
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: BaseException) -> LakeError:
+        if self.is_local and os.path.lexists(self.uri) and not Path(self.uri).is_dir():
+            error = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.uri)
+        return _named(error) or LakeError(
+            f"The lake table {self.uri} cannot be read: {_reason(error)}. Check that the place "
+            "exists, the credentials in lake.storage_options, and that nothing but the platform writes "
+            "there."
+        )
 
     def version(self) -> int:
         """Return the number of the newest commit by any writer; -1 if the table does not exist."""
@@ -260,7 +266,9 @@ class LakeTable:
         except CommitFailedError as error:
             raise _conflict(self.uri, version, error) from error
         except (DeltaError, OSError) as error:
-            raise LakeError(f"Writing to the lake table {self.uri} failed: {_reason(error)}.") from error
+            raise _named(error) or LakeError(
+                f"Writing to the lake table {self.uri} failed: {_reason(error)}."
+            ) from error
 
     def _write(
         self,
@@ -315,7 +323,9 @@ class LakeTable:
         except (DeltaError, OSError) as error:
             if handle is None and "already exists" in str(error):
                 raise _conflict(self.uri, version, error) from error
-            raise LakeError(f"Writing to the lake table {self.uri} failed: {_reason(error)}.") from error
+            raise _named(error) or LakeError(
+                f"Writing to the lake table {self.uri} failed: {_reason(error)}."
+            ) from error
         written = handle if handle is not None else self.open()
         return written.version() if written is not None else 0
 
@@ -451,8 +461,14 @@ class LakeTable:
             QueryBuilder().register("scanned", handle).execute(f"SELECT {columns_sql(present)} FROM scanned")
         )
 
+        def scanned_batches() -> Iterable[pa.RecordBatch]:
+            try:
+                yield from pa.RecordBatchReader.from_stream(scanned)
+            except (pa.ArrowException, OSError) as error:
+                raise self._unreadable(error) from error
+
         def batches() -> Iterable[pa.RecordBatch]:
-            for batch in pa.RecordBatchReader.from_stream(scanned):
+            for batch in scanned_batches():
                 arrays = [
                     # DataFusion returns text as string views, which some consumers of Arrow do not support.
                     batch[field.name].cast(field.type)
@@ -598,6 +614,14 @@ def _conflict(uri: str, version: int, error: Exception) -> LakeConflict:
         f"Batch {version} could not be committed to the lake table {uri}, as another run wrote to it at "
         f"the same time ({_reason(error)}). Nothing of this attempt counts; the next run does the work again."
     )
+
+
+def _named(error: BaseException) -> LakeError | None:
+    """The error that names the very file or folder that is at fault; None where none is known to be."""
+    if damaged := lake_file_error(_reason(error)):
+        return damaged
+    told = path_error(error) if isinstance(error, OSError) else None
+    return LakeError(str(told)) if told and not isinstance(told, FullDisk) else None
 
 
 def _reason(error: BaseException) -> str:

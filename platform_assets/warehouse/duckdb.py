@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +19,26 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, duckdb_type, fetch_rows, quote
+from platform_assets.lake.duck import (
+    ROWS_PER_BATCH,
+    SqlEngine,
+    columns_sql,
+    duckdb_type,
+    fetch_rows,
+    literal,
+    quote,
+)
 from platform_assets.model import star
 from platform_assets.model.table import Column, Table, Time
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
+    SUPERSEDED,
     Incoming,
     LoadSession,
     Position,
     Target,
     current_view_select,
+    filled_again,
     history_view_select,
     load_star,
 )
@@ -90,6 +100,7 @@ class DuckDBWarehouse:
                 start_afresh="Point warehouse.duckdb.path at another file, or delete this one to have it "
                 "loaded afresh.",
                 tables=self.tables,
+                lacking=self._lacking,
             ),
         )
 
@@ -100,8 +111,13 @@ class DuckDBWarehouse:
             connection.execute("SET preserve_insertion_order = false")
             _add_missing_keys(connection, self.tables)
             connection.execute("BEGIN")
-            _create_tables(connection, self.tables)
-            yield _Session(connection, self.tables)
+            filled = {one.table.name for one in pending}
+            # A dropped table is recreated by the load that fills it, so that a failure stops that table only.
+            positions = _read_positions(connection)
+            dropped = set(positions) - set(_existing_columns(connection)) - filled
+            _supersede(connection, dropped | filled_again(pending, positions))
+            _create_tables(connection, [one for one in self.tables if one.name not in dropped], filled)
+            yield _Session(connection)
             connection.execute("COMMIT")
         # Separate connections, because closing a connection frees the memory of its load or key.
         for incoming in pending:
@@ -161,7 +177,7 @@ class DuckDBWarehouse:
         if not self.path.exists():
             return rows
         with self._open(read_only=True) as connection:
-            loaded = _read_positions(connection)
+            loaded = set(_read_positions(connection)) & set(_existing_columns(connection))
             for table in tables:
                 if table.name in loaded:
                     order = f" ORDER BY {columns_sql(table.primary_key)} DESC" if table.kind == "fact" else ""
@@ -182,9 +198,9 @@ class DuckDBWarehouse:
                     "SELECT table_name, max(loaded_at) FROM platform.loads GROUP BY table_name"
                 ).fetchall()
             )
-            statuses = []
+            statuses, existing = [], _existing_columns(connection)
             for table in self.tables:
-                if table.name in positions:
+                if table.name in positions and table.name in existing:
                     count, batch, seen_at = connection.sql(
                         f"SELECT count(*), coalesce(max(_batch), 0), max(_seen_at) FROM "
                         f"{quote(STAR_SCHEMA, table.name)}"
@@ -206,6 +222,17 @@ class DuckDBWarehouse:
             return {}
         with self._open(read_only=True) as connection:
             return _read_positions(connection)
+
+    def _lacking(self) -> dict[str, set[str]]:
+        if not self.path.exists():
+            return {}
+        with self._open(read_only=True) as connection:
+            existing = _existing_columns(connection)
+        found = {
+            table.name: {column.name for column in star.columns_of(table)} - set(existing.get(table.name, ()))
+            for table in self.tables
+        }
+        return {name: columns for name, columns in found.items() if columns}
 
     @contextlib.contextmanager
     def _open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -270,9 +297,8 @@ class DuckDBWarehouse:
 class _Session:
     """Implementation of `LoadSession` for DuckDB."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._tables = tables
 
     def positions(self) -> dict[str, Position]:
         return _read_positions(self._connection)
@@ -280,7 +306,7 @@ class _Session:
     def clear(self, table: Table) -> None:
         # The old table may have been built by different SQL, so it is dropped.
         self._connection.execute(f"DROP TABLE {quote(STAR_SCHEMA, table.name)}")
-        _create_tables(self._connection, self._tables)
+        _create_tables(self._connection, [table], {table.name})
 
     def take_in(self, incoming: Incoming) -> int:
         incoming.source.create_view(
@@ -315,8 +341,29 @@ class _Session:
         return [str(value) for (value,) in missing]
 
 
-def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
-    """Create the star schema's missing tables, columns that the model has gained, and the facts' views."""
+def _supersede(connection: duckdb.DuckDBPyConnection, names: Set[str]) -> None:
+    """Mark the load records of tables whose loaded rows are gone as superseded."""
+    for name in names:
+        connection.execute(
+            f"UPDATE platform.loads SET table_id = table_id || {literal(SUPERSEDED)} "
+            f"WHERE table_name = {literal(name)}"
+        )
+
+
+def _is_due(view: str, table: Table, existing: Mapping[str, Mapping[str, bool]], widened: Set[str]) -> bool:
+    """Return whether to create a fact's view: it is missing, or lacks columns that its table gets now."""
+    wanted = set(table.column_names)
+    if view not in existing:
+        return table.name in widened or wanted <= set(existing.get(table.name, wanted))
+    return table.name in widened and not wanted <= set(existing[view])
+
+
+def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table], widened: Set[str]) -> None:
+    """Create the star schema's missing tables, columns, and the facts' views.
+
+    Only the `widened` tables get their missing columns: somebody may have dropped a column, and then all rows
+    of its table have to be loaded again.
+    """
     connection.execute(_BOOKKEEPING)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(STAR_SCHEMA)}")
     existing = _existing_columns(connection)
@@ -331,7 +378,7 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table
             connection.execute(f"CREATE TABLE {relation} ({', '.join(declared)})")
         for column in columns:
             # Nullable whatever the declaration, because existing rows have no value for it.
-            if present is not None and column.name not in present:
+            if present is not None and column.name not in present and table.name in widened:
                 connection.execute(
                     f"ALTER TABLE {relation} ADD COLUMN {quote(column.name)} {duckdb_type(column.type)}"
                 )
@@ -343,7 +390,7 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table
         if table.kind == "fact":
             for suffix, select in (("current", current_view_select), ("history", history_view_select)):
                 view = f"{table.name}_{suffix}"
-                if not set(table.column_names) <= set(existing.get(view, ())):
+                if _is_due(view, table, existing, widened):
                     connection.execute(
                         f"CREATE OR REPLACE VIEW {quote(STAR_SCHEMA, view)} AS "
                         f"{select(table, quote, relation)}"

@@ -6,9 +6,9 @@ step. It contains no SQL except that of the views, which is the same for all eng
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from platform_assets.model.table import Table
 
 _ALL_LATER_BATCHES = 2**62
+SUPERSEDED = "*"
+"""Suffix of the lake table's identity in load records whose rows are gone from the warehouse."""
 # Time to wait for another run that has written rows but not yet the calendar days that they point to.
 _PATIENCE = Patience(idle_tries=0)
 
@@ -49,6 +51,11 @@ class Position:
     def is_of_another(self, handle: DeltaTable) -> bool:
         """Return whether the loaded rows came from a different lake table than the current one."""
         return bool(self.table_id) and self.table_id != str(handle.metadata().id)
+
+    @property
+    def superseded(self) -> Position:
+        """The same position, marked as of another lake table, because the loaded rows are gone."""
+        return replace(self, table_id=f"{self.table_id}{SUPERSEDED}")
 
     def lacks(self, handle: DeltaTable) -> bool:
         """Return whether a lake table has anything that was not loaded."""
@@ -146,9 +153,12 @@ class Target:
         name: Name of the warehouse in messages, such as "the warehouse x.duckdb".
         positions: Returns the load position of each table; empty before the first load. Takes no lock.
         counts: Returns the row count of each existing star table.
-        session: Opens a transaction for the given rows, after creating all missing tables, columns and views.
-            It commits at the end; an error leaves nothing behind.
+        session: Opens a transaction for the given rows, after creating all missing tables, columns and views,
+            except tables that somebody dropped and that are not given. Load records of these, and of tables
+            that are filled from their first row, become `Position.superseded`. It commits at the end; an
+            error leaves nothing behind.
         start_afresh: Advice on how to load the warehouse from another lake, as the end of a sentence.
+        lacking: Returns the missing columns of star tables; all columns where a table is missing.
         tables: The whole star schema, as the model declares it.
     """
 
@@ -158,6 +168,7 @@ class Target:
     session: Callable[[Sequence[Incoming]], AbstractContextManager[LoadSession]]
     start_afresh: str
     tables: Sequence[Table] = star.TABLES
+    lacking: Callable[[], Mapping[str, Set[str]]] = dict
 
 
 class _ParentsMissing(WarehouseError):
@@ -245,6 +256,7 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
     _refuse_another_lake(target, positions, lake_id)
     # Facts are opened first, so that dimension rows written in the meantime do no harm.
     handles = {table.name: lake.star(table).open() for table in reversed(wanted)}
+    positions = _still_true(positions, handles, target.lacking() if positions else {})
     pending = list(_incoming(lake, wanted, handles, positions, lake_id))
     if not pending:
         counts = target.counts()
@@ -306,6 +318,50 @@ def _incoming(
             position = Position()
         is_first = position.lake_version < 0
         yield Incoming(table, lake.star(table), handle, position.batch, is_first, lake_id)
+
+
+def _still_true(
+    positions: Mapping[str, Position],
+    handles: Mapping[str, DeltaTable | None],
+    lacking: Mapping[str, Set[str]],
+) -> dict[str, Position]:
+    """Positions in which tables are superseded that lost loaded values: a dropped table or column."""
+    return {
+        name: position.superseded
+        if (handle := handles.get(name)) is not None
+        and name in lacking
+        and _has_values(handle, lacking[name], position.batch)
+        else position
+        for name, position in positions.items()
+    }
+
+
+def filled_again(pending: Sequence[Incoming], positions: Mapping[str, Position]) -> set[str]:
+    """Names of tables that are filled from their first row although this very lake table was loaded."""
+    return {
+        one.table.name
+        for one in pending
+        if one.is_first and positions.get(one.table.name, Position()).table_id == one.table_id
+    }
+
+
+def _has_values(handle: DeltaTable, columns: Set[str], last: int) -> bool:
+    """Return whether these columns have a value in batches up to `last`; True where it is unknown.
+
+    A column that the model gained later has none.
+    """
+    stored = {one.name for one in handle.schema().fields} & columns
+    if not stored:
+        return False
+    files = file_statistics(handle)
+    names = ("num_records", "min._batch", *(f"null_count.{name}" for name in stored))
+    if not set(names) <= set(files.column_names):
+        return True
+    for rows, first, *nulls in zip(*(files[name].to_pylist() for name in names), strict=True):
+        # An older file without the column has no statistics of it.
+        if (first is None or first <= last) and any(one is not None and one < rows for one in nulls):
+            return True
+    return False
 
 
 def _refuse_another_lake(target: Target, positions: Mapping[str, Position], lake_id: str) -> None:

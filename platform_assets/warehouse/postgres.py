@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +38,13 @@ from platform_assets.model.table import (
 from platform_assets.source.session import SET_PATH, WRITING_SETTINGS, open_adbc
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
+    SUPERSEDED,
     Incoming,
     LoadSession,
     Position,
     Target,
     current_view_select,
+    filled_again,
     history_view_select,
     load_star,
     retry_load,
@@ -140,6 +142,7 @@ class PostgresWarehouse:
             start_afresh=f"Configure another database or other schemas, or drop the schemas "
             f"{self.star_schema} and {self.platform_schema} to have it loaded afresh.",
             tables=self.tables,
+            lacking=lambda: self._lacking(connection),
         )
         return retry_load(lambda: load_star(lake, tables, target), positions, (_Overtaken,), 0)
 
@@ -219,7 +222,9 @@ class PostgresWarehouse:
         """See `Warehouse.sample`."""
         rows: dict[str, list[dict[str, Any]]] = {table.name: [] for table in tables}
         with self._transaction(self.connect(), "show some rows", read_only=True) as session:
-            loaded = self._read_positions(session)
+            loaded = set(self._read_positions(session)) & set(
+                _Relations.read(session, self.star_schema).relations
+            )
             for table in tables:
                 if table.name in loaded:
                     order = f" ORDER BY {columns_sql(table.primary_key)} DESC" if table.kind == "fact" else ""
@@ -232,13 +237,14 @@ class PostgresWarehouse:
         """See `Warehouse.status`."""
         with self._transaction(self.connect(), "say what it holds", read_only=True) as session:
             loaded = self._read_positions(session)
+            there = _Relations.read(session, self.star_schema).relations
             queries = [
                 f"SELECT {number} AS number, count(*) AS rows, coalesce(max(_batch), 0) AS batch, "
                 f"max(_seen_at) AS seen_at, (SELECT max(loaded_at) FROM {self._loads} "
                 f"WHERE table_name = {literal(table.name)}) AS loaded_at "
                 f"FROM {quote(self.star_schema, table.name)}"
                 for number, table in enumerate(self.tables)
-                if table.name in loaded
+                if table.name in loaded and table.name in there
             ]
             if not queries:
                 return []
@@ -298,10 +304,38 @@ class PostgresWarehouse:
             grants = _grants_to_load(session, records, found, self.tables)
             _refuse_missing_grants(session, grants, attempt)
             self._create_records(session, records)
-            loading = _Loading(self, session, duck, found)
-            loading.create_tables({one.table.name for one in pending if one.is_first})
+            filled_first = {one.table.name for one in pending if one.is_first}
+            filled = {one.table.name for one in pending}
+            # A dropped table is recreated by the load that fills it, so that a failure stops that table only.
+            positions = self._read_positions(session)
+            dropped = set(positions) - set(found.relations) - filled
+            self._supersede(session, records, dropped | filled_again(pending, positions))
+            loading = _Loading(self, session, duck, found, dropped)
+            loading.create_tables(filled_first, filled)
             yield loading
             loading.add_missing_keys()
+
+    def _lacking(self, connection: Connection) -> dict[str, set[str]]:
+        with self._transaction(connection, "see what it has", read_only=True) as session:
+            found = _Relations.read(session, self.star_schema).relations
+        lacking = {
+            table.name: {column.name for column in star.columns_of(table)}
+            - set(found[table.name].columns if table.name in found else ())
+            for table in self.tables
+        }
+        return {name: columns for name, columns in lacking.items() if columns}
+
+    def _supersede(self, session: _Session, records: _Relations, names: Set[str]) -> None:
+        """Mark the load records of tables whose loaded rows are gone as superseded."""
+        if not names:
+            return
+        if _LOADS in records.relations and not records.relations[_LOADS].may["UPDATE"]:
+            grant = f"GRANT UPDATE ON TABLE {self._loads} TO {quote(session.connection.user)};"
+            _refuse_missing_grants(session, [grant], f"load {', '.join(sorted(names))} again")
+        session.run(
+            f"UPDATE {self._loads} SET table_id = table_id || {literal(SUPERSEDED)} "
+            f"WHERE table_name IN ({', '.join(map(literal, sorted(names)))})"
+        )
 
     def _create_records(self, session: _Session, found: _Relations) -> None:
         if not found.exists:
@@ -979,11 +1013,14 @@ class _Loading:
         session: _Session,
         duck: duckdb.DuckDBPyConnection,
         found: _Relations,
+        dropped: Set[str],
     ) -> None:
         self._warehouse = warehouse
+        self._tables = {table.name: table for table in warehouse.tables if table.name not in dropped}
         self._session = session
         self._duck = duck
         self._found = found
+        self._widened: Set[str] = frozenset()
         self._primary_keys = {name: one.primary_key for name, one in found.relations.items()}
         self._foreign_keys = {
             (name, column): constraint
@@ -993,28 +1030,32 @@ class _Loading:
         # Row order is not preserved: ordered rows would be buffered in memory.
         duck.execute("SET preserve_insertion_order = false")
 
-    def create_tables(self, filled_first: set[str]) -> None:
-        """Create the star schema's missing tables, columns that the model has gained, keys and views.
+    def create_tables(self, filled_first: Set[str], widened: Set[str]) -> None:
+        """Create the star schema's missing tables, columns, keys and views.
 
         Args:
             filled_first: Tables that this load fills for the first time; facts among them get their keys
                 after their rows.
+            widened: Tables that get their missing columns. Somebody may have dropped a column, and then all
+                rows of its table have to be loaded again.
         """
         if not self._found.exists:
             self._session.run(f"CREATE SCHEMA {quote(self._warehouse.star_schema)}")
-        for table in self._warehouse.tables:
-            self._create_table(table)
+        self._widened = widened
+        for table in self._tables.values():
+            self._create_table(table, is_widened=table.name in widened)
             if table.kind == "dimension" or table.name not in filled_first:
                 self._add_primary_key(table)
-        for table in self._warehouse.tables:
+        for table in self._tables.values():
             if table.kind == "fact":
-                self._create_view(table, "current", current_view_select)
-                self._create_view(table, "history", history_view_select)
+                is_widened = table.name in widened
+                self._create_view(table, "current", current_view_select, is_widened=is_widened)
+                self._create_view(table, "history", history_view_select, is_widened=is_widened)
 
     def _relation(self, name: str) -> str:
         return quote(self._warehouse.star_schema, name)
 
-    def _create_table(self, table: Table) -> None:
+    def _create_table(self, table: Table, *, is_widened: bool) -> None:
         columns = star.columns_of(table)
         present = self._found.relations.get(table.name)
         if present is None:
@@ -1030,7 +1071,7 @@ class _Loading:
             *(
                 f"ADD COLUMN {quote(one.name)} {postgres_type(one.type)}"
                 for one in columns
-                if one.name not in present.columns
+                if is_widened and one.name not in present.columns
             ),
             *(
                 f"ALTER COLUMN {quote(name)} DROP NOT NULL"
@@ -1041,13 +1082,21 @@ class _Loading:
             self._session.run(f"ALTER TABLE {self._relation(table.name)} {', '.join(changes)}")
 
     def _create_view(
-        self, table: Table, suffix: str, select: Callable[[Table, Callable[[str], str], str], str]
+        self,
+        table: Table,
+        suffix: str,
+        select: Callable[[Table, Callable[[str], str], str], str],
+        *,
+        is_widened: bool,
     ) -> None:
         """Create a fact's view; new columns come last, so that existing users are not affected."""
         name = f"{table.name}_{suffix}"
         present = self._found.relations.get(name)
         # Both views have the declared columns; their other columns never change.
-        if present is not None and set(table.column_names) <= set(present.columns):
+        if present is not None and (not is_widened or set(table.column_names) <= set(present.columns)):
+            return
+        relation = self._found.relations.get(table.name)
+        if not is_widened and relation is not None and not set(table.column_names) <= set(relation.columns):
             return
         if present is None:
             body = select(table, quote, self._relation(table.name))
@@ -1146,12 +1195,16 @@ class _Loading:
 
     def add_missing_keys(self) -> None:
         """Declare the keys that are still missing after all rows are written."""
-        tables = {table.name: table for table in self._warehouse.tables}
-        for table in tables.values():
+        for table in self._tables.values():
             self._add_primary_key(table)
             for column, parent in table.foreign_keys:
-                if (table.name, column) not in self._foreign_keys:
-                    self._add_foreign_key(table, column, tables[parent])
+                is_due = (table.name, column) not in self._foreign_keys and parent in self._tables
+                if is_due and self._has(table, column):
+                    self._add_foreign_key(table, column, self._tables[parent])
+
+    def _has(self, table: Table, column: str) -> bool:
+        found = self._found.relations.get(table.name)
+        return found is None or column in found.columns or table.name in self._widened
 
     def _drop_keys(self, table: Table) -> None:
         for column, _ in table.foreign_keys:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,3 +220,64 @@ def test_a_table_that_cannot_be_compared_keeps_no_other_from_being_verified(
     assert told(error) in found[POISONED].sentence
     assert [found[table].passed for table in TABLES] == [True, False, True]
     assert all(one.passed for one in extractor.verify(tables).values())
+
+
+def _truncate(folder: Path) -> Callable[[], object]:
+    file = max(folder.glob("*.parquet"), key=lambda one: one.stat().st_size)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    return lambda: file.write_bytes(whole)
+
+
+def _remove(folder: Path) -> Callable[[], object]:
+    file = max(folder.glob("*.parquet"), key=lambda one: one.stat().st_size)
+    away = file.rename(folder / "away")
+    return lambda: away.rename(file)
+
+
+def _cut_the_log(folder: Path) -> Callable[[], object]:
+    file = max((folder / "_delta_log").glob("*.json"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:20])
+    return lambda: file.write_bytes(whole)
+
+
+def _put_a_file_there(folder: Path) -> Callable[[], object]:
+    away = folder.rename(folder.with_name("away"))
+    folder.write_text("")
+
+    def undo() -> None:
+        folder.unlink()
+        away.rename(folder)
+
+    return undo
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_truncate, r"The lake's file .*\.parquet cannot be read: it is damaged\. Bring it back, "),
+        (_remove, r"The lake's file .*\.parquet cannot be read: it is not there\. Bring it back, "),
+        (_cut_the_log, r"The lake table .* cannot be read: .* Check that the place exists"),
+        (_put_a_file_there, r"/design cannot be used: Not a directory\. A file is where a folder is needed"),
+    ],
+)
+def test_a_table_that_is_damaged_in_the_lake_is_stopped_alone_and_goes_on_once_mended(
+    totesys: Totesys, tmp_path: Path, damage: Callable[[Path], Callable[[], object]], reason: str
+) -> None:
+    platform = Platform.on_disk(totesys, tmp_path)
+    platform.extract(*TABLES)
+    undo = damage(tmp_path / "ingestion" / "totesys" / POISONED)
+    key = next(keys)
+    for table in TABLES:
+        totesys.insert(table, key)
+    found = platform.extract(*TABLES).tables
+    assert re.search(reason, found[POISONED].stopped)
+    assert [found[name].inserted for name in OTHERS] == [1, 1]
+    undo()
+    found = platform.extract(*TABLES).tables
+    assert {name: (one.inserted, one.stopped) for name, one in found.items()} == {
+        POISONED: (1, ""),
+        **dict.fromkeys(OTHERS, (0, "")),
+    }
+    assert platform.versions(POISONED).count((3, "insert", key)) == 1

@@ -25,7 +25,15 @@ from platform_assets.model.table import Column, LogicalType, Table, Time
 from platform_assets.warehouse.interface import Warehouse
 
 Capability = Literal[
-    "tables", "evolving", "crash", "permissions", "large_text", "many_rows", "concurrency", "arrow_types"
+    "tables",
+    "evolving",
+    "crash",
+    "permissions",
+    "large_text",
+    "many_rows",
+    "concurrency",
+    "arrow_types",
+    "dropping",
 ]
 """What an engine, or what stands for it in the tests, may lack:
 
@@ -36,6 +44,7 @@ Capability = Literal[
 - large_text: a text of 16 MB.
 - many_rows: 200,000 rows in a minute.
 - concurrency: two sessions at once.
+- dropping: somebody drops tables and columns, which the next load brings back.
 - arrow_types: results come in the Arrow types that `EngineUnderTest.arrow_type` says.
 """
 
@@ -121,6 +130,7 @@ class EngineUnderTest:
         types: What `declared` says of each logical type, by its text.
         refuses: What it does not take.
         permissions: Users who lack something.
+        execute: Runs statements as somebody else than the platform.
     """
 
     name: str
@@ -137,6 +147,7 @@ class EngineUnderTest:
     types: Callable[[LogicalType], str] = str
     refuses: Sequence[Refusal] = ()
     permissions: Callable[[], Sequence[MissingPermission]] = lambda: ()
+    execute: Callable[[Any, Sequence[str]], None] = lambda _, __: None
 
     def rows(
         self, warehouse: Warehouse, relation: str, columns: Sequence[str], *, order: Sequence[str] = ()

@@ -411,6 +411,53 @@ def test_a_column_that_the_model_gained_is_added(
     ]
 
 
+LOST = {
+    "a fact": ("DROP TABLE star.fact_sales_order CASCADE",),
+    "a dimension": ("DROP TABLE star.dim_design CASCADE",),
+    "all": ("DROP SCHEMA star CASCADE",),
+    "a fact's column": ("ALTER TABLE star.fact_sales_order DROP COLUMN units_sold CASCADE",),
+    "a dimension's column": ("ALTER TABLE star.dim_design DROP COLUMN design_name CASCADE",),
+    "both views": ("DROP VIEW star.fact_sales_order_current", "DROP VIEW star.fact_sales_order_history"),
+}
+
+
+@pytest.mark.needs("dropping")
+@pytest.mark.parametrize("news", [False, True], ids=["nothing new", "something new"])
+@pytest.mark.parametrize("lost", LOST)
+def test_what_somebody_dropped_from_the_warehouse_is_loaded_again(
+    engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake, lost: str, news: bool
+) -> None:
+    load(warehouse, lake)
+    engine.execute(warehouse, LOST[lost])
+    if news:
+        lake.put("fact_sales_order", 2, row_of(SALES, 3, 2))
+        lake.put("dim_design", 2, row_of(DESIGN, 2, 2))
+    for _ in range(2):
+        loads = load(warehouse, lake)
+        assert [one.stopped for one in loads.values() if one.stopped] == []
+        assert engine.star(warehouse, MODEL) == lake.star()
+    # Views alone come back with the next rows.
+    if news or lost != "both views":
+        columns = ["sales_order_id", "units_sold"]
+        held = engine.rows(warehouse, "fact_sales_order_current", columns)
+        assert held == engine.rows(warehouse, "fact_sales_order", columns)
+    lake.put("fact_sales_order", 3, row_of(SALES, 4, 3))
+    assert load(warehouse, lake)["fact_sales_order"].rows_written == 1
+    assert engine.star(warehouse, MODEL) == lake.star()
+
+
+@pytest.mark.needs("dropping")
+def test_a_dropped_table_is_not_forgotten_when_another_one_is_loaded_first(
+    engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake
+) -> None:
+    load(warehouse, lake)
+    engine.execute(warehouse, LOST["a fact"])
+    lake.put("fact_payment", 2, row_of(PAYMENT, 3, 2))
+    load(warehouse, lake, "fact_payment")
+    load(warehouse, lake)
+    assert engine.star(warehouse, MODEL) == lake.star()
+
+
 @pytest.mark.needs("many_rows")
 def test_200_000_rows_are_loaded_and_streamed(
     engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake
