@@ -709,7 +709,7 @@ class _Session:
         if not missing:
             return error
         return WarehouseError(
-            f"Nothing was loaded: new rows of {table.name} have no value in columns that need one: "
+            f"New rows of {table.name} have no value in columns that need one: "
             f"{', '.join(missing)}. Materialize star/{table.name} again once its source tables have values "
             "there."
         )

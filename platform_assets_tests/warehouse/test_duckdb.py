@@ -217,7 +217,7 @@ def test_a_lake_without_a_star_schema_makes_no_warehouse(totesys: Totesys, platf
         (
             "dim_design",
             lambda rows: rows.pop(),
-            "Nothing was loaded: new rows of fact_sales_order have values of design_id that dim_design "
+            "New rows of fact_sales_order cannot be loaded: they have values of design_id that dim_design "
             "lacks, 3 among them. Materialize star/dim_design and the source tables it reads, "
             "then load again.",
         ),
