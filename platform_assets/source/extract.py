@@ -209,19 +209,34 @@ class Extractor:
         ledger = self.lake.ledger
         bronze = [self.lake.bronze(self.source.name, table) for table in tables]
         before: LedgerState | None = None
-        lead = 0
+        lead = moves = 0
+        left: list[int] = []
+
+        def versions() -> list[int]:
+            return [table.version() for table in bronze]
 
         def once() -> Result:
-            nonlocal before, lead
+            nonlocal before, lead, left
             state = ledger.read()
             if before is not None and before.last_batch < state.last_batch and self._is_same(state, before):
                 lead = lead * 2 or _FIRST_LEAD
             before = state
-            return attempt(state, lead)
+            try:
+                return attempt(state, lead)
+            except LakeConflict:
+                left = versions()
+                raise
+
+        def progress() -> object:
+            nonlocal moves, left
+            # What this run has appended itself is nobody's progress.
+            if (now := versions()) != left:
+                moves, left = moves + 1, now
+            return ledger.table.version(), moves
 
         return retry_while_others_progress(
             once,
-            lambda: [ledger.table.version(), *(one.version() for one in bronze)],
+            progress,
             settled=lambda: before is not None and ledger.table.version() != before.version,
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from platform_assets.errors import LakeConflict, LakeError, SourceError, SourceUnavailable
+from platform_assets.errors import LakeError, SourceError, SourceUnavailable
 from platform_assets.lake.delta import LakeTable
 from platform_assets.source import bulk, extract
 from platform_assets.source.compare import Comparison
@@ -179,7 +179,7 @@ def test_a_lake_that_takes_no_table_at_all_fails_the_extraction(
     assert [one.inserted for one in platform.extract(*TABLES).tables.values()] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, LakeConflict])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
 def test_what_is_no_failure_of_one_table_goes_on(
     totesys: Totesys, platform: Platform, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
 ) -> None:
