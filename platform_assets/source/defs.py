@@ -106,6 +106,10 @@ def build_source_defs(
             if change.stopped:
                 metadata = {
                     **stopped_metadata(context.instance, key, change.stopped, LOOKED_AT),
+                    "inserted": 0,
+                    "updated": 0,
+                    "deleted": 0,
+                    "dead letters": 0,
                     "capture": "nothing",
                     "rows read": 0,
                 }
