@@ -13,7 +13,10 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 
 from platform_assets.errors import path_error
 from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of, result_or_reason
@@ -218,11 +221,18 @@ def _written(context: dg.AssetCheckExecutionContext) -> dict[dg.AssetKey, _Writt
     return written
 
 
+def _completed(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Sequence[AssetCheckExecutionRecord]:
+    """Return the last record of a check with a result, or none.
+
+    A run that has planned a check, or that ended before it, leaves a record without a result.
+    """
+    completed = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    return instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=completed)
+
+
 def _passed_up_to(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
     """Return the batch up to which all rows are known to pass a check; 0 if its last run failed."""
-    # A run that ended before the check leaves a record without an evaluation.
-    completed = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=completed)
+    history = _completed(instance, key)
     evaluation = history[0].evaluation if history else None
     if not isinstance(evaluation, dg.AssetCheckEvaluation) or not evaluation.passed:
         return 0
@@ -327,9 +337,15 @@ def failed_checks(
     """
     found = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
     failed: dict[dg.AssetKey, str] = {}
-    for key, record in sorted(found.items()):
-        evaluation = record.evaluation
-        if evaluation is None or evaluation.passed or run_id not in (None, record.run_id):
+    for key, latest in sorted(found.items()):
+        records = [latest]
+        if not isinstance(latest.evaluation, dg.AssetCheckEvaluation):
+            # Another run has planned the check and not yet run it: the last result counts.
+            records = list(_completed(instance, key))
+        evaluation = records[0].evaluation if records else None
+        if not isinstance(evaluation, dg.AssetCheckEvaluation) or evaluation.passed:
+            continue
+        if run_id not in (None, records[0].run_id):
             continue
         said = _of_check(evaluation)
         failed[key.asset_key] = f"{failed[key.asset_key]} {said}" if key.asset_key in failed else said
