@@ -100,7 +100,7 @@ _PARQUET_FILE = re.compile(r"""(?:the pattern|[Ff]ile) ["']?(?P<path>[^"'\n]+?\.
 
 
 def lake_file_error(said: str) -> LakeError | None:
-    """What a library says of a Parquet file that it cannot read, as an error of the platform.
+    """Convert a library's error about an unreadable Parquet file to a platform error.
 
     Args:
         said: Its words; those of DuckDB, Arrow and delta-rs are known.

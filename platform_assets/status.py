@@ -1,4 +1,4 @@
-"""What each layer of the platform holds, and of when that is."""
+"""The content of each layer of the platform, and its age."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableHoldings:
-    """What one table of a layer holds.
+    """The content of one table of a layer.
 
     Args:
         layer: A source's name, `star` or `warehouse`: the first part of the asset key.
@@ -38,7 +38,7 @@ class TableHoldings:
 
 
 def holdings(lake: Lake, warehouse: Warehouse, sources: Mapping[str, Sequence[Table]]) -> list[TableHoldings]:
-    """What all tables of all layers hold; tables that do not exist yet are there with no rows.
+    """Return the content of all tables of all layers; tables that do not exist yet have no rows.
 
     Args:
         lake: The lake.

@@ -80,7 +80,7 @@ _DAY_IN_SECONDS = 86_400
 
 
 def is_day_since_1970(text: str) -> bool:
-    """Whether a number is a day's start as programs count it: in seconds since 1970, or parts of them."""
+    """Return whether a number is the start of a day, counted since 1970 in seconds or parts of seconds."""
     if not _COUNTED.fullmatch(text) or not text.strip("-0"):
         return False
     number = int(text)

@@ -187,7 +187,7 @@ def read_compressed(stream: Stream, reading: Reading, codec: str) -> Iterator[It
 
 
 def _gzip_names(head: bytes, reading: Reading) -> Iterator[Item]:
-    """What the header of a gzip file says of what is in it: a name and a comment (RFC 1952, 2.3)."""
+    """Return the name and the comment in the header of a gzip file (RFC 1952, 2.3)."""
     if len(head) < 10:
         return
     flags, at = head[3], 10
@@ -300,7 +300,7 @@ def read_zip(
 
 
 def _unlisted(archive: zipfile.ZipFile, source: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Where there are files that the directory does not list, as of zip files put one behind the other."""
+    """Find files that the directory does not list, as in concatenated zip files."""
     members = sorted(archive.infolist(), key=lambda one: one.header_offset)
     places = [(0, 0, 0), *((one.header_offset, len(one.orig_filename), one.compress_size) for one in members)]
     ends = [*(start for start, _, _ in places[1:]), archive.start_dir]

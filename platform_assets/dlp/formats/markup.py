@@ -57,7 +57,7 @@ def looks_like_html(head: str) -> bool:
 
 
 def starts_as_html(head: str) -> bool:
-    """Whether a text's first element, or its declaration, is that of HTML."""
+    """Return whether a text's first element or its declaration is HTML's."""
     return _PAGE.match(head.lstrip()) is not None
 
 

@@ -233,7 +233,7 @@ def _undrawn(data: bytes, drawn: frozenset[int], reading: Reading, most: int) ->
 
 
 def _behind_the_end(source: Any, reading: Reading) -> Iterator[Item]:
-    """What stands behind the end of the file proper: nothing, or something that somebody put there."""
+    """Return the bytes after the end of the PDF file; empty if there are none."""
     source.seek(0, 2)
     size = source.tell()
     source.seek(max(size - _TAIL, 0))
@@ -244,12 +244,12 @@ def _behind_the_end(source: Any, reading: Reading) -> Iterator[Item]:
 
 
 def _is_readable(text: str) -> bool:
-    """Whether a page's text is characters, for the most part; a font that is broken gives replacements."""
+    """Return whether a page's text is mostly characters; a broken font gives replacement characters."""
     return text.strip() != "" and text.count("\N{REPLACEMENT CHARACTER}") * 4 <= len(text)
 
 
 def _shows_text(page: Any) -> bool:
-    """Whether a page's streams show strings; where no text came out, its fonts cannot be read."""
+    """Return whether a page's streams show strings; if no text came out, its fonts cannot be read."""
     contents = page.get_contents()
     return contents is not None and bool(shown_text(contents.get_data()).strip(b"\0\t\r\n "))
 
