@@ -187,7 +187,7 @@ def read_compressed(stream: Stream, reading: Reading, codec: str) -> Iterator[It
 
 
 def _gzip_names(head: bytes, reading: Reading) -> Iterator[Item]:
-    """Return the name and the comment in the header of a gzip file (RFC 1952, 2.3)."""
+    """Yield the name and the comment in the header of a gzip file (RFC 1952, 2.3)."""
     if len(head) < 10:
         return
     flags, at = head[3], 10

@@ -233,7 +233,7 @@ def _undrawn(data: bytes, drawn: frozenset[int], reading: Reading, most: int) ->
 
 
 def _behind_the_end(source: Any, reading: Reading) -> Iterator[Item]:
-    """Return the bytes after the end of the PDF file; empty if there are none."""
+    """Yield the content of the bytes after the end of the PDF file, if there are any."""
     source.seek(0, 2)
     size = source.tell()
     source.seek(max(size - _TAIL, 0))
