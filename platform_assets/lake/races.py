@@ -97,13 +97,12 @@ def retry_while_others_progress(
     Raises:
         Exception: The last of the errors in `lost`, once no other run makes progress.
     """
-    error: Exception | None = None
+    error: Exception = RuntimeError("No attempt was made.")
     for _ in attempts(progress, settled=settled, patience=patience):
         try:
             return attempt()
         except lost as lost_race:
             error = lost_race
-    assert error is not None  # noqa: S101 - the loop makes one attempt at least
     raise error
 
 
