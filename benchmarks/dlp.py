@@ -40,12 +40,12 @@ from html import escape
 from pathlib import Path
 
 import pyarrow as pa
+from platform_assets_tests.dlp.test_formats import a_parquet, a_workbook, an_avro, an_orc
 
-from platform_assets.dlp.local import LocalInspector
+from platform_assets.dlp.local.inspector import LocalInspector
 from platform_assets.dlp.model import Found, InspectConfig, Inspector
 from platform_assets.dlp.scan import scan_object
 from platform_assets_tests.dlp import generated as make
-from platform_assets_tests.dlp.test_formats import a_parquet, a_workbook, an_avro, an_orc
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = (
@@ -346,7 +346,7 @@ def _on_texts(text: bytes, arguments: argparse.Namespace) -> list[Figure]:
 
 
 def _on_code(code: bytes, arguments: argparse.Namespace) -> list[Figure]:
-    from platform_assets.dlp.detectors.credentials import CREDENTIALS
+    from platform_assets.dlp.local.detectors.credentials import CREDENTIALS
 
     names = tuple(detector.name for detector in CREDENTIALS)
     contestants: dict[str, tuple[float, Work]] = {

@@ -604,8 +604,8 @@ class _Stage:
     """The PostgreSQL server and the folder that everything happens in."""
 
     def __enter__(self) -> _Stage:
-        from platform_assets.settings import EngineSettings
-        from platform_assets.source.embedded import EmbeddedPostgres
+        from platform_assets.lake.settings import EngineSettings
+        from platform_assets.sample.embedded import EmbeddedPostgres
 
         self.engine = EngineSettings()
         self.folder = Path(tempfile.mkdtemp(prefix="platform-assets-bench-"))
@@ -622,8 +622,8 @@ class _Stage:
 
     def create(self, database: str, sales: int) -> _Source:
         """Create a sample of a size, and leave nothing for the server to tidy up while somebody is timed."""
-        from platform_assets.source.embedded import DATABASE
-        from platform_assets.source.sample import create_sample
+        from platform_assets.sample.database import create_sample
+        from platform_assets.sample.embedded import DATABASE
 
         owner = self.embedded.start()
         _say(f"creating a sample of {sales:,} sales")

@@ -277,8 +277,8 @@ class _Stage:
         self._number = 0
 
     def __enter__(self) -> _Stage:
-        from platform_assets.settings import EngineSettings
-        from platform_assets.source.embedded import EmbeddedPostgres
+        from platform_assets.lake.settings import EngineSettings
+        from platform_assets.sample.embedded import EmbeddedPostgres
 
         self._engine = EngineSettings()
         self._folder = Path(tempfile.mkdtemp(prefix="platform-assets-bench-"))

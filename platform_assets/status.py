@@ -1,19 +1,11 @@
-"""The content of each layer of the platform, and its age."""
+"""The content of each layer and how old it may be, as every room offers it."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from platform_assets.model import star
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from platform_assets.lake.lake import Lake
-    from platform_assets.model.table import Table
-    from platform_assets.warehouse.interface import Warehouse
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -37,46 +29,36 @@ class TableHoldings:
     dead_letters: int = 0
 
 
-def holdings(lake: Lake, warehouse: Warehouse, sources: Mapping[str, Sequence[Table]]) -> list[TableHoldings]:
-    """Return the content of all tables of all layers; tables that do not exist yet have no rows.
+@runtime_checkable
+class HasHoldings(Protocol):
+    """A room with a layer of tables."""
 
-    Args:
-        lake: The lake.
-        warehouse: The warehouse.
-        sources: The tables of each source.
+    def holdings(self) -> Sequence[TableHoldings]:
+        """Return the content of the layer's tables; tables that do not exist yet have no rows.
 
-    Raises:
-        LakeError: The lake cannot be read.
-        WarehouseBusy: A load held the warehouse for too long.
-        WarehouseError: The warehouse cannot be read.
-    """
-    state = lake.ledger.read()
-    seen = state.seen_at_by_batch
-    found = []
-    for source, tables in sources.items():
-        for table in tables:
-            batch = state.last_batch_of([(source, table.name)])
-            found.append(
-                TableHoldings(
-                    source,
-                    table.name,
-                    state.row_count(source, table.name),
-                    batch,
-                    seen.get(batch),
-                    state.dead_letters(source, table.name),
-                )
-            )
-    for table in star.TABLES:
-        target = lake.star(table)
-        handle = target.open()
-        batch = target.last_batch(handle)
-        found.append(TableHoldings("star", table.name, target.row_count(handle), batch, seen.get(batch)))
-    loaded = {status.table: status for status in warehouse.status()}
-    for table in star.TABLES:
-        status = loaded.get(table.name)
-        found.append(
-            TableHoldings("warehouse", table.name, status.row_count, status.last_batch, status.seen_at)
-            if status
-            else TableHoldings("warehouse", table.name, 0, 0, None)
-        )
-    return found
+        Raises:
+            PlatformError: The layer cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class HasFreshnessLimits(Protocol):
+    """A room with assets that have to be kept fresh."""
+
+    def freshness_limits(self) -> Mapping[tuple[str, ...], dt.timedelta]:
+        """Return the maximum age of each asset, by the path of its key."""
+        ...
+
+
+@runtime_checkable
+class HasFolders(Protocol):
+    """A room with folders that users expect before the first run."""
+
+    def create_folders(self) -> None:
+        """Create the folders.
+
+        Raises:
+            PlatformError: A folder cannot be created.
+        """
+        ...

@@ -8,31 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from platform_assets.rooms import ROOMS
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = "platform_assets"
 
-# From the ground up. A room imports from the layers below its own, never from its own or from above.
-LAYERS = (
-    ("errors",),
-    ("processes",),
-    ("isolation",),
-    ("model", "settings"),
-    ("lake",),
-    ("parquet",),
-    # What the warehouses in Snowflake and BigQuery share with the loaders of Parquet files is the loaders'.
-    ("source", "objects", "alerts", "lineage", "snowflake", "bigquery"),
-    ("star", "warehouse", "dlp", "delivery", "tasks", "dashboard", "notebook"),
-    ("assembly",),
-    ("status",),
-    ("build",),
-    ("definitions",),
-    ("cli",),
-)
-MAY_IMPORT_DAGSTER = {"defs.py", "io_manager.py", "resources.py", "build.py", "definitions.py"}
+# From the ground up: modules below the rooms, the rooms, and modules above them.
+BELOW = ("errors", "processes", "isolation", "alert", "status", "model", "configuration", "rooms", "settings")
+DAGSTER = ("dagster_internals", "orchestration", "runs")
+ORDER = (*BELOW, *DAGSTER, "terminal", *(room.name for room in ROOMS), "build", "definitions", "cli")
+MAY_IMPORT_DAGSTER = {
+    *("defs.py", "io_manager.py", "resources.py", "build.py", "runs.py", "orchestration.py"),
+    *("dagster_internals.py", "definitions.py"),
+}
 # Where the whole environment is handed on to a child process; nothing is looked up in it.
-HAND_ON_THE_ENVIRONMENT = {f"{PACKAGE}/source/embedded.py"}
+HAND_ON_THE_ENVIRONMENT = {f"{PACKAGE}/sample/embedded.py"}
 # The sample's designs lie in folders that its generator makes up.
-MADE_UP_PLACES = {f"{PACKAGE}/source/names.py"}
+MADE_UP_PLACES = {f"{PACKAGE}/sample/names.py"}
 UNTOLD_NAMES = {"utils", "util", "helpers", "common", "core", "misc"}
 
 
@@ -66,7 +58,7 @@ def dagster_outside_its_modules(root: Path) -> list[str]:
 
 
 def imports_that_do_not_go_down(root: Path) -> list[str]:
-    level = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+    level = {name: height for height, name in enumerate(ORDER)}
     found = []
     for path, tree in modules(root):
         own = room(path)
@@ -81,8 +73,71 @@ def imports_that_do_not_go_down(root: Path) -> list[str]:
     return sorted(set(found))
 
 
+def circles(root: Path) -> list[str]:
+    """Modules that import each other, directly or through others, anywhere in their code."""
+    known = {
+        path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): tree
+        for path, tree in modules(root)
+    }
+
+    def module_of(name: str) -> str:
+        return name if name in known or not name else module_of(name.rpartition(".")[0])
+
+    graph = {
+        own: {module_of(name) for name in imported(tree)} - {"", own, PACKAGE} for own, tree in known.items()
+    }
+    # What can be removed one by one, because it imports nothing that is left, is in no circle.
+    while ready := {own for own, names in graph.items() if not names & graph.keys()}:
+        graph = {own: names for own, names in graph.items() if own not in ready}
+    while ready := {own for own in graph if not any(own in names for names in graph.values())}:
+        graph = {own: names for own, names in graph.items() if own not in ready}
+    return sorted(graph)
+
+
+def other_rooms_settings(root: Path) -> list[str]:
+    """Assemblies that take the whole configuration, or the settings of another room."""
+    found = []
+    for path, tree in modules(root):
+        if Path(path).name != "assembly.py":
+            continue
+        for name in imported(tree):
+            parts = name.split(".")
+            if parts[:2] == [PACKAGE, "settings"] or (parts[2:3] == ["settings"] and parts[1] != room(path)):
+                found.append(f"{path} imports {name}")
+            if name == f"{PACKAGE}.configuration.blocks.Settings":
+                found.append(f"{path} imports {name}")
+    return found
+
+
+PRIVATE = {
+    "dagster": {f"{PACKAGE}/dagster_internals.py"},
+    "dagster_shared": {f"{PACKAGE}/dagster_internals.py"},
+    "adbc_driver_manager": {f"{PACKAGE}/lake/adbc.py"},
+    "re2": {f"{PACKAGE}/dlp/local/regex.py"},
+}
+"""The modules that may use what is not public in a library; each says why."""
+
+
+def private_parts(root: Path) -> list[str]:
+    """Uses of names with a leading underscore of those libraries, outside the modules that may."""
+    found = []
+    for path, tree in modules(root):
+        names = list(imported(tree))
+        names += [
+            f"{node.value.id}.{node.attr}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        ]
+        for used in names:
+            library = used.split(".")[0]
+            is_private = "._" in used or library == "dagster_shared"
+            if library in PRIVATE and is_private and path not in PRIVATE[library]:
+                found.append(f"{path} uses {used}")
+    return sorted(set(found))
+
+
 def rooms_without_a_layer(root: Path) -> list[str]:
-    known = {name for layer in LAYERS for name in layer} | {"__init__"}
+    known = {*ORDER, "__init__"}
     return sorted({room(path) for path, _ in modules(root)} - known)
 
 
@@ -106,7 +161,7 @@ def folders_whose_name_tells_nothing(root: Path) -> list[str]:
 def environment_reads(root: Path) -> list[str]:
     found = []
     for path, tree in modules(root):
-        if room(path) == "settings":
+        if room(path) in ("settings", "configuration"):
             continue
         for node in ast.walk(tree):
             named = isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")
@@ -161,6 +216,18 @@ def test_rooms_import_downwards_only() -> None:
     assert imports_that_do_not_go_down(ROOT) == []
 
 
+def test_no_modules_import_each_other() -> None:
+    assert circles(ROOT) == []
+
+
+def test_an_assembly_takes_its_own_settings_only() -> None:
+    assert other_rooms_settings(ROOT) == []
+
+
+def test_what_is_private_in_a_library_is_used_in_one_module() -> None:
+    assert private_parts(ROOT) == []
+
+
 def test_every_room_has_its_layer() -> None:
     assert rooms_without_a_layer(ROOT) == []
 
@@ -210,10 +277,19 @@ def test_no_tracked_file_names_a_place_on_somebodys_machine() -> None:
         ("star/defs.py", "import platform_assets.warehouse.duckdb", imports_that_do_not_go_down),
         (
             "model/table.py",
-            "def f():\n    import platform_assets.settings",
+            "def f():\n    import platform_assets.lake",
             imports_that_do_not_go_down,
         ),
         ("cellar/wine.py", "", rooms_without_a_layer),
+        ("star/assembly.py", "from platform_assets.settings import load_settings", other_rooms_settings),
+        ("star/assembly.py", "from platform_assets.lake.settings import LakeSettings", other_rooms_settings),
+        (
+            "star/assembly.py",
+            "from platform_assets.configuration.blocks import Settings",
+            other_rooms_settings,
+        ),
+        ("star/defs.py", "from dagster._core import errors", private_parts),
+        ("lake/delta.py", "import re2\nx = re2._Regexp", private_parts),
         (
             "star/defs.py",
             "from __future__ import annotations\nimport dagster as dg",
@@ -225,7 +301,7 @@ def test_no_tracked_file_names_a_place_on_somebodys_machine() -> None:
         ("lake/delta.py", "import os\nx = os.getenv('HOME')", environment_reads),
         ("lake/delta.py", "from os import environ", environment_reads),
         ("lake/delta.py", "import os\nx = dict(os.environ)", environment_reads),
-        ("source/embedded.py", "import os\nx = os.environ.get('HOME')", environment_reads),
+        ("sample/embedded.py", "import os\nx = os.environ.get('HOME')", environment_reads),
     ],
 )
 def test_what_breaks_a_rule_is_found(tmp_path: Path, file: str, text: str, rule: object) -> None:
@@ -236,15 +312,25 @@ def test_what_breaks_a_rule_is_found(tmp_path: Path, file: str, text: str, rule:
     assert len(rule(tmp_path)) == 1
 
 
+def test_modules_that_import_each_other_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / PACKAGE / "star"
+    folder.mkdir(parents=True)
+    (folder / "first.py").write_text(f"from {PACKAGE}.star import second")
+    (folder / "second.py").write_text(f"def f():\n    from {PACKAGE}.star.third import x")
+    (folder / "third.py").write_text(f"import {PACKAGE}.star.first")
+    (folder / "fourth.py").write_text(f"import {PACKAGE}.star.first")
+    assert circles(tmp_path) == [f"{PACKAGE}.star.{name}" for name in ("first", "second", "third")]
+
+
 @pytest.mark.parametrize(
     ("file", "text", "rule"),
     [
         ("star/defs.py", "import dagster as dg", dagster_outside_its_modules),
         ("star/defs.py", "from platform_assets.lake import delta", imports_that_do_not_go_down),
         ("star/defs.py", "from platform_assets.star.transform import x", imports_that_do_not_go_down),
-        ("source/embedded.py", "import os\nx = dict(os.environ)", environment_reads),
-        ("source/embedded.py", "import os\nx = {**os.environ, 'A': 'b'}", environment_reads),
-        ("settings/secrets.py", "import os\nx = os.environ['HOME']", environment_reads),
+        ("sample/embedded.py", "import os\nx = dict(os.environ)", environment_reads),
+        ("sample/embedded.py", "import os\nx = {**os.environ, 'A': 'b'}", environment_reads),
+        ("configuration/secrets.py", "import os\nx = os.environ['HOME']", environment_reads),
     ],
 )
 def test_what_keeps_a_rule_is_left_alone(tmp_path: Path, file: str, text: str, rule: object) -> None:

@@ -10,8 +10,13 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 
-from platform_assets.build import LOCATION, MAIN_JOB, build_defs, fail_abandoned_runs, open_instance, run_job
-from platform_assets.settings import ConnectionSettings, Secret, Settings, load_settings
+from platform_assets.build import MAIN_JOB, build_defs
+from platform_assets.configuration.secrets import Secret
+from platform_assets.dagster_internals import LOCATION
+from platform_assets.runs import fail_abandoned_runs
+from platform_assets.settings import Settings, dagster_home, load_settings
+from platform_assets.source.settings import ConnectionSettings
+from platform_assets_tests.fixtures.house import instance_of, keys_of, run_of, with_keys
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def _started_run(settings: Settings, pid: int) -> str:
     job = build_defs(settings).resolve_job_def(MAIN_JOB)
-    with open_instance(settings) as instance:
+    with instance_of(settings) as instance:
         run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
         event = dg.DagsterEvent(
             event_type_value="ENGINE_EVENT",
@@ -41,7 +46,7 @@ def _started_run(settings: Settings, pid: int) -> str:
 
 
 def _status(settings: Settings, run_id: str) -> dg.DagsterRunStatus:
-    with open_instance(settings) as instance:
+    with instance_of(settings) as instance:
         run = instance.get_run_by_id(run_id)
         assert run is not None
         return run.status
@@ -51,15 +56,15 @@ def test_a_run_whose_process_is_gone_is_marked_as_failed(settings: Settings) -> 
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     run_id = _started_run(settings, process.pid)
-    assert fail_abandoned_runs(settings) == [run_id]
+    assert fail_abandoned_runs(dagster_home(settings)) == [run_id]
     assert _status(settings, run_id) == dg.DagsterRunStatus.FAILURE
-    assert fail_abandoned_runs(settings) == []
+    assert fail_abandoned_runs(dagster_home(settings)) == []
 
 
 def test_a_run_whose_process_is_alive_is_left_alone(settings: Settings) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         run_id = _started_run(settings, process.pid)
-        assert fail_abandoned_runs(settings) == []
+        assert fail_abandoned_runs(dagster_home(settings)) == []
         assert _status(settings, run_id) == dg.DagsterRunStatus.STARTED
 
 
@@ -67,20 +72,21 @@ def test_a_run_whose_process_number_is_another_programs_by_now_is_failed(setting
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             run_id = _started_run(settings, process.pid)
-            assert fail_abandoned_runs(settings) == [run_id]
+            assert fail_abandoned_runs(dagster_home(settings)) == [run_id]
         finally:
             process.kill()
 
 
 def test_the_folder_of_dagsters_state_is_made_with_the_projects_configuration(settings: Settings) -> None:
-    with open_instance(settings) as instance:
+    with instance_of(settings) as instance:
         assert not instance.telemetry_enabled
-    assert (settings.state_dir / "dagster" / "dagster.yaml").is_file()
+    assert (settings.platform.state_dir / "dagster" / "dagster.yaml").is_file()
 
 
 def _unreachable(settings: Settings) -> Settings:
     """The same, with a source that no run can reach: a run of it ends soon."""
-    totesys = settings.sources.totesys.model_copy(
+    sources = keys_of(settings).sources
+    totesys = sources.totesys.model_copy(
         update={
             "embedded": False,
             "connection": ConnectionSettings(
@@ -88,15 +94,14 @@ def _unreachable(settings: Settings) -> Settings:
             ),
         }
     )
-    sources = settings.sources.model_copy(update={"totesys": totesys})
-    return settings.model_copy(update={"sources": sources})
+    return with_keys(settings, sources=sources.model_copy(update={"totesys": totesys}))
 
 
 def test_a_run_of_the_command_is_on_its_jobs_page_and_on_the_timeline(settings: Settings) -> None:
-    done = run_job(_unreachable(settings), MAIN_JOB, lambda line: None)
+    done = run_of(_unreachable(settings), MAIN_JOB)
     assert not done.succeeded
     assert "127.0.0.1" in done.failures[0]
-    with open_instance(settings) as instance:
+    with instance_of(settings) as instance:
         # The filter of a job's page; the timeline groups by the origin.
         listed = instance.get_runs(
             filters=dg.RunsFilter(
@@ -111,7 +116,7 @@ def test_a_run_of_the_command_is_on_its_jobs_page_and_on_the_timeline(settings: 
 def test_a_run_that_dagsters_own_command_started_is_there_too(settings: Settings) -> None:
     unreachable = _unreachable(settings)
     job = build_defs(unreachable).resolve_job_def(MAIN_JOB)
-    with open_instance(settings) as instance:
+    with instance_of(settings) as instance:
         run_id = job.execute_in_process(instance=instance, raise_on_error=False).run_id
         listed = instance.get_runs(
             filters=dg.RunsFilter(tags={".dagster/repository": "__repository__@platform_assets"})

@@ -12,10 +12,14 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from platform_assets.build import MAIN_JOB, _sentence, open_instance, run_job
+from platform_assets.build import MAIN_JOB
+from platform_assets.configuration.secrets import Secret
 from platform_assets.errors import SourceError, SourceUnavailable
-from platform_assets.lake.defs import clear_failures
-from platform_assets.settings import ConnectionSettings, Secret, Settings, load_settings
+from platform_assets.orchestration import clear_failures
+from platform_assets.runs import _sentence
+from platform_assets.settings import Settings, load_settings
+from platform_assets.source.settings import ConnectionSettings
+from platform_assets_tests.fixtures.house import instance_of, keys_of, run_of, with_keys
 
 
 class Strange(Exception):
@@ -41,8 +45,8 @@ def failed(
         step()
 
     result = only.execute_in_process(raise_on_error=False)
-    [data] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    return len(tries), _sentence(data)
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    return len(tries), _sentence(failure)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +107,9 @@ def settings_for(port: int) -> Settings:
     connection = ConnectionSettings(
         host="127.0.0.1", port=port, database="d", user="u", password=Secret("secret://env/HOME")
     )
-    totesys = settings.sources.totesys.model_copy(update={"embedded": False, "connection": connection})
-    return settings.model_copy(update={"sources": settings.sources.model_copy(update={"totesys": totesys})})
+    sources = keys_of(settings).sources
+    totesys = sources.totesys.model_copy(update={"embedded": False, "connection": connection})
+    return with_keys(settings, sources=sources.model_copy(update={"totesys": totesys}))
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +122,7 @@ def test_a_failed_run_says_one_sentence_and_nothing_of_the_steps_that_did_not_ru
     silent_port: tuple[int, threading.Event],
 ) -> None:
     lines: list[str] = []
-    done = run_job(settings_for(silent_port[0]), MAIN_JOB, lines.append)
+    done = run_of(settings_for(silent_port[0]), MAIN_JOB, lines.append)
     assert lines == []
     assert done.failures == (
         f"PostgreSQL at 127.0.0.1:{silent_port[0]} cannot be reached or broke off (timed out). Check host "
@@ -139,7 +144,7 @@ def test_an_interruption_ends_a_run_at_once_and_is_said_plainly(
     settings = settings_for(port)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        done = run_job(settings, MAIN_JOB, lambda line: None)
+        done = run_of(settings, MAIN_JOB)
     finally:
         signal.signal(signal.SIGTERM, before)
         came.set()
@@ -147,7 +152,7 @@ def test_an_interruption_ends_a_run_at_once_and_is_said_plainly(
     assert done.failures == (
         "The run was interrupted. Nothing of what it had begun counts; run it again to go on.",
     )
-    with open_instance(settings) as instance:
+    with instance_of(settings) as instance:
         run = instance.get_run_by_id(done.run_id)
         events = instance.all_logs(done.run_id)
     assert run is not None

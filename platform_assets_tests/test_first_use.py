@@ -16,14 +16,15 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from platform_assets.assembly import build_watch
-from platform_assets.build import open_instance, prepare
 from platform_assets.cli import app
 from platform_assets.errors import AlreadyServed, ObjectsError, PathError, path_error
 from platform_assets.isolation import reason_of
-from platform_assets.lake.defs import clear_failures
+from platform_assets.objects.assembly import ObjectsRoom
+from platform_assets.orchestration import clear_failures
 from platform_assets.processes import serving
+from platform_assets.rooms import Rooms
 from platform_assets.settings import Settings, load_settings
+from platform_assets_tests.fixtures.house import instance_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,21 +47,22 @@ def test_the_folder_for_uploads_is_there_before_anything_has_run(settings: Setti
     env_file = tmp_path / ".env"
     ran = command("prepare", "--env-file", str(env_file))
     assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "", "")
-    assert (settings.state_dir / "uploads").is_dir()
-    assert (settings.state_dir / "dagster" / "dagster.yaml").read_bytes() == (
+    assert (settings.platform.state_dir / "uploads").is_dir()
+    assert (settings.platform.state_dir / "dagster" / "dagster.yaml").read_bytes() == (
         ROOT / "dagster.yaml"
     ).read_bytes()
-    assert f'DAGSTER_HOME="${{DAGSTER_HOME:-{settings.state_dir}/dagster}}"' in env_file.read_text()
+    assert f'DAGSTER_HOME="${{DAGSTER_HOME:-{settings.platform.state_dir}/dagster}}"' in env_file.read_text()
     env_file.write_text("MINE=1\n")
     assert command("prepare", "--env-file", str(env_file)).exit_code == 0
     assert env_file.read_text() == "MINE=1\n"
 
 
 def test_a_file_where_the_folder_for_uploads_is_needed_is_explained(settings: Settings) -> None:
-    uploads = settings.state_dir / "uploads"
+    uploads = settings.platform.state_dir / "uploads"
     uploads.parent.mkdir()
     uploads.write_text("somebody copied a file here")
-    for attempt in (lambda: prepare(settings), lambda: build_watch(settings, "uploads")):
+    room = Rooms(settings).of(ObjectsRoom)
+    for attempt in (room.create_folders, lambda: room.watch("uploads")):
         with pytest.raises(ObjectsError) as error:
             attempt()
         assert str(error.value) == (
@@ -195,7 +197,7 @@ def _is_up(settings: Settings, log: Path) -> bool:
     time.sleep(0.5)
     if "Serving dagster-webserver" not in log.read_text():
         return False
-    with open_instance(settings) as instance:
+    with instance_of(settings) as instance:
         return "EVENT_LOG_CONSUMER" in instance.get_daemon_heartbeats()
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from platform_assets.alerts.alert import Alert
+from platform_assets.alert import Alert
 from platform_assets.errors import LakeConflict, PlatformError, SettingsError
 from platform_assets.isolation import IsolatedFailure, Isolation, reason_of
 from platform_assets_tests.fixtures.poison import ERRORS, OwnError, Speechless, name_of
@@ -170,10 +170,10 @@ def test_a_reason_says_where_in_the_platform_it_happened_and_no_text_where_that_
         Alert.from_json("4111 1111 1111 1111")
     told = reason_of(failure.value)
     assert re.fullmatch(
-        r"unexpected error json\.decoder\.JSONDecodeError: Extra data: .* \(alerts/alert\.py:\d+\)\.", told
+        r"unexpected error json\.decoder\.JSONDecodeError: Extra data: .* \(alert\.py:\d+\)\.", told
     )
     untold = reason_of(failure.value, tell_text=False)
-    assert re.fullmatch(r"unexpected error json\.decoder\.JSONDecodeError \(alerts/alert\.py:\d+\)\.", untold)
+    assert re.fullmatch(r"unexpected error json\.decoder\.JSONDecodeError \(alert\.py:\d+\)\.", untold)
 
 
 def test_of_a_file_that_cannot_be_read_the_system_s_reason_is_told_and_its_name_is_not() -> None:

@@ -11,17 +11,15 @@ import pytest
 from dagster._utils.schedules import is_valid_cron_string
 from pydantic import ValidationError
 
-from platform_assets.assembly import build_source
+from platform_assets.configuration.blocks import PlatformSettings
+from platform_assets.configuration.secrets import Secret
 from platform_assets.errors import SettingsError
-from platform_assets.settings import (
-    ConnectionSettings,
-    LakeSettings,
-    Secret,
-    Settings,
-    SourceSettings,
-    TableOverrides,
-    load_settings,
-)
+from platform_assets.lake.settings import ZonesSettings
+from platform_assets.rooms import Rooms
+from platform_assets.settings import load_settings, settings_classes
+from platform_assets.source.assembly import SourceRoom
+from platform_assets.source.settings import ConnectionSettings, SourceSettings, TableOverrides
+from platform_assets_tests.fixtures.house import keys_of, source_of
 from platform_assets_tests.fixtures.s3 import S3Server
 
 ROOT = Path(__file__).parent.parent
@@ -89,22 +87,22 @@ def with_line(line: str) -> str:
 
 def test_the_default_configuration_embeds_everything_under_the_project() -> None:
     settings = load_settings(DEFAULT)
-    assert settings.sources["totesys"].embedded
-    assert settings.sources["totesys"].connection is None
-    assert settings.sources["totesys"].sample.sales == 13_000
-    assert settings.state_dir == ROOT / ".platform"
-    assert settings.lake.ingestion == str(ROOT / ".platform" / "lake" / "ingestion")
-    assert settings.lake.storage_options == {}
-    assert settings.warehouse.duckdb.path == ROOT / ".platform" / "warehouse.duckdb"
-    assert settings.freshness.within == 30
+    assert keys_of(settings).sources["totesys"].embedded
+    assert keys_of(settings).sources["totesys"].connection is None
+    assert keys_of(settings).sources["totesys"].sample.sales == 13_000
+    assert keys_of(settings).state_dir == ROOT / ".platform"
+    assert keys_of(settings).lake.ingestion == str(ROOT / ".platform" / "lake" / "ingestion")
+    assert keys_of(settings).lake.storage_options == {}
+    assert keys_of(settings).warehouse.duckdb.path == ROOT / ".platform" / "warehouse.duckdb"
+    assert keys_of(settings).freshness.within == 30
 
 
 def test_the_default_file_says_what_the_defaults_are(write: Write) -> None:
     written, least = load_settings(DEFAULT), load_settings(write(LEAST))
     for section in ("engine", "schedule", "freshness"):
-        assert getattr(written, section) == getattr(least, section)
-    assert written.warehouse.duckdb.wait == least.warehouse.duckdb.wait
-    assert written.sources == least.sources
+        assert getattr(keys_of(written), section) == getattr(keys_of(least), section)
+    assert keys_of(written).warehouse.duckdb.wait == keys_of(least).warehouse.duckdb.wait
+    assert keys_of(written).sources == keys_of(least).sources
 
 
 def test_the_environment_alone_points_the_default_file_at_a_database_and_a_bucket(
@@ -124,36 +122,36 @@ def test_the_environment_alone_points_the_default_file_at_a_database_and_a_bucke
     }.items():
         monkeypatch.setenv(name, value)
     settings = load_settings(DEFAULT)
-    connection = settings.sources["totesys"].connection
+    connection = keys_of(settings).sources["totesys"].connection
     assert connection is not None
     assert (connection.host, connection.port, connection.db_schema) == ("db.example", 6432, "sales")
     assert connection.password.resolve() == "pw"
-    assert settings.lake.ingestion == "s3://ingestion/zone"
-    assert settings.lake.storage_options == {"AWS_REGION": "eu-west-2"}
+    assert keys_of(settings).lake.ingestion == "s3://ingestion/zone"
+    assert keys_of(settings).lake.storage_options == {"AWS_REGION": "eu-west-2"}
 
 
 def test_relative_paths_start_from_the_folder_of_the_file(write: Write, tmp_path: Path) -> None:
     settings = load_settings(write(LEAST.replace("= in,", "= ../in,"), "deep/platform.conf"))
-    assert settings.state_dir == tmp_path / "deep" / "state"
-    assert settings.lake.ingestion == str(tmp_path / "in")
+    assert keys_of(settings).state_dir == tmp_path / "deep" / "state"
+    assert keys_of(settings).lake.ingestion == str(tmp_path / "in")
 
 
 def test_platform_config_names_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_CONFIG", str(write(with_line("freshness.within = 7"))))
-    assert load_settings().freshness.within == 7
+    assert keys_of(load_settings()).freshness.within == 7
 
 
 def test_without_a_name_the_projects_own_file_is_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert load_settings() == load_settings(DEFAULT)
+    assert keys_of(load_settings()) == keys_of(load_settings(DEFAULT))
 
 
 def test_an_include_is_read_and_overridden(write: Write) -> None:
     write(with_line("engine { threads = 3, memory_limit_mb = 100 }"), "base.conf")
     settings = load_settings(write('include "base.conf"\nengine.threads = 5'))
-    assert (settings.engine.threads, settings.engine.memory_limit_mb) == (5, 100)
+    assert (keys_of(settings).engine.threads, keys_of(settings).engine.memory_limit_mb) == (5, 100)
 
 
 def test_a_file_that_adds_to_the_default_file_keeps_its_other_defaults_and_variables(
@@ -165,7 +163,9 @@ def test_a_file_that_adds_to_the_default_file_keeps_its_other_defaults_and_varia
     sources.totesys.connection.host = db
     sources.totesys.connection { database = totesys, user = reader }
     """
-    connection = load_settings(write(f'include file("{DEFAULT}")\n{own}')).sources["totesys"].connection
+    connection = (
+        keys_of(load_settings(write(f'include file("{DEFAULT}")\n{own}'))).sources["totesys"].connection
+    )
     assert connection is not None
     assert (connection.host, connection.port, connection.db_schema, connection.sslmode) == (
         *("db", 6543, "public", "prefer"),
@@ -182,10 +182,11 @@ def with_shop(lines: str = "", name: str = "shop") -> str:
 
 
 def test_any_other_database_is_a_block_of_its_own(write: Write) -> None:
-    sources = load_settings(
-        write(
-            with_shop(
-                """
+    sources = keys_of(
+        load_settings(
+            write(
+                with_shop(
+                    """
                 tables = [orders, "inv_*", "Order Lines"], exclude = ["inv_tmp*"]
                 strategy = diff, lag = 60, small_table_rows = 5, deletions_every = 10, connections = 4
                 overrides {
@@ -194,6 +195,7 @@ def test_any_other_database_is_a_block_of_its_own(write: Write) -> None:
                 }
                 schedule.cron = "0 * * * *", freshness.within = 90
                 """
+                )
             )
         )
     ).sources
@@ -214,7 +216,7 @@ def test_any_other_database_is_a_block_of_its_own(write: Write) -> None:
 
 
 def test_a_source_needs_no_more_than_its_connection(write: Write) -> None:
-    shop = load_settings(write(with_shop())).sources.discovered["shop"]
+    shop = keys_of(load_settings(write(with_shop()))).sources.discovered["shop"]
     assert (shop.tables, shop.exclude, shop.overrides, shop.schedule) == (("*",), (), {}, None)
     assert (shop.strategy, shop.column, shop.lag, shop.connections) == ("auto", "last_updated", 900, 2)
     assert (shop.small_table_rows, shop.deletions_every) == (200_000, None)
@@ -233,7 +235,7 @@ def test_a_source_needs_no_more_than_its_connection(write: Write) -> None:
 def test_rows_that_are_gone_are_looked_for_at_the_latest_after_half_of_freshness(
     write: Write, lines: str, minutes: float
 ) -> None:
-    source = build_source(load_settings(write(with_shop(lines))), "shop", ())
+    source = source_of(load_settings(write(with_shop(lines))), "shop", ())
     assert source.policy.deletions_every == dt.timedelta(minutes=minutes)
 
 
@@ -307,7 +309,7 @@ def test_a_source_cannot_be_called_what_something_else_is_called(write: Write, n
 def test_the_example_of_a_source_can_be_used_as_it_is(write: Write) -> None:
     example = (ROOT / "config" / "sources" / "shop.conf.example").read_text(encoding="utf-8")
     write(example, "sources/shop.conf")
-    shop = load_settings(write(LEAST)).sources.discovered["shop"]
+    shop = keys_of(load_settings(write(LEAST))).sources.discovered["shop"]
     assert set(shop.model_fields_set) == set(SourceSettings.model_fields)
     assert set(shop.overrides["order_lines"].model_fields_set) == set(TableOverrides.model_fields)
 
@@ -317,7 +319,7 @@ def test_a_file_in_sources_adds_what_is_in_it(write: Write, monkeypatch: pytest.
     write("shop { " + SHOP + "connection.port = 5432\nconnection.port = ${?SHOP_PORT} }", "sources/shop.conf")
     write("crm { " + SHOP + " }", "sources/0.conf")
     write("not a configuration", "sources/notes.txt")
-    sources = load_settings(write(with_shop(name="web"))).sources
+    sources = keys_of(load_settings(write(with_shop(name="web")))).sources
     assert list(sources.discovered) == ["crm", "shop", "web"]
     assert sources.discovered["shop"].connection.port == 6543
 
@@ -360,9 +362,9 @@ def test_a_source_can_be_given_before_it_has_a_file(write: Write) -> None:
     block = {"connection": {"host": "db", "database": "shop", "user": "u", "password": "secret://env/PW"}}
     file = write(LEAST)
     settings = load_settings(file, given={"shop": block})
-    assert settings.sources.discovered["shop"].connection.host == "db"
-    assert settings.source_file("shop") == file.parent / "sources" / "shop.conf"
-    assert settings.catalogue_file("shop") == file.parent / "catalogue" / "shop.json"
+    assert keys_of(settings).sources.discovered["shop"].connection.host == "db"
+    assert Rooms(settings).of(SourceRoom).source_file("shop") == file.parent / "sources" / "shop.conf"
+    assert Rooms(settings).of(SourceRoom).catalogue_file("shop") == file.parent / "catalogue" / "shop.json"
     block["connection"]["password"] = "hunter2"
     with pytest.raises(SettingsError, match="a literal value") as error:
         load_settings(file, given={"shop": block})
@@ -388,15 +390,15 @@ warehouses {
 
 def test_a_warehouse_is_an_engine_and_a_block_of_its_name(write: Write) -> None:
     settings = load_settings(write(LEAST + WAREHOUSE))
-    assert settings.warehouse.star_schema == "sales"
-    assert settings.warehouse.postgres is not None
-    assert settings.warehouse.postgres.platform_schema == "platform"
-    assert settings.warehouse.duckdb is not None, "the blocks of other engines are read and not used"
-    assert {name: one.star_schema for name, one in settings.warehouses.items()} == {
+    assert keys_of(settings).warehouse.star_schema == "sales"
+    assert keys_of(settings).warehouse.postgres is not None
+    assert keys_of(settings).warehouse.postgres.platform_schema == "platform"
+    assert keys_of(settings).warehouse.duckdb is not None, "the blocks of other engines are read and not used"
+    assert {name: one.star_schema for name, one in keys_of(settings).warehouses.items()} == {
         "finance": "star",
         "archive": "star",
     }
-    assert settings.snowflake is None
+    assert keys_of(settings).snowflake is None
 
 
 POSTGRES = 'host = db, database = dwh, user = loader, password = "secret://env/PW"'
@@ -441,7 +443,7 @@ def test_a_mistake_in_a_warehouse_names_its_key(write: Write, lines: str, expect
 def test_settings_cannot_be_changed(write: Write) -> None:
     settings = load_settings(write(LEAST))
     with pytest.raises(ValidationError):
-        settings.engine.threads = 9  # type: ignore[misc]
+        keys_of(settings).engine.threads = 9  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -534,7 +536,7 @@ def test_a_host_in_the_environment_while_the_sample_is_on_is_explained(
 
 def test_a_whole_connection_in_the_file_may_stay_while_the_sample_is_on(write: Write) -> None:
     settings = load_settings(write(LEAST + CONNECTION + "sources.totesys.embedded = true"))
-    assert settings.sources["totesys"].connection is not None
+    assert keys_of(settings).sources["totesys"].connection is not None
     found = mistakes(write(LEAST + CONNECTION + "sources.totesys { embedded = true, connection.port = 0 }"))
     assert found == ["sources.totesys.connection.port: found 0; expected a port from 1 to 65535."]
 
@@ -567,11 +569,9 @@ def test_secrets_from_the_environment_are_not_shown_by_the_settings(
 ) -> None:
     monkeypatch.setenv("PW", "hunter2")
     settings = load_settings(write(LEAST + CONNECTION))
-    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
-    assert (
-        json.loads(settings.model_dump_json())["sources"]["totesys"]["connection"]["password"]
-        == "secret://env/PW"
-    )
+    assert "hunter2" not in f"{settings!r} {settings} {keys_of(settings)!r}"
+    sources = json.loads(keys_of(settings).sources.model_dump_json())
+    assert sources["totesys"]["connection"]["password"] == "secret://env/PW"
 
 
 @pytest.mark.parametrize(
@@ -631,7 +631,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
 def test_a_schedule_is_accepted_exactly_when_dagster_accepts_it(write: Write, cron: str) -> None:
     file = write(with_line(f'schedule.cron = "{cron}"'))
     if is_valid_cron_string(cron):
-        assert load_settings(file).schedule.cron == cron
+        assert keys_of(load_settings(file)).schedule.cron == cron
     else:
         assert len(mistakes(file)) == 1
 
@@ -641,7 +641,7 @@ def test_options_for_the_object_store_become_text_and_secrets(
 ) -> None:
     monkeypatch.setenv("KEY", "abc")
     options = 'AWS_ALLOW_HTTP = true, timeout = 30, AWS_SECRET_ACCESS_KEY = "secret://env/KEY"'
-    lake = load_settings(write(with_line(f"lake.storage_options {{ {options} }}"))).lake
+    lake = keys_of(load_settings(write(with_line(f"lake.storage_options {{ {options} }}")))).lake
     assert lake.storage_options == {
         "AWS_ALLOW_HTTP": "true", "timeout": "30", "AWS_SECRET_ACCESS_KEY": Secret("secret://env/KEY")
     }  # fmt: skip
@@ -649,7 +649,7 @@ def test_options_for_the_object_store_become_text_and_secrets(
 
 
 def test_settings_can_be_built_without_a_file(tmp_path: Path) -> None:
-    lake = LakeSettings(ingestion=str(tmp_path / "in"), processed="s3://bucket/out")
+    lake = ZonesSettings(ingestion=str(tmp_path / "in"), processed="s3://bucket/out")
     assert lake.processed == "s3://bucket/out"
     connection = ConnectionSettings(
         host="h", database="d", user="u", password=Secret("secret://env/P"), schema="s"
@@ -738,7 +738,7 @@ def run_python(code: str) -> str:
 def test_reading_aws_without_the_extra_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['boto3'] = None\n"
-        "from platform_assets.settings import Secret\n"
+        "from platform_assets.configuration.secrets import Secret\n"
         "try: Secret.parse('secret://aws/x').resolve()\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
@@ -753,6 +753,7 @@ def test_importing_settings_imports_neither_dagster_nor_the_parser_nor_boto3() -
 
 
 def test_every_key_of_the_default_file_is_declared_and_described() -> None:
-    for model in (Settings, *(field.annotation for field in Settings.model_fields.values())):
+    blocks = (PlatformSettings, *settings_classes())
+    for model in (*blocks, *(field.annotation for one in blocks for field in one.model_fields.values())):
         for name, declared in getattr(model, "model_fields", {}).items():
             assert declared.description, f"{model}.{name} has no description"

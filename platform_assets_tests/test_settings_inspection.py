@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from platform_assets.configuration.document import line_of
 from platform_assets.errors import SettingsError
+from platform_assets.rooms import Rooms
 from platform_assets.settings import load_settings
-from platform_assets.settings.document import line_of
+from platform_assets_tests.fixtures.house import keys_of
 
 LEAST = """
 state_dir = ".platform"
@@ -39,16 +41,17 @@ def mistakes(file: Path) -> str:
 
 def test_nothing_needs_to_be_said(write: Write) -> None:
     settings = load_settings(write(LEAST))
-    assert settings.watches == {}
-    assert settings.dlp.rules == {}
-    assert settings.dlp.inspect.inspector == "local"
+    assert keys_of(settings).watches == {}
+    assert keys_of(settings).dlp.rules == {}
+    assert keys_of(settings).dlp.inspect.inspector == "local"
 
 
 def test_rules_for_what_was_not_inspected_become_a_policy_that_says_where_they_are_written(
     write: Write,
 ) -> None:
-    from platform_assets.assembly import build_policy
-    from platform_assets.dlp.model import ProblemKind, Status
+    from platform_assets.dlp.assembly import InspectionRoom
+    from platform_assets.dlp.model import Status
+    from platform_assets.formats.problems import ProblemKind
 
     file = write(
         LEAST
@@ -57,7 +60,7 @@ def test_rules_for_what_was_not_inspected_become_a_policy_that_says_where_they_a
   "the rest" { action = quarantine, places = ["objects/inbox/*"] }
 }"""
     )
-    policy = build_policy(load_settings(file))
+    policy = Rooms(load_settings(file)).of(InspectionRoom).policy()
     decisions = [
         policy.decide_uninspected(Status.PARTIAL, [ProblemKind[kind]], place)
         for kind, place in (
@@ -86,7 +89,7 @@ def test_a_watch_has_a_place_and_what_goes_with_it(write: Write, tmp_path: Path)
 }"""
         )
     )
-    inbox, bucket, gcs = (settings.watches[name] for name in ("inbox", "bucket", "gcs"))
+    inbox, bucket, gcs = (keys_of(settings).watches[name] for name in ("inbox", "bucket", "gcs"))
     assert (inbox.place, inbox.quarantine) == (
         str(tmp_path / "config" / "inbox"),
         str(tmp_path / "config" / "held"),
@@ -124,10 +127,10 @@ def test_a_rule_knows_the_line_that_it_is_written_on_whichever_file_it_is_in(wri
         "dlp.conf",
     )
     settings = load_settings(write(LEAST + 'dlp { include "dlp.conf" }'))
-    assert list(settings.dlp.rules) == ["no cards", "rest"]
-    assert settings.dlp.written_at("no cards") == "config/dlp.conf line 3"
-    assert settings.dlp.written_at("rest") == "config/dlp.conf line 7"
-    assert settings.dlp.written_at("another") == ""
+    assert list(keys_of(settings).dlp.rules) == ["no cards", "rest"]
+    assert keys_of(settings).dlp.written_at("no cards") == "config/dlp.conf line 3"
+    assert keys_of(settings).dlp.written_at("rest") == "config/dlp.conf line 7"
+    assert keys_of(settings).dlp.written_at("another") == ""
 
 
 @pytest.mark.parametrize(

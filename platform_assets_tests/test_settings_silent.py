@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.assembly import check_info_types
-from platform_assets.dlp.model import ProblemKind
+from platform_assets.dlp.assembly import InspectionRoom
+from platform_assets.dlp.settings import PROBLEMS
 from platform_assets.errors import SettingsError
+from platform_assets.formats.problems import ProblemKind
+from platform_assets.rooms import Rooms
 from platform_assets.settings import load_settings
-from platform_assets.settings.inspection import PROBLEMS
+from platform_assets_tests.fixtures.house import keys_of
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = ROOT / "config" / "platform.conf"
@@ -118,7 +120,7 @@ def test_includes_that_are_there_are_no_mistakes(tmp_path: Path) -> None:
         more="memory_limit_mb = 100",
     )
     settings = load_settings(file)
-    assert (settings.engine.threads, settings.engine.memory_limit_mb) == (3, 100)
+    assert (keys_of(settings).engine.threads, keys_of(settings).engine.memory_limit_mb) == (3, 100)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_a_local_path_is_one(tmp_path: Path, key: str, path: str) -> None:
 
 def test_a_colon_in_a_path_can_be_written(tmp_path: Path) -> None:
     settings = load_settings(written(tmp_path, platform=LEAST + 'lake.ingestion = "./a:b"'))
-    assert settings.lake.ingestion == str(tmp_path / "a:b")
+    assert keys_of(settings).lake.ingestion == str(tmp_path / "a:b")
 
 
 def test_a_connection_that_the_embedded_sample_leaves_unused_is_checked(
@@ -190,12 +192,12 @@ def test_a_connection_that_the_embedded_sample_leaves_unused_is_checked(
 def test_one_setting_moves_all_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def places() -> list[str]:
         settings = load_settings(DEFAULT)
-        assert settings.warehouse.duckdb is not None
+        assert keys_of(settings).warehouse.duckdb is not None
         return [
-            settings.lake.ingestion,
-            settings.lake.processed,
-            str(settings.warehouse.duckdb.path),
-            settings.watches["uploads"].place,
+            keys_of(settings).lake.ingestion,
+            keys_of(settings).lake.processed,
+            str(keys_of(settings).warehouse.duckdb.path),
+            keys_of(settings).watches["uploads"].place,
         ]
 
     def in_folder(folder: Path) -> list[str]:
@@ -219,8 +221,8 @@ def test_a_file_that_includes_the_default_one_moves_all_state_too(tmp_path: Path
     (tmp_path / "platform.conf").write_text(DEFAULT.read_text())
     (tmp_path / "dlp.conf").write_text((ROOT / "config" / "dlp.conf").read_text())
     settings = load_settings(written(tmp_path, mine='include "platform.conf"\nstate_dir = "/srv/state"'))
-    assert settings.lake.ingestion == "/srv/state/lake/ingestion"
-    assert settings.watches["uploads"].place == "/srv/state/uploads"
+    assert keys_of(settings).lake.ingestion == "/srv/state/lake/ingestion"
+    assert keys_of(settings).watches["uploads"].place == "/srv/state/uploads"
 
 
 def test_an_endpoint_over_http_needs_no_second_setting(
@@ -228,7 +230,7 @@ def test_an_endpoint_over_http_needs_no_second_setting(
 ) -> None:
     def resolved(options: str) -> dict[str, str]:
         file = written(tmp_path, platform=f"{LEAST} lake.storage_options {{ {options} }}")
-        return load_settings(file).lake.resolve_storage_options()
+        return keys_of(load_settings(file)).lake.resolve_storage_options()
 
     plain = 'AWS_ENDPOINT_URL = "http://127.0.0.1:9000"'
     assert resolved(plain)["AWS_ALLOW_HTTP"] == "true"
@@ -260,7 +262,7 @@ def test_options_that_the_object_store_would_ignore_are_mistakes(
 def test_options_that_nobody_here_knows_pass(tmp_path: Path) -> None:
     options = "SOMETHING_NEW = 1, AWS_S3_ALLOW_UNSAFE_RENAME = true, region = eu-west-2"
     settings = load_settings(written(tmp_path, platform=f"{LEAST} lake.storage_options {{ {options} }}"))
-    assert settings.lake.storage_options["SOMETHING_NEW"] == "1"
+    assert keys_of(settings).lake.storage_options["SOMETHING_NEW"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -320,8 +322,8 @@ def test_what_would_fail_when_it_is_used_fails_when_the_platform_starts(
 def test_a_mail_address_may_have_a_name(tmp_path: Path) -> None:
     lines = 'alerts.channels.a.email { host = h, sender = "Data <data@b.org>", recipients = ["c@d.org"] }'
     settings = load_settings(written(tmp_path, platform=f"{LEAST} {lines}"))
-    assert settings.alerts.channels["a"].email is not None
-    assert settings.alerts.channels["a"].email.sender == "Data <data@b.org>"
+    assert keys_of(settings).alerts.channels["a"].email is not None
+    assert keys_of(settings).alerts.channels["a"].email.sender == "Data <data@b.org>"
 
 
 @pytest.mark.parametrize(
@@ -368,7 +370,10 @@ def test_what_would_never_be_used_is_a_mistake(tmp_path: Path, lines: str, key: 
 
 def test_a_column_may_be_changed_by_a_rule_behind_all_others(tmp_path: Path) -> None:
     lines = 'dlp.rules { all { action = alert }, born { action = drop, places = ["star/dim_staff.*"] } }'
-    assert list(load_settings(written(tmp_path, platform=f"{LEAST} {lines}")).dlp.rules) == ["all", "born"]
+    assert list(keys_of(load_settings(written(tmp_path, platform=f"{LEAST} {lines}"))).dlp.rules) == [
+        "all",
+        "born",
+    ]
 
 
 def test_all_info_types_that_are_not_there_are_told_when_the_platform_starts(tmp_path: Path) -> None:
@@ -380,7 +385,7 @@ def test_all_info_types_that_are_not_there_are_told_when_the_platform_starts(tmp
     """
     file = written(tmp_path, platform=f"{LEAST} {lines}")
     with pytest.raises(SettingsError) as error:
-        check_info_types(load_settings(file))
+        Rooms(load_settings(file)).of(InspectionRoom).check_info_types()
     first, *told = str(error.value).splitlines()
     assert first == "The configuration has 6 mistakes; nothing was started."
     assert told[0] == (
@@ -396,8 +401,9 @@ def test_all_info_types_that_are_not_there_are_told_when_the_platform_starts(tmp
 
 def test_an_inspection_that_leaves_nothing_to_look_for_is_a_mistake(tmp_path: Path) -> None:
     lines = "dlp.inspect { info_types = [URL], exclude = [URL] }"
+    room = Rooms(load_settings(written(tmp_path, platform=f"{LEAST} {lines}"))).of(InspectionRoom)
     with pytest.raises(SettingsError, match="something is left to look for"):
-        check_info_types(load_settings(written(tmp_path, platform=f"{LEAST} {lines}")))
+        room.check_info_types()
 
 
 def test_the_problems_that_rules_may_name_are_those_that_there_are() -> None:

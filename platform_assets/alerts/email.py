@@ -11,9 +11,9 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Literal
 
-from platform_assets.alerts.alert import Alert, Severity, plain
+from platform_assets.alert import Alert, Severity, plain
+from platform_assets.configuration.secrets import Secret
 from platform_assets.errors import AlertError
-from platform_assets.settings import Secret
 
 _TIMEOUT = 20.0
 _LONGEST_SUBJECT = 150

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from platform_assets.alerts.alert import Alert, Severity
+from platform_assets.alert import Alert, Severity
 
 _LEVELS = {
     Severity.INFO: logging.INFO,

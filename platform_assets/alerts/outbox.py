@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.alerts.alert import Alert, Severity
+from platform_assets.alert import Alert, Severity
 from platform_assets.alerts.notifier import Notifier
 from platform_assets.errors import AlertError, LakeConflict, LakeError
 from platform_assets.isolation import Isolation, is_isolated, reason_of

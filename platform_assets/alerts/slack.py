@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from platform_assets.alerts.alert import Alert, Severity, plain
+from platform_assets.alert import Alert, Severity, plain
+from platform_assets.configuration.secrets import Secret
 from platform_assets.errors import AlertError
-from platform_assets.settings import Secret
 
 # Limits slightly below Slack's own; Slack rejects the whole message if one is exceeded. Sources: its
 # references of header, section and context blocks, and of the text of a message.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from platform_assets.alerts.alert import Alert
+from platform_assets.alert import Alert
 from platform_assets.alerts.email import subject, text
 from platform_assets.errors import AlertError
 

@@ -138,3 +138,15 @@ def _print(result: LoadResult, seconds: float) -> None:
     )
     for problem in result.problems:
         _complain(f"Left out: {problem}")
+
+
+def _configured_access() -> BigQueryAccess | None:
+    from platform_assets.bigquery.assembly import HasBigQueryAccess
+    from platform_assets.rooms import Rooms
+    from platform_assets.settings import load_settings
+
+    accesses = (room.bigquery_access() for room in Rooms(load_settings()).offering(HasBigQueryAccess))
+    return next((access for access in accesses if access is not None), None)
+
+
+app = bigquery_app(_configured_access)

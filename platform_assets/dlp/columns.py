@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.dlp.findings import InspectedTable
-from platform_assets.dlp.isolation import is_about_content, kind_of_error
 from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood, Sensitivity, Tally
+from platform_assets.formats.isolation import is_about_content, kind_of_error
 from platform_assets.lake.duck import quote
 
 if TYPE_CHECKING:

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 import typer
 
 from platform_assets.dlp.model import FindingLimits, InspectConfig, InspectResult, Likelihood, Status
+from platform_assets.terminal import plain_errors
 
 if TYPE_CHECKING:
-    from platform_assets.dlp.local import LocalInspector
+    from platform_assets.dlp.local.inspector import LocalInspector
     from platform_assets.objects.bucket import Bucket, ObjectVersion
 
-dlp_app = typer.Typer(
-    help="Inspection for sensitive data.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = typer.Typer(help="Inspection for sensitive data.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 _STDIN = "-"
 _NOT_LOOKED_INTO = frozenset({".git", ".hg", ".svn"})
@@ -71,7 +70,7 @@ class _Target:
     open: Callable[[], contextlib.AbstractContextManager[BinaryIO]]
 
 
-@dlp_app.command()
+@app.command()
 def scan(
     places: Annotated[
         list[str],
@@ -132,7 +131,7 @@ def scan(
         raise typer.Exit(_NOT_READ)
 
 
-@dlp_app.command()
+@app.command()
 def explain(
     value: Annotated[
         str | None,
@@ -169,7 +168,7 @@ def explain(
 
 
 def _inspector(min_likelihood: Level, info_types: Sequence[str] | None) -> LocalInspector:
-    from platform_assets.dlp.local import LocalInspector
+    from platform_assets.dlp.local.inspector import LocalInspector
 
     names = tuple(
         name.strip().upper() for given in info_types or () for name in given.split(",") if name.strip()
@@ -182,9 +181,9 @@ def _inspector(min_likelihood: Level, info_types: Sequence[str] | None) -> Local
 def _inspected(
     places: Sequence[str], inspector: LocalInspector, sample_above: int | None, memory: int
 ) -> list[InspectResult]:
-    from platform_assets.dlp.content import Limits, Sampling
     from platform_assets.dlp.scan import scan_object, unreachable
     from platform_assets.errors import PlatformError
+    from platform_assets.formats.content import Limits, Sampling
     from platform_assets.isolation import is_isolated, reason_of
 
     limits = Limits(memory=memory * _MIB)
@@ -267,20 +266,24 @@ def _bucket_options(scheme: str) -> dict[str, str]:
     Raises:
         SettingsError: The configuration has mistakes, or a required secret cannot be fetched.
     """
+    from platform_assets.configuration.stores import resolve_options
     from platform_assets.errors import NoConfiguration
-    from platform_assets.settings import Secret, load_settings
+    from platform_assets.lake.settings import LakeSettings
+    from platform_assets.settings import load_settings
 
     try:
-        lake = load_settings().lake
+        lake = load_settings().of(LakeSettings).lake
     except NoConfiguration:
         return {}
     # Options without a vendor's name apply to the store of the lake.
     is_lakes = lake.processed.startswith(f"{scheme}://")
-    return {
-        name: one.resolve() if isinstance(one, Secret) else one
-        for name, one in lake.storage_options.items()
-        if _vendor(name) == scheme or (_vendor(name) is None and is_lakes)
-    }
+    return resolve_options(
+        {
+            name: one
+            for name, one in lake.storage_options.items()
+            if _vendor(name) == scheme or (_vendor(name) is None and is_lakes)
+        }
+    )
 
 
 def _vendor(option: str) -> str | None:
@@ -290,7 +293,7 @@ def _vendor(option: str) -> str | None:
 
 def _objects(place: str, options: Mapping[str, str]) -> Iterator[_Target | InspectResult]:
     from platform_assets.dlp.scan import unreachable
-    from platform_assets.objects.bucket import open_bucket
+    from platform_assets.objects.places import open_bucket
 
     scheme, _, rest = place.partition("://")
     name, _, key = rest.partition("/")
@@ -425,9 +428,9 @@ class _LineNumbers:
 
 def _is_plain_text(file: BinaryIO, name: str) -> bool:
     """Return True if positions in the file's text equal positions in its bytes."""
-    from platform_assets.dlp.content import kind_of
-    from platform_assets.dlp.formats.reading import HEAD
-    from platform_assets.dlp.formats.text import detect_encoding
+    from platform_assets.formats.content import kind_of
+    from platform_assets.formats.reading import HEAD
+    from platform_assets.formats.text import detect_encoding
 
     head = file.read(HEAD)
     is_whole = len(head) < HEAD
@@ -548,3 +551,28 @@ def _sarif_uri(name: str) -> str:
     from urllib.parse import quote
 
     return name if "://" in name else quote(Path(name).as_posix())
+
+
+@app.command(name="snowflake-ddl")
+def snowflake_ddl(
+    role: Annotated[str, typer.Option(help="The role that sees values as they are.")],
+    schema: Annotated[str, typer.Option(help="Schema of the star tables in Snowflake.")] = "star",
+    policies: Annotated[str, typer.Option(help="Schema of the tags and masking policies.")] = "policies",
+    upper: Annotated[
+        bool, typer.Option("--upper", help="Names are in upper case, as the assets snowflake/* have them.")
+    ] = False,
+) -> None:
+    """Print the Snowflake tags and masking policies that match the findings and the policy."""
+    with plain_errors():
+        from platform_assets.dlp.assembly import InspectionRoom
+        from platform_assets.rooms import Rooms
+        from platform_assets.settings import load_settings
+
+        rooms = Rooms(load_settings())
+        rooms.require("snowflake", "This command")
+        from platform_assets.dlp.snowflake_ddl import Place, statements
+
+        room = rooms.of(InspectionRoom)
+        verdicts = room.findings.sensitive_columns()
+        for one in statements(verdicts, room.policy(), Place(schema, policies, role, upper)):
+            typer.echo(f"{one};")

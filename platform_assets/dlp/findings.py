@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.dlp.model import ColumnVerdict, InspectResult, Likelihood, ProblemKind, Status
+from platform_assets.dlp.model import ColumnVerdict, InspectResult, Likelihood, Status
 from platform_assets.dlp.policy import Decision, Policy
 from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_COLUMNS
+from platform_assets.formats.problems import ProblemKind
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import fetch_rows, literal
 from platform_assets.lake.races import retry_while_others_progress

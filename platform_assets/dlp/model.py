@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from platform_assets.formats.problems import Problem
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -69,43 +71,6 @@ class Status(StrEnum):
     """Partly inspected: sampled, cut off by a limit, or broken further on."""
     UNREADABLE = "UNREADABLE"
     """Not inspected at all: encrypted, corrupt, of an unknown format, or deleted."""
-
-
-class ProblemKind(StrEnum):
-    """The kinds of problems that prevent a complete inspection."""
-
-    TRUNCATED = "TRUNCATED"
-    ENCRYPTED = "ENCRYPTED"
-    CORRUPT = "CORRUPT"
-    INVALID_ENCODING = "INVALID_ENCODING"
-    WRONG_SUFFIX = "WRONG_SUFFIX"
-    TOO_LARGE = "TOO_LARGE"
-    TOO_DEEP = "TOO_DEEP"
-    TOO_MANY_PARTS = "TOO_MANY_PARTS"
-    BOMB = "BOMB"
-    UNSUPPORTED = "UNSUPPORTED"
-    SAMPLED = "SAMPLED"
-    TOO_MANY_FINDINGS = "TOO_MANY_FINDINGS"
-    TIMEOUT = "TIMEOUT"
-    UNREACHABLE = "UNREACHABLE"
-    FAILED = "FAILED"
-    """The inspection itself failed with an unexpected error."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem that prevented the complete inspection of an object.
-
-    Args:
-        kind: The kind of problem.
-        container: Its place: names of nested files and of sheets, from the outside in; empty for the object
-            itself.
-        message: What was attempted, what was found; never a value of the object.
-    """
-
-    kind: ProblemKind
-    container: tuple[str, ...]
-    message: str
 
 
 @dataclass(frozen=True)

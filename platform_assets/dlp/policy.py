@@ -15,7 +15,8 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import ClassVar, Literal
 
-from platform_assets.dlp.model import Likelihood, ProblemKind, Status, Tally
+from platform_assets.dlp.model import Likelihood, Status, Tally
+from platform_assets.formats.problems import ProblemKind
 
 Transformation = Literal["mask", "redact", "tokenize", "date_shift", "drop"]
 

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.dlp.deidentify import ColumnChange, TableChange
-from platform_assets.dlp.model import Likelihood, ProblemKind, Status
+from platform_assets.dlp.model import Likelihood, Status
 from platform_assets.dlp.policy import Action, Decision, Policy, strictest
 from platform_assets.errors import DlpError
+from platform_assets.formats.problems import ProblemKind
 from platform_assets.isolation import Isolation, is_isolated
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.lake import Lake
@@ -77,7 +78,7 @@ class ProtectedLake(Lake):
 
 
 @dataclass(frozen=True)
-class Protection:
+class StarProtection:
     """Applies a policy to what is loaded into warehouses.
 
     Args:

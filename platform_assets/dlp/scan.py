@@ -13,7 +13,23 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from platform_assets.dlp.content import (
+from platform_assets.dlp.local.detectors import hotwords
+from platform_assets.dlp.model import (
+    ColumnVerdict,
+    Coverage,
+    Finding,
+    FindingLimits,
+    Found,
+    Inspector,
+    InspectResult,
+    Location,
+    Range,
+    Sensitivity,
+    Status,
+    Tally,
+    merged_tallies,
+)
+from platform_assets.formats.content import (
     ColumnsPiece,
     Item,
     Limits,
@@ -24,24 +40,8 @@ from platform_assets.dlp.content import (
     TextPiece,
     read_content,
 )
-from platform_assets.dlp.isolation import is_about_content, kind_of_error
-from platform_assets.dlp.model import (
-    ColumnVerdict,
-    Coverage,
-    Finding,
-    FindingLimits,
-    Found,
-    Inspector,
-    InspectResult,
-    Location,
-    Problem,
-    ProblemKind,
-    Range,
-    Sensitivity,
-    Status,
-    Tally,
-    merged_tallies,
-)
+from platform_assets.formats.isolation import is_about_content, kind_of_error
+from platform_assets.formats.problems import Problem, ProblemKind
 
 _MOST_PROBLEMS = 100
 _MOST_COLUMNS = 10_000
@@ -97,6 +97,7 @@ def scan_object(
         limits=limits,
         sampling=sampling,
         in_full=scan.knows_of_severe,
+        column_words=hotwords(),
     )
     while (item := scan.next_of(items)) is not None:
         scan.take(item)

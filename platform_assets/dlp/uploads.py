@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from platform_assets.alerts.alert import Alert, Severity, TypeCount, mask_uri, object_alert, readable_uri
-from platform_assets.dlp.content import Limits, Sampling
+from platform_assets.alert import Alert, Severity, TypeCount, mask_uri, object_alert, readable_uri
 from platform_assets.dlp.findings import FindingsStore, Inspection
-from platform_assets.dlp.isolation import is_about_content
 from platform_assets.dlp.model import Coverage, Inspector, InspectResult, Likelihood, Status
 from platform_assets.dlp.policy import Action, Decision, Policy
 from platform_assets.dlp.scan import scan_object
 from platform_assets.errors import ObjectGone
+from platform_assets.formats.content import Limits, Sampling
+from platform_assets.formats.isolation import is_about_content
 from platform_assets.isolation import failure_of, is_isolated, reason_of, renamed
 from platform_assets.objects.plan import Outcome, Task
 from platform_assets.objects.plan import Status as LogStatus

@@ -1,438 +1,55 @@
-"""Dagster vocabulary for tables: the shared parts of asset specs, materializations, checks and failures.
-
-The assets themselves are defined in the packages that build them.
-"""
+"""Resources of the lake: its zones, the SQL engine, the IO manager, the protection that does nothing."""
 
 import contextlib
-import hashlib
-import random
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 
-from platform_assets.errors import path_error
-from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of, result_or_reason
-from platform_assets.model.table import (
-    Binary,
-    Boolean,
-    Column,
-    Date,
-    Decimal,
-    Float,
-    Integer,
-    LogicalType,
-    Text,
-    Time,
-    Timestamp,
-)
-
-OWNERS = ("team:data-platform",)
-LAKE_IO_MANAGER = "lake_io_manager"
-BATCH = "batch"
-"""Metadata: the last batch that a materialization has processed, or that a check has examined."""
-STOPPED = "stopped"
-"""Materialization metadata: reason why a table was skipped; present only on skipped tables."""
-REPORTS_STOPPED = "platform_assets/reports_stopped"
-"""Tag of a final step that fails the run for stopped tables; its value is a comma-separated list of the asset
-groups that the step reports.
-"""
-UP_TO_DATE_AT = "platform_assets/up_to_date_at"
-"""Materialization metadata of a skipped table: when a run last updated it."""
-_ROW_COUNT = "dagster/row_count"
-AFTER_BATCH = "platform_assets/after_batch"
-"""Materialization metadata: the run wrote the rows of later batches; equal to `BATCH` if it wrote no rows."""
-
-_MOST_RETRIES = 1
-_LONGEST_WAIT = 1.0
-"""Longest wait before a retry, in seconds: with a connect timeout of 2 s, even a source that accepts
-connections and never answers fails the run well within 10 s.
-"""
+from platform_assets.dagster_internals import record_origin, sqlite_held_open
+from platform_assets.lake.assembly import LakeRoom
+from platform_assets.lake.interfaces import HasSourceTables
+from platform_assets.model import star
+from platform_assets.orchestration import LAKE_IO_MANAGER, lazy_resource
+from platform_assets.rooms import Rooms
 
 
-def type_name(type_: LogicalType) -> str:
-    """Return the display name of a logical type."""
-    match type_:
-        case Integer(bits=bits):
-            return "bigint" if bits == 64 else "integer"
-        case Decimal(precision=precision, scale=scale):
-            return f"numeric({precision},{scale})"
-        case Float(bits=bits):
-            return "double precision" if bits == 64 else "real"
-        case Text(max_length=length):
-            return f"varchar({length})" if length else "text"
-        case Binary():
-            return "bytea"
-        case Boolean():
-            return "boolean"
-        case Date():
-            return "date"
-        case Time():
-            return "time"
-        case Timestamp(utc=utc):
-            return "timestamp with time zone" if utc else "timestamp"
+def build_defs(rooms: Rooms) -> dg.Definitions:
+    """Define the lake's resources.
 
+    Args:
+        rooms: The rooms.
+    """
 
-def table_schema(columns: Sequence[Column], *, primary_key: Sequence[str] = ()) -> dg.TableSchema:
-    """Build Dagster's column schema of a table."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                column.name,
-                type_name(column.type),
-                column.description or None,
-                dg.TableColumnConstraints(
-                    nullable=column.nullable,
-                    unique=tuple(primary_key) == (column.name,),
-                    other=[f"references {column.references}"] if column.references else [],
-                ),
-            )
-            for column in columns
-        ]
+    @contextlib.contextmanager
+    def engine(context: dg.InitResourceContext) -> Iterator[object]:
+        with sqlite_held_open(context):
+            record_origin(context)
+            yield rooms.of(LakeRoom).engine
+
+    def protection() -> object:
+        from platform_assets.lake.protection import NoProtection
+
+        return NoProtection()
+
+    def io_manager(_: dg.InitResourceContext) -> dg.IOManager:
+        from platform_assets.lake.io_manager import LakeIOManager
+
+        sources = {
+            name: {table.name: table for table in tables}
+            for room in rooms.offering(HasSourceTables)
+            for name, tables in room.source_tables().items()
+        }
+        return LakeIOManager(sources, {table.name: table for table in star.TABLES})
+
+    return dg.Definitions(
+        resources={
+            "lake": lazy_resource(lambda: rooms.of(LakeRoom).lake, "The lake's two zones"),
+            "engine": dg.ResourceDefinition(engine, description="The SQL engine, with bounded memory"),
+            "protection": lazy_resource(protection, "No protection: no room inspects data"),
+            LAKE_IO_MANAGER: dg.IOManagerDefinition(
+                io_manager,
+                description="Assets as Delta tables in the lake",
+                required_resource_keys={"lake", "engine"},
+            ),
+        }
     )
-
-
-def preview(rows: Sequence[Mapping[str, Any]] | str) -> dg.MetadataValue:
-    """Render a few rows as a Markdown table; long cells are truncated.
-
-    Args:
-        rows: The rows, or the reason why no rows can be shown.
-    """
-    if isinstance(rows, str):
-        return dg.MetadataValue.md(f"*cannot be shown:* {rows}")
-    if not rows:
-        return dg.MetadataValue.md("*no rows*")
-
-    def line(cells: Sequence[object]) -> str:
-        return (
-            "| " + " | ".join(str(cell)[:60].replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-        )
-
-    names = list(rows[0])
-    body = [line(["" if row[name] is None else row[name] for name in names]) for row in rows]
-    return dg.MetadataValue.md("\n".join([line(names), line(["---"] * len(names)), *body]))
-
-
-@contextlib.contextmanager
-def clear_failures(*, retried: bool = True) -> Iterator[None]:
-    """Fail a step with a one-sentence reason, and retry it if the error is retryable.
-
-    Only errors marked as retryable are retried. Dagster's own retry policy retries every error, interruptions
-    included, so an interruption would not end the run.
-
-    Args:
-        retried: Request the retry here; if false, the retry policy of the step decides.
-    """
-    try:
-        yield
-    except (dg.Failure, dg.RetryRequested, dg.DagsterError):
-        raise
-    except BaseException as error:
-        if not is_isolated(error):
-            raise
-        known = path_error(error) if isinstance(error, OSError) else None
-        told, retryable = reason_of(known or error), is_retryable(known or error)
-        failure = dg.Failure(description=told, allow_retries=retryable)
-        if not (retried and retryable):
-            raise failure from error
-        failure.__cause__ = error
-        wait = random.uniform(0, _LONGEST_WAIT)  # noqa: S311 - spreads tries, guards nothing
-        raise dg.RetryRequested(_MOST_RETRIES, wait) from failure
-
-
-def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> list[dg.AssetCheckSpec]:
-    """Build the check specs of an asset from name -> (description, blocking)."""
-    return [
-        dg.AssetCheckSpec(name, asset=key, description=description, blocking=blocking)
-        for name, (description, blocking) in checks.items()
-    ]
-
-
-def name_of(key: dg.AssetKey) -> str:
-    """Return a name for the inputs and outputs of an asset, unique among all assets."""
-    if all(re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", part) for part in key.path):
-        return "__".join(key.path)
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(key.path)).strip("_")
-    return f"{readable}__{hashlib.blake2b(key.to_db_string().encode(), digest_size=8).hexdigest()}"
-
-
-def multi_asset_check(
-    *,
-    name: str,
-    specs: Sequence[dg.AssetCheckSpec],
-    required_resource_keys: set[str] | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetChecksDefinition]:
-    """Dagster's decorator of the same name, for tables with any name.
-
-    Dagster's own decorator names the step's inputs and outputs after the assets, which fails for some names.
-
-    Args:
-        name: Name of the step.
-        specs: The checks, any of which can be selected.
-        required_resource_keys: Resources that the step uses.
-        tags: Tags of the step.
-    """
-    outputs = {f"{name_of(spec.asset_key)}_{spec.name}": spec for spec in specs}
-    inputs = {name_of(spec.asset_key): spec.asset_key for spec in specs}
-
-    def define(function: Callable[..., Iterator[Any]]) -> dg.AssetChecksDefinition:
-        step = dg.op(
-            name=name,
-            ins={name: dg.In(dg.Nothing) for name in inputs},
-            out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
-            required_resource_keys=required_resource_keys,
-            tags=tags,
-        )(function)
-        made: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
-            keys_by_input_name=inputs, node_def=step, check_specs_by_output_name=outputs, can_subset=True
-        )
-        return made
-
-    return define
-
-
-@dataclass(frozen=True)
-class _Written:
-    """Batches that a run wrote to an asset: those after `after` up to `batch`; none if they are equal."""
-
-    after: int
-    batch: int
-
-
-def _written(context: dg.AssetCheckExecutionContext) -> dict[dg.AssetKey, _Written]:
-    """Return what this run wrote to each asset whose checks are selected and that it materialized."""
-    keys = {key.asset_key for key in context.selected_asset_check_keys}
-    events = context.instance.event_log_storage.get_latest_materialization_events(list(keys))
-    written = {}
-    for key, event in events.items():
-        if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
-            continue
-        after, batch = (event.asset_materialization.metadata.get(name) for name in (AFTER_BATCH, BATCH))
-        if after is not None and batch is not None:
-            written[key] = _Written(int(str(after.value)), int(str(batch.value)))
-    return written
-
-
-def _completed(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Sequence[AssetCheckExecutionRecord]:
-    """Return the last record of a check with a result, or none.
-
-    A run that has planned a check, or that ended before it, leaves a record without a result.
-    """
-    completed = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-    return instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=completed)
-
-
-def _passed_up_to(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
-    """Return the batch up to which all rows are known to pass a check; 0 if its last run failed."""
-    history = _completed(instance, key)
-    evaluation = history[0].evaluation if history else None
-    if not isinstance(evaluation, dg.AssetCheckEvaluation) or not evaluation.passed:
-        return 0
-    batch = evaluation.metadata.get(BATCH)
-    return int(str(batch.value)) if batch is not None else 0
-
-
-def run_checks(
-    context: dg.AssetCheckExecutionContext,
-    check: Callable[[dg.AssetCheckKey, int], tuple[int, Sequence[str]]],
-) -> Iterator[dg.AssetCheckResult]:
-    """Run the selected checks of a multi-asset check, each on the rows added since it last passed.
-
-    A run that wrote nothing proves nothing about the rows of earlier runs. A failed check therefore examines
-    all rows until it passes, and a check that an earlier run did not reach also examines that run's rows. A
-    check that runs on its own examines all rows. A check that raises any error has failed, and the other
-    checks continue.
-
-    Args:
-        context: The check step's context.
-        check: Takes a check and the batch after which to look; returns the number of rows that break the
-            check, and examples of them.
-    """
-    written = _written(context)
-    # Ordered by asset, so that data read for one check can be reused by the next.
-    for key in sorted(context.selected_asset_check_keys, key=lambda key: (key.asset_key.path, key.name)):
-        new = written.get(key.asset_key)
-        after = min(new.after, _passed_up_to(context.instance, key)) if new else 0
-        is_known = new is not None and after >= new.batch
-        outcome = (0, ()) if is_known else result_or_reason(partial(check, key), after)
-        if isinstance(outcome, str):
-            yield dg.AssetCheckResult(
-                passed=False,
-                asset_key=key.asset_key,
-                check_name=key.name,
-                description=f"It could not be run: {outcome}",
-            )
-            continue
-        broken, examples = outcome
-        scope = "nothing, as none are new" if is_known else f"batches after {after}" if after else "all rows"
-        yield dg.AssetCheckResult(
-            passed=broken == 0,
-            asset_key=key.asset_key,
-            check_name=key.name,
-            description=None if broken == 0 else f"{broken} broken, such as {'; '.join(examples)}",
-            metadata={
-                "broken": broken,
-                "looked at": scope,
-                "examples": list(examples),
-                **({BATCH: new.batch} if new else {}),
-            },
-        )
-
-
-def hold_back(
-    context: dg.AssetCheckExecutionContext, results: Iterator[dg.AssetCheckResult], group: str
-) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
-    """Yield a step's check results so that a failed blocking check does not fail the step.
-
-    In Dagster, a failed step stops everything that depends on any of its assets. Here, the next steps hold
-    back only the tables concerned (`failed_checks`), and the last step of the run fails the run.
-
-    Args:
-        context: The check step's context.
-        results: The results.
-        group: Group of the assets that hold back the readers of a failed table; empty without readers.
-
-    Raises:
-        dagster.Failure: A blocking check failed, and no later step of the run is tagged to report it.
-    """
-    step, failed = context.get_step_execution_context(), {}
-    for result in results:
-        evaluation = result.to_asset_check_evaluation(step)
-        name = step.job_def.asset_layer.get_op_output_name(evaluation.asset_check_key)
-        if name is not None:
-            yield dg.Output(None, output_name=name)
-        if evaluation.blocking and not evaluation.passed:
-            failed[evaluation.asset_key] = _of_check(evaluation)
-        yield dg.AssetCheckEvaluation(
-            asset_key=evaluation.asset_key,
-            check_name=evaluation.check_name,
-            passed=evaluation.passed,
-            metadata=evaluation.metadata,
-            target_materialization_data=evaluation.target_materialization_data,
-            severity=evaluation.severity,
-            description=evaluation.description,
-            blocking=False,
-            partition=evaluation.partition,
-        )
-    fail_for_stopped(context, failed, group)
-
-
-def failed_checks(
-    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], run_id: str | None = None
-) -> dict[dg.AssetKey, str]:
-    """Return the assets with failed checks and the reasons, from the last run of each check.
-
-    Args:
-        instance: Dagster instance that holds the check results.
-        checks: The checks to look up.
-        run_id: Consider only checks of this run.
-    """
-    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
-    failed: dict[dg.AssetKey, str] = {}
-    for key, latest in sorted(found.items()):
-        records = [latest]
-        if not isinstance(latest.evaluation, dg.AssetCheckEvaluation):
-            # Another run has planned the check and not yet run it: the last result counts.
-            records = list(_completed(instance, key))
-        evaluation = records[0].evaluation if records else None
-        if not isinstance(evaluation, dg.AssetCheckEvaluation) or evaluation.passed:
-            continue
-        if run_id not in (None, records[0].run_id):
-            continue
-        said = _of_check(evaluation)
-        failed[key.asset_key] = f"{failed[key.asset_key]} {said}" if key.asset_key in failed else said
-    return failed
-
-
-def _of_check(evaluation: dg.AssetCheckEvaluation) -> str:
-    asset = "/".join(evaluation.asset_key.path)
-    return ended(f"The check {evaluation.check_name} of {asset} failed: {evaluation.description}")
-
-
-def stopped_metadata(
-    instance: dg.DagsterInstance, key: dg.AssetKey, reason: str, *kept: str
-) -> dict[str, Any]:
-    """Build the metadata of a skipped table: the reason, and when it was last updated.
-
-    Args:
-        instance: Dagster instance that holds the events of earlier runs.
-        key: The table's asset.
-        reason: Reason why the table was skipped.
-        *kept: Names of further metadata of the last materialization that are still valid.
-    """
-    metadata: dict[str, Any] = {STOPPED: reason}
-    event = instance.get_latest_materialization_event(key)
-    before = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    metadata |= {name: before[name] for name in (_ROW_COUNT, BATCH, UP_TO_DATE_AT, *kept) if name in before}
-    if BATCH in before:
-        metadata[AFTER_BATCH] = before[BATCH]
-    if UP_TO_DATE_AT not in before and event is not None and STOPPED not in before:
-        metadata[UP_TO_DATE_AT] = dg.MetadataValue.timestamp(event.timestamp)
-    return metadata
-
-
-def fail_for_stopped(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
-    stopped: Mapping[dg.AssetKey, str],
-    group: str,
-) -> None:
-    """Fail a step because of stopped tables, unless a later step fails the run for them.
-
-    A failed step would stop everything downstream, also for the tables that succeeded.
-
-    Raises:
-        dagster.Failure: Tables were stopped, and no step of the run is tagged to report it for the group.
-    """
-    tags = (node.definition.tags.get(REPORTS_STOPPED, "") for node in context.job_def.nodes)
-    if stopped and not (group and any(group in tag.split(",") for tag in tags)):
-        raise stopped_failure(stopped)
-
-
-def report_stopped(
-    context: dg.AssetCheckExecutionContext,
-    keys: Sequence[dg.AssetKey],
-    failed: Mapping[dg.AssetKey, str],
-) -> None:
-    """Fail a step for the tables that its run has stopped; used by steps with the tag `REPORTS_STOPPED`.
-
-    Args:
-        context: The step's context.
-        keys: The tables.
-        failed: Further tables that have failed, with the reasons.
-
-    Raises:
-        dagster.Failure: At least one of these tables was stopped.
-    """
-    events = context.instance.event_log_storage.get_latest_materialization_events(keys)
-    stopped = {
-        key: str(event.asset_materialization.metadata[STOPPED].value)
-        for key, event in events.items()
-        if event is not None
-        and event.run_id == context.run.run_id
-        and event.asset_materialization is not None
-        and STOPPED in event.asset_materialization.metadata
-    }
-    if stopped or failed:
-        raise stopped_failure({**failed, **stopped})
-
-
-def stopped_failure(stopped: Mapping[dg.AssetKey, str]) -> dg.Failure:
-    """Build the failure that reports stopped tables, each with its reason."""
-    reasons = " ".join(f"{'/'.join(key.path)}: {ended(reason)}" for key, reason in sorted(stopped.items()))
-    return dg.Failure(
-        description=f"Some tables failed; all others were brought up to date. {reasons}",
-        allow_retries=False,
-    )
-
-
-def row_count_metadata(row_count: int) -> dict[str, Any]:
-    """Return the number of rows under the metadata key that Dagster plots."""
-    return {_ROW_COUNT: row_count}

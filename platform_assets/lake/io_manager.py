@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.errors import LakeError
-from platform_assets.lake.defs import clear_failures, row_count_metadata
+from platform_assets.orchestration import clear_failures, row_count_metadata
 
 
 class LakeIOManager(dg.IOManager):

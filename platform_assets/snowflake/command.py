@@ -391,3 +391,22 @@ def _print_results(results: Sequence[TableResult]) -> None:
     rejected = sum(result.rows_rejected for result in results)
     seconds = sum(result.seconds for result in results)
     typer.echo(f"{loaded:,} rows were loaded and {rejected:,} rejected in {seconds:.1f} s.")
+
+
+def _configured_connection() -> contextlib.AbstractContextManager[SnowflakeConnection]:
+    from platform_assets.rooms import Rooms
+    from platform_assets.settings import load_settings
+    from platform_assets.snowflake.assembly import SnowflakeRoom
+
+    return Rooms(load_settings()).of(SnowflakeRoom).copies().connect()
+
+
+def _lake_options() -> dict[str, str]:
+    from platform_assets.lake.assembly import LakeRoom
+    from platform_assets.rooms import Rooms
+    from platform_assets.settings import load_settings
+
+    return Rooms(load_settings()).of(LakeRoom).storage_options()
+
+
+app = snowflake_app(_configured_connection, _lake_options)

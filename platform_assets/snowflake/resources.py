@@ -1,16 +1,26 @@
-"""The Snowflake account as a dagster-snowflake resource, for the user's own assets.
+"""The Snowflake account as a dagster-snowflake resource for the user's assets; the type of the copies.
 
 Dagster's package is imported only when the resource is created, because importing dagster_snowflake takes
 seconds.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import dagster as dg
 
 from platform_assets.errors import WarehouseError
 from platform_assets.snowflake.access import SnowflakeAccess
 
 if TYPE_CHECKING:
     from dagster_snowflake import SnowflakeResource
+
+    from platform_assets.snowflake.copies import LakeCopies
+
+    CopiesResource: TypeAlias = dg.ResourceParam[Callable[[], LakeCopies]]
+else:
+    # Loading the code location does not need this class and the libraries that it imports.
+    CopiesResource = dg.ResourceParam[object]
 
 
 def snowflake_resource(access: SnowflakeAccess) -> "SnowflakeResource":

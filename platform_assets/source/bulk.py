@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from platform_assets.errors import SourceError
 from platform_assets.isolation import reason_of
+from platform_assets.lake.adbc import executed
 from platform_assets.lake.duck import literal
 from platform_assets.source.scan import Scan
 from platform_assets.source.session import ValueRefused, adbc_error, open_adbc
@@ -261,17 +262,13 @@ def _read(connection: AdbcConnection, snapshot: Snapshot, scan: Scan, query: str
     """
     import adbc_driver_manager
 
-    # Unlike pyarrow's own reader, this reader reports errors in mid-stream with their SQLSTATE.
-    from adbc_driver_manager._reader import AdbcRecordBatchReader
-
     attempt = f"reading table {scan.table}"
     with contextlib.ExitStack() as stack:
         try:
             statement = stack.enter_context(adbc_driver_manager.AdbcStatement(connection))
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BYTES_PER_BATCH)})
             statement.set_sql_query(query)
-            handle, _ = statement.execute_query()
-            batches = iter(AdbcRecordBatchReader._import_from_c(handle.address))
+            batches = iter(executed(statement))
         except adbc_driver_manager.Error as error:
             raise adbc_error(error, snapshot.connection, attempt) from error
         while True:

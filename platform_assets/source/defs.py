@@ -2,22 +2,29 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from platform_assets.lake.defs import (
+from platform_assets.lake.resources import EngineResource, LakeResource
+from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
+from platform_assets.orchestration import (
     AFTER_BATCH,
     BATCH,
+    DELETIONS,
+    EXCLUSIVE_TAG,
     LAKE_IO_MANAGER,
     OWNERS,
     REPORTS_STOPPED,
+    SOURCE_MATCHES_LAKE,
     STOPPED,
     check_specs,
     clear_failures,
     fail_for_stopped,
     hold_back,
+    lazy_resource,
     multi_asset_check,
     name_of,
     preview,
@@ -26,21 +33,22 @@ from platform_assets.lake.defs import (
     stopped_failure,
     stopped_metadata,
     table_schema,
+    with_resource_keys,
 )
-from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
+from platform_assets.rooms import Rooms
+from platform_assets.source.assembly import SourceRoom, lake_job
+from platform_assets.source.resources import DatabaseResource
 
 if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
     from platform_assets.source.outcome import TableChange, Verification
 
-SOURCE_MATCHES_LAKE = "source_matches_lake"
-"""Name of the check that source and lake hold the same rows."""
+STAR = "star"
+"""Group of the assets that read the main source in the same run."""
 SOURCE_SCHEMA = "source_schema"
 """Name of the check that the lake can store the source's tables with their current columns."""
 LOOKED_AT = "snapshot taken at"
 """Materialization metadata: time as of which the lake has the whole table, by the source's clock, UTC."""
-DELETIONS = "deletions looked for"
-"""Materialization metadata: time as of which deletions are known, by the source's clock, UTC."""
 DRIFT = "schema drift"
 """Materialization metadata: schema changes of the table that were applied, if any."""
 _CHECKS = {
@@ -54,6 +62,34 @@ _VERIFIED_AT = "0 3 * * *"
 _MATCHES = "Hash sums of key ranges are equal in PostgreSQL and the lake."
 _SCHEMA = "The lake can take in the table; where not, it keeps what it has."
 _DEAD_LETTERS = " Other rows are dead letters."
+
+
+def build_defs(rooms: Rooms) -> dg.Definitions:
+    """Define the assets, checks and jobs of all sources, and their databases as resources.
+
+    Args:
+        rooms: The rooms.
+    """
+    room, (main, *discovered) = rooms.of(SourceRoom), rooms.of(SourceRoom).names
+    tables = room.source_tables()
+    defs = [build_source_defs(main, tables[main], read_by=STAR)]
+    defs.append(build_verification_defs(main, tables[main], room.platform.schedule.timezone))
+    for name in discovered:
+        if not tables[name]:
+            continue
+        of_source = build_source_defs(name, tables[name], is_declared=False)
+        schedule = room.settings.sources.discovered[name].schedule or room.platform.schedule
+        checks = [key for one in of_source.asset_checks or () for key in one.check_keys]
+        defs += [
+            of_source,
+            build_source_job(name, checks, schedule.cron, schedule.timezone),
+            build_verification_defs(name, tables[name], room.platform.schedule.timezone),
+        ]
+    databases = {
+        name: lazy_resource(partial(room.database, name, tables[name]), f"The source database {name}")
+        for name in room.names
+    }
+    return dg.Definitions.merge(*defs, dg.Definitions(resources=databases))
 
 
 def build_source_defs(
@@ -81,15 +117,19 @@ def build_source_defs(
         name=source,
         outs=outs,
         can_subset=True,
-        required_resource_keys={source, "lake", "engine"},
         description=f"Reads {source} in one consistent snapshot and appends what changed to the lake, as "
         f"one batch.",
     )
-    def extract(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    @with_resource_keys(database=source)
+    def extract(
+        context: dg.AssetExecutionContext,
+        database: DatabaseResource,
+        lake: LakeResource,
+        engine: EngineResource,
+    ) -> Iterator[dg.MaterializeResult[None]]:
         from platform_assets.source.extract import Extractor, sample_rows
 
-        lake, engine = context.resources.lake, context.resources.engine
-        extractor = Extractor(getattr(context.resources, source), lake, engine, report=context.log.info)
+        extractor = Extractor(database, lake, engine, report=context.log.info)
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         with clear_failures():
             extraction = extractor.extract(list(selected.values()))
@@ -132,15 +172,13 @@ def build_source_defs(
     @multi_asset_check(
         name=f"{source}_checks",
         specs=[spec for key, table in by_key.items() for spec in check_specs(key, _checks_of(table))],
-        required_resource_keys={"lake", "engine"},
     )
     def check(
-        context: dg.AssetCheckExecutionContext,
+        context: dg.AssetCheckExecutionContext, lake: LakeResource, engine: EngineResource
     ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         from platform_assets.lake.checks import check_dead_letters, check_unique
         from platform_assets.lake.lake import BronzeReader
 
-        lake, engine = context.resources.lake, context.resources.engine
         with clear_failures(), engine.connect() as connection:
             reader = BronzeReader(lake, source, lake.ledger.read())
 
@@ -179,9 +217,7 @@ def build_source_defs(
     return dg.Definitions(assets=[extract], asset_checks=[check, look_at_schema])
 
 
-def build_verification_defs(
-    source: str, tables: Sequence[Table], timezone: str, tags: Mapping[str, str]
-) -> dg.Definitions:
+def build_verification_defs(source: str, tables: Sequence[Table], timezone: str) -> dg.Definitions:
     """Build the checks that prove the lake complete, and their job and schedule.
 
     The checks are separate from the job that reads the source, because the server scans and hashes every row.
@@ -190,22 +226,23 @@ def build_verification_defs(
         source: Name of the source.
         tables: Tables of the source.
         timezone: Time zone of the schedule.
-        tags: Tags of the job and its runs.
     """
     by_key = {dg.AssetKey([source, table.name]): table for table in tables}
 
     @multi_asset_check(
         name=f"{source}_verification_checks",
         specs=[dg.AssetCheckSpec(SOURCE_MATCHES_LAKE, asset=key, description=_MATCHES) for key in by_key],
-        required_resource_keys={source, "lake", "engine"},
     )
-    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    @with_resource_keys(database=source)
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        database: DatabaseResource,
+        lake: LakeResource,
+        engine: EngineResource,
+    ) -> Iterator[dg.AssetCheckResult]:
         from platform_assets.source.extract import Extractor
 
-        resources = context.resources
-        extractor = Extractor(
-            getattr(resources, source), resources.lake, resources.engine, report=context.log.info
-        )
+        extractor = Extractor(database, lake, engine, report=context.log.info)
         keys = sorted((key.asset_key for key in context.selected_asset_check_keys), key=lambda key: key.path)
         with clear_failures():
             found = extractor.verify([by_key[key] for key in keys])
@@ -218,8 +255,8 @@ def build_verification_defs(
         selection=dg.AssetSelection.checks(*check.check_keys),
         description=f"Proves that the lake holds what {source} does, and reads again what it does not.",
         executor_def=dg.in_process_executor,
-        tags=tags,
-        run_tags=tags,
+        tags=EXCLUSIVE_TAG,
+        run_tags=EXCLUSIVE_TAG,
     )
     schedule = dg.ScheduleDefinition(
         name=f"{name}_schedule",
@@ -255,7 +292,7 @@ def _verification_result(key: dg.AssetKey, found: "Verification") -> dg.AssetChe
 
 
 def build_source_job(
-    source: str, checks: Sequence[dg.AssetCheckKey], cron: str, timezone: str, tags: Mapping[str, str]
+    source: str, checks: Sequence[dg.AssetCheckKey], cron: str, timezone: str
 ) -> dg.Definitions:
     """Build the job that loads a single source into the lake, and its schedule.
 
@@ -264,15 +301,14 @@ def build_source_job(
         checks: The checks that the job runs.
         cron: Cron expression of the schedule.
         timezone: Time zone of the schedule.
-        tags: Tags of the job and its runs.
     """
     job = dg.define_asset_job(
         lake_job(source),
         selection=dg.AssetSelection.groups(source).without_checks() | dg.AssetSelection.checks(*checks),
         description=f"Brings what changed in {source} into the lake, and checks it.",
         executor_def=dg.in_process_executor,
-        tags=tags,
-        run_tags=tags,
+        tags=EXCLUSIVE_TAG,
+        run_tags=EXCLUSIVE_TAG,
     )
     schedule = dg.ScheduleDefinition(
         name=f"{lake_job(source)}_schedule",
@@ -282,11 +318,6 @@ def build_source_job(
         description=f"Looks at {source} for changes and brings them to the lake.",
     )
     return dg.Definitions(jobs=[job], schedules=[schedule])
-
-
-def lake_job(source: str) -> str:
-    """Return the name of the job that loads a single source into the lake."""
-    return f"{source}_to_lake"
 
 
 def _spec(key: dg.AssetKey, table: Table) -> dg.AssetSpec:

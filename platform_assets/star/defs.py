@@ -4,7 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from platform_assets.lake.defs import (
+from platform_assets.lake.resources import EngineResource, LakeResource
+from platform_assets.model import star, totesys
+from platform_assets.model.table import Table
+from platform_assets.orchestration import (
     AFTER_BATCH,
     BATCH,
     LAKE_IO_MANAGER,
@@ -20,8 +23,7 @@ from platform_assets.lake.defs import (
     stopped_metadata,
     table_schema,
 )
-from platform_assets.model import star
-from platform_assets.model.table import Table
+from platform_assets.rooms import Rooms
 
 GROUP = "star"
 _CHECKS = {
@@ -29,6 +31,11 @@ _CHECKS = {
     "accepted_values": "Every row's values are among those that are declared: lists and ranges.",
     "foreign_key": "Every row points to dimension rows that exist.",
 }
+
+
+def build_defs(_: Rooms) -> dg.Definitions:
+    """Define the assets and checks of the star schema of Totesys."""
+    return build_star_defs("totesys", totesys.TABLES)
 
 
 def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitions:
@@ -60,14 +67,14 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
         name=GROUP,
         specs=specs,
         can_subset=True,
-        required_resource_keys={"lake", "engine"},
         description="Takes the new batches of the lake into the star schema, each table in one commit "
         "with its cursor.",
     )
-    def build(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def build(
+        context: dg.AssetExecutionContext, lake: LakeResource, engine: EngineResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
         from platform_assets.star.transform import StarBuilder, StarChange, sample_rows
 
-        lake, engine = context.resources.lake, context.resources.engine
         builder = StarBuilder(lake, source, source_tables, engine, report=context.log.info)
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         unfit = failed_checks(
@@ -105,14 +112,15 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
         name=f"{GROUP}_checks",
         specs=[spec for key, table in by_key.items() for spec in check_specs(key, _checks_of(table))],
         can_subset=True,
-        required_resource_keys={"lake", "engine"},
     )
-    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+    def check(
+        context: dg.AssetCheckExecutionContext, lake: LakeResource, engine: EngineResource
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         from platform_assets.star.verify import StarVerifier
 
         with (
             clear_failures(),
-            StarVerifier.open(context.resources.lake, context.resources.engine) as verifier,
+            StarVerifier.open(lake, engine) as verifier,
         ):
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:

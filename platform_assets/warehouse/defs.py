@@ -1,30 +1,69 @@
 """Warehouse tables as assets: one multi-asset, loaded in one transaction, and its checks."""
 
-import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from platform_assets.lake.defs import (
+from platform_assets.lake.resources import LakeResource, ProtectionResource
+from platform_assets.model import star
+from platform_assets.orchestration import (
     BATCH,
     OWNERS,
     REPORTS_STOPPED,
-    STOPPED,
-    UP_TO_DATE_AT,
     clear_failures,
     fail_for_stopped,
     failed_checks,
-    multi_asset_check,
+    lazy_resource,
     preview,
     report_stopped,
     row_count_metadata,
     run_checks,
     stopped_metadata,
     table_schema,
+    with_resource_keys,
 )
-from platform_assets.model import star
+from platform_assets.rooms import Rooms
+from platform_assets.star.defs import blocking_checks
+from platform_assets.warehouse.assembly import WarehouseRoom
+from platform_assets.warehouse.resources import WarehouseResource
+from platform_assets.warehouse.settings import MAIN_WAREHOUSE
 
-MAIN_WAREHOUSE = "warehouse"
+
+def build_defs(rooms: Rooms) -> dg.Definitions:
+    """Define the assets and checks of all warehouses, the jobs of additional ones, and their resources.
+
+    Args:
+        rooms: The rooms.
+    """
+    room, schedule = rooms.of(WarehouseRoom), rooms.of(WarehouseRoom).platform.schedule
+    defs = []
+    for name, engine in room.engines.items():
+        schema = room.star_schema(name)
+        of_warehouse = build_warehouse_defs(name, engine, schema, blocking_checks())
+        resources = dg.Definitions(resources=_resources(room, name, engine, schema))
+        defs += [of_warehouse, resources]
+        if name != MAIN_WAREHOUSE:
+            checks = [key for one in of_warehouse.asset_checks or () for key in one.check_keys]
+            defs.append(build_load_defs(name, checks, schedule.cron, schedule.timezone))
+    return dg.Definitions.merge(*defs)
+
+
+def _resources(
+    room: WarehouseRoom, name: str, engine: str, star_schema: str
+) -> dict[str, dg.ResourceDefinition]:
+    def io_manager(_: dg.InitResourceContext) -> dg.IOManager:
+        from platform_assets.warehouse.io_manager import WarehouseIOManager
+
+        return WarehouseIOManager(name, star_schema)
+
+    return {
+        name: lazy_resource(lambda: room.warehouse(name), f"The warehouse, {engine}"),
+        io_manager_key(name): dg.IOManagerDefinition(
+            io_manager,
+            description=f"Assets as tables in {name}",
+            required_resource_keys={name, "protection"},
+        ),
+    }
 
 
 def io_manager_key(warehouse: str) -> str:
@@ -75,19 +114,23 @@ def build_warehouse_defs(
         name=name,
         specs=specs,
         can_subset=True,
-        required_resource_keys={"lake", name, "protection"},
         description="Loads the star schema's new batches into the warehouse, in one transaction that also "
         "records them.",
     )
-    def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
-        warehouse = getattr(context.resources, name)
+    @with_resource_keys(warehouse=name)
+    def load(
+        context: dg.AssetExecutionContext,
+        lake: LakeResource,
+        warehouse: WarehouseResource,
+        protection: ProtectionResource,
+    ) -> Iterator[dg.MaterializeResult[None]]:
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         unfit = failed_checks(context.instance, protecting)
         with clear_failures():
             # A column that the policy blocks stops its table; a column that it transforms is loaded so.
-            lake = context.resources.protection.lake_for(context.resources.lake, name, context.run.run_id)
-            lake = lake.holding_back({key.path[-1]: reason for key, reason in unfit.items()})
-            loads = warehouse.load(lake, list(selected.values()))
+            seen = protection.lake_for(lake, name, context.run.run_id)
+            seen = seen.holding_back({key.path[-1]: reason for key, reason in unfit.items()})
+            loads = warehouse.load(seen, list(selected.values()))
             rows = warehouse.sample(list(selected.values()), limit=5)
         for key, table in selected.items():
             done = loads[table.name]
@@ -118,14 +161,16 @@ def build_warehouse_defs(
             for key in by_key
         ],
         can_subset=True,
-        required_resource_keys={"lake", name},
         op_tags={REPORTS_STOPPED: f"star,{name}"},
     )
-    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    @with_resource_keys(warehouse=name)
+    def check(
+        context: dg.AssetCheckExecutionContext, lake: LakeResource, warehouse: WarehouseResource
+    ) -> Iterator[dg.AssetCheckResult]:
         from platform_assets.warehouse.verify import WarehouseVerifier
 
         with clear_failures():
-            verifier = WarehouseVerifier(context.resources.lake, getattr(context.resources, name))
+            verifier = WarehouseVerifier(lake, warehouse)
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
                 in_lake, in_warehouse = verifier.row_counts(by_key[key.asset_key])
@@ -170,71 +215,3 @@ def build_load_defs(
         description=f"Brings what the lake's star schema has taken in to {name}.",
     )
     return dg.Definitions(jobs=[job], schedules=[schedule])
-
-
-FRESHNESS = "freshness"
-
-
-def build_freshness_defs(within: Mapping[dg.AssetKey, dt.timedelta]) -> dg.Definitions:
-    """Build freshness checks, and the job and schedule that run them.
-
-    Every tick materializes its assets, changed or not, so an old materialization means that the platform has
-    stopped. A skipped table records the time of its last update in its metadata (`UP_TO_DATE_AT`). The checks
-    are separate from the main job, which would always find its own work fresh, and run on their own schedule.
-
-    Args:
-        within: Maximum age of each asset.
-    """
-
-    @multi_asset_check(
-        name=f"{FRESHNESS}_checks",
-        specs=[
-            dg.AssetCheckSpec(
-                FRESHNESS,
-                asset=key,
-                description=f"Brought up to date within {_minutes(limit)} minutes.",
-            )
-            for key, limit in within.items()
-        ],
-    )
-    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        now = dt.datetime.now(dt.UTC)
-        for key in sorted(context.selected_asset_check_keys, key=lambda key: key.asset_key.path):
-            event = context.instance.get_latest_materialization_event(key.asset_key)
-            last = _up_to_date_at(event) if event else None
-            age = now - last if last else None
-            yield dg.AssetCheckResult(
-                passed=age is not None and age <= within[key.asset_key],
-                asset_key=key.asset_key,
-                check_name=key.name,
-                description="never brought up to date"
-                if age is None
-                else f"brought up to date {_minutes(age)} minutes ago",
-                metadata={"last up to date": dg.MetadataValue.timestamp(last)} if last else {},
-            )
-
-    job = dg.define_asset_job(
-        f"{FRESHNESS}_checks_job",
-        selection=dg.AssetSelection.checks(*[dg.AssetCheckKey(key, FRESHNESS) for key in within]),
-        description="Looks whether the platform keeps its assets fresh.",
-        executor_def=dg.in_process_executor,
-    )
-    schedule = dg.ScheduleDefinition(
-        name=f"{FRESHNESS}_checks_schedule",
-        job=job,
-        cron_schedule="*/10 * * * *",
-        description="Every 10 minutes: fails the check of each asset that is older than it may be.",
-    )
-    return dg.Definitions(asset_checks=[check], jobs=[job], schedules=[schedule])
-
-
-def _up_to_date_at(event: dg.EventLogEntry) -> dt.datetime | None:
-    """Return the time (UTC) of an asset's last update; None if it was never updated."""
-    said = event.asset_materialization.metadata if event.asset_materialization else {}
-    if UP_TO_DATE_AT in said:
-        return dt.datetime.fromtimestamp(float(str(said[UP_TO_DATE_AT].value)), dt.UTC)
-    return None if STOPPED in said else dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
-
-
-def _minutes(time: dt.timedelta) -> int:
-    return round(time.total_seconds() / 60)

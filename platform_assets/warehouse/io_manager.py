@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from platform_assets.lake.defs import clear_failures, row_count_metadata
+from platform_assets.orchestration import clear_failures, row_count_metadata
 
 
 class WarehouseIOManager(dg.IOManager):

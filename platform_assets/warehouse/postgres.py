@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from platform_assets.errors import PlatformError, WarehouseBusy, WarehouseError
+from platform_assets.lake.adbc import executed
 from platform_assets.lake.duck import SqlEngine, columns_sql, literal, quote
 from platform_assets.model import star
 from platform_assets.model.table import (
@@ -534,16 +535,13 @@ class _Session:
         """Stream the result of a query, with decimals as decimals."""
         import adbc_driver_manager
 
-        # Unlike pyarrow's own reader, this reader reports errors in mid-stream with their SQLSTATE.
-        from adbc_driver_manager._reader import AdbcRecordBatchReader
-
         with contextlib.ExitStack() as stack:
             with self._translated():
                 statement = stack.enter_context(adbc_driver_manager.AdbcStatement(self._opened))
                 statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BYTES_PER_BATCH)})
                 statement.set_sql_query(sql)
                 try:
-                    handle, _ = statement.execute_query()
+                    source = executed(statement)
                 except adbc_driver_manager.ProgrammingError as error:
                     if error.sqlstate != _SYNTAX_ERROR or "begin COPY" not in str(error):
                         raise
@@ -552,8 +550,7 @@ class _Session:
                     self.run("ROLLBACK")
                     self.run("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
                     statement.set_options(**{"adbc.postgresql.use_copy": "false"})
-                    handle, _ = statement.execute_query()
-                source = AdbcRecordBatchReader._import_from_c(handle.address)
+                    source = executed(statement)
             schema = pa.schema([_result_field(one) for one in source.schema])
             failures: list[WarehouseError] = []
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_assets.alerts.alert import (
+from platform_assets.alert import (
     Alert,
     Severity,
     TypeCount,

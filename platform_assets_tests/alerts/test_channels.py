@@ -11,8 +11,8 @@ import pytest
 from platform_assets.alerts.email import EmailNotifier
 from platform_assets.alerts.slack import SlackNotifier
 from platform_assets.alerts.sns import SnsNotifier, sns_client
+from platform_assets.configuration.secrets import Secret
 from platform_assets.errors import AlertError, SettingsError
-from platform_assets.settings import Secret
 from platform_assets_tests.alerts.test_alert import alert
 from platform_assets_tests.fixtures.http import HttpServer
 from platform_assets_tests.fixtures.queues import create_queue

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.alerts.alert import Severity
+from platform_assets.alert import Severity
 from platform_assets.alerts.email import EmailNotifier
 from platform_assets.alerts.outbox import OUTBOX_COLUMNS, Channel, Outbox
 from platform_assets.alerts.slack import SlackNotifier
+from platform_assets.configuration.secrets import Secret
 from platform_assets.lake.delta import LakeTable
-from platform_assets.settings import Secret
 from platform_assets_tests.alerts.test_alert import AT, alert
 from platform_assets_tests.fixtures.http import HttpServer
 

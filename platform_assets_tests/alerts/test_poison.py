@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets import assembly
-from platform_assets.alerts.alert import Alert, Severity
+from platform_assets.alert import Alert, Severity
+from platform_assets.alerts.assembly import AlertsRoom
 from platform_assets.alerts.notifier import DeferredNotifier, Notifier
 from platform_assets.alerts.outbox import OUTBOX_COLUMNS, Channel, Outbox
 from platform_assets.errors import AlertError
 from platform_assets.lake.delta import LakeTable
+from platform_assets.rooms import Rooms
 from platform_assets.source.connection import Connection
 from platform_assets_tests.alerts.test_alert import AT, alert
 from platform_assets_tests.fixtures.poison import ERRORS, UNEXPECTED, OwnError, name_of, told
@@ -111,7 +112,7 @@ def test_settings_of_one_channel_that_cannot_be_used_delay_nothing_but_its_own(
     """
     nobody = Connection("127.0.0.1", 1, "nothing", "nobody", "no password")
     settings = Installation.create(tmp_path / "platform", nobody, alerts__channels=given).settings
-    channels = assembly.build_channels(settings)
+    channels = Rooms(settings).of(AlertsRoom).channels
     outbox.post([named("v1")], channels, AT)
     done = outbox.deliver(channels, AT)
     assert (done.sent, done.delayed, done.undeliverable) == (2, 2, 0)

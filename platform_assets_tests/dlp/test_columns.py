@@ -11,7 +11,7 @@ from deltalake import write_deltalake
 
 from platform_assets.dlp.columns import ColumnInspector
 from platform_assets.dlp.findings import InspectedTable
-from platform_assets.dlp.local import LocalInspector
+from platform_assets.dlp.local.inspector import LocalInspector
 from platform_assets.dlp.model import InspectConfig, Likelihood
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine

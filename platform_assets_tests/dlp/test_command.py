@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from platform_assets.dlp.command import dlp_app
+from platform_assets.dlp.command import app as dlp_app
 from platform_assets_tests.fixtures.gcs import GcsServer, gcs_server
 from platform_assets_tests.fixtures.s3 import S3Server
 
@@ -241,7 +241,7 @@ def test_explain_says_what_speaks_for_a_value_and_what_against_it() -> None:
 
 
 def test_it_runs_as_a_command_and_reads_what_a_hook_gives_it(folder: Path) -> None:
-    program = "from platform_assets.dlp.command import dlp_app; dlp_app()"
+    program = "from platform_assets.dlp.command import app as dlp_app; dlp_app()"
     done = subprocess.run(
         [sys.executable, "-c", program, "scan", "note.txt", "clean.txt"],
         cwd=folder,

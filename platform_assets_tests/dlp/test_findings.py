@@ -19,14 +19,13 @@ from platform_assets.dlp.model import (
     InspectResult,
     Likelihood,
     Location,
-    Problem,
-    ProblemKind,
     Range,
     Status,
     Tally,
 )
 from platform_assets.dlp.policy import Action, Policy, Rule
 from platform_assets.errors import LakeError
+from platform_assets.formats.problems import Problem, ProblemKind
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
 from platform_assets_tests.fixtures.patience import PATIENCE

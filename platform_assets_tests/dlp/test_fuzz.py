@@ -15,16 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.dlp.content import ColumnsPiece, Item, Limits, Sampling, TextPiece, read_content
-from platform_assets.dlp.formats.markup import Elements, Trees
-from platform_assets.dlp.formats.reading import Budget, Reading
-from platform_assets.dlp.formats.trees import Tables
 from platform_assets.dlp.model import InspectResult, Status
 from platform_assets.dlp.scan import scan_object
-from platform_assets_tests.dlp.test_formats import GOOD
+from platform_assets.formats.content import ColumnsPiece, Item, Limits, Sampling, TextPiece, read_content
+from platform_assets.formats.markup import Elements, Trees
+from platform_assets.formats.reading import Budget, Reading
+from platform_assets.formats.trees import Tables
 from platform_assets_tests.dlp.test_scan import NeedleInspector
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.properties import examples
+from platform_assets_tests.formats.test_formats import GOOD
 
 LIMITS = Limits(memory=16 << 20, expanded=64 << 20, seconds=PATIENCE)
 BINARY = tuple(

@@ -37,7 +37,6 @@ from platform_assets.dlp.model import (
     Likelihood,
     LikelihoodAdjustment,
     MatchingType,
-    ProblemKind,
     Proximity,
     Range,
     Regex,
@@ -47,6 +46,7 @@ from platform_assets.dlp.model import (
     Tally,
 )
 from platform_assets.errors import DlpError, SettingsError
+from platform_assets.formats.problems import ProblemKind
 from platform_assets_tests.fixtures.dlp_google import (
     LARGEST_REQUEST,
     DlpLocation,
@@ -319,7 +319,7 @@ def test_both_inspectors_give_a_value_the_same_fingerprint_and_the_same_sensitiv
     dlp_session: DlpSession,
 ) -> None:
     pytest.importorskip("re2")
-    from platform_assets.dlp.local import LocalInspector
+    from platform_assets.dlp.local.inspector import LocalInspector
 
     number = " ".join(["4000", "1234", "5678", "901"])
     number += next(digit for digit in "0123456789" if _luhn(number + digit))

@@ -11,10 +11,11 @@ import zipfile
 
 import pytest
 
-from platform_assets.dlp.local import LocalInspector
-from platform_assets.dlp.model import InspectConfig, InspectResult, ProblemKind, Status
+from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.model import InspectConfig, InspectResult, Status
 from platform_assets.dlp.scan import scan_object
-from platform_assets_tests.dlp.test_formats import a_pdf, a_zip
+from platform_assets.formats.problems import ProblemKind
+from platform_assets_tests.formats.test_formats import a_pdf, a_zip
 
 MAIL = "nancy.wood@mailbox.org"
 LINE = f"write to {MAIL} please\n".encode()

@@ -15,25 +15,26 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from platform_assets.dlp import table_scan
 from platform_assets.dlp.columns import ColumnInspector
-from platform_assets.dlp.content import ColumnsPiece, Problem, read_content
 from platform_assets.dlp.findings import FindingsStore
-from platform_assets.dlp.formats import delimited, json_values, mail
-from platform_assets.dlp.local import LocalInspector
-from platform_assets.dlp.model import Found, InspectConfig, InspectResult, Likelihood, ProblemKind, Status
+from platform_assets.dlp.local import table_scan
+from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.local.table_scan import SAMPLE
+from platform_assets.dlp.model import Found, InspectConfig, InspectResult, Likelihood, Status
 from platform_assets.dlp.policy import Action, Policy, Rule
-from platform_assets.dlp.protect import Protection
-from platform_assets.dlp.room import InspectionRoom
+from platform_assets.dlp.protect import StarProtection
 from platform_assets.dlp.scan import scan_object
-from platform_assets.dlp.table_scan import SAMPLE
+from platform_assets.dlp.service import InspectionService
 from platform_assets.errors import DlpError
+from platform_assets.formats import delimited, json_values, mail
+from platform_assets.formats.content import ColumnsPiece, Problem, read_content
+from platform_assets.formats.problems import ProblemKind
 from platform_assets.isolation import IsolatedFailure
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
 from platform_assets_tests.dlp.test_columns import card
-from platform_assets_tests.dlp.test_formats import a_parquet, a_tar, a_zip
+from platform_assets_tests.formats.test_formats import a_parquet, a_tar, a_zip
 
 KEY = b"k" * 32
 MAIL = "somebody@company-three.com"
@@ -220,11 +221,11 @@ def test_a_column_of_a_table_that_cannot_be_inspected_leaves_the_others(
     assert (seen.version, seen.recorded_version) == ("1", "")
 
 
-def a_room(tmp_path: Path, inspector: LocalInspector, tables: Mapping[str, LakeTable]) -> InspectionRoom:
+def a_room(tmp_path: Path, inspector: LocalInspector, tables: Mapping[str, LakeTable]) -> InspectionService:
     from contextlib import nullcontext
 
     store = FindingsStore(Lake(str(tmp_path / "i"), str(tmp_path / "p")), SqlEngine(128, 2, tmp_path / "s"))
-    return InspectionRoom(
+    return InspectionService(
         store,
         Policy((Rule("all", Action.ALERT),)),
         ("local", "1"),
@@ -271,13 +272,13 @@ def test_a_table_that_fails_is_told_and_tried_again_and_the_others_are_recorded(
     assert again.uninspected_columns() == []
 
 
-def protection(tmp_path: Path, inspector: LocalInspector, policy: Policy) -> Protection:
+def protection(tmp_path: Path, inspector: LocalInspector, policy: Policy) -> StarProtection:
     from contextlib import nullcontext
 
     engine = SqlEngine(128, 2, tmp_path / "s")
     store = FindingsStore(Lake(str(tmp_path / "i"), str(tmp_path / "p")), engine)
     columns = columns_of(inspector, tmp_path)
-    return Protection(
+    return StarProtection(
         policy, lambda: nullcontext(columns), store, lambda: KEY, engine, lambda: ("local", "1")
     )
 

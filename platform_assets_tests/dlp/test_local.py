@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_assets.dlp.checks import bitcoin, ethereum
-from platform_assets.dlp.families.people import is_date
-from platform_assets.dlp.local import LocalInspector
+from platform_assets.dlp.local.checks import bitcoin, ethereum
+from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.local.phones import is_international, is_national
+from platform_assets.dlp.local.scanners.people import is_date
 from platform_assets.dlp.model import (
     CustomInfoType,
     Dictionary,
@@ -36,12 +37,11 @@ from platform_assets.dlp.model import (
     RuleSet,
     Sensitivity,
 )
-from platform_assets.dlp.phones import is_international, is_national
 from platform_assets.dlp.scan import scan_object
 from platform_assets.errors import SettingsError
 from platform_assets_tests.dlp import generated as make
-from platform_assets_tests.dlp.test_formats import a_parquet, an_orc
 from platform_assets_tests.fixtures.properties import examples
+from platform_assets_tests.formats.test_formats import a_parquet, an_orc
 
 KEY = b"a key that is of these tests only"
 CHANCE = random.Random(7)

@@ -11,15 +11,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from platform_assets.alerts.alert import Alert
+from platform_assets.alert import Alert
 from platform_assets.alerts.outbox import OUTBOX_COLUMNS, Channel, Outbox
 from platform_assets.dlp import uploads
 from platform_assets.dlp.columns import ColumnInspector
 from platform_assets.dlp.findings import FindingsStore, InspectedTable, Inspection
-from platform_assets.dlp.local import LocalInspector
+from platform_assets.dlp.local.inspector import LocalInspector
 from platform_assets.dlp.model import InspectConfig, InspectResult
 from platform_assets.dlp.policy import Action, Policy, Rule
-from platform_assets.dlp.room import InspectionRoom, WarehouseTable
+from platform_assets.dlp.service import InspectionService, WarehouseTable
 from platform_assets.dlp.uploads import Done, UploadInspector
 from platform_assets.errors import PlatformError
 from platform_assets.lake.delta import LakeTable
@@ -296,10 +296,10 @@ def test_an_object_that_is_replaced_while_it_is_read_is_inspected_in_its_new_ver
 class Tables:
     """Three tables of the lake and a warehouse with three tables."""
 
-    room: InspectionRoom
+    room: InspectionService
     lines: list[str] = field(default_factory=list)
 
-    def run(self, room: InspectionRoom | None = None) -> tuple[int, list[str]]:
+    def run(self, room: InspectionService | None = None) -> tuple[int, list[str]]:
         done = (room or self.room).inspect_columns("run", lambda text, *args: self.lines.append(text % args))
         return done.tables, [one.name for one in done.failing.failures]
 
@@ -339,7 +339,7 @@ def tables(tmp_path: Path) -> Tables:
     def no_watch(_: str) -> Watch:
         raise AssertionError
 
-    room = InspectionRoom(
+    room = InspectionService(
         FindingsStore(lake, engine),
         Policy(),
         ("local", "1"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from platform_assets.dlp.model import Likelihood, ProblemKind, Status, Tally
+from platform_assets.dlp.model import Likelihood, Status, Tally
 from platform_assets.dlp.policy import (
     Action,
     Deidentification,
@@ -14,6 +14,7 @@ from platform_assets.dlp.policy import (
     default_rules,
     strictest,
 )
+from platform_assets.formats.problems import ProblemKind
 
 L = Likelihood
 MASK = Deidentification("mask", keep_last=4)

@@ -12,19 +12,19 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from platform_assets.assembly import build_engine, build_lake
 from platform_assets.dlp.columns import ColumnInspector
 from platform_assets.dlp.findings import FindingsStore
-from platform_assets.dlp.local import LocalInspector
+from platform_assets.dlp.local.inspector import LocalInspector
 from platform_assets.dlp.model import InspectConfig, Likelihood
 from platform_assets.dlp.policy import Action, Deidentification, Policy, Rule
-from platform_assets.dlp.protect import Protection
+from platform_assets.dlp.protect import StarProtection
 from platform_assets.errors import DlpError
 from platform_assets.lake.lake import Lake
 from platform_assets.model import star
-from platform_assets.source.sample import advance_sample, create_sample
+from platform_assets.sample.database import advance_sample, create_sample
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets.warehouse.interface import Load
+from platform_assets_tests.fixtures.house import engine_of, lake_of
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.integration.installation import Installation
@@ -83,18 +83,18 @@ class Loads:
 
     def __init__(self, built: Installation, lake: Lake, folder: Path) -> None:
         self.lake = lake
-        self.engine = build_engine(built.settings)
+        self.engine = engine_of(built.settings)
         self.warehouse = DuckDBWarehouse(folder / "w.duckdb", self.engine, 60)
         self.inspections = 0
 
-    def protection(self, *rules: Rule, key: bytes = KEY) -> Protection:
+    def protection(self, *rules: Rule, key: bytes = KEY) -> StarProtection:
         @contextlib.contextmanager
         def inspector() -> Iterator[ColumnInspector]:
             self.inspections += 1
             yield ColumnInspector(LocalInspector(InspectConfig(), KEY), self.engine)
 
         findings = FindingsStore(self.lake, self.engine)
-        return Protection(
+        return StarProtection(
             Policy(rules), inspector, findings, lambda: key, self.engine, lambda: ("local", "1")
         )
 
@@ -121,7 +121,7 @@ def loads(built: Installation, lake: Lake, tmp_path: Path) -> Loads:
 @pytest.fixture(scope="module")
 def plain(built: Installation) -> Mapping[str, list[dict[str, Any]]]:
     """What a warehouse without a policy has."""
-    warehouse = DuckDBWarehouse(built.warehouse, build_engine(built.settings), 60)
+    warehouse = DuckDBWarehouse(built.warehouse, engine_of(built.settings), 60)
     return {table.name: rows_of(warehouse, table.name) for table in star.TABLES}
 
 
@@ -184,7 +184,7 @@ def test_later_batches_come_in_changed_too(database: Database, loads: Loads, tmp
     advance_sample(database.owner, days=2, seed=4)
     later.extract()
     later.load()
-    loads.lake = build_lake(later.settings)
+    loads.lake = lake_of(later.settings)
     loads.load(TOKENS, INITIALS, PRICES)
     rows = loads.rows("fact_sales_order")
     assert len(rows) > facts

@@ -8,9 +8,9 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from platform_assets.dlp.detectors.service_keys import SERVICE_KEYS
-from platform_assets.dlp.families.secrets import _beginning
-from platform_assets.dlp.local import LocalInspector
+from platform_assets.dlp.local.detectors.service_keys import SERVICE_KEYS
+from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.local.scanners.secrets import _beginning
 from platform_assets.dlp.model import InspectConfig
 from platform_assets_tests.dlp import generated as make
 

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pytest
 
-from platform_assets.dlp.content import Limits, Sampling
 from platform_assets.dlp.model import (
     ColumnVerdict,
     Evidence,
@@ -27,14 +26,15 @@ from platform_assets.dlp.model import (
     InspectResult,
     Likelihood,
     Location,
-    ProblemKind,
     Range,
     Sensitivity,
     Status,
     Tally,
 )
 from platform_assets.dlp.scan import scan_object
-from platform_assets_tests.dlp.test_formats import a_parquet, a_zip, an_avro
+from platform_assets.formats.content import Limits, Sampling
+from platform_assets.formats.problems import ProblemKind
+from platform_assets_tests.formats.test_formats import a_parquet, a_zip, an_avro
 
 NEEDLE = InfoType("NEEDLE", sensitivity=Sensitivity.HIGH)
 _PATTERN = re.compile(rb"needle-\d+")
@@ -226,7 +226,7 @@ def test_rows_of_avro_and_json_lines_have_their_numbers() -> None:
 
 _MEASURE = """
 import resource, sys
-from platform_assets.dlp.content import Limits
+from platform_assets.formats.content import Limits
 from platform_assets.dlp.scan import scan_object
 from platform_assets_tests.dlp.test_scan import NeedleInspector
 

@@ -11,8 +11,8 @@ from email.message import EmailMessage
 import pyarrow as pa
 import pytest
 
-from platform_assets.dlp.model import ProblemKind
-from platform_assets_tests.dlp.test_formats import (
+from platform_assets.formats.problems import ProblemKind
+from platform_assets_tests.formats.test_formats import (
     NEEDLE,
     PEOPLE,
     Item,

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.alerts.alert import Alert, Severity
+from platform_assets.alert import Alert, Severity
 from platform_assets.dlp.findings import FindingsStore
-from platform_assets.dlp.local import LocalInspector
+from platform_assets.dlp.local.inspector import LocalInspector
 from platform_assets.dlp.model import InspectConfig, InspectResult, Likelihood, Tally
 from platform_assets.dlp.model import Status as How
 from platform_assets.dlp.policy import Action, Policy, Rule, UninspectedRule
 from platform_assets.dlp.uploads import UploadInspector, object_id
 from platform_assets.errors import ObjectGone, ObjectsError, ObjectsUnavailable
+from platform_assets.feeds.load import ADMITTED
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
 from platform_assets.objects.bucket import ObjectVersion, Readable
-from platform_assets.objects.feeds.load import ADMITTED
 from platform_assets.objects.folder import FolderBucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
 from platform_assets.objects.plan import Policy as Pace

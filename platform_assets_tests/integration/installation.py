@@ -23,7 +23,6 @@ import pg8000.native
 from deltalake import DeltaTable
 
 import platform_assets
-from platform_assets.assembly import build_engine, build_lake, build_source, build_warehouse
 from platform_assets.build import MAIN_JOB, build_defs
 from platform_assets.model import star, totesys
 from platform_assets.settings import Settings, load_settings
@@ -31,6 +30,7 @@ from platform_assets.source.connection import Connection
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import Extraction
 from platform_assets.star.transform import StarBuilder
+from platform_assets_tests.fixtures.house import engine_of, lake_of, source_of, warehouse_of
 from platform_assets_tests.fixtures.patience import PATIENCE
 
 ROOT = Path(platform_assets.__file__).parents[1]
@@ -142,15 +142,15 @@ class Installation:
 
     def extract(self) -> Extraction:
         """Extracts one batch, without Dagster."""
-        engine = build_engine(self.settings)
-        extractor = Extractor(build_source(self.settings, "totesys"), build_lake(self.settings), engine)
+        engine = engine_of(self.settings)
+        extractor = Extractor(source_of(self.settings, "totesys"), lake_of(self.settings), engine)
         return extractor.extract(totesys.TABLES)
 
     def load(self) -> None:
         """Brings star schema and warehouse up to date, without Dagster."""
-        lake, engine = build_lake(self.settings), build_engine(self.settings)
+        lake, engine = lake_of(self.settings), engine_of(self.settings)
         StarBuilder(lake, "totesys", totesys.TABLES, engine).build(star.TABLES)
-        build_warehouse(self.settings).load(lake, star.TABLES)
+        warehouse_of(self.settings).load(lake, star.TABLES)
 
     def tick(self) -> Extraction:
         """Does what a run of the main job does, without Dagster and its checks."""

@@ -21,14 +21,14 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from platform_assets.assembly import build_engine, build_lake, build_source
 from platform_assets.errors import LakeConflict
 from platform_assets.lake.delta import LakeTable
 from platform_assets.model import totesys
 from platform_assets.model.table import Column, Integer
+from platform_assets.sample.database import advance_sample, create_sample
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import Extraction
-from platform_assets.source.sample import advance_sample, create_sample
+from platform_assets_tests.fixtures.house import engine_of, lake_of, source_of
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.integration import totesys_files as files
@@ -367,7 +367,7 @@ def run_until_killed(platform: Installation, after: str) -> None:
     """Extracts in a process that kills itself once it has reported something that starts with `after`."""
     script = f"""
         import os, signal
-        from platform_assets.assembly import build_engine, build_lake, build_source
+        from platform_assets_tests.fixtures.house import engine_of, lake_of, source_of
         from platform_assets.model import totesys
         from platform_assets.settings import load_settings
         from platform_assets.source.extract import Extractor
@@ -377,7 +377,7 @@ def run_until_killed(platform: Installation, after: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         settings = load_settings()
-        source, lake, engine = build_source(settings, "totesys"), build_lake(settings), build_engine(settings)
+        source, lake, engine = source_of(settings, "totesys"), lake_of(settings), engine_of(settings)
         Extractor(source, lake, engine, report=report).extract(totesys.TABLES)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
@@ -462,7 +462,7 @@ def test_two_runs_of_the_main_job_at_once_both_end_well(history: History) -> Non
 
 def extractor(platform: Installation, report: Callable[[str], None] = lambda _: None) -> Extractor:
     settings = platform.settings
-    source, lake, engine = build_source(settings, "totesys"), build_lake(settings), build_engine(settings)
+    source, lake, engine = source_of(settings, "totesys"), lake_of(settings), engine_of(settings)
     return Extractor(source, lake, engine, report=report)
 
 

@@ -15,16 +15,17 @@ import dagster as dg
 import pytest
 from deltalake import DeltaTable
 
-from platform_assets import assembly
 from platform_assets.build import build_defs
-from platform_assets.dlp.defs import INSPECT_JOB
+from platform_assets.objects.defs import INSPECT_JOB
+from platform_assets.rooms import Rooms
 from platform_assets.settings import load_settings
+from platform_assets.snowflake.assembly import SnowflakeRoom
 from platform_assets.snowflake.defs import LAKE_COPIES, SNOWFLAKE_JOB
 from platform_assets.source.connection import Connection
+from platform_assets_tests.feeds.workbooks import a_workbook, encrypted, far_apart
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.totesys import failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
-from platform_assets_tests.objects.workbooks import a_workbook, encrypted, far_apart
 
 NOBODY = Connection("127.0.0.1", 1, "nothing", "nobody", "no password")
 ACCOUNT = """{
@@ -68,7 +69,7 @@ class Platform:
 
     def run(self, job: str, **options: Any) -> dg.ExecuteInProcessResult:
         """Run a job in this process, with Snowflake where the local server is."""
-        given = assembly.build_snowflake_copies(self.installation.settings)
+        given = Rooms(self.installation.settings).of(SnowflakeRoom).copies()
         copies = replace(given, connect=self._connect)
         resources = {LAKE_COPIES: dg.ResourceDefinition(lambda _: lambda: copies)}
         definition = build_defs(self.installation.settings, resources=resources).resolve_job_def(job)

@@ -24,8 +24,8 @@ from dagster._core.events import StepFailureData
 from deltalake import DeltaTable, write_deltalake
 
 from platform_assets.build import MAIN_JOB, build_defs
+from platform_assets.sample.database import advance_sample, create_sample
 from platform_assets.source.connection import Connection
-from platform_assets.source.sample import advance_sample, create_sample
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.integration import totesys_files as files

@@ -9,11 +9,11 @@ from pathlib import Path
 from platform_assets_tests.integration.installation import BIN, ROOT, Installation
 
 _OPEN = """
-from platform_assets.build import open_instance
-from platform_assets.settings import load_settings
+from platform_assets.runs import open_instance
+from platform_assets.settings import dagster_home, load_settings
 settings = load_settings()
 input()
-with open_instance(settings) as instance:
+with open_instance(dagster_home(settings)) as instance:
     assert instance.get_runs(limit=1) == []
 """
 

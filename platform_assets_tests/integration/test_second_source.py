@@ -18,16 +18,20 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
-from platform_assets import assembly, cli
-from platform_assets.build import MAIN_JOB, build_defs, last_looks, open_instance, run_job
+from platform_assets import cli
+from platform_assets.build import MAIN_JOB, build_defs
 from platform_assets.errors import SettingsError
 from platform_assets.lake.duck import quote
 from platform_assets.lake.lake import Lake, folder_name, stream_table
 from platform_assets.model.table import Column, Integer, Table
+from platform_assets.rooms import Rooms
+from platform_assets.runs import last_runs
 from platform_assets.settings import Settings, load_settings
+from platform_assets.source.assembly import SourceRoom
 from platform_assets.source.connection import Connection
 from platform_assets.source.declaration import Catalogue
-from platform_assets.status import holdings
+from platform_assets.status import HasHoldings
+from platform_assets_tests.fixtures.house import instance_of, keys_of, lake_of, run_of
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
@@ -105,7 +109,7 @@ class Shop:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """What the lake has of a table, by batch."""
-        lake = assembly.build_lake(self.settings)
+        lake = lake_of(self.settings)
         rows = stream_table(replace(lake, processed=lake.ingestion), ["shop", folder_name(table)])
         return sorted(rows.read_all().to_pylist(), key=lambda row: row["_batch"])
 
@@ -307,12 +311,14 @@ def test_status_shows_every_source_and_what_was_left_as_it_was(shop: Shop) -> No
     assert "orders.amount is text" in ran.output
     shown = command("status")
     assert "shop/orders is left as it was: orders.amount is text" in shown.output
-    (totesys, look) = last_looks(shop.settings)
+    tables = Rooms(shop.settings).of(SourceRoom).source_tables()
+    named = {name: [table.name for table in listed] for name, listed in tables.items()}
+    with instance_of(shop.settings) as instance:
+        (totesys, look) = last_runs(instance, named)
     assert (totesys.source, totesys.at, look.source) == ("totesys", None, "shop")
     assert list(look.stopped) == ["orders"]
     settings = shop.settings
-    tables = {name: assembly.source_tables(settings, name) for name in settings.sources.names}
-    held = holdings(assembly.build_lake(settings), assembly.build_warehouse(settings), tables)
+    held = [one for room in Rooms(settings).offering(HasHoldings) for one in room.holdings()]
     rows = {one.table: (one.rows, one.batch) for one in held if one.layer == "shop"}
     assert rows["orders"] == (2, 1)
     assert rows["select"] == (1, 1)
@@ -496,7 +502,7 @@ def test_a_configuration_is_written_anew_only_when_asked_for(shop: Shop) -> None
     assert command("source", "discover", "shop", *shop.options).exit_code == 1
     assert shop.file.read_text() == mine
     assert command("source", "discover", "shop", *shop.options, "--replace").exit_code == 0
-    assert shop.settings.sources.discovered["shop"].tables == ("*",)
+    assert keys_of(shop.settings).sources.discovered["shop"].tables == ("*",)
 
 
 def test_a_new_look_tells_what_is_new_gone_and_changed_and_keeps_the_configuration(shop: Shop) -> None:
@@ -545,12 +551,12 @@ def test_a_job_of_a_source_that_is_not_there_is_refused(shop: Shop) -> None:
 
 def test_a_source_that_is_down_fails_its_own_run_only_with_the_platforms_sentence(shop: Shop) -> None:
     command("source", "discover", "shop", *shop.options)
-    ran = run_job(shop.settings, MAIN_JOB, lambda line: None)
+    ran = run_of(shop.settings, MAIN_JOB)
     assert not ran.succeeded
     assert ran.failures[0].startswith("PostgreSQL at 127.0.0.1:9 cannot be reached")
-    ran = run_job(shop.settings, "shop_to_lake", lambda line: None)
+    ran = run_of(shop.settings, "shop_to_lake")
     assert (ran.succeeded, ran.failures, ran.failed_checks) == (True, (), ())
-    with open_instance(shop.settings) as instance:
+    with instance_of(shop.settings) as instance:
         assert len(instance.get_runs()) == 2
 
 

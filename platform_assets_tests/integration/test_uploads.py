@@ -8,7 +8,8 @@ import os
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ import dagster as dg
 import pytest
 from deltalake import DeltaTable
 
-from platform_assets import assembly
+from platform_assets.alerts.assembly import AlertsRoom
+from platform_assets.alerts.defs import ALERTS_JOB
 from platform_assets.alerts.outbox import RetryPolicy
 from platform_assets.build import build_defs
-from platform_assets.dlp.defs import ALERTS_JOB, COLUMNS_JOB, INSPECT_JOB
+from platform_assets.dlp.defs import COLUMNS_JOB
+from platform_assets.objects.assembly import ObjectsRoom
 from platform_assets.objects.bucket import ObjectVersion
+from platform_assets.objects.defs import INSPECT_JOB
 from platform_assets.objects.folder import FolderBucket
+from platform_assets.rooms import Rooms
 from platform_assets.source.connection import Connection
+from platform_assets_tests.fixtures.house import warehouse_of
 from platform_assets_tests.fixtures.http import HttpServer
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
@@ -136,8 +142,8 @@ def test_the_sensor_plans_a_run_whose_success_alone_closes_the_batch(
 
     def tick() -> Sequence[dg.RunRequest]:
         nonlocal cursor
-        room = assembly.build_inspection_room(place.platform.settings)
-        with dg.build_sensor_context(instance, cursor=cursor, resources={"dlp": room}) as context:
+        room = Rooms(place.platform.settings).of(ObjectsRoom)
+        with dg.build_sensor_context(instance, cursor=cursor, resources={"objects": room}) as context:
             evaluated = sensor(context)
         assert isinstance(evaluated, dg.SensorResult)
         cursor = evaluated.cursor
@@ -250,8 +256,8 @@ def test_a_channel_that_is_down_delays_its_alerts_and_fails_nothing(
 
     assert (of_team()["status"], of_team()["attempt"]) == ("queued", 1)
     (tmp_path / "webhook").write_text(http_server.url + "/hook")
-    outbox = assembly.build_outbox(place.platform.settings)
-    later = outbox.deliver(assembly.build_channels(place.platform.settings), of_team()["due_at"])
+    outbox = Rooms(place.platform.settings).of(AlertsRoom).outbox
+    later = outbox.deliver(Rooms(place.platform.settings).of(AlertsRoom).channels, of_team()["due_at"])
     assert (later.sent, later.delayed) == (1, 0)
     assert failures(place.run(ALERTS_JOB)) == []
     assert len(http_server.posted) == 1
@@ -263,8 +269,8 @@ def test_an_object_that_waits_for_too_long_fails_the_check(
     place = landing(tmp_path, instance, watches__uploads__uninspected_after="1")
     place.put("one.txt", "nothing\n")
     os.utime(place.folder / "one.txt", (time.time() - 600,) * 2)
-    room = assembly.build_inspection_room(place.platform.settings)
-    with dg.build_sensor_context(instance, resources={"dlp": room}) as context:
+    room = Rooms(place.platform.settings).of(ObjectsRoom)
+    with dg.build_sensor_context(instance, resources={"objects": room}) as context:
         build_defs(place.platform.settings).resolve_sensor_def("uploads_objects")(context)
     check = dg.AssetCheckKey(dg.AssetKey(["dlp", "objects"]), "no_uninspected_object")
     checking = build_defs(place.platform.settings).resolve_implicit_global_asset_job_def()
@@ -327,7 +333,7 @@ RULES = """
 
 def prices(place: Landing) -> list[tuple[Any, ...]]:
     """The table in the warehouse."""
-    with assembly.build_warehouse(place.platform.settings).query(
+    with warehouse_of(place.platform.settings).query(
         "SELECT label, CAST(price AS VARCHAR) FROM uploads.prices ORDER BY price"
     ) as rows:
         return [tuple(row.values()) for row in rows.read_all().to_pylist()]
@@ -423,12 +429,10 @@ def test_an_object_a_watch_and_a_channel_that_fail_leave_all_else_alone_and_fail
     place.put("prices/monday.csv", "label,price\npen,1.50\n")
     place.put("prices/tuesday.csv", "label,price\nink,4.00\n")
     place.put("mail.txt", "somebody@company-three.com\n")
-    usual, outbox = FolderBucket.open, assembly.build_outbox
+    usual = FolderBucket.open
     at_once = dt.timedelta()
     monkeypatch.setattr("platform_assets.objects.plan.wait", lambda *_: at_once)
-    monkeypatch.setattr(
-        assembly, "build_outbox", lambda given: replace(outbox(given), policy=RetryPolicy(first_wait=at_once))
-    )
+    monkeypatch.setattr(RetryPolicy, "__init__", partialmethod(RetryPolicy.__init__, first_wait=at_once))
 
     def broken(bucket: FolderBucket, found: ObjectVersion) -> Any:
         if found.key == "prices/tuesday.csv":

@@ -14,12 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from platform_assets import cli
-from platform_assets.assembly import build_warehouse
 from platform_assets.build import build_defs
 from platform_assets.errors import SettingsError
 from platform_assets.model import star
-from platform_assets.source.sample import create_sample
+from platform_assets.sample.database import create_sample
 from platform_assets.warehouse.defs import load_job
+from platform_assets_tests.fixtures.house import warehouse_of
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
@@ -90,8 +90,8 @@ def test_a_warehouse_that_is_added_later_catches_up_and_then_loads_what_is_new(
 ) -> None:
     result = load(platform, instance, name)
     assert failed_checks(result) == {}
-    main = build_warehouse(platform.settings).status()
-    added = build_warehouse(platform.settings, name).status()
+    main = warehouse_of(platform.settings).status()
+    added = warehouse_of(platform.settings, name).status()
     assert [(one.table, one.row_count, one.last_batch, one.seen_at) for one in added] == [
         (one.table, one.row_count, one.last_batch, one.seen_at) for one in main
     ]
@@ -120,16 +120,14 @@ def test_a_further_warehouse_is_queried_by_its_name(
     result = CliRunner().invoke(cli.app, ["warehouse", "query", query, "--of", "mart", "--csv"])
     assert result.exit_code == 0, result.output
     [expected] = [
-        one.row_count
-        for one in build_warehouse(platform.settings).status()
-        if one.table == "fact_sales_order"
+        one.row_count for one in warehouse_of(platform.settings).status() if one.table == "fact_sales_order"
     ]
     assert result.output.split() == ['"number"', str(expected)]
 
 
 def test_a_warehouse_that_is_not_configured_is_refused_by_name(platform: Installation) -> None:
     with pytest.raises(SettingsError, match=r"no warehouse lakeside .* it has warehouse, copy, mart"):
-        build_warehouse(platform.settings, "lakeside")
+        warehouse_of(platform.settings, "lakeside")
 
 
 def test_an_asset_reads_and_writes_a_further_warehouse_by_its_io_manager(
@@ -150,13 +148,11 @@ def test_an_asset_reads_and_writes_a_further_warehouse_by_its_io_manager(
         instance=instance, asset_selection=[dg.AssetKey(["reports", "payments"])]
     )
     assert result.success
-    with build_warehouse(platform.settings, "mart").query(
+    with warehouse_of(platform.settings, "mart").query(
         "SELECT CAST(sum(payment_amount_sum) AS numeric(38, 2)) FROM reports.payments"
     ) as rows:
         [written] = rows.read_all()[0].to_pylist()
-    with build_warehouse(platform.settings).query(
-        "SELECT sum(payment_amount) FROM star.fact_payment"
-    ) as rows:
+    with warehouse_of(platform.settings).query("SELECT sum(payment_amount) FROM star.fact_payment") as rows:
         [loaded] = rows.read_all()[0].to_pylist()
     assert written == loaded
 
@@ -170,11 +166,12 @@ def test_loading_the_code_location_and_a_tick_import_no_package_of_a_warehouse_t
     program = (
         "import sys\n"
         "from platform_assets.settings import load_settings\n"
-        "from platform_assets.build import build_defs, run_job\n"
+        "from platform_assets.build import build_defs\n"
+        "from platform_assets_tests.fixtures.house import run_of\n"
         "from platform_assets import cli\n"
         "settings = load_settings()\n"
         "build_defs(settings).resolve_all_job_defs()\n"
-        "assert run_job(settings, 'totesys_to_warehouse', lambda line: None).succeeded\n"
+        "assert run_of(settings, 'totesys_to_warehouse').succeeded\n"
         f"print([name for name in sys.modules if name.startswith({WAREHOUSE_PACKAGES})])\n"
     )
     ended = subprocess.run(

@@ -22,7 +22,6 @@ _USED_BY_STEPS = (
     "deltalake.writer",
     "duckdb",
     "pg8000.native",
-    "platform_assets.assembly",
     "platform_assets.lake.checks",
     "platform_assets.lake.lake",
     "platform_assets.source.extract",

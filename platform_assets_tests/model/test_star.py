@@ -7,10 +7,10 @@ import sqlglot
 from sqlglot import exp
 
 import platform_assets.star
-from platform_assets.lake.defs import type_name
 from platform_assets.model.star import DIMENSIONS, FACTS, TABLES, columns_of
 from platform_assets.model.table import Column, Date, Table, Text, Time
 from platform_assets.model.totesys import TABLES as SOURCE_TABLES
+from platform_assets.orchestration import type_name
 from platform_assets.star.transform import select_of
 
 FOLDER = Path(platform_assets.star.__file__).parent

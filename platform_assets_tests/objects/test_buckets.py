@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from platform_assets.errors import ObjectGone, ObjectsError, ObjectsUnavailable
-from platform_assets.objects.bucket import Bucket, copy_to, open_bucket
+from platform_assets.objects.bucket import Bucket, copy_to
 from platform_assets.objects.gcs import GcsBucket
+from platform_assets.objects.places import open_bucket
 from platform_assets.objects.quarantine import quarantine
 from platform_assets.objects.s3 import S3Bucket
 from platform_assets_tests.fixtures.gcs import GcsServer

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from platform_assets.errors import ObjectsError
-from platform_assets.objects.bucket import open_bucket
 from platform_assets.objects.events import (
     PubSubEvents,
     SqsEvents,
@@ -20,6 +19,7 @@ from platform_assets.objects.events import (
     sqs_client,
 )
 from platform_assets.objects.log import ObjectLog
+from platform_assets.objects.places import open_bucket
 from platform_assets.objects.plan import Outcome, Policy
 from platform_assets.objects.watch import Cursor, RunState, Tick, Watch
 from platform_assets_tests.fixtures.gcs import GcsServer, PubSubServer

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from platform_assets.errors import ObjectsError
-from platform_assets.objects.bucket import open_bucket
 from platform_assets.objects.log import ObjectLog, Progress
+from platform_assets.objects.places import open_bucket
 from platform_assets.objects.plan import Outcome, Policy, Status
 from platform_assets.objects.watch import Cursor, RunState, Tick, Watch
 

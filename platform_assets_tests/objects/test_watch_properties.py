@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from platform_assets.errors import ObjectsError
 from platform_assets.lake.delta import LakeTable
-from platform_assets.objects.bucket import open_bucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
+from platform_assets.objects.places import open_bucket
 from platform_assets.objects.plan import Outcome, Policy, Status, Task
 from platform_assets.objects.watch import Cursor, RunState, Watch
 from platform_assets_tests.fixtures.properties import examples

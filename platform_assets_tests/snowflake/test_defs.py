@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from platform_assets import assembly
 from platform_assets.build import build_defs
 from platform_assets.errors import SettingsError
 from platform_assets.isolation import Isolation
@@ -20,12 +19,14 @@ from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, columns_sql
 from platform_assets.model import star
 from platform_assets.model.table import Column, Text, Time
+from platform_assets.rooms import Rooms
+from platform_assets.sample.database import advance_sample, create_sample
 from platform_assets.settings import Settings, load_settings
 from platform_assets.snowflake import copies as copies_module
+from platform_assets.snowflake.assembly import SnowflakeRoom
 from platform_assets.snowflake.defs import LAKE_COPIES, SNOWFLAKE_JOB
 from platform_assets.snowflake.execute import TableResult
 from platform_assets.snowflake.refresh import Refresh, _Refreshing
-from platform_assets.source.sample import advance_sample, create_sample
 from platform_assets_tests.fixtures.poison import ERRORS, name_of, told
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
@@ -88,7 +89,7 @@ def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]
 @pytest.fixture
 def copies(platform: Installation, snowflake_server: SnowflakeServer, snowflake_database: str) -> Any:
     """What the configuration gives, connected to the local server."""
-    given = assembly.build_snowflake_copies(with_account(platform))
+    given = Rooms(with_account(platform)).of(SnowflakeRoom).copies()
 
     return replace(given, connect=lambda: snowflake_server.connect(snowflake_database, "STAR"))
 
@@ -268,7 +269,7 @@ def test_one_table_that_fails_leaves_the_others_alone_and_is_loaded_by_the_next_
 
 
 def test_an_account_is_connected_to_with_what_the_configuration_says(platform: Installation) -> None:
-    copies = assembly.build_snowflake_copies(with_account(platform))
+    copies = Rooms(with_account(platform)).of(SnowflakeRoom).copies()
     with pytest.raises(SettingsError, match="NO_SUCH_KEY"), copies.connect():
         pass
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.source.embedded import EmbeddedPostgres
+from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets_tests.fixtures.capture import running_server
 from platform_assets_tests.source.test_capture_concurrency import POLICIES, SETTINGS, Load, follow
 

@@ -22,8 +22,8 @@ from typing import Any
 import pg8000.native
 import pytest
 
+from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.connection import Connection
-from platform_assets.source.embedded import EmbeddedPostgres
 from platform_assets.source.extract import Extractor
 from platform_assets.source.policy import CapturePolicy
 from platform_assets_tests.fixtures.capture import (

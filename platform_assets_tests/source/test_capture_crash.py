@@ -23,7 +23,7 @@ import pytest
 
 from platform_assets.errors import SourceUnavailable
 from platform_assets.lake.lake import stream_current
-from platform_assets.source.embedded import EmbeddedPostgres
+from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.outcome import TableChange
 from platform_assets_tests.fixtures.capture import Capture, running_server, session
 from platform_assets_tests.fixtures.patience import PATIENCE

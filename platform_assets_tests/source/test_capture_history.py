@@ -19,7 +19,7 @@ import pytest
 
 from platform_assets.model.table import Column, Integer, Text
 from platform_assets.model.table import Table as DeclaredTable
-from platform_assets.source.embedded import EmbeddedPostgres
+from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import TableChange
 from platform_assets.source.policy import CapturePolicy

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from platform_assets.lake.duck import quote
 from platform_assets.lake.lake import stream_current, stream_versions
 from platform_assets.model.table import Table
+from platform_assets.sample.ddl import literal
 from platform_assets.source.bulk import BulkReader
 from platform_assets.source.catalogue import declare
-from platform_assets.source.ddl import literal
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import Extraction
 from platform_assets.source.policy import CapturePolicy

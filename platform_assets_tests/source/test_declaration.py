@@ -40,6 +40,7 @@ from platform_assets.source.declaration import (
 )
 from platform_assets.source.policy import CapturePolicy
 from platform_assets.source.snapshot import SourceDatabase
+from platform_assets_tests.fixtures.house import keys_of
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 
 SCHEMA = """
@@ -335,7 +336,7 @@ def test_the_configuration_that_is_written_can_be_loaded_and_overridden_by_the_e
         "state_dir = s\nsources.totesys {}\nlake { ingestion = in, processed = out }\n"
         "warehouse.duckdb.path = w\n"
     )
-    shop = load_settings(file).sources.discovered["shop"]
+    shop = keys_of(load_settings(file)).sources.discovered["shop"]
     given = shop.connection
     assert (given.host, given.port, given.database, given.db_schema) == (
         *("db.example", 6543, 'my "shop"', "Sales"),
@@ -346,5 +347,5 @@ def test_the_configuration_that_is_written_can_be_loaded_and_overridden_by_the_e
     assert (shop.tables, shop.strategy, shop.overrides) == (("*",), "auto", {})
     monkeypatch.setenv("SHOP_PORT", "7777")
     monkeypatch.setenv("SHOP_SSLROOTCERT", "ca.pem")
-    given = load_settings(file).sources.discovered["shop"].connection
+    given = keys_of(load_settings(file)).sources.discovered["shop"].connection
     assert (given.port, given.sslrootcert) == (7777, tmp_path / "ca.pem")

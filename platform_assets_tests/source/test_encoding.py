@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets.errors import SourceError
-from platform_assets.source.embedded import EmbeddedPostgres
+from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import TableChange
 from platform_assets_tests.fixtures.capture import SOURCE, Capture

@@ -21,8 +21,8 @@ from platform_assets.errors import SourceError, SourceUnavailable
 from platform_assets.model import table as model
 from platform_assets.model.table import Column, Table
 from platform_assets.model.totesys import DESIGN, TABLES
-from platform_assets.source import ddl
-from platform_assets.source.embedded import EmbeddedPostgres
+from platform_assets.sample import ddl
+from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.snapshot import Snapshot, SourceDatabase
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase

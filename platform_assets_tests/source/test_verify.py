@@ -31,9 +31,9 @@ from platform_assets.model.table import (
     Timestamp,
 )
 from platform_assets.model.totesys import TABLES
+from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.catalogue import Relation, declare, read_relations
 from platform_assets.source.connection import Connection
-from platform_assets.source.embedded import EmbeddedPostgres
 from platform_assets.source.outcome import TableChange, Verification
 from platform_assets.source.session import adbc_uri
 from platform_assets.source.types import SESSION_SETTINGS, decode, select_expression, value_expression

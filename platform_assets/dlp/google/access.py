@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from platform_assets.dlp.detectors import BY_NAME
+from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.model import InfoType, InspectConfig, Sensitivity
 from platform_assets.errors import DlpError
 

@@ -17,17 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.dlp.google.access import DlpUnavailable
 from platform_assets.dlp.google.messages import likelihood_of, to_google
-from platform_assets.dlp.model import (
-    Coverage,
-    InspectConfig,
-    InspectResult,
-    Likelihood,
-    Problem,
-    ProblemKind,
-    Status,
-    Tally,
-)
+from platform_assets.dlp.model import Coverage, InspectConfig, InspectResult, Likelihood, Status, Tally
 from platform_assets.errors import DlpError
+from platform_assets.formats.problems import Problem, ProblemKind
 
 if TYPE_CHECKING:
     from google.cloud import dlp_v2

@@ -1,0 +1,94 @@
+"""Alert settings: the channels and who is notified."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core.core_schema import ValidationInfo
+
+from platform_assets.configuration.blocks import RoomSettings
+from platform_assets.configuration.secrets import REFERENCES, Secret
+from platform_assets.configuration.stores import StoreOptions
+from platform_assets.configuration.values import Address, Block, HostName, Integer, LocalPath, Mailbox, Text
+
+
+def _arn(value: str) -> str:
+    if not re.fullmatch(r"arn:[\w-]+:sns:[\w-]*:\d*:[\w.-]+", value):
+        raise ValueError("it is no ARN of a topic")
+    return value
+
+
+class SlackSettings(Block):
+    """A Slack channel."""
+
+    webhook: Secret = Field(description=f"a reference to the webhook's address: {REFERENCES}")
+
+
+class EmailSettings(Block):
+    """E-mail recipients, reached through one SMTP server."""
+
+    host: HostName = Field(description="the name or address of the SMTP server")
+    port: Integer = Field(default=587, ge=1, le=65535, description="a port from 1 to 65535")
+    sender: Mailbox = Field(description="the address that messages are from")
+    recipients: Annotated[tuple[Mailbox, ...], Field(min_length=1)] = Field(description="a list of addresses")
+    user: str = Field(default="", description="the name to sign in with")
+    password: Secret | None = Field(default=None, description=f"a reference to the password: {REFERENCES}")
+    security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="one of starttls, tls, none"
+    )
+    ca_file: LocalPath | None = Field(default=None, description="the path of a file with root certificates")
+
+
+class SnsSettings(Block):
+    """An Amazon SNS topic."""
+
+    topic: Annotated[Text, AfterValidator(_arn)] = Field(description="the topic's ARN, arn:aws:sns:...")
+    options: StoreOptions = Field(
+        default_factory=dict, description="text, a number, true or false, as lake.storage_options"
+    )
+
+
+def _one_kind(value: SnsSettings | None, info: ValidationInfo) -> SnsSettings | None:
+    given = [name for name in ("slack", "email") if info.data.get(name) is not None]
+    if value is not None:
+        given.append("sns")
+    if len(given) > 1:
+        raise ValueError(f"a channel is of one kind, and this one is {' and '.join(given)}")
+    return value
+
+
+class ChannelSettings(Block):
+    """A channel; without a block for a service it writes to the log."""
+
+    min_severity: Literal["INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="WARNING", description="one of INFO, WARNING, ERROR, CRITICAL"
+    )
+    slack: SlackSettings | None = Field(default=None, description="a block with webhook")
+    email: EmailSettings | None = Field(default=None, description="a block with host, sender and recipients")
+    sns: Annotated[SnsSettings | None, AfterValidator(_one_kind)] = Field(
+        default=None, validate_default=True, description="a block with topic"
+    )
+
+
+class AlertsSettings(Block):
+    """The channels, and the address of Dagster's UI for links to runs."""
+
+    dagster_url: Address | None = Field(
+        default=None, description="the address of the Dagster UI, such as https://dagster.example.org"
+    )
+    channels: dict[str, ChannelSettings] = Field(
+        default_factory=dict, description="a block of channels by name, each with slack, email or sns"
+    )
+
+
+class AlertsRoomSettings(RoomSettings):
+    """The alerts' key."""
+
+    alerts: AlertsSettings = Field(
+        default_factory=AlertsSettings, description="a block with dagster_url and channels"
+    )
+
+
+SETTINGS = AlertsRoomSettings

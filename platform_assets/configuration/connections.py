@@ -1,0 +1,80 @@
+"""Connections that several rooms share: a PostgreSQL server, a Snowflake account."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticKnownError
+from pydantic_core.core_schema import ValidationInfo
+
+from platform_assets.configuration.secrets import REFERENCES, Secret
+from platform_assets.configuration.values import Block, HostName, Integer, LocalPath, Text
+
+
+class ServerSettings(Block):
+    """Address and credentials of a PostgreSQL server; timeouts in seconds."""
+
+    host: HostName = Field(description="a host name or address")
+    port: Integer = Field(default=5432, ge=1, le=65535, description="a port from 1 to 65535")
+    database: Text = Field(description="the name of the database")
+    user: Text = Field(description="the name of the role to sign in as")
+    password: Secret = Field(description=f"a reference to the password: {REFERENCES}")
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        default="prefer", description="one of disable, allow, prefer, require, verify-ca, verify-full"
+    )
+    sslrootcert: LocalPath | None = Field(
+        default=None, description="the path of a file with root certificates"
+    )
+    connect_timeout: Integer = Field(default=2, ge=1, le=300, description="whole seconds from 1 to 300")
+    statement_timeout: Integer = Field(default=3600, ge=1, le=604_800, description="whole seconds, 1 or more")
+    lock_timeout: Integer = Field(default=10, ge=1, le=86_400, description="whole seconds, 1 or more")
+
+
+def _one_way_in(value: Secret | None, info: ValidationInfo) -> Secret | None:
+    if "private_key" not in info.data:  # set but invalid: already reported
+        return value
+    if value is None and info.data["private_key"] is None:
+        raise PydanticKnownError("missing")
+    if value is not None and info.data["private_key"] is not None:
+        raise ValueError("private_key is there too, and one of the two is used")
+    return value
+
+
+def _account(value: str) -> str:
+    if re.search(r"[\s/:@]|\.snowflakecomputing\.", value):
+        raise ValueError("only the identifier, not the address")
+    return value
+
+
+class SnowflakeConnectionSettings(Block):
+    """A Snowflake account and its credentials: a key pair, or a password where Snowflake still allows it."""
+
+    account: Annotated[Text, AfterValidator(_account)] = Field(
+        description="the account's identifier, ORGANISATION-ACCOUNT"
+    )
+    user: Text = Field(description="the name of the user to sign in as")
+    private_key: Secret | None = Field(
+        default=None, description=f"a reference to the private key as PEM text: {REFERENCES}"
+    )
+    private_key_passphrase: Secret | None = Field(
+        default=None, description=f"a reference to the key's passphrase: {REFERENCES}"
+    )
+    password: Annotated[Secret | None, AfterValidator(_one_way_in)] = Field(
+        default=None,
+        validate_default=True,
+        description=f"a reference to the password, where there is no private_key: {REFERENCES}",
+    )
+    role: Text | None = Field(default=None, description="the name of a role; the user's default where absent")
+    warehouse: Text = Field(description="the name of the virtual warehouse that computes")
+    database: Text = Field(description="the name of the database")
+    query_tag: Text = Field(default="platform_assets", description="what Snowflake's history shows")
+    login_timeout: Integer = Field(default=30, ge=1, le=600, description="whole seconds from 1 to 600")
+
+
+class SnowflakeStageSettings(Block):
+    """The external stage through which Snowflake reads the lake's files; the default is an internal stage."""
+
+    url: Text = Field(description="the lake's processed zone as Snowflake sees it: s3://... or gcs://...")
+    storage_integration: Text = Field(description="the name of the storage integration for it")

@@ -1,0 +1,166 @@
+"""Types of configuration values: texts, numbers, paths, and blocks shared by several parts.
+
+A field's description is also the "expected" half of an error message, and is worded to fit there.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic_core.core_schema import ValidationInfo
+
+from platform_assets.configuration.secrets import absolute_path, base_folder
+
+_CRON_NICKNAMES = frozenset({"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"})
+
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("put text that looks like something else into quotes")
+    if value != value.strip() or not value:
+        raise ValueError("it is empty, or starts or ends with white space")
+    return value
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise ValueError("it is not a path")
+    if "://" in str(value):
+        raise ValueError("it must be a local path, not a URI")
+    if str(value) != str(value).strip():
+        raise ValueError("it starts or ends with white space")
+    return absolute_path(str(value), base_folder(info))
+
+
+def _host(value: str) -> str:
+    if re.search(r"[\s/@?]", value):
+        raise ValueError("only the host's name or address; port, user and database have keys of their own")
+    return value
+
+
+def timezone_name(value: str) -> str:
+    """Validate the name of a time zone."""
+    if value == "UTC":
+        return value
+    import zoneinfo
+
+    try:
+        return zoneinfo.ZoneInfo(value).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("there is no such time zone") from None
+
+
+def _cron(value: str) -> str:
+    """Validate a cron expression: five fields that Dagster accepts, or a nickname like @daily."""
+    if value in _CRON_NICKNAMES:
+        return value
+    fields = value.split()
+    if len(fields) != 5:
+        raise ValueError(
+            f"it has {len(fields)} fields; minute, hour, day of month, month, day of week make five"
+        )
+    limits = (
+        ("minute", 0, 59, ()),
+        ("hour", 0, 23, ()),
+        ("day of month", 1, 31, ()),
+        ("month", 1, 12, _MONTHS),
+        ("day of week", 0, 7, _WEEKDAYS),
+    )
+    for text, (name, low, high, names) in zip(fields, limits, strict=True):
+        for part in text.split(","):
+            if not _cron_part(part, low, high, names):
+                raise ValueError(f"its field for the {name} cannot be {text!r}")
+    return value
+
+
+def _cron_part(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:
+    span, slash, step = part.partition("/")
+    if slash and not (step.isdecimal() and 1 <= int(step) <= high):
+        return False
+    if span == "*":
+        return True
+    bounds = span.split("-")
+    if not all(b.lower() in names or (b.isdecimal() and low <= int(b) <= high) for b in bounds):
+        return False
+    # fri-mon is a valid range too; 5/10 is ambiguous between cron implementations.
+    return len(bounds) == 2 or (len(bounds) == 1 and not slash)
+
+
+# A field's description is also the "expected" half of an error message, and is worded to fit there.
+Integer = Annotated[int, BeforeValidator(_no_bool)]
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+Cron = Annotated[Text, AfterValidator(_cron)]
+LocalPath = Annotated[Path, BeforeValidator(_path)]
+
+
+def _address(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
+        raise ValueError("an address starts with http:// or https://, and has no user in it")
+    return value
+
+
+def _mailbox(value: str) -> str:
+    if not re.fullmatch(r"(?:[^<>@]*<)?[^\s@<>]+@[^\s@<>]+>?", value):
+        raise ValueError("a mail address has one @")
+    return value
+
+
+HostName = Annotated[Text, AfterValidator(_host)]
+Address = Annotated[Text, AfterValidator(_address)]
+Mailbox = Annotated[Text, AfterValidator(_mailbox)]
+
+
+class Block(BaseModel):
+    """A configuration block; unknown keys are rejected."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+def _no_repetition(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("something is in it twice")
+    return values
+
+
+Names = Annotated[tuple[Text, ...], AfterValidator(_no_repetition)]
+
+
+TYPES = "integer, decimal(P,S), real, double, text, binary, boolean, date, time, timestamp or timestamptz"
+
+
+_TYPE = re.compile(r"integer|real|double|text|binary|boolean|date|time|timestamp|timestamptz")
+
+
+_DECIMAL = re.compile(r"decimal\((\d{1,2}), ?(\d{1,2})\)")
+
+
+def type_word(value: str) -> str:
+    """Validate a column's lake type; decimals are normalized to one spelling."""
+    if _TYPE.fullmatch(value):
+        return value
+    digits = _DECIMAL.fullmatch(value)
+    if digits is None:
+        raise ValueError("there is no such type")
+    precision, scale = int(digits[1]), int(digits[2])
+    if not 1 <= precision <= 38 or scale > precision:
+        raise ValueError("a decimal has 1 to 38 digits, of which the scale says how many follow the point")
+    return f"decimal({precision},{scale})"

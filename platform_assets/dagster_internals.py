@@ -1,0 +1,192 @@
+"""All uses of Dagster's private modules, each with the reason why the public interface does not do.
+
+`platform_assets_tests/test_dagster_internals.py` fails with a plain message when a new version moves them.
+"""
+
+import logging
+import sqlite3
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.execution.plan.objects import StepFailureData
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+from dagster._core.storage.tags import CODE_LOCATION_TAG, REPOSITORY_LABEL_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster_shared.error import SerializableErrorInfo
+
+LOCATION = "platform_assets"
+"""Name of the code location, as in workspace.yaml and pyproject.toml."""
+_MODULE = "platform_assets.definitions"
+
+
+def execute_job(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, run_config: dict[str, object]
+) -> tuple[str, list[dg.DagsterEvent]]:
+    """Run a job in this process, recorded like any other run.
+
+    `execute_in_process` would not record the code location that the job belongs to, and the UI would not list
+    the run on its job's page.
+
+    Returns:
+        The run's id and its events.
+    """
+    run = instance.create_run_for_job(
+        job, run_config=run_config, tags=job.run_tags, remote_job_origin=_origin(job.name)
+    )
+    return run.run_id, list(execute_run_iterator(InMemoryJob(job), run, instance))
+
+
+def _origin(job: str) -> RemoteJobOrigin:
+    """Return a job's origin, by which the UI lists a run on its job's page and on the timeline."""
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=_MODULE), LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
+
+
+def record_origin(context: dg.InitResourceContext) -> None:
+    """Record the origin of a run's job if the command that started the run did not, such as `dg launch`."""
+    if context.run is None or context.run.remote_job_origin is not None:
+        return
+    run = context.instance.get_run_by_id(context.run.run_id) if context.instance else None
+    if context.instance is None or run is None or run.remote_job_origin is not None:
+        return
+    origin = _origin(run.job_name)
+    label = {REPOSITORY_LABEL_TAG: origin.repository_origin.get_label()}
+    context.instance.add_run_tags(run.run_id, {**label, CODE_LOCATION_TAG: LOCATION})
+    tagged = run.with_tags({**run.tags, CODE_LOCATION_TAG: LOCATION})
+    context.instance.run_storage.replace_job_origin(tagged, origin)
+
+
+def instance_at(home: Path) -> dg.DagsterInstance:
+    """Open the instance of a folder.
+
+    `DagsterInstance.get` takes the folder from the environment only, and `from_config` ignores DAGSTER_HOME
+    in the paths of its storages.
+    """
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home)))
+
+
+class StepError(NamedTuple):
+    """An error of a failed step.
+
+    Args:
+        class_name: Name of its class.
+        message: Its text.
+    """
+
+    class_name: str
+    message: str
+
+
+def step_errors(event: dg.DagsterEvent) -> tuple[str | None, list[StepError]]:
+    """Return why a step failed: the platform's own description, and the chain of errors, outermost first.
+
+    The event's public properties have the whole error as one text only.
+    """
+    data = event.event_specific_data
+    if not isinstance(data, StepFailureData) or data.error is None:
+        return None, []
+    errors = []
+    error: SerializableErrorInfo | None = data.error
+    while error is not None:
+        errors.append(StepError(error.cls_name or "", error.message))
+        error = error.cause
+    return (data.user_failure_data.description if data.user_failure_data else None), errors
+
+
+def is_interruption(event: dg.DagsterEvent) -> bool:
+    """Return True if an event means that the run ended because its process was asked to stop.
+
+    The reason of a failed run is not part of the public interface.
+    """
+    data = event.event_specific_data
+    return event.event_type == dg.DagsterEventType.RUN_CANCELED or (
+        isinstance(data, JobFailureData) and data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
+    )
+
+
+def completed_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> AssetCheckExecutionRecord | None:
+    """Return the last record of a check that has a result.
+
+    A run that has planned a check, or that ended before it, leaves a record without a result, and the public
+    interface returns that record.
+    """
+    completed = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    found: Sequence[AssetCheckExecutionRecord] = instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=1, status=completed
+    )
+    return found[0] if found else None
+
+
+@contextmanager
+def sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
+    """Keep Dagster's SQLite event files open during a run.
+
+    Dagster opens and closes them for every event, and SQLite writes back and deletes its log when the last
+    connection closes. With a connection that stays open, an unchanged tick takes a tenth less time.
+    """
+    # Imported here because it imports SQLAlchemy and Alembic, which the code location does not need.
+    from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
+
+    with ExitStack() as stack:
+        storage = context.instance.event_log_storage if context.instance else None
+        if isinstance(storage, SqliteEventLogStorage) and context.run is not None:
+            for shard in ("index", context.run.run_id):
+                connection = stack.enter_context(closing(sqlite3.connect(storage.path_for_shard(shard))))
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        yield
+
+
+def serve_dev(instance: dg.DagsterInstance, workspace: Path, host: str, port: int) -> None:
+    """Serve the UI with its daemon until it is interrupted; DAGSTER_HOME names the instance.
+
+    Dagster recommends `dg dev`, which does the same without a workspace file.
+
+    Args:
+        instance: The instance.
+        workspace: The workspace file; if it does not exist, the installed package is served.
+        host: Address to serve on.
+        port: Port to serve on.
+    """
+    # Imported here because the code location does not need it.
+    from dagster._cli.dev import dev_command
+
+    _start_cursors(instance)
+    warnings.filterwarnings("ignore", message="Function `dev_command` is superseded")
+    # Dagster mistakes the copied dagster.yaml for a forgotten file.
+    logging.getLogger("dagster").addFilter(
+        lambda record: "in the current folder, but your DAGSTER_HOME" not in record.getMessage()
+    )
+    target = ["-w", str(workspace)] if workspace.exists() else ["-m", _MODULE]
+    dev_command.main([*target, "-h", host, "-p", str(port)], prog_name="dagster dev", standalone_mode=False)
+
+
+def _start_cursors(instance: dg.DagsterInstance) -> None:
+    """Start cursors after the existing events, as the daemon would do with a warning."""
+    from dagster._daemon.auto_run_reexecution.event_log_consumer import (
+        DAGSTER_EVENT_TYPES,
+        _create_cursor_key,
+    )
+
+    storage = instance.daemon_cursor_storage
+    keys = {_create_cursor_key(event_type) for event_type in DAGSTER_EVENT_TYPES}
+    missing = keys - storage.get_cursor_values(keys).keys()
+    if missing:
+        newest = instance.event_log_storage.get_maximum_record_id() or 0
+        storage.set_cursor_values(dict.fromkeys(missing, str(newest)))

@@ -1,0 +1,87 @@
+"""Context of a match: the hotwords among the surrounding words, and their distance.
+
+Words are whole words and the parts of identifiers: `creditCardNumber` and `credit_card_number` are three
+words, and `ACADEMIC_YEAR_CODE` does not contain CVV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from platform_assets.formats.words import words_of
+
+_LONGEST_PHRASE = 6
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The hotwords around a match.
+
+    Args:
+        hot: Number of words between the match and the nearest hotword, by the info type of the hotword.
+        against: Number of words between the match and the nearest word for something else; large if there is
+            none.
+    """
+
+    hot: Mapping[str, int]
+    against: int
+
+
+FAR = 1_000
+"""A distance beyond every window."""
+
+NOTHING = Surroundings({}, FAR)
+
+
+class Hotwords:
+    """An index of hotwords that finds all hotwords of a text in one pass over its words.
+
+    Args:
+        phrases: Hotwords in lower case, by the info type that they name.
+        against: Phrases for something else.
+    """
+
+    def __init__(self, phrases: Mapping[str, Iterable[str]], against: Iterable[str]) -> None:
+        self._named: dict[tuple[str, ...], set[str]] = {}
+        for name, texts in phrases.items():
+            for text in texts:
+                for phrase in _spellings(text):
+                    self._named.setdefault(phrase, set()).add(name)
+        self._against = {phrase for text in against for phrase in _spellings(text)}
+        self._lengths: dict[str, tuple[int, ...]] = {}
+        for phrase in (*self._named, *self._against):
+            lengths = {*self._lengths.get(phrase[-1], ()), len(phrase)}
+            self._lengths[phrase[-1]] = tuple(sorted(lengths))
+
+    def among(self, before: tuple[str, ...], after: tuple[str, ...] = ()) -> Surroundings:
+        """Evaluate the words before and after a match; words before it count as nearer."""
+        hot: dict[str, int] = {}
+        against = FAR
+        last = len(before) - 1
+        for words, base, backwards in ((before, 0, True), (after, 2, False)):
+            for place, word in enumerate(words):
+                for length in self._lengths.get(word, ()):
+                    if length > place + 1:
+                        continue
+                    phrase = words[place + 1 - length : place + 1]
+                    distance = base + (last - place if backwards else place + 1 - length)
+                    # A phrase is stronger evidence than its words: "card number" counts as nearer than
+                    # "number" alone.
+                    for name in self._named.get(phrase, ()):
+                        if distance < hot.get(name, FAR):
+                            hot[name] = distance
+                    if phrase in self._against and distance < against:
+                        against = distance
+        return Surroundings(hot, against) if hot or against < FAR else NOTHING
+
+
+def _spellings(text: str) -> set[tuple[str, ...]]:
+    """A phrase as separate words and as one word, each in singular and plural."""
+    words = words_of(text)
+    if not words or len(words) > _LONGEST_PHRASE:
+        return set()
+    spellings = {words, (*words[:-1], words[-1] + "s")}
+    if len(words) > 1:
+        spellings.add(("".join(words),))
+    return spellings

@@ -1,0 +1,131 @@
+"""Runs the scans of all families over a text, for the requested info types."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable
+from functools import lru_cache
+
+from platform_assets.dlp.local.context import NOTHING, Hotwords, Surroundings
+from platform_assets.dlp.local.detectors import DETECTORS
+from platform_assets.dlp.local.detectors.identifiers import NOT_AN_IDENTIFIER
+from platform_assets.dlp.local.scanners import network, numbers, people, secrets
+from platform_assets.dlp.local.scanners.text import VERY_UNLIKELY, Family, Match, Text
+from platform_assets.formats.words import words_of
+
+_REMEMBERED = 32_768
+_WORDS_BEFORE, _WORDS_AFTER = 9, 4
+# Blanks, hyphens and digits that word processors, web pages and keyboards write instead of those of ASCII.
+_FOREIGN = re.compile(
+    rb"\xc2[\xa0\xad]|\xe2\x80[\x80-\x8b\x90-\x93\xaf]|\xe2\x88\x92|\xe3\x80\x80|\xef\xbc[\x8d\x90-\x99]"
+)
+_PLAIN = {
+    character.encode(): instead
+    for characters, instead in (
+        ("\u00a0\u202f\u3000" + "".join(map(chr, range(0x2000, 0x200B))), b" "),
+        ("\u2010\u2011\u2012\u2013\u2212\uff0d", b"-"),
+        # They show nothing: a soft hyphen, and a blank of no width.
+        ("\u00ad\u200b", b""),
+        *((chr(0xFF10 + digit), b"%d" % digit) for digit in range(10)),
+    )
+    for character in characters
+}
+
+
+class Scanner:
+    """Finds candidates for a set of info types.
+
+    Args:
+        names: The info types to report. Others are scanned for too if they could explain the same text.
+        floor: The lowest likelihood that is needed.
+    """
+
+    def __init__(self, names: frozenset[str], floor: int) -> None:
+        self._names = names
+        self._floor = floor
+        self._around: dict[tuple[bytes, bytes], Surroundings] = {}
+        self.families = tuple(
+            family
+            for module in (numbers, network, secrets, people)
+            for family in module.families()
+            if names & family.names
+        )
+
+    def scan(
+        self,
+        data: bytes,
+        header: Surroundings = NOTHING,
+        lines: bool = False,
+        everything: bool = False,
+        families: Iterable[Family] | None = None,
+    ) -> list[Match]:
+        """Find candidates.
+
+        Args:
+            data: The text.
+            header: The hotwords in its column's name.
+            lines: True if every line is a separate value without relation to its neighbours.
+            everything: True to include invalid candidates and those below the floor.
+            families: The families to scan for; None means all.
+
+        Returns:
+            The candidates, including overlapping ones.
+        """
+        if not data.isascii() and _FOREIGN.search(data):
+            return self._scan_plain(data, header, lines, everything, families)
+        found: list[Match] = []
+        floor = VERY_UNLIKELY if everything else self._floor
+        text = Text(data, self._names, floor, everything, header, lines, self._words_around)
+        for family in self.families if families is None else families:
+            if not family.needs or any(need in data for need in family.needs):
+                family.look(text, found)
+        return found
+
+    def _scan_plain(
+        self,
+        data: bytes,
+        header: Surroundings,
+        lines: bool,
+        everything: bool,
+        families: Iterable[Family] | None,
+    ) -> list[Match]:
+        """Find candidates with blanks, hyphens and digits as ASCII has them, at their places in the text."""
+        places: list[int] = []
+        shifts = [0]
+
+        def plain(match: re.Match[bytes]) -> bytes:
+            instead = _PLAIN[match[0]]
+            places.append(match.start() - shifts[-1])
+            shifts.append(shifts[-1] + len(match[0]) - len(instead))
+            return instead
+
+        found = self.scan(_FOREIGN.sub(plain, data), header, lines, everything, families)
+        return [
+            match._replace(
+                start=match.start + shifts[bisect_left(places, match.start)],
+                end=match.end + shifts[bisect_left(places, match.end)],
+            )
+            for match in found
+        ]
+
+    def _words_around(self, before: bytes, after: bytes) -> Surroundings:
+        """The hotwords around a position, cached because data repeats its words."""
+        key = before, after
+        surroundings = self._around.get(key)
+        if surroundings is None:
+            if len(self._around) >= _REMEMBERED:
+                self._around.clear()
+            surroundings = self._around[key] = hotwords().among(
+                words_of(before.decode("utf-8", "replace"))[-_WORDS_BEFORE:],
+                words_of(after.decode("utf-8", "replace"))[:_WORDS_AFTER],
+            )
+        return surroundings
+
+
+@lru_cache(maxsize=1)
+def hotwords() -> Hotwords:
+    """The index of all info types' hotwords."""
+    return Hotwords(
+        {detector.name: detector.phrases for detector in DETECTORS}, NOT_AN_IDENTIFIER.split(", ")
+    )

@@ -1,0 +1,254 @@
+"""E-mail addresses, URLs, domains, network addresses, bank codes and cryptocurrency addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from platform_assets.dlp.local import checks
+from platform_assets.dlp.local.context import FAR, NOTHING
+from platform_assets.dlp.local.detectors import BY_NAME
+from platform_assets.dlp.local.detectors import contacts as _contacts
+from platform_assets.dlp.local.scanners.text import (
+    LIKELY,
+    POSSIBLE,
+    SHAPE,
+    UNLIKELY,
+    VALIDATOR,
+    VERY_UNLIKELY,
+    WORD_BYTES,
+    Family,
+    Match,
+    Text,
+    spans,
+)
+from platform_assets.formats.words import word_set
+
+# From the @ on; the part before it is read backwards.
+_AT_DOMAIN = rb"@(?:[A-Za-z0-9\x80-\xff][A-Za-z0-9\x80-\xff\-]*\.)+[A-Za-z\x80-\xff]{2,24}"
+_LOCAL_REVERSED = re.compile(rb"[A-Za-z0-9\x80-\xff._%+'\-]{1,64}")
+_NOT_MAIL = frozenset(
+    (b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"css", b"js", b"ts", b"py", b"json", b"html")
+)
+
+
+def _look_at_emails(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for at, end in spans(_AT_DOMAIN, data):
+        before = _LOCAL_REVERSED.match(data[max(at - 64, 0) : at][::-1])
+        if before is None:
+            continue
+        local = before[0][::-1].lstrip(b".'-+%")
+        if (
+            not local
+            or local[-1] in b".'"
+            or b".." in local
+            or local == b"git"
+            or data[at + 1 : end].rpartition(b".")[2].lower() in _NOT_MAIL
+            or (end < len(data) and data[end] in WORD_BYTES)
+        ):
+            continue
+        text.add(found, (at - len(local), end), "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
+
+
+_URL = (
+    rb"(?i)\b(?:https?|ftps?|sftp|wss?|ssh|ldaps?|jdbc:[a-z]+|s3|gs|postgres(?:ql)?|mysql|"
+    rb"mongodb(?:\+srv)?|amqps?|rediss?|smtps?|imaps?|file)://[^\s<>\"'`\\{}|^]{3,}"
+)
+_WWW = rb"(?i)\bwww\.[a-z0-9\-]{1,63}(?:\.[a-z0-9\-]{1,63}){1,6}(?:/[^\s<>\"'`\\{}|^]*)?"
+
+
+def _look_at_urls(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for pattern in (_URL, _WWW):
+        for start, last in spans(pattern, data):
+            address = data[start:last]
+            stripped = address.rstrip(b".,;:!?*_~]")
+            if stripped.endswith(b")") and stripped.count(b"(") < stripped.count(b")"):
+                stripped = stripped[:-1].rstrip(b".,;:!?")
+            end = start + len(stripped)
+            if "URL" in text.names and stripped[-3:] != b"://":
+                text.add(found, (start, end), "URL", LIKELY, SHAPE, surroundings=NOTHING)
+
+
+_DOMAIN_END = (
+    r"\.(?i:" + "|".join(sorted(_contacts.TOP_LEVEL_DOMAINS, key=lambda name: (-len(name), name))) + r")\b"
+)
+_LABELS_REVERSED = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9\-.]{0,250}[A-Za-z0-9])?")
+_COMMON = word_set("com org net edu gov io co uk de fr eu ai app dev info biz")
+
+
+_PATH = re.compile(rb"/[A-Za-z0-9~_%][A-Za-z0-9~_%/.?=&#+\-]*[A-Za-z0-9/=]|/[A-Za-z0-9]")
+
+
+def _look_at_domains(text: Text, found: list[Match]) -> None:
+    data = text.data
+    seen = 0
+    for dot, end in spans(_DOMAIN_END, data):
+        before = _LABELS_REVERSED.match(data[max(dot - 252, seen) : dot][::-1])
+        after = data[end : end + 2]
+        if before is None or (after[:1] in (b".", b"-") and after[1:].isalnum()):
+            continue
+        start = dot - before.end()
+        domain = data[start:end]
+        ending = data[dot + 1 : end].decode("latin-1").lower()
+        if b".." in domain or (start and data[start - 1] in b"@/._-\\"):
+            continue
+        if after[:1] in (b"(", b"@", b"_", b"="):
+            continue
+        if domain != domain.lower() and domain != domain.upper() and ending not in _COMMON:
+            continue
+        seen = end
+        if ending in _contacts.FILE_SUFFIXES:
+            alone = UNLIKELY
+        elif ending in _COMMON:
+            alone = LIKELY
+        else:
+            alone = POSSIBLE if domain.count(b".") > 1 else UNLIKELY
+        if alone >= text.floor or "DOMAIN_NAME" in text.header.hot:
+            text.add(found, (start, end), "DOMAIN_NAME", alone, SHAPE | VALIDATOR)
+        if "URL" in text.names and after[:1] == b"/" and ending not in _contacts.FILE_SUFFIXES:
+            path = _PATH.match(data, end)
+            if path is not None:
+                text.add(found, (start, path.end()), "URL", POSSIBLE, SHAPE, surroundings=NOTHING)
+
+
+_IP_4 = rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+_IP_6 = (
+    rb"(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{1,4}(?:\.[0-9]{1,3}){0,3}"
+    rb"|[0-9A-Fa-f:]{0,40}::[0-9A-Fa-f:]{0,40}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"
+)
+_DECIMAL_BEFORE = re.compile(rb"(?:^|[^0-9.])[0-9]{0,6}\.[0-9]{1,6} $")
+_DECIMAL_AFTER = re.compile(rb" -?[0-9]*\.[0-9]+(?![0-9.])")
+_PREFIX_LENGTH = re.compile(rb"/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9])(?![0-9A-Za-z.])")
+_VERSION_BEFORE = re.compile(
+    rb"(?i)(?<![a-z])(?:"
+    + _contacts.VERSION_NAMES.replace(", ", "|").encode()
+    + rb")(?![A-Za-z])[^A-Za-z\n]{0,4}(?:[A-Za-z]{2,12}[^A-Za-z\n]{1,3})?$"
+)
+
+
+def _look_at_ip_4(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, end in spans(_IP_4, data):
+        octets = data[start:end].split(b".")
+        if any(int(octet) > 255 or (len(octet) > 1 and octet[0] == 48) for octet in octets):
+            continue
+        before, after = data[max(start - 2, 0) : start], data[end : end + 2]
+        if (before[-1:] and before[-1] in WORD_BYTES and before[-1:] not in b"_") or before[-1:] in (
+            b".",
+            b"-",
+            b"+",
+        ):
+            continue
+        if after[:1] and (
+            after[0] in WORD_BYTES or (after[:1] in (b".", b"-", b"+") and after[1:2].isalnum())
+        ):
+            continue
+        surroundings = text.around(start, end)
+        alone = LIKELY
+        if octets[0] == b"0" and octets != [b"0"] * 4:
+            alone = UNLIKELY
+        if (
+            _VERSION_BEFORE.search(data, max(start - 24, 0), start)
+            or before in (b"==", b"~=", b">=", b"<=")
+            or (before[1:] == b"/" and before[:1].isalnum())
+        ):
+            alone = VERY_UNLIKELY if surroundings.hot.get("IP_ADDRESS", FAR) > 1 else POSSIBLE
+            surroundings = NOTHING
+        elif all(len(octet) == 1 for octet in octets):
+            alone = POSSIBLE
+        elif _DECIMAL_BEFORE.search(data, max(start - 12, 0), start) and _DECIMAL_AFTER.match(data, end):
+            alone = UNLIKELY  # numbers in a drawing, where spaces may be left out
+        text.add(found, (start, end), "IP_ADDRESS", alone, SHAPE | VALIDATOR, surroundings=surroundings)
+
+
+def _look_at_ip_6(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, last in spans(_IP_6, data):
+        address = data[start:last]
+        if not address.endswith(b"::"):
+            address = address.rstrip(b":")
+        end = start + len(address)
+        if not text.stands_alone(start, end, WORD_BYTES | frozenset(b":")):
+            continue
+        if data[end : end + 1] == b"." and data[end + 1 : end + 2].isdigit():
+            continue  # four numbers that are not octets
+        short = len(address) < 6
+        if (
+            short
+            and not _PREFIX_LENGTH.match(data, end)
+            and (address != b"::1" or text.around(start, end).hot.get("IP_ADDRESS", FAR) > 1)
+        ):
+            continue  # common in program code
+        try:
+            ipaddress.IPv6Address(address.decode("ascii"))
+        except ValueError:
+            continue
+        if not short and not any(48 <= byte <= 57 for byte in address):
+            continue
+        text.add(found, (start, end), "IP_ADDRESS", LIKELY, SHAPE | VALIDATOR)
+
+
+_MAC = (
+    rb"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|"
+    rb"(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}"
+)
+
+
+def _look_at_macs(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, end in spans(_MAC, data):
+        if not text.stands_alone(start, end, WORD_BYTES | frozenset(b":-")):
+            continue
+        dotted = b"." in data[start:end]
+        plain = data[start:end].translate(None, b"-.:").isdigit()
+        nobody = not data[start:end].translate(None, b"-.:0") or not data[start:end].translate(None, b"-.:fF")
+        alone = UNLIKELY if dotted or nobody or (plain and b"-" in data[start:end]) else LIKELY
+        text.add(found, (start, end), "MAC_ADDRESS", alone, SHAPE)
+
+
+_COIN = rb"\b[13][1-9A-HJ-NP-Za-km-z]{25,34}\b|\b(?:bc1[02-9ac-hj-np-z]{11,71}|BC1[02-9AC-HJ-NP-Z]{11,71})\b"
+_ETHER = rb"\b0x[0-9a-fA-F]{40}\b"
+
+
+def _look_at_coins(text: Text, found: list[Match]) -> None:
+    for pattern, name in ((_COIN, "BITCOIN_ADDRESS"), (_ETHER, "ETHEREUM_ADDRESS")):
+        valid = BY_NAME[name].valid
+        for span in spans(pattern, text.data):
+            value = text.data[slice(*span)].decode("latin-1")
+            if valid is not None and valid(value):
+                text.add(found, span, name, LIKELY, SHAPE | VALIDATOR)
+            elif not value.isdigit() and any(letter.isdigit() for letter in value):
+                text.add(found, span, name, VERY_UNLIKELY, SHAPE, hot=POSSIBLE, valid=False)
+
+
+_SWIFT = rb"\b[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?\b"
+
+
+def _look_at_swift(text: Text, found: list[Match]) -> None:
+    for start, end in spans(_SWIFT, text.data):
+        code = text.data[start:end].decode("ascii")
+        if not checks.swift(code):
+            continue
+        likely_written = any(letter.isdigit() for letter in code) or code.endswith("XXX")
+        text.add(
+            found,
+            (start, end),
+            "SWIFT_CODE",
+            POSSIBLE if likely_written and len(code) == 11 else UNLIKELY,
+            SHAPE | VALIDATOR,
+        )
+
+
+def families() -> Iterator[Family]:
+    """Return the scans of this module."""
+    yield Family(frozenset({"EMAIL_ADDRESS"}), (b"@",), _look_at_emails, form="runs")
+    yield Family(frozenset({"URL"}), (b"://", b"www.", b"WWW."), _look_at_urls, form="runs")
+    yield Family(frozenset({"DOMAIN_NAME", "URL"}), (b".",), _look_at_domains, form="runs")
+    yield Family(frozenset({"IP_ADDRESS"}), (b".",), _look_at_ip_4, form="runs")
+    yield Family(frozenset({"IP_ADDRESS"}), (b":",), _look_at_ip_6, form="runs")
+    yield Family(frozenset({"MAC_ADDRESS"}), (b":", b"-", b"."), _look_at_macs, form="runs")
+    yield Family(frozenset({"BITCOIN_ADDRESS", "ETHEREUM_ADDRESS"}), (), _look_at_coins, form="runs")
+    yield Family(frozenset({"SWIFT_CODE"}), (), _look_at_swift, form="runs")

@@ -1,0 +1,292 @@
+"""Personal data recognised by hotwords or dictionaries: births, passports, names, streets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from platform_assets.dlp.local import checks
+from platform_assets.dlp.local.detectors import BY_NAME
+from platform_assets.dlp.local.detectors import people as _people
+from platform_assets.dlp.local.scanners.text import (
+    DICTIONARY,
+    HOTWORD,
+    LIKELY,
+    POSSIBLE,
+    SHAPE,
+    VERY_LIKELY,
+    Family,
+    Match,
+    Text,
+    spans,
+)
+from platform_assets.formats.words import word_set
+
+_MONTHS = (
+    r"(?:jan(?:uary|uar)?|feb(?:ruary|ruar)?|mar(?:ch)?|m(?:ä|ae)rz|apr(?:il)?|may|mai|june?|juni|july?|"
+    r"juli|aug(?:ust)?|sept?(?:ember)?|"
+    r"o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?)"
+)
+_DATE = re.compile(
+    r"(?i)(?<![0-9])(?:(?P<y>(?:18|19|20)[0-9]{2})[\-/. ](?P<m>[0-9]{1,2})[\-/. ](?P<d>[0-9]{1,2})"
+    r"|(?P<a>[0-9]{1,2})[\-/. ](?P<b>[0-9]{1,2})[\-/. ](?P<c>(?:18|19|20)[0-9]{2}|[0-9]{2})"
+    rf"|[0-9]{{1,2}}(?:st|nd|rd|th|\.)?[ \-](?:of )?{_MONTHS}\.?[ ,\-]{{1,2}}(?P<e>(?:18|19|20)[0-9]{{2}}|"
+    rf"[0-9]{{2}})"
+    rf"|{_MONTHS}\.? [0-9]{{1,2}}(?:st|nd|rd|th)?,? (?P<f>(?:18|19|20)[0-9]{{2}})"
+    rf"|{_MONTHS}/[0-9]{{2}}"
+    r"|(?P<g>(?:19|20)[0-9]{2})(?P<h>[01][0-9])(?P<i>[0-3][0-9]))(?![0-9])"
+)
+
+
+_ZONE = r"(?:\s*(?:z|[+\-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?|[a-z]{2,5}|[a-z]+/[a-z_/]+|\[[^\]]*\]))"
+# A time of day with its zone, as programs and databases write it after a date, or between day and year.
+_CLOCK = re.compile(
+    r"(?i)(?:(?<=\d)t|(?<=\d):|,?\s+(?:at\s+)?|^)(?:"
+    r"\d{1,2}:\d{2}(?::\d{2}(?:[.,:]\d{1,9})?)?(?:\s*[ap]\.?\s?m\b\.?)?"
+    r"|\d{1,2}\.\d{2}\.\d{2}(?:\.\d{1,9})?(?:\s*[ap]\.?m\b\.?)?"
+    r"|\d{1,2}\s*[ap]\.?m\b\.?|\d{1,2}h\d{2}|(?<=t)\d{2}(?:\d{2}(?:\d{2}(?:[.,]\d{1,9})?)?)?"
+    rf"|\d{{2}}(?=z?$)){_ZONE}{{0,3}}(?=\s|$)"
+)
+_WEEKDAY = re.compile(
+    r"(?i)^(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?|(?:so|mo|di|mi|do|fr|sa)|"
+    r"(?:sonn|mon|diens|donners|frei|sams)tag|mittwoch|sonnabend|"
+    r"lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche|"
+    r"lunes|martes|mi[eé]rcoles|jueves|viernes|s[aá]bado|domingo)\.?,?\s+"
+)
+_MONTHS_ABROAD = (
+    r"(?:janvier|janv|f[eé]vrier|f[eé]vr|mars|avril|avr|juin|juillet|juil|ao[uû]t|septembre|octobre|d[eé]cembre|"
+    r"d[eé]c|enero|ene|febrero|marzo|abril|abr|mayo|junio|julio|agosto|ago|septiembre|setiembre|octubre|noviembre|"
+    r"diciembre|dic|gennaio|gen|febbraio|aprile|maggio|mag|giugno|giu|luglio|lug|settembre|set|ottobre|ott|"
+    r"dicembre|janeiro|fevereiro|fev|mar[cç]o|maio|junho|julho|setembro|outubro|out|dezembro|dez|januari|februari|"
+    r"maart|mrt|mei|augustus|j[aä]nner)"
+)
+_ANY_MONTH = rf"(?:{_MONTHS}|{_MONTHS_ABROAD})"
+_COUNTED = re.compile(r"-?[0-9]{5,19}")
+_YEAR = r"(?:18|19|20)[0-9]{2}"
+# Separators between the parts of a date outside of texts; `_DATE` has those within texts.
+_DATE_ALONE = re.compile(
+    rf"(?i)[0-9]{{1,2}}(?:st|nd|rd|th|er|º|\.)?[ \-/.,]*(?:of |de )?{_ANY_MONTH}"
+    rf"\.?[ \-/.,]*(?:de )?(?:{_YEAR}|[0-9]{{2}})"
+    rf"|{_ANY_MONTH}\.?[ \-/]+[0-9]{{1,2}}(?:st|nd|rd|th)?,?[ \-/]+(?:{_YEAR}|[0-9]{{2}})"
+    rf"|{_YEAR}[ \-/.,]*{_ANY_MONTH}\.?[ \-/.,]*[0-9]{{1,2}}"
+    rf"|{_YEAR}[\-/.](?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])[\-/.]{_YEAR}|{_ANY_MONTH}\.?[ \-/,]+{_YEAR}"
+    rf"|{_YEAR}-?W(?:0[1-9]|[1-4][0-9]|5[0-3])-?[1-7]|{_YEAR}-(?:[0-2][0-9]{{2}}|3[0-6][0-9])"
+)
+_COMPACT = re.compile(rf"({_YEAR}[01][0-9][0-3][0-9])(?:[0-2][0-9][0-5][0-9](?:[0-5][0-9](?:[0-9]{{3}})?)?)?")
+
+_DAY_FIRST = re.compile(r"[0-3][0-9][0-3][0-9](?:19|20)[0-9]{2}")
+_DAY_IN_SECONDS = 86_400
+
+
+def is_day_since_1970(text: str) -> bool:
+    """Return whether a number is the start of a day, counted since 1970 in seconds or parts of seconds."""
+    if not _COUNTED.fullmatch(text) or not text.strip("-0"):
+        return False
+    number = int(text)
+    for parts in (1, 10**3, 10**6, 10**9):
+        days, rest = divmod(number, _DAY_IN_SECONDS * parts)
+        if rest == 0 and -36_525 < days < 36_525:
+            return True
+    return False
+
+
+def is_date(text: str) -> bool:
+    """Return True if a text is a date of the last 130 years, as written by people, databases or programs.
+
+    A time of day with its zone may follow it, and a day of the week may precede it.
+    """
+    written = text.strip()
+    if _DAY_FIRST.fullmatch(written):
+        written = f"{written[:2]}-{written[2:4]}-{written[4:]}"
+    if match := _COMPACT.fullmatch(written):
+        written = match[1]
+    elif not (_DATE.fullmatch(written) or _DATE_ALONE.fullmatch(written)):
+        for sign, instead in (("年", "-"), ("月", "-"), ("日", "")):
+            written = written.replace(sign, instead)
+        written = _CLOCK.sub(" ", _WEEKDAY.sub("", written))
+        written = re.sub(r"(?<=[\-/.])\s+(?=\d)", "", " ".join(written.split())).rstrip(".,")
+    found = _DATE.fullmatch(written)
+    return _plausible(found) if found else _DATE_ALONE.fullmatch(written) is not None
+
+
+def _plausible(match: re.Match[str]) -> bool:
+    """Return True if the date exists, with the day or the month first."""
+    if match["y"]:
+        return checks.calendar_day(int(match["y"]), int(match["m"]), int(match["d"]))
+    if match["a"]:
+        year = int(match["c"]) + (1900 if len(match["c"]) == 2 else 0)
+        first, second = int(match["a"]), int(match["b"])
+        return checks.calendar_day(year, first, second) or checks.calendar_day(year, second, first)
+    if match["g"]:
+        return checks.calendar_day(int(match["g"]), int(match["h"]), int(match["i"]))
+    return True
+
+
+_PASSPORT_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9\-])(?=[A-Z0-9]*[0-9]{4})[A-Z]{0,3}[0-9][0-9A-Z]{5,8}(?![A-Za-z0-9])"
+)
+_ETHNIC_TERM = re.compile(
+    r"(?i)\b(?:" + "|".join(sorted(map(re.escape, _people.ETHNIC_GROUPS), key=len, reverse=True)) + r")\b"
+)
+
+
+def _leads(name: str) -> str:
+    """A pattern of an info type's hotwords, with any single separator between words."""
+    return "|".join(
+        phrase.replace(" ", r"[ _\-]?")
+        for phrase in sorted(BY_NAME[name].phrases, key=len, reverse=True)
+        if phrase.isascii()
+    )
+
+
+_AFTER_LEAD = 48
+# The next sentence may refer back: "my date of birth. It's ...".
+_SENTENCE_END = re.compile(rb"(?i)\n|\. (?!it(?:'s| is| was) )")
+_DIGIT = re.compile("[0-9]")
+
+
+def _led(
+    name: str,
+    value: re.Pattern[str],
+    accept: Callable[[re.Match[str]], bool],
+    likelihood: int,
+    numeric: bool = True,
+) -> Callable[[Text, list[Match]], None]:
+    """Create a scan for values that follow one of an info type's hotwords on the same line."""
+    pattern = rf"(?i)(?:{_leads(name)})"
+
+    def look(text: Text, found: list[Match]) -> None:
+        data = text.data
+        seen = -1
+        for start, end in spans(pattern, data):
+            # Camel case and underscores join words: birthDate, patient_dob.
+            if not text.stands_alone(start, end, _LETTER_BYTES) and not _is_part(data, start, end):
+                continue
+            after = _SENTENCE_END.split(data[end : end + _AFTER_LEAD], maxsplit=1)[0].decode("latin-1")
+            if numeric and not _DIGIT.search(after):
+                continue
+            match = value.search(after)
+            if match is None or not accept(match) or end + match.start() <= seen:
+                continue
+            seen = end + match.start()
+            found.append(Match(end + match.start(), end + match.end(), name, likelihood, SHAPE | HOTWORD, 0))
+
+    return look
+
+
+_LETTER_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+
+def _is_part(data: bytes, start: int, end: int) -> bool:
+    """Return True if a hotword is a whole part of an identifier in camel case."""
+    before = start == 0 or data[start - 1] not in _LETTER_BYTES or data[start : start + 1].isupper()
+    after = end >= len(data) or data[end] not in _LETTER_BYTES or data[end : end + 1].isupper()
+    return before and after
+
+
+_NAME_WORD = rb"[A-Z\xc3][a-z\x80-\xff]{1,20}(?:[\-'][A-Z][a-z\x80-\xff]{1,20})?"
+_TITLES = (
+    rb"(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Sir|Herr|Frau|Monsieur|Madame|Mme|"
+    rb"Se\xc3\xb1ora|Se\xc3\xb1or|Sr|Sra|Signora|Signor)\.?"
+)
+_PERSON = (
+    rb"\b" + _TITLES + rb" (?:[A-Z]\. ?)?" + _NAME_WORD + rb"(?: (?:[A-Z]\.|" + _NAME_WORD + rb")){0,3}"
+    rb"|\b"
+    + _NAME_WORD
+    + rb" (?:[A-Z]\.? |"
+    + _NAME_WORD
+    + rb" )?(?:van |von |de |di |da |del |O')?(?:Mc|Mac)?"
+    + _NAME_WORD
+)
+_TITLE = re.compile(_TITLES + rb" ")
+_NAMED = re.compile(
+    rb"(?i)(?:\bname(?:d| is|:)?|\bi'?m|\bi am|\bcalled|\bdear|\bhi|\bhello|regards,?|sincerely,?|signed|"
+    rb"patient|employee|customer|contact|attn:?)[ :\t]{1,3}$"
+)
+
+
+_AFTER_NUMBER = re.compile(rb"[0-9][a-z]? $")
+_COMPANY_WORDS = word_set("""
+    inc ltd llc plc corp corporation company co group gmbh ag sa bank university college school hospital
+    airport institute foundation church museum hotel park river county city island international airlines
+    partners associates holdings systems technologies solutions services industries sons times post tribune
+""")
+_NO_SURNAMES = (frozenset(_people.STREET_WORDS.split("|")) - _people.SURNAMES) | _COMPANY_WORDS
+
+
+def _look_at_names(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, end in spans(_PERSON, data):
+        title = _TITLE.match(data, start, end)
+        words = [
+            folded(word)
+            for word in data[start + (len(title[0]) if title else 0) : end].decode("utf-8", "replace").split()
+        ]
+        if words[-1] in _NO_SURNAMES or _AFTER_NUMBER.search(data, max(start - 3, 0), start):
+            continue  # a company, or the name of a street
+        given = words[0] in _people.GIVEN_NAMES or (len(words) > 2 and words[1] in _people.GIVEN_NAMES)
+        family = words[-1] in _people.SURNAMES
+        named = _NAMED.search(data, max(start - 16, 0), start) is not None
+        if title:
+            likelihood, evidence = (LIKELY if len(words) > 1 or given or family else POSSIBLE), HOTWORD
+        elif given and family:
+            likelihood, evidence = LIKELY, DICTIONARY
+        elif given or (family and named):
+            likelihood, evidence = POSSIBLE, DICTIONARY
+        else:
+            continue
+        if named and likelihood < VERY_LIKELY:
+            likelihood, evidence = likelihood + 1, evidence | HOTWORD
+        if likelihood >= text.floor:
+            found.append(
+                Match(start + (len(title[0]) if title else 0), end, "PERSON_NAME", likelihood, evidence)
+            )
+
+
+@lru_cache(maxsize=16_384)
+def folded(word: str) -> str:
+    """A word in lower case, without accents, punctuation and apostrophes."""
+    if not word.isascii():
+        import unicodedata
+
+        word = unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode()
+    return "".join(letter for letter in word.lower() if letter.isalpha())
+
+
+_STREET = (
+    rb"\b[0-9]{1,6}[A-Za-z]?(?:-[0-9]{1,4})?,? (?:(?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\.? )?"
+    rb"(?:(?:[A-Z][A-Za-z'\x80-\xff\-]{0,24}|[0-9]{1,3}(?:st|nd|rd|th))\.? ){1,4}(?i:"
+    + _people.STREET_WORDS.encode()
+    + rb")s?\b\.?"
+    rb"(?:,? (?i:apt|apartment|suite|ste|unit|floor|fl|room|#)\.? ?[0-9A-Za-z\-]{1,6}\b)?"
+    rb"|\b[A-Z\xc3][a-z\x80-\xff\-]{1,30}(?:stra(?:\xc3\x9f|ss)e|str\.|weg|platz|allee|gasse|ufer|damm|"
+    rb"ring|straat|laan|gatan|v\xc3\xa4gen) [0-9]{1,4} ?[a-z]?\b"
+    rb"|\b[0-9]{1,4}(?: ?bis| ?ter)?,? (?i:rue|avenue|boulevard|place|chemin|all\xc3\xa9e|impasse|quai|"
+    rb"cours|route) (?:(?:de|du|des|la|le|les|d'|l')[ ']?){0,2}[A-Z][A-Za-z\x80-\xff'\-]{2,30}(?: "
+    rb"[A-Z][A-Za-z\x80-\xff'\-]{2,30}){0,2}"
+    rb"|\b(?:Calle|Avenida|Avda\.?|Plaza|Paseo|Carrera|Rua|Travessa|Via|Viale|Piazza|Corso|ulica|ul\.) "
+    rb"(?:(?:de|del|la|los|las|da|do|dei|della) ){0,2}[A-Z\xc3][A-Za-z\x80-\xff'\-]{2,30}(?: "
+    rb"[A-Za-z\x80-\xff'\-]{2,30}){0,3},? (?:n\xc2\xba ?)?[0-9]{1,5}[A-Za-z]?\b"
+    rb"|\bP\.? ?O\.? Box [0-9]{1,7}\b"
+)
+_SURE_STREET = re.compile(rb"(?i)[ ](?:" + _people.SURE_STREET_WORDS.encode() + rb")\b")
+
+
+def _look_at_streets(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, end in spans(_STREET, data):
+        sure = not data[start : start + 1].isdigit() or _SURE_STREET.search(data, start, end) is not None
+        text.add(found, (start, end), "STREET_ADDRESS", LIKELY if sure else POSSIBLE, SHAPE)
+
+
+def families() -> Iterator[Family]:
+    """Return the scans of this module."""
+    births = _led("DATE_OF_BIRTH", _DATE, _plausible, VERY_LIKELY)
+    passports = _led("PASSPORT", _PASSPORT_NUMBER, lambda number: True, LIKELY)
+    ethnic = _led("ETHNIC_GROUP", _ETHNIC_TERM, lambda term: term.start() <= 12, LIKELY, numeric=False)
+    yield Family(frozenset({"DATE_OF_BIRTH"}), (), births)
+    yield Family(frozenset({"PASSPORT"}), (), passports)
+    yield Family(frozenset({"ETHNIC_GROUP"}), (), ethnic)
+    yield Family(frozenset({"PERSON_NAME"}), (), _look_at_names, form="runs")
+    yield Family(frozenset({"STREET_ADDRESS"}), (), _look_at_streets, form="runs")

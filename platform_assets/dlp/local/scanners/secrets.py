@@ -1,0 +1,525 @@
+"""Secrets: keys by their prefixes, values by their names, tokens by their structure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+import re2  # type: ignore[import-untyped]
+
+from platform_assets.dlp.local import checks
+from platform_assets.dlp.local.detectors import credentials as _credentials
+from platform_assets.dlp.local.detectors.declaration import Key
+from platform_assets.dlp.local.detectors.service_keys import SERVICE_KEYS
+from platform_assets.dlp.local.regex import compiled, latin_1
+from platform_assets.dlp.local.scanners.text import (
+    ENTROPY,
+    HOTWORD,
+    LIKELY,
+    POSSIBLE,
+    PREFIX,
+    SHAPE,
+    UNLIKELY,
+    VALIDATOR,
+    VERY_LIKELY,
+    WORD_BYTES,
+    Family,
+    Match,
+    Text,
+    spans,
+)
+from platform_assets.formats.words import word_set, words_of
+
+_KEYS = tuple((key, compiled(key.pattern)) for key in SERVICE_KEYS)
+_LONGEST_KEY = 2_048
+_PLACEHOLDER = compiled(f"(?i){_credentials.PLACEHOLDER}")
+_CODE = compiled(f"(?i){_credentials.CODE}")
+_NO_KEY = compiled(_credentials.NO_KEY)
+_DIGEST_NAMES = frozenset(_credentials.DIGEST_NAMES.split(", "))
+_FILLERS = (
+    "EXAMPLE",
+    "xxxx",
+    "XXXX",
+    "0000000000",
+    "1234567890123",
+    "123456789abcdef",
+    "a1b2c3d4e5f6",
+    "A1B2C3D4E5F6",
+    "abcdefgh",
+    "ABCDEFGH",
+    "aaaaaaa",
+    "AAAAAAAA",
+    "placeholder",
+    "your_",
+    "YOUR_",
+    "....",
+    "****",
+)
+
+
+def _is_placeholder(value: str) -> bool:
+    return _PLACEHOLDER.search(value.encode()) is not None or len(set(value)) < 3
+
+
+def _look_at_service_keys(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, _ in spans(_beginnings(), data):
+        for place in sorted(_key_patterns().Match(data[start : start + _LONGEST_KEY]) or ()):
+            key, pattern = _KEYS[place]
+            if _is_key(text, found, key, start, pattern.match(data, start).end()):
+                break
+    for key, pattern in _KEYS:
+        if key.sign:
+            for sign, last in spans(key.sign, data):
+                match = pattern.search(data, max(sign - key.before, 0), last + _LONGEST_KEY)
+                if match is not None and match.start() < sign < match.end():
+                    _is_key(text, found, key, *match.span())
+
+
+def _is_key(text: Text, found: list[Match], key: Key, start: int, end: int) -> bool:
+    """Add a key, unless it is part of something longer, an example, or not requested."""
+    if key.name not in text.names or not text.stands_alone(start, end):
+        return False
+    written = text.data[start:end].decode("latin-1")
+    filled = any(filler in written for filler in _FILLERS) and not key.name.endswith("WEBHOOK")
+    if filled or checks.entropy(written) < key.entropy or key.likelihood < text.floor:
+        return False
+    found.append(Match(start, end, key.name, int(key.likelihood), PREFIX | ENTROPY, 0))
+    return True
+
+
+@lru_cache(maxsize=1)
+def _key_patterns() -> re2.Set:
+    """All keys' patterns as one set, which finds in one pass those that match at the beginning of a text."""
+    patterns = re2.Set.MatchSet(latin_1())
+    for key in SERVICE_KEYS:
+        patterns.Add(key.pattern.encode())
+    patterns.Compile()
+    return patterns
+
+
+@lru_cache(maxsize=1)
+def _beginnings() -> str:
+    """A pattern of the beginnings of keys; short, because long repetitions make a slow automaton."""
+    beginnings = dict.fromkeys(_beginning(key.pattern) for key in SERVICE_KEYS if not key.sign)
+    return rf"\b(?:{'|'.join(beginnings)})"
+
+
+_PATTERN_PART = re.compile(r"\(\?:|[()|]|\\.|\[(?:\\.|[^\]\\])+\]|[{*+?]|.")
+
+
+def _beginning(pattern: str) -> str:
+    """The part of a pattern before its first repeated or optional element, whole groups only."""
+    groups: list[int] = []
+    last = 0
+    for part in _PATTERN_PART.finditer(pattern):
+        written = part.group()
+        if written in ("{", "*", "+", "?"):
+            return pattern[: groups[0] if groups else last]
+        if written == "(?:":
+            groups.append(part.start())
+        elif written == ")":
+            last = groups.pop()
+        if written not in ("(?:", ")", "|"):
+            last = part.start()
+    return pattern
+
+
+_NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
+_ASSIGNED = (
+    rf"(?i){_NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,6}}"
+    r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?)?(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|:)|"
+    r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"'])[ \t]{0,6}"
+    r"(?:[brfu@$]?\\?[\"'`]|&quot;)?"
+    rf"|(?i)--[a-z\-]{{0,20}}{_NAMES}[ =][\"']?|(?i)[ \t]-{_NAMES}[ ][\"']"
+)
+_PASSWORD_NAME = compiled(f"(?i)(?:{_credentials.NAMES_OF_PASSWORDS})")
+_NAME_PART = compiled(f"(?i)(?:{_NAMES})")
+_QUOTES = b"\"'`"
+_VALUE = re.compile(rb"[^\s\"'`;,<>()\[\]{}\\]+")
+_IDENTIFIER_BYTES = WORD_BYTES | frozenset(b"-.")
+# The last word of a name that holds something about a secret, not the secret itself.
+_ABOUT = word_set("""
+    hash hashed hasher url uri urls path file files filename type types name names id ids length len
+    size expiry expires expiration ttl count field fields label hint policy reset endpoint prefix header
+    headers regex pattern version status format method required enabled min max limit strength confirm
+    confirmation error errors message msg index row column provider store manager class func function
+    handler callback validator valid invalid test tests page form input box placeholder title
+    description link date time at on age encoder encoding encoded cache rotation arn ref reference
+    location dir directory algorithm alg mode issuer audience scope scopes usage used remaining total
+    budget window per parser stream list set map dict kind map mapping
+    """)
+
+
+def _look_at_assignments(text: Text, found: list[Match]) -> None:
+    data = text.data
+    names = text.names
+    for first, start in spans(_ASSIGNED, data):
+        quote = data[start - 1 : start]
+        quoted = quote in (b'"', b"'", b"`")
+        if quoted:
+            end = data.find(quote, start, start + 512)
+            if end < 0 or b"\n" in data[start:end]:
+                continue
+            if data[end - 1 : end] == b"\\":
+                end -= 1
+        else:
+            match = _VALUE.match(data, start, min(start + 512, len(data)))
+            if match is None:
+                continue
+            end = match.end()
+            end -= len(data[start:end]) - len(data[start:end].rstrip(b".!?:"))
+        if not 4 <= end - start <= 500:
+            continue
+        # Extend to the whole name.
+        begin = first
+        while begin > 0 and first - begin < 40 and data[begin - 1] in _IDENTIFIER_BYTES:
+            begin -= 1
+        named = _NAME_PART.search(data, first)
+        name = data[begin : named.end() if named else start].decode("latin-1")
+        rest = data[named.end() if named else start : start].decode("latin-1")
+        suffix = re.match(r"[A-Za-z0-9_\-.]*", rest)
+        judged = _secret(
+            name, suffix.group() if suffix else "", data[start:end].decode("utf-8", "replace"), quoted, rest
+        )
+        if judged is None:
+            continue
+        kind, likelihood = judged
+        if (
+            kind == "AUTH_TOKEN"
+            and re.search(r"(?i)aws|secret_?access", name)
+            and re.fullmatch(rb"[A-Za-z0-9+/]{40}", data[start:end])
+        ):
+            kind, likelihood = "AWS_CREDENTIALS", VERY_LIKELY
+        if kind in names and likelihood >= text.floor:
+            found.append(Match(start, end, kind, likelihood, ENTROPY | HOTWORD, 0))
+
+
+def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tuple[str, int] | None:
+    """Classify the value of a name that indicates a secret: its info type and likelihood, or None."""
+    words = words_of(name + suffix)
+    if not words or words[-1] in _ABOUT or _DIGEST_NAMES & set(words[-2:]):
+        return None
+    if (
+        suffix
+        and suffix[0].isalpha()
+        and suffix[0].islower()
+        and name[-1].islower()
+        and words[-1] != "s"
+        and len(suffix) > 1
+    ):
+        return None  # tokenizer, secretary
+    if _is_placeholder(value) or (not quoted and _CODE.search(value.encode()) is not None):
+        return None
+    is_password = _PASSWORD_NAME.search(name.encode("latin-1")) is not None
+    prose = sign.strip(" \"'") in ("is", "was", "are", "to", "is:", "") and not quoted
+    has_digit = any(letter.isdigit() for letter in value)
+    has_letter = any(letter.isalpha() for letter in value)
+    symbols = sum(not letter.isalnum() for letter in value)
+    if is_password:
+        if value[:1] == "/" and words[-1] in ("pwd", "oldpwd"):
+            return None  # the current directory of a shell
+        if re.search(r"^\$?(?:2[aby]|argon2\w*|pbkdf2\w*|scrypt|[156])\$|^\{[A-Z0-9]+\}", value):
+            return "PASSWORD", UNLIKELY  # a salted hash
+        if quoted:
+            if " " in value:
+                return (
+                    None
+                    if value.count(" ") > 2 and not has_digit
+                    else ("PASSWORD", UNLIKELY if not has_digit else POSSIBLE)
+                )
+            return "PASSWORD", LIKELY if has_digit or symbols else POSSIBLE
+        if prose:
+            if has_digit and has_letter and len(value) >= 6:
+                return "PASSWORD", LIKELY
+            return "PASSWORD", POSSIBLE if (has_digit or symbols) and len(value) >= 5 and not re.fullmatch(
+                r"[a-z]+[-'][a-z]+", value
+            ) else UNLIKELY
+        if has_digit and (has_letter or symbols):
+            return "PASSWORD", LIKELY
+        if re.fullmatch(r"[A-Za-z_][A-Za-z_.]*", value):
+            upper = name.isupper()
+            return "PASSWORD", POSSIBLE if upper and value.isalpha() else UNLIKELY
+        return "PASSWORD", POSSIBLE
+    if len(value) < 10 or " " in value or _NO_KEY.search(value.encode()) is not None:
+        return None
+    if "salt" in words and len(value) < 16:
+        return None
+    bits = checks.entropy(value)
+    mixed = has_digit and has_letter
+    if len(value) >= 16 and mixed and bits >= (3.0 if re.fullmatch(r"[0-9a-fA-F]+", value) else 3.3):
+        return "AUTH_TOKEN", VERY_LIKELY if bits >= 4.2 and len(value) >= 32 else LIKELY
+    if len(value) >= 20 and has_letter and bits >= 4.0 and symbols <= len(value) // 4 and not value.islower():
+        return "AUTH_TOKEN", LIKELY
+    if mixed and bits >= 3.0 and not prose:
+        return "AUTH_TOKEN", POSSIBLE
+    return None
+
+
+def secret_value(name: str, value: str) -> bool:
+    """Return True if a value of a column whose name indicates secrets is a secret."""
+    judged = _secret(name, "", value, True, "")
+    return judged is not None and judged[1] >= POSSIBLE
+
+
+_KEYED = (
+    rb"(?i)key[s0-9]?(?:\\?[\"'\]]){0,3}[ \t]{0,4}(?:=>|:{0,3}=|\?=|:)[ \t]{0,4}(?:[brfu@$]?\\?[\"'`])?"
+    rb"[A-Za-z0-9+/_\-.=]{20,}"
+)
+_KEY_VALUE = re.compile(rb"[A-Za-z0-9+/_\-.=]{20,}$")
+_KEY_NAME = re.compile(rb"[A-Za-z0-9_\-.]{0,40}$")
+_HARMLESS_KEYS = frozenset(_credentials.HARMLESS_KEYS.split(", "))
+_SSH_PUBLIC = ("AAAAB3", "AAAAC3", "AAAAE2")
+
+
+def _look_at_keys(text: Text, found: list[Match]) -> None:
+    """Find random values of names that end in "key" and do not say what the key is for."""
+    data = text.data
+    for start, end in spans(_KEYED, data):
+        before = _KEY_NAME.search(data, max(start - 40, 0), start)
+        value = _KEY_VALUE.search(data, start, end)
+        if before is None or value is None or (end < len(data) and data[end] in WORD_BYTES):
+            continue
+        words = words_of((before[0] + data[start : start + 3]).decode("latin-1"))
+        written = value[0].decode("ascii")
+        if (
+            words[-1] != "key"
+            or _HARMLESS_KEYS & set(words[-3:])
+            or _DIGEST_NAMES & set(words)
+            or written.startswith(_SSH_PUBLIC)
+            or len(written) > 200
+            or written.count("/") > 2
+            or _PATH_LIKE.search(written)
+            or _HEXADECIMAL.fullmatch(written)
+            or _NO_KEY.search(value[0]) is not None
+            or _is_placeholder(written)
+            or any(filler in written for filler in _FILLERS)
+        ):
+            continue
+        if (
+            sum(letter.isdigit() for letter in written) >= 3
+            and any(letter.isalpha() for letter in written)
+            and checks.entropy(written) >= 3.7
+            and text.floor <= POSSIBLE
+        ):
+            found.append(Match(*value.span(), "AUTH_TOKEN", POSSIBLE, ENTROPY | HOTWORD, 0))
+
+
+_PATH_LIKE = re.compile(r"\.[A-Za-z]{2,}|[A-Za-z]{4,}[/_\-][A-Za-z]{4,}")
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F\-]+")
+
+_SPOKEN = (
+    rb"(?i)\b(?:password|passphrase|passcode|passwort|contrase\xc3\xb1a|mot de passe|identified by)[ \t]{1,3}"
+    rb"(?:'[^'\s]{4,64}'|\"[^\"\s]{4,64}\"|[^\s'\"`<>(){}\[\]]{6,64})"
+)
+
+
+def _look_at_spoken_passwords(text: Text, found: list[Match]) -> None:
+    """Find passwords right after the word, as in sentences and in SQL."""
+    data = text.data
+    for start, end in spans(_SPOKEN, data):
+        first = max(data.rfind(blank, start, end) for blank in (b" ", b"\t")) + 1
+        quoted = data[first] in b"'\""
+        value = data[first + 1 : end - 1] if quoted else data[first:end].rstrip(b".,;:!?*")
+        written = value.decode("utf-8", "replace")
+        judged = _secret("password", "", written, True, "")
+        if judged is None or judged[1] < POSSIBLE:
+            continue
+        # Unquoted values count only if they are not a word, name, path or number.
+        code = _CODE.search(value.lstrip(b"!")) is not None
+        if _kinds(written) < (2 if quoted else 3) or (not quoted and code):
+            continue
+        begin = first + 1 if quoted else first
+        if text.floor <= LIKELY:
+            found.append(Match(begin, begin + len(value), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
+
+
+def _kinds(value: str) -> int:
+    """The number of kinds of characters in a value: digits, capitals, small letters, and symbols."""
+    return (
+        any(letter.isdigit() for letter in value)
+        + any(letter.isupper() for letter in value)
+        + any(letter.islower() for letter in value)
+        + any(not letter.isalnum() and letter not in "-_./:" for letter in value)
+    )
+
+
+_PAIRED = rb"@[A-Za-z0-9][A-Za-z0-9.\-]*\.[A-Za-z]{2,24}(?:[ ]/[ ]|:)[^\s'\"`<>(){}\[\],;/:@]{6,64}"
+
+
+def _look_at_pairs(text: Text, found: list[Match]) -> None:
+    """Find passwords that follow an e-mail address, as in leaked lists."""
+    data = text.data
+    for start, last in spans(_PAIRED, data):
+        first = max(data.rfind(b" ", start, last), data.rfind(b":", start, last)) + 1
+        value = data[first:last].rstrip(b".!?")
+        written = value.decode("utf-8", "replace")
+        if (
+            data[last : last + 1] not in (b"/", b":", b"@")
+            and _kinds(written) >= 3
+            and text.floor <= POSSIBLE
+        ):
+            found.append(Match(first, first + len(value), "PASSWORD", POSSIBLE, SHAPE | HOTWORD, 0))
+
+
+_SIGNED_IN_BY_CURL = (
+    rb"[ \t](?:-u|--user|--proxy-user)[ =]{1,3}[\"']?[^\s:\"'$<]{1,64}:[^\s\"'$<][^\s\"']{2,100}"
+)
+
+
+def _look_at_curl(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, end in spans(_SIGNED_IN_BY_CURL, data):
+        line = data.rfind(b"\n", max(start - 500, 0), start) + 1
+        first = data.index(b":", start, end) + 1
+        if b"curl" in data[max(line, start - 500) : start] and not _is_placeholder(
+            data[first:end].decode("utf-8", "replace")
+        ):
+            found.append(Match(first, end, "PASSWORD", LIKELY, SHAPE, 0))
+
+
+_REGISTRY_AUTH = rb"\"auth\\?\"[ ]{0,3}:[ ]{0,3}\\?\"[A-Za-z0-9+/]{8,}={0,2}"
+
+
+def _look_at_registry_auths(text: Text, found: list[Match]) -> None:
+    """Find docker's registry credentials: user and password in Base64."""
+    data = text.data
+    for start, end in spans(_REGISTRY_AUTH, data):
+        first = data.rfind(b'"', start, end) + 1
+        try:
+            user, _, secret = base64.b64decode(data[first:end], validate=True).decode("ascii").partition(":")
+        except (binascii.Error, ValueError):
+            continue
+        if user.isprintable() and secret.isprintable() and len(secret) > 2:
+            found.append(Match(first, end, "AUTH_TOKEN", VERY_LIKELY, SHAPE | HOTWORD, 0))
+
+
+_BEARER = rb"(?i)\b(?:bearer|basic|token|digest|apikey)[ :]{1,2}[\"']?[A-Za-z0-9\-._~+/]{16,}={0,2}"
+
+
+def _look_at_headers(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, end in spans(_BEARER, data):
+        scheme, _, value = data[start:end].replace(b":", b" ").partition(b" ")
+        value = value.strip(b" \"'")
+        first = end - len(value)
+        written = value.decode("ascii")
+        if _is_placeholder(written) or any(filler in written for filler in _FILLERS):
+            continue
+        if scheme.lower() == b"basic":
+            try:
+                likelihood = VERY_LIKELY if b":" in base64.b64decode(value, validate=True) else 0
+            except (binascii.Error, ValueError):
+                likelihood = 0
+        else:
+            random = any(letter.isdigit() for letter in written) and checks.entropy(written) >= 3.3
+            likelihood = LIKELY if random and _NO_KEY.search(value) is None else 0
+        if likelihood >= max(text.floor, 1):
+            found.append(Match(first, end, "AUTH_TOKEN", likelihood, ENTROPY | HOTWORD, 0))
+
+
+_JWT = rb"eyJ[A-Za-z0-9_\-]{8,}\.eyJ[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]*"
+
+
+def _look_at_jwts(text: Text, found: list[Match]) -> None:
+    for start, end in spans(_JWT, text.data):
+        head = text.data[start:end].partition(b".")[0]
+        try:
+            header = json.loads(base64.urlsafe_b64decode(head + b"=" * (-len(head) % 4)))
+        except (binascii.Error, ValueError):
+            header = None
+        valid = isinstance(header, dict) and "alg" in header
+        likelihood = VERY_LIKELY if valid else POSSIBLE
+        if likelihood >= text.floor:
+            found.append(
+                Match(start, end, "JSON_WEB_TOKEN", likelihood, PREFIX | (VALIDATOR if valid else SHAPE))
+            )
+
+
+_PEM = (
+    rb"-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+    rb"|PuTTY-User-Key-File-[23]: [a-z0-9\-]{3,40}"
+)
+_LONGEST_PEM = 32_768
+
+
+def _look_at_private_keys(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, head in spans(_PEM, data):
+        stop = data.find(b"-----END", head, head + _LONGEST_PEM)
+        body = data[head : stop if stop > 0 else head + 2_000]
+        end = min(stop + 8 + len(data[start:head]) - 10, len(data)) if stop > 0 else head
+        material = sum(len(run) for run in re.findall(rb"[A-Za-z0-9+/=]{16,}", body))
+        likelihood = VERY_LIKELY if material >= 40 else UNLIKELY
+        if likelihood >= text.floor:
+            found.append(
+                Match(
+                    start, end, "ENCRYPTION_KEY", likelihood, PREFIX | (ENTROPY if material >= 40 else SHAPE)
+                )
+            )
+
+
+_COOKIE = (
+    rb"(?i)\b(?:set-)?cookie[\"']?[ ]{0,2}[:=][ ]{0,2}[\"']?[A-Za-z0-9_.\-]{1,60}=[^\s;,\"'=]{6,}[^\r\n\"']*"
+)
+
+
+def _look_at_cookies(text: Text, found: list[Match]) -> None:
+    for start, end in spans(_COOKIE, text.data):
+        value = text.data[start:end]
+        mark = re.search(rb"[:=] ?[\"']? ?", value)
+        first = start + (mark.end() if mark else 0)
+        content = text.data[first:end].partition(b"=")[2].partition(b";")[0].decode("latin-1")
+        if not _is_placeholder(content) and text.floor <= LIKELY:
+            found.append(Match(first, end, "HTTP_COOKIE", LIKELY, SHAPE | HOTWORD, 0))
+
+
+_SERVICE_ACCOUNT = rb"\"type\"[ ]{0,4}:[ ]{0,4}\"(?:service_account|authorized_user|external_account)\""
+
+
+def _look_at_service_accounts(text: Text, found: list[Match]) -> None:
+    for start, end in spans(_SERVICE_ACCOUNT, text.data):
+        near = text.data[max(start - 4_096, 0) : end + 4_096]
+        likelihood = VERY_LIKELY if b"PRIVATE KEY" in near or b"refresh_token" in near else UNLIKELY
+        if likelihood >= text.floor:
+            found.append(Match(start, end, "GCP_CREDENTIALS", likelihood, PREFIX | SHAPE))
+
+
+_SIGNED_IN = rb"://[^\s/:@\"'<>]*:[^\s/@\"'<>]{2,}@"
+_EXAMPLE_HOST = re.compile(rb"(?i)(?:[a-z0-9\-]+\.)*example\.(?:com|org|net)\b")  # RFC 2606
+_WITH_PASSWORD = re.compile(rb"://([^\s/:@\"']*):([^\s/@\"']{2,})@")
+
+
+def _look_at_url_passwords(text: Text, found: list[Match]) -> None:
+    data = text.data
+    for start, _ in spans(_SIGNED_IN, data):
+        match = _WITH_PASSWORD.match(data, start)
+        if (
+            match is not None
+            and start
+            and data[start - 1] in WORD_BYTES
+            and not _is_placeholder(match[2].decode("latin-1"))
+            and not _EXAMPLE_HOST.match(data, match.end())
+        ):
+            found.append(Match(*match.span(2), "PASSWORD", LIKELY, SHAPE, 0))
+
+
+def families() -> Iterator[Family]:
+    """Return the scans of this module."""
+    yield Family(frozenset(key.name for key in SERVICE_KEYS), (), _look_at_service_keys)
+    yield Family(frozenset({"PASSWORD", "AUTH_TOKEN", "AWS_CREDENTIALS"}), (), _look_at_assignments)
+    yield Family(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
+    yield Family(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
+    yield Family(frozenset({"PASSWORD"}), (b"@",), _look_at_pairs)
+    yield Family(frozenset({"PASSWORD"}), (b"curl",), _look_at_curl)
+    yield Family(frozenset({"AUTH_TOKEN"}), (b'"auth',), _look_at_registry_auths)
+    yield Family(frozenset({"PASSWORD"}), (b"://",), _look_at_url_passwords)
+    yield Family(frozenset({"AUTH_TOKEN"}), (), _look_at_headers)
+    yield Family(frozenset({"JSON_WEB_TOKEN"}), (b"eyJ",), _look_at_jwts)
+    yield Family(frozenset({"ENCRYPTION_KEY"}), (b"-----BEGIN", b"PuTTY-User"), _look_at_private_keys)
+    yield Family(frozenset({"HTTP_COOKIE"}), (b"ookie", b"OOKIE"), _look_at_cookies)
+    yield Family(frozenset({"GCP_CREDENTIALS"}), (b'"type"',), _look_at_service_accounts)

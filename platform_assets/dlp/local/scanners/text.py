@@ -1,0 +1,166 @@
+"""A text being scanned, the matches of a scan, and access to the surrounding words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from platform_assets.dlp.local.context import FAR, NOTHING, Surroundings
+from platform_assets.dlp.local.detectors import DETECTORS
+from platform_assets.dlp.local.regex import UNANCHORED, matcher
+from platform_assets.dlp.model import Evidence, Likelihood
+
+VERY_UNLIKELY, UNLIKELY, POSSIBLE, LIKELY, VERY_LIKELY = map(int, Likelihood)
+
+SHAPE, VALIDATOR, PREFIX, ENTROPY, HOTWORD, HEADER, COLUMN, DICTIONARY, CUSTOM = (
+    1 << place for place in range(len(Evidence))
+)
+"""Evidence as bits, in the order of `Evidence`."""
+
+PRIORITY = {detector.name: place for place, detector in enumerate(DETECTORS)}
+"""Priority of an info type among equally likely ones."""
+
+
+class Match(NamedTuple):
+    """A candidate with its evidence.
+
+    Args:
+        start: Its first byte.
+        end: The byte after its last.
+        name: Name of the info type.
+        likelihood: Its likelihood, including hotwords.
+        evidence: The evidence, as bits.
+        distance: Number of words between it and its hotword; large if there is none.
+        valid: True if it has the check digits and ranges of its type.
+    """
+
+    start: int
+    end: int
+    name: str
+    likelihood: int
+    evidence: int
+    distance: int = FAR
+    valid: bool = True
+
+
+WORD_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
+JOINERS = frozenset(b".-/")
+SEPARATORS = b" -./()+,\t"
+
+
+_BEFORE, _AFTER = 64, 24
+_CLAUSE_END = re.compile(rb"[,;|\t]|[.!?] ")
+_NO_WORD = re.compile(rb"[^A-Za-z0-9_\x80-\xff]")
+_NAMED_BEFORE = re.compile(rb"[A-Za-z\x80-\xff]{2}")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text being scanned, with the request.
+
+    Args:
+        data: The text.
+        names: Names of the requested info types.
+        floor: The lowest likelihood that is needed.
+        everything: True to include invalid candidates.
+        header: The hotwords in its column's name.
+        lines: True if every line is a separate value.
+        words_around: Returns the hotwords before and after a position.
+    """
+
+    data: bytes
+    names: frozenset[str]
+    floor: int
+    everything: bool
+    header: Surroundings
+    lines: bool
+    words_around: Callable[[bytes, bytes], Surroundings]
+
+    def around(self, start: int, end: int) -> Surroundings:
+        """The hotwords around a position and in the header together."""
+        data = self.data
+        first = max(start - _BEFORE, 0)
+        line = data.rfind(b"\n", first, start) + 1
+        before = data[max(line, first) : start]
+        if line and not self.lines and not _NAMED_BEFORE.search(before):
+            # A value on a line of its own is named by the line above.
+            before = data[first:start]
+        if first and first > line and data[first - 1] in WORD_BYTES and before:
+            # Ignore a word that is cut off by the window.
+            cut = _NO_WORD.search(before)
+            before = before[cut.start() :] if cut else b""
+        after = data[end : end + _AFTER].partition(b"\n")[0]
+        clause = _CLAUSE_END.search(after)
+        if clause:
+            after = after[: clause.start()]
+        surroundings = self.words_around(before, after)
+        if self.header is NOTHING:
+            return surroundings
+        if surroundings is NOTHING:
+            return self.header
+        hot = dict(surroundings.hot)
+        for name in self.header.hot:
+            hot[name] = 0
+        return Surroundings(hot, min(surroundings.against, self.header.against + 1))
+
+    def named(self, name: str, surroundings: Surroundings) -> tuple[int, int]:
+        """The distance of an info type's hotword, and the evidence of it."""
+        distance = surroundings.hot.get(name)
+        if distance is None:
+            return FAR, 0
+        return distance, HEADER if name in self.header.hot else HOTWORD
+
+    def add(
+        self,
+        found: list[Match],
+        span: tuple[int, int],
+        name: str,
+        alone: int,
+        evidence: int,
+        hot: int = VERY_LIKELY,
+        valid: bool = True,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        """Add a candidate with one likelihood alone and another beside a hotword."""
+        distance, named = self.named(name, surroundings or self.around(*span))
+        likelihood = max(alone, hot) if named else alone
+        if likelihood >= self.floor:
+            found.append(Match(*span, name, likelihood, evidence | named, distance, valid))
+
+    def stands_alone(self, start: int, end: int, within: frozenset[int] = WORD_BYTES) -> bool:
+        """Return True if the characters before and after a match do not belong to it."""
+        data = self.data
+        return not ((start > 0 and data[start - 1] in within) or (end < len(data) and data[end] in within))
+
+
+@dataclass(frozen=True)
+class Family:
+    """Info types that one scan finds.
+
+    Args:
+        names: Their names.
+        needs: Texts of which at least one is in every text with a match; empty if there are none.
+        look: Runs the scan.
+        form: The form that values of a table must share to be judged by a sample, because ordinary tables are
+            full of similar values: `digits` for every digit and runs of letters, `runs` for the runs of both.
+            None for secrets, which may be in any value.
+    """
+
+    names: frozenset[str]
+    needs: tuple[bytes, ...]
+    look: Callable[[Text, list[Match]], None]
+    form: str | None = None
+
+
+def spans(pattern: bytes | str, data: bytes) -> Iterator[tuple[int, int]]:
+    """The positions where a pattern matches."""
+    match = matcher(pattern)
+    place, size = 0, len(data)
+    while place < size:
+        start, end = match(UNANCHORED, data, place, size)[0]
+        if start < 0:
+            return
+        yield start, end
+        place = end if end > place else place + 1

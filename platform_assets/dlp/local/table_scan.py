@@ -1,0 +1,587 @@
+"""Inspection of a column: distinct values are joined, scanned once, judged together, and mapped back to rows.
+
+Beyond `SAMPLE` distinct values, a sample decides about the values of frequent forms: if all in the sample are
+of an info type, so are the others of that form; if none is, none is. Values of other forms are scanned, and
+all values are scanned for secrets, whatever their form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.dlp.local.context import Surroundings
+from platform_assets.dlp.local.detectors import BY_NAME
+from platform_assets.dlp.local.detectors.contacts import VERSION_WORDS
+from platform_assets.dlp.local.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, SURNAMES
+from platform_assets.dlp.local.resolution import resolved
+from platform_assets.dlp.local.scanner import Scanner, hotwords
+from platform_assets.dlp.local.scanners.people import folded, is_date, is_day_since_1970
+from platform_assets.dlp.local.scanners.secrets import secret_value
+from platform_assets.dlp.local.scanners.text import (
+    COLUMN,
+    DICTIONARY,
+    ENTROPY,
+    HEADER,
+    LIKELY,
+    POSSIBLE,
+    SHAPE,
+    UNLIKELY,
+    VERY_LIKELY,
+    Family,
+    Match,
+)
+from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood
+from platform_assets.formats.words import SHAPES, word_set, words_of
+
+SAMPLE = 1_024
+"""Number of distinct values of a column that its forms are judged from."""
+
+_SETTLED = 24
+"""Number of values of a form that a sample must contain to decide about the others."""
+
+_Ints = npt.NDArray[np.int64]
+_Judge = Callable[[list[Match], bytes, str], list[Match]]
+
+
+@dataclass
+class ColumnMatches:
+    """The matches in a column.
+
+    Args:
+        name: Its name.
+        values: Its distinct values.
+        indices: The index of every row's value among them; -1 for nulls.
+        occurrences: How many rows have each value.
+        matches: The matches of a distinct value, by its index.
+        assumed: By info type: the indices of values that count as matches because others of their form, or
+            the column as a whole, match; their likelihood, and the evidence as bits.
+        distinct: Number of values, without empty ones.
+    """
+
+    name: str
+    values: pa.Array
+    indices: _Ints
+    occurrences: _Ints
+    matches: dict[int, list[Match]] = field(default_factory=dict)
+    assumed: dict[str, tuple[_Ints, int, int]] = field(default_factory=dict)
+    distinct: int = 0
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Number of rows with an info type and its highest likelihood, by info type."""
+        counts: dict[str, list[int]] = {}
+        for place, matches in self.matches.items():
+            times = int(self.occurrences[place])
+            for match in matches:
+                count = counts.setdefault(match.name, [0, 0])
+                count[0] += times
+                count[1] = max(count[1], match.likelihood)
+        for name, (places, likelihood, _) in self.assumed.items():
+            count = counts.setdefault(name, [0, 0])
+            count[0] += int(self.occurrences[places].sum())
+            count[1] = max(count[1], likelihood)
+        return {name: (count, highest) for name, (count, highest) in counts.items()}
+
+    def verdicts(self, types: Mapping[str, InfoType], container: tuple[str, ...]) -> Iterator[ColumnVerdict]:
+        """The verdicts on the column as a whole, the most likely first."""
+        judged = []
+        levels: dict[str, Counter[int]] = {}
+        for matches in self.matches.values():
+            best: dict[str, int] = {}
+            for match in matches:
+                best[match.name] = max(best.get(match.name, 0), match.likelihood)
+            for name, likelihood in best.items():
+                levels.setdefault(name, Counter())[likelihood] += 1
+        for name, (places, likelihood, _) in self.assumed.items():
+            levels.setdefault(name, Counter())[likelihood] += len(places)
+        for name, counter in levels.items():
+            matching = counter.total()
+            likelihood = counter.most_common(1)[0][0]
+            if matching < self.distinct / 2:
+                # Few values among many: the likelihood for the column is that of the most likely value.
+                likelihood = min(max(counter), LIKELY)
+            judged.append((likelihood, matching, name))
+        for likelihood, matching, name in sorted(judged, reverse=True):
+            yield ColumnVerdict(
+                self.name, types[name], Likelihood(likelihood), self.distinct, matching, container
+            )
+
+    def rows(self, info_type: str, limit: int) -> Iterator[tuple[int, Match, bytes]]:
+        """Rows with an info type, in order: the row, the match, and its value."""
+        wanted = {
+            place: [match for match in matches if match.name == info_type]
+            for place, matches in self.matches.items()
+        }
+        wanted = {place: matches for place, matches in wanted.items() if matches}
+        flags = np.zeros(len(self.values) + 1, dtype=np.bool_)
+        flags[list(wanted)] = True
+        places, likelihood, evidence = self.assumed.get(info_type, (np.empty(0, dtype=np.int64), 0, 0))
+        flags[places[:limit]] = True
+        given = 0
+        for row in np.flatnonzero(flags[self.indices])[:limit].tolist():
+            place = int(self.indices[row])
+            value = self.values[place].as_py().encode("utf-8", "replace")
+            matches = wanted.get(place) or [Match(0, len(value), info_type, likelihood, evidence)]
+            for match in matches:
+                if given >= limit:
+                    return
+                given += 1
+                yield row, match, value
+
+
+class TableScan:
+    """Inspects the columns of a table.
+
+    Args:
+        scanner: Finds candidates.
+        thresholds: The lowest likelihood to report, by info type.
+        judge: Turns candidates into findings: rules, overlaps, thresholds.
+        exact: True if all values must be scanned whatever their forms, because of rules.
+    """
+
+    def __init__(
+        self, scanner: Scanner, thresholds: Mapping[str, int], judge: _Judge, *, exact: bool
+    ) -> None:
+        self._scanner = scanner
+        self._exact = exact
+        self._thresholds = thresholds
+        self._judge = judge
+
+    def inspect(self, name: str, array: pa.Array | pa.ChunkedArray) -> ColumnMatches:
+        """Inspect one column.
+
+        Args:
+            name: Its name.
+            array: Its values, of any type that casts to text.
+
+        Returns:
+            The matches in it.
+        """
+        values, indices = _distinct(array)
+        occurrences = np.bincount(indices[indices >= 0], minlength=len(values)).astype(np.int64)
+        column = ColumnMatches(name, values, indices, occurrences)
+        lengths = pc.binary_length(values).to_numpy(zero_copy_only=False)
+        column.distinct = int(np.count_nonzero(lengths))
+        if not column.distinct:
+            return column
+        words = words_of(name)
+        header = hotwords().among(words)
+        if VERSION_WORDS & set(words):
+            header = Surroundings({**header.hot, _NO_ADDRESS: 0}, header.against)
+        whole = self._as_a_whole(column, header, words)
+        if len(values) <= SAMPLE or self._exact:
+            places = np.arange(len(values))
+            column.matches = self._scanned(name, _joined(values), places, header, noise=None)[0]
+        else:
+            self._scan_by_forms(column, header, frozenset(whole))
+        self._add_whole(column, header, whole)
+        return column
+
+    def _scanned(
+        self,
+        name: str,
+        joined: tuple[bytes, _Ints],
+        places: _Ints,
+        header: Surroundings,
+        noise: dict[str, int] | None,
+        families: Iterable[Family] | None = None,
+    ) -> tuple[dict[int, list[Match]], dict[str, int]]:
+        """Scan some values.
+
+        Args:
+            name: Name of the column.
+            joined: The values as lines of one text, and the start of each.
+            places: Their indices among all values.
+            header: The hotwords in the column's name.
+            noise: Likelihoods inferred from a sample, by info type; None if these values are the sample.
+            families: The families to scan for; None means all.
+
+        Returns:
+            The matches by the value's index, and the likelihoods inferred from the values as a whole.
+        """
+        data, starts = joined
+        everything = noise is None or any(level >= POSSIBLE for level in noise.values())
+        candidates = self._scanner.scan(data, header, True, everything, families)
+        if noise is None:
+            noise = _judged_together(candidates, _owners(starts, candidates), header)
+            if _NO_ADDRESS in header.hot:
+                noise["IP_ADDRESS"] = UNLIKELY
+        candidates = [
+            match
+            if (level := noise.get(match.name)) is None or not match.valid
+            else match._replace(
+                likelihood=min(match.likelihood, level) if level < POSSIBLE else max(match.likelihood, level),
+                evidence=match.evidence | (COLUMN if level >= POSSIBLE else 0),
+            )
+            for match in candidates
+        ]
+        judged = self._judge(candidates, data, name)
+        found: dict[int, list[Match]] = {}
+        for match, owner in zip(judged, _owners(starts, judged), strict=True):
+            start = int(starts[owner])
+            found.setdefault(int(places[owner]), []).append(
+                match._replace(start=match.start - start, end=match.end - start)
+            )
+        return found, noise
+
+    def _scan_by_forms(self, column: ColumnMatches, header: Surroundings, whole: frozenset[str]) -> None:
+        """Scan a sample, decide about the frequent forms, and scan the values that remain undecided."""
+        values, name = column.values, column.name
+        size = len(values)
+        joined = _joined(values)
+        by_form = [family for family in self._scanner.families if family.form]
+        sample = np.unique(np.linspace(0, size - 1, SAMPLE).astype(np.int64))
+        column.matches, noise = self._scanned(
+            name, _joined(values.take(pa.array(sample))), sample, header, None, by_form
+        )
+        found: dict[str, list[int]] = {}
+        likelihoods: dict[str, Counter[int]] = {}
+        for place, matches in column.matches.items():
+            for info_type, likelihood in {match.name: match.likelihood for match in matches}.items():
+                found.setdefault(info_type, []).append(place)
+                likelihoods.setdefault(info_type, Counter())[likelihood] += 1
+        left = np.ones(size, dtype=np.bool_)
+        left[sample] = False
+        forms = _forms(*joined)
+        scanned: set[int] = set()
+        for family in by_form:
+            if family.names <= whole or not family.form:
+                continue
+            of = forms[family.form]
+            held = np.bincount(of[sample], minlength=int(of.max()) + 1)
+            is_open = held < _SETTLED
+            for info_type in sorted(family.names & found.keys()):
+                alike = np.bincount(of[found[info_type]], minlength=len(held))
+                is_open |= (alike > 0) & (alike < held)
+                places = np.flatnonzero(left & ((held >= _SETTLED) & (alike == held))[of])
+                if len(places):
+                    likelihood = likelihoods[info_type].most_common(1)[0][0]
+                    column.assumed[info_type] = (places, likelihood, SHAPE | COLUMN)
+            undecided = np.flatnonzero(left & is_open[of])
+            if len(undecided):
+                part = _joined(values.take(pa.array(undecided)))
+                for place, matches in self._scanned(name, part, undecided, header, noise, (family,))[
+                    0
+                ].items():
+                    if place in column.matches:
+                        scanned.add(place)
+                    column.matches.setdefault(place, []).extend(matches)
+        secrets = [family for family in self._scanner.families if not family.form]
+        for place, matches in self._scanned(name, joined, np.arange(size), header, noise, secrets)[0].items():
+            if place in column.matches:
+                scanned.add(place)
+            column.matches.setdefault(place, []).extend(matches)
+        for place in scanned:
+            column.matches[place] = resolved(column.matches[place])
+
+    def _as_a_whole(
+        self, column: ColumnMatches, header: Surroundings, words: tuple[str, ...]
+    ) -> dict[str, tuple[int, int, str | None]]:
+        """Info types that only the values and the name together reveal, from a sample."""
+        step = max(len(column.values) // SAMPLE, 1)
+        looked = [text for text in column.values[::step].slice(0, SAMPLE).to_pylist() if text.strip()]
+        whole = {}
+        if looked:
+            for name, judge in _WHOLE:
+                threshold = self._thresholds.get(name)
+                if threshold is not None:
+                    judged = judge(looked, header, words)
+                    if judged[0] >= threshold:
+                        whole[name] = judged
+        return whole
+
+    def _add_whole(
+        self, column: ColumnMatches, header: Surroundings, whole: Mapping[str, tuple[int, int, str | None]]
+    ) -> None:
+        """Mark values without a better match as the info type of the column as a whole."""
+        taken = sum(
+            any(match.likelihood >= LIKELY and match.name not in whole for match in matches)
+            for matches in column.matches.values()
+        ) + sum(len(places) for places, _, _ in column.assumed.values())
+        for name, (likelihood, evidence, pattern) in whole.items():
+            if taken > column.distinct / 2 and name not in header.hot:
+                continue
+            counts = pc.binary_length(column.values).to_numpy(zero_copy_only=False) > 0
+            if pattern is not None:
+                counts &= pc.match_substring_regex(column.values, pattern).to_numpy(zero_copy_only=False)
+            known = np.fromiter(column.matches, np.int64, len(column.matches))
+            counts[known] = False
+            places = np.flatnonzero(counts)
+            if len(places):
+                column.assumed[name] = (places, likelihood, evidence)
+            for place, matches in column.matches.items():
+                column.matches[place] = [
+                    match._replace(
+                        likelihood=max(match.likelihood, likelihood), evidence=match.evidence | evidence
+                    )
+                    if match.name == name
+                    else match
+                    for match in matches
+                ]
+
+
+def _distinct(array: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, _Ints]:
+    """A column's distinct values as texts, and the index of every row's value; -1 for nulls."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_null(array.type):
+        array = array.cast(pa.string())
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        array = pa.array(
+            [None if value is None else value.decode("utf-8", "replace") for value in array.to_pylist()],
+            pa.large_string(),
+        )
+    encoded = array.cast(pa.large_string()).dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return encoded.dictionary, indices
+
+
+def _joined(values: pa.Array) -> tuple[bytes, _Ints]:
+    """Values as lines of one text, and the start of each. A line break within a value becomes a space."""
+    values = pc.replace_substring(values, "\n", " ")
+    lengths = pc.binary_length(values).to_numpy(zero_copy_only=False).astype(np.int64)
+    starts = np.zeros(len(lengths), dtype=np.int64)
+    np.cumsum(lengths[:-1] + 1, out=starts[1:])
+    lists = pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values)
+    joined: bytes = pc.binary_join(lists, pa.scalar("\n", pa.large_string()))[0].as_buffer().to_pybytes()
+    return joined, starts
+
+
+def _owners(starts: _Ints, matches: list[Match]) -> list[int]:
+    """The value that contains each match."""
+    if not matches:
+        return []
+    places = np.fromiter((match.start for match in matches), np.int64, len(matches))
+    owners: list[int] = (np.searchsorted(starts, places, side="right") - 1).tolist()
+    return owners
+
+
+_FEW = 10
+_NO_ADDRESS = "version"
+
+
+def _judged_together(candidates: list[Match], owners: list[int], header: Surroundings) -> dict[str, int]:
+    """Likelihoods by info type, from the share of valid values among all values of a form.
+
+    If no more are valid than expected by chance, none is a match: UNLIKELY. If all are valid, and chance
+    cannot explain it, even bare digits are LIKELY.
+    """
+    seen: dict[str, set[int]] = {}
+    valid: dict[str, set[int]] = {}
+    for match, owner in zip(candidates, owners, strict=True):
+        seen.setdefault(match.name, set()).add(owner)
+        if match.valid:
+            valid.setdefault(match.name, set()).add(owner)
+    levels: dict[str, int] = {}
+    for name, values in seen.items():
+        detector = BY_NAME.get(name)
+        if detector is None or (not detector.forms and name != "PHONE_NUMBER"):
+            continue
+        right, all_ = len(valid.get(name, ())), len(values)
+        share = right / all_
+        if name in header.hot:
+            continue
+        if all_ >= _FEW and share < min(0.5, max(4 * detector.chance, 0.2)):
+            levels[name] = UNLIKELY
+        elif detector.chance <= 0.2 and all_ >= _FEW and share >= 0.9:
+            levels[name] = LIKELY
+    # Several info types may fit the same digits: the one least likely to fit by chance is the explanation.
+    promoted = [name for name, level in levels.items() if level == LIKELY]
+    if len(promoted) > 1:
+        best = max(promoted, key=lambda name: (len(valid[name]), -BY_NAME[name].chance))
+        for name in promoted:
+            if name != best and valid[name] <= valid[best]:
+                levels[name] = UNLIKELY if len(valid[name]) < len(valid[best]) else POSSIBLE
+    return levels
+
+
+_CLASSES = np.frombuffer(SHAPES, np.uint8)
+_LINE_BREAK = np.uint8(ord("\n"))
+_RUNS = np.where((ord("0") == _CLASSES) | (ord("A") == _CLASSES), np.uint8(ord("a")), _CLASSES)
+
+
+def _forms(data: bytes, starts: _Ints) -> dict[str, _Ints]:
+    """The form of each value as a number, equal for all values of the same form, as the families define it.
+
+    Args:
+        data: The values as lines of one text.
+        starts: The start of each.
+    """
+    # Add a line break after the last value too: an empty last value would start at the end of the text.
+    digits, forms = _collapsed(np.append(_CLASSES[np.frombuffer(data, np.uint8)], _LINE_BREAK), starts)
+    # The forms are lines of a text again, but far fewer than the values.
+    written, offsets = forms.buffers()[2], np.frombuffer(forms.buffers()[1], np.int64)[: len(forms)]
+    runs, _ = _collapsed(_RUNS[np.frombuffer(written, np.uint8)], offsets)
+    return {"digits": digits, "runs": runs[digits]}
+
+
+def _collapsed(classes: npt.NDArray[np.uint8], starts: _Ints) -> tuple[_Ints, pa.Array]:
+    """Reduce runs of letters to one letter: a number for each line, and the distinct lines."""
+    kept = np.ones(len(classes), dtype=np.bool_)
+    kept[1:] = (classes[1:] != classes[:-1]) | (classes[1:] < ord("A"))
+    # The line break after a value belongs to the value.
+    offsets = np.zeros(len(starts) + 1, dtype=np.int64)
+    np.cumsum(np.add.reduceat(kept, starts, dtype=np.int64), out=offsets[1:])
+    lines = pa.Array.from_buffers(
+        pa.large_binary(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(classes[kept])]
+    ).dictionary_encode()
+    return lines.indices.to_numpy(zero_copy_only=False).astype(np.int64), lines.dictionary
+
+
+# Info types that only a whole column reveals: each judge returns a likelihood, evidence, and a pattern of the
+# values that count
+
+_Judged = tuple[int, int, str | None]
+_NO: _Judged = (0, 0, None)
+_NAME_LIKE = re.compile(
+    r"[^\W\d_](?:[^\W\d_]|[.'\u2019\-])*(?:[ ,]{1,2}[^\W\d_](?:[^\W\d_]|[.'\u2019\-])*){0,4}"
+)
+_NAME_PATTERN = r"^\s*\pL[\pL.'\x{2019}\-]*(?:[ ,]{1,2}\pL[\pL.'\x{2019}\-]*){0,4}\s*$"
+_NOT_PEOPLE = word_set("""
+    product company file table column city country region store brand model event host domain bank game
+    team category department item project user login group role class type process field package
+    currency color street place state county currency species plant drug university school hotel device
+    job task
+    """)
+
+
+def _share(values: Iterable[str], test: Callable[[str], object]) -> float:
+    looked = passed = 0
+    for value in values:
+        looked += 1
+        passed += bool(test(value))
+    return passed / looked if looked else 0.0
+
+
+def _is_name_like(value: str) -> bool:
+    return len(value) <= 60 and _NAME_LIKE.fullmatch(value.strip()) is not None
+
+
+def _has_known_name(value: str) -> bool:
+    words = [folded(word) for word in re.split(r"[ ,.\-]+", value)]
+    return any(word in GIVEN_NAMES or word in SURNAMES for word in words)
+
+
+def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    like = _share(values, _is_name_like)
+    if like < 0.7:
+        return _NO
+    known = _share(values, _has_known_name)
+    if "PERSON_NAME" in header.hot:
+        return (VERY_LIKELY if known >= 0.15 else LIKELY), HEADER | DICTIONARY, _NAME_PATTERN
+    if _NOT_PEOPLE & set(words):
+        return _NO
+    if words[-1:] in (("name",), ("names",)) and known >= 0.3:
+        return LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
+    if known >= 0.7 and len(values) >= 5:
+        return LIKELY, DICTIONARY | COLUMN, _NAME_PATTERN
+    if known >= 0.5 and len(values) >= 20:
+        return POSSIBLE, DICTIONARY | COLUMN, _NAME_PATTERN
+    return _NO
+
+
+def _is_ethnic_group(value: str) -> bool:
+    return " ".join(words_of(value)) in ETHNIC_GROUPS
+
+
+def _ethnic_groups(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    share = _share(values, _is_ethnic_group)
+    if "ETHNIC_GROUP" in header.hot and share >= 0.3:
+        return VERY_LIKELY, HEADER | DICTIONARY, None
+    several = sum(" " in value and _is_ethnic_group(value) for value in values)
+    if share >= 0.8 and several >= 2:
+        return POSSIBLE, DICTIONARY | COLUMN, None
+    return _NO
+
+
+_ADDRESS_LIKE = re.compile(r"(?=.*[0-9])(?=.*[^\W\d_]{2}).{5,120}")
+
+
+def _street_addresses(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    if "STREET_ADDRESS" not in header.hot or {"email", "mail", "ip", "mac", "web", "wallet", "url"} & set(
+        words
+    ):
+        return _NO
+    like = _share(values, lambda value: _ADDRESS_LIKE.fullmatch(value) is not None and "@" not in value)
+    if like >= 0.6:
+        return VERY_LIKELY, HEADER | SHAPE, r"[0-9].*\pL|\pL.*[0-9]"
+    return _NO
+
+
+def _births(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    if "DATE_OF_BIRTH" in header.hot and (
+        _share(values, is_date) >= 0.6 or _share(values, is_day_since_1970) >= 0.6
+    ):
+        return VERY_LIKELY, HEADER | SHAPE, None
+    return _NO
+
+
+_PASSPORT_LIKE = re.compile(r"(?=.*[0-9]{4})[A-Z0-9]{6,10}")
+
+
+def _passports(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    if "PASSPORT" in header.hot and _share(values, _PASSPORT_LIKE.fullmatch) >= 0.6:
+        return VERY_LIKELY, HEADER | SHAPE, None
+    return _NO
+
+
+def _passwords(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    if "PASSWORD" not in header.hot or {
+        "hash",
+        "hashed",
+        "date",
+        "at",
+        "changed",
+        "expiry",
+        "reset",
+        "policy",
+        "boarding",
+    } & set(words):
+        return _NO
+    if {"pass"} & set(words) and not {"user", "db", "pass"} >= set(words):
+        return _NO
+    if _share(values, lambda value: secret_value("password", value)) >= 0.5:
+        return LIKELY, HEADER | SHAPE, None
+    return _NO
+
+
+def _tokens(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
+    name = " ".join(words)
+    if not {"token", "secret", "apikey", "key"} & set(words) or set(words) <= {"key", "id"}:
+        return _NO
+    if words[-1] == "key" and not {
+        "api",
+        "secret",
+        "access",
+        "private",
+        "auth",
+        "client",
+        "encryption",
+    } & set(words):
+        return _NO
+    if _share(values, lambda value: secret_value(name, value)) >= 0.5:
+        return LIKELY, HEADER | ENTROPY, None
+    return _NO
+
+
+_WHOLE: tuple[tuple[str, Callable[[list[str], Surroundings, tuple[str, ...]], _Judged]], ...] = (
+    ("PERSON_NAME", _person_names),
+    ("ETHNIC_GROUP", _ethnic_groups),
+    ("STREET_ADDRESS", _street_addresses),
+    ("DATE_OF_BIRTH", _births),
+    ("PASSPORT", _passports),
+    ("PASSWORD", _passwords),
+    ("AUTH_TOKEN", _tokens),
+)

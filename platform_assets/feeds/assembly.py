@@ -1,0 +1,107 @@
+"""The feeds, from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from platform_assets.dlp.assembly import InspectionRoom
+from platform_assets.feeds.settings import FeedColumnSettings, FeedsSettings
+from platform_assets.lake.assembly import LakeRoom
+from platform_assets.objects.assembly import ObjectsRoom
+from platform_assets.rooms import Assembly
+from platform_assets.warehouse.assembly import WarehouseRoom
+
+if TYPE_CHECKING:
+    from platform_assets.feeds.feed import Feed
+    from platform_assets.feeds.feeding import Feeding
+    from platform_assets.lake.delta import LakeTable
+
+UPLOADS = "uploads"
+"""Group of the feeds' tables, and the first part of their asset keys."""
+
+
+class FeedsRoom(Assembly[FeedsSettings]):
+    """The feeds: uploaded files that become rows of tables."""
+
+    settings_class = FeedsSettings
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """The feeds by name, each with a sentence that says which objects it takes."""
+        return {
+            name: f"Rows of the {one.format} files {one.pattern} of {one.watch}."
+            for name, one in self.settings.feeds.items()
+        }
+
+    def feed(self, name: str) -> Feed:
+        """Return a feed as configured.
+
+        Raises:
+            FeedError: The feed's parts are inconsistent.
+        """
+        from platform_assets.feeds.feed import Dialect, Feed, Sheet
+        from platform_assets.model.table import Column, Text
+        from platform_assets.source.declaration import parse_type
+
+        def column(key: str, one: FeedColumnSettings) -> Column:
+            type_ = parse_type(one.type)
+            if one.max_length is not None and isinstance(type_, Text):
+                type_ = replace(type_, max_length=one.max_length)
+            return Column(key, type_, nullable=one.nullable, accepted=one.accepted)
+
+        given = self.settings.feeds[name]
+        return Feed(
+            name,
+            given.watch,
+            given.pattern,
+            given.format,
+            tuple(column(key, one) for key, one in given.columns.items()),
+            {key: one.format for key, one in given.columns.items() if one.format},
+            given.key,
+            given.mode,
+            given.new_columns,
+            Dialect(**given.dialect.model_dump()),
+            given.encoding,
+            Sheet(**given.sheet.model_dump()),
+        )
+
+    def feeding(self, name: str) -> Feeding:
+        """Return the load of uploaded files into the table of a feed.
+
+        Raises:
+            FeedError: The feed's parts are inconsistent.
+        """
+        from platform_assets.feeds.feeding import Feeding
+        from platform_assets.feeds.load import Feeds
+
+        lake = self.rooms.of(LakeRoom)
+        feeds = Feeds(lake.lake, lake.engine, lake.spill_directory)
+        findings, watch = self.rooms.of(InspectionRoom).findings, self.rooms.of(ObjectsRoom).watch
+        return Feeding(feeds, findings, watch, self.feed(name))
+
+    def lake_tables(self) -> dict[tuple[str, ...], LakeTable]:
+        """Return the feeds' tables by the path of their asset key.
+
+        They are declared without columns, which may only be known from a feed's first object.
+        """
+        from platform_assets.lake.delta import LakeTable
+
+        lake = self.rooms.of(LakeRoom).lake
+        return {
+            (UPLOADS, name): LakeTable(lake.path("ingestion", UPLOADS, name), (), lake.storage_options)
+            for name in self.settings.feeds
+        }
+
+    def upload_assets(self) -> Sequence[tuple[str, ...]]:
+        """See `UsesUploads.upload_assets`."""
+        warehouses = self.rooms.of(WarehouseRoom).engines
+        return [
+            path
+            for name in self.settings.feeds
+            for path in ((UPLOADS, name), *((warehouse, UPLOADS, name) for warehouse in warehouses))
+        ]
+
+
+ROOM = FeedsRoom

@@ -1,0 +1,162 @@
+"""The assets of feeds: their tables in the lake, in each warehouse, and in Snowflake."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from platform_assets.dlp.defs import OBJECTS
+from platform_assets.dlp.resources import StarProtectionResource
+from platform_assets.feeds.assembly import UPLOADS, FeedsRoom
+from platform_assets.orchestration import (
+    FAILED,
+    OWNERS,
+    build_failure_check,
+    clear_failures,
+    lazy_resource,
+    row_count_metadata,
+    table_schema,
+    with_resource_keys,
+)
+from platform_assets.rooms import Rooms
+from platform_assets.warehouse.assembly import WarehouseRoom
+from platform_assets.warehouse.resources import WarehouseResource
+
+_NO_TABLE = "%s: nothing was uploaded yet, and its columns are not declared"
+
+
+def build_defs(rooms: Rooms) -> dg.Definitions:
+    """Define the assets of all feeds and their checks.
+
+    Args:
+        rooms: The rooms.
+    """
+    room, warehouses = rooms.of(FeedsRoom), rooms.of(WarehouseRoom).engines
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
+    checks = []
+    for name, description in room.descriptions.items():
+        assets += [
+            _table(name, description),
+            *(_warehouse_table(name, warehouse, engine) for warehouse, engine in warehouses.items()),
+        ]
+        checks.append(
+            build_failure_check(
+                dg.AssetKey([UPLOADS, name]), "Every object that may be loaded into it was loaded."
+            )
+        )
+        if "snowflake" in rooms:
+            assets.append(_snowflake_table(rooms, name, description))
+    feeds = lazy_resource(lambda: room, "What brings uploaded files into the tables of feeds")
+    return dg.Definitions(assets=assets, asset_checks=checks, resources={"feeding": feeds})
+
+
+def _table(feed: str, description: str) -> dg.AssetsDefinition:
+    """Define a feed's table in the lake.
+
+    Args:
+        feed: Name of the feed.
+        description: A sentence that says which objects it takes.
+    """
+
+    @dg.asset(
+        key=dg.AssetKey([UPLOADS, feed]),
+        deps=[OBJECTS],
+        group_name=UPLOADS,
+        owners=OWNERS,
+        kinds={"deltalake"},
+        description=f"{description} Each version of an object once, and only what its inspection allows.",
+    )
+    def load(feeding: dg.ResourceParam[FeedsRoom]) -> dg.MaterializeResult[None]:
+        with clear_failures():
+            done = feeding.feeding(feed).load()
+        return dg.MaterializeResult(
+            metadata={
+                "objects loaded": done.objects,
+                "rows loaded": done.rows,
+                "rows set apart": done.dead_letters,
+                **({FAILED: done.problem} if done.problem else {}),
+            }
+        )
+
+    return load
+
+
+def _warehouse_table(feed: str, name: str, engine: str) -> dg.AssetsDefinition:
+    """Define a feed's table in a warehouse."""
+
+    @dg.asset(
+        key=dg.AssetKey([name, UPLOADS, feed]),
+        # Without uploads there is nothing to load.
+        output_required=False,
+        deps=[dg.AssetKey([UPLOADS, feed])],
+        group_name=UPLOADS,
+        owners=OWNERS,
+        kinds={engine, "table"},
+        description=f"The rows of the feed {feed} that count now, as the policy lets them pass.",
+    )
+    @with_resource_keys(warehouse=name)
+    def write(
+        context: dg.AssetExecutionContext,
+        warehouse: WarehouseResource,
+        feeding: dg.ResourceParam[FeedsRoom],
+        protection: StarProtectionResource,
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        with clear_failures():
+            loading = feeding.feeding(feed)
+            if not loading.has_table():
+                context.log.info(_NO_TABLE, feed)
+                return
+            rows = loading.rows_for(protection, name, context.run.run_id)
+            count = warehouse.write((UPLOADS, feed), rows)
+        yield dg.MaterializeResult(
+            metadata={**row_count_metadata(count), "dagster/table_name": f"{UPLOADS}.{feed}"}
+        )
+
+    return write
+
+
+def _snowflake_table(rooms: Rooms, feed: str, description: str) -> dg.AssetsDefinition | dg.AssetSpec:
+    """Define a feed's table in Snowflake."""
+    from platform_assets.snowflake.defs import GROUP, NOT_LOADED, has_account, loaded, without_account
+    from platform_assets.snowflake.resources import CopiesResource
+
+    name = f"{UPLOADS}_{feed}"
+    spec = dg.AssetSpec(
+        dg.AssetKey([GROUP, name]),
+        deps=[dg.AssetKey([UPLOADS, feed])],
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"snowflake", "table"},
+        description=f"{description} Those that count now, as the policy lets them pass, in Snowflake, loaded "
+        "from Parquet files in one transaction.",
+    )
+    if not has_account(rooms):
+        return without_account(spec)
+
+    @dg.asset(
+        key=spec.key,
+        # Without uploads there is nothing to load.
+        output_required=False,
+        deps=spec.deps,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds=spec.kinds,
+        description=spec.description,
+    )
+    def load(
+        context: dg.AssetExecutionContext,
+        snowflake: CopiesResource,
+        feeding: dg.ResourceParam[FeedsRoom],
+        protection: StarProtectionResource,
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        with clear_failures():
+            copies, loading = snowflake(), feeding.feeding(feed)
+            if not loading.has_table():
+                context.log.info(_NO_TABLE, feed)
+                return
+            table = loading.copy_for(protection, GROUP, name, context.run.run_id)
+            done = copies.refresh(table, name)
+        if done.result.error is not None:
+            raise dg.Failure(f"{NOT_LOADED}{name}: {done.result.error}")
+        yield loaded(context, spec.key, done, {"dagster/column_schema": table_schema(table.columns)})
+
+    return load

@@ -1,0 +1,242 @@
+"""Loading of uploaded objects into feed tables, as far as their inspection allows."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from platform_assets.alert import mask_uri
+from platform_assets.dlp.deidentify import TableChange
+from platform_assets.dlp.findings import FindingsStore
+from platform_assets.dlp.model import Likelihood
+from platform_assets.dlp.policy import Action, strictest
+from platform_assets.dlp.protect import blocked, changed, uninspected
+from platform_assets.dlp.uploads import object_id
+from platform_assets.errors import DlpError
+from platform_assets.feeds.counting import Change
+from platform_assets.feeds.load import UPLOADS, Loaded, Result, Upload
+from platform_assets.isolation import Isolation, ended
+from platform_assets.model.table import Column, Table, Text
+from platform_assets.objects.plan import Status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from platform_assets.dlp.protect import StarProtection
+    from platform_assets.feeds.counting import CountingRows
+    from platform_assets.feeds.feed import Feed
+    from platform_assets.feeds.load import Feeds
+    from platform_assets.lake.delta import LakeTable
+    from platform_assets.objects.watch import Watch
+
+_MOST_TOLD = 20
+_WORKED = (Result.LOADED, Result.SETTLED, Result.GONE, Result.REFUSED)
+
+
+@dataclass(frozen=True)
+class Fed:
+    """The result of a run for one feed.
+
+    Args:
+        objects: Number of objects that were loaded.
+        rows: Number of their rows.
+        dead_letters: Number of rejected rows.
+        problem: Why allowed objects were not loaded; empty if all were.
+    """
+
+    objects: int
+    rows: int
+    dead_letters: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """Loads one feed from its watch.
+
+    Args:
+        feeds: The feeds' tables.
+        findings: The decisions of inspections.
+        watch: Returns a watch by its name.
+        feed: The feed.
+    """
+
+    feeds: Feeds
+    findings: FindingsStore
+    watch: Callable[[str], Watch]
+    feed: Feed
+
+    def load(self) -> Fed:
+        """Load the feed's objects that were inspected, are allowed, and are not loaded yet.
+
+        An object that cannot be read, or has other columns, does not affect the others.
+
+        Raises:
+            LakeConflict: Another run loaded into the feed at the same time.
+            LakeError: The lake cannot be read or written.
+        """
+        feed, watch = self.feed, self.watch(self.feed.watch)
+        failing = Isolation(f"The feed {feed.name}")
+        pending = self.feeds.pending(feed, list(self._uploads(watch, failing)))
+        loaded = self.feeds.load(feed, watch.bucket, pending) if pending else []
+        done = [one for one in loaded if one.result is Result.LOADED]
+        left = [one for one in loaded if one.result not in _WORKED]
+        problems = [_said(feed, left)] if left else []
+        problems += [
+            f"The feed {feed.name} did not take {one.name}: {one.reason}" for one in failing.failures
+        ]
+        rows, dead_letters = sum(one.rows for one in done), sum(one.dead_letters for one in done)
+        return Fed(len(done), rows, dead_letters, " ".join(problems))
+
+    def has_table(self) -> bool:
+        """Return True if the columns are known: declared, or inferred from the first object."""
+        return bool(self.feeds.layout(self.feed).columns)
+
+    def rows_for(self, protection: StarProtection, warehouse: str, run_id: str = "") -> pa.RecordBatchReader:
+        """Stream the valid rows of the feed, changed as the policy requires.
+
+        Args:
+            protection: Applies the policy.
+            warehouse: Name of the warehouse, as in places.
+            run_id: The run that loads, for the records.
+
+        Raises:
+            DlpError: A rule blocks a column, or cannot be applied.
+            FeedError: Nothing was loaded yet, and no columns are declared.
+        """
+        counting = self.feeds.counting(self.feed)
+        columns = _Columns(protection, counting, warehouse, f"{UPLOADS}/{self.feed.name}")
+        return columns.change(run_id).apply(counting.read())
+
+    def copy_for(self, protection: StarProtection, warehouse: str, table: str, run_id: str = "") -> LakeTable:
+        """A Delta table of the valid rows, changed as the policy requires, for engines that load files.
+
+        Args:
+            protection: Applies the policy.
+            warehouse: Name of the warehouse, as in places and in the lake.
+            table: Name of the table in the warehouse.
+            run_id: The run that loads, for the records.
+
+        Raises:
+            DlpError: A rule blocks a column, or cannot be applied.
+            FeedError: Nothing was loaded yet, and no columns are declared.
+            LakeConflict: Another run updated the copy at the same time.
+        """
+        counting = self.feeds.counting(self.feed)
+        columns = _Columns(protection, counting, warehouse, table)
+        folder = self.feeds.lake.path("processed", warehouse, table)
+        return counting.bring_up(folder, columns.change(run_id))
+
+    def _uploads(self, watch: Watch, failing: Isolation) -> Iterator[Upload]:
+        feed = self.feed
+        decisions = self.findings.decisions(feed.watch)
+        for entry in watch.log.read().with_status(Status.DONE):
+            found = entry.object
+            with failing.guard(mask_uri(found.key)):
+                if feed.takes(feed.watch, found.key):
+                    said = decisions.get((object_id(found.uri), found.version))
+                    decision, is_clean = said or (None, False)
+                    yield Upload(found, decision, found.key if is_clean else mask_uri(found.key), is_clean)
+
+
+def _said(feed: Feed, left: Sequence[Loaded]) -> str:
+    """The objects that a feed did not load, with reasons; objects that only wait for another are counted."""
+    told = [one for one in left if one.result is not Result.WAITING] or left[:1]
+    reasons = " ".join(
+        f"The feed {feed.name} did not take {one.upload.label}: {ended(one.reason)}"
+        for one in told[:_MOST_TOLD]
+    )
+    more = len(left) - len(told[:_MOST_TOLD])
+    return f"{reasons} {more:,} more wait." if more else reasons
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of a feed on their way into a warehouse.
+
+    Args:
+        protection: Applies the policy.
+        counting: The feed's valid rows.
+        warehouse: Name of the warehouse.
+        table: Name of the table in the warehouse.
+    """
+
+    protection: StarProtection
+    counting: CountingRows
+    warehouse: str
+    table: str
+
+    def change(self, run_id: str) -> Change:
+        """The change of the rows.
+
+        Raises:
+            DlpError: A rule blocks a column, or cannot be applied.
+        """
+        policy, key = self.protection.policy, self._key
+        rules = policy.rules_for_columns()
+        columns = self.counting.layout.columns
+        concerning = [
+            rule
+            for rule in rules
+            if any(rule.concerns(place) for one in columns for place in self._places(one.name))
+        ]
+        held = self._held(run_id) if any(rule.asks_what_is_held for rule in concerning) else {}
+        changes, refused = [], []
+        for column in columns if concerning else ():
+            found = held.get(column.name, ())
+            decision = strictest(policy.decide_column(found, place) for place in self._places(column.name))
+            if decision.action >= Action.BLOCK:
+                refused.append(blocked(f"{key}.{column.name}", decision))
+            elif one := changed(_as_stored(column), decision, key):
+                changes.append(one)
+        if refused:
+            raise DlpError(
+                f"Nothing was loaded into {self.warehouse}/{self.table}: {'; '.join(refused)}. Correct the "
+                "uploads, or change the rule."
+            )
+        if not changes:
+            return Change()
+        table = Table(key, "", tuple(one.column for one in changes), ())
+        change = TableChange(table, tuple(changes), self.protection.key)
+        return Change(change.fingerprint, change.applied)
+
+    @property
+    def _key(self) -> str:
+        return f"{UPLOADS}/{self.counting.feed.name}"
+
+    def _places(self, column: str) -> tuple[str, str]:
+        return f"{self._key}.{column}", f"{self.warehouse}/{self.table}.{column}"
+
+    def _held(self, run_id: str) -> Mapping[str, Sequence[tuple[str, Likelihood]]]:
+        """The verdicts on the columns of the valid rows; changed rows are inspected again."""
+        store, version = self.protection.findings, self.counting.version
+        detector, detector_version = self.protection.detector()
+        known = store.inspected_versions(detector, detector_version)
+        if known.get((self.warehouse, self._key)) != version:
+            with self.protection.inspector() as inspector:
+                seen = inspector.inspect_rows(self.counting.read(), self.warehouse, self._key, version)
+            store.record_columns(
+                [seen],
+                self.protection.policy,
+                detector=detector,
+                detector_version=detector_version,
+                inspected_at=dt.datetime.now(dt.UTC),
+                run_id=run_id,
+            )
+            for name, reason in seen.failures.items():
+                places = self._places(name)
+                if said := uninspected(self.protection.policy, places, reason):
+                    raise DlpError(f"Nothing was loaded into {self.warehouse}/{self.table}: {said}.")
+        held: dict[str, list[tuple[str, Likelihood]]] = {}
+        for row in store.sensitive_columns():
+            if (row["place"], row["table"]) == (self.warehouse, self._key):
+                held.setdefault(row["column"], []).append((row["info_type"], Likelihood[row["likelihood"]]))
+        return held
+
+
+def _as_stored(column: Column) -> Column:
+    """A column as stored in the lake: lengths and nulls were checked when the rows were loaded."""
+    type_ = replace(column.type, max_length=None) if isinstance(column.type, Text) else column.type
+    return Column(column.name, type_, nullable=True)

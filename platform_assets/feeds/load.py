@@ -1,0 +1,636 @@
+"""Load objects into a feed's table, each version exactly once, and read the valid rows.
+
+A load is staged outside the lake, appended to the table under unique batch numbers, and becomes valid with
+one commit in the feed's ledger. After a crash before that commit, its rows are never read, and the next
+attempt uses new numbers.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from platform_assets.errors import FeedError, LakeConflict, LakeError, ObjectGone
+from platform_assets.feeds.counting import CountingRows, stream
+from platform_assets.feeds.feed import PLACE_COLUMNS, Feed
+from platform_assets.feeds.layout import Layout, LayoutChanged, known_layout, refuse_other_columns
+from platform_assets.feeds.ledger import (
+    LEDGER_COLUMNS,
+    FeedLedger,
+    FeedState,
+    LastSaid,
+    LedgerRow,
+    Said,
+    Stop,
+    lost_race,
+)
+from platform_assets.feeds.reading import read_rows
+from platform_assets.feeds.rows import NoHeader, Unreadable
+from platform_assets.feeds.staging import Staged, stage
+from platform_assets.isolation import failure_of, is_isolated, is_retryable, reason_of, renamed
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import SqlEngine, literal
+from platform_assets.lake.lake import Lake
+from platform_assets.lake.races import attempts, retry_while_others_progress
+from platform_assets.objects.bucket import Bucket, ObjectVersion
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+UPLOADS = "uploads"
+"""The folder of the feeds' tables, and their source name in the dead-letter table."""
+
+ADMITTED = frozenset({"allow", "alert", "deidentify"})
+"""The policy decisions that allow loading an object; columns are de-identified later."""
+
+_FOR_GOOD = (Said.LOADED, Said.WITHDRAWN, Said.GONE)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+class Result(StrEnum):
+    """The result of loading an object."""
+
+    LOADED = "loaded"
+    SETTLED = "settled"
+    """Loaded before, or known to be unreadable as declared."""
+    REFUSED = "refused"
+    """Not allowed by its inspection, or not inspected. Nothing of it was read."""
+    STOPPED = "stopped"
+    """Its columns have changed, and the feed is stopped."""
+    WAITING = "waiting"
+    """Another object has stopped the feed."""
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An object of a feed with the result of its inspection.
+
+    Attributes:
+        object: The version.
+        decision: The policy's decision for exactly this version; None if it was not inspected.
+        label: Its name in rows and messages: its key, with sensitive parts masked.
+        is_clean: True if all of it was inspected and nothing sensitive was found.
+    """
+
+    object: ObjectVersion
+    decision: str | None
+    label: str
+    is_clean: bool = False
+
+    @property
+    def object_id(self) -> str:
+        """SHA-256 of the URI, hexadecimal."""
+        return hashlib.sha256(self.object.uri.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The result of loading an object, with the reason.
+
+    Attributes:
+        upload: The object.
+        result: The result.
+        rows: Number of loaded rows.
+        dead_letters: Number of rejected rows.
+        reason: What was found and what to do; empty if the object was loaded.
+        retryable: True if the same attempt may succeed later.
+    """
+
+    upload: Upload
+    result: Result
+    rows: int = 0
+    dead_letters: int = 0
+    reason: str = ""
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """The feeds' tables in a lake.
+
+    Args:
+        lake: The lake; the tables are in its ingestion zone.
+        engine: Memory and threads for reading them.
+        scratch: Folder for staged files, which are removed after each load.
+        clock: Returns the time, UTC.
+    """
+
+    lake: Lake
+    engine: SqlEngine
+    scratch: Path
+    clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
+
+    def ledger(self, feed: Feed) -> FeedLedger:
+        """The ledger of a feed."""
+        uri = self.lake.path("ingestion", f"_{UPLOADS}", feed.name)
+        return FeedLedger(LakeTable(uri, LEDGER_COLUMNS, self.lake.storage_options), self.engine)
+
+    def table(self, feed: Feed, layout: Layout) -> LakeTable:
+        """The table of a feed: all rows of all loads, including rows that no longer count."""
+        uri = self.lake.path("ingestion", UPLOADS, feed.name)
+        return LakeTable(uri, (*layout.columns, *PLACE_COLUMNS), self.lake.storage_options)
+
+    def layout(self, feed: Feed) -> Layout:
+        """The columns of a feed's table; empty if they are to be inferred from its first object."""
+        return known_layout(feed, Layout.from_json(self.ledger(feed).read().layout))
+
+    def stopped(self, feed: Feed) -> Stop | None:
+        """The reason why a feed is stopped, or None. A changed definition ends a stop."""
+        stop = self.ledger(feed).read().stop
+        return stop if stop is not None and stop.definition == feed.definition else None
+
+    def pending(self, feed: Feed, uploads: Sequence[Upload]) -> list[Upload]:
+        """The uploads that the feed takes, that may be loaded, and that are not loaded yet."""
+        ledger = self.ledger(feed)
+        wanted = [
+            one for one in uploads if feed.takes(feed.watch, one.object.key) and one.decision in ADMITTED
+        ]
+        said = ledger.last_said(ledger.read(), (one.object_id for one in wanted))
+        return [one for one in wanted if not _is_settled(said.get(one.object_id, ()), one, feed)]
+
+    def load(self, feed: Feed, bucket: Bucket, uploads: Sequence[Upload]) -> list[Loaded]:
+        """Load those objects that their inspection allows.
+
+        All loaded objects become valid with one commit. An unreadable object does not affect the others; an
+        object with other columns stops the feed, and later objects wait.
+
+        Args:
+            feed: The feed.
+            bucket: The bucket of the objects.
+            uploads: The objects, at most one version of each, in any order; they are loaded in the order in
+                which they were written.
+
+        Returns:
+            The result of each object, in the order of `uploads`.
+
+        If another run creates or changes the feed's table at the same time, this load is discarded, and
+        everything that the other run has not loaded is done again.
+
+        Raises:
+            LakeConflict: Commits fail although nobody else commits.
+            LakeError: The lake cannot be read or written.
+        """
+        table, ledger = self.table(feed, Layout()), self.ledger(feed).table
+        return retry_while_others_progress(
+            lambda: self._load(feed, bucket, uploads), lambda: [table.version(), ledger.version()]
+        )
+
+    def _load(self, feed: Feed, bucket: Bucket, uploads: Sequence[Upload]) -> list[Loaded]:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"feed-{feed.name}-", dir=self.scratch) as folder:
+            return _Load(self, feed, bucket, Path(folder)).run(uploads)
+
+    def withdraw(self, feed: Feed, uploads: Sequence[Upload], reason: str) -> None:
+        """Invalidate the rows of objects, for example after a quarantine.
+
+        Their versions are not loaded again.
+        """
+        self._say(feed, [_row(feed, one, Said.WITHDRAWN, self.clock(), reason=reason) for one in uploads])
+
+    def resume(self, feed: Feed) -> None:
+        """Resume a stopped feed; the object that stopped it is tried again."""
+        now = self.clock()
+        self._say(feed, [_resumed(feed, now)])
+
+    def compact(self, feed: Feed, files: int = 64) -> bool:
+        """Merge the small files of a feed's table and ledger, if there are many of them.
+
+        Args:
+            feed: The feed.
+            files: The least number of files that makes compaction worthwhile.
+
+        Returns:
+            True if something was compacted.
+
+        Raises:
+            LakeConflict: Another run compacted at the same time.
+        """
+        from deltalake.exceptions import DeltaError
+
+        was_worth_it = False
+        for table in (self.table(feed, Layout()), self.ledger(feed).table):
+            handle = table.open()
+            if handle is None or len(handle.file_uris()) < files:
+                continue
+            try:
+                handle.optimize.compact()
+            except DeltaError as error:
+                raise LakeConflict(
+                    f"{table.uri} was not compacted: {error}. The next time does it."
+                ) from error
+            was_worth_it = True
+        return was_worth_it
+
+    def _say(self, feed: Feed, rows: Sequence[LedgerRow]) -> None:
+        ledger = self.ledger(feed)
+        for _ in attempts(ledger.table.version):
+            try:
+                ledger.commit(ledger.read(), rows)
+            except LakeConflict:
+                continue
+            return
+        raise lost_race(feed.name)
+
+    def counting(self, feed: Feed) -> CountingRows:
+        """The valid rows of a feed.
+
+        Raises:
+            FeedError: Nothing was loaded yet, and no columns are declared.
+        """
+        ledger = self.ledger(feed)
+        state = ledger.read()
+        layout = known_layout(feed, Layout.from_json(state.layout))
+        if not layout.columns:
+            raise FeedError(
+                f"The feed {feed.name} has no table yet: its columns are found in its first object, and none "
+                f"was loaded. Upload one whose key matches {feed.pattern}, or declare the columns."
+            )
+        return CountingRows(feed, layout, self.table(feed, layout), ledger, state)
+
+    def relation(self, feed: Feed) -> pa.RecordBatchReader:
+        """Stream the valid rows of a feed, as `CountingRows.read`; raises as `counting` does."""
+        return self.counting(feed).read()
+
+    def dead_letters(self, feed: Feed) -> pa.RecordBatchReader:
+        """Stream the rejected rows of a feed's loads, as `lake.DEAD_LETTER_COLUMNS`."""
+        state = self.ledger(feed).read()
+        condition = f'source = {literal(UPLOADS)} AND "table" = {literal(feed.name)}'
+        sql = (
+            f"SELECT stored.* FROM stored WHERE {condition} AND _batch IN "
+            "(SELECT batch FROM ledger WHERE status = 'loaded') ORDER BY _batch"
+        )
+        return stream(self.lake.dead_letters, self.ledger(feed), state, sql)
+
+
+class _Load:
+    """One call of `Feeds.load`."""
+
+    def __init__(self, feeds: Feeds, feed: Feed, bucket: Bucket, folder: Path) -> None:
+        self.feeds = feeds
+        self.feed = feed
+        self.bucket = bucket
+        self.folder = folder
+        self.ledger = feeds.ledger(feed)
+        self.now = feeds.clock()
+        self.results: dict[str, Loaded] = {}
+        self.staged: list[tuple[Upload, Staged]] = []
+        self.said: list[LedgerRow] = []
+        self.leftover: DeltaTable | None = None
+
+    def run(self, uploads: Sequence[Upload]) -> list[Loaded]:
+        state = self.ledger.read()
+        admitted = []
+        for one in uploads:
+            if one.decision not in ADMITTED:
+                self._end(one, Result.REFUSED, _refusal(one))
+            else:
+                admitted.append(one)
+        if len({one.object_id for one in uploads}) < len(uploads):
+            raise FeedError(
+                f"The feed {self.feed.name} cannot load two versions of one object at the same time; give "
+                "the one that is there now."
+            )
+        last = self.ledger.last_said(state, (one.object_id for one in admitted))
+        stop = (
+            state.stop if state.stop is not None and state.stop.definition == self.feed.definition else None
+        )
+        layout = known_layout(self.feed, Layout.from_json(state.layout))
+        # Load the object that may end the stop first.
+        ordered = sorted(
+            admitted,
+            key=lambda one: (
+                stop is None or one.object_id != stop.object_id,
+                one.object.modified,
+                one.object.key,
+            ),
+        )
+        for one in ordered:
+            if _is_settled(last.get(one.object_id, ()), one, self.feed):
+                self._end(one, Result.SETTLED, "it was loaded, or given up, before")
+                continue
+            try:
+                stop, layout = self._take(one, layout, stop)
+            except BaseException as error:
+                if not is_isolated(error):
+                    raise
+                self._fail(one, error)
+        self._declare(state)
+        return [self.results[one.object_id] for one in uploads]
+
+    def _take(self, one: Upload, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
+        """Stage one object, or record why not; returns the new stop and columns."""
+        if stop is not None and (one.object_id, one.object.version) == (stop.object_id, stop.version):
+            found = self.bucket.find(one.object.key)
+            if found is not None and found.version == stop.version:
+                self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, stop.reason))
+                return stop, layout
+            self.said.append(_row(self.feed, one, Said.GONE, self.now))
+            self._end(one, Result.GONE, f"{one.label} is not there any more in this version")
+            return None, layout
+        if stop is not None and one.object_id != stop.object_id:
+            waits = f"the feed {self.feed.name} is stopped by {stop.object}: {stop.reason}"
+            self._end(one, Result.WAITING, waits, retryable=True)
+            return stop, layout
+        return self._stage(one, layout, stop)
+
+    def _fail(self, one: Upload, error: BaseException) -> None:
+        """Record that an object failed; the ledger has no entry for it, so that it is tried again."""
+        reason = reason_of(error, tell_text=False)
+        for name in (one.object.uri, one.object.key):
+            reason = renamed(reason, name, one.label)
+        self._end(one, Result.FAILED, reason, retryable=is_retryable(error))
+
+    def _stage(self, one: Upload, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
+        folder = self.folder / str(len(self.results) + len(self.staged))
+        try:
+            folder.mkdir()
+            opened = self.bucket.open(one.object)
+            with read_rows(self.feed, one.object.key, opened, folder) as file:
+                staged = stage(self.feed, layout, file, folder, is_clean=one.is_clean)
+        except (LayoutChanged, NoHeader) as error:
+            reason = str(error)
+            self.said.append(_row(self.feed, one, Said.STOPPED, self.now, reason=reason))
+            self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, reason))
+            version = one.object.version
+            return Stop(one.object_id, one.label, version, reason, self.feed.definition), layout
+        except Unreadable as error:
+            reason = f"{one.label} cannot be loaded into the feed {self.feed.name}: {error}. Upload it again."
+            self.said.append(_row(self.feed, one, Said.FAILED, self.now, reason=str(error)))
+            self._end(one, Result.FAILED, reason)
+            return stop, layout
+        except ObjectGone as error:
+            self.said.append(_row(self.feed, one, Said.GONE, self.now))
+            self._end(one, Result.GONE, str(error))
+            return None if stop and stop.object_id == one.object_id else stop, layout
+        self.staged.append((one, staged))
+        # A new version without the mistake ends the stop.
+        return None, staged.layout
+
+    def _declare(self, state: FeedState) -> None:
+        """Append the staged rows to the lake, and make them valid in one commit."""
+        rows = [*self.said]
+        is_first = not state.layout
+        if self.staged:
+            state = self._taken_over(state)
+            rows += self._appended(state)
+        for race, _ in enumerate(attempts(self.ledger.table.version)):
+            if race:
+                state = self.ledger.read()
+                rows = self._still_new(state, rows, is_first=is_first)
+            if not rows:
+                return
+            try:
+                self.ledger.commit(state, rows)
+            except LakeConflict:
+                continue
+            except BaseException as error:
+                if not is_isolated(error) or len(rows) == 1:
+                    raise
+                self._commit_one_by_one(rows, error)
+            return
+        raise lost_race(self.feed.name)
+
+    def _commit_one_by_one(self, rows: Sequence[LedgerRow], why: BaseException) -> None:
+        """Commit for each object alone what cannot be committed together; raises `why` if none succeeds."""
+        failed = 0
+        for row in rows:
+            error = failure_of(partial(self._commit_one, row))
+            if isinstance(error, LakeConflict):
+                raise error
+            if error is not None:
+                failed += 1
+                self._fail(self.results[row.object_id].upload, error)
+        if failed == len(rows):
+            raise why
+
+    def _commit_one(self, row: LedgerRow) -> None:
+        self.ledger.commit(self.ledger.read(), [row])
+
+    def _appended(self, state: FeedState) -> list[LedgerRow]:
+        """Append the staged rows; if that fails, append object by object.
+
+        Raises:
+            LakeError: The lake cannot be written, whichever the object.
+        """
+        try:
+            return self._append(state, self.staged)
+        except LakeConflict:
+            raise
+        except BaseException as error:
+            if not is_isolated(error):
+                raise
+            why = error
+        rows: list[LedgerRow] = []
+        if len(self.staged) == 1:
+            self._fail(self.staged[0][0], why)
+        else:
+            for one in self.staged:
+                failure = failure_of(partial(self._append_one, state, one, rows))
+                if isinstance(failure, LakeConflict):
+                    raise failure
+                if failure is not None:
+                    self._fail(one[0], failure)
+        if not rows and isinstance(why, LakeError):
+            raise why
+        return rows
+
+    def _append_one(self, state: FeedState, one: tuple[Upload, Staged], rows: list[LedgerRow]) -> None:
+        rows += self._append(state, [one])
+
+    def _taken_over(self, state: FeedState) -> FeedState:
+        """The ledger state for replacing a table that has other columns and no valid rows.
+
+        Such a table is left by a crash, or by a file without rows. The ledger is committed first, so that
+        another run whose rows would be removed finds a changed ledger.
+        """
+        table = self.feeds.table(self.feed, self.staged[-1][1].layout)
+        handle = table.open()
+        if state.layout or handle is None or _holds(handle, table.arrow_schema):
+            return state
+        self.ledger.commit(state, [_resumed(self.feed, self.now)])
+        self.leftover = handle
+        return self.ledger.read()
+
+    def _append(self, state: FeedState, staged: Sequence[tuple[Upload, Staged]]) -> list[LedgerRow]:
+        """Append staged objects; return their ledger rows, also for objects that the table cannot hold."""
+        layout = staged[-1][1].layout
+        table = self.feeds.table(self.feed, layout)
+        handle = table.open()
+        if handle is not None and state.layout:
+            try:
+                refuse_other_columns(layout, pa.schema(handle.schema().to_arrow()))
+            except LayoutChanged as error:
+                return self._stopped(staged, str(error))
+        stream = f"{UPLOADS}/{self.feed.name}"
+        first = table.cursor(self.leftover or handle, stream) + 1
+        numbered = [(first + place, *one) for place, one in enumerate(staged)]
+        last = first + len(numbered) - 1
+        rows = pa.RecordBatchReader.from_batches(table.arrow_schema, self._rows(numbered, table.arrow_schema))
+        if self.leftover is not None:
+            table.overwrite(self.leftover, rows, stream=stream, version=last)
+            self.leftover = None
+        else:
+            table.append(handle, rows, stream=stream, version=last)
+        self._append_letters(numbered, stream, last)
+        told = layout.to_json() if layout.columns else ""
+        said = []
+        for batch, one, file in numbered:
+            row = _row(self.feed, one, Said.LOADED, self.now)
+            set_apart = file.dead_letters
+            said.append(replace(row, layout=told, batch=batch, rows=file.rows, dead_letters=set_apart))
+            self.results[one.object_id] = Loaded(one, Result.LOADED, file.rows, set_apart)
+        return said
+
+    def _stopped(self, staged: Sequence[tuple[Upload, Staged]], reason: str) -> list[LedgerRow]:
+        """Stop the feed at the last of some objects, whose columns the table cannot hold."""
+        one = staged[-1][0]
+        for upload, _ in staged:
+            self._end(upload, Result.WAITING, f"the feed is stopped: {reason}", retryable=True)
+        self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, reason))
+        return [_row(self.feed, one, Said.STOPPED, self.now, reason=reason)]
+
+    def _rows(
+        self, numbered: Sequence[tuple[int, Upload, Staged]], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        for batch_number, one, staged in numbered:
+            for batch in staged.batches():
+                given: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+                given |= self._place(batch_number, one, batch.num_rows)
+                arrays = [
+                    given[field.name] if field.name in given else pa.nulls(batch.num_rows, field.type)
+                    for field in schema
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _append_letters(self, numbered: Sequence[tuple[int, Upload, Staged]], stream: str, last: int) -> None:
+        if not any(staged.dead_letters for _, _, staged in numbered):
+            return
+        table = self.feeds.lake.dead_letters
+        schema = table.arrow_schema
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch_number, one, staged in numbered:
+                for batch in staged.letter_batches():
+                    sheet = {"sheet": self.feed.sheet.name} if self.feed.format == "excel" else {}
+                    keys = [
+                        json.dumps({"object": one.label, **sheet, "line": line}, ensure_ascii=False)
+                        for line in batch["line"].to_pylist()
+                    ]
+                    given = {
+                        "source": _same(UPLOADS, pa.string(), batch.num_rows),
+                        "table": _same(self.feed.name, pa.string(), batch.num_rows),
+                        "key": pa.array(keys, pa.string()),
+                        "reason": batch["reason"],
+                        "row": batch["row"],
+                        "_change": _same("insert", pa.string(), batch.num_rows),
+                        **self._place(batch_number, one, batch.num_rows),
+                    }
+                    yield pa.RecordBatch.from_arrays([given[name] for name in schema.names], schema=schema)
+
+        rows = pa.RecordBatchReader.from_batches(schema, batches())
+        table.append(table.open(), rows, stream=stream, version=last)
+
+    def _place(self, batch: int, one: Upload, rows: int) -> dict[str, pa.Array]:
+        seen_at = (self.now - _EPOCH) // dt.timedelta(microseconds=1)
+        return {
+            "_batch": _same(batch, pa.int64(), rows),
+            "_seen_at": _same(seen_at, pa.int64(), rows).cast(pa.timestamp("us", tz="UTC")),
+            "_object": _same(_storable(one.label), pa.string(), rows),
+        }
+
+    def _still_new(self, state: FeedState, rows: Sequence[LedgerRow], *, is_first: bool) -> list[LedgerRow]:
+        """The ledger rows that are still valid after a lost race: those that no other run has recorded.
+
+        Raises:
+            LakeConflict: The loaded rows are based on other columns than the table has now.
+        """
+        layout = known_layout(self.feed, Layout.from_json(state.layout))
+        loads = [row for row in rows if row.status is Said.LOADED]
+        if loads and (is_first or any(Layout.from_json(row.layout) != layout for row in loads)):
+            raise LakeConflict(
+                f"Another run changed the table of the feed {self.feed.name} while this one loaded into it. "
+                "Nothing of this one counts; the next run does it again."
+            )
+        last = self.ledger.last_said(state, (row.object_id for row in rows))
+        kept = []
+        for row in rows:
+            upload = self.results[row.object_id].upload
+            if _is_settled(last.get(row.object_id, ()), upload, self.feed):
+                self._end(upload, Result.SETTLED, "another run loaded it at the same time")
+            else:
+                kept.append(row)
+        return kept
+
+    def _end(self, one: Upload, result: Result, reason: str, *, retryable: bool = False) -> None:
+        self.results[one.object_id] = Loaded(one, result, reason=reason, retryable=retryable)
+
+
+def _is_settled(said: Sequence[LastSaid], one: Upload, feed: Feed) -> bool:
+    """Return True if nothing is left to do for a version, from the latest status of its object."""
+    return any(
+        row.version == one.object.version
+        and (row.status in _FOR_GOOD or (row.status == Said.FAILED and row.definition == feed.definition))
+        for row in said
+    )
+
+
+def _holds(handle: DeltaTable, schema: pa.Schema) -> bool:
+    """Return True if a table has exactly these columns."""
+    stored = pa.schema(handle.schema().to_arrow())
+    return {one.name: one.type for one in stored} == {one.name: one.type for one in schema}
+
+
+def _resumed(feed: Feed, now: dt.datetime) -> LedgerRow:
+    return LedgerRow(0, "", "", "", now, Said.RESUMED, 0, 0, "", feed.definition, "", now)
+
+
+def _row(feed: Feed, one: Upload, said: Said, now: dt.datetime, *, reason: str = "") -> LedgerRow:
+    return LedgerRow(
+        batch=0,
+        object_id=one.object_id,
+        object=_storable(one.label),
+        version=one.object.version,
+        modified=one.object.modified,
+        status=said,
+        rows=0,
+        dead_letters=0,
+        reason=_storable(reason),
+        definition=feed.definition,
+        layout="",
+        at=now,
+    )
+
+
+def _refusal(one: Upload) -> str:
+    if one.decision is None:
+        return f"{one.label} was not inspected in this version, and nothing is loaded before it is"
+    return f"the policy says {one.decision} for {one.label}; what it holds is loaded nowhere"
+
+
+def _stop_message(feed: Feed, label: str, reason: str) -> str:
+    return (
+        f"The feed {feed.name} is stopped: {label} has another layout than its table: {reason}. Upload it "
+        "again as it should be, or change the feed's declaration; then the feed goes on by itself. To go on "
+        "without a change, resume it. Other feeds are not touched."
+    )
+
+
+def _same(value: Any, type_: pa.DataType, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, type_), rows)
+
+
+def _storable(text: str) -> str:
+    """Text without characters that cannot be encoded: a path on disk may have bytes that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,192 @@
+"""Sheets of workbooks as chunks of columns; each row has its number in the sheet."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from platform_assets.feeds import sheet_process
+from platform_assets.feeds.feed import Feed
+from platform_assets.feeds.rows import (
+    CHARACTERS_PER_CHUNK,
+    ROWS_PER_CHUNK,
+    BadRow,
+    Chunk,
+    NoHeader,
+    RowFile,
+    Unreadable,
+    text_chunk,
+)
+
+BYTES_OF_A_WORKBOOK = 512 * 1024 * 1024
+"""The maximum size of a workbook, in bytes."""
+
+_SECONDS = 900
+_SECONDS_TO_END = 30
+_LONGEST_ANSWER = 256 * 1024 * 1024
+
+_Row = tuple[int, "list[Any] | str"]
+
+
+@contextmanager
+def sheet_rows(feed: Feed, path: Path) -> Iterator[RowFile]:
+    """Read the sheet of a workbook that a feed names.
+
+    Args:
+        feed: The feed, with the sheet and the header row.
+        path: The workbook.
+
+    Raises:
+        Unreadable: The file is not a workbook, is encrypted or truncated, or exceeds a limit; also raised
+            between chunks.
+        NoHeader: The sheet does not exist, or its header is missing or invalid.
+    """
+    command = [sys.executable, "-I", sheet_process.__file__, str(path), json.dumps(feed.sheet.name)]
+    with subprocess.Popen(  # noqa: S603
+        [*command, str(feed.sheet.memory_mb * 1024**2), str(_SECONDS)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            rows = _rows(feed, process)
+            names = _header(feed, rows)
+            yield RowFile([name for name in names if name], None, _chunks(feed, names, rows))
+        finally:
+            # The child process blocks while nobody reads its output.
+            process.kill()
+
+
+def _rows(feed: Feed, process: subprocess.Popen[str]) -> Iterator[_Row]:
+    """The rows from the header on, or from the first row on if there is no header."""
+    for answer in _answers(process):
+        if isinstance(answer, dict):
+            if answer.get("end"):
+                return
+            raise _problem(feed, answer)
+        number, cells = answer
+        if number >= feed.sheet.header_row:
+            yield number, cells
+    try:
+        code = process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        raise Unreadable("what its reader said of it cannot be understood") from None
+    raise Unreadable(
+        f"its reader ended with {code}: it takes more than sheet.memory_mb, {feed.sheet.memory_mb:,} MB, or "
+        f"{_SECONDS:,} seconds, or is broken"
+    )
+
+
+def _answers(process: subprocess.Popen[str]) -> Iterator[Any]:
+    source: IO[str] = process.stdout  # type: ignore[assignment]
+    while line := source.readline(_LONGEST_ANSWER):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return  # the child process ended in the middle of a line
+
+
+def _problem(feed: Feed, answer: Mapping[str, Any]) -> Exception:
+    match answer.get("problem"):
+        case "sheet":
+            return NoHeader(f"it has no sheet {feed.sheet.name!r}, of {answer['sheets']:,} in all")
+        case "password":
+            return Unreadable("it is protected by a password")
+        case "memory":
+            return Unreadable(f"it takes more than sheet.memory_mb, {feed.sheet.memory_mb:,} MB")
+        case _:
+            return Unreadable("it is not a workbook, or is cut off or broken")
+
+
+def _header(feed: Feed, rows: Iterator[_Row]) -> list[str]:
+    """The column names by their position in the sheet; empty if there is no header."""
+    header = feed.sheet.header_row
+    if not header:
+        return [column.name for column in feed.columns]
+    first = next(rows, None)
+    if first is None:
+        raise Unreadable(f"its sheet is empty from row {header:,} on: not even a header is there")
+    number, cells = first
+    if number != header or isinstance(cells, str):
+        raise NoHeader(f"its row {header:,} is no header")
+    try:
+        "".join(names := [(_text(cell) or "").strip() for cell in cells]).encode()
+    except UnicodeEncodeError:
+        raise Unreadable("its header is not text") from None
+    if not any(names):
+        raise NoHeader(f"its row {header:,} is no header")
+    return names
+
+
+def _chunks(feed: Feed, names: Sequence[str], rows: Iterator[_Row]) -> Iterator[Chunk]:
+    nulls = frozenset(feed.dialect.nulls)
+    places = [place for place, name in enumerate(names) if name]
+    formats = [feed.formats.get(names[place]) for place in places]
+    starts: list[int] = []
+    kept: list[list[str | None]] = []
+    bad: list[BadRow] = []
+    characters = 0
+
+    def chunk() -> Chunk:
+        columns = zip(*kept, strict=True) if kept else ((),) * len(places)
+        given = {names[place]: list(column) for place, column in zip(places, columns, strict=True)}
+        return text_chunk(starts, given, bad)
+
+    for number, cells in rows:
+        if isinstance(cells, str):
+            bad.append(BadRow(number, cells))
+            continue
+        nameless = next(
+            (
+                place
+                for place, cell in enumerate(cells)
+                if cell is not None and (place >= len(names) or not names[place])
+            ),
+            None,
+        )
+        if nameless is not None:
+            reason = f"header(none above column {_letters(nameless)})"
+            bad.append(BadRow(number, reason, [_text(cell) or "" for cell in cells]))
+        else:
+            values = [
+                _text(cells[place], written) if place < len(cells) else None
+                for place, written in zip(places, formats, strict=True)
+            ]
+            kept.append([None if value in nulls else value for value in values])
+            starts.append(number)
+        characters += sum(map(len, filter(None, cells)))
+        if len(starts) + len(bad) >= ROWS_PER_CHUNK or characters >= CHARACTERS_PER_CHUNK:
+            yield chunk()
+            starts, kept, bad, characters = [], [], [], 0
+    yield chunk()
+
+
+def _text(cell: Any, written: str | None = None) -> str | None:
+    """A cell as text; a date in the format of its column, if that format preserves it."""
+    if not isinstance(cell, list):
+        return None if cell is None else str(cell)
+    told = str(cell[0])
+    if written is not None:
+        at = dt.datetime.fromisoformat(told)
+        with contextlib.suppress(ValueError):
+            # Dates have no time zone, neither in sheets nor in such text.
+            if dt.datetime.strptime(as_written := at.strftime(written), written) == at:  # noqa: DTZ007
+                return as_written
+    return told
+
+
+def _letters(place: int) -> str:
+    """The letters of a sheet's column, from its position, counted from 0."""
+    letters, rest = "", place + 1
+    while rest:
+        rest, letter = divmod(rest - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return letters

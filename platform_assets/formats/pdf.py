@@ -1,0 +1,357 @@
+"""The text of PDF files: pages, annotations, form fields, properties and attached files."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from platform_assets.formats.isolation import is_about_content
+from platform_assets.formats.pdf_repair import is_whole, repaired, shown_text, streams
+from platform_assets.formats.problems import ProblemKind
+from platform_assets.formats.reading import Item, Part, Reading, Stream, TextPiece
+from platform_assets.formats.text import read_strings, windows
+
+# Errors that a broken file can cause besides the reader's own: it is Python code that trusts its input.
+_ERRORS = (
+    ArithmeticError, AttributeError, IndexError, KeyError, LookupError, NotImplementedError, OSError,
+    RecursionError, RuntimeError, TypeError, ValueError, AssertionError, MemoryError,
+)  # fmt: skip
+
+_NAMESPACE = re.compile(r"""\sxmlns(?::[\w.-]+)?\s*=\s*(?:"[^"]*"|'[^']*')""")
+_TAIL = 1 << 20
+_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
+
+
+def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
+    """Read a PDF file; images are not read, and a page that contains only images is reported."""
+    import pypdf
+    from pypdf.errors import DependencyError, PyPdfError
+
+    # The reader warns about every oddity of a file; the warnings may quote the file.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    errors = (*_ERRORS, PyPdfError)
+    limit = reading.limits.document
+    source = stream.random_access()
+    source.seek(0, 2)
+    if source.tell() > 8 * limit:
+        yield reading.problem(
+            ProblemKind.TOO_LARGE, f"it is longer than {8 * limit:,} bytes; its strings were read"
+        )
+        stream.rewind()
+        yield from read_strings(stream, reading)
+        return
+    source.seek(0)
+    most = 2 * limit
+    bounded = partial(
+        pypdf.apply_configuration,
+        maximum_declared_stream_length=most,
+        array_based_stream_maximum_output_length=most,
+        lzw_maximum_output_length=most,
+        run_length_maximum_output_length=most,
+        zlib_maximum_output_length=most,
+    )
+
+    def opened(file: Any) -> tuple[Any, bool, int]:
+        with bounded():
+            reader = pypdf.PdfReader(file, strict=False)
+            is_locked = reader.is_encrypted and not reader.decrypt("")
+            return reader, is_locked, 0 if is_locked else len(reader.pages)
+
+    failure = "it has no pages"
+    try:
+        reader, is_locked, pages = opened(source)
+    except DependencyError:
+        yield reading.problem(ProblemKind.ENCRYPTED, "the PDF is encrypted in a way not known here")
+        return
+    except errors as error:
+        reader, is_locked, pages = None, False, 0
+        failure = type(error).__name__
+    if pages == 0 and not is_locked:
+        data = _whole(source, most)
+        with_directory = None if data is None else repaired(data, most)
+        try:
+            if with_directory is not None:
+                reader, is_locked, pages = opened(io.BytesIO(with_directory))
+        except errors as error:
+            reader, failure = None, type(error).__name__
+        if pages:
+            yield reading.problem(
+                ProblemKind.CORRUPT, "its directory is broken or missing; a new one was made of its objects"
+            )
+        elif not is_locked:
+            yield reading.problem(
+                ProblemKind.CORRUPT,
+                f"it cannot be read as a PDF ({failure}); what could be unpacked and its strings were read",
+            )
+            yield from _unpacked(data or b"", reading, most)
+            stream.rewind()
+            for item in read_strings(stream, reading):
+                yield replace(item, is_content=False) if isinstance(item, TextPiece) else item
+            return
+    if is_locked:
+        yield reading.problem(ProblemKind.ENCRYPTED, "the PDF is protected by a password")
+        return
+    if _has_lost_its_end(source):
+        yield reading.problem(ProblemKind.TRUNCATED, "the PDF does not end as one does")
+    unread, pictures = 0, 0
+    drawn: set[int] = set()
+    for number in range(pages):
+        within = reading.within(f"page {number + 1}")
+        try:
+            with bounded():
+                page = reader.pages[number]
+                text = page.extract_text()
+                notes = "\n".join(_notes(page))
+                has_pictures = _has_pictures(page, is_blank=not text.strip())
+                is_complete = _is_complete(page) and (_is_readable(text) or not _shows_text(page))
+                _note_drawn(page, drawn)
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
+            unread += 1
+            continue
+        unread += not is_complete
+        pictures += has_pictures
+        yield Part(within.container)
+        for piece in windows(
+            [text.encode(errors="replace"), b"\n" + notes.encode(errors="replace")], reading.limits
+        ):
+            yield TextPiece(
+                piece.text, within.container, piece.byte_offset, piece.codepoint_offset, piece.own
+            )
+    if unread:
+        yield reading.problem(
+            ProblemKind.CORRUPT, f"{unread:,} of {pages:,} pages cannot be read, or not to their end"
+        )
+        yield from _unpacked(_whole(source, most) or b"", reading, most)
+    elif not reader.is_encrypted:
+        yield from _undrawn(_whole(source, most) or b"", frozenset(drawn), reading, most)
+    yield from _behind_the_end(source, reading)
+    if pictures:
+        yield reading.problem(
+            ProblemKind.UNSUPPORTED, f"{pictures:,} of {pages:,} pages have pictures, which are not read"
+        )
+    try:
+        with bounded():
+            about = [f"{key.lstrip('/')}: {value}" for key, value in (reader.metadata or {}).items()]
+            about += [f"{key}: {field.get('/V')}" for key, field in (reader.get_fields() or {}).items()]
+            about += list(_titles(reader.outline))
+            about += _scripts(reader)
+            about += _packets(reader)
+            attached = [(name, data) for name, files in reader.attachments.items() for data in files]
+    except errors:
+        yield reading.problem(
+            ProblemKind.CORRUPT, "its properties, form fields or attached files cannot be read"
+        )
+        return
+    if about:
+        lines = "\n".join(about).encode(errors="replace")
+        yield TextPiece(lines, (*reading.container, "(metadata)"))
+    for name, data in attached:
+        reading.budget.expanded -= len(data)
+        yield from reading.part(io.BytesIO(data), name, len(data))
+
+
+def _notes(page: Any) -> Iterator[str]:
+    """The text and links of a page's annotations."""
+    for reference in page.get("/Annots") or []:
+        note = reference.get_object()
+        for key in ("/Contents", "/T", "/V"):
+            if isinstance(note.get(key), str):
+                yield note[key]
+        action = note.get("/A")
+        if action is not None and isinstance(action.get_object().get("/URI"), str):
+            yield action.get_object()["/URI"]
+
+
+def _whole(source: Any, most: int) -> bytes | None:
+    """The whole file, or None if it exceeds the limit."""
+    source.seek(0, 2)
+    if source.tell() > most:
+        return None
+    source.seek(0)
+    data: bytes = source.read()
+    return data
+
+
+def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
+    """The text of all streams of a file, of any page, and the number of streams that failed."""
+    left, total = 0, 0
+    for number, one in enumerate(streams(data, most), 1):
+        total += 1
+        left += one is None or not one.is_whole
+        if one is None:
+            continue
+        reading.budget.expanded -= len(one.data)
+        if reading.budget.expanded < 0:
+            yield reading.problem(
+                ProblemKind.BOMB, "more comes out of it than an object of its size may hold"
+            )
+            return
+        if one.is_attachment:
+            yield from reading.part(io.BytesIO(one.data), f"attachment {number}", len(one.data))
+            continue
+        is_drawn = b"BT" in one.data and b"T" in one.data
+        text = shown_text(one.data) if is_drawn else one.data
+        if not text.strip():
+            continue
+        if is_drawn and b"\0" in text:
+            # Two bytes for each character: its glyph number in a font, mostly not a character code.
+            left += one.is_whole
+            text = text.translate(None, b"\0")
+        printable = len(text) - len(text.translate(None, _PRINTABLE))
+        if printable * 10 < len(text) * 7:
+            # Glyph numbers, or other data.
+            left += one.is_whole
+            continue
+        decoded = text.decode("utf-8" if not is_drawn else "latin-1", "replace").encode()
+        for piece in windows([decoded], reading.limits):
+            yield replace(piece, container=reading.container, byte_offset=None)
+    if left:
+        yield reading.problem(
+            ProblemKind.UNSUPPORTED,
+            f"{left:,} of {total:,} streams could not be unpacked, or not to their end",
+        )
+
+
+def _undrawn(data: bytes, drawn: frozenset[int], reading: Reading, most: int) -> Iterator[Item]:
+    """The text of streams that no page draws: of earlier versions of the file, of removed pages."""
+    for one in streams(data, most, drawn):
+        if one is None or b"BT" not in one.data or b"T" not in one.data:
+            continue
+        reading.budget.expanded -= len(one.data)
+        text = shown_text(one.data).translate(None, b"\0")
+        if text.strip():
+            decoded = text.decode("latin-1").encode()
+            for piece in windows([decoded], reading.limits):
+                yield replace(piece, container=(*reading.container, "(not on a page)"), byte_offset=None)
+
+
+def _behind_the_end(source: Any, reading: Reading) -> Iterator[Item]:
+    """Yield the content of the bytes after the end of the PDF file, if there are any."""
+    source.seek(0, 2)
+    size = source.tell()
+    source.seek(max(size - _TAIL, 0))
+    _, end, rest = source.read().rpartition(b"%%EOF")
+    rest = rest.strip(b"\0\t\r\n\x1a\f ")
+    if end and rest:
+        yield from reading.part(io.BytesIO(rest), "(behind the end)", len(rest))
+
+
+def _is_readable(text: str) -> bool:
+    """Return whether a page's text is mostly characters; a broken font gives replacement characters."""
+    return text.strip() != "" and text.count("\N{REPLACEMENT CHARACTER}") * 4 <= len(text)
+
+
+def _shows_text(page: Any) -> bool:
+    """Return whether a page's streams show strings; if no text came out, its fonts cannot be read."""
+    contents = page.get_contents()
+    return contents is not None and bool(shown_text(contents.get_data()).strip(b"\0\t\r\n "))
+
+
+def _note_drawn(page: Any, drawn: set[int]) -> None:
+    """Add the numbers of the streams that a page's text comes from: its own, and the forms that it draws."""
+    contents = page.raw_get("/Contents") if "/Contents" in page else None
+    held = contents.get_object() if contents is not None else None
+    parts = [contents, *(held if isinstance(held, list) else [])]
+    left = [page]
+    while left:
+        resources = left.pop().get("/Resources")
+        forms = resources.get_object().get("/XObject") if resources is not None else None
+        for form in forms.get_object().values() if forms is not None else ():
+            known = getattr(form, "idnum", None)
+            if known is None or known in drawn:
+                continue
+            one = form.get_object()
+            if hasattr(one, "get") and one.get("/Subtype") == "/Form":
+                drawn.add(known)
+                left.append(one)
+    drawn.update(part.idnum for part in parts if hasattr(part, "idnum"))
+
+
+def _scripts(reader: Any) -> list[str]:
+    """The programs that a file runs when it is opened."""
+    root = reader.root_object
+    names = root.get("/Names")
+    listed = names.get_object().get("/JavaScript") if names is not None else None
+    actions = [
+        root.get("/OpenAction"),
+        *((listed.get_object().get("/Names") or []) if listed is not None else []),
+    ]
+    found = []
+    for action in actions:
+        held = action.get_object() if hasattr(action, "get_object") else action
+        script = held.get("/JS") if isinstance(held, dict) else None
+        if script is not None:
+            script = script.get_object()
+            data = (
+                script.get_data().decode("utf-8", "replace") if hasattr(script, "get_data") else str(script)
+            )
+            found.append(data)
+    return found
+
+
+def _is_complete(page: Any) -> bool:
+    """Return True if all streams of a page exist and can be decompressed completely.
+
+    The reader treats a missing stream as empty, and returns the content of a broken stream up to the error.
+    """
+    if "/Contents" not in page:
+        return True
+    contents = page["/Contents"]
+    parts = contents if isinstance(contents, list) else [page.raw_get("/Contents")]
+    for part in parts:
+        one = part.get_object()
+        if not hasattr(one, "get_data"):
+            return False
+        if one.get("/Filter") in ("/FlateDecode", ["/FlateDecode"]):
+            written = io.BytesIO()
+            one.write_to_stream(written)
+            data = written.getvalue().partition(b"stream\n")[2]
+            if not is_whole(data):
+                return False
+    return True
+
+
+def _has_pictures(page: Any, *, is_blank: bool) -> bool:
+    resources = page.get("/Resources")
+    drawn = (resources.get_object() if resources is not None else {}).get("/XObject")
+    if drawn is None:
+        return False
+    objects = [one.get_object() for one in drawn.get_object().values()]
+    return is_blank or any(one.get("/Subtype") == "/Image" for one in objects if hasattr(one, "get"))
+
+
+def _titles(outline: Any) -> Iterator[str]:
+    """The titles of bookmarks, which are nested lists."""
+    left = [outline]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += reversed(one)
+        elif one.get("/Title"):
+            yield str(one["/Title"])
+
+
+def _packets(reader: Any) -> list[str]:
+    """The XML of a file's properties and of an XFA form."""
+    packets = [
+        data.decode("utf-8", "replace") for data in (reader.xfa or {}).values() if isinstance(data, bytes)
+    ]
+    metadata = reader.root_object.get("/Metadata")
+    if metadata is not None:
+        packets.append(metadata.get_object().get_data().decode("utf-8", "replace"))
+    # Addresses of namespaces belong to the format and are not data.
+    return [_NAMESPACE.sub("", packet) for packet in packets]
+
+
+def _has_lost_its_end(source: Any) -> bool:
+    source.seek(0, 2)
+    size = source.tell()
+    source.seek(max(size - 2_048, 0))
+    return b"%%EOF" not in source.read()

@@ -1,0 +1,92 @@
+"""The watches of folders and buckets, from the settings."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platform_assets.configuration.stores import resolve_options
+from platform_assets.errors import ObjectsError, SettingsError, path_error
+from platform_assets.lake.assembly import LakeRoom
+from platform_assets.objects.settings import ObjectsSettings, WatchSettings
+from platform_assets.rooms import Assembly
+
+if TYPE_CHECKING:
+    from platform_assets.objects.events import Events
+    from platform_assets.objects.watch import Watch
+
+
+class ObjectsRoom(Assembly[ObjectsSettings]):
+    """The watched folders and buckets."""
+
+    settings_class = ObjectsSettings
+
+    def watch(self, name: str) -> Watch:
+        """Return the watch of a folder or bucket, without looking for objects yet.
+
+        Raises:
+            ObjectsError: The store's client cannot be created.
+            SettingsError: The watch does not exist, or a secret cannot be read.
+        """
+        from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
+        from platform_assets.objects.places import open_bucket
+        from platform_assets.objects.plan import Policy as Pace
+        from platform_assets.objects.watch import Watch
+
+        given = self._watch_settings(name)
+        self._create_folder(name)
+        return Watch(
+            name,
+            open_bucket(given.place, resolve_options(given.storage_options)),
+            ObjectLog(self.rooms.of(LakeRoom).processed_table(LOG_COLUMNS, "objects", name)),
+            Pace(
+                objects_per_run=given.objects_per_run,
+                attempts=given.attempts,
+                sweep_every=dt.timedelta(minutes=given.sweep_every),
+            ),
+            _events(given),
+        )
+
+    def _watch_settings(self, name: str) -> WatchSettings:
+        if name not in self.settings.watches:
+            known = ", ".join(self.settings.watches) or "none"
+            raise SettingsError(f"There is no watch {name} in the configuration; it has {known}.")
+        return self.settings.watches[name]
+
+    def create_folders(self) -> None:
+        """Create the watched folders that are on this machine.
+
+        Raises:
+            ObjectsError: A folder cannot be created: the path is in use, or permission is missing.
+        """
+        for name in self.settings.watches:
+            self._create_folder(name)
+
+    def _create_folder(self, watch: str) -> None:
+        place = self.settings.watches[watch].place
+        if "://" in place:
+            return
+        try:
+            Path(place).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ObjectsError(
+                f"The folder {place}, watches.{watch}.place, cannot be made: {path_error(error) or error}"
+            ) from error
+
+
+ROOM = ObjectsRoom
+
+
+def _events(given: WatchSettings) -> Events | None:
+    bucket, _, prefix = given.place.partition("://")[2].partition("/")
+    options = resolve_options(given.storage_options)
+    if given.queue is not None:
+        from platform_assets.objects.events import SqsEvents, sqs_client
+
+        return SqsEvents(given.queue, bucket, prefix, sqs_client(options))
+    if given.subscription is not None:
+        from platform_assets.objects.events import PubSubEvents, pubsub_client
+
+        return PubSubEvents(given.subscription, bucket, prefix, pubsub_client(options))
+    return None

@@ -1,0 +1,562 @@
+"""Dagster vocabulary of all rooms: parts of asset specs, resources, materializations, checks and failures.
+
+The assets themselves are defined in the rooms that build them.
+"""
+
+import contextlib
+import datetime as dt
+import functools
+import hashlib
+import inspect
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from platform_assets.dagster_internals import completed_check, record_origin
+from platform_assets.errors import path_error
+from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of, result_or_reason
+from platform_assets.model.table import (
+    Binary,
+    Boolean,
+    Column,
+    Date,
+    Decimal,
+    Float,
+    Integer,
+    LogicalType,
+    Text,
+    Time,
+    Timestamp,
+)
+
+OWNERS = ("team:data-platform",)
+LAKE_IO_MANAGER = "lake_io_manager"
+BATCH = "batch"
+"""Metadata: the last batch that a materialization has processed, or that a check has examined."""
+STOPPED = "stopped"
+"""Materialization metadata: reason why a table was skipped; present only on skipped tables."""
+REPORTS_STOPPED = "platform_assets/reports_stopped"
+"""Tag of a final step that fails the run for stopped tables; its value is a comma-separated list of the asset
+groups that the step reports.
+"""
+UP_TO_DATE_AT = "platform_assets/up_to_date_at"
+"""Materialization metadata of a skipped table: when a run last updated it."""
+_ROW_COUNT = "dagster/row_count"
+DELETIONS = "deletions looked for"
+"""Materialization metadata: time as of which deletions are known, by the source's clock, UTC."""
+FRESHNESS = "freshness"
+"""Name of the check that an asset was brought up to date lately."""
+SOURCE_MATCHES_LAKE = "source_matches_lake"
+"""Name of the check that source and lake hold the same rows."""
+CHECKS_WITH_OWN_JOB = frozenset({FRESHNESS, SOURCE_MATCHES_LAKE})
+"""Checks that are not part of the jobs that build their assets."""
+FAILED = "failures"
+"""Materialization metadata: objects that failed in a run, and why; present only if there are any."""
+NOTHING_FAILED = "nothing_failed"
+"""Name of the check that a run processed all of its objects."""
+EXCLUSIVE_TAG = {"platform_assets/exclusive": "totesys_to_warehouse"}
+"""Runs with this tag wait for each other: `dagster.yaml` allows one at a time."""
+AFTER_BATCH = "platform_assets/after_batch"
+"""Materialization metadata: the run wrote the rows of later batches; equal to `BATCH` if it wrote no rows."""
+
+_MOST_RETRIES = 1
+_LONGEST_WAIT = 1.0
+"""Longest wait before a retry, in seconds: with a connect timeout of 2 s, even a source that accepts
+connections and never answers fails the run well within 10 s.
+"""
+
+
+def type_name(type_: LogicalType) -> str:
+    """Return the display name of a logical type."""
+    match type_:
+        case Integer(bits=bits):
+            return "bigint" if bits == 64 else "integer"
+        case Decimal(precision=precision, scale=scale):
+            return f"numeric({precision},{scale})"
+        case Float(bits=bits):
+            return "double precision" if bits == 64 else "real"
+        case Text(max_length=length):
+            return f"varchar({length})" if length else "text"
+        case Binary():
+            return "bytea"
+        case Boolean():
+            return "boolean"
+        case Date():
+            return "date"
+        case Time():
+            return "time"
+        case Timestamp(utc=utc):
+            return "timestamp with time zone" if utc else "timestamp"
+
+
+def table_schema(columns: Sequence[Column], *, primary_key: Sequence[str] = ()) -> dg.TableSchema:
+    """Build Dagster's column schema of a table."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                type_name(column.type),
+                column.description or None,
+                dg.TableColumnConstraints(
+                    nullable=column.nullable,
+                    unique=tuple(primary_key) == (column.name,),
+                    other=[f"references {column.references}"] if column.references else [],
+                ),
+            )
+            for column in columns
+        ]
+    )
+
+
+def preview(rows: Sequence[Mapping[str, Any]] | str) -> dg.MetadataValue:
+    """Render a few rows as a Markdown table; long cells are truncated.
+
+    Args:
+        rows: The rows, or the reason why no rows can be shown.
+    """
+    if isinstance(rows, str):
+        return dg.MetadataValue.md(f"*cannot be shown:* {rows}")
+    if not rows:
+        return dg.MetadataValue.md("*no rows*")
+
+    def line(cells: Sequence[object]) -> str:
+        return (
+            "| " + " | ".join(str(cell)[:60].replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        )
+
+    names = list(rows[0])
+    body = [line(["" if row[name] is None else row[name] for name in names]) for row in rows]
+    return dg.MetadataValue.md("\n".join([line(names), line(["---"] * len(names)), *body]))
+
+
+@contextlib.contextmanager
+def clear_failures(*, retried: bool = True) -> Iterator[None]:
+    """Fail a step with a one-sentence reason, and retry it if the error is retryable.
+
+    Only errors marked as retryable are retried. Dagster's own retry policy retries every error, interruptions
+    included, so an interruption would not end the run.
+
+    Args:
+        retried: Request the retry here; if false, the retry policy of the step decides.
+    """
+    try:
+        yield
+    except (dg.Failure, dg.RetryRequested, dg.DagsterError):
+        raise
+    except BaseException as error:
+        if not is_isolated(error):
+            raise
+        known = path_error(error) if isinstance(error, OSError) else None
+        told, retryable = reason_of(known or error), is_retryable(known or error)
+        failure = dg.Failure(description=told, allow_retries=retryable)
+        if not (retried and retryable):
+            raise failure from error
+        failure.__cause__ = error
+        wait = random.uniform(0, _LONGEST_WAIT)  # noqa: S311 - spreads tries, guards nothing
+        raise dg.RetryRequested(_MOST_RETRIES, wait) from failure
+
+
+def check_specs(key: dg.AssetKey, checks: Mapping[str, tuple[str, bool]]) -> list[dg.AssetCheckSpec]:
+    """Build the check specs of an asset from name -> (description, blocking)."""
+    return [
+        dg.AssetCheckSpec(name, asset=key, description=description, blocking=blocking)
+        for name, (description, blocking) in checks.items()
+    ]
+
+
+def name_of(key: dg.AssetKey) -> str:
+    """Return a name for the inputs and outputs of an asset, unique among all assets."""
+    if all(re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", part) for part in key.path):
+        return "__".join(key.path)
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(key.path)).strip("_")
+    return f"{readable}__{hashlib.blake2b(key.to_db_string().encode(), digest_size=8).hexdigest()}"
+
+
+def multi_asset_check(
+    *,
+    name: str,
+    specs: Sequence[dg.AssetCheckSpec],
+    tags: Mapping[str, str] | None = None,
+) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetChecksDefinition]:
+    """Dagster's decorator of the same name, for tables with any name.
+
+    Dagster's own decorator names the step's inputs and outputs after the assets, which fails for some names.
+
+    Args:
+        name: Name of the step.
+        specs: The checks, any of which can be selected.
+        tags: Tags of the step.
+    """
+    outputs = {f"{name_of(spec.asset_key)}_{spec.name}": spec for spec in specs}
+    inputs = {name_of(spec.asset_key): spec.asset_key for spec in specs}
+
+    def define(function: Callable[..., Iterator[Any]]) -> dg.AssetChecksDefinition:
+        step = dg.op(
+            name=name,
+            ins={name: dg.In(dg.Nothing) for name in inputs},
+            out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
+            tags=tags,
+        )(function)
+        made: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
+            keys_by_input_name=inputs, node_def=step, check_specs_by_output_name=outputs, can_subset=True
+        )
+        return made
+
+    return define
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Batches that a run wrote to an asset: those after `after` up to `batch`; none if they are equal."""
+
+    after: int
+    batch: int
+
+
+def _written(context: dg.AssetCheckExecutionContext) -> dict[dg.AssetKey, _Written]:
+    """Return what this run wrote to each asset whose checks are selected and that it materialized."""
+    keys = {key.asset_key for key in context.selected_asset_check_keys}
+    events = context.instance.event_log_storage.get_latest_materialization_events(list(keys))
+    written = {}
+    for key, event in events.items():
+        if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
+            continue
+        after, batch = (event.asset_materialization.metadata.get(name) for name in (AFTER_BATCH, BATCH))
+        if after is not None and batch is not None:
+            written[key] = _Written(int(str(after.value)), int(str(batch.value)))
+    return written
+
+
+def _passed_up_to(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
+    """Return the batch up to which all rows are known to pass a check; 0 if its last run failed."""
+    record = completed_check(instance, key)
+    evaluation = record.evaluation if record else None
+    if not isinstance(evaluation, dg.AssetCheckEvaluation) or not evaluation.passed:
+        return 0
+    batch = evaluation.metadata.get(BATCH)
+    return int(str(batch.value)) if batch is not None else 0
+
+
+def run_checks(
+    context: dg.AssetCheckExecutionContext,
+    check: Callable[[dg.AssetCheckKey, int], tuple[int, Sequence[str]]],
+) -> Iterator[dg.AssetCheckResult]:
+    """Run the selected checks of a multi-asset check, each on the rows added since it last passed.
+
+    A run that wrote nothing proves nothing about the rows of earlier runs. A failed check therefore examines
+    all rows until it passes, and a check that an earlier run did not reach also examines that run's rows. A
+    check that runs on its own examines all rows. A check that raises any error has failed, and the other
+    checks continue.
+
+    Args:
+        context: The check step's context.
+        check: Takes a check and the batch after which to look; returns the number of rows that break the
+            check, and examples of them.
+    """
+    written = _written(context)
+    # Ordered by asset, so that data read for one check can be reused by the next.
+    for key in sorted(context.selected_asset_check_keys, key=lambda key: (key.asset_key.path, key.name)):
+        new = written.get(key.asset_key)
+        after = min(new.after, _passed_up_to(context.instance, key)) if new else 0
+        is_known = new is not None and after >= new.batch
+        outcome = (0, ()) if is_known else result_or_reason(partial(check, key), after)
+        if isinstance(outcome, str):
+            yield dg.AssetCheckResult(
+                passed=False,
+                asset_key=key.asset_key,
+                check_name=key.name,
+                description=f"It could not be run: {outcome}",
+            )
+            continue
+        broken, examples = outcome
+        scope = "nothing, as none are new" if is_known else f"batches after {after}" if after else "all rows"
+        yield dg.AssetCheckResult(
+            passed=broken == 0,
+            asset_key=key.asset_key,
+            check_name=key.name,
+            description=None if broken == 0 else f"{broken} broken, such as {'; '.join(examples)}",
+            metadata={
+                "broken": broken,
+                "looked at": scope,
+                "examples": list(examples),
+                **({BATCH: new.batch} if new else {}),
+            },
+        )
+
+
+def hold_back(
+    context: dg.AssetCheckExecutionContext, results: Iterator[dg.AssetCheckResult], group: str
+) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+    """Yield a step's check results so that a failed blocking check does not fail the step.
+
+    In Dagster, a failed step stops everything that depends on any of its assets. Here, the next steps hold
+    back only the tables concerned (`failed_checks`), and the last step of the run fails the run.
+
+    Args:
+        context: The check step's context.
+        results: The results.
+        group: Group of the assets that hold back the readers of a failed table; empty without readers.
+
+    Raises:
+        dagster.Failure: A blocking check failed, and no later step of the run is tagged to report it.
+    """
+    step, failed = context.get_step_execution_context(), {}
+    for result in results:
+        evaluation = result.to_asset_check_evaluation(step)
+        name = step.job_def.asset_layer.get_op_output_name(evaluation.asset_check_key)
+        if name is not None:
+            yield dg.Output(None, output_name=name)
+        if evaluation.blocking and not evaluation.passed:
+            failed[evaluation.asset_key] = _of_check(evaluation)
+        yield dg.AssetCheckEvaluation(
+            asset_key=evaluation.asset_key,
+            check_name=evaluation.check_name,
+            passed=evaluation.passed,
+            metadata=evaluation.metadata,
+            target_materialization_data=evaluation.target_materialization_data,
+            severity=evaluation.severity,
+            description=evaluation.description,
+            blocking=False,
+            partition=evaluation.partition,
+        )
+    fail_for_stopped(context, failed, group)
+
+
+def failed_checks(
+    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], run_id: str | None = None
+) -> dict[dg.AssetKey, str]:
+    """Return the assets with failed checks and the reasons, from the last run of each check.
+
+    Args:
+        instance: Dagster instance that holds the check results.
+        checks: The checks to look up.
+        run_id: Consider only checks of this run.
+    """
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
+    failed: dict[dg.AssetKey, str] = {}
+    for key, latest in sorted(found.items()):
+        # If another run has planned the check and not yet run it, the last result counts.
+        is_done = isinstance(latest.evaluation, dg.AssetCheckEvaluation)
+        record = latest if is_done else completed_check(instance, key)
+        evaluation = record.evaluation if record else None
+        if record is None or not isinstance(evaluation, dg.AssetCheckEvaluation) or evaluation.passed:
+            continue
+        if run_id not in (None, record.run_id):
+            continue
+        said = _of_check(evaluation)
+        failed[key.asset_key] = f"{failed[key.asset_key]} {said}" if key.asset_key in failed else said
+    return failed
+
+
+def _of_check(evaluation: dg.AssetCheckEvaluation) -> str:
+    asset = "/".join(evaluation.asset_key.path)
+    return ended(f"The check {evaluation.check_name} of {asset} failed: {evaluation.description}")
+
+
+def stopped_metadata(
+    instance: dg.DagsterInstance, key: dg.AssetKey, reason: str, *kept: str
+) -> dict[str, Any]:
+    """Build the metadata of a skipped table: the reason, and when it was last updated.
+
+    Args:
+        instance: Dagster instance that holds the events of earlier runs.
+        key: The table's asset.
+        reason: Reason why the table was skipped.
+        *kept: Names of further metadata of the last materialization that are still valid.
+    """
+    metadata: dict[str, Any] = {STOPPED: reason}
+    event = instance.get_latest_materialization_event(key)
+    before = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    metadata |= {name: before[name] for name in (_ROW_COUNT, BATCH, UP_TO_DATE_AT, *kept) if name in before}
+    if BATCH in before:
+        metadata[AFTER_BATCH] = before[BATCH]
+    if UP_TO_DATE_AT not in before and event is not None and STOPPED not in before:
+        metadata[UP_TO_DATE_AT] = dg.MetadataValue.timestamp(event.timestamp)
+    return metadata
+
+
+def fail_for_stopped(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    stopped: Mapping[dg.AssetKey, str],
+    group: str,
+) -> None:
+    """Fail a step because of stopped tables, unless a later step fails the run for them.
+
+    A failed step would stop everything downstream, also for the tables that succeeded.
+
+    Raises:
+        dagster.Failure: Tables were stopped, and no step of the run is tagged to report it for the group.
+    """
+    tags = (node.definition.tags.get(REPORTS_STOPPED, "") for node in context.job_def.nodes)
+    if stopped and not (group and any(group in tag.split(",") for tag in tags)):
+        raise stopped_failure(stopped)
+
+
+def report_stopped(
+    context: dg.AssetCheckExecutionContext,
+    keys: Sequence[dg.AssetKey],
+    failed: Mapping[dg.AssetKey, str],
+) -> None:
+    """Fail a step for the tables that its run has stopped; used by steps with the tag `REPORTS_STOPPED`.
+
+    Args:
+        context: The step's context.
+        keys: The tables.
+        failed: Further tables that have failed, with the reasons.
+
+    Raises:
+        dagster.Failure: At least one of these tables was stopped.
+    """
+    events = context.instance.event_log_storage.get_latest_materialization_events(keys)
+    stopped = {
+        key: str(event.asset_materialization.metadata[STOPPED].value)
+        for key, event in events.items()
+        if event is not None
+        and event.run_id == context.run.run_id
+        and event.asset_materialization is not None
+        and STOPPED in event.asset_materialization.metadata
+    }
+    if stopped or failed:
+        raise stopped_failure({**failed, **stopped})
+
+
+def stopped_failure(stopped: Mapping[dg.AssetKey, str]) -> dg.Failure:
+    """Build the failure that reports stopped tables, each with its reason."""
+    reasons = " ".join(f"{'/'.join(key.path)}: {ended(reason)}" for key, reason in sorted(stopped.items()))
+    return dg.Failure(
+        description=f"Some tables failed; all others were brought up to date. {reasons}",
+        allow_retries=False,
+    )
+
+
+def row_count_metadata(row_count: int) -> dict[str, Any]:
+    """Return the number of rows under the metadata key that Dagster plots."""
+    return {_ROW_COUNT: row_count}
+
+
+def lazy_resource(build: Callable[[], Any], description: str) -> dg.ResourceDefinition:
+    """Define a resource that is built, and whose libraries are imported, when a step first needs it."""
+
+    def init(context: dg.InitResourceContext) -> Any:
+        record_origin(context)
+        return build()
+
+    return dg.ResourceDefinition(init, description=description)
+
+
+def with_resource_keys(**keys: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let parameters of a step take resources whose keys are only known when the step is defined.
+
+    Dagster takes a resource's key from the name of the parameter. The step is a generator function.
+
+    Args:
+        **keys: The key of the resource for each parameter.
+    """
+
+    def decorate(step: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(step)
+        names = {key: name for name, key in keys.items()}
+
+        # Dagster treats generator functions differently from others.
+        @functools.wraps(step)
+        def renamed(*args: Any, **resources: Any) -> Iterator[Any]:
+            yield from step(*args, **{names.get(key, key): value for key, value in resources.items()})
+
+        parameters = [one.replace(name=keys.get(one.name, one.name)) for one in signature.parameters.values()]
+        renamed.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return renamed
+
+    return decorate
+
+
+def build_failure_check(key: dg.AssetKey, description: str) -> dg.AssetChecksDefinition:
+    """The check that fails a run if some of its objects failed; assets that do not depend on them continue.
+
+    A failing step would also stop everything downstream of the objects that were loaded.
+    """
+
+    @multi_asset_check(
+        name=f"{name_of(key)}_failures",
+        specs=[dg.AssetCheckSpec(NOTHING_FAILED, asset=key, description=description)],
+    )
+    def look(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        event = context.instance.event_log_storage.get_latest_materialization_events([key]).get(key)
+        metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
+        problem = str(metadata[FAILED].value) if FAILED in metadata else None
+        yield dg.AssetCheckResult(
+            passed=problem is None, asset_key=key, check_name=NOTHING_FAILED, description=problem
+        )
+        if problem is not None:
+            raise dg.Failure(description=problem, allow_retries=False)
+
+    return look
+
+
+def build_freshness_defs(within: Mapping[dg.AssetKey, dt.timedelta]) -> dg.Definitions:
+    """Build freshness checks, and the job and schedule that run them.
+
+    Every tick materializes its assets, changed or not, so an old materialization means that the platform has
+    stopped. A skipped table records the time of its last update in its metadata (`UP_TO_DATE_AT`). The checks
+    are separate from the main job, which would always find its own work fresh, and run on their own schedule.
+
+    Args:
+        within: Maximum age of each asset.
+    """
+
+    @multi_asset_check(
+        name=f"{FRESHNESS}_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                FRESHNESS,
+                asset=key,
+                description=f"Brought up to date within {_minutes(limit)} minutes.",
+            )
+            for key, limit in within.items()
+        ],
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        now = dt.datetime.now(dt.UTC)
+        for key in sorted(context.selected_asset_check_keys, key=lambda key: key.asset_key.path):
+            event = context.instance.get_latest_materialization_event(key.asset_key)
+            last = _up_to_date_at(event) if event else None
+            age = now - last if last else None
+            yield dg.AssetCheckResult(
+                passed=age is not None and age <= within[key.asset_key],
+                asset_key=key.asset_key,
+                check_name=key.name,
+                description="never brought up to date"
+                if age is None
+                else f"brought up to date {_minutes(age)} minutes ago",
+                metadata={"last up to date": dg.MetadataValue.timestamp(last)} if last else {},
+            )
+
+    job = dg.define_asset_job(
+        f"{FRESHNESS}_checks_job",
+        selection=dg.AssetSelection.checks(*[dg.AssetCheckKey(key, FRESHNESS) for key in within]),
+        description="Looks whether the platform keeps its assets fresh.",
+        executor_def=dg.in_process_executor,
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{FRESHNESS}_checks_schedule",
+        job=job,
+        cron_schedule="*/10 * * * *",
+        description="Every 10 minutes: fails the check of each asset that is older than it may be.",
+    )
+    return dg.Definitions(asset_checks=[check], jobs=[job], schedules=[schedule])
+
+
+def _up_to_date_at(event: dg.EventLogEntry) -> dt.datetime | None:
+    """Return the time (UTC) of an asset's last update; None if it was never updated."""
+    said = event.asset_materialization.metadata if event.asset_materialization else {}
+    if UP_TO_DATE_AT in said:
+        return dt.datetime.fromtimestamp(float(str(said[UP_TO_DATE_AT].value)), dt.UTC)
+    return None if STOPPED in said else dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
+
+
+def _minutes(time: dt.timedelta) -> int:
+    return round(time.total_seconds() / 60)

@@ -1,0 +1,168 @@
+"""The rooms of the platform, from the ground up, and how they find each other.
+
+A room is a package of this name. It may have up to four modules that are found by their names:
+
+- `settings.py` with `SETTINGS`, the class of its keys in the configuration;
+- `assembly.py` with `ROOM`, the class of what it offers to other rooms;
+- `defs.py` with `build_defs(rooms)`, its Dagster definitions;
+- `command.py` with `app`, its sub-command.
+
+A room imports only rooms that come before it here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+
+from platform_assets.configuration.blocks import RoomSettings
+from platform_assets.errors import SettingsError
+
+if TYPE_CHECKING:
+    from platform_assets.configuration.blocks import PlatformSettings, Settings
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room.
+
+    Args:
+        name: Name of its package.
+        summary: A sentence about it, for the list of commands.
+        needs: Rooms without which it is left out.
+    """
+
+    name: str
+    summary: str
+    needs: tuple[str, ...] = ()
+
+
+ROOMS = (
+    Room("lake", "The lake: Delta tables on local disk or in a bucket."),
+    Room("source", "The sources: databases that are read."),
+    Room("sample", "The embedded sample database."),
+    Room("star", "The star schema, built from the lake."),
+    Room("formats", "Files of any format as text and rows."),
+    Room("parquet", "Parquet files as tables."),
+    Room("objects", "Folders and buckets that are watched for new objects."),
+    Room("alerts", "Alerts and the channels that they are sent to."),
+    Room("snowflake", "Parquet files into Snowflake."),
+    Room("bigquery", "Parquet files into BigQuery."),
+    Room("warehouse", "The warehouse."),
+    Room("dlp", "The inspection for sensitive data."),
+    Room("feeds", "Uploaded files as tables.", needs=("objects", "dlp")),
+)
+
+BLOCKS_LEFT_BEHIND = frozenset({"alerts", "dlp", "feeds", "snowflake", "watches"})
+"""Keys of removable rooms. Their blocks may stay in a configuration after the room has been removed."""
+
+
+def present(rooms: Sequence[Room] = ROOMS) -> Iterator[Room]:
+    """Yield the rooms that have what they need, from the ground up."""
+    names: set[str] = set()
+    for room in rooms:
+        if names.issuperset(room.needs):
+            names.add(room.name)
+            yield room
+
+
+def door(room: Room, name: str) -> ModuleType | None:
+    """Import one of a room's modules; None if the room does not have it."""
+    return importlib.import_module(f"{__package__}.{room.name}.{name}") if has_door(room, name) else None
+
+
+def has_door(room: Room, name: str) -> bool:
+    """Return True if a room has a module of this name; nothing is imported."""
+    return (Path(__file__).parent / room.name / f"{name}.py").is_file()
+
+
+S = TypeVar("S", bound=RoomSettings | None)
+Offered = TypeVar("Offered")
+
+
+class Assembly(Generic[S]):
+    """What a room offers, built from its own settings and the rooms below it when it is first asked for.
+
+    Args:
+        settings: The room's own settings.
+        platform: The settings that concern every room.
+        rooms: The other rooms.
+    """
+
+    settings_class: ClassVar[type[RoomSettings] | None] = None
+
+    def __init__(self, settings: S, platform: PlatformSettings, rooms: Rooms) -> None:
+        self.settings = settings
+        self.platform = platform
+        self.rooms = rooms
+
+
+AnyAssembly = TypeVar("AnyAssembly", bound=Assembly[Any])
+
+
+class Rooms:
+    """The rooms of one configuration.
+
+    Args:
+        settings: The configuration.
+        replaced: Keys of the Dagster resources that the caller replaces.
+
+    Attributes:
+        config_dir: The folder of the configuration file.
+        replaced: Keys of the Dagster resources that the caller replaces.
+    """
+
+    def __init__(self, settings: Settings, replaced: Collection[str] = ()) -> None:
+        self.config_dir = settings.file.parent
+        self.replaced = replaced
+        self._settings = settings
+        self._present = {room.name: room for room in present()}
+        self._assemblies: dict[type[Assembly[Any]], Assembly[Any]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        """Return True if there is a room of this name, with all that it needs."""
+        return name in self._present
+
+    def of(self, kind: type[AnyAssembly]) -> AnyAssembly:
+        """Return what a room offers; every call returns the same object."""
+        if kind not in self._assemblies:
+            own = self._settings.of(kind.settings_class) if kind.settings_class is not None else None
+            self._assemblies[kind] = kind(own, self._settings.platform, self)
+        return cast("AnyAssembly", self._assemblies[kind])
+
+    def offering(self, interface: type[Offered]) -> Iterator[Offered]:
+        """Yield what offers an interface, from the ground up.
+
+        This is how a room uses rooms above it, and rooms that may not be there: the interface is declared
+        below both.
+
+        Args:
+            interface: A protocol that can be checked at run time.
+        """
+        for room in self._present.values():
+            kind = getattr(door(room, "assembly"), "ROOM", None)
+            if kind is not None and issubclass(kind, interface):
+                yield cast("Offered", self.of(kind))
+
+    def require(self, name: str, purpose: str) -> None:
+        """Raise an error if a room is missing.
+
+        Args:
+            name: Name of the room.
+            purpose: What needs it, as the subject of a sentence.
+
+        Raises:
+            SettingsError: The room is missing.
+        """
+        if name not in self:
+            raise SettingsError(f"{purpose} needs the package platform_assets.{name}, which was removed.")
+
+    def doors(self, name: str) -> Iterator[ModuleType]:
+        """Yield the modules of this name that the rooms have, from the ground up."""
+        for room in self._present.values():
+            if (module := door(room, name)) is not None:
+                yield module

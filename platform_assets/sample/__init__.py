@@ -1,0 +1,1 @@
+"""The sample: an embedded PostgreSQL server and the sample business in it."""

@@ -1,0 +1,151 @@
+"""Loading the configuration: typed, from HOCON and the environment, fully validated before anything starts.
+
+Only this module and `configuration/` read the environment. Nothing is connected to: a `Secret` is a reference
+until it is resolved. Durations are whole numbers; the description of each field gives the unit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, create_model
+
+from platform_assets.configuration.blocks import PlatformSettings, RoomSettings, Settings
+from platform_assets.configuration.document import Document, parse_document
+from platform_assets.configuration.mistakes import Mistake, description_of, explained
+from platform_assets.configuration.secrets import absolute_path
+from platform_assets.configuration.values import Block
+from platform_assets.errors import NoConfiguration, SettingsError
+from platform_assets.rooms import BLOCKS_LEFT_BEHIND, door, present
+
+__all__ = ["Settings", "dagster_home", "hand_on_dagster_home", "load_settings", "settings_classes"]
+
+
+def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None = None) -> Settings:
+    """Load and validate the configuration: one file, plus the sources in `sources/*.conf` beside it.
+
+    Args:
+        path: The HOCON file. If None: the environment variable PLATFORM_CONFIG, else `config/platform.conf`
+            of the project that holds this package, else of the working directory.
+        given: Additional sources by name, each with the content that its file would have; they replace
+            sources of the same name that are read from files.
+
+    Raises:
+        SettingsError: if the file is missing, is not HOCON or contains mistakes. The message lists all
+            mistakes at once, each with file, key path, found and expected; it never repeats a secret's value.
+    """
+    document, mistakes = _with_sources(parse_document(_locate(path)), given or {})
+    content = {**document.content}
+    classes, model = settings_classes(), _model()
+    for key in BLOCKS_LEFT_BEHIND - model.model_fields.keys():
+        content.pop(key, None)
+    for kind in classes:
+        mistakes += kind.prepare(document, content)
+    try:
+        whole = model.model_validate(content, context={"base": document.file.parent, "file": document.file})
+    except ValidationError as error:
+        mistakes += [explained(document, detail, model) for detail in error.errors(include_url=False)]
+    else:
+        settings = _taken_apart(whole, document.file)
+        mistakes += [mistake for kind in classes for mistake in settings.of(kind).mistakes(settings)]
+        if not mistakes and not document.unread:
+            return settings
+    lines = sorted({*document.unread, *(description_of(document, mistake) for mistake in mistakes)})
+    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    raise SettingsError("\n  ".join([f"The configuration has {count}; nothing was started.", *lines]))
+
+
+@cache
+def settings_classes() -> tuple[type[RoomSettings], ...]:
+    """Return the classes of the rooms' settings, from the ground up."""
+    doors = (door(room, "settings") for room in present())
+    return tuple(module.SETTINGS for module in doors if module is not None)
+
+
+@cache
+def _model() -> type[Block]:
+    """Return the model of the whole configuration: the keys of the platform and of all rooms."""
+    classes: tuple[type[Block], ...] = (PlatformSettings, *settings_classes())
+    fields: dict[str, Any] = {
+        name: (field.annotation, field) for kind in classes for name, field in kind.model_fields.items()
+    }
+    return create_model("Configuration", __base__=Block, **fields)
+
+
+def _taken_apart(whole: Block, file: Path) -> Settings:
+    """Return the settings of each room from the validated whole."""
+
+    def part(kind: type[Any]) -> Any:
+        return kind.model_construct(**{name: getattr(whole, name) for name in kind.model_fields})
+
+    return Settings(part(PlatformSettings), {kind: part(kind) for kind in settings_classes()}, file)
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder for Dagster's runs and events: DAGSTER_HOME, else `dagster/` in the state folder."""
+    named = os.environ.get("DAGSTER_HOME")
+    return Path(named).expanduser() if named else settings.platform.state_dir / "dagster"
+
+
+def hand_on_dagster_home(home: Path) -> None:
+    """Set DAGSTER_HOME for Dagster's code in this process and its child processes, and disable telemetry."""
+    os.environ |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
+
+
+def _locate(path: Path | None) -> Path:
+    named = path if path is not None else os.environ.get("PLATFORM_CONFIG")
+    if named:
+        origin = "" if path is not None else " (from the environment variable PLATFORM_CONFIG)"
+        try:
+            file = absolute_path(str(named), None)
+        except ValueError as error:
+            raise SettingsError(
+                f"The configuration file {named}{origin} cannot be opened: {error}."
+            ) from None
+        if file.is_file():
+            return file
+        raise SettingsError(f"There is no configuration file {file}{origin}; name one that exists.")
+    roots = (Path(__file__).parents[1], Path.cwd())
+    candidates = [root / "config" / "platform.conf" for root in roots]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    tried = " nor ".join(str(candidate) for candidate in dict.fromkeys(candidates))
+    raise NoConfiguration(
+        f"There is neither {tried}; set PLATFORM_CONFIG to the path of a configuration file."
+    )
+
+
+def _with_sources(document: Document, given: Mapping[str, Any]) -> tuple[Document, list[Mistake]]:
+    """Merge the sources from files and from the caller into the document's `sources`."""
+    folder = document.file.parent / "sources"
+    found = document.content.get("sources")
+    if not isinstance(found, dict):
+        return document, []
+    sources, variables, unread = {**found}, {**document.variables}, [*document.unread]
+    files: dict[tuple[str, ...], Path] = {}
+    mistakes = []
+    for file in sorted(folder.glob("*.conf")):
+        part = parse_document(file)
+        unread += part.unread
+        for name, block in part.content.items():
+            if name in given:
+                continue
+            if name in sources:
+                first = files.get(("sources", name), document.file)
+                mistakes.append(
+                    Mistake(("sources", name), "it once more", f"it in one file; {first} has it too")
+                )
+            sources[name], files["sources", name] = block, file
+        variables |= {("sources", *key): names for key, names in part.variables.items()}
+    for name, block in given.items():
+        if name in sources:
+            expected = f"a name of its own; {document.file} has a source of this name"
+            mistakes.append(Mistake(("sources", name), "it once more", expected))
+        sources[name], files["sources", name] = block, folder / f"{name}.conf"
+    content = {**document.content, "sources": sources}
+    return Document(document.file, content, variables, files, tuple(unread)), mistakes

@@ -1,0 +1,70 @@
+"""The Snowflake account and the copies of the lake in it, from the settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.errors import SettingsError
+from platform_assets.lake.assembly import LakeRoom
+from platform_assets.rooms import Assembly
+from platform_assets.snowflake.settings import SnowflakeRoomSettings
+
+if TYPE_CHECKING:
+    from platform_assets.configuration.connections import SnowflakeConnectionSettings
+    from platform_assets.snowflake.access import SnowflakeAccess
+    from platform_assets.snowflake.copies import LakeCopies
+
+
+class SnowflakeRoom(Assembly[SnowflakeRoomSettings]):
+    """The configured Snowflake account."""
+
+    settings_class = SnowflakeRoomSettings
+
+    @property
+    def has_account(self) -> bool:
+        """True if an account is configured."""
+        return self.settings.snowflake is not None
+
+    def copies(self) -> LakeCopies:
+        """Return the Snowflake copies of the lake's star and feed tables, without connecting.
+
+        Raises:
+            SettingsError: The configuration has no block for Snowflake.
+        """
+        given = self.settings.snowflake
+        if given is None:
+            raise SettingsError(
+                "No Snowflake account is configured for these tables. Add a block snowflake with account, "
+                "user, private_key, warehouse, database and schema to config/platform.conf."
+            )
+        from platform_assets.snowflake.copies import LakeCopies
+        from platform_assets.snowflake.options import ScriptOptions
+
+        options = ScriptOptions(
+            stage_url=given.stage.url if given.stage else None,
+            storage_integration=given.stage.storage_integration if given.stage else None,
+            case="upper",
+        )
+        return LakeCopies(self.rooms.of(LakeRoom).lake, build_access(given, given.db_schema).connect, options)
+
+
+ROOM = SnowflakeRoom
+
+
+def build_access(given: SnowflakeConnectionSettings, schema: str | None = None) -> SnowflakeAccess:
+    """Build the access to a Snowflake account; secrets are fetched when a session is opened."""
+    from platform_assets.snowflake.access import SnowflakeAccess
+
+    return SnowflakeAccess(
+        account=given.account,
+        user=given.user,
+        database=given.database,
+        warehouse=given.warehouse,
+        role=given.role,
+        schema=schema,
+        private_key=given.private_key.resolve if given.private_key else None,
+        private_key_passphrase=given.private_key_passphrase.resolve if given.private_key_passphrase else None,
+        password=given.password.resolve if given.password else None,
+        query_tag=given.query_tag,
+        login_timeout=given.login_timeout,
+    )

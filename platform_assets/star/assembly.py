@@ -1,0 +1,39 @@
+"""The star schema in the lake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platform_assets.lake.assembly import LakeRoom
+from platform_assets.model import star
+from platform_assets.rooms import Assembly
+from platform_assets.status import TableHoldings
+
+if TYPE_CHECKING:
+    from platform_assets.lake.delta import LakeTable
+
+
+class StarRoom(Assembly[None]):
+    """The tables of the star schema."""
+
+    def lake_tables(self) -> dict[tuple[str, ...], LakeTable]:
+        """Return the tables by the path of their asset key."""
+        lake = self.rooms.of(LakeRoom).lake
+        return {("star", table.name): lake.star(table) for table in star.TABLES}
+
+    def holdings(self) -> list[TableHoldings]:
+        """Return the content of the tables.
+
+        Raises:
+            LakeError: The lake cannot be read.
+        """
+        seen = self.rooms.of(LakeRoom).lake.ledger.read().seen_at_by_batch
+        found = []
+        for (layer, name), table in self.lake_tables().items():
+            handle = table.open()
+            batch = table.last_batch(handle)
+            found.append(TableHoldings(layer, name, table.row_count(handle), batch, seen.get(batch)))
+        return found
+
+
+ROOM = StarRoom

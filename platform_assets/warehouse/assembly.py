@@ -1,0 +1,131 @@
+"""The warehouses, from the settings."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from platform_assets.errors import SettingsError
+from platform_assets.lake.assembly import LakeRoom
+from platform_assets.model import star
+from platform_assets.rooms import Assembly
+from platform_assets.status import TableHoldings
+from platform_assets.warehouse.settings import (
+    MAIN_WAREHOUSE,
+    BigQueryWarehouseSettings,
+    DuckDBSettings,
+    PostgresWarehouseSettings,
+    SnowflakeWarehouseSettings,
+    WarehouseSettings,
+    WarehousesSettings,
+)
+
+if TYPE_CHECKING:
+    from platform_assets.bigquery.access import BigQueryAccess
+    from platform_assets.warehouse.interface import Warehouse
+
+
+class WarehouseRoom(Assembly[WarehousesSettings]):
+    """The main warehouse and the additional ones."""
+
+    settings_class = WarehousesSettings
+
+    def warehouse(self, name: str = MAIN_WAREHOUSE) -> Warehouse:
+        """Return the main warehouse, or an additional one by name, without connecting to it.
+
+        Raises:
+            SettingsError: The warehouse does not exist, its engine has no configuration block, or a package
+                that the engine needs was removed.
+        """
+        by_name = self.settings.by_name
+        if name not in by_name:
+            raise SettingsError(
+                f"There is no warehouse {name} in the configuration; it has {', '.join(by_name)}."
+            )
+        configured = by_name[name]
+        engine = self.rooms.of(LakeRoom).engine
+        match configured:
+            case WarehouseSettings(engine="duckdb", duckdb=DuckDBSettings() as file):
+                from platform_assets.warehouse.duckdb import DuckDBWarehouse
+
+                return DuckDBWarehouse(file.path, engine, file.wait)
+            case WarehouseSettings(engine="postgres", postgres=PostgresWarehouseSettings() as server):
+                from platform_assets.source.assembly import build_connection
+                from platform_assets.warehouse.postgres import PostgresWarehouse
+
+                return PostgresWarehouse(
+                    lambda: build_connection(server, server.star_schema),
+                    engine,
+                    star_schema=server.star_schema,
+                    platform_schema=server.platform_schema,
+                    statement_timeout=server.statement_timeout,
+                    lock_timeout=server.lock_timeout,
+                )
+            case WarehouseSettings(engine="snowflake", snowflake=SnowflakeWarehouseSettings() as given):
+                self.rooms.require("snowflake", f"The engine snowflake of {name}")
+                from platform_assets.snowflake.assembly import build_access
+                from platform_assets.warehouse.snowflake import SnowflakeStage, SnowflakeWarehouse
+
+                return SnowflakeWarehouse(
+                    build_access(given),
+                    engine,
+                    star_schema=given.star_schema,
+                    platform_schema=given.platform_schema,
+                    stage=SnowflakeStage(given.stage.url, given.stage.storage_integration)
+                    if given.stage
+                    else None,
+                )
+            case WarehouseSettings(engine="bigquery", bigquery=BigQueryWarehouseSettings() as given):
+                self.rooms.require("bigquery", f"The engine bigquery of {name}")
+                from platform_assets.bigquery.assembly import build_access as build_project_access
+                from platform_assets.warehouse.bigquery import BigQueryWarehouse
+
+                return BigQueryWarehouse(
+                    build_project_access(given.project, given.location, given.credentials),
+                    engine,
+                    star_schema=given.star_schema,
+                    platform_schema=given.platform_schema,
+                )
+            case _:
+                raise SettingsError(f"The engine of {name}, {configured.engine}, has no block of its name.")
+
+    def bigquery_access(self) -> BigQueryAccess | None:
+        """Return the access of the first BigQuery warehouse; None without such a warehouse."""
+        for one in self.settings.by_name.values():
+            if (given := one.bigquery) is not None:
+                from platform_assets.bigquery.assembly import build_access
+
+                return build_access(given.project, given.location, given.credentials)
+        return None
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """The engine of each warehouse, by the warehouse's name."""
+        return {name: configured.engine for name, configured in self.settings.by_name.items()}
+
+    def star_schema(self, name: str) -> str:
+        """Return the schema (BigQuery: dataset) that holds a warehouse's star tables."""
+        return self.settings.by_name[name].star_schema
+
+    def freshness_limits(self) -> dict[tuple[str, ...], dt.timedelta]:
+        """Return the maximum age of each star table, by the path of its asset key."""
+        within = dt.timedelta(minutes=self.platform.freshness.within)
+        return {(name, table.name): within for name in self.settings.by_name for table in star.TABLES}
+
+    def holdings(self) -> list[TableHoldings]:
+        """Return the content of the main warehouse.
+
+        Raises:
+            WarehouseBusy: A load held the warehouse for too long.
+            WarehouseError: The warehouse cannot be read.
+        """
+        loaded = {status.table: status for status in self.warehouse().status()}
+        return [
+            TableHoldings(MAIN_WAREHOUSE, table.name, status.row_count, status.last_batch, status.seen_at)
+            if (status := loaded.get(table.name))
+            else TableHoldings(MAIN_WAREHOUSE, table.name, 0, 0, None)
+            for table in star.TABLES
+        ]
+
+
+ROOM = WarehouseRoom

@@ -1,0 +1,61 @@
+"""The `warehouse` commands: query a warehouse."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from platform_assets.terminal import plain_errors, print_rows
+
+if TYPE_CHECKING:
+    import pyarrow
+
+app = typer.Typer(help="The warehouse.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Query the warehouse."""
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT; star tables and views are in schema star.")],
+    limit: Annotated[int, typer.Option(help="Rows to show at the most.", min=1)] = 100,
+    csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
+    of: Annotated[str, typer.Option("--of", help="Name of a further warehouse.")] = "warehouse",
+) -> None:
+    """Run a query on a warehouse in its own SQL dialect; the query waits while a load is running."""
+    with plain_errors():
+        from platform_assets.rooms import Rooms
+        from platform_assets.settings import load_settings
+        from platform_assets.warehouse.assembly import WarehouseRoom
+
+        with Rooms(load_settings()).of(WarehouseRoom).warehouse(of).query(sql) as rows:
+            if csv:
+                import pyarrow.csv
+
+                with pyarrow.csv.CSVWriter(sys.stdout.buffer, rows.schema) as writer:
+                    for batch in rows:
+                        writer.write_batch(batch)
+                return
+            shown, more = _take(rows, limit)
+        print_rows(rows.schema.names, shown)
+        count = len(shown)
+        typer.echo(
+            f"The first {count} rows; --limit shows more."
+            if more
+            else f"{count} row{'' if count == 1 else 's'}."
+        )
+
+
+def _take(rows: pyarrow.RecordBatchReader, limit: int) -> tuple[list[tuple[object, ...]], bool]:
+    """Return the first rows of a result as Python values, and whether more rows follow."""
+    taken: list[tuple[object, ...]] = []
+    for batch in rows:
+        taken += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        if len(taken) > limit:
+            return taken[:limit], True
+    return taken, False
