@@ -19,11 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
-from platform_assets.configuration.blocks import RoomSettings
 from platform_assets.errors import SettingsError
 
 if TYPE_CHECKING:
-    from platform_assets.configuration.blocks import PlatformSettings, Settings
+    from platform_assets.configuration.blocks import PlatformSettings, RoomSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def has_door(room: Room, name: str) -> bool:
     return (Path(__file__).parent / room.name / f"{name}.py").is_file()
 
 
-S = TypeVar("S", bound=RoomSettings | None)
+S = TypeVar("S", bound="RoomSettings | None")
 Offered = TypeVar("Offered")
 
 

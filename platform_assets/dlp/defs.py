@@ -76,7 +76,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
 
 def _inspected_tables(rooms: Rooms) -> list[dg.AssetKey]:
     """Return the asset keys of the tables of lake and warehouses whose columns are inspected."""
-    in_lake = [path for room in rooms.offering(HasLakeTables) for path in room.lake_tables()]
+    in_lake = [path for room in rooms.offering(HasLakeTables) for path in room.lake_paths()]
     warehouses = rooms.of(WarehouseRoom).engines
     return [
         *(dg.AssetKey(path) for path in in_lake),

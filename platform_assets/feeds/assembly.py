@@ -81,6 +81,10 @@ class FeedsRoom(Assembly[FeedsSettings]):
         findings, watch = self.rooms.of(InspectionRoom).findings, self.rooms.of(ObjectsRoom).watch
         return Feeding(feeds, findings, watch, self.feed(name))
 
+    def lake_paths(self) -> list[tuple[str, ...]]:
+        """See `HasLakeTables.lake_paths`."""
+        return [(UPLOADS, name) for name in self.settings.feeds]
+
     def lake_tables(self) -> dict[tuple[str, ...], LakeTable]:
         """Return the feeds' tables by the path of their asset key.
 

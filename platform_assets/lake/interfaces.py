@@ -23,6 +23,10 @@ class HasSourceTables(Protocol):
 class HasLakeTables(Protocol):
     """A room whose Delta tables hold business data, so that their columns are inspected."""
 
+    def lake_paths(self) -> Sequence[tuple[str, ...]]:
+        """Return the paths of the tables' asset keys; imports nothing that reads tables."""
+        ...
+
     def lake_tables(self) -> Mapping[tuple[str, ...], LakeTable]:
         """Return the tables by the path of their asset key."""
         ...

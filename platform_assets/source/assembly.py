@@ -103,6 +103,14 @@ class SourceRoom(Assembly[SourceRoomSettings]):
         """
         return {name: self.tables(name) for name in self.names}
 
+    def lake_paths(self) -> list[tuple[str, ...]]:
+        """See `HasLakeTables.lake_paths`.
+
+        Raises:
+            SettingsError: As `tables`.
+        """
+        return [(name, table.name) for name, tables in self.source_tables().items() for table in tables]
+
     def lake_tables(self) -> dict[tuple[str, ...], LakeTable]:
         """Return the bronze tables of all sources, by the path of their asset key.
 

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 class StarRoom(Assembly[None]):
     """The tables of the star schema."""
 
+    def lake_paths(self) -> list[tuple[str, ...]]:
+        """See `HasLakeTables.lake_paths`."""
+        return [("star", table.name) for table in star.TABLES]
+
     def lake_tables(self) -> dict[tuple[str, ...], LakeTable]:
-        """Return the tables by the path of their asset key."""
+        """See `HasLakeTables.lake_tables`."""
         lake = self.rooms.of(LakeRoom).lake
         return {("star", table.name): lake.star(table) for table in star.TABLES}
 
