@@ -210,8 +210,8 @@ def test_without_a_configuration_buckets_are_reached_as_their_vendors_tools_do(
     s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     s3_server.client().put_object(Bucket=s3_bucket, Key="clean.txt", Body=b"nothing to see here")
-    elsewhere = folder / "installed" / "platform_assets" / "settings" / "load.py"
-    monkeypatch.setattr("platform_assets.settings.load.__file__", str(elsewhere))
+    elsewhere = folder / "installed" / "platform_assets" / "settings.py"
+    monkeypatch.setattr("platform_assets.settings.__file__", str(elsewhere))
     monkeypatch.delenv("PLATFORM_CONFIG", raising=False)
     monkeypatch.chdir(folder)
     for name, value in s3_server.storage_options.items():

@@ -6,7 +6,6 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -234,8 +233,7 @@ def a_room(tmp_path: Path, inspector: LocalInspector, tables: Mapping[str, LakeT
         columns=lambda: nullcontext(columns_of(inspector, tmp_path)),
         lake_tables=tables,
         warehouse_tables={"elsewhere": failing(OwnError)},
-        outbox=SimpleNamespace(),  # type: ignore[arg-type]
-        channels=list,
+        send_alerts=failing(OwnError),
     )
 
 

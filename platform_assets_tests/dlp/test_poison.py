@@ -339,6 +339,9 @@ def tables(tmp_path: Path) -> Tables:
     def no_watch(_: str) -> Watch:
         raise AssertionError
 
+    def never_sent() -> None:
+        raise AssertionError
+
     room = InspectionService(
         FindingsStore(lake, engine),
         Policy(),
@@ -348,8 +351,7 @@ def tables(tmp_path: Path) -> Tables:
         columns,
         lake_tables,
         {"warehouse": lambda: [warehouse_table(name) for name in NAMES]},
-        Outbox(LakeTable(str(tmp_path / "outbox"), OUTBOX_COLUMNS)),
-        list,
+        never_sent,
     )
     return Tables(room)
 

@@ -23,6 +23,7 @@ from platform_assets.snowflake.assembly import SnowflakeRoom
 from platform_assets.snowflake.defs import LAKE_COPIES, SNOWFLAKE_JOB
 from platform_assets.source.connection import Connection
 from platform_assets_tests.feeds.workbooks import a_workbook, encrypted, far_apart
+from platform_assets_tests.fixtures.house import with_keys
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.totesys import failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
@@ -148,7 +149,7 @@ def platform(
 def test_without_an_account_the_tables_are_in_the_graph_and_say_what_to_configure(
     platform: Platform,
 ) -> None:
-    settings = platform.installation.settings.model_copy(update={"snowflake": None})
+    settings = with_keys(platform.installation.settings, snowflake=None)
     graph = build_defs(settings).resolve_asset_graph()
     for name in ("prices", "visits"):
         [key] = keys(name)
