@@ -1,6 +1,6 @@
 """All uses of Dagster's private modules, each with the reason why the public interface does not do.
 
-`platform_assets_tests/test_dagster_internals.py` fails with a plain message when a new version moves them.
+`platform_assets_tests/test_private_parts.py` fails with a plain message when a new version moves them.
 """
 
 import logging
