@@ -1,12 +1,17 @@
 """The lake IO manager: assets as Delta tables, in and out, on local disk or object storage."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from platform_assets.errors import LakeError
 from platform_assets.orchestration import clear_failures, row_count_metadata
+
+if TYPE_CHECKING:
+    from platform_assets.lake.duck import SqlEngine
+    from platform_assets.lake.lake import Lake
+    from platform_assets.model.table import Table
 
 
 class LakeIOManager(dg.IOManager):
@@ -28,7 +33,7 @@ class LakeIOManager(dg.IOManager):
         star: Declared star tables by name.
     """
 
-    def __init__(self, sources: dict[str, dict[str, Any]], star: dict[str, Any]) -> None:
+    def __init__(self, sources: dict[str, dict[str, "Table"]], star: dict[str, "Table"]) -> None:
         self._sources = sources
         self._star = star
 
@@ -37,11 +42,12 @@ class LakeIOManager(dg.IOManager):
         from platform_assets.lake.exchange import as_rows
         from platform_assets.lake.lake import write_table
 
+        lake: Lake = context.resources.lake
         with clear_failures(retried=False):
             rows = as_rows(obj)
             # A value that is not a stream can be written again if another run commits first.
             content = rows if rows is obj else lambda: as_rows(obj)
-            count = write_table(context.resources.lake, context.asset_key.path, content)
+            count = write_table(lake, context.asset_key.path, content)
         context.add_output_metadata(row_count_metadata(count))
 
     def load_input(self, context: dg.InputContext) -> object:
@@ -49,7 +55,9 @@ class LakeIOManager(dg.IOManager):
         from platform_assets.lake.exchange import as_form
         from platform_assets.lake.lake import stream_current, stream_star, stream_table, stream_versions
 
-        resources, path = context.resources, context.asset_key.path
+        lake: Lake = context.resources.lake
+        engine: SqlEngine = context.resources.engine
+        path = context.asset_key.path
         with clear_failures(retried=False):
             if path[0] in self._sources and len(path) == 2 and path[1] in self._sources[path[0]]:
                 table = self._sources[path[0]][path[1]]
@@ -58,18 +66,18 @@ class LakeIOManager(dg.IOManager):
                         f"Which columns {path[0]}/{path[1]} has, and which identify a row, is not known yet. "
                         f"Write the catalogue of its source: platform-assets source discover {path[0]}."
                     )
-                table = _as_stored(resources.lake, path[0], table)
+                table = _as_stored(lake, path[0], table)
                 wants_all = context.definition_metadata.get("versions") == "all"
                 read = stream_versions if wants_all else stream_current
-                rows = read(resources.lake, resources.engine, path[0], table)
+                rows = read(lake, engine, path[0], table)
             elif path[0] == "star" and len(path) == 2 and path[1] in self._star:
-                rows = stream_star(resources.lake, self._star[path[1]])
+                rows = stream_star(lake, self._star[path[1]])
             else:
-                rows = stream_table(resources.lake, path)
+                rows = stream_table(lake, path)
             return as_form(rows, context.dagster_type.typing_type)
 
 
-def _as_stored(lake: Any, source: str, table: Any) -> Any:
+def _as_stored(lake: "Lake", source: str, table: "Table") -> "Table":
     """Return a source table with the types stored in the lake, which may differ from a newer catalogue."""
     from platform_assets.lake.delta import stored_columns
 

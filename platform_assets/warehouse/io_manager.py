@@ -1,8 +1,14 @@
 """The warehouse IO manager: assets as warehouse tables, in and out."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from platform_assets.orchestration import clear_failures, row_count_metadata
+
+if TYPE_CHECKING:
+    from platform_assets.lake.protection import Protection
+    from platform_assets.warehouse.interface import Warehouse
 
 
 class WarehouseIOManager(dg.IOManager):
@@ -27,9 +33,11 @@ class WarehouseIOManager(dg.IOManager):
         from platform_assets.lake.exchange import as_rows
 
         name = self._table_of(context.asset_key)
+        warehouse: Warehouse = getattr(context.resources, self._warehouse)
+        protection: Protection = context.resources.protection
         with clear_failures(retried=False):
-            rows = context.resources.protection.applied(as_rows(obj), "/".join(context.asset_key.path))
-            count = getattr(context.resources, self._warehouse).write(name, rows)
+            rows = protection.applied(as_rows(obj), "/".join(context.asset_key.path))
+            count = warehouse.write(name, rows)
         context.add_output_metadata({**row_count_metadata(count), "dagster/table_name": ".".join(name)})
 
     def load_input(self, context: dg.InputContext) -> object:
@@ -40,10 +48,9 @@ class WarehouseIOManager(dg.IOManager):
         from platform_assets.warehouse.stream import detached, stream_relation
 
         form = context.dagster_type.typing_type
+        warehouse: Warehouse = getattr(context.resources, self._warehouse)
         with clear_failures(retried=False):
-            rows = stream_relation(
-                getattr(context.resources, self._warehouse), self._table_of(context.asset_key)
-            )
+            rows = stream_relation(warehouse, self._table_of(context.asset_key))
             # An asset may write the stream back to the warehouse, which allows no reader beside a writer.
             return as_form(detached(rows) if form is pa.RecordBatchReader else rows, form)
 
