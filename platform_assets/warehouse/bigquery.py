@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -542,6 +542,13 @@ class _Session:
 
     def positions(self) -> dict[str, Position]:
         return self.started_from
+
+    def lacking(self) -> Mapping[str, Set[str]]:
+        """See `LoadSession`. Tables and columns are complete: they are created before the transaction."""
+        return {}
+
+    def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
+        """See `LoadSession`; nothing is left to create."""
 
     def clear(self, table: Table) -> None:
         self.cleared.add(table.name)

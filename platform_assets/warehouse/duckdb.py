@@ -38,8 +38,8 @@ from platform_assets.warehouse.loading import (
     Position,
     Target,
     current_view_select,
-    filled_again,
     history_view_select,
+    lacking_columns,
     load_star,
 )
 
@@ -96,7 +96,7 @@ class DuckDBWarehouse:
                 name=f"the warehouse {self.path}",
                 positions=self._positions,
                 counts=lambda: {status.table: status.row_count for status in self.status()},
-                session=self._session,
+                session=lambda _: self._session(),
                 start_afresh="Point warehouse.duckdb.path at another file, or delete this one to have it "
                 "loaded afresh.",
                 tables=self.tables,
@@ -105,27 +105,21 @@ class DuckDBWarehouse:
         )
 
     @contextlib.contextmanager
-    def _session(self, pending: Sequence[Incoming]) -> Iterator[LoadSession]:
+    def _session(self) -> Iterator[LoadSession]:
         with self._open(read_only=False) as connection, self._translated("load the star schema"):
             # Row order is not preserved: ordered rows are buffered in memory that cannot be spilled.
             connection.execute("SET preserve_insertion_order = false")
             _add_missing_keys(connection, self.tables)
             connection.execute("BEGIN")
-            filled = {one.table.name for one in pending}
-            # A dropped table is recreated by the load that fills it, so that a failure stops that table only.
-            positions = _read_positions(connection)
-            dropped = set(positions) - set(_existing_columns(connection)) - filled
-            _supersede(connection, dropped | filled_again(pending, positions))
-            _create_tables(connection, [one for one in self.tables if one.name not in dropped], filled)
-            yield _Session(connection)
+            session = _Session(self, connection)
+            yield session
             connection.execute("COMMIT")
         # Separate connections, because closing a connection frees the memory of its load or key.
-        for incoming in pending:
-            if incoming.is_first:
-                with self._open(read_only=False) as connection, self._translated("declare primary keys"):
-                    # Each thread sorts keys in its own memory, outside the limit; one is hardly slower.
-                    connection.execute("SET threads = 1")
-                    _add_missing_keys(connection, [incoming.table])
+        for table in session.filled_first:
+            with self._open(read_only=False) as connection, self._translated("declare primary keys"):
+                # Each thread sorts keys in its own memory, outside the limit; one is hardly slower.
+                connection.execute("SET threads = 1")
+                _add_missing_keys(connection, [table])
 
     @contextlib.contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
@@ -227,12 +221,7 @@ class DuckDBWarehouse:
         if not self.path.exists():
             return {}
         with self._open(read_only=True) as connection:
-            existing = _existing_columns(connection)
-        found = {
-            table.name: {column.name for column in star.columns_of(table)} - set(existing.get(table.name, ()))
-            for table in self.tables
-        }
-        return {name: columns for name, columns in found.items() if columns}
+            return lacking_columns(self.tables, _existing_columns(connection))
 
     @contextlib.contextmanager
     def _open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -297,11 +286,22 @@ class DuckDBWarehouse:
 class _Session:
     """Implementation of `LoadSession` for DuckDB."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, warehouse: DuckDBWarehouse, connection: duckdb.DuckDBPyConnection) -> None:
+        self.filled_first: list[Table] = []
+        self._warehouse = warehouse
         self._connection = connection
 
     def positions(self) -> dict[str, Position]:
         return _read_positions(self._connection)
+
+    def lacking(self) -> dict[str, set[str]]:
+        return lacking_columns(self._warehouse.tables, _existing_columns(self._connection))
+
+    def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
+        self.filled_first = [one.table for one in filled if one.is_first]
+        _supersede(self._connection, superseded)
+        created = [one for one in self._warehouse.tables if one.name not in dropped]
+        _create_tables(self._connection, created, {one.table.name for one in filled})
 
     def clear(self, table: Table) -> None:
         # The old table may have been built by different SQL, so it is dropped.

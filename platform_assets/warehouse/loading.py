@@ -6,7 +6,7 @@ step. It contains no SQL except that of the views, which is the same for all eng
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +51,11 @@ class Position:
     def is_of_another(self, handle: DeltaTable) -> bool:
         """Return whether the loaded rows came from a different lake table than the current one."""
         return bool(self.table_id) and self.table_id != str(handle.metadata().id)
+
+    @property
+    def is_superseded(self) -> bool:
+        """Return whether the record says that the loaded rows are gone."""
+        return self.table_id.endswith(SUPERSEDED)
 
     @property
     def superseded(self) -> Position:
@@ -129,6 +134,19 @@ class LoadSession(Protocol):
     def positions(self) -> dict[str, Position]:
         """Return the load position of each table, as this transaction sees it."""
 
+    def lacking(self) -> Mapping[str, Set[str]]:
+        """Return the missing columns of star tables, as this transaction sees them; see `Target.lacking`."""
+
+    def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
+        """Create all missing tables, columns and views, where the engine does so in the transaction.
+
+        Args:
+            filled: The rows that this load writes.
+            dropped: Tables that somebody dropped and that are not filled; they are not created. The load that
+                fills them does that, so that a failure stops that table only.
+            superseded: Tables whose load records become `Position.superseded`.
+        """
+
     def clear(self, table: Table) -> None:
         """Remove all rows from a star table, because the lake's table was rebuilt."""
 
@@ -153,10 +171,8 @@ class Target:
         name: Name of the warehouse in messages, such as "the warehouse x.duckdb".
         positions: Returns the load position of each table; empty before the first load. Takes no lock.
         counts: Returns the row count of each existing star table.
-        session: Opens a transaction for the given rows, after creating all missing tables, columns and views,
-            except tables that somebody dropped and that are not given. Load records of these, and of tables
-            that are filled from their first row, become `Position.superseded`. It commits at the end; an
-            error leaves nothing behind.
+        session: Opens a transaction that can load the given rows, and takes the lock. It commits at the end;
+            an error leaves nothing behind.
         start_afresh: Advice on how to load the warehouse from another lake, as the end of a sentence.
         lacking: Returns the missing columns of star tables; all columns where a table is missing.
         tables: The whole star schema, as the model declares it.
@@ -267,14 +283,19 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
         }
     loads: dict[str, Load] = {}
     with target.session(pending) as session:
-        # Another loader may have loaded between the first read of the positions and the lock.
-        positions = session.positions()
-        _refuse_another_lake(target, positions, lake_id)
+        # Another loader may have loaded between the first look and the lock: everything is decided again.
+        recorded, lacking = session.positions(), session.lacking()
+        _refuse_another_lake(target, recorded, lake_id)
+        positions = _still_true(recorded, handles, lacking)
+        taken_in = {one.table.name: one for one in _incoming(lake, wanted, handles, positions, lake_id)}
+        dropped = _dropped(target.tables, recorded, lacking) - set(taken_in)
+        gone = dropped | _filled_again(taken_in.values(), recorded)
+        superseded = {name for name in gone if not recorded[name].is_superseded}
+        session.prepare(list(taken_in.values()), dropped, superseded)
         for table in wanted:
             position, handle = positions.get(table.name, Position()), handles[table.name]
             if handle is not None and position.is_of_another(handle):
                 session.clear(table)
-        taken_in = {one.table.name: one for one in _incoming(lake, wanted, handles, positions, lake_id)}
         for table in wanted:
             incoming = taken_in.get(table.name)
             if incoming is None:
@@ -336,11 +357,37 @@ def _still_true(
     }
 
 
-def filled_again(pending: Sequence[Incoming], positions: Mapping[str, Position]) -> set[str]:
+def lacking_columns(model: Sequence[Table], existing: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """Return the missing columns of star tables; see `Target.lacking`.
+
+    Args:
+        model: The star tables.
+        existing: Columns of each existing table.
+    """
+    lacking = {
+        table.name: {column.name for column in star.columns_of(table)} - set(existing.get(table.name, ()))
+        for table in model
+    }
+    return {name: columns for name, columns in lacking.items() if columns}
+
+
+def _dropped(
+    model: Sequence[Table], positions: Mapping[str, Position], lacking: Mapping[str, Set[str]]
+) -> set[str]:
+    """Names of tables that were loaded and do not exist any more."""
+    return {
+        table.name
+        for table in model
+        if table.name in positions
+        and lacking.get(table.name) == {column.name for column in star.columns_of(table)}
+    }
+
+
+def _filled_again(filled: Iterable[Incoming], positions: Mapping[str, Position]) -> set[str]:
     """Names of tables that are filled from their first row although this very lake table was loaded."""
     return {
         one.table.name
-        for one in pending
+        for one in filled
         if one.is_first and positions.get(one.table.name, Position()).table_id == one.table_id
     }
 

@@ -45,8 +45,8 @@ from platform_assets.warehouse.loading import (
     Position,
     Target,
     current_view_select,
-    filled_again,
     history_view_select,
+    lacking_columns,
     load_star,
     retry_load,
 )
@@ -139,7 +139,7 @@ class PostgresWarehouse:
             name=_name(connection),
             positions=positions,
             counts=lambda: {status.table: status.row_count for status in self.status()},
-            session=lambda pending: self._session(connection, pending),
+            session=lambda _: self._session(connection),
             start_afresh=f"Configure another database or other schemas, or drop the schemas "
             f"{self.star_schema} and {self.platform_schema} to have it loaded afresh.",
             tables=self.tables,
@@ -293,7 +293,7 @@ class PostgresWarehouse:
         }
 
     @contextlib.contextmanager
-    def _session(self, connection: Connection, pending: Sequence[Incoming]) -> Iterator[LoadSession]:
+    def _session(self, connection: Connection) -> Iterator[LoadSession]:
         attempt = "load the star schema"
         with self._transaction(connection, attempt) as session, self.engine.connect() as duck:
             session.lock(f"{self.platform_schema} {self.star_schema}")
@@ -304,27 +304,13 @@ class PostgresWarehouse:
             found = _Relations.read(session, self.star_schema)
             grants = _grants_to_load(session, records, found, self.tables)
             _refuse_missing_grants(session, grants, attempt)
-            self._create_records(session, records)
-            filled_first = {one.table.name for one in pending if one.is_first}
-            filled = {one.table.name for one in pending}
-            # A dropped table is recreated by the load that fills it, so that a failure stops that table only.
-            positions = self._read_positions(session)
-            dropped = set(positions) - set(found.relations) - filled
-            self._supersede(session, records, dropped | filled_again(pending, positions))
-            loading = _Loading(self, session, duck, found, dropped)
-            loading.create_tables(filled_first, filled)
+            loading = _Loading(self, session, duck, records, found)
             yield loading
             loading.add_missing_keys()
 
     def _lacking(self, connection: Connection) -> dict[str, set[str]]:
         with self._transaction(connection, "see what it has", read_only=True) as session:
-            found = _Relations.read(session, self.star_schema).relations
-        lacking = {
-            table.name: {column.name for column in star.columns_of(table)}
-            - set(found[table.name].columns if table.name in found else ())
-            for table in self.tables
-        }
-        return {name: columns for name, columns in lacking.items() if columns}
+            return lacking_columns(self.tables, _Relations.read(session, self.star_schema).columns)
 
     def _supersede(self, session: _Session, records: _Relations, names: Set[str]) -> None:
         """Mark the load records of tables whose loaded rows are gone as superseded."""
@@ -837,6 +823,11 @@ class _Relations:
     may: Mapping[str, bool]
     relations: Mapping[str, _Relation]
 
+    @property
+    def columns(self) -> dict[str, dict[str, str]]:
+        """Return the columns of each relation with their types."""
+        return {name: relation.columns for name, relation in self.relations.items()}
+
     @classmethod
     def read(cls, session: _Session, schema: str) -> _Relations:
         """Read the relations from pg_catalog, which unlike information_schema also shows unreadable ones."""
@@ -1009,13 +1000,14 @@ class _Loading:
         warehouse: PostgresWarehouse,
         session: _Session,
         duck: duckdb.DuckDBPyConnection,
+        records: _Relations,
         found: _Relations,
-        dropped: Set[str],
     ) -> None:
         self._warehouse = warehouse
-        self._tables = {table.name: table for table in warehouse.tables if table.name not in dropped}
+        self._tables: dict[str, Table] = {}
         self._session = session
         self._duck = duck
+        self._records = records
         self._found = found
         self._widened: Set[str] = frozenset()
         self._primary_keys = {name: one.primary_key for name, one in found.relations.items()}
@@ -1027,17 +1019,22 @@ class _Loading:
         # Row order is not preserved: ordered rows would be buffered in memory.
         duck.execute("SET preserve_insertion_order = false")
 
-    def create_tables(self, filled_first: Set[str], widened: Set[str]) -> None:
-        """Create the star schema's missing tables, columns, keys and views.
+    def lacking(self) -> dict[str, set[str]]:
+        return lacking_columns(self._warehouse.tables, self._found.columns)
 
-        Args:
-            filled_first: Tables that this load fills for the first time; facts among them get their keys
-                after their rows.
-            widened: Tables that get their missing columns. Somebody may have dropped a column, and then all
-                rows of its table have to be loaded again.
+    def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
+        """See `LoadSession`. Facts that are filled for the first time get their keys after their rows.
+
+        Only tables that are filled get their missing columns: somebody may have dropped a column, and then
+        all rows of its table have to be loaded again.
         """
+        self._warehouse._create_records(self._session, self._records)
+        self._warehouse._supersede(self._session, self._records, superseded)
         if not self._found.exists:
             self._session.run(f"CREATE SCHEMA {quote(self._warehouse.star_schema)}")
+        self._tables = {one.name: one for one in self._warehouse.tables if one.name not in dropped}
+        filled_first = {one.table.name for one in filled if one.is_first}
+        widened = {one.table.name for one in filled}
         self._widened = widened
         for table in self._tables.values():
             self._create_table(table, is_widened=table.name in widened)

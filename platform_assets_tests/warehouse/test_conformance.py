@@ -492,6 +492,19 @@ def test_two_loaders_at_once_load_everything_once(
         second_batch(lake) if batch == 1 else None
 
 
+@pytest.mark.needs("concurrency", "dropping")
+@pytest.mark.parametrize("lost", ["a fact", "a fact's column"])
+def test_two_loaders_at_once_load_what_somebody_dropped_once(
+    engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake, lost: str
+) -> None:
+    load(warehouse, lake)
+    engine.execute(warehouse, LOST[lost])
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: load(warehouse, lake), range(3)))
+    assert engine.star(warehouse, MODEL) == lake.star()
+    assert sum(loads["fact_sales_order"].rows_written for loads in found) == 2
+
+
 def test_many_warehouses_are_loaded_from_one_lake_and_one_that_is_added_later_catches_up(
     engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake
 ) -> None:
