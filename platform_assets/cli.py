@@ -168,6 +168,15 @@ def ui(
         serve_ui(home, host, port)
 
 
+@app.command(name="settings-reference", hidden=True)
+def print_settings_reference() -> None:
+    """Print the page docs/configuration.md, made from the settings of all rooms."""
+    with plain_errors():
+        from platform_assets.settings import settings_reference
+
+        typer.echo(settings_reference(), nl=False)
+
+
 _IN_USE = 3
 
 

@@ -22,7 +22,14 @@ from platform_assets.configuration.values import Block
 from platform_assets.errors import NoConfiguration, SettingsError
 from platform_assets.rooms import BLOCKS_LEFT_BEHIND, door, present
 
-__all__ = ["Settings", "dagster_home", "hand_on_dagster_home", "load_settings", "settings_classes"]
+__all__ = [
+    "Settings",
+    "dagster_home",
+    "hand_on_dagster_home",
+    "load_settings",
+    "settings_classes",
+    "settings_reference",
+]
 
 
 def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None = None) -> Settings:
@@ -64,6 +71,22 @@ def settings_classes() -> tuple[type[RoomSettings], ...]:
     """Return the classes of the rooms' settings, from the ground up."""
     doors = (door(room, "settings") for room in present())
     return tuple(module.SETTINGS for module in doors if module is not None)
+
+
+def settings_reference() -> str:
+    """Describe all keys as a page of Markdown, with the environment variables of the project's own file.
+
+    Raises:
+        SettingsError: The project's own configuration file is missing or is not HOCON.
+    """
+    from platform_assets.configuration.reference import reference
+
+    file = Path(__file__).parents[1] / "config" / "platform.conf"
+    found = ((room.summary, door(room, "settings")) for room in present())
+    sections = [(summary.rstrip("."), module.SETTINGS) for summary, module in found if module is not None]
+    return reference(
+        [("The platform as a whole", PlatformSettings), *sections], parse_document(file).variables
+    )
 
 
 @cache

@@ -24,34 +24,45 @@ class SlackSettings(Block):
     """A Slack channel."""
 
     webhook: Secret = Field(description=f"a reference to the webhook's address: {REFERENCES}")
+    """The incoming webhook of the channel."""
 
 
 class EmailSettings(Block):
     """E-mail recipients, reached through one SMTP server."""
 
     host: HostName = Field(description="the name or address of the SMTP server")
+    """The SMTP server."""
     port: Integer = Field(default=587, ge=1, le=65535, description="a port from 1 to 65535")
+    """The server's port."""
     sender: Mailbox = Field(description="the address that messages are from")
+    """The sender."""
     recipients: Annotated[tuple[Mailbox, ...], Field(min_length=1)] = Field(description="a list of addresses")
+    """The recipients."""
     user: str = Field(default="", description="the name to sign in with")
+    """The user of the SMTP server; empty to send without signing in."""
     password: Secret | None = Field(default=None, description=f"a reference to the password: {REFERENCES}")
+    """The user's password."""
     security: Literal["starttls", "tls", "none"] = Field(
         default="starttls", description="one of starttls, tls, none"
     )
+    """How the connection is encrypted."""
     ca_file: LocalPath | None = Field(default=None, description="the path of a file with root certificates")
+    """The certificates that the server's certificate is checked against."""
 
 
 class SnsSettings(Block):
     """An Amazon SNS topic."""
 
     topic: Annotated[Text, AfterValidator(_arn)] = Field(description="the topic's ARN, arn:aws:sns:...")
+    """The topic."""
     options: StoreOptions = Field(
         default_factory=dict, description="text, a number, true or false, as lake.storage_options"
     )
+    """Options of the client, as in `lake.storage_options`."""
 
 
 def _one_kind(value: SnsSettings | None, info: ValidationInfo) -> SnsSettings | None:
-    given = [name for name in ("slack", "email") if info.data.get(name) is not None]
+    given = [name for name, block in info.data.items() if isinstance(block, Block)]
     if value is not None:
         given.append("sns")
     if len(given) > 1:
@@ -65,6 +76,7 @@ class ChannelSettings(Block):
     min_severity: Literal["INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="WARNING", description="one of INFO, WARNING, ERROR, CRITICAL"
     )
+    """Alerts below this severity are not sent here."""
     slack: SlackSettings | None = Field(default=None, description="a block with webhook")
     email: EmailSettings | None = Field(default=None, description="a block with host, sender and recipients")
     sns: Annotated[SnsSettings | None, AfterValidator(_one_kind)] = Field(
@@ -78,6 +90,7 @@ class AlertsSettings(Block):
     dagster_url: Address | None = Field(
         default=None, description="the address of the Dagster UI, such as https://dagster.example.org"
     )
+    """The Dagster UI, for links to runs."""
     channels: dict[str, ChannelSettings] = Field(
         default_factory=dict, description="a block of channels by name, each with slack, email or sns"
     )

@@ -19,21 +19,25 @@ class ScheduleSettings(Block):
     """The schedule of the main job."""
 
     cron: Cron = Field(default="*/5 * * * *", description='five cron fields, such as "*/5 * * * *"')
+    """When the job runs."""
     timezone: Annotated[Text, AfterValidator(timezone_name)] = Field(
         default="UTC", description="a time zone's name, such as UTC or Europe/London"
     )
+    """The time zone of `cron`."""
 
 
 class FreshnessSettings(Block):
     """The maximum age of the newest batch before the freshness check fails."""
 
     within: Integer = Field(default=30, ge=1, le=525_600, description="whole minutes, 1 or more")
+    """Minutes since the newest batch before the freshness check fails."""
 
 
 class PlatformSettings(Block):
     """The top-level keys that concern every room."""
 
     state_dir: LocalPath = Field(description="the path of the folder for local state")
+    """Everything that the platform keeps on this machine, unless a place of its own is named elsewhere."""
     schedule: ScheduleSettings = Field(
         default_factory=ScheduleSettings, description="a block with cron and timezone"
     )

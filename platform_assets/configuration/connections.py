@@ -17,19 +17,29 @@ class ServerSettings(Block):
     """Address and credentials of a PostgreSQL server; timeouts in seconds."""
 
     host: HostName = Field(description="a host name or address")
+    """The server."""
     port: Integer = Field(default=5432, ge=1, le=65535, description="a port from 1 to 65535")
+    """The server's port."""
     database: Text = Field(description="the name of the database")
+    """The database."""
     user: Text = Field(description="the name of the role to sign in as")
+    """The role."""
     password: Secret = Field(description=f"a reference to the password: {REFERENCES}")
+    """The role's password."""
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         default="prefer", description="one of disable, allow, prefer, require, verify-ca, verify-full"
     )
+    """How the connection is encrypted and the server checked, as in libpq."""
     sslrootcert: LocalPath | None = Field(
         default=None, description="the path of a file with root certificates"
     )
+    """The certificates that the server's certificate is checked against."""
     connect_timeout: Integer = Field(default=2, ge=1, le=300, description="whole seconds from 1 to 300")
+    """Seconds that opening a connection may take."""
     statement_timeout: Integer = Field(default=3600, ge=1, le=604_800, description="whole seconds, 1 or more")
+    """Seconds that one statement may take."""
     lock_timeout: Integer = Field(default=10, ge=1, le=86_400, description="whole seconds, 1 or more")
+    """Seconds to wait for another session's lock."""
 
 
 def _one_way_in(value: Secret | None, info: ValidationInfo) -> Secret | None:
@@ -54,27 +64,39 @@ class SnowflakeConnectionSettings(Block):
     account: Annotated[Text, AfterValidator(_account)] = Field(
         description="the account's identifier, ORGANISATION-ACCOUNT"
     )
+    """The account."""
     user: Text = Field(description="the name of the user to sign in as")
+    """The user."""
     private_key: Secret | None = Field(
         default=None, description=f"a reference to the private key as PEM text: {REFERENCES}"
     )
+    """The user's private key; either this or `password`."""
     private_key_passphrase: Secret | None = Field(
         default=None, description=f"a reference to the key's passphrase: {REFERENCES}"
     )
+    """Needed if the private key is encrypted."""
     password: Annotated[Secret | None, AfterValidator(_one_way_in)] = Field(
         default=None,
         validate_default=True,
         description=f"a reference to the password, where there is no private_key: {REFERENCES}",
     )
+    """The user's password; either this or `private_key`."""
     role: Text | None = Field(default=None, description="the name of a role; the user's default where absent")
+    """The role to use."""
     warehouse: Text = Field(description="the name of the virtual warehouse that computes")
+    """The virtual warehouse that runs the statements."""
     database: Text = Field(description="the name of the database")
+    """The database."""
     query_tag: Text = Field(default="platform_assets", description="what Snowflake's history shows")
+    """Marks the platform's statements in the query history."""
     login_timeout: Integer = Field(default=30, ge=1, le=600, description="whole seconds from 1 to 600")
+    """Seconds that signing in may take."""
 
 
 class SnowflakeStageSettings(Block):
     """The external stage through which Snowflake reads the lake's files; the default is an internal stage."""
 
     url: Text = Field(description="the lake's processed zone as Snowflake sees it: s3://... or gcs://...")
+    """Where Snowflake reads the lake's processed zone."""
     storage_integration: Text = Field(description="the name of the storage integration for it")
+    """The integration that lets Snowflake read that place."""

@@ -50,7 +50,7 @@ def explained(document: Document, detail: Mapping[str, Any], model: type[BaseMod
         return Mistake(key, f"nothing{_variable_hint(document, key)}", expected)
     given = detail["input"]
     in_options = "storage_options" in key[:-1]
-    if {*_parts(annotation)} - {NoneType} == {Secret} or (in_options and SECRET_OPTION.search(key[-1])):
+    if {*parts_of(annotation)} - {NoneType} == {Secret} or (in_options and SECRET_OPTION.search(key[-1])):
         is_reference = str(given).startswith("secret://")
         found = "a reference that cannot be used" if is_reference else "a literal value (not shown)"
     else:
@@ -83,26 +83,26 @@ def _member_type(annotation: object, part: str) -> tuple[object, str]:
         if found is not None:
             return found.annotation, found.description or ""
         return named_block(model), ""
-    for block in _parts(annotation):
+    for block in parts_of(annotation):
         if get_origin(block) in (dict, tuple):
             return get_args(block)[1 if get_origin(block) is dict else 0], ""
     return None, ""
 
 
-def _parts(annotation: object) -> Iterator[object]:
-    """The members of a union, or the type itself, without annotations."""
+def parts_of(annotation: object) -> Iterator[object]:
+    """Yield the members of a union, or the type itself, without annotations."""
     if get_origin(annotation) is Annotated:
-        yield from _parts(get_args(annotation)[0])
+        yield from parts_of(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
         for member in get_args(annotation):
-            yield from _parts(member)
+            yield from parts_of(member)
     else:
         yield annotation
 
 
 def _model(annotation: object) -> type[BaseModel] | None:
     """The model class that a type is or includes."""
-    parts = _parts(annotation)
+    parts = parts_of(annotation)
     return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
 
 

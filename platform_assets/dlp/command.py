@@ -571,10 +571,8 @@ def snowflake_ddl(
         rooms = Rooms(load_settings())
         rooms.require("snowflake", "This command")
         from platform_assets.dlp.snowflake_ddl import Place, statements
-        from platform_assets.star.assembly import StarRoom
 
         room = rooms.of(InspectionRoom)
         verdicts = room.findings.sensitive_columns()
-        star, place = rooms.of(StarRoom).model.tables, Place(schema, policies, role, upper)
-        for one in statements(verdicts, star, room.policy(), place):
+        for one in statements(verdicts, room.policy(), Place(schema, policies, role, upper)):
             typer.echo(f"{one};")

@@ -54,13 +54,17 @@ class CustomInfoTypeSettings(Block):
     """A user-defined info type: a pattern or a list of words."""
 
     regex: Pattern | None = Field(default=None, description="an RE2 pattern")
+    """Finds text that the pattern matches; either this or `words`."""
     words: Annotated[Names, AfterValidator(_either)] = Field(
         default=(), validate_default=True, description="a list of words or phrases"
     )
+    """Finds these words; either this or `regex`."""
     likelihood: Level = Field(default="VERY_LIKELY", description=_LEVELS)
+    """The likelihood of a finding."""
     sensitivity: Literal["LOW", "MODERATE", "HIGH"] = Field(
         default="MODERATE", description="one of LOW, MODERATE, HIGH"
     )
+    """How severe a finding is."""
 
 
 def _reaches(value: int, info: ValidationInfo) -> int:
@@ -73,9 +77,13 @@ class HotwordSettings(Block):
     """A word that changes the likelihood of nearby findings."""
 
     info_types: Names = Field(description=_INFO_TYPES)
+    """The info types whose findings change."""
     regex: Pattern = Field(description="an RE2 pattern of the word")
+    """The word to look for."""
     likelihood: Level = Field(default="VERY_LIKELY", description=_LEVELS)
+    """The likelihood that findings near the word get."""
     before: Integer = Field(default=50, ge=0, le=1000, description="a number of characters from 0 to 1000")
+    """How far before a finding the word is looked for."""
     after: Annotated[Integer, AfterValidator(_reaches)] = Field(
         default=0,
         validate_default=True,
@@ -83,16 +91,20 @@ class HotwordSettings(Block):
         le=1000,
         description="a number of characters from 0 to 1000",
     )
+    """How far after a finding the word is looked for."""
 
 
 class ExclusionSettings(Block):
     """Values that are not findings: certain words, or whatever a pattern matches in full."""
 
     info_types: Names = Field(description=_INFO_TYPES)
+    """The info types that the exclusion is for."""
     regex: Pattern | None = Field(default=None, description="an RE2 pattern of the whole value")
+    """Values to ignore; either this or `words`."""
     words: Annotated[Names, AfterValidator(_either)] = Field(
         default=(), validate_default=True, description="a list of words or phrases"
     )
+    """Values to ignore; either this or `regex`."""
 
 
 def _needed_by_google(value: str | None, info: ValidationInfo) -> str | None:
@@ -105,20 +117,29 @@ class InspectSettings(Block):
     """The info types to look for in objects and in columns."""
 
     inspector: Literal["local", "google"] = Field(default="local", description="local or google")
+    """Who inspects: this machine, or Google's Sensitive Data Protection."""
     project: Annotated[Text | None, AfterValidator(_needed_by_google)] = Field(
         default=None, validate_default=True, description="the Google Cloud project that inspects"
     )
+    """Needed by the inspector `google`."""
     location: Text = Field(default="global", description="where Google inspects, such as europe-west2")
+    """The region in which Google inspects."""
     credentials: Secret | None = Field(
         default=None, description=f"a reference to a service account's JSON key: {REFERENCES}"
     )
+    """The service account; without it, Google's default credentials are used."""
     topic: Text | None = Field(
         default=None, description="a Pub/Sub topic that is told of ended jobs, projects/PROJECT/topics/NAME"
     )
+    """The Pub/Sub topic that Google notifies when a job has ended."""
     info_types: Names = Field(default=(), description=f"{_INFO_TYPES}, or an empty one for the default")
+    """What to look for."""
     exclude: Names = Field(default=(), description=_INFO_TYPES)
+    """What not to look for."""
     min_likelihood: Level = Field(default="POSSIBLE", description=_LEVELS)
+    """Findings below this likelihood are dropped."""
     per_info_type: dict[str, Level] = Field(default_factory=dict, description=_LEVELS)
+    """The same for single info types."""
     custom: dict[str, CustomInfoTypeSettings] = Field(
         default_factory=dict, description="a block of info types by name, each with regex or words"
     )
@@ -131,8 +152,11 @@ class InspectSettings(Block):
     sample_rows: Integer = Field(
         default=200_000, ge=1000, le=2**53, description="a number of rows, 1000 or more"
     )
+    """Larger tables are sampled down to this many rows; a column with something severe is read in full."""
     memory_mb: Integer = Field(default=256, ge=32, le=65_536, description="whole megabytes, 32 or more")
+    """Megabytes that reading one object may take."""
     cron: Cron = Field(default="30 2 * * *", description='five cron fields, such as "30 2 * * *"')
+    """When the columns of changed tables are inspected."""
 
 
 Action = Literal["allow", "alert", "quarantine", "block", "mask", "redact", "tokenize", "date_shift", "drop"]
@@ -154,25 +178,33 @@ class RuleSettings(Block):
     action: Action = Field(
         description="one of allow, alert, quarantine, block, mask, redact, tokenize, date_shift, drop"
     )
+    """What happens on a finding."""
     info_types: Annotated[Names, Field(min_length=1)] = Field(
         default=("*",), description=f"{_INFO_TYPES} and shell patterns"
     )
+    """The info types that the rule is for."""
     min_likelihood: Level = Field(default="POSSIBLE", description=_LEVELS)
+    """The rule is for findings of at least this likelihood."""
     places: Annotated[Names, Field(min_length=1)] = Field(
         default=("*",), description='a list of shell patterns, such as ["objects/*", "star/dim_staff.*"]'
     )
+    """The objects and columns that the rule is for: `objects/WATCH/KEY` or `TABLE.COLUMN`."""
     keep_last: Annotated[Integer, AfterValidator(_of_its_action)] = Field(
         default=0, ge=0, le=64, description="a number of characters from 0 to 64"
     )
+    """With `mask`: the characters at the end that stay readable."""
     replacement: Annotated[Text | None, AfterValidator(_of_its_action)] = Field(
         default=None, description="text that stands in a value's place"
     )
+    """With `redact`: the text that replaces a value; by default the info type in brackets."""
     prefix: Annotated[str, AfterValidator(_of_its_action)] = Field(
         default="", max_length=32, description="text of up to 32 characters"
     )
+    """With `tokenize`: the start of every token."""
     days: Annotated[Integer, AfterValidator(_of_its_action)] = Field(
         default=30, ge=1, le=3650, description="a number of days from 1 to 3650"
     )
+    """With `date_shift`: the largest shift in days."""
 
 
 PROBLEMS = (
@@ -196,15 +228,19 @@ class UninspectedRuleSettings(Block):
     action: Literal["allow", "alert", "quarantine", "block"] = Field(
         description="one of allow, alert, quarantine, block"
     )
+    """What happens to the object."""
     status: Annotated[tuple[Literal["PARTIAL", "UNREADABLE"], ...], Field(min_length=1)] = Field(
         default=("PARTIAL", "UNREADABLE"), description="a list of PARTIAL, UNREADABLE or both"
     )
+    """How far the inspection got."""
     problems: Annotated[Names, Field(min_length=1), AfterValidator(_are_problems)] = Field(
         default=("*",), description="a list of kinds of problems, such as [SAMPLED], and shell patterns"
     )
+    """What kept the object from being inspected."""
     places: Annotated[Names, Field(min_length=1)] = Field(
         default=("*",), description='a list of shell patterns, such as ["objects/*", "*.png"]'
     )
+    """The objects that the rule is for: `objects/WATCH/KEY`."""
 
 
 def _near(name: str, known: Iterable[str], likeness: float = 0.88) -> str:
@@ -226,6 +262,8 @@ class DlpSettings(Block):
         default=None,
         description=f"a reference to the key of fingerprints and tokens, 16 bytes or more: {REFERENCES}",
     )
+    """The key of fingerprints, tokens and date shifts. Without it, a key is made in the state folder;
+    several machines need the same key."""
     inspect: InspectSettings = Field(
         default_factory=InspectSettings, description="a block with what is looked for"
     )

@@ -20,11 +20,15 @@ class ZonesSettings(Block):
     """The lake's two zones: absolute local paths, or `s3://` and `gs://` URIs without a trailing slash."""
 
     ingestion: Zone = Field(description="a local path, s3://bucket/prefix or gs://bucket/prefix")
+    """The append-only copies of the sources' tables, and the dead letters."""
     processed: Zone = Field(description="a local path, s3://bucket/prefix or gs://bucket/prefix")
+    """The star schema, findings and receipts."""
     storage_options: StoreOptions = Field(
         default_factory=dict,
         description="text, a number, true or false, as deltalake takes it",
     )
+    """Options of the object store, by the names that `deltalake` knows. AWS credentials also come from
+    the environment or the machine's role."""
 
     def resolve_storage_options(self) -> dict[str, str]:
         """Return the options as `deltalake` takes them, with secrets fetched; never log or store the result.
@@ -41,7 +45,9 @@ class EngineSettings(Block):
     memory_limit_mb: Integer = Field(
         default=112, ge=64, le=1_048_576, description="whole megabytes, 64 or more"
     )
+    """Megabytes that DuckDB may use to build the star schema; it spills to disk beyond that."""
     threads: Integer = Field(default=2, ge=1, le=1024, description="a whole number, 1 or more")
+    """Threads that DuckDB uses."""
 
 
 class LakeSettings(RoomSettings):

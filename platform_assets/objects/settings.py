@@ -47,24 +47,34 @@ class WatchSettings(Block):
     """A folder or bucket that is watched for new objects."""
 
     place: Zone = Field(description="a local path, s3://bucket/prefix or gs://bucket/prefix")
+    """The folder or bucket to watch."""
     storage_options: StoreOptions = Field(
         default_factory=dict, description="text, a number, true or false, as lake.storage_options"
     )
+    """Options of the object store, as in `lake.storage_options`."""
     queue: Annotated[Text | None, AfterValidator(_of_its_bucket)] = Field(
         default=None, description="the URL of the SQS queue that an S3 bucket's notifications go to"
     )
+    """Notifications about new objects in an S3 bucket, beside its listings."""
     subscription: Annotated[Text | None, AfterValidator(_of_its_bucket)] = Field(
         default=None,
         description="the Pub/Sub subscription of a GCS bucket, projects/PROJECT/subscriptions/NAME",
     )
+    """Notifications about new objects in a GCS bucket, beside its listings."""
     quarantine: Annotated[Zone | None, AfterValidator(_apart)] = Field(
         default=None, description="where quarantined objects are moved to, of the same kind as place"
     )
+    """Where objects are moved to that a rule quarantines."""
     every: Integer = Field(default=30, ge=5, le=86_400, description="whole seconds from 5 to 86400")
+    """Seconds between two looks at the place or its notifications."""
     sweep_every: Integer = Field(default=0, ge=0, le=10_080, description="whole minutes, 0 or more")
+    """Minutes between the end of a complete listing and the start of the next."""
     objects_per_run: Integer = Field(default=500, ge=1, le=100_000, description="a whole number, 1 or more")
+    """Objects that one run inspects at most."""
     attempts: Integer = Field(default=5, ge=1, le=100, description="a whole number from 1 to 100")
+    """Attempts at an object before it is parked."""
     uninspected_after: Integer = Field(default=60, ge=1, le=525_600, description="whole minutes, 1 or more")
+    """Minutes until an object that was not inspected fails the check `no_uninspected_object`."""
 
 
 class ObjectsSettings(RoomSettings):

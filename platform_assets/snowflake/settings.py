@@ -13,6 +13,7 @@ class SnowflakeTablesSettings(SnowflakeConnectionSettings):
     """The schema in which the assets `snowflake/<table>` are created from the lake's star schema."""
 
     db_schema: Text = Field(default="PUBLIC", alias="schema", description="the name of the schema")
+    """The schema that the tables are created in."""
     stage: SnowflakeStageSettings | None = Field(
         default=None, description="a block with url and storage_integration"
     )

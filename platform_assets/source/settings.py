@@ -31,13 +31,16 @@ class SampleSettings(Block):
     sales: Integer = Field(
         default=13_000, ge=1, le=50_000_000, description="a number of orders from 1 to 50000000"
     )
+    """Sales orders in the sample."""
     seed: Integer = Field(default=2022, ge=0, le=2**63 - 1, description="a whole number, 0 or more")
+    """Seed of the generated data: the same seed gives the same business."""
 
 
 class ConnectionSettings(ServerSettings):
     """Address of a PostgreSQL source and the credentials of a role that can read it."""
 
     db_schema: Text = Field(default="public", alias="schema", description="the schema that holds the tables")
+    """The schema with the tables."""
 
 
 def _needed_unless_embedded(
@@ -92,11 +95,17 @@ class CaptureOverrides(Block):
     """Change capture settings of one table where they differ from those of its source."""
 
     strategy: Strategy | None = Field(default=None, description=_STRATEGY)
+    """As the key `strategy` of the source."""
     column: Text | None = Field(default=None, description=_COLUMN)
+    """As the key `column` of the source."""
     lag: _Lag | None = Field(default=None, description=_LAG)
+    """As the key `lag` of the source."""
     small_table_rows: _Rows | None = Field(default=None, description=_SMALL)
+    """As the key `small_table_rows` of the source."""
     deletions_every: _Minutes | None = Field(default=None, description=_EVERY)
+    """As the key `deletions_every` of the source."""
     encoding: _Encoding | None = Field(default=None, description=_ENCODING)
+    """As the key `encoding` of the source."""
 
 
 class TableOverrides(CaptureOverrides):
@@ -105,9 +114,11 @@ class TableOverrides(CaptureOverrides):
     key: Annotated[Names, Field(min_length=1)] | None = Field(
         default=None, description="a list of the columns that identify a row"
     )
+    """The columns that identify a row, for a view or a table without a primary key."""
     types: dict[str, Annotated[Text, AfterValidator(type_word)]] = Field(
         default_factory=dict, description=f"a block of columns, each with {TYPES}"
     )
+    """The types of columns in the lake where the derived type does not fit."""
 
 
 class CaptureSettings(Block):
@@ -117,12 +128,22 @@ class CaptureSettings(Block):
     """
 
     strategy: Strategy = Field(default="auto", description=_STRATEGY)
+    """How changes are found. `xmin`: rows written since the last batch. `last_updated`: rows whose
+    timestamp says so. `diff`: all rows are compared. `auto`: `xmin` for tables, `diff` for views and
+    foreign tables."""
     column: Text = Field(default="last_updated", description=_COLUMN)
+    """The column that the strategy `last_updated` uses: a timestamp, a date or a growing integer."""
     lag: _Lag = Field(default=900, description=_LAG)
+    """Seconds before the column's largest value that `last_updated` reads again, for late commits."""
     small_table_rows: _Rows = Field(default=200_000, description=_SMALL)
+    """In tables with more rows than this, deletions are looked for less often if the last search took
+    over 5 seconds."""
     deletions_every: _Minutes | None = Field(default=None, description=_EVERY)
+    """Minutes between two searches for deletions in such a table; by default half of `freshness.within`."""
     connections: Integer = Field(default=2, ge=1, le=16, description="a whole number from 1 to 16")
+    """Connections that read at the same time."""
     encoding: _Encoding | None = Field(default=None, description=_ENCODING)
+    """The encoding of text in a database whose own encoding is SQL_ASCII."""
 
 
 class DeclaredSourceSettings(CaptureSettings):
@@ -131,6 +152,7 @@ class DeclaredSourceSettings(CaptureSettings):
     embedded: bool = Field(
         default=True, description="true (the sample) or false (the database under connection)"
     )
+    """Whether the embedded sample database is read, or the database under `connection`."""
     sample: SampleSettings = Field(default_factory=SampleSettings, description="a block with sales and seed")
     connection: Annotated[ConnectionSettings | None, AfterValidator(_needed_unless_embedded)] = Field(
         default=None,
@@ -149,7 +171,9 @@ class SourceSettings(CaptureSettings):
     tables: Annotated[Names, Field(min_length=1)] = Field(
         default=("*",), description="a list of tables' names and shell patterns"
     )
+    """The tables to read."""
     exclude: Names = Field(default=(), description="a list of tables' names and shell patterns")
+    """Tables to leave out of these."""
     overrides: dict[str, TableOverrides] = Field(
         default_factory=dict, description="a block of tables, each with a block of what differs"
     )

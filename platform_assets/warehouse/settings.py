@@ -33,7 +33,9 @@ class DuckDBSettings(Block):
     """The DuckDB file used as the warehouse."""
 
     path: LocalPath = Field(description="the path of the warehouse's file")
+    """The file."""
     wait: Integer = Field(default=120, ge=0, le=86_400, description="whole seconds, 0 or more")
+    """Seconds to wait for another process that holds the file."""
 
 
 _STAR_SCHEMA = "the name of the schema that holds the star schema"
@@ -52,9 +54,11 @@ class _Schemas(Block):
     """The schemas (BigQuery: datasets) that the platform writes to."""
 
     star_schema: Text = Field(default="star", description=_STAR_SCHEMA)
+    """The schema with the star schema (BigQuery: dataset)."""
     platform_schema: Annotated[Text, AfterValidator(_other_than_star)] = Field(
         default="platform", description=_PLATFORM_SCHEMA
     )
+    """The schema with the records of loads (BigQuery: dataset)."""
 
 
 class PostgresWarehouseSettings(ServerSettings, _Schemas):
@@ -73,11 +77,14 @@ class BigQueryWarehouseSettings(_Schemas):
     """A Google Cloud project whose BigQuery is the warehouse; its datasets are the schemas."""
 
     project: Text = Field(description="the id of the project")
+    """The Google Cloud project."""
     location: Text = Field(description="the datasets' location, such as EU or europe-west2")
+    """Where the datasets are created."""
     credentials: Secret | None = Field(
         default=None,
         description=f"a reference to a service account's JSON key, or nothing for the default: {REFERENCES}",
     )
+    """The service account; without it, Google's default credentials are used."""
 
 
 def _needed_for(engine: str) -> AfterValidator:
@@ -101,6 +108,7 @@ class WarehouseSettings(Block):
     engine: Literal["duckdb", "postgres", "snowflake", "bigquery"] = Field(
         default="duckdb", description="one of duckdb, postgres, snowflake, bigquery"
     )
+    """The kind of warehouse; the block of the same name says where it is."""
     duckdb: Annotated[DuckDBSettings | None, _needed_for("duckdb")] = _block("path", "duckdb")
     postgres: Annotated[PostgresWarehouseSettings | None, _needed_for("postgres")] = _block(
         "host, database, user and password", "postgres"
