@@ -95,13 +95,7 @@ class Loads:
 
         findings = FindingsStore(self.lake, self.engine)
         return StarProtection(
-            Policy(rules),
-            inspector,
-            findings,
-            lambda: key,
-            self.engine,
-            lambda: ("local", "1"),
-            star.TABLES,
+            Policy(rules), inspector, findings, lambda: key, self.engine, lambda: ("local", "1")
         )
 
     def load(self, *rules: Rule, key: bytes = KEY) -> dict[str, Load]:
