@@ -16,6 +16,7 @@ from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import HasLakeTables
 from platform_assets.rooms import Assembly
+from platform_assets.star.assembly import StarRoom
 from platform_assets.warehouse.assembly import WarehouseRoom
 
 if TYPE_CHECKING:
@@ -264,6 +265,7 @@ class InspectionRoom(Assembly[InspectionSettings]):
             self.fingerprint_key,
             self.rooms.of(LakeRoom).engine,
             lambda: self.detector,
+            self.rooms.of(StarRoom).model.tables,
         )
 
     @contextlib.contextmanager

@@ -571,8 +571,10 @@ def snowflake_ddl(
         rooms = Rooms(load_settings())
         rooms.require("snowflake", "This command")
         from platform_assets.dlp.snowflake_ddl import Place, statements
+        from platform_assets.star.assembly import StarRoom
 
         room = rooms.of(InspectionRoom)
         verdicts = room.findings.sensitive_columns()
-        for one in statements(verdicts, room.policy(), Place(schema, policies, role, upper)):
+        star, place = rooms.of(StarRoom).model.tables, Place(schema, policies, role, upper)
+        for one in statements(verdicts, star, room.policy(), place):
             typer.echo(f"{one};")

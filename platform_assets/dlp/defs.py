@@ -14,7 +14,6 @@ from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_C
 from platform_assets.errors import DlpError
 from platform_assets.isolation import IsolatedFailure, Isolation
 from platform_assets.lake.interfaces import HasLakeTables
-from platform_assets.model import star
 from platform_assets.orchestration import (
     FAILED,
     OWNERS,
@@ -26,6 +25,7 @@ from platform_assets.orchestration import (
     table_schema,
 )
 from platform_assets.rooms import Rooms
+from platform_assets.star.assembly import StarRoom
 from platform_assets.warehouse.assembly import WarehouseRoom
 
 GROUP = "dlp"
@@ -77,10 +77,10 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
 def _inspected_tables(rooms: Rooms) -> list[dg.AssetKey]:
     """Return the asset keys of the tables of lake and warehouses whose columns are inspected."""
     in_lake = [path for room in rooms.offering(HasLakeTables) for path in room.lake_paths()]
-    warehouses = rooms.of(WarehouseRoom).engines
+    warehouses, star = rooms.of(WarehouseRoom).engines, rooms.of(StarRoom).model
     return [
         *(dg.AssetKey(path) for path in in_lake),
-        *(dg.AssetKey([name, table.name]) for name in warehouses for table in star.TABLES),
+        *(dg.AssetKey([name, table.name]) for name in warehouses for table in star.tables),
     ]
 
 

@@ -30,7 +30,7 @@ from platform_assets.isolation import Isolation, is_isolated
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.lake import Lake
 from platform_assets.lake.races import retry_while_others_progress
-from platform_assets.model import star
+from platform_assets.model.star_model import STREAM
 from platform_assets.model.table import (
     PLATFORM_COLUMNS,
     Boolean,
@@ -97,7 +97,7 @@ class StarProtection:
     key: Callable[[], bytes] = field(repr=False)
     engine: SqlEngine
     detector: Callable[[], tuple[str, str]]
-    tables: Sequence[Table] = star.TABLES
+    tables: Sequence[Table]
 
     def lake_for(self, lake: Lake, warehouse: str, run_id: str = "") -> Lake:
         """The lake as a warehouse may see it: opening a table that the policy holds back raises an error.
@@ -332,19 +332,19 @@ class StarProtection:
         copy = ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, copies=copied_to).star(
             table
         )
-        goal = source.cursor(handle, star.STREAM)
+        goal = source.cursor(handle, STREAM)
 
         def bring_up() -> None:
             copied = copy.open()
-            have = copy.cursor(copied, star.STREAM)
+            have = copy.cursor(copied, STREAM)
             if copied is not None and have >= goal:
                 return
             after = have if table.kind == "fact" else 0
             rows = change.applied(self._rows(source, handle, after))
             if table.kind == "fact" or copied is None:
-                copy.append(copied, rows, stream=star.STREAM, version=goal)
+                copy.append(copied, rows, stream=STREAM, version=goal)
             else:
-                copy.overwrite(copied, rows, stream=star.STREAM, version=goal)
+                copy.overwrite(copied, rows, stream=STREAM, version=goal)
 
         retry_while_others_progress(bring_up, copy.version)
         return folder

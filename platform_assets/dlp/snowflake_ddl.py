@@ -12,8 +12,17 @@ from typing import Any
 
 from platform_assets.dlp.model import Likelihood
 from platform_assets.dlp.policy import Action, Policy
-from platform_assets.model import star
-from platform_assets.model.table import Boolean, Date, Decimal, Float, Integer, LogicalType, Time, Timestamp
+from platform_assets.model.table import (
+    Boolean,
+    Date,
+    Decimal,
+    Float,
+    Integer,
+    LogicalType,
+    Table,
+    Time,
+    Timestamp,
+)
 from platform_assets.snowflake.identifiers import literal, quoted
 
 _TAG = "PLATFORM_INFO_TYPE"
@@ -36,15 +45,18 @@ class Place:
     is_upper: bool = False
 
 
-def statements(verdicts: Iterable[Mapping[str, Any]], policy: Policy, place: Place) -> Iterator[str]:
+def statements(
+    verdicts: Iterable[Mapping[str, Any]], star: Iterable[Table], policy: Policy, place: Place
+) -> Iterator[str]:
     """The statements, without semicolons: each sensitive column is tagged, and masked if a rule says so.
 
     Args:
         verdicts: Rows of `dlp/columns` with findings.
+        star: The star tables.
         policy: The policy.
         place: The location of the tables.
     """
-    tables = {f"star/{table.name}": table for table in star.TABLES}
+    tables = {f"star/{table.name}": table for table in star}
     found: dict[tuple[str, str], list[tuple[str, Likelihood]]] = {}
     for row in verdicts:
         if row["table"] in tables:

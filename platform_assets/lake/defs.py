@@ -7,8 +7,7 @@ import dagster as dg
 
 from platform_assets.dagster_internals import record_origin, sqlite_held_open
 from platform_assets.lake.assembly import LakeRoom
-from platform_assets.lake.interfaces import HasSourceTables
-from platform_assets.model import star
+from platform_assets.lake.interfaces import HasSourceTables, HasStarTables
 from platform_assets.orchestration import LAKE_IO_MANAGER, lazy_resource
 from platform_assets.rooms import Rooms
 
@@ -39,7 +38,8 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
             for room in rooms.offering(HasSourceTables)
             for name, tables in room.source_tables().items()
         }
-        return LakeIOManager(sources, {table.name: table for table in star.TABLES})
+        star = {table.name: table for room in rooms.offering(HasStarTables) for table in room.star_tables()}
+        return LakeIOManager(sources, star)
 
     return dg.Definitions(
         resources={

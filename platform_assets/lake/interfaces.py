@@ -20,6 +20,15 @@ class HasSourceTables(Protocol):
 
 
 @runtime_checkable
+class HasStarTables(Protocol):
+    """A room that builds a star schema in the lake."""
+
+    def star_tables(self) -> Sequence[Table]:
+        """Return the declarations of its facts and dimensions."""
+        ...
+
+
+@runtime_checkable
 class HasLakeTables(Protocol):
     """A room whose Delta tables hold business data, so that their columns are inspected."""
 

@@ -7,8 +7,14 @@ dense from 1 and never reused. `dim_*` hold the latest values. A row whose sourc
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import platform_assets
+from platform_assets.model import totesys
+from platform_assets.model.star_model import STREAM as STREAM
+from platform_assets.model.star_model import StarModel
+from platform_assets.model.star_model import columns_of as columns_of
 from platform_assets.model.table import (
-    PLATFORM_COLUMNS,
     Boolean,
     Column,
     Date,
@@ -18,9 +24,6 @@ from platform_assets.model.table import (
     Text,
     Time,
 )
-
-STREAM = "platform_assets/star"
-"""Name of the app transaction whose version is the last batch that a star table in the lake has processed."""
 
 _VERSION_TIMES = (
     Column("created_date", Date(), "Day the source row was created", references="dim_date"),
@@ -58,7 +61,14 @@ def _fact(name: str, description: str, *columns: Column, business_key: str, read
     )
 
 
-def _dimension(name: str, description: str, *columns: Column, reads: tuple[str, ...]) -> Table:
+def _dimension(
+    name: str,
+    description: str,
+    *columns: Column,
+    reads: tuple[str, ...] = (),
+    inputs: tuple[str, ...] = (),
+    derived_from: tuple[str, ...] = (),
+) -> Table:
     return Table(
         name=name,
         description=description,
@@ -66,6 +76,8 @@ def _dimension(name: str, description: str, *columns: Column, reads: tuple[str, 
         primary_key=(columns[0].name,),
         kind="dimension",
         reads=reads,
+        inputs=inputs,
+        derived_from=derived_from,
     )
 
 
@@ -80,7 +92,8 @@ DIM_DATE = _dimension(
     _text("day_name", "Name of the day, in English"),
     _text("month_name", "Name of the month, in English"),
     Column("quarter", Integer(), "Quarter of the year", minimum=1, maximum=4),
-    reads=("fact_sales_order", "fact_purchase_order", "fact_payment"),
+    inputs=("calendar",),
+    derived_from=("fact_sales_order", "fact_purchase_order", "fact_payment"),
 )
 DIM_STAFF = _dimension(
     "dim_staff",
@@ -113,6 +126,7 @@ DIM_CURRENCY = _dimension(
     _text("currency_code", "ISO 4217 code"),
     _text("currency_name", "Name of the currency, in English (Unicode CLDR)"),
     reads=("currency",),
+    inputs=("currency_name",),
 )
 DIM_DESIGN = _dimension(
     "dim_design",
@@ -228,7 +242,4 @@ TABLES = (
 FACTS = tuple(table for table in TABLES if table.kind == "fact")
 DIMENSIONS = tuple(table for table in TABLES if table.kind == "dimension")
 
-
-def columns_of(table: Table) -> tuple[Column, ...]:
-    """Return a star table's stored columns: the declared columns, then the platform's own."""
-    return (*table.columns, *PLATFORM_COLUMNS)
+STAR = StarModel("totesys", totesys.TABLES, TABLES, Path(platform_assets.__file__).parent / "star")

@@ -130,7 +130,9 @@ class Table:
         primary_key: Names of the key columns.
         kind: `source`, `dimension` or `fact`.
         business_key: For facts, the column that identifies the order or payment across its versions.
-        reads: For star tables, the source or star tables that its SELECT reads.
+        reads: For star tables, the source tables that its SELECT reads.
+        inputs: For star tables, the reference inputs that its SELECT reads, by name.
+        derived_from: For star tables, the star tables that its reference inputs read.
         uniques: Further sets of columns whose non-null values must be unique.
     """
 
@@ -141,6 +143,8 @@ class Table:
     kind: Literal["source", "dimension", "fact"] = "source"
     business_key: str | None = None
     reads: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    derived_from: tuple[str, ...] = ()
     uniques: tuple[tuple[str, ...], ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -161,6 +165,15 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """Column names in declared order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def is_backdated(self) -> bool:
+        """Whether new rows may carry batches that the table has already processed.
+
+        Rows that are derived from facts carry the batch of the facts: a calendar grows by whole years, each
+        under the batch that needed it first. Readers must therefore not skip rows by batch.
+        """
+        return bool(self.derived_from)
 
     def column(self, name: str) -> Column:
         """The column called `name`.

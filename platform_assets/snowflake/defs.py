@@ -1,6 +1,6 @@
 """Assets for star tables and feed tables in Snowflake, and the job that loads them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,8 @@ import dagster as dg
 
 from platform_assets.isolation import Isolation, ended
 from platform_assets.lake.resources import ProtectionResource
-from platform_assets.model import star
+from platform_assets.model.star_model import columns_of
+from platform_assets.model.table import Table
 from platform_assets.orchestration import (
     OWNERS,
     clear_failures,
@@ -19,6 +20,7 @@ from platform_assets.orchestration import (
 from platform_assets.rooms import Rooms
 from platform_assets.snowflake.assembly import SnowflakeRoom
 from platform_assets.snowflake.resources import CopiesResource
+from platform_assets.star.assembly import StarRoom
 
 GROUP = "snowflake"
 SNOWFLAKE_JOB = "snowflake_load"
@@ -40,14 +42,14 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     Args:
         rooms: The rooms.
     """
-    room = rooms.of(SnowflakeRoom)
+    room, tables = rooms.of(SnowflakeRoom), rooms.of(StarRoom).model.tables
     resources = {
         LAKE_COPIES: lazy_resource(
             lambda: room.copies, "The lake's tables in Snowflake, where an account is configured"
         )
     }
     if not has_account(rooms):
-        assets = [without_account(spec) for spec in _star_specs().values()]
+        assets = [without_account(spec) for spec in _star_specs(tables).values()]
         return dg.Definitions(assets=assets, jobs=[_job_without_account()], resources=resources)
     job = dg.define_asset_job(
         SNOWFLAKE_JOB,
@@ -56,7 +58,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         "lake has.",
         executor_def=dg.in_process_executor,
     )
-    return dg.Definitions(assets=[_star_copies()], jobs=[job], resources=resources)
+    return dg.Definitions(assets=[_star_copies(tables)], jobs=[job], resources=resources)
 
 
 def has_account(rooms: Rooms) -> bool:
@@ -85,8 +87,8 @@ def _job_without_account() -> dg.JobDefinition:
     return job
 
 
-def _star_specs() -> dict[dg.AssetKey, dg.AssetSpec]:
-    by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
+def _star_specs(tables: Sequence[Table]) -> dict[dg.AssetKey, dg.AssetSpec]:
+    by_key = {dg.AssetKey([GROUP, table.name]): table for table in tables}
     return {
         key: dg.AssetSpec(
             key,
@@ -96,19 +98,19 @@ def _star_specs() -> dict[dg.AssetKey, dg.AssetSpec]:
             owners=OWNERS,
             kinds={"snowflake", "table"},
             metadata={
-                "dagster/column_schema": table_schema(star.columns_of(table), primary_key=table.primary_key)
+                "dagster/column_schema": table_schema(columns_of(table), primary_key=table.primary_key)
             },
         )
         for key, table in by_key.items()
     }
 
 
-def _star_copies() -> dg.AssetsDefinition:
-    by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
+def _star_copies(tables: Sequence[Table]) -> dg.AssetsDefinition:
+    by_key = {dg.AssetKey([GROUP, table.name]): table for table in tables}
 
     @dg.multi_asset(
         name=GROUP,
-        specs=list(_star_specs().values()),
+        specs=list(_star_specs(tables).values()),
         can_subset=True,
         description="Brings the star tables' copies in Snowflake up to date, each in one transaction, by "
         "CREATE TABLE, CREATE STAGE and COPY statements that the Parquet files' footers give.",

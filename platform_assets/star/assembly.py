@@ -5,25 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from platform_assets.lake.assembly import LakeRoom
-from platform_assets.model import star
+from platform_assets.model.star import STAR
 from platform_assets.rooms import Assembly
 from platform_assets.status import TableHoldings
 
 if TYPE_CHECKING:
     from platform_assets.lake.delta import LakeTable
+    from platform_assets.model.star_model import StarModel
+    from platform_assets.model.table import Table
 
 
 class StarRoom(Assembly[None]):
     """The tables of the star schema."""
 
+    @property
+    def model(self) -> StarModel:
+        """The star schema that this platform builds: that of Totesys."""
+        return STAR
+
+    def star_tables(self) -> tuple[Table, ...]:
+        """See `HasStarTables.star_tables`."""
+        return self.model.tables
+
     def lake_paths(self) -> list[tuple[str, ...]]:
         """See `HasLakeTables.lake_paths`."""
-        return [("star", table.name) for table in star.TABLES]
+        return [("star", table.name) for table in self.model.tables]
 
     def lake_tables(self) -> dict[tuple[str, ...], LakeTable]:
         """See `HasLakeTables.lake_tables`."""
         lake = self.rooms.of(LakeRoom).lake
-        return {("star", table.name): lake.star(table) for table in star.TABLES}
+        return {("star", table.name): lake.star(table) for table in self.model.tables}
 
     def holdings(self) -> list[TableHoldings]:
         """Return the content of the tables.

@@ -1,11 +1,12 @@
 """Star tables as assets: one multi-asset that runs the SQL of the selected tables, and their checks."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import dagster as dg
 
 from platform_assets.lake.resources import EngineResource, LakeResource
-from platform_assets.model import star, totesys
+from platform_assets.model.star_model import StarModel, columns_of
 from platform_assets.model.table import Table
 from platform_assets.orchestration import (
     AFTER_BATCH,
@@ -24,6 +25,7 @@ from platform_assets.orchestration import (
     table_schema,
 )
 from platform_assets.rooms import Rooms
+from platform_assets.star.assembly import StarRoom
 
 GROUP = "star"
 _CHECKS = {
@@ -33,31 +35,36 @@ _CHECKS = {
 }
 
 
-def build_defs(_: Rooms) -> dg.Definitions:
-    """Define the assets and checks of the star schema of Totesys."""
-    return build_star_defs("totesys", totesys.TABLES)
-
-
-def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitions:
-    """Build the assets and checks of the star schema.
+def build_defs(rooms: Rooms) -> dg.Definitions:
+    """Define the assets and checks of the star schema.
 
     Args:
-        source: Name of the source that the SQL reads.
-        source_tables: Tables of the source.
+        rooms: The rooms.
     """
-    by_key = {dg.AssetKey([GROUP, table.name]): table for table in star.TABLES}
-    of_source = {table.name for table in source_tables}
+    return build_star_defs(rooms.of(StarRoom).model)
+
+
+def build_star_defs(model: StarModel) -> dg.Definitions:
+    """Build the assets and checks of a star schema.
+
+    Args:
+        model: The star schema.
+    """
+    by_key = {dg.AssetKey([GROUP, table.name]): table for table in model.tables}
     specs = [
         dg.AssetSpec(
             key,
-            deps=[dg.AssetKey([source if name in of_source else GROUP, name]) for name in table.reads],
+            deps=[
+                *(dg.AssetKey([model.source, name]) for name in table.reads),
+                *(dg.AssetKey([GROUP, name]) for name in table.derived_from),
+            ],
             description=table.description,
             group_name=GROUP,
             owners=OWNERS,
             kinds={"deltalake", "sql", "duckdb"},
             metadata={
-                "dagster/column_schema": table_schema(star.columns_of(table), primary_key=table.primary_key),
-                "sql": f"platform_assets/star/{table.name}.sql",
+                "dagster/column_schema": table_schema(columns_of(table), primary_key=table.primary_key),
+                "sql": _displayed(model.sql_file(table)),
             },
         ).with_io_manager_key(LAKE_IO_MANAGER)
         for key, table in by_key.items()
@@ -75,15 +82,18 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
     ) -> Iterator[dg.MaterializeResult[None]]:
         from platform_assets.star.transform import StarBuilder, StarChange, sample_rows
 
-        builder = StarBuilder(lake, source, source_tables, engine, report=context.log.info)
+        builder = StarBuilder(lake, model, engine, report=context.log.info)
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         unfit = failed_checks(
             context.instance,
-            [dg.AssetCheckKey(dg.AssetKey([source, name]), "primary_key") for name in sorted(of_source)],
+            [
+                dg.AssetCheckKey(dg.AssetKey([model.source, name]), "primary_key")
+                for name in sorted(table.name for table in model.source_tables)
+            ],
         )
         held_back: dict[str, str] = {}
         for table in selected.values():
-            keys = [dg.AssetKey([source, read]) for read in table.reads]
+            keys = [dg.AssetKey([model.source, read]) for read in table.reads]
             if reasons := [unfit[key] for key in keys if key in unfit]:
                 held_back[table.name] = " ".join(reasons)
         with clear_failures():
@@ -91,9 +101,9 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
             changes = builder.build(fit) if fit else {}
             changes |= {name: StarChange(0, 0, 0, 0, reason) for name, reason in held_back.items()}
             rows = sample_rows(lake, engine, list(selected.values()))
-        # The calendar comes last because it depends on the facts.
-        for key, table in sorted(selected.items(), key=lambda item: item[1].name == star.DIM_DATE.name):
-            change = changes[table.name]
+        # Dagster expects a table after those that it depends on.
+        for table in model.in_building_order(selected.values()):
+            key, change = dg.AssetKey([GROUP, table.name]), changes[table.name]
             if change.stopped:
                 metadata = stopped_metadata(context.instance, key, change.stopped)
             else:
@@ -120,7 +130,7 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
 
         with (
             clear_failures(),
-            StarVerifier.open(lake, engine) as verifier,
+            StarVerifier.open(lake, model, engine) as verifier,
         ):
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
@@ -132,14 +142,20 @@ def build_star_defs(source: str, source_tables: Sequence[Table]) -> dg.Definitio
     return dg.Definitions(assets=[build], asset_checks=[check])
 
 
-def blocking_checks() -> list[dg.AssetCheckKey]:
+def blocking_checks(model: StarModel) -> list[dg.AssetCheckKey]:
     """Return the checks that star tables must pass before anything uses them."""
     return [
         dg.AssetCheckKey(dg.AssetKey([GROUP, table.name]), name)
-        for table in star.TABLES
+        for table in model.tables
         for name, (_, is_blocking) in _checks_of(table).items()
         if is_blocking
     ]
+
+
+def _displayed(file: Path) -> str:
+    """Return the path of a file as readers of the repository know it."""
+    root = Path(__file__).parents[2]
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
 
 
 def _checks_of(table: Table) -> dict[str, tuple[str, bool]]:

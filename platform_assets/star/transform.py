@@ -6,24 +6,22 @@ that finds the cursor at the ledger's last batch writes nothing.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from platform_assets.errors import LakeError
 from platform_assets.isolation import Isolation, result_or_reason
-from platform_assets.lake.delta import file_statistics, peek
+from platform_assets.lake.delta import peek
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, fetch_rows, quote
 from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerState
 from platform_assets.lake.races import retry_while_others_progress
-from platform_assets.model import star
+from platform_assets.model.star_model import STREAM, StarModel
 from platform_assets.model.table import Table
-from platform_assets.star.calendar import DateSpan, currency_names, new_days
+from platform_assets.star.reference_inputs import REFERENCE_INPUTS, ReferenceInput, Written
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,22 +59,21 @@ class StarBuilder:
 
     Args:
         lake: Lake in which bronze is read and the star is written.
-        source: Name of the source whose tables the SQL reads.
-        source_tables: Declarations of those tables.
+        model: The star schema.
         engine: SQL engine that runs the SELECTs.
         report: Receives progress messages.
     """
 
     lake: Lake
-    source: str
-    source_tables: Sequence[Table]
+    model: StarModel
     engine: SqlEngine
     report: Callable[[str], None] = field(default=lambda message: None)
 
     def build(self, tables: Sequence[Table]) -> dict[str, StarChange]:
-        """Bring these tables up to date: dimensions, then facts, then the calendar, which reads the facts.
+        """Bring these tables up to date, each after those that it depends on.
 
-        In this order, a fact is written after every row that it points to, except the calendar's days.
+        In this order, a row is written after every row that it points to, except rows that are derived from
+        it, such as the days of a calendar.
 
         A table that fails for any reason keeps its last built data, and the other tables continue. If another
         run updates a table at the same time, the table is read again and only its missing batches are built.
@@ -87,7 +84,7 @@ class StarBuilder:
             LakeError: The ledger cannot be read.
             PlatformError: Every table failed. Errors of other types are raised in the same case.
         """
-        ordered = sorted(tables, key=lambda table: (table.name == star.DIM_DATE.name, table.kind == "fact"))
+        ordered = self.model.in_building_order(tables)
         building = Isolation("Building the star schema")
         changes: dict[str, StarChange] = {}
         state = self.lake.ledger.read()
@@ -116,7 +113,7 @@ class StarBuilder:
     def _build(self, table: Table, state: LedgerState) -> StarChange:
         target = self.lake.star(table)
         handle = target.open()
-        cursor = target.cursor(handle, star.STREAM)
+        cursor = target.cursor(handle, STREAM)
         if cursor > state.last_batch:
             # Another run has updated the table since the ledger was read.
             self._refuse_another_lake(table, handle, cursor, self.lake.ledger.read())
@@ -155,13 +152,11 @@ class StarBuilder:
         handle: DeltaTable | None,
     ) -> None:
         """Create the views that the table's SELECT reads, under the names that the SELECT uses."""
-        connection.execute(f"CREATE SCHEMA {quote(self.source)}; CREATE SCHEMA reference")
-        reader = BronzeReader(self.lake, self.source, state)
-        by_name = {source.name: source for source in self.source_tables}
+        connection.execute(f"CREATE SCHEMA {quote(self.model.source)}; CREATE SCHEMA reference")
+        reader = BronzeReader(self.lake, self.model.source, state)
+        by_name = {source.name: source for source in self.model.source_tables}
         for name in table.reads:
-            if name not in by_name:
-                continue
-            view = [self.source, name]
+            view = [self.model.source, name]
             if table.kind == "fact":
                 reader.create_versions_view(connection, view, by_name[name], after=cursor)
             else:
@@ -169,13 +164,22 @@ class StarBuilder:
                 reader.create_latest_view(
                     connection, view, by_name[name], after=cursor if len(table.reads) == 1 else 0
                 )
-        if table.name == star.DIM_CURRENCY.name:
-            connection.register("currency names", currency_names())
-            connection.execute('CREATE VIEW reference.currency_name AS FROM "currency names"')
-        if table.name == star.DIM_DATE.name:
-            years = _years(handle, star.DIM_DATE.primary_key)
-            connection.register("calendar", new_days(years, self._date_spans(years)))
-            connection.execute("CREATE VIEW reference.calendar AS FROM calendar")
+        for name, reference in self._inputs_of(table).items():
+            connection.register(f"reference {name}", reference.rows(self._written(table, handle)))
+            connection.execute(f"CREATE VIEW {quote('reference', name)} AS FROM {quote(f'reference {name}')}")
+
+    def _inputs_of(self, table: Table) -> dict[str, ReferenceInput]:
+        unknown = [name for name in table.inputs if name not in REFERENCE_INPUTS]
+        if unknown:
+            raise LakeError(
+                f"star/{table.name} declares reference inputs that do not exist: {', '.join(unknown)}. The "
+                f"platform has {', '.join(REFERENCE_INPUTS)}; add others to star/reference_inputs.py."
+            )
+        return {name: REFERENCE_INPUTS[name] for name in table.inputs}
+
+    def _written(self, table: Table, handle: DeltaTable | None) -> Written:
+        derived_from = [self.model.table(name) for name in table.derived_from]
+        return Written(table, handle, derived_from, self.lake, self.engine)
 
     def _write(
         self,
@@ -189,13 +193,13 @@ class StarBuilder:
         target, goal = self.lake.star(table), state.last_batch
         before = target.row_count(handle)
         names = columns_sql([column.name for column in target.columns])
-        query = f"SELECT {names} FROM ({select_of(table)}) AS new"
+        query = f"SELECT {names} FROM ({self.model.select_of(table)}) AS new"
         if table.kind == "fact":
             # Record ids are dense from 1 and rows are only appended, so the row count is the last id.
             relation = connection.sql(query, params={"last_record_id": before})
         else:
-            # A dimension that joins tables is computed in full; the calendar yields only new days.
-            after = 0 if table.name == star.DIM_DATE.name else cursor
+            # A dimension that joins tables is computed in full; a reference input yields only new rows.
+            after = 0 if table.is_backdated else cursor
             relation = connection.sql(f"{query} WHERE _batch > {after:d}")
         schema = target.arrow_schema
         stream = relation.to_arrow_reader(ROWS_PER_BATCH)
@@ -207,13 +211,13 @@ class StarBuilder:
         if rows is None:
             return 0
         if handle is None or table.kind == "fact":
-            target.append(handle, rows, stream=star.STREAM, version=goal, description=_description(state))
+            target.append(handle, rows, stream=STREAM, version=goal, description=_description(state))
             return target.row_count(handle or target.open()) - before
         changed = rows.read_all()
         if self._has_any(target_handle=handle, table=table, keys=changed.select(list(table.primary_key))):
-            target.upsert(handle, changed, key=table.primary_key, stream=star.STREAM, version=goal)
+            target.upsert(handle, changed, key=table.primary_key, stream=STREAM, version=goal)
         else:
-            target.append(handle, changed, stream=star.STREAM, version=goal)
+            target.append(handle, changed, stream=STREAM, version=goal)
         return int(changed.num_rows)
 
     def _has_any(self, target_handle: DeltaTable, table: Table, keys: pa.Table) -> bool:
@@ -229,66 +233,15 @@ class StarBuilder:
 
     def _has_news(self, table: Table, state: LedgerState, cursor: int, handle: DeltaTable | None) -> bool:
         """Return whether the table may have new rows to process, without reading any row."""
-        if table.name != star.DIM_DATE.name:
-            return state.last_batch_of((self.source, name) for name in table.reads) > cursor
-        years, needed = _years(handle, star.DIM_DATE.primary_key), self._years_of_facts()
-        if needed is None:
-            return False
-        return years is None or needed[0] < years[0] or needed[1] > years[1]
-
-    def _years_of_facts(self) -> tuple[int, int] | None:
-        """Return the first and last year of all dates in all facts, from the statistics of their files."""
-        spans = [_years(self.lake.star(fact).open(), _dates_of(fact)) for fact in star.FACTS]
-        known = [span for span in spans if span is not None]
-        return (min(first for first, _ in known), max(last for _, last in known)) if known else None
-
-    def _date_spans(self, years: tuple[int, int] | None) -> list[DateSpan]:
-        """Return the date span of each batch of facts, limited to dates outside `years`."""
-        spans: list[DateSpan] = []
-        with self.engine.connect() as connection:
-            for fact in star.FACTS:
-                target = self.lake.star(fact)
-                target.create_view(connection, [fact.name], target.open())
-                dates = [quote(name) for name in _dates_of(fact)]
-                first, last = f"least({', '.join(dates)})", f"greatest({', '.join(dates)})"
-                outside = (
-                    f"WHERE year({first}) < {years[0]:d} OR year({last}) > {years[1]:d}" if years else ""
-                )
-                rows = connection.sql(
-                    f"SELECT _batch, max(_seen_at), min({first}), max({last}) FROM {quote(fact.name)} "
-                    f"{outside} GROUP BY ALL"
-                ).fetchall()
-                spans += [
-                    DateSpan(batch, seen.astimezone(dt.UTC), low, high) for batch, seen, low, high in rows
-                ]
-        return spans
+        if state.last_batch_of((self.model.source, name) for name in table.reads) > cursor:
+            return True
+        written = self._written(table, handle)
+        return any(reference.has_news(written) for reference in self._inputs_of(table).values())
 
 
 def _description(state: LedgerState) -> str:
     """Return the description that a star table's first commit sets: the identity of the lake."""
     return f"Made by platform_assets from lake {state.lake_id}"
-
-
-def select_of(table: Table) -> str:
-    """Return the SELECT that builds a star table, as written in its file."""
-    return (
-        (Path(__file__).parent / f"{table.name}.sql").read_text(encoding="utf-8").rstrip().removesuffix(";")
-    )
-
-
-def _dates_of(fact: Table) -> list[str]:
-    return [column for column, parent in fact.foreign_keys if parent == star.DIM_DATE.name]
-
-
-def _years(handle: DeltaTable | None, dates: Sequence[str]) -> tuple[int, int] | None:
-    """Return the first and last year in these columns, from file statistics; None without rows."""
-    if handle is None:
-        return None
-    files = file_statistics(handle)
-    lows = [min(files[f"min.{name}"].drop_null().to_pylist(), default=None) for name in dates]
-    highs = [max(files[f"max.{name}"].drop_null().to_pylist(), default=None) for name in dates]
-    known = [(low, high) for low, high in zip(lows, highs, strict=True) if low and high]
-    return (min(low for low, _ in known).year, max(high for _, high in known).year) if known else None
 
 
 def sample_rows(
@@ -300,7 +253,7 @@ def sample_rows(
         def newest(table: Table) -> list[dict[str, Any]]:
             target = lake.star(table)
             handle = target.open()
-            last = target.cursor(handle, star.STREAM)
+            last = target.cursor(handle, STREAM)
             target.create_view(connection, ["sampled"], handle, batches=(last - 1, last))
             found = fetch_rows(connection, f"SELECT * FROM sampled LIMIT {limit:d}")
             if not found:

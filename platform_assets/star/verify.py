@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from platform_assets.lake.checks import CheckOutcome, check_rows, check_unique
 from platform_assets.lake.duck import SqlEngine, columns_sql, quote
 from platform_assets.lake.races import Patience, attempts
-from platform_assets.model import star
-from platform_assets.model.table import Table
 
 if TYPE_CHECKING:
     import duckdb
     from deltalake import DeltaTable
 
     from platform_assets.lake.lake import Lake
+    from platform_assets.model.star_model import StarModel
+    from platform_assets.model.table import Table
 
 
-# Time to wait for another run that has written rows but not yet the calendar days that they point to.
+# Time to wait for another run that has written rows but not yet rows that they point to: days of a calendar.
 _PATIENCE = Patience(idle_tries=5)
 
 
@@ -33,16 +33,17 @@ class StarVerifier:
     """
 
     lake: Lake
+    model: StarModel
     connection: duckdb.DuckDBPyConnection
     opened: dict[str, DeltaTable | None] = field(default_factory=dict)
     is_quiet: bool = False
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, lake: Lake, engine: SqlEngine) -> Iterator[StarVerifier]:
+    def open(cls, lake: Lake, model: StarModel, engine: SqlEngine) -> Iterator[StarVerifier]:
         """Open a verifier of the tables in their current state."""
         with engine.connect() as connection:
-            yield cls(lake, connection)
+            yield cls(lake, model, connection)
 
     def verify(self, table: Table, check: str, after: int) -> CheckOutcome:
         """Run one check of a table.
@@ -55,7 +56,7 @@ class StarVerifier:
         outcome = self._look(table, check, after)
         if check != "foreign_key" or not outcome.broken or self.is_quiet:
             return outcome
-        related = [table, *(one for one in star.TABLES if one.name in dict(table.foreign_keys).values())]
+        related = [table, *map(self.model.table, dict.fromkeys(dict(table.foreign_keys).values()))]
         for _ in attempts(lambda: [self.lake.star(one).version() for one in related], patience=_PATIENCE):
             self.opened.clear()
             outcome = self._look(table, check, after)
@@ -66,8 +67,7 @@ class StarVerifier:
 
     def _look(self, table: Table, check: str, after: int) -> CheckOutcome:
         relation = self._relation(table)
-        # The calendar grows by whole years, whose days may belong to earlier batches.
-        after = 0 if table.name == star.DIM_DATE.name else after
+        after = 0 if table.is_backdated else after
         if check == "primary_key":
             return check_unique(self.connection, relation, table.primary_key, after=after)
         if check == "record_ids_dense":
@@ -75,8 +75,7 @@ class StarVerifier:
         parents = {
             column: f"SELECT {columns_sql(parent.primary_key)} FROM {self._relation(parent)}"
             for column, name in (table.foreign_keys if check == "foreign_key" else ())
-            for parent in star.TABLES
-            if parent.name == name
+            for parent in [self.model.table(name)]
         }
         return check_rows(self.connection, relation, table, check, after=after, parents=parents)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
-from platform_assets.model import star
 from platform_assets.rooms import Assembly
+from platform_assets.star.assembly import StarRoom
 from platform_assets.status import TableHoldings
 from platform_assets.warehouse.settings import (
     MAIN_WAREHOUSE,
@@ -110,7 +110,8 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
     def freshness_limits(self) -> dict[tuple[str, ...], dt.timedelta]:
         """Return the maximum age of each star table, by the path of its asset key."""
         within = dt.timedelta(minutes=self.platform.freshness.within)
-        return {(name, table.name): within for name in self.settings.by_name for table in star.TABLES}
+        tables = self.rooms.of(StarRoom).model.tables
+        return {(name, table.name): within for name in self.settings.by_name for table in tables}
 
     def holdings(self) -> list[TableHoldings]:
         """Return the content of the main warehouse.
@@ -124,7 +125,7 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
             TableHoldings(MAIN_WAREHOUSE, table.name, status.row_count, status.last_batch, status.seen_at)
             if (status := loaded.get(table.name))
             else TableHoldings(MAIN_WAREHOUSE, table.name, 0, 0, None)
-            for table in star.TABLES
+            for table in self.rooms.of(StarRoom).model.tables
         ]
 
 

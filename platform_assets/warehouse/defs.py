@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from platform_assets.lake.resources import LakeResource, ProtectionResource
-from platform_assets.model import star
+from platform_assets.model.star_model import columns_of
+from platform_assets.model.table import Table
 from platform_assets.orchestration import (
     BATCH,
     OWNERS,
@@ -23,6 +24,7 @@ from platform_assets.orchestration import (
     with_resource_keys,
 )
 from platform_assets.rooms import Rooms
+from platform_assets.star.assembly import StarRoom
 from platform_assets.star.defs import blocking_checks
 from platform_assets.warehouse.assembly import WarehouseRoom
 from platform_assets.warehouse.resources import WarehouseResource
@@ -36,15 +38,16 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         rooms: The rooms.
     """
     room, schedule = rooms.of(WarehouseRoom), rooms.of(WarehouseRoom).platform.schedule
+    model = rooms.of(StarRoom).model
     defs = []
     for name, engine in room.engines.items():
         schema = room.star_schema(name)
-        of_warehouse = build_warehouse_defs(name, engine, schema, blocking_checks())
+        of_warehouse = build_warehouse_defs(name, engine, schema, model.tables, blocking_checks(model))
         resources = dg.Definitions(resources=_resources(room, name, engine, schema))
         defs += [of_warehouse, resources]
         if name != MAIN_WAREHOUSE:
             checks = [key for one in of_warehouse.asset_checks or () for key in one.check_keys]
-            defs.append(build_load_defs(name, checks, schedule.cron, schedule.timezone))
+            defs.append(build_load_defs(name, model.tables, checks, schedule.cron, schedule.timezone))
     return dg.Definitions.merge(*defs)
 
 
@@ -77,7 +80,11 @@ def load_job(warehouse: str) -> str:
 
 
 def build_warehouse_defs(
-    name: str, engine: str, star_schema: str, protecting: Sequence[dg.AssetCheckKey] = ()
+    name: str,
+    engine: str,
+    star_schema: str,
+    tables: Sequence[Table],
+    protecting: Sequence[dg.AssetCheckKey] = (),
 ) -> dg.Definitions:
     """Build the assets and checks of a warehouse, `<name>/<table>`; the resource `<name>` is the warehouse.
 
@@ -85,9 +92,10 @@ def build_warehouse_defs(
         name: Name of the warehouse and of the assets' group.
         engine: Name of the engine, shown as the assets' kind.
         star_schema: Schema of the star tables.
+        tables: The star tables.
         protecting: The checks that a star table has to pass before it is loaded.
     """
-    by_key = {dg.AssetKey([name, table.name]): table for table in star.TABLES}
+    by_key = {dg.AssetKey([name, table.name]): table for table in tables}
     specs = [
         dg.AssetSpec(
             key,
@@ -103,7 +111,7 @@ def build_warehouse_defs(
             owners=OWNERS,
             kinds={engine, "table"},
             metadata={
-                "dagster/column_schema": table_schema(star.columns_of(table), primary_key=table.primary_key),
+                "dagster/column_schema": table_schema(columns_of(table), primary_key=table.primary_key),
                 "dagster/table_name": f"{star_schema}.{table.name}",
             },
         ).with_io_manager_key(io_manager_key(name))
@@ -190,17 +198,18 @@ def build_warehouse_defs(
 
 
 def build_load_defs(
-    name: str, checks: Sequence[dg.AssetCheckKey], cron: str, timezone: str
+    name: str, tables: Sequence[Table], checks: Sequence[dg.AssetCheckKey], cron: str, timezone: str
 ) -> dg.Definitions:
     """Build the job and schedule of an additional warehouse, which catches up by itself.
 
     Args:
         name: Name of the warehouse.
+        tables: The star tables.
         checks: The checks of its assets.
         cron: Cron expression of the schedule.
         timezone: Time zone of `cron`.
     """
-    keys = [dg.AssetKey([name, table.name]) for table in star.TABLES]
+    keys = [dg.AssetKey([name, table.name]) for table in tables]
     job = dg.define_asset_job(
         load_job(name),
         selection=dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks),

@@ -277,7 +277,7 @@ def protection(tmp_path: Path, inspector: LocalInspector, policy: Policy) -> Sta
     store = FindingsStore(Lake(str(tmp_path / "i"), str(tmp_path / "p")), engine)
     columns = columns_of(inspector, tmp_path)
     return StarProtection(
-        policy, lambda: nullcontext(columns), store, lambda: KEY, engine, lambda: ("local", "1")
+        policy, lambda: nullcontext(columns), store, lambda: KEY, engine, lambda: ("local", "1"), ()
     )
 
 

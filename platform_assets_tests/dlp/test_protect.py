@@ -95,7 +95,13 @@ class Loads:
 
         findings = FindingsStore(self.lake, self.engine)
         return StarProtection(
-            Policy(rules), inspector, findings, lambda: key, self.engine, lambda: ("local", "1")
+            Policy(rules),
+            inspector,
+            findings,
+            lambda: key,
+            self.engine,
+            lambda: ("local", "1"),
+            star.TABLES,
         )
 
     def load(self, *rules: Rule, key: bytes = KEY) -> dict[str, Load]:

@@ -149,7 +149,7 @@ class Installation:
     def load(self) -> None:
         """Brings star schema and warehouse up to date, without Dagster."""
         lake, engine = lake_of(self.settings), engine_of(self.settings)
-        StarBuilder(lake, "totesys", totesys.TABLES, engine).build(star.TABLES)
+        StarBuilder(lake, star.STAR, engine).build(star.TABLES)
         warehouse_of(self.settings).load(lake, star.TABLES)
 
     def tick(self) -> Extraction:

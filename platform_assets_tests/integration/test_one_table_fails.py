@@ -9,8 +9,8 @@ import pytest
 from deltalake import write_deltalake
 
 from platform_assets.lake.delta import LakeTable
+from platform_assets.model.star_model import StarModel
 from platform_assets.source.dead_letters import DeadLetters
-from platform_assets.star import transform
 from platform_assets.warehouse.duckdb import _Session
 from platform_assets_tests.fixtures.poison import OwnError, PanicException, poison_call
 from platform_assets_tests.fixtures.postgres import NewDatabase
@@ -45,9 +45,9 @@ def test_each_that_fails_is_told_with_its_reason_all_others_land_and_the_next_ru
             )
             poison_call(
                 patch,
-                transform,
+                StarModel,
                 "select_of",
-                lambda table: table.name == "dim_design",
+                lambda _, table: table.name == "dim_design",
                 OwnError("unforeseen"),
             )
             poison_call(

@@ -1,19 +1,13 @@
 """The declared star schema is the one that is described, and its SQL is what its declarations say."""
 
-from pathlib import Path
-
 import pytest
 import sqlglot
 from sqlglot import exp
 
-import platform_assets.star
-from platform_assets.model.star import DIMENSIONS, FACTS, TABLES, columns_of
+from platform_assets.model.star import DIMENSIONS, FACTS, STAR, TABLES, columns_of
 from platform_assets.model.table import Column, Date, Table, Text, Time
-from platform_assets.model.totesys import TABLES as SOURCE_TABLES
 from platform_assets.orchestration import type_name
-from platform_assets.star.transform import select_of
 
-FOLDER = Path(platform_assets.star.__file__).parent
 VERSION_TIMES = "created_date date, created_time time, last_updated_date date, last_updated_time time"
 DESCRIBED = {
     "fact_sales_order": (
@@ -107,31 +101,33 @@ def test_every_key_and_every_date_of_a_fact_points_to_its_dimension(table: Table
 
 
 def test_every_table_has_one_select_and_there_is_no_other() -> None:
-    assert sorted(file.stem for file in FOLDER.glob("*.sql")) == sorted(DESCRIBED)
+    assert sorted(file.stem for file in STAR.folder.glob("*.sql")) == sorted(DESCRIBED)
 
 
 @by_name
-def test_a_select_reads_what_is_declared_and_reference_data(table: Table) -> None:
-    [statement] = sqlglot.parse(select_of(table), dialect="duckdb")
+def test_a_select_reads_what_is_declared(table: Table) -> None:
+    [statement] = sqlglot.parse(STAR.select_of(table), dialect="duckdb")
     assert isinstance(statement, exp.Select)
     found = {(name.db, name.name) for name in statement.find_all(exp.Table)}
-    declared = {
-        (schema, name)
-        for name in table.reads
-        for schema in ["totesys" if name in {source.name for source in SOURCE_TABLES} else "star"]
+    assert found == {
+        *(("totesys", name) for name in table.reads),
+        *(("reference", name) for name in table.inputs),
     }
-    if table.name == "dim_date":
-        # It reads the facts by way of the calendar, which knows their dates from the files' statistics.
-        assert declared == {("star", fact.name) for fact in FACTS}
-        assert found == {("reference", "calendar")}
-    else:
-        reference = {("reference", "currency_name")} if table.name == "dim_currency" else set()
-        assert found == declared | reference
+    inputs = {"dim_date": ("calendar",), "dim_currency": ("currency_name",)}
+    assert table.inputs == inputs.get(table.name, ())
+
+
+def test_the_calendar_is_derived_from_all_facts_and_built_last() -> None:
+    facts = tuple(fact.name for fact in FACTS)
+    assert {table.name: table.derived_from for table in TABLES if table.derived_from} == {"dim_date": facts}
+    others = [table.name for table in DIMENSIONS if table.name != "dim_date"]
+    order = [table.name for table in STAR.in_building_order(TABLES)]
+    assert order == [*others, *facts, "dim_date"]
 
 
 @by_name
 def test_a_select_gives_the_declared_columns_in_their_order(table: Table) -> None:
-    [statement] = sqlglot.parse(select_of(table), dialect="duckdb")
+    [statement] = sqlglot.parse(STAR.select_of(table), dialect="duckdb")
     assert isinstance(statement, exp.Select)
     assert statement.named_selects == [column.name for column in columns_of(table)]
     for column in statement.find_all(exp.Column):
@@ -141,7 +137,7 @@ def test_a_select_gives_the_declared_columns_in_their_order(table: Table) -> Non
 @by_name
 def test_a_select_can_be_written_for_spark(table: Table) -> None:
     [spark] = sqlglot.transpile(
-        select_of(table), read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE
+        STAR.select_of(table), read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE
     )
     statement = sqlglot.parse_one(spark, dialect="spark")
     assert statement.named_selects == [column.name for column in columns_of(table)]

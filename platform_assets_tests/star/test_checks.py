@@ -123,7 +123,7 @@ def test_tampering_fails_the_check_that_it_concerns_and_no_other(
     platform = replace(built, lake=replace(built.lake, processed=str(tmp_path / "processed")))
     tampering = TAMPERINGS[name]
     tamper(platform, tampering.table, tampering.change)
-    with StarVerifier.open(platform.lake, platform.engine) as verifier:
+    with StarVerifier.open(platform.lake, star.STAR, platform.engine) as verifier:
         broken = {
             (table.name, check): verifier.verify(table, check, 0).broken
             for table in star.TABLES

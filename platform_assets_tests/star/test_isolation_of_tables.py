@@ -10,7 +10,7 @@ import pytest
 
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.lake import BronzeReader
-from platform_assets.star import transform
+from platform_assets.model.star_model import StarModel
 from platform_assets.star.transform import StarBuilder
 from platform_assets_tests.fixtures.poison import ERRORS, OwnError, PanicException, name_of, poison_call, told
 from platform_assets_tests.fixtures.postgres import NewDatabase
@@ -28,7 +28,7 @@ STEPS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
         "create_latest_view",
         lambda _, __, ___, table, **____: table.name == "design",
     ),
-    "running its SQL": (transform, "select_of", lambda table: table.name == POISONED),
+    "running its SQL": (StarModel, "select_of", lambda _, table: table.name == POISONED),
     "looking for its rows": (
         StarBuilder,
         "_has_any",

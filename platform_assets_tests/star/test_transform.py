@@ -18,7 +18,6 @@ from platform_assets.errors import LakeError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
 from platform_assets.model import star
-from platform_assets.model.totesys import TABLES
 from platform_assets.star.transform import StarBuilder
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys, rows_of
@@ -283,7 +282,7 @@ def test_of_two_builders_at_once_one_finds_nothing_left_to_do_and_the_rows_are_r
         platform.extract()
     expected = replace(platform, lake=replace(platform.lake, processed=platform.lake.processed + " expected"))
     engine = Overtaken(256, 2, platform.engine.spill_directory, lambda: platform.build(table), [])
-    slow = StarBuilder(platform.lake, "totesys", TABLES, engine)
+    slow = StarBuilder(platform.lake, star.STAR, engine)
     assert slow.build([STAR_TABLE[table]])[table].rows_written == 0
     expected.build(table)
     assert platform.star(table) == expected.star(table)
