@@ -1,14 +1,15 @@
 # What each target does: `make help`. Needs Python 3.11 or 3.12 and make (3.81 or later), nothing else.
-# PYTHON names the interpreter that .venv is made with, PORT the UI's port.
+# PYTHON names the interpreter that the virtual environment is made with, VENV its folder, PORT the UI's port.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check ui bench soak clean lock home
+.PHONY: help run test check both ui bench soak clean lock home
 
 PORT ?= 3000
+VENV ?= .venv
 FIND_PYTHON = for p in python3.12 python3.11 python3 python; do \
 	  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$p" && break; done; :
-BIN := .venv/bin
+BIN := $(VENV)/bin
 
 # Dagster's home is in the folder for local state, and it calls nobody.
 STATE := $(or $(filter /%,$(PLATFORM_STATE_DIR)),$(abspath $(or $(PLATFORM_STATE_DIR:%=config/%),.platform)))
@@ -21,12 +22,12 @@ export PIP_USE_PEP517 := 1
 
 # An installation is named by what it was made from: the lock, pyproject.toml and the interpreter's version. Who has
 # the tools for development keeps them: `make run` then uses, and renews, the larger set.
-VERSION := $(shell "$(or $(PYTHON),.venv/bin/python)" -V 2>/dev/null | tr -d ' ')
-RUNTIME_KEY := .venv/.runtime-$(shell cat requirements.lock pyproject.toml | cksum | tr -s ' ' '-')
-DEV_KEY := .venv/.dev-$(shell cat requirements-dev.lock pyproject.toml | cksum | tr -s ' ' '-')
+VERSION := $(shell "$(or $(PYTHON),$(BIN)/python)" -V 2>/dev/null | tr -d ' ')
+RUNTIME_KEY := $(VENV)/.runtime-$(shell cat requirements.lock pyproject.toml | cksum | tr -s ' ' '-')
+DEV_KEY := $(VENV)/.dev-$(shell cat requirements-dev.lock pyproject.toml | cksum | tr -s ' ' '-')
 RUNTIME := $(RUNTIME_KEY)-$(VERSION)
 DEV := $(DEV_KEY)-$(VERSION)
-INSTALLED := $(if $(wildcard .venv/.dev-*),$(DEV),$(RUNTIME))
+INSTALLED := $(if $(wildcard $(VENV)/.dev-*),$(DEV),$(RUNTIME))
 
 help: ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -44,9 +45,15 @@ test: $(DEV) home ## Run all tests and measure their coverage
 check: $(DEV) home ## Check style, types, security and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.11
+	$(BIN)/mypy --python-version 3.12
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive platform_assets
 	$(BIN)/python .ci/audit.py requirements-dev.lock
+
+both: ## Run check and test on Python 3.11 and 3.12, each in an environment of its own, where it is installed
+	@for version in 3.11 3.12; do if python$$version -c '' 2>/dev/null; then \
+	  $(MAKE) check test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	  else echo "Python $$version is not installed: not checked"; fi; done
 
 bench: $(DEV) home ## Run every measurement in benchmarks/
 	@for benchmark in benchmarks/*.py; do \
@@ -83,11 +90,11 @@ home:
 	  cmp -s .env.new .env && rm .env.new || mv .env.new .env; fi
 
 $(RUNTIME):
-	@$(call make_venv,.venv)
+	@$(call make_venv,$(VENV))
 	@$(call install,requirements.lock,$(RUNTIME_KEY))
 
 $(DEV):
-	@$(call make_venv,.venv)
+	@$(call make_venv,$(VENV))
 	@$(call install,requirements-dev.lock,$(DEV_KEY))
 
 # Keep the virtual environment where its interpreter still works and is the one asked for; make it otherwise.
@@ -108,9 +115,9 @@ endef
 
 # setuptools comes first: pyhocon has no wheel, and an isolated build would fetch what no lock names.
 define install
-set -e; echo "Installing what $(1) lists"; rm -f .venv/.runtime-* .venv/.dev-*; \
-  awk '/^setuptools==/ { on = 1 } on { print } !/\\$$/ { on = 0 }' $(1) > .venv/setuptools.txt; \
-  $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r .venv/setuptools.txt; \
+set -e; echo "Installing what $(1) lists"; rm -f $(VENV)/.runtime-* $(VENV)/.dev-*; \
+  awk '/^setuptools==/ { on = 1 } on { print } !/\\$$/ { on = 0 }' $(1) > $(VENV)/setuptools.txt; \
+  $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(VENV)/setuptools.txt; \
   $(BIN)/python -m pip install --quiet --no-deps --require-hashes --no-build-isolation -r $(1); \
   $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
   touch "$(2)-$$($(BIN)/python -V | tr -d ' ')"
