@@ -13,21 +13,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
+from typing import Any
 
 from platform_assets.alert import Alert, Severity
 from platform_assets.alerts.notifier import Notifier
-from platform_assets.errors import AlertError, LakeConflict, LakeError
+from platform_assets.errors import AlertError, LakeError
 from platform_assets.isolation import Isolation, is_isolated, reason_of
+from platform_assets.lake.arrow import time_of
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import literal, quote
-from platform_assets.lake.races import attempts
+from platform_assets.lake.duck import literal
+from platform_assets.lake.log import AppendLog, storable
 from platform_assets.model.table import Column, Integer, Text, Timestamp
-
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
 
 OUTBOX_COLUMNS = (
     Column("key", Text(), "What the alert is about; one is sent"),
@@ -40,12 +36,8 @@ OUTBOX_COLUMNS = (
     Column("error", Text(), "Why the last attempt failed; empty otherwise"),
     Column("commit", Integer(64), "Number of the commit; the row with the largest counts"),
 )
-_STREAM = "outbox"
-_KEYS_PER_QUERY = 500
 _FAILURES_IN_A_ROW = 2
 _LONGEST_ERROR = 500
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 class _Status(StrEnum):
@@ -105,7 +97,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Letter:
+class Message:
     """One alert for one channel, as stored in the outbox.
 
     Attributes:
@@ -139,6 +131,10 @@ class Outbox:
     table: LakeTable
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
+    @property
+    def _log(self) -> AppendLog:
+        return AppendLog(self.table, "The outbox", stream="outbox", key=("key", "channel"))
+
     def post(self, alerts: Iterable[Alert], channels: Sequence[Channel], now: dt.datetime) -> int:
         """Put alerts into the outbox, for every channel whose severity limit they reach; nothing is sent yet.
 
@@ -155,17 +151,19 @@ class Outbox:
             LakeError: The outbox cannot be written.
         """
         wanted = {
-            (alert.key, channel.name): Letter(alert, channel.name, _Status.QUEUED, 0, now, now)
+            (alert.key, channel.name): Message(alert, channel.name, _Status.QUEUED, 0, now, now)
             for alert in alerts
             for channel in channels
             if alert.severity >= channel.min_severity
         }
-        for handle in self._attempts():
-            there = {(one.alert.key, one.channel) for one in self._of(handle, [key for key, _ in wanted])}
-            new = [letter for pair, letter in wanted.items() if pair not in there]
-            if not new or self._committed(handle, new):
+        for log in self._log.attempts():
+            stored = {
+                (one.alert.key, one.channel) for one in _messages(log.latest_of(key for key, _ in wanted))
+            }
+            new = [message for pair, message in wanted.items() if pair not in stored]
+            if not new or log.try_append(map(_row, new)):
                 return len(new)
-        raise self._lost_race()
+        raise self._log.lost_race()
 
     def deliver(self, channels: Sequence[Channel], now: dt.datetime, limit: int = 100) -> Delivery:
         """Send the due messages, most severe first; no error of a channel is raised.
@@ -184,19 +182,19 @@ class Outbox:
         by_name = {channel.name: channel.notifier for channel in channels}
         claimed = self._claim(by_name.keys(), now, limit)
         in_a_row: Counter[str] = Counter()
-        ended: list[Letter] = []
+        ended: list[Message] = []
         try:
-            for letter in claimed:
-                if in_a_row[letter.channel] >= _FAILURES_IN_A_ROW:
-                    ended.append(replace(letter, status=_Status.QUEUED, due_at=now + self.policy.first_wait))
+            for message in claimed:
+                if in_a_row[message.channel] >= _FAILURES_IN_A_ROW:
+                    ended.append(replace(message, status=_Status.QUEUED, due_at=now + self.policy.first_wait))
                     continue
-                after = self._sent(letter, by_name[letter.channel], now)
+                after = self._sent(message, by_name[message.channel], now)
                 is_down = after.status is _Status.QUEUED
-                in_a_row[letter.channel] = in_a_row[letter.channel] + 1 if is_down else 0
+                in_a_row[message.channel] = in_a_row[message.channel] + 1 if is_down else 0
                 ended.append(after)
         finally:
             # Record sent messages even if the rest is interrupted, so that they are not sent again.
-            self._say(ended)
+            self._record(ended)
         counts = {status: sum(one.status == status for one in ended) for status in _Status}
         return Delivery(
             counts[_Status.SENT],
@@ -205,45 +203,43 @@ class Outbox:
             {one.channel: one.error for one in ended if one.error and one.status is not _Status.SENT},
         )
 
-    def letters(self) -> list[Letter]:
+    def messages(self) -> list[Message]:
         """All messages with their current status, in the order in which they were first stored."""
         return sorted(
-            self._last(self.table.open(), "true"), key=lambda one: (one.queued_at, one.alert.key, one.channel)
+            _messages(self._log.read().latest()), key=lambda one: (one.queued_at, one.alert.key, one.channel)
         )
 
-    def _claim(self, channels: Iterable[str], now: dt.datetime, limit: int) -> list[Letter]:
+    def _claim(self, channels: Iterable[str], now: dt.datetime, limit: int) -> list[Message]:
         names = ", ".join(literal(name) for name in channels)
         if not names:
             return []
-        for handle in self._attempts():
-            due = [
-                one
-                for one in self._last(handle, f"channel IN ({names})")
-                if one.status in (_Status.QUEUED, _Status.CLAIMED) and one.due_at <= now
-            ]
+        pending = (_Status.QUEUED, _Status.CLAIMED)
+        for log in self._log.attempts():
+            found = _messages(log.latest(f"channel IN ({names})", pending))
+            due = [one for one in found if one.status in pending and one.due_at <= now]
             # Messages that failed before come last, so that an unacceptable message delays no other.
             due.sort(key=lambda one: (one.attempt > 0, -one.alert.severity, one.queued_at, one.alert.key))
             until = now + self.policy.claim
             claimed = [replace(one, status=_Status.CLAIMED, due_at=until) for one in due[:limit]]
-            if not claimed or self._committed(handle, claimed):
+            if not claimed or log.try_append(map(_row, claimed)):
                 return claimed
-        raise self._lost_race()
+        raise self._log.lost_race()
 
-    def _sent(self, letter: Letter, notifier: Notifier, now: dt.datetime) -> Letter:
+    def _sent(self, message: Message, notifier: Notifier, now: dt.datetime) -> Message:
         """Send one message, and return it with its new status."""
         try:
-            notifier.send(letter.alert)
+            notifier.send(message.alert)
         except BaseException as error:
             if not is_isolated(error):
                 raise
-            return self._failed(letter, error, now)
-        return replace(letter, status=_Status.SENT, attempt=letter.attempt + 1, due_at=now, error="")
+            return self._failed(message, error, now)
+        return replace(message, status=_Status.SENT, attempt=message.attempt + 1, due_at=now, error="")
 
-    def _failed(self, letter: Letter, error: BaseException, now: dt.datetime) -> Letter:
-        attempt = letter.attempt + 1
-        said = replace(letter, attempt=attempt, error=reason_of(error)[:_LONGEST_ERROR])
+    def _failed(self, message: Message, error: BaseException, now: dt.datetime) -> Message:
+        attempt = message.attempt + 1
+        said = replace(message, attempt=attempt, error=reason_of(error)[:_LONGEST_ERROR])
         is_final = isinstance(error, AlertError) and not error.retryable
-        if is_final or now - letter.queued_at >= self.policy.give_up_after:
+        if is_final or now - message.queued_at >= self.policy.give_up_after:
             return replace(said, status=_Status.UNDELIVERABLE, due_at=now)
         wait = min(self.policy.first_wait * 2 ** min(attempt - 1, 20), self.policy.longest_wait)
         asked = getattr(error, "wait", None)
@@ -251,113 +247,52 @@ class Outbox:
             wait = max(wait, dt.timedelta(seconds=asked))
         return replace(said, status=_Status.QUEUED, due_at=now + wait)
 
-    def _say(self, letters: Sequence[Letter]) -> None:
+    def _record(self, messages: Sequence[Message]) -> None:
         """Record the status of messages; a message that cannot be stored does not affect the others."""
+        if not messages:
+            return
         try:
-            self._say_at_once(letters)
+            self._log.append([_row(message) for message in messages])
         except LakeError:
             raise
         except BaseException as error:
-            if not is_isolated(error) or len(letters) == 1:
+            if not is_isolated(error) or len(messages) == 1:
                 raise
-            saying = Isolation("Saying in the outbox what became of messages")
-            for letter in letters:
-                with saying.guard(f"{letter.channel}, {letter.alert.reference}"):
-                    self._say_at_once([letter])
-            saying.raise_failures()
-
-    def _say_at_once(self, letters: Sequence[Letter]) -> None:
-        if not letters:
-            return
-        for handle in self._attempts():
-            if self._committed(handle, letters):
-                return
-        raise self._lost_race()
-
-    def _attempts(self) -> Iterator[DeltaTable | None]:
-        for _ in attempts(self.table.version):
-            yield self.table.open()
-
-    def _committed(self, handle: DeltaTable | None, letters: Sequence[Letter]) -> bool:
-        number = self.table.cursor(handle, _STREAM) + 1
-        try:
-            rows = _rows(letters, number, self.table.arrow_schema)
-            self.table.append(handle, rows, stream=_STREAM, version=number)
-        except LakeConflict:
-            return False
-        return True
-
-    def _lost_race(self) -> LakeConflict:
-        return LakeConflict(
-            f"The outbox {self.table.uri} could not be written: every commit is refused as if "
-            "another had been made, and none is. Check that the store keeps what is written to it."
-        )
-
-    def _of(self, handle: DeltaTable | None, keys: Sequence[str]) -> Iterator[Letter]:
-        for start in range(0, len(keys), _KEYS_PER_QUERY):
-            some = ", ".join(literal(key) for key in keys[start : start + _KEYS_PER_QUERY])
-            yield from self._last(handle, f"key IN ({some})")
-
-    def _last(self, handle: DeltaTable | None, condition: str) -> list[Letter]:
-        from deltalake import QueryBuilder
-
-        if handle is None:
-            return []
-        rows = (
-            QueryBuilder()
-            .register("outbox", handle)
-            .execute(
-                "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY key, channel "
-                f'ORDER BY "commit" DESC) AS place FROM outbox WHERE {condition}) WHERE place = 1'
-            )
-        )
-        return list(_letters(pa.RecordBatchReader.from_stream(rows).read_all()))
+            recording = Isolation("Recording the status of messages in the outbox")
+            for message in messages:
+                with recording.guard(f"{message.channel}, {message.alert.reference}"):
+                    self._log.append([_row(message)])
+            recording.raise_failures()
 
 
-def _rows(letters: Sequence[Letter], commit: int, schema: pa.Schema) -> pa.Table:
-    # Through DuckDB, because pyarrow imports pandas to create arrays from Python values.
-    import duckdb
-
-    columns: dict[str, tuple[str, list[str] | list[int]]] = {
-        "key": ("VARCHAR", [one.alert.key for one in letters]),
-        "channel": ("VARCHAR", [one.channel for one in letters]),
-        "status": ("VARCHAR", [str(one.status) for one in letters]),
-        "attempt": ("INTEGER", [one.attempt for one in letters]),
-        "due_at": ("BIGINT", [(one.due_at - _EPOCH) // _MICROSECOND for one in letters]),
-        "queued_at": ("BIGINT", [(one.queued_at - _EPOCH) // _MICROSECOND for one in letters]),
-        "alert": ("VARCHAR", [_storable(one.alert.to_json()) for one in letters]),
-        "error": ("VARCHAR", [_storable(one.error) for one in letters]),
-        "commit": ("BIGINT", [commit] * len(letters)),
+def _row(message: Message) -> dict[str, Any]:
+    return {
+        "key": message.alert.key,
+        "channel": message.channel,
+        "status": message.status,
+        "attempt": message.attempt,
+        "due_at": message.due_at,
+        "queued_at": message.queued_at,
+        "alert": storable(message.alert.to_json()),
+        "error": storable(message.error),
     }
-    selected = ", ".join(
-        f"unnest(CAST(? AS {type_}[])) AS {quote(name)}" for name, (type_, _) in columns.items()
-    )
-    with duckdb.connect() as connection:
-        parameters = [values for _, values in columns.values()]
-        return connection.sql(f"SELECT {selected}", params=parameters).to_arrow_table().cast(schema)
 
 
-def _letters(rows: pa.Table) -> Iterator[Letter]:
-    columns = []
-    for column in OUTBOX_COLUMNS:
-        values: Any = rows[column.name]
-        if isinstance(column.type, Timestamp):
-            # As integers, because pyarrow imports pandas to create Python values with a time zone.
-            values = values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-        columns.append(values.to_pylist())
-    for key, channel, status, attempt, due, queued, alert, error, _ in zip(*columns, strict=True):
+def _messages(rows: Iterable[Sequence[Any]]) -> Iterator[Message]:
+    for key, channel, status, attempt, due, queued, alert, error, _ in rows:
         try:
-            due_at, queued_at = (_EPOCH + at * _MICROSECOND for at in (due, queued))
-            letter = Letter(
+            due_at, queued_at = time_of(due), time_of(queued)
+            message = Message(
                 _alert(key, alert, queued_at), channel, _Status(status), attempt, due_at, queued_at, error
             )
         except (ValueError, TypeError, OverflowError) as broken:
             # The outcome of the attempt is unknown: do not send again, list the message with the reason.
             reason = reason_of(broken, tell_text=False)
-            letter = Letter(
-                _alert(key, alert, _EPOCH), channel, _Status.UNDELIVERABLE, 0, _EPOCH, _EPOCH, reason
+            never = time_of(0)
+            message = Message(
+                _alert(key, alert, never), channel, _Status.UNDELIVERABLE, 0, never, never, reason
             )
-        yield letter
+        yield message
 
 
 def _alert(key: str, stored: str, queued_at: dt.datetime) -> Alert:
@@ -376,8 +311,3 @@ def _alert(key: str, stored: str, queued_at: dt.datetime) -> Alert:
             facts=(("Look it up in", "alerts/outbox, by its key"), ("Reason", reason)),
         )
     return replace(alert, key=key)
-
-
-def _storable(text: str) -> str:
-    """Text without characters that cannot be encoded."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -13,25 +13,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from platform_assets.dlp.model import ColumnVerdict, InspectResult, Likelihood, Status
 from platform_assets.dlp.policy import Decision, Policy
 from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_COLUMNS
 from platform_assets.formats.problems import ProblemKind
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import fetch_rows, literal
+from platform_assets.lake.log import AppendLog, LogVersion
 from platform_assets.lake.races import retry_while_others_progress
 
 if TYPE_CHECKING:
     import duckdb
-    from deltalake import DeltaTable
 
     from platform_assets.lake.duck import SqlEngine
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Column
 
-_STREAM = "platform_assets/dlp"
 _LEVELS = "[" + ", ".join(literal(one.name) for one in Likelihood) + "]"
 
 
@@ -149,22 +146,23 @@ class FindingsStore:
     engine: SqlEngine
 
     @property
-    def objects(self) -> LakeTable:
-        """The table `dlp/objects`."""
-        return self._table("objects", OBJECT_COLUMNS)
+    def objects(self) -> AppendLog:
+        """The table `dlp/objects`: a row for each inspection."""
+        return self._log("objects", OBJECT_COLUMNS, "object_id")
 
     @property
-    def findings(self) -> LakeTable:
-        """The table `dlp/findings`."""
-        return self._table("findings", FINDING_COLUMNS)
+    def findings(self) -> AppendLog:
+        """The table `dlp/findings`: a row for each finding."""
+        return self._log("findings", FINDING_COLUMNS, "inspection_id")
 
     @property
-    def columns(self) -> LakeTable:
-        """The table `dlp/columns`."""
-        return self._table("columns", COLUMN_COLUMNS)
+    def columns(self) -> AppendLog:
+        """The table `dlp/columns`: a row for each inspected column and info type."""
+        return self._log("columns", COLUMN_COLUMNS, "place", "table")
 
-    def _table(self, name: str, columns: tuple[Column, ...]) -> LakeTable:
-        return LakeTable(self.lake.path("processed", "dlp", name), columns, self.lake.storage_options)
+    def _log(self, name: str, columns: tuple[Column, ...], *key: str) -> AppendLog:
+        table = LakeTable(self.lake.path("processed", "dlp", name), columns, self.lake.storage_options)
+        return AppendLog(table, "The table of inspection results", stream="platform_assets/dlp", key=key)
 
     def record(self, inspections: Sequence[Inspection]) -> list[Inspection]:
         """Record inspections; an object version that was already inspected by the same inspector is skipped.
@@ -178,8 +176,8 @@ class FindingsStore:
         """
 
         def record() -> list[Inspection]:
-            handle = self.objects.open()
-            known = self._recorded(handle, inspections)
+            objects = self.objects.read()
+            known = self._recorded(objects, inspections)
             new = []
             for one in inspections:
                 if one.identity not in known:
@@ -190,21 +188,22 @@ class FindingsStore:
             ids = {one.identity: uuid.uuid4().hex for one in new}
             found = [row for one in new for row in _finding_rows(one, ids[one.identity])]
             if found:
-                self._append(self.findings, self.findings.open(), found)
-            self._append(self.objects, handle, [_object_row(one, ids[one.identity]) for one in new])
+                self.findings.read().append(found)
+            objects.append(_object_row(one, ids[one.identity]) for one in new)
             return new
 
-        return retry_while_others_progress(record, lambda: [self.objects.version(), self.findings.version()])
+        tables = (self.objects.table, self.findings.table)
+        return retry_while_others_progress(record, lambda: [table.version() for table in tables])
 
     def _recorded(
-        self, handle: DeltaTable | None, inspections: Sequence[Inspection]
+        self, objects: LogVersion, inspections: Sequence[Inspection]
     ) -> set[tuple[str, str, str, str]]:
         """The earlier inspections of the same objects."""
         wanted = ", ".join(sorted({literal(one.object_id) for one in inspections}))
         if not wanted:
             return set()
         with self.engine.connect() as connection:
-            self.objects.create_view(connection, ["recorded"], handle)
+            objects.create_view(connection, "recorded")
             rows = connection.sql(
                 "SELECT object_id, version, detector, detector_version FROM recorded "
                 f"WHERE object_id IN ({wanted})"
@@ -272,13 +271,7 @@ class FindingsStore:
                         }
                     )
         if rows:
-            retry_while_others_progress(
-                lambda: self._append(self.columns, self.columns.open(), rows), self.columns.version
-            )
-
-    def _append(self, table: LakeTable, handle: DeltaTable | None, rows: Sequence[Mapping[str, Any]]) -> None:
-        made = pa.Table.from_pylist([dict(row) for row in rows], schema=table.arrow_schema)
-        table.append(handle, made, stream=_STREAM, version=table.cursor(handle, _STREAM) + 1)
+            self.columns.append(rows)
 
     def inspected_versions(self, detector: str, detector_version: str) -> dict[tuple[str, str], str]:
         """The version of each table, by place and table, at its latest inspection by an inspector."""
@@ -360,8 +353,7 @@ class FindingsStore:
     def count_findings(self) -> int:
         """Number of stored findings, without those of unfinished inspections."""
         with self.engine.connect() as connection:
-            self._view(connection, self.objects, "objects")
-            self._view(connection, self.findings, "findings")
+            self._create_views(connection)
             [[number]] = connection.sql(
                 "SELECT count(*) FROM findings SEMI JOIN objects USING (inspection_id)"
             ).fetchall()
@@ -370,8 +362,7 @@ class FindingsStore:
     def latest_findings(self, limit: int) -> list[dict[str, Any]]:
         """A few of the newest findings, the most likely first."""
         with self.engine.connect() as connection:
-            self._view(connection, self.objects, "objects")
-            self._view(connection, self.findings, "findings")
+            self._create_views(connection)
             return fetch_rows(
                 connection,
                 'SELECT inspected_at, uri, info_type, likelihood, evidence, row, "column", container '
@@ -379,13 +370,14 @@ class FindingsStore:
                 f"list_position({_LEVELS}, likelihood) DESC, uri, byte_start LIMIT {limit:d}",
             )
 
-    def _rows(self, table: LakeTable, sql: str, given: str = "FROM raw") -> list[dict[str, Any]]:
+    def _rows(self, log: AppendLog, sql: str, given: str = "FROM raw") -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
-            self._view(connection, table, "raw")
+            log.read().create_view(connection, "raw")
             return fetch_rows(connection, f"WITH given AS ({given}) {sql}")
 
-    def _view(self, connection: duckdb.DuckDBPyConnection, table: LakeTable, name: str) -> None:
-        table.create_view(connection, [name], table.open())
+    def _create_views(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.objects.read().create_view(connection, "objects")
+        self.findings.read().create_view(connection, "findings")
 
 
 def _object_row(one: Inspection, inspection_id: str) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class CountingRows:
     @property
     def version(self) -> str:
         """Identifies this set of valid rows among earlier and later sets."""
-        return f"{self._identity}.{self.ledger.number(self.state)}"
+        return f"{self._identity}.{self.state.version.number}"
 
     def read(self) -> pa.RecordBatchReader:
         """Stream the rows: the feed's columns, then the platform's."""
@@ -99,7 +99,7 @@ class CountingRows:
 
     def _bring_up(self, copy: LakeTable, change: Change) -> LakeTable:
         handle = copy.open()
-        goal = self.ledger.number(self.state)
+        goal = self.state.version.number
         if handle is not None and copy.cursor(handle, _STREAM) >= goal:
             return copy
         counting = counting_rows_sql(self.feed)
@@ -122,14 +122,15 @@ class CountingRows:
     @property
     def _identity(self) -> str:
         """The identity of the ledger; a recreated ledger starts counting from the beginning."""
-        known = "" if self.state.handle is None else str(self.state.handle.metadata().id)
+        handle = self.state.version.handle
+        known = "" if handle is None else str(handle.metadata().id)
         return hashlib.blake2b(known.encode(), digest_size=4).hexdigest()
 
     def _batches(self, table: LakeTable, sql: str, state: FeedState | None) -> dict[int, int]:
         """The number of valid rows of each load."""
         with self.ledger.engine.connect() as connection:
             if state is not None:
-                self.ledger.create_view(connection, state.handle)
+                state.version.create_view(connection, "ledger")
             is_known = state is None or bool(state.layout)
             table.create_view(connection, ["stored"], table.open() if is_known else None)
             found = connection.sql(f"SELECT _batch, count(*) FROM ({sql}) GROUP BY _batch ORDER BY _batch")
@@ -141,7 +142,7 @@ def stream(table: LakeTable, ledger: FeedLedger, state: FeedState, sql: str) -> 
     handle = table.open()
 
     def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-        ledger.create_view(connection, state.handle)
+        state.version.create_view(connection, "ledger")
         # Rows of a crashed load may have other columns until a load is committed.
         table.create_view(connection, ["stored"], handle if state.layout else None)
 

@@ -8,22 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from platform_assets.errors import LakeConflict
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, fetch_rows, literal
+from platform_assets.lake.log import AppendLog, LogVersion, batched
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 
-if TYPE_CHECKING:
-    import duckdb
-    from deltalake import DeltaTable
-
-_STREAM = "feed"
 _KEYS_PER_QUERY = 2_000
 
 
@@ -112,12 +104,12 @@ class FeedState:
     """A feed's ledger at one version.
 
     Attributes:
-        handle: The Delta table at that version, None before the first commit.
+        version: Its rows at that version.
         layout: The feed's columns so far, as JSON; empty before the first load.
         stop: The reason why the feed is stopped, or None.
     """
 
-    handle: DeltaTable | None
+    version: LogVersion
     layout: str = ""
     stop: Stop | None = None
 
@@ -134,13 +126,21 @@ class FeedLedger:
     table: LakeTable
     engine: SqlEngine
 
+    @property
+    def log(self) -> AppendLog:
+        """The rows of the ledger."""
+        return AppendLog(self.table, "The feed's ledger", stream="feed", key=("object_id",))
+
     def read(self) -> FeedState:
         """Read the current version of the ledger."""
-        handle = self.table.open()
-        if handle is None:
-            return FeedState(None)
+        return self.state(self.log.read())
+
+    def state(self, version: LogVersion) -> FeedState:
+        """The state of the feed at a version of the ledger."""
+        if version.handle is None:
+            return FeedState(version)
         with self.engine.connect() as connection:
-            self.create_view(connection, handle)
+            version.create_view(connection, "ledger")
             layouts = fetch_rows(
                 connection,
                 "SELECT layout FROM ledger WHERE status = 'loaded' AND layout <> '' "
@@ -155,34 +155,27 @@ class FeedLedger:
                 'AS later WHERE later.object_id = said.object_id AND later."commit" > said."commit" '
                 "AND later.status <> 'stopped') ORDER BY \"commit\" DESC LIMIT 1",
             )
-        return FeedState(handle, layouts[0]["layout"] if layouts else "", Stop(**stops[0]) if stops else None)
-
-    def number(self, state: FeedState) -> int:
-        """Number of the last commit, 0 before the first."""
-        return self.table.cursor(state.handle, _STREAM)
+        return FeedState(
+            version, layouts[0]["layout"] if layouts else "", Stop(**stops[0]) if stops else None
+        )
 
     def last_said(self, state: FeedState, object_ids: Iterable[str]) -> dict[str, list[LastSaid]]:
         """The latest statuses of some objects, by id: the latest GONE, and the latest other status."""
         wanted = sorted(set(object_ids))
         said: dict[str, list[LastSaid]] = {}
-        if state.handle is None or not wanted:
+        if state.version.handle is None or not wanted:
             return said
         with self.engine.connect() as connection:
-            self.create_view(connection, state.handle)
-            for start in range(0, len(wanted), _KEYS_PER_QUERY):
-                some = ", ".join(map(literal, wanted[start : start + _KEYS_PER_QUERY]))
+            state.version.create_view(connection, "ledger")
+            for some in batched(wanted, _KEYS_PER_QUERY):
                 rows = connection.sql(
-                    "SELECT object_id, version, status, definition FROM ledger "
-                    f"WHERE object_id IN ({some}) QUALIFY row_number() OVER (PARTITION BY object_id, "
+                    "SELECT object_id, version, status, definition FROM ledger WHERE object_id IN "
+                    f"({', '.join(map(literal, some))}) QUALIFY row_number() OVER (PARTITION BY object_id, "
                     "status = 'gone' ORDER BY \"commit\" DESC, batch DESC) = 1"
                 )
                 for object_id, version, status, definition in rows.fetchall():
                     said.setdefault(object_id, []).append(LastSaid(version, status, definition))
         return said
-
-    def create_view(self, connection: duckdb.DuckDBPyConnection, handle: DeltaTable | None) -> None:
-        """Create a view of the ledger named `ledger`."""
-        self.table.create_view(connection, ["ledger"], handle)
 
     def commit(self, state: FeedState, rows: Sequence[LedgerRow]) -> None:
         """Write status changes in one commit.
@@ -190,15 +183,4 @@ class FeedLedger:
         Raises:
             LakeConflict: The ledger has changed since `state` was read.
         """
-        number = self.number(state) + 1
-        said = [{**asdict(row), "status": str(row.status), "commit": number} for row in rows]
-        made = pa.Table.from_pylist(said, schema=self.table.arrow_schema)
-        self.table.append(state.handle, made, stream=_STREAM, version=number)
-
-
-def lost_race(feed: str) -> LakeConflict:
-    """The error of a run whose commits fail although nobody else commits."""
-    return LakeConflict(
-        f"The ledger of the feed {feed} could not be written: every commit is refused as if another had been "
-        "made, and none is. Check that the store keeps what is written to it."
-    )
+        state.version.append(map(vars, rows))

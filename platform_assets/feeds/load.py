@@ -32,7 +32,6 @@ from platform_assets.feeds.ledger import (
     LedgerRow,
     Said,
     Stop,
-    lost_race,
 )
 from platform_assets.feeds.reading import read_rows
 from platform_assets.feeds.rows import NoHeader, Unreadable
@@ -41,7 +40,8 @@ from platform_assets.isolation import failure_of, is_isolated, is_retryable, rea
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, literal
 from platform_assets.lake.lake import Lake
-from platform_assets.lake.races import attempts, retry_while_others_progress
+from platform_assets.lake.log import storable
+from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.objects.bucket import Bucket, ObjectVersion
 
 if TYPE_CHECKING:
@@ -197,12 +197,12 @@ class Feeds:
 
         Their versions are not loaded again.
         """
-        self._say(feed, [_row(feed, one, Said.WITHDRAWN, self.clock(), reason=reason) for one in uploads])
+        rows = [_row(feed, one, Said.WITHDRAWN, self.clock(), reason=reason) for one in uploads]
+        self.ledger(feed).log.append([vars(row) for row in rows])
 
     def resume(self, feed: Feed) -> None:
         """Resume a stopped feed; the object that stopped it is tried again."""
-        now = self.clock()
-        self._say(feed, [_resumed(feed, now)])
+        self.ledger(feed).log.append([vars(_resumed(feed, self.clock()))])
 
     def compact(self, feed: Feed, files: int = 64) -> bool:
         """Merge the small files of a feed's table and ledger, if there are many of them.
@@ -219,29 +219,17 @@ class Feeds:
         """
         from deltalake.exceptions import DeltaError
 
-        was_worth_it = False
-        for table in (self.table(feed, Layout()), self.ledger(feed).table):
-            handle = table.open()
-            if handle is None or len(handle.file_uris()) < files:
-                continue
+        table = self.table(feed, Layout())
+        handle = table.open()
+        is_worth_it = handle is not None and len(handle.file_uris()) >= files
+        if handle is not None and is_worth_it:
             try:
                 handle.optimize.compact()
             except DeltaError as error:
                 raise LakeConflict(
                     f"{table.uri} was not compacted: {error}. The next time does it."
                 ) from error
-            was_worth_it = True
-        return was_worth_it
-
-    def _say(self, feed: Feed, rows: Sequence[LedgerRow]) -> None:
-        ledger = self.ledger(feed)
-        for _ in attempts(ledger.table.version):
-            try:
-                ledger.commit(ledger.read(), rows)
-            except LakeConflict:
-                continue
-            return
-        raise lost_race(feed.name)
+        return self.ledger(feed).log.compact(files) or is_worth_it
 
     def counting(self, feed: Feed) -> CountingRows:
         """The valid rows of a feed.
@@ -385,9 +373,9 @@ class _Load:
         if self.staged:
             state = self._taken_over(state)
             rows += self._appended(state)
-        for race, _ in enumerate(attempts(self.ledger.table.version)):
+        for race, version in enumerate(self.ledger.log.attempts(state.version)):
             if race:
-                state = self.ledger.read()
+                state = self.ledger.state(version)
                 rows = self._still_new(state, rows, is_first=is_first)
             if not rows:
                 return
@@ -400,7 +388,7 @@ class _Load:
                     raise
                 self._commit_one_by_one(rows, error)
             return
-        raise lost_race(self.feed.name)
+        raise self.ledger.log.lost_race()
 
     def _commit_one_by_one(self, rows: Sequence[LedgerRow], why: BaseException) -> None:
         """Commit for each object alone what cannot be committed together; raises `why` if none succeeds."""
@@ -547,7 +535,7 @@ class _Load:
         return {
             "_batch": _same(batch, pa.int64(), rows),
             "_seen_at": _same(seen_at, pa.int64(), rows).cast(pa.timestamp("us", tz="UTC")),
-            "_object": _same(_storable(one.label), pa.string(), rows),
+            "_object": _same(storable(one.label), pa.string(), rows),
         }
 
     def _still_new(self, state: FeedState, rows: Sequence[LedgerRow], *, is_first: bool) -> list[LedgerRow]:
@@ -600,13 +588,13 @@ def _row(feed: Feed, one: Upload, said: Said, now: dt.datetime, *, reason: str =
     return LedgerRow(
         batch=0,
         object_id=one.object_id,
-        object=_storable(one.label),
+        object=storable(one.label),
         version=one.object.version,
         modified=one.object.modified,
         status=said,
         rows=0,
         dead_letters=0,
-        reason=_storable(reason),
+        reason=storable(reason),
         definition=feed.definition,
         layout="",
         at=now,
@@ -629,8 +617,3 @@ def _stop_message(feed: Feed, label: str, reason: str) -> str:
 
 def _same(value: Any, type_: pa.DataType, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, type_), rows)
-
-
-def _storable(text: str) -> str:
-    """Text without characters that cannot be encoded: a path on disk may have bytes that are not UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")

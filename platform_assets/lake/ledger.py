@@ -15,14 +15,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from platform_assets.lake.arrow import table_of
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import duckdb_type
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 
 if TYPE_CHECKING:
@@ -197,15 +197,6 @@ class Ledger:
             LakeConflict: Another batch was declared since `state` was read, so this batch is based on an old
                 state.
         """
-        # Uses DuckDB because pyarrow imports pandas to build arrays from Python values.
-        import duckdb
-
-        schema = self.table.arrow_schema
-        row = f"({', '.join(f'CAST(? AS {duckdb_type(column.type)})' for column in LEDGER_COLUMNS)})"
-        values = ", ".join([row] * len(entries))
-        with duckdb.connect() as connection:
-            parameters = [value for entry in entries for value in astuple(entry)]
-            found = connection.sql(f"FROM (VALUES {values})", params=parameters).to_arrow_table()
-        rows = found.rename_columns(schema.names).cast(schema)
+        rows = table_of([vars(entry) for entry in entries], self.table.arrow_schema)
         metadata = {_CURSORS: json.dumps({**state.cursors, **(cursors or {})}, ensure_ascii=False)}
         self.table.append(state.handle, rows, stream=_STREAM, version=entries[0].batch, metadata=metadata)

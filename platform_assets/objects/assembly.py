@@ -31,7 +31,7 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
         """
         from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
         from platform_assets.objects.places import open_bucket
-        from platform_assets.objects.plan import Policy as Pace
+        from platform_assets.objects.plan import BatchLimits
         from platform_assets.objects.watch import Watch
 
         given = self._watch_settings(name)
@@ -40,7 +40,7 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
             name,
             open_bucket(given.place, resolve_options(given.storage_options)),
             ObjectLog(self.rooms.of(LakeRoom).processed_table(LOG_COLUMNS, "objects", name)),
-            Pace(
+            BatchLimits(
                 objects_per_run=given.objects_per_run,
                 attempts=given.attempts,
                 sweep_every=dt.timedelta(minutes=given.sweep_every),

@@ -14,23 +14,21 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pyarrow as pa
-
-from platform_assets.errors import LakeConflict, ObjectsError
+from platform_assets.errors import ObjectsError
 from platform_assets.isolation import reason_of
+from platform_assets.lake.arrow import micros_of, table_of, time_of
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import literal, quote
-from platform_assets.lake.races import attempts
+from platform_assets.lake.duck import literal
+from platform_assets.lake.log import AppendLog, LogVersion, storable
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 from platform_assets.objects.bucket import ObjectVersion
 from platform_assets.objects.plan import (
+    BatchLimits,
     Entry,
     Outcome,
-    Policy,
     Status,
     Task,
     Verdict,
@@ -39,9 +37,6 @@ from platform_assets.objects.plan import (
     slices,
     task,
 )
-
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
 
 LOG_COLUMNS = (
     Column("key", Text(), "The object's name below what is watched"),
@@ -58,14 +53,10 @@ LOG_COLUMNS = (
     Column("commit", Integer(64), "Number of the commit; of a key, the row with the largest counts"),
 )
 _log = logging.getLogger(__name__)
-_STREAM = "objects"
 _PROGRESS = "platform_assets.objects"
 # Commits by other programs (such as OPTIMIZE) have no such metadata; skip up to this many of them.
 _LONGEST_LOOK_BACK = 100
-_KEYS_PER_QUERY = 2_000
 _STATUSES = {str(status): status for status in Status}
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -84,14 +75,16 @@ class Progress:
 
     def to_json(self) -> str:
         """Compact JSON; times are whole microseconds since 1970, UTC."""
-        times = ({str(batch): _micros(at) for batch, at in one.items()} for one in (self.open, self.retries))
+        times = (
+            {str(batch): micros_of(at) for batch, at in one.items()} for one in (self.open, self.retries)
+        )
         return json.dumps([self.last_batch, *times], separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Progress:
         """Parse the JSON of `to_json`."""
         last, *times = json.loads(text)
-        opened, retries = ({int(batch): _time(at) for batch, at in one.items()} for one in times)
+        opened, retries = ({int(batch): time_of(at) for batch, at in one.items()} for one in times)
         return cls(last, opened, retries)
 
 
@@ -115,17 +108,12 @@ class LogState:
     """The log at one version.
 
     Args:
-        handle: The Delta table at that version, None before the first commit.
+        version: The rows of the log at that version.
         progress: The progress of the watch at that version.
     """
 
-    handle: DeltaTable | None
+    version: LogVersion
     progress: Progress
-
-    @cached_property
-    def commit(self) -> int:
-        """Number of the newest commit, 0 before the first."""
-        return (self.handle.transaction_version(_STREAM) or 0) if self.handle is not None else 0
 
     def between(self, low: str, high: str) -> dict[str, Entry]:
         """The latest entries of the keys after `low` up to `high`, in code point order."""
@@ -133,14 +121,7 @@ class LogState:
 
     def of(self, keys: Iterable[str]) -> dict[str, Entry]:
         """The latest entries of these keys."""
-        found: dict[str, Entry] = {}
-        wanted = sorted(set(keys))
-        for start in range(0, len(wanted), _KEYS_PER_QUERY):
-            some = wanted[start : start + _KEYS_PER_QUERY]
-            # The range lets Delta skip files; a long list of keys alone does not.
-            span = f"key >= {literal(some[0])} AND key <= {literal(some[-1])}"
-            found |= self._last(f"{span} AND key IN ({', '.join(map(literal, some))})")
-        return found
+        return _by_key(self.version.latest_of(keys))
 
     def batch(self, number: int) -> dict[str, Entry]:
         """The latest entries of the objects of a batch, within that batch."""
@@ -153,7 +134,7 @@ class LogState:
 
     def with_status(self, *statuses: Status) -> list[Entry]:
         """The latest entries with one of these statuses, such as PARKED; reads the whole log."""
-        return [entry for entry in self._last("true").values() if entry.status in statuses]
+        return list(_by_key(self.version.latest(statuses=statuses)).values())
 
     def due_again(self, now: dt.datetime) -> tuple[list[Entry], dict[int, dt.datetime]]:
         """The failed objects that are due again, and for the others the next retry time of each batch.
@@ -177,20 +158,7 @@ class LogState:
 
     def _last(self, condition: str) -> dict[str, Entry]:
         """The latest entry of each key among the rows of a condition, in key order."""
-        from deltalake import QueryBuilder
-
-        if self.handle is None:
-            return {}
-        rows = (
-            QueryBuilder()
-            .register("log", self.handle)
-            .execute(
-                'SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY key ORDER BY "commit" DESC) '
-                f"AS place FROM log WHERE {condition}) WHERE place = 1 ORDER BY key"
-            )
-        )
-        table = pa.RecordBatchReader.from_stream(rows).read_all()
-        return {entry.object.key: entry for entry in _entries(table)}
+        return _by_key(self.version.latest(condition))
 
 
 @dataclass(frozen=True)
@@ -216,21 +184,27 @@ class ObjectLog:
 
     table: LakeTable
 
+    @property
+    def _log(self) -> AppendLog:
+        return AppendLog(self.table, "The object log", stream="objects", key=("key",))
+
     def read(self) -> LogState:
         """Read the current version of the log."""
-        handle = self.table.open()
-        said = self.table.commit_metadata(handle, _PROGRESS, look_back=_LONGEST_LOOK_BACK)
+        return self._state(self._log.read())
+
+    def _state(self, version: LogVersion) -> LogState:
+        said = self.table.commit_metadata(version.handle, _PROGRESS, look_back=_LONGEST_LOOK_BACK)
         if said is not None:
-            return LogState(handle, Progress.from_json(said))
-        if handle is not None and self.table.row_count(handle):
+            return LogState(version, Progress.from_json(said))
+        if self.table.row_count(version.handle):
             raise ObjectsError(
                 f"The object log {self.table.uri} cannot be read: none of its last {_LONGEST_LOOK_BACK} "
                 "commits is the platform's. Restore the table to its last commit that has "
                 f"{_PROGRESS} in its metadata."
             )
-        return LogState(handle, Progress())
+        return LogState(version, Progress())
 
-    def commit(self, state: LogState, entries: Sequence[Entry], progress: Progress) -> None:
+    def commit(self, state: LogState, entries: Sequence[Entry], progress: Progress) -> bool:
         """Write entries and the progress of the watch in one commit.
 
         Args:
@@ -238,20 +212,13 @@ class ObjectLog:
             entries: At most one for each key.
             progress: The watch's new progress.
 
-        Raises:
-            LakeConflict: The log has changed since `state` was read.
+        Returns:
+            False if the log has changed since `state` was read; nothing is written then.
         """
-        number = state.commit + 1
-        self.table.append(
-            state.handle,
-            _rows(entries, number, self.table.arrow_schema),
-            stream=_STREAM,
-            version=number,
-            metadata={_PROGRESS: progress.to_json()},
-        )
+        return state.version.try_append(map(_row, entries), {_PROGRESS: progress.to_json()})
 
     def settle(
-        self, batch: int, outcomes: Iterable[Outcome], policy: Policy, now: dt.datetime
+        self, batch: int, outcomes: Iterable[Outcome], policy: BatchLimits, now: dt.datetime
     ) -> list[Entry]:
         """Record the outcomes of attempts of an open batch, in one or several steps of its run.
 
@@ -278,9 +245,11 @@ class ObjectLog:
             said_now = [after(planned[key], by_key[key], policy, now) for key in planned if key in by_key]
             if self._tried(state, batch, said_now, is_last=len(said_now) == len(planned)):
                 return said_now
-        raise _lost_race(self.table.uri)
+        raise self._log.lost_race()
 
-    def give_up(self, batch: int, reason: str, policy: Policy, now: dt.datetime, *, ran: bool = True) -> None:
+    def give_up(
+        self, batch: int, reason: str, policy: BatchLimits, now: dt.datetime, *, ran: bool = True
+    ) -> None:
         """Close a batch whose run ended without an outcome for every object.
 
         Args:
@@ -307,7 +276,7 @@ class ObjectLog:
                 ]
             if self._tried(state, batch, failed, is_last=True):
                 return
-        raise _lost_race(self.table.uri)
+        raise self._log.lost_race()
 
     def release(self, keys: Iterable[str], now: dt.datetime) -> int:
         """Reset parked objects so that they are tried again; return how many of the keys were parked.
@@ -318,15 +287,15 @@ class ObjectLog:
         for state in self._attempts():
             parked = [one for one in state.of(wanted).values() if one.status is Status.PARKED]
             said = [replace(one, status=Status.RELEASED, at=now, attempt=0) for one in parked]
-            if not said or self._committed(state, said, state.progress):
+            if not said or self.commit(state, said, state.progress):
                 return len(said)
-        raise _lost_race(self.table.uri)
+        raise self._log.lost_race()
 
     def plan(
         self,
         known: Known,
         found: Sequence[ObjectVersion],
-        policy: Policy,
+        policy: BatchLimits,
         now: dt.datetime,
         *,
         gone: Sequence[str] = (),
@@ -346,9 +315,9 @@ class ObjectLog:
         Raises:
             LakeConflict: Commits fail although nobody else commits.
         """
-        for attempt, _ in enumerate(attempts(self.table.version)):
+        for attempt, version in enumerate(self._log.attempts(known.state.version)):
             if attempt:
-                state = self.read()
+                state = self._state(version)
                 known = Known(state, state.of([*(one.key for one in found), *gone]))
             state, last = known.state, known.last
             verdicts = {one.key: judge(one, last.get(one.key), now) for one in found}
@@ -370,10 +339,10 @@ class ObjectLog:
                 {**state.progress.open, **dict.fromkeys(batches, now)},
                 self._later(state, said.keys(), now),
             )
-            if progress == state.progress or self._committed(state, list(said.values()), progress):
+            if progress == state.progress or self.commit(state, list(said.values()), progress):
                 waiting = (key for key, verdict in verdicts.items() if verdict is Verdict.WAIT)
                 return Planned(batches, frozenset(waiting), left)
-        raise _lost_race(self.table.uri)
+        raise self._log.lost_race()
 
     def _later(self, state: LogState, said: Set[str], now: dt.datetime) -> dict[int, dt.datetime]:
         """The next retry time of each batch with failed objects that are not retried now."""
@@ -386,12 +355,11 @@ class ObjectLog:
 
     def refuse_unstorable(self, found: ObjectVersion) -> None:
         """Raise the error that a commit would raise for this object, such as an unstorable name."""
-        _rows([Entry(found, Status.PLANNED, 1, 0, _EPOCH)], 0, self.table.arrow_schema)
+        entry = Entry(found, Status.PLANNED, 1, 0, found.modified)
+        table_of([{**_row(entry), "commit": 0}], self.table.arrow_schema)
 
     def compact(self, files: int = 64) -> bool:
         """Merge the small files that commits leave, sorted by key, if there are many of them.
-
-        A listing looks up ranges of keys: sorted files let it open only few of them.
 
         Args:
             files: The least number of files that makes compaction worthwhile.
@@ -399,23 +367,12 @@ class ObjectLog:
         Returns:
             True if the log was compacted.
         """
-        from deltalake.exceptions import DeltaError
-
-        handle = self.table.open()
-        if handle is None or len(handle.file_uris()) < files:
-            return False
-        try:
-            handle.optimize.z_order(["key"])
-        except DeltaError as error:
-            raise LakeConflict(
-                f"The object log {self.table.uri} was not compacted: {error}. The next time does it."
-            ) from error
-        return True
+        return self._log.compact(files)
 
     def _attempts(self) -> Iterator[LogState]:
         """The current log, and again after each lost race, as long as other writers make progress."""
-        for _ in attempts(self.table.version):
-            yield self.read()
+        for version in self._log.attempts():
+            yield self._state(version)
 
     def _tried(self, state: LogState, batch: int, said: Sequence[Entry], *, is_last: bool) -> bool:
         if not said and not is_last:
@@ -426,82 +383,40 @@ class ObjectLog:
         times = [one.retry_at for one in said if one.retry_at is not None]
         if times:
             retries[batch] = min(*times, retries.get(batch, times[0]))
-        return self._committed(state, said, replace(state.progress, open=opened, retries=retries))
-
-    def _committed(self, state: LogState, entries: Sequence[Entry], progress: Progress) -> bool:
-        try:
-            self.commit(state, entries, progress)
-        except LakeConflict:
-            return False
-        return True
+        return self.commit(state, said, replace(state.progress, open=opened, retries=retries))
 
 
-def _rows(entries: Sequence[Entry], commit: int, schema: pa.Schema) -> pa.Table:
-    # Through DuckDB, because pyarrow imports pandas to create arrays from Python values.
-    import duckdb
-
-    columns: dict[str, tuple[str, list[str] | list[int] | list[int | None]]] = {
-        "key": ("VARCHAR", [one.object.key for one in entries]),
-        "uri": ("VARCHAR", [_storable(one.object.uri) for one in entries]),
-        "version": ("VARCHAR", [one.object.version for one in entries]),
-        "size": ("BIGINT", [one.object.size for one in entries]),
-        "modified": ("BIGINT", [_micros(one.object.modified) for one in entries]),
-        "status": ("VARCHAR", [str(one.status) for one in entries]),
-        "attempt": ("INTEGER", [one.attempt for one in entries]),
-        "batch": ("BIGINT", [one.batch for one in entries]),
-        "retry_at": ("BIGINT", [None if one.retry_at is None else _micros(one.retry_at) for one in entries]),
-        "error": ("VARCHAR", [_storable(one.error) for one in entries]),
-        "at": ("BIGINT", [_micros(one.at) for one in entries]),
-        "commit": ("BIGINT", [commit] * len(entries)),
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        "key": entry.object.key,
+        "uri": storable(entry.object.uri),
+        "version": entry.object.version,
+        "size": entry.object.size,
+        "modified": entry.object.modified,
+        "status": entry.status,
+        "attempt": entry.attempt,
+        "batch": entry.batch,
+        "retry_at": entry.retry_at,
+        "error": storable(entry.error),
+        "at": entry.at,
     }
-    selected = ", ".join(
-        f"unnest(CAST(? AS {type_}[])) AS {quote(name)}" for name, (type_, _) in columns.items()
-    )
-    with duckdb.connect() as connection:
-        parameters = [values for _, values in columns.values()]
-        return connection.sql(f"SELECT {selected}", params=parameters).to_arrow_table().cast(schema)
 
 
-def _entries(rows: pa.Table) -> Iterator[Entry]:
-    columns = {}
-    for column in LOG_COLUMNS:
-        values: Any = rows[column.name]
-        if isinstance(column.type, Timestamp):
-            # As integers, because pyarrow imports pandas to create Python values with a time zone.
-            values = values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-        columns[column.name] = values.to_pylist()
-    for row in zip(*columns.values(), strict=True):
+def _by_key(rows: Iterable[Sequence[Any]]) -> dict[str, Entry]:
+    entries = {}
+    for row in rows:
         try:
             entry = _entry(row)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             # Treat the object as new: it is inspected and recorded again.
             _log.warning("A row of an object log cannot be read: %s", reason_of(error, tell_text=False))
         else:
-            yield entry
+            entries[entry.object.key] = entry
+    return entries
 
 
 def _entry(row: Sequence[Any]) -> Entry:
     key, uri, version, size, modified, status, attempt, batch, retry_at, error, at, _ = row
-    found = ObjectVersion(uri, key, version, size, _time(modified))
-    again = None if retry_at is None else _time(retry_at)
-    return Entry(found, _STATUSES[status], attempt, batch, _time(at), again, error)
-
-
-def _storable(text: str) -> str:
-    """Text without characters that cannot be encoded: a path on disk may have bytes that are not UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _micros(at: dt.datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def _time(micros: int) -> dt.datetime:
-    return _EPOCH + micros * _MICROSECOND
-
-
-def _lost_race(uri: str) -> LakeConflict:
-    return LakeConflict(
-        f"The object log {uri} could not be written: every commit is refused as if "
-        "another had been made, and none is. Check that the store keeps what is written to it."
-    )
+    found = ObjectVersion(uri, key, version, size, time_of(modified))
+    again = None if retry_at is None else time_of(retry_at)
+    return Entry(found, _STATUSES[status], attempt, batch, time_of(at), again, error)

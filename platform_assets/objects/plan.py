@@ -78,7 +78,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Policy:
+class BatchLimits:
     """Limits of runs, and the retry policy.
 
     Args:
@@ -138,12 +138,12 @@ def task(found: ObjectVersion, last: Entry | None) -> Task:
     return Task(found, last.attempt + 1 if last is not None and is_again else 1)
 
 
-def is_quiet(found: ObjectVersion, policy: Policy, now: dt.datetime) -> bool:
+def is_quiet(found: ObjectVersion, policy: BatchLimits, now: dt.datetime) -> bool:
     """Return True if a file is old enough; a modification time in the future (a wrong clock) also counts."""
     return not dt.timedelta() <= now - found.modified < policy.quiet
 
 
-def slices(tasks: Iterable[Task], policy: Policy) -> Iterator[list[Task]]:
+def slices(tasks: Iterable[Task], policy: BatchLimits) -> Iterator[list[Task]]:
     """Split tasks into batches, each the work of one run, in order."""
     batch: list[Task] = []
     size = 0
@@ -157,7 +157,7 @@ def slices(tasks: Iterable[Task], policy: Policy) -> Iterator[list[Task]]:
         yield batch
 
 
-def after(planned: Entry, outcome: Outcome, policy: Policy, now: dt.datetime) -> Entry:
+def after(planned: Entry, outcome: Outcome, policy: BatchLimits, now: dt.datetime) -> Entry:
     """The log entry after an attempt."""
     said = replace(planned, at=now, status=outcome.status, error=_one_line(outcome.error))
     if outcome.status is not Status.FAILED:
@@ -167,7 +167,7 @@ def after(planned: Entry, outcome: Outcome, policy: Policy, now: dt.datetime) ->
     return replace(said, retry_at=now + wait(planned.attempt, planned.object.key, policy))
 
 
-def wait(attempt: int, key: str, policy: Policy) -> dt.timedelta:
+def wait(attempt: int, key: str, policy: BatchLimits) -> dt.timedelta:
     """The wait after an attempt, with up to a fifth added by a hash of the key to spread retries."""
     doubled = policy.first_wait * 2 ** min(attempt - 1, 30)
     share = hashlib.blake2b(f"{key} {attempt}".encode(), digest_size=1).digest()[0] / 255

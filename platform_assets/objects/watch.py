@@ -22,7 +22,7 @@ from platform_assets.isolation import Isolation, ended, failure_of, is_isolated,
 from platform_assets.objects.bucket import Bucket, ObjectVersion, PartlyListed
 from platform_assets.objects.events import Events, Notice
 from platform_assets.objects.log import Known, LogState, ObjectLog, Planned
-from platform_assets.objects.plan import Entry, Policy, Verdict, is_quiet, judge
+from platform_assets.objects.plan import BatchLimits, Entry, Verdict, is_quiet, judge
 
 _OBJECTS_PER_PAGE = 20_000
 _CURSOR_VERSION = 1
@@ -126,7 +126,7 @@ class Watch:
     name: str
     bucket: Bucket
     log: ObjectLog
-    policy: Policy = field(default_factory=Policy)
+    policy: BatchLimits = field(default_factory=BatchLimits)
     events: Events | None = None
     seconds: float = 20.0
     objects_per_tick: int = 100_000

@@ -71,7 +71,7 @@ def test_a_channel_that_is_down_delays_its_own_messages_alone_and_longer_each_ti
     assert outbox.deliver([slack, down], later(29)).delayed == 0
     assert outbox.deliver([slack, down], later(30)).delayed == 3
     waits = sorted(
-        (one.due_at - later(30)).total_seconds() for one in outbox.letters() if one.channel == "mail"
+        (one.due_at - later(30)).total_seconds() for one in outbox.messages() if one.channel == "mail"
     )
     # After two failures in a row it is not asked for the third message; that one is the first to be next.
     assert waits == [30, 30, 60]
@@ -87,8 +87,8 @@ def test_a_message_is_sent_when_its_channel_is_back(
     assert outbox.deliver([slack], later(30)).delayed == 1
     assert outbox.deliver([slack], later(300)).sent == 0
     assert outbox.deliver([slack], later(330)).sent == 1
-    [letter] = outbox.letters()
-    assert (letter.status, letter.attempt, letter.error) == ("sent", 3, "")
+    [message] = outbox.messages()
+    assert (message.status, message.attempt, message.error) == ("sent", 3, "")
 
 
 def test_a_message_that_a_channel_refuses_for_good_stops_no_other(
@@ -104,9 +104,9 @@ def test_a_message_that_a_channel_refuses_for_good_stops_no_other(
 def test_a_message_that_is_too_old_is_given_up_and_kept_with_its_error(outbox: Outbox, down: Channel) -> None:
     outbox.post([alert()], [down], AT)
     assert outbox.deliver([down], later(3 * 86_400)).undeliverable == 1
-    [letter] = outbox.letters()
-    assert letter.status == "undeliverable"
-    assert "could not be told" in letter.error
+    [message] = outbox.messages()
+    assert message.status == "undeliverable"
+    assert "could not be told" in message.error
 
 
 def test_a_secret_that_cannot_be_had_delays_and_fails_nothing(
@@ -149,4 +149,4 @@ def test_messages_for_a_channel_that_is_not_configured_any_more_stay_where_they_
     outbox.post([alert()], [down], AT)
     assert outbox.deliver([slack], AT).sent == 0
     assert outbox.deliver([], AT).sent == 0
-    assert [one.status for one in outbox.letters()] == ["queued"]
+    assert [one.status for one in outbox.messages()] == ["queued"]

@@ -62,7 +62,7 @@ def test_a_message_that_cannot_be_sent_leaves_all_others_alone_and_is_sent_once_
     assert done.problems is not None
     assert list(done.problems) == ["team"]
     assert told(error) in done.problems["team"]
-    [left] = [one for one in outbox.letters() if one.status == "queued"]
+    [left] = [one for one in outbox.messages() if one.status == "queued"]
     assert (left.channel, left.alert.status, left.attempt) == ("team", "v2", 1)
     assert told(error) in left.error
 
@@ -184,7 +184,7 @@ def test_a_row_of_the_outbox_that_nobody_can_read_holds_up_no_other_and_is_told_
         # Somebody is told that there was something to tell.
         assert len(channel.taken) == 4
     else:
-        [unknown] = [one for one in outbox.letters() if one.status == "undeliverable"]
+        [unknown] = [one for one in outbox.messages() if one.status == "undeliverable"]
         assert unknown.error
     # Nothing is raised again, and nothing sent again.
     assert outbox.post([named(name) for name in NAMES], channels, LATER) == 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,7 @@ from platform_assets.errors import LakeError
 from platform_assets.formats.problems import Problem, ProblemKind
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
+from platform_assets.lake.log import LogVersion
 from platform_assets_tests.fixtures.patience import PATIENCE
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -71,7 +74,7 @@ def test_what_was_recorded_is_read_back_whole(store: FindingsStore) -> None:
         one, result=replace(one.result, status=Status.PARTIAL, reason="sampled", problems=(problem,))
     )
     assert store.record([one]) == [one]
-    [row] = store.objects.scan(store.objects.open()).read_all().to_pylist()
+    [row] = store.objects.table.scan(store.objects.read().handle).read_all().to_pylist()
     inspection_id = row.pop("inspection_id")
     assert row == {
         "watch": "landing",
@@ -98,7 +101,7 @@ def test_what_was_recorded_is_read_back_whole(store: FindingsStore) -> None:
         "inspected_at": NOON,
         "run_id": "run",
     }
-    rows = store.findings.scan(store.findings.open()).read_all().to_pylist()
+    rows = store.findings.table.scan(store.findings.read().handle).read_all().to_pylist()
     assert [row.pop("inspection_id") for row in rows] == [inspection_id] * 2
     assert rows[0] == {
         "uri": "s3://b/a.csv",
@@ -136,7 +139,7 @@ def test_a_version_of_an_object_is_recorded_once_by_each_inspector(store: Findin
         inspection("b.csv"),
     ]
     assert store.record([later, *others]) == others
-    assert store.objects.row_count(store.objects.open()) == 5
+    assert store.objects.table.row_count(store.objects.read().handle) == 5
     assert store.count_findings() == 1
 
 
@@ -144,15 +147,15 @@ def test_findings_of_an_inspection_that_a_crash_left_unfinished_do_not_count(
     store: FindingsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = inspection(findings=(finding(), finding(CARD, at=20)))
-    append = FindingsStore._append
+    append = LogVersion.append
 
-    def crashing(self: FindingsStore, table: object, *rest: object) -> None:
-        if str(getattr(table, "uri", "")).endswith("objects"):
+    def crashing(version: LogVersion, rows: Iterable[Mapping[str, Any]]) -> None:
+        if version.log.table.uri.endswith("objects"):
             raise KeyboardInterrupt
-        append(self, table, *rest)  # type: ignore[arg-type]
+        append(version, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FindingsStore, "_append", crashing)
+        patch.setattr(LogVersion, "append", crashing)
         with pytest.raises(KeyboardInterrupt):
             store.record([one])
     assert (store.count_findings(), store.count_columns()) == (0, 0)
@@ -182,7 +185,7 @@ def test_runs_that_record_at_once_all_get_their_turn_and_none_records_twice(stor
         thread.join(PATIENCE)
     assert errors == []
     assert sum(shared in recorded for recorded in new) == 1
-    assert store.objects.row_count(store.objects.open()) == 4
+    assert store.objects.table.row_count(store.objects.read().handle) == 4
     assert store.count_findings() == 4
 
 

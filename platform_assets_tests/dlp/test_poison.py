@@ -29,8 +29,7 @@ from platform_assets.model.table import Column, Text
 from platform_assets.objects.bucket import Bucket, ObjectVersion, Readable
 from platform_assets.objects.folder import FolderBucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
-from platform_assets.objects.plan import Outcome, Status
-from platform_assets.objects.plan import Policy as Pace
+from platform_assets.objects.plan import BatchLimits, Outcome, Status
 from platform_assets.objects.watch import Watch
 from platform_assets_tests.fixtures.poison import ERRORS, OwnError, name_of, told
 
@@ -139,7 +138,7 @@ def work(tmp_path: Path) -> Work:
         "landing",
         FolderBucket(folder),
         ObjectLog(LakeTable(str(tmp_path / "log"), LOG_COLUMNS)),
-        Pace(quiet=dt.timedelta()),
+        BatchLimits(quiet=dt.timedelta()),
     )
     outbox = Outbox(LakeTable(str(tmp_path / "outbox"), OUTBOX_COLUMNS))
     channel = Channels()

@@ -25,8 +25,7 @@ from platform_assets.lake.lake import Lake
 from platform_assets.objects.bucket import ObjectVersion, Readable
 from platform_assets.objects.folder import FolderBucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
-from platform_assets.objects.plan import Policy as Pace
-from platform_assets.objects.plan import Status
+from platform_assets.objects.plan import BatchLimits, Status
 from platform_assets.objects.watch import Cursor, RunState, Watch
 
 KEY = b"k" * 32
@@ -75,7 +74,7 @@ def work(tmp_path: Path) -> Work:
     folder = tmp_path / "in"
     folder.mkdir()
     log = ObjectLog(LakeTable(str(tmp_path / "log"), LOG_COLUMNS))
-    pace = Pace(quiet=dt.timedelta())
+    pace = BatchLimits(quiet=dt.timedelta())
     watch = Watch("landing", FolderBucket(folder), log, pace, clock=lambda: NOW + dt.timedelta(days=3650))
     lake = Lake(str(tmp_path / "i"), str(tmp_path / "p"))
     told: list[Alert] = []

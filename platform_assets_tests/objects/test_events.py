@@ -20,7 +20,7 @@ from platform_assets.objects.events import (
 )
 from platform_assets.objects.log import ObjectLog
 from platform_assets.objects.places import open_bucket
-from platform_assets.objects.plan import Outcome, Policy
+from platform_assets.objects.plan import BatchLimits, Outcome
 from platform_assets.objects.watch import Cursor, RunState, Tick, Watch
 from platform_assets_tests.fixtures.gcs import GcsServer, PubSubServer
 from platform_assets_tests.fixtures.queues import Queue, create_queue
@@ -137,7 +137,7 @@ def test_a_notice_of_an_object_that_is_being_worked_on_comes_again_until_that_ha
 def test_what_there_is_no_room_for_stays_in_the_queue(queue: Queue, log: ObjectLog) -> None:
     bucket, client = queue.server.create_bucket(), queue.server.client()
     watched = open_bucket(f"s3://{bucket}", queue.server.storage_options)
-    policy = Policy(objects_per_run=20, bytes_per_run=1, open_runs=2)
+    policy = BatchLimits(objects_per_run=20, bytes_per_run=1, open_runs=2)
     watch = Watch("uploads", watched, log, policy, events=sqs(queue, bucket))
     for key in ("a", "b", "c"):
         client.put_object(Bucket=bucket, Key=key, Body=b"x")

@@ -14,10 +14,10 @@ import pytest
 from platform_assets.errors import ObjectsError
 from platform_assets.objects.log import ObjectLog, Progress
 from platform_assets.objects.places import open_bucket
-from platform_assets.objects.plan import Outcome, Policy, Status
+from platform_assets.objects.plan import BatchLimits, Outcome, Status
 from platform_assets.objects.watch import Cursor, RunState, Tick, Watch
 
-POLICY = Policy(objects_per_run=3, open_runs=2, attempts=3, quiet=dt.timedelta(seconds=5))
+POLICY = BatchLimits(objects_per_run=3, open_runs=2, attempts=3, quiet=dt.timedelta(seconds=5))
 START = dt.datetime(2031, 5, 4, 12, tzinfo=dt.UTC)
 
 
@@ -27,7 +27,7 @@ class Uploads:
 
     folder: Path
     log: ObjectLog
-    policy: Policy = POLICY
+    policy: BatchLimits = POLICY
     now: dt.datetime = START
     cursor: Cursor = field(default_factory=Cursor)
     states: dict[str, RunState] = field(default_factory=dict)
@@ -239,18 +239,18 @@ def test_saying_an_outcome_twice_changes_nothing(uploads: Uploads) -> None:
     uploads.put("a")
     [request] = uploads.tick().requests
     uploads.run(request.batch)
-    before = uploads.log.read().commit
+    before = uploads.log.read().version.number
     assert uploads.log.settle(request.batch, [Outcome("a")], uploads.policy, uploads.now) == []
-    assert uploads.log.read().commit == before
+    assert uploads.log.read().version.number == before
 
 
 def test_a_tick_that_finds_nothing_new_writes_nothing(uploads: Uploads) -> None:
     uploads.put("a")
     uploads.work()
-    before = uploads.log.read().commit
+    before = uploads.log.read().version.number
     for _ in range(3):
         uploads.tick(later=60)
-    assert uploads.log.read().commit == before
+    assert uploads.log.read().version.number == before
 
 
 def test_two_sensors_at_the_same_moment_plan_no_object_twice(uploads: Uploads) -> None:
@@ -266,7 +266,7 @@ def test_two_sensors_at_the_same_moment_plan_no_object_twice(uploads: Uploads) -
 
 
 def test_a_slice_ends_where_its_limit_is_and_the_next_one_goes_on_there(uploads: Uploads) -> None:
-    uploads.policy = Policy(objects_per_run=100)
+    uploads.policy = BatchLimits(objects_per_run=100)
     for number in range(10):
         uploads.put(f"{number}")
     watch = replace(uploads.watch, objects_per_tick=4)
@@ -277,7 +277,7 @@ def test_a_slice_ends_where_its_limit_is_and_the_next_one_goes_on_there(uploads:
 
 
 def test_a_run_takes_no_more_bytes_than_allowed_but_at_least_one_object(uploads: Uploads) -> None:
-    uploads.policy = Policy(bytes_per_run=10)
+    uploads.policy = BatchLimits(bytes_per_run=10)
     for key, size in {"a": 4, "b": 4, "c": 4, "d": 50}.items():
         uploads.put(key, "x" * size)
     assert [(one.objects, one.size) for one in uploads.tick().requests] == [(2, 8), (1, 4), (1, 50)]
@@ -312,7 +312,7 @@ def test_a_cursor_is_as_long_as_its_key(uploads: Uploads) -> None:
 
 
 def test_progress_survives_a_compaction_which_changes_nothing_that_was_said(uploads: Uploads) -> None:
-    uploads.policy = Policy(objects_per_run=1, open_runs=100)
+    uploads.policy = BatchLimits(objects_per_run=1, open_runs=100)
     keys = [f"{'long/' * 30}{number:03}é" for number in range(30)]
     for key in keys:
         uploads.put(key)
@@ -322,7 +322,7 @@ def test_progress_survives_a_compaction_which_changes_nothing_that_was_said(uplo
     assert not uploads.log.compact()
     assert uploads.log.compact(files=10)
     state = uploads.log.read()
-    assert (state.progress, state.commit) == (before.progress, before.commit)
+    assert (state.progress, state.version.number) == (before.progress, before.version.number)
     assert state.between("", "\U0010ffff") == before.between("", "\U0010ffff")
     assert list(state.between(keys[9], keys[19])) == keys[10:20]
     assert not uploads.log.compact(files=10)

@@ -18,7 +18,7 @@ from platform_assets.objects.bucket import ObjectVersion
 from platform_assets.objects.events import Notice, SqsEvents
 from platform_assets.objects.folder import FolderBucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
-from platform_assets.objects.plan import Outcome, Policy, Status
+from platform_assets.objects.plan import BatchLimits, Outcome, Status
 from platform_assets.objects.watch import Cursor, RunState, Tick, Watch
 from platform_assets_tests.fixtures.poison import ERRORS, UNEXPECTED, OwnError, name_of, told
 
@@ -72,7 +72,7 @@ def watch(tmp_path: Path) -> Watch:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(key)
     log = ObjectLog(LakeTable(str(tmp_path / "log"), LOG_COLUMNS))
-    return Watch("inbox", FolderBucket(tmp_path / "in"), log, Policy(), clock=lambda: NOW)
+    return Watch("inbox", FolderBucket(tmp_path / "in"), log, BatchLimits(), clock=lambda: NOW)
 
 
 def in_(watch: Watch) -> FolderBucket:

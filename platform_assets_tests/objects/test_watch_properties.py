@@ -17,12 +17,12 @@ from platform_assets.errors import ObjectsError
 from platform_assets.lake.delta import LakeTable
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
 from platform_assets.objects.places import open_bucket
-from platform_assets.objects.plan import Outcome, Policy, Status, Task
+from platform_assets.objects.plan import BatchLimits, Outcome, Status, Task
 from platform_assets.objects.watch import Cursor, RunState, Watch
 from platform_assets_tests.fixtures.properties import examples
 
 KEYS = st.sampled_from(["a", "a/b", "a0", "b/c/d", "é", "z"])
-POLICY = Policy(objects_per_run=2, open_runs=2, attempts=1_000, first_wait=dt.timedelta(minutes=1))
+POLICY = BatchLimits(objects_per_run=2, open_runs=2, attempts=1_000, first_wait=dt.timedelta(minutes=1))
 
 
 class Life(RuleBasedStateMachine):
