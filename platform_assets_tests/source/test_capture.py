@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,6 +235,29 @@ def test_of_a_row(told: Platform, story: Story) -> None:
     key = STORIES.index(story) + 1
     rows = [row for row in told.bronze("address") if row["address_id"] == key]
     assert rows_of(rows, "_batch", "_change", *story.shows) == list(story.versions)
+
+
+def test_rows_of_a_transaction_that_was_open_at_a_tick_are_seen_when_it_is_committed(
+    new_database: NewDatabase, tmp_path: Path
+) -> None:
+    totesys = Totesys.with_rows(new_database())
+    platform = Platform.on_disk(totesys, tmp_path)
+    platform.extract("currency")
+    with totesys.session() as late:
+        late.run("BEGIN")
+        late.run("UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 1")
+        # A later transaction ends first, so that the tick's snapshot reaches beyond the open one. No number
+        # of rows changes, which would have the whole table read.
+        totesys.update("currency", 2, currency_code="EUR")
+        assert platform.extract("currency").tables["currency"].rows == 1
+        late.run("COMMIT")
+    platform.extract("currency")
+    assert platform.versions("currency", "currency_code") == [
+        (1, "insert", 1, "GBP"),
+        (1, "insert", 2, "USD"),
+        (2, "update", 2, "EUR"),
+        (3, "update", 1, "CHF"),
+    ]
 
 
 def test_the_counts_of_a_batch_are_those_of_its_rows(told: Platform) -> None:

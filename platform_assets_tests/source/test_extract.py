@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 from platform_assets.errors import LakeConflict, LakeError, SourceUnavailable
 from platform_assets.lake.lake import Lake, stream_current, stream_versions
 from platform_assets.lake.ledger import LedgerEntry
+from platform_assets.lake.races import Patience, retry_while_others_progress
 from platform_assets.model.totesys import TABLES
+from platform_assets.source import extract
 from platform_assets.source.capture import Cursor
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import TableChange
@@ -463,6 +466,27 @@ def test_a_long_load_does_not_lose_to_every_batch_of_another_source(platform: Pl
     assert lost == [0, 1]
     assert platform.lake.ledger.read().last_batch == extraction.batch > 2
     assert platform.extract().batch > extraction.batch
+
+
+def test_what_a_run_appended_itself_is_not_taken_for_the_progress_of_another(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = Patience(idle_tries=2, first_wait=0, longest_wait=0, quiet=0.01, longest_quiet=0.01)
+    monkeypatch.setattr(
+        extract, "retry_while_others_progress", partial(retry_while_others_progress, patience=hasty)
+    )
+    versions: list[int] = []
+
+    def always_lost(*arguments: Any) -> None:
+        versions.append(platform.lake.bronze("totesys", SOURCE_TABLE["design"]).version())
+        assert len(versions) < 10, "the run takes its own rows for others' progress, and never ends"
+        raise LakeConflict("lost")
+
+    monkeypatch.setattr(Extractor, "_commit", always_lost)
+    with pytest.raises(LakeConflict, match="lost"):
+        platform.extract("design")
+    # Every attempt had written its rows by then.
+    assert versions == list(range(versions[0], versions[0] + hasty.idle_tries + 2))
 
 
 def test_a_snapshot_that_is_older_than_the_ledger_is_never_committed(
