@@ -20,19 +20,8 @@ import dagster as dg
 from platform_assets.dagster_internals import completed_check, record_origin
 from platform_assets.errors import path_error
 from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of, result_or_reason
-from platform_assets.model.table import (
-    Binary,
-    Boolean,
-    Column,
-    Date,
-    Decimal,
-    Float,
-    Integer,
-    LogicalType,
-    Text,
-    Time,
-    Timestamp,
-)
+from platform_assets.model.dialects import type_name
+from platform_assets.model.table import Column
 
 OWNERS = ("team:data-platform",)
 LAKE_IO_MANAGER = "lake_io_manager"
@@ -69,29 +58,6 @@ _LONGEST_WAIT = 1.0
 """Longest wait before a retry, in seconds: with a connect timeout of 2 s, even a source that accepts
 connections and never answers fails the run well within 10 s.
 """
-
-
-def type_name(type_: LogicalType) -> str:
-    """Return the display name of a logical type."""
-    match type_:
-        case Integer(bits=bits):
-            return "bigint" if bits == 64 else "integer"
-        case Decimal(precision=precision, scale=scale):
-            return f"numeric({precision},{scale})"
-        case Float(bits=bits):
-            return "double precision" if bits == 64 else "real"
-        case Text(max_length=length):
-            return f"varchar({length})" if length else "text"
-        case Binary():
-            return "bytea"
-        case Boolean():
-            return "boolean"
-        case Date():
-            return "date"
-        case Time():
-            return "time"
-        case Timestamp(utc=utc):
-            return "timestamp with time zone" if utc else "timestamp"
 
 
 def table_schema(columns: Sequence[Column], *, primary_key: Sequence[str] = ()) -> dg.TableSchema:

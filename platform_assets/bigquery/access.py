@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
+from platform_assets.model.dialects import BIGQUERY
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -229,7 +230,7 @@ class BigQueryAccess:
         if level == "dataset" and place is not None:
             return (
                 f"The permission {permission} is missing. Grant it: GRANT `{role}` ON SCHEMA "
-                f"{quote(place['project'], place['dataset'])} TO {literal(member)};"
+                f"{BIGQUERY.quote(place['project'], place['dataset'])} TO {BIGQUERY.literal(member)};"
             )
         target = (
             "storage buckets add-iam-policy-binding gs://BUCKET"
@@ -244,17 +245,6 @@ class BigQueryAccess:
 
 OVERTAKEN = "platform_assets: another load was faster"
 """Error message of a load's transaction if its guard finds that another load was faster."""
-
-
-def quote(*names: str) -> str:
-    """Quote an identifier, or a qualified identifier, for BigQuery."""
-    return ".".join("`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`" for name in names)
-
-
-def literal(text: str) -> str:
-    """Quote text as a STRING literal for BigQuery."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return "'" + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\x00", "\\x00") + "'"
 
 
 def _first_line(text: str) -> str:

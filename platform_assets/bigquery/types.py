@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.errors import WarehouseError
-from platform_assets.model.table import (
-    Binary,
-    Boolean,
-    Date,
-    Decimal,
-    Float,
-    Integer,
-    LogicalType,
-    Text,
-    Time,
-    Timestamp,
-)
+from platform_assets.model.dialects import BIGQUERY
+from platform_assets.model.table import Decimal
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -28,45 +18,6 @@ _REFUSED_IN_NAMES = frozenset('!"$()*,./;?@[\\]^`{}~')
 _RESERVED_STARTS = (
     "_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_type"
 )  # fmt: skip
-
-
-def bigquery_type(type_: LogicalType) -> str:
-    """The BigQuery type of a column with a logical type.
-
-    Args:
-        type_: The logical type; BigQuery cannot store infinite dates and timestamps.
-    """
-    match type_:
-        case Integer():
-            return "INT64"
-        case Decimal(precision=precision, scale=scale):
-            return _decimal(precision, scale)
-        case Float():
-            return "FLOAT64"
-        case Text():
-            return "STRING"
-        case Binary():
-            return "BYTES"
-        case Boolean():
-            return "BOOL"
-        case Date():
-            return "DATE"
-        case Time():
-            return "TIME"
-        case Timestamp(utc=True):
-            return "TIMESTAMP"
-        case Timestamp():
-            return "DATETIME"
-
-
-def _decimal(precision: int, scale: int) -> str:
-    """The BigQuery type of a decimal.
-
-    NUMERIC has 29 digits before the point and 9 after it, BIGNUMERIC 38 and 38.
-    """
-    if scale <= 9 and precision - scale <= 29:
-        return f"NUMERIC({precision}, {scale})"
-    return f"BIGNUMERIC({precision}, {scale})"
 
 
 def loadable(schema: pa.Schema) -> pa.Schema:
@@ -154,7 +105,7 @@ def _schema_field(field: pa.Field) -> bigquery.SchemaField:
     if pa.types.is_struct(type_):
         return bigquery.SchemaField(field.name, "RECORD", mode, fields=[_schema_field(one) for one in type_])
     if pa.types.is_decimal(type_):
-        kind = _decimal(type_.precision, type_.scale).partition("(")[0]
+        kind = BIGQUERY.type_name(Decimal(type_.precision, type_.scale)).partition("(")[0]
         return bigquery.SchemaField(field.name, kind, mode, precision=type_.precision, scale=type_.scale)
     return bigquery.SchemaField(field.name, _SCALARS[type_], mode)
 

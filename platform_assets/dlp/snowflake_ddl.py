@@ -12,18 +12,10 @@ from typing import Any
 
 from platform_assets.dlp.model import Likelihood
 from platform_assets.dlp.policy import Action, Policy
-from platform_assets.model.table import (
-    Boolean,
-    Date,
-    Decimal,
-    Float,
-    Integer,
-    LogicalType,
-    Table,
-    Time,
-    Timestamp,
-)
-from platform_assets.snowflake.identifiers import literal, quoted
+from platform_assets.model.dialects import SNOWFLAKE
+from platform_assets.model.table import Integer, Table
+
+quote, literal = SNOWFLAKE.quote, SNOWFLAKE.literal
 
 _TAG = "PLATFORM_INFO_TYPE"
 
@@ -62,9 +54,9 @@ def statements(
         if row["table"] in tables:
             key = (row["table"], row["column"])
             found.setdefault(key, []).append((row["info_type"], Likelihood[row["likelihood"]]))
-    tag = f"{quoted(place.policies)}.{quoted(_TAG)}"
+    tag = quote(place.policies, _TAG)
     if found:
-        yield f"CREATE SCHEMA IF NOT EXISTS {quoted(place.policies)}"
+        yield f"CREATE SCHEMA IF NOT EXISTS {quote(place.policies)}"
         yield f"CREATE TAG IF NOT EXISTS {tag} COMMENT = {literal('What the column holds')}"
     made = set()
     for (table, name), held in sorted(found.items()):
@@ -77,10 +69,10 @@ def statements(
         yield f"ALTER TABLE {target} MODIFY COLUMN {cell} SET TAG {tag} = {literal(surest)}"
         decision = policy.decide_column(held, f"{table}.{name}")
         if decision.action is Action.DEIDENTIFY:
-            type_ = _snowflake_type(column.type)
-            mask = (
-                f"{quoted(place.policies)}.{quoted('PLATFORM_MASK_' + type_.split('(')[0].replace(' ', '_'))}"
-            )
+            # One policy serves columns of any width and precision.
+            widest = Integer(64) if isinstance(column.type, Integer) else column.type
+            type_ = SNOWFLAKE.type_name(widest).removesuffix("(6)")
+            mask = quote(place.policies, f"PLATFORM_MASK_{type_.split('(')[0]}")
             if mask not in made:
                 made.add(mask)
                 yield _masking_policy(mask, type_, place.role)
@@ -88,8 +80,8 @@ def statements(
 
 
 def _named(place: Place, name: str, *, is_table: bool = False) -> str:
-    written = quoted(name.upper() if place.is_upper else name)
-    return f"{quoted(place.schema)}.{written}" if is_table else written
+    written = quote(name.upper() if place.is_upper else name)
+    return f"{quote(place.schema)}.{written}" if is_table else written
 
 
 def _masking_policy(name: str, type_: str, role: str) -> str:
@@ -98,25 +90,3 @@ def _masking_policy(name: str, type_: str, role: str) -> str:
         f"CREATE MASKING POLICY IF NOT EXISTS {name} AS (VAL {type_}) RETURNS {type_} -> "
         f"CASE WHEN IS_ROLE_IN_SESSION({literal(role)}) THEN VAL ELSE {hidden} END"
     )
-
-
-def _snowflake_type(type_: LogicalType) -> str:
-    match type_:
-        case Integer():
-            return "NUMBER(19, 0)"
-        case Decimal(precision=precision, scale=scale):
-            return f"NUMBER({precision}, {scale})"
-        case Float():
-            return "FLOAT"
-        case Boolean():
-            return "BOOLEAN"
-        case Date():
-            return "DATE"
-        case Time():
-            return "TIME"
-        case Timestamp(utc=True):
-            return "TIMESTAMP_TZ"
-        case Timestamp():
-            return "TIMESTAMP_NTZ"
-        case _:
-            return "VARCHAR"

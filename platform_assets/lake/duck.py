@@ -7,18 +7,18 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.model.dialects import DUCKDB
+from platform_assets.model.table import LogicalType, Text, Time
 from platform_assets.processes import is_alive
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-
-    from platform_assets.model.table import LogicalType
 
 ROWS_PER_BATCH = 4_096
 """Rows in one Arrow batch that leaves DuckDB.
@@ -137,62 +137,10 @@ def fetch_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str
     return rows
 
 
-def quote(*names: str) -> str:
-    """Quote an identifier, qualified or not, for SQL."""
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
-
-
-def literal(text: str) -> str:
-    """Quote a text literal for SQL, where parameters are not allowed (file lists, view definitions)."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def columns_sql(names: Sequence[str], alias: str | None = None) -> str:
-    """Return a quoted, comma-separated list of columns, each qualified with `alias` if given."""
-    return ", ".join(quote(alias, name) if alias else quote(name) for name in names)
-
-
-def duckdb_type(type_: LogicalType) -> str:
-    """Return the DuckDB type of a logical type."""
-    from platform_assets.model.table import (
-        Binary,
-        Boolean,
-        Date,
-        Decimal,
-        Float,
-        Integer,
-        Text,
-        Time,
-        Timestamp,
-    )
-
-    match type_:
-        case Integer(bits=64):
-            return "BIGINT"
-        case Integer():
-            return "INTEGER"
-        case Decimal(precision=precision, scale=scale):
-            return f"DECIMAL({precision},{scale})"
-        case Float(bits=bits):
-            return "FLOAT" if bits == 32 else "DOUBLE"
-        case Text():
-            return "VARCHAR"
-        case Binary():
-            return "BLOB"
-        case Boolean():
-            return "BOOLEAN"
-        case Date():
-            return "DATE"
-        case Time():
-            return "TIME"
-        case Timestamp(utc=True):
-            return "TIMESTAMPTZ"
-        case Timestamp():
-            return "TIMESTAMP"
+quote, literal, columns_sql = DUCKDB.quote, DUCKDB.literal, DUCKDB.columns
+"""DuckDB's quoting, which is PostgreSQL's too; see `Dialect`."""
 
 
 def stored_type(type_: LogicalType) -> str:
     """Return the DuckDB type of a logical type in the lake's files; Delta has no TIME, so times are text."""
-    from platform_assets.model.table import Time
-
-    return "VARCHAR" if isinstance(type_, Time) else duckdb_type(type_)
+    return DUCKDB.type_name(Text() if isinstance(type_, Time) else type_)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.errors import SampleError
+from platform_assets.model.dialects import POSTGRES
 from platform_assets.model.totesys import (
     DESIGN,
     PAYMENT,
@@ -116,8 +117,8 @@ def ensure_sample(
         SampleError: The server does not start, or the database holds something other than a sample.
     """
     owner = embedded.start()
-    names = ", ".join(ddl.literal(table.name) for table in TABLES)
-    schema = ddl.literal(owner.schema)
+    names = ", ".join(POSTGRES.literal(table.name) for table in TABLES)
+    schema = POSTGRES.literal(owner.schema)
     found = embedded.query(
         f"SELECT count(*) FROM pg_tables WHERE schemaname = {schema} AND tablename IN ({names});"
     )
@@ -198,7 +199,7 @@ def advance_sample(
                 f"the database {connection.database} holds no sample to advance. Create one with "
                 "`platform-assets sample create`."
             )
-        session.run(f"SET LOCAL search_path = {ddl.identifier(connection.schema)}")
+        session.run(f"SET LOCAL search_path = {POSTGRES.quote(connection.schema)}")
         session.run(
             "LOCK TABLE design, sales_order, purchase_order, transaction, payment IN SHARE ROW EXCLUSIVE MODE"
         )
@@ -304,7 +305,7 @@ def _create(
             report("orders", ids.transaction - 1, total)
 
         _build_keys(session, report)
-        session.run("ANALYZE " + ", ".join(ddl.qualified(_STAGING, table.name) for table in TABLES))
+        session.run("ANALYZE " + ", ".join(POSTGRES.quote(_STAGING, table.name) for table in TABLES))
         highest = {name: len(next(iter(fields.values())).values) for name, fields in whole.items()}
         highest |= {
             SALES_ORDER.name: ids.sales_order - 1,
@@ -336,16 +337,16 @@ def _build_keys(session: Session, report: Progress) -> None:
 
 def _move_into_place(session: Session, schema: str) -> None:
     for name in (ddl.MIGRATIONS_TABLE, *(table.name for table in TABLES)):
-        session.run(f"DROP TABLE IF EXISTS {ddl.qualified(schema, name)} CASCADE")
-        session.run(f"ALTER TABLE {ddl.qualified(_STAGING, name)} SET SCHEMA {ddl.identifier(schema)}")
+        session.run(f"DROP TABLE IF EXISTS {POSTGRES.quote(schema, name)} CASCADE")
+        session.run(f"ALTER TABLE {POSTGRES.quote(_STAGING, name)} SET SCHEMA {POSTGRES.quote(schema)}")
     for name in ddl.enum_types():
-        session.run(f"DROP TYPE IF EXISTS {ddl.qualified(schema, name)} CASCADE")
-        session.run(f"ALTER TYPE {ddl.qualified(_STAGING, name)} SET SCHEMA {ddl.identifier(schema)}")
+        session.run(f"DROP TYPE IF EXISTS {POSTGRES.quote(schema, name)} CASCADE")
+        session.run(f"ALTER TYPE {POSTGRES.quote(_STAGING, name)} SET SCHEMA {POSTGRES.quote(schema)}")
     session.run(f"DROP SCHEMA {_STAGING}")
     if session.run("SELECT 1 FROM pg_roles WHERE rolname = :role", role=READER):
-        session.run(f"GRANT USAGE ON SCHEMA {ddl.identifier(schema)} TO {READER}")
+        session.run(f"GRANT USAGE ON SCHEMA {POSTGRES.quote(schema)} TO {READER}")
         for table in TABLES:
-            session.run(f"GRANT SELECT ON {ddl.qualified(schema, table.name)} TO {READER}")
+            session.run(f"GRANT SELECT ON {POSTGRES.quote(schema, table.name)} TO {READER}")
 
 
 def _existing_tables(session: Session, schema: str) -> list[str]:
@@ -360,7 +361,7 @@ def _existing_tables(session: Session, schema: str) -> list[str]:
 def _what_exists(session: Session, connection: Connection, existing: Sequence[str]) -> str:
     what = f"the tables {', '.join(existing)}"
     if SALES_ORDER.name in existing:
-        name = ddl.qualified(connection.schema, SALES_ORDER.name)
+        name = POSTGRES.quote(connection.schema, SALES_ORDER.name)
         [[count, first, last]] = session.run(
             f"SELECT count(*), min(created_at)::date, max(created_at)::date FROM {name}"
         )
@@ -434,10 +435,10 @@ def _copy(
 ) -> None:
     from platform_assets.sample import rows
 
-    columns = ", ".join(map(ddl.identifier, fields))
+    columns = ", ".join(map(POSTGRES.quote, fields))
     options = "FORMAT binary, FREEZE" if frozen else "FORMAT binary"
     session.run(
-        f"COPY {ddl.qualified(schema, table)} ({columns}) FROM STDIN WITH ({options})",
+        f"COPY {POSTGRES.quote(schema, table)} ({columns}) FROM STDIN WITH ({options})",
         stream=rows.pieces(rows.encode(list(fields.values()))),
     )
 
@@ -446,7 +447,7 @@ def _set_sequences(session: Session, schema: str, highest: Mapping[str, int]) ->
     for table, last in highest.items():
         session.run(
             "SELECT setval(pg_get_serial_sequence(:table, :column), :last)",
-            table=ddl.qualified(schema, table),
+            table=POSTGRES.quote(schema, table),
             column=f"{table}_id",
             last=last,
         )

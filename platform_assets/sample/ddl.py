@@ -5,43 +5,19 @@ The physical column order is that of the real database, which differs from the d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from platform_assets.model.table import (
-    Binary,
-    Boolean,
-    Column,
-    Date,
-    Decimal,
-    Float,
-    Integer,
-    LogicalType,
-    Table,
-    Text,
-    Time,
-    Timestamp,
-)
+from platform_assets.model.dialects import POSTGRES, type_name
+from platform_assets.model.table import Column, LogicalType, Table
 from platform_assets.model.totesys import DESIGN, PAYMENT, PURCHASE_ORDER, SALES_ORDER, TABLES
+
+quote, literal = POSTGRES.quote, POSTGRES.literal
 
 _STAMPS_FIRST = (SALES_ORDER, PURCHASE_ORDER, PAYMENT)
 
 MIGRATIONS_TABLE = "_prisma_migrations"
 """Bookkeeping table of the real database's schema migration tool: in the schema, but not business data."""
-
-
-def identifier(name: str) -> str:
-    """Quote a name for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def qualified(schema: str, name: str) -> str:
-    """Quote a name and its schema for SQL."""
-    return f"{identifier(schema)}.{identifier(name)}"
-
-
-def literal(value: str) -> str:
-    """Quote a text as an SQL string."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def enum_types() -> dict[str, tuple[str, ...]]:
@@ -52,18 +28,18 @@ def enum_types() -> dict[str, tuple[str, ...]]:
 def create_types(schema: str) -> Iterator[str]:
     """Yield the statements that create the enumerated types."""
     for name, labels in enum_types().items():
-        yield f"CREATE TYPE {qualified(schema, name)} AS ENUM ({', '.join(map(literal, labels))})"
+        yield f"CREATE TYPE {quote(schema, name)} AS ENUM ({', '.join(map(literal, labels))})"
 
 
 def create_table(schema: str, table: Table) -> str:
     """Return the statement that creates the table, without keys."""
     columns = [_column(schema, table, table.column(name)) for name in physical_order(table)]
-    return f"CREATE TABLE {qualified(schema, table.name)} ({', '.join(columns)})"
+    return f"CREATE TABLE {quote(schema, table.name)} ({', '.join(columns)})"
 
 
 def create_migrations_table(schema: str) -> Iterator[str]:
     """Yield the statements that create the schema tool's bookkeeping table with one migration."""
-    name = qualified(schema, MIGRATIONS_TABLE)
+    name = quote(schema, MIGRATIONS_TABLE)
     yield (
         f"CREATE TABLE {name} (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, "
         "finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, "
@@ -78,15 +54,15 @@ def create_migrations_table(schema: str) -> Iterator[str]:
 
 def create_keys(schema: str, table: Table) -> Iterator[str]:
     """Yield the statements that add the primary key and the unique keys."""
-    name = qualified(schema, table.name)
+    name = quote(schema, table.name)
     for kind, suffix, keys in (
         ("PRIMARY KEY", "pkey", (table.primary_key,)),
         ("UNIQUE", "key", table.uniques),
     ):
         for key in keys:
             parts = (table.name, suffix) if suffix == "pkey" else (table.name, *key, suffix)
-            columns = ", ".join(map(identifier, key))
-            yield f"ALTER TABLE {name} ADD CONSTRAINT {identifier('_'.join(parts))} {kind} ({columns})"
+            columns = POSTGRES.columns(key)
+            yield f"ALTER TABLE {name} ADD CONSTRAINT {quote('_'.join(parts))} {kind} ({columns})"
 
 
 def create_foreign_keys(schema: str, table: Table) -> Iterator[str]:
@@ -95,9 +71,9 @@ def create_foreign_keys(schema: str, table: Table) -> Iterator[str]:
     for name, target in table.foreign_keys:
         on_delete = "SET NULL" if _may_be_orphaned(table, name) else "RESTRICT"
         yield (
-            f"ALTER TABLE {qualified(schema, table.name)} "
-            f"ADD CONSTRAINT {identifier(f'{table.name}_{name}_fkey')} FOREIGN KEY ({identifier(name)}) "
-            f"REFERENCES {qualified(schema, target)} ({identifier(targets[target].primary_key[0])}) "
+            f"ALTER TABLE {quote(schema, table.name)} "
+            f"ADD CONSTRAINT {quote(f'{table.name}_{name}_fkey')} FOREIGN KEY ({quote(name)}) "
+            f"REFERENCES {quote(schema, target)} ({quote(targets[target].primary_key[0])}) "
             f"ON UPDATE CASCADE ON DELETE {on_delete}"
         )
 
@@ -117,11 +93,11 @@ def _may_be_orphaned(table: Table, column: str) -> bool:
 
 
 def _column(schema: str, table: Table, column: Column) -> str:
-    words = [identifier(column.name)]
+    words = [quote(column.name)]
     if column.name in table.primary_key:
         words.append("serial")
     elif column.enum:
-        words.append(qualified(schema, column.enum))
+        words.append(quote(schema, column.enum))
     else:
         words.append(_type(column.type))
     if not column.nullable:
@@ -132,24 +108,5 @@ def _column(schema: str, table: Table, column: Column) -> str:
 
 
 def _type(logical: LogicalType) -> str:
-    match logical:
-        case Integer(bits=bits):
-            return "integer" if bits == 32 else "bigint"
-        case Decimal(precision=precision, scale=scale):
-            return f"numeric({precision},{scale})"
-        case Float(bits=bits):
-            return "double precision" if bits == 64 else "real"
-        case Binary():
-            return "bytea"
-        case Text(max_length=None):
-            return "text"
-        case Text(max_length=length):
-            return f"varchar({length})"
-        case Boolean():
-            return "boolean"
-        case Date():
-            return "date"
-        case Time():
-            return "time(3)"
-        case Timestamp(utc=utc):
-            return "timestamptz(3)" if utc else "timestamp(3)"
+    # The real database keeps milliseconds.
+    return re.sub("^time(stamp)?", r"\g<0>(3)", type_name(logical))

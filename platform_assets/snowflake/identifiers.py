@@ -10,6 +10,7 @@ import hashlib
 import re
 
 from platform_assets.errors import ParquetError
+from platform_assets.model.dialects import SNOWFLAKE
 
 LONGEST_NAME = 255
 
@@ -46,9 +47,7 @@ def identifier(name: str) -> str:
     return name if _PLAIN.fullmatch(name) and name not in RESERVED_WORDS else quoted(name)
 
 
-def quoted(name: str) -> str:
-    """A name in double quotes."""
-    return '"' + name.replace('"', '""') + '"'
+quoted, literal = SNOWFLAKE.quote, SNOWFLAKE.literal
 
 
 def typed_identifier(text: str) -> str:
@@ -81,11 +80,6 @@ def plain_name(name: str) -> str:
     if plain == name.upper() and re.match("[A-Z_]", plain):
         return plain
     return f"N_{plain}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest().upper()}"
-
-
-def literal(text: str) -> str:
-    """A text literal; backslashes are escaped, because Snowflake treats them as escapes."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def path(column: str) -> str:

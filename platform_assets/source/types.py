@@ -34,6 +34,7 @@ import pyarrow.compute as pc
 
 from platform_assets.lake.arrow import arrow_type
 from platform_assets.lake.duck import literal, quote
+from platform_assets.model.dialects import POSTGRES
 from platform_assets.model.table import (
     Binary,
     Boolean,
@@ -215,19 +216,7 @@ def may_lose_to_null(type_: LogicalType, source: SourceType) -> bool:
 
 def written(type_: LogicalType) -> str:
     """Return the PostgreSQL name of a logical type."""
-    match type_:
-        case Integer(bits=bits):
-            return "bigint" if bits == 64 else "integer"
-        case Decimal(precision=precision, scale=scale):
-            return f"numeric({precision},{scale})"
-        case Float(bits=bits):
-            return "double precision" if bits == 64 else "real"
-        case Binary():
-            return "bytea"
-        case Timestamp(utc=True):
-            return "timestamp with time zone"
-        case _:
-            return type(type_).__name__.lower()
+    return POSTGRES.type_name(type_).removesuffix(" without time zone")
 
 
 def select_expression(column: Column, source: SourceType) -> str:

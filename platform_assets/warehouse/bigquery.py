@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.bigquery.access import OVERTAKEN, BigQueryAccess, LoadOvertaken, literal, quote
+from platform_assets.bigquery.access import OVERTAKEN, BigQueryAccess, LoadOvertaken
 from platform_assets.bigquery.jobs import load_once, parquet_config, stage
 from platform_assets.bigquery.names import check_dataset, check_table
-from platform_assets.bigquery.types import bigquery_type, loadable, schema_fields
+from platform_assets.bigquery.types import loadable, schema_fields
 from platform_assets.errors import WarehouseError
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql
 from platform_assets.lake.duck import literal as duckdb_literal
 from platform_assets.model import star
+from platform_assets.model.dialects import BIGQUERY
 from platform_assets.model.table import Column, Table, Time
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
 
     from platform_assets.lake.lake import Lake
+
+quote, literal = BIGQUERY.quote, BIGQUERY.literal
 
 _LOADS = (
     ("table_name", "STRING"),
@@ -461,7 +464,7 @@ class _Connected:
         """Return the DDL to create a table or add its missing columns, which are nullable for older rows."""
         relation, columns = self.star(table), star.columns_of(table)
         if existing is None:
-            lines = [_declaration(column, required=not column.nullable) for column in columns]
+            lines = [BIGQUERY.declaration(column) for column in columns]
             keys = ", ".join(quote(name) for name in table.primary_key)
             lines.append(f"PRIMARY KEY ({keys}) NOT ENFORCED")
             lines += [f"{self._foreign_key(*key)}" for key in table.foreign_keys]
@@ -478,7 +481,7 @@ class _Connected:
         missing = [column for column in columns if column.name not in existing]
         lost = set(existing) - {column.name for column in columns}
         added = ", ".join(
-            f"ADD COLUMN IF NOT EXISTS {_declaration(column, required=False)}" for column in missing
+            f"ADD COLUMN IF NOT EXISTS {BIGQUERY.declaration(column, required=False)}" for column in missing
         )
         return [
             *([f"ALTER TABLE {relation} {added}"] if added else []),
@@ -627,7 +630,7 @@ class _Session:
             condition = f"{quote('_batch')} > {incoming.batches[0]:d}"
         latest = ""
         if table.kind == "dimension":
-            latest = f" QUALIFY {_recency(table, _columns)} = 1"
+            latest = f" QUALIFY {_recency(table, BIGQUERY.columns)} = 1"
         return f"SELECT {selected} FROM {self._staged(table)} WHERE {condition}{latest}"
 
     def _staged(self, table: Table) -> str:
@@ -689,11 +692,6 @@ class _Session:
         return found
 
 
-def _declaration(column: Column, *, required: bool) -> str:
-    described = f" OPTIONS (description = {literal(column.description)})" if column.description else ""
-    return f"{quote(column.name)} {bigquery_type(column.type)}{' NOT NULL' if required else ''}{described}"
-
-
 def _staged_field(column: Column) -> pa.Field:
     from platform_assets.lake.arrow import arrow_schema
 
@@ -704,10 +702,6 @@ def _staged_field(column: Column) -> pa.Field:
 def _value(column: Column) -> str:
     name = quote(column.name)
     return f"CAST({name} AS TIME) AS {name}" if isinstance(column.type, Time) else name
-
-
-def _columns(names: Sequence[str]) -> str:
-    return ", ".join(quote(name) for name in names)
 
 
 def _recency(table: Table, columns: Callable[[Sequence[str]], str]) -> str:

@@ -23,12 +23,12 @@ from platform_assets.lake.duck import (
     ROWS_PER_BATCH,
     SqlEngine,
     columns_sql,
-    duckdb_type,
     fetch_rows,
     literal,
     quote,
 )
 from platform_assets.model import star
+from platform_assets.model.dialects import DUCKDB
 from platform_assets.model.table import Column, Table, Time
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
@@ -371,16 +371,13 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table
         relation, columns = quote(STAR_SCHEMA, table.name), star.columns_of(table)
         present = existing.get(table.name)
         if present is None:
-            declared = [
-                f"{quote(column.name)} {duckdb_type(column.type)}{'' if column.nullable else ' NOT NULL'}"
-                for column in columns
-            ]
+            declared = [DUCKDB.declaration(column) for column in columns]
             connection.execute(f"CREATE TABLE {relation} ({', '.join(declared)})")
         for column in columns:
             # Nullable whatever the declaration, because existing rows have no value for it.
             if present is not None and column.name not in present and table.name in widened:
                 connection.execute(
-                    f"ALTER TABLE {relation} ADD COLUMN {quote(column.name)} {duckdb_type(column.type)}"
+                    f"ALTER TABLE {relation} ADD COLUMN {DUCKDB.declaration(column, required=False)}"
                 )
         declared_names = {column.name for column in columns}
         for name, is_nullable in (present or {}).items():

@@ -22,20 +22,8 @@ from platform_assets.errors import PlatformError, WarehouseBusy, WarehouseError
 from platform_assets.lake.adbc import executed
 from platform_assets.lake.duck import SqlEngine, columns_sql, literal, quote
 from platform_assets.model import star
-from platform_assets.model.table import (
-    Binary,
-    Boolean,
-    Column,
-    Date,
-    Decimal,
-    Float,
-    Integer,
-    LogicalType,
-    Table,
-    Text,
-    Time,
-    Timestamp,
-)
+from platform_assets.model.dialects import POSTGRES
+from platform_assets.model.table import Column, Table, Text, Time, Timestamp
 from platform_assets.source.session import SET_PATH, WRITING_SETTINGS, open_adbc
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
@@ -79,29 +67,6 @@ _LOGIN_REFUSED = ("28000", "28P01")
 # SQLSTATEs of serialization failures and deadlocks.
 _LOST_RACES = ("40001", "40P01")
 _PASSING = ("08", "40", "53", "55", "57")
-
-
-def postgres_type(type_: LogicalType) -> str:
-    """Return the PostgreSQL type of a logical type, as the catalogue spells it."""
-    match type_:
-        case Integer(bits=bits):
-            return "bigint" if bits == 64 else "integer"
-        case Decimal(precision=precision, scale=scale):
-            return f"numeric({precision},{scale})"
-        case Float(bits=bits):
-            return "real" if bits == 32 else "double precision"
-        case Text():
-            return "text"
-        case Binary():
-            return "bytea"
-        case Boolean():
-            return "boolean"
-        case Date():
-            return "date"
-        case Time():
-            return "time without time zone"
-        case Timestamp(utc=utc):
-            return "timestamp with time zone" if utc else "timestamp without time zone"
 
 
 @dataclass(frozen=True)
@@ -693,7 +658,7 @@ def _declared_type(table: str, field: pa.Field) -> str:
         if type_.precision <= _MOST_DIGITS:
             return f"numeric({type_.precision},{type_.scale})"
     elif pa.types.is_timestamp(type_):
-        return postgres_type(Timestamp(utc=type_.tz is not None))
+        return POSTGRES.type_name(Timestamp(utc=type_.tz is not None))
     for holds, name in _TYPES:
         if holds(type_):
             return name
@@ -1053,17 +1018,14 @@ class _Loading:
         columns = star.columns_of(table)
         present = self._found.relations.get(table.name)
         if present is None:
-            declared = [
-                f"{quote(one.name)} {postgres_type(one.type)}{'' if one.nullable else ' NOT NULL'}"
-                for one in columns
-            ]
+            declared = [POSTGRES.declaration(one) for one in columns]
             self._session.run(f"CREATE TABLE {self._relation(table.name)} ({', '.join(declared)})")
             return
         # New columns are nullable whatever the declaration, because existing rows have no value for them.
         # Columns that the model no longer has stay for their users; they are NULL in new rows.
         changes = [
             *(
-                f"ADD COLUMN {quote(one.name)} {postgres_type(one.type)}"
+                f"ADD COLUMN {POSTGRES.declaration(one, required=False)}"
                 for one in columns
                 if is_widened and one.name not in present.columns
             ),

@@ -22,20 +22,8 @@ from platform_assets.errors import ParquetError, WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.duck import literal as duckdb_literal
 from platform_assets.model import star
-from platform_assets.model.table import (
-    Binary,
-    Boolean,
-    Column,
-    Date,
-    Decimal,
-    Float,
-    Integer,
-    LogicalType,
-    Table,
-    Text,
-    Time,
-    Timestamp,
-)
+from platform_assets.model.dialects import SNOWFLAKE
+from platform_assets.model.table import Column, LogicalType, Table, Text, Time
 from platform_assets.parquet.footers import declared_columns
 from platform_assets.parquet.types import ParquetType
 from platform_assets.snowflake.access import NO_SUCH_OBJECT, Grant, SnowflakeAccess, WarehouseHeld
@@ -498,7 +486,7 @@ class _Connected:
         """Return the DDL to create a table or add its missing columns, which are nullable for older rows."""
         relation, columns = self.star(table), star.columns_of(table)
         if existing is None:
-            lines = [_declaration(column, required=not column.nullable) for column in columns]
+            lines = [SNOWFLAKE.declaration(column) for column in columns]
             lines.append(f"PRIMARY KEY ({_listed(table.primary_key)})")
             return [
                 f"CREATE TABLE IF NOT EXISTS {relation} ({', '.join(lines)}) "
@@ -508,7 +496,8 @@ class _Connected:
         lost = sorted(set(existing) - {column.name for column in columns})
         return [
             *(
-                f"ALTER TABLE {relation} ADD COLUMN IF NOT EXISTS {_declaration(column, required=False)}"
+                f"ALTER TABLE {relation} ADD COLUMN IF NOT EXISTS "
+                f"{SNOWFLAKE.declaration(column, required=False)}"
                 for column in missing
             ),
             # Columns that the model no longer has stay for their users; they are NULL in new rows.
@@ -783,32 +772,9 @@ class _Session:
         return found
 
 
-def snowflake_column_type(type_: LogicalType) -> str:
-    """Return the Snowflake type of a logical type."""
-    match type_:
-        case Integer(bits=bits):
-            return "NUMBER(19, 0)" if bits == 64 else "NUMBER(10, 0)"
-        case Decimal(precision=precision, scale=scale):
-            return f"NUMBER({precision}, {scale})" if scale else f"NUMBER({precision})"
-        case Float():
-            return "FLOAT"
-        case Text():
-            return "VARCHAR"
-        case Binary():
-            return "BINARY"
-        case Boolean():
-            return "BOOLEAN"
-        case Date():
-            return "DATE"
-        case Time():
-            return "TIME(6)"
-        case Timestamp(utc=utc):
-            return f"TIMESTAMP_{'TZ' if utc else 'NTZ'}(6)"
-
-
 def _staged_type(type_: LogicalType) -> str:
     """Return the Snowflake type of a logical type in the lake's files, where times are text."""
-    return "VARCHAR" if isinstance(type_, Time) else snowflake_column_type(type_)
+    return SNOWFLAKE.type_name(Text() if isinstance(type_, Time) else type_)
 
 
 def _qualified(*names: str) -> str:
@@ -834,12 +800,6 @@ def _is_new(incoming: Incoming) -> str:
 def _value(column: Column) -> str:
     name = quoted(column.name)
     return f"CAST({name} AS TIME(6)) AS {name}" if isinstance(column.type, Time) else name
-
-
-def _declaration(column: Column, *, required: bool) -> str:
-    described = f" COMMENT {literal(column.description)}" if column.description else ""
-    needed = " NOT NULL" if required else ""
-    return f"{quoted(column.name)} {snowflake_column_type(column.type)}{needed}{described}"
 
 
 def _temporary_table(name: str, columns: Sequence[tuple[str, str]]) -> str:

@@ -23,8 +23,9 @@ from typer.testing import CliRunner
 import platform_assets
 from platform_assets.cli import app
 from platform_assets.errors import SampleError
+from platform_assets.model.dialects import POSTGRES
 from platform_assets.model.totesys import TABLES
-from platform_assets.sample import business, ddl, rows
+from platform_assets.sample import business, rows
 from platform_assets.sample.database import Advance, Sample, advance_sample, create_sample, ensure_sample
 from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.connection import Connection
@@ -60,7 +61,7 @@ def contents(connection: Connection) -> dict[str, str]:
     return {
         table.name: value(
             connection,
-            f"SELECT md5(string_agg(t::text, chr(10) ORDER BY ctid)) FROM {ddl.identifier(table.name)} AS t",
+            f"SELECT md5(string_agg(t::text, chr(10) ORDER BY ctid)) FROM {POSTGRES.quote(table.name)} AS t",
         )
         for table in TABLES
     }
@@ -68,7 +69,7 @@ def contents(connection: Connection) -> dict[str, str]:
 
 def table_ids(connection: Connection) -> list[list[int]]:
     """The server's own numbers of the tables, which a table that is created anew does not keep."""
-    names = ", ".join(ddl.literal(table.name) for table in TABLES)
+    names = ", ".join(POSTGRES.literal(table.name) for table in TABLES)
     return query(connection, f"SELECT oid FROM pg_class WHERE relname IN ({names}) ORDER BY relname")
 
 

@@ -19,9 +19,9 @@ from pg8000.exceptions import DatabaseError
 
 from platform_assets.errors import SourceError, SourceUnavailable
 from platform_assets.model import table as model
+from platform_assets.model.dialects import POSTGRES
 from platform_assets.model.table import Column, Table
 from platform_assets.model.totesys import DESIGN, TABLES
-from platform_assets.sample import ddl
 from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.snapshot import Snapshot, SourceDatabase
 from platform_assets_tests.fixtures.patience import PATIENCE
@@ -156,7 +156,7 @@ MOMENT = dt.datetime(2023, 3, 1, 9, 30, 15, 123456)  # noqa: DTZ001 - the source
                 r"E'tab\t, line\n, \\ and \001'": "tab\t, line\n, \\ and \x01",
                 "'NULL'": "NULL",
                 "'\\N'": "\\N",
-                ddl.literal(LONG): LONG,
+                POSTGRES.literal(LONG): LONG,
             },
         ),
         ("varchar(3)", Text(3), {"'€€€'": "€€€", "'a  '": "a  "}),
@@ -303,7 +303,7 @@ AWKWARD = """it's "50%" of: a/b?c#d@e ünï €"""
 
 def test_schemas_tables_and_columns_may_have_any_name(database: Database) -> None:
     totesys = Totesys(database)
-    schema, table, column = (ddl.identifier(f"{kind} {AWKWARD}") for kind in "stc")
+    schema, table, column = (POSTGRES.quote(f"{kind} {AWKWARD}") for kind in "stc")
     totesys.run(
         f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}; "
         f"GRANT USAGE ON SCHEMA {schema} TO {database.reader.user}; "
@@ -331,13 +331,13 @@ def test_schemas_tables_and_columns_may_have_any_name(database: Database) -> Non
 def test_users_passwords_and_databases_may_have_any_characters(
     postgres_server: EmbeddedPostgres, database: Database, user: str, password: str
 ) -> None:
-    role, name = ddl.identifier(f"{user} {database.owner.database}"), f"d {AWKWARD} {database.owner.database}"
+    role, name = POSTGRES.quote(f"{user} {database.owner.database}"), f"d {AWKWARD} {database.owner.database}"
     postgres_server.create_database(name)
     owner = replace(database.owner, database=name)
     awkward = Totesys(Database(owner, owner))
     try:
         awkward.run(
-            f"CREATE ROLE {role} LOGIN PASSWORD {ddl.literal(password)}",
+            f"CREATE ROLE {role} LOGIN PASSWORD {POSTGRES.literal(password)}",
             "CREATE TABLE t AS SELECT 1 AS id",
             f"GRANT SELECT ON t TO {role}",
         )

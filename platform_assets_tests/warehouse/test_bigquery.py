@@ -15,13 +15,14 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from platform_assets.bigquery.access import BigQueryAccess, LoadOvertaken, literal, quote
-from platform_assets.bigquery.types import bigquery_type, loadable, schema_fields
+from platform_assets.bigquery.access import BigQueryAccess, LoadOvertaken
+from platform_assets.bigquery.types import loadable, schema_fields
 from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
 from platform_assets.model import star, table
+from platform_assets.model.dialects import BIGQUERY
 from platform_assets.model.table import Table
 from platform_assets.warehouse.bigquery import BigQueryWarehouse
 from platform_assets.warehouse.interface import Load
@@ -79,7 +80,7 @@ def test_keys_partitions_and_descriptions_are_declared(
         ),
     ]
     created = next(one for one in asked.statements if "`star`.`fact_payment` (" in one)
-    assert f"OPTIONS (description = {literal(star.FACT_PAYMENT.description)})" in created
+    assert f"OPTIONS (description = {BIGQUERY.literal(star.FACT_PAYMENT.description)})" in created
 
 
 def test_all_tables_and_their_records_are_written_by_one_transaction(
@@ -271,7 +272,7 @@ def test_credentials_that_are_none_are_refused_and_not_repeated(tmp_path: Path, 
     ],
 )
 def test_types_are_the_narrowest_that_hold_every_value(type_: table.LogicalType, declared: str) -> None:
-    assert bigquery_type(type_) == declared
+    assert BIGQUERY.type_name(type_) == declared
 
 
 def test_nested_rows_become_records_and_repeated_fields() -> None:
@@ -290,8 +291,8 @@ def test_nested_rows_become_records_and_repeated_fields() -> None:
 
 
 def test_names_and_values_are_quoted() -> None:
-    assert quote("my project", "a`b\\c") == "`my project`.`a\\`b\\\\c`"
+    assert BIGQUERY.quote("my project", "a`b\\c") == "`my project`.`a\\`b\\\\c`"
     text = 'it\'s \\ \n \r \x00 "quoted"'
-    statement = sqlglot.parse_one(f"SELECT {literal(text)}", read="bigquery")
+    statement = sqlglot.parse_one(f"SELECT {BIGQUERY.literal(text)}", read="bigquery")
     [value] = statement.find_all(exp.Literal)
     assert value.this.replace("\\x00", "\x00") == text
