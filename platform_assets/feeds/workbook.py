@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from platform_assets.feeds import sheet_process
 from platform_assets.feeds.feed import Feed
 from platform_assets.feeds.rows import (
     CHARACTERS_PER_CHUNK,
@@ -24,13 +20,12 @@ from platform_assets.feeds.rows import (
     Unreadable,
     text_chunk,
 )
+from platform_assets.formats.sheets import SheetUnreadable, read_sheet
 
 BYTES_OF_A_WORKBOOK = 512 * 1024 * 1024
 """The maximum size of a workbook, in bytes."""
 
 _SECONDS = 900
-_SECONDS_TO_END = 30
-_LONGEST_ANSWER = 256 * 1024 * 1024
 
 _Row = tuple[int, "list[Any] | str"]
 
@@ -48,60 +43,38 @@ def sheet_rows(feed: Feed, path: Path) -> Iterator[RowFile]:
             between chunks.
         NoHeader: The sheet does not exist, or its header is missing or invalid.
     """
-    command = [sys.executable, "-I", sheet_process.__file__, str(path), json.dumps(feed.sheet.name)]
-    with subprocess.Popen(  # noqa: S603
-        [*command, str(feed.sheet.memory_mb * 1024**2), str(_SECONDS)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        try:
-            rows = _rows(feed, process)
-            names = _header(feed, rows)
-            yield RowFile([name for name in names if name], None, _chunks(feed, names, rows))
-        finally:
-            # The child process blocks while nobody reads its output.
-            process.kill()
+    memory = feed.sheet.memory_mb * 1024**2
+    with path.open("rb") as file, read_sheet(file, feed.sheet.name, memory=memory, seconds=_SECONDS) as read:
+        rows = _rows(feed, read)
+        names = _header(feed, rows)
+        yield RowFile([name for name in names if name], None, _chunks(feed, names, rows))
 
 
-def _rows(feed: Feed, process: subprocess.Popen[str]) -> Iterator[_Row]:
+def _rows(feed: Feed, read: Iterator[_Row]) -> Iterator[_Row]:
     """The rows from the header on, or from the first row on if there is no header."""
-    for answer in _answers(process):
-        if isinstance(answer, dict):
-            if answer.get("end"):
-                return
-            raise _problem(feed, answer)
-        number, cells = answer
-        if number >= feed.sheet.header_row:
-            yield number, cells
     try:
-        code = process.wait(_SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        raise Unreadable("what its reader said of it cannot be understood") from None
-    raise Unreadable(
-        f"its reader ended with {code}: it takes more than sheet.memory_mb, {feed.sheet.memory_mb:,} MB, or "
-        f"{_SECONDS:,} seconds, or is broken"
-    )
+        for number, cells in read:
+            if number >= feed.sheet.header_row:
+                yield number, cells
+    except SheetUnreadable as error:
+        raise _problem(feed, error) from None
 
 
-def _answers(process: subprocess.Popen[str]) -> Iterator[Any]:
-    source: IO[str] = process.stdout  # type: ignore[assignment]
-    while line := source.readline(_LONGEST_ANSWER):
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return  # the child process ended in the middle of a line
-
-
-def _problem(feed: Feed, answer: Mapping[str, Any]) -> Exception:
-    match answer.get("problem"):
+def _problem(feed: Feed, error: SheetUnreadable) -> Exception:
+    memory = f"it takes more than sheet.memory_mb, {feed.sheet.memory_mb:,} MB"
+    match error.problem:
         case "sheet":
-            return NoHeader(f"it has no sheet {feed.sheet.name!r}, of {answer['sheets']:,} in all")
+            return NoHeader(f"it has no sheet {feed.sheet.name!r}, of {error.sheets:,} in all")
         case "password":
             return Unreadable("it is protected by a password")
         case "memory":
-            return Unreadable(f"it takes more than sheet.memory_mb, {feed.sheet.memory_mb:,} MB")
+            return Unreadable(memory)
+        case "killed":
+            return Unreadable(
+                f"its reader ended with {error.code}: {memory}, or {_SECONDS:,} seconds, or is broken"
+            )
+        case "garbled":
+            return Unreadable("what its reader said of it cannot be understood")
         case _:
             return Unreadable("it is not a workbook, or is cut off or broken")
 

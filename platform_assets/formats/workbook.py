@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 import zlib
@@ -29,6 +27,7 @@ from platform_assets.formats.reading import (
     Stream,
     TextPiece,
 )
+from platform_assets.formats.sheets import SheetUnreadable, read_sheet
 from platform_assets.formats.text import read_strings
 
 _ROWS = 8_192
@@ -40,22 +39,6 @@ _CELL = 128
 # Address space of the interpreter and the reader, in addition to the workbook.
 _READER = 512 << 20
 _READER_SECONDS = 300
-_TRY = """
-import contextlib, io, sys
-with contextlib.suppress(ImportError, ValueError, OSError):
-    import resource
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
-import python_calamine
-try:
-    book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(sys.stdin.buffer.read()))
-    for name in book.sheet_names:
-        book.get_sheet_by_name(name)
-except MemoryError:
-    sys.exit(1)
-except BaseException:
-    pass  # whatever else is wrong with it is found where it is read
-"""
 # Parts of a workbook that are read as cells, or that contain formats and relations only.
 _CELLS_AND_LOOKS = re.compile(
     r"\[content_types\]\.xml|(?:.*/)?_rels/[^/]*\.rels|xl/(?:workbook|sharedstrings|styles|metadata|calcchain)\.\w+"
@@ -177,19 +160,15 @@ def _fits(source: Any, memory: int) -> bool:
     with tempfile.TemporaryFile() as copy:
         source.seek(0)
         shutil.copyfileobj(source, copy)
-        copy.seek(0)
+        copy.flush()
+        limits = {"memory": _READER + memory, "seconds": _READER_SECONDS}
         try:
-            tried = subprocess.run(  # noqa: S603
-                [sys.executable, "-I", "-c", _TRY, str(_READER + memory)],
-                stdin=copy,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=_READER_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return False
-    return tried.returncode == 0
+            with read_sheet(copy, None, **limits) as rows:
+                list(rows)
+        except SheetUnreadable as error:
+            # Whatever else is wrong with the workbook is found where it is read.
+            return error.problem not in ("memory", "killed", "garbled")
+    return True
 
 
 def _cells(source: Any) -> int:

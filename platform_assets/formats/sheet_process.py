@@ -13,9 +13,13 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import decimal
+import fcntl
 import json
+import os
+import select
+import signal
 import sys
-from typing import Any
+from typing import IO, Any
 
 _LONGEST_CELL = 1024 * 1024
 _LONGEST_ROW = 16 * 1024 * 1024
@@ -25,47 +29,70 @@ _COMPOUND_FILE = b"\xd0\xcf\x11\xe0"
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 
 
-def main(path: str, sheet: int | str, memory: int, seconds: int) -> None:
-    """Print the rows of a sheet.
+def main(sheet: int | str | None, memory: int, seconds: int, parent_lives: int) -> None:
+    """Print the rows of a sheet of the workbook on standard input, which is a file.
 
     Args:
-        path: The workbook.
-        sheet: Name of the sheet, or its number from 1.
+        sheet: Name of the sheet, or its number from 1; null to load all sheets and print no row.
         memory: Limit of this process's memory, in bytes.
         seconds: Limit of its processor time, in seconds.
+        parent_lives: A pipe that ends with the parent process.
     """
+    _end_with(parent_lives)
     _limit(memory, seconds)
     import python_calamine
 
-    try:
-        # Pass a stream: the reader detects the format from the content, but would trust a path's suffix.
-        with open(path, "rb") as file:
+    # Pass a stream: the reader detects the format from the content, but would trust a path's suffix.
+    with open(0, "rb", closefd=False) as file:
+        try:
             book = python_calamine.CalamineWorkbook.from_filelike(file)
-        kind = python_calamine.SheetTypeEnum.WorkSheet
-        sheets = [one.name for one in book.sheets_metadata if one.typ == kind]
-        name = sheet if isinstance(sheet, str) else sheets[sheet - 1] if sheet <= len(sheets) else None
-        if name not in sheets:
-            _tell({"problem": "sheet", "sheets": len(sheets)})
-            return
-        found = book.get_sheet_by_name(name)
-        empty = [None] * (found.start[1] if found.start else 0)
-        for number, cells in enumerate(found.iter_rows(), 1):
-            told = [_told(cell) for cell in cells]
-            while told and told[-1] is None:
-                told.pop()
-            if told:
-                _tell([number, _refusal(cells) or [*empty, *told]])
-    except python_calamine.PasswordError:
-        _tell({"problem": "password"})
-    except MemoryError:
-        _tell({"problem": "memory"})
-    except BaseException as error:
-        # The reader's panics are exceptions of its own kind that do not derive from Exception.
-        if isinstance(error, KeyboardInterrupt | SystemExit | BrokenPipeError):
-            raise
-        _tell({"problem": "password" if _is_encrypted(path) else "unreadable"})
-    else:
-        _tell({"end": True})
+            kind = python_calamine.SheetTypeEnum.WorkSheet
+            sheets = [one.name for one in book.sheets_metadata if one.typ == kind]
+            if sheet is None:
+                for name in book.sheet_names:
+                    book.get_sheet_by_name(name)
+            elif (named := _name(sheet, sheets)) is None:
+                _tell({"problem": "sheet", "sheets": len(sheets)})
+                return
+            else:
+                _tell_rows(book.get_sheet_by_name(named))
+        except python_calamine.PasswordError:
+            _tell({"problem": "password"})
+        except MemoryError:
+            _tell({"problem": "memory"})
+        except BaseException as error:
+            # The reader's panics are exceptions of its own kind that do not derive from Exception.
+            if isinstance(error, KeyboardInterrupt | SystemExit | BrokenPipeError):
+                raise
+            _tell({"problem": "password" if _is_encrypted(file) else "unreadable"})
+        else:
+            _tell({"end": True})
+
+
+def _name(sheet: int | str, sheets: list[str]) -> str | None:
+    if isinstance(sheet, int):
+        return sheets[sheet - 1] if sheet <= len(sheets) else None
+    return sheet if sheet in sheets else None
+
+
+def _tell_rows(found: Any) -> None:
+    empty = [None] * (found.start[1] if found.start else 0)
+    for number, cells in enumerate(found.iter_rows(), 1):
+        told = [_told(cell) for cell in cells]
+        while told and told[-1] is None:
+            told.pop()
+        if told:
+            _tell([number, _refusal(cells) or [*empty, *told]])
+
+
+def _end_with(pipe: int) -> None:
+    """End this process when a pipe ends, also while native code runs: on Linux, SIGIO ends a process."""
+    if sys.platform != "linux":
+        signal.signal(signal.SIGIO, lambda *_: os._exit(1))
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([pipe], [], [], 0)[0]:
+        sys.exit("the parent process has ended")
 
 
 def _limit(memory: int, seconds: int) -> None:
@@ -129,12 +156,12 @@ def _duration(value: dt.timedelta) -> str:
     return f"{sign}{hours:02d}:{minutes:02d}:{seconds:02d}{fraction}"
 
 
-def _is_encrypted(path: str) -> bool:
+def _is_encrypted(file: IO[bytes]) -> bool:
     """Return True if the file is a workbook encrypted by Office."""
-    with open(path, "rb") as file:
-        head = file.read(_LONGEST_CELL)
+    file.seek(0)
+    head = file.read(_LONGEST_CELL)
     return head.startswith(_COMPOUND_FILE) and _ENCRYPTED in head
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(json.loads(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
