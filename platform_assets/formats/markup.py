@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, compress, repeat
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-
-# Elements are only built here, by the parser below.
-from xml.etree.ElementTree import Element, TreeBuilder  # nosec B405
 
 # Entities are declared to a handler, and not expanded.
 from xml.parsers import expat  # nosec B405
@@ -18,7 +13,7 @@ from xml.parsers import expat  # nosec B405
 from platform_assets.formats.problems import ProblemKind
 from platform_assets.formats.reading import KIB, Item, Reading, Stream, TextPiece
 from platform_assets.formats.text import Decoder, Encoding, read_rest_as_text, windows
-from platform_assets.formats.trees import Cells, Tables
+from platform_assets.formats.trees import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,13 +70,12 @@ def read_xml(
     stream.read(encoding.mark)
     decoder = Decoder(encoding)
     chunks = _slices(decoder.utf8(stream.chunks()))
-    handler: Trees | _Words = _Words(reading) if as_text else Trees(reading)
+    handler = _Words(reading) if as_text else Elements(reading)
     block = reading.limits.block // 4
     fed = 0
     for chunk in chunks:
         try:
             handler.parser.Parse(chunk, False)
-            handler.gather(len(chunk))
         except expat.ExpatError as error:
             kind, what = ProblemKind.CORRUPT, expat.ErrorString(error.code)
             yield from _given_up(handler, reading, kind, what, chunk, chunks)
@@ -101,7 +95,7 @@ def read_xml(
         try:
             handler.parser.Parse(b"", True)
         except expat.ExpatError as error:
-            is_cut = fed > 0 and handler.is_open()
+            is_cut = fed > 0 and handler.is_open
             what = "the file ends within an element" if is_cut else expat.ErrorString(error.code)
             yield reading.problem(ProblemKind.TRUNCATED if is_cut else ProblemKind.CORRUPT, what)
         handler.end_all()
@@ -123,7 +117,7 @@ def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _given_up(
-    handler: Trees | _Words,
+    handler: Elements | _Words,
     reading: Reading,
     kind: ProblemKind,
     what: str,
@@ -146,19 +140,25 @@ class Elements:
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._paths: list[str] = []
-        self._rows: list[int] = []
-        self._has_children: list[bool] = []
-        self._texts: list[list[str]] = []
+        # Path and number of the innermost open element, and those of the elements around it.
+        self._path = ""
+        self._number = 0
+        self._around: list[tuple[str, int]] = []
+        self._is_leaf = False
+        self._texts: list[str] = []
+        self._text_size = 0
         self._counts: dict[str, int] = {}
         self._known: dict[tuple[str, str], str] = {}
+        self._attributes: dict[tuple[str, str], str] = {}
         self._flow: list[str] = []
-        self._text_size = 0
         self.flow_size = 0
         self.has_entities = False
         self.tables = Tables(reading.container, reading.column_words)
         self.parser = expat.ParserCreate("utf-8")
         self.parser.buffer_text = True
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._characters
         self.parser.CommentHandler = self._aside
         self.parser.ProcessingInstructionHandler = lambda target, data: self._aside(data)
         self.parser.EntityDeclHandler = self._entity
@@ -169,17 +169,11 @@ class Elements:
     @property
     def is_open(self) -> bool:
         """Return True if an element is open, or none has started."""
-        return bool(self._paths) or not self._counts
-
-    def hear(self) -> None:
-        """Register this collector's handlers with a parser."""
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._characters
+        return bool(self._around) or not self._counts
 
     def end_all(self) -> None:
         """Finish the open elements, as if they ended here."""
-        while self._paths:
+        while self._around:
             self._end("")
 
     def take(self) -> Iterator[Item]:
@@ -189,83 +183,24 @@ class Elements:
         if flow:
             yield from _as_flow("\n".join(flow), self._reading)
 
-    def resume(self, above: Iterable[_Open], text: str = "", *, is_leaf: bool = False) -> None:
-        """Continue within these elements; the innermost has this text, which was not taken yet.
-
-        Args:
-            above: The elements, from the outermost on.
-            text: The text.
-            is_leaf: True if the innermost element has no other content so far.
-        """
-        for one in above:
-            self._paths.append(one.path)
-            self._rows.append(one.number)
-            self._has_children.append(True)
-            self._texts.append([])
-        if self._paths:
-            self._has_children[-1] = not is_leaf
-            self._texts[-1].append(text)
-            self._text_size = len(text)
-
-    def leave(self) -> None:
-        """Forget the open elements."""
-        for stack in (self._paths, self._rows, self._has_children, self._texts):
-            stack.clear()
-
-    def replay(self, element: Element) -> None:
-        """Process an element as if the parser had found it."""
-        self._start(element.tag, element.attrib)
-        if element.text:
-            self._characters(element.text)
-        for member in element:
-            self.replay(member)
-            if member.tail:
-                self._characters(member.tail)
-        self._end(element.tag)
-
-    def open(self, above: str, name: str, attributes: Mapping[str, str]) -> tuple[str, int]:
-        """Count an element and take its attributes; return its path and number."""
-        path = self.path(above, name)
-        number = self.count(path, 1)
+    def _start(self, name: str, attributes: Mapping[str, str]) -> None:
+        if len(self._around) >= _DEEPEST:
+            raise RecursionError
+        if self._texts:
+            self._flush_mixed()
+        above = self._path
+        path = self._known.get((above, name)) or self._path_of(above, name)
+        number = self._counts.get(path, 0)
+        if number or len(self._counts) < _MOST_PATHS:
+            self._counts[path] = number + 1
         for key, value in attributes.items():
             if value and not (key.startswith("xmlns") and _is_namespace(key, value)):
-                self.tables.put(path, f"{path}/@{key.rpartition(':')[2]}", number, value)
-        return path, number
+                column = self._attributes.get((path, key)) or self._attribute_of(path, key)
+                self.tables.put(path, column, number, value)
+        self._around.append((above, self._number))
+        self._path, self._number, self._is_leaf = path, number, True
 
-    def path(self, above: str, name: str) -> str:
-        """The path of an element, from the path of its parent."""
-        return self._known.get((above, name)) or self._path(above, name)
-
-    def count(self, path: str, elements: int) -> int:
-        """Count elements of a path; return the number of the first."""
-        number = self._counts.get(path, 0)
-        if len(self._counts) < _MOST_PATHS or path in self._counts:
-            self._counts[path] = number + elements
-        return number
-
-    def numbers(self, path: str, elements: int, counts: dict[str, int]) -> list[int]:
-        """Numbers for further elements, following those that are already counted."""
-        before = counts.get(path, 0)
-        counts[path] = before + elements
-        number = self._counts.get(path)
-        if number is None and len(self._counts) + len(counts) > _MOST_PATHS:
-            return [0] * elements
-        start = (number or 0) + before
-        return list(range(start, start + elements))
-
-    def _start(self, name: str, attributes: Mapping[str, str]) -> None:
-        if len(self._paths) >= _DEEPEST:
-            raise RecursionError
-        if self._has_children:
-            self._has_children[-1] = True
-            self._flush_mixed()
-        path, number = self.open(self._paths[-1] if self._paths else "", name, attributes)
-        self._paths.append(path)
-        self._rows.append(number)
-        self._has_children.append(False)
-        self._texts.append([])
-
-    def _path(self, above: str, name: str) -> str:
+    def _path_of(self, above: str, name: str) -> str:
         local = name.rpartition(":")[2]
         path = f"{above}/{local}" if above else local
         if len(path) > _LONGEST_PATH:
@@ -274,45 +209,50 @@ class Elements:
             self._known[above, name] = path
         return path
 
+    def _attribute_of(self, path: str, key: str) -> str:
+        column = f"{path}/@{key.rpartition(':')[2]}"
+        if len(self._attributes) < _MOST_PATHS:
+            self._attributes[path, key] = column
+        return column
+
     def _end(self, name: str) -> None:
-        path = self._paths.pop()
-        number = self._rows.pop()
-        is_leaf = not self._has_children.pop()
-        text = "".join(self._texts.pop()).strip()
-        self._text_size = 0
-        if text and is_leaf:
-            table = self._paths[-1] if self._paths else ""
-            row = self._rows[-1] if self._rows else number
-            self.tables.put(table, path, row, text)
-        elif text:
-            self.add_flow(text)
+        path = self._path
+        self._path, self._number = self._around.pop()
+        if self._texts:
+            text = "".join(self._texts).strip()
+            self._texts.clear()
+            self._text_size = 0
+            if text and self._is_leaf:
+                self.tables.put(self._path, path, self._number, text)
+            elif text:
+                self._add_flow(text)
+        self._is_leaf = False
 
     def _characters(self, text: str) -> None:
-        if not self._texts:
+        if not self._around:
             return
-        self._texts[-1].append(text)
-        self.flow_size += len(text)
+        self._texts.append(text)
         self._text_size += len(text)
         if self._text_size > self._reading.limits.block:
             # A text longer than a block is split between words and returned as flowing text.
-            long = "".join(self._texts[-1])
+            long = "".join(self._texts)
             cut = max(long.rfind(" "), long.rfind("\n")) + 1 or len(long)
-            self._has_children[-1] = True
-            self._texts[-1][:] = [long[:cut]]
+            self._is_leaf = False
+            self._texts = [long[:cut]]
             self._flush_mixed()
-            self._texts[-1].append(long[cut:])
+            self._texts.append(long[cut:])
             self._text_size = len(long) - cut
 
     def _flush_mixed(self) -> None:
-        text = "".join(self._texts[-1]).strip()
-        self._texts[-1].clear()
+        text = "".join(self._texts).strip()
+        self._texts.clear()
         self._text_size = 0
         if text:
-            self.add_flow(text)
+            self._add_flow(text)
 
     def _aside(self, text: str) -> None:
         if text.strip():
-            self.add_flow(f"\n{text}\n")
+            self._add_flow(f"\n{text}\n")
 
     def _entity(
         self,
@@ -327,8 +267,7 @@ class Elements:
         self.has_entities = True
         self._aside(value or system_id or "")
 
-    def add_flow(self, text: str) -> None:
-        """Add text that belongs to no column."""
+    def _add_flow(self, text: str) -> None:
         self._flow.append(text)
         self.flow_size += len(text)
 
@@ -338,292 +277,9 @@ def _as_flow(text: str, reading: Reading) -> Iterator[TextPiece]:
         yield TextPiece(piece.text, piece.container, None, 0, piece.own)
 
 
-@dataclass
-class _Open:
-    """An element that has children and may get more.
-
-    Args:
-        element: The remaining element.
-        path: Its path.
-        number: Its number among the elements of its path.
-        has_given_text: True if the text before its first child has been taken.
-    """
-
-    element: Element
-    path: str
-    number: int
-    has_given_text: bool = False
-
-
-class _Mixed(Exception):
-    """Elements have text between child elements."""
-
-
-class Trees:
-    """Collects elements in batches, as trees built by the parser's native code.
-
-    If elements have text between child elements, or a text is too long for a tree, `Elements` processes them
-    one by one; both give the same result.
-    """
-
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-        self._elements = Elements(reading)
-        self._builder: Any = TreeBuilder()
-        self._opened: list[_Open] = []
-        self._held = 0
-        self._is_exact = False
-        self.parser = self._elements.parser
-        self.parser.StartElementHandler = self._root
-        self.parser.EndElementHandler = self._builder.end
-        self.parser.CharacterDataHandler = self._builder.data
-
-    @property
-    def tables(self) -> Tables:
-        """The content of columns."""
-        return self._elements.tables
-
-    @property
-    def flow_size(self) -> int:
-        """Number of text characters held."""
-        return self._elements.flow_size
-
-    @property
-    def has_entities(self) -> bool:
-        """True if entities are declared."""
-        return self._elements.has_entities
-
-    def is_open(self) -> bool:
-        """Return True if an element is open, or none has started."""
-        if self._is_exact:
-            return self._elements.is_open
-        return not self._opened or self._close_innermost()
-
-    def take(self) -> Iterator[Item]:
-        """Return everything as columns and text, and start again empty."""
-        return self._elements.take()
-
-    def gather(self, fed: int) -> None:
-        """Take complete elements, after a number of bytes.
-
-        Raises:
-            RecursionError: Elements are nested too deep.
-        """
-        if self._is_exact:
-            return
-        self._held += fed
-        if self._opened:
-            self._gather(0, closed=False)
-        if self._held > self._reading.limits.block:
-            self._be_exact()
-
-    def end_all(self) -> None:
-        """Take the rest, as if every element ended here."""
-        if self._is_exact:
-            self._elements.end_all()
-            return
-        while self._close_innermost():
-            pass
-        if not self._opened:
-            return
-        root = self._opened[0]
-        try:
-            if not root.has_given_text and not len(root.element) and (root.element.text or "").strip():
-                self.tables.put("", root.path, root.number, (root.element.text or "").strip())
-            self._gather(0, closed=True)
-        except RecursionError:
-            # Then as text: nothing of the rest has been counted yet.
-            for element in root.element.iter():
-                for text in (*element.attrib.values(), element.text, element.tail):
-                    if text and text.strip():
-                        self._elements.add_flow(text.strip())
-        self._opened = []
-
-    def _root(self, name: str, attributes: dict[str, str]) -> None:
-        element = self._builder.start(name, attributes)
-        self._opened.append(_Open(element, *self._elements.open("", name, attributes)))
-        self.parser.StartElementHandler = self._builder.start
-
-    def _close_innermost(self) -> bool:
-        try:
-            self._builder.end("")
-        except IndexError:
-            return False
-        return True
-
-    def _gather(self, level: int, *, closed: bool) -> None:
-        """Take the complete children of an open element: all if it is closed, otherwise all but the last."""
-        above = self._opened[level]
-        element = above.element
-        if level + 1 < len(self._opened):
-            is_complete = closed or len(element) > 1
-            self._gather(level + 1, closed=is_complete)
-            if not is_complete:
-                return
-            self._flow(element[0].tail)
-            del element[0]
-        if len(element) and not above.has_given_text:
-            self._flow(element.text)
-            above.has_given_text = True
-        complete = len(element) if closed else len(element) - 1
-        if complete > 0:
-            self._take_all(element[:complete], level)
-            del element[:complete]
-            self._held = 0
-        if closed:
-            del self._opened[level:]
-        elif len(element) and len(element[0]):
-            if level + 1 >= _DEEPEST:
-                raise RecursionError
-            member = element[0]
-            path, number = self._elements.open(above.path, member.tag, member.attrib)
-            member.attrib.clear()
-            self._opened.append(_Open(member, path, number))
-            self._gather(level + 1, closed=False)
-
-    def _flow(self, text: str | None) -> None:
-        if text and (text := text.strip()):
-            self._elements.add_flow(text)
-
-    def _take_all(self, children: Sequence[Element], level: int) -> None:
-        above = self._opened[level]
-        counts: dict[str, int] = {}
-        try:
-            batch = self._spread(children, above, level, counts)
-        except _Mixed:
-            self._elements.resume(self._opened[: level + 1])
-            for child in children:
-                self._elements.replay(child)
-                self._flow(child.tail)
-            self._elements.leave()
-            return
-        for path, count in counts.items():
-            self._elements.count(path, count)
-        self.tables.put_rows(batch)
-
-    def _spread(
-        self, children: Sequence[Element], above: _Open, level: int, counts: dict[str, int]
-    ) -> list[Cells]:
-        """The content of elements, by path; the number of elements of each path is added to the counts.
-
-        Raises:
-            _Mixed: There is text between elements.
-            RecursionError: They are nested too deep.
-        """
-        batch: list[Cells] = []
-        # Each group: child elements of one path, the numbers of their parents, the number of children per
-        # parent, path and depth.
-        groups = [(children, [above.number] * len(children), 0, above.path, level + 1)]
-        while groups:
-            elements, rows, width, table, depth = groups.pop()
-            if depth >= _DEEPEST:
-                raise RecursionError
-            for tag, members, own in _by_tag(elements, rows, width):
-                if any(tail and not tail.isspace() for tail in {member.tail for member in members}):
-                    raise _Mixed
-                path = self._elements.path(table, tag)
-                numbers = self._elements.numbers(path, len(members), counts)
-                batch += _attributes(path, members, numbers)
-                lengths = list(map(len, members))
-                if not any(lengths):
-                    batch.append((table, path, own, _stripped(members)))
-                    continue
-                if not all(lengths):
-                    leaves = [not length for length in lengths]
-                    texts = _stripped(compress(members, leaves))
-                    batch.append((table, path, list(compress(own, leaves)), texts))
-                if any(_stripped(compress(members, lengths))):
-                    raise _Mixed
-                inner = list(chain.from_iterable(members))
-                of = list(chain.from_iterable(map(repeat, numbers, lengths)))
-                common = lengths[0] if len(set(lengths)) == 1 else 0
-                groups.append((inner, of, common, path, depth + 1))
-        return batch
-
-    def _be_exact(self) -> None:
-        """Process further elements one by one."""
-        still_open = 0
-        while self._close_innermost():
-            still_open += 1
-        text: str | None = ""
-        is_leaf = False
-        if still_open < len(self._opened):
-            self._gather(still_open, closed=True)
-            if still_open:
-                text = self._opened[-1].element[0].tail
-        elif self._opened:
-            innermost = self._opened[-1]
-            if not len(innermost.element):
-                text, is_leaf = innermost.element.text, True
-            elif still_open > len(self._opened):
-                (child,) = innermost.element
-                opened = self._elements.open(innermost.path, child.tag, child.attrib)
-                self._opened.append(_Open(child, *opened))
-                text, is_leaf = child.text, True
-            else:
-                (child,) = innermost.element
-                text, child.tail = child.tail, None
-                self._take_all([child], len(self._opened) - 1)
-        self._elements.resume(self._opened, text or "", is_leaf=is_leaf)
-        self._elements.hear()
-        self._opened = []
-        self._is_exact = True
-
-
-def _by_tag(
-    elements: Sequence[Element], rows: Sequence[int], width: int
-) -> Iterator[tuple[str, Sequence[Element], Sequence[int]]]:
-    """Elements by tag, with their rows; `width` is the number of elements after which tags repeat, or 0."""
-    tags = [element.tag for element in elements]
-    first = tags[: width or 1]
-    if len(set(first)) == len(first) and tags == first * (len(tags) // len(first)):
-        for place, tag in enumerate(first):
-            yield tag, elements[place :: len(first)], rows[place :: len(first)]
-        return
-    groups: dict[str, tuple[list[Element], list[int]]] = {}
-    for tag, element, row in zip(tags, elements, rows, strict=True):
-        group = groups.get(tag)
-        if group is None:
-            group = groups[tag] = ([], [])
-        group[0].append(element)
-        group[1].append(row)
-    for tag, (members, own) in groups.items():
-        yield tag, members, own
-
-
 def _is_namespace(key: str, value: str) -> bool:
     """Return True for namespace declarations: their addresses belong to the format and are not data."""
     return (key == "xmlns" or key.startswith("xmlns:")) and value.startswith(("http://", "https://", "urn:"))
-
-
-def _attributes(path: str, members: Sequence[Element], numbers: Sequence[int]) -> Iterator[Cells]:
-    if not any(map(Element.keys, members)):
-        return
-    shapes = {tuple(member.keys()) for member in members}
-    if len(shapes) == 1:
-        for key in shapes.pop():
-            texts = [member.get(key) or "" for member in members]
-            if key.startswith("xmlns"):
-                texts = ["" if _is_namespace(key, text) else text for text in texts]
-            yield path, f"{path}/@{key.rpartition(':')[2]}", numbers, texts
-        return
-    columns: dict[str, tuple[list[int], list[str]]] = {}
-    for member, number in zip(members, numbers, strict=True):
-        for key, value in member.items():
-            if key.startswith("xmlns") and _is_namespace(key, value):
-                continue
-            column = columns.get(key)
-            if column is None:
-                column = columns[key] = ([], [])
-            column[0].append(number)
-            column[1].append(value)
-    for key, (rows, texts) in columns.items():
-        yield path, f"{path}/@{key.rpartition(':')[2]}", rows, texts
-
-
-def _stripped(elements: Iterable[Element]) -> list[str]:
-    """The texts before the elements' first children."""
-    return [text.strip() if (text := element.text) else "" for element in elements]
 
 
 class _Words:
@@ -657,12 +313,10 @@ class _Words:
         """True if entities are declared."""
         return self._elements.has_entities
 
+    @property
     def is_open(self) -> bool:
         """Return True if an element is open, or none has started."""
         return self._depth > 0 or not self._ends_line
-
-    def gather(self, fed: int) -> None:
-        """Do nothing."""
 
     def end_all(self) -> None:
         """Do nothing."""

@@ -33,9 +33,6 @@ def _is_data(key: str, words: Set[str]) -> bool:
     return (len(key) > _LONGEST_KEY or any(map(str.isspace, key))) and not is_column_name(key, words)
 
 
-Cells: TypeAlias = tuple[str, str, Sequence[int], Sequence[str]]
-"""By table and column: the row numbers, ascending, and their texts."""
-
 _Group: TypeAlias = tuple[Sequence[Any], Sequence[int], Sequence[int], str, str]
 
 
@@ -104,6 +101,7 @@ class Tables:
     def _start(self) -> None:
         self._cells: dict[str, dict[str, _Column]] = {}
         self._numbers: dict[str, list[int]] = {}
+        self._open: dict[tuple[str, str], tuple[list[int], _Column]] = {}
         self._columns = 0
         self._rows = 0
         self.size = 0
@@ -290,32 +288,19 @@ class Tables:
 
     def put(self, table: str, column: str, row: int, text: str) -> None:
         """Add one value to a row; the row must be new, or the last row added to its table."""
-        numbers = self._numbers.setdefault(table, [])
+        known = self._open.get((table, column))
+        if known is None:
+            known = self._numbers.setdefault(table, []), self._column(table, column)
+            self._open[table, column] = known
+        numbers, cells = known
         if not numbers or numbers[-1] != row:
             numbers.append(row)
-        self._put(table, column, len(numbers) - 1, text)
-
-    def put_rows(self, cells: Iterable[Cells]) -> None:
-        """Add the cells of rows; the first row of each table may be the last row added to it."""
-        by_table: dict[str, list[Cells]] = {}
-        for cell in cells:
-            if cell[2]:
-                by_table.setdefault(cell[0], []).append(cell)
-        for table, of_table in by_table.items():
-            rows: Sequence[int] = of_table[0][2]
-            are_alike = all(other == rows for _, _, other, _ in of_table) and all(
-                map(lt, rows, islice(rows, 1, None))
-            )
-            if not are_alike:
-                rows = sorted(set().union(*(other for _, _, other, _ in of_table)))
-            numbers = self._numbers.setdefault(table, [])
-            goes_on = bool(numbers) and numbers[-1] == rows[0]
-            start = len(numbers) - goes_on
-            numbers.extend(rows[goes_on:])
-            places = range(start, len(numbers))
-            at = {} if are_alike else dict(zip(rows, places, strict=True))
-            for _, column, own, texts in of_table:
-                self._put_all(table, column, places if are_alike else [at[row] for row in own], texts)
+        at, places = len(numbers) - 1, cells.places
+        if places and places[-1] == at:
+            cells.has_several = True
+        places.append(at)
+        cells.texts.append(text)
+        self.size += len(text) + 64
 
     def _put(self, table: str, column: str, at: int, text: str) -> None:
         cells = self._column(table, column)
