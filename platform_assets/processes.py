@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,39 +14,26 @@ from platform_assets.errors import AlreadyServed
 
 def is_alive(pid: int) -> bool:
     """Return whether a process runs; a zombie (ended, but not waited for) does not count."""
-    with contextlib.suppress(ChildProcessError):
-        # A dead child of this process would count as alive until its exit code is collected.
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return False
+    import psutil
+
+    with contextlib.suppress(ChildProcessError, OverflowError):
+        # A child of this process that has ended stays a zombie until its exit code is collected.
+        os.waitpid(pid, os.WNOHANG)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        # In some containers nobody collects the exit codes of processes whose parent has ended.
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.AccessDenied:
         return True
-    except OverflowError:
+    except psutil.NoSuchProcess:
         return False
-    with contextlib.suppress(OSError):
-        # The process has ended, but its exit code is not collected; in some containers it never is.
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in ("Z", "X")
-    return True
 
 
 def command_line(pid: int) -> str:
-    """Return the process's command with its arguments; empty for a zombie."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-    except OSError:
-        pass
-    with contextlib.suppress(OSError):
-        listed = subprocess.run(  # noqa: S603
-            ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return listed.stdout.strip()
+    """Return the process's command with its arguments; empty for a zombie, or if the system hides it."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return os.fsencode(" ".join(psutil.Process(pid).cmdline())).decode(errors="replace")
     return ""
 
 
@@ -118,14 +104,15 @@ def _served(home: Path, written: bytes) -> str:
 
 
 def _daemon_of(home: Path) -> int | None:
-    """Return the process id of an instance's daemon (`dagster dev` or dagster-daemon); Linux only."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            arguments = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    """Return the process id of an instance's visible daemon (`dagster dev` or dagster-daemon)."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            arguments = process.cmdline()
             names = {Path(argument).name for argument in arguments[:3]}
             if not names & {"dagster._daemon", "dagster-daemon"} or "run" not in arguments:
                 continue
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            if b"DAGSTER_HOME=" + os.fsencode(home) in environment and is_alive(int(folder.name)):
-                return int(folder.name)
+            if process.environ().get("DAGSTER_HOME") == str(home):
+                return int(process.pid)
     return None
