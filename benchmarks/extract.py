@@ -94,7 +94,7 @@ def _platform(task: Task) -> Work:
     import pg8000.native  # noqa: F401
 
     from platform_assets.lake.duck import SqlEngine
-    from platform_assets.model.totesys import TABLES
+    from platform_assets.model.totesys.source import TABLES
     from platform_assets.source.connection import Connection
     from platform_assets.source.extract import Extractor
     from platform_assets.source.snapshot import SourceDatabase
@@ -441,7 +441,7 @@ def _verify(name: str, source: _Source, folder: Path, run: Run) -> None:
     if name == "limit":
         found, expected = (run.rows,), (source.rows,)
     elif name == "platform":
-        from platform_assets.model.totesys import SALES_ORDER
+        from platform_assets.model.totesys.source import SALES_ORDER
 
         lake = _lake(written)
         bronze = lake.bronze(SOURCE, SALES_ORDER).open()
@@ -581,7 +581,7 @@ def _statements(stage: _Stage) -> Figure:
 
     Those with which a driver begins its session are among them; a message with several counts as one.
     """
-    from platform_assets.model.totesys import TABLES
+    from platform_assets.model.totesys.source import TABLES
 
     source = stage.create("totesys_small", SMALL_SALES)
     tables = [table.name for table in TABLES]

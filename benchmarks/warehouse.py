@@ -84,7 +84,8 @@ def _load(warehouse: Callable[[Task], Warehouse]) -> Callable[[Task], Work]:
         import deltalake  # noqa: F401
         import duckdb  # noqa: F401
 
-        from platform_assets.model import star
+        from platform_assets.model.star_model import columns_of
+        from platform_assets.model.totesys import star
 
         made = warehouse(task)
 
@@ -137,7 +138,8 @@ def _copy(task: Task) -> Work:
 def _insert(task: Task) -> Work:
     import duckdb
 
-    from platform_assets.model import star
+        from platform_assets.model.star_model import columns_of
+        from platform_assets.model.totesys import star
 
     handle = _lake(task.lake).star(star.FACT_SALES_ORDER).open()
     files = handle.file_uris() if handle else []
@@ -377,7 +379,8 @@ def _fill(folder: Path, csv: Path, rows: int) -> int:
 
     from platform_assets.lake.duck import duckdb_type, quote
     from platform_assets.lake.ledger import LedgerEntry
-    from platform_assets.model import star
+        from platform_assets.model.star_model import columns_of
+        from platform_assets.model.totesys import star
     from platform_assets.warehouse.interface import STAR_STREAM
     from platform_assets.warehouse.loading import with_dimensions
 
@@ -389,7 +392,7 @@ def _fill(folder: Path, csv: Path, rows: int) -> int:
         for table in with_dimensions([star.FACT_SALES_ORDER]):
             count = rows if table.name == FACT else MEMBERS
             target = lake.star(table)
-            values = ", ".join(f"{_value(table, one)} AS {quote(one.name)}" for one in star.columns_of(table))
+            values = ", ".join(f"{_value(table, one)} AS {quote(one.name)}" for one in columns_of(table))
             relation: Any = connection.sql(f"SELECT {values} FROM range(1, {count + 1}) AS made(i)")
             target.append(
                 None,
@@ -402,7 +405,7 @@ def _fill(folder: Path, csv: Path, rows: int) -> int:
             raise Failed(f"{FACT} was not written")
         columns = ", ".join(
             f"CAST({quote(one.name)} AS {duckdb_type(one.type)})"
-            for one in star.columns_of(star.FACT_SALES_ORDER)
+            for one in columns_of(star.FACT_SALES_ORDER)
         )
         files = handle.file_uris()
         connection.execute(
@@ -452,7 +455,8 @@ def _value(table: Table, column: Column) -> str:
 def _tables(engine: str, keys: Sequence[str]) -> list[str]:
     """Statements that make the fact with some keys, with the dimensions that foreign keys need."""
     from platform_assets.lake.duck import duckdb_type, quote
-    from platform_assets.model import star
+        from platform_assets.model.star_model import columns_of
+        from platform_assets.model.totesys import star
     from platform_assets.warehouse.loading import with_dimensions
     from platform_assets.warehouse.postgres import postgres_type
 
@@ -463,7 +467,7 @@ def _tables(engine: str, keys: Sequence[str]) -> list[str]:
         key = table.primary_key[0]
         parts = [
             f"{quote(one.name)} {type_of(one.type)}{'' if one.nullable else ' NOT NULL'}"
-            for one in (star.columns_of(table) if table is fact else [table.column(key)])
+            for one in (columns_of(table) if table is fact else [table.column(key)])
         ]
         if "primary" in keys:
             parts.append(f"PRIMARY KEY ({quote(key)})")

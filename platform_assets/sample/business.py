@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from platform_assets.model.totesys import (
+from platform_assets.model.totesys.source import (
     ADDRESS,
     COUNTERPARTY,
     CURRENCY,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.errors import SampleError
 from platform_assets.model.dialects import POSTGRES
-from platform_assets.model.totesys import (
+from platform_assets.model.totesys.source import (
     DESIGN,
     PAYMENT,
     PURCHASE_ORDER,

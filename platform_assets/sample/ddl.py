@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from platform_assets.model.dialects import POSTGRES, type_name
 from platform_assets.model.table import Column, LogicalType, Table
-from platform_assets.model.totesys import DESIGN, PAYMENT, PURCHASE_ORDER, SALES_ORDER, TABLES
+from platform_assets.model.totesys.source import DESIGN, PAYMENT, PURCHASE_ORDER, SALES_ORDER, TABLES
 
 quote, literal = POSTGRES.quote, POSTGRES.literal
 

@@ -52,7 +52,7 @@ class SourceRoom(Assembly[SourceRoomSettings]):
         """
         source = self.settings.sources[name]
         if isinstance(source, DeclaredSourceSettings):
-            from platform_assets.model import totesys
+            from platform_assets.model.totesys import source as totesys
 
             _refuse_unknown_tables(name, source.overrides, totesys.TABLES, "the model declares")
             return totesys.TABLES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from platform_assets.lake.assembly import LakeRoom
-from platform_assets.model.star import STAR
+from platform_assets.model.totesys.star import STAR
 from platform_assets.rooms import Assembly
 from platform_assets.status import TableHoldings
 

@@ -20,7 +20,7 @@ from platform_assets.dlp.policy import Action, Deidentification, Policy, Rule
 from platform_assets.dlp.protect import StarProtection
 from platform_assets.errors import DlpError
 from platform_assets.lake.lake import Lake
-from platform_assets.model import star
+from platform_assets.model.totesys import star
 from platform_assets.sample.database import advance_sample, create_sample
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets.warehouse.interface import Load

@@ -7,7 +7,7 @@ from sqlglot import exp
 
 from platform_assets.dlp.policy import Action, Deidentification, Policy, Rule
 from platform_assets.dlp.snowflake_ddl import Place, statements
-from platform_assets.model.star import TABLES
+from platform_assets.model.totesys.star import TABLES
 
 MASKED = Rule(
     "staff addresses", Action.DEIDENTIFY, ("EMAIL_ADDRESS",), places=("star/dim_staff.*",),

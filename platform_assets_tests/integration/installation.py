@@ -24,7 +24,8 @@ from deltalake import DeltaTable
 
 import platform_assets
 from platform_assets.build import MAIN_JOB, build_defs
-from platform_assets.model import star, totesys
+from platform_assets.model.totesys import source as totesys_source
+from platform_assets.model.totesys import star
 from platform_assets.settings import Settings, load_settings
 from platform_assets.source.connection import Connection
 from platform_assets.source.extract import Extractor
@@ -144,7 +145,7 @@ class Installation:
         """Extracts one batch, without Dagster."""
         engine = engine_of(self.settings)
         extractor = Extractor(source_of(self.settings, "totesys"), lake_of(self.settings), engine)
-        return extractor.extract(totesys.TABLES)
+        return extractor.extract(totesys_source.TABLES)
 
     def load(self) -> None:
         """Brings star schema and warehouse up to date, without Dagster."""

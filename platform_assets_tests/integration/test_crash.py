@@ -23,8 +23,8 @@ from deltalake import DeltaTable
 
 from platform_assets.errors import LakeConflict
 from platform_assets.lake.delta import LakeTable
-from platform_assets.model import totesys
 from platform_assets.model.table import Column, Integer
+from platform_assets.model.totesys import source as totesys
 from platform_assets.sample.database import advance_sample, create_sample
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import Extraction
@@ -368,7 +368,7 @@ def run_until_killed(platform: Installation, after: str) -> None:
     script = f"""
         import os, signal
         from platform_assets_tests.fixtures.house import engine_of, lake_of, source_of
-        from platform_assets.model import totesys
+        from platform_assets.model.totesys import source as totesys
         from platform_assets.settings import load_settings
         from platform_assets.source.extract import Extractor
 

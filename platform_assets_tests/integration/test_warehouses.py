@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from platform_assets import cli
 from platform_assets.build import build_defs
 from platform_assets.errors import SettingsError
-from platform_assets.model import star
+from platform_assets.model.totesys import star
 from platform_assets.sample.database import create_sample
 from platform_assets.warehouse.defs import load_job
 from platform_assets_tests.fixtures.house import warehouse_of

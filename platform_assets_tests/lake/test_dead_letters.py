@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from platform_assets.model.totesys import TABLES
+from platform_assets.model.totesys.source import TABLES
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import Platform, Totesys, failed_checks, rows_of
 

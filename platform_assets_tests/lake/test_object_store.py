@@ -11,8 +11,8 @@ import pytest
 
 from platform_assets.errors import LakeError
 from platform_assets.lake.lake import Lake
-from platform_assets.model import star
-from platform_assets.model.totesys import TABLES
+from platform_assets.model.totesys import star
+from platform_assets.model.totesys.source import TABLES
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.totesys import Platform, Totesys, failed_checks, failures

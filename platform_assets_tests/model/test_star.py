@@ -5,8 +5,9 @@ import sqlglot
 from sqlglot import exp
 
 from platform_assets.model.dialects import type_name
-from platform_assets.model.star import DIMENSIONS, FACTS, STAR, TABLES, columns_of
+from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Date, Table, Text, Time
+from platform_assets.model.totesys.star import DIMENSIONS, FACTS, STAR, TABLES
 
 VERSION_TIMES = "created_date date, created_time time, last_updated_date date, last_updated_time time"
 DESCRIBED = {

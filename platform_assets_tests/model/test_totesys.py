@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from platform_assets.model.table import Boolean, Column, Decimal, Integer, Table, Text, Timestamp
-from platform_assets.model.totesys import EARLIEST_DATE, LATEST_DATE, TABLES
+from platform_assets.model.totesys.source import EARLIEST_DATE, LATEST_DATE, TABLES
 
 # name: columns between the key and the two timestamps, as `name type`, with `?` where NULL is allowed.
 DESCRIBED = {

@@ -24,7 +24,7 @@ import platform_assets
 from platform_assets.cli import app
 from platform_assets.errors import SampleError
 from platform_assets.model.dialects import POSTGRES
-from platform_assets.model.totesys import TABLES
+from platform_assets.model.totesys.source import TABLES
 from platform_assets.sample import business, rows
 from platform_assets.sample.database import Advance, Sample, advance_sample, create_sample, ensure_sample
 from platform_assets.sample.embedded import EmbeddedPostgres

@@ -17,8 +17,9 @@ from platform_assets.errors import SettingsError
 from platform_assets.isolation import Isolation
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, columns_sql
-from platform_assets.model import star
+from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Text, Time
+from platform_assets.model.totesys import star
 from platform_assets.rooms import Rooms
 from platform_assets.sample.database import advance_sample, create_sample
 from platform_assets.settings import Settings, load_settings
@@ -137,7 +138,7 @@ def test_the_star_schema_arrives_row_for_row_with_its_types(
             connection.cursor() as cursor,
         ):
             for table in star.TABLES:
-                columns = star.columns_of(table)
+                columns = columns_of(table)
                 names = ", ".join(column.name for column in columns)
                 order = ", ".join(table.primary_key)
                 copied = cursor.execute(f"SELECT {names} FROM {table.name} ORDER BY {order}").fetchall()

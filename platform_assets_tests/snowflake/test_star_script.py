@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from platform_assets.lake.lake import Lake
-from platform_assets.model import star
 from platform_assets.model.table import Time
+from platform_assets.model.totesys import star
 from platform_assets.parquet.footers import declared_columns
 from platform_assets.parquet.schemas import TableColumn
 from platform_assets.parquet.tables import ParquetTable, TableFile

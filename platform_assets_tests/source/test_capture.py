@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from platform_assets.model.totesys import ADDRESS, PAYMENT, SALES_ORDER, TABLES
+from platform_assets.model.totesys.source import ADDRESS, PAYMENT, SALES_ORDER, TABLES
 from platform_assets.source.capture import parents_first
 from platform_assets.source.policy import CapturePolicy
 from platform_assets_tests.fixtures.postgres import NewDatabase

@@ -38,7 +38,7 @@ import datetime, importlib, json, os, signal, sys
 from pathlib import Path
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
-from platform_assets.model.totesys import TABLES
+from platform_assets.model.totesys.source import TABLES
 from platform_assets.source.connection import Connection
 from platform_assets.source.extract import Extractor
 from platform_assets.source.snapshot import SourceDatabase

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from platform_assets.lake.lake import stream_current
-from platform_assets.model.totesys import TABLES
+from platform_assets.model.totesys.source import TABLES
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import Verification
 from platform_assets.source.policy import CapturePolicy

@@ -17,7 +17,7 @@ from platform_assets.errors import LakeConflict, LakeError, SourceUnavailable
 from platform_assets.lake.lake import Lake, stream_current, stream_versions
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.lake.races import Patience, retry_while_others_progress
-from platform_assets.model.totesys import TABLES
+from platform_assets.model.totesys.source import TABLES
 from platform_assets.source import extract
 from platform_assets.source.capture import Cursor
 from platform_assets.source.extract import Extractor

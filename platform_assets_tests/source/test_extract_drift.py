@@ -14,7 +14,7 @@ import pytest
 from platform_assets.errors import SourceError
 from platform_assets.lake.lake import stream_current
 from platform_assets.model.table import Float, Table
-from platform_assets.model.totesys import TABLES
+from platform_assets.model.totesys.source import TABLES
 from platform_assets.source.catalogue import declare
 from platform_assets.source.extract import Extractor, sample_rows
 from platform_assets.source.outcome import Extraction, TableChange

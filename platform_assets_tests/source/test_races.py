@@ -11,8 +11,8 @@ import pytest
 from deltalake import DeltaTable
 
 from platform_assets.lake.lake import Lake
-from platform_assets.model import star
-from platform_assets.model.totesys import TABLES
+from platform_assets.model.totesys import star
+from platform_assets.model.totesys.source import TABLES
 from platform_assets.source.extract import Extractor
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.racing import together

@@ -21,7 +21,7 @@ from platform_assets.errors import SourceError, SourceUnavailable
 from platform_assets.model import table as model
 from platform_assets.model.dialects import POSTGRES
 from platform_assets.model.table import Column, Table
-from platform_assets.model.totesys import DESIGN, TABLES
+from platform_assets.model.totesys.source import DESIGN, TABLES
 from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.snapshot import Snapshot, SourceDatabase
 from platform_assets_tests.fixtures.patience import PATIENCE

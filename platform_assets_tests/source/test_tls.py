@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from platform_assets.errors import SourceError, SourceUnavailable
-from platform_assets.model.totesys import DESIGN
+from platform_assets.model.totesys.source import DESIGN
 from platform_assets.source.connection import Connection
 from platform_assets.source.snapshot import SourceDatabase
 from platform_assets_tests.fixtures.postgres import NewDatabase

@@ -30,7 +30,7 @@ from platform_assets.model.table import (
     Table,
     Timestamp,
 )
-from platform_assets.model.totesys import TABLES
+from platform_assets.model.totesys.source import TABLES
 from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.catalogue import Relation, declare, read_relations
 from platform_assets.source.connection import Connection

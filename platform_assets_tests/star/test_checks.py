@@ -17,9 +17,9 @@ from deltalake import DeltaTable, write_deltalake
 
 from platform_assets.lake.checks import check_rows
 from platform_assets.lake.rules import RULES_OF_CHECK, row_checks
-from platform_assets.model import star
 from platform_assets.model.table import Column, Integer, Table, Text, Timestamp
 from platform_assets.model.table import Decimal as DecimalType
+from platform_assets.model.totesys import star
 from platform_assets.star.verify import StarVerifier
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys, failed_checks, failures

@@ -17,7 +17,7 @@ import pytest
 from platform_assets.errors import LakeError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
-from platform_assets.model import star
+from platform_assets.model.totesys import star
 from platform_assets.star.transform import StarBuilder
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys, rows_of

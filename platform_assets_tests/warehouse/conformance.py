@@ -20,8 +20,10 @@ from platform_assets.lake.arrow import arrow_type
 from platform_assets.lake.duck import quote
 from platform_assets.lake.lake import Lake
 from platform_assets.lake.ledger import LedgerEntry
-from platform_assets.model import star, table
+from platform_assets.model import table
+from platform_assets.model.star_model import STREAM, columns_of
 from platform_assets.model.table import Column, LogicalType, Table, Time
+from platform_assets.model.totesys import star
 from platform_assets.warehouse.interface import Warehouse
 
 Capability = Literal[
@@ -178,7 +180,7 @@ def tuples(rows: pa.Table) -> list[tuple[Any, ...]]:
 
 def names_of(one: Table) -> list[str]:
     """Names of a star table's columns as stored."""
-    return [column.name for column in star.columns_of(one)]
+    return [column.name for column in columns_of(one)]
 
 
 def value_of(column: Column, key: int) -> Any:
@@ -265,9 +267,9 @@ class StarLake:
         target = self.lake.star(one)
         handle = target.open()
         if handle is not None and one.kind == "dimension" and len(handle.schema().fields) == len(rows.schema):
-            target.upsert(handle, rows, key=one.primary_key, stream=star.STREAM, version=batch)
+            target.upsert(handle, rows, key=one.primary_key, stream=STREAM, version=batch)
         else:
-            target.append(handle, rows, stream=star.STREAM, version=batch)
+            target.append(handle, rows, stream=STREAM, version=batch)
 
     def star(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of the star tables, by key, times as such: what a warehouse has to hold."""

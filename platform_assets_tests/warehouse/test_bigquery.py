@@ -21,9 +21,10 @@ from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
-from platform_assets.model import star, table
+from platform_assets.model import table
 from platform_assets.model.dialects import BIGQUERY
 from platform_assets.model.table import Table
+from platform_assets.model.totesys import star
 from platform_assets.warehouse.bigquery import BigQueryWarehouse
 from platform_assets.warehouse.interface import Load
 from platform_assets_tests.fixtures.bigquery import FakeBigQuery, FakeProject

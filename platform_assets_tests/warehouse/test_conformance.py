@@ -16,7 +16,7 @@ import pytest
 
 from platform_assets.errors import DlpError, WarehouseError
 from platform_assets.lake.delta import LakeTable
-from platform_assets.model import star
+from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import (
     Binary,
     Boolean,
@@ -30,6 +30,7 @@ from platform_assets.model.table import (
     Timestamp,
 )
 from platform_assets.model.table import Decimal as DecimalType
+from platform_assets.model.totesys import star
 from platform_assets.warehouse.interface import Load, Warehouse
 from platform_assets.warehouse.loading import Incoming
 from platform_assets_tests.fixtures.poison import OwnError, PanicException, name_of, poison_call, told
@@ -185,7 +186,7 @@ def test_the_tables_have_the_declared_columns_types_and_nulls(
     for table in star.TABLES:
         assert fetch(warehouse, engine.declared(table.name)) == [
             (column.name, engine.types(column.type), "YES" if column.nullable else "NO")
-            for column in star.columns_of(table)
+            for column in columns_of(table)
         ], table.name
 
 
@@ -241,7 +242,7 @@ def test_values_come_back_in_their_arrow_types(
     load(warehouse, lake)
     with warehouse.query(f"SELECT * FROM {engine.quote(engine.star_schema, 'fact_every_type')}") as rows:
         found = [(field.name, field.type) for field in rows.schema]
-    assert found == [(column.name, engine.arrow_type(column.type)) for column in star.columns_of(EVERY_TYPE)]
+    assert found == [(column.name, engine.arrow_type(column.type)) for column in columns_of(EVERY_TYPE)]
 
 
 def test_texts_come_back_as_they_are(engine: EngineUnderTest, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
-from platform_assets.model import star
+from platform_assets.model.star_model import columns_of
+from platform_assets.model.totesys import star
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets.warehouse.interface import Load
 from platform_assets.warehouse.stream import detached, stream_relation
@@ -127,7 +128,7 @@ def test_a_table_has_the_columns_types_and_keys_that_are_described(source: Platf
 def test_the_first_load_holds_what_the_lake_holds(source: Platform) -> None:
     assert counts(source) == COUNTS
     for table in star.TABLES:
-        names = [column.name for column in star.columns_of(table) if not column.name.endswith("_time")]
+        names = [column.name for column in columns_of(table) if not column.name.endswith("_time")]
         order = f"ORDER BY {table.primary_key[0]}"
         assert source.query(f"SELECT {', '.join(names)} FROM star.{table.name} {order}") == rows_of(
             source.star(table.name), *names

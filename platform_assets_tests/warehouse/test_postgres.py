@@ -18,7 +18,7 @@ from pg8000.native import Connection as Control
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
-from platform_assets.model import star
+from platform_assets.model.totesys import star
 from platform_assets.source.connection import Connection
 from platform_assets.source.session import open_control
 from platform_assets.warehouse.interface import Load

@@ -26,7 +26,7 @@ from sqlglot import exp
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
-from platform_assets.model import star
+from platform_assets.model.totesys import star
 from platform_assets.snowflake.access import SnowflakeAccess
 from platform_assets.snowflake.resources import snowflake_resource
 from platform_assets.warehouse.interface import Load
