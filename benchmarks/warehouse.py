@@ -84,7 +84,6 @@ def _load(warehouse: Callable[[Task], Warehouse]) -> Callable[[Task], Work]:
         import deltalake  # noqa: F401
         import duckdb  # noqa: F401
 
-        from platform_assets.model.star_model import columns_of
         from platform_assets.model.totesys import star
 
         made = warehouse(task)
@@ -138,8 +137,7 @@ def _copy(task: Task) -> Work:
 def _insert(task: Task) -> Work:
     import duckdb
 
-        from platform_assets.model.star_model import columns_of
-        from platform_assets.model.totesys import star
+    from platform_assets.model.totesys import star
 
     handle = _lake(task.lake).star(star.FACT_SALES_ORDER).open()
     files = handle.file_uris() if handle else []
@@ -379,8 +377,8 @@ def _fill(folder: Path, csv: Path, rows: int) -> int:
 
     from platform_assets.lake.duck import duckdb_type, quote
     from platform_assets.lake.ledger import LedgerEntry
-        from platform_assets.model.star_model import columns_of
-        from platform_assets.model.totesys import star
+    from platform_assets.model.star_model import columns_of
+    from platform_assets.model.totesys import star
     from platform_assets.warehouse.interface import STAR_STREAM
     from platform_assets.warehouse.loading import with_dimensions
 
@@ -404,8 +402,7 @@ def _fill(folder: Path, csv: Path, rows: int) -> int:
         if handle is None:
             raise Failed(f"{FACT} was not written")
         columns = ", ".join(
-            f"CAST({quote(one.name)} AS {duckdb_type(one.type)})"
-            for one in columns_of(star.FACT_SALES_ORDER)
+            f"CAST({quote(one.name)} AS {duckdb_type(one.type)})" for one in columns_of(star.FACT_SALES_ORDER)
         )
         files = handle.file_uris()
         connection.execute(
@@ -455,8 +452,8 @@ def _value(table: Table, column: Column) -> str:
 def _tables(engine: str, keys: Sequence[str]) -> list[str]:
     """Statements that make the fact with some keys, with the dimensions that foreign keys need."""
     from platform_assets.lake.duck import duckdb_type, quote
-        from platform_assets.model.star_model import columns_of
-        from platform_assets.model.totesys import star
+    from platform_assets.model.star_model import columns_of
+    from platform_assets.model.totesys import star
     from platform_assets.warehouse.loading import with_dimensions
     from platform_assets.warehouse.postgres import postgres_type
 
