@@ -12,6 +12,7 @@ from dagster._utils.schedules import is_valid_cron_string
 from pydantic import ValidationError
 
 from platform_assets.configuration.blocks import PlatformSettings
+from platform_assets.configuration.cron import USUAL
 from platform_assets.configuration.secrets import Secret
 from platform_assets.errors import SettingsError
 from platform_assets.lake.settings import ZonesSettings
@@ -626,6 +627,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
         "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "*/0 * * * *", "a * * * *",
         "* * * * * *",
         "", "@reboot", "*/5", "1,,2 * * * *", "1- * * * *", "-1 * * * *", "1.5 * * * *",
+        "0 0 30 2 *", "0 0 l * *", "0 0 * * 5#2", "5/10 * * * *", *sorted(USUAL),
     ],
 )  # fmt: skip
 def test_a_schedule_is_accepted_exactly_when_dagster_accepts_it(write: Write, cron: str) -> None:
@@ -634,6 +636,24 @@ def test_a_schedule_is_accepted_exactly_when_dagster_accepts_it(write: Write, cr
         assert keys_of(load_settings(file)).schedule.cron == cron
     else:
         assert len(mistakes(file)) == 1
+
+
+def test_a_schedule_that_dagster_refuses_is_a_mistake_with_its_file_and_key(write: Write) -> None:
+    file = write(with_line('schedule.cron = "61 * * * *"'))
+    [mistake] = mistakes(file)
+    assert mistake.startswith(
+        'schedule.cron: found "61 * * * *"; expected five cron fields, such as "*/5 * * * *"'
+    )
+    assert "Dagster does not accept" in mistake
+
+
+def test_the_shipped_configuration_is_read_without_dagster() -> None:
+    file = str(ROOT / "config/platform.conf")
+    code = (
+        "import sys, pathlib; from platform_assets.settings import load_settings\n"
+        f"load_settings(pathlib.Path({file!r})); print('dagster' in sys.modules)"
+    )
+    assert run_python(code) == "False"
 
 
 def test_options_for_the_object_store_become_text_and_secrets(

@@ -12,15 +12,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core.core_schema import ValidationInfo
 
+from platform_assets.configuration.cron import cron_expression
 from platform_assets.configuration.secrets import absolute_path, base_folder
-
-_CRON_NICKNAMES = frozenset({"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"})
-
-
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-
-
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 def _no_bool(value: object) -> object:
@@ -65,42 +58,6 @@ def timezone_name(value: str) -> str:
         raise ValueError("there is no such time zone") from None
 
 
-def _cron(value: str) -> str:
-    """Validate a cron expression: five fields that Dagster accepts, or a nickname like @daily."""
-    if value in _CRON_NICKNAMES:
-        return value
-    fields = value.split()
-    if len(fields) != 5:
-        raise ValueError(
-            f"it has {len(fields)} fields; minute, hour, day of month, month, day of week make five"
-        )
-    limits = (
-        ("minute", 0, 59, ()),
-        ("hour", 0, 23, ()),
-        ("day of month", 1, 31, ()),
-        ("month", 1, 12, _MONTHS),
-        ("day of week", 0, 7, _WEEKDAYS),
-    )
-    for text, (name, low, high, names) in zip(fields, limits, strict=True):
-        for part in text.split(","):
-            if not _cron_part(part, low, high, names):
-                raise ValueError(f"its field for the {name} cannot be {text!r}")
-    return value
-
-
-def _cron_part(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:
-    span, slash, step = part.partition("/")
-    if slash and not (step.isdecimal() and 1 <= int(step) <= high):
-        return False
-    if span == "*":
-        return True
-    bounds = span.split("-")
-    if not all(b.lower() in names or (b.isdecimal() and low <= int(b) <= high) for b in bounds):
-        return False
-    # fri-mon is a valid range too; 5/10 is ambiguous between cron implementations.
-    return len(bounds) == 2 or (len(bounds) == 1 and not slash)
-
-
 # A field's description is also the "expected" half of an error message, and is worded to fit there.
 Integer = Annotated[int, BeforeValidator(_no_bool)]
 
@@ -108,7 +65,7 @@ Integer = Annotated[int, BeforeValidator(_no_bool)]
 Text = Annotated[str, BeforeValidator(_text)]
 
 
-Cron = Annotated[Text, AfterValidator(_cron)]
+Cron = Annotated[Text, AfterValidator(cron_expression)]
 LocalPath = Annotated[Path, BeforeValidator(_path)]
 
 
