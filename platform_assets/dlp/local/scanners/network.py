@@ -18,7 +18,7 @@ from platform_assets.dlp.local.scanners.text import (
     VALIDATOR,
     VERY_UNLIKELY,
     WORD_BYTES,
-    Family,
+    InfoTypeScanner,
     Match,
     Text,
     spans,
@@ -242,13 +242,13 @@ def _look_at_swift(text: Text, found: list[Match]) -> None:
         )
 
 
-def families() -> Iterator[Family]:
-    """Return the scans of this module."""
-    yield Family(frozenset({"EMAIL_ADDRESS"}), (b"@",), _look_at_emails, form="runs")
-    yield Family(frozenset({"URL"}), (b"://", b"www.", b"WWW."), _look_at_urls, form="runs")
-    yield Family(frozenset({"DOMAIN_NAME", "URL"}), (b".",), _look_at_domains, form="runs")
-    yield Family(frozenset({"IP_ADDRESS"}), (b".",), _look_at_ip_4, form="runs")
-    yield Family(frozenset({"IP_ADDRESS"}), (b":",), _look_at_ip_6, form="runs")
-    yield Family(frozenset({"MAC_ADDRESS"}), (b":", b"-", b"."), _look_at_macs, form="runs")
-    yield Family(frozenset({"BITCOIN_ADDRESS", "ETHEREUM_ADDRESS"}), (), _look_at_coins, form="runs")
-    yield Family(frozenset({"SWIFT_CODE"}), (), _look_at_swift, form="runs")
+def scanners() -> Iterator[InfoTypeScanner]:
+    """Yield the scanners of this module."""
+    yield InfoTypeScanner(frozenset({"EMAIL_ADDRESS"}), (b"@",), _look_at_emails, form="runs")
+    yield InfoTypeScanner(frozenset({"URL"}), (b"://", b"www.", b"WWW."), _look_at_urls, form="runs")
+    yield InfoTypeScanner(frozenset({"DOMAIN_NAME", "URL"}), (b".",), _look_at_domains, form="runs")
+    yield InfoTypeScanner(frozenset({"IP_ADDRESS"}), (b".",), _look_at_ip_4, form="runs")
+    yield InfoTypeScanner(frozenset({"IP_ADDRESS"}), (b":",), _look_at_ip_6, form="runs")
+    yield InfoTypeScanner(frozenset({"MAC_ADDRESS"}), (b":", b"-", b"."), _look_at_macs, form="runs")
+    yield InfoTypeScanner(frozenset({"BITCOIN_ADDRESS", "ETHEREUM_ADDRESS"}), (), _look_at_coins, form="runs")
+    yield InfoTypeScanner(frozenset({"SWIFT_CODE"}), (), _look_at_swift, form="runs")

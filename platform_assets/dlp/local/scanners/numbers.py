@@ -23,7 +23,7 @@ from platform_assets.dlp.local.scanners.text import (
     VERY_LIKELY,
     VERY_UNLIKELY,
     WORD_BYTES,
-    Family,
+    InfoTypeScanner,
     Match,
     Text,
     spans,
@@ -535,14 +535,16 @@ def _is_book(digits: str) -> bool:
     )
 
 
-def families() -> Iterator[Family]:
-    """Return the scans of this module."""
+def scanners() -> Iterator[InfoTypeScanner]:
+    """Yield the scanners of this module."""
     letters = frozenset(
         detector.name for detector in IDENTIFIERS if any("A" in form.shape for form in detector.forms)
     )
     figures = frozenset(
         detector.name for detector in IDENTIFIERS if any("A" not in form.shape for form in detector.forms)
     )
-    yield Family(figures | {"PHONE_NUMBER"}, (), _look_at_numbers, form="digits")
-    yield Family(letters, (), _look_at_mixed, form="digits")
-    yield Family(frozenset({"IBAN_CODE", "ITALY_FISCAL_CODE"}), (), _look_at_small_letters, form="digits")
+    yield InfoTypeScanner(figures | {"PHONE_NUMBER"}, (), _look_at_numbers, form="digits")
+    yield InfoTypeScanner(letters, (), _look_at_mixed, form="digits")
+    yield InfoTypeScanner(
+        frozenset({"IBAN_CODE", "ITALY_FISCAL_CODE"}), (), _look_at_small_letters, form="digits"
+    )

@@ -16,7 +16,7 @@ from platform_assets.dlp.local.scanners.text import (
     POSSIBLE,
     SHAPE,
     VERY_LIKELY,
-    Family,
+    InfoTypeScanner,
     Match,
     Text,
     spans,
@@ -280,13 +280,13 @@ def _look_at_streets(text: Text, found: list[Match]) -> None:
         text.add(found, (start, end), "STREET_ADDRESS", LIKELY if sure else POSSIBLE, SHAPE)
 
 
-def families() -> Iterator[Family]:
-    """Return the scans of this module."""
+def scanners() -> Iterator[InfoTypeScanner]:
+    """Yield the scanners of this module."""
     births = _led("DATE_OF_BIRTH", _DATE, _plausible, VERY_LIKELY)
     passports = _led("PASSPORT", _PASSPORT_NUMBER, lambda number: True, LIKELY)
     ethnic = _led("ETHNIC_GROUP", _ETHNIC_TERM, lambda term: term.start() <= 12, LIKELY, numeric=False)
-    yield Family(frozenset({"DATE_OF_BIRTH"}), (), births)
-    yield Family(frozenset({"PASSPORT"}), (), passports)
-    yield Family(frozenset({"ETHNIC_GROUP"}), (), ethnic)
-    yield Family(frozenset({"PERSON_NAME"}), (), _look_at_names, form="runs")
-    yield Family(frozenset({"STREET_ADDRESS"}), (), _look_at_streets, form="runs")
+    yield InfoTypeScanner(frozenset({"DATE_OF_BIRTH"}), (), births)
+    yield InfoTypeScanner(frozenset({"PASSPORT"}), (), passports)
+    yield InfoTypeScanner(frozenset({"ETHNIC_GROUP"}), (), ethnic)
+    yield InfoTypeScanner(frozenset({"PERSON_NAME"}), (), _look_at_names, form="runs")
+    yield InfoTypeScanner(frozenset({"STREET_ADDRESS"}), (), _look_at_streets, form="runs")

@@ -27,7 +27,7 @@ from platform_assets.dlp.local.scanners.text import (
     VALIDATOR,
     VERY_LIKELY,
     WORD_BYTES,
-    Family,
+    InfoTypeScanner,
     Match,
     Text,
     spans,
@@ -508,18 +508,20 @@ def _look_at_url_passwords(text: Text, found: list[Match]) -> None:
             found.append(Match(*match.span(2), "PASSWORD", LIKELY, SHAPE, 0))
 
 
-def families() -> Iterator[Family]:
-    """Return the scans of this module."""
-    yield Family(frozenset(key.name for key in SERVICE_KEYS), (), _look_at_service_keys)
-    yield Family(frozenset({"PASSWORD", "AUTH_TOKEN", "AWS_CREDENTIALS"}), (), _look_at_assignments)
-    yield Family(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
-    yield Family(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
-    yield Family(frozenset({"PASSWORD"}), (b"@",), _look_at_pairs)
-    yield Family(frozenset({"PASSWORD"}), (b"curl",), _look_at_curl)
-    yield Family(frozenset({"AUTH_TOKEN"}), (b'"auth',), _look_at_registry_auths)
-    yield Family(frozenset({"PASSWORD"}), (b"://",), _look_at_url_passwords)
-    yield Family(frozenset({"AUTH_TOKEN"}), (), _look_at_headers)
-    yield Family(frozenset({"JSON_WEB_TOKEN"}), (b"eyJ",), _look_at_jwts)
-    yield Family(frozenset({"ENCRYPTION_KEY"}), (b"-----BEGIN", b"PuTTY-User"), _look_at_private_keys)
-    yield Family(frozenset({"HTTP_COOKIE"}), (b"ookie", b"OOKIE"), _look_at_cookies)
-    yield Family(frozenset({"GCP_CREDENTIALS"}), (b'"type"',), _look_at_service_accounts)
+def scanners() -> Iterator[InfoTypeScanner]:
+    """Yield the scanners of this module."""
+    yield InfoTypeScanner(frozenset(key.name for key in SERVICE_KEYS), (), _look_at_service_keys)
+    yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN", "AWS_CREDENTIALS"}), (), _look_at_assignments)
+    yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"@",), _look_at_pairs)
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"curl",), _look_at_curl)
+    yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (b'"auth',), _look_at_registry_auths)
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"://",), _look_at_url_passwords)
+    yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (), _look_at_headers)
+    yield InfoTypeScanner(frozenset({"JSON_WEB_TOKEN"}), (b"eyJ",), _look_at_jwts)
+    yield InfoTypeScanner(
+        frozenset({"ENCRYPTION_KEY"}), (b"-----BEGIN", b"PuTTY-User"), _look_at_private_keys
+    )
+    yield InfoTypeScanner(frozenset({"HTTP_COOKIE"}), (b"ookie", b"OOKIE"), _look_at_cookies)
+    yield InfoTypeScanner(frozenset({"GCP_CREDENTIALS"}), (b'"type"',), _look_at_service_accounts)

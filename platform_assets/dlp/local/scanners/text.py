@@ -136,11 +136,11 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Family:
-    """Info types that one scan finds.
+class InfoTypeScanner:
+    """A scanner of some info types, which looks for all of them in one pass.
 
     Args:
-        names: Their names.
+        names: Names of the info types.
         needs: Texts of which at least one is in every text with a match; empty if there are none.
         look: Runs the scan.
         form: The form that values of a table must share to be judged by a sample, because ordinary tables are
