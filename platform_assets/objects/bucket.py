@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from platform_assets.errors import ObjectsError
 from platform_assets.isolation import Isolation
 
-_BYTES_PER_READ = 1024 * 1024
 _MOST_TOLD = 5
 
 
@@ -120,15 +117,3 @@ class Bucket(Protocol):
             ObjectsUnavailable: The store does not answer now.
         """
         ...
-
-
-def copy_to(bucket: Bucket, found: ObjectVersion, target: Path) -> None:
-    """Copy one version of an object to a file, in constant memory.
-
-    Raises:
-        ObjectGone: The version was deleted, or overwritten during the copy.
-        ObjectsError: The object cannot be read.
-        ObjectsUnavailable: The store does not answer now, or the connection broke.
-    """
-    with bucket.open(found) as source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, _BYTES_PER_READ)

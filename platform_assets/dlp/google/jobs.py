@@ -234,21 +234,6 @@ class GoogleJobs:
         """
         return _result(self._get(name))
 
-    def cancel(self, name: str) -> None:
-        """Cancel a job; content read until then is counted and billed.
-
-        Args:
-            name: The job's name.
-
-        Raises:
-            DlpUnavailable: Google does not answer.
-            DlpError: The job does not exist.
-        """
-        with self.session.translated(f"cancel the job {name}"):
-            self.session.client.cancel_dlp_job(
-                request={"name": name}, retry=self.session.retry, timeout=self.session.access.timeout
-            )
-
     def unfinished(self) -> Iterator[str]:
         """Names of the platform's jobs that are waiting or running, page by page.
 

@@ -1,4 +1,4 @@
-"""Conversion of the inspection's configuration to Google's messages, and back.
+"""Conversion of the inspection's configuration to Google's messages.
 
 Google applies hotword patterns itself: there a pattern also matches inside a word, unless it says otherwise.
 """
@@ -12,17 +12,11 @@ from platform_assets.dlp.model import (
     CustomInfoType,
     Dictionary,
     ExclusionRule,
-    FindingLimits,
     HotwordRule,
-    InfoType,
     InspectConfig,
     Likelihood,
-    LikelihoodAdjustment,
-    MatchingType,
     Proximity,
     Regex,
-    RuleSet,
-    Sensitivity,
 )
 from platform_assets.errors import DlpError
 
@@ -36,8 +30,6 @@ _MOST_DICTIONARIES = 10
 _MOST_RULES = 10
 _MOST_RULE_SETS = 10
 _FEWEST_CHARACTERS = 2
-
-_SENSITIVITIES = {one.value: one for one in Sensitivity}
 
 
 def likelihood_of(number: int) -> Likelihood:
@@ -97,45 +89,6 @@ def to_google(
     )
 
 
-def from_google(message: dlp_v2.InspectConfig) -> InspectConfig:
-    """Convert Google's configuration, such as that of a template.
-
-    Raises:
-        DlpError: The platform's configuration cannot express it.
-    """
-    if message.exclude_info_types:
-        raise _untold("findings without their info type")
-    if any(one.info_type.name for one in message.limits.max_findings_per_info_type):
-        raise _untold("limits of findings for single info types")
-    usual = FindingLimits()
-    return InspectConfig(
-        info_types=tuple(one.name for one in message.info_types),
-        min_likelihood=likelihood_of(message.min_likelihood),
-        min_likelihood_per_info_type={
-            one.info_type.name: likelihood_of(one.min_likelihood)
-            for one in message.min_likelihood_per_info_type
-        },
-        limits=FindingLimits(
-            message.limits.max_findings_per_item
-            or message.limits.max_findings_per_request
-            or usual.max_findings_per_item,
-            next(
-                (one.max_findings for one in message.limits.max_findings_per_info_type),
-                usual.max_findings_per_info_type,
-            ),
-        ),
-        include_quote=message.include_quote,
-        custom_info_types=tuple(_custom_from_google(one) for one in message.custom_info_types),
-        rule_set=tuple(
-            RuleSet(
-                tuple(info_type.name for info_type in one.info_types),
-                tuple(_rule_from_google(rule) for rule in one.rules),
-            )
-            for one in message.rule_set
-        ),
-    )
-
-
 def _custom_to_google(custom: CustomInfoType, is_table: bool) -> dict[str, Any]:
     return {
         "info_type": {"name": custom.info_type.name},
@@ -148,34 +101,6 @@ def _custom_to_google(custom: CustomInfoType, is_table: bool) -> dict[str, Any]:
         "detection_rules": [_rule_to_google(rule, is_table) for rule in custom.rules],
         "sensitivity_score": {"score": int(custom.info_type.sensitivity)},
     }
-
-
-def _custom_from_google(message: dlp_v2.CustomInfoType) -> CustomInfoType:
-    name = message.info_type.name
-    if message.exclusion_type:
-        raise _untold(f"the custom info type {name}, which is only there to exclude others")
-    detection: Regex | Dictionary
-    if "regex" in message:
-        detection = _regex_from_google(message.regex)
-    elif "dictionary" in message:
-        detection = _dictionary_from_google(message.dictionary)
-    else:
-        raise _untold(f"the custom info type {name}, which is neither a pattern nor a list of words")
-    rules = []
-    for rule in message.detection_rules:
-        rules.append(_hotword_from_google(rule.hotword_rule))
-    score = int(message.sensitivity_score.score)
-    return CustomInfoType(
-        InfoType(
-            name,
-            message.info_type.version or InfoType(name).version,
-            # Without a sensitivity, Google treats a custom info type as highly sensitive.
-            _SENSITIVITIES.get(score, Sensitivity.HIGH),
-        ),
-        detection,
-        Likelihood(message.likelihood) if message.likelihood else Likelihood.VERY_LIKELY,
-        tuple(rules),
-    )
 
 
 def _rule_to_google(rule: HotwordRule | ExclusionRule, is_table: bool) -> dict[str, Any]:
@@ -207,78 +132,17 @@ def _rule_to_google(rule: HotwordRule | ExclusionRule, is_table: bool) -> dict[s
     return {"exclusion_rule": excluded}
 
 
-def _rule_from_google(message: dlp_v2.InspectionRule) -> HotwordRule | ExclusionRule:
-    if "hotword_rule" in message:
-        return _hotword_from_google(message.hotword_rule)
-    if "exclusion_rule" not in message:
-        raise _untold("rules that adjust likelihoods by other findings")
-    rule = message.exclusion_rule
-    name = rule.matching_type.name.removeprefix("MATCHING_TYPE_")
-    if name not in MatchingType.__members__:
-        raise _untold(f"exclusion rules that match as {name}")
-    matching = MatchingType[name]
-    if "dictionary" in rule:
-        return ExclusionRule(matching, dictionary=_dictionary_from_google(rule.dictionary))
-    if "regex" in rule:
-        return ExclusionRule(matching, regex=_regex_from_google(rule.regex))
-    if "exclude_info_types" in rule:
-        names = tuple(one.name for one in rule.exclude_info_types.info_types)
-        return ExclusionRule(matching, exclude_info_types=names)
-    if "exclude_by_hotword" in rule:
-        excluded = rule.exclude_by_hotword
-        return ExclusionRule(
-            matching,
-            hotword_regex=excluded.hotword_regex.pattern,
-            proximity=_proximity_from_google(excluded.proximity),
-        )
-    raise _untold("exclusion rules for images")
-
-
-def _hotword_from_google(message: Any) -> HotwordRule:
-    adjustment = message.likelihood_adjustment
-    return HotwordRule(
-        message.hotword_regex.pattern,
-        (
-            LikelihoodAdjustment(fixed_likelihood=likelihood_of(adjustment.fixed_likelihood))
-            if "fixed_likelihood" in adjustment
-            else LikelihoodAdjustment(relative_likelihood=adjustment.relative_likelihood)
-        ),
-        _proximity_from_google(message.proximity),
-    )
-
-
 def _proximity_to_google(proximity: Proximity, is_table: bool) -> dict[str, int]:
     before = max(proximity.window_before, 1) if is_table else proximity.window_before
     return {"window_before": before, "window_after": proximity.window_after}
-
-
-def _proximity_from_google(message: Any) -> Proximity:
-    return Proximity(message.window_before, message.window_after)
 
 
 def _regex_to_google(regex: Regex) -> dict[str, Any]:
     return {"pattern": regex.pattern, "group_indexes": list(regex.group_indexes)}
 
 
-def _regex_from_google(message: Any) -> Regex:
-    return Regex(message.pattern, tuple(message.group_indexes))
-
-
 def _dictionary_to_google(dictionary: Dictionary) -> dict[str, Any]:
     return {"word_list": {"words": list(dictionary.words)}}
-
-
-def _dictionary_from_google(message: Any) -> Dictionary:
-    if "word_list" not in message:
-        raise _untold(f"the list of words at {message.cloud_storage_path.path}")
-    return Dictionary(tuple(message.word_list.words))
-
-
-def _untold(what: str) -> DlpError:
-    return DlpError(
-        f"Google's inspection configuration cannot be taken over, as it has {what}, for which the platform "
-        "has no words. Take it out of the template, or put it into words or a pattern."
-    )
 
 
 def _beyond_limits(config: InspectConfig) -> Iterator[str]:

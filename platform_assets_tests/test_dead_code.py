@@ -1,0 +1,112 @@
+"""Every public function, class and method of the package is used in the package, or has a reason to exist."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent / "platform_assets"
+# Decorators that only wrap a function; any other one hands it to a library, which calls it.
+PLAIN_DECORATORS = {
+    *("property", "cached_property", "classmethod", "staticmethod", "dataclass", "contextmanager"),
+    *("cache", "lru_cache", "abstractmethod", "runtime_checkable", "wraps", "total_ordering"),
+}
+# Found by their names: by rooms.py, and by Python in a script.
+FOUND_BY_NAME = {"build_defs", "main"}
+CALLED_BY_LIBRARIES = {
+    "cli.py: _RoomCommand.make_context": "typer",
+    "dlp/settings.py: DlpSettings.model_post_init": "pydantic",
+    "feeds/reading.py: _Raw.readinto": "io.BufferedReader",
+    "formats/markup.py: _Flow.pi": "lxml",
+    **{
+        f"{room}/io_manager.py: {name}IOManager.{method}": "Dagster"
+        for room, name in (("lake", "Lake"), ("warehouse", "Warehouse"))
+        for method in ("handle_output", "load_input")
+    },
+}
+REASONS = {
+    "feeds/load.py: Feeds.resume": "gets its command in a later issue",
+    "feeds/load.py: Feeds.withdraw": "gets its command in a later issue",
+    "objects/log.py: ObjectLog.release": "gets its command in a later issue",
+    "sample/embedded.py: EmbeddedPostgres.create_database": "the databases of tests and benchmarks",
+    "sample/embedded.py: EmbeddedPostgres.drop_database": "the databases of tests and benchmarks",
+    "snowflake/resources.py: snowflake_resource": "for users' own assets, see docs/warehouse_snowflake.md",
+}
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
+    """Give the public functions, classes and methods of a module with their names within it."""
+    for node in tree.body:
+        if isinstance(node, Definition) and not node.name.startswith("_"):
+            yield node.name, node
+        if isinstance(node, ast.ClassDef):
+            for inner in node.body:
+                if isinstance(inner, Definition) and not inner.name.startswith("_"):
+                    yield f"{node.name}.{inner.name}", inner
+
+
+def references(tree: ast.AST) -> Counter[str]:
+    """Count the names that are read in a piece of code, also as text for getattr; an import is no use."""
+    found: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
+            found[node.id] += 1
+        elif isinstance(node, ast.Attribute):
+            found[node.attr] += 1
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found[node.value] += 1
+    return found
+
+
+def is_called_by_a_library(node: Definition) -> bool:
+    names = [ast.unparse(one.func if isinstance(one, ast.Call) else one) for one in node.decorator_list]
+    return any(name.split(".")[-1] not in PLAIN_DECORATORS for name in names)
+
+
+def unused(root: Path) -> list[str]:
+    """Name what nothing in a package uses, except its own body: `file.py: Class.method`."""
+    trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(root.rglob("*.py"))}
+    used: Counter[str] = Counter()
+    for tree in trees.values():
+        used += references(tree)
+    return [
+        f"{file.relative_to(root).as_posix()}: {name}"
+        for file, tree in trees.items()
+        for name, node in definitions(tree)
+        if node.name not in FOUND_BY_NAME
+        and not is_called_by_a_library(node)
+        and used[node.name] <= references(node)[node.name]
+    ]
+
+
+def test_nothing_public_is_without_a_user() -> None:
+    assert set(unused(ROOT)) - REASONS.keys() - CALLED_BY_LIBRARIES.keys() == set()
+
+
+def test_every_exception_is_needed() -> None:
+    assert REASONS.keys() | CALLED_BY_LIBRARIES.keys() <= set(unused(ROOT))
+
+
+def test_dead_code_is_found_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "first.py").write_text(
+        "import typer\napp = typer.Typer()\n"
+        "@app.command()\ndef shown(): used(); getattr(Kept(), 'by_text')()\n"
+        "def used(): pass\n"
+        "def dead(): return dead()\n"
+        "class Kept:\n"
+        "  def _private(self): pass\n"
+        "  def by_text(self): pass\n"
+        "  @property\n  def dead_property(self): return self.also_used\n"
+        "  @property\n  def also_used(self): pass\n"
+        "class Dead: pass\n"
+    )
+    (tmp_path / "second.py").write_text("from room.first import Dead, dead")
+    assert unused(tmp_path) == [
+        "room/first.py: dead",
+        "room/first.py: Kept.dead_property",
+        "room/first.py: Dead",
+    ]
