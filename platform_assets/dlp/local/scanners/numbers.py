@@ -74,12 +74,140 @@ _FORMS = tuple(
 )
 
 
+_POSSIBLE_AMERICAN = re.compile(r"[2-9][0-9]{2}[2-9][0-9]{6}")
+_GROUPS = re.compile(rb"[0-9]+")
+
+
+def _american(digits: str, usual: int) -> tuple[int, bool]:
+    """The likelihood of numbers in groups of three, three and four, with or without a leading 1."""
+    if len(digits) == 11 and digits[0] != "1":
+        assigned = _is_russian(digits)
+        return (POSSIBLE if assigned else UNLIKELY), assigned
+    if digits[0] == "0":
+        assigned = digits[1] != "0" and phones.is_dialled(digits)
+        return (POSSIBLE if assigned else UNLIKELY), assigned
+    if phones.is_national(digits, "US"):
+        return usual, True
+    possible = usual > POSSIBLE or _POSSIBLE_AMERICAN.fullmatch(digits[-10:]) is not None
+    return (POSSIBLE if possible else UNLIKELY), False
+
+
+def _is_russian(digits: str) -> bool:
+    return digits[0] in "78" and phones.is_subscriber(digits[1:], "RU")
+
+
+def _is_telling(digits: str) -> bool:
+    """Return True for bare digits that are hardly ever another number: a trunk prefix, or Chinese mobiles."""
+    return phones.is_mobile(digits, "CN") or (
+        digits[0] == "0" and len(digits) <= 11 and phones.is_dialled(digits) and not _is_book(digits)
+    )
+
+
+def _is_long_international(digits: str) -> bool:
+    return len(digits) >= 11 and phones.is_international(digits)
+
+
+def _is_book(digits: str) -> bool:
+    """Return True if ten digits are an ISBN; English ones begin with 0, as many telephone numbers do."""
+    return (
+        len(digits) == 10 and sum((10 - place) * int(digit) for place, digit in enumerate(digits)) % 11 == 0
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """A rule for telephone numbers in some notations.
+
+    If only telephone numbers have the notation, an unassigned number is still POSSIBLE: plans change, and
+    much data is made up.
+
+    Args:
+        assigned: Returns True if a numbering plan has the number: from its digits, its text, and regions.
+        otherwise: The highest likelihood of an unassigned number, from its digits and its text.
+        has_prefix: True if leading zeros may be the prefix of international calls.
+        abroad: The highest likelihood of an unassigned number with that prefix.
+        is_telling: Returns True for digits that hardly any other number has; the others are UNLIKELY at most.
+        is_doubtful: True if other data has the notation too: dates, decimals, amounts.
+        is_weak: True if a hotword counts only where it is near.
+        is_written_out: True if the notation is enough to know where the number starts.
+        has_country: True if the number names its country, whatever is beside it.
+    """
+
+    assigned: Callable[[str, bytes, tuple[str, ...]], bool]
+    otherwise: Callable[[str, bytes], int] = lambda digits, written: UNLIKELY
+    has_prefix: bool = True
+    abroad: int = VERY_UNLIKELY
+    is_telling: Callable[[str], bool] | None = None
+    is_doubtful: bool = False
+    is_weak: bool = False
+    is_written_out: bool = False
+    has_country: bool = False
+
+
+_KINDS = {
+    "international": _Kind(
+        lambda digits, _, __: phones.is_international(digits),
+        lambda digits, _: POSSIBLE if digits[0] != "0" else VERY_UNLIKELY,
+        has_prefix=False,
+        is_written_out=True,
+        has_country=True,
+    ),
+    "abroad": _Kind(
+        lambda *_: False,
+        lambda *_: VERY_UNLIKELY,
+        abroad=POSSIBLE,
+        is_written_out=True,
+        has_country=True,
+    ),
+    # `_american` judges it: likelihoods depend on the plan that has the number.
+    "american": _Kind(lambda *_: False, is_written_out=True),
+    "national": _Kind(
+        lambda digits, written, _: (
+            digits[0] == "0"
+            and (len(digits) >= 9 or len(_GROUPS.findall(written)) > 2)
+            and phones.is_dialled(digits)
+        ),
+        is_doubtful=True,
+    ),
+    "coded": _Kind(lambda digits, _, __: phones.is_international(digits)),
+    "russian": _Kind(
+        lambda digits, _, __: _is_russian(digits),
+        lambda digits, written: POSSIBLE if digits[0] in "78" and b"(" in written else UNLIKELY,
+    ),
+    # Before 2016 mobile numbers did not start with 9, and much data still has the old form.
+    "brazilian": _Kind(
+        lambda digits, _, __: "0" not in digits[:2] and (len(digits) == 10 or digits[2] == "9")
+    ),
+    "subscriber": _Kind(
+        lambda digits, _, regions: any(phones.is_subscriber(digits, region) for region in regions),
+        is_doubtful=True,
+    ),
+    "mobile": _Kind(lambda digits, _, regions: any(phones.is_mobile(digits, region) for region in regions)),
+    "local": _Kind(
+        lambda digits, _, __: len(digits) == 7 and digits[0] in "23456789", is_doubtful=True, is_weak=True
+    ),
+    "bare": _Kind(
+        lambda digits, _, __: phones.is_dialled(digits) or _is_long_international(digits),
+        is_telling=_is_telling,
+        is_weak=True,
+    ),
+    "other": _Kind(
+        lambda digits, _, __: (
+            phones.is_mobile(digits, "CN") or phones.is_dialled(digits) or _is_long_international(digits)
+        ),
+        is_doubtful=True,
+        is_weak=True,
+    ),
+}
+"""The kinds of notations of telephone numbers."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Look:
     """A notation of telephone numbers.
 
     Args:
-        kind: The rule that validates numbers of this notation.
+        kind: Name of the rule that validates numbers of this notation.
         likelihood: The highest likelihood without a hotword.
         regions: The regions whose plans are used, if the kind says that the number has no country code.
     """
@@ -156,8 +284,6 @@ _NO_PHONE = re.compile(
 
 # Start and end in the run, notations, kind of the first notation, highest likelihood of all.
 _Number = tuple[int, int, tuple[_Look, ...], str, int]
-# Notations that other data has too: dates, decimals, amounts.
-_DOUBTFUL = frozenset({"national", "local", "other", "subscriber"})
 
 
 @lru_cache(maxsize=65_536)
@@ -186,7 +312,7 @@ def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[_Number, ...]]:
                 start, end = match.span()
                 if not 7 <= shape.count("0", start, end) <= 16:
                     continue
-                if look.kind in _DOUBTFUL and (
+                if _KINDS[look.kind].is_doubtful and (
                     any(first < end and start < last for first, last in dates)
                     or _NO_PHONE_SHAPE.fullmatch(shape, start, end)
                 ):
@@ -363,7 +489,6 @@ _LABEL_AFTER = re.compile(
     rb"(?i) ?[(\-]? ?(?:office|fax|home|cell|mobile|mob|direct|desk|tel|phone|landline)\b"
 )
 _CODE_BEFORE = re.compile(rb"(?i)(?<![a-z])(?:id|code|key|zip|pin|merge)[\"']?[:=# ]{1,3}[\"']?$|`$")
-_WEAK = frozenset({"local", "bare", "other"})
 _NEAR = 3
 # Words beside a number that name something other than a telephone number.
 _IDENTIFIER_NAMES = frozenset(detector.name for detector in IDENTIFIERS)
@@ -386,7 +511,8 @@ def _phones(
     # A value at the start of its line has no words before it except its column's name.
     unnamed = text.lines and not text.everything and "PHONE_NUMBER" not in text.header.hot
     for first, end, looks, kind, highest in numbers:
-        if glued and not first and kind not in _WRITTEN_OUT:
+        rule = _KINDS[kind]
+        if glued and not first and not rule.is_written_out:
             continue
         start, stop = offset + first, offset + end
         if highest < floor and unnamed and data[start - 1 : start] in b"\n":
@@ -416,9 +542,9 @@ def _phones(
             alone, assigned = max((alone, assigned), _phone(look, written))
         if not (named and assigned):
             alone = min(alone, usual)
-            if extension is not None and (kind not in _WEAK or (bare and len(written) >= 10)):
+            if extension is not None and (not rule.is_weak or (bare and len(written) >= 10)):
                 alone = max(alone, POSSIBLE)
-            if kind not in ("international", "abroad") and (
+            if not rule.has_country and (
                 surroundings.against < 4
                 or (surroundings.hot and _names_an_identifier(surroundings, distance))
                 or (bare and _CODE_BEFORE.search(data, max(start - 12, 0), start))
@@ -430,7 +556,7 @@ def _phones(
             likelihood = alone
         elif assigned:
             likelihood = LIKELY if bare else VERY_LIKELY
-        elif kind not in _WEAK or distance <= (_NEAR if not bare else FAR if len(written) >= 10 else 1):
+        elif not rule.is_weak or distance <= (_NEAR if not bare else FAR if len(written) >= 10 else 1):
             likelihood = max(alone, POSSIBLE)
         else:
             likelihood = VERY_UNLIKELY
@@ -457,82 +583,22 @@ def _is_another(data: bytes, start: int, end: int, written: bytes) -> bool:
     )
 
 
-_WRITTEN_OUT = frozenset({"international", "american", "abroad"})
 _BARE_BEGINNINGS = b"01"
-_POSSIBLE_AMERICAN = re.compile(r"[2-9][0-9]{2}[2-9][0-9]{6}")
 
 
 def _phone(look: _Look, written: bytes) -> tuple[int, bool]:
-    """The likelihood of a telephone number by notation and digits, and whether a numbering plan has it.
-
-    If only telephone numbers have the notation, an unassigned number is still POSSIBLE: plans change, and
-    much data is made up.
-    """
-    kind = look.kind
+    """The likelihood of a telephone number by notation and digits, and whether a numbering plan has it."""
     digits = written.translate(None, SEPARATORS).decode("latin-1")
-    otherwise = UNLIKELY
-    if kind == "american":
+    if look.kind == "american":
         return _american(digits, look.likelihood)
-    if kind == "international":
-        otherwise = POSSIBLE if digits[0] != "0" else VERY_UNLIKELY
-        assigned = phones.is_international(digits)
-    elif digits.startswith("00"):
-        otherwise = POSSIBLE if kind == "abroad" else VERY_UNLIKELY
+    rule = _KINDS[look.kind]
+    if rule.has_prefix and digits.startswith("00"):
         assigned = len(digits) >= 12 and phones.is_international(digits[2:])
-    elif kind == "abroad":
-        return VERY_UNLIKELY, False
-    elif kind == "national":
-        groups = len(_GROUPS.findall(written))
-        assigned = digits[0] == "0" and (len(digits) >= 9 or groups > 2) and phones.is_dialled(digits)
-    elif kind == "coded":
-        assigned = phones.is_international(digits)
-    elif kind == "russian":
-        otherwise = POSSIBLE if digits[0] in "78" and b"(" in written else UNLIKELY
-        assigned = digits[0] in "78" and phones.is_subscriber(digits[1:], "RU")
-    elif kind == "brazilian":
-        # Before 2016 mobile numbers did not start with 9, and much data still has the old form.
-        assigned = "0" not in digits[:2] and (len(digits) == 10 or digits[2] == "9")
-    elif kind == "subscriber":
-        assigned = any(phones.is_subscriber(digits, region) for region in look.regions)
-    elif kind == "mobile":
-        assigned = any(phones.is_mobile(digits, region) for region in look.regions)
-    elif kind == "local":
-        assigned = len(digits) == 7 and digits[0] in "23456789"
-    else:
-        # Bare digits that are hardly ever another number: with a trunk prefix, or Chinese mobile numbers.
-        telling = phones.is_mobile(digits, "CN") or (
-            digits[0] == "0" and len(digits) <= 11 and phones.is_dialled(digits) and not _is_book(digits)
-        )
-        assigned = (
-            telling or phones.is_dialled(digits) or (len(digits) >= 11 and phones.is_international(digits))
-        )
-        if kind == "bare" and not telling:
-            return min(look.likelihood, UNLIKELY), assigned
-    return (look.likelihood if assigned else min(look.likelihood, otherwise)), assigned
-
-
-_GROUPS = re.compile(rb"[0-9]+")
-
-
-def _american(digits: str, usual: int) -> tuple[int, bool]:
-    """The likelihood of numbers in groups of three, three and four, with or without a leading 1."""
-    if len(digits) == 11 and digits[0] != "1":
-        assigned = digits[0] in "78" and phones.is_subscriber(digits[1:], "RU")
-        return (POSSIBLE if assigned else UNLIKELY), assigned
-    if digits[0] == "0":
-        assigned = digits[1] != "0" and phones.is_dialled(digits)
-        return (POSSIBLE if assigned else UNLIKELY), assigned
-    if phones.is_national(digits, "US"):
-        return usual, True
-    possible = usual > POSSIBLE or _POSSIBLE_AMERICAN.fullmatch(digits[-10:]) is not None
-    return (POSSIBLE if possible else UNLIKELY), False
-
-
-def _is_book(digits: str) -> bool:
-    """Return True if ten digits are an ISBN; English ones begin with 0, as many telephone numbers do."""
-    return (
-        len(digits) == 10 and sum((10 - place) * int(digit) for place, digit in enumerate(digits)) % 11 == 0
-    )
+        return (look.likelihood if assigned else min(look.likelihood, rule.abroad)), assigned
+    telling = rule.is_telling is not None and rule.is_telling(digits)
+    assigned = telling or rule.assigned(digits, written, look.regions)
+    usual = look.likelihood if telling or rule.is_telling is None else min(look.likelihood, UNLIKELY)
+    return (usual if assigned else min(usual, rule.otherwise(digits, written))), assigned
 
 
 def scanners() -> Iterator[InfoTypeScanner]:
