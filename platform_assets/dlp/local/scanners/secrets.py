@@ -6,8 +6,10 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import re2  # type: ignore[import-untyped]
 
@@ -199,6 +201,106 @@ def _look_at_assignments(text: Text, found: list[Match]) -> None:
             found.append(Match(start, end, kind, likelihood, ENTROPY | HOTWORD, 0))
 
 
+class _Value(NamedTuple):
+    """A value of a name that indicates a secret.
+
+    Args:
+        text: The value.
+        name: The name, without its suffix.
+        words: The words of the name.
+        is_quoted: True if the value is in quotes.
+        is_prose: True if a sentence says it, as in "the password is ...".
+        has_digit: True if it has a digit.
+        has_letter: True if it has a letter.
+        symbols: Number of characters that are neither.
+    """
+
+    text: str
+    name: str
+    words: tuple[str, ...]
+    is_quoted: bool
+    is_prose: bool
+    has_digit: bool
+    has_letter: bool
+    symbols: int
+
+
+_SALTED_HASH = re.compile(r"\$?(?:2[aby]|argon2\w*|pbkdf2\w*|scrypt|[156])\$|\{[A-Z0-9]+\}")
+_HYPHENATED = re.compile(r"[a-z]+[-'][a-z]+")
+_LIKE_A_NAME = re.compile(r"[A-Za-z_][A-Za-z_.]*")
+_ALL_HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
+
+
+def _is_likely_spoken(one: _Value) -> bool:
+    return one.has_digit and one.has_letter and len(one.text) >= 6
+
+
+def _is_possibly_spoken(one: _Value) -> bool:
+    return (
+        bool(one.has_digit or one.symbols) and len(one.text) >= 5 and _HYPHENATED.fullmatch(one.text) is None
+    )
+
+
+_PASSWORDS: tuple[tuple[Callable[[_Value], object], int | None], ...] = (
+    # The current directory of a shell.
+    (lambda one: one.text[:1] == "/" and one.words[-1] in ("pwd", "oldpwd"), None),
+    (lambda one: _SALTED_HASH.match(one.text), UNLIKELY),
+    (lambda one: one.is_quoted and one.text.count(" ") > 2 and not one.has_digit, None),
+    (lambda one: one.is_quoted and " " in one.text and not one.has_digit, UNLIKELY),
+    (lambda one: one.is_quoted and " " in one.text, POSSIBLE),
+    (lambda one: one.is_quoted and (one.has_digit or one.symbols), LIKELY),
+    (lambda one: one.is_quoted, POSSIBLE),
+    (lambda one: one.is_prose and _is_likely_spoken(one), LIKELY),
+    (lambda one: one.is_prose and _is_possibly_spoken(one), POSSIBLE),
+    (lambda one: one.is_prose, UNLIKELY),
+    (lambda one: one.has_digit and (one.has_letter or one.symbols), LIKELY),
+    # A constant's name may stand for its value.
+    (lambda one: one.text.isalpha() and one.name.isupper(), POSSIBLE),
+    (lambda one: _LIKE_A_NAME.fullmatch(one.text), UNLIKELY),
+    (lambda one: True, POSSIBLE),
+)
+"""Conditions on passwords: the first one that holds gives the likelihood; None for no password."""
+
+
+@dataclass(frozen=True)
+class _RandomValue:
+    """Values that are random enough for a token.
+
+    Args:
+        likelihood: Their likelihood.
+        length: The shortest, in characters.
+        entropy: The least entropy, in bits per character.
+        fits: Returns True for further conditions that hold.
+    """
+
+    likelihood: int
+    length: int
+    entropy: float
+    fits: Callable[[_Value], bool]
+
+
+def _is_mixed(one: _Value) -> bool:
+    return one.has_digit and one.has_letter
+
+
+_TOKENS = (
+    _RandomValue(VERY_LIKELY, 32, 4.2, _is_mixed),
+    _RandomValue(LIKELY, 16, 3.3, _is_mixed),
+    _RandomValue(
+        LIKELY, 16, 3.0, lambda one: _is_mixed(one) and _ALL_HEXADECIMAL.fullmatch(one.text) is not None
+    ),
+    _RandomValue(
+        LIKELY,
+        20,
+        4.0,
+        lambda one: one.has_letter and one.symbols <= len(one.text) // 4 and not one.text.islower(),
+    ),
+    _RandomValue(POSSIBLE, 10, 3.0, lambda one: _is_mixed(one) and not one.is_prose),
+)
+"""Tokens, the most likely first."""
+_SHORTEST_TOKEN, _SHORTEST_SALT = 10, 16
+
+
 def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tuple[str, int] | None:
     """Classify the value of a name that indicates a secret: its info type and likelihood, or None."""
     words = words_of(name + suffix)
@@ -215,48 +317,28 @@ def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tupl
         return None  # tokenizer, secretary
     if _is_placeholder(value) or (not quoted and _CODE.search(value.encode()) is not None):
         return None
-    is_password = _PASSWORD_NAME.search(name.encode("latin-1")) is not None
-    prose = sign.strip(" \"'") in ("is", "was", "are", "to", "is:", "") and not quoted
-    has_digit = any(letter.isdigit() for letter in value)
-    has_letter = any(letter.isalpha() for letter in value)
-    symbols = sum(not letter.isalnum() for letter in value)
-    if is_password:
-        if value[:1] == "/" and words[-1] in ("pwd", "oldpwd"):
-            return None  # the current directory of a shell
-        if re.search(r"^\$?(?:2[aby]|argon2\w*|pbkdf2\w*|scrypt|[156])\$|^\{[A-Z0-9]+\}", value):
-            return "PASSWORD", UNLIKELY  # a salted hash
-        if quoted:
-            if " " in value:
-                return (
-                    None
-                    if value.count(" ") > 2 and not has_digit
-                    else ("PASSWORD", UNLIKELY if not has_digit else POSSIBLE)
-                )
-            return "PASSWORD", LIKELY if has_digit or symbols else POSSIBLE
-        if prose:
-            if has_digit and has_letter and len(value) >= 6:
-                return "PASSWORD", LIKELY
-            return "PASSWORD", POSSIBLE if (has_digit or symbols) and len(value) >= 5 and not re.fullmatch(
-                r"[a-z]+[-'][a-z]+", value
-            ) else UNLIKELY
-        if has_digit and (has_letter or symbols):
-            return "PASSWORD", LIKELY
-        if re.fullmatch(r"[A-Za-z_][A-Za-z_.]*", value):
-            upper = name.isupper()
-            return "PASSWORD", POSSIBLE if upper and value.isalpha() else UNLIKELY
-        return "PASSWORD", POSSIBLE
-    if len(value) < 10 or " " in value or _NO_KEY.search(value.encode()) is not None:
+    one = _Value(
+        value,
+        name,
+        words,
+        quoted,
+        sign.strip(" \"'") in ("is", "was", "are", "to", "is:", "") and not quoted,
+        any(letter.isdigit() for letter in value),
+        any(letter.isalpha() for letter in value),
+        sum(not letter.isalnum() for letter in value),
+    )
+    if _PASSWORD_NAME.search(name.encode("latin-1")) is not None:
+        likelihood = next(likelihood for holds, likelihood in _PASSWORDS if holds(one))
+        return None if likelihood is None else ("PASSWORD", likelihood)
+    size = len(value)
+    if size < (_SHORTEST_SALT if "salt" in words else _SHORTEST_TOKEN) or " " in value:
         return None
-    if "salt" in words and len(value) < 16:
+    if _NO_KEY.search(value.encode()) is not None:
         return None
     bits = checks.entropy(value)
-    mixed = has_digit and has_letter
-    if len(value) >= 16 and mixed and bits >= (3.0 if re.fullmatch(r"[0-9a-fA-F]+", value) else 3.3):
-        return "AUTH_TOKEN", VERY_LIKELY if bits >= 4.2 and len(value) >= 32 else LIKELY
-    if len(value) >= 20 and has_letter and bits >= 4.0 and symbols <= len(value) // 4 and not value.islower():
-        return "AUTH_TOKEN", LIKELY
-    if mixed and bits >= 3.0 and not prose:
-        return "AUTH_TOKEN", POSSIBLE
+    for kind in _TOKENS:
+        if bits >= kind.entropy and size >= kind.length and kind.fits(one):
+            return "AUTH_TOKEN", kind.likelihood
     return None
 
 
