@@ -43,12 +43,12 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
                 f"There is no warehouse {name} in the configuration; it has {', '.join(by_name)}."
             )
         configured = by_name[name]
-        engine = self.rooms.of(LakeRoom).engine
+        engine, tables = self.rooms.of(LakeRoom).engine, self.rooms.of(StarRoom).model.tables
         match configured:
             case WarehouseSettings(engine="duckdb", duckdb=DuckDBSettings() as file):
                 from platform_assets.warehouse.duckdb import DuckDBWarehouse
 
-                return DuckDBWarehouse(file.path, engine, file.wait)
+                return DuckDBWarehouse(file.path, engine, file.wait, tables)
             case WarehouseSettings(engine="postgres", postgres=PostgresWarehouseSettings() as server):
                 from platform_assets.source.assembly import build_connection
                 from platform_assets.warehouse.postgres import PostgresWarehouse
@@ -58,6 +58,7 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
                     engine,
                     star_schema=server.star_schema,
                     platform_schema=server.platform_schema,
+                    tables=tables,
                     statement_timeout=server.statement_timeout,
                     lock_timeout=server.lock_timeout,
                 )
@@ -71,6 +72,7 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
                     engine,
                     star_schema=given.star_schema,
                     platform_schema=given.platform_schema,
+                    tables=tables,
                     stage=SnowflakeStage(given.stage.url, given.stage.storage_integration)
                     if given.stage
                     else None,
@@ -85,6 +87,7 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
                     engine,
                     star_schema=given.star_schema,
                     platform_schema=given.platform_schema,
+                    tables=tables,
                 )
             case _:
                 raise SettingsError(f"The engine of {name}, {configured.engine}, has no block of its name.")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _ALL_LATER_BATCHES = 2**62
 SUPERSEDED = "*"
 """Suffix of the lake table's identity in load records whose rows are gone from the warehouse."""
-# Time to wait for another run that has written rows but not yet the calendar days that they point to.
+# Time to wait for another run that has written rows but not yet rows that they point to.
 _PATIENCE = Patience(idle_tries=0)
 
 
@@ -106,9 +106,9 @@ class Incoming:
     def batches(self) -> tuple[int, int] | None:
         """Batches to load, after the first number and up to the second; None for all rows.
 
-        The calendar grows by whole years, which may belong to batches that were loaded before.
+        A backdated table's new rows may belong to batches that were loaded before.
         """
-        return None if self.table.name == star.DIM_DATE.name else (self.after, _ALL_LATER_BATCHES)
+        return None if self.table.is_backdated else (self.after, _ALL_LATER_BATCHES)
 
     @property
     def files(self) -> dict[str, int]:
