@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -98,6 +99,33 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
         return
     if _has_lost_its_end(source):
         yield reading.problem(ProblemKind.TRUNCATED, "the PDF does not end as one does")
+    yield from _pages(reader, pages, source, reading, bounded)
+    try:
+        with bounded():
+            about = [line for lines_of in _PROPERTIES for line in lines_of(reader)]
+            attached = [(name, data) for name, files in reader.attachments.items() for data in files]
+    except errors:
+        yield reading.problem(
+            ProblemKind.CORRUPT, "its properties, form fields or attached files cannot be read"
+        )
+        return
+    if about:
+        lines = "\n".join(about).encode(errors="replace")
+        yield TextPiece(lines, (*reading.container, "(metadata)"))
+    for name, data in attached:
+        reading.budget.expanded -= len(data)
+        yield from reading.part(io.BytesIO(data), name, len(data))
+
+
+def _pages(
+    reader: Any,
+    pages: int,
+    source: Any,
+    reading: Reading,
+    bounded: Callable[[], AbstractContextManager[object]],
+) -> Iterator[Item]:
+    """The text of the pages, and of what no page shows; problems for what cannot be read."""
+    most = 2 * reading.limits.document
     unread, pictures = 0, 0
     drawn: set[int] = set()
     for number in range(pages):
@@ -136,25 +164,6 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
         yield reading.problem(
             ProblemKind.UNSUPPORTED, f"{pictures:,} of {pages:,} pages have pictures, which are not read"
         )
-    try:
-        with bounded():
-            about = [f"{key.lstrip('/')}: {value}" for key, value in (reader.metadata or {}).items()]
-            about += [f"{key}: {field.get('/V')}" for key, field in (reader.get_fields() or {}).items()]
-            about += list(_titles(reader.outline))
-            about += _scripts(reader)
-            about += _packets(reader)
-            attached = [(name, data) for name, files in reader.attachments.items() for data in files]
-    except errors:
-        yield reading.problem(
-            ProblemKind.CORRUPT, "its properties, form fields or attached files cannot be read"
-        )
-        return
-    if about:
-        lines = "\n".join(about).encode(errors="replace")
-        yield TextPiece(lines, (*reading.container, "(metadata)"))
-    for name, data in attached:
-        reading.budget.expanded -= len(data)
-        yield from reading.part(io.BytesIO(data), name, len(data))
 
 
 def _notes(page: Any) -> Iterator[str]:
@@ -348,6 +357,16 @@ def _packets(reader: Any) -> list[str]:
         packets.append(metadata.get_object().get_data().decode("utf-8", "replace"))
     # Addresses of namespaces belong to the format and are not data.
     return [_NAMESPACE.sub("", packet) for packet in packets]
+
+
+_PROPERTIES: tuple[Callable[[Any], Iterable[str]], ...] = (
+    lambda reader: (f"{key.lstrip('/')}: {value}" for key, value in (reader.metadata or {}).items()),
+    lambda reader: (f"{key}: {field.get('/V')}" for key, field in (reader.get_fields() or {}).items()),
+    lambda reader: _titles(reader.outline),
+    _scripts,
+    _packets,
+)
+"""What a file holds beside its pages, as lines: properties, form fields, bookmarks, programs, XML."""
 
 
 def _has_lost_its_end(source: Any) -> bool:
