@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,21 +23,27 @@ from platform_assets.bigquery.jobs import load_once, parquet_config, stage
 from platform_assets.bigquery.names import check_dataset, check_table
 from platform_assets.bigquery.types import loadable, schema_fields
 from platform_assets.errors import WarehouseError
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine
 from platform_assets.lake.duck import literal as duckdb_literal
 from platform_assets.model import star
-from platform_assets.model.dialects import BIGQUERY
-from platform_assets.model.table import Column, Table, Time
+from platform_assets.model.dialects import BIGQUERY, DUCKDB
+from platform_assets.model.table import Column, Table
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
     Incoming,
     LoadSession,
     Position,
     Target,
-    current_view_select,
-    history_view_select,
     load_star,
     retry_load,
+)
+from platform_assets.warehouse.sql import (
+    StarSql,
+    first_missing,
+    positions_of,
+    recency,
+    refuse_schemas_of_the_platform,
+    statuses,
 )
 
 if TYPE_CHECKING:
@@ -47,15 +53,6 @@ if TYPE_CHECKING:
 
 quote, literal = BIGQUERY.quote, BIGQUERY.literal
 
-_LOADS = (
-    ("table_name", "STRING"),
-    ("table_id", "STRING"),
-    ("lake_version", "INT64"),
-    ("batch", "INT64"),
-    ("rows_written", "INT64"),
-    ("lake_id", "STRING"),
-    ("loaded_at", "TIMESTAMP"),
-)
 _NEEDED_ON_TABLES = ("bigquery.tables.getData", "bigquery.tables.updateData")
 
 
@@ -155,10 +152,7 @@ class BigQueryWarehouse:
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`. A load job replaces a table atomically."""
         dataset, table = name
-        if dataset.casefold() in (self.star_schema.casefold(), self.platform_schema.casefold()):
-            raise WarehouseError(
-                f"Dataset {dataset} of the warehouse belongs to the platform; write to another one."
-            )
+        refuse_schemas_of_the_platform(dataset, (self.star_schema, self.platform_schema), "Dataset")
         check_dataset(dataset)
         check_table(table)
         attempt = f"write {dataset}.{table}"
@@ -209,7 +203,7 @@ class BigQueryWarehouse:
                         f"ORDER BY {quote(table.primary_key[0])} DESC"
                     )
                 samples[table.name] = warehouse.rows(
-                    f"SELECT * FROM {warehouse.star(table)}{order} LIMIT {limit:d}",
+                    f"SELECT * FROM {warehouse.sql.relation(table.name)}{order} LIMIT {limit:d}",
                     "read a sample of the star schema",
                 )
         return samples
@@ -280,15 +274,10 @@ class _Connected:
         )
 
     @property
-    def loads(self) -> str:
-        return quote(self.client.project, self.warehouse.platform_schema, "loads")
-
-    @property
-    def lock(self) -> str:
-        return quote(self.client.project, self.warehouse.platform_schema, "load_lock")
-
-    def star(self, table: Table, suffix: str = "") -> str:
-        return quote(self.client.project, self.warehouse.star_schema, f"{table.name}{suffix}")
+    def sql(self) -> StarSql:
+        """The statements that all engines share."""
+        own, project = self.warehouse, self.client.project
+        return StarSql(BIGQUERY, (project, own.star_schema), (project, own.platform_schema))
 
     def table(self, name: str) -> Table:
         return next(table for table in self.warehouse.tables if table.name == name)
@@ -316,29 +305,21 @@ class _Connected:
             sql, job_id_prefix="platform_assets_", retry=self.access.retry, job_retry=None
         )
 
-    def positions(self) -> tuple[dict[str, Position], dict[str, dt.datetime], int]:
-        """Return each table's load position, its last load time, and the number of recorded loads."""
+    def positions(self) -> tuple[dict[str, Position], int]:
+        """Return each table's load position, and the number of recorded loads."""
         from google.api_core.exceptions import NotFound
 
-        columns = ", ".join(quote(name) for name, _ in _LOADS)
-        sql = (
-            f"SELECT {columns}, COUNT(*) OVER () AS {quote('records')} FROM {self.loads} WHERE TRUE QUALIFY "
-            f"ROW_NUMBER() OVER (PARTITION BY {quote('table_name')} ORDER BY {quote('batch')} DESC, "
-            f"{quote('loaded_at')} DESC) = 1"
-        )
+        sql = self.sql.positions("COUNT(*) OVER ()")
         try:
-            found = self.rows(sql, "read how far the star schema has been loaded")
+            found = [
+                tuple(row.values()) for row in self.rows(sql, "read how far the star schema has been loaded")
+            ]
         except WarehouseError as error:
             # A missing table means that nothing was loaded, unless the dataset is in another location.
             if isinstance(error.__cause__, NotFound) and not self._is_elsewhere():
-                return {}, {}, 0
+                return {}, 0
             raise
-        positions = {
-            row["table_name"]: Position(row["table_id"], row["lake_version"], row["batch"], row["lake_id"])
-            for row in found
-        }
-        times = {row["table_name"]: row["loaded_at"] for row in found}
-        return positions, times, found[0]["records"] if found else 0
+        return positions_of(found), found[0][-1] if found else 0
 
     def _is_elsewhere(self) -> bool:
         """Return whether the platform's dataset is in another location, where jobs do not find it."""
@@ -353,31 +334,12 @@ class _Connected:
             return (found.location or "").casefold() != self.access.location.casefold()
 
     def status(self) -> list[TableStatus]:
-        positions, times, _ = self.positions()
+        positions, _ = self.positions()
         loaded = [table for table in self.warehouse.tables if table.name in positions]
         if not loaded:
             return []
-        selects = [
-            f"SELECT {literal(table.name)} AS {quote('name')}, COUNT(*) AS {quote('row_count')}, "
-            f"COALESCE(MAX({quote('_batch')}), 0) AS {quote('batch')}, MAX({quote('_seen_at')}) AS "
-            f"{quote('seen_at')} FROM {self.star(table)}"
-            for table in loaded
-        ]
-        found = {
-            row["name"]: row for row in self.rows(" UNION ALL ".join(selects), "count the star schema's rows")
-        }
-        return [
-            TableStatus(
-                name,
-                row["row_count"],
-                row["batch"],
-                row["seen_at"],
-                times[name],
-                positions[name].lake_version,
-            )
-            for table in loaded
-            for name, row in [(table.name, found[table.name])]
-        ]
+        rows = self.rows(self.sql.status(loaded), "count the star schema's rows")
+        return list(statuses(loaded, positions, (tuple(row.values()) for row in rows)))
 
     @contextlib.contextmanager
     def _session(self, pending: Sequence[Incoming]) -> Iterator[LoadSession]:
@@ -389,7 +351,7 @@ class _Connected:
             if not isinstance(error.__cause__, Conflict):
                 raise
             raise LoadOvertaken(f"{error} Another load has just created it.") from error
-        positions, _, records = self.positions()
+        positions, records = self.positions()
         with self.warehouse._scratch() as folder:
             session = _Session(self, folder, positions)
             try:
@@ -404,8 +366,8 @@ class _Connected:
         return [
             "BEGIN TRANSACTION",
             # If two transactions change the same table, BigQuery aborts the second.
-            f"UPDATE {self.lock} SET {quote('token')} = {literal(uuid.uuid4().hex)} WHERE TRUE",
-            f"SELECT IF((SELECT COUNT(*) FROM {self.loads}) = {records:d}, TRUE, "
+            f"UPDATE {self.sql.lock} SET {quote('token')} = {literal(uuid.uuid4().hex)} WHERE TRUE",
+            f"SELECT IF((SELECT COUNT(*) FROM {self.sql.loads}) = {records:d}, TRUE, "
             f"ERROR({literal(OVERTAKEN)}))",
             *statements,
             "COMMIT TRANSACTION",
@@ -433,7 +395,7 @@ class _Connected:
             ]
             columns = {
                 name: {
-                    one.name: one.mode == "REQUIRED"
+                    one.name: one.mode != "REQUIRED"
                     for one in client.get_table(f"{client.project}.{stars}.{name}", retry=retry).schema
                 }
                 for name in listed[1]
@@ -443,8 +405,7 @@ class _Connected:
         # A foreign key requires the referenced table.
         for table in sorted(self.warehouse.tables, key=lambda one: one.kind == "fact"):
             script += self._table(table, columns.get(table.name))
-            if table.kind == "fact":
-                script += self._views(table, columns)
+            script += self.sql.missing_views(table, columns)
         if script:
             self.run(script, "create the star schema")
         self._verify_permissions(pending)
@@ -453,18 +414,16 @@ class _Connected:
         return f"{self.client.project}.{self.warehouse.star_schema}.{table.name}"
 
     def _bookkeeping(self) -> list[str]:
-        columns = ", ".join(f"{quote(name)} {kind} NOT NULL" for name, kind in _LOADS)
-        keys = ", ".join(quote(name) for name in ("table_name", "table_id", "lake_version"))
         return [
-            f"CREATE TABLE IF NOT EXISTS {self.loads} ({columns}, PRIMARY KEY ({keys}) NOT ENFORCED)",
-            f"CREATE TABLE IF NOT EXISTS {self.lock} AS SELECT {literal('')} AS {quote('token')}",
+            self.sql.create_loads(),
+            f"CREATE TABLE IF NOT EXISTS {self.sql.lock} AS SELECT {literal('')} AS {quote('token')}",
         ]
 
     def _table(self, table: Table, existing: Mapping[str, bool] | None) -> list[str]:
         """Return the DDL to create a table or add its missing columns, which are nullable for older rows."""
-        relation, columns = self.star(table), star.columns_of(table)
+        relation, columns = self.sql.relation(table.name), star.columns_of(table)
         if existing is None:
-            lines = [BIGQUERY.declaration(column) for column in columns]
+            lines = self.sql.declarations(table)
             keys = ", ".join(quote(name) for name in table.primary_key)
             lines.append(f"PRIMARY KEY ({keys}) NOT ENFORCED")
             lines += [f"{self._foreign_key(*key)}" for key in table.foreign_keys]
@@ -479,10 +438,7 @@ class _Connected:
                 f"OPTIONS (description = {literal(table.description)})"
             ]
         missing = [column for column in columns if column.name not in existing]
-        lost = set(existing) - {column.name for column in columns}
-        added = ", ".join(
-            f"ADD COLUMN IF NOT EXISTS {BIGQUERY.declaration(column, required=False)}" for column in missing
-        )
+        added = ", ".join(self.sql.added(table, existing))
         return [
             *([f"ALTER TABLE {relation} {added}"] if added else []),
             *(
@@ -490,26 +446,13 @@ class _Connected:
                 for column in missing
                 if column.references
             ),
-            # Columns that the model no longer has stay for their users; they are NULL in new rows.
-            *(
-                f"ALTER TABLE {relation} ALTER COLUMN {quote(name)} DROP NOT NULL"
-                for name in sorted(lost)
-                if existing[name]
-            ),
+            *(f"ALTER TABLE {relation} {clause}" for clause in self.sql.relaxed(table, existing)),
         ]
 
     def _foreign_key(self, column: str, parent: str) -> str:
         dimension = self.table(parent)
         key = quote(dimension.primary_key[0])
-        return f"FOREIGN KEY ({quote(column)}) REFERENCES {self.star(dimension)} ({key}) NOT ENFORCED"
-
-    def _views(self, fact: Table, existing: Mapping[str, Mapping[str, bool]]) -> list[str]:
-        relation = self.star(fact)
-        return [
-            f"CREATE OR REPLACE VIEW {self.star(fact, f'_{suffix}')} AS {select(fact, quote, relation)}"
-            for suffix, select in (("current", current_view_select), ("history", history_view_select))
-            if not set(fact.column_names) <= set(existing.get(f"{fact.name}_{suffix}", ()))
-        ]
+        return f"FOREIGN KEY ({quote(column)}) REFERENCES {self.sql.relation(parent)} ({key}) NOT ENFORCED"
 
     def _verify_permissions(self, pending: Sequence[Incoming]) -> None:
         """Reject a load before anything is uploaded if permissions to write it are missing."""
@@ -541,7 +484,6 @@ class _Session:
     staged: dict[str, bigquery.TableReference] = field(default_factory=dict)
     cleared: set[str] = field(default_factory=set)
     _written: dict[str, int] = field(default_factory=dict)
-    _missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def positions(self) -> dict[str, Position]:
         return self.started_from
@@ -555,7 +497,7 @@ class _Session:
 
     def clear(self, table: Table) -> None:
         self.cleared.add(table.name)
-        self.statements.append(f"DELETE FROM {self.connected.star(table)} WHERE TRUE")
+        self.statements.append(f"DELETE FROM {self.connected.sql.relation(table.name)} WHERE TRUE")
 
     def take_in(self, incoming: Incoming) -> int:
         table = incoming.table
@@ -563,15 +505,11 @@ class _Session:
             copied = self._stage(incoming)
         if table.name not in self.staged:
             return 0
-        rows = self._rows(table, incoming)
-        if table.kind == "fact":
-            names = ", ".join(quote(column.name) for column in star.columns_of(table))
-            self.statements.append(f"INSERT INTO {self.connected.star(table)} ({names}) {rows}")
-        else:
-            self.statements.append(_merge(table, self.connected.star(table), rows))
+        sql, staged = self.connected.sql, self._staged(table)
+        self.statements.append(sql.write_staged(incoming, staged))
         if copied is None:
             (found,) = self.connected.rows(
-                f"SELECT COUNT(*) AS `found` FROM ({rows}) AS `staged`",
+                f"SELECT COUNT(*) AS `found` FROM ({sql.staged(incoming, staged)}) AS `staged`",
                 f"count what was staged of {table.name}",
             )
             copied = int(found["found"])
@@ -612,7 +550,7 @@ class _Session:
         """Write the rows to load to a Parquet file in bounded memory; for a dimension, the latest per key."""
         latest = ""
         if incoming.table.kind == "dimension":
-            latest = f" QUALIFY {_recency(incoming.table, columns_sql)} = 1"
+            latest = f" QUALIFY {recency(incoming.table, DUCKDB)} = 1"
         with self.connected.warehouse.engine.connect() as connection:
             incoming.source.create_view(connection, ["incoming"], incoming.handle, batches=incoming.batches)
             connection.execute("SET preserve_insertion_order = false")
@@ -622,28 +560,12 @@ class _Session:
             ).fetchall()
         return int(copied[0])
 
-    def _rows(self, table: Table, incoming: Incoming) -> str:
-        """Return the SELECT of the new staged rows; for a dimension, the latest row per key."""
-        selected = ", ".join(_value(column) for column in star.columns_of(table))
-        condition = "TRUE"
-        if incoming.batches is not None:
-            condition = f"{quote('_batch')} > {incoming.batches[0]:d}"
-        latest = ""
-        if table.kind == "dimension":
-            latest = f" QUALIFY {_recency(table, BIGQUERY.columns)} = 1"
-        return f"SELECT {selected} FROM {self._staged(table)} WHERE {condition}{latest}"
-
     def _staged(self, table: Table) -> str:
         staged = self.staged[table.name]
         return quote(staged.project, staged.dataset_id, staged.table_id)
 
     def record(self, incoming: Incoming, rows_written: int) -> None:
-        values = (
-            f"{literal(incoming.table.name)}, {literal(incoming.table_id)}, {incoming.lake_version:d}, "
-            f"{incoming.batch:d}, {rows_written:d}, {literal(incoming.lake_id)}, CURRENT_TIMESTAMP()"
-        )
-        names = ", ".join(quote(name) for name, _ in _LOADS)
-        self.statements.append(f"INSERT INTO {self.connected.loads} ({names}) VALUES ({values})")
+        self.statements.append(self.connected.sql.record(incoming, rows_written))
 
     def count(self, table: Table) -> int:
         if table.kind == "dimension" and table.name in self.staged:
@@ -662,34 +584,22 @@ class _Session:
         key = quote(table.primary_key[0])
         selects = []
         if table.name not in self.cleared:
-            selects.append(f"SELECT {key} FROM {self.connected.star(table)}")
+            selects.append(f"SELECT {key} FROM {self.connected.sql.relation(table.name)}")
         if table.name in self.staged:
             selects.append(f"SELECT {key} FROM {self._staged(table)}")
-        return " UNION ALL ".join(selects) or f"SELECT {key} FROM {self.connected.star(table)} WHERE FALSE"
+        return (
+            " UNION ALL ".join(selects)
+            or f"SELECT {key} FROM {self.connected.sql.relation(table.name)} WHERE FALSE"
+        )
 
-    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> Sequence[str]:
-        # One query checks all foreign keys of a table, because each query takes a second or more.
-        if table.name not in self._missing:
-            self._missing[table.name] = self._all_missing_parents(table, after)
-        return self._missing[table.name].get(column, [])
-
-    def _all_missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
-        selects = []
-        for column, name in table.foreign_keys:
+    def missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
+        def parents(name: str) -> tuple[str, str]:
             parent = self.connected.table(name)
-            key, child = quote(parent.primary_key[0]), quote(column)
-            selects.append(
-                f"SELECT {literal(column)} AS `column_name`, CAST(`value` AS STRING) AS `missing` FROM ("
-                f"SELECT DISTINCT `new`.{child} AS `value` FROM {self._staged(table)} AS `new` "
-                f"LEFT JOIN ({self._keys(parent)}) AS `parent` ON `new`.{child} = `parent`.{key} "
-                f"WHERE `parent`.{key} IS NULL AND `new`.{child} IS NOT NULL AND `new`.`_batch` > {after:d} "
-                f"ORDER BY `value` LIMIT 3) AS `orphans`"
-            )
-        found: dict[str, list[str]] = {}
-        if selects:
-            for row in self.connected.rows(" UNION ALL ".join(selects), "verify foreign keys"):
-                found.setdefault(row["column_name"], []).append(row["missing"])
-        return found
+            return parent.primary_key[0], f"({self._keys(parent)})"
+
+        query = self.connected.sql.missing_parents(table, self._staged(table), parents, after)
+        rows = self.connected.rows(query, f"verify the foreign keys of {table.name}")
+        return first_missing([tuple(row.values()) for row in rows])
 
 
 def _staged_field(column: Column) -> pa.Field:
@@ -697,33 +607,6 @@ def _staged_field(column: Column) -> pa.Field:
 
     (one,) = arrow_schema([column])
     return loadable(pa.schema([one])).field(0)
-
-
-def _value(column: Column) -> str:
-    name = quote(column.name)
-    return f"CAST({name} AS TIME) AS {name}" if isinstance(column.type, Time) else name
-
-
-def _recency(table: Table, columns: Callable[[Sequence[str]], str]) -> str:
-    """Return SQL that ranks the rows of each key from the latest, which has rank 1."""
-    return (
-        f"ROW_NUMBER() OVER (PARTITION BY {columns(table.primary_key)} ORDER BY {columns(['_batch'])} DESC, "
-        f"{columns(['_seen_at'])} DESC)"
-    )
-
-
-def _merge(table: Table, relation: str, rows: str) -> str:
-    names = [column.name for column in star.columns_of(table)]
-    matched = " AND ".join(f"`kept`.{quote(name)} = `new`.{quote(name)}" for name in table.primary_key)
-    updates = ", ".join(
-        f"{quote(name)} = `new`.{quote(name)}" for name in names if name not in table.primary_key
-    )
-    values = ", ".join(f"`new`.{quote(name)}" for name in names)
-    return (
-        f"MERGE INTO {relation} AS `kept` USING ({rows}) AS `new` ON {matched} "
-        f"WHEN MATCHED THEN UPDATE SET {updates} "
-        f"WHEN NOT MATCHED THEN INSERT ({', '.join(quote(name) for name in names)}) VALUES ({values})"
-    )
 
 
 def _objects(incoming: Incoming) -> list[str]:

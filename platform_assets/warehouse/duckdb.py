@@ -29,41 +29,31 @@ from platform_assets.lake.duck import (
 )
 from platform_assets.model import star
 from platform_assets.model.dialects import DUCKDB
-from platform_assets.model.table import Column, Table, Time
+from platform_assets.model.table import Table
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
-    SUPERSEDED,
     Incoming,
     LoadSession,
     Position,
     Target,
-    current_view_select,
-    history_view_select,
     lacking_columns,
     load_star,
+)
+from platform_assets.warehouse.sql import (
+    VIEWS,
+    StarSql,
+    first_missing,
+    positions_of,
+    refuse_schemas_of_the_platform,
+    statuses,
 )
 
 if TYPE_CHECKING:
     import duckdb
 
-    from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.lake import Lake
 
-_BOOKKEEPING = """
-CREATE SCHEMA IF NOT EXISTS platform;
-CREATE TABLE IF NOT EXISTS platform.loads (
-  table_name VARCHAR NOT NULL,
-  table_id VARCHAR NOT NULL,
-  lake_version BIGINT NOT NULL,
-  batch BIGINT NOT NULL,
-  rows_written BIGINT NOT NULL,
-  lake_id VARCHAR NOT NULL,
-  loaded_at TIMESTAMPTZ NOT NULL,
-  PRIMARY KEY (table_name, table_id, lake_version)
-);
-"""
-
-
+_SQL = StarSql(DUCKDB, (STAR_SCHEMA,), ("platform",))
 # Signs that the file is in use: by another process; by this process with other settings; by this process
 # while it opens or closes the file.
 _SIGNS_OF_USE = ("lock", "different configuration", "already attached")
@@ -144,10 +134,7 @@ class DuckDBWarehouse:
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`."""
         # DuckDB's names are case-insensitive.
-        if name[0].casefold() in (STAR_SCHEMA, "platform"):
-            raise WarehouseError(
-                f"Schema {name[0]} of the warehouse belongs to the platform; write to another one."
-            )
+        refuse_schemas_of_the_platform(name[0], (STAR_SCHEMA, "platform"))
         by_folded: dict[str, list[str]] = {}
         for column in rows.schema.names:
             by_folded.setdefault(column.casefold(), []).append(column)
@@ -174,9 +161,7 @@ class DuckDBWarehouse:
             loaded = set(_read_positions(connection)) & set(_existing_columns(connection))
             for table in tables:
                 if table.name in loaded:
-                    order = f" ORDER BY {columns_sql(table.primary_key)} DESC" if table.kind == "fact" else ""
-                    query = f"SELECT * FROM {quote(STAR_SCHEMA, table.name)}{order} LIMIT {limit:d}"
-                    rows[table.name] = fetch_rows(connection, query)
+                    rows[table.name] = fetch_rows(connection, _SQL.newest(table, limit))
         return rows
 
     def status(self) -> list[TableStatus]:
@@ -184,32 +169,11 @@ class DuckDBWarehouse:
         if not self.path.exists():
             return []
         with self._open(read_only=True) as connection:
-            positions = _read_positions(connection)
-            if not positions:
+            positions, existing = _read_positions(connection), _existing_columns(connection)
+            loaded = [one for one in self.tables if one.name in positions and one.name in existing]
+            if not loaded:
                 return []
-            loaded = dict(
-                connection.sql(
-                    "SELECT table_name, max(loaded_at) FROM platform.loads GROUP BY table_name"
-                ).fetchall()
-            )
-            statuses, existing = [], _existing_columns(connection)
-            for table in self.tables:
-                if table.name in positions and table.name in existing:
-                    count, batch, seen_at = connection.sql(
-                        f"SELECT count(*), coalesce(max(_batch), 0), max(_seen_at) FROM "
-                        f"{quote(STAR_SCHEMA, table.name)}"
-                    ).fetchall()[0]
-                    statuses.append(
-                        TableStatus(
-                            table.name,
-                            count,
-                            batch,
-                            seen_at,
-                            loaded[table.name],
-                            positions[table.name].lake_version,
-                        )
-                    )
-            return statuses
+            return list(statuses(loaded, positions, connection.sql(_SQL.status(loaded)).fetchall()))
 
     def _positions(self) -> dict[str, Position]:
         if not self.path.exists():
@@ -299,7 +263,9 @@ class _Session:
 
     def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
         self.filled_first = [one.table for one in filled if one.is_first]
-        _supersede(self._connection, superseded)
+        self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS platform; {_SQL.create_loads()}")
+        if superseded:
+            self._connection.execute(_SQL.supersede(superseded))
         created = [one for one in self._warehouse.tables if one.name not in dropped]
         _create_tables(self._connection, created, {one.table.name for one in filled})
 
@@ -312,42 +278,26 @@ class _Session:
         incoming.source.create_view(
             self._connection, ["incoming"], incoming.handle, batches=incoming.batches, temporary=True
         )
-        return _write(self._connection, incoming.table, incoming.source, is_first=incoming.is_first)
+        is_upsert = incoming.table.kind == "dimension" and not incoming.is_first
+        rows = f"SELECT {_SQL.values(incoming.table)} FROM incoming"
+        return self._run(_SQL.insert(incoming.table, rows, upsert=is_upsert))
 
     def record(self, incoming: Incoming, rows_written: int) -> None:
-        self._connection.execute(
-            "INSERT INTO platform.loads VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                incoming.table.name,
-                incoming.table_id,
-                incoming.lake_version,
-                incoming.batch,
-                rows_written,
-                incoming.lake_id,
-                dt.datetime.now(dt.UTC),
-            ],
-        )
+        now = f"TIMESTAMPTZ {literal(dt.datetime.now(dt.UTC).isoformat())}"
+        self._run(_SQL.record(incoming, rows_written, now))
+
+    def _run(self, sql: str) -> int:
+        return int(self._connection.execute(sql).fetchall()[0][0])
 
     def count(self, table: Table) -> int:
-        return _scalar(self._connection, f"SELECT count(*) FROM {quote(STAR_SCHEMA, table.name)}")
+        return _scalar(self._connection, _SQL.count(table))
 
-    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> list[str]:
-        missing = self._connection.sql(
-            f"SELECT DISTINCT new.{quote(column)} AS missing FROM {quote(STAR_SCHEMA, table.name)} AS new "
-            f"ANTI JOIN {quote(STAR_SCHEMA, parent.name)} AS parent "
-            f"ON new.{quote(column)} = parent.{columns_sql(parent.primary_key)} "
-            f"WHERE new._batch > {after:d} ORDER BY missing LIMIT 3"
-        ).fetchall()
-        return [str(value) for (value,) in missing]
-
-
-def _supersede(connection: duckdb.DuckDBPyConnection, names: Set[str]) -> None:
-    """Mark the load records of tables whose loaded rows are gone as superseded."""
-    for name in names:
-        connection.execute(
-            f"UPDATE platform.loads SET table_id = table_id || {literal(SUPERSEDED)} "
-            f"WHERE table_name = {literal(name)}"
+    def missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
+        keys = {one.name: one.primary_key[0] for one in self._warehouse.tables}
+        query = _SQL.missing_parents(
+            table, _SQL.relation(table.name), lambda name: (keys[name], _SQL.relation(name)), after
         )
+        return first_missing(self._connection.sql(query).fetchall())
 
 
 def _is_due(view: str, table: Table, existing: Mapping[str, Mapping[str, bool]], widened: Set[str]) -> bool:
@@ -364,34 +314,19 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table
     Only the `widened` tables get their missing columns: somebody may have dropped a column, and then all rows
     of its table have to be loaded again.
     """
-    connection.execute(_BOOKKEEPING)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(STAR_SCHEMA)}")
     existing = _existing_columns(connection)
     for table in tables:
-        relation, columns = quote(STAR_SCHEMA, table.name), star.columns_of(table)
-        present = existing.get(table.name)
+        relation, present = _SQL.relation(table.name), existing.get(table.name)
         if present is None:
-            declared = [DUCKDB.declaration(column) for column in columns]
-            connection.execute(f"CREATE TABLE {relation} ({', '.join(declared)})")
-        for column in columns:
-            # Nullable whatever the declaration, because existing rows have no value for it.
-            if present is not None and column.name not in present and table.name in widened:
-                connection.execute(
-                    f"ALTER TABLE {relation} ADD COLUMN {DUCKDB.declaration(column, required=False)}"
-                )
-        declared_names = {column.name for column in columns}
-        for name, is_nullable in (present or {}).items():
-            # Columns that the model no longer has stay for their users; they are NULL in new rows.
-            if name not in declared_names and not is_nullable:
-                connection.execute(f"ALTER TABLE {relation} ALTER COLUMN {quote(name)} DROP NOT NULL")
-        if table.kind == "fact":
-            for suffix, select in (("current", current_view_select), ("history", history_view_select)):
-                view = f"{table.name}_{suffix}"
-                if _is_due(view, table, existing, widened):
-                    connection.execute(
-                        f"CREATE OR REPLACE VIEW {quote(STAR_SCHEMA, view)} AS "
-                        f"{select(table, quote, relation)}"
-                    )
+            connection.execute(f"CREATE TABLE {relation} ({', '.join(_SQL.declarations(table))})")
+        else:
+            added = _SQL.added(table, present) if table.name in widened else []
+            for clause in (*added, *_SQL.relaxed(table, present)):
+                connection.execute(f"ALTER TABLE {relation} {clause}")
+        for suffix in VIEWS if table.kind == "fact" else ():
+            if _is_due(f"{table.name}_{suffix}", table, existing, widened):
+                connection.execute(_SQL.create_view(table, suffix))
 
 
 def _add_missing_keys(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table]) -> None:
@@ -426,26 +361,6 @@ def _existing_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[s
     return columns
 
 
-def _write(connection: duckdb.DuckDBPyConnection, table: Table, source: LakeTable, *, is_first: bool) -> int:
-    """Move the rows of the view `incoming` into a star table, and return their number."""
-    names = [column.name for column in source.columns]
-    values = ", ".join(_value(column) for column in source.columns)
-    conflict = ""
-    if table.kind == "dimension" and not is_first:
-        updates = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in table.primary_key)
-        conflict = f" ON CONFLICT ({columns_sql(table.primary_key)}) DO UPDATE SET {updates}"
-    result = connection.execute(
-        f"INSERT INTO {quote(STAR_SCHEMA, table.name)} ({columns_sql(names)}) SELECT {values} FROM "
-        f"incoming{conflict}"
-    ).fetchall()
-    return int(result[0][0])
-
-
-def _value(column: Column) -> str:
-    name = quote(column.name)
-    return f"CAST({name} AS TIME) AS {name}" if isinstance(column.type, Time) else name
-
-
 def _read_positions(connection: duckdb.DuckDBPyConnection) -> dict[str, Position]:
     has_loads = _scalar(
         connection,
@@ -454,11 +369,7 @@ def _read_positions(connection: duckdb.DuckDBPyConnection) -> dict[str, Position
     )
     if not has_loads:
         return {}
-    rows = connection.sql(
-        "SELECT table_name, table_id, lake_version, batch, lake_id FROM platform.loads "
-        "QUALIFY row_number() OVER (PARTITION BY table_name ORDER BY batch DESC, loaded_at DESC) = 1"
-    ).fetchall()
-    return {name: Position(*position) for name, *position in rows}
+    return positions_of(connection.sql(_SQL.positions()).fetchall())
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

@@ -1,11 +1,12 @@
 """Engine-independent load of the star schema: the rows to load, the order of tables, and the verification.
 
 This module defines the steps of a load and their transaction with its record; the engines implement each
-step. It contains no SQL except that of the views, which is the same for all engines.
+step, with the statements of `warehouse/sql.py`.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -41,12 +42,14 @@ class Position:
         lake_version: Version of the lake table; -1 before the first load.
         batch: The last batch in that version.
         lake_id: Identity of the lake.
+        loaded_at: Time of that load, UTC; None before the first load.
     """
 
     table_id: str = ""
     lake_version: int = -1
     batch: int = 0
     lake_id: str = ""
+    loaded_at: dt.datetime | None = None
 
     def is_of_another(self, handle: DeltaTable) -> bool:
         """Return whether the loaded rows came from a different lake table than the current one."""
@@ -159,8 +162,8 @@ class LoadSession(Protocol):
     def count(self, table: Table) -> int:
         """Return the number of rows of a star table."""
 
-    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> Sequence[str]:
-        """Return up to three foreign key values, in order, of later batches that the parent lacks."""
+    def missing_parents(self, table: Table, after: int) -> Mapping[str, Sequence[str]]:
+        """Return up to three values, in order, of later batches that a parent lacks, by foreign key."""
 
 
 @dataclass(frozen=True)
@@ -307,7 +310,7 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
             loads[table.name] = Load(incoming.after, incoming.batch, written, session.count(table))
         for table in wanted:
             if loads[table.name].rows_written:
-                _verify_foreign_keys(session, table, target.tables, loads[table.name].after)
+                _verify_foreign_keys(session, table, loads[table.name].after)
     return loads
 
 
@@ -420,44 +423,12 @@ def _refuse_another_lake(target: Target, positions: Mapping[str, Position], lake
         )
 
 
-def _verify_foreign_keys(session: LoadSession, table: Table, model: Sequence[Table], after: int) -> None:
+def _verify_foreign_keys(session: LoadSession, table: Table, after: int) -> None:
+    found = session.missing_parents(table, after) if table.foreign_keys else {}
     for column, name in table.foreign_keys:
-        parent = next(one for one in model if one.name == name)
-        missing = session.missing_parents(table, column, parent, after)
-        if missing:
+        if missing := found.get(column):
             raise _ParentsMissing(
                 f"New rows of {table.name} cannot be loaded: they have values of {column} that {name} lacks, "
                 f"{', '.join(missing)} among them. Materialize star/{name} and the source tables it reads, "
                 "then load again."
             )
-
-
-def current_view_select(fact: Table, quote: Callable[[str], str], relation: str) -> str:
-    """Return the SELECT of a fact's latest versions, without deleted rows.
-
-    Args:
-        fact: The fact.
-        quote: Quotes an identifier for the engine.
-        relation: The engine's name of the fact's table.
-    """
-    columns = ", ".join(quote(column.name) for column in star.columns_of(fact))
-    return (
-        f"SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY {quote(fact.business_key or '')} "
-        f"ORDER BY {quote(fact.primary_key[0])} DESC) AS {quote('_recency')} FROM {relation}) AS latest "
-        f"WHERE {quote('_recency')} = 1 AND {quote('_change')} <> 'delete'"
-    )
-
-
-def history_view_select(fact: Table, quote: Callable[[str], str], relation: str) -> str:
-    """Return the SELECT of all versions of a fact's rows, each with its period of validity.
-
-    `valid_from` is the time at which the platform saw the version; `valid_to` is the time at which it saw the
-    next version, NULL for the latest. `change` is insert, update or delete. The arguments are those of
-    `current_view_select`.
-    """
-    columns = ", ".join(quote(name) for name in fact.column_names)
-    return (
-        f"SELECT {columns}, {quote('_seen_at')} AS {quote('valid_from')}, lead({quote('_seen_at')}) OVER ("
-        f"PARTITION BY {quote(fact.business_key or '')} ORDER BY {quote(fact.primary_key[0])}) "
-        f"AS {quote('valid_to')}, {quote('_change')} AS {quote('change')} FROM {relation}"
-    )

@@ -27,16 +27,20 @@ from platform_assets.model.table import Column, Table, Text, Time, Timestamp
 from platform_assets.source.session import SET_PATH, WRITING_SETTINGS, open_adbc
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
-    SUPERSEDED,
     Incoming,
     LoadSession,
     Position,
     Target,
-    current_view_select,
-    history_view_select,
     lacking_columns,
     load_star,
     retry_load,
+)
+from platform_assets.warehouse.sql import (
+    VIEWS,
+    StarSql,
+    positions_of,
+    refuse_schemas_of_the_platform,
+    statuses,
 )
 
 if TYPE_CHECKING:
@@ -140,10 +144,7 @@ class PostgresWarehouse:
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`."""
         schema, table = name
-        if schema in (self.star_schema, self.platform_schema):
-            raise WarehouseError(
-                f"Schema {schema} of the warehouse belongs to the platform; write to another one."
-            )
+        refuse_schemas_of_the_platform(schema, (self.star_schema, self.platform_schema), folds=False)
         connection = self.connect()
         told = f"{schema}.{table}"
         _refuse_long_names(told, [schema, table, *rows.schema.names])
@@ -193,42 +194,24 @@ class PostgresWarehouse:
             )
             for table in tables:
                 if table.name in loaded:
-                    order = f" ORDER BY {columns_sql(table.primary_key)} DESC" if table.kind == "fact" else ""
-                    rows[table.name] = session.rows(
-                        f"SELECT * FROM {quote(self.star_schema, table.name)}{order} LIMIT {limit:d}"
-                    )
+                    rows[table.name] = session.rows(self.sql.newest(table, limit))
         return rows
 
     def status(self) -> list[TableStatus]:
         """See `Warehouse.status`."""
         with self._transaction(self.connect(), "say what it holds", read_only=True) as session:
-            loaded = self._read_positions(session)
-            there = _Relations.read(session, self.star_schema).relations
-            queries = [
-                f"SELECT {number} AS number, count(*) AS rows, coalesce(max(_batch), 0) AS batch, "
-                f"max(_seen_at) AS seen_at, (SELECT max(loaded_at) FROM {self._loads} "
-                f"WHERE table_name = {literal(table.name)}) AS loaded_at "
-                f"FROM {quote(self.star_schema, table.name)}"
-                for number, table in enumerate(self.tables)
-                if table.name in loaded and table.name in there
-            ]
-            if not queries:
+            positions = self._read_positions(session)
+            existing = _Relations.read(session, self.star_schema).relations
+            loaded = [one for one in self.tables if one.name in positions and one.name in existing]
+            if not loaded:
                 return []
-            return [
-                TableStatus(
-                    self.tables[row["number"]].name,
-                    row["rows"],
-                    row["batch"],
-                    row["seen_at"],
-                    row["loaded_at"],
-                    loaded[self.tables[row["number"]].name].lake_version,
-                )
-                for row in session.rows(f"{' UNION ALL '.join(queries)} ORDER BY number")
-            ]
+            rows = session.rows(self.sql.status(loaded))
+            return list(statuses(loaded, positions, (tuple(row.values()) for row in rows)))
 
     @property
-    def _loads(self) -> str:
-        return quote(self.platform_schema, _LOADS)
+    def sql(self) -> StarSql:
+        """The statements that all engines share."""
+        return StarSql(POSTGRES, (self.star_schema,), (self.platform_schema,))
 
     def _positions(self, connection: Connection, *, refuse: bool = True) -> dict[str, Position]:
         with self._transaction(connection, "say what was loaded", read_only=True) as session:
@@ -245,17 +228,11 @@ class PostgresWarehouse:
             return {}
         [may], role = found, quote(session.connection.user)
         grants = [] if may["usage"] else [f"GRANT USAGE ON SCHEMA {quote(self.platform_schema)} TO {role};"]
-        grants += [] if may["selection"] else [f"GRANT SELECT ON TABLE {self._loads} TO {role};"]
+        grants += [] if may["selection"] else [f"GRANT SELECT ON TABLE {self.sql.loads} TO {role};"]
         if grants and not refuse:
             return {}
         _refuse_missing_grants(session, grants, "see what was loaded")
-        return {
-            row["table_name"]: Position(row["table_id"], row["lake_version"], row["batch"], row["lake_id"])
-            for row in session.rows(
-                "SELECT DISTINCT ON (table_name) table_name, table_id, lake_version, batch, lake_id "
-                f"FROM {self._loads} ORDER BY table_name, loaded_at DESC"
-            )
-        }
+        return positions_of(tuple(row.values()) for row in session.rows(self.sql.positions()))
 
     @contextlib.contextmanager
     def _session(self, connection: Connection) -> Iterator[LoadSession]:
@@ -282,23 +259,15 @@ class PostgresWarehouse:
         if not names:
             return
         if _LOADS in records.relations and not records.relations[_LOADS].may["UPDATE"]:
-            grant = f"GRANT UPDATE ON TABLE {self._loads} TO {quote(session.connection.user)};"
+            grant = f"GRANT UPDATE ON TABLE {self.sql.loads} TO {quote(session.connection.user)};"
             _refuse_missing_grants(session, [grant], f"load {', '.join(sorted(names))} again")
-        session.run(
-            f"UPDATE {self._loads} SET table_id = table_id || {literal(SUPERSEDED)} "
-            f"WHERE table_name IN ({', '.join(map(literal, sorted(names)))})"
-        )
+        session.run(self.sql.supersede(names))
 
     def _create_records(self, session: _Session, found: _Relations) -> None:
         if not found.exists:
             session.run(f"CREATE SCHEMA {quote(self.platform_schema)}")
         if _LOADS not in found.relations:
-            session.run(
-                f"CREATE TABLE {self._loads} (table_name text NOT NULL, table_id text NOT NULL, "
-                "lake_version bigint NOT NULL, batch bigint NOT NULL, rows_written bigint NOT NULL, "
-                "lake_id text NOT NULL, loaded_at timestamptz NOT NULL, "
-                "PRIMARY KEY (table_name, table_id, lake_version))"
-            )
+            session.run(self.sql.create_loads())
 
     @contextlib.contextmanager
     def _transaction(
@@ -969,6 +938,7 @@ class _Loading:
         found: _Relations,
     ) -> None:
         self._warehouse = warehouse
+        self._sql = warehouse.sql
         self._tables: dict[str, Table] = {}
         self._session = session
         self._duck = duck
@@ -1008,43 +978,21 @@ class _Loading:
         for table in self._tables.values():
             if table.kind == "fact":
                 is_widened = table.name in widened
-                self._create_view(table, "current", current_view_select, is_widened=is_widened)
-                self._create_view(table, "history", history_view_select, is_widened=is_widened)
-
-    def _relation(self, name: str) -> str:
-        return quote(self._warehouse.star_schema, name)
+                for suffix in VIEWS:
+                    self._create_view(table, suffix, is_widened=is_widened)
 
     def _create_table(self, table: Table, *, is_widened: bool) -> None:
-        columns = star.columns_of(table)
         present = self._found.relations.get(table.name)
         if present is None:
-            declared = [POSTGRES.declaration(one) for one in columns]
-            self._session.run(f"CREATE TABLE {self._relation(table.name)} ({', '.join(declared)})")
+            declared = ", ".join(self._sql.declarations(table))
+            self._session.run(f"CREATE TABLE {self._sql.relation(table.name)} ({declared})")
             return
-        # New columns are nullable whatever the declaration, because existing rows have no value for them.
-        # Columns that the model no longer has stay for their users; they are NULL in new rows.
-        changes = [
-            *(
-                f"ADD COLUMN {POSTGRES.declaration(one, required=False)}"
-                for one in columns
-                if is_widened and one.name not in present.columns
-            ),
-            *(
-                f"ALTER COLUMN {quote(name)} DROP NOT NULL"
-                for name in sorted(present.mandatory - {one.name for one in columns})
-            ),
-        ]
-        if changes:
-            self._session.run(f"ALTER TABLE {self._relation(table.name)} {', '.join(changes)}")
+        nullable = {name: name not in present.mandatory for name in present.columns}
+        added = self._sql.added(table, present.columns) if is_widened else []
+        if clauses := [*added, *self._sql.relaxed(table, nullable)]:
+            self._session.run(f"ALTER TABLE {self._sql.relation(table.name)} {', '.join(clauses)}")
 
-    def _create_view(
-        self,
-        table: Table,
-        suffix: str,
-        select: Callable[[Table, Callable[[str], str], str], str],
-        *,
-        is_widened: bool,
-    ) -> None:
+    def _create_view(self, table: Table, suffix: str, *, is_widened: bool) -> None:
         """Create a fact's view; new columns come last, so that existing users are not affected."""
         name = f"{table.name}_{suffix}"
         present = self._found.relations.get(name)
@@ -1054,9 +1002,8 @@ class _Loading:
         relation = self._found.relations.get(table.name)
         if not is_widened and relation is not None and not set(table.column_names) <= set(relation.columns):
             return
-        if present is None:
-            body = select(table, quote, self._relation(table.name))
-        else:
+        body = ""
+        if present is not None:
             # The table still has columns that the model has lost, and PostgreSQL cannot drop them from the
             # view.
             lost = [one for one in present.columns if one not in _columns_of_view(table, suffix)]
@@ -1064,9 +1011,9 @@ class _Loading:
             added = [one for one in table.column_names if one not in present.columns]
             body = (
                 f"SELECT {columns_sql([*present.columns, *added])} FROM "
-                f"({select(wider, quote, self._relation(table.name))}) AS versions"
+                f"({self._sql.view(wider, suffix)}) AS versions"
             )
-        self._session.run(f"CREATE OR REPLACE VIEW {self._relation(name)} AS {body}")
+        self._session.run(self._sql.create_view(table, suffix, body))
 
     def positions(self) -> dict[str, Position]:
         return self._warehouse._read_positions(self._session)
@@ -1081,7 +1028,7 @@ class _Loading:
             }
             if name == table.name or (name, column) in references:
                 self._drop_foreign_key(name, column)
-        self._session.run(f"TRUNCATE {self._relation(table.name)}")
+        self._session.run(f"TRUNCATE {self._sql.relation(table.name)}")
 
     def take_in(self, incoming: Incoming) -> int:
         incoming.source.create_view(
@@ -1102,31 +1049,32 @@ class _Loading:
             return self._session.copy((self._warehouse.star_schema, table.name), rows)
         staging, names = quote("pg_temp", _staging(table.name)), [one.name for one in source.columns]
         self._session.run(
-            f"CREATE TEMPORARY TABLE {quote(_staging(table.name))} (LIKE {self._relation(table.name)}) "
+            f"CREATE TEMPORARY TABLE {quote(_staging(table.name))} (LIKE {self._sql.relation(table.name)}) "
             "ON COMMIT DROP"
         )
         self._session.copy(("pg_temp", _staging(table.name)), rows)
-        updates = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in table.primary_key)
         return self._session.run(
-            f"INSERT INTO {self._relation(table.name)} ({columns_sql(names)}) SELECT {columns_sql(names)} "
-            f"FROM {staging} ON CONFLICT ({columns_sql(table.primary_key)}) DO UPDATE SET {updates}"
+            self._sql.insert(table, f"SELECT {columns_sql(names)} FROM {staging}", upsert=True)
         )
 
     def record(self, incoming: Incoming, rows_written: int) -> None:
         # Uses the current time, not the transaction's start, which may precede the end of the load that it
         # waited for.
-        self._session.run(
-            f"INSERT INTO {self._warehouse._loads} VALUES ({literal(incoming.table.name)}, "
-            f"{literal(incoming.table_id)}, {incoming.lake_version:d}, {incoming.batch:d}, "
-            f"{rows_written:d}, {literal(incoming.lake_id)}, clock_timestamp())"
-        )
+        self._session.run(self._sql.record(incoming, rows_written, "clock_timestamp()"))
 
     def count(self, table: Table) -> int:
-        [row] = self._session.rows(f"SELECT count(*) AS rows FROM {self._relation(table.name)}")
-        return int(row["rows"])
+        [row] = self._session.rows(self._sql.count(table))
+        return int(row["row_count"])
 
-    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> list[str]:
-        """See `LoadSession`. The foreign key itself is the check; it is declared first if it is missing."""
+    def missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
+        """See `LoadSession`. The foreign keys themselves are the check; missing ones are declared first."""
+        parents = {one.name: one for one in self._warehouse.tables}
+        for column, name in table.foreign_keys:
+            if missing := self._missing_parents(table, column, parents[name], after):
+                return {column: missing}
+        return {}
+
+    def _missing_parents(self, table: Table, column: str, parent: Table, after: int) -> list[str]:
         try:
             with self._session.attempt():
                 if (table.name, column) in self._foreign_keys:
@@ -1139,10 +1087,11 @@ class _Loading:
                 raise
             for condition in (f"AND new._batch > {after:d}", ""):
                 missing = self._session.rows(
-                    f"SELECT DISTINCT new.{quote(column)} AS missing FROM {self._relation(table.name)} "
-                    f"AS new WHERE new.{quote(column)} IS NOT NULL {condition} AND NOT EXISTS (SELECT FROM "
-                    f"{self._relation(parent.name)} AS parent WHERE parent.{columns_sql(parent.primary_key)} "
-                    f"= new.{quote(column)}) ORDER BY missing LIMIT 3"
+                    f"SELECT DISTINCT new.{quote(column)} AS missing FROM {self._sql.relation(table.name)} "
+                    f"AS new WHERE new.{quote(column)} IS NOT NULL {condition} AND NOT EXISTS ("
+                    f"SELECT FROM {self._sql.relation(parent.name)} AS parent WHERE "
+                    f"parent.{columns_sql(parent.primary_key)} = new.{quote(column)}) "
+                    "ORDER BY missing LIMIT 3"
                 )
                 if missing:
                     return [str(row["missing"]) for row in missing]
@@ -1167,17 +1116,17 @@ class _Loading:
             if (table.name, column) in self._foreign_keys:
                 self._drop_foreign_key(table.name, column)
         if name := self._primary_keys.pop(table.name, ""):
-            self._session.run(f"ALTER TABLE {self._relation(table.name)} DROP CONSTRAINT {quote(name)}")
+            self._session.run(f"ALTER TABLE {self._sql.relation(table.name)} DROP CONSTRAINT {quote(name)}")
 
     def _drop_foreign_key(self, table: str, column: str) -> None:
         name = self._foreign_keys.pop((table, column))
-        self._session.run(f"ALTER TABLE {self._relation(table)} DROP CONSTRAINT {quote(name)}")
+        self._session.run(f"ALTER TABLE {self._sql.relation(table)} DROP CONSTRAINT {quote(name)}")
 
     def _add_primary_key(self, table: Table) -> None:
         if not self._primary_keys.get(table.name):
             name = f"{table.name}_key"
             self._session.run(
-                f"ALTER TABLE {self._relation(table.name)} ADD CONSTRAINT {quote(name)} "
+                f"ALTER TABLE {self._sql.relation(table.name)} ADD CONSTRAINT {quote(name)} "
                 f"PRIMARY KEY ({columns_sql(table.primary_key)})"
             )
             self._primary_keys[table.name] = name
@@ -1187,8 +1136,8 @@ class _Loading:
         name = name if len(name) <= _LONGEST_NAME else f"{name[:50]}_{zlib.crc32(name.encode()):08x}"
         # Deferred, so that all missing parents can be reported.
         self._session.run(
-            f"ALTER TABLE {self._relation(table.name)} ADD CONSTRAINT {quote(name)} "
-            f"FOREIGN KEY ({quote(column)}) REFERENCES {self._relation(parent.name)} "
+            f"ALTER TABLE {self._sql.relation(table.name)} ADD CONSTRAINT {quote(name)} "
+            f"FOREIGN KEY ({quote(column)}) REFERENCES {self._sql.relation(parent.name)} "
             f"({columns_sql(parent.primary_key)}) DEFERRABLE INITIALLY DEFERRED"
         )
         self._foreign_keys[table.name, column] = name

@@ -8,7 +8,6 @@ case: in SQL they are quoted.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -23,7 +22,7 @@ from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.duck import literal as duckdb_literal
 from platform_assets.model import star
 from platform_assets.model.dialects import SNOWFLAKE
-from platform_assets.model.table import Column, LogicalType, Table, Text, Time
+from platform_assets.model.table import LogicalType, Table, Text, Time
 from platform_assets.parquet.footers import declared_columns
 from platform_assets.parquet.types import ParquetType
 from platform_assets.snowflake.access import NO_SUCH_OBJECT, Grant, SnowflakeAccess, WarehouseHeld
@@ -35,10 +34,15 @@ from platform_assets.warehouse.loading import (
     LoadSession,
     Position,
     Target,
-    current_view_select,
-    history_view_select,
     load_star,
     retry_load,
+)
+from platform_assets.warehouse.sql import (
+    StarSql,
+    first_missing,
+    positions_of,
+    refuse_schemas_of_the_platform,
+    statuses,
 )
 
 if TYPE_CHECKING:
@@ -47,15 +51,6 @@ if TYPE_CHECKING:
 
     from platform_assets.lake.lake import Lake
 
-_LOADS = (
-    ("table_name", "VARCHAR"),
-    ("table_id", "VARCHAR"),
-    ("lake_version", "NUMBER(19, 0)"),
-    ("batch", "NUMBER(19, 0)"),
-    ("rows_written", "NUMBER(19, 0)"),
-    ("lake_id", "VARCHAR"),
-    ("loaded_at", "TIMESTAMP_TZ(6)"),
-)
 _FILE_FORMAT = (
     "FILE_FORMAT = (TYPE = PARQUET BINARY_AS_TEXT = FALSE USE_LOGICAL_TYPE = TRUE "
     "USE_VECTORIZED_SCANNER = TRUE NULL_IF = ())"
@@ -121,7 +116,7 @@ class SnowflakeWarehouse:
 
     def _positions(self) -> dict[str, Position]:
         with self._connect() as warehouse:
-            return warehouse.positions()[0]
+            return warehouse.positions()
 
     @contextlib.contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
@@ -145,10 +140,7 @@ class SnowflakeWarehouse:
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`. A single statement replaces the table, which keeps its grants."""
         schema, table = name
-        if schema.casefold() in (self.star_schema.casefold(), self.platform_schema.casefold()):
-            raise WarehouseError(
-                f"Schema {schema} of the warehouse belongs to the platform; write to another one."
-            )
+        refuse_schemas_of_the_platform(schema, (self.star_schema, self.platform_schema))
         attempt = f"write {schema}.{table}"
         types = _written_types(rows.schema, (schema, table), attempt)
         # Columns have numbers in the file and the staging table, because COPY does not accept every name as a
@@ -185,11 +177,10 @@ class SnowflakeWarehouse:
         """See `Warehouse.sample`."""
         samples: dict[str, list[dict[str, Any]]] = {table.name: [] for table in tables}
         with self._connect() as warehouse:
-            loaded, _ = warehouse.positions()
+            loaded = warehouse.positions()
             for table in tables:
                 if table.name in loaded:
-                    order = f" ORDER BY {_listed(table.primary_key)} DESC" if table.kind == "fact" else ""
-                    rows = warehouse.stream(f"SELECT * FROM {warehouse.star(table)}{order} LIMIT {limit:d}")
+                    rows = warehouse.stream(warehouse.sql.newest(table, limit))
                     samples[table.name] = rows.read_all().to_pylist()
         return samples
 
@@ -222,7 +213,7 @@ class _Connected:
         place = f"{self.connection.database}.{own.star_schema}"
         return Target(
             name=f"the Snowflake warehouse {place}",
-            positions=lambda: self.positions()[0],
+            positions=self.positions,
             counts=lambda: {status.table: status.row_count for status in self.status()},
             session=lambda pending: self._session(lake, pending),
             start_afresh=f"Configure other schemas, or drop {own.star_schema} and {own.platform_schema} to "
@@ -231,18 +222,9 @@ class _Connected:
         )
 
     @property
-    def loads(self) -> str:
-        return _qualified(self.warehouse.platform_schema, "loads")
-
-    @property
-    def lock(self) -> str:
-        return _qualified(self.warehouse.platform_schema, "load_lock")
-
-    def star(self, table: Table, suffix: str = "") -> str:
-        return _qualified(self.warehouse.star_schema, f"{table.name}{suffix}")
-
-    def table(self, name: str) -> Table:
-        return next(table for table in self.warehouse.tables if table.name == name)
+    def sql(self) -> StarSql:
+        """The statements that all engines share."""
+        return StarSql(SNOWFLAKE, (self.warehouse.star_schema,), (self.warehouse.platform_schema,))
 
     def grant(self, privileges: str, kind: str, *name: str) -> Grant:
         """Create a required grant on an object in the database, or on the database itself."""
@@ -287,7 +269,7 @@ class _Connected:
                 raise WarehouseError(
                     f"{error} Only a SELECT is run here: what the warehouse holds is written by its assets."
                 ) from error
-            if number in NO_SUCH_OBJECT and not self.positions()[0]:
+            if number in NO_SUCH_OBJECT and not self.positions():
                 raise WarehouseError(
                     f"{error} Nothing has been loaded into this warehouse yet; the job totesys_to_warehouse "
                     "does that."
@@ -309,50 +291,26 @@ class _Connected:
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
-    def positions(self) -> tuple[dict[str, Position], dict[str, dt.datetime]]:
-        """Return each table's load position and its last load time."""
-        order = (
-            f"PARTITION BY {quoted('table_name')} ORDER BY {quoted('batch')} DESC, {quoted('loaded_at')} DESC"
-        )
-        sql = (
-            f"SELECT {_listed(['table_name', 'table_id', 'lake_version', 'batch', 'lake_id', 'loaded_at'])} "
-            f"FROM {self.loads} QUALIFY ROW_NUMBER() OVER ({order}) = 1"
-        )
+    def positions(self) -> dict[str, Position]:
+        """Return each table's load position."""
         try:
-            found = self.rows(sql, "read how far the star schema has been loaded")
+            return positions_of(
+                self.rows(self.sql.positions(), "read how far the star schema has been loaded")
+            )
         except WarehouseError as error:
             # If the table exists but cannot be read, creating it fails with the reason.
             if getattr(error.__cause__, "errno", None) in NO_SUCH_OBJECT:
-                return {}, {}
+                return {}
             raise
-        positions = {
-            name: Position(table_id, int(version), int(batch), lake_id)
-            for name, table_id, version, batch, lake_id, _ in found
-        }
-        return positions, {row[0]: row[5].astimezone(dt.UTC) for row in found}
 
     def status(self) -> list[TableStatus]:
-        positions, times = self.positions()
+        positions = self.positions()
         loaded = [table for table in self.warehouse.tables if table.name in positions]
         if not loaded:
             return []
-        selects = [
-            f"SELECT {literal(table.name)}, COUNT(*), MAX({quoted('_batch')}), MAX({quoted('_seen_at')}) "
-            f"FROM {self.star(table)}"
-            for table in loaded
-        ]
-        found = {
-            name: (int(count), int(batch or 0), seen_at.astimezone(dt.UTC) if seen_at else None)
-            for name, count, batch, seen_at in self.rows(
-                " UNION ALL ".join(selects),
-                "count the rows of the star schema",
-                [self.grant("SELECT", "ALL TABLES IN SCHEMA", self.warehouse.star_schema)],
-            )
-        }
-        return [
-            TableStatus(table.name, *found[table.name], times[table.name], positions[table.name].lake_version)
-            for table in loaded
-        ]
+        grants = [self.grant("SELECT", "ALL TABLES IN SCHEMA", self.warehouse.star_schema)]
+        rows = self.rows(self.sql.status(loaded), "count the rows of the star schema", grants)
+        return list(statuses(loaded, positions, rows))
 
     def use(self, schema: str) -> None:
         """Resolve unqualified names in a schema, as used for temporary tables."""
@@ -439,8 +397,7 @@ class _Connected:
         for table in sorted(self.warehouse.tables, key=lambda one: one.kind == "fact"):
             declared = {one.name: one.nullable for one in star.columns_of(table)}
             statements += self._table(table, present.get(table.name))
-            if table.kind == "fact":
-                statements += self._views(table, present)
+            statements += self.sql.missing_views(table, present)
             columns[table.name] = declared | present.get(table.name, {})
         statements += self._foreign_keys()
         grants = [
@@ -456,17 +413,15 @@ class _Connected:
         return columns
 
     def _bookkeeping(self) -> list[str]:
-        columns = ", ".join(f"{quoted(name)} {kind} NOT NULL" for name, kind in _LOADS)
-        keys = _listed(["table_name", "table_id", "lake_version"])
         return [
-            f"CREATE TABLE IF NOT EXISTS {self.loads} ({columns}, PRIMARY KEY ({keys}))",
-            f"CREATE TABLE IF NOT EXISTS {self.lock} ({quoted('loads')} NUMBER(19, 0) NOT NULL)",
+            self.sql.create_loads(),
+            f"CREATE TABLE IF NOT EXISTS {self.sql.lock} ({quoted('loads')} NUMBER(19, 0) NOT NULL)",
             self._lock_row(),
         ]
 
     def _lock_row(self) -> str:
         # Two rows, inserted by concurrent loaders, do no harm: both are locked.
-        return f"INSERT INTO {self.lock} SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM {self.lock})"
+        return f"INSERT INTO {self.sql.lock} SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM {self.sql.lock})"
 
     def _take_lock(self) -> None:
         """Wait for a concurrent load to commit; this transaction then sees its rows.
@@ -475,7 +430,7 @@ class _Connected:
             WarehouseHeld: The lock row was missing, because the load that created the tables did not finish.
         """
         attempt = "lock the warehouse for a load"
-        if not self.run(f"UPDATE {self.lock} SET {quoted('loads')} = {quoted('loads')} + 1", attempt):
+        if not self.run(f"UPDATE {self.sql.lock} SET {quoted('loads')} = {quoted('loads')} + 1", attempt):
             self.run(self._lock_row(), attempt)
             self.run("COMMIT", attempt)
             raise WarehouseHeld(
@@ -484,29 +439,15 @@ class _Connected:
 
     def _table(self, table: Table, existing: Mapping[str, bool] | None) -> list[str]:
         """Return the DDL to create a table or add its missing columns, which are nullable for older rows."""
-        relation, columns = self.star(table), star.columns_of(table)
+        relation = self.sql.relation(table.name)
         if existing is None:
-            lines = [SNOWFLAKE.declaration(column) for column in columns]
-            lines.append(f"PRIMARY KEY ({_listed(table.primary_key)})")
+            lines = [*self.sql.declarations(table), f"PRIMARY KEY ({_listed(table.primary_key)})"]
             return [
                 f"CREATE TABLE IF NOT EXISTS {relation} ({', '.join(lines)}) "
                 f"COMMENT = {literal(table.description)}"
             ]
-        missing = [column for column in columns if column.name not in existing]
-        lost = sorted(set(existing) - {column.name for column in columns})
-        return [
-            *(
-                f"ALTER TABLE {relation} ADD COLUMN IF NOT EXISTS "
-                f"{SNOWFLAKE.declaration(column, required=False)}"
-                for column in missing
-            ),
-            # Columns that the model no longer has stay for their users; they are NULL in new rows.
-            *(
-                f"ALTER TABLE {relation} ALTER COLUMN {quoted(name)} DROP NOT NULL"
-                for name in lost
-                if not existing[name]
-            ),
-        ]
+        clauses = (*self.sql.added(table, existing), *self.sql.relaxed(table, existing))
+        return [f"ALTER TABLE {relation} {clause}" for clause in clauses]
 
     def _foreign_keys(self) -> list[str]:
         """Return the DDL of the missing foreign keys; Snowflake documents them but does not enforce them."""
@@ -519,25 +460,17 @@ class _Connected:
             )
         }
         statements = []
+        keys = {one.name: one.primary_key for one in self.warehouse.tables}
         for table in self.warehouse.tables:
             for column, parent in table.foreign_keys:
                 name = f"{table.name}_{column}_fkey"
                 if name not in declared:
-                    dimension = self.table(parent)
                     statements.append(
-                        f"ALTER TABLE {self.star(table)} ADD CONSTRAINT {quoted(name)} FOREIGN KEY "
-                        f"({quoted(column)}) REFERENCES {self.star(dimension)} "
-                        f"({_listed(dimension.primary_key)})"
+                        f"ALTER TABLE {self.sql.relation(table.name)} ADD CONSTRAINT {quoted(name)} "
+                        f"FOREIGN KEY ({quoted(column)}) REFERENCES {self.sql.relation(parent)} "
+                        f"({_listed(keys[parent])})"
                     )
         return statements
-
-    def _views(self, fact: Table, existing: Mapping[str, Mapping[str, bool]]) -> list[str]:
-        relation = self.star(fact)
-        return [
-            f"CREATE OR REPLACE VIEW {self.star(fact, f'_{suffix}')} AS {select(fact, _qualified, relation)}"
-            for suffix, select in (("current", current_view_select), ("history", history_view_select))
-            if not set(fact.column_names) <= set(existing.get(f"{fact.name}_{suffix}", ()))
-        ]
 
 
 @dataclass
@@ -549,7 +482,6 @@ class _Session:
     folder: Path
     columns: Mapping[str, Mapping[str, bool]]
     _staged: set[str] = field(default_factory=set)
-    _missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def stage(self, pending: Sequence[Incoming]) -> None:
         """Upload rows to Snowflake before the transaction, because the DDL for this would commit it."""
@@ -574,19 +506,19 @@ class _Session:
         connected = self.connected
         own, stars = connected.warehouse.platform_schema, connected.warehouse.star_schema
         connected.compile(
-            f"UPDATE {connected.lock} SET {quoted('loads')} = {quoted('loads')} + 1",
+            f"UPDATE {connected.sql.lock} SET {quoted('loads')} = {quoted('loads')} + 1",
             "lock the warehouse for a load",
             [connected.grant("SELECT, UPDATE", "TABLE", own, "load_lock")],
         )
         for incoming in pending:
             name = incoming.table.name
             connected.compile(
-                self._write(incoming),
+                connected.sql.write_staged(incoming, quoted(_staged(incoming.table))),
                 f"write {name}",
                 [connected.grant("SELECT, INSERT, UPDATE, DELETE", "TABLE", stars, name)],
             )
         connected.compile(
-            self._record(pending[0], 0),
+            connected.sql.record(pending[0], 0),
             "record the load",
             [connected.grant("SELECT, INSERT", "TABLE", own, "loads")],
         )
@@ -663,7 +595,7 @@ class _Session:
             )
 
     def positions(self) -> dict[str, Position]:
-        return self.connected.positions()[0]
+        return self.connected.positions()
 
     def lacking(self) -> Mapping[str, Set[str]]:
         """See `LoadSession`. Tables and columns are complete: they are created before the transaction."""
@@ -673,7 +605,7 @@ class _Session:
         """See `LoadSession`; nothing is left to create."""
 
     def clear(self, table: Table) -> None:
-        self.connected.run(f"DELETE FROM {self.connected.star(table)}", f"clear {table.name}")
+        self.connected.run(f"DELETE FROM {self.connected.sql.relation(table.name)}", f"clear {table.name}")
 
     def take_in(self, incoming: Incoming) -> int:
         table = incoming.table
@@ -683,7 +615,8 @@ class _Session:
                 "next attempt takes in what is left."
             )
         try:
-            return self.connected.run(self._write(incoming), f"write {table.name}")
+            write = self.connected.sql.write_staged(incoming, quoted(_staged(table)))
+            return self.connected.run(write, f"write {table.name}")
         except WarehouseError as error:
             if getattr(error.__cause__, "errno", None) != _NULL_WHERE_NOT_ALLOWED:
                 raise
@@ -698,7 +631,7 @@ class _Session:
         ]
         counts = ", ".join(f"COUNT(*) - COUNT({quoted(name)})" for name in required)
         [found] = self.connected.rows(
-            f"SELECT {counts} FROM {quoted(_staged(table))} WHERE {_is_new(incoming)}",
+            f"SELECT {counts} FROM {quoted(_staged(table))} WHERE {self.connected.sql.is_new(incoming)}",
             f"look for nulls in {table.name}",
         )
         missing = [f"{name} ({count:,})" for name, count in zip(required, found, strict=True) if count]
@@ -710,66 +643,20 @@ class _Session:
             "there."
         )
 
-    def _write(self, incoming: Incoming) -> str:
-        """Return the statement that writes the new staged rows; for a dimension, the latest per key."""
-        table = incoming.table
-        columns = star.columns_of(table)
-        selected = ", ".join(_value(column) for column in columns)
-        rows = f"SELECT {selected} FROM {quoted(_staged(table))} WHERE {_is_new(incoming)}"
-        relation = self.connected.star(table)
-        if table.kind == "fact":
-            return f"INSERT INTO {relation} ({_listed([one.name for one in columns])}) {rows}"
-        latest = (
-            f" QUALIFY ROW_NUMBER() OVER (PARTITION BY {_listed(table.primary_key)} ORDER BY "
-            f"{quoted('_batch')} DESC, {quoted('_seen_at')} DESC) = 1"
-        )
-        return _merge(table, relation, f"{rows}{latest}")
-
     def record(self, incoming: Incoming, rows_written: int) -> None:
-        self.connected.run(self._record(incoming, rows_written), "record the load")
-
-    def _record(self, incoming: Incoming, rows_written: int) -> str:
-        values = (
-            f"{literal(incoming.table.name)}, {literal(incoming.table_id)}, {incoming.lake_version:d}, "
-            f"{incoming.batch:d}, {rows_written:d}, {literal(incoming.lake_id)}, CURRENT_TIMESTAMP()"
-        )
-        return f"INSERT INTO {self.connected.loads} ({_listed([name for name, _ in _LOADS])}) SELECT {values}"
+        self.connected.run(self.connected.sql.record(incoming, rows_written), "record the load")
 
     def count(self, table: Table) -> int:
-        [(count,)] = self.connected.rows(
-            f"SELECT COUNT(*) FROM {self.connected.star(table)}", f"count the rows of {table.name}"
-        )
+        [(count,)] = self.connected.rows(self.connected.sql.count(table), f"count the rows of {table.name}")
         return int(count)
 
-    def missing_parents(self, table: Table, column: str, parent: Table, after: int) -> Sequence[str]:
-        # One query checks all foreign keys of a table, because each query takes most of a second.
-        if table.name not in self._missing:
-            self._missing[table.name] = self._all_missing_parents(table, after)
-        return self._missing[table.name].get(column, [])
-
-    def _all_missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
-        selects = []
-        for column, name in table.foreign_keys:
-            parent = self.connected.table(name)
-            child, key = f'"new".{quoted(column)}', f'"parent".{_listed(parent.primary_key)}'
-            orphans = (
-                f'SELECT DISTINCT {child} AS "missing" FROM {self.connected.star(table)} AS "new" LEFT JOIN '
-                f'{self.connected.star(parent)} AS "parent" ON {child} = {key} WHERE {key} IS NULL '
-                f'AND {child} IS NOT NULL AND "new"."_batch" > {after:d}'
-            )
-            selects.append(
-                f'SELECT {literal(column)} AS "column_name", CAST("missing" AS VARCHAR) AS "missing", '
-                '"place" FROM (SELECT "missing", ROW_NUMBER() OVER (ORDER BY "missing") AS "place" FROM '
-                f'({orphans}) AS "orphans") AS "placed" WHERE "place" <= 3'
-            )
-        found: dict[str, list[str]] = {}
-        if selects:
-            rows = self.connected.rows(
-                " UNION ALL ".join(selects), f"verify the foreign keys of {table.name}"
-            )
-            for column, value, _ in sorted(rows, key=lambda row: (row[0], row[2])):
-                found.setdefault(column, []).append(value)
-        return found
+    def missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
+        sql = self.connected.sql
+        keys = {one.name: one.primary_key[0] for one in self.connected.warehouse.tables}
+        query = sql.missing_parents(
+            table, sql.relation(table.name), lambda name: (keys[name], sql.relation(name)), after
+        )
+        return first_missing(self.connected.rows(query, f"verify the foreign keys of {table.name}"))
 
 
 def _staged_type(type_: LogicalType) -> str:
@@ -793,15 +680,6 @@ def _staged(table: Table) -> str:
     return f"staged_{table.name}"
 
 
-def _is_new(incoming: Incoming) -> str:
-    return "TRUE" if incoming.batches is None else f"{quoted('_batch')} > {incoming.batches[0]:d}"
-
-
-def _value(column: Column) -> str:
-    name = quoted(column.name)
-    return f"CAST({name} AS TIME(6)) AS {name}" if isinstance(column.type, Time) else name
-
-
 def _temporary_table(name: str, columns: Sequence[tuple[str, str]]) -> str:
     declared = ", ".join(f"{quoted(column)} {type_}" for column, type_ in columns)
     return f"CREATE OR REPLACE TEMPORARY TABLE {quoted(name)} ({declared})"
@@ -811,20 +689,6 @@ def _copy(table: str, columns: Sequence[str], selected: str, location: str, file
     return (
         f"COPY INTO {quoted(table)} ({_listed(columns)}) FROM (SELECT {selected} FROM {location}){files} "
         f"{_FILE_FORMAT} ON_ERROR = ABORT_STATEMENT"
-    )
-
-
-def _merge(table: Table, relation: str, rows: str) -> str:
-    names = [column.name for column in star.columns_of(table)]
-    matched = " AND ".join(f'"kept".{quoted(name)} = "new".{quoted(name)}' for name in table.primary_key)
-    updates = ", ".join(
-        f'{quoted(name)} = "new".{quoted(name)}' for name in names if name not in table.primary_key
-    )
-    values = ", ".join(f'"new".{quoted(name)}' for name in names)
-    return (
-        f'MERGE INTO {relation} AS "kept" USING ({rows}) AS "new" ON {matched} '
-        f"WHEN MATCHED THEN UPDATE SET {updates} "
-        f"WHEN NOT MATCHED THEN INSERT ({_listed(names)}) VALUES ({values})"
     )
 
 

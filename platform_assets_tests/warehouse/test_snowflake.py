@@ -162,12 +162,16 @@ def load(warehouse: SnowflakeWarehouse, lake: StarLake, *names: str) -> dict[str
     return warehouse.load(lake.lake, [lake.table(name) for name in names] if names else lake.tables)
 
 
-def test_importing_the_warehouse_imports_nothing_of_snowflakes() -> None:
-    code = (
-        "import sys, platform_assets.warehouse.snowflake, platform_assets.snowflake.resources\n"
-        "heavy = ('snowflake.', 'dagster', 'cryptography', 'pandas')\n"
-        "print([name for name in sys.modules if name.startswith(heavy)])"
-    )
+@pytest.mark.parametrize(
+    ("module", "dagster"),
+    [
+        ("platform_assets.warehouse.snowflake", "dagster"),
+        ("platform_assets.snowflake.resources", "dagster_snowflake"),
+    ],
+)
+def test_importing_the_warehouse_imports_nothing_of_snowflakes(module: str, dagster: str) -> None:
+    heavy = ("snowflake.", dagster, "cryptography", "pandas")
+    code = f"import sys, {module}; print([name for name in sys.modules if name.startswith({heavy!r})])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
 
