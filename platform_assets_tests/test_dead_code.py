@@ -1,4 +1,4 @@
-"""Every public function, class and method of the package is used in the package, or has a reason to exist."""
+"""Every function, class, method and private constant of the package has a user in it, or a reason to stay."""
 
 from __future__ import annotations
 
@@ -35,17 +35,26 @@ REASONS = {
     "snowflake/resources.py: snowflake_resource": "for users' own assets, see docs/warehouse_snowflake.md",
 }
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_FOR_LIBRARIES = "__"
 
 
 def definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
-    """Give the public functions, classes and methods of a module with their names within it."""
+    """Give the functions, classes and methods of a module with their names within it."""
     for node in tree.body:
-        if isinstance(node, Definition) and not node.name.startswith("_"):
+        if isinstance(node, Definition):
             yield node.name, node
         if isinstance(node, ast.ClassDef):
             for inner in node.body:
-                if isinstance(inner, Definition) and not inner.name.startswith("_"):
+                if isinstance(inner, Definition) and not inner.name.startswith(_FOR_LIBRARIES):
                     yield f"{node.name}.{inner.name}", inner
+
+
+def private_constants(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for one in targets:
+            if isinstance(one, ast.Name) and one.id.startswith("_") and not one.id.startswith(_FOR_LIBRARIES):
+                yield one.id
 
 
 def references(tree: ast.AST) -> Counter[str]:
@@ -72,17 +81,21 @@ def unused(root: Path) -> list[str]:
     used: Counter[str] = Counter()
     for tree in trees.values():
         used += references(tree)
-    return [
-        f"{file.relative_to(root).as_posix()}: {name}"
-        for file, tree in trees.items()
-        for name, node in definitions(tree)
-        if node.name not in FOUND_BY_NAME
-        and not is_called_by_a_library(node)
-        and used[node.name] <= references(node)[node.name]
-    ]
+    found = []
+    for file, tree in trees.items():
+        found += [
+            f"{file.relative_to(root).as_posix()}: {name}"
+            for name, node in definitions(tree)
+            if node.name not in FOUND_BY_NAME
+            and not is_called_by_a_library(node)
+            and used[node.name] <= references(node)[node.name]
+        ]
+        constants = (name for name in private_constants(tree) if not used[name])
+        found += [f"{file.relative_to(root).as_posix()}: {name}" for name in constants]
+    return found
 
 
-def test_nothing_public_is_without_a_user() -> None:
+def test_nothing_is_without_a_user() -> None:
     assert set(unused(ROOT)) - REASONS.keys() - CALLED_BY_LIBRARIES.keys() == set()
 
 
@@ -97,7 +110,9 @@ def test_dead_code_is_found_and_no_other(tmp_path: Path) -> None:
         "@app.command()\ndef shown(): used(); getattr(Kept(), 'by_text')()\n"
         "def used(): pass\n"
         "def dead(): return dead()\n"
+        "_KEPT = 1\n_LEFT = _KEPT\n"
         "class Kept:\n"
+        "  def __len__(self): return 0\n"
         "  def _private(self): pass\n"
         "  def by_text(self): pass\n"
         "  @property\n  def dead_property(self): return self.also_used\n"
@@ -107,6 +122,8 @@ def test_dead_code_is_found_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "second.py").write_text("from room.first import Dead, dead")
     assert unused(tmp_path) == [
         "room/first.py: dead",
+        "room/first.py: Kept._private",
         "room/first.py: Kept.dead_property",
         "room/first.py: Dead",
+        "room/first.py: _LEFT",
     ]

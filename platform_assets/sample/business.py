@@ -18,7 +18,6 @@ from platform_assets.model.totesys.source import (
     COUNTERPARTY,
     CURRENCY,
     DEPARTMENT,
-    DESIGN,
     PAYMENT,
     PAYMENT_TYPE,
     PURCHASE_ORDER,
@@ -526,10 +525,3 @@ def _codes(
     letters = np.ascontiguousarray(_ALPHABET[random.integers(0, len(_ALPHABET), (count, length))])
     codes: np.ndarray[tuple[int], np.dtype[np.bytes_]] = letters.view(f"S{length}").reshape(count)
     return codes
-
-
-GROWING = (SALES_ORDER, PURCHASE_ORDER, TRANSACTION, PAYMENT)
-"""Tables that `orders` fills, in the order in which they can be written."""
-
-STATIC = (ADDRESS, COUNTERPARTY, CURRENCY, DEPARTMENT, STAFF, PAYMENT_TYPE, DESIGN)
-"""Tables that are written in one piece; designs are included because they are few."""

@@ -67,7 +67,6 @@ _FOREIGN_KEY_VIOLATION = "23503"
 _SYNTAX_ERROR = "42601"
 _NOT_ALLOWED = "42501"
 _WHAT_IS_MISSING = ("3F000", "42P01")
-_LOGIN_REFUSED = ("28000", "28P01")
 # SQLSTATEs of serialization failures and deadlocks.
 _LOST_RACES = ("40001", "40P01")
 _PASSING = ("08", "40", "53", "55", "57")

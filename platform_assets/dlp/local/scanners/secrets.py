@@ -141,7 +141,6 @@ _ASSIGNED = (
 )
 _PASSWORD_NAME = compiled(f"(?i)(?:{_credentials.NAMES_OF_PASSWORDS})")
 _NAME_PART = compiled(f"(?i)(?:{_NAMES})")
-_QUOTES = b"\"'`"
 _VALUE = re.compile(rb"[^\s\"'`;,<>()\[\]{}\\]+")
 _IDENTIFIER_BYTES = WORD_BYTES | frozenset(b"-.")
 # The last word of a name that holds something about a secret, not the secret itself.
