@@ -45,8 +45,7 @@ test: $(DEV) home ## Run all tests and measure their coverage
 check: $(DEV) home ## Check style, types, security and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --python-version 3.11
-	$(BIN)/mypy --python-version 3.12
+	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive platform_assets
 	$(BIN)/python .ci/audit.py requirements-dev.lock
 

@@ -71,7 +71,7 @@ def _dagster_home() -> Path:
 @app.command()
 def run(
     source: Annotated[
-        str, typer.Argument(help="The source to read; only Totesys goes further than the lake.")
+        str, typer.Argument(help="The source to read; only the job of Totesys goes beyond the lake.")
     ] = "totesys",
 ) -> None:
     """Run a source's job once (for Totesys, up to the warehouse), then show the content of each layer."""
@@ -163,7 +163,7 @@ def ui(
 
         home = _prepare()
         for run_id in fail_abandoned_runs(home):
-            typer.echo(f"Run {run_id} is marked as failed: its process is gone.")
+            typer.echo(f"Run {run_id} is marked as failed: its process has ended.")
         hand_on_dagster_home(home)
         serve_ui(home, host, port)
 
@@ -254,21 +254,21 @@ def _print_last_run(
 
     of = "the source" if is_only else f"source {last.source}"
     if last.at is None:
-        typer.echo(f"No run has looked at {of} yet.")
+        typer.echo(f"No run has read {of} yet.")
         return
     layers = (last.source, "star", "warehouse") if last.source == "totesys" else (last.source,)
     changes = [one.as_of for one in found if one.as_of and one.layer in layers]
     newest = f"; the newest change is from {age_text(now - max(changes))} ago" if changes else ""
-    typer.echo(f"{of.capitalize()} was last looked at {age_text(now - last.at)} ago{newest}.")
+    typer.echo(f"{of.capitalize()} was last read {age_text(now - last.at)} ago{newest}.")
     if now - last.at > timedelta(minutes=within):
         warn(f"That is more than {within} minutes: is the schedule switched on in the UI?")
     if last.deletions:
         latest = max(last.deletions.values())
         late = [f"in {name} {age_text(now - at)} ago" for name, at in last.deletions.items() if at < latest]
         others = f"; {', '.join(late)}" if late else ""
-        typer.echo(f"Deleted rows were last looked for {age_text(now - latest)} ago{others}.")
+        typer.echo(f"Deletions were last checked {age_text(now - latest)} ago{others}.")
     for name, reason in last.stopped.items():
-        warn(f"{last.source}/{name} is left as it was: {reason}")
+        warn(f"{last.source}/{name} was skipped and keeps its last loaded data: {reason}")
 
 
 if __name__ == "__main__":

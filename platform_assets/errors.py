@@ -48,8 +48,8 @@ _ADVICE = {
     errno.ENOTDIR: "A file is where a folder is needed: move the file away, or configure another place.",
     errno.EISDIR: "A folder is where a file is needed: move it away, or configure another place.",
     errno.ENOENT: "Correct the path in the configuration.",
-    errno.EACCES: "Give the account that runs the platform the right to it, or configure another place.",
-    errno.EPERM: "Give the account that runs the platform the right to it, or configure another place.",
+    errno.EACCES: "Grant the account that runs the platform access to it, or configure another place.",
+    errno.EPERM: "Grant the account that runs the platform access to it, or configure another place.",
     errno.EROFS: "Configure a place that can be written to.",
 }
 
@@ -60,8 +60,8 @@ def path_error(error: OSError) -> PathError | None:
         return None
     path, reason = os.fsdecode(error.filename), error.strerror or type(error).__name__
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FullDisk(f"{path} cannot be written: {reason}. Free some space; the next run goes on.")
-    advice = _ADVICE.get(error.errno or 0, "Look at the path on this machine, or configure another place.")
+        return FullDisk(f"{path} cannot be written: {reason}. Free some space; the next run continues.")
+    advice = _ADVICE.get(error.errno or 0, "Check the path on this machine, or configure another place.")
     return PathError(f"{path} cannot be used: {reason}. {advice}")
 
 
@@ -114,7 +114,7 @@ def lake_file_error(said: str) -> LakeError | None:
     if re.search("No files found|not found|No such file", said):
         reason, advice = "it is not there", "Bring it back"
     elif "Permission denied" in said:
-        reason, advice = "permission denied", "Give the account that runs the platform the right to it"
+        reason, advice = "permission denied", "Grant the account that runs the platform access to it"
     else:
         reason, advice = "it is damaged", "Bring it back"
     return LakeError(

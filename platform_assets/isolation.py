@@ -112,11 +112,11 @@ class Isolation:
         """
         if not self.failures:
             return
-        told = " ".join(f"{one.name}: {ended(one.reason)}" for one in self.failures[:_MOST_TOLD])
+        reasons = " ".join(f"{one.name}: {ended(one.reason)}" for one in self.failures[:_MOST_TOLD])
         left = len(self.failures) - _MOST_TOLD
         more = f" And {left} more." if left > 0 else ""
         raise IsolatedFailure(
-            f"{self.attempt} failed for {len(self.failures)}; all others were done. {told}{more}",
+            f"{self.attempt} failed for {len(self.failures)}; all others succeeded. {reasons}{more}",
             retryable=any(one.retryable for one in self.failures),
         ) from self.failures[0].error
 

@@ -79,8 +79,8 @@ def serving(home: Path, port: int | None) -> Iterator[None]:
         if (daemon := _daemon_of(home)) is not None:
             raise AlreadyServed(
                 f"A Dagster daemon works on {home} already: process {daemon} "
-                f"({command_line(daemon).strip()[:200]}). Two would start every run twice. Stop that one "
-                f"first: kill {daemon}."
+                f"({command_line(daemon).strip()[:200]}). Two daemons would start every run twice. Stop "
+                f"that daemon first: kill {daemon}."
             )
         os.ftruncate(lock, 0)
         if port is not None:
@@ -97,8 +97,9 @@ def _served(home: Path, written: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         return f"Another process starts or removes {home} at this moment. Try again when it has ended."
     return (
-        f"The Dagster UI of {home} is running: process {pid}, on http://127.0.0.1:{port}. A second one would "
-        f"start every scheduled run twice. Use that one, or stop it first: Ctrl-C where it runs, or "
+        f"The Dagster UI of {home} is running: process {pid}, on http://127.0.0.1:{port}. A second UI "
+        "would start every scheduled run twice. Use the running UI, or stop it first: Ctrl-C where it "
+        "runs, or "
         f"kill {pid}."
     )
 

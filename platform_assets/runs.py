@@ -125,8 +125,8 @@ def refuse_while_used(home: Path) -> None:
         for run_id, pid in _runs_with_process(home):
             if _is_python(pid):
                 raise AlreadyServed(
-                    f"Run {run_id} goes on in process {pid} ({command_line(pid).strip()}). Wait until it has "
-                    f"ended, or end it: kill {pid}."
+                    f"Run {run_id} is running in process {pid} ({command_line(pid).strip()}). Wait until "
+                    f"it ends, or stop it: kill {pid}."
                 )
 
 
@@ -142,7 +142,7 @@ def fail_abandoned_runs(home: Path) -> list[str]:
             with open_instance(home) as instance:
                 run = instance.get_run_by_id(run_id)
                 if run is not None:
-                    instance.report_run_failed(run, f"Process {pid}, which executed this run, is gone.")
+                    instance.report_run_failed(run, f"Process {pid}, which executed this run, has ended.")
                     abandoned.append(run_id)
     return abandoned
 
@@ -259,7 +259,7 @@ def _plain_logger(_: dg.InitLoggerContext) -> logging.Logger:
 
 
 PLAIN = dg.LoggerDefinition(
-    _plain_logger, description="Only what the steps themselves say, without Dagster's events"
+    _plain_logger, description="Only the log lines of the steps, without Dagster's events"
 )
 
 

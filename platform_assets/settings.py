@@ -131,7 +131,7 @@ def _locate(path: Path | None) -> Path:
             ) from None
         if file.is_file():
             return file
-        raise SettingsError(f"There is no configuration file {file}{origin}; name one that exists.")
+        raise SettingsError(f"The configuration file {file}{origin} does not exist; name a file that exists.")
     roots = (Path(__file__).parents[1], Path.cwd())
     candidates = [root / "config" / "platform.conf" for root in roots]
     for candidate in candidates:
@@ -139,7 +139,8 @@ def _locate(path: Path | None) -> Path:
             return candidate
     tried = " nor ".join(str(candidate) for candidate in dict.fromkeys(candidates))
     raise NoConfiguration(
-        f"There is neither {tried}; set PLATFORM_CONFIG to the path of a configuration file."
+        f"No configuration file was found: neither {tried} exists. Set PLATFORM_CONFIG to the path of a "
+        "configuration file."
     )
 
 
@@ -161,14 +162,16 @@ def _with_sources(document: Document, given: Mapping[str, Any]) -> tuple[Documen
             if name in sources:
                 first = files.get(("sources", name), document.file)
                 mistakes.append(
-                    Mistake(("sources", name), "it once more", f"it in one file; {first} has it too")
+                    Mistake(
+                        ("sources", name), "a second definition", f"it in one file only; {first} also has it"
+                    )
                 )
             sources[name], files["sources", name] = block, file
         variables |= {("sources", *key): names for key, names in part.variables.items()}
     for name, block in given.items():
         if name in sources:
             expected = f"a name of its own; {document.file} has a source of this name"
-            mistakes.append(Mistake(("sources", name), "it once more", expected))
+            mistakes.append(Mistake(("sources", name), "a second definition", expected))
         sources[name], files["sources", name] = block, folder / f"{name}.conf"
     content = {**document.content, "sources": sources}
     return Document(document.file, content, variables, files, tuple(unread)), mistakes

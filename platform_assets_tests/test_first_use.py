@@ -104,10 +104,10 @@ def test_what_the_system_says_of_a_path_is_told_with_what_to_do(tmp_path: Path) 
     assert isinstance(again.value.__cause__, dg.Failure)
     told = path_error(PermissionError(errno.EACCES, "Permission denied", str(tmp_path)))
     assert isinstance(told, PathError)
-    assert "Give the account that runs the platform the right to it" in str(told)
+    assert "Grant the account that runs the platform access to it" in str(told)
     assert (
         reason_of(full)
-        == f"{tmp_path} cannot be written: No space left on device. Free some space; the next run goes on."
+        == f"{tmp_path} cannot be written: No space left on device. Free some space; the next run continues."
     )
     # What is no path's is told as what it is.
     assert path_error(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")) is None

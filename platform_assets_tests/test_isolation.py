@@ -31,7 +31,7 @@ def test_whatever_one_thing_raises_the_others_are_done_and_its_reason_is_told(er
     assert done == ["address", "staff"]
     assert [one.name for one in loading.failures] == ["sales_order"]
     with pytest.raises(
-        IsolatedFailure, match=r"^Loading failed for 1; all others were done\. sales_order: "
+        IsolatedFailure, match=r"^Loading failed for 1; all others succeeded\. sales_order: "
     ) as failure:
         loading.raise_failures()
     message = str(failure.value)
@@ -151,7 +151,7 @@ def test_a_failure_is_retryable_where_one_of_them_is() -> None:
         loading.raise_failures()
     assert failure.value.retryable
     assert str(failure.value) == (
-        "Loading failed for 2; all others were done. address: There is no such table. "
+        "Loading failed for 2; all others succeeded. address: There is no such table. "
         "staff: Another was faster."
     )
 
@@ -195,7 +195,7 @@ def test_of_a_file_that_cannot_be_read_the_system_s_reason_is_told_and_its_name_
         ),
         ('Failed to read file "{}": Snappy decompression failure', "it is damaged. Bring it back, from"),
         ('IO Error: No files found that match the pattern "{}"', "it is not there. Bring it back, from"),
-        ('IO Error: Cannot open file "{}": Permission denied', "permission denied. Give the account that"),
+        ('IO Error: Cannot open file "{}": Permission denied', "permission denied. Grant the account that"),
     ],
 )
 def test_of_a_damaged_file_of_the_lake_its_name_is_told_and_what_to_do(said: str, reason: str) -> None:

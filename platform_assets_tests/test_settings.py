@@ -304,7 +304,9 @@ def test_a_mistake_in_a_source_names_its_key(write: Write, lines: str, expected:
 def test_a_source_cannot_be_called_what_something_else_is_called(write: Write, name: str) -> None:
     (found,) = mistakes(write(with_shop(name=name)))
     bare = name.strip('"')
-    assert found.startswith(f'sources.{bare}: found a source called "{bare}"; expected a name of lower case')
+    assert found.startswith(
+        f'sources.{bare}: found a source called "{bare}"; expected a unique name of lower case'
+    )
 
 
 def test_the_example_of_a_source_can_be_used_as_it_is(write: Write) -> None:
@@ -343,12 +345,15 @@ def test_a_source_that_two_files_have_is_a_mistake(write: Write) -> None:
     first = write("shop { " + SHOP + " }", "sources/a.conf")
     second = write("shop { " + SHOP + " }", "sources/b.conf")
     file = write(LEAST)
-    expected = f"{second}: sources.shop: found it once more; expected it in one file; {first} has it too."
+    expected = (
+        f"{second}: sources.shop: found a second definition; expected it in one file only; {first} "
+        "also has it."
+    )
     assert mistakes(file) == [expected]
     second.unlink()
     file = write(with_shop())
     assert mistakes(file) == [
-        f"{first}: sources.shop: found it once more; expected it in one file; {file} has it too."
+        f"{first}: sources.shop: found a second definition; expected it in one file only; {file} also has it."
     ]
 
 
@@ -370,7 +375,7 @@ def test_a_source_can_be_given_before_it_has_a_file(write: Write) -> None:
     with pytest.raises(SettingsError, match="a literal value") as error:
         load_settings(file, given={"shop": block})
     assert "hunter2" not in str(error.value)
-    with pytest.raises(SettingsError, match="it once more; expected a name of its own"):
+    with pytest.raises(SettingsError, match="a second definition; expected a name of its own"):
         load_settings(write(with_shop()), given={"shop": {}})
 
 
@@ -605,7 +610,7 @@ def test_a_syntax_error_in_an_included_file_names_that_file(write: Write) -> Non
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match=r"no configuration file .*absent\.conf"):
+    with pytest.raises(SettingsError, match=r"configuration file .*absent\.conf"):
         load_settings(tmp_path / "absent.conf")
     monkeypatch.setenv("PLATFORM_CONFIG", str(tmp_path))
     with pytest.raises(SettingsError, match="environment variable PLATFORM_CONFIG"):
@@ -745,7 +750,7 @@ def test_aws_refusing_the_key_is_said_plainly(aws: S3Server, monkeypatch: pytest
 
 def test_aws_out_of_reach_is_said_within_ten_seconds(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(SettingsError, match="secret://aws/plain3: AWS Secrets Manager cannot be asked"):
+    with pytest.raises(SettingsError, match="secret://aws/plain3: AWS Secrets Manager cannot be reached"):
         Secret.parse("secret://aws/plain3").resolve()
 
 

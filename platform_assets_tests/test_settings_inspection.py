@@ -104,9 +104,12 @@ def test_a_watch_has_a_place_and_what_goes_with_it(write: Write, tmp_path: Path)
         ("x { }", "watches.x.place: found nothing"),
         ('x { place = "inbox", queue = "https://q" }', "only a place that starts with s3://"),
         ('x { place = "s3://landing", subscription = "s" }', "only a place that starts with gs://"),
-        ('x { place = "inbox", quarantine = "inbox/held" }', "name a place apart"),
+        ('x { place = "inbox", quarantine = "inbox/held" }', "name a place outside the watched place"),
         ('x { place = "inbox", quarantine = "s3://held" }', "a place of the same kind"),
-        ('x { place = "s3://landing", quarantine = "s3://landing/held" }', "name a place apart"),
+        (
+            'x { place = "s3://landing", quarantine = "s3://landing/held" }',
+            "name a place outside the watched place",
+        ),
         (
             'x { place = "s3://landing", storage_options { AWS_SECRET_ACCESS_KEY = "abc123" } }',
             "a literal value (not shown)",

@@ -143,7 +143,7 @@ def test_includes_that_are_there_are_no_mistakes(tmp_path: Path) -> None:
         ("\\\\\\\\server\\\\share", "it is a path on Windows"),
         (" data", "it starts or ends with white space"),
         ("a\\nb", "it has control characters in it"),
-        ("~nobody-of-this-name/x", "there is no home folder of ~nobody-of-this-name"),
+        ("~nobody-of-this-name/x", "no home folder is known for ~nobody-of-this-name"),
         ("", "it is not text"),
     ],
 )
@@ -283,7 +283,7 @@ def test_options_that_nobody_here_knows_pass(tmp_path: Path) -> None:
         (
             'watches.a { place = "s3://bucket/x", queue = my-queue }',
             "watches.a.queue",
-            "it is not written so",
+            "its form is different",
         ),
         ("dlp.inspect.inspector = google", "dlp.inspect.project", "the Google Cloud project"),
         ('dlp.inspect.custom.A.regex = "(?=x)"', "dlp.inspect.custom.A.regex", "RE2 does not take it"),
@@ -296,7 +296,7 @@ def test_options_that_nobody_here_knows_pass(tmp_path: Path) -> None:
         (
             "watches.a.place = x, feeds.f { watch = a, pattern = x, format = csv, encoding = utf9 }",
             "feeds.f.encoding",
-            "there is no such encoding",
+            "no such encoding exists",
         ),
         (
             "watches.a.place = x, feeds.f { watch = a, pattern = x, format = csv, mode = merge }",

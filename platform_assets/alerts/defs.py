@@ -19,7 +19,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
 
     @dg.op(
         name="send_due_alerts",
-        description="Sends alerts that a channel has not taken yet.",
+        description="Sends alerts that a channel has not accepted yet.",
     )
     def deliver(context: dg.OpExecutionContext, alerts: dg.ResourceParam[AlertsRoom]) -> None:
         with clear_failures():
@@ -38,7 +38,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     @dg.job(
         name=ALERTS_JOB,
         executor_def=dg.in_process_executor,
-        description="Sends alerts that a channel has not taken yet.",
+        description="Sends alerts that a channel has not accepted yet.",
     )
     def job() -> None:
         deliver()
@@ -47,7 +47,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         name=f"{ALERTS_JOB}_schedule",
         job=job,
         cron_schedule="*/5 * * * *",
-        description="Sends alerts that a channel did not take at once.",
+        description="Sends alerts that a channel did not accept at once.",
     )
     room = lazy_resource(lambda: rooms.of(AlertsRoom), "The alerts and their channels")
     return dg.Definitions(jobs=[job], schedules=[schedule], resources={"alerts": room})

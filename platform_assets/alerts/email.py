@@ -59,7 +59,7 @@ class EmailNotifier:
         except smtplib.SMTPAuthenticationError as error:
             raise self._mendable(f"refused the user {self.user} ({error.smtp_code})") from None
         except smtplib.SMTPNotSupportedError:
-            raise self._mendable("does not offer what was asked of it: STARTTLS, or signing in") from None
+            raise self._mendable("does not support STARTTLS or signing in, which the channel needs") from None
         except ssl.SSLError as error:
             raise self._mendable(f"cannot be trusted: {error.reason or type(error).__name__}") from None
         except smtplib.SMTPRecipientsRefused as error:
@@ -72,7 +72,8 @@ class EmailNotifier:
             ) from None
         except (smtplib.SMTPException, OSError) as error:
             raise AlertError(
-                f"The mail server {server} could not be told: {type(error).__name__}. It is tried again.",
+                f"The mail server {server} did not accept the message: {type(error).__name__}. The message "
+                "is sent again later.",
                 retryable=True,
             ) from None
         if refused:
@@ -106,8 +107,8 @@ class EmailNotifier:
 
     def _mendable(self, what: str) -> AlertError:
         return AlertError(
-            f"The mail server {self.host}:{self.port} {what}. Mend the channel's settings; it is tried "
-            "again.",
+            f"The mail server {self.host}:{self.port} {what}. Correct the channel's settings; the message "
+            "is sent again later.",
             retryable=True,
             wait=_MENDED_AFTER,
         )

@@ -56,7 +56,8 @@ class SlackNotifier:
         except (requests.RequestException, ValueError) as error:
             # Never include the exception's text: it contains the address.
             raise AlertError(
-                f"Slack could not be told by {self.webhook}: {type(error).__name__}. It is tried again.",
+                f"The Slack webhook {self.webhook} did not accept the message: {type(error).__name__}. The "
+                "message is sent again later.",
                 retryable=True,
             ) from None
         if answer.status_code == 200:
@@ -66,16 +67,20 @@ class SlackNotifier:
         wait = _seconds(answer.headers)
         if code in _MENDABLE:
             raise AlertError(
-                f"Slack refused the webhook {self.webhook}: {reason}. Make a new one, and set the secret to "
-                "it; it is tried again.",
+                f"Slack refused the webhook {self.webhook}: {reason}. Create a new webhook and store its "
+                "address as the secret; the message is sent again later.",
                 retryable=True,
                 wait=_MENDED_AFTER,
             )
         if code == 429 or code >= 500:
             raise AlertError(
-                f"Slack could not take the message: {reason}. It is tried again.", retryable=True, wait=wait
+                f"Slack did not accept the message: {reason}. The message is sent again later.",
+                retryable=True,
+                wait=wait,
             )
-        raise AlertError(f"Slack refused the message: {reason}. It is not sent again.", retryable=False)
+        raise AlertError(
+            f"Slack refused the message: {reason}. The message is not sent again.", retryable=False
+        )
 
 
 def payload(alert: Alert) -> dict[str, Any]:

@@ -49,14 +49,19 @@ class SnsNotifier:
             is_later = code.startswith(("Throttl", "Internal", "KMSThrottling", "ServiceUnavailable"))
             is_mendable = code in _MENDABLE
             raise AlertError(
-                f"The topic {self.topic} did not take the message: {code}."
-                + (" Check that it is there, and what the credentials may do." if is_mendable else ""),
+                f"The topic {self.topic} did not accept the message: {code}."
+                + (
+                    " Check that the topic exists and that the credentials may publish to it."
+                    if is_mendable
+                    else ""
+                ),
                 retryable=is_later or is_mendable,
                 wait=_MENDED_AFTER if is_mendable else None,
             ) from None
         except BotoCoreError as error:
             raise AlertError(
-                f"The topic {self.topic} could not be told: {type(error).__name__}. It is tried again.",
+                f"The topic {self.topic} cannot be reached: {type(error).__name__}. The message is sent "
+                "again later.",
                 retryable=True,
             ) from None
 

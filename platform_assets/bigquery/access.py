@@ -96,14 +96,14 @@ class BigQueryAccess:
             )
         except auth.GoogleAuthError as error:
             raise WarehouseError(
-                "BigQuery cannot be reached, as there are no application default credentials "
+                "BigQuery cannot be reached: no application default credentials were found "
                 f"({_first_line(str(error))}). Run `gcloud auth application-default login`, or name the "
                 "secret that holds a service account's key."
             ) from error
         except OSError as error:
             raise WarehouseError(
-                "BigQuery cannot be reached, as no project was named and the credentials name none. Name the "
-                "project."
+                "BigQuery cannot be reached: neither the configuration nor the credentials name a project. "
+                "Name the project."
             ) from error
         try:
             yield client
@@ -136,8 +136,8 @@ class BigQueryAccess:
             # Do not repeat the value that was found: it may be a key.
             raise WarehouseError(
                 "The credentials for BigQuery cannot be used: the secret is not the JSON of a service "
-                "account's key. Make one with `gcloud iam service-accounts keys create`, and store the whole "
-                "file."
+                "account's key. Create a key with `gcloud iam service-accounts keys create`, and store the "
+                "whole file."
             ) from None
 
     @contextlib.contextmanager
@@ -162,12 +162,12 @@ class BigQueryAccess:
         except (exceptions.RetryError, requests.RequestException, TransportError, TimeoutError) as error:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, exceptions.GoogleAPICallError):
-                raise self._told(cause, attempt, client) from error
+                raise self._explained(cause, attempt, client) from error
             raise WarehouseBusy(
                 f"BigQuery could not {attempt}, as it does not answer: "
                 f"{_first_line(str(cause)).rstrip('.')}. Check the "
-                "network, and https://status.cloud.google.com; nothing was changed by this attempt, and the "
-                "next one continues."
+                "network, and https://status.cloud.google.com; this attempt changed nothing, and the next "
+                "attempt continues."
             ) from error
         except GoogleAuthError as error:
             raise WarehouseError(
@@ -176,39 +176,39 @@ class BigQueryAccess:
                 "Check that the service account exists and that its key has not been deleted."
             ) from error
         except exceptions.GoogleAPICallError as error:
-            raise self._told(error, attempt, client) from error
+            raise self._explained(error, attempt, client) from error
 
-    def _told(self, error: Any, attempt: str, client: bigquery.Client) -> WarehouseError:
+    def _explained(self, error: Any, attempt: str, client: bigquery.Client) -> WarehouseError:
         details = next((one for one in error.errors if isinstance(one, dict)), {})
         # Error messages start with the request or the job's address, which only adds noise.
-        said = _REQUEST.sub("", _first_line(str(details.get("message") or error.message))).rstrip(".")
+        message = _REQUEST.sub("", _first_line(str(details.get("message") or error.message))).rstrip(".")
         reason, code = str(details.get("reason", "")), int(error.code or 0)
-        start = f"BigQuery could not {attempt}: {said}."
-        if OVERTAKEN in said:
+        start = f"BigQuery could not {attempt}: {message}."
+        if OVERTAKEN in message:
             return LoadOvertaken(
-                f"BigQuery could not {attempt}, as another load was faster. Nothing of this one was written; "
-                "the next one takes in what is left."
+                f"BigQuery could not {attempt}, because another load committed first. Nothing was written; "
+                "the next load writes what is left."
             )
-        if any(sign in said.lower() for sign in _CONFLICTS):
+        if any(sign in message.lower() for sign in _CONFLICTS):
             return LoadOvertaken(
-                f"{start} Another load or statement is writing to the same tables; nothing of this one was "
-                "written, and the next one does the work again."
+                f"{start} Another load or statement is writing to the same tables; nothing was written, "
+                "and the next attempt does the work again."
             )
-        if code == 404 and "staging_" in said:
+        if code == 404 and "staging_" in message:
             return LoadOvertaken(
-                f"{start} Another load has cleared away what both had staged; nothing of this one was "
-                "written, and the next one does the work again."
+                f"{start} Another load removed the staged data; nothing was written, and the next attempt "
+                "does the work again."
             )
         if reason in _LATER or code == 429 or code >= 500:
-            return WarehouseBusy(f"{start} That passes; the next attempt does the work again.")
+            return WarehouseBusy(f"{start} This is temporary; the next attempt does the work again.")
         if code == 403 or reason in ("accessDenied", "responseTooLarge"):
-            return WarehouseError(f"{start} {self.how_to_grant(said, client)}")
+            return WarehouseError(f"{start} {self.how_to_grant(message, client)}")
         if code == 401:
             return WarehouseError(f"{start} The credentials are not valid: check the key or sign in again.")
-        if code == 404 and "location" in said.lower():
+        if code == 404 and "location" in message.lower():
             return WarehouseError(
-                f"{start} Jobs are run in {self.location}: check that the dataset is there too, as BigQuery "
-                "finds no dataset of another location."
+                f"{start} Jobs run in {self.location}: check that the dataset is there too; BigQuery does "
+                "not find datasets of other locations."
             )
         return WarehouseError(start)
 

@@ -40,29 +40,37 @@ def bigquery_app(access: Access = lambda: None) -> typer.Typer:
             list[str],
             typer.Argument(help="Files, folders and Delta tables: local or gs://.", show_default=False),
         ],
-        dataset: Annotated[str, typer.Option(help="Dataset of the tables, made where there is none.")],
+        dataset: Annotated[str, typer.Option(help="Dataset of the tables, created if it does not exist.")],
         project: Annotated[
-            str | None, typer.Option(help="Project of the dataset; the configured one if absent.")
+            str | None, typer.Option(help="Project of the dataset; by default the configured project.")
         ] = None,
         location: Annotated[
-            str | None, typer.Option(help="Location of the dataset; the configured one, or EU, if absent.")
+            str | None,
+            typer.Option(help="Location of the dataset; by default the configured location, or EU."),
         ] = None,
         prefix: Annotated[
             str, typer.Option(help="Put before each table's name, such as dim_ or fact_.")
         ] = "",
-        name: Annotated[str | None, typer.Option(help="All files are one table, of this name.")] = None,
+        name: Annotated[
+            str | None, typer.Option(help="Load all files into one table with this name.")
+        ] = None,
         grouping: Annotated[
             str,
             typer.Option(
-                help=f"What one table is: {', '.join(get_args(Grouping))}; auto takes a folder of numbered "
-                "parts for one."
+                help=(
+                    f"What one table is: {', '.join(get_args(Grouping))}; auto treats a folder of numbered "
+                    "parts as one table."
+                )
             ),
         ] = "auto",
         pattern: Annotated[
             str, typer.Option(help="Only files in folders whose name matches, such as *.parquet.")
         ] = "*",
         write: Annotated[
-            str, typer.Option(help="To rows that are there: append, truncate them, or require empty tables.")
+            str,
+            typer.Option(
+                help="What happens to existing rows: append to them, truncate them, or require empty tables."
+            ),
         ] = "append",
     ) -> None:
         """Load Parquet files, a table for each file or folder; exits with 1 if something was skipped."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 OpenBucket = Callable[[], pyarrow.fs.FileSystem]
 
 # Types that BigQuery would silently load as another type.
-_UNTOLD = {
+_NEVER_LOADED = {
     "duration": "a length of time, which Parquet holds as a bare number; write it as a number whose name "
     "says its unit",
     "period": "a period of pandas, which Parquet holds as a bare number counted from 1970; write it as a "
@@ -46,10 +46,10 @@ _UNTOLD = {
 _PLAIN = ("int", "float32", "float64", "decimal", "string", "boolean", "date", "timestamp")
 # Units and kinds that it would load as the bare number or bytes that Parquet stores them as.
 _MISREAD = {
-    "ns": "a time in nanoseconds, which BigQuery takes for a whole number; write it in microseconds (pandas: "
-    "to_parquet(..., coerce_timestamps='us')), or load a local copy of the files",
-    "float16": "a float of 16 bits, which BigQuery takes for bytes; write it as one of 32 bits, or load a "
-    "local copy of the files",
+    "ns": "a time in nanoseconds, which BigQuery would load as a whole number; write it in microseconds "
+    "(pandas: to_parquet(..., coerce_timestamps='us')), or load a local copy of the files",
+    "float16": "a float of 16 bits, which BigQuery would load as bytes; write it as a float of 32 bits, or "
+    "load a local copy of the files",
 }
 
 
@@ -66,7 +66,7 @@ def find_tables(
     Args:
         places: Files, folders and Delta tables: local paths or `gs://bucket/name`.
         open_bucket: Returns the file system of the buckets when it is needed.
-        name: All files are one table, of this name.
+        name: Load all files into one table with this name.
         grouping: The grouping rule; see the loaders' common rules.
         pattern: Read only files in folders whose name matches.
 
@@ -96,10 +96,10 @@ def find_tables(
                     Problem(first, f"the table {table.name} is in another store too; load the two apart")
                 )
                 continue
-            untold = {one.name: said for one in table.columns if (said := _untold(one.type, table))}
-            if untold:
-                told = "; ".join(f"column {column} is {said}" for column, said in untold.items())
-                problems.append(Problem(table.root, f"{told}."))
+            misread = {one.name: what for one in table.columns if (what := _misread(one.type, table))}
+            if misread:
+                reasons = "; ".join(f"column {column} is {what}" for column, what in misread.items())
+                problems.append(Problem(table.root, f"{reasons}."))
                 continue
             try:
                 found[table.name] = _with_schema(table, open_place)
@@ -108,10 +108,10 @@ def find_tables(
     return [found[name] for name in sorted(found)], problems
 
 
-def _untold(type_: ParquetType, table: ParquetTable) -> str | None:
+def _misread(type_: ParquetType, table: ParquetTable) -> str | None:
     """The name of a type that BigQuery would silently load as another type; None if it would not."""
-    if type_.kind in _UNTOLD:
-        return _UNTOLD[type_.kind]
+    if type_.kind in _NEVER_LOADED:
+        return _NEVER_LOADED[type_.kind]
     # Local files are converted before the upload; see `readable`.
     return None if table.is_local else _MISREAD.get(type_.unit) or _MISREAD.get(type_.kind)
 
@@ -136,8 +136,8 @@ def _with_schema(table: ParquetTable, open_place: OpenStore) -> ParquetTable:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except (OSError, pa.ArrowException) as error:
         raise ParquetError(
-            f"its files have different columns, and the schema of all of them cannot be told: "
-            f"{' '.join(str(error).split())[:300].rstrip('.')}. Write them alike."
+            f"its files have different columns, and no common schema was found: "
+            f"{' '.join(str(error).split())[:300].rstrip('.')}. Write them with the same columns and types."
         ) from error
     return dataclasses.replace(table, schema=schema)
 

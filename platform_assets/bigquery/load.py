@@ -212,7 +212,7 @@ class _Load:
         if rows != expected:
             raise WarehouseError(
                 f"BigQuery loaded {rows:,} rows into {self.options.dataset}.{self.target} of files with "
-                f"{expected:,}. Look at the job in its history before you load them again."
+                f"{expected:,}. See the job in BigQuery's job history before you load them again."
             )
 
     def _load_no_rows(self, schema: pa.Schema) -> int:
@@ -273,7 +273,7 @@ class _Load:
                 self.report(self.target, number, len(files))
             if not loaded:
                 raise WarehouseError(
-                    f"{self.options.dataset}.{self.target} was not loaded, as BigQuery took none of its "
+                    f"{self.options.dataset}.{self.target} was not loaded: BigQuery accepted none of its "
                     "files."
                 )
             self._compare(rows, loaded)
@@ -365,13 +365,13 @@ def _write_readable(file: Path, partitions: Mapping[str, pa.Scalar], table: Parq
                     writer.write_batch(pa.RecordBatch.from_arrays([*columns, *constants], schema=schema))
             return True
     except (OSError, pa.ArrowException) as error:
-        said = " ".join(str(error).split())[:300].rstrip(".")
+        reason = " ".join(str(error).split())[:300].rstrip(".")
         if column:
             raise WarehouseError(
-                f"{file} was not loaded, as column {column} has a value that BigQuery has no place for: "
-                f"{said}. Write the column in microseconds, or as text."
+                f"{file} was not loaded, as column {column} has a value that BigQuery cannot store: "
+                f"{reason}. Write the column in microseconds, or as text."
             ) from error
-        raise WarehouseError(f"{file} was not loaded, as its rows cannot be read: {said}.") from error
+        raise WarehouseError(f"{file} was not loaded: its rows cannot be read: {reason}.") from error
 
 
 def _create_dataset(client: bigquery.Client, access: BigQueryAccess, name: str) -> None:
@@ -406,7 +406,7 @@ def _open_buckets(access: BigQueryAccess) -> pyarrow.fs.FileSystem:
         # Do not repeat the value that was found: it may be a key.
         raise ParquetError(
             "The buckets cannot be read: the secret is not the JSON of a service account's key, or the "
-            "account is gone. Make a key with `gcloud iam service-accounts keys create`."
+            "account was deleted. Create a key with `gcloud iam service-accounts keys create`."
         ) from None
     return pyarrow.fs.GcsFileSystem(
         access_token=credentials.token, credential_token_expiration=credentials.expiry

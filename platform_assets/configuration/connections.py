@@ -48,13 +48,13 @@ def _one_way_in(value: Secret | None, info: ValidationInfo) -> Secret | None:
     if value is None and info.data["private_key"] is None:
         raise PydanticKnownError("missing")
     if value is not None and info.data["private_key"] is not None:
-        raise ValueError("private_key is there too, and one of the two is used")
+        raise ValueError("private_key is set too; only one of them can be used")
     return value
 
 
 def _account(value: str) -> str:
     if re.search(r"[\s/:@]|\.snowflakecomputing\.", value):
-        raise ValueError("only the identifier, not the address")
+        raise ValueError("write only the identifier, without the address")
     return value
 
 
@@ -81,7 +81,9 @@ class SnowflakeConnectionSettings(Block):
         description=f"a reference to the password, where there is no private_key: {REFERENCES}",
     )
     """The user's password; either this or `private_key`."""
-    role: Text | None = Field(default=None, description="the name of a role; the user's default where absent")
+    role: Text | None = Field(
+        default=None, description="the name of a role; by default the user's default role"
+    )
     """The role to use."""
     warehouse: Text = Field(description="the name of the virtual warehouse that computes")
     """The virtual warehouse that runs the statements."""

@@ -194,8 +194,8 @@ def _syntax_error(file: Path) -> SettingsError | None:
         # Do not repeat the line or the text found there: either may be part of a secret.
         hint = f" ({error.msg})" if len(error.msg) < 40 else ""
         return SettingsError(
-            f"{file}: line {error.lineno}, column {error.column}: this is not HOCON{hint}; look there and on "
-            "the line before for an open quote or bracket, a missing = or a value that needs quotes."
+            f"{file}: line {error.lineno}, column {error.column}: this is not HOCON{hint}; check this line "
+            "and the line before it for an open quote or bracket, a missing = or a value that needs quotes."
         )
     errors = (_syntax_error(target) for _, target in includes if target.is_file())
     return next((error for error in errors if error is not None), None)

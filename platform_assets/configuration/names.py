@@ -41,6 +41,6 @@ def unusable_name(name: str) -> str:
     if not NAME.fullmatch(name):
         return "it starts with a letter and has up to 40 characters"
     if name in _RESERVED_NAMES:
-        return "the platform, Dagster or Python have that one"
+        return "the platform, Dagster or Python uses that name"
     ending = next((ending for ending in _RESERVED_ENDINGS if name.endswith(ending)), "")
     return f"names of jobs and steps end in {ending}" if ending else ""

@@ -62,7 +62,7 @@ class Secret:
         if scheme == "gcp":
             raise ValueError(f"secret://gcp is not supported yet; use {REFERENCES}")
         if scheme not in ("env", "file", "aws"):
-            raise ValueError(f"there is no such kind of reference; use {REFERENCES}")
+            raise ValueError(f"this kind of reference does not exist; use {REFERENCES}")
         if not name or (rest.endswith("#") and not key):
             raise ValueError(f"the reference is not complete; use {REFERENCES}")
         if scheme == "env" and not ENV_NAME.fullmatch(rest):
@@ -120,7 +120,7 @@ class Secret:
             reason = f"{answer.get('Code')}: {answer.get('Message')}"
             raise SettingsError(f"{self.reference}: AWS Secrets Manager refused: {reason}") from None
         except BotoCoreError as error:
-            raise SettingsError(f"{self.reference}: AWS Secrets Manager cannot be asked: {error}") from None
+            raise SettingsError(f"{self.reference}: AWS Secrets Manager cannot be reached: {error}") from None
         if "SecretString" not in answer:
             raise SettingsError(f"{self.reference}: the secret is binary; only text secrets can be used.")
         return cast("str", answer["SecretString"])
@@ -134,7 +134,8 @@ class Secret:
             members = None
         if not isinstance(members, dict):
             raise SettingsError(
-                f"{self.reference}: it asks for {key!r} of a JSON object; the secret is not one."
+                f"{self.reference}: it refers to {key!r} of a JSON object, but the secret is not a JSON "
+                "object."
             )
         value = members.get(key)
         if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
@@ -190,4 +191,4 @@ def absolute_path(text: str, base: Path | None) -> Path:
         # normpath, not resolve: symbolic links stay as the user wrote them.
         return Path(os.path.normpath((base or Path.cwd()) / Path(text).expanduser()))
     except RuntimeError:
-        raise ValueError(f"there is no home folder of {text.partition('/')[0]}") from None
+        raise ValueError(f"no home folder is known for {text.partition('/')[0]}") from None

@@ -18,7 +18,7 @@ from platform_assets.configuration.secrets import absolute_path, base_folder
 
 def _no_bool(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")
+        raise ValueError("true and false are not numbers")
     return value
 
 
@@ -55,7 +55,7 @@ def timezone_name(value: str) -> str:
     try:
         return zoneinfo.ZoneInfo(value).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("there is no such time zone") from None
+        raise ValueError("no such time zone exists") from None
 
 
 # A field's description is also the "expected" half of an error message, and is worded to fit there.
@@ -71,7 +71,7 @@ LocalPath = Annotated[Path, BeforeValidator(_path)]
 
 def _address(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
-        raise ValueError("an address starts with http:// or https://, and has no user in it")
+        raise ValueError("an address starts with http:// or https:// and contains no user")
     return value
 
 
@@ -94,7 +94,7 @@ class Block(BaseModel):
 
 def _no_repetition(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
-        raise ValueError("something is in it twice")
+        raise ValueError("an item is in it twice")
     return values
 
 
@@ -116,8 +116,8 @@ def type_word(value: str) -> str:
         return value
     digits = _DECIMAL.fullmatch(value)
     if digits is None:
-        raise ValueError("there is no such type")
+        raise ValueError("no such type exists")
     precision, scale = int(digits[1]), int(digits[2])
     if not 1 <= precision <= 38 or scale > precision:
-        raise ValueError("a decimal has 1 to 38 digits, of which the scale says how many follow the point")
+        raise ValueError("a decimal has 1 to 38 digits, and its scale is at most the number of digits")
     return f"decimal({precision},{scale})"

@@ -105,14 +105,14 @@ class Feed:
         names = [column.name for column in self.columns]
         mistakes = []
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            mistakes.append("its name is not made of a-z, 0-9 and _, from a letter on")
+            mistakes.append("its name must consist of a-z, 0-9 and _, starting with a letter")
         if len({name.casefold() for name in names}) < len(names):
             mistakes.append("a column is declared more than once; upper and lower case are the same")
         taken = {column.name for column in PLACE_COLUMNS} & {name.casefold() for name in names}
         if taken:
             mistakes.append(f"the columns {', '.join(sorted(taken))} are the platform's own")
         if self.mode == "merge" and not self.key:
-            mistakes.append("rows are merged by a key, and it has none")
+            mistakes.append("rows are merged by a key, but it has no key")
         if names and (unknown := {*self.key, *self.formats} - set(names)):
             mistakes.append(f"the columns {', '.join(sorted(unknown))} are not declared")
         if not self.has_header and not names:
@@ -124,18 +124,20 @@ class Feed:
         try:
             "a".encode(self.encoding)  # also rejects encodings that are not for text
         except LookupError:
-            mistakes.append(f"there is no encoding {self.encoding}")
+            mistakes.append(f"the encoding {self.encoding} does not exist")
         try:
             self.takes(self.watch, "")
         except re.error as error:
-            mistakes.append(f"its pattern is none: {error}")
+            mistakes.append(f"its pattern is not valid: {error}")
         marks = [
             one
             for one in (self.dialect.delimiter, self.dialect.quote, self.dialect.escape)
             if one is not None
         ]
         if len(set(marks)) < len(marks) or any(len(one) != 1 or one in "\r\n" for one in marks):
-            mistakes.append("delimiter, quote and escape are one character each, all different, no line end")
+            mistakes.append(
+                "delimiter, quote and escape must be one character each, all different, and no line end"
+            )
         if mistakes:
             raise FeedError(f"The feed {self.name} cannot be used: {'; '.join(mistakes)}.")
 
@@ -161,11 +163,16 @@ class Feed:
     @cached_property
     def definition(self) -> str:
         """Identifies how objects are read; an object that failed is retried when the definition changes."""
-        told: tuple[object, ...] = (self.format, self.columns, sorted(self.formats.items()), self.key)
-        told = (*told, self.new_columns)
+        fingerprinted: tuple[object, ...] = (
+            self.format,
+            self.columns,
+            sorted(self.formats.items()),
+            self.key,
+        )
+        fingerprinted = (*fingerprinted, self.new_columns)
         more = (self.sheet,) if self.format == "excel" else ()
-        told = (*told, self.dialect, self.encoding, *more)
-        return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
+        fingerprinted = (*fingerprinted, self.dialect, self.encoding, *more)
+        return hashlib.blake2b(repr(fingerprinted).encode(), digest_size=8).hexdigest()
 
 
 def glob_regex(pattern: str) -> str:

@@ -85,7 +85,7 @@ class Feeding:
         left = [one for one in loaded if one.result not in _WORKED]
         problems = [_said(feed, left)] if left else []
         problems += [
-            f"The feed {feed.name} did not take {one.name}: {one.reason}" for one in failing.failures
+            f"The feed {feed.name} did not load {one.name}: {one.reason}" for one in failing.failures
         ]
         rows, dead_letters = sum(one.rows for one in done), sum(one.dead_letters for one in done)
         return Fed(len(done), rows, dead_letters, " ".join(problems))
@@ -145,7 +145,7 @@ def _said(feed: Feed, left: Sequence[Loaded]) -> str:
     """The objects that a feed did not load, with reasons; objects that only wait for another are counted."""
     told = [one for one in left if one.result is not Result.WAITING] or left[:1]
     reasons = " ".join(
-        f"The feed {feed.name} did not take {one.upload.label}: {ended(one.reason)}"
+        f"The feed {feed.name} did not load {one.upload.label}: {ended(one.reason)}"
         for one in told[:_MOST_TOLD]
     )
     more = len(left) - len(told[:_MOST_TOLD])

@@ -52,19 +52,19 @@ class Layout:
 
     def to_json(self) -> str:
         """Compact JSON, for the feed's ledger."""
-        told = [
+        shown = [
             {"name": one.name, "nullable": one.nullable, "type": type(one.type).__name__, **asdict(one.type)}
             for one in self.columns
         ]
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Layout:
         """Parse the JSON of `to_json`."""
         columns = []
-        for told in json.loads(text or "[]"):
-            name, nullable, type_ = told.pop("name"), told.pop("nullable"), told.pop("type")
-            columns.append(Column(name, _TYPES[type_](**told), nullable=nullable))
+        for shown in json.loads(text or "[]"):
+            name, nullable, type_ = shown.pop("name"), shown.pop("nullable"), shown.pop("type")
+            columns.append(Column(name, _TYPES[type_](**shown), nullable=nullable))
         return cls(tuple(columns))
 
 
@@ -89,7 +89,7 @@ def known_layout(feed: Feed, kept: Layout) -> Layout:
 
 
 def layout_of(
-    feed: Feed, known: Layout, file: RowFile, sample: Sequence[Chunk], *, names_are_told: bool
+    feed: Feed, known: Layout, file: RowFile, sample: Sequence[Chunk], *, names_are_shown: bool
 ) -> Layout:
     """The columns of the table after loading this file.
 
@@ -98,16 +98,16 @@ def layout_of(
         known: The columns so far.
         file: The file.
         sample: Its first rows.
-        names_are_told: True if messages may contain its column names.
+        names_are_shown: True if messages may contain its column names.
 
     Raises:
         LayoutChanged: The file's columns do not fit.
     """
     names = list(file.names) if file.names is not None else _names(sample)
-    _refuse_unusable(names, names_are_told=names_are_told)
+    _refuse_unusable(names, names_are_shown=names_are_shown)
     is_first = not known.columns
     if is_first and feed.has_header and file.types is None:
-        _refuse_values_as_names(names, is_clean=names_are_told)
+        _refuse_values_as_names(names, is_clean=names_are_shown)
     by_name = {column.name: column for column in known.columns}
     missing = [
         name
@@ -122,10 +122,10 @@ def layout_of(
         missing = [name for name in feed.key if name not in names] if names else []
     mistakes = []
     if missing:
-        mistakes.append(f"it has no {_told(missing)}")
+        mistakes.append(f"it has no {_listed(missing)}")
     if new and not is_first and (feed.new_columns == "refuse" or missing):
-        told = _told(new) if names_are_told else f"{len(new)} columns by other names"
-        mistakes.append(f"it has {told}, which {'is' if len(new) == 1 else 'are'} not declared")
+        shown = _listed(new) if names_are_shown else f"{len(new)} columns by other names"
+        mistakes.append(f"it has {shown}, which {'is' if len(new) == 1 else 'are'} not declared")
     if missing and new and not is_first:
         mistakes.append("a column may have been renamed")
     mistakes += _other_types(known, file)
@@ -164,17 +164,17 @@ def _names(sample: Iterable[Chunk]) -> list[str]:
     return list(dict.fromkeys(name for chunk in sample for name in chunk.columns))
 
 
-def _refuse_unusable(names: Sequence[str], *, names_are_told: bool) -> None:
+def _refuse_unusable(names: Sequence[str], *, names_are_shown: bool) -> None:
     seen: dict[str, int] = {}
     for place, name in enumerate(names, 1):
-        told = f"column {name}" if names_are_told and name else f"column {place}"
+        shown = f"column {name}" if names_are_shown and name else f"column {place}"
         folded = name.casefold()
         if not name:
-            raise LayoutChanged(f"{told} has no name")
+            raise LayoutChanged(f"{shown} has no name")
         if folded in seen:
             raise LayoutChanged(
-                f"{told} is there twice, in places {seen[folded]} and {place}; upper and lower case are the "
-                "same"
+                f"{shown} occurs twice, in places {seen[folded]} and {place}; upper and lower case are not "
+                "distinguished"
             )
         if folded in _PLATFORM:
             raise LayoutChanged(f"column {folded} would hide the platform's own of that name")
@@ -191,8 +191,8 @@ def _refuse_values_as_names(names: Sequence[str], *, is_clean: bool) -> None:
         else:
             continue
         raise LayoutChanged(
-            f"the name of column {place} {found}, so that it may be no name; declare the columns, and "
-            "dialect.header = false, or sheet.header_row = 0, where there is no header"
+            f"the name of column {place} {found}, so it may not be a name; declare the columns, and set "
+            "dialect.header = false, or sheet.header_row = 0, if the file has no header"
         )
 
 
@@ -205,7 +205,7 @@ def _refuse_same_names(known: Sequence[Column], found: Sequence[Column]) -> None
     names = {column.name.casefold(): column.name for column in known}
     twice = [names[one.name.casefold()] for one in found if one.name.casefold() in names]
     if twice:
-        raise LayoutChanged(f"it has {_told(twice)}, written in other upper and lower case")
+        raise LayoutChanged(f"it has {_listed(twice)}, written in other upper and lower case")
 
 
 def _other_types(known: Layout, file: RowFile) -> list[str]:
@@ -221,16 +221,14 @@ def _found(name: str, file: RowFile, sample: Sequence[Chunk], *, is_key: bool) -
     if file.types is not None:
         type_ = kept_type(file.types[name])
         if type_ is None:
-            raise LayoutChanged(
-                f"the lake holds no column as {file.types[name]}, the type of one of its columns"
-            )
+            raise LayoutChanged(f"the lake cannot store {file.types[name]}, the type of one of its columns")
         return Column(name, type_, nullable=not is_key)
     parts = [chunk.columns[name] for chunk in sample if name in chunk.columns]
     values = pa.concat_arrays(parts) if parts else pa.nulls(0, pa.string())
     return replace(Column(name, find_type(values)), nullable=not is_key)
 
 
-def _told(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_NAMES_TOLD])
     more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
     return f"{'column' if len(names) == 1 else 'columns'} {shown}{more}"

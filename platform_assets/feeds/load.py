@@ -242,8 +242,9 @@ class Feeds:
         layout = known_layout(feed, Layout.from_json(state.layout))
         if not layout.columns:
             raise FeedError(
-                f"The feed {feed.name} has no table yet: its columns are found in its first object, and none "
-                f"was loaded. Upload one whose key matches {feed.pattern}, or declare the columns."
+                f"The feed {feed.name} has no table yet: its columns come from its first object, and no "
+                f"object was loaded. Upload an object whose key matches {feed.pattern}, or declare the "
+                "columns."
             )
         return CountingRows(feed, layout, self.table(feed, layout), ledger, state)
 
@@ -287,8 +288,8 @@ class _Load:
                 admitted.append(one)
         if len({one.object_id for one in uploads}) < len(uploads):
             raise FeedError(
-                f"The feed {self.feed.name} cannot load two versions of one object at the same time; give "
-                "the one that is there now."
+                f"The feed {self.feed.name} cannot load two versions of one object at the same time; load "
+                "the current version."
             )
         last = self.ledger.last_said(state, (one.object_id for one in admitted))
         stop = (
@@ -325,7 +326,7 @@ class _Load:
                 self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, stop.reason))
                 return stop, layout
             self.said.append(_row(self.feed, one, Said.GONE, self.now))
-            self._end(one, Result.GONE, f"{one.label} is not there any more in this version")
+            self._end(one, Result.GONE, f"{one.label} no longer exists in this version")
             return None, layout
         if stop is not None and one.object_id != stop.object_id:
             waits = f"the feed {self.feed.name} is stopped by {stop.object}: {stop.reason}"
@@ -548,8 +549,8 @@ class _Load:
         loads = [row for row in rows if row.status is Said.LOADED]
         if loads and (is_first or any(Layout.from_json(row.layout) != layout for row in loads)):
             raise LakeConflict(
-                f"Another run changed the table of the feed {self.feed.name} while this one loaded into it. "
-                "Nothing of this one counts; the next run does it again."
+                f"Another run changed the table of the feed {self.feed.name} during this load. Nothing was "
+                "loaded; the next run does the work again."
             )
         last = self.ledger.last_said(state, (row.object_id for row in rows))
         kept = []
@@ -603,15 +604,17 @@ def _row(feed: Feed, one: Upload, said: Said, now: dt.datetime, *, reason: str =
 
 def _refusal(one: Upload) -> str:
     if one.decision is None:
-        return f"{one.label} was not inspected in this version, and nothing is loaded before it is"
-    return f"the policy says {one.decision} for {one.label}; what it holds is loaded nowhere"
+        return (
+            f"{one.label} was not inspected in this version; objects are loaded only after their inspection"
+        )
+    return f"the policy's action for {one.label} is {one.decision}; it is not loaded"
 
 
 def _stop_message(feed: Feed, label: str, reason: str) -> str:
     return (
         f"The feed {feed.name} is stopped: {label} has another layout than its table: {reason}. Upload it "
-        "again as it should be, or change the feed's declaration; then the feed goes on by itself. To go on "
-        "without a change, resume it. Other feeds are not touched."
+        "again with the right layout, or change the feed's declaration; then the feed continues by itself. "
+        "Other feeds are not affected."
     )
 
 

@@ -81,7 +81,7 @@ def read_rows(
         lines = _Lines(text)
         with _explained(feed):
             found = _csv(feed, lines) if feed.format == "csv" else RowFile(None, None, _json(feed, lines))
-        yield RowFile(found.names, found.types, _told(feed, found.chunks))
+        yield RowFile(found.names, found.types, _checked(feed, found.chunks))
 
 
 class _Raw(io.RawIOBase):
@@ -141,7 +141,7 @@ def _explained(feed: Feed) -> Iterator[None]:
         raise Unreadable("it is not what gzip writes, or ends early") from None
 
 
-def _told(feed: Feed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+def _checked(feed: Feed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
     with _explained(feed):
         yield from chunks
 
@@ -169,7 +169,7 @@ def _csv(feed: Feed, lines: _Lines) -> RowFile:
         except (csv.Error, _LongLine):
             raise NoHeader("its first line is no header") from None
         if not names:
-            raise Unreadable("it is empty: not even a header is there")
+            raise Unreadable("it is empty: it has no header")
         try:
             "".join(names).encode()
         except UnicodeEncodeError:
@@ -215,10 +215,10 @@ def _csv_chunks(
 
 def _csv_reason(error: csv.Error) -> str:
     """The rule that a line breaks, from the parser's message."""
-    said = str(error)
-    if "field larger" in said:
+    message = str(error)
+    if "field larger" in message:
         return "length(field)"
-    return "quote(not closed)" if "unexpected end" in said else "quote(in the middle of a field)"
+    return "quote(not closed)" if "unexpected end" in message else "quote(in the middle of a field)"
 
 
 def _json(feed: Feed, lines: _Lines) -> Iterator[Chunk]:
@@ -303,7 +303,7 @@ def _json_elements(lines: _Lines) -> Iterator[tuple[int, str | None]]:
     decoder = json.JSONDecoder(parse_int=str)
     window = _Window(lines)
     if window.next_character() != "[":
-        raise Unreadable("it is no array of objects; a file of one object a line is of the format jsonl")
+        raise Unreadable("it is not an array of objects; for one object per line use the format jsonl")
     window.take(1)
     is_first = True
     while (character := window.next_character()) != "]":
@@ -316,7 +316,7 @@ def _json_elements(lines: _Lines) -> Iterator[tuple[int, str | None]]:
         yield window.line, window.element(decoder)
     window.take(1)
     if window.next_character():
-        raise Unreadable(f"there is more after its array, in line {window.line:,}")
+        raise Unreadable(f"it has further content after its array, in line {window.line:,}")
 
 
 class _Window:
@@ -376,9 +376,7 @@ def _copied(stream: IO[bytes], path: Path, most: int | None = None) -> Path:
         while piece := stream.read(_BYTES_PER_READ):
             file.write(piece)
             if most is not None and file.tell() > most:
-                raise Unreadable(
-                    f"it is larger than {most // 1024**2:,} MB, the most that is taken as a workbook"
-                )
+                raise Unreadable(f"it is larger than {most // 1024**2:,} MB, the limit for workbooks")
     return path
 
 

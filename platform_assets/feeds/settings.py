@@ -70,7 +70,7 @@ def _encoding(value: str) -> str:
     try:
         return codecs.lookup(value) and value
     except LookupError:
-        raise ValueError("there is no such encoding") from None
+        raise ValueError("no such encoding exists") from None
 
 
 def _of_columns(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

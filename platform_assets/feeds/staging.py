@@ -96,7 +96,7 @@ def stage(feed: Feed, known: Layout, file: RowFile, folder: Path, *, is_clean: b
         ObjectsError: The object cannot be read.
     """
     sample = _sampled(file.chunks)
-    layout = layout_of(feed, known, file, sample, names_are_told=is_clean)
+    layout = layout_of(feed, known, file, sample, names_are_shown=is_clean)
     staged = Staged(layout, folder / "rows", folder / "letters")
     counts = _Counts()
     with _writer(staged.path, staged.schema) as rows, _writer(staged.letters, LETTER_SCHEMA) as letters:
@@ -190,7 +190,7 @@ def _refuse_other_content(layout: Layout, counts: _Counts, staged: Staged) -> No
             )
     if not staged.rows and staged.dead_letters >= _ROWS_THAT_TELL:
         [(reason, number)] = counts.reasons.most_common(1)
-        raise LayoutChanged(f"none of its {staged.dead_letters:,} rows fits, {number:,} for {reason}")
+        raise LayoutChanged(f"none of its {staged.dead_letters:,} rows is valid, {number:,} for {reason}")
 
 
 def _letters(bad: Sequence[BadRow], *, is_clean: bool) -> pa.RecordBatch:

@@ -74,7 +74,7 @@ def _problem(feed: Feed, error: SheetUnreadable) -> Exception:
                 f"its reader ended with {error.code}: {memory}, or {_SECONDS:,} seconds, or is broken"
             )
         case "garbled":
-            return Unreadable("what its reader said of it cannot be understood")
+            return Unreadable("its reader gave an unknown answer")
         case _:
             return Unreadable("it is not a workbook, or is cut off or broken")
 
@@ -86,7 +86,7 @@ def _header(feed: Feed, rows: Iterator[_Row]) -> list[str]:
         return [column.name for column in feed.columns]
     first = next(rows, None)
     if first is None:
-        raise Unreadable(f"its sheet is empty from row {header:,} on: not even a header is there")
+        raise Unreadable(f"its sheet is empty from row {header:,} on: it has no header")
     number, cells = first
     if number != header or isinstance(cells, str):
         raise NoHeader(f"its row {header:,} is no header")
@@ -146,14 +146,14 @@ def _text(cell: Any, written: str | None = None) -> str | None:
     """A cell as text; a date in the format of its column, if that format preserves it."""
     if not isinstance(cell, list):
         return None if cell is None else str(cell)
-    told = str(cell[0])
+    text = str(cell[0])
     if written is not None:
-        at = dt.datetime.fromisoformat(told)
+        at = dt.datetime.fromisoformat(text)
         with contextlib.suppress(ValueError):
             # Dates have no time zone, neither in sheets nor in such text.
             if dt.datetime.strptime(as_written := at.strftime(written), written) == at:  # noqa: DTZ007
                 return as_written
-    return told
+    return text
 
 
 def _letters(place: int) -> str:

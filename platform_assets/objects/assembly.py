@@ -51,7 +51,7 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
     def _watch_settings(self, name: str) -> WatchSettings:
         if name not in self.settings.watches:
             known = ", ".join(self.settings.watches) or "none"
-            raise SettingsError(f"There is no watch {name} in the configuration; it has {known}.")
+            raise SettingsError(f"The configuration has no watch {name}; it has {known}.")
         return self.settings.watches[name]
 
     def create_folders(self) -> None:

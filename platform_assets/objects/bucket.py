@@ -49,9 +49,10 @@ def raise_if_partly_listed(uri: str, failing: Isolation) -> None:
         PartlyListed: Some parts failed.
     """
     if failing.failures:
-        told = " ".join(one.reason for one in failing.failures[:_MOST_TOLD])
+        reasons = " ".join(one.reason for one in failing.failures[:_MOST_TOLD])
         raise PartlyListed(
-            f"{len(failing.failures):,} of what is in {uri} could not be listed; all else was. {told}"
+            f"{len(failing.failures):,} of what is in {uri} could not be listed; everything else was "
+            f"listed. {reasons}"
         )
 
 

@@ -50,8 +50,8 @@ class FolderBucket:
         """See `Bucket.objects`; a file that vanishes during the listing is skipped."""
         if not self.folder.is_dir():
             raise ObjectsError(
-                f"The folder {self.folder} cannot be watched: there is no such folder. Create it, or mend "
-                "its path in the configuration."
+                f"The folder {self.folder} cannot be watched: the folder does not exist. Create it, or "
+                "correct its path in the configuration."
             )
         failing = Isolation("Listing")
         yield from self._below(str(self.folder), "", after, failing)
@@ -72,8 +72,8 @@ class FolderBucket:
             return
         except OSError as error:
             refused = ObjectsError(
-                f"The folder {folder} cannot be listed: {error.strerror}. Give the platform's user the right "
-                "to read it."
+                f"The folder {folder} cannot be listed: {error.strerror}. Grant the platform's user the "
+                "right to read it."
             )
             if not prefix:
                 raise refused from error
@@ -123,7 +123,7 @@ class FolderBucket:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise ObjectsError(f"{path} cannot be looked at: {error.strerror}.") from error
+            raise ObjectsError(f"{path} cannot be accessed: {error.strerror}.") from error
         if not stat.S_ISREG(status.st_mode):
             return None
         return ObjectVersion(path, key, _version_of(status), status.st_size, _time(status.st_mtime))
@@ -148,6 +148,6 @@ def _expect(file: BinaryIO, found: ObjectVersion) -> None:
 
 def _gone(found: ObjectVersion) -> ObjectGone:
     return ObjectGone(
-        f"{found.uri} is not what it was when it was noticed: it was deleted or overwritten. What is there "
-        "now is looked at as a version of its own."
+        f"{found.uri} was deleted or overwritten since it was noticed. The new version, if any, is "
+        "inspected as a version of its own."
     )

@@ -70,7 +70,7 @@ class GcsBucket:
 
     def find(self, key: str) -> ObjectVersion | None:
         """See `Bucket.find`."""
-        with explained(f"{self._start}{key} in the bucket {self.name} cannot be looked at"):
+        with explained(f"{self._start}{key} in the bucket {self.name} cannot be accessed"):
             blob = self.client.bucket(self.name).get_blob(self._start + key, timeout=_TIMEOUT)
             return None if blob is None else self._version(blob)
 

@@ -38,6 +38,5 @@ def open_bucket(place: str, options: Mapping[str, str] | None = None) -> Bucket:
 
         return GcsBucket(name, prefix, gcs_client(options or {}))
     raise ObjectsError(
-        f"{place} cannot be watched: objects are looked for in local folders, s3://bucket/prefix and "
-        "gs://bucket/prefix."
+        f"{place} cannot be watched. Watch a local folder, s3://bucket/prefix or gs://bucket/prefix."
     )

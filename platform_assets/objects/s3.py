@@ -74,7 +74,7 @@ class S3Bucket:
     def find(self, key: str) -> ObjectVersion | None:
         """See `Bucket.find`."""
         try:
-            with explained(f"{self._start}{key} in the bucket {self.name} cannot be looked at"):
+            with explained(f"{self._start}{key} in the bucket {self.name} cannot be accessed"):
                 head = self.client.head_object(Bucket=self.name, Key=self._start + key)
         except ObjectGone:
             return None
@@ -162,6 +162,8 @@ def explained(attempt: str) -> Iterator[None]:
             f"{attempt}: {reason}. Check the name, the region and what the credentials may do."
         ) from None
     except NoCredentialsError:
-        raise ObjectsError(f"{attempt}: there are no credentials. Give some where boto3 looks.") from None
+        raise ObjectsError(
+            f"{attempt}: no credentials were found. Provide them in a place that boto3 reads."
+        ) from None
     except (BotoCoreError, IncompleteReadError, HTTPError) as error:
         raise ObjectsUnavailable(f"{attempt}: {error}. It is tried again.") from None

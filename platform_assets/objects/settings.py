@@ -23,10 +23,10 @@ def _of_its_bucket(value: str | None, info: ValidationInfo) -> str | None:
     place = str(info.data.get("place", ""))
     scheme = {"queue": "s3://", "subscription": "gs://"}[info.field_name or ""]
     if value is not None and not place.startswith(scheme):
-        raise ValueError(f"only a place that starts with {scheme} has one")
+        raise ValueError(f"only a place that starts with {scheme} can have it")
     pattern = {"queue": r"https?://\S+/\S+", "subscription": r"projects/[^/\s]+/subscriptions/[^/\s]+"}
     if value is not None and not re.fullmatch(pattern[info.field_name or ""], value):
-        raise ValueError("it is not written so")
+        raise ValueError("its form is different")
     return value
 
 
@@ -37,9 +37,12 @@ def _scheme(place: str) -> str:
 def _apart(value: str | None, info: ValidationInfo) -> str | None:
     place = str(info.data.get("place", ""))
     if value is not None and f"{value}/".startswith(f"{place}/"):
-        raise ValueError("what is put there would be noticed as a new object: name a place apart")
+        raise ValueError(
+            "quarantined objects would be noticed as new objects there; name a place outside the watched "
+            "place"
+        )
     if value is not None and _scheme(value) != _scheme(place):
-        raise ValueError("objects are moved within one store: give a place of the same kind")
+        raise ValueError("objects are moved within one store; name a place of the same kind")
     return value
 
 

@@ -206,7 +206,7 @@ class Watch:
                     case RunState.FAILED:
                         self.log.give_up(batch, "its run failed; see that run's log", self.policy, now)
                     case RunState.SUCCEEDED:
-                        reason = "its run ended and said nothing of it"
+                        reason = "its run ended without recording a result for it"
                         self.log.give_up(batch, reason, self.policy, now)
                     case RunState.UNKNOWN if now - planned_at >= self.policy.lost_after:
                         self.log.give_up(batch, "its run never started", self.policy, now, ran=False)

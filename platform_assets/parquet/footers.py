@@ -132,9 +132,7 @@ def read_footer(store: Store, path: str, schemas: KnownSchemas | None = None) ->
             f"its footer cannot be read: {' '.join(str(error).split())[:300].rstrip('.')}"
         ) from error
     if not columns:
-        raise UnreadableFile(
-            "it has no columns, so that there is nothing to load; write it with one at least"
-        )
+        raise UnreadableFile("it has no columns, so nothing can be loaded; write it with at least one column")
     return Footer(columns, metadata.num_rows, size)
 
 
@@ -153,12 +151,14 @@ def _tail(file: pa.NativeFile, size: int) -> bytes:
     if size < _SMALLEST_FILE or not tail.endswith(_MAGIC):
         head: bytes = file.read_at(min(size, 4), 0)
         if head == _MAGIC:
-            raise UnreadableFile(f"it is truncated at {size:,} bytes: it begins as Parquet and has no end")
+            raise UnreadableFile(
+                f"it is truncated at {size:,} bytes: it begins as Parquet and its end is missing"
+            )
         if head.startswith(_GZIP):
             raise UnreadableFile(
                 "it is compressed with gzip as a whole; decompress it (Parquet compresses inside)"
             )
-        raise UnreadableFile("it is not Parquet: neither its beginning nor its end says so")
+        raise UnreadableFile("it is not Parquet: it has neither Parquet's beginning nor its end")
     footer = int.from_bytes(tail[-8:-4], "little") + 8
     if footer + len(_MAGIC) > size:
         raise UnreadableFile(f"it is damaged: a footer of {footer:,} bytes in a file of {size:,}")

@@ -49,15 +49,15 @@ _WRITE_OUT = (
 )
 _REFUSED = {
     "iceberg": "it is an Iceberg table: some of its files belong to older versions, and some list rows that "
-    f"are deleted, as its metadata alone says. {_WRITE_OUT}; or have the warehouse read it as what it is "
+    f"are deleted, which only its metadata shows. {_WRITE_OUT}; or have the warehouse read it as what it is "
     "(CREATE ICEBERG TABLE in Snowflake, a BigLake table in BigQuery).",
-    "hudi": "it is a Hudi table: some of its files hold older versions of the same rows, as its timeline "
-    f"alone says. {_WRITE_OUT}.",
+    "hudi": "it is a Hudi table: some of its files hold older versions of the same rows, which only its "
+    f"timeline shows. {_WRITE_OUT}.",
     "hive": "it is a transactional table of Hive, whose base and delta folders replace and delete rows of "
     "one another. Write its rows out as plain Parquet first (INSERT OVERWRITE DIRECTORY ... STORED AS "
     "PARQUET), and load these.",
-    "paimon": "it is a Paimon table: some of its files hold older versions of the same rows, as its "
-    f"snapshots alone say. {_WRITE_OUT}.",
+    "paimon": "it is a Paimon table: some of its files hold older versions of the same rows, which only its "
+    f"snapshots show. {_WRITE_OUT}.",
     "ducklake": "it is a table of DuckLake with files of deleted rows, which its catalogue alone knows to "
     "apply. Write its rows out as plain Parquet first (COPY ... TO 'FOLDER' (FORMAT parquet)), and load "
     "these.",
@@ -236,8 +236,8 @@ def _refuse_what_files_do_not_tell(handle: DeltaTable) -> None:
         ]
         if renamed:
             raise ParquetError(
-                "it cannot be loaded file by file: its columns have other names in the files (column "
-                f"mapping: {', '.join(renamed[:5])}); write it as a table without."
+                "it cannot be loaded file by file: its columns have different names in the files (column "
+                f"mapping: {', '.join(renamed[:5])}); write it as a table without column mapping."
             )
     if _has_deletion_vectors(handle):
         raise ParquetError(
@@ -284,7 +284,8 @@ def _active_files(
         path = row.pop("path").removeprefix(f"{root}/")
         if "://" in path or path.startswith("/"):
             raise ParquetError(
-                f"its file {path} is in another table (a shallow clone); write the table as one of its own."
+                f"its file {path} belongs to another table (this is a shallow clone); write the table as a "
+                "full copy."
             )
         # The log stores paths URL-encoded, on top of any encoding in partition folders.
         yield urllib.parse.unquote(path), {wanted[name]: value for name, value in row.items()}

@@ -90,15 +90,15 @@ def unified(footers: Mapping[str, Footer]) -> Unified:
         if columns and not any(name.casefold() in spelled for name in own):
             raise ParquetError(
                 f"{next(iter(footers))} and {file} have no column in common ({some_names(columns.keys())}; "
-                f"{some_names(own)}), so that they are hardly one table. Put the files of each table into a "
-                "folder of its name, or load them one by one."
+                f"{some_names(own)}), so they are probably different tables. Put the files of each table "
+                "into a folder of its own, or load them one by one."
             )
         for column in footer.columns:
             other = spelled.setdefault(column.name.casefold(), column.name)
             if other != column.name and other not in own:
                 raise ParquetError(
-                    f"a column is {other} in {seen_in[other]} and {column.name} in {file}, and a load looks "
-                    "for one of them only. Write them alike, or load the files into two tables."
+                    f"a column is {other} in {seen_in[other]} and {column.name} in {file}, and a load "
+                    "reads only one of them. Write them alike, or load the files into two tables."
                 )
             counts[column.name] = counts.get(column.name, 0) + 1
             known = columns.get(column.name)
@@ -151,8 +151,8 @@ def declared(columns: Sequence[ParquetColumn], footers: Mapping[str, Footer]) ->
             name = spelled.get(column.name.casefold())
             if name is not None and name != column.name and name not in own:
                 raise ParquetError(
-                    f"a column is {name} in the log and {column.name} in {file}, and a load looks for one of "
-                    "them only. Rewrite the table."
+                    f"a column is {name} in the log and {column.name} in {file}, and a load reads only one "
+                    "of them. Rewrite the table."
                 )
             if column.name in known and not _is_held(column.type, known[column.name].type):
                 raise ParquetError(
@@ -184,5 +184,5 @@ def _refuse_equal_names(file: str, footer: Footer) -> set[str]:
     """
     names = {column.name for column in footer.columns}
     if len(names) < len(footer.columns):
-        raise ParquetError(f"{file} has two columns of one name; write them with two.")
+        raise ParquetError(f"{file} has duplicate column names; give each column its own name.")
     return names

@@ -36,7 +36,7 @@ class Store:
             info = self.files.get_file_info(path)
         except OSError as error:
             raise ParquetError(
-                f"{self.uri(path)} cannot be looked at: {_reason(error)}. Check the address, the credentials "
+                f"{self.uri(path)} cannot be accessed: {_reason(error)}. Check the address, the credentials "
                 "and the region."
             ) from error
         kinds = {pyarrow.fs.FileType.File: "file", pyarrow.fs.FileType.Directory: "folder"}
@@ -115,8 +115,7 @@ def _s3(given: Mapping[str, str], bucket: str) -> pyarrow.fs.S3FileSystem:
             region = pyarrow.fs.resolve_s3_region(bucket)
         except OSError as error:
             raise ParquetError(
-                f"The region of the bucket {bucket} cannot be found out: {_reason(error)}. Name it as "
-                "AWS_REGION."
+                f"The region of the bucket {bucket} is not known: {_reason(error)}. Set AWS_REGION."
             ) from error
     if region:
         arguments["region"] = region

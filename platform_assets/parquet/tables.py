@@ -175,7 +175,7 @@ def read_tables(
         storage_options: Returns the options of the object store when they are needed, with secrets resolved.
         grouping: `auto`: the rules in the module's docstring; `file`: every file is a table; `folder`: every
             folder is a table.
-        name: All files are one table, of this name.
+        name: Load all files into one table with this name.
         pattern: Read only files whose name matches, such as `*.parquet`; files listed in `places` are always
             read.
         open_place: Opens the store of the places; None means opening it with `storage_options`.
@@ -193,7 +193,8 @@ def read_tables(
     groups, problems = gathering.groups(), gathering.problems
     if not groups and not problems:
         raise ParquetError(
-            f"There is no file in {', '.join(places)}; names that begin with _ or . are no data."
+            f"No data file was found in {', '.join(places)}; names that begin with _ or . are ignored. "
+            "Check the path."
         )
     footers = _read_footers(store, groups, problems)
     base = _common_folder(
@@ -221,11 +222,12 @@ def _open_all(
     places: Sequence[str], storage_options: Callable[[], Mapping[str, str]], open_place: OpenStore | None
 ) -> tuple[Store, list[str]]:
     if not places:
-        raise ParquetError("There is nothing to read: name a file, a folder or a Delta table.")
+        raise ParquetError("No path was given: name a file, a folder or a Delta table.")
     buckets = {"/".join(place.split("/")[:3]) if "://" in place else "" for place in places}
     if len(buckets) > 1:
         raise ParquetError(
-            f"{', '.join(places)} are in different stores; a script loads from one. Read them one by one."
+            f"{', '.join(places)} are in different stores; a script loads from one store. Read them one by "
+            "one."
         )
     if open_place is not None:
         store = open_place(places[0])[0]
@@ -234,7 +236,7 @@ def _open_all(
     paths = [open_path(store, place) for place in places]
     missing = [place for place, path in zip(places, paths, strict=True) if store.kind(path) == "nothing"]
     if missing:
-        raise ParquetError(f"There is nothing at {', '.join(missing)}.")
+        raise ParquetError(f"Nothing exists at {', '.join(missing)}. Check the path.")
     return store, list(dict.fromkeys(paths))
 
 
@@ -265,7 +267,7 @@ class _Gathering:
         self._groups: dict[str, _Group] = {}
         self._alone: dict[str, None] = {}
         self._formats: dict[str, str | None] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def groups(self) -> list[_Group]:
         """The groups; every file on its own if the grouping is `file`."""
@@ -313,12 +315,12 @@ class _Gathering:
 
     def _refuse_inside(self, path: str, root: str, kind: str) -> None:
         """Report a place inside a table of a table format, once for each table."""
-        if root in self._told:
+        if root in self._reported:
             return
-        self._told.add(root)
+        self._reported.add(root)
         table = self._store.uri(root)
         reason = (
-            f"it is inside of the Delta table {table}, whose log says which of its files count; read {table}."
+            f"it is inside the Delta table {table}, whose log lists the valid files; read {table}."
             if kind == DELTA
             else f"it is inside of {table}: {refusal(kind)}"
         )
@@ -378,15 +380,15 @@ class _Gathering:
             root = posixpath.dirname(next(iter(files), root))
             known = posixpath.dirname(next(iter(group.paths), known))
         where = self._store.uri(root)
-        if where in self._told:
+        if where in self._reported:
             return
-        self._told.add(where)
+        self._reported.add(where)
         kind = "a Delta table" if group.delta is not None else "a table"
         self.problems.append(
             Problem(
                 where,
-                f"there is {kind} of the name {name} in {self._store.uri(known)} too; read the two one "
-                "by one, with a prefix for one of them, or name both with --name where they are one table.",
+                f"there is {kind} of the name {name} in {self._store.uri(known)} too; read them one by "
+                "one, with a prefix for one of them, or use --name if they are one table.",
             )
         )
 
@@ -599,8 +601,8 @@ def _refuse_unlike(store: Store, footers: Mapping[str, Footer]) -> None:
         ):
             raise ParquetError(
                 f"{store.uri(first)} and {store.uri(path)} share {some_names(shared)} only "
-                f"({some_names(all_known)}; {some_names(own)}), so that they are hardly one table. Put the "
-                "files of each table into a folder of its name, or say with --name that they are one."
+                f"({some_names(all_known)}; {some_names(own)}), so they are probably different tables. Put "
+                "the files of each table into a folder of its own, or use --name if they are one table."
             )
         all_known |= own
 
@@ -629,7 +631,8 @@ def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[T
             names, first = own, path
             if len(set(own)) < len(own):
                 raise ParquetError(
-                    f"{path} has two folders of one partition; write the table with one of each."
+                    f"{path} has two folders for the same partition; write the table with one folder for "
+                    "each."
                 )
         if own != names:
             raise ParquetError(

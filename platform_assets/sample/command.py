@@ -53,16 +53,16 @@ def status() -> None:
     elif now.created:
         typer.echo(f"PostgreSQL is not running. Its data is in {now.directory}.")
     else:
-        typer.echo(f"There is no PostgreSQL in {now.directory} yet.")
+        typer.echo(f"{now.directory} contains no PostgreSQL yet.")
 
 
 @app.command()
 def create(
     sales: Annotated[
-        int | None, typer.Option(help="Sales orders to write; as configured where not given.")
+        int | None, typer.Option(help="Sales orders to write; by default as configured.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of all chance; as configured where not given.")
+        int | None, typer.Option(help="Seed of the random numbers; by default as configured.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Drop an existing sample first.")] = False,
 ) -> None:
@@ -98,7 +98,7 @@ def advance(
     days: Annotated[int, typer.Option(help="Working days to add.")] = 1,
     silent_edits: Annotated[int, typer.Option(help="Rows to edit without touching last_updated.")] = 0,
     deletes: Annotated[int, typer.Option(help="Orders to delete with their payments.")] = 0,
-    seed: Annotated[int | None, typer.Option(help="Seed of all chance.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
 ) -> None:
     """Continue the sample's business: orders, payments and designs, optionally edits and deletions."""
     with plain_errors():

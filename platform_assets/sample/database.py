@@ -407,8 +407,8 @@ def _transaction(connection: Connection, purpose: str) -> Iterator[Session]:
             session.run("COMMIT")
     except DatabaseError as error:
         detail = error.args[0] if error.args else {}
-        said = detail.get("M", detail) if isinstance(detail, dict) else detail
-        raise SampleError(f"could not {purpose} at {where}: PostgreSQL said: {said}.") from error
+        reason = detail.get("M", detail) if isinstance(detail, dict) else detail
+        raise SampleError(f"could not {purpose} at {where}: PostgreSQL answered: {reason}.") from error
     except (InterfaceError, OSError) as error:
         raise SampleError(f"could not {purpose} at {where}: the connection broke: {error}.") from error
     finally:

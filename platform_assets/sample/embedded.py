@@ -376,7 +376,7 @@ class EmbeddedPostgres:
                     return _Account(entry.pw_uid, entry.pw_gid)
         raise SampleError(
             "PostgreSQL refuses to run as root, and this system has no account called nobody or daemon to "
-            "run it as. Run as a normal user, or add one."
+            "run it as. Run as a normal user, or create such an account."
         )
 
     def _as_account(self, account: _Account | None, command: list[str]) -> list[str]:
@@ -402,7 +402,7 @@ class EmbeddedPostgres:
             for name, value in _SERVER_SETTINGS.items():
                 command += ["-c", f"{name}={value}"]
             with self.log.open("ab") as log:
-                said_before = log.tell()
+                log_start = log.tell()
                 process = subprocess.Popen(  # noqa: S603
                     self._as_account(account, command),
                     env=_environment(),
@@ -423,13 +423,13 @@ class EmbeddedPostgres:
                     process.kill()
                 time.sleep(_POLL)
             with self.log.open("rb") as log:
-                log.seek(said_before)
-                said = log.read().decode(errors="replace")
+                log.seek(log_start)
+                output = log.read().decode(errors="replace")
             # Another process may take the port before it is bound, and sessions of a killed server need a
             # moment to end.
             passing = ("could not bind", "Address already in use", "shared memory block", "lock file")
-            if time.monotonic() > deadline or not any(reason in said for reason in passing):
-                raise self._cannot("start", said)
+            if time.monotonic() > deadline or not any(reason in output for reason in passing):
+                raise self._cannot("start", output)
             time.sleep(_POLL)
 
     def _wait_ready(self, pid: int) -> _Postmaster:
@@ -544,8 +544,8 @@ class EmbeddedPostgres:
             "account, or use another state directory."
         )
 
-    def _cannot(self, what: str, said: str) -> SampleError:
-        last = " ".join(line.strip() for line in said.strip().splitlines()[-4:]) or "nothing"
+    def _cannot(self, what: str, output: str) -> SampleError:
+        last = " ".join(line.strip() for line in output.strip().splitlines()[-4:]) or "nothing"
         advice = f"The whole log is {self.log}."
         if os.geteuid() == 0:
             advice += (
@@ -553,7 +553,7 @@ class EmbeddedPostgres:
                 "Python environment and this directory; if it cannot, run as a normal user."
             )
         return SampleError(
-            f"the embedded PostgreSQL in {self.directory} could not {what}. It said: {last} {advice}"
+            f"the embedded PostgreSQL in {self.directory} could not {what}. Its last message: {last} {advice}"
         )
 
 

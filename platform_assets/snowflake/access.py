@@ -171,11 +171,11 @@ class SnowflakeAccess:
             )
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             # Do not repeat the value that was found or the library's message: either may contain the key.
-            problem = "it is no PEM text, or the passphrase is another one"
+            problem = "it is not PEM text, or the passphrase is wrong"
             if isinstance(error, TypeError):
-                problem = "it has no passphrase, and one is configured"
+                problem = "it has no passphrase, but a passphrase is configured"
                 if passphrase is None:
-                    problem = "it has a passphrase, and none is configured"
+                    problem = "it has a passphrase, but no passphrase is configured"
             raise WarehouseError(
                 f"The private key of the Snowflake user {self.user} cannot be read: {problem}. Store the "
                 "whole PEM file as the secret; `openssl genrsa 2048 | openssl pkcs8 -topk8 -inform PEM "
@@ -190,8 +190,8 @@ class SnowflakeAccess:
         if connection.database is None:
             grant = Grant("USAGE", f"DATABASE {self.database}").to(connection.role or self.role)
             raise WarehouseError(
-                f"The Snowflake database {self.database} cannot be used: there is none of this name in the "
-                f"account {self.account}, or the role may not see it. Where it exists, grant it: {grant}"
+                f"The Snowflake database {self.database} cannot be used: the account {self.account} has no "
+                f"database of this name, or the role may not see it. If it exists, grant it: {grant}"
             )
 
     @contextlib.contextmanager
@@ -215,38 +215,38 @@ class SnowflakeAccess:
         try:
             yield
         except errors.Error as error:
-            raise self._told(error, attempt, connection, grants) from error
+            raise self._explained(error, attempt, connection, grants) from error
 
-    def _told(
+    def _explained(
         self, error: Error, attempt: str, connection: SnowflakeConnection | None, grants: Sequence[Grant]
     ) -> WarehouseError:
         from snowflake.connector import errors
 
         number = error.errno or 0
-        said = " ".join(str(error.raw_msg or error).split())[:600].rstrip(". ")
-        start = f"Snowflake could not {attempt}: {said}."
+        reason = " ".join(str(error.raw_msg or error).split())[:600].rstrip(". ")
+        start = f"Snowflake could not {attempt}: {reason}."
         role = (connection.role if connection is not None else None) or self.role
         given = " ".join(grant.to(role) for grant in grants)
         is_cancelled = error.sqlstate == _CANCELLED
-        if number == _HELD or (is_cancelled and " lock" in said.lower()):
+        if number == _HELD or (is_cancelled and " lock" in reason.lower()):
             return WarehouseHeld(
-                f"{start} Another session is writing to the same tables; nothing of this one was written, "
-                "and the next one does the work again."
+                f"{start} Another session is writing to the same tables; nothing was written, and the next "
+                "attempt does the work again."
             )
         if number in _NO_ACTIVE_WAREHOUSE:
             name = self.warehouse or "YOUR_WAREHOUSE"
             grant = Grant("USAGE", f"WAREHOUSE {name}").to(role)
             return WarehouseError(
-                f"{start} There is no virtual warehouse {name}, or the role may not use it. Configure one; "
-                f"where it exists, grant it: {grant}"
+                f"{start} The virtual warehouse {name} does not exist, or the role may not use it. "
+                f"Configure an existing one; if it exists, grant it: {grant}"
             )
         if number in _NO_CURRENT_DATABASE:
             grant = Grant("USAGE", f"DATABASE {self.database}").to(role)
-            return WarehouseError(f"{start} Where the database exists, grant it: {grant}")
+            return WarehouseError(f"{start} If the database exists, grant it: {grant}")
         if number in _NO_PRIVILEGE:
             return WarehouseError(f"{start} {f'Grant what is needed: {given}' if given else ''}".strip())
         if number in NO_SUCH_OBJECT:
-            return WarehouseError(f"{start} {f'Where it exists, grant it: {given}' if given else ''}".strip())
+            return WarehouseError(f"{start} {f'If it exists, grant it: {given}' if given else ''}".strip())
         if isinstance(error, errors.ForbiddenError):
             return WarehouseError(
                 f"{start} Check the account's identifier, {self.account}: it is ORGANISATION-ACCOUNT, as in "
@@ -254,7 +254,7 @@ class SnowflakeAccess:
             )
         passes = is_cancelled or number in _SESSION_IS_OVER
         if passes or not isinstance(error, errors.DatabaseError):
-            return WarehouseBusy(f"{start} That passes; the next attempt does the work again.")
+            return WarehouseBusy(f"{start} This is temporary; the next attempt does the work again.")
         if isinstance(error, errors.OperationalError | errors.InternalError):
             return WarehouseBusy(
                 f"{start} Check the network, and https://status.snowflake.com; the next attempt does the "

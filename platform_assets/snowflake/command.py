@@ -60,11 +60,13 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
         ] = None,
         output: Annotated[
             str | None,
-            typer.Option("--output", "-o", help="The file to write; standard output where absent."),
+            typer.Option("--output", "-o", help="The file to write; standard output by default."),
         ] = None,
         config: Annotated[
             Path | None,
-            typer.Option(help="A HOCON file with any of these options by their names; what is given wins."),
+            typer.Option(
+                help="A HOCON file with any of these options by their names; options on the command line win."
+            ),
         ] = None,
         database: Annotated[str | None, typer.Option(help="Database of the tables.")] = None,
         schema: Annotated[str | None, typer.Option(help="Schema of the tables.")] = None,
@@ -74,11 +76,16 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
         case: Annotated[
             str | None, typer.Option(help=f"Names as in the files, or in upper case: {_one_of(Case)}.")
         ] = None,
-        name: Annotated[str | None, typer.Option(help="All files are one table, of this name.")] = None,
+        name: Annotated[
+            str | None, typer.Option(help="Load all files into one table with this name.")
+        ] = None,
         grouping: Annotated[
             str | None,
             typer.Option(
-                help=f"What one table is: {_one_of(Grouping)}; auto takes a folder of numbered parts for one."
+                help=(
+                    f"What one table is: {_one_of(Grouping)}; auto treats a folder of numbered parts as one "
+                    "table."
+                )
             ),
         ] = None,
         pattern: Annotated[
@@ -95,10 +102,10 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
         ] = None,
         kms_key: Annotated[str | None, typer.Option(help="The key for sse-kms.")] = None,
         file_format: Annotated[
-            str | None, typer.Option(help="Name of a file format, made where there is none.")
+            str | None, typer.Option(help="Name of a file format, created if it does not exist.")
         ] = None,
         create: Annotated[
-            str | None, typer.Option(help=f"What CREATE TABLE says: {_one_of(Create)}.")
+            str | None, typer.Option(help=f"How tables are created: {_one_of(Create)}.")
         ] = None,
         mode: Annotated[str | None, typer.Option(help=f"How columns are found: {_one_of(Mode)}.")] = None,
         on_error: Annotated[str | None, typer.Option(help="COPY's ON_ERROR.")] = None,
@@ -127,7 +134,9 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
         ] = None,
         connection: Annotated[
             str | None,
-            typer.Option(help="A connection of Snowflake's connections.toml; the configured one if absent."),
+            typer.Option(
+                help="A connection of Snowflake's connections.toml; by default the configured account."
+            ),
         ] = None,
     ) -> None:
         """Write the script that creates tables from Parquet files; with --execute, run it too."""
@@ -249,7 +258,7 @@ def _from_config(name: str, value: Any) -> Any:
             raise ValueError(f"{value!r}, and can be true or false")
         return value
     if not isinstance(value, str):
-        raise ValueError(f"{value!r}, and is to be text")
+        raise ValueError(f"{value!r}, not text")
     return value
 
 
@@ -298,7 +307,7 @@ def _run(chosen: dict[str, Any], connect: Connect, storage_options: StorageOptio
     for problem in problems:
         _complain(f"Left out: {problem}")
     if not made.tables:
-        raise ParquetError("There is nothing to load.")
+        raise ParquetError("No table can be loaded.")
     _write(made, chosen, problems)
     is_loaded = not chosen.get("execute") or _execute(made, _connector(chosen, connect))
     return is_loaded and not problems

@@ -30,9 +30,9 @@ def connect_by_name(name: str) -> Iterator[SnowflakeConnection]:
     try:
         connection = snowflake.connector.connect(connection_name=name)
     except Error as error:
-        said = " ".join(str(error.msg or error).split())[:400].rstrip(".")
+        reason = " ".join(str(error.msg or error).split())[:400].rstrip(".")
         raise WarehouseError(
-            f"The connection {name} of connections.toml could not be opened: {said}. "
+            f"The connection {name} of connections.toml could not be opened: {reason}. "
             f"`snow connection test -c {name}` tries the same."
         ) from error
     with contextlib.closing(connection):

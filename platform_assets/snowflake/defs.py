@@ -30,7 +30,7 @@ _NO_ACCOUNT = (
     "no Snowflake account is configured. Add a block snowflake with account, user, private_key, warehouse, "
     "database and schema to config/platform.conf (docs/warehouse_snowflake.md)."
 )
-NOT_LOADED = "Not loaded into Snowflake, and as it was before: "
+NOT_LOADED = "Not loaded into Snowflake; each table keeps its last loaded data: "
 
 
 def build_defs(rooms: Rooms) -> dg.Definitions:
@@ -68,8 +68,10 @@ def has_account(rooms: Rooms) -> bool:
 
 def without_account(spec: dg.AssetSpec) -> dg.AssetSpec:
     """Return the spec of an asset that cannot be materialized, as no account is configured."""
-    said = f"{spec.description} **Not loaded: {_NO_ACCOUNT}** With one it can be materialized."
-    return spec.replace_attributes(description=said).merge_attributes(metadata={"configure": _NO_ACCOUNT})
+    description = f"{spec.description} **Not loaded: {_NO_ACCOUNT}** With one it can be materialized."
+    return spec.replace_attributes(description=description).merge_attributes(
+        metadata={"configure": _NO_ACCOUNT}
+    )
 
 
 def _job_without_account() -> dg.JobDefinition:
@@ -130,9 +132,9 @@ def _star_copies(tables: Sequence[Table]) -> dg.AssetsDefinition:
             for table, done in copies.refresh_star(list(selected.values()), failing):
                 yield loaded(context, keys[table.name], done)
         if failing.failures:
-            told = " ".join(f"{one.name}: {ended(one.reason)}" for one in failing.failures)
+            reasons = " ".join(f"{one.name}: {ended(one.reason)}" for one in failing.failures)
             is_retryable = any(one.retryable for one in failing.failures)
-            raise dg.Failure(NOT_LOADED + told, allow_retries=is_retryable)
+            raise dg.Failure(NOT_LOADED + reasons, allow_retries=is_retryable)
 
     return load
 

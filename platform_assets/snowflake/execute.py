@@ -117,7 +117,7 @@ class _Report:
         refused = max(self.parsed - self.loaded, 0)
         if self.status in ("LOADED", "LOAD_SKIPPED") and not refused:
             return None
-        return Rejection(self.file, refused, self.error or "not said")
+        return Rejection(self.file, refused, self.error or "no reason given")
 
 
 def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Progress) -> TableResult:
@@ -131,8 +131,8 @@ def _execute_table(table: TableScript, cursor: SnowflakeCursor, on_progress: Pro
     if kept is None:
         return result
     if result.error is not None:
-        said = f"{result.error.rstrip('.')}. {_put_back(table, kept, cursor)}"
-        return dataclasses.replace(result, rows_loaded=0, error=said)
+        reason = f"{result.error.rstrip('.')}. {_put_back(table, kept, cursor)}"
+        return dataclasses.replace(result, rows_loaded=0, error=reason)
     _drop(kept, cursor)
     return result
 
@@ -168,10 +168,11 @@ def _put_back(table: TableScript, kept: str, cursor: SnowflakeCursor) -> str:
         cursor.execute(f"ALTER TABLE {kept} RENAME TO {table.target}")
     except Error as error:
         return (
-            f"The table from before is {kept}, as it could not get its name back: {_said(error)}. Rename it "
+            f"The table from before is {kept}, as it could not get its name back: "
+            f"{_server_message(error)}. Rename it "
             f"to {table.target}."
         )
-    return "The table is as it was before."
+    return "The table keeps its earlier data."
 
 
 def _drop(kept: str, cursor: SnowflakeCursor) -> None:
@@ -232,26 +233,27 @@ def _missing(table: TableScript, reports: Sequence[_Report]) -> str | None:
 
     Files that COPY reports as rejected, or as loaded before, are not counted on either side.
     """
-    told = {
+    left_out = {
         report.file for report in reports if report.rejection is not None or report.status == "LOAD_SKIPPED"
     }
     expected = table.rows
-    if told:
+    if left_out:
         rows = {file.path: file.rows for file in table.files}
-        expected -= sum(rows[path] for path in {_path_in(name, rows) for name in told} if path is not None)
-    loaded = sum(report.loaded for report in reports if report.file not in told)
+        expected -= sum(
+            rows[path] for path in {_path_in(name, rows) for name in left_out} if path is not None
+        )
+    loaded = sum(report.loaded for report in reports if report.file not in left_out)
     if loaded == expected:
         return None
     return (
-        f"COPY loaded {loaded:,} rows into {table.target} of files with {expected:,}. Where files were "
-        "loaded before, --force loads them again; else look in Snowflake's query history for what PUT and "
-        "COPY said of them."
+        f"COPY loaded {loaded:,} rows into {table.target} of files with {expected:,}. If files were loaded "
+        "before, --force loads them again; else see the results of PUT and COPY in Snowflake's query history."
     )
 
 
-def _path_in(said: str, paths: Container[str]) -> str | None:
+def _path_in(name: str, paths: Container[str]) -> str | None:
     """The file that COPY names with the path of the stage before it: the longest path that ends the name."""
-    parts = said.split("/")
+    parts = name.split("/")
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((end for end in ends if end in paths), None)
 
@@ -286,9 +288,9 @@ def failure_of(statement: Statement, error: BaseException) -> str:
     first = statement.sql.splitlines()[0][:120]
     if not isinstance(error, Error):
         return f"`{first}` failed before Snowflake answered: {reason_of(error)}"
-    return f"Snowflake refused `{first}`: {_said(error)}"
+    return f"Snowflake refused `{first}`: {_server_message(error)}"
 
 
-def _said(error: BaseException) -> str:
+def _server_message(error: BaseException) -> str:
     """Snowflake's own error message in one line."""
     return " ".join(str(getattr(error, "msg", None) or error).split())[:600]

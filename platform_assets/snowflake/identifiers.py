@@ -58,8 +58,8 @@ def typed_identifier(text: str) -> str:
     """
     if not _TYPED.fullmatch(text):
         raise ParquetError(
-            f"{text!r} is no identifier. Write letters, digits, _ and $, the first no digit; anything "
-            'else in double quotes, as in "my schema".'
+            f"{text!r} is not an identifier. Write letters, digits, _ and $, not starting with a digit; put "
+            'anything else in double quotes, as in "my schema".'
         )
     if text.startswith('"'):
         return identifier(text[1:-1].replace('""', '"'))

@@ -126,4 +126,4 @@ def _mistakes(options: ScriptOptions) -> Iterator[str]:
     if (options.kms_key is not None) != (options.encryption == "sse-kms"):
         yield "kms_key and the encryption sse-kms go together"
     if options.mode == "infer-schema" and (options.types or options.columns):
-        yield "infer-schema takes the types that Snowflake finds; name types with mode projection"
+        yield "infer-schema uses the types that Snowflake finds; to set types, use mode projection"

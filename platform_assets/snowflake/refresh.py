@@ -185,8 +185,8 @@ class _Refreshing:
             with contextlib.suppress(_Overtaken):
                 return self._load(held, added)
         raise _Overtaken(
-            f"{self._target} was loaded by somebody else {_ATTEMPTS} times in a row while this tried to; let "
-            "one process load it."
+            f"{self._target} was loaded by other processes {_ATTEMPTS} times in a row during this load; "
+            "let one process load it."
         )
 
     def _make(self) -> None:
@@ -265,7 +265,7 @@ class _Refreshing:
             if loaded != expected:
                 raise ParquetError(
                     f"COPY loaded {loaded:,} rows into {self._target} of files with {expected:,}, and was "
-                    "rolled back. Look for the statement in Snowflake's query history."
+                    "rolled back. See the statement in Snowflake's query history."
                 )
             self._run("COMMIT")
             is_done = True

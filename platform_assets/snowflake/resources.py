@@ -37,7 +37,8 @@ def snowflake_resource(access: SnowflakeAccess) -> "SnowflakeResource":
         from dagster_snowflake import SnowflakeResource
     except ImportError:
         raise WarehouseError(
-            "The Snowflake resource cannot be made without dagster-snowflake; install the snowflake extra: "
+            "The Snowflake resource cannot be created without dagster-snowflake; install the snowflake "
+            "extra: "
             "pip install 'platform-assets[snowflake]'."
         ) from None
     given = access.arguments()

@@ -171,8 +171,8 @@ def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
         )
     if options.purge and url and len(table.files) > _FILES_PER_COPY:
         raise ParquetError(
-            f"PURGE would remove files before all {len(table.files):,} are loaded: one COPY takes "
-            f"{_FILES_PER_COPY:,}. Load them without, and remove them afterwards."
+            f"PURGE would remove files before all {len(table.files):,} are loaded: one COPY loads at most "
+            f"{_FILES_PER_COPY:,}. Load them without PURGE, and remove them afterwards."
         )
     _refuse_what_is_not_read_right(table, options)
     types = {} if options.mode == "infer-schema" else column_types(table, options)
@@ -259,7 +259,7 @@ def _refuse_what_is_not_read_right(table: ParquetTable, options: ScriptOptions) 
             if column.type.kind in _UNTOLD:
                 raise ParquetError(
                     f"column {column.name} is {column.type.name}, which Snowflake finds to be something "
-                    "else. Use mode projection, which says what can be done."
+                    "else. Use mode projection, whose message names the remedy."
                 )
     lost = [one.name for one in table.columns if one.partition is not None and not one.partition.is_in_paths]
     if lost:
@@ -275,8 +275,8 @@ def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
     if options.stage_url:
         if table.below is None:
             raise ParquetError(
-                f"it was read from a folder of one of its partitions, and stage_url is about all of them. "
-                f"Read {table.root}, and say with stage_url where Snowflake finds that."
+                "it was read from the folder of one partition, but stage_url stands for the whole table. "
+                f"Read {table.root}, and set stage_url to where Snowflake finds it."
             )
         below = f"{table.below}/" if table.below else ""
         url = f"{snowflake_url(options.stage_url).rstrip('/')}/{below}"
@@ -284,8 +284,8 @@ def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
         url = f"{snowflake_url(table.root)}/"
     elif any(external):
         raise ParquetError(
-            "its files are local and are uploaded, which takes no storage integration and no encryption. "
-            "Leave these out, or say with stage_url where Snowflake finds the files."
+            "its files are local and are uploaded, which uses no storage integration and no encryption. "
+            "Leave these options out, or set stage_url to where Snowflake finds the files."
         )
     else:
         return None
@@ -320,8 +320,8 @@ def _uploads(table: ParquetTable, stage: str) -> list[str]:
         folder, _, name = file.path.rpartition("/")
         if _PUT_WILDCARDS.search(file.path) or _PUT_WILDCARDS.search(table.root):
             raise ParquetError(
-                f"PUT takes *, ?, [ and ] in {table.root}/{file.path} for a pattern. Rename the file, or say "
-                "with stage_url where Snowflake finds it."
+                f"PUT takes *, ?, [ and ] in {table.root}/{file.path} for a pattern. Rename the file, or "
+                "set stage_url to where Snowflake finds it."
             )
         folders.setdefault(folder, []).append(name)
     return [

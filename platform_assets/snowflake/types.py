@@ -99,7 +99,8 @@ def checked_type(text: str) -> str:
     upper = " ".join(text.upper().split())
     if not _SNOWFLAKE_TYPE.fullmatch(upper):
         raise ParquetError(
-            f"{text!r} is no Snowflake type; write one such as NUMBER(12,2), VARCHAR or TIMESTAMP_LTZ(6)."
+            f"{text!r} is not a Snowflake type; write a type such as NUMBER(12,2), VARCHAR or "
+            "TIMESTAMP_LTZ(6)."
         )
     return upper
 

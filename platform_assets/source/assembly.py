@@ -65,9 +65,9 @@ class SourceRoom(Assembly[SourceRoomSettings]):
         ]
         if catalogue is None and patterns:
             raise SettingsError(
-                f"Source {name} is to read the tables that match {', '.join(patterns)}, and there is no "
-                f"{file} that says which these are. Look at the database once, and keep what is written with "
-                f"the configuration: {discover_command(name)}."
+                f"Source {name} reads the tables that match {', '.join(patterns)}, but its catalogue "
+                f"{file}, which lists them, does not exist. Create it once, and keep it with the "
+                f"configuration: {discover_command(name)}."
             )
         known = catalogue.tables if catalogue else {}
         tables = {
@@ -89,7 +89,7 @@ class SourceRoom(Assembly[SourceRoomSettings]):
         """
         if name not in self.names:
             known = ", ".join(self.names)
-            raise SettingsError(f"There is no source {name} in the configuration; it has {known}.")
+            raise SettingsError(f"The configuration has no source {name}; it has {known}.")
         tables = self.tables(name)
         if not tables:
             raise SettingsError(f"The catalogue {self.catalogue_file(name)} has no tables to read.")
@@ -250,7 +250,7 @@ def _refuse_unknown_tables(
     names = [table.name for table in tables]
     unknown = [name for name in overrides if name not in names]
     if unknown:
-        again = f", or look at the database again: {command}" if command else ""
+        again = f", or discover the source again: {command}" if command else ""
         raise SettingsError(
             f"sources.{source}.overrides configures {', '.join(unknown)}, and {whose} "
             f"{', '.join(names) or 'nothing'}. Correct the name{again}."

@@ -186,15 +186,15 @@ def _strategy(table: Table, relation: Relation, policy: CapturePolicy) -> str:
         return "diff" if _without_xmin(relation) else "xmin"
     if policy.strategy == "xmin" and (obstacle := _without_xmin(relation)):
         raise SourceError(
-            f"Table {table.name} is to be captured by xmin, but {obstacle}. Set its strategy to diff, or to "
-            "last_updated where it has a column that tells."
+            f"Table {table.name} cannot be captured by xmin, because {obstacle}. Set its strategy to diff, "
+            "or to last_updated if a column records when a row changed."
         )
     if policy.strategy == "last_updated":
         found = [column.type for column in table.columns if column.name == policy.column]
         if not found or not isinstance(found[0], Timestamp | Date | Integer):
             raise SourceError(
-                f"Table {table.name} is to be captured by its column {policy.column}, but "
-                + (f"that is a {type(found[0]).__name__.lower()}" if found else "there is none")
+                f"Table {table.name} cannot be captured by its column {policy.column}, because "
+                + (f"that is a {type(found[0]).__name__.lower()}" if found else "it has no such column")
                 + ". Name a timestamp, date or integer column, or set its strategy to diff."
             )
     return policy.strategy
@@ -207,18 +207,18 @@ def _without_xmin(relation: Relation) -> str:
     if not relation.has_xmin:
         return "part of it is kept where rows have no transaction of their own"
     if not relation.can_read_all:
-        return "the role may not SELECT all of it, which reading xmin takes"
+        return "the role may not SELECT the whole table, which xmin needs"
     if relation.row_security:
-        return "its row-level security may come to show rows that nobody has written"
+        return "its row-level security may show further rows without any write"
     return ""
 
 
 def _unusable(cursor: Cursor, relation: Relation, drift: Drift, snapshot: Snapshot) -> str:
     """Return why a cursor cannot be compared with the snapshot; empty if it can."""
     if cursor.server != snapshot.server:
-        return f"the server is another one ({cursor.server} before, {snapshot.server} now)"
+        return f"the server is a different one ({cursor.server} before, {snapshot.server} now)"
     if cursor.remembered.oid != relation.oid:
-        return "the table was made anew"
+        return "the table was dropped and recreated"
     was, now = Position.parse(cursor.snapshot), Position.parse(snapshot.position)
     if now.xmax < was.xmax:
         return "the server's transaction numbers went back, as after a restored copy"

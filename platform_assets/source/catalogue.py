@@ -520,7 +520,7 @@ def _mistakes(
     """Yield the reasons why a relation cannot be declared, as clauses that include the remedy."""
     if not columns:
         yield (
-            "there is no privilege to SELECT any column of it; GRANT SELECT ON it TO the role"
+            "the role may not SELECT any of its columns; GRANT SELECT ON it TO the role"
             if relation.columns
             else "it has no columns; exclude it"
         )
@@ -528,8 +528,8 @@ def _mistakes(
     reserved = [name for name in columns if name.lower() in RESERVED_COLUMNS]
     if reserved:
         yield (
-            f"the name of its column {', '.join(reserved)} is one that the platform gives to a column of its "
-            "own; rename it, read a view that does, or exclude the table"
+            f"its column {', '.join(reserved)} has the name of one of the platform's own columns; rename "
+            "it, read a view that renames it, or exclude the table"
         )
     by_case: dict[str, list[str]] = {}
     for name in columns:
@@ -538,7 +538,7 @@ def _mistakes(
         if len(alike) > 1:
             yield (
                 f"its columns {' and '.join(alike)} differ in upper and lower case only, which the lake's "
-                "readers do not tell apart; rename one, read a view that does, or exclude the table"
+                "readers cannot distinguish; rename one, read a view that renames one, or exclude the table"
             )
     if not key:
         yield (

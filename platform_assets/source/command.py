@@ -20,7 +20,7 @@ app = typer.Typer(help="The sources: databases that are read.", no_args_is_help=
 def verify(
     name: Annotated[str, typer.Argument(help="The source.")] = "totesys",
     table: Annotated[
-        list[str] | None, typer.Option(help="A table to verify; can be given often. All where not given.")
+        list[str] | None, typer.Option(help="A table to verify; repeatable. All tables by default.")
     ] = None,
 ) -> None:
     """Verify that the lake holds the same rows as a source, and reload key ranges that differ."""
@@ -69,26 +69,24 @@ def verify(
         warn(verification.sentence)
     if differing:
         raise typer.Exit(1)
-    typer.echo(f"The lake holds what {name} does, in {len(found)} tables.")
+    typer.echo(f"The lake and {name} hold the same rows, in {len(found)} tables.")
 
 
 @app.command()
 def discover(
-    name: Annotated[str, typer.Argument(help="The source, as it is called in the configuration.")],
+    name: Annotated[str, typer.Argument(help="Name of the source in the configuration.")],
     host: Annotated[str | None, typer.Option(help="Host of a source that is not configured yet.")] = None,
     port: Annotated[int, typer.Option(help="Its port.")] = 5432,
     database: Annotated[str | None, typer.Option(help="Its database.")] = None,
     user: Annotated[str | None, typer.Option(help="The role that reads.")] = None,
     password: Annotated[
         str | None,
-        typer.Option(help="A reference to the password; secret://env/<NAME>_PASSWORD where not given."),
+        typer.Option(help="A reference to the password; secret://env/<NAME>_PASSWORD by default."),
     ] = None,
     schema: Annotated[str, typer.Option(help="The schema that holds the tables.")] = "public",
     sslmode: Annotated[str, typer.Option(help="As in libpq; verify-full checks the server.")] = "prefer",
     sslrootcert: Annotated[Path | None, typer.Option(help="A file with root certificates.")] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Write the source's configuration anew.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the source's configuration.")] = False,
 ) -> None:
     """Inspect a source's tables and write its catalogue; with --host, write its configuration too."""
     with plain_errors():
@@ -122,7 +120,7 @@ def discover(
             declaration.write_configuration(room.source_file(name), text)
             typer.echo(f"The configuration is in {room.source_file(name)}.")
         written = found.catalogue.write(file)
-        typer.echo(f"The catalogue is in {file}{'' if written else ', as it was'}.")
+        typer.echo(f"The catalogue is in {file}{'' if written else ', unchanged'}.")
         room.tables(name)
         keep = "it" if host is None else "both"
         typer.echo(f"Keep {keep} with the rest of the configuration. Next: {this_command()} run {name}")
@@ -144,20 +142,21 @@ def _settings_for(name: str, connection: dict[str, Any], *, replace: bool) -> Se
     if connection["host"] is None:
         if name not in room.names:
             raise SettingsError(
-                f"There is no source {name} in the configuration. Say where it is, and {file} is written: "
+                f"The configuration has no source {name}. Give its address, and {file} is written: "
                 f"{command} --host HOST --database DATABASE --user USER --password secret://env/NAME"
             )
         if connection["database"] or connection["user"] or connection["sslrootcert"] or replace:
             raise SettingsError(
-                f"{name} is configured, and read as it is configured. Leave the options out; to write its "
-                f"configuration anew, give all of them, --host too: {command} --host HOST ... --replace"
+                f"{name} is configured already, so these options would be ignored. Leave them out; to "
+                f"overwrite its configuration, give all of them, --host too: {command} --host HOST ... "
+                "--replace"
             )
         return settings
     if (name in room.names or file.exists()) and not replace:
         where = file if file.exists() else "the configuration"
         raise SettingsError(
-            f"{name} is in {where} already. To look at its tables again: {command}. To write it anew, "
-            f"and lose what it says now: add --replace."
+            f"{name} is in {where} already. To discover its tables again: {command}. To overwrite its "
+            "configuration: add --replace."
         )
     given = {key: value for key, value in connection.items() if value is not None}
     return load_settings(given={name: {"connection": given}})
@@ -171,7 +170,15 @@ def _print_discovery(found: Discovery, before: Catalogue | None) -> None:
 
     known = before.tables if before else {}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("table", "kind", "columns", "rows, about", "key", "changes by", "since the last look"):
+    for heading in (
+        "table",
+        "kind",
+        "columns",
+        "rows, about",
+        "key",
+        "changes by",
+        "since the last discovery",
+    ):
         table.add_column(heading, justify="right" if heading in ("columns", "rows, about") else "left")
     changes = {
         name: differences(known[name], one) for name, one in found.catalogue.tables.items() if name in known

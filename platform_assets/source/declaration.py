@@ -165,7 +165,7 @@ class Catalogue:
             reason = str(error)
         raise SettingsError(
             f"The catalogue {file} of source {source} cannot be used: {reason.rstrip('.')}. Restore it, or "
-            f"write it anew: {discover_command(source)}."
+            f"create it again: {discover_command(source)}."
         ) from None
 
     def to_bytes(self) -> bytes:
@@ -328,7 +328,7 @@ def differences(before: CataloguedTable, now: CataloguedTable) -> tuple[str, ...
         *([f"was a {before.kind} and is a {now.kind}"] if before.kind != now.kind else ()),
         *([f"key was ({_list(before.key)}) and is ({_list(now.key)})"] if before.key != now.key else ()),
         *(f"column {name} is new" for name in is_ if name not in was),
-        *(f"column {name} is gone" for name in was if name not in is_),
+        *(f"column {name} was dropped" for name in was if name not in is_),
         *(
             f"column {name} {change}"
             for name in is_

@@ -60,7 +60,7 @@ _CHECKS = {
 _VERIFIED_AT = "0 3 * * *"
 # Kept short because `dg list defs` prints a description with one word per line.
 _MATCHES = "Hash sums of key ranges are equal in PostgreSQL and the lake."
-_SCHEMA = "The lake can take in the table; where not, it keeps what it has."
+_SCHEMA = "The lake can load the table; if not, the table keeps its last loaded data."
 _DEAD_LETTERS = " Other rows are dead letters."
 
 
@@ -253,7 +253,9 @@ def build_verification_defs(source: str, tables: Sequence[Table], timezone: str)
     job = dg.define_asset_job(
         name,
         selection=dg.AssetSelection.checks(*check.check_keys),
-        description=f"Proves that the lake holds what {source} does, and reads again what it does not.",
+        description=(
+            f"Verifies that the lake and {source} hold the same rows, and reloads key ranges that differ."
+        ),
         executor_def=dg.in_process_executor,
         tags=EXCLUSIVE_TAG,
         run_tags=EXCLUSIVE_TAG,

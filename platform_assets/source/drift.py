@@ -19,8 +19,8 @@ from platform_assets.source.types import holds, is_readable, logical_type, widen
 
 _OWN = frozenset(column.name for column in (*PLATFORM_COLUMNS, HASH_COLUMN))
 _WAY_OUT = (
-    "Change it back, or read the table through a view with a name of its own, which begins a table of its "
-    "own in the lake"
+    "Change it back, or read the table through a view with a name of its own, which starts a new "
+    "table in the lake"
 )
 
 
@@ -151,14 +151,14 @@ class Drift:
         """The applied changes in words, one sentence each."""
         return (
             *(f"Column {name} is new." for name in self.added),
-            *(f"Column {name} is gone; the lake keeps it, NULL from now on." for name in self.dropped),
+            *(f"Column {name} was dropped; the lake keeps it, NULL from now on." for name in self.dropped),
             *(
                 f"Column {former} is now called {name}; the lake keeps {former}, NULL from now on."
                 for former, name in self.renamed
             ),
-            *(f"Column {name} was dropped and made anew." for name in self.replaced),
+            *(f"Column {name} was dropped and recreated." for name in self.replaced),
             *(f"Column {name} was {former} and is {now}." for name, former, now in self.widened),
-            *(f"Column {name} has values that look otherwise now." for name in self.reprinted),
+            *(f"Column {name} has values whose text has changed." for name in self.reprinted),
             *(f"Column {name} can be NULL now." for name in self.made_nullable),
             *(f"Column {name} cannot be NULL any more." for name in self.made_required),
         )
@@ -188,9 +188,11 @@ def compare(
     """
     lake = {column.name: column for column in before if column.name not in _OWN}
     if relation is None:
-        return _stopped(lake, [f"There is no table {name}. Create it, or take it out of the configuration."])
+        return _stopped(
+            lake, [f"Table {name} does not exist. Create it, or remove it from the configuration."]
+        )
     if not relation.can_read:
-        return _stopped(lake, [f"There is no privilege to SELECT from {name}. GRANT SELECT ON it."])
+        return _stopped(lake, [f"The role may not SELECT from {name}. GRANT SELECT ON it."])
     table, incompatible = (
         (declared, list(_unlike_declared(name, declared, relation, remembered)))
         if declared is not None
@@ -337,7 +339,7 @@ def _unlike_lake(name: str, lake: Mapping[str, Column], table: Table) -> Iterato
         if alike != column.name and column.name not in lake:
             yield (
                 f"The lake has a column {alike} of {name}, from which {column.name} differs in upper and "
-                f"lower case only, and its readers do not tell them apart. {_WAY_OUT}."
+                f"lower case only; the lake's readers cannot distinguish them. {_WAY_OUT}."
             )
         elif (
             column.name in lake
@@ -346,8 +348,8 @@ def _unlike_lake(name: str, lake: Mapping[str, Column], table: Table) -> Iterato
         ):
             yield (
                 f"{name}.{column.name} is declared as {written(column.type)}, and the lake holds it as "
-                f"{written(lake[column.name].type)}. Change the declaration back, or declare the table anew "
-                "under a name of its own."
+                f"{written(lake[column.name].type)}. Change the declaration back, or declare the table "
+                "under another name."
             )
 
 
@@ -367,6 +369,6 @@ def _other_key(
 
 def _denied(name: str, column: SourceColumn) -> str:
     return (
-        f"There is no privilege to SELECT {column.name} of {name}, which is declared or was read so far. "
+        f"The role may not SELECT {column.name} of {name}, which is declared or was read before. "
         "GRANT SELECT ON the table, or on the column."
     )

@@ -558,8 +558,8 @@ class _Attempt:
                 raise self._unaccountable(one) from None
         if one.is_known and not self.snapshot.is_still_there(one.relation):
             raise SourceError(
-                f"Table {name} was truncated, rewritten or replaced while it was read. Nothing of it is "
-                "taken in; the next run reads it as it is then."
+                f"Table {name} was truncated, rewritten or replaced while it was read. Nothing of it was "
+                "loaded; the next run reads it again."
             )
         written = changes.counts.total()
         dead_lettered = self.dead_letters.set_apart(one.table, written) if written else 0
@@ -610,16 +610,16 @@ class _Attempt:
         twice, empty = self.snapshot.run(
             f"SELECT EXISTS (SELECT FROM {relation} WHERE {same} GROUP BY {columns} HAVING count(*) > 1), "
             f"EXISTS (SELECT FROM {relation} WHERE {without})",
-            f"looking at the key of {one.table.name}",
+            f"checking the key of {one.table.name}",
         )[0]
         if twice or empty:
-            how = "that its key ({}) does not tell apart" if twice else "without a value in its key ({})"
+            how = "that its key ({}) does not distinguish" if twice else "without a value in its key ({})"
             reason, way_out = "", "Name columns that identify a row as its key in the configuration."
             if one.relation.has_heirs:
                 reason = ", as other tables inherit from it and no key is enforced over the rows of all"
                 way_out += (
-                    f" Or read a view: of its own rows only (SELECT * FROM ONLY {one.table.name}), or with a "
-                    "column that says which table a row is in (tableoid::regclass)."
+                    f" Or read a view: of its own rows only (SELECT * FROM ONLY {one.table.name}), or "
+                    "with a column that names the table of each row (tableoid::regclass)."
                 )
             raise SourceError(
                 f"Table {one.table.name} has rows {how.format(', '.join(key))}{reason}. {way_out}"
@@ -636,13 +636,13 @@ class _Attempt:
         if in_lake != one.known_rows:
             return LakeError(
                 f"The lake's table {self._source}/{name} does not hold as many rows as the ledger "
-                "counts, as something else than the platform has written to one of them. Restore both to "
-                "the version before that (RESTORE in Delta Lake)."
+                "counts: something other than the platform has written to the table or to the ledger. "
+                "Restore both to the version before that write (RESTORE in Delta Lake)."
             )
         return SourceError(
-            f"Table {name} has rows whose key ({', '.join(one.table.primary_key)}) is the same in the lake: "
-            "some of the source's values differ there and not here. Name other columns that identify a row "
-            "as its key in the configuration."
+            f"Table {name} has rows whose keys ({', '.join(one.table.primary_key)}) differ in the source "
+            "but are equal in the lake. Set its key in the configuration to other columns that identify a "
+            "row."
         )
 
     def compare_with_source(self) -> dict[str, TableComparison]:

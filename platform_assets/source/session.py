@@ -330,8 +330,8 @@ _REACH = _Meaning(
     is_broken=True,
 )
 _ENDED = _Meaning(
-    "Somebody, a time-out or a restart of the server ended the session; the server's log says which. Run it "
-    "again.",
+    "An administrator, a time-out or a restart of the server ended the session; see the server's log. Run "
+    "it again.",
     is_broken=True,
 )
 _STANDBY = _Meaning(
@@ -348,7 +348,7 @@ _VALUE = _Meaning(
     passes=False,
 )
 _ENCODING = _Meaning(
-    "Correct the value in the source. In a database of encoding SQL_ASCII, say which encoding its text has: "
+    "Correct the value in the source. In a database of encoding SQL_ASCII, set the encoding of its text: "
     "`encoding = LATIN1`, for all of the source or under its overrides for one table.",
     passes=False,
 )
@@ -358,8 +358,8 @@ _MEANINGS: Mapping[str, _Meaning] = {
     "22": _VALUE,
     "22021": _ENCODING,
     "22023": _Meaning(
-        "Where that is the name of an encoding, correct `encoding` of the source; else mend the view or "
-        "function that the statement is about.",
+        "If the value is the name of an encoding, correct `encoding` of the source; else correct the view "
+        "or function that the statement reads.",
         passes=False,
     ),
     "22P05": _ENCODING,
@@ -367,8 +367,8 @@ _MEANINGS: Mapping[str, _Meaning] = {
     "25P04": _ENDED,
     "40": _STANDBY,
     "42501": _Meaning("Have an administrator of the database GRANT it to that role.", passes=False),
-    "53": _Meaning("The server is short of something: see its log."),
-    "53100": _Meaning("The server's disk is full: free some space there."),
+    "53": _Meaning("The server lacks a resource: see its log."),
+    "53100": _Meaning("The server's disk is full: free some space on it."),
     "53200": _Meaning("The server is out of memory: lower `connections` of the source, or try again later."),
     "53300": _Meaning(
         "Lower `connections` of the source, or raise max_connections of the server or the CONNECTION LIMIT "
@@ -378,19 +378,20 @@ _MEANINGS: Mapping[str, _Meaning] = {
     "54": _Meaning("Have an administrator raise that limit for the role, such as max_stack_depth.", False),
     "55": _Meaning("The source was not in a state for it. Run it again."),
     "55P03": _Meaning(
-        "Another session holds a lock on it, as ALTER TABLE, VACUUM FULL or TRUNCATE take one. Run it again "
-        "when that is over, or raise connection.lock_timeout of the source."
+        "Another session holds a lock on it, for instance for ALTER TABLE, VACUUM FULL or TRUNCATE. Run it "
+        "again when that session is done, or raise connection.lock_timeout of the source."
     ),
     "57": _ENDED,
     "57014": _Meaning(
-        "Somebody cancelled it, or it took longer than connection.statement_timeout of the source: raise "
-        "that."
+        "It was cancelled, or it took longer than connection.statement_timeout of the source: raise this "
+        "limit."
     ),
     "57P03": _Meaning("The server is starting or stopping. Run it again when it is up.", is_broken=True),
     "58": _FILES,
     "58P01": _Meaning(
-        "It could not use its own files: see the server's log. Where they are a library's, the role or "
-        "database has one in session_preload_libraries or local_preload_libraries that is not installed.",
+        "It could not use its own files: see the server's log. If the files belong to a library, the role "
+        "or database lists one in session_preload_libraries or local_preload_libraries that is not "
+        "installed.",
         passes=False,
     ),
     "XX001": _CORRUPT,
@@ -419,8 +420,8 @@ def _server_error(connection: Connection, code: str, message: str) -> SourceErro
     meaning = _MEANINGS.get(code) or _MEANINGS.get(code[:2])
     if meaning is None:
         return SourceError(
-            f"PostgreSQL at {where} refused a statement: {reason} (SQLSTATE {code}). The server's log has "
-            "it. If it is about a view or a function of the source's, mend that or exclude what uses it."
+            f"PostgreSQL at {where} refused a statement: {reason} (SQLSTATE {code}). See the server's log. "
+            "If a view or function of the source caused it, correct it or exclude what uses it."
         )
     if meaning.is_broken:
         return _unavailable(connection, reason, meaning.advice)

@@ -84,7 +84,7 @@ _Minutes = Annotated[Integer, Field(ge=0, le=525_600)]
 def encoding_name(value: str) -> str:
     """Validate the name of an encoding, as PostgreSQL spells it."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):
-        raise ValueError("there is no such encoding")
+        raise ValueError("no such encoding exists")
     return value.upper()
 
 
@@ -321,7 +321,7 @@ def _take_out_unusable_names(content: dict[str, Any]) -> Iterator[Mistake]:
             yield Mistake(("sources", name), "nothing", "a block: it is the source that the model declares")
     refused = {name: reason for name in sources if (reason := unusable_name(name))}
     for name, reason in refused.items():
-        expected = f"a name of lower case letters, digits and _ that nothing else has ({reason})"
+        expected = f"a unique name of lower case letters, digits and _ ({reason})"
         yield Mistake(("sources", name), f"a source called {shown(name)}", expected)
     content["sources"] = {name: source for name, source in sources.items() if name not in refused}
 
@@ -358,6 +358,7 @@ def _late_deletions(settings: Settings) -> Iterator[Mistake]:
                 yield Mistake(
                     ("sources", name, *place, "deletions_every"),
                     shown(minutes),
-                    f"whole minutes, up to {within // 2}: half of {where}, which is {within}, so that rows "
-                    "that are gone are found before the table counts as stale; leave it out for that half",
+                    f"whole minutes, up to {within // 2}: half of {where}, which is {within}, so that "
+                    "deleted rows are detected before the table counts as stale; leave it out to use that "
+                    "half",
                 )

@@ -251,10 +251,10 @@ class Snapshot:
         if self.encoding != _NO_ENCODING and others:
             raise SourceError(
                 f"Source {source.name} has the encoding {', '.join(sorted(others))} in the configuration, "
-                f"and its database {self.connection.database} says itself that it is {self.encoding}, which "
-                "the server converts. Take `encoding` out of the source and of its overrides."
+                f"but its database {self.connection.database} has the encoding {self.encoding}, which the "
+                "server converts. Remove `encoding` from the source and from its overrides."
             )
-        run = partial(self.run, attempt="reading what the catalogue says of the tables")
+        run = partial(self.run, attempt="reading the tables' catalogue entries")
         encoding = source.encoding if self.encoding == _NO_ENCODING else ""
         relations = read_relations(run, self.connection.schema, names, encoding)
         return {name: self._with_encoding(one) for name, one in relations.items()}

@@ -150,10 +150,10 @@ class WarehousesSettings(RoomSettings):
         refused = {
             name: reason
             for name in warehouses
-            if (reason := "a source has that one" if name in taken else unusable_name(name))
+            if (reason := "a source has that name" if name in taken else unusable_name(name))
         }
         for name, reason in refused.items():
-            expected = f"a name of lower case letters, digits and _ that nothing else has ({reason})"
+            expected = f"a unique name of lower case letters, digits and _ ({reason})"
             yield Mistake(("warehouses", name), f"a warehouse called {shown(name)}", expected)
         content["warehouses"] = {name: one for name, one in warehouses.items() if name not in refused}
 

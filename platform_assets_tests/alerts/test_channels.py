@@ -63,7 +63,7 @@ def test_slack_gets_blocks_and_a_text(slack: SlackNotifier, http_server: HttpSer
         ((429, "", {"Retry-After": "77"}), True, 77.0, "429"),
         ((429, "", {"Retry-After": "soon"}), True, None, "429"),
         ((500, "oops", {}), True, None, "500 oops"),
-        ((404, "no_service", {}), True, 900.0, "Make a new one"),
+        ((404, "no_service", {}), True, 900.0, "Create a new webhook"),
         ((400, "invalid_blocks", {}), False, None, "400 invalid_blocks"),
         ((302, "", {"Location": "http://127.0.0.1:9/elsewhere"}), False, None, "302"),
     ],
@@ -130,7 +130,7 @@ def test_nothing_is_sent_over_a_connection_that_is_not_encrypted(
     new_smtp_server: NewSmtpServer, password: Secret
 ) -> None:
     server = new_smtp_server(starttls=False)
-    with pytest.raises(AlertError, match="does not offer what was asked of it: STARTTLS"):
+    with pytest.raises(AlertError, match="does not support STARTTLS"):
         mail(server, password).send(alert())
     assert server.messages == []
 
@@ -169,7 +169,7 @@ def test_refused_recipients_are_counted_and_told(
 
 def test_a_mail_server_that_is_not_there_is_tried_again(tmp_path: Path) -> None:
     server = SmtpServer(9, tmp_path / "none")
-    with pytest.raises(AlertError, match=r"127\.0\.0\.1:9 could not be told") as error:
+    with pytest.raises(AlertError, match=r"127\.0\.0\.1:9 did not accept the message") as error:
         mail(server, None).send(alert())
     assert error.value.retryable
 

@@ -67,7 +67,7 @@ def test_a_channel_that_is_down_delays_its_own_messages_alone_and_longer_each_ti
     first = outbox.deliver([slack, down], AT)
     assert (first.sent, first.delayed, first.undeliverable) == (3, 3, 0)
     assert first.problems is not None
-    assert "127.0.0.1:9 could not be told" in first.problems["mail"]
+    assert "127.0.0.1:9 did not accept the message" in first.problems["mail"]
     assert outbox.deliver([slack, down], later(29)).delayed == 0
     assert outbox.deliver([slack, down], later(30)).delayed == 3
     waits = sorted(
@@ -106,7 +106,7 @@ def test_a_message_that_is_too_old_is_given_up_and_kept_with_its_error(outbox: O
     assert outbox.deliver([down], later(3 * 86_400)).undeliverable == 1
     [message] = outbox.messages()
     assert message.status == "undeliverable"
-    assert "could not be told" in message.error
+    assert "did not accept the message" in message.error
 
 
 def test_a_secret_that_cannot_be_had_delays_and_fails_nothing(

@@ -298,8 +298,8 @@ def test_delta_tables_whose_files_do_not_tell_all_are_left_out(load: Loader, tmp
     assert {Path(one.place).name: one.reason for one in result.problems} == {
         "orders": "it cannot be loaded file by file: rows are deleted in deletion vectors, which are in no "
         "file of rows; run REORG TABLE ... APPLY (PURGE) or rewrite the table.",
-        "staff": "it cannot be loaded file by file: its columns have other names in the files (column "
-        "mapping: name); write it as a table without.",
+        "staff": "it cannot be loaded file by file: its columns have different names in the "
+        "files (column mapping: name); write it as a table without column mapping.",
     }
 
 
@@ -426,7 +426,7 @@ def test_a_file_whose_rows_are_damaged_is_named_and_the_others_are_loaded(
     assert (counts(result), load.rows("sales")) == ({"orders": (1, 2), "sales": (1, 1)}, [(2, 2024)])
     [problem] = result.problems
     assert problem.place == str(bad)
-    assert "as its rows cannot be read" in problem.reason
+    assert "its rows cannot be read" in problem.reason
 
 
 def test_the_rows_of_snowflakes_null_partition_have_no_value(load: Loader, tmp_path: Path) -> None:
@@ -510,7 +510,7 @@ def test_the_command_says_what_is_wrong_with_its_options(load: Loader, tmp_path:
     assert "--write is 'replace', and can be append, truncate, empty." in run.output
     run = CliRunner().invoke(app, ["load", f"{tmp_path}/nothing", "--dataset", "sales"])
     assert run.exit_code == 1
-    assert f"There is nothing at {tmp_path}/nothing." in run.output
+    assert f"Nothing exists at {tmp_path}/nothing." in run.output
 
 
 def test_the_commands_project_and_location_win(

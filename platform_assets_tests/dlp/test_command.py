@@ -189,7 +189,7 @@ def test_buckets_are_reached_as_the_platform_reaches_its_lake(
     refused("s3://no-such-bucket-here/x", "no-such-bucket-here/x cannot be listed", "NoSuchBucket")
     monkeypatch.setenv("KEY_OF_THE_LAKE", "another")
     refused(f"s3://{s3_bucket}/in/", "cannot be listed", "SignatureDoesNotMatch")
-    refused(f"s3://{s3_bucket}/in/note.txt", "cannot be looked at", "what the credentials may do")
+    refused(f"s3://{s3_bucket}/in/note.txt", "cannot be accessed", "what the credentials may do")
     monkeypatch.delenv("KEY_OF_THE_LAKE")
     refused(f"s3://{s3_bucket}/in", "secret://env/KEY_OF_THE_LAKE", "is not set")
 

@@ -425,7 +425,7 @@ def test_the_run_says_which_tables_failed_and_why(tables: Tables) -> None:
     )
     with pytest.raises(
         PlatformError,
-        match=r"^Inspecting columns failed for 1; all others were done\. "
+        match=r"^Inspecting columns failed for 1; all others succeeded\. "
         r"warehouse/b: unexpected error .*OwnError: odd",
     ):
         done.failing.raise_failures()

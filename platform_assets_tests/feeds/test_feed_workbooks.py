@@ -302,7 +302,7 @@ def test_a_workbook_that_is_too_large_is_not_even_copied(
 ) -> None:
     monkeypatch.setattr("platform_assets.feeds.workbook.BYTES_OF_A_WORKBOOK", 100)
     inbox.put("bad.xlsx", GOOD)
-    assert "the most that is taken as a workbook" in inbox.load(ORDERS, "bad.xlsx")[0].reason
+    assert "the limit for workbooks" in inbox.load(ORDERS, "bad.xlsx")[0].reason
 
 
 def test_time_is_limited_too(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:

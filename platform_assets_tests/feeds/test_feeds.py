@@ -227,9 +227,9 @@ def test_another_layout_stops_the_feed_until_the_file_is_mended(inbox: Inbox) ->
     assert (stopped.result, waiting.result) == (Result.STOPPED, Result.WAITING)
     assert stopped.reason == (
         "The feed orders is stopped: orders/1.csv has another layout than its table: it has no column "
-        "amount; it has column total, which is not declared; a column may have been renamed. Upload it again "
-        "as it should be, or change the feed's declaration; then the feed goes on by itself. To go on "
-        "without a change, resume it. Other feeds are not touched."
+        "amount; it has column total, which is not declared; a column may have been renamed. Upload it "
+        "again with the right layout, or change the feed's declaration; then the feed continues by itself. "
+        "Other feeds are not affected."
     )
     assert inbox.feeds.stopped(ORDERS) is not None
     assert inbox.load(ORDERS, "orders/2.csv")[0].result is Result.WAITING
@@ -337,9 +337,9 @@ def test_values_do_not_become_names_of_columns_where_something_sensitive_was_fou
     ("header", "told"),
     [
         ("id,,note", "column 2 has no name"),
-        ("id,ID,note", "column ID is there twice, in places 1 and 2"),
+        ("id,ID,note", "column ID occurs twice, in places 1 and 2"),
         ("id,_batch,note", "would hide the platform's own"),
-        ("1,2.5,2024", "has no letter in it, so that it may be no name"),
+        ("1,2.5,2024", "has no letter in it, so it may not be a name"),
     ],
 )
 def test_a_header_that_cannot_be_one_stops_the_feed(inbox: Inbox, header: str, told: str) -> None:
@@ -501,7 +501,7 @@ def test_a_file_of_which_no_row_fits_stops_the_feed(inbox: Inbox) -> None:
     inbox.put("orders/1.csv", "id,amount,note\n" + "1,2,a,b\n" * 12)
     [stopped] = inbox.load(ORDERS, "orders/1.csv")
     assert stopped.result is Result.STOPPED
-    assert "none of its 12 rows fits, 12 for fields(4 instead of 3)" in stopped.reason
+    assert "none of its 12 rows is valid, 12 for fields(4 instead of 3)" in stopped.reason
 
 
 def test_of_a_store_that_does_not_answer_the_object_is_tried_again(inbox: Inbox) -> None:
@@ -636,7 +636,7 @@ def test_a_name_in_other_upper_and_lower_case_stops_the_feed(inbox: Inbox) -> No
     feed = replace(ORDERS, columns=(Column("id", Integer(64), nullable=True),), new_columns="add")
     inbox.put("orders/1.csv", "id,Id2,ID2\n1,2,3\n")
     inbox.put("orders/2.csv", "id,x\n1,2\n")
-    assert "column ID2 is there twice" in inbox.load(feed, "orders/1.csv")[0].reason
+    assert "column ID2 occurs twice" in inbox.load(feed, "orders/1.csv")[0].reason
     inbox.put("orders/1.csv", "id,x\n1,2\n")
     inbox.load(feed, "orders/1.csv")
     inbox.put("orders/2.csv", "id,x,X\n1,2,3\n")
@@ -838,12 +838,12 @@ def test_a_pattern_stands_for_keys(pattern: str, key: str, is_taken: bool) -> No
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"name": "Orders"}, "its name is not"),
-        ({"mode": "merge"}, "it has none"),
+        ({"name": "Orders"}, "its name must"),
+        ({"mode": "merge"}, "it has no key"),
         ({"key": ("nothing",)}, "the columns nothing are not declared"),
-        ({"encoding": "klingon"}, "no encoding klingon"),
-        ({"encoding": "base64"}, "no encoding base64"),
-        ({"pattern": "[z-a].csv"}, "its pattern is none"),
+        ({"encoding": "klingon"}, "encoding klingon does not exist"),
+        ({"encoding": "base64"}, "encoding base64 does not exist"),
+        ({"pattern": "[z-a].csv"}, "its pattern is not valid"),
         ({"dialect": Dialect(delimiter='"')}, "all different"),
         ({"dialect": Dialect(delimiter="")}, "one character each"),
         ({"dialect": Dialect(quote="\n")}, "no line end"),

@@ -127,7 +127,7 @@ class History:
         return self.source()
 
     def note(self, source: files.Snapshot) -> bool:
-        """Records what the ledger has taken since the last look: at most one batch, of this state."""
+        """Records what the ledger has taken since the last discovery: at most one batch, of this state."""
         counted = ledger_batches(self.platform)
         assert counted[: len(self.batches)] == self.batches
         new = counted[len(self.batches) :]

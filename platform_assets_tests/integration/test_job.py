@@ -440,7 +440,7 @@ BROKEN = {
     "wrong password": (_wrong_password, ("refused the login of {user} to {database}",)),
     "missing table": (
         _changed("ALTER TABLE payment RENAME TO paid", "ALTER TABLE paid RENAME TO payment"),
-        ("There is no table payment.",),
+        ("Table payment does not exist.",),
     ),
     "missing column": (
         _changed(
@@ -451,7 +451,7 @@ BROKEN = {
     ),
     "missing privilege": (
         _changed("REVOKE SELECT ON sales_order FROM {reader}", "GRANT SELECT ON sales_order TO {reader}"),
-        ("There is no privilege to SELECT from sales_order. GRANT SELECT ON it.",),
+        ("The role may not SELECT from sales_order. GRANT SELECT ON it.",),
     ),
 }
 

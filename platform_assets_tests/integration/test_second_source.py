@@ -167,9 +167,9 @@ def test_a_source_is_discovered_and_read_from_the_command_line_alone(shop: Shop)
     ran = command("run", "shop")
     assert ran.exit_code == 0, ran.output
     assert "shop/orders: 2 inserted, 0 updated, 0 deleted" in ran.output
-    assert "Source shop was last looked at " in ran.output
-    assert re.search(r"Deleted rows were last looked for \d+ \w+ ago\.", ran.output)
-    assert "No run has looked at source totesys yet." in ran.output
+    assert "Source shop was last read " in ran.output
+    assert re.search(r"Deletions were last checked \d+ \w+ ago\.", ran.output)
+    assert "No run has read source totesys yet." in ran.output
     assert [(row["id"], row["customer"], row["amount"]) for row in shop.rows("orders")] == [
         (1, "ann", Decimal("1.50")),
         (2, "bob", None),
@@ -310,7 +310,7 @@ def test_status_shows_every_source_and_what_was_left_as_it_was(shop: Shop) -> No
     assert ran.exit_code == 1
     assert "orders.amount is text" in ran.output
     shown = command("status")
-    assert "shop/orders is left as it was: orders.amount is text" in shown.output
+    assert "shop/orders was skipped and keeps its last loaded data: orders.amount is text" in shown.output
     tables = Rooms(shop.settings).of(SourceRoom).source_tables()
     named = {name: [table.name for table in listed] for name, listed in tables.items()}
     with instance_of(shop.settings) as instance:
@@ -357,7 +357,7 @@ def test_tables_that_are_named_need_no_catalogue_and_patterns_do(
     shop.configure('tables = [orders, "inv_*"]')
     with pytest.raises(SettingsError) as error:
         build_defs(shop.settings)
-    assert "Source shop is to read the tables that match inv_*" in str(error.value)
+    assert "Source shop reads the tables that match inv_*" in str(error.value)
     assert str(error.value).endswith("platform-assets source discover shop.")
 
 
@@ -474,10 +474,10 @@ def test_an_override_of_a_table_that_the_catalogue_lacks_is_a_mistake(shop: Shop
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["crm"], "There is no source crm in the configuration. Say where it is, and "),
+        (["crm"], "The configuration has no source crm. Give its address, and "),
         (["totesys"], "The model declares the tables of totesys"),
-        (["shop", "--user", "x"], "shop is configured, and read as it is configured."),
-        (["shop", "--host", "h", "--database", "d", "--user", "u"], "already. To look at its tables again: "),
+        (["shop", "--user", "x"], "shop is configured already, so these options would be ignored."),
+        (["shop", "--host", "h", "--database", "d", "--user", "u"], "already. To discover its tables "),
         (["star", "--host", "h", "--database", "d", "--user", "u"], 'found a source called "star"'),
         (["crm", "--host", "h"], "sources.crm.connection.database: found nothing"),
         (["crm", "--host", "h", "--database", "d", "--user", "u", "--password", "pw"], "a literal value"),
@@ -540,7 +540,7 @@ def test_a_source_of_which_nothing_can_be_read_leaves_everything_as_it_was(shop:
 def test_a_job_of_a_source_that_is_not_there_is_refused(shop: Shop) -> None:
     done = command("run", "crm")
     assert done.exit_code == 1
-    assert "There is no source crm in the configuration; it has totesys." in done.output
+    assert "The configuration has no source crm; it has totesys." in done.output
     shop.configure()
     shop.catalogue.parent.mkdir()
     Catalogue().write(shop.catalogue)

@@ -223,7 +223,7 @@ def test_a_server_that_does_not_answer_is_unavailable_and_not_empty() -> None:
 
 @pytest.mark.parametrize("address", ["ftp://host/x", "s3://", "gs:///x"])
 def test_an_address_that_is_no_bucket_is_refused(address: str) -> None:
-    with pytest.raises(ObjectsError, match="local folders, s3://bucket/prefix and gs://bucket/prefix"):
+    with pytest.raises(ObjectsError, match="a local folder, s3://bucket/prefix or gs://bucket/prefix"):
         open_bucket(address)
 
 

@@ -295,7 +295,7 @@ def test_a_whole_listing_rests_before_the_next_one(uploads: Uploads) -> None:
 def test_a_folder_that_is_gone_is_a_problem_of_the_tick_and_no_crash(uploads: Uploads) -> None:
     uploads.folder.rmdir()
     tick = uploads.tick()
-    assert "there is no such folder" in tick.problem
+    assert "the folder does not exist" in tick.problem
     assert tick.cursor == Cursor()
 
 

@@ -126,7 +126,7 @@ def test_a_folder_that_nobody_may_read_keeps_no_other_from_being_noticed(
 
     monkeypatch.setattr("os.scandir", refused)
     done = tick(watch)
-    assert "Give the platform's user the right to read it" in done.problem
+    assert "Grant the platform's user the right to read it" in done.problem
     assert planned(watch) == {"a/one": 1, "c/three": 1, "d": 1}
     monkeypatch.undo()
     assert tick(watch, done.cursor).problem == ""

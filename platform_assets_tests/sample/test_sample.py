@@ -721,7 +721,7 @@ def test_the_commands_create_advance_and_explain(state_dir: Path, monkeypatch: p
         result = command.invoke(app, ["sample", *words])
         return result.exit_code, " ".join(result.stdout.split()), result.stderr
 
-    assert "There is no PostgreSQL" in run("status")[1]
+    assert "contains no PostgreSQL" in run("status")[1]
     code, said, _ = run("create", "--sales", "60", "--seed", "4")
     assert code == 0
     assert "sales orders 60 purchase orders 25" in said

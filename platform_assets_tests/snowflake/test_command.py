@@ -115,7 +115,7 @@ def test_options_can_be_in_a_file_and_what_is_given_wins(write: Write, tmp_path:
     [
         ("prefx = a", "there is no option prefx"),
         ("purge = often", "purge is 'often', and can be true or false"),
-        ("prefix = [a]", "prefix is ['a'], and is to be text"),
+        ("prefix = [a]", "prefix is ['a'], not text"),
         ("type = a", "type is not a block of NAME = TYPE"),
         ("column { a = 1 }", "column is 1 at a, and is to be the name of a type"),
         ("paths = [1]", "paths is not a list of texts"),
@@ -139,8 +139,8 @@ def test_a_file_of_options_that_is_not_there_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "There is nothing to read"),
-        (("nowhere",), "There is nothing at nowhere."),
+        ((), "No path was given"),
+        (("nowhere",), "Nothing exists at nowhere. Check the path."),
         (("nowhere", "--type", "int64"), "--type int64 names no type; write it as NAME=TYPE."),
         (("nowhere", "--encryption", "x"), "encryption is 'x', and can be none, sse-s3, sse-kms"),
     ],

@@ -91,7 +91,7 @@ def test_a_qualified_name_is_taken_part_by_part() -> None:
 
 @pytest.mark.parametrize("text", ["", "a b", "1a", "a;b", 'a"b', "a.b", '""'])
 def test_what_is_no_identifier_is_refused(text: str) -> None:
-    with pytest.raises(ParquetError, match="is no identifier"):
+    with pytest.raises(ParquetError, match="is not an identifier"):
         typed_identifier(text)
 
 

@@ -485,13 +485,13 @@ def test_purge_never_removes_files_of_a_delta_table(tmp_path: Path) -> None:
 def test_what_cannot_be_is_a_problem_with_what_to_do(write: Write, tmp_path: Path) -> None:
     write("t/year=2024/a.parquet")
     local = read_tables([str(tmp_path)]).tables
-    assert "leave these out" in problem_of(*local, storage_integration="i").lower()
+    assert "leave these options out" in problem_of(*local, storage_integration="i").lower()
     assert "is not on S3" in problem_of(remote(scheme="gs"), encryption="sse-s3")
     assert "it has no column day to cluster by; it has id" in problem_of(
         remote(), cluster_by={"orders": ["day"]}
     )
     inside = read_tables([str(tmp_path / "t" / "year=2024")]).tables
-    assert f"Read {tmp_path}/t, and say with stage_url" in problem_of(*inside, stage_url="s3://bucket/t")
+    assert f"Read {tmp_path}/t, and set stage_url" in problem_of(*inside, stage_url="s3://bucket/t")
     starred = read_tables([write("a*.parquet")]).tables
     assert "for a pattern" in problem_of(*starred)
 
@@ -510,15 +510,15 @@ def test_columns_to_cluster_by_are_taken_where_a_table_has_them_all() -> None:
         ({"create": "replace"}, "create is 'replace', and can be or-replace, if-not-exists"),
         ({"case": "lower"}, "case is 'lower', and can be keep, upper"),
         ({"database": "d"}, "a database needs a schema beside it"),
-        ({"schema": "a; DROP TABLE b"}, "is no identifier"),
-        ({"file_format": "a b"}, "is no identifier"),
-        ({"types": {"int64": "NUMBR"}}, "'NUMBR' is no Snowflake type"),
+        ({"schema": "a; DROP TABLE b"}, "is not an identifier"),
+        ({"file_format": "a b"}, "is not an identifier"),
+        ({"types": {"int64": "NUMBR"}}, "'NUMBR' is not a Snowflake type"),
         ({"types": {"integer": "NUMBER"}}, "Parquet has no type 'integer'"),
         ({"on_error": "IGNORE"}, "on_error is 'IGNORE', and can be ABORT_STATEMENT"),
         ({"stage_url": "http://x"}, "stage_url is 'http://x'"),
         ({"encryption": "sse-kms"}, "kms_key and the encryption sse-kms go together"),
         ({"kms_key": "k"}, "kms_key and the encryption sse-kms go together"),
-        ({"mode": "infer-schema", "columns": {"a": "DATE"}}, "name types with mode projection"),
+        ({"mode": "infer-schema", "columns": {"a": "DATE"}}, "to set types, use mode projection"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_anything_is_read(

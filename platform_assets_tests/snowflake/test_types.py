@@ -113,7 +113,7 @@ def test_types_of_snowflake_are_taken_in_any_case(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["NUMBR", "", "VARCHAR); DROP TABLE x --", "VARCHAR NOT NULL", "NUMBER(a)"])
 def test_what_is_no_type_is_refused(text: str) -> None:
-    with pytest.raises(ParquetError, match="is no Snowflake type"):
+    with pytest.raises(ParquetError, match="is not a Snowflake type"):
         checked_type(text)
 
 

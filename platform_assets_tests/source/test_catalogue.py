@@ -224,7 +224,7 @@ def test_privileges_are_those_of_the_role_that_asks(new_database: NewDatabase) -
     # What the owner keeps to himself is not declared.
     assert declare(found["partly"]).column_names == ("id",)
     with pytest.raises(
-        SourceError, match=r"open\.denied cannot be read: there is no privilege to SELECT any column"
+        SourceError, match=r"open\.denied cannot be read: the role may not SELECT any of its columns"
     ):
         declare(found["denied"])
     assert not read_relations(reader.run, "closed")["hidden"].can_read
@@ -321,10 +321,10 @@ def test_a_column_may_be_null_where_values_are_held_as_null(owner: pg8000.native
         (
             'TABLE x (id integer PRIMARY KEY, _batch integer, "_HASH" text)',
             {},
-            "the name of its column _batch, _HASH is one that the platform gives to a column of its own",
+            "its column _batch, _HASH has the name of one of the platform's own columns",
         ),
-        ("TABLE x (_change integer PRIMARY KEY)", {}, "the name of its column _change is one"),
-        ("TABLE x (id integer PRIMARY KEY, _seen_at integer)", {}, "the name of its column _seen_at is one"),
+        ("TABLE x (_change integer PRIMARY KEY)", {}, "its column _change has the name of one"),
+        ("TABLE x (id integer PRIMARY KEY, _seen_at integer)", {}, "its column _seen_at has the name of one"),
         (
             'TABLE x (id integer PRIMARY KEY, "Name" text, name text, "NAME" text)',
             {},

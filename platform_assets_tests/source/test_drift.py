@@ -133,7 +133,7 @@ def test_a_dropped_column_stays_in_the_lake(source: Source) -> None:
     assert names(drift.columns) == ITEM
     assert drift.table is not None
     assert drift.table.column_names == ("id", "name", "day", "mood", "at")
-    assert drift.notes[0] == "Column price is gone; the lake keeps it, NULL from now on."
+    assert drift.notes[0] == "Column price was dropped; the lake keeps it, NULL from now on."
     assert not drift.is_read_anew
 
 
@@ -195,7 +195,7 @@ def test_a_column_made_anew_with_the_same_name_is_read_anew(source: Source) -> N
     drift = source.after("ALTER TABLE item DROP note; ALTER TABLE item ADD note text DEFAULT 'x'")
     assert (drift.replaced, drift.added, drift.dropped, drift.renamed) == (("note",), (), (), ())
     assert drift.is_read_anew
-    assert drift.notes == ("Column note was dropped and made anew.",)
+    assert drift.notes == ("Column note was dropped and recreated.",)
 
 
 def test_a_table_made_anew_with_its_columns_in_another_order_has_not_drifted(source: Source) -> None:
@@ -254,7 +254,7 @@ def test_nullability_flows_both_ways(source: Source) -> None:
             "numeric(10,4)",
             "item.price is numeric(10,4), and was numeric(10,2): it would be numeric(38,4) in the lake, "
             "which holds it as numeric(38,2). Change it back, or read the table through a view with a name "
-            "of its own, which begins a table of its own in the lake.",
+            "of its own, which starts a new table in the lake.",
         ),
         ("price", "numeric", "item.price is numeric, and was numeric(10,2): it would be text in the lake"),
         ("note", "integer USING 1", "item.note is integer, and was text: it would be bigint in the lake"),
@@ -280,11 +280,15 @@ def test_a_type_whose_values_the_lake_cannot_hold_stops_the_table(
 @pytest.mark.parametrize(
     ("script", "declared", "sentence"),
     [
-        ("DROP TABLE item", None, "There is no table item. Create it, or take it out of the configuration."),
+        (
+            "DROP TABLE item",
+            None,
+            "Table item does not exist. Create it, or remove it from the configuration.",
+        ),
         (
             "DROP TABLE item",
             DECLARED,
-            "There is no table item. Create it, or take it out of the configuration.",
+            "Table item does not exist. Create it, or remove it from the configuration.",
         ),
         (
             "ALTER TABLE item DROP CONSTRAINT item_pkey; ALTER TABLE item ADD PRIMARY KEY (name)",
@@ -324,7 +328,7 @@ def test_a_type_whose_values_the_lake_cannot_hold_stops_the_table(
         (
             "ALTER TABLE item ADD _batch integer",
             None,
-            "The table public.item cannot be read: the name of its column _batch is one that",
+            "The table public.item cannot be read: its column _batch has the name of one",
         ),
     ],
 )
@@ -391,7 +395,7 @@ def test_a_declaration_may_grow_and_may_not_change_what_the_lake_holds(source: S
     drift = compare(DECLARED.columns, relation, wider, name="item", remembered=remembered)
     assert drift.incompatible == (
         "item.id is declared as bigint, and the lake holds it as integer. Change the declaration back, or "
-        "declare the table anew under a name of its own.",
+        "declare the table under another name.",
     )
 
 
@@ -417,9 +421,7 @@ def test_what_is_denied_stops_the_table_and_what_never_was_granted_does_not(
     assert compare(table.columns, relation, name="item", remembered=remembered).notes == ()
 
     owner.run(f"REVOKE SELECT (name) ON item FROM {role}")
-    denied = (
-        "There is no privilege to SELECT name of item, which is declared or was read so far. GRANT SELECT ON"
-    )
+    denied = "The role may not SELECT name of item, which is declared or was read before. GRANT SELECT ON"
     for declared in (None, table):
         relation = read_relations(reader.run, "public", ["item"])["item"]
         drift = compare(table.columns, relation, declared, name="item", remembered=remembered)
@@ -429,6 +431,6 @@ def test_what_is_denied_stops_the_table_and_what_never_was_granted_does_not(
     owner.run(f"REVOKE SELECT (id) ON item FROM {role}")
     relation = read_relations(reader.run, "public", ["item"])["item"]
     drift = compare(table.columns, relation, name="item", remembered=remembered)
-    assert drift.incompatible == ("There is no privilege to SELECT from item. GRANT SELECT ON it.",)
+    assert drift.incompatible == ("The role may not SELECT from item. GRANT SELECT ON it.",)
     owner.close()
     reader.close()

@@ -83,7 +83,7 @@ def test_a_further_column_that_goes_away_stays_in_the_lake(totesys: Totesys, pla
     platform.extract()
     totesys.run("ALTER TABLE design DROP COLUMN colour")
     assert platform.extract().tables["design"].drift == (
-        "Column colour is gone; the lake keeps it, NULL from now on.",
+        "Column colour was dropped; the lake keeps it, NULL from now on.",
     )
     totesys.update("design", 1, design_name="Steel")
     platform.extract()
@@ -114,12 +114,12 @@ def stopped(extraction: Extraction) -> dict[str, str]:
         (
             "ALTER TABLE design RENAME TO designs",
             "ALTER TABLE designs RENAME TO design",
-            "There is no table design.",
+            "Table design does not exist.",
         ),
         (
             "REVOKE SELECT ON design FROM {reader}",
             "GRANT SELECT ON design TO {reader}",
-            "There is no privilege to SELECT from design.",
+            "The role may not SELECT from design.",
         ),
     ],
     ids=["renamed column", "another type", "missing table", "lost privilege"],
@@ -180,7 +180,7 @@ def test_a_value_that_fits_no_longer_stops_its_table_alone(totesys: Totesys, pla
 def test_what_is_wrong_at_the_first_look_stops_its_table_alone(totesys: Totesys, platform: Platform) -> None:
     totesys.run("DROP TABLE payment", "ALTER TABLE design RENAME COLUMN file_name TO file")
     found = platform.extract().tables
-    assert "There is no table payment." in found["payment"].stopped
+    assert "Table payment does not exist." in found["payment"].stopped
     assert "Table design has no column file_name" in found["design"].stopped
     assert {name for name, change in found.items() if change.stopped} == {"payment", "design"}
     assert found["sales_order"].inserted == 2
@@ -194,8 +194,8 @@ def test_a_database_with_none_of_the_declared_tables_fails_with_all_that_is_wron
     with pytest.raises(SourceError) as error:
         elsewhere.extract()
     assert "does not match the declared tables" in str(error.value)
-    assert "There is no table payment." in str(error.value)
-    assert "There is no table design." in str(error.value)
+    assert "Table payment does not exist." in str(error.value)
+    assert "Table design does not exist." in str(error.value)
     assert platform.lake.ledger.read().last_batch == 0
 
 
@@ -237,7 +237,7 @@ def test_a_discovered_table_takes_in_columns_that_come_widen_and_go(
     assert (rows, len(drift)) == (1, 1)
     assert drift[0].startswith("Column größe is now called size;")
     totesys.run('ALTER TABLE "Odd Name" DROP COLUMN price')
-    assert tick() == (0, ("Column price is gone; the lake keeps it, NULL from now on.",))
+    assert tick() == (0, ("Column price was dropped; the lake keeps it, NULL from now on.",))
     totesys.run("""UPDATE "Odd Name" SET size = 'm' WHERE id = 2""")
     assert tick() == (1, ())
     names = ("id", "size", "größe", "price", "_batch")
@@ -387,8 +387,8 @@ def test_a_policy_that_asks_for_what_a_table_lacks_says_so(totesys: Totesys, pla
     totesys.run(f"GRANT SELECT ON designs TO {totesys.database.reader.user}")
     keys = {"designs": ("design_id",)}
     for strategy, says in (
-        ("xmin", "is to be captured by xmin, but it is a view"),
-        ("last_updated", "is to be captured by its column last_updated, but there is none"),
+        ("xmin", "cannot be captured by xmin, because it is a view"),
+        ("last_updated", "cannot be captured by its column last_updated, because it has no such column"),
     ):
         policy = CapturePolicy(strategy)  # type: ignore[arg-type]
         source = discovered(totesys.database, "designs", keys=keys, policy=policy)
@@ -399,7 +399,7 @@ def test_a_policy_that_asks_for_what_a_table_lacks_says_so(totesys: Totesys, pla
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ("('b', 2), ('b', 3)", "has rows that its key (code) does not tell apart"),
+        ("('b', 2), ('b', 3)", "has rows that its key (code) does not distinguish"),
         ("(NULL, 2)", "has rows without a value in its key (code)"),
     ],
 )

@@ -418,14 +418,14 @@ def test_everything_that_is_not_as_declared_is_in_one_message(totesys: Totesys) 
     with totesys.source().snapshot() as snapshot:
         found = mistakes(snapshot, TABLES)
     for part in (
-        "There is no table payment.",
-        "There is no table purchase_order.",
+        "Table payment does not exist.",
+        "Table purchase_order does not exist.",
         "Table design has no column file_location, which is declared.",
         "Table design has no column file_name, which is declared.",
         "department.location is bytea, which does not fit text, as it is declared.",
-        "There is no privilege to SELECT from staff. GRANT SELECT ON it.",
+        "The role may not SELECT from staff. GRANT SELECT ON it.",
         *(
-            f"There is no privilege to SELECT {name} of address,"
+            f"The role may not SELECT {name} of address,"
             for name in ("address_line_1", "address_line_2", "district", "postal_code", "country", "phone")
         ),
     ):
@@ -439,7 +439,7 @@ def test_a_schema_that_may_not_be_used_is_a_missing_privilege(totesys: Totesys) 
         f"GRANT SELECT ON closed.design TO {totesys.database.reader.user}"
     )
     closed = replace(totesys.database.reader, schema="closed")
-    with pytest.raises(SourceError, match="There is no privilege to SELECT from design") as error:
+    with pytest.raises(SourceError, match="The role may not SELECT from design") as error:
         read_table(SourceDatabase("any", TABLES, lambda: closed), DESIGN)
     assert not error.value.retryable
 

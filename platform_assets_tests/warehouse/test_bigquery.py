@@ -187,7 +187,7 @@ def test_datasets_of_another_location_are_not_taken_for_missing(
 ) -> None:
     warehouse.load(lake.lake, star.TABLES)
     elsewhere = replace(warehouse, access=replace(warehouse.access, location="europe-west2"))
-    with pytest.raises(WarehouseError, match="Jobs are run in europe-west2"):
+    with pytest.raises(WarehouseError, match="Jobs run in europe-west2"):
         elsewhere.load(lake.lake, star.TABLES)
     with pytest.raises(WarehouseError, match="it is in EU, and jobs are run in europe-west2"):
         replace(elsewhere, platform_schema="another").load(lake.lake, star.TABLES)
@@ -203,9 +203,9 @@ def test_a_request_that_fails_for_a_reason_that_passes_is_repeated(
 @pytest.mark.parametrize(
     ("status", "reason", "said", "kind", "advice"),
     [
-        (403, "rateLimitExceeded", "Exceeded rate limits", WarehouseBusy, "That passes"),
-        (403, "quotaExceeded", "Quota exceeded", WarehouseBusy, "That passes"),
-        (400, "invalidQuery", "Could not serialize access to table x", LoadOvertaken, "nothing of this"),
+        (403, "rateLimitExceeded", "Exceeded rate limits", WarehouseBusy, "This is temporary"),
+        (403, "quotaExceeded", "Quota exceeded", WarehouseBusy, "This is temporary"),
+        (400, "invalidQuery", "Could not serialize access to table x", LoadOvertaken, "nothing was written"),
         (403, "accessDenied", "Access Denied: BigQuery", WarehouseError, "Ask the project's owner"),
     ],
 )  # fmt: skip

@@ -226,10 +226,10 @@ def test_a_key_pair_is_given_to_the_connector_as_it_takes_it(
 @pytest.mark.parametrize(
     ("stored", "given", "says"),
     [
-        (None, None, "it is no PEM text"),
-        ("right", None, "it has a passphrase, and none is configured"),
-        ("right", "wrong", "the passphrase is another one"),
-        (None, "one too many", "it has no passphrase, and one is configured"),
+        (None, None, "it is not PEM text"),
+        ("right", None, "it has a passphrase, but no passphrase is configured"),
+        ("right", "wrong", "the passphrase is wrong"),
+        (None, "one too many", "it has no passphrase, but a passphrase is configured"),
     ],
     ids=["no key", "a passphrase that is missing", "another passphrase", "a passphrase too many"],
 )

@@ -126,8 +126,8 @@ class DlpAccess:
             # Do not repeat the value that was found: it may be a key.
             raise DlpError(
                 "The credentials for Sensitive Data Protection cannot be used: the secret is not the JSON of "
-                "a service account's key. Make one with `gcloud iam service-accounts keys create`, and store "
-                "the whole file."
+                "a service account's key. Create a key with `gcloud iam service-accounts keys create`, and "
+                "store the whole file."
             ) from None
         return made, self.project or made.project_id
 
