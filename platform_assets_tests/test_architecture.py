@@ -158,6 +158,16 @@ def folders_whose_name_tells_nothing(root: Path) -> list[str]:
     ]
 
 
+def class_names_used_twice(root: Path) -> list[str]:
+    """Public classes of one name in two modules; a reader cannot know which of them is meant."""
+    places: dict[str, list[str]] = {}
+    for path, tree in modules(root):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path)
+    return [f"{name}: {', '.join(found)}" for name, found in sorted(places.items()) if len(found) > 1]
+
+
 def environment_reads(root: Path) -> list[str]:
     found = []
     for path, tree in modules(root):
@@ -241,6 +251,23 @@ def test_annotations_are_not_postponed_where_dagster_reads_them() -> None:
 
 def test_every_folder_says_what_it_holds() -> None:
     assert folders_whose_name_tells_nothing(ROOT) == []
+
+
+# A logical type of the model, and the text that the local inspector scans: no module uses both.
+NAMES_USED_TWICE = {"Text"}
+
+
+def test_one_class_name_is_one_thing() -> None:
+    found = class_names_used_twice(ROOT)
+    assert {line.partition(":")[0] for line in found} == NAMES_USED_TWICE, found
+
+
+def test_a_class_name_that_is_used_twice_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / PACKAGE / "star"
+    folder.mkdir(parents=True)
+    (folder / "first.py").write_text("class Change: ...\nclass Own: ...\nclass _Part: ...")
+    (folder / "second.py").write_text("class Change: ...\nclass _Part: ...")
+    assert class_names_used_twice(tmp_path) == [f"Change: {PACKAGE}/star/first.py, {PACKAGE}/star/second.py"]
 
 
 def test_only_settings_reads_the_environment() -> None:

@@ -21,8 +21,8 @@ from platform_assets.parquet.schemas import some_names
 from platform_assets.parquet.stores import Store, open_store
 from platform_assets.parquet.tables import (
     OpenStore,
+    ParquetProblem,
     ParquetTable,
-    Problem,
     TableFile,
     open_path,
     read_tables,
@@ -60,7 +60,7 @@ def find_tables(
     name: str | None = None,
     grouping: Grouping = "auto",
     pattern: str = "*",
-) -> tuple[list[ParquetTable], list[Problem]]:
+) -> tuple[list[ParquetTable], list[ParquetProblem]]:
     """Find tables, and read the footer of each of their files.
 
     Args:
@@ -80,7 +80,7 @@ def find_tables(
     for place in places:
         stores.setdefault(_store_of(place), []).append(place)
     found: dict[str, ParquetTable] = {}
-    problems: list[Problem] = []
+    problems: list[ParquetProblem] = []
 
     def open_place(place: str) -> tuple[Store, str]:
         scheme, _, path = place.partition("://")
@@ -93,18 +93,20 @@ def find_tables(
             if table.name in found:
                 first = f"{table.root}/{table.files[0].path}" if table.files else table.root
                 problems.append(
-                    Problem(first, f"the table {table.name} is in another store too; load the two apart")
+                    ParquetProblem(
+                        first, f"the table {table.name} is in another store too; load the two apart"
+                    )
                 )
                 continue
             misread = {one.name: what for one in table.columns if (what := _misread(one.type, table))}
             if misread:
                 reasons = "; ".join(f"column {column} is {what}" for column, what in misread.items())
-                problems.append(Problem(table.root, f"{reasons}."))
+                problems.append(ParquetProblem(table.root, f"{reasons}."))
                 continue
             try:
                 found[table.name] = _with_schema(table, open_place)
             except ParquetError as error:
-                problems.append(Problem(table.root, str(error)))
+                problems.append(ParquetProblem(table.root, str(error)))
     return [found[name] for name in sorted(found)], problems
 
 

@@ -30,7 +30,7 @@ from platform_assets.bigquery.types import loadable, schema_fields
 from platform_assets.errors import ParquetError, WarehouseError
 from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.parquet.layouts import Grouping
-from platform_assets.parquet.tables import ParquetTable, Problem, TableFile
+from platform_assets.parquet.tables import ParquetProblem, ParquetTable, TableFile
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -69,7 +69,7 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class TableResult:
+class TableLoad:
     """The result of loading one table.
 
     Attributes:
@@ -94,8 +94,8 @@ class LoadResult:
         problems: Files and tables that were skipped, with reasons.
     """
 
-    tables: tuple[TableResult, ...]
-    problems: tuple[Problem, ...]
+    tables: tuple[TableLoad, ...]
+    problems: tuple[ParquetProblem, ...]
 
 
 def load_parquet(
@@ -138,7 +138,9 @@ def load_parquet(
         target = table_name(options.prefix + table.name)
         check_table(target)
         if target.casefold() in {one.casefold() for one in targets}:
-            problems.append(Problem(table.root, f"another table is called {target} too; load the two apart"))
+            problems.append(
+                ParquetProblem(table.root, f"another table is called {target} too; load the two apart")
+            )
             continue
         targets[target] = table
     if not targets:
@@ -154,12 +156,12 @@ def load_parquet(
             except WarehouseError as error:
                 if error.retryable and not results:
                     raise
-                problems.append(Problem(f"{options.dataset}.{target}", str(error)))
+                problems.append(ParquetProblem(f"{options.dataset}.{target}", str(error)))
             except BaseException as error:
                 # Any error is the failure of one table.
                 if not is_isolated(error):
                     raise
-                problems.append(Problem(f"{options.dataset}.{target}", reason_of(error)))
+                problems.append(ParquetProblem(f"{options.dataset}.{target}", reason_of(error)))
     return LoadResult(tuple(results), tuple(problems))
 
 
@@ -172,14 +174,14 @@ class _Load:
     options: LoadOptions
     target: str
     table: ParquetTable
-    problems: list[Problem]
+    problems: list[ParquetProblem]
     report: Report
 
     @property
     def destination(self) -> str:
         return f"{self.client.project}.{self.options.dataset}.{self.target}"
 
-    def run(self) -> TableResult:
+    def run(self) -> TableLoad:
         """Load the table.
 
         Raises:
@@ -200,7 +202,7 @@ class _Load:
                 self._compare(rows, files)
             else:
                 loaded, rows = self._load_files()
-        return TableResult(self.target, loaded, rows, time.monotonic() - started)
+        return TableLoad(self.target, loaded, rows, time.monotonic() - started)
 
     def _compare(self, rows: int, files: Sequence[TableFile]) -> None:
         """Compare BigQuery's row count with that of the files.
@@ -265,7 +267,7 @@ class _Load:
                 except WarehouseError as error:
                     if error.retryable:
                         raise
-                    self.problems.append(Problem(self._path(file), str(error)))
+                    self.problems.append(ParquetProblem(self._path(file), str(error)))
                 else:
                     loaded.append(file)
                     if len(loaded) == 1:

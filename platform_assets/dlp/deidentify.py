@@ -104,7 +104,7 @@ class ColumnChange:
 
 
 @dataclass(frozen=True)
-class TableChange:
+class TransformedTable:
     """The changes of one table's rows.
 
     Args:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from platform_assets.dlp.deidentify import ColumnChange, TableChange
+from platform_assets.dlp.deidentify import ColumnChange, TransformedTable
 from platform_assets.dlp.model import Likelihood, Status
 from platform_assets.dlp.policy import Action, Decision, Policy, strictest
 from platform_assets.errors import DlpError
@@ -167,7 +167,7 @@ class StarProtection:
                 f"Nothing of {table.name} was loaded into {warehouse}: {'; '.join(refused)}. Correct the "
                 "data at its source, or change the rule."
             )
-        return self._bring_up(lake, TableChange(table, tuple(changes), self.key)) if changes else None
+        return self._bring_up(lake, TransformedTable(table, tuple(changes), self.key)) if changes else None
 
     def applied(self, rows: pa.RecordBatchReader, place: str) -> pa.RecordBatchReader:
         """Apply the policy to rows of a table outside the star schema, on their way to a warehouse.
@@ -220,7 +220,7 @@ class StarProtection:
         if not changes:
             return rows
         table = Table(place, "", tuple(change.column for change in changes), ())
-        return TableChange(table, tuple(changes), self.key).applied(rows)
+        return TransformedTable(table, tuple(changes), self.key).applied(rows)
 
     def _looked_at(
         self, rows: pa.RecordBatchReader, columns: Sequence[str], place: str
@@ -314,7 +314,7 @@ class StarProtection:
         failed = {(one.table, name): reason for one in inspected for name, reason in one.failures.items()}
         return held, failed
 
-    def _bring_up(self, lake: Lake, change: TableChange) -> str | None:
+    def _bring_up(self, lake: Lake, change: TransformedTable) -> str | None:
         """Bring the copy of a star table up to date; return its folder, or None if the table does not exist.
 
         Raises:

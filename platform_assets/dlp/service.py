@@ -181,9 +181,9 @@ class InspectionService:
             watch: Name of the watch.
             within: How long an object may wait.
         """
-        from platform_assets.objects.plan import Status as LogStatus
+        from platform_assets.objects.plan import ObjectStatus
 
         state = self.watch(watch).log.read()
         limit = self.clock() - within
-        waiting = state.with_status(LogStatus.PLANNED, LogStatus.FAILED, LogStatus.PARKED)
+        waiting = state.with_status(ObjectStatus.PLANNED, ObjectStatus.FAILED, ObjectStatus.PARKED)
         return sum(entry.object.modified < limit for entry in waiting)

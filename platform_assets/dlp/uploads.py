@@ -23,8 +23,7 @@ from platform_assets.errors import ObjectGone
 from platform_assets.formats.content import Limits, Sampling
 from platform_assets.formats.isolation import is_about_content
 from platform_assets.isolation import failure_of, is_isolated, reason_of, renamed
-from platform_assets.objects.plan import Outcome, Task
-from platform_assets.objects.plan import Status as LogStatus
+from platform_assets.objects.plan import ObjectStatus, Outcome, Task
 from platform_assets.objects.quarantine import quarantine
 
 if TYPE_CHECKING:
@@ -114,9 +113,9 @@ class UploadInspector:
 
     def inspect_all(self, run_id: str) -> Done:
         """Notice and process everything that is due, without a sensor."""
-        from platform_assets.objects.watch import Cursor, RunState
+        from platform_assets.objects.watch import ListingCursor, RunState
 
-        done, cursor = Done(), Cursor()
+        done, cursor = Done(), ListingCursor()
         problems: list[str] = []
         has_failed = False
         while cursor.sweeps < 1 and not has_failed:
@@ -155,7 +154,7 @@ class UploadInspector:
         try:
             inspection, decision = self._inspected(found, run_id)
         except ObjectGone as error:
-            return _Worked(found, Outcome(found.key, LogStatus.GONE, str(error)))
+            return _Worked(found, Outcome(found.key, ObjectStatus.GONE, str(error)))
         except BaseException as error:
             if not is_isolated(error):
                 raise
@@ -246,7 +245,7 @@ class UploadInspector:
         unsettled = _failures(moved, settle)
         if unsettled and len(unsettled) == len(moved):
             raise unsettled[0][1]
-        failed = [(one, one.outcome.error) for one in moved if one.outcome.status is LogStatus.FAILED]
+        failed = [(one, one.outcome.error) for one in moved if one.outcome.status is ObjectStatus.FAILED]
         failed += [(one, reason_of(error, tell_text=False)) for one, error in unsettled]
         return Done(
             tuple(one.inspection for one in recorded if one.inspection and not one.has_failed),
@@ -325,7 +324,7 @@ class _Worked:
     @property
     def has_failed(self) -> bool:
         """True if a step failed; the object is then retried from the start."""
-        return self.outcome.status is LogStatus.FAILED
+        return self.outcome.status is ObjectStatus.FAILED
 
 
 def _failed(found: ObjectVersion, error: BaseException) -> Outcome:
@@ -334,7 +333,7 @@ def _failed(found: ObjectVersion, error: BaseException) -> Outcome:
     It is always retryable: no content makes further attempts useless, because unreadable content is a result
     of the inspection and not a failure.
     """
-    return Outcome(found.key, LogStatus.FAILED, reason_of(error, tell_text=False))
+    return Outcome(found.key, ObjectStatus.FAILED, reason_of(error, tell_text=False))
 
 
 def _masked(reason: str, found: ObjectVersion) -> str:

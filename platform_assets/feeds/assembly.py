@@ -41,7 +41,7 @@ class FeedsRoom(Assembly[FeedsSettings]):
         Raises:
             FeedError: The feed's parts are inconsistent.
         """
-        from platform_assets.feeds.feed import Dialect, Feed, Sheet
+        from platform_assets.feeds.feed import CsvDialect, Feed, Sheet
         from platform_assets.model.table import Column, Text
         from platform_assets.source.declaration import parse_type
 
@@ -62,7 +62,7 @@ class FeedsRoom(Assembly[FeedsSettings]):
             given.key,
             given.mode,
             given.new_columns,
-            Dialect(**given.dialect.model_dump()),
+            CsvDialect(**given.dialect.model_dump()),
             given.encoding,
             Sheet(**given.sheet.model_dump()),
         )

@@ -28,7 +28,7 @@ PLACE_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Dialect:
+class CsvDialect:
     """The format of a CSV file.
 
     Args:
@@ -97,7 +97,7 @@ class Feed:
     key: tuple[str, ...] = ()
     mode: Mode = "append"
     new_columns: NewColumns = "refuse"
-    dialect: Dialect = field(default_factory=Dialect)
+    dialect: CsvDialect = field(default_factory=CsvDialect)
     encoding: str = "utf-8"
     sheet: Sheet = field(default_factory=Sheet)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from platform_assets.alert import mask_uri
-from platform_assets.dlp.deidentify import TableChange
+from platform_assets.dlp.deidentify import TransformedTable
 from platform_assets.dlp.findings import FindingsStore
 from platform_assets.dlp.model import Likelihood
 from platform_assets.dlp.policy import Action, strictest
@@ -19,7 +19,7 @@ from platform_assets.feeds.counting import Change
 from platform_assets.feeds.load import UPLOADS, Loaded, Result, Upload
 from platform_assets.isolation import Isolation, ended
 from platform_assets.model.table import Column, Table, Text
-from platform_assets.objects.plan import Status
+from platform_assets.objects.plan import ObjectStatus
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,7 +132,7 @@ class Feeding:
     def _uploads(self, watch: Watch, failing: Isolation) -> Iterator[Upload]:
         feed = self.feed
         decisions = self.findings.decisions(feed.watch)
-        for entry in watch.log.read().with_status(Status.DONE):
+        for entry in watch.log.read().with_status(ObjectStatus.DONE):
             found = entry.object
             with failing.guard(mask_uri(found.key)):
                 if feed.takes(feed.watch, found.key):
@@ -199,7 +199,7 @@ class _Columns:
         if not changes:
             return Change()
         table = Table(key, "", tuple(one.column for one in changes), ())
-        change = TableChange(table, tuple(changes), self.protection.key)
+        change = TransformedTable(table, tuple(changes), self.protection.key)
         return Change(change.fingerprint, change.applied)
 
     @property

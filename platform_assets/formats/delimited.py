@@ -35,7 +35,7 @@ _LONGEST_TITLE = 10
 
 
 @dataclass(frozen=True)
-class Dialect:
+class DetectedDialect:
     """The dialect of a table.
 
     Args:
@@ -51,7 +51,7 @@ class Dialect:
 
 def detect_dialect(
     head: str, *, is_whole: bool, is_named: bool, column_words: Set[str] = frozenset()
-) -> Dialect | None:
+) -> DetectedDialect | None:
     """Detect the dialect of a table from its start.
 
     Args:
@@ -91,8 +91,8 @@ def detect_dialect(
     for place in (at, at - 1):
         named = _fitted(rows[place], rows[place + 1 :], width) if place >= 0 else None
         if named is not None and is_header(named, rows[place + 1 :], column_words):
-            return Dialect(delimiter, tuple(unique_names(named)), place + 1)
-    return Dialect(delimiter, tuple(unique_names([""] * width)), 0)
+            return DetectedDialect(delimiter, tuple(unique_names(named)), place + 1)
+    return DetectedDialect(delimiter, tuple(unique_names([""] * width)), 0)
 
 
 def _fitted(row: Sequence[str], below: Sequence[Sequence[str]], width: int) -> list[str] | None:
@@ -136,7 +136,9 @@ def unique_names(names: Iterable[str]) -> list[str]:
     return list(taken)
 
 
-def read_delimited(stream: Stream, reading: Reading, encoding: Encoding, dialect: Dialect) -> Iterator[Item]:
+def read_delimited(
+    stream: Stream, reading: Reading, encoding: Encoding, dialect: DetectedDialect
+) -> Iterator[Item]:
     """Read a table in blocks of rows."""
     decoders: list[Decoder] = []
     rests: list[Iterator[bytes]] = []
@@ -211,7 +213,7 @@ def _split_header(block: bytes, rows: int) -> tuple[bytes, bytes]:
 class _Rows:
     """The rows of one block, parsed at first use."""
 
-    def __init__(self, block: bytes, dialect: Dialect, reading: Reading, first_row: int) -> None:
+    def __init__(self, block: bytes, dialect: DetectedDialect, reading: Reading, first_row: int) -> None:
         self._block = block
         self._dialect = dialect
         self._reading = reading

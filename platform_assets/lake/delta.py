@@ -546,7 +546,7 @@ def _python_values(files: pa.Table, name: str, rows: Sequence[int]) -> list[Any]
     return values
 
 
-def peek(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
+def non_empty(reader: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
     """Return the same stream, or None if it has no rows, so that the caller can skip an empty commit."""
     for first in reader:
         if first.num_rows:

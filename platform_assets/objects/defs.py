@@ -54,7 +54,7 @@ def build_upload_sensor(watch: str, job: Any, every: int) -> dg.SensorDefinition
     def notice(
         context: dg.SensorEvaluationContext, objects: dg.ResourceParam[ObjectsRoom]
     ) -> dg.SensorResult:
-        from platform_assets.objects.watch import Cursor, RunState
+        from platform_assets.objects.watch import ListingCursor, RunState
 
         states = {
             dg.DagsterRunStatus.SUCCESS: RunState.SUCCEEDED,
@@ -67,7 +67,7 @@ def build_upload_sensor(watch: str, job: Any, every: int) -> dg.SensorDefinition
             runs = context.instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
             return states.get(runs[0].status, RunState.ACTIVE) if runs else RunState.UNKNOWN
 
-        tick = objects.watch(watch).tick(Cursor.from_json(context.cursor), state_of)
+        tick = objects.watch(watch).tick(ListingCursor.from_json(context.cursor), state_of)
         if tick.problem:
             context.log.warning(tick.problem)
         summary = f"{tick.listed:,} objects listed, {tick.noticed:,} noticed by events."

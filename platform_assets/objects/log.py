@@ -28,8 +28,8 @@ from platform_assets.objects.bucket import ObjectVersion
 from platform_assets.objects.plan import (
     BatchLimits,
     Entry,
+    ObjectStatus,
     Outcome,
-    Status,
     Task,
     Verdict,
     after,
@@ -56,7 +56,7 @@ _log = logging.getLogger(__name__)
 _PROGRESS = "platform_assets.objects"
 # Commits by other programs (such as OPTIMIZE) have no such metadata; skip up to this many of them.
 _LONGEST_LOOK_BACK = 100
-_STATUSES = {str(status): status for status in Status}
+_STATUSES = {str(status): status for status in ObjectStatus}
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ class LogState:
     def planned(self, number: int) -> list[Task]:
         """The objects of a batch without an outcome, in key order: the work of its run."""
         entries = self.batch(number).values()
-        return [Task(one.object, one.attempt) for one in entries if one.status is Status.PLANNED]
+        return [Task(one.object, one.attempt) for one in entries if one.status is ObjectStatus.PLANNED]
 
-    def with_status(self, *statuses: Status) -> list[Entry]:
+    def with_status(self, *statuses: ObjectStatus) -> list[Entry]:
         """The latest entries with one of these statuses, such as PARKED; reads the whole log."""
         return list(_by_key(self.version.latest(statuses=statuses)).values())
 
@@ -144,7 +144,7 @@ class LogState:
         due: list[Entry] = []
         later = {batch: at for batch, at in self.progress.retries.items() if at > now}
         for batch in sorted(self.progress.retries.keys() - later.keys()):
-            failed = {key: one for key, one in self.batch(batch).items() if one.status is Status.FAILED}
+            failed = {key: one for key, one in self.batch(batch).items() if one.status is ObjectStatus.FAILED}
             last = self.of(failed)
             for key, entry in failed.items():
                 if last[key] != entry:
@@ -241,7 +241,9 @@ class ObjectLog:
                     f"The outcome of batch {batch} of the object log {self.table.uri} does not count: the "
                     "batch is not open any more, as its run was taken for lost. Its objects are in another."
                 )
-            planned = {key: one for key, one in state.batch(batch).items() if one.status is Status.PLANNED}
+            planned = {
+                key: one for key, one in state.batch(batch).items() if one.status is ObjectStatus.PLANNED
+            }
             said_now = [after(planned[key], by_key[key], policy, now) for key in planned if key in by_key]
             if self._tried(state, batch, said_now, is_last=len(said_now) == len(planned)):
                 return said_now
@@ -263,14 +265,20 @@ class ObjectLog:
         for state in self._attempts():
             if batch not in state.progress.open:
                 return
-            planned = [one for one in state.batch(batch).values() if one.status is Status.PLANNED]
+            planned = [one for one in state.batch(batch).values() if one.status is ObjectStatus.PLANNED]
             failed = [
-                after(one, Outcome(one.object.key, Status.FAILED, reason), policy, now) for one in planned
+                after(one, Outcome(one.object.key, ObjectStatus.FAILED, reason), policy, now)
+                for one in planned
             ]
             if not ran:
                 failed = [
                     replace(
-                        one, status=Status.FAILED, attempt=one.attempt - 1, at=now, retry_at=now, error=reason
+                        one,
+                        status=ObjectStatus.FAILED,
+                        attempt=one.attempt - 1,
+                        at=now,
+                        retry_at=now,
+                        error=reason,
                     )
                     for one in planned
                 ]
@@ -285,8 +293,8 @@ class ObjectLog:
         """
         wanted = list(keys)
         for state in self._attempts():
-            parked = [one for one in state.of(wanted).values() if one.status is Status.PARKED]
-            said = [replace(one, status=Status.RELEASED, at=now, attempt=0) for one in parked]
+            parked = [one for one in state.of(wanted).values() if one.status is ObjectStatus.PARKED]
+            said = [replace(one, status=ObjectStatus.RELEASED, at=now, attempt=0) for one in parked]
             if not said or self.commit(state, said, state.progress):
                 return len(said)
         raise self._log.lost_race()
@@ -326,14 +334,14 @@ class ObjectLog:
             first = state.progress.last_batch + 1
             batches = dict(enumerate(islice(slices(due, policy), room), first))
             said = {
-                one.object.key: Entry(one.object, Status.PLANNED, one.attempt, batch, now)
+                one.object.key: Entry(one.object, ObjectStatus.PLANNED, one.attempt, batch, now)
                 for batch, cut in batches.items()
                 for one in cut
             }
             left = frozenset(one.object.key for one in due if one.object.key not in said)
             for key in gone:
-                if key in last and last[key].status is Status.FAILED:
-                    said[key] = replace(last[key], status=Status.GONE, at=now, retry_at=None)
+                if key in last and last[key].status is ObjectStatus.FAILED:
+                    said[key] = replace(last[key], status=ObjectStatus.GONE, at=now, retry_at=None)
             progress = Progress(
                 first + len(batches) - 1,
                 {**state.progress.open, **dict.fromkeys(batches, now)},
@@ -355,7 +363,7 @@ class ObjectLog:
 
     def refuse_unstorable(self, found: ObjectVersion) -> None:
         """Raise the error that a commit would raise for this object, such as an unstorable name."""
-        entry = Entry(found, Status.PLANNED, 1, 0, found.modified)
+        entry = Entry(found, ObjectStatus.PLANNED, 1, 0, found.modified)
         table_of([{**_row(entry), "commit": 0}], self.table.arrow_schema)
 
     def compact(self, files: int = 64) -> bool:

@@ -18,7 +18,7 @@ LONGEST_ERROR = 500
 """Characters of an error that are stored with an object."""
 
 
-class Status(StrEnum):
+class ObjectStatus(StrEnum):
     """The status in an object's log entry."""
 
     PLANNED = "planned"
@@ -52,7 +52,7 @@ class Entry:
     """
 
     object: ObjectVersion
-    status: Status
+    status: ObjectStatus
     attempt: int
     batch: int
     at: dt.datetime
@@ -72,7 +72,7 @@ class Outcome:
     """
 
     key: str
-    status: Status = Status.DONE
+    status: ObjectStatus = ObjectStatus.DONE
     error: str = ""
     retryable: bool = True
 
@@ -121,20 +121,22 @@ class Task:
 
 def judge(found: ObjectVersion, last: Entry | None, now: dt.datetime) -> Verdict:
     """Decide what to do with an object that exists now, from the latest entry of its key."""
-    if last is None or last.status in (Status.GONE, Status.RELEASED):
+    if last is None or last.status in (ObjectStatus.GONE, ObjectStatus.RELEASED):
         return Verdict.DUE
-    if last.status is Status.PLANNED:
+    if last.status is ObjectStatus.PLANNED:
         return Verdict.WAIT
     if last.object.version != found.version:
         return Verdict.DUE
-    if last.status is Status.FAILED:
+    if last.status is ObjectStatus.FAILED:
         return Verdict.DUE if last.retry_at is None or last.retry_at <= now else Verdict.SETTLED
     return Verdict.SETTLED
 
 
 def task(found: ObjectVersion, last: Entry | None) -> Task:
     """The next attempt at a due object."""
-    is_again = last is not None and last.status is Status.FAILED and last.object.version == found.version
+    is_again = (
+        last is not None and last.status is ObjectStatus.FAILED and last.object.version == found.version
+    )
     return Task(found, last.attempt + 1 if last is not None and is_again else 1)
 
 
@@ -160,10 +162,10 @@ def slices(tasks: Iterable[Task], policy: BatchLimits) -> Iterator[list[Task]]:
 def after(planned: Entry, outcome: Outcome, policy: BatchLimits, now: dt.datetime) -> Entry:
     """The log entry after an attempt."""
     said = replace(planned, at=now, status=outcome.status, error=_one_line(outcome.error))
-    if outcome.status is not Status.FAILED:
+    if outcome.status is not ObjectStatus.FAILED:
         return said
     if not outcome.retryable or planned.attempt >= policy.attempts:
-        return replace(said, status=Status.PARKED)
+        return replace(said, status=ObjectStatus.PARKED)
     return replace(said, retry_at=now + wait(planned.attempt, planned.object.key, policy))
 
 

@@ -38,7 +38,7 @@ class RunState(Enum):
 
 
 @dataclass(frozen=True)
-class Cursor:
+class ListingCursor:
     """The position of the listing; losing it costs a repeated listing, never an object.
 
     Args:
@@ -57,7 +57,7 @@ class Cursor:
         return json.dumps([_CURSOR_VERSION, self.after, self.sweeps, rest], separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str | None) -> Cursor:
+    def from_json(cls, text: str | None) -> ListingCursor:
         """Parse the JSON of `to_json`; anything else, such as an empty cursor, starts from scratch."""
         try:
             version, after, sweeps, rest = json.loads(text or "")
@@ -100,7 +100,7 @@ class Tick:
             answer.
     """
 
-    cursor: Cursor
+    cursor: ListingCursor
     requests: tuple[RunRequest, ...] = ()
     listed: int = 0
     noticed: int = 0
@@ -136,7 +136,7 @@ class Watch:
         """The key of the run of a batch."""
         return f"{self.name}/{batch}"
 
-    def tick(self, cursor: Cursor, state_of: Callable[[str], RunState]) -> Tick:
+    def tick(self, cursor: ListingCursor, state_of: Callable[[str], RunState]) -> Tick:
         """Do one slice of the watch's work.
 
         Args:
@@ -226,7 +226,7 @@ class Watch:
 class _Slice:
     """The objects that one tick notices, within its limits."""
 
-    def __init__(self, watch: Watch, state: LogState, now: dt.datetime, cursor: Cursor) -> None:
+    def __init__(self, watch: Watch, state: LogState, now: dt.datetime, cursor: ListingCursor) -> None:
         self.watch = watch
         self.state = state
         self.now = now
@@ -266,7 +266,7 @@ class _Slice:
         error = failure_of(partial(events.acknowledge, settled))
         return [] if error is None else [_told(error)]
 
-    def cursor_after(self, planned: Planned) -> Cursor:
+    def cursor_after(self, planned: Planned) -> ListingCursor:
         """The position of the next tick: before the first listed object that did not fit."""
         missed = next((place for place, key in enumerate(self._in_order) if key in planned.left), None)
         if missed is not None:
@@ -274,7 +274,7 @@ class _Slice:
             return replace(self.cursor, after=before)
         if self._is_whole:
             rest = self.now + self.watch.policy.sweep_every if self.watch.policy.sweep_every else None
-            return Cursor("", self.cursor.sweeps + 1, rest)
+            return ListingCursor("", self.cursor.sweeps + 1, rest)
         return replace(self.cursor, after=self._reached)
 
     def _retries(self) -> None:

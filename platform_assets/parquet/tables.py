@@ -64,7 +64,7 @@ _READ_AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ParquetProblem:
     """A file, folder or table that was skipped.
 
     Attributes:
@@ -136,7 +136,7 @@ class ParquetTable:
 
 
 @dataclass(frozen=True)
-class Reading:
+class FoundTables:
     """The tables and problems found.
 
     Attributes:
@@ -145,7 +145,7 @@ class Reading:
     """
 
     tables: tuple[ParquetTable, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[ParquetProblem, ...]
 
 
 @dataclass
@@ -167,7 +167,7 @@ def read_tables(
     name: str | None = None,
     pattern: str = "*",
     open_place: OpenStore | None = None,
-) -> Reading:
+) -> FoundTables:
     """Read the footers of Parquet files and group the files into tables.
 
     Args:
@@ -211,8 +211,8 @@ def read_tables(
             if name is None and grouping != "folder" and group.delta is None:
                 _refuse_unlike(store, files)
             tables.append(_table(store, group, files, base))
-        problems += [Problem(one.name, one.reason) for one in putting.failures]
-    return Reading(
+        problems += [ParquetProblem(one.name, one.reason) for one in putting.failures]
+    return FoundTables(
         tuple(sorted(tables, key=lambda table: table.name)),
         tuple(sorted(problems, key=lambda problem: problem.place)),
     )
@@ -258,7 +258,7 @@ class _Gathering:
         name: str | None,
         pattern: str,
     ) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[ParquetProblem] = []
         self._store = store
         self._storage_options = storage_options
         self._grouping = grouping
@@ -298,10 +298,10 @@ class _Gathering:
                 try:
                     committed[root] = committed_by_stream(store, root)
                 except ParquetError as error:
-                    self.problems.append(Problem(store.uri(root), str(error)))
+                    self.problems.append(ParquetProblem(store.uri(root), str(error)))
                     committed[root] = set()
             else:
-                self.problems.append(Problem(store.uri(root), refusal(kind)))
+                self.problems.append(ParquetProblem(store.uri(root), refusal(kind)))
         logs = tuple(f"{root}/" for root in formats)
         for file in listed:
             name = posixpath.basename(file)
@@ -324,7 +324,7 @@ class _Gathering:
             if kind == DELTA
             else f"it is inside of {table}: {refusal(kind)}"
         )
-        self.problems.append(Problem(self._store.uri(path), reason))
+        self.problems.append(ParquetProblem(self._store.uri(path), reason))
 
     def _add_file(self, file: str, top: str) -> None:
         folders, partitioned = _folders_of(file, top)
@@ -357,7 +357,7 @@ class _Gathering:
         with reading.guard(uri):
             delta = read_delta(uri, self._storage_options)
         if delta is None:
-            self.problems += [Problem(one.name, one.reason) for one in reading.failures]
+            self.problems += [ParquetProblem(one.name, one.reason) for one in reading.failures]
             return
         name = self._name or posixpath.basename(root)
         paths = dict.fromkeys(f"{root}/{path}" for path in delta.paths)
@@ -385,7 +385,7 @@ class _Gathering:
         self._reported.add(where)
         kind = "a Delta table" if group.delta is not None else "a table"
         self.problems.append(
-            Problem(
+            ParquetProblem(
                 where,
                 f"there is {kind} of the name {name} in {self._store.uri(known)} too; read them one by "
                 "one, with a prefix for one of them, or use --name if they are one table.",
@@ -461,26 +461,28 @@ def _without_suffix(file: str) -> str:
     return posixpath.join(posixpath.dirname(file), stem_of(posixpath.basename(file)))
 
 
-def _read_footers(store: Store, groups: Sequence[_Group], problems: list[Problem]) -> dict[str, Footer]:
+def _read_footers(
+    store: Store, groups: Sequence[_Group], problems: list[ParquetProblem]
+) -> dict[str, Footer]:
     """The footers of all files, by path; unreadable files are recorded as problems."""
     schemas = KnownSchemas()
 
-    def read(path: str) -> Footer | Problem:
+    def read(path: str) -> Footer | ParquetProblem:
         try:
             return read_footer(store, path, schemas)
         except UnreadableFile as error:
-            return Problem(store.uri(path), f"{error}.")
+            return ParquetProblem(store.uri(path), f"{error}.")
         except BaseException as error:
             # A damaged footer can raise any error in a library; it is the failure of one file.
             if not is_isolated(error):
                 raise
-            return Problem(store.uri(path), f"its footer cannot be read: {reason_of(error)}")
+            return ParquetProblem(store.uri(path), f"its footer cannot be read: {reason_of(error)}")
 
     footers: dict[str, Footer] = {}
     threads = _THREADS_REMOTELY if store.scheme else _THREADS_LOCALLY
     with ThreadPoolExecutor(threads) as pool:
         for path, found in _in_order(pool, read, groups, threads * _READ_AHEAD):
-            if isinstance(found, Problem):
+            if isinstance(found, ParquetProblem):
                 problems.append(found)
             else:
                 footers[path] = found
@@ -489,12 +491,12 @@ def _read_footers(store: Store, groups: Sequence[_Group], problems: list[Problem
 
 def _in_order(
     pool: ThreadPoolExecutor,
-    read: Callable[[str], Footer | Problem],
+    read: Callable[[str], Footer | ParquetProblem],
     groups: Sequence[_Group],
     ahead: int,
-) -> Iterator[tuple[str, Footer | Problem]]:
+) -> Iterator[tuple[str, Footer | ParquetProblem]]:
     """Read files in several threads, in order, with a limited number in flight."""
-    waiting: collections.deque[tuple[str, Future[Footer | Problem]]] = collections.deque()
+    waiting: collections.deque[tuple[str, Future[Footer | ParquetProblem]]] = collections.deque()
     for group in groups:
         for path in group.paths:
             waiting.append((path, pool.submit(read, path)))

@@ -167,7 +167,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class BusinessChunk:
     """Rows of the four growing tables for some days, as the columns of a COPY, in natural row order.
 
     Args:
@@ -321,7 +321,7 @@ def microseconds(when: dt.datetime) -> int:
     return (when - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-def orders(plan: Plan, ids: NextIds, runs: PaymentRuns, random: np.random.Generator) -> Chunk:
+def orders(plan: Plan, ids: NextIds, runs: PaymentRuns, random: np.random.Generator) -> BusinessChunk:
     """Create the orders of some days with their transactions and payments.
 
     Each order shares its `created_at` with its transaction and payment. A payment is made by the run of its
@@ -426,7 +426,7 @@ def orders(plan: Plan, ids: NextIds, runs: PaymentRuns, random: np.random.Genera
         "created_at": rows.timestamp(created[of]),
         "last_updated": rows.timestamp(payment_updated[of]),
     }
-    return Chunk(
+    return BusinessChunk(
         fields=fields,
         counts={
             SALES_ORDER.name: len(sale),

@@ -72,7 +72,7 @@ _SERVER_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Status:
+class ServerStatus:
     """State of the server.
 
     Args:
@@ -234,12 +234,14 @@ class EmbeddedPostgres:
             f"{2 * _STOP_TIMEOUT:.0f} seconds. See {self.log}."
         )
 
-    def status(self) -> Status:
+    def status(self) -> ServerStatus:
         """Return the server's current state, without changing it."""
         postmaster = self._postmaster() if self.directory.is_dir() else None
         if postmaster is None or not postmaster.ready:
-            return Status(self.directory, created=self.data.exists(), running=False)
-        return Status(self.directory, created=True, running=True, port=postmaster.port, pid=postmaster.pid)
+            return ServerStatus(self.directory, created=self.data.exists(), running=False)
+        return ServerStatus(
+            self.directory, created=True, running=True, port=postmaster.port, pid=postmaster.pid
+        )
 
     def _running(self) -> _Postmaster:
         postmaster = self._postmaster() if self.directory.is_dir() else None

@@ -18,7 +18,7 @@ from platform_assets.snowflake.options import Case, Create, Encryption, Mode, Sc
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
-    from platform_assets.parquet.tables import Problem
+    from platform_assets.parquet.tables import ParquetProblem
     from platform_assets.snowflake.execute import Progress, TableResult
     from platform_assets.snowflake.script import Script
 
@@ -313,7 +313,7 @@ def _run(chosen: dict[str, Any], connect: Connect, storage_options: StorageOptio
     return is_loaded and not problems
 
 
-def _write(made: Script, chosen: Mapping[str, Any], problems: Sequence[Problem]) -> None:
+def _write(made: Script, chosen: Mapping[str, Any], problems: Sequence[ParquetProblem]) -> None:
     output = chosen.get("output")
     if output is None:
         if not chosen.get("execute"):

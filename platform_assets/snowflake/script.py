@@ -11,7 +11,7 @@ from typing import Literal
 
 from platform_assets.errors import ParquetError
 from platform_assets.parquet.schemas import TableColumn
-from platform_assets.parquet.tables import ParquetTable, Problem, TableFile
+from platform_assets.parquet.tables import ParquetProblem, ParquetTable, TableFile
 from platform_assets.snowflake.identifiers import (
     identifier,
     literal,
@@ -100,7 +100,7 @@ class Script:
     before: tuple[Statement, ...]
     tables: tuple[TableScript, ...]
     after: tuple[Statement, ...]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ParquetProblem, ...] = ()
 
     @property
     def statements(self) -> tuple[Statement, ...]:
@@ -139,7 +139,7 @@ def script(tables: Sequence[ParquetTable], options: ScriptOptions) -> Script:
                     f"{made[one.target].name} is {one.target} in Snowflake too; rename one, or keep the case."
                 )
         except ParquetError as error:
-            problems.append(Problem(table.name, str(error)))
+            problems.append(ParquetProblem(table.name, str(error)))
             continue
         made[one.target] = one
         loaded.add(table.name)

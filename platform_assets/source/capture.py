@@ -16,7 +16,7 @@ from platform_assets.errors import SourceError
 from platform_assets.lake.duck import literal, quote
 from platform_assets.model.table import Date, Integer, Table, Timestamp
 from platform_assets.source.drift import Remembered
-from platform_assets.source.snapshot import Position
+from platform_assets.source.snapshot import SnapshotPosition
 
 if TYPE_CHECKING:
     from platform_assets.source.catalogue import Relation
@@ -31,7 +31,7 @@ _HAS_XMIN = ("table", "partitioned", "materialized view")
 
 
 @dataclass(frozen=True)
-class Cursor:
+class CaptureCursor:
     """Position at which the last batch of a table ended.
 
     Args:
@@ -61,7 +61,7 @@ class Cursor:
         return json.dumps(members | {"remembered": self.remembered.to_json()}, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Cursor:
+    def from_json(cls, text: str) -> CaptureCursor:
         """Parse the result of `to_json`."""
         members = json.loads(text)
         for name in ("taken_at", "keys_compared_at"):
@@ -70,7 +70,7 @@ class Cursor:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadPlan:
     """Rows to read from a table, and the reason.
 
     Args:
@@ -110,10 +110,10 @@ def plan(
     drift: Drift,
     relation: Relation,
     policy: CapturePolicy,
-    cursor: Cursor | None,
+    cursor: CaptureCursor | None,
     snapshot: Snapshot,
     known_rows: int,
-) -> Reading:
+) -> ReadPlan:
     """Decide what to read of a table.
 
     Args:
@@ -130,11 +130,11 @@ def plan(
     """
     strategy = _strategy(table, relation, policy)
     if strategy == "diff":
-        return Reading(strategy, None)
+        return ReadPlan(strategy, None)
     if cursor is None:
-        return Reading(strategy, None, "the lake has no cursor for it yet")
+        return ReadPlan(strategy, None, "the lake has no cursor for it yet")
     if reason := _unusable(cursor, relation, drift, snapshot):
-        return Reading(strategy, None, reason)
+        return ReadPlan(strategy, None, reason)
     due = (
         known_rows <= policy.small_table_rows
         or dt.timedelta(seconds=cursor.look_seconds) < policy.costly_look
@@ -142,12 +142,12 @@ def plan(
     )
     if strategy == "xmin":
         predicate = _written_since(
-            Position.parse(cursor.snapshot), _further_parts(relation, cursor.remembered)
+            SnapshotPosition.parse(cursor.snapshot), _further_parts(relation, cursor.remembered)
         )
-        return Reading(strategy, predicate, compare_keys=due)
+        return ReadPlan(strategy, predicate, compare_keys=due)
     if cursor.watermark is None:
-        return Reading(strategy, None, f"no value of {policy.column} has been seen yet")
-    return Reading(strategy, _changed_since(table, policy, cursor.watermark), compare_keys=due)
+        return ReadPlan(strategy, None, f"no value of {policy.column} has been seen yet")
+    return ReadPlan(strategy, _changed_since(table, policy, cursor.watermark), compare_keys=due)
 
 
 def watermark_of(
@@ -161,7 +161,7 @@ def watermark_of(
     Args:
         table: The table's declaration.
         policy: The policy for finding changes.
-        largest: The largest value seen, in the unit of `Cursor.watermark`.
+        largest: The largest value seen, in the unit of `CaptureCursor.watermark`.
         taken_at: Time of the snapshot, UTC.
     """
     if largest is None or policy.column not in table.column_names:
@@ -176,9 +176,11 @@ def watermark_of(
             return largest
 
 
-def is_worth_a_commit(cursor: Cursor, snapshot: Snapshot) -> bool:
+def is_worth_a_commit(cursor: CaptureCursor, snapshot: Snapshot) -> bool:
     """Return whether a cursor is so old that a new one should be stored even without other changes."""
-    return Position.parse(snapshot.position).xmin - Position.parse(cursor.snapshot).xmin > 2**28
+    return (
+        SnapshotPosition.parse(snapshot.position).xmin - SnapshotPosition.parse(cursor.snapshot).xmin > 2**28
+    )
 
 
 def _strategy(table: Table, relation: Relation, policy: CapturePolicy) -> str:
@@ -213,13 +215,13 @@ def _without_xmin(relation: Relation) -> str:
     return ""
 
 
-def _unusable(cursor: Cursor, relation: Relation, drift: Drift, snapshot: Snapshot) -> str:
+def _unusable(cursor: CaptureCursor, relation: Relation, drift: Drift, snapshot: Snapshot) -> str:
     """Return why a cursor cannot be compared with the snapshot; empty if it can."""
     if cursor.server != snapshot.server:
         return f"the server is a different one ({cursor.server} before, {snapshot.server} now)"
     if cursor.remembered.oid != relation.oid:
         return "the table was dropped and recreated"
-    was, now = Position.parse(cursor.snapshot), Position.parse(snapshot.position)
+    was, now = SnapshotPosition.parse(cursor.snapshot), SnapshotPosition.parse(snapshot.position)
     if now.xmax < was.xmax:
         return "the server's transaction numbers went back, as after a restored copy"
     if now.xmax - was.xmin > _OLDEST_COMPARABLE:
@@ -232,7 +234,7 @@ def _unusable(cursor: Cursor, relation: Relation, drift: Drift, snapshot: Snapsh
     return ""
 
 
-def _written_since(position: Position, further_parts: Sequence[int]) -> str:
+def _written_since(position: SnapshotPosition, further_parts: Sequence[int]) -> str:
     """Return SQL for the rows written by transactions that a snapshot did not see, and possibly more rows.
 
     The SQL selects everything from the snapshot's xmin on, not only the transactions in progress: a

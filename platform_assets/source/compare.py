@@ -29,7 +29,7 @@ _BYTES_PER_LOOKUP = 48 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Known:
+class LakeState:
     """A table's state in the lake, as SQL for the DuckDB connection that compares rows.
 
     Args:
@@ -96,7 +96,7 @@ class Comparison:
 
     connection: duckdb.DuckDBPyConnection
     table: Table
-    known: Known | None
+    known: LakeState | None
     batch: int
     seen_at: dt.datetime
     watermark_column: str | None = None
@@ -170,7 +170,7 @@ class Comparison:
                     changes.watermark = max(value, changes.watermark or value)
             yield batch
 
-    def _look_up(self, chunk: pa.Table, known: Known) -> tuple[pa.Array, pa.Array]:
+    def _look_up(self, chunk: pa.Table, known: LakeState) -> tuple[pa.Array, pa.Array]:
         """Return the positions in a chunk of the new rows and of the rows that differ."""
         key = columns_sql(self.table.primary_key)
         positions = pa.Array.from_buffers(
@@ -208,7 +208,7 @@ class Comparison:
             found["_position"].filter(pc.invert(is_insert)).combine_chunks(),
         )
 
-    def _rehashed(self, known: Known) -> pa.Table:
+    def _rehashed(self, known: LakeState) -> pa.Table:
         """Return key, change and newly computed hash of the latest versions of the rows to look up."""
         key = columns_sql(self.table.primary_key)
         schema = arrow_schema(self.table.columns).append(pa.field("_change", pa.string()))

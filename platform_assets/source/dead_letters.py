@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from platform_assets.lake.delta import peek, statistics_of_batch
+from platform_assets.lake.delta import non_empty, statistics_of_batch
 from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote, stored_type
 from platform_assets.lake.lake import DEAD_LETTER_COLUMNS, BronzeReader, key_json
 from platform_assets.lake.races import retry_while_others_progress
@@ -112,7 +112,7 @@ class DeadLetters:
 
         def append() -> int:
             counted = _Counted(self.connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
-            rows = peek(counted.reader)
+            rows = non_empty(counted.reader)
             if rows is not None:
                 letters.append(letters.open(), rows, stream=f"{self.stream}/{table.name}", version=self.batch)
             return counted.rows

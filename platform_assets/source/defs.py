@@ -161,7 +161,7 @@ def build_source_defs(
                     "deleted": change.deleted,
                     "dead letters": change.dead_lettered,
                     BATCH: extraction.batch,
-                    **_taken_in(extraction.seen_at, change),
+                    **_loaded_metadata(extraction.seen_at, change),
                     "preview": preview(rows[table.name]),
                     AFTER_BATCH: extraction.batch - 1 if change.rows else extraction.batch,
                 }
@@ -353,7 +353,7 @@ def _as_stored(lake: "Lake", source: str, table: Table) -> Table:
     return dataclasses.replace(table, columns=(*table.columns, *further)) if further else table
 
 
-def _taken_in(seen_at: dt.datetime, change: "TableChange") -> dict[str, Any]:
+def _loaded_metadata(seen_at: dt.datetime, change: "TableChange") -> dict[str, Any]:
     drift = (
         {DRIFT: dg.MetadataValue.md("\n".join(f"- {one}" for one in change.drift))} if change.drift else {}
     )

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from platform_assets.errors import LakeConflict, LakeError, SourceError, SourceUnavailable
 from platform_assets.isolation import is_isolated, reason_of, result_or_reason
-from platform_assets.lake.delta import peek, stored_columns
+from platform_assets.lake.delta import non_empty, stored_columns
 from platform_assets.lake.duck import (
     SqlEngine,
     columns_sql,
@@ -34,15 +34,15 @@ from platform_assets.lake.races import Result, attempts, retry_while_others_prog
 from platform_assets.model.table import Column, Table
 from platform_assets.source.bulk import BulkReader
 from platform_assets.source.capture import (
-    Cursor,
-    Reading,
+    CaptureCursor,
+    ReadPlan,
     is_worth_a_commit,
     parents_first,
     plan,
     watermark_of,
 )
 from platform_assets.source.catalogue import RESERVED_COLUMNS
-from platform_assets.source.compare import Changes, Comparison, Known, bronze_schema
+from platform_assets.source.compare import Changes, Comparison, LakeState, bronze_schema
 from platform_assets.source.dead_letters import DeadLetters
 from platform_assets.source.deletions import find_deleted
 from platform_assets.source.drift import compare, remember
@@ -300,9 +300,9 @@ class _Planned:
 
     table: Table
     relation: Relation
-    reading: Reading
+    reading: ReadPlan
     handle: DeltaTable | None
-    cursor: Cursor | None
+    cursor: CaptureCursor | None
     is_known: bool
     known_rows: int
     drift: tuple[str, ...]
@@ -335,9 +335,9 @@ class _Attempt:
     relations: Mapping[str, Relation]
     ranges: Mapping[str, str]
     dead_letters: DeadLetters
-    taken_in: dict[str, _Planned] = field(default_factory=dict)
+    loaded: dict[str, _Planned] = field(default_factory=dict)
     changes: dict[str, TableChange] = field(default_factory=dict)
-    cursors: dict[str, Cursor] = field(default_factory=dict)
+    cursors: dict[str, CaptureCursor] = field(default_factory=dict)
     failures: dict[str, BaseException] = field(default_factory=dict)
 
     @classmethod
@@ -410,7 +410,7 @@ class _Attempt:
         with BulkReader(self.snapshot, [one.scan() for one in planned]) as bulk:
             for one in planned:
                 with self._isolated(one.table):
-                    self._take_in(one, bulk, counts.get(one.table.name))
+                    self._load(one, bulk, counts.get(one.table.name))
         errors = [self.failures.get(table.name) for table in tables]
         if errors and all(isinstance(error, LakeError) for error in errors):
             # The problem is the lake, not a single table.
@@ -493,7 +493,7 @@ class _Attempt:
         if name in self.unreadable:
             raise self.unreadable[name]
         stored = self.state.cursors.get(f"{source.name}/{name}") if is_known else None
-        cursor = Cursor.from_json(stored) if stored else None
+        cursor = CaptureCursor.from_json(stored) if stored else None
         policy, relation = source.policy_of(name), self.relations.get(name)
         handle = self.handles[name]
         in_lake = stored_columns(handle) if handle is not None and is_known else ()
@@ -510,7 +510,7 @@ class _Attempt:
             raise SourceError(" ".join(drift.incompatible))
         known_rows = self.state.row_count(source.name, name)
         reading = (
-            Reading("verify", self.ranges[name])
+            ReadPlan("verify", self.ranges[name])
             if name in self.ranges
             else plan(drift.table, drift, relation, policy, cursor, self.snapshot, known_rows)
         )
@@ -533,11 +533,11 @@ class _Attempt:
         self.extractor.report(f"{self._source}/{table.name}: skipped, its last batch stays. {reason}")
         self.failures[table.name] = error
         self.changes[table.name] = TableChange(stopped=reason)
-        self.taken_in.pop(table.name, None)
+        self.loaded.pop(table.name, None)
         self.cursors.pop(table.name, None)
         self.dead_letters.stopped.add(table.name)
 
-    def _take_in(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> None:
+    def _load(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> None:
         """Append a table's changes and dead letters."""
         name = one.table.name
         self._refuse_a_loose_key(one)
@@ -549,7 +549,7 @@ class _Attempt:
             if one.reading.is_complete:
                 raise self._unaccountable(one) from None
             reason = "rows that are in the source were missing from the lake"
-            one = dataclasses.replace(one, reading=Reading(one.reading.strategy, None, reason))
+            one = dataclasses.replace(one, reading=ReadPlan(one.reading.strategy, None, reason))
             self._refuse_a_loose_key(one)
             try:
                 with self._stream(one.scan()) as rows:
@@ -574,7 +574,7 @@ class _Attempt:
             one.drift,
             deletions_looked_for=self._cursor(one, changes).keys_compared_at,
         )
-        self.changes[name], self.taken_in[name] = change, one
+        self.changes[name], self.loaded[name] = change, one
         if change.rows:
             self.extractor.report(
                 f"{self._source}/{name}: {change.inserted} inserted, {change.updated} updated, "
@@ -651,7 +651,7 @@ class _Attempt:
         A table that fails is stopped and is missing from the result.
         """
         comparisons = {}
-        for name, one in list(self.taken_in.items()):
+        for name, one in list(self.loaded.items()):
             with self._isolated(one.table):
                 comparisons[name] = self._comparison(one)
         return comparisons
@@ -710,7 +710,7 @@ class _Attempt:
                 raise
 
         try:
-            changed = peek(pa.RecordBatchReader.from_batches(schema, watched()))
+            changed = non_empty(pa.RecordBatchReader.from_batches(schema, watched()))
             if changed is not None:
                 self.extractor.lake.bronze(self._source, one.table).append(
                     one.handle,
@@ -765,14 +765,14 @@ class _Attempt:
         with BulkReader(self.snapshot, [scan]) as bulk, bulk.stream(scan.table) as rows:
             yield rows
 
-    def _cursor(self, one: _Planned, changes: Changes) -> Cursor:
+    def _cursor(self, one: _Planned, changes: Changes) -> CaptureCursor:
         before = one.cursor
         compared = before is None or one.reading.compare_keys
         look_seconds = changes.look_seconds if self._is_costly(one, changes) else 0
         seen = [
             mark for mark in (changes.watermark, before.watermark if before else None) if mark is not None
         ]
-        return Cursor(
+        return CaptureCursor(
             self.snapshot.position,
             self.snapshot.server,
             self.snapshot.taken_at,
@@ -801,7 +801,7 @@ class _Attempt:
             or is_worth_a_commit(one.cursor, self.snapshot)
         )
 
-    def _known(self, table: Table) -> Known:
+    def _known(self, table: Table) -> LakeState:
         key = columns_sql(table.primary_key)
         reader, handle = self._reader, self.handles[table.name]
         reader.create_versions_view(self.connection, ["all versions"], table, handle=handle, valid_only=False)
@@ -816,7 +816,7 @@ class _Attempt:
                 QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _valid DESC, _batch DESC) = 1
             """
 
-        return Known('"all versions"', last_values, self.dead_letters.mended_sql(table))
+        return LakeState('"all versions"', last_values, self.dead_letters.mended_sql(table))
 
 
 def sample_rows(

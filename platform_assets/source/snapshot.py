@@ -55,7 +55,7 @@ FROM pg_control_system() AS s, pg_control_checkpoint() AS c
 
 
 @dataclass(frozen=True)
-class Position:
+class SnapshotPosition:
     """PostgreSQL's definition of a snapshot: the visible transactions, as 64-bit transaction ids.
 
     Args:
@@ -69,7 +69,7 @@ class Position:
     in_progress: tuple[int, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Position:
+    def parse(cls, text: str) -> SnapshotPosition:
         """Read PostgreSQL's text form, `xmin:xmax:xip_list`."""
         xmin, xmax, listed = text.split(":")
         return cls(int(xmin), int(xmax), tuple(int(one) for one in listed.split(",") if one))

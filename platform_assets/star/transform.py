@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from platform_assets.errors import LakeError
 from platform_assets.isolation import Isolation, result_or_reason
-from platform_assets.lake.delta import peek
+from platform_assets.lake.delta import non_empty
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, fetch_rows, quote
 from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerState
@@ -203,7 +203,7 @@ class StarBuilder:
             relation = connection.sql(f"{query} WHERE _batch > {after:d}")
         schema = target.arrow_schema
         stream = relation.to_arrow_reader(ROWS_PER_BATCH)
-        rows = peek(
+        rows = non_empty(
             pa.RecordBatchReader.from_batches(
                 schema, (batch.cast(schema) for batch in stream if batch.num_rows)
             )

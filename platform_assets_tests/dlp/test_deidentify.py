@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_assets.dlp.deidentify import ColumnChange, TableChange, shift_in_days
+from platform_assets.dlp.deidentify import ColumnChange, TransformedTable, shift_in_days
 from platform_assets.dlp.policy import Deidentification
 from platform_assets.errors import DlpError
 from platform_assets.lake.arrow import arrow_schema
@@ -158,11 +158,11 @@ def test_what_cannot_be_done_is_refused_before_a_row_is_read(
 ) -> None:
     change = ColumnChange(STAFF.column(column), how)
     with pytest.raises(DlpError, match=f"dim_staff.{column} cannot be de-identified.*{reason}"):
-        TableChange(STAFF, (change,), lambda: KEY)
+        TransformedTable(STAFF, (change,), lambda: KEY)
 
 
 def test_rows_are_changed_as_they_stream_and_keep_their_schema() -> None:
-    change = TableChange(
+    change = TransformedTable(
         STAFF,
         (
             ColumnChange(STAFF.column("mail"), Deidentification("mask"), "EMAIL_ADDRESS"),
@@ -183,9 +183,9 @@ def test_rows_are_changed_as_they_stream_and_keep_their_schema() -> None:
 
 def test_the_fingerprint_tells_other_keys_and_changes_apart_and_is_stable() -> None:
     def of(how: Deidentification, key: bytes) -> str:
-        return TableChange(STAFF, (ColumnChange(STAFF.column("mail"), how),), lambda: key).fingerprint
+        return TransformedTable(STAFF, (ColumnChange(STAFF.column("mail"), how),), lambda: key).fingerprint
 
     mask = Deidentification("mask")
     assert of(mask, KEY) == of(mask, KEY)
     assert len({of(mask, KEY), of(mask, OTHER_KEY), of(Deidentification("drop"), KEY)}) == 3
-    assert "k" * 16 not in repr(TableChange(STAFF, (), lambda: KEY))
+    assert "k" * 16 not in repr(TransformedTable(STAFF, (), lambda: KEY))

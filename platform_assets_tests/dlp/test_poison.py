@@ -29,7 +29,7 @@ from platform_assets.model.table import Column, Text
 from platform_assets.objects.bucket import Bucket, ObjectVersion, Readable
 from platform_assets.objects.folder import FolderBucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
-from platform_assets.objects.plan import BatchLimits, Outcome, Status
+from platform_assets.objects.plan import BatchLimits, ObjectStatus, Outcome
 from platform_assets.objects.watch import Watch
 from platform_assets_tests.fixtures.poison import ERRORS, OwnError, name_of, told
 
@@ -104,7 +104,7 @@ class Work:
 
     def statuses(self) -> dict[str, str]:
         state = self.inspector.watch.log.read()
-        return {one.object.key: str(one.status) for one in state.with_status(*Status)}
+        return {one.object.key: str(one.status) for one in state.with_status(*ObjectStatus)}
 
     def moved(self) -> list[str]:
         return sorted(file.name[0] for file in self.held.iterdir()) if self.held.is_dir() else []

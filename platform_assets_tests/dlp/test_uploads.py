@@ -25,8 +25,8 @@ from platform_assets.lake.lake import Lake
 from platform_assets.objects.bucket import ObjectVersion, Readable
 from platform_assets.objects.folder import FolderBucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
-from platform_assets.objects.plan import BatchLimits, Status
-from platform_assets.objects.watch import Cursor, RunState, Watch
+from platform_assets.objects.plan import BatchLimits, ObjectStatus
+from platform_assets.objects.watch import ListingCursor, RunState, Watch
 
 KEY = b"k" * 32
 NOW = dt.datetime(2031, 5, 4, 12, tzinfo=dt.UTC)
@@ -59,13 +59,13 @@ class Work:
 
     def run(self) -> list[str]:
         """One tick and its batches; the objects that were inspected."""
-        tick = self.inspector.watch.tick(Cursor(), lambda _: RunState.UNKNOWN)
+        tick = self.inspector.watch.tick(ListingCursor(), lambda _: RunState.UNKNOWN)
         done = [self.inspector.inspect_batch(request.batch, "run") for request in tick.requests]
         return [one.uri for each in done for one in each.inspections]
 
-    def said(self) -> dict[str, tuple[Status, int]]:
+    def said(self) -> dict[str, tuple[ObjectStatus, int]]:
         state = self.inspector.watch.log.read()
-        entries = state.with_status(*Status)
+        entries = state.with_status(*ObjectStatus)
         return {entry.object.key: (entry.status, entry.attempt) for entry in entries}
 
 
@@ -104,10 +104,10 @@ def test_an_object_that_cannot_be_read_is_tried_again_and_leaves_the_others_alon
     )
     assert work.run() == [str(work.folder / "d")]
     assert work.said() == {
-        "a": (Status.FAILED, 1),
-        "b": (Status.FAILED, 1),
-        "c": (Status.GONE, 1),
-        "d": (Status.DONE, 1),
+        "a": (ObjectStatus.FAILED, 1),
+        "b": (ObjectStatus.FAILED, 1),
+        "c": (ObjectStatus.GONE, 1),
+        "d": (ObjectStatus.DONE, 1),
     }
     assert [alert.title for alert in work.told] == ["Sensitive data in an object"]
 
@@ -155,7 +155,7 @@ def test_a_quarantine_that_fails_is_tried_again(work: Work, tmp_path: Path) -> N
     work.inspector = replace(work.inspector, policy=policy, quarantine=str(tmp_path / "held"))
     work.put("a", "write to somebody@company-three.com")
     work.run()
-    assert work.said() == {"a": (Status.FAILED, 1)}
+    assert work.said() == {"a": (ObjectStatus.FAILED, 1)}
     assert (work.folder / "a").exists()
     decided = work.inspector.findings.decisions("landing")
     assert [said for (name, _), said in decided.items() if name == object_id(str(work.folder / "a"))] == [
@@ -196,7 +196,7 @@ def test_a_name_is_told_without_what_is_sensitive_in_it(work: Work) -> None:
     assert sorted(alert.where for alert in work.told) == shown
     work.put("orders_20310504.csv", "write to somebody@company-three.com")
     with_broken(work, **{"orders_20310504.csv": ObjectsUnavailable("the store is away")})
-    tick = work.inspector.watch.tick(Cursor(), lambda _: RunState.UNKNOWN)
+    tick = work.inspector.watch.tick(ListingCursor(), lambda _: RunState.UNKNOWN)
     [failed] = work.inspector.inspect_batch(tick.requests[0].batch, "run").failures
     assert failed[0] == f"{work.folder}/orders_20310504.csv"
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from platform_assets.errors import FeedError
-from platform_assets.feeds.feed import Dialect, Feed, Sheet
+from platform_assets.feeds.feed import CsvDialect, Feed, Sheet
 from platform_assets.feeds.load import Result
 from platform_assets.model.table import Boolean, Column, Date, Decimal, Float, Integer, Text, Time, Timestamp
 from platform_assets_tests.feeds.test_feeds import Inbox, make_inbox
@@ -119,7 +119,9 @@ def test_cells_are_read_as_what_they_are(inbox: Inbox) -> None:
         Column("time", Time(), nullable=True),
         Column("text", Text(), nullable=True),
     )
-    feed = replace(ORDERS, columns=columns, formats={"day": "%d.%m.%Y"}, dialect=Dialect(nulls=("", "n/a")))
+    feed = replace(
+        ORDERS, columns=columns, formats={"day": "%d.%m.%Y"}, dialect=CsvDialect(nulls=("", "n/a"))
+    )
     noon, day = dt.datetime.fromisoformat("2024-02-29T12:30:00"), dt.date(2024, 2, 29)
     rows: list[list[Any]] = [
         [column.name for column in columns],

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from platform_assets.errors import FeedError, LakeError
-from platform_assets.feeds.feed import Dialect, Feed
+from platform_assets.feeds.feed import CsvDialect, Feed
 from platform_assets.feeds.ledger import FeedLedger
 from platform_assets.feeds.load import Feeds, Loaded, Result, Upload
 from platform_assets.lake.delta import LakeTable
@@ -430,7 +430,7 @@ def test_bytes_that_are_no_text_cost_their_row_and_not_the_file(inbox: Inbox) ->
 
 
 def test_a_dialect_is_what_the_feed_says(inbox: Inbox) -> None:
-    dialect = Dialect(delimiter=";", quote="'", escape="\\", header=False, skip=1, nulls=("", "NULL"))
+    dialect = CsvDialect(delimiter=";", quote="'", escape="\\", header=False, skip=1, nulls=("", "NULL"))
     feed = replace(ORDERS, dialect=dialect)
     inbox.put("orders/1.csv", "Orders of May\n1;NULL;'it\\'s; here'\n\n2;2;NULL\n")
     inbox.load(feed, "orders/1.csv")
@@ -844,10 +844,10 @@ def test_a_pattern_stands_for_keys(pattern: str, key: str, is_taken: bool) -> No
         ({"encoding": "klingon"}, "encoding klingon does not exist"),
         ({"encoding": "base64"}, "encoding base64 does not exist"),
         ({"pattern": "[z-a].csv"}, "its pattern is not valid"),
-        ({"dialect": Dialect(delimiter='"')}, "all different"),
-        ({"dialect": Dialect(delimiter="")}, "one character each"),
-        ({"dialect": Dialect(quote="\n")}, "no line end"),
-        ({"columns": (), "dialect": Dialect(header=False)}, "have to be declared"),
+        ({"dialect": CsvDialect(delimiter='"')}, "all different"),
+        ({"dialect": CsvDialect(delimiter="")}, "one character each"),
+        ({"dialect": CsvDialect(quote="\n")}, "no line end"),
+        ({"columns": (), "dialect": CsvDialect(header=False)}, "have to be declared"),
         ({"columns": (Column("_line", Text()),)}, "platform's own"),
         ({"columns": (Column("a", Text()), Column("A", Text()))}, "more than once"),
     ],

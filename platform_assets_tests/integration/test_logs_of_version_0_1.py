@@ -19,7 +19,7 @@ from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.objects.bucket import ObjectVersion
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog, Progress
-from platform_assets.objects.plan import BatchLimits, Entry, Outcome, Status
+from platform_assets.objects.plan import BatchLimits, Entry, ObjectStatus, Outcome
 
 NOON = dt.datetime(2036, 7, 8, 12, 0, 0, 123_456, tzinfo=dt.UTC)
 MICROS = (NOON - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
@@ -92,7 +92,7 @@ def test_an_object_log_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert state.progress == Progress(1, {1: NOON}, {1: NOON + dt.timedelta(minutes=1)})
     version = ObjectVersion("s3://bucket/b", "b", "v1", 7, NOON)
     again = NOON + dt.timedelta(minutes=1)
-    assert state.of(["b"]) == {"b": Entry(version, Status.FAILED, 1, 1, NOON, again, "not yet")}
+    assert state.of(["b"]) == {"b": Entry(version, ObjectStatus.FAILED, 1, 1, NOON, again, "not yet")}
     assert [one.object.key for one in state.planned(1)] == ["a", "c"]
 
     log.settle(1, [Outcome("a"), Outcome("c")], BatchLimits(), NOON)

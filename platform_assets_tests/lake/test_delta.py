@@ -14,7 +14,7 @@ from deltalake import Schema
 
 from platform_assets.errors import LakeConflict, LakeError
 from platform_assets.lake.arrow import arrow_schema
-from platform_assets.lake.delta import ColumnStatistics, LakeTable, peek, statistics_of_batch
+from platform_assets.lake.delta import ColumnStatistics, LakeTable, non_empty, statistics_of_batch
 from platform_assets.lake.duck import SqlEngine, fetch_rows
 from platform_assets.model.table import HASH_COLUMN, Column, Date, Integer, Text, Timestamp
 
@@ -231,7 +231,7 @@ def test_a_folder_with_a_damaged_log_is_named(table: LakeTable) -> None:
 def test_a_peek_loses_no_row_and_finds_none_where_there_is_none(table: LakeTable) -> None:
     empty, full = table.arrow_schema.empty_table(), rows(table, "a", "b", "c")
     batches = [*empty.to_batches(), *empty.to_batches(), *full.to_batches(max_chunksize=1)]
-    peeked = peek(pa.RecordBatchReader.from_batches(table.arrow_schema, batches))
+    peeked = non_empty(pa.RecordBatchReader.from_batches(table.arrow_schema, batches))
     assert peeked is not None
     assert peeked.read_all()["name"].to_pylist() == ["a", "b", "c"]
-    assert peek(pa.RecordBatchReader.from_batches(table.arrow_schema, empty.to_batches())) is None
+    assert non_empty(pa.RecordBatchReader.from_batches(table.arrow_schema, empty.to_batches())) is None

@@ -21,12 +21,12 @@ from platform_assets.objects.events import (
 from platform_assets.objects.log import ObjectLog
 from platform_assets.objects.places import open_bucket
 from platform_assets.objects.plan import BatchLimits, Outcome
-from platform_assets.objects.watch import Cursor, RunState, Tick, Watch
+from platform_assets.objects.watch import ListingCursor, RunState, Tick, Watch
 from platform_assets_tests.fixtures.gcs import GcsServer, PubSubServer
 from platform_assets_tests.fixtures.queues import Queue, create_queue
 from platform_assets_tests.fixtures.s3 import S3Server
 
-RESTING = Cursor(rest_until=dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+RESTING = ListingCursor(rest_until=dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
 
 
 def s3_record(bucket: str, key: str) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def sqs(queue: Queue, bucket: str, prefix: str = "") -> SqsEvents:
     return SqsEvents(queue.url, bucket, prefix, sqs_client(queue.server.storage_options), wait=0)
 
 
-def tick(watch: Watch, cursor: Cursor = RESTING) -> Tick:
+def tick(watch: Watch, cursor: ListingCursor = RESTING) -> Tick:
     return watch.tick(cursor, lambda key: RunState.ACTIVE)
 
 
@@ -113,7 +113,7 @@ def test_an_object_that_a_queue_tells_of_is_worked_on_once_without_a_listing(
     assert tick(watch).requests == ()
     # What no message told of is found by the listing.
     client.put_object(Bucket=bucket, Key="in/0", Body=b"x")
-    assert settle(watch, tick(watch, Cursor())) == ["0"]
+    assert settle(watch, tick(watch, ListingCursor())) == ["0"]
     assert queue.receive() == []
 
 

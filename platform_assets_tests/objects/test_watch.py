@@ -14,8 +14,8 @@ import pytest
 from platform_assets.errors import ObjectsError
 from platform_assets.objects.log import ObjectLog, Progress
 from platform_assets.objects.places import open_bucket
-from platform_assets.objects.plan import BatchLimits, Outcome, Status
-from platform_assets.objects.watch import Cursor, RunState, Tick, Watch
+from platform_assets.objects.plan import BatchLimits, ObjectStatus, Outcome
+from platform_assets.objects.watch import ListingCursor, RunState, Tick, Watch
 
 POLICY = BatchLimits(objects_per_run=3, open_runs=2, attempts=3, quiet=dt.timedelta(seconds=5))
 START = dt.datetime(2031, 5, 4, 12, tzinfo=dt.UTC)
@@ -29,7 +29,7 @@ class Uploads:
     log: ObjectLog
     policy: BatchLimits = POLICY
     now: dt.datetime = START
-    cursor: Cursor = field(default_factory=Cursor)
+    cursor: ListingCursor = field(default_factory=ListingCursor)
     states: dict[str, RunState] = field(default_factory=dict)
     worked_on: list[tuple[str, str]] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ class Uploads:
     def tick(self, *, later: float = 0) -> Tick:
         self.now += dt.timedelta(seconds=later)
         done = self.watch.tick(self.cursor, lambda key: self.states.get(key, RunState.UNKNOWN))
-        self.cursor = Cursor.from_json(done.cursor.to_json())
+        self.cursor = ListingCursor.from_json(done.cursor.to_json())
         return done
 
     def run(
@@ -63,7 +63,7 @@ class Uploads:
         self.worked_on += [
             (one.object.key, one.object.version)
             for one, said in zip(tasks, outcomes, strict=True)
-            if said.status is Status.DONE
+            if said.status is ObjectStatus.DONE
         ]
         self.states[self.watch.run_key(batch)] = state
         return [one.object.key for one in tasks]
@@ -79,7 +79,7 @@ class Uploads:
                 break
         return keys
 
-    def said(self, key: str) -> Status:
+    def said(self, key: str) -> ObjectStatus:
         return self.log.read().of([key])[key].status
 
 
@@ -116,7 +116,7 @@ def test_an_overwritten_object_is_worked_on_again_and_not_beside_its_older_versi
     uploads.states[request.key] = RunState.ACTIVE
     uploads.put("a", "two")
     assert uploads.tick().requests == ()
-    uploads.run(request.batch, lambda key: Outcome(key, Status.GONE))
+    uploads.run(request.batch, lambda key: Outcome(key, ObjectStatus.GONE))
     assert uploads.work() == ["a"]
     uploads.put("a", "three")
     assert uploads.work() == ["a"]
@@ -141,7 +141,7 @@ def test_an_object_without_an_outcome_is_not_done_because_its_run_succeeded(uplo
     [request] = uploads.tick().requests
     uploads.states[request.key] = RunState.SUCCEEDED
     uploads.tick()
-    assert uploads.said("a") is Status.FAILED
+    assert uploads.said("a") is ObjectStatus.FAILED
     [again] = uploads.tick(later=3600).requests
     assert again.key != request.key
     assert uploads.run(again.batch) == ["a"]
@@ -156,7 +156,11 @@ def test_the_objects_that_a_failed_run_settled_stay_so_and_the_others_are_tried_
     uploads.log.settle(request.batch, [Outcome("a")], uploads.policy, uploads.now)
     uploads.states[request.key] = RunState.FAILED
     assert uploads.tick().requests == ()
-    assert [uploads.said(key) for key in "abc"] == [Status.DONE, Status.FAILED, Status.FAILED]
+    assert [uploads.said(key) for key in "abc"] == [
+        ObjectStatus.DONE,
+        ObjectStatus.FAILED,
+        ObjectStatus.FAILED,
+    ]
     uploads.now += dt.timedelta(hours=1)
     assert uploads.work() == ["b", "c"]
 
@@ -166,7 +170,7 @@ def test_a_run_that_was_asked_for_and_never_started_is_asked_for_again_under_the
 ) -> None:
     uploads.put("a")
     first = uploads.tick()
-    uploads.cursor = Cursor()  # the sensor's process ended before its cursor was kept
+    uploads.cursor = ListingCursor()  # the sensor's process ended before its cursor was kept
     assert uploads.tick().requests == first.requests
     late = uploads.tick(later=16 * 60)
     assert [request.key for request in late.requests] == ["uploads/2"]
@@ -181,7 +185,9 @@ def test_a_failed_object_is_retried_later_each_time_and_then_parked_with_its_err
     uploads.put("good")
 
     def outcome(key: str) -> Outcome:
-        return Outcome(key) if key == "good" else Outcome(key, Status.FAILED, "cannot be read:\n bad zip")
+        return (
+            Outcome(key) if key == "good" else Outcome(key, ObjectStatus.FAILED, "cannot be read:\n bad zip")
+        )
 
     waits = []
     assert uploads.work(outcome=outcome) == ["bad", "good"]
@@ -196,7 +202,7 @@ def test_a_failed_object_is_retried_later_each_time_and_then_parked_with_its_err
     assert 120 <= waits[1] <= 144
     uploads.now += dt.timedelta(days=30)
     assert uploads.work(outcome=outcome) == []
-    [parked] = uploads.log.read().with_status(Status.PARKED)
+    [parked] = uploads.log.read().with_status(ObjectStatus.PARKED)
     assert (parked.object.key, parked.attempt, parked.error) == ("bad", 3, "cannot be read: bad zip")
     assert uploads.log.read().progress == Progress(3)
 
@@ -205,29 +211,29 @@ def test_an_object_that_cannot_ever_be_read_is_parked_at_once_until_it_is_overwr
     uploads: Uploads,
 ) -> None:
     uploads.put("bad")
-    uploads.work(outcome=lambda key: Outcome(key, Status.FAILED, "encrypted", retryable=False))
-    assert uploads.said("bad") is Status.PARKED
+    uploads.work(outcome=lambda key: Outcome(key, ObjectStatus.FAILED, "encrypted", retryable=False))
+    assert uploads.said("bad") is ObjectStatus.PARKED
     assert uploads.log.release(["bad", "never-seen"], uploads.now) == 1
     assert uploads.log.release(["bad"], uploads.now) == 0
-    uploads.work(outcome=lambda key: Outcome(key, Status.FAILED, "encrypted", retryable=False))
-    assert uploads.said("bad") is Status.PARKED
+    uploads.work(outcome=lambda key: Outcome(key, ObjectStatus.FAILED, "encrypted", retryable=False))
+    assert uploads.said("bad") is ObjectStatus.PARKED
     uploads.put("bad", "mended")
     assert uploads.work() == ["bad"]
 
 
 def test_a_failed_object_that_is_deleted_is_not_tried_again(uploads: Uploads) -> None:
     uploads.put("bad")
-    uploads.work(outcome=lambda key: Outcome(key, Status.FAILED, "timeout"))
+    uploads.work(outcome=lambda key: Outcome(key, ObjectStatus.FAILED, "timeout"))
     (uploads.folder / "bad").unlink()
     uploads.now += dt.timedelta(hours=1)
     assert uploads.work() == []
-    assert uploads.said("bad") is Status.GONE
+    assert uploads.said("bad") is ObjectStatus.GONE
     assert uploads.log.read().progress.retries == {}
 
 
 def test_a_failed_object_that_is_overwritten_before_its_retry_starts_afresh(uploads: Uploads) -> None:
     uploads.put("bad")
-    uploads.work(outcome=lambda key: Outcome(key, Status.FAILED, "timeout"))
+    uploads.work(outcome=lambda key: Outcome(key, ObjectStatus.FAILED, "timeout"))
     uploads.put("bad", "another")
     assert uploads.work() == ["bad"]
     uploads.now += dt.timedelta(hours=1)
@@ -259,7 +265,7 @@ def test_two_sensors_at_the_same_moment_plan_no_object_twice(uploads: Uploads) -
     uploads.policy = replace(POLICY, open_runs=10)
     with ThreadPoolExecutor(3) as pool:
         watch = uploads.watch
-        list(pool.map(lambda _: watch.tick(Cursor(), lambda key: RunState.UNKNOWN), range(3)))
+        list(pool.map(lambda _: watch.tick(ListingCursor(), lambda key: RunState.UNKNOWN), range(3)))
     state = uploads.log.read()
     keys = [one.object.key for batch in state.progress.open for one in state.planned(batch)]
     assert sorted(keys) == [f"{number}" for number in range(6)]
@@ -270,7 +276,7 @@ def test_a_slice_ends_where_its_limit_is_and_the_next_one_goes_on_there(uploads:
     for number in range(10):
         uploads.put(f"{number}")
     watch = replace(uploads.watch, objects_per_tick=4)
-    cursors = [Cursor()]
+    cursors = [ListingCursor()]
     for _ in range(3):
         cursors.append(watch.tick(cursors[-1], lambda key: RunState.ACTIVE).cursor)
     assert [(cursor.after, cursor.sweeps) for cursor in cursors] == [("", 0), ("3", 0), ("7", 0), ("", 1)]
@@ -296,17 +302,17 @@ def test_a_folder_that_is_gone_is_a_problem_of_the_tick_and_no_crash(uploads: Up
     uploads.folder.rmdir()
     tick = uploads.tick()
     assert "the folder does not exist" in tick.problem
-    assert tick.cursor == Cursor()
+    assert tick.cursor == ListingCursor()
 
 
 @pytest.mark.parametrize("text", [None, "", "x", "{}", "[]", "[0,1]", '["a","b","c","d"]', "[1,2,3,4]"])
 def test_a_cursor_that_cannot_be_read_starts_from_scratch(text: str | None) -> None:
-    assert Cursor.from_json(text) == Cursor()
+    assert ListingCursor.from_json(text) == ListingCursor()
 
 
 def test_a_cursor_is_as_long_as_its_key(uploads: Uploads) -> None:
-    cursor = Cursor("é\"'\\", 12, START)
-    assert Cursor.from_json(cursor.to_json()) == cursor
+    cursor = ListingCursor("é\"'\\", 12, START)
+    assert ListingCursor.from_json(cursor.to_json()) == cursor
     assert len(cursor.to_json()) < 60
     assert json.loads(cursor.to_json())
 

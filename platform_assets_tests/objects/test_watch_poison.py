@@ -18,8 +18,8 @@ from platform_assets.objects.bucket import ObjectVersion
 from platform_assets.objects.events import Notice, SqsEvents
 from platform_assets.objects.folder import FolderBucket
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
-from platform_assets.objects.plan import BatchLimits, Outcome, Status
-from platform_assets.objects.watch import Cursor, RunState, Tick, Watch
+from platform_assets.objects.plan import BatchLimits, ObjectStatus, Outcome
+from platform_assets.objects.watch import ListingCursor, RunState, Tick, Watch
 from platform_assets_tests.fixtures.poison import ERRORS, UNEXPECTED, OwnError, name_of, told
 
 NOW = dt.datetime(2041, 5, 4, 12, tzinfo=dt.UTC)
@@ -80,13 +80,13 @@ def in_(watch: Watch) -> FolderBucket:
     return watch.bucket
 
 
-def tick(watch: Watch, cursor: Cursor | None = None) -> Tick:
-    return watch.tick(cursor or Cursor(), lambda _: RunState.ACTIVE)
+def tick(watch: Watch, cursor: ListingCursor | None = None) -> Tick:
+    return watch.tick(cursor or ListingCursor(), lambda _: RunState.ACTIVE)
 
 
 def planned(watch: Watch) -> dict[str, int]:
     """Number of attempts planned of each object."""
-    entries = watch.log.read().with_status(*Status)
+    entries = watch.log.read().with_status(*ObjectStatus)
     return {one.object.key: one.attempt for one in entries}
 
 
@@ -148,7 +148,7 @@ def test_an_event_about_an_object_that_cannot_be_looked_at_comes_again_and_holds
     watch: Watch, error: BaseException
 ) -> None:
     queue = Queue(*KEYS)
-    resting = Cursor(rest_until=NOW + dt.timedelta(hours=1))
+    resting = ListingCursor(rest_until=NOW + dt.timedelta(hours=1))
     broken = replace(watch, bucket=Breaking(in_(watch).folder, error, "find"), events=queue)
     done = tick(broken, resting)
     assert planned(watch) == {"a/one": 1, "c/three": 1, "d": 1}
@@ -164,10 +164,10 @@ def test_a_failed_object_that_cannot_be_looked_at_keeps_no_other_from_its_next_a
     watch: Watch, error: BaseException
 ) -> None:
     [request] = tick(watch).requests
-    failed = [Outcome(key, Status.FAILED, "not yet") for key in KEYS]
+    failed = [Outcome(key, ObjectStatus.FAILED, "not yet") for key in KEYS]
     watch.log.settle(request.batch, failed, watch.policy, NOW)
     later = replace(watch, clock=lambda: NOW + dt.timedelta(minutes=5))
-    resting = Cursor(rest_until=NOW + dt.timedelta(hours=1))
+    resting = ListingCursor(rest_until=NOW + dt.timedelta(hours=1))
     broken = replace(later, bucket=Breaking(in_(watch).folder, error, "find"))
     done = tick(broken, resting)
     assert planned(watch) == {key: 1 if key == POISON else 2 for key in KEYS}
@@ -189,12 +189,12 @@ def test_a_batch_that_cannot_be_closed_keeps_nothing_else_from_happening(
         return RunState.FAILED
 
     (in_(watch).folder / "e").write_text("later")
-    done = small.tick(Cursor(), state_of)
+    done = small.tick(ListingCursor(), state_of)
     assert told(error) in done.problem
     assert "batch 1" in done.problem
     state = watch.log.read()
-    assert {one.object.key for one in state.with_status(Status.FAILED)} == {"c/three", "d"}
-    assert {one.object.key for one in state.with_status(Status.PLANNED)} == {"a/one", POISON, "e"}
+    assert {one.object.key for one in state.with_status(ObjectStatus.FAILED)} == {"c/three", "d"}
+    assert {one.object.key for one in state.with_status(ObjectStatus.PLANNED)} == {"a/one", POISON, "e"}
 
 
 def test_an_object_whose_name_cannot_be_stored_is_told_of_and_left_out(watch: Watch) -> None:

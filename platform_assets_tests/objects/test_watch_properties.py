@@ -17,8 +17,8 @@ from platform_assets.errors import ObjectsError
 from platform_assets.lake.delta import LakeTable
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
 from platform_assets.objects.places import open_bucket
-from platform_assets.objects.plan import BatchLimits, Outcome, Status, Task
-from platform_assets.objects.watch import Cursor, RunState, Watch
+from platform_assets.objects.plan import BatchLimits, ObjectStatus, Outcome, Task
+from platform_assets.objects.watch import ListingCursor, RunState, Watch
 from platform_assets_tests.fixtures.properties import examples
 
 KEYS = st.sampled_from(["a", "a/b", "a0", "b/c/d", "é", "z"])
@@ -35,7 +35,7 @@ class Life(RuleBasedStateMachine):
         self.uploads.mkdir()
         self.now = dt.datetime(2040, 1, 1, tzinfo=dt.UTC)
         self.log = ObjectLog(LakeTable(str(self.folder / "log"), LOG_COLUMNS))
-        self.cursor = Cursor()
+        self.cursor = ListingCursor()
         self.states: dict[str, RunState] = {}
         self.running: dict[int, list[Task]] = {}
         self.done: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -85,14 +85,14 @@ class Life(RuleBasedStateMachine):
             if self.states.setdefault(request.key, RunState.ACTIVE) is RunState.ACTIVE:
                 self.running.setdefault(request.batch, self.log.read().planned(request.batch))
         if kept:
-            self.cursor = Cursor.from_json(done.cursor.to_json())
+            self.cursor = ListingCursor.from_json(done.cursor.to_json())
 
     @rule(
         data=st.data(),
-        statuses=st.lists(st.sampled_from([Status.DONE, Status.FAILED]), min_size=2, max_size=2),
+        statuses=st.lists(st.sampled_from([ObjectStatus.DONE, ObjectStatus.FAILED]), min_size=2, max_size=2),
         end=st.sampled_from(["succeeds", "dies before", "dies in the middle", "dies after", "zombie"]),
     )
-    def run(self, data: st.DataObject, statuses: list[Status], end: str) -> None:
+    def run(self, data: st.DataObject, statuses: list[ObjectStatus], end: str) -> None:
         if not self.running:
             return
         batch = data.draw(st.sampled_from(sorted(self.running)))
@@ -119,16 +119,16 @@ class Life(RuleBasedStateMachine):
             self._count(tasks, outcomes)
         self.states[key] = RunState.SUCCEEDED if end == "succeeds" else RunState.FAILED
 
-    def _status(self, task: Task, wanted: Status) -> Status:
+    def _status(self, task: Task, wanted: ObjectStatus) -> ObjectStatus:
         found = open_bucket(str(self.uploads)).find(task.object.key)
-        return wanted if found == task.object else Status.GONE
+        return wanted if found == task.object else ObjectStatus.GONE
 
     def _counts(self, batch: int, outcome: Outcome) -> bool:
         said = self.log.read().batch(batch).get(outcome.key)
         return said is not None and said.status is outcome.status
 
     def _count(self, tasks: list[Task], outcomes: list[Outcome]) -> None:
-        done = {one.key for one in outcomes if one.status is Status.DONE}
+        done = {one.key for one in outcomes if one.status is ObjectStatus.DONE}
         for one in tasks:
             if one.object.key in done:
                 self.done[one.object.key, one.object.version] += 1
@@ -140,7 +140,7 @@ class Life(RuleBasedStateMachine):
             self.tick()
             for batch in sorted(self.running):
                 tasks = self.running.pop(batch)
-                outcomes = [Outcome(one.object.key, self._status(one, Status.DONE)) for one in tasks]
+                outcomes = [Outcome(one.object.key, self._status(one, ObjectStatus.DONE)) for one in tasks]
                 self.log.settle(batch, outcomes, POLICY, self.now)
                 self._count(tasks, outcomes)
                 self.states[self.watch.run_key(batch)] = RunState.SUCCEEDED

@@ -13,13 +13,13 @@ from deltalake import DeltaTable, Field, write_deltalake
 from deltalake.schema import PrimitiveType
 
 from platform_assets.errors import ParquetError
-from platform_assets.parquet.tables import ParquetTable, Reading, read_tables
+from platform_assets.parquet.tables import FoundTables, ParquetTable, read_tables
 from platform_assets_tests.fixtures.delta_features import allow_vectors, delete_in_vectors, map_columns
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.parquet.conftest import Write
 
 
-def shape(reading: Reading) -> dict[str, list[str]]:
+def shape(reading: FoundTables) -> dict[str, list[str]]:
     assert reading.problems == ()
     return {table.name: [file.path for file in table.files] for table in reading.tables}
 

@@ -19,7 +19,7 @@ from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.lake.races import Patience, retry_while_others_progress
 from platform_assets.model.totesys.source import TABLES
 from platform_assets.source import extract
-from platform_assets.source.capture import Cursor
+from platform_assets.source.capture import CaptureCursor
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import TableChange
 from platform_assets.source.snapshot import SourceDatabase
@@ -163,7 +163,7 @@ def test_the_commit_of_a_batch_carries_its_cursor(platform: Platform) -> None:
     handle = platform.lake.bronze("totesys", SOURCE_TABLE["design"]).open()
     assert handle is not None
     [commit] = [entry for entry in handle.history() if "platform_assets.cursor" in entry]
-    cursor = Cursor.from_json(commit["platform_assets.cursor"])
+    cursor = CaptureCursor.from_json(commit["platform_assets.cursor"])
     state = platform.lake.ledger.read()
     assert state.cursors == {"totesys/design": commit["platform_assets.cursor"]}
     entry = state.rows.to_pylist()[0]
