@@ -387,7 +387,7 @@ def _fill(folder: Path, csv: Path, rows: int) -> int:
     lake.ledger.commit(lake.ledger.read(), [entry])
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        for table in with_dimensions([star.FACT_SALES_ORDER]):
+        for table in with_dimensions([star.FACT_SALES_ORDER], star.TABLES):
             count = rows if table.name == FACT else MEMBERS
             target = lake.star(table)
             values = ", ".join(f"{_value(table, one)} AS {quote(one.name)}" for one in columns_of(table))
@@ -460,7 +460,7 @@ def _tables(engine: str, keys: Sequence[str]) -> list[str]:
     type_of = postgres_type if engine == "postgres" else duckdb_type
     fact = star.FACT_SALES_ORDER
     statements = ["CREATE SCHEMA star"]
-    for table in with_dimensions([fact]) if "foreign" in keys else [fact]:
+    for table in with_dimensions([fact], star.TABLES) if "foreign" in keys else [fact]:
         key = table.primary_key[0]
         parts = [
             f"{quote(one.name)} {type_of(one.type)}{'' if one.nullable else ' NOT NULL'}"

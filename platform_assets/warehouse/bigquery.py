@@ -25,9 +25,10 @@ from platform_assets.bigquery.types import loadable, schema_fields
 from platform_assets.errors import WarehouseError
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine
 from platform_assets.lake.duck import literal as duckdb_literal
-from platform_assets.model import star
 from platform_assets.model.dialects import BIGQUERY, DUCKDB
+from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Table
+from platform_assets.model.totesys.star import TABLES
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
     Incoming,
@@ -74,7 +75,7 @@ class BigQueryWarehouse:
     star_schema: str = STAR_SCHEMA
     platform_schema: str = "platform"
     wait: float = 120
-    tables: Sequence[Table] = star.TABLES
+    tables: Sequence[Table] = TABLES
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""
@@ -421,7 +422,7 @@ class _Connected:
 
     def _table(self, table: Table, existing: Mapping[str, bool] | None) -> list[str]:
         """Return the DDL to create a table or add its missing columns, which are nullable for older rows."""
-        relation, columns = self.sql.relation(table.name), star.columns_of(table)
+        relation, columns = self.sql.relation(table.name), columns_of(table)
         if existing is None:
             lines = self.sql.declarations(table)
             keys = ", ".join(quote(name) for name in table.primary_key)

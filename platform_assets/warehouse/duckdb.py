@@ -27,9 +27,9 @@ from platform_assets.lake.duck import (
     literal,
     quote,
 )
-from platform_assets.model import star
 from platform_assets.model.dialects import DUCKDB
 from platform_assets.model.table import Table
+from platform_assets.model.totesys.star import TABLES
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
     Incoming,
@@ -75,7 +75,7 @@ class DuckDBWarehouse:
     path: Path
     engine: SqlEngine
     wait: float = 120
-    tables: Sequence[Table] = star.TABLES
+    tables: Sequence[Table] = TABLES
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""

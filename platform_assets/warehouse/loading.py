@@ -16,7 +16,7 @@ from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.isolation import Isolation, is_isolated
 from platform_assets.lake.delta import file_statistics
 from platform_assets.lake.races import Patience, retry_while_others_progress
-from platform_assets.model import star
+from platform_assets.model.star_model import STREAM, columns_of
 from platform_assets.warehouse.interface import Load
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Incoming:
     @property
     def batch(self) -> int:
         """The last batch in the lake table."""
-        return self.source.cursor(self.handle, star.STREAM)
+        return self.source.cursor(self.handle, STREAM)
 
     @property
     def batches(self) -> tuple[int, int] | None:
@@ -186,7 +186,7 @@ class Target:
     counts: Callable[[], Mapping[str, int]]
     session: Callable[[Sequence[Incoming]], AbstractContextManager[LoadSession]]
     start_afresh: str
-    tables: Sequence[Table] = star.TABLES
+    tables: Sequence[Table]
     lacking: Callable[[], Mapping[str, Set[str]]] = dict
 
 
@@ -314,7 +314,7 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
     return loads
 
 
-def with_dimensions(tables: Sequence[Table], model: Sequence[Table] = star.TABLES) -> list[Table]:
+def with_dimensions(tables: Sequence[Table], model: Sequence[Table]) -> list[Table]:
     """Return the tables with the dimensions that they reference, dimensions first.
 
     Args:
@@ -368,7 +368,7 @@ def lacking_columns(model: Sequence[Table], existing: Mapping[str, Iterable[str]
         existing: Columns of each existing table.
     """
     lacking = {
-        table.name: {column.name for column in star.columns_of(table)} - set(existing.get(table.name, ()))
+        table.name: {column.name for column in columns_of(table)} - set(existing.get(table.name, ()))
         for table in model
     }
     return {name: columns for name, columns in lacking.items() if columns}
@@ -382,7 +382,7 @@ def _dropped(
         table.name
         for table in model
         if table.name in positions
-        and lacking.get(table.name) == {column.name for column in star.columns_of(table)}
+        and lacking.get(table.name) == {column.name for column in columns_of(table)}
     }
 
 

@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 from platform_assets.errors import PlatformError, WarehouseBusy, WarehouseError
 from platform_assets.lake.adbc import executed
 from platform_assets.lake.duck import SqlEngine, columns_sql, literal, quote
-from platform_assets.model import star
 from platform_assets.model.dialects import POSTGRES
+from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Table, Text, Time, Timestamp
+from platform_assets.model.totesys.star import TABLES
 from platform_assets.source.session import SET_PATH, WRITING_SETTINGS, open_adbc
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
@@ -93,7 +94,7 @@ class PostgresWarehouse:
     platform_schema: str = PLATFORM_SCHEMA
     statement_timeout: float = 3600
     lock_timeout: float = 60
-    tables: Sequence[Table] = star.TABLES
+    tables: Sequence[Table] = TABLES
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""
@@ -916,7 +917,7 @@ def _has_to_be_altered(found: _Relations, table: Table) -> bool:
     present = found.relations.get(table.name)
     if present is None:
         return False
-    names = {column.name for column in star.columns_of(table)}
+    names = {column.name for column in columns_of(table)}
     return bool(
         names - set(present.columns)
         or present.mandatory - names
@@ -1143,7 +1144,7 @@ class _Loading:
 
 
 def _columns_of_view(table: Table, suffix: str) -> set[str]:
-    names = {column.name for column in star.columns_of(table)}
+    names = {column.name for column in columns_of(table)}
     return names | ({"valid_from", "valid_to", "change"} if suffix == "history" else set())
 
 

@@ -20,9 +20,10 @@ import pyarrow as pa
 from platform_assets.errors import ParquetError, WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.duck import literal as duckdb_literal
-from platform_assets.model import star
 from platform_assets.model.dialects import SNOWFLAKE
+from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import LogicalType, Table, Text, Time
+from platform_assets.model.totesys.star import TABLES
 from platform_assets.parquet.footers import declared_columns
 from platform_assets.parquet.types import ParquetType
 from platform_assets.snowflake.access import NO_SUCH_OBJECT, Grant, SnowflakeAccess, WarehouseHeld
@@ -103,7 +104,7 @@ class SnowflakeWarehouse:
     platform_schema: str = "platform"
     stage: SnowflakeStage | None = None
     wait: float = 600
-    tables: Sequence[Table] = star.TABLES
+    tables: Sequence[Table] = TABLES
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""
@@ -395,7 +396,7 @@ class _Connected:
         columns: dict[str, dict[str, bool]] = {}
         # A foreign key requires the referenced table.
         for table in sorted(self.warehouse.tables, key=lambda one: one.kind == "fact"):
-            declared = {one.name: one.nullable for one in star.columns_of(table)}
+            declared = {one.name: one.nullable for one in columns_of(table)}
             statements += self._table(table, present.get(table.name))
             statements += self.sql.missing_views(table, present)
             columns[table.name] = declared | present.get(table.name, {})
@@ -626,9 +627,7 @@ class _Session:
         """Extend an error about nulls by the columns concerned, which Snowflake does not name."""
         table = incoming.table
         self.connected.run("ROLLBACK", "undo the load")
-        required = [
-            one.name for one in star.columns_of(table) if not self.columns[table.name].get(one.name, True)
-        ]
+        required = [one.name for one in columns_of(table) if not self.columns[table.name].get(one.name, True)]
         counts = ", ".join(f"COUNT(*) - COUNT({quoted(name)})" for name in required)
         [found] = self.connected.rows(
             f"SELECT {counts} FROM {quoted(_staged(table))} WHERE {self.connected.sql.is_new(incoming)}",

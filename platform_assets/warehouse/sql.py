@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.errors import WarehouseError
-from platform_assets.model import star
+from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Integer, Table, Text, Time, Timestamp
 from platform_assets.warehouse.interface import TableStatus
 from platform_assets.warehouse.loading import SUPERSEDED, Incoming, Position
@@ -169,13 +169,13 @@ class StarSql:
 
     def declarations(self, table: Table) -> list[str]:
         """Return the declarations of a star table's columns."""
-        return [self.dialect.declaration(column) for column in star.columns_of(table)]
+        return [self.dialect.declaration(column) for column in columns_of(table)]
 
     def added(self, table: Table, existing: Collection[str]) -> list[str]:
         """Return the clauses of ALTER TABLE that add missing columns; old rows have NULL in them."""
         return [
             f"ADD COLUMN IF NOT EXISTS {self.dialect.declaration(column, required=False)}"
-            for column in star.columns_of(table)
+            for column in columns_of(table)
             if column.name not in existing
         ]
 
@@ -201,7 +201,7 @@ class StarSql:
             f"CAST({quote(column.name)} AS {time}) AS {quote(column.name)}"
             if isinstance(column.type, Time)
             else quote(column.name)
-            for column in star.columns_of(table)
+            for column in columns_of(table)
         )
 
     def insert(self, table: Table, rows: str, *, upsert: bool = False) -> str:
@@ -336,4 +336,4 @@ def refuse_schemas_of_the_platform(
 
 
 def _names(table: Table) -> list[str]:
-    return [column.name for column in star.columns_of(table)]
+    return [column.name for column in columns_of(table)]
