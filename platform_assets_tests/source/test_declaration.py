@@ -156,7 +156,7 @@ def test_keys_types_and_strategies_of_the_configuration_count(source: SourceData
     assert found.strategies == {"big_orders": "last_updated", "events": "diff", "orders": "xmin"}
     assert found.catalogue.tables["big_orders"].key == ("id",)
     assert found.catalogue.tables["orders"].columns[2].type == "decimal(20,4)"
-    assert "captured by its column last_updated, but there is none" in found.refused["ORDERS"]
+    assert "captured by its column last_updated, because it has no such column" in found.refused["ORDERS"]
 
 
 def test_patterns_choose_and_those_that_match_nothing_are_told(source: SourceDatabase) -> None:
@@ -298,7 +298,7 @@ def test_the_differences_between_two_looks_are_told_in_words() -> None:
         "was a table and is a view",
         "key was (id) and is (id, placed)",
         "column note is new",
-        "column placed is gone",
+        "column placed was dropped",
         "column customer was character varying(40) and is text",
         "column customer can be NULL now",
         "column amount was numeric(10,2) and is numeric (decimal(38,2) and text in the lake)",
