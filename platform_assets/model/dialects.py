@@ -24,12 +24,15 @@ from platform_assets.model.table import (
 
 _ENGINES = ("duckdb", "postgres", "snowflake", "bigquery")
 _NARROW, _WIDE = "decimal", "decimal that BigQuery's NUMERIC does not hold"
+_NARROW_WHOLE, _WIDE_WHOLE = f"{_NARROW}, whole", f"{_WIDE}, whole"
 # PostgreSQL's names are those that its catalogue shows; Snowflake's are those that keep microseconds.
 _TYPE_NAMES: Mapping[LogicalType | str, tuple[str, str, str, str]] = {
     Integer(32): ("INTEGER", "integer", "NUMBER(10, 0)", "INT64"),
     Integer(64): ("BIGINT", "bigint", "NUMBER(19, 0)", "INT64"),
     _NARROW: ("DECIMAL({0},{1})", "numeric({0},{1})", "NUMBER({0}, {1})", "NUMERIC({0}, {1})"),
+    _NARROW_WHOLE: ("DECIMAL({0},{1})", "numeric({0},{1})", "NUMBER({0})", "NUMERIC({0}, {1})"),
     _WIDE: ("DECIMAL({0},{1})", "numeric({0},{1})", "NUMBER({0}, {1})", "BIGNUMERIC({0}, {1})"),
+    _WIDE_WHOLE: ("DECIMAL({0},{1})", "numeric({0},{1})", "NUMBER({0})", "BIGNUMERIC({0}, {1})"),
     Float(32): ("FLOAT", "real", "FLOAT", "FLOAT64"),
     Float(64): ("DOUBLE", "double precision", "FLOAT", "FLOAT64"),
     Text(): ("VARCHAR", "text", "VARCHAR", "STRING"),
@@ -49,7 +52,9 @@ def _row(type_: LogicalType) -> LogicalType | str:
             return Integer(64 if bits == 64 else 32)
         case Decimal(precision=precision, scale=scale):
             # NUMERIC has 29 digits before the point and 9 after it, BIGNUMERIC 38 and 38.
-            return _NARROW if scale <= 9 and precision - scale <= 29 else _WIDE
+            if scale <= 9 and precision - scale <= 29:
+                return _NARROW if scale else _NARROW_WHOLE
+            return _WIDE if scale else _WIDE_WHOLE
         case Text() | Date():
             return type(type_)()
         case Timestamp(utc=utc):

@@ -511,7 +511,7 @@ def test_a_new_look_tells_what_is_new_gone_and_changed_and_keeps_the_configurati
     shop.file.write_text(mine)
     same = shop.catalogue.read_bytes()
     again = command("source", "discover", "shop")
-    assert f"The catalogue is in {shop.catalogue}, as it was." in again.output
+    assert f"The catalogue is in {shop.catalogue}, unchanged." in again.output
     assert shop.catalogue.read_bytes() == same
     shop.change(
         'DROP TABLE "select"', "CREATE TABLE fresh (id integer PRIMARY KEY)",

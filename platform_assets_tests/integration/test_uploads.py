@@ -382,7 +382,7 @@ def test_another_layout_stops_its_feed_alone_and_says_what_changed(
     place.put("note.txt", "nothing\n")
     result = place.run()
     [sentence] = failures(result)
-    assert "The feed prices did not take prices/tuesday.csv" in sentence
+    assert "The feed prices did not load prices/tuesday.csv" in sentence
     assert "cost" in sentence
     assert place.decisions()["note.txt"] == ("INSPECTED", "allow")
     assert prices(place) == [("pen", "1.50")]

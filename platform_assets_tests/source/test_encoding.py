@@ -82,7 +82,9 @@ def test_an_encoding_for_a_database_that_has_one_is_a_mistake(
 ) -> None:
     owner = postgres_server.owner("postgres")
     capture = Capture(lambda: owner, lambda: owner, tmp_path, settings={"encoding": "LATIN1"})
-    with pytest.raises(SourceError, match=f"Source {SOURCE} has the encoding LATIN1 .* has the encoding UTF8"):
+    with pytest.raises(
+        SourceError, match=f"Source {SOURCE} has the encoding LATIN1 .* has the encoding UTF8"
+    ):
         capture.tables()
     with declared(capture, encoding="UTF8").source().snapshot() as snapshot:
         assert snapshot.relations() == {}
