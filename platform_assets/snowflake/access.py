@@ -171,7 +171,7 @@ class SnowflakeAccess:
             )
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             # Do not repeat the value that was found or the library's message: either may contain the key.
-            problem = "it is not PEM text, or the passphrase is wrong"
+            problem = "it is not PEM text, or the passphrase does not open it"
             if isinstance(error, TypeError):
                 problem = "it has no passphrase, but a passphrase is configured"
                 if passphrase is None:

@@ -228,7 +228,7 @@ def test_a_key_pair_is_given_to_the_connector_as_it_takes_it(
     [
         (None, None, "it is not PEM text"),
         ("right", None, "it has a passphrase, but no passphrase is configured"),
-        ("right", "wrong", "the passphrase is wrong"),
+        ("right", "wrong", "the passphrase does not open it"),
         (None, "one too many", "it has no passphrase, but a passphrase is configured"),
     ],
     ids=["no key", "a passphrase that is missing", "another passphrase", "a passphrase too many"],
