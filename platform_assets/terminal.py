@@ -1,4 +1,4 @@
-"""What commands show: errors as plain sentences, progress bars and tables."""
+"""Output of commands: errors as plain sentences, progress bars and tables."""
 
 from __future__ import annotations
 
