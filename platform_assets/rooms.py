@@ -84,7 +84,7 @@ Offered = TypeVar("Offered")
 
 
 class Assembly(Generic[S]):
-    """What a room offers, built from its own settings and the rooms below it when it is first asked for.
+    """Objects that a room offers, built from its own settings and the rooms below it when first asked for.
 
     Args:
         settings: The room's own settings.

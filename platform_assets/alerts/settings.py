@@ -45,7 +45,7 @@ class EmailSettings(Block):
     security: Literal["starttls", "tls", "none"] = Field(
         default="starttls", description="one of starttls, tls, none"
     )
-    """How the connection is encrypted."""
+    """Encryption of the connection."""
     ca_file: LocalPath | None = Field(default=None, description="the path of a file with root certificates")
     """The certificates that the server's certificate is checked against."""
 

@@ -29,7 +29,7 @@ class ServerSettings(Block):
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         default="prefer", description="one of disable, allow, prefer, require, verify-ca, verify-full"
     )
-    """How the connection is encrypted and the server checked, as in libpq."""
+    """Encryption of the connection and verification of the server, as in libpq."""
     sslrootcert: LocalPath | None = Field(
         default=None, description="the path of a file with root certificates"
     )
@@ -99,6 +99,6 @@ class SnowflakeStageSettings(Block):
     """The external stage through which Snowflake reads the lake's files; the default is an internal stage."""
 
     url: Text = Field(description="the lake's processed zone as Snowflake sees it: s3://... or gcs://...")
-    """Where Snowflake reads the lake's processed zone."""
+    """Address of the lake's processed zone, as Snowflake reads it."""
     storage_integration: Text = Field(description="the name of the storage integration for it")
     """The integration that lets Snowflake read that place."""

@@ -64,7 +64,7 @@ class CustomInfoTypeSettings(Block):
     sensitivity: Literal["LOW", "MODERATE", "HIGH"] = Field(
         default="MODERATE", description="one of LOW, MODERATE, HIGH"
     )
-    """How severe a finding is."""
+    """Severity of a finding."""
 
 
 def _reaches(value: int, info: ValidationInfo) -> int:
@@ -83,7 +83,7 @@ class HotwordSettings(Block):
     likelihood: Level = Field(default="VERY_LIKELY", description=_LEVELS)
     """The likelihood that findings near the word get."""
     before: Integer = Field(default=50, ge=0, le=1000, description="a number of characters from 0 to 1000")
-    """How far before a finding the word is looked for."""
+    """Distance before a finding within which the word counts."""
     after: Annotated[Integer, AfterValidator(_reaches)] = Field(
         default=0,
         validate_default=True,
@@ -91,7 +91,7 @@ class HotwordSettings(Block):
         le=1000,
         description="a number of characters from 0 to 1000",
     )
-    """How far after a finding the word is looked for."""
+    """Distance after a finding within which the word counts."""
 
 
 class ExclusionSettings(Block):
@@ -133,9 +133,9 @@ class InspectSettings(Block):
     )
     """The Pub/Sub topic that Google notifies when a job has ended."""
     info_types: Names = Field(default=(), description=f"{_INFO_TYPES}, or an empty one for the default")
-    """What to look for."""
+    """Info types to look for."""
     exclude: Names = Field(default=(), description=_INFO_TYPES)
-    """What not to look for."""
+    """Info types to leave out."""
     min_likelihood: Level = Field(default="POSSIBLE", description=_LEVELS)
     """Findings below this likelihood are dropped."""
     per_info_type: dict[str, Level] = Field(default_factory=dict, description=_LEVELS)
@@ -178,7 +178,7 @@ class RuleSettings(Block):
     action: Action = Field(
         description="one of allow, alert, quarantine, block, mask, redact, tokenize, date_shift, drop"
     )
-    """What happens on a finding."""
+    """Action on a finding."""
     info_types: Annotated[Names, Field(min_length=1)] = Field(
         default=("*",), description=f"{_INFO_TYPES} and shell patterns"
     )
@@ -228,15 +228,15 @@ class UninspectedRuleSettings(Block):
     action: Literal["allow", "alert", "quarantine", "block"] = Field(
         description="one of allow, alert, quarantine, block"
     )
-    """What happens to the object."""
+    """Action on the object."""
     status: Annotated[tuple[Literal["PARTIAL", "UNREADABLE"], ...], Field(min_length=1)] = Field(
         default=("PARTIAL", "UNREADABLE"), description="a list of PARTIAL, UNREADABLE or both"
     )
-    """How far the inspection got."""
+    """Result of the inspection."""
     problems: Annotated[Names, Field(min_length=1), AfterValidator(_are_problems)] = Field(
         default=("*",), description="a list of kinds of problems, such as [SAMPLED], and shell patterns"
     )
-    """What kept the object from being inspected."""
+    """Problem that kept the object from being inspected."""
     places: Annotated[Names, Field(min_length=1)] = Field(
         default=("*",), description='a list of shell patterns, such as ["objects/*", "*.png"]'
     )

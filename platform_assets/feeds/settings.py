@@ -25,7 +25,7 @@ class FeedColumnSettings(Block):
     type: Annotated[Text, AfterValidator(type_word)] = Field(description=TYPES)
     """The column's type in the lake."""
     nullable: bool = Field(default=False, description="true or false")
-    """Whether values may be missing."""
+    """True if values may be missing."""
     format: Text | None = Field(default=None, description='how dates are written, such as "%d.%m.%Y"')
     """The format of dates and times in text; ISO 8601 by default."""
     max_length: Integer | None = Field(default=None, ge=1, description="a number of characters, 1 or more")
@@ -44,7 +44,7 @@ class DialectSettings(Block):
     escape: str | None = Field(default=None, min_length=1, max_length=1, description="one character")
     """Stands before a quote inside a field; by default the quote is doubled."""
     header: bool = Field(default=True, description="true or false")
-    """Whether the first line has the columns' names."""
+    """True if the first line has the columns' names."""
     skip: Integer = Field(default=0, ge=0, le=1000, description="a number of lines from 0 to 1000")
     """Lines to skip at the start of a file."""
     nulls: tuple[str, ...] = Field(default=("",), description='a list of texts, such as ["", "NULL"]')
@@ -109,7 +109,7 @@ class FeedSettings(Block):
     new_columns: Literal["refuse", "ignore", "add"] = Field(
         default="refuse", description="one of refuse, ignore, add"
     )
-    """What happens to a file with a column that is not declared."""
+    """Treatment of a file with a column that is not declared."""
     encoding: Annotated[Text, AfterValidator(_encoding)] = Field(
         default="utf-8", description="the name of an encoding, such as utf-8 or latin-1"
     )

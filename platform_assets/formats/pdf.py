@@ -366,7 +366,7 @@ _PROPERTIES: tuple[Callable[[Any], Iterable[str]], ...] = (
     _scripts,
     _packets,
 )
-"""What a file holds beside its pages, as lines: properties, form fields, bookmarks, programs, XML."""
+"""Content of a file beside its pages, as lines: properties, form fields, bookmarks, programs, XML."""
 
 
 def _has_lost_its_end(source: Any) -> bool:

@@ -65,7 +65,7 @@ def _row(type_: LogicalType) -> LogicalType | str:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How an engine writes names, text and types in SQL.
+    """Spelling of names, text and types in an engine's SQL.
 
     Args:
         engine: Name of the engine.

@@ -168,7 +168,7 @@ class Table:
 
     @property
     def is_backdated(self) -> bool:
-        """Whether new rows may carry batches that the table has already processed.
+        """True if new rows may carry batches that the table has already processed.
 
         Rows that are derived from facts carry the batch of the facts: a calendar grows by whole years, each
         under the batch that needed it first. Readers must therefore not skip rows by batch.

@@ -67,7 +67,7 @@ class WatchSettings(Block):
     quarantine: Annotated[Zone | None, AfterValidator(_apart)] = Field(
         default=None, description="where quarantined objects are moved to, of the same kind as place"
     )
-    """Where objects are moved to that a rule quarantines."""
+    """Place to which quarantined objects are moved."""
     every: Integer = Field(default=30, ge=5, le=86_400, description="whole seconds from 5 to 86400")
     """Seconds between two looks at the place or its notifications."""
     sweep_every: Integer = Field(default=0, ge=0, le=10_080, description="whole minutes, 0 or more")

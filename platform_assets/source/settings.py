@@ -128,7 +128,7 @@ class CaptureSettings(Block):
     """
 
     strategy: Strategy = Field(default="auto", description=_STRATEGY)
-    """How changes are found. `xmin`: rows written since the last batch. `last_updated`: rows whose
+    """Way to find changes. `xmin`: rows written since the last batch. `last_updated`: rows whose
     timestamp says so. `diff`: all rows are compared. `auto`: `xmin` for tables, `diff` for views and
     foreign tables."""
     column: Text = Field(default="last_updated", description=_COLUMN)
@@ -152,7 +152,7 @@ class DeclaredSourceSettings(CaptureSettings):
     embedded: bool = Field(
         default=True, description="true (the sample) or false (the database under connection)"
     )
-    """Whether the embedded sample database is read, or the database under `connection`."""
+    """True to read the embedded sample database, false for the database under `connection`."""
     sample: SampleSettings = Field(default_factory=SampleSettings, description="a block with sales and seed")
     connection: Annotated[ConnectionSettings | None, AfterValidator(_needed_unless_embedded)] = Field(
         default=None,

@@ -31,7 +31,7 @@ CURRENCY_NAME_SCHEMA = pa.schema([("currency_code", pa.string()), ("currency_nam
 
 @dataclass(frozen=True)
 class Written:
-    """What was written so far, seen from a star table that is about to be built.
+    """Rows written so far, seen from a star table that is about to be built.
 
     Args:
         table: The table to build.

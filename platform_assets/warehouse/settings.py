@@ -79,7 +79,7 @@ class BigQueryWarehouseSettings(_Schemas):
     project: Text = Field(description="the id of the project")
     """The Google Cloud project."""
     location: Text = Field(description="the datasets' location, such as EU or europe-west2")
-    """Where the datasets are created."""
+    """Location of the datasets."""
     credentials: Secret | None = Field(
         default=None,
         description=f"a reference to a service account's JSON key, or nothing for the default: {REFERENCES}",
