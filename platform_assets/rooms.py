@@ -54,6 +54,7 @@ ROOMS = (
     Room("warehouse", "The warehouse."),
     Room("dlp", "The inspection for sensitive data."),
     Room("feeds", "Uploaded files as tables.", needs=("objects", "dlp")),
+    Room("delivery", "Deliveries of results."),
 )
 
 BLOCKS_LEFT_BEHIND = frozenset({"alerts", "dlp", "feeds", "snowflake", "watches"})

@@ -1,0 +1,1 @@
+"""Deliveries: results to folders, buckets, servers and mailboxes, with retries and receipts."""
