@@ -375,11 +375,10 @@ def _fill(folder: Path, csv: Path, rows: int) -> int:
     """Write the fact and its dimensions into a lake, and the fact as CSV; the sum of its keys."""
     import duckdb
 
-    from platform_assets.lake.duck import duckdb_type, quote
     from platform_assets.lake.ledger import LedgerEntry
-    from platform_assets.model.star_model import columns_of
+    from platform_assets.model.dialects import DUCKDB, quote
+    from platform_assets.model.star_model import STREAM, columns_of
     from platform_assets.model.totesys import star
-    from platform_assets.warehouse.interface import STAR_STREAM
     from platform_assets.warehouse.loading import with_dimensions
 
     lake = _lake(str(folder))
@@ -395,14 +394,15 @@ def _fill(folder: Path, csv: Path, rows: int) -> int:
             target.append(
                 None,
                 relation.to_arrow_reader(65_536).cast(target.arrow_schema),
-                stream=STAR_STREAM,
+                stream=STREAM,
                 version=1,
             )
         handle = lake.star(star.FACT_SALES_ORDER).open()
         if handle is None:
             raise Failed(f"{FACT} was not written")
         columns = ", ".join(
-            f"CAST({quote(one.name)} AS {duckdb_type(one.type)})" for one in columns_of(star.FACT_SALES_ORDER)
+            f"CAST({quote(one.name)} AS {DUCKDB.type_name(one.type)})"
+            for one in columns_of(star.FACT_SALES_ORDER)
         )
         files = handle.file_uris()
         connection.execute(
@@ -414,7 +414,8 @@ def _fill(folder: Path, csv: Path, rows: int) -> int:
 
 def _value(table: Table, column: Column) -> str:
     """Some value of a column for the i-th row, as DuckDB's SQL; references point to rows that there are."""
-    from platform_assets.lake.duck import literal, stored_type
+    from platform_assets.lake.duck import stored_type
+    from platform_assets.model.dialects import literal
     from platform_assets.model.table import Boolean, Date, Decimal, Integer, Text, Time, Timestamp
 
     day = f"DATE '{FIRST_DAY}' + CAST(hash(i, {literal(column.name)}) % {MEMBERS} AS INTEGER)"
@@ -451,13 +452,12 @@ def _value(table: Table, column: Column) -> str:
 
 def _tables(engine: str, keys: Sequence[str]) -> list[str]:
     """Statements that make the fact with some keys, with the dimensions that foreign keys need."""
-    from platform_assets.lake.duck import duckdb_type, quote
+    from platform_assets.model.dialects import DUCKDB, POSTGRES, quote
     from platform_assets.model.star_model import columns_of
     from platform_assets.model.totesys import star
     from platform_assets.warehouse.loading import with_dimensions
-    from platform_assets.warehouse.postgres import postgres_type
 
-    type_of = postgres_type if engine == "postgres" else duckdb_type
+    type_of = (POSTGRES if engine == "postgres" else DUCKDB).type_name
     fact = star.FACT_SALES_ORDER
     statements = ["CREATE SCHEMA star"]
     for table in with_dimensions([fact], star.TABLES) if "foreign" in keys else [fact]:

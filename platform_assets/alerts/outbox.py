@@ -21,8 +21,8 @@ from platform_assets.errors import AlertError, LakeError
 from platform_assets.isolation import Isolation, is_isolated, reason_of
 from platform_assets.lake.arrow import time_of
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import literal
 from platform_assets.lake.log import AppendLog, storable
+from platform_assets.model.dialects import literal
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 
 OUTBOX_COLUMNS = (

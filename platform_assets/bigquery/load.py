@@ -150,7 +150,7 @@ def load_parquet(
         with access.translated(f"make the dataset {options.dataset}", client):
             _create_dataset(client, access, options.dataset)
         for target, table in targets.items():
-            load = _Load(client, access, options, target, table, problems, report)
+            load = _TableLoad(client, access, options, target, table, problems, report)
             try:
                 results.append(load.run())
             except WarehouseError as error:
@@ -166,7 +166,7 @@ def load_parquet(
 
 
 @dataclass(frozen=True)
-class _Load:
+class _TableLoad:
     """The load of one table."""
 
     client: bigquery.Client

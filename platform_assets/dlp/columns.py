@@ -11,7 +11,7 @@ import pyarrow as pa
 from platform_assets.dlp.findings import InspectedTable
 from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood, Sensitivity, Tally
 from platform_assets.formats.isolation import is_about_content, kind_of_error
-from platform_assets.lake.duck import quote
+from platform_assets.model.dialects import quote
 
 if TYPE_CHECKING:
     import duckdb

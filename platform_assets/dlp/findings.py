@@ -18,9 +18,10 @@ from platform_assets.dlp.policy import Decision, Policy
 from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_COLUMNS
 from platform_assets.formats.problems import ProblemKind
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import fetch_rows, literal
+from platform_assets.lake.duck import fetch_rows
 from platform_assets.lake.log import AppendLog, LogVersion
 from platform_assets.lake.races import retry_while_others_progress
+from platform_assets.model.dialects import literal
 
 if TYPE_CHECKING:
     import duckdb

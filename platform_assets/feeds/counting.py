@@ -18,8 +18,8 @@ from platform_assets.feeds.feed import Feed
 from platform_assets.feeds.layout import Layout
 from platform_assets.feeds.ledger import FeedLedger, FeedState
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import columns_sql, quote
 from platform_assets.lake.races import retry_while_others_progress
+from platform_assets.model.dialects import columns_sql, quote
 
 if TYPE_CHECKING:
     import duckdb

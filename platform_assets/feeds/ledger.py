@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import SqlEngine, fetch_rows, literal
+from platform_assets.lake.duck import SqlEngine, fetch_rows
 from platform_assets.lake.log import AppendLog, LogVersion, batched
+from platform_assets.model.dialects import literal
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 
 _KEYS_PER_QUERY = 2_000

@@ -38,10 +38,11 @@ from platform_assets.feeds.rows import NoHeader, Unreadable
 from platform_assets.feeds.staging import Staged, stage
 from platform_assets.isolation import failure_of, is_isolated, is_retryable, reason_of, renamed
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import SqlEngine, literal
+from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
 from platform_assets.lake.log import storable
 from platform_assets.lake.races import retry_while_others_progress
+from platform_assets.model.dialects import literal
 from platform_assets.objects.bucket import Bucket, ObjectVersion
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class Feeds:
     def _load(self, feed: Feed, bucket: Bucket, uploads: Sequence[Upload]) -> list[Loaded]:
         self.scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"feed-{feed.name}-", dir=self.scratch) as folder:
-            return _Load(self, feed, bucket, Path(folder)).run(uploads)
+            return _FeedLoad(self, feed, bucket, Path(folder)).run(uploads)
 
     def withdraw(self, feed: Feed, uploads: Sequence[Upload], reason: str) -> None:
         """Invalidate the rows of objects, for example after a quarantine.
@@ -263,7 +264,7 @@ class Feeds:
         return stream(self.lake.dead_letters, self.ledger(feed), state, sql)
 
 
-class _Load:
+class _FeedLoad:
     """One call of `Feeds.load`."""
 
     def __init__(self, feeds: Feeds, feed: Feed, bucket: Bucket, folder: Path) -> None:

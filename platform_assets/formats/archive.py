@@ -390,7 +390,7 @@ def _salvaged(stream: Stream, reading: Reading) -> Iterator[Item]:
         yield NamePiece(name.encode(), reading.container)
         if name.endswith("/"):
             continue
-        source: Any = _Counted(stream, size if size or not flags & 8 else None)
+        source: Any = _LimitedStream(stream, size if size or not flags & 8 else None)
         if flags & _LOCKED or method not in (0, 8):
             within = reading.within(name)
             if flags & _LOCKED:
@@ -415,7 +415,7 @@ class _RawInflate(_Inflate):
         self._inner = zlib.decompressobj(-15)
 
 
-class _Counted:
+class _LimitedStream:
     """A limited number of bytes of a stream."""
 
     def __init__(self, stream: Stream, size: int | None) -> None:

@@ -40,7 +40,7 @@ class _TooWide(Exception):
     """Values have more columns than may be created at once."""
 
 
-class _Column:
+class _ColumnTexts:
     """The content of a column: texts and their rows, ascending; a row may have several."""
 
     __slots__ = ("has_several", "is_ascending", "places", "texts")
@@ -99,9 +99,9 @@ class Tables:
         self._start()
 
     def _start(self) -> None:
-        self._cells: dict[str, dict[str, _Column]] = {}
+        self._cells: dict[str, dict[str, _ColumnTexts]] = {}
         self._numbers: dict[str, list[int]] = {}
-        self._open: dict[tuple[str, str], tuple[list[int], _Column]] = {}
+        self._open: dict[tuple[str, str], tuple[list[int], _ColumnTexts]] = {}
         self._columns = 0
         self._rows = 0
         self.size = 0
@@ -311,13 +311,13 @@ class Tables:
         cells.texts.append(text)
         self.size += len(text) + 64
 
-    def _column(self, table: str, column: str) -> _Column:
+    def _column(self, table: str, column: str) -> _ColumnTexts:
         columns = self._cells.get(table)
         if columns is None:
             columns = self._cells[table] = {}
         cells = columns.get(column)
         if cells is None:
-            cells = columns[column] = _Column()
+            cells = columns[column] = _ColumnTexts()
             self._columns += 1
         return cells
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from platform_assets.lake.duck import columns_sql, literal, quote
 from platform_assets.lake.lake import BronzeReader, key_json
 from platform_assets.lake.rules import RULES_OF_CHECK, conditions
+from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import Table
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ def column_seed(name: str) -> int:
 
 
 @dataclass(frozen=True)
-class _Column:
+class _HashedColumn:
     """A column of numbers: the location of its values and their contributions.
 
     Args:
@@ -142,7 +142,7 @@ class _Column:
         _mix(word, self.seed, spare)
 
 
-class _DecimalColumn(_Column):
+class _DecimalColumn(_HashedColumn):
     """A column of decimals, each stored as two words of 64 bits."""
 
     def _contribution(
@@ -160,7 +160,7 @@ class _DecimalColumn(_Column):
 
 
 @dataclass(frozen=True)
-class _BytesColumn(_Column):
+class _BytesColumn(_HashedColumn):
     """A column of texts or binaries, whose `values` are offsets into `data`."""
 
     data: _Bytes
@@ -230,7 +230,7 @@ class _BytesColumn(_Column):
             rows, left, places = rows[goes_on], left[goes_on] - _WORD, places[goes_on] + _WORD
 
 
-def _column(name: str, array: pa.Array) -> _Column:
+def _column(name: str, array: pa.Array) -> _HashedColumn:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     type_ = array.type
@@ -247,7 +247,7 @@ def _column(name: str, array: pa.Array) -> _Column:
     type_, offset, rows, buffers = array.type, array.offset, len(array), array.buffers()
     seed, validity = column_seed(name), buffers[0] if array.null_count else None
     if pa.types.is_boolean(type_):
-        return _Column(seed, _bits(buffers[1], offset, rows), validity, offset)
+        return _HashedColumn(seed, _bits(buffers[1], offset, rows), validity, offset)
     if pa.types.is_decimal128(type_):
         words = _view(buffers[1], np.int64, 2 * offset, 2 * rows).reshape(-1, 2)
         return _DecimalColumn(seed, words, validity, offset)
@@ -258,7 +258,7 @@ def _column(name: str, array: pa.Array) -> _Column:
     number = np.int64 if pa.types.is_timestamp(type_) else _NUMBERS.get(type_)
     if number is None:
         raise TypeError(f"column {name} is of type {type_}, which has no content hash")
-    return _Column(seed, _view(buffers[1], number, offset, rows), validity, offset)
+    return _HashedColumn(seed, _view(buffers[1], number, offset, rows), validity, offset)
 
 
 def _padded(data: _Bytes) -> _Bytes:

@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from platform_assets.errors import FullDisk, LakeConflict, LakeError, lake_file_error, path_error
 from platform_assets.lake.arrow import arrow_schema, logical_type_of
-from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote, stored_type
+from platform_assets.lake.duck import ROWS_PER_BATCH, stored_type
+from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import HASH_COLUMN, Column, Float
 
 if TYPE_CHECKING:

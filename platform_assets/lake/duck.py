@@ -1,4 +1,4 @@
-"""The embedded SQL engine: DuckDB connections with bounded memory, and quoting for its SQL."""
+"""The embedded SQL engine: DuckDB connections with bounded memory."""
 
 from __future__ import annotations
 
@@ -135,10 +135,6 @@ def fetch_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str
         # Python has no 32-bit float: use the shortest decimal that identifies the value, as other tools do.
         row |= {name: float(str(np.float32(row[name]))) for name in singles if row[name] is not None}
     return rows
-
-
-quote, literal, columns_sql = DUCKDB.quote, DUCKDB.literal, DUCKDB.columns
-"""DuckDB's quoting, which is PostgreSQL's too; see `Dialect`."""
 
 
 def stored_type(type_: LogicalType) -> str:

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from platform_assets.errors import LakeError
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import SqlEngine, columns_sql, literal, quote
+from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.ledger import LEDGER_COLUMNS, Ledger, LedgerState
 from platform_assets.lake.races import retry_while_others_progress
+from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, Table, Text
 
 if TYPE_CHECKING:

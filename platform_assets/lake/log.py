@@ -17,7 +17,7 @@ from platform_assets.errors import LakeConflict
 from platform_assets.lake import races
 from platform_assets.lake.arrow import table_of
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import columns_sql, literal, quote
+from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import Column, Timestamp
 
 if TYPE_CHECKING:

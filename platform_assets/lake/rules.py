@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Set
 from typing import TYPE_CHECKING
 
-from platform_assets.lake.duck import literal, quote
+from platform_assets.model.dialects import literal, quote
 from platform_assets.model.table import Column, Decimal, Integer, RowRule, Table, Text, Timestamp
 
 if TYPE_CHECKING:

@@ -133,6 +133,9 @@ BIGQUERY = Dialect(
 )
 DIALECTS = (DUCKDB, POSTGRES, SNOWFLAKE, BIGQUERY)
 
+quote, literal, columns_sql = DUCKDB.quote, DUCKDB.literal, DUCKDB.columns
+"""Quoting for DuckDB and PostgreSQL, which have the same rules; see `Dialect`."""
+
 
 def type_name(type_: LogicalType) -> str:
     """Return the display name of a logical type: PostgreSQL's, with the limit of a text."""

@@ -21,8 +21,8 @@ from platform_assets.errors import ObjectsError
 from platform_assets.isolation import reason_of
 from platform_assets.lake.arrow import micros_of, table_of, time_of
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import literal
 from platform_assets.lake.log import AppendLog, LogVersion, storable
+from platform_assets.model.dialects import literal
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 from platform_assets.objects.bucket import ObjectVersion
 from platform_assets.objects.plan import (

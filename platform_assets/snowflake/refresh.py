@@ -66,7 +66,7 @@ class _Held:
     version: int
 
 
-class _Overtaken(Exception):
+class _RefreshOvertaken(Exception):
     """Another session has loaded the table since its record was read."""
 
 
@@ -166,7 +166,7 @@ class _Refreshing:
                         self._cursor.execute(statement.sql)
         except Error as error:
             failure = failure_of(Statement("load", self._latest), error)
-        except (ParquetError, _Overtaken) as error:
+        except (ParquetError, _RefreshOvertaken) as error:
             failure = str(error)
         if failure is not None:
             how, loaded = "unchanged", 0
@@ -182,9 +182,9 @@ class _Refreshing:
             if held.delta == self._delta and held.version >= self._version:
                 return "unchanged", 0
             added = self._added_since(held) if held.delta == self._delta else None
-            with contextlib.suppress(_Overtaken):
+            with contextlib.suppress(_RefreshOvertaken):
                 return self._load(held, added)
-        raise _Overtaken(
+        raise _RefreshOvertaken(
             f"{self._target} was loaded by other processes {_ATTEMPTS} times in a row during this load; "
             "let one process load it."
         )
@@ -237,7 +237,7 @@ class _Refreshing:
         """Load files and record them in one transaction: append the added files, or replace all rows.
 
         Raises:
-            _Overtaken: Another session did so at the same time.
+            _RefreshOvertaken: Another session did so at the same time.
             ParquetError: COPY loaded another number of rows than the files have.
         """
         from snowflake.connector.errors import Error
@@ -288,7 +288,7 @@ class _Refreshing:
             f"AND VERSION = {held.version} AND {is_same}"
         )
         if not self._cursor.rowcount:
-            raise _Overtaken
+            raise _RefreshOvertaken
 
     def _added_since(self, held: _Held) -> tuple[TableFile, ...] | None:
         """The files that later commits added, or None if the commits did more than add rows."""

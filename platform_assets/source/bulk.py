@@ -19,7 +19,7 @@ import pyarrow as pa
 from platform_assets.errors import SourceError
 from platform_assets.isolation import reason_of
 from platform_assets.lake.adbc import executed
-from platform_assets.lake.duck import literal
+from platform_assets.model.dialects import literal
 from platform_assets.source.scan import Scan
 from platform_assets.source.session import ValueRefused, adbc_error, open_adbc
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_assets.errors import SourceError
-from platform_assets.lake.duck import literal, quote
+from platform_assets.model.dialects import literal, quote
 from platform_assets.model.table import Date, Integer, Table, Timestamp
 from platform_assets.source.drift import Remembered
 from platform_assets.source.snapshot import SnapshotPosition

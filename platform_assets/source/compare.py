@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from platform_assets.lake.arrow import arrow_schema
 from platform_assets.lake.content_hash import content_hash
-from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal
+from platform_assets.lake.duck import ROWS_PER_BATCH
+from platform_assets.model.dialects import columns_sql, literal
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.lake.delta import non_empty, statistics_of_batch
-from platform_assets.lake.duck import ROWS_PER_BATCH, columns_sql, literal, quote, stored_type
+from platform_assets.lake.duck import ROWS_PER_BATCH, stored_type
 from platform_assets.lake.lake import DEAD_LETTER_COLUMNS, BronzeReader, key_json
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.lake.rules import broken_rules_sql, conditions, proven_rules
+from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import Table
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class DeadLetters:
         letters = lake.dead_letters
 
         def append() -> int:
-            counted = _Counted(self.connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
+            counted = _CountedRows(self.connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
             rows = non_empty(counted.reader)
             if rows is not None:
                 letters.append(letters.open(), rows, stream=f"{self.stream}/{table.name}", version=self.batch)
@@ -180,7 +181,7 @@ class DeadLetters:
         ]
 
 
-class _Counted:
+class _CountedRows:
     """A stream that counts its rows."""
 
     def __init__(self, reader: pa.RecordBatchReader) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_assets.lake.duck import columns_sql, quote
+from platform_assets.model.dialects import columns_sql, quote
 from platform_assets.model.table import Table
 
 if TYPE_CHECKING:

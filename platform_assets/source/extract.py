@@ -21,16 +21,11 @@ import pyarrow as pa
 from platform_assets.errors import LakeConflict, LakeError, SourceError, SourceUnavailable
 from platform_assets.isolation import is_isolated, reason_of, result_or_reason
 from platform_assets.lake.delta import non_empty, stored_columns
-from platform_assets.lake.duck import (
-    SqlEngine,
-    columns_sql,
-    fetch_rows,
-    quote,
-    stored_type,
-)
+from platform_assets.lake.duck import SqlEngine, fetch_rows, stored_type
 from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.lake.races import Result, attempts, retry_while_others_progress
+from platform_assets.model.dialects import columns_sql, quote
 from platform_assets.model.table import Column, Table
 from platform_assets.source.bulk import BulkReader
 from platform_assets.source.capture import (

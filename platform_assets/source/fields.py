@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from platform_assets.lake.arrow import arrow_schema
-from platform_assets.lake.duck import quote
+from platform_assets.model.dialects import quote
 from platform_assets.model.table import Integer, LogicalType, Table
 from platform_assets.source.catalogue import Relation
 from platform_assets.source.types import decode, select_expression

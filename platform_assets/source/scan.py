@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from platform_assets.lake.duck import quote
+from platform_assets.model.dialects import quote
 from platform_assets.model.table import Table, Text
 from platform_assets.source.catalogue import Relation
 from platform_assets.source.compare import hashed_schema, with_hash

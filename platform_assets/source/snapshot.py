@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.errors import SourceError
-from platform_assets.lake.duck import quote
+from platform_assets.model.dialects import quote
 from platform_assets.model.table import LogicalType, Table
 from platform_assets.source.catalogue import Relation, read_relations
 from platform_assets.source.connection import Connection

@@ -33,8 +33,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from platform_assets.lake.arrow import arrow_type
-from platform_assets.lake.duck import literal, quote
-from platform_assets.model.dialects import POSTGRES
+from platform_assets.model.dialects import POSTGRES, literal, quote
 from platform_assets.model.table import (
     Binary,
     Boolean,

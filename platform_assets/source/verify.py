@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from platform_assets.lake.duck import quote
+from platform_assets.model.dialects import quote
 from platform_assets.model.table import (
     Binary,
     Boolean,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 
 from platform_assets.lake.delta import file_statistics
-from platform_assets.lake.duck import quote
+from platform_assets.model.dialects import quote
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -15,10 +15,11 @@ import pyarrow as pa
 from platform_assets.errors import LakeError
 from platform_assets.isolation import Isolation, result_or_reason
 from platform_assets.lake.delta import non_empty
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, columns_sql, fetch_rows, quote
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, fetch_rows
 from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerState
 from platform_assets.lake.races import retry_while_others_progress
+from platform_assets.model.dialects import columns_sql, quote
 from platform_assets.model.star_model import STREAM, StarModel
 from platform_assets.model.table import Table
 from platform_assets.star.reference_inputs import REFERENCE_INPUTS, ReferenceInput, Written

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from platform_assets.lake.checks import CheckOutcome, check_rows, check_unique
-from platform_assets.lake.duck import SqlEngine, columns_sql, quote
+from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.races import Patience, attempts
+from platform_assets.model.dialects import columns_sql, quote
 
 if TYPE_CHECKING:
     import duckdb

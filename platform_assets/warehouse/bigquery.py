@@ -24,8 +24,8 @@ from platform_assets.bigquery.names import check_dataset, check_table
 from platform_assets.bigquery.types import loadable, schema_fields
 from platform_assets.errors import WarehouseError
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine
-from platform_assets.lake.duck import literal as duckdb_literal
 from platform_assets.model.dialects import BIGQUERY, DUCKDB
+from platform_assets.model.dialects import literal as duckdb_literal
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Table
 from platform_assets.model.totesys.star import TABLES

@@ -19,15 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
-from platform_assets.lake.duck import (
-    ROWS_PER_BATCH,
-    SqlEngine,
-    columns_sql,
-    fetch_rows,
-    literal,
-    quote,
-)
-from platform_assets.model.dialects import DUCKDB
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, fetch_rows
+from platform_assets.model.dialects import DUCKDB, columns_sql, literal, quote
 from platform_assets.model.table import Table
 from platform_assets.model.totesys.star import TABLES
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus

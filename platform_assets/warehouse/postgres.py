@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from platform_assets.errors import PlatformError, WarehouseBusy, WarehouseError
 from platform_assets.lake.adbc import executed
-from platform_assets.lake.duck import SqlEngine, columns_sql, literal, quote
-from platform_assets.model.dialects import POSTGRES
+from platform_assets.lake.duck import SqlEngine
+from platform_assets.model.dialects import POSTGRES, columns_sql, literal, quote
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Table, Text, Time, Timestamp
 from platform_assets.model.totesys.star import TABLES

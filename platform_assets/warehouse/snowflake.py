@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from platform_assets.errors import ParquetError, WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
-from platform_assets.lake.duck import literal as duckdb_literal
 from platform_assets.model.dialects import SNOWFLAKE
+from platform_assets.model.dialects import literal as duckdb_literal
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import LogicalType, Table, Text, Time
 from platform_assets.model.totesys.star import TABLES

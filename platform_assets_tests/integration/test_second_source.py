@@ -21,8 +21,8 @@ from typer.testing import CliRunner, Result
 from platform_assets import cli
 from platform_assets.build import MAIN_JOB, build_defs
 from platform_assets.errors import SettingsError
-from platform_assets.lake.duck import quote
 from platform_assets.lake.lake import Lake, folder_name, stream_table
+from platform_assets.model.dialects import quote
 from platform_assets.model.table import Column, Integer, Table
 from platform_assets.rooms import Rooms
 from platform_assets.runs import last_runs

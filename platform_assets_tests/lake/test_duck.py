@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.lake.duck import SqlEngine, columns_sql, fetch_rows, literal, quote
+from platform_assets.lake.duck import SqlEngine, fetch_rows
+from platform_assets.model.dialects import columns_sql, literal, quote
 
 
 @pytest.mark.parametrize("name", ["plain", "select", 'a "quoted" one', "it's; DROP TABLE x --", "ünï ✓", " "])

@@ -16,7 +16,8 @@ from platform_assets.build import build_defs
 from platform_assets.errors import SettingsError
 from platform_assets.isolation import Isolation
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import SqlEngine, columns_sql
+from platform_assets.lake.duck import SqlEngine
+from platform_assets.model.dialects import columns_sql
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Text, Time
 from platform_assets.model.totesys import star

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from platform_assets.lake.duck import literal, quote
 from platform_assets.lake.lake import stream_current, stream_versions
+from platform_assets.model.dialects import literal, quote
 from platform_assets.model.table import Table
 from platform_assets.source.bulk import BulkReader
 from platform_assets.source.catalogue import declare

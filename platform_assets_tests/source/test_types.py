@@ -25,7 +25,7 @@ import pytest
 
 from platform_assets.lake.arrow import arrow_type
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import quote
+from platform_assets.model.dialects import quote
 from platform_assets.model.table import (
     HASH_COLUMN,
     Binary,

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pytest
 
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import SqlEngine, quote
+from platform_assets.lake.duck import SqlEngine
+from platform_assets.model.dialects import quote
 from platform_assets.model.table import (
     HASH_COLUMN,
     PLATFORM_COLUMNS,

@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from platform_assets.errors import WarehouseError
 from platform_assets.lake.arrow import arrow_type
-from platform_assets.lake.duck import quote
 from platform_assets.lake.lake import Lake
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.model import table
+from platform_assets.model.dialects import quote
 from platform_assets.model.star_model import STREAM, columns_of
 from platform_assets.model.table import Column, LogicalType, Table, Time
 from platform_assets.model.totesys import star

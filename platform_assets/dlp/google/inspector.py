@@ -82,7 +82,7 @@ class _Match:
 
 
 @dataclass(frozen=True)
-class _Column:
+class _DistinctColumn:
     """A column by its distinct values.
 
     Args:
@@ -292,7 +292,7 @@ class GoogleInspector:
         return [match for match in matches if start <= match.start < stop]
 
     def _table_matches(
-        self, columns: Sequence[_Column], start: int, stop: int
+        self, columns: Sequence[_DistinctColumn], start: int, stop: int
     ) -> list[tuple[str, int, _Match]]:
         """The findings in distinct values: header of the column, index of the value, and the match."""
         weight = _BYTES_PER_ROW + sum(
@@ -327,7 +327,9 @@ class GoogleInspector:
             if (place := content.record_location).field_id.name
         ]
 
-    def _halves(self, columns: Sequence[_Column], start: int, stop: int) -> list[tuple[str, int, _Match]]:
+    def _halves(
+        self, columns: Sequence[_DistinctColumn], start: int, stop: int
+    ) -> list[tuple[str, int, _Match]]:
         """Repeat the request in two halves; a single value that is too large is inspected as a text."""
         if stop - start > 1:
             middle = (start + stop) // 2
@@ -391,7 +393,7 @@ class GoogleInspector:
         )
 
     def _cell_finding(
-        self, column: _Column, value: int, match: _Match, row: int, container: tuple[str, ...]
+        self, column: _DistinctColumn, value: int, match: _Match, row: int, container: tuple[str, ...]
     ) -> Finding:
         text = column.values[value].as_py().encode()
         places = _code_points(text, (match.start, match.end))
@@ -413,7 +415,7 @@ class GoogleInspector:
         return (InfoType(known.name, match.version or known.version, known.sensitivity), ())
 
     def _verdicts(
-        self, column: _Column, held: Sequence[tuple[int, _Match]], container: tuple[str, ...]
+        self, column: _DistinctColumn, held: Sequence[tuple[int, _Match]], container: tuple[str, ...]
     ) -> list[ColumnVerdict]:
         """The verdicts on a column as a whole, the most likely first."""
         best: dict[str, dict[int, _Match]] = defaultdict(dict)
@@ -498,7 +500,7 @@ def _header(name: str, names: Container[str]) -> str:
     return header
 
 
-def _column(name: str, header: str, array: pa.Array) -> _Column:
+def _column(name: str, header: str, array: pa.Array) -> _DistinctColumn:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
@@ -509,10 +511,10 @@ def _column(name: str, header: str, array: pa.Array) -> _Column:
     values = encoded.dictionary
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     sizes = pc.binary_length(values).to_numpy(zero_copy_only=False).astype(np.int64)
-    return _Column(name, header, values, sizes, codes)
+    return _DistinctColumn(name, header, values, sizes, codes)
 
 
-def _blocks(columns: Sequence[_Column], room: int) -> list[tuple[list[_Column], int, int]]:
+def _blocks(columns: Sequence[_DistinctColumn], room: int) -> list[tuple[list[_DistinctColumn], int, int]]:
     """Split the columns' distinct values into requests: the columns, and the values of each."""
     blocks = []
     start, longest = 0, max((len(column.values) for column in columns), default=0)

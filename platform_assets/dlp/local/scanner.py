@@ -11,7 +11,7 @@ from platform_assets.dlp.local.context import NOTHING, Hotwords, Surroundings
 from platform_assets.dlp.local.detectors import DETECTORS
 from platform_assets.dlp.local.detectors.identifiers import NOT_AN_IDENTIFIER
 from platform_assets.dlp.local.scanners import network, numbers, people, secrets
-from platform_assets.dlp.local.scanners.text import VERY_UNLIKELY, InfoTypeScanner, Match, Text
+from platform_assets.dlp.local.scanners.text import VERY_UNLIKELY, InfoTypeScanner, Match, ScannedText
 from platform_assets.formats.words import words_of
 
 _REMEMBERED = 32_768
@@ -76,7 +76,7 @@ class Scanner:
             return self._scan_plain(data, header, lines, everything, scanners)
         found: list[Match] = []
         floor = VERY_UNLIKELY if everything else self._floor
-        text = Text(data, self._names, floor, everything, header, lines, self._words_around)
+        text = ScannedText(data, self._names, floor, everything, header, lines, self._words_around)
         for scanner in self.scanners if scanners is None else scanners:
             if not scanner.needs or any(need in data for need in scanner.needs):
                 scanner.look(text, found)

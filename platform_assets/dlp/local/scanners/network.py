@@ -20,7 +20,7 @@ from platform_assets.dlp.local.scanners.text import (
     WORD_BYTES,
     InfoTypeScanner,
     Match,
-    Text,
+    ScannedText,
     spans,
 )
 from platform_assets.formats.words import word_set
@@ -33,7 +33,7 @@ _NOT_MAIL = frozenset(
 )
 
 
-def _look_at_emails(text: Text, found: list[Match]) -> None:
+def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for at, end in spans(_AT_DOMAIN, data):
         before = _LOCAL_REVERSED.match(data[max(at - 64, 0) : at][::-1])
@@ -59,7 +59,7 @@ _URL = (
 _WWW = rb"(?i)\bwww\.[a-z0-9\-]{1,63}(?:\.[a-z0-9\-]{1,63}){1,6}(?:/[^\s<>\"'`\\{}|^]*)?"
 
 
-def _look_at_urls(text: Text, found: list[Match]) -> None:
+def _look_at_urls(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for pattern in (_URL, _WWW):
         for start, last in spans(pattern, data):
@@ -82,7 +82,7 @@ _COMMON = word_set("com org net edu gov io co uk de fr eu ai app dev info biz")
 _PATH = re.compile(rb"/[A-Za-z0-9~_%][A-Za-z0-9~_%/.?=&#+\-]*[A-Za-z0-9/=]|/[A-Za-z0-9]")
 
 
-def _look_at_domains(text: Text, found: list[Match]) -> None:
+def _look_at_domains(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     seen = 0
     for dot, end in spans(_DOMAIN_END, data):
@@ -129,7 +129,7 @@ _VERSION_BEFORE = re.compile(
 )
 
 
-def _look_at_ip_4(text: Text, found: list[Match]) -> None:
+def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_IP_4, data):
         octets = data[start:end].split(b".")
@@ -164,7 +164,7 @@ def _look_at_ip_4(text: Text, found: list[Match]) -> None:
         text.add(found, (start, end), "IP_ADDRESS", alone, SHAPE | VALIDATOR, surroundings=surroundings)
 
 
-def _look_at_ip_6(text: Text, found: list[Match]) -> None:
+def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, last in spans(_IP_6, data):
         address = data[start:last]
@@ -197,7 +197,7 @@ _MAC = (
 )
 
 
-def _look_at_macs(text: Text, found: list[Match]) -> None:
+def _look_at_macs(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_MAC, data):
         if not text.stands_alone(start, end, WORD_BYTES | frozenset(b":-")):
@@ -213,7 +213,7 @@ _COIN = rb"\b[13][1-9A-HJ-NP-Za-km-z]{25,34}\b|\b(?:bc1[02-9ac-hj-np-z]{11,71}|B
 _ETHER = rb"\b0x[0-9a-fA-F]{40}\b"
 
 
-def _look_at_coins(text: Text, found: list[Match]) -> None:
+def _look_at_coins(text: ScannedText, found: list[Match]) -> None:
     for pattern, name in ((_COIN, "BITCOIN_ADDRESS"), (_ETHER, "ETHEREUM_ADDRESS")):
         valid = BY_NAME[name].valid
         for span in spans(pattern, text.data):
@@ -227,7 +227,7 @@ def _look_at_coins(text: Text, found: list[Match]) -> None:
 _SWIFT = rb"\b[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?\b"
 
 
-def _look_at_swift(text: Text, found: list[Match]) -> None:
+def _look_at_swift(text: ScannedText, found: list[Match]) -> None:
     for start, end in spans(_SWIFT, text.data):
         code = text.data[start:end].decode("ascii")
         if not checks.swift(code):

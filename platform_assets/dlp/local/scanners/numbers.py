@@ -25,7 +25,7 @@ from platform_assets.dlp.local.scanners.text import (
     WORD_BYTES,
     InfoTypeScanner,
     Match,
-    Text,
+    ScannedText,
     spans,
 )
 from platform_assets.formats.words import SHAPES
@@ -335,11 +335,11 @@ def _hits(written: bytes) -> tuple[tuple[_Hit, ...], tuple[_Number, ...]]:
     )
 
 
-def _look_at_numbers(text: Text, found: list[Match]) -> None:
+def _look_at_numbers(text: ScannedText, found: list[Match]) -> None:
     _look_at_shapes(text, found, DIGITS)
 
 
-def _look_at_mixed(text: Text, found: list[Match]) -> None:
+def _look_at_mixed(text: ScannedText, found: list[Match]) -> None:
     _look_at_shapes(text, found, MIXED)
 
 
@@ -350,7 +350,7 @@ _SMALL = (
 )
 
 
-def _look_at_small_letters(text: Text, found: list[Match]) -> None:
+def _look_at_small_letters(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_SMALL, data):
         value = data[start:end].translate(None, SEPARATORS).decode("ascii").upper()
@@ -360,7 +360,7 @@ def _look_at_small_letters(text: Text, found: list[Match]) -> None:
             text.add(found, (start, end), name, LIKELY, VALIDATOR)
 
 
-def _look_at_shapes(text: Text, found: list[Match], pattern: bytes) -> None:
+def _look_at_shapes(text: ScannedText, found: list[Match], pattern: bytes) -> None:
     """Look up runs of digits and letters by their shapes, and validate what could be reported."""
     data, floor = text.data, text.floor
     size = len(data)
@@ -411,7 +411,7 @@ def _look_at_shapes(text: Text, found: list[Match], pattern: bytes) -> None:
 
 
 def _identifier(
-    text: Text,
+    text: ScannedText,
     found: list[Match],
     hit: _Hit,
     span: tuple[int, int],
@@ -495,7 +495,7 @@ _IDENTIFIER_NAMES = frozenset(detector.name for detector in IDENTIFIERS)
 
 
 def _phones(
-    text: Text,
+    text: ScannedText,
     found: list[Match],
     offset: int,
     last: int,

@@ -18,7 +18,7 @@ from platform_assets.dlp.local.scanners.text import (
     VERY_LIKELY,
     InfoTypeScanner,
     Match,
-    Text,
+    ScannedText,
     spans,
 )
 from platform_assets.formats.words import word_set
@@ -152,11 +152,11 @@ def _led(
     accept: Callable[[re.Match[str]], bool],
     likelihood: int,
     numeric: bool = True,
-) -> Callable[[Text, list[Match]], None]:
+) -> Callable[[ScannedText, list[Match]], None]:
     """Create a scan for values that follow one of an info type's hotwords on the same line."""
     pattern = rf"(?i)(?:{_leads(name)})"
 
-    def look(text: Text, found: list[Match]) -> None:
+    def look(text: ScannedText, found: list[Match]) -> None:
         data = text.data
         seen = -1
         for start, end in spans(pattern, data):
@@ -215,7 +215,7 @@ _COMPANY_WORDS = word_set("""
 _NO_SURNAMES = (frozenset(_people.STREET_WORDS.split("|")) - _people.SURNAMES) | _COMPANY_WORDS
 
 
-def _look_at_names(text: Text, found: list[Match]) -> None:
+def _look_at_names(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_PERSON, data):
         title = _TITLE.match(data, start, end)
@@ -273,7 +273,7 @@ _STREET = (
 _SURE_STREET = re.compile(rb"(?i)[ ](?:" + _people.SURE_STREET_WORDS.encode() + rb")\b")
 
 
-def _look_at_streets(text: Text, found: list[Match]) -> None:
+def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_STREET, data):
         sure = not data[start : start + 1].isdigit() or _SURE_STREET.search(data, start, end) is not None

@@ -31,7 +31,7 @@ from platform_assets.dlp.local.scanners.text import (
     WORD_BYTES,
     InfoTypeScanner,
     Match,
-    Text,
+    ScannedText,
     spans,
 )
 from platform_assets.formats.words import word_set, words_of
@@ -67,7 +67,7 @@ def _is_placeholder(value: str) -> bool:
     return _PLACEHOLDER.search(value.encode()) is not None or len(set(value)) < 3
 
 
-def _look_at_service_keys(text: Text, found: list[Match]) -> None:
+def _look_at_service_keys(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, _ in spans(_beginnings(), data):
         for place in sorted(_key_patterns().Match(data[start : start + _LONGEST_KEY]) or ()):
@@ -82,7 +82,7 @@ def _look_at_service_keys(text: Text, found: list[Match]) -> None:
                     _is_key(text, found, key, *match.span())
 
 
-def _is_key(text: Text, found: list[Match], key: Key, start: int, end: int) -> bool:
+def _is_key(text: ScannedText, found: list[Match], key: Key, start: int, end: int) -> bool:
     """Add a key, unless it is part of something longer, an example, or not requested."""
     if key.name not in text.names or not text.stands_alone(start, end):
         return False
@@ -156,7 +156,7 @@ _ABOUT = word_set("""
     """)
 
 
-def _look_at_assignments(text: Text, found: list[Match]) -> None:
+def _look_at_assignments(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     names = text.names
     for first, start in spans(_ASSIGNED, data):
@@ -357,7 +357,7 @@ _HARMLESS_KEYS = frozenset(_credentials.HARMLESS_KEYS.split(", "))
 _SSH_PUBLIC = ("AAAAB3", "AAAAC3", "AAAAE2")
 
 
-def _look_at_keys(text: Text, found: list[Match]) -> None:
+def _look_at_keys(text: ScannedText, found: list[Match]) -> None:
     """Find random values of names that end in "key" and do not say what the key is for."""
     data = text.data
     for start, end in spans(_KEYED, data):
@@ -399,7 +399,7 @@ _SPOKEN = (
 )
 
 
-def _look_at_spoken_passwords(text: Text, found: list[Match]) -> None:
+def _look_at_spoken_passwords(text: ScannedText, found: list[Match]) -> None:
     """Find passwords right after the word, as in sentences and in SQL."""
     data = text.data
     for start, end in spans(_SPOKEN, data):
@@ -432,7 +432,7 @@ def _kinds(value: str) -> int:
 _PAIRED = rb"@[A-Za-z0-9][A-Za-z0-9.\-]*\.[A-Za-z]{2,24}(?:[ ]/[ ]|:)[^\s'\"`<>(){}\[\],;/:@]{6,64}"
 
 
-def _look_at_pairs(text: Text, found: list[Match]) -> None:
+def _look_at_pairs(text: ScannedText, found: list[Match]) -> None:
     """Find passwords that follow an e-mail address, as in leaked lists."""
     data = text.data
     for start, last in spans(_PAIRED, data):
@@ -452,7 +452,7 @@ _SIGNED_IN_BY_CURL = (
 )
 
 
-def _look_at_curl(text: Text, found: list[Match]) -> None:
+def _look_at_curl(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_SIGNED_IN_BY_CURL, data):
         line = data.rfind(b"\n", max(start - 500, 0), start) + 1
@@ -466,7 +466,7 @@ def _look_at_curl(text: Text, found: list[Match]) -> None:
 _REGISTRY_AUTH = rb"\"auth\\?\"[ ]{0,3}:[ ]{0,3}\\?\"[A-Za-z0-9+/]{8,}={0,2}"
 
 
-def _look_at_registry_auths(text: Text, found: list[Match]) -> None:
+def _look_at_registry_auths(text: ScannedText, found: list[Match]) -> None:
     """Find docker's registry credentials: user and password in Base64."""
     data = text.data
     for start, end in spans(_REGISTRY_AUTH, data):
@@ -482,7 +482,7 @@ def _look_at_registry_auths(text: Text, found: list[Match]) -> None:
 _BEARER = rb"(?i)\b(?:bearer|basic|token|digest|apikey)[ :]{1,2}[\"']?[A-Za-z0-9\-._~+/]{16,}={0,2}"
 
 
-def _look_at_headers(text: Text, found: list[Match]) -> None:
+def _look_at_headers(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_BEARER, data):
         scheme, _, value = data[start:end].replace(b":", b" ").partition(b" ")
@@ -506,7 +506,7 @@ def _look_at_headers(text: Text, found: list[Match]) -> None:
 _JWT = rb"eyJ[A-Za-z0-9_\-]{8,}\.eyJ[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]*"
 
 
-def _look_at_jwts(text: Text, found: list[Match]) -> None:
+def _look_at_jwts(text: ScannedText, found: list[Match]) -> None:
     for start, end in spans(_JWT, text.data):
         head = text.data[start:end].partition(b".")[0]
         try:
@@ -528,7 +528,7 @@ _PEM = (
 _LONGEST_PEM = 32_768
 
 
-def _look_at_private_keys(text: Text, found: list[Match]) -> None:
+def _look_at_private_keys(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, head in spans(_PEM, data):
         stop = data.find(b"-----END", head, head + _LONGEST_PEM)
@@ -549,7 +549,7 @@ _COOKIE = (
 )
 
 
-def _look_at_cookies(text: Text, found: list[Match]) -> None:
+def _look_at_cookies(text: ScannedText, found: list[Match]) -> None:
     for start, end in spans(_COOKIE, text.data):
         value = text.data[start:end]
         mark = re.search(rb"[:=] ?[\"']? ?", value)
@@ -562,7 +562,7 @@ def _look_at_cookies(text: Text, found: list[Match]) -> None:
 _SERVICE_ACCOUNT = rb"\"type\"[ ]{0,4}:[ ]{0,4}\"(?:service_account|authorized_user|external_account)\""
 
 
-def _look_at_service_accounts(text: Text, found: list[Match]) -> None:
+def _look_at_service_accounts(text: ScannedText, found: list[Match]) -> None:
     for start, end in spans(_SERVICE_ACCOUNT, text.data):
         near = text.data[max(start - 4_096, 0) : end + 4_096]
         likelihood = VERY_LIKELY if b"PRIVATE KEY" in near or b"refresh_token" in near else UNLIKELY
@@ -575,7 +575,7 @@ _EXAMPLE_HOST = re.compile(rb"(?i)(?:[a-z0-9\-]+\.)*example\.(?:com|org|net)\b")
 _WITH_PASSWORD = re.compile(rb"://([^\s/:@\"']*):([^\s/@\"']{2,})@")
 
 
-def _look_at_url_passwords(text: Text, found: list[Match]) -> None:
+def _look_at_url_passwords(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, _ in spans(_SIGNED_IN, data):
         match = _WITH_PASSWORD.match(data, start)

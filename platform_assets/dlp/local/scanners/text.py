@@ -57,7 +57,7 @@ _NAMED_BEFORE = re.compile(rb"[A-Za-z\x80-\xff]{2}")
 
 
 @dataclass(frozen=True)
-class Text:
+class ScannedText:
     """A text being scanned, with the request.
 
     Args:
@@ -150,7 +150,7 @@ class InfoTypeScanner:
 
     names: frozenset[str]
     needs: tuple[bytes, ...]
-    look: Callable[[Text, list[Match]], None]
+    look: Callable[[ScannedText, list[Match]], None]
     form: str | None = None
 
 
