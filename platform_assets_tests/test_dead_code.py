@@ -27,6 +27,8 @@ CALLED_BY_LIBRARIES = {
     },
 }
 REASONS = {
+    "configuration/folder.py: ConfigFile.with_mistakes": "gets its callers with deliveries and task files",
+    "configuration/folder.py: load_files": "gets its callers with deliveries and task files",
     "feeds/load.py: Feeds.resume": "gets its command in a later issue",
     "feeds/load.py: Feeds.withdraw": "gets its command in a later issue",
     "objects/log.py: ObjectLog.release": "gets its command in a later issue",

@@ -276,7 +276,7 @@ def test_deletions_that_are_looked_for_more_rarely_than_tables_may_be_stale_are_
         ("tables = orders", 'tables: found "orders"; expected a list of tables\' names and shell patterns.'),
         ("tables = []", "tables: found a list; expected a list of tables' names and shell patterns."),
         ("tables = [a, b, a]", "tables: found a list; expected a list of tables' names and shell patterns ("),
-        ("tables = [1]", "tables.0: found 1; expected a list of tables' names and shell patterns (put text"),
+        ("tables = [1]", "tables[0]: found 1; expected a list of tables' names and shell patterns (put text"),
         ("embedded = true", "embedded: found an unknown key; expected a known one, perhaps sources.totesys."),
         ("table = x", "table: found an unknown key; expected a known one, perhaps sources.shop.tables."),
         ("connection.port = 0", "connection.port: found 0; expected a port from 1 to 65535."),

@@ -276,7 +276,7 @@ def test_options_that_nobody_here_knows_pass(tmp_path: Path) -> None:
         ),
         (
             'alerts.channels.a.email { host = h, sender = "a@b", recipients = ["c@d", nobody] }',
-            "alerts.channels.a.email.recipients.1",
+            "alerts.channels.a.email.recipients[1]",
             "a mail address has one @",
         ),
         ("alerts.channels.a.sns.topic = audit", "alerts.channels.a.sns.topic", "it is no ARN of a topic"),

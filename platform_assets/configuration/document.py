@@ -45,11 +45,15 @@ def read_text(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingsError(f"The configuration file {file} cannot be read: {reason}.") from None
+        raise SettingsError(f"{file}: the file cannot be read: {reason}.") from None
 
 
-def parse_document(file: Path) -> Document:
+def parse_document(file: Path, given: Mapping[str, str] | None = None) -> Document:
     """Parse a file with its includes and resolve its substitutions.
+
+    Args:
+        file: The file.
+        given: Texts by name for `${NAME}`; the file's own keys win over them, and they over the environment.
 
     Raises:
         SettingsError: The file is not HOCON or cannot be read.
@@ -68,7 +72,12 @@ def parse_document(file: Path) -> Document:
         variables = dict(_find_variables(tree))
         if _INCLUDE.search(text):
             _mend_includes(tree, file)
+        own = {name.strip('"') for name in tree}
+        if given:
+            tree = ConfigTree.merge_configs(ConfigFactory.from_dict(dict(given)), tree)
         ConfigParser.resolve_substitutions(tree)
+        for name in (given or {}).keys() - own:
+            tree.pop(name)
         unread_lines = tuple(_unread_lines(file, unread)) if unread else ()
         return Document(file, _plain(tree), variables, unread=unread_lines)
     except ParseBaseException as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -18,20 +18,26 @@ from platform_assets.configuration.stores import SECRET_OPTION
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A mistake: the key path, the value found, and what is expected."""
+    """A mistake: the key path (numbers are places in lists), the value found, and what is expected."""
 
-    key: tuple[str, ...]
+    key: tuple[str | int, ...]
     found: str
     expected: str
 
 
 def description_of(document: Document, mistake: Mistake) -> str:
     """One line that describes a mistake, with its file."""
-    own = document.files.get(mistake.key[:2])
+    names = tuple(str(part) for part in mistake.key)
+    own = document.files.get(names[:2])
     file = own or document.file
     if file.is_file():
-        file = find_definition(file, mistake.key[1:] if own else mistake.key) or file
-    return f"{file}: {'.'.join(mistake.key)}: found {mistake.found}; expected {mistake.expected}."
+        file = find_definition(file, names[1:] if own else names) or file
+    return f"{file}: {key_path(mistake.key)}: found {mistake.found}; expected {mistake.expected}."
+
+
+def key_path(key: Sequence[str | int]) -> str:
+    """A key path as text, such as `tasks[3].args.script`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
 
 
 def explained(document: Document, detail: Mapping[str, Any], model: type[BaseModel]) -> Mistake:
@@ -42,12 +48,13 @@ def explained(document: Document, detail: Mapping[str, Any], model: type[BaseMod
         detail: The error, as pydantic gives it.
         model: The model of the whole configuration.
     """
-    key = tuple(str(part) for part in detail["loc"])
+    path: tuple[str | int, ...] = detail["loc"]
+    key = tuple(str(part) for part in path)
     if detail["type"] == "extra_forbidden":
-        return Mistake(key, "an unknown key", _suggest(model, key))
+        return Mistake(path, "an unknown key", _suggest(model, key))
     annotation, expected = declared_field(model, key)
     if detail["type"] == "missing":
-        return Mistake(key, f"nothing{_variable_hint(document, key)}", expected)
+        return Mistake(path, f"nothing{_variable_hint(document, key)}", expected)
     given = detail["input"]
     in_options = "storage_options" in key[:-1]
     if {*parts_of(annotation)} - {NoneType} == {Secret} or (in_options and SECRET_OPTION.search(key[-1])):
@@ -62,7 +69,7 @@ def explained(document: Document, detail: Mapping[str, Any], model: type[BaseMod
         reason = str(context.get("error") or context.get("reason"))
         # The validators of secrets already say what to write.
         expected = reason if REFERENCES in reason else f"{expected} ({reason})"
-    return Mistake(key, found, expected)
+    return Mistake(path, found, expected)
 
 
 def declared_field(model: type[BaseModel], key: tuple[str, ...]) -> tuple[object, str]:

@@ -1,0 +1,97 @@
+"""Folders of configuration files: each `*.conf` is one block, and a broken one leaves the others usable."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from platform_assets.configuration.document import Document, parse_document
+from platform_assets.configuration.mistakes import Mistake, description_of, explained
+from platform_assets.errors import SettingsError
+from platform_assets.isolation import ended, result_or_reason
+
+B = TypeVar("B", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ConfigFile(Generic[B]):
+    """A file of a folder, valid or not.
+
+    Attributes:
+        name: The file's name without its suffix.
+        file: The file.
+        block: The validated block; None if the file has mistakes.
+        mistakes: One line for each mistake: file, line, key path, what was found and what is expected.
+    """
+
+    name: str
+    file: Path
+    block: B | None
+    mistakes: tuple[str, ...]
+    _document: Document = field(repr=False, compare=False)
+
+    def with_mistakes(self, found: Iterable[Mistake]) -> ConfigFile[B]:
+        """Add what is valid by itself but not together with the rest of the configuration.
+
+        Args:
+            found: The mistakes; their key paths start inside the file: `("tasks", 3, "args", "script")`.
+
+        Returns:
+            The same file with these mistakes too and without a block; or as it is if there are none.
+        """
+        lines = [description_of(self._document, mistake) for mistake in found]
+        if not lines:
+            return self
+        return dataclasses.replace(self, block=None, mistakes=tuple(dict.fromkeys([*self.mistakes, *lines])))
+
+
+def load_files(
+    folder: Path, model: type[B], *, variables: Mapping[str, str] | None = None
+) -> list[ConfigFile[B]]:
+    """Read and validate every `*.conf` file of a folder, each on its own, in the order of their names.
+
+    Args:
+        folder: The folder; one that does not exist has no files.
+        model: The model of a file's content.
+        variables: Texts by name for `${NAME}`, such as TODAY. A key that the file itself sets wins over them,
+            and they win over environment variables of the same name.
+    """
+    if not folder.exists():
+        return []
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        line = f"{folder}: the folder cannot be read: {error.strerror}."
+        return [ConfigFile(folder.name, folder, None, (line,), Document(folder, {}, {}))]
+    # Editors keep hidden files beside the one that is edited.
+    files = [folder / name for name in names if name.endswith(".conf") and not name.startswith(".")]
+    return [_isolated(file, model, variables or {}) for file in files]
+
+
+def _isolated(file: Path, model: type[B], variables: Mapping[str, str]) -> ConfigFile[B]:
+    # The text of an error that nobody foresaw may have a secret in it.
+    found = result_or_reason(lambda file: _load(file, model, variables), file, tell_text=False)
+    if isinstance(found, str):
+        return ConfigFile(file.stem, file, None, (f"{file}: {ended(found)}",), Document(file, {}, {}))
+    return found
+
+
+def _load(file: Path, model: type[B], variables: Mapping[str, str]) -> ConfigFile[B]:
+    try:
+        document = parse_document(file, variables)
+    except SettingsError as error:
+        lines = tuple(line.strip() for line in str(error).splitlines())
+        return ConfigFile(file.stem, file, None, lines, Document(file, {}, {}))
+    block, mistakes = None, [*document.unread]
+    try:
+        block = model.model_validate(document.content, context={"base": file.parent, "file": file})
+    except ValidationError as error:
+        found = (explained(document, detail, model) for detail in error.errors(include_url=False))
+        mistakes += [description_of(document, mistake) for mistake in found]
+    return ConfigFile(file.stem, file, None if mistakes else block, tuple(dict.fromkeys(mistakes)), document)
