@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from platform_assets.errors import PlatformError
 
@@ -260,4 +260,81 @@ class HasTaskOutputs(Protocol):
 
     def task_output(self, name: str) -> TaskOutput | None:
         """Return the latest output of a task; None before its first success."""
+        ...
+
+
+@dataclass(frozen=True)
+class DestinationResult:
+    """The result of a delivery at one destination.
+
+    Attributes:
+        destination: Name of the destination in the delivery's file.
+        status: `delivered` now; `unchanged`, as it had the same version already; `failed`; `planned` in a dry
+            run.
+        address: The destination's address for people, without credentials.
+        receipts: The receipts of the files that it has got now.
+        reason: Why it failed; empty otherwise.
+    """
+
+    destination: str
+    status: Literal["delivered", "unchanged", "failed", "planned"]
+    address: str
+    receipts: tuple[Receipt, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class DeliveryResult:
+    """The result of a delivery.
+
+    Attributes:
+        stamp: What identifies it.
+        files: The rendered files; empty if nothing had to be rendered.
+        destinations: The result of each destination, in the order of the delivery's file.
+    """
+
+    stamp: Stamp
+    files: tuple[StagedFile, ...]
+    destinations: tuple[DestinationResult, ...]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """The reason of each destination that failed; empty if every destination has the files."""
+        return {one.destination: one.reason for one in self.destinations if one.status == "failed"}
+
+
+@runtime_checkable
+class MakesDeliveries(Protocol):
+    """A room that makes deliveries for others, such as for tasks."""
+
+    def delivery_names(self) -> Sequence[str]:
+        """Return the names of the deliveries whose files are valid."""
+        ...
+
+    def make_delivery(
+        self, name: str, *, force: bool = False, report: Callable[[str], None] = print
+    ) -> DeliveryResult:
+        """Make a delivery; destinations that have the current version are left alone.
+
+        Args:
+            name: Its name.
+            force: Send it again although nothing has changed.
+            report: Receives progress, line by line.
+
+        Raises:
+            PlatformError: There is no such delivery, its data cannot be read or rendered, or another run is
+                making it. A destination that fails is part of the result.
+        """
+        ...
+
+    def upload(self, files: Mapping[str, Path], destination: Mapping[str, object]) -> Sequence[Receipt]:
+        """Write files of this machine to a destination, with the attempts of the configuration.
+
+        Args:
+            files: The files by their name at the destination.
+            destination: The destination's block as in a delivery's file: `address`, and its options.
+
+        Raises:
+            PlatformError: The block has mistakes, or a file could not be written.
+        """
         ...
