@@ -59,8 +59,10 @@ class Bytes:
         name: Name of the file, with its suffix and without folders.
         chunks: Its content; read once, in order.
         size: Size in bytes, if known.
-        path: The file on local disk, if the content is an unchanged local file: it need not be copied.
-        rows: Number of rows in it, if known.
+        path: The file on local disk that has this content. It belongs to the source or to the renderer: copy
+            it instead of reading the chunks if that is cheaper, never move or change it.
+        row_count: Returns the number of rows in it, None if unknown. A renderer knows it once the last chunk
+            was read.
         content_type: Its media type.
     """
 
@@ -68,7 +70,7 @@ class Bytes:
     chunks: Iterator[bytes]
     size: int | None = None
     path: Path | None = None
-    rows: int | None = None
+    row_count: Callable[[], int | None] = lambda: None
     content_type: str = "application/octet-stream"
 
 
