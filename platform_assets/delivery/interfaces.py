@@ -183,7 +183,8 @@ class Receipt:
 
 
 Progress = Callable[[int], None]
-"""Takes the number of further bytes that were sent; negative where bytes must be sent again."""
+"""Takes the number of further bytes that the destination has: those sent now, and those that it had already;
+negative where bytes must be sent again. When a write has succeeded, the sum is the file's size."""
 
 
 class Writer(Protocol):
@@ -217,12 +218,13 @@ class Transfer(Protocol):
     def write(self, file: StagedFile, progress: Progress) -> Receipt:
         """Write a file under its final name, or resume an interrupted write of the same file, and verify it.
 
-        Nobody sees half a file under its final name. A destination that has the same file already (by
-        checksum, or by size where it knows no checksum and the metadata's uuid is the same) is left alone.
+        Nobody sees half a file under its final name. A destination that has the same file already is left
+        alone: the same bytes (by checksum, or by size where it knows no checksum), and where metadata are
+        kept with the file, the same uuid in them.
 
         Raises:
-            DeliveryError: The destination refuses the file, or has other bytes than were sent.
-            DestinationUnavailable: The transfer broke off.
+            DeliveryError: The destination refuses the file.
+            DestinationUnavailable: The transfer broke off, or the destination has other bytes than were sent.
         """
         ...
 

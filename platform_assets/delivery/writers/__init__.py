@@ -1,0 +1,1 @@
+"""Writers: one module for each kind of destination, and the settings that choose between them."""

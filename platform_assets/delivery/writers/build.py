@@ -1,0 +1,65 @@
+"""The writer of a destination, from its settings; the library of a protocol is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from platform_assets.configuration.secrets import Secret
+from platform_assets.delivery.interfaces import DeliveryError, Writer
+from platform_assets.delivery.writers.address import FOLDER, parse_address
+from platform_assets.delivery.writers.settings import DestinationSettings, S3Settings
+
+
+def build_writer(settings: DestinationSettings) -> Writer:
+    """Build the writer of a destination. Nothing is connected, and no secret is fetched.
+
+    Raises:
+        DeliveryError: A writer of the user's own cannot be imported or built.
+    """
+    address = parse_address(settings.address)
+    if address.scheme == FOLDER:
+        from platform_assets.delivery.writers.folder import FolderWriter
+
+        return FolderWriter(Path(address.path), settings.sidecar != "never")
+    if address.scheme == "s3":
+        from platform_assets.delivery.writers.s3 import S3Options, S3Writer
+
+        given = settings.s3 or S3Settings()
+        options = S3Options(
+            given.storage_class, given.encryption, given.kms_key, given.tags, given.acl, given.bucket_owner
+        )
+        return S3Writer(
+            address.host,
+            address.path,
+            given.storage_options,
+            options,
+            settings.sidecar == "always",
+            settings.timeout,
+        )
+    return _own_writer(address.path, settings.options or {})
+
+
+def _own_writer(place: str, options: Mapping[str, Any]) -> Writer:
+    """Build a writer by the import path of its class, `package.module:Class`."""
+    module, _, name = place.partition(":")
+    attempt = f"The writer python:{place} cannot be used"
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise DeliveryError(f"{attempt}: {error}. Install its package, or correct the address.") from None
+    arguments = {
+        key: value.resolve() if isinstance(value, Secret) else value for key, value in options.items()
+    }
+    try:
+        writer = kind(**arguments)
+    except TypeError as error:
+        raise DeliveryError(f"{attempt}: {error}. Correct the options of the destination.") from None
+    missing = [part for part in ("address", "open", "link") if not hasattr(writer, part)]
+    if missing:
+        raise DeliveryError(
+            f"{attempt}: it has no {' and no '.join(missing)}. See Writer in delivery/interfaces.py."
+        )
+    return cast("Writer", writer)

@@ -1,0 +1,217 @@
+"""Places that writers write to, each a real server or folder, looked at by other means than the writer's."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from platform_assets.delivery.interfaces import Receipt, StagedFile, Stamp, Transfer, Writer
+from platform_assets.delivery.writers.build import build_writer
+from platform_assets.delivery.writers.settings import DestinationSettings
+from platform_assets_tests.fixtures.s3 import S3Server
+from platform_assets_tests.fixtures.wire import free_port, wired
+
+Block = dict[str, Any]
+STAMPED = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
+
+
+class Stage:
+    """Makes staged files.
+
+    Args:
+        folder: Where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._folder.mkdir(exist_ok=True)
+
+    def __call__(
+        self,
+        content: bytes,
+        name: str = "customers.csv",
+        *,
+        uuid: str = "0c8f6f0e-5f2b-4a9d-9c57-0d5a3b1c7e11",
+        title: str = "Customers in the morning",
+        rows: int | None = 3,
+        content_type: str = "text/csv",
+    ) -> StagedFile:
+        """Stage a file."""
+        path = self._folder / hashlib.sha256(content).hexdigest()[:16]
+        path.write_bytes(content)
+        stamp = Stamp("customers", title, "platform_assets 0.1.0", uuid, STAMPED, "7")
+        return StagedFile(
+            path,
+            name,
+            len(content),
+            hashlib.sha256(content).hexdigest(),
+            hashlib.md5(content).hexdigest(),
+            rows,
+            content_type,
+            stamp,
+        )
+
+
+class Place:
+    """A destination.
+
+    Attributes:
+        resumes: True if a broken transfer is continued, False if it starts again.
+        has_names: False if what is sent has no name there that one could overwrite.
+        knows: True if the destination can be asked for what it has.
+        has_credentials: True if one signs in.
+        has_network: True if a network is in between.
+    """
+
+    resumes = False
+    knows = True
+    has_credentials = True
+    has_network = True
+
+    def block(self) -> Block:
+        """The destination's block of the configuration."""
+        raise NotImplementedError
+
+    def at_port(self, port: int) -> Block:
+        """The block, with another port of 127.0.0.1."""
+        raise NotImplementedError
+
+    def signed_in_wrongly(self) -> Block:
+        """The block, with a password that is wrong."""
+        raise NotImplementedError
+
+    def read(self, name: str) -> bytes | None:
+        """The content under a name; None if there is none."""
+        raise NotImplementedError
+
+    def names(self) -> set[str]:
+        """Everything that is there, unfinished too."""
+        raise NotImplementedError
+
+    def metadata(self, name: str) -> dict[str, str]:
+        """The metadata that came with a file."""
+        about = json.loads(self.read(f"{name}.metadata.json") or b"{}")
+        return {key: str(value) for key, value in about.items()}
+
+    @property
+    def port(self) -> int:
+        """The server's port on 127.0.0.1."""
+        raise NotImplementedError
+
+    @contextmanager
+    def cut_after(self, size: int) -> Iterator[Block]:
+        """The block of a server whose connections break after so many bytes."""
+        with wired(self.port, cut_after=size) as wire:
+            yield self.at_port(wire.port)
+
+    @contextmanager
+    def silent_after(self, size: int) -> Iterator[Block]:
+        """The block of a server that falls silent after so many bytes."""
+        with wired(self.port, silent_after=size) as wire:
+            yield self.at_port(wire.port)
+
+    def unreachable(self) -> Block:
+        """The block of a server that does not listen."""
+        return self.at_port(free_port())
+
+
+def writer_of(block: Block, **changes: Any) -> Writer:
+    """Build a writer from a block of the configuration."""
+    return build_writer(DestinationSettings.model_validate({**block, **changes}))
+
+
+def opened(block: Block, **changes: Any) -> AbstractContextManager[Transfer]:
+    return writer_of(block, **changes).open()
+
+
+def deliver(block: Block, *files: StagedFile, **changes: Any) -> list[Receipt]:
+    """Write files over one connection."""
+    with opened(block, **changes) as transfer:
+        return [transfer.write(file, lambda _: None) for file in files]
+
+
+class FolderPlace(Place):
+    """A folder."""
+
+    has_credentials = False
+    has_network = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def block(self) -> Block:
+        return {"address": str(self._folder)}
+
+    def read(self, name: str) -> bytes | None:
+        path = self._folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def names(self) -> set[str]:
+        found = self._folder.rglob("*")
+        return {path.relative_to(self._folder).as_posix() for path in found if path.is_file()}
+
+
+class S3Place(Place):
+    """A prefix of a bucket in the S3-compatible server."""
+
+    resumes = True
+
+    def __init__(self, server: S3Server, folder: Path) -> None:
+        self._server = server
+        self.bucket = server.create_bucket()
+        self._secret = folder / "secret_access_key"
+        self._secret.write_text(server.secret_access_key)
+        self._wrong = folder / "wrong_secret_access_key"
+        self._wrong.write_text("wrong" + server.secret_access_key[5:])
+
+    def block(self) -> Block:
+        return self.at_port(self.port)
+
+    def at_port(self, port: int) -> Block:
+        options = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_REGION": self._server.region,
+            "AWS_ACCESS_KEY_ID": self._server.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": f"secret://file{self._secret}",
+        }
+        return {"address": f"s3://{self.bucket}/in/here", "s3": {"storage_options": options}}
+
+    def signed_in_wrongly(self) -> Block:
+        block = self.block()
+        block["s3"]["storage_options"]["AWS_SECRET_ACCESS_KEY"] = f"secret://file{self._wrong}"
+        return block
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self._server.endpoint_url).port or 0
+
+    def read(self, name: str) -> bytes | None:
+        client = self._server.client()
+        try:
+            answer = client.get_object(Bucket=self.bucket, Key=f"in/here/{name}")
+        except client.exceptions.NoSuchKey:
+            return None
+        content: bytes = answer["Body"].read()
+        return content
+
+    def names(self) -> set[str]:
+        keys = {key.removeprefix("in/here/") for key in self._server.keys(self.bucket)}
+        return keys | {f"unfinished {one['Key']}" for one in self.uploads()}
+
+    def uploads(self) -> list[dict[str, Any]]:
+        """The multipart uploads that are not finished."""
+        uploads: list[dict[str, Any]] = (
+            self._server.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        )
+        return uploads
+
+    def metadata(self, name: str) -> dict[str, str]:
+        head = self._server.client().head_object(Bucket=self.bucket, Key=f"in/here/{name}")
+        metadata: dict[str, str] = head["Metadata"]
+        return metadata
