@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol, runtime_checkable
 
+_MESSAGE = "Message"
 _LETTERS_KEPT = 2
 _LONGEST_SUFFIX = 8
 _LONGEST_TEXT = 300
@@ -63,6 +64,9 @@ class Alert:
         coverage: How much of it was inspected, in words.
         facts: Further names and values to show, in order; the caller ensures that they are not sensitive.
         run_url: The address of the run in Dagster's UI.
+        message: The text of a message to the audience of a result, which is sent in place of the details; it
+            may have a link that lets anybody in, so that no log gets it.
+        channels: Names of the channels that it is sent to; if empty, to those whose lowest severity it has.
     """
 
     key: str
@@ -75,6 +79,8 @@ class Alert:
     coverage: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     run_url: str = ""
+    message: str = ""
+    channels: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -107,7 +113,9 @@ class Alert:
         return lines + ([f"and {left} more info types"] if left else [])
 
     def to_json(self) -> str:
-        """JSON, as stored in the outbox."""
+        """JSON, as stored in the outbox: without the channels, as a row is for one channel."""
+        # A message is stored as a fact, so that versions without messages can read it.
+        facts = [*self.facts, (_MESSAGE, self.message)] if self.message else self.facts
         return json.dumps(
             {
                 "key": self.key,
@@ -118,7 +126,7 @@ class Alert:
                 "counts": [[one.info_type, one.count, one.likelihood] for one in self.counts],
                 "status": self.status,
                 "coverage": self.coverage,
-                "facts": [list(fact) for fact in self.facts],
+                "facts": [list(fact) for fact in facts],
                 "run_url": self.run_url,
             },
             ensure_ascii=False,
@@ -132,7 +140,10 @@ class Alert:
         members["severity"] = Severity(members["severity"])
         members["at"] = dt.datetime.fromisoformat(members["at"])
         members["counts"] = tuple(TypeCount(*one) for one in members["counts"])
-        members["facts"] = tuple((name, value) for name, value in members["facts"])
+        facts = [(name, value) for name, value in members["facts"]]
+        if facts and facts[-1][0] == _MESSAGE:
+            members["message"] = facts.pop()[1]
+        members["facts"] = tuple(facts)
         return cls(**members)
 
 
@@ -154,6 +165,10 @@ class RaisesAlerts(Protocol):
 
     def run_url(self, run_id: str) -> str:
         """Return the address of a run in Dagster's UI; empty if unknown."""
+        ...
+
+    def channel_names(self) -> Sequence[str]:
+        """Return the names of the channels that an alert can name."""
         ...
 
 
@@ -254,6 +269,14 @@ def plain(text: str) -> str:
     )
     line = " ".join(shown.split())
     return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
+
+
+def plain_lines(text: str) -> list[str]:
+    """Lines without control characters; a line that is a link may be longer than others."""
+    return [line if _LINK.fullmatch(line) else plain(line) for line in text.splitlines()]
+
+
+_LINK = re.compile(r"https?://[!-~]{1,4000}")
 
 
 def _masked(part: str) -> str:

@@ -37,13 +37,16 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
         """The log and the configured channels, each created at its first use."""
         from platform_assets.alert import Severity
         from platform_assets.alerts.notifier import DeferredNotifier, LogNotifier
-        from platform_assets.alerts.outbox import Channel
+        from platform_assets.alerts.outbox import LOG, Channel
 
         return [
-            Channel("log", LogNotifier()),
+            Channel(LOG, LogNotifier()),
             *(
                 Channel(
-                    name, DeferredNotifier(cache(partial(_notifier, given))), Severity[given.min_severity]
+                    name,
+                    DeferredNotifier(cache(partial(_notifier, given))),
+                    Severity[given.min_severity],
+                    given.named_only,
                 )
                 for name, given in self.settings.alerts.channels.items()
             ),
@@ -62,6 +65,10 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
         url = (self.settings.alerts.dagster_url or "").rstrip("/")
         return f"{url}/runs/{run_id}" if url and run_id else ""
 
+    def channel_names(self) -> Sequence[str]:
+        """See `RaisesAlerts.channel_names`."""
+        return ("log", *self.settings.alerts.channels)
+
 
 ROOM = AlertsRoom
 
@@ -77,7 +84,7 @@ def _notifier(given: ChannelSettings) -> Notifier:
 
         mail = given.email
         return EmailNotifier(
-            mail.host,
+            mail.host or "",
             mail.port,
             mail.sender,
             mail.recipients,
@@ -85,6 +92,7 @@ def _notifier(given: ChannelSettings) -> Notifier:
             mail.password,
             mail.security,
             mail.ca_file,
+            mail.spool,
         )
     if given.sns is not None:
         from platform_assets.alerts.sns import SnsNotifier, sns_client

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import smtplib
 import ssl
 from dataclasses import dataclass
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Literal
 
-from platform_assets.alert import Alert, Severity, plain
+from platform_assets.alert import Alert, Severity, plain, plain_lines
 from platform_assets.configuration.secrets import Secret
 from platform_assets.errors import AlertError
+from platform_assets.processes import write_whole
 
 _TIMEOUT = 20.0
 _LONGEST_SUBJECT = 150
@@ -34,6 +37,7 @@ class EmailNotifier:
         security: `starttls`, which the server must offer; `tls` from the start; `none`, which never
             authenticates.
         ca_file: Certificates to trust in place of the system's.
+        spool: A folder in which messages are kept as .eml files in place of being sent.
     """
 
     host: str
@@ -44,9 +48,13 @@ class EmailNotifier:
     password: Secret | None = None
     security: Literal["starttls", "tls", "none"] = "starttls"
     ca_file: Path | None = None
+    spool: Path | None = None
 
     def send(self, alert: Alert) -> None:
         """See `Notifier.send`; raises if the server rejects any of the recipients."""
+        if self.spool is not None:
+            self._keep(alert, self.spool)
+            return
         server = f"{self.host}:{self.port}"
         password = self.password.resolve() if self.password is not None else ""
         try:
@@ -83,6 +91,17 @@ class EmailNotifier:
                 retryable=False,
             )
 
+    def _keep(self, alert: Alert, spool: Path) -> None:
+        # The same alert has the same name, so that it is kept once.
+        file = spool / f"{alert.at.astimezone(dt.UTC):%Y-%m-%dT%H%M%S}-{alert.reference}.eml"
+        try:
+            spool.mkdir(parents=True, exist_ok=True)
+            write_whole(file, self._message(alert).as_bytes(policy=SMTP))
+        except OSError as error:
+            raise AlertError(
+                f"The message cannot be kept in {spool}: {error.strerror}. It is kept later.", retryable=True
+            ) from None
+
     def _connect(self) -> smtplib.SMTP:
         if self.security == "tls":
             return smtplib.SMTP_SSL(self.host, self.port, timeout=_TIMEOUT, context=self._context())
@@ -115,13 +134,17 @@ class EmailNotifier:
 
 
 def subject(alert: Alert) -> str:
-    """The subject line: the severity, the event and the place."""
+    """The subject line: the severity, the event and the place; of a message to an audience, its title."""
+    if alert.message:
+        return plain(alert.title)
     where = f" in {plain(alert.where)}" if alert.where else ""
     return f"[{alert.severity.name}] {plain(alert.title)}{where}"
 
 
 def text(alert: Alert) -> str:
     """The message as plain text."""
+    if alert.message:
+        return "\n".join(plain_lines(alert.message)) + "\n"
     width = max(len(name) for name, _ in alert.details)
     lines = [plain(alert.title), ""]
     lines += [f"{name + ':':{width + 2}}{value}" for name, value in alert.details]

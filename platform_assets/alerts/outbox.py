@@ -36,6 +36,8 @@ OUTBOX_COLUMNS = (
     Column("error", Text(), "Why the last attempt failed; empty otherwise"),
     Column("commit", Integer(64), "Number of the commit; the row with the largest counts"),
 )
+LOG = "log"
+"""Name of the channel that writes to the log."""
 _FAILURES_IN_A_ROW = 2
 _LONGEST_ERROR = 500
 
@@ -55,11 +57,19 @@ class Channel:
         name: Its name.
         notifier: Sends the messages.
         min_severity: Less severe alerts are not sent to this channel.
+        named_only: True if only alerts that name this channel are sent to it.
     """
 
     name: str
     notifier: Notifier
     min_severity: Severity = Severity.INFO
+    named_only: bool = False
+
+    def takes(self, alert: Alert) -> bool:
+        """Return True if an alert is sent to this channel; the log gets every alert."""
+        if alert.channels:
+            return self.name in (*alert.channels, LOG)
+        return alert.severity >= self.min_severity and not self.named_only
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ class Outbox:
         return AppendLog(self.table, "The outbox", stream="outbox", key=("key", "channel"))
 
     def post(self, alerts: Iterable[Alert], channels: Sequence[Channel], now: dt.datetime) -> int:
-        """Put alerts into the outbox, for every channel whose severity limit they reach; nothing is sent yet.
+        """Put alerts into the outbox, for every channel that takes them; nothing is sent yet.
 
         Args:
             alerts: The alerts; an alert whose key is already stored for a channel is skipped for that
@@ -154,7 +164,7 @@ class Outbox:
             (alert.key, channel.name): Message(alert, channel.name, _Status.QUEUED, 0, now, now)
             for alert in alerts
             for channel in channels
-            if alert.severity >= channel.min_severity
+            if channel.takes(alert)
         }
         for log in self._log.attempts():
             stored = {

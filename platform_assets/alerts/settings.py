@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -20,6 +21,16 @@ def _arn(value: str) -> str:
     return value
 
 
+def _a_way_out(value: Path | None, info: ValidationInfo) -> Path | None:
+    if "host" not in info.data:  # set but invalid: already reported
+        return value
+    if value is None and info.data["host"] is None:
+        raise ValueError("set host to the mail server's name, or spool to a folder for the messages")
+    if value is not None and info.data["host"] is not None:
+        raise ValueError("host is set too; only one of them can be used")
+    return value
+
+
 class SlackSettings(Block):
     """A Slack channel."""
 
@@ -30,8 +41,14 @@ class SlackSettings(Block):
 class EmailSettings(Block):
     """E-mail recipients, reached through one SMTP server."""
 
-    host: HostName = Field(description="the name or address of the SMTP server")
-    """The SMTP server."""
+    host: HostName | None = Field(default=None, description="the name or address of the SMTP server")
+    """The SMTP server; either this or `spool`."""
+    spool: Annotated[LocalPath | None, AfterValidator(_a_way_out)] = Field(
+        default=None,
+        validate_default=True,
+        description="the path of a folder for messages, where there is no host",
+    )
+    """A folder in which messages are kept as .eml files in place of being sent."""
     port: Integer = Field(default=587, ge=1, le=65535, description="a port from 1 to 65535")
     """The server's port."""
     sender: Mailbox = Field(description="the address that messages are from")
@@ -77,8 +94,12 @@ class ChannelSettings(Block):
         default="WARNING", description="one of INFO, WARNING, ERROR, CRITICAL"
     )
     """Alerts below this severity are not sent here."""
+    named_only: bool = Field(default=False, description="true or false")
+    """True to send only what names this channel, such as the success of a delivery to its audience."""
     slack: SlackSettings | None = Field(default=None, description="a block with webhook")
-    email: EmailSettings | None = Field(default=None, description="a block with host, sender and recipients")
+    email: EmailSettings | None = Field(
+        default=None, description="a block with host or spool, sender and recipients"
+    )
     sns: Annotated[SnsSettings | None, AfterValidator(_one_kind)] = Field(
         default=None, validate_default=True, description="a block with topic"
     )

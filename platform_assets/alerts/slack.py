@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from platform_assets.alert import Alert, Severity, plain
+from platform_assets.alert import Alert, Severity, plain, plain_lines
 from platform_assets.configuration.secrets import Secret
 from platform_assets.errors import AlertError
 
@@ -88,12 +88,23 @@ def payload(alert: Alert) -> dict[str, Any]:
     # A header has no markup, and Slack does not document how it treats entities there, so special characters
     # are replaced by similar ones.
     title = f"{_SIGNS[alert.severity]} {plain(alert.title).translate(_BRACKETS)}"
+    if alert.message:
+        return {
+            "text": escaped(plain(alert.title), _TEXT),
+            "blocks": [
+                {
+                    "type": "header",
+                    "text": {"type": "plain_text", "text": cut(title, _HEADER), "emoji": True},
+                },
+                {"type": "section", "text": _mrkdwn(_linked(alert.message))},
+            ],
+        }
     fields = [
         _mrkdwn(f"*{escaped(name.translate(_MARKUP), 100)}*\n{_code(value)}")
         for name, value in alert.details[:_FIELDS]
     ]
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": cut(title, _HEADER), "emoji": True}},
+        _header(title),
         {"type": "section", "fields": fields},
     ]
     if alert.findings:
@@ -124,6 +135,21 @@ def escaped(text: str, limit: int) -> str:
     return "".join(pieces)
 
 
+def _header(title: str) -> dict[str, Any]:
+    return {"type": "header", "text": {"type": "plain_text", "text": cut(title, _HEADER), "emoji": True}}
+
+
+def _linked(message: str) -> str:
+    """The lines of a message that fit, with its links as links."""
+    lines: list[str] = []
+    for line in plain_lines(message):
+        shown = f"<{_address(line)}>" if line.startswith(("https://", "http://")) else escaped(line, _FIELD)
+        if sum(map(len, lines)) + len(lines) + len(shown) > _SECTION:
+            break
+        lines.append(shown)
+    return "\n".join(lines)
+
+
 def _code(value: str) -> str:
     """A value as inline code, in which Slack does not look for emphasis, links or names."""
     return f"`{escaped(value.replace('`', chr(39)), _FIELD - 110)}`"
@@ -150,7 +176,7 @@ def _mrkdwn(text: str) -> dict[str, Any]:
 def _address(url: str) -> str:
     from urllib.parse import quote
 
-    return quote(plain(url), safe=":/?=&%~#+,@!").replace("&", "&amp;")
+    return quote("".join(url.split()), safe=":/?=&%~#+,@!").replace("&", "&amp;")
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

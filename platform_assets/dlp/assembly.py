@@ -370,5 +370,9 @@ class _NoAlerts:
         """See `RaisesAlerts.run_url`."""
         return ""
 
+    def channel_names(self) -> Sequence[str]:
+        """See `RaisesAlerts.channel_names`."""
+        return ()
+
 
 ROOM = InspectionRoom
