@@ -1,4 +1,4 @@
-"""The policy on the way to a warehouse: tables are held back, or loaded with changed values.
+"""The policy on the way to a warehouse or a destination: tables are held back, or loaded with changed values.
 
 Engines read the lake's files directly, some of them without this process in between. So a star table with
 columns to change gets a copy in the lake, `protected/<table>/<fingerprint>`. The copy takes in each batch
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.duck import SqlEngine
 
 _ALL_LATER_BATCHES = 2**62
+_OF_FILES = "Files are not changed on their way out: deliver rows, whose columns a rule can change."
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,54 @@ class StarProtection:
         table = Table(place, "", tuple(change.column for change in changes), ())
         return TransformedTable(table, tuple(changes), self.key).applied(rows)
 
+    def rules_for(self, place: str, columns: Sequence[str]) -> list[str]:
+        """See `Protection.rules_for`."""
+        return [
+            f"{number}.{rule.name}"
+            for number, name in enumerate(columns)
+            for rule in self.policy.rules
+            if rule.concerns(f"{place}.{name}")
+        ]
+
+    def concerns_file(self, name: str, place: str) -> bool:
+        """See `Protection.concerns_file`."""
+        rules, places = self.policy.rules_for_columns(), _file_places(name, place)
+        return any(rule.concerns(one) for rule in rules for one in places)
+
+    def check_file(self, file: BinaryIO, name: str, size: int | None, place: str) -> None:
+        """Refuse a file in which something is found that a rule blocks, or would change in a table.
+
+        Args:
+            file: The file, from its start.
+            name: Its name.
+            size: Its size in bytes, if known.
+            place: The place of what is delivered.
+
+        Raises:
+            DlpError: A rule blocks the file, or the file could not be inspected.
+        """
+        from platform_assets.dlp.scan import scan_object
+
+        with self.inspector() as columns:
+            result = scan_object(file, name, columns.inspector, size=size)
+        kinds = [problem.kind for problem in result.problems]
+        decision = strictest(
+            decision
+            for one in _file_places(name, place)
+            for decision in (
+                self.policy.decide_object(result.tallies, one),
+                self.policy.decide_uninspected(result.status, kinds, one),
+            )
+        )
+        if decision.action < Action.DEIDENTIFY:
+            return
+        if decision.info_type is not None:
+            raise DlpError(f"Nothing of {place} leaves: {blocked('the file', decision)}. {_OF_FILES}")
+        raise DlpError(
+            f"Nothing of {place} leaves: the file could not be inspected as a whole, and such files are "
+            f"blocked by {decision.rule or 'the default'}. {_OF_FILES}"
+        )
+
     def _looked_at(
         self, rows: pa.RecordBatchReader, columns: Sequence[str], place: str
     ) -> tuple[pa.RecordBatchReader, InspectedTable]:
@@ -355,6 +404,10 @@ class StarProtection:
             source.create_view(connection, ["given"], handle, batches=batches)
 
         return self.engine.stream("FROM given", source.arrow_schema, prepare)
+
+
+def _file_places(name: str, place: str) -> tuple[str, str]:
+    return place, f"{place}.{name}"
 
 
 def _batches(file: Path) -> Iterator[pa.RecordBatch]:

@@ -163,20 +163,27 @@ class LogVersion:
         Returns:
             The values of the declared columns; times as microseconds since 1970, UTC (see `arrow.time_of`).
         """
+        key, wanted = columns_sql(self.log.key), ", ".join(map(literal, statuses))
+        return self.select(
+            f"SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {key} "
+            f"ORDER BY {quote(_COMMIT)} DESC) AS place FROM log WHERE {condition}) "
+            f"WHERE place = 1{f' AND status IN ({wanted})' if wanted else ''} ORDER BY {key}"
+        )
+
+    def select(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query over the relation `log`.
+
+        Args:
+            query: SQL in DataFusion's dialect; its result has all declared columns.
+
+        Returns:
+            As `latest`.
+        """
         from deltalake import QueryBuilder
 
         if self.handle is None:
             return iter(())
-        key, wanted = columns_sql(self.log.key), ", ".join(map(literal, statuses))
-        rows = (
-            QueryBuilder()
-            .register("log", self.handle)
-            .execute(
-                f"SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {key} "
-                f"ORDER BY {quote(_COMMIT)} DESC) AS place FROM log WHERE {condition}) "
-                f"WHERE place = 1{f' AND status IN ({wanted})' if wanted else ''} ORDER BY {key}"
-            )
-        )
+        rows = QueryBuilder().register("log", self.handle).execute(query)
         found = pa.RecordBatchReader.from_stream(rows).read_all()
         return zip(
             *(_python_values(column, found[column.name]) for column in self.log.table.columns), strict=True

@@ -1,8 +1,9 @@
-"""Protection of sensitive data on its way to warehouses: its interface, and the one that does nothing."""
+"""Protection of sensitive data on its way out of the lake: its interface, and the one that does nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Protection(Protocol):
-    """Changes or holds back what is loaded into warehouses."""
+    """Changes or holds back what is loaded into warehouses or delivered."""
 
     def lake_for(self, lake: Lake, warehouse: str, run_id: str = "") -> Lake:
         """Return the lake as a warehouse may see it.
@@ -35,6 +36,47 @@ class Protection(Protocol):
         """
         ...
 
+    def rules_for(self, place: str, columns: Sequence[str]) -> Sequence[str]:
+        """Return what is done with the columns of a place: places with equal results need equal rows.
+
+        Args:
+            place: As in `applied`.
+            columns: Names of the columns.
+        """
+        ...
+
+    def concerns_file(self, name: str, place: str) -> bool:
+        """Return True if a file has to be inspected before it may be delivered.
+
+        Args:
+            name: Name of the file.
+            place: As in `applied`.
+        """
+        ...
+
+    def check_file(self, file: BinaryIO, name: str, size: int | None, place: str) -> None:
+        """Inspect a file on its way out; files are not changed.
+
+        Args:
+            file: The file, from its start.
+            name: Its name.
+            size: Its size in bytes, if known.
+            place: As in `applied`.
+
+        Raises:
+            PlatformError: The file may not be delivered.
+        """
+        ...
+
+
+@runtime_checkable
+class HasProtection(Protocol):
+    """A room that protects what leaves the lake."""
+
+    def protection(self) -> Protection:
+        """Return the protection; nothing is read yet."""
+        ...
+
 
 class NoProtection:
     """Lets everything pass; used where no room inspects data."""
@@ -46,3 +88,14 @@ class NoProtection:
     def applied(self, rows: pa.RecordBatchReader, place: str) -> pa.RecordBatchReader:
         """See `Protection.applied`."""
         return rows
+
+    def rules_for(self, place: str, columns: Sequence[str]) -> Sequence[str]:
+        """See `Protection.rules_for`."""
+        return ()
+
+    def concerns_file(self, name: str, place: str) -> bool:
+        """See `Protection.concerns_file`."""
+        return False
+
+    def check_file(self, file: BinaryIO, name: str, size: int | None, place: str) -> None:
+        """See `Protection.check_file`."""
