@@ -1,0 +1,289 @@
+"""Staging: rendered files on local disk, so that every destination gets the same bytes and a retry resumes.
+
+A folder for each delivery of each version. It counts once its list of files is written; what a crash has left
+is removed by the next run of the delivery.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from platform_assets.delivery.interfaces import (
+    Bytes,
+    DeliveryError,
+    DestinationUnavailable,
+    StagedFile,
+    Stamp,
+)
+from platform_assets.errors import path_error
+from platform_assets.processes import write_whole
+
+_COMPLETE, _MANIFEST = "complete.json", "manifest"
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class LocalState:
+    """What tells that a local file has not changed.
+
+    Attributes:
+        size: Bytes.
+        modified: Time of the last change, in nanoseconds.
+        inode: Its place on the disk.
+    """
+
+    size: int
+    modified: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> LocalState:
+        """Look at a file."""
+        found = path.stat()
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The files of a delivery, ready to be sent.
+
+    Attributes:
+        files: The files.
+        version: A checksum of the data that they were rendered from; empty if it was not asked for.
+        columns: The names in the data that rules of the policy apply to, as `Reading` found them.
+        originals: The state of each file that is not a copy, by its path.
+    """
+
+    files: tuple[StagedFile, ...]
+    version: str
+    columns: tuple[tuple[str, ...], ...]
+    originals: dict[Path, LocalState]
+
+    def check_unchanged(self, file: StagedFile) -> None:
+        """Raise an error if a file that is not a copy has changed since its checksum was computed.
+
+        Raises:
+            DestinationUnavailable: It has changed; the next attempt delivers its new content.
+        """
+        before = self.originals.get(file.path)
+        if before is None:
+            return
+        try:
+            now = LocalState.of(file.path)
+        except OSError:
+            now = None
+        if now != before:
+            raise DestinationUnavailable(
+                f"The file {file.path} changed while it was sent. The next run delivers its new content; "
+                "write such files under another name and rename them, and none is ever sent half."
+            )
+
+
+class Readable(Protocol):
+    """What is known of data once it has been read."""
+
+    @property
+    def version(self) -> str:
+        """Its checksum."""
+        ...
+
+    @property
+    def columns(self) -> Sequence[tuple[str, ...]]:
+        """The names in it that rules apply to."""
+        ...
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names of delivered files.
+
+    Args:
+        name: Returns the name of a file, from the delivery, the name that it was rendered with, its number
+            from 1, and its number of rows.
+        manifest: Returns the name and the content of a further file that lists the others; None for no such
+            file.
+    """
+
+    name: Callable[[Stamp, str, int, int | None], str]
+    manifest: Callable[[Sequence[StagedFile], Stamp], tuple[str, bytes]] | None = None
+
+
+@dataclass(frozen=True)
+class Staging:
+    """The folder of one delivery's staged files.
+
+    Args:
+        folder: The folder; it has a folder for each version.
+        limit: The most bytes of one version.
+    """
+
+    folder: Path
+    limit: int
+
+    def stage(
+        self, files: Iterable[Bytes], stamp: Stamp, variant: str, data: Readable, naming: Naming
+    ) -> Staged:
+        """Write rendered files to the staging folder.
+
+        Args:
+            files: The files, each read before the next is asked for.
+            stamp: The delivery that they are part of.
+            variant: Name of the variant of the data, for destinations with rules of their own.
+            data: The data; asked when all files have been written.
+            naming: Names the files.
+
+        Raises:
+            DeliveryError: Two files have the same name, or a name cannot be used, or they are too large.
+            FullDisk: The disk is full.
+        """
+        folder = self.folder / stamp.uuid / variant
+        shutil.rmtree(folder, ignore_errors=True)
+        written: list[StagedFile] = []
+        originals: dict[Path, LocalState] = {}
+        try:
+            folder.mkdir(parents=True)
+            size = 0
+            for number, one in enumerate(files):
+                if one.path is not None:
+                    originals[one.path] = LocalState.of(one.path)
+                file = self._written(one, folder / f"{number:06d}", stamp, self.limit - size)
+                size += 0 if one.path is not None else file.size
+                written.append(file)
+            if not written:
+                raise DeliveryError(
+                    f"The delivery {stamp.delivery} has no file: its source has no data. Check the source."
+                )
+            stamp = replace(stamp, version=stamp.version or data.version)
+            staged = _named(written, stamp, naming)
+            if naming.manifest is not None:
+                given, content = naming.manifest(staged, stamp)
+                listed = Bytes(given, iter([content]), content_type="application/json")
+                file = self._written(listed, folder / _MANIFEST, stamp, self.limit)
+                staged += _named([file], stamp, naming, taken=[one.name for one in staged])
+            done = Staged(tuple(staged), data.version, tuple(data.columns), originals)
+            write_whole(folder / _COMPLETE, json.dumps(_listed(done)).encode())
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError) and (known := path_error(_with_path(error, folder))) is not None:
+                raise known from error
+            raise
+        return done
+
+    def _written(self, one: Bytes, target: Path, stamp: Stamp, left: int) -> StagedFile:
+        """Write a file and compute its checksums; a local file is only read."""
+        sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+        with open(os.devnull if one.path is not None else target, "wb") as sink:
+            for chunk in one.chunks if one.path is None else chunks_of(one.path):
+                size += len(chunk)
+                if one.path is None and size > left:
+                    raise DeliveryError(
+                        f"The files of {stamp.delivery} take more than {self.limit // 2**20:,} MB on local "
+                        "disk. Raise delivery.staging_limit_mb, or deliver less."
+                    )
+                sha256.update(chunk)
+                md5.update(chunk)
+                sink.write(chunk)
+        checksums = sha256.hexdigest(), md5.hexdigest()
+        place, rows = one.path or target, one.row_count()
+        return StagedFile(place, one.name, size, *checksums, rows, one.content_type, stamp)
+
+    def found(self, stamp: Stamp, variant: str) -> Staged | None:
+        """Return the files that an earlier run has staged completely; None if there are none, or no longer.
+
+        Args:
+            stamp: The delivery.
+            variant: The variant of the data.
+        """
+        folder = self.folder / stamp.uuid / variant
+        try:
+            listed = json.loads((folder / _COMPLETE).read_bytes())
+            stamp = replace(stamp, version=stamp.version or listed["version"])
+            files = tuple(
+                StagedFile(Path(path), name, size, sha256, md5, rows, content_type, stamp)
+                for path, name, size, sha256, md5, rows, content_type in listed["files"]
+            )
+            originals = {Path(path): LocalState(*state) for path, state in listed["originals"].items()}
+            columns = tuple(tuple(names) for names in listed["columns"])
+            staged = Staged(files, listed["version"], columns, originals)
+            # A power cut may have kept the list and lost what was written before it.
+            if all(_is_there(one, originals) for one in files):
+                return staged
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return None
+
+    def remove_others(self, uuid: str) -> None:
+        """Remove what is left of other versions than this; all if empty."""
+        if self.folder.is_dir():
+            for one in self.folder.iterdir():
+                if one.name != uuid:
+                    shutil.rmtree(one, ignore_errors=True)
+            if not uuid and not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
+
+def _named(
+    files: Sequence[StagedFile], stamp: Stamp, naming: Naming, taken: Sequence[str] = ()
+) -> list[StagedFile]:
+    """The files with the names that they get at their destinations."""
+    named: list[StagedFile] = []
+    names = set(taken)
+    for number, file in enumerate(files, 1):
+        name = naming.name(stamp, file.name, number, file.rows)
+        if name in names:
+            raise DeliveryError(
+                f"Two files of the delivery would be named {name}. Put {{part}} or {{name}} into the "
+                "delivery's key file, so that their names differ."
+            )
+        names.add(name)
+        named.append(replace(file, name=name, stamp=stamp))
+    return named
+
+
+def chunks_of(path: Path) -> Iterator[bytes]:
+    """The content of a file in chunks."""
+    with open(path, "rb") as source:
+        while chunk := source.read(_CHUNK):
+            yield chunk
+
+
+def _state(path: Path) -> LocalState | None:
+    try:
+        return LocalState.of(path)
+    except OSError:
+        return None
+
+
+def _is_there(file: StagedFile, originals: Mapping[Path, LocalState]) -> bool:
+    if file.path in originals:
+        return _state(file.path) == originals[file.path]
+    with open(file.path, "rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest() == file.sha256
+
+
+def _with_path(error: OSError, folder: Path) -> OSError:
+    """The error with a path: writes to an open file fail without one."""
+    if error.filename is None and error.errno is not None:
+        return OSError(error.errno, error.strerror, str(folder))
+    return error
+
+
+def _listed(staged: Staged) -> dict[str, object]:
+    return {
+        "version": staged.version,
+        "columns": staged.columns,
+        "files": [
+            [str(one.path), one.name, one.size, one.sha256, one.md5, one.rows, one.content_type]
+            for one in staged.files
+        ],
+        "originals": {
+            str(path): [one.size, one.modified, one.inode] for path, one in staged.originals.items()
+        },
+    }
