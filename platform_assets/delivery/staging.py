@@ -86,7 +86,7 @@ class Staged:
             )
 
 
-class Readable(Protocol):
+class DataRead(Protocol):
     """What is known of data once it has been read."""
 
     @property
@@ -128,7 +128,7 @@ class Staging:
     limit: int
 
     def stage(
-        self, files: Iterable[Bytes], stamp: Stamp, variant: str, data: Readable, naming: Naming
+        self, files: Iterable[Bytes], stamp: Stamp, variant: str, data: DataRead, naming: Naming
     ) -> Staged:
         """Write rendered files to the staging folder.
 
