@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from platform_assets.configuration.secrets import Secret
 from platform_assets.delivery.interfaces import DeliveryError, Writer
-from platform_assets.delivery.writers.address import FOLDER, parse_address
-from platform_assets.delivery.writers.settings import DestinationSettings, S3Settings
+from platform_assets.delivery.writers.address import FOLDER, Address, parse_address
+from platform_assets.delivery.writers.settings import DestinationSettings, FtpSettings, S3Settings
 
 
 def build_writer(settings: DestinationSettings) -> Writer:
@@ -39,7 +39,28 @@ def build_writer(settings: DestinationSettings) -> Writer:
             settings.sidecar == "always",
             settings.timeout,
         )
+    if address.scheme in ("ftp", "ftps"):
+        return _ftp_writer(address, settings)
     return _own_writer(address.path, settings.options or {})
+
+
+def _ftp_writer(address: Address, settings: DestinationSettings) -> Writer:
+    from platform_assets.delivery.writers.ftp import FtpWriter, Security
+
+    given = settings.ftp or FtpSettings()
+    explicit: Security = "none" if given.security == "none" else "explicit"
+    return FtpWriter(
+        address.host,
+        address.path,
+        "implicit" if address.scheme == "ftps" else explicit,
+        address.port,
+        address.user,
+        given.password,
+        given.ca_file,
+        given.encoding,
+        settings.sidecar != "never",
+        settings.timeout,
+    )
 
 
 def _own_writer(place: str, options: Mapping[str, Any]) -> Writer:

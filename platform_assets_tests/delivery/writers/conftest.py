@@ -6,10 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets_tests.delivery.writers.places import FolderPlace, Place, S3Place, Stage
+from platform_assets_tests.delivery.writers.places import (
+    FolderPlace,
+    FtpPlace,
+    Place,
+    S3Place,
+    Stage,
+    VsftpdPlace,
+)
+from platform_assets_tests.fixtures.ftp import (
+    FtpServer,
+    explicit_ftp_server,
+    ftp_certificate,
+    implicit_ftp_server,
+    plain_ftp_server,
+    vsftpd,
+)
 from platform_assets_tests.fixtures.s3 import S3Server
 
-PLACES = ("folder", "s3")
+__all__ = ["explicit_ftp_server", "ftp_certificate", "implicit_ftp_server", "plain_ftp_server", "vsftpd"]
+
+PLACES = ("folder", "s3", "ftp", "explicit", "implicit", "vsftpd")
 
 
 @pytest.fixture
@@ -26,6 +43,26 @@ def folder_place(tmp_path: Path) -> FolderPlace:
 @pytest.fixture
 def s3_place(s3_server: S3Server, tmp_path: Path) -> S3Place:
     return S3Place(s3_server, tmp_path)
+
+
+@pytest.fixture
+def ftp_place(plain_ftp_server: FtpServer, tmp_path: Path) -> FtpPlace:
+    return FtpPlace(plain_ftp_server, tmp_path, security="none")
+
+
+@pytest.fixture
+def explicit_place(explicit_ftp_server: FtpServer, tmp_path: Path) -> FtpPlace:
+    return FtpPlace(explicit_ftp_server, tmp_path)
+
+
+@pytest.fixture
+def implicit_place(implicit_ftp_server: FtpServer, tmp_path: Path) -> FtpPlace:
+    return FtpPlace(implicit_ftp_server, tmp_path, "ftps")
+
+
+@pytest.fixture
+def vsftpd_place(vsftpd: FtpServer, tmp_path: Path) -> VsftpdPlace:
+    return VsftpdPlace(vsftpd, tmp_path)
 
 
 @pytest.fixture(params=PLACES)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
+
 from platform_assets.delivery.interfaces import Receipt, StagedFile, Stamp, Transfer, Writer
 from platform_assets.delivery.writers.build import build_writer
 from platform_assets.delivery.writers.settings import DestinationSettings
+from platform_assets_tests.fixtures.ftp import FtpServer
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.wire import free_port, wired
 
@@ -116,6 +121,9 @@ class Place:
         with wired(self.port, silent_after=size) as wire:
             yield self.at_port(wire.port)
 
+    def progress(self, size: int) -> None:
+        """Told of every sent block, where that is how the place knows when to break."""
+
     def unreachable(self) -> Block:
         """The block of a server that does not listen."""
         return self.at_port(free_port())
@@ -215,3 +223,103 @@ class S3Place(Place):
         head = self._server.client().head_object(Bucket=self.bucket, Key=f"in/here/{name}")
         metadata: dict[str, str] = head["Metadata"]
         return metadata
+
+
+class FtpPlace(Place):
+    """A folder of an FTP server.
+
+    Args:
+        server: The server.
+        folder: A folder for passwords.
+        scheme: `ftp` or `ftps`.
+        home: The folder of the address that is the server's `root`.
+        options: Further options.
+    """
+
+    resumes = True
+
+    def __init__(
+        self, server: FtpServer, folder: Path, scheme: str = "ftp", home: str = "", **options: Any
+    ) -> None:
+        self.server = server
+        self._scheme = scheme
+        self._home = home
+        self._options = options
+        self._password = folder / "ftp_password"
+        self._password.write_text(server.password)
+        self._wrong = folder / "wrong_ftp_password"
+        self._wrong.write_text("wrong")
+
+    def block(self) -> Block:
+        return self.at_port(self.port)
+
+    def at_port(self, port: int) -> Block:
+        options = {
+            "password": f"secret://file{self._password}",
+            "ca_file": str(self.server.ca_file),
+            **self._options,
+        }
+        address = f"{self._scheme}://{self.server.user}@127.0.0.1:{port}{self._home}/to/us"
+        return {"address": address, "ftp": options}
+
+    def signed_in_wrongly(self) -> Block:
+        block = self.block()
+        block["ftp"]["password"] = f"secret://file{self._wrong}"
+        return block
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def read(self, name: str) -> bytes | None:
+        path = self.server.root / "to" / "us" / name
+        return path.read_bytes() if path.is_file() else None
+
+    def names(self) -> set[str]:
+        folder = self.server.root / "to" / "us"
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+    @contextmanager
+    def cut_after(self, size: int) -> Iterator[Block]:
+        self.server.cut_after = size
+        yield self.block()
+        self.server.cut_after = None
+
+    @contextmanager
+    def silent_after(self, size: int) -> Iterator[Block]:
+        self.server.silent_after = size
+        yield self.block()
+        self.server.silent_after = None
+
+
+class VsftpdPlace(FtpPlace):
+    """A folder of vsftpd; its processes are ended, or stopped, for a connection that breaks."""
+
+    def __init__(self, server: FtpServer, folder: Path) -> None:
+        super().__init__(server, folder, home="/in")
+        shutil.rmtree(server.root / "to", ignore_errors=True)
+        self._left: int | None = None
+        self._signal = signal.SIGKILL
+
+    def progress(self, size: int) -> None:
+        if self._left is None:
+            return
+        self._left -= size
+        if self._left <= 0:
+            self._left = None
+            for process in psutil.Process(self.server.pid).children(recursive=True):
+                process.send_signal(self._signal)
+
+    @contextmanager
+    def cut_after(self, size: int) -> Iterator[Block]:
+        self._left, self._signal = size, signal.SIGKILL
+        yield self.block()
+
+    @contextmanager
+    def silent_after(self, size: int) -> Iterator[Block]:
+        self._left, self._signal = size, signal.SIGSTOP
+        try:
+            yield self.block()
+        finally:
+            for process in psutil.Process(self.server.pid).children(recursive=True):
+                process.kill()

@@ -160,7 +160,7 @@ def test_a_connection_that_breaks_at_90_percent_is_continued_or_replaced(place: 
         pytest.raises(DestinationUnavailable) as error,
         opened(block) as transfer,
     ):
-        transfer.write(file, lambda _: None)
+        transfer.write(file, place.progress)
     assert error.value.retryable
     assert place.read(file.name) is None
     (receipt,) = deliver(place.block(), file)
@@ -177,7 +177,7 @@ def test_a_server_that_falls_silent_is_given_up(place: Place, stage: Stage) -> N
         pytest.raises(DestinationUnavailable),
         opened(block, timeout=1) as transfer,
     ):
-        transfer.write(stage(LARGE), lambda _: None)
+        transfer.write(stage(LARGE), place.progress)
     assert place.read("customers.csv") is None
 
 
