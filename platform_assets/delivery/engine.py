@@ -36,7 +36,7 @@ from platform_assets.delivery.interfaces import (
     Stamp,
     Writer,
 )
-from platform_assets.delivery.reading import Reading
+from platform_assets.delivery.reading import DataReading
 from platform_assets.delivery.receipts import (
     DELIVERED,
     FAILED,
@@ -51,7 +51,7 @@ from platform_assets.delivery.receipts import (
     claim_end,
     new_claimant,
 )
-from platform_assets.delivery.staging import Naming, Staged, Staging
+from platform_assets.delivery.staging import Naming, StagedData, Staging
 from platform_assets.errors import LakeConflict, PlatformError
 from platform_assets.isolation import ended, is_isolated, reason_of
 from platform_assets.lake.log import LogVersion
@@ -316,7 +316,7 @@ class _Run:
 
     def _staged(
         self, source: DataSource, claimed: _Claimed
-    ) -> tuple[dict[str, Staged], dict[str, BaseException], _Claimed]:
+    ) -> tuple[dict[str, StagedData], dict[str, BaseException], _Claimed]:
         """Stage what the pending destinations get.
 
         Returns:
@@ -346,35 +346,35 @@ class _Run:
 
     def _rendered(
         self, source: DataSource, stamp: Stamp, destinations: Sequence[str], with_version: bool
-    ) -> tuple[dict[str, Staged], dict[str, BaseException]]:
+    ) -> tuple[dict[str, StagedData], dict[str, BaseException]]:
         """Render what each destination gets; destinations with equal rules share their files.
 
         Raises:
             PlatformError: Nothing can be rendered for any destination.
         """
         shared = self._variant(source, stamp, None, with_version)
-        by_rules: dict[tuple[tuple[str, ...], ...], Staged | BaseException] = {
+        by_rules: dict[tuple[tuple[str, ...], ...], StagedData | BaseException] = {
             self._rules(self.order.place, shared): shared
         }
-        staged: dict[str, Staged] = {}
+        staged: dict[str, StagedData] = {}
         failures: dict[str, BaseException] = {}
         for name in destinations:
             rules = self._rules(f"{self.order.place}/{name}", shared)
             if rules not in by_rules:
                 by_rules[rules] = _value_or_error(partial(self._variant, source, stamp, name, with_version))
             found = by_rules[rules]
-            if isinstance(found, Staged):
+            if isinstance(found, StagedData):
                 staged[name] = found
             else:
                 failures[name] = found
         return staged, failures
 
-    def _rules(self, place: str, staged: Staged) -> tuple[tuple[str, ...], ...]:
+    def _rules(self, place: str, staged: StagedData) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(self.protection.rules_for(place, names)) for names in staged.columns)
 
     def _variant(
         self, source: DataSource, stamp: Stamp, destination: str | None, with_version: bool
-    ) -> Staged:
+    ) -> StagedData:
         """Read, protect, render and stage the data, unless an earlier run has staged it.
 
         Args:
@@ -389,8 +389,8 @@ class _Run:
             return found
         places = [self.order.place, *([f"{self.order.place}/{destination}"] if destination else [])]
 
-        def read() -> Staged:
-            reading = Reading(self.protection, places, self.staging.folder / stamp.uuid, with_version)
+        def read() -> StagedData:
+            reading = DataReading(self.protection, places, self.staging.folder / stamp.uuid, with_version)
             with source.open() as content:
                 files: Iterator[Rows | Bytes] = reading.through(content)
                 for renderer in self.order.renderers():
@@ -404,7 +404,7 @@ class _Run:
     def _rehearsed(self, source: DataSource, version: str | None) -> DeliveryResult:
         """Render into a folder that is removed again, and tell what would be sent."""
         claimed = self._decided(version, self.receipts.last(self.order.name), dt.datetime.now(dt.UTC))
-        staged: dict[str, Staged] = {}
+        staged: dict[str, StagedData] = {}
         failures: dict[str, BaseException] = {}
         folder = self.staging.folder / f".rehearsal-{claimed.stamp.uuid}"
         self.staging = replace(self.staging, folder=folder)
@@ -431,7 +431,7 @@ class _Run:
     def _sent(
         self,
         claimed: _Claimed,
-        staged: Mapping[str, Staged],
+        staged: Mapping[str, StagedData],
         failures: Mapping[str, BaseException],
         plan: Stamp,
         started: float,
@@ -552,7 +552,7 @@ class _Sending:
     """The way of the files to one destination."""
 
     def __init__(
-        self, run: _Run, claimed: _Claimed, name: str, staged: Staged, report: Callable[[_Event], None]
+        self, run: _Run, claimed: _Claimed, name: str, staged: StagedData, report: Callable[[_Event], None]
     ) -> None:
         self.run, self.claimed, self.name, self.staged, self.report = run, claimed, name, staged, report
         had = claimed.state.delivered(name) if claimed.state is not None else {}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Reading:
+class DataReading:
     """One reading of a source.
 
     Args:

@@ -51,13 +51,13 @@ class LocalState:
 
 
 @dataclass(frozen=True)
-class Staged:
+class StagedData:
     """The files of a delivery, ready to be sent.
 
     Attributes:
         files: The files.
         version: A checksum of the data that they were rendered from; empty if it was not asked for.
-        columns: The names in the data that rules of the policy apply to, as `Reading` found them.
+        columns: The names in the data that rules of the policy apply to, as `DataReading` found them.
         originals: The state of each file that is not a copy, by its path.
     """
 
@@ -129,7 +129,7 @@ class Staging:
 
     def stage(
         self, files: Iterable[Bytes], stamp: Stamp, variant: str, data: DataRead, naming: Naming
-    ) -> Staged:
+    ) -> StagedData:
         """Write rendered files to the staging folder.
 
         Args:
@@ -167,7 +167,7 @@ class Staging:
                 listed = Bytes(given, iter([content]), content_type="application/json")
                 file = self._written(listed, folder / _MANIFEST, stamp, self.limit)
                 staged += _named([file], stamp, naming, taken=[one.name for one in staged])
-            done = Staged(tuple(staged), data.version, tuple(data.columns), originals)
+            done = StagedData(tuple(staged), data.version, tuple(data.columns), originals)
             write_whole(folder / _COMPLETE, json.dumps(_listed(done)).encode())
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
@@ -194,7 +194,7 @@ class Staging:
         place, rows = one.path or target, one.row_count()
         return StagedFile(place, one.name, size, *checksums, rows, one.content_type, stamp)
 
-    def found(self, stamp: Stamp, variant: str) -> Staged | None:
+    def found(self, stamp: Stamp, variant: str) -> StagedData | None:
         """Return the files that an earlier run has staged completely; None if there are none, or no longer.
 
         Args:
@@ -211,7 +211,7 @@ class Staging:
             )
             originals = {Path(path): LocalState(*state) for path, state in listed["originals"].items()}
             columns = tuple(tuple(names) for names in listed["columns"])
-            staged = Staged(files, listed["version"], columns, originals)
+            staged = StagedData(files, listed["version"], columns, originals)
             # A power cut may have kept the list and lost what was written before it.
             if all(_is_there(one, originals) for one in files):
                 return staged
@@ -275,7 +275,7 @@ def _with_path(error: OSError, folder: Path) -> OSError:
     return error
 
 
-def _listed(staged: Staged) -> dict[str, object]:
+def _listed(staged: StagedData) -> dict[str, object]:
     return {
         "version": staged.version,
         "columns": staged.columns,
