@@ -114,7 +114,9 @@ def test_versions_are_pinned_where_the_design_pins_them() -> None:
         "pyspark": "<4.1,>=4.0",
     }.items():
         assert declared[name] == pin
-    assert set(extras) == {"aws", "gcp", "snowflake", "spark", "celery", "notebook", "bench", "dev"}
+    assert set(extras) == {
+        *("aws", "delivery", "gcp", "snowflake", "spark", "celery", "notebook", "bench", "dev")
+    }
 
 
 def test_every_runtime_dependency_is_used() -> None:
