@@ -41,6 +41,24 @@ def build_writer(settings: DestinationSettings) -> Writer:
         )
     if address.scheme in ("ftp", "ftps"):
         return _ftp_writer(address, settings)
+    if settings.sftp is not None:
+        from platform_assets.delivery.writers.sftp import SftpWriter
+
+        return SftpWriter(
+            address.host,
+            address.path,
+            address.user,
+            address.port or 22,
+            settings.sftp.host_key,
+            settings.sftp.known_hosts,
+            settings.sftp.password,
+            settings.sftp.key_file,
+            settings.sftp.private_key,
+            settings.sftp.passphrase,
+            settings.sftp.agent,
+            settings.sidecar != "never",
+            settings.timeout,
+        )
     return _own_writer(address.path, settings.options or {})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import ftplib  # nosec B402 - encrypted unless the settings say otherwise
+import ftplib  # nosec B402
 import io
 import re
 import socket

@@ -11,6 +11,7 @@ from platform_assets_tests.delivery.writers.places import (
     FtpPlace,
     Place,
     S3Place,
+    SftpPlace,
     Stage,
     VsftpdPlace,
 )
@@ -23,10 +24,20 @@ from platform_assets_tests.fixtures.ftp import (
     vsftpd,
 )
 from platform_assets_tests.fixtures.s3 import S3Server
+from platform_assets_tests.fixtures.ssh import SshServer, session_ssh_server, ssh_server, sshd
 
-__all__ = ["explicit_ftp_server", "ftp_certificate", "implicit_ftp_server", "plain_ftp_server", "vsftpd"]
+__all__ = [
+    "explicit_ftp_server",
+    "ftp_certificate",
+    "implicit_ftp_server",
+    "plain_ftp_server",
+    "session_ssh_server",
+    "ssh_server",
+    "sshd",
+    "vsftpd",
+]
 
-PLACES = ("folder", "s3", "ftp", "explicit", "implicit", "vsftpd")
+PLACES = ("folder", "s3", "ftp", "explicit", "implicit", "vsftpd", "asyncssh", "openssh")
 
 
 @pytest.fixture
@@ -63,6 +74,16 @@ def implicit_place(implicit_ftp_server: FtpServer, tmp_path: Path) -> FtpPlace:
 @pytest.fixture
 def vsftpd_place(vsftpd: FtpServer, tmp_path: Path) -> VsftpdPlace:
     return VsftpdPlace(vsftpd, tmp_path)
+
+
+@pytest.fixture
+def asyncssh_place(ssh_server: SshServer, tmp_path: Path) -> SftpPlace:
+    return SftpPlace(ssh_server, tmp_path)
+
+
+@pytest.fixture
+def openssh_place(sshd: SshServer, tmp_path: Path) -> SftpPlace:
+    return SftpPlace(sshd, tmp_path)
 
 
 @pytest.fixture(params=PLACES)

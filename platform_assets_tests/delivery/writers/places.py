@@ -20,9 +20,11 @@ from platform_assets.delivery.writers.build import build_writer
 from platform_assets.delivery.writers.settings import DestinationSettings
 from platform_assets_tests.fixtures.ftp import FtpServer
 from platform_assets_tests.fixtures.s3 import S3Server
+from platform_assets_tests.fixtures.ssh import SshServer, new_key
 from platform_assets_tests.fixtures.wire import free_port, wired
 
 Block = dict[str, Any]
+WRONG = "mellon, said a stranger"
 STAMPED = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
 
 
@@ -176,7 +178,7 @@ class S3Place(Place):
         self._secret = folder / "secret_access_key"
         self._secret.write_text(server.secret_access_key)
         self._wrong = folder / "wrong_secret_access_key"
-        self._wrong.write_text("wrong" + server.secret_access_key[5:])
+        self._wrong.write_text(WRONG)
 
     def block(self) -> Block:
         return self.at_port(self.port)
@@ -248,7 +250,7 @@ class FtpPlace(Place):
         self._password = folder / "ftp_password"
         self._password.write_text(server.password)
         self._wrong = folder / "wrong_ftp_password"
-        self._wrong.write_text("wrong")
+        self._wrong.write_text(WRONG)
 
     def block(self) -> Block:
         return self.at_port(self.port)
@@ -323,3 +325,49 @@ class VsftpdPlace(FtpPlace):
         finally:
             for process in psutil.Process(self.server.pid).children(recursive=True):
                 process.kill()
+
+
+class SftpPlace(Place):
+    """A folder of an SFTP server."""
+
+    resumes = True
+
+    def __init__(self, server: SshServer, folder: Path) -> None:
+        self.server = server
+        self._folder = folder / "to" / "us"
+        self._password = folder / "sftp_password"
+        self._password.write_text(server.password or "none")
+        self._wrong = folder / "wrong_sftp_password"
+        self._wrong.write_text(WRONG)
+        self._wrong_key, _, _ = new_key(folder, "unknown_key")
+
+    def block(self) -> Block:
+        return self.at_port(self.port)
+
+    def at_port(self, port: int) -> Block:
+        address = f"sftp://{self.server.user}@127.0.0.1:{port}{self._folder}"
+        return {
+            "address": address,
+            "sftp": {"host_key": self.server.fingerprint, "key_file": str(self.server.key_file)},
+        }
+
+    def signed_in_wrongly(self) -> Block:
+        block = self.block()
+        if self.server.password:
+            del block["sftp"]["key_file"]
+            block["sftp"]["password"] = f"secret://file{self._wrong}"
+        else:
+            block["sftp"]["key_file"] = str(self._wrong_key)
+        return block
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def read(self, name: str) -> bytes | None:
+        path = self._folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def names(self) -> set[str]:
+        found = self._folder.rglob("*")
+        return {path.relative_to(self._folder).as_posix() for path in found if path.is_file()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 
 from platform_assets.delivery.interfaces import DeliveryError, DestinationUnavailable
 from platform_assets_tests.delivery.writers.killed import killed_at
-from platform_assets_tests.delivery.writers.places import Place, Stage, deliver, opened, writer_of
+from platform_assets_tests.delivery.writers.places import WRONG, Place, Stage, deliver, opened, writer_of
 
 LARGE = random.Random(1).randbytes(20_000_000)
 OLDER = random.Random(2).randbytes(20_000_000)
@@ -105,10 +106,12 @@ def test_several_files_share_a_connection(place: Place, stage: Stage) -> None:
 def test_nobody_sees_half_a_file_under_its_name(place: Place, stage: Stage) -> None:
     deliver(place.block(), stage(OLDER, uuid="older"))
     seen = set()
+    calls = itertools.count()
     with opened(place.block()) as transfer:
 
         def look(sent: int) -> None:
-            seen.add(place.read("customers.csv") in (OLDER, LARGE))
+            if next(calls) % 8 == 0:
+                seen.add(place.read("customers.csv") in (OLDER, LARGE))
 
         transfer.write(stage(LARGE, uuid="newer"), look)
     assert seen == {True}
@@ -195,7 +198,7 @@ def test_wrong_credentials_are_final_and_never_shown(place: Place, stage: Stage)
     with pytest.raises(DeliveryError) as error:
         deliver(place.signed_in_wrongly(), stage(b"a;b\n"))
     assert not error.value.retryable
-    assert "wrong" not in str(error.value).lower()
+    assert WRONG not in str(error.value)
     assert place.names() == set()
 
 
