@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from platform_assets.dlp.service import InspectionService, WarehouseTable
     from platform_assets.dlp.uploads import ByJob, UploadInspector
     from platform_assets.lake.delta import LakeTable
+    from platform_assets.lake.interfaces import CurrentTable
     from platform_assets.objects.bucket import ObjectVersion
     from platform_assets.objects.watch import Watch
 
@@ -351,6 +352,14 @@ class InspectionRoom(Assembly[InspectionSettings]):
         from platform_assets.objects.assembly import ObjectsRoom
 
         return self.rooms.of(ObjectsRoom).watch(name)
+
+    def current_paths(self) -> Sequence[tuple[str, ...]]:
+        """See `HasCurrentTables.current_paths`."""
+        return (*OBJECT_ASSETS, ("dlp", "columns"))
+
+    def current_table(self, path: tuple[str, ...]) -> CurrentTable:
+        """See `HasCurrentTables.current_table`."""
+        return self.findings.current_table(path[1])
 
     def upload_assets(self) -> Sequence[tuple[str, ...]]:
         """See `UsesUploads.upload_assets`."""

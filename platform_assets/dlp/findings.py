@@ -19,9 +19,10 @@ from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_C
 from platform_assets.formats.problems import ProblemKind
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import fetch_rows
+from platform_assets.lake.interfaces import CurrentTable
 from platform_assets.lake.log import AppendLog, LogVersion
 from platform_assets.lake.races import retry_while_others_progress
-from platform_assets.model.dialects import literal
+from platform_assets.model.dialects import literal, quote
 
 if TYPE_CHECKING:
     import duckdb
@@ -160,6 +161,29 @@ class FindingsStore:
     def columns(self) -> AppendLog:
         """The table `dlp/columns`: a row for each inspected column and info type."""
         return self._log("columns", COLUMN_COLUMNS, "place", "table")
+
+    def current_table(self, name: str) -> CurrentTable:
+        """Return one of the tables as it can be queried, without what unfinished inspections left in it.
+
+        Args:
+            name: `objects`, `findings` or `columns`.
+        """
+        log = {"objects": self.objects, "findings": self.findings, "columns": self.columns}[name]
+        at = log.read()
+        # An inspection counts, with its findings, once it is in the table of objects.
+        objects = self.objects.read() if name == "findings" else at
+        names = tuple(column.name for column in log.table.columns)
+
+        def create_view(connection: duckdb.DuckDBPyConnection, view: str) -> None:
+            at.create_view(connection, f"{view} all")
+            objects.create_view(connection, f"{view} counting")
+            counting = f" SEMI JOIN {quote(f'{view} counting')} USING (inspection_id)"
+            connection.execute(
+                f"CREATE VIEW {quote(view)} AS SELECT * FROM {quote(f'{view} all')}"
+                f"{counting if name == 'findings' else ''}"
+            )
+
+        return CurrentTable(f"{at.number}.{objects.number}", names, create_view)
 
     def _log(self, name: str, columns: tuple[Column, ...], *key: str) -> AppendLog:
         table = LakeTable(self.lake.path("processed", "dlp", name), columns, self.lake.storage_options)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from platform_assets.feeds.feed import Feed
     from platform_assets.feeds.feeding import Feeding
     from platform_assets.lake.delta import LakeTable
+    from platform_assets.lake.interfaces import CurrentTable
 
 UPLOADS = "uploads"
 """Group of the feeds' tables, and the first part of their asset keys."""
@@ -97,6 +98,22 @@ class FeedsRoom(Assembly[FeedsSettings]):
             (UPLOADS, name): LakeTable(lake.path("ingestion", UPLOADS, name), (), lake.storage_options)
             for name in self.settings.feeds
         }
+
+    def current_paths(self) -> list[tuple[str, ...]]:
+        """See `HasCurrentTables.current_paths`."""
+        return self.lake_paths()
+
+    def current_table(self, path: tuple[str, ...]) -> CurrentTable:
+        """See `HasCurrentTables.current_table`.
+
+        Raises:
+            FeedError: The feed has no table yet.
+        """
+        from platform_assets.feeds.load import Feeds
+
+        lake = self.rooms.of(LakeRoom)
+        feeds = Feeds(lake.lake, lake.engine, lake.spill_directory)
+        return feeds.counting(self.feed(path[1])).current_table()
 
     def upload_assets(self) -> Sequence[tuple[str, ...]]:
         """See `UsesUploads.upload_assets`."""

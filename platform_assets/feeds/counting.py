@@ -18,6 +18,7 @@ from platform_assets.feeds.feed import Feed
 from platform_assets.feeds.layout import Layout
 from platform_assets.feeds.ledger import FeedLedger, FeedState
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.interfaces import CurrentTable
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.dialects import columns_sql, quote
 
@@ -70,6 +71,31 @@ class CountingRows:
     def read(self) -> pa.RecordBatchReader:
         """Stream the rows: the feed's columns, then the platform's."""
         return stream(self.table, self.ledger, self.state, counting_rows_sql(self.feed))
+
+    def current_table(self) -> CurrentTable:
+        """Return the rows as a table that can be queried.
+
+        Its version changes only with the rows: not when an object is refused, or when the feed stops.
+        """
+        handle = self.table.open() if self.state.layout else None
+
+        def create_view(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+            stored, ledger = f"{name} stored", f"{name} ledger"
+            self.state.version.create_view(connection, ledger)
+            self.table.create_view(connection, [stored], handle)
+            sql = counting_rows_sql(self.feed)
+            connection.execute(
+                f"CREATE VIEW {quote(name)} AS WITH ledger AS (FROM {quote(ledger)}), "
+                f"stored AS (FROM {quote(stored)}) SELECT * FROM ({sql})"
+            )
+
+        with self.ledger.engine.connect() as connection:
+            self.state.version.create_view(connection, "ledger")
+            [[last]] = connection.sql(
+                "SELECT coalesce(max(\"commit\"), 0) FROM ledger WHERE status IN ('loaded', 'withdrawn')"
+            ).fetchall()
+        names = tuple(one.name for one in self.layout.columns)
+        return CurrentTable(f"{self._identity}.{last}", names, create_view)
 
     def bring_up(self, folder: str, change: Change) -> LakeTable:
         """Bring a copy of the rows up to date, as a Delta table in which every row counts.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from platform_assets.configuration.globs import glob_regex
 from platform_assets.errors import FeedError
 from platform_assets.model.table import Binary, Column, Integer, Text, Timestamp
 
@@ -173,27 +174,3 @@ class Feed:
         more = (self.sheet,) if self.format == "excel" else ()
         fingerprinted = (*fingerprinted, self.dialect, self.encoding, *more)
         return hashlib.blake2b(repr(fingerprinted).encode(), digest_size=8).hexdigest()
-
-
-def glob_regex(pattern: str) -> str:
-    """A regular expression that matches the same keys as a glob pattern."""
-    parts = []
-    # Other characters match themselves, including an unclosed bracket.
-    for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.", pattern, re.DOTALL):
-        match token:
-            case "**/":
-                parts.append("(?:[^/]+/)*")
-            case "**":
-                parts.append(".*")
-            case "*":
-                parts.append("[^/]*")
-            case "?":
-                parts.append("[^/]")
-            case _ if len(token) > 1:
-                negated, inner = token[1] == "!", token[1:-1].removeprefix("!")
-                escaped = inner.replace("\\", "\\\\").replace("]", "\\]").replace("^", "\\^")
-                escaped = escaped.replace("[", "\\[").replace("&", "\\&").replace("~", "\\~")
-                parts.append(f"(?!/)[{'^' if negated else ''}{escaped}]")
-            case _:
-                parts.append(re.escape(token))
-    return "".join(parts)

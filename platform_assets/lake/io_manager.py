@@ -1,11 +1,9 @@
 """The lake IO manager: assets as Delta tables, in and out, on local disk or object storage."""
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from platform_assets.errors import LakeError
 from platform_assets.orchestration import clear_failures, row_count_metadata
 
 if TYPE_CHECKING:
@@ -53,20 +51,20 @@ class LakeIOManager(dg.IOManager):
     def load_input(self, context: dg.InputContext) -> object:
         """Read the table as the type that the input is annotated with."""
         from platform_assets.lake.exchange import as_form
-        from platform_assets.lake.lake import stream_current, stream_star, stream_table, stream_versions
+        from platform_assets.lake.lake import (
+            as_stored,
+            stream_current,
+            stream_star,
+            stream_table,
+            stream_versions,
+        )
 
         lake: Lake = context.resources.lake
         engine: SqlEngine = context.resources.engine
         path = context.asset_key.path
         with clear_failures(retried=False):
             if path[0] in self._sources and len(path) == 2 and path[1] in self._sources[path[0]]:
-                table = self._sources[path[0]][path[1]]
-                if not table.columns:
-                    raise LakeError(
-                        f"Which columns {path[0]}/{path[1]} has, and which identify a row, is not known yet. "
-                        f"Write the catalogue of its source: platform-assets source discover {path[0]}."
-                    )
-                table = _as_stored(lake, path[0], table)
+                table = as_stored(lake, path[0], self._sources[path[0]][path[1]])
                 wants_all = context.definition_metadata.get("versions") == "all"
                 read = stream_versions if wants_all else stream_current
                 rows = read(lake, engine, path[0], table)
@@ -75,13 +73,3 @@ class LakeIOManager(dg.IOManager):
             else:
                 rows = stream_table(lake, path)
             return as_form(rows, context.dagster_type.typing_type)
-
-
-def _as_stored(lake: "Lake", source: str, table: "Table") -> "Table":
-    """Return a source table with the types stored in the lake, which may differ from a newer catalogue."""
-    from platform_assets.lake.delta import stored_columns
-
-    handle = lake.bronze(source, table).open()
-    types = {column.name: column.type for column in stored_columns(handle)} if handle is not None else {}
-    columns = (dataclasses.replace(one, type=types.get(one.name, one.type)) for one in table.columns)
-    return dataclasses.replace(table, columns=tuple(columns))

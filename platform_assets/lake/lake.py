@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from platform_assets.errors import LakeError
-from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.delta import LakeTable, stored_columns
 from platform_assets.lake.duck import SqlEngine
+from platform_assets.lake.interfaces import CurrentTable
 from platform_assets.lake.ledger import LEDGER_COLUMNS, Ledger, LedgerState
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.dialects import columns_sql, literal, quote
@@ -220,6 +221,81 @@ class BronzeReader:
             f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(raw)} "
             f'WHERE source = {literal(self.source)} AND "table" = {literal(table.name)}'
         )
+
+
+def as_stored(lake: Lake, source: str, table: Table) -> Table:
+    """Return a source table with the types stored in the lake, which may differ from a newer catalogue.
+
+    Raises:
+        LakeError: The table has no columns: it is not in its source's catalogue yet.
+    """
+    if not table.columns:
+        raise LakeError(
+            f"Which columns {source}/{table.name} has, and which identify a row, is not known yet. "
+            f"Write the catalogue of its source: platform-assets source discover {source}."
+        )
+    handle = lake.bronze(source, table).open()
+    types = {column.name: column.type for column in stored_columns(handle)} if handle is not None else {}
+    columns = (replace(one, type=types.get(one.name, one.type)) for one in table.columns)
+    return replace(table, columns=tuple(columns))
+
+
+def current_source_table(lake: Lake, source: str, table: Table) -> CurrentTable:
+    """Return the current rows of a source table that keep the declared rules.
+
+    Raises:
+        LakeError: The table's columns are not known yet, or the lake cannot be read.
+    """
+    stored, state = as_stored(lake, source, table), lake.ledger.read()
+    reader = BronzeReader(lake, source, state)
+    return CurrentTable(
+        f"{state.lake_id[:8]}.{state.last_batch_of([(source, table.name)])}",
+        stored.column_names,
+        lambda connection, name: reader.create_current_view(connection, [name], stored),
+    )
+
+
+def current_star_table(lake: Lake, table: Table, stream: str) -> CurrentTable:
+    """Return the rows of a star table.
+
+    Args:
+        lake: The lake.
+        table: The table.
+        stream: Name of the app transaction that counts the batches in it.
+
+    Raises:
+        LakeError: The table was not built yet, or cannot be read.
+    """
+    target = lake.star(table)
+    handle = target.open()
+    if handle is None:
+        raise LakeError(f"star/{table.name} has no rows yet. Build it first: platform-assets run.")
+    return CurrentTable(
+        f"{str(handle.metadata().id)[:8]}.{target.cursor(handle, stream)}",
+        table.column_names,
+        lambda connection, name: target.create_view(connection, [name], handle),
+    )
+
+
+def current_other_table(lake: Lake, path: Sequence[str]) -> CurrentTable:
+    """Return the rows of a table of the processed zone that is not one of the platform's own.
+
+    Raises:
+        LakeError: The path has no table.
+    """
+    target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
+    handle = target.open()
+    if handle is None:
+        raise LakeError(
+            f"There is no table {'/'.join(path)} in {lake.processed}; materialize the asset of that key "
+            f"first."
+        )
+    declared = replace(target, columns=stored_columns(handle))
+    return CurrentTable(
+        f"{str(handle.metadata().id)[:8]}.{target.cursor(handle, _WRITER)}",
+        tuple(one.name for one in declared.columns),
+        lambda connection, name: declared.create_view(connection, [name], handle),
+    )
 
 
 def stream_versions(lake: Lake, engine: SqlEngine, source: str, table: Table) -> pa.RecordBatchReader:

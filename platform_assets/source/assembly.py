@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from platform_assets.configuration.connections import ServerSettings
     from platform_assets.lake.delta import LakeTable
+    from platform_assets.lake.interfaces import CurrentTable
     from platform_assets.model.table import Table
     from platform_assets.source.connection import Connection
     from platform_assets.source.snapshot import SourceDatabase
@@ -123,6 +124,17 @@ class SourceRoom(Assembly[SourceRoomSettings]):
             for name, tables in self.source_tables().items()
             for table in tables
         }
+
+    def current_paths(self) -> list[tuple[str, ...]]:
+        """See `HasCurrentTables.current_paths`; raises as `lake_paths`."""
+        return self.lake_paths()
+
+    def current_table(self, path: tuple[str, ...]) -> CurrentTable:
+        """See `HasCurrentTables.current_table`."""
+        from platform_assets.lake.lake import current_source_table
+
+        [table] = (one for one in self.tables(path[0]) if one.name == path[1])
+        return current_source_table(self.rooms.of(LakeRoom).lake, path[0], table)
 
     def database(self, name: str, tables: Sequence[Table] | None = None) -> SourceDatabase:
         """Return a source; an embedded source is started, and its sample created, at the first connection.

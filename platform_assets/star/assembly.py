@@ -11,6 +11,7 @@ from platform_assets.status import TableHoldings
 
 if TYPE_CHECKING:
     from platform_assets.lake.delta import LakeTable
+    from platform_assets.lake.interfaces import CurrentTable
     from platform_assets.model.star_model import StarModel
     from platform_assets.model.table import Table
 
@@ -35,6 +36,17 @@ class StarRoom(Assembly[None]):
         """See `HasLakeTables.lake_tables`."""
         lake = self.rooms.of(LakeRoom).lake
         return {("star", table.name): lake.star(table) for table in self.model.tables}
+
+    def current_paths(self) -> list[tuple[str, ...]]:
+        """See `HasCurrentTables.current_paths`."""
+        return self.lake_paths()
+
+    def current_table(self, path: tuple[str, ...]) -> CurrentTable:
+        """See `HasCurrentTables.current_table`."""
+        from platform_assets.lake.lake import current_star_table
+        from platform_assets.model.star_model import STREAM
+
+        return current_star_table(self.rooms.of(LakeRoom).lake, self.model.table(path[1]), STREAM)
 
     def holdings(self) -> list[TableHoldings]:
         """Return the content of the tables.

@@ -1,0 +1,1 @@
+"""Renderers: rows to files, and files to compressed, packed or encrypted files."""

@@ -1,0 +1,213 @@
+"""What renderers of rows have in common: DuckDB over the streamed rows, and files that cannot be streamed."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from platform_assets.delivery.interfaces import Bytes, DeliveryError, Rows
+from platform_assets.isolation import is_isolated
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from platform_assets.lake.duck import SqlEngine
+
+CHUNK = 1024 * 1024
+"""Bytes in a chunk of a file's content, about."""
+
+ROWS_PER_BATCH = 16_384
+"""Rows in a batch of rendered lines: enough to keep the work per batch small beside the work per row."""
+
+_RELATION = "delivered"
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Means that renderers work with.
+
+    Args:
+        engine: Memory and threads for DuckDB.
+        folder: Folder for files that cannot be streamed. The caller creates it, and removes it when the
+            rendered files were read.
+    """
+
+    engine: SqlEngine
+    folder: Path
+
+    def new_file(self, suffix: str) -> Path:
+        """Create an empty file with a name of its own."""
+        descriptor, name = tempfile.mkstemp(suffix=suffix, dir=self.folder)
+        with open(descriptor, "wb"):
+            return Path(name)
+
+    @contextlib.contextmanager
+    def relation(self, rows: Rows, timezone: str = "UTC") -> Iterator[StreamedRows]:
+        """Open rows as a relation of DuckDB, which reads them once.
+
+        Args:
+            rows: The rows.
+            timezone: The time zone in which DuckDB writes times with a zone as text.
+
+        Raises:
+            DeliveryError: The rows have no columns, or DuckDB cannot convert a value.
+        """
+        import duckdb
+
+        if not rows.batches.schema.names:
+            raise DeliveryError(
+                f"{rows.name} has no columns, and no format can hold that. Select at least one column."
+            )
+        guarded = _Guarded(rows.batches)
+        with self.engine.connect() as connection:
+            connection.execute(f"SET TimeZone = '{timezone}'")
+            connection.register(_RELATION, guarded.readable())
+            try:
+                yield StreamedRows(connection, _RELATION, guarded.columns)
+            except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+                if guarded.error is not None:
+                    # DuckDB keeps only the text of what the stream of rows raised.
+                    raise guarded.error from None
+                if isinstance(error, duckdb.Error) and is_isolated(error):
+                    raise DeliveryError(f"{rows.name} could not be rendered: {str(error).strip()}") from error
+                raise
+
+
+@dataclass(frozen=True)
+class SqlColumn:
+    """A column of a relation.
+
+    Attributes:
+        name: Its name, which need not be unique.
+        sql: How SQL refers to it.
+        type: Its type as DuckDB reads it.
+    """
+
+    name: str
+    sql: str
+    type: pa.DataType
+
+
+@dataclass(frozen=True)
+class StreamedRows:
+    """Streamed rows that SQL reads.
+
+    Attributes:
+        connection: The connection that has it.
+        name: Its name in SQL.
+        columns: Its columns.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    name: str
+    columns: tuple[SqlColumn, ...]
+
+
+class _Guarded:
+    """A stream of rows with columns that DuckDB can read, which remembers its own error."""
+
+    def __init__(self, rows: pa.RecordBatchReader) -> None:
+        self.error: BaseException | None = None
+        self._rows = rows
+        fields = [pa.field(f"c{place}", readable_type(one.type)) for place, one in enumerate(rows.schema)]
+        self._schema = pa.schema(fields)
+        self.columns = tuple(
+            SqlColumn(field.name, known.name, known.type)
+            for field, known in zip(rows.schema, fields, strict=True)
+        )
+
+    def readable(self) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self._schema, self._batches())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._rows:
+                arrays = [
+                    _readable(array, field.type)
+                    for array, field in zip(batch.columns, self._schema, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def readable_type(type_: pa.DataType) -> pa.DataType:
+    """Return the type as which DuckDB can read a type; decimals of more than 38 digits become text."""
+    if isinstance(type_, pa.BaseExtensionType):
+        return type_ if type_.extension_name == "arrow.uuid" else readable_type(type_.storage_type)
+    if pa.types.is_float16(type_):
+        return pa.float32()
+    if pa.types.is_decimal256(type_):
+        return pa.string()
+    if pa.types.is_dictionary(type_):
+        return readable_type(type_.value_type)
+    return type_
+
+
+def _readable(array: pa.Array, type_: pa.DataType) -> pa.Array:
+    if array.type == type_:
+        return array
+    if isinstance(array, pa.ExtensionArray):
+        return _readable(array.storage, type_)
+    return array.cast(type_)
+
+
+def rows_only(content: Iterator[Rows | Bytes], format_: str) -> Iterator[Rows]:
+    """Yield streams of rows; raise an error at the first file.
+
+    Args:
+        content: What is rendered.
+        format_: Name of the format in the message.
+
+    Raises:
+        DeliveryError: The content has a file.
+    """
+    for one in content:
+        if isinstance(one, Bytes):
+            raise DeliveryError(
+                f"{one.name} is a file already, and {format_} is made of rows. Remove {format_} from render, "
+                "or deliver an asset or a query."
+            )
+        yield one
+
+
+def files_only(content: Iterator[Rows | Bytes], step: str) -> Iterator[Bytes]:
+    """Yield files; raise an error at the first stream of rows.
+
+    Args:
+        content: What is rendered.
+        step: Name of the step in the message.
+
+    Raises:
+        DeliveryError: The content has rows.
+    """
+    for one in content:
+        if isinstance(one, Rows):
+            raise DeliveryError(
+                f"{one.name} is rows, and {step} takes files. Put a format such as csv before {step} in "
+                "render."
+            )
+        yield one
+
+
+def chunks_of(path: Path) -> Iterator[bytes]:
+    """Read a file in chunks."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def write_chunks(one: Bytes, path: Path) -> None:
+    """Write the content of a file to a path."""
+    with path.open("wb") as file:
+        for chunk in one.chunks:
+            file.write(chunk)

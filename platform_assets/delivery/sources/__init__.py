@@ -1,0 +1,1 @@
+"""Data sources: tables of the platform, queries, files, objects, addresses, texts, functions and tasks."""

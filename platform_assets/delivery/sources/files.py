@@ -1,0 +1,174 @@
+"""Files on disk, by path or glob pattern."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mimetypes
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from platform_assets.configuration.globs import fixed_part, glob_regex, has_wildcards
+from platform_assets.delivery.interfaces import Bytes, DeliveryError, DestinationUnavailable, Rows
+from platform_assets.errors import path_error
+
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Files on disk, in the order of their paths.
+
+    Args:
+        pattern: An absolute path, or a glob pattern of paths; `**` stands for any folders.
+        may_be_empty: True if a pattern may match nothing.
+        links_out: True to follow links that lead out of the pattern's folder.
+    """
+
+    pattern: str
+    may_be_empty: bool = False
+    links_out: bool = False
+
+    def version(self) -> str | None:
+        """See `DataSource.version`: names, sizes and modification times."""
+        return version_of_files(self._found())
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Iterator[Rows | Bytes]]:
+        """See `DataSource.open`."""
+        yield (file_bytes(one) for one in self._found())
+
+    def _found(self) -> list[FoundFile]:
+        """Find the files.
+
+        Raises:
+            DeliveryError: There are none, one is no regular file, or a link leads out of the folder.
+        """
+        if not has_wildcards(self.pattern):
+            path = Path(self.pattern)
+            return [found_file(path, path.name)]
+        root = Path(fixed_part(self.pattern) or "/")
+        matches = re.compile(glob_regex(self.pattern.removeprefix(f"{root}/")), re.DOTALL).fullmatch
+        found = [
+            found_file(path, name)
+            for name, path in sorted(_below(root, ""))
+            if _is_wanted(name) and matches(name)
+        ]
+        if not self.links_out:
+            home = os.path.realpath(root)
+            for one in found:
+                if not os.path.realpath(one.path).startswith(f"{home.rstrip('/')}/"):
+                    raise DeliveryError(
+                        f"{one.path} is a link that leads out of {root}. Remove it, or set links_out = true."
+                    )
+        if not found and not self.may_be_empty:
+            raise DeliveryError(
+                f"No file matches {self.pattern}. Correct the path, or set may_be_empty = true."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file as it was found.
+
+    Attributes:
+        path: Where it is.
+        name: Its name in the delivery.
+        size: Size in bytes.
+        modified: Modification time in nanoseconds.
+        inode: Number of its inode.
+    """
+
+    path: Path
+    name: str
+    size: int
+    modified: int
+    inode: int
+
+
+def found_file(path: Path, name: str) -> FoundFile:
+    """Look at a file.
+
+    Raises:
+        DeliveryError: It is not there, cannot be accessed, or is not a regular file.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _refused(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DeliveryError(f"{path} cannot be delivered: it is not a file. Name a file, or a pattern.")
+    return FoundFile(path, name, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def version_of_files(found: list[FoundFile]) -> str:
+    """Return a text that changes when a file is added, removed or written."""
+    told = [(one.name, one.size, one.modified) for one in found]
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def file_bytes(found: FoundFile) -> Bytes:
+    """Return a file's content; an error is raised at its end if the file has changed since it was found."""
+    return Bytes(found.name, _chunks(found), found.size, content_type=content_type_of(found.name))
+
+
+def content_type_of(name: str) -> str:
+    """Return the media type that a file name stands for."""
+    type_, packed = mimetypes.guess_type(name)
+    if packed is not None:
+        return "application/gzip" if packed == "gzip" else "application/octet-stream"
+    return type_ or "application/octet-stream"
+
+
+def _chunks(found: FoundFile) -> Iterator[bytes]:
+    try:
+        file = found.path.open("rb")
+    except OSError as error:
+        raise _refused(found.path, error) from error
+    with file:
+        while True:
+            try:
+                chunk = file.read(_CHUNK)
+            except OSError as error:
+                raise _refused(found.path, error) from error
+            status = os.fstat(file.fileno())
+            if (status.st_size, status.st_mtime_ns, status.st_ino) != (
+                found.size,
+                found.modified,
+                found.inode,
+            ):
+                raise DestinationUnavailable(
+                    f"{found.path} was written while it was read. The next attempt delivers its new content."
+                )
+            if not chunk:
+                return
+            yield chunk
+
+
+def _refused(path: Path, error: OSError) -> DeliveryError:
+    return DeliveryError(str(path_error(error) or f"{path} cannot be read: {error.strerror or error}."))
+
+
+def _is_wanted(name: str) -> bool:
+    """Return False for hidden files, which patterns do not match, as in a shell."""
+    return not any(part.startswith(".") for part in name.split("/"))
+
+
+def _below(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    """Yield the files in a folder and its subfolders; links to folders are not followed."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _below(Path(entry.path), f"{prefix}{entry.name}/")
+                elif entry.is_file():
+                    yield f"{prefix}{entry.name}", Path(entry.path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _refused(folder, error) from error
