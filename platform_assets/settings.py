@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import ValidationError, create_model
 
 from platform_assets.configuration.blocks import PlatformSettings, RoomSettings, Settings
-from platform_assets.configuration.document import Document, parse_document
-from platform_assets.configuration.mistakes import Mistake, description_of, explained
+from platform_assets.configuration.document import Document, Located, parse_document
+from platform_assets.configuration.mistakes import Mistake, description_of, explained, refusal
 from platform_assets.configuration.secrets import absolute_path
 from platform_assets.configuration.values import Block
 from platform_assets.errors import NoConfiguration, SettingsError
@@ -61,9 +61,7 @@ def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None =
         mistakes += [mistake for kind in classes for mistake in settings.of(kind).mistakes(settings)]
         if not mistakes and not document.unread:
             return settings
-    lines = sorted({*document.unread, *(description_of(document, mistake) for mistake in mistakes)})
-    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    raise SettingsError("\n  ".join([f"The configuration has {count}; nothing was started.", *lines]))
+    raise refusal([*document.unread, *(description_of(document, mistake) for mistake in mistakes)])
 
 
 @cache
@@ -85,7 +83,7 @@ def settings_reference() -> str:
     found = ((room.summary, door(room, "settings")) for room in present())
     sections = [(summary.rstrip("."), module.SETTINGS) for summary, module in found if module is not None]
     return reference(
-        [("The platform as a whole", PlatformSettings), *sections], parse_document(file).variables
+        [("The platform as a whole", PlatformSettings), *sections], parse_document(file).all_variables()
     )
 
 
@@ -150,28 +148,29 @@ def _with_sources(document: Document, given: Mapping[str, Any]) -> tuple[Documen
     found = document.content.get("sources")
     if not isinstance(found, dict):
         return document, []
-    sources, variables, unread = {**found}, {**document.variables}, [*document.unread]
-    files: dict[tuple[str, ...], Path] = {}
-    mistakes = []
+    sources, parts = {**found}, dict[str, Document]()
+    unread: list[Located] = []
+    broken, mistakes = [], []
     for file in sorted(folder.glob("*.conf")):
-        part = parse_document(file)
+        try:
+            part = parse_document(file)
+        except SettingsError as error:
+            broken.append(str(error))
+            continue
         unread += part.unread
         for name, block in part.content.items():
             if name in given:
                 continue
             if name in sources:
-                first = files.get(("sources", name), document.file)
-                mistakes.append(
-                    Mistake(
-                        ("sources", name), "a second definition", f"it in one file only; {first} also has it"
-                    )
-                )
-            sources[name], files["sources", name] = block, file
-        variables |= {("sources", *key): names for key, names in part.variables.items()}
+                first = parts[name].file if name in parts else document.file
+                expected = f"it in one file only; {first} also has it"
+                mistakes.append(Mistake(("sources", name), "a second definition", expected))
+            sources[name], parts[name] = block, part
+    if broken:
+        raise SettingsError("\n  ".join(broken))
     for name, block in given.items():
         if name in sources:
             expected = f"a name of its own; {document.file} has a source of this name"
             mistakes.append(Mistake(("sources", name), "a second definition", expected))
-        sources[name], files["sources", name] = block, folder / f"{name}.conf"
-    content = {**document.content, "sources": sources}
-    return Document(document.file, content, variables, files, tuple(unread)), mistakes
+        sources[name], parts[name] = block, Document(folder / f"{name}.conf", {name: block})
+    return document.with_parts("sources", sources, parts, unread), mistakes

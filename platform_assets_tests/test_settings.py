@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,10 +77,11 @@ def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 
 def mistakes(file: Path) -> list[str]:
-    """Load a file that is expected to be wrong; give the mistakes without the file's name."""
+    """Load a file that is expected to be wrong; give the mistakes without the file's name and the line."""
     with pytest.raises(SettingsError) as error:
         load_settings(file)
-    return [line.strip().removeprefix(f"{file}: ") for line in str(error.value).splitlines()[1:]]
+    place = re.compile(rf"{re.escape(str(file))}(:\d+)?: ")
+    return [place.sub("", line.strip(), count=1) for line in str(error.value).splitlines()[1:]]
 
 
 def with_line(line: str) -> str:
@@ -335,9 +337,9 @@ def test_a_mistake_in_a_file_in_sources_names_that_file_and_its_variables(
     file = write(with_line("engine.threads = 0"))
     assert mistakes(file) == [
         "engine.threads: found 0; expected a whole number, 1 or more.",
-        f'{shop}: sources.shop.connection.port: found "many" (from the environment variable SHOP_PORT); '
+        f'{shop}:3: sources.shop.connection.port: found "many" (from the environment variable SHOP_PORT); '
         "expected a port from 1 to 65535.",
-        f"{shop}: sources.shop.tables: found 5; expected a list of tables' names and shell patterns.",
+        f"{shop}:3: sources.shop.tables: found 5; expected a list of tables' names and shell patterns.",
     ]
 
 
@@ -346,22 +348,21 @@ def test_a_source_that_two_files_have_is_a_mistake(write: Write) -> None:
     second = write("shop { " + SHOP + " }", "sources/b.conf")
     file = write(LEAST)
     expected = (
-        f"{second}: sources.shop: found a second definition; expected it in one file only; {first} "
+        f"{second}:1: sources.shop: found a second definition; expected it in one file only; {first} "
         "also has it."
     )
     assert mistakes(file) == [expected]
     second.unlink()
     file = write(with_shop())
-    assert mistakes(file) == [
-        f"{first}: sources.shop: found a second definition; expected it in one file only; {file} also has it."
-    ]
+    expected = f"found a second definition; expected it in one file only; {file} also has it."
+    assert mistakes(file) == [f"{first}:1: sources.shop: {expected}"]
 
 
 def test_a_file_in_sources_that_is_not_hocon_is_named(write: Write) -> None:
     shop = write("shop {", "sources/shop.conf")
     with pytest.raises(SettingsError, match="this is not HOCON") as error:
         load_settings(write(LEAST))
-    assert str(error.value).startswith(f"{shop}: line 1")
+    assert str(error.value).startswith(f"{shop}:1:7: ")
 
 
 def test_a_source_can_be_given_before_it_has_a_file(write: Write) -> None:
@@ -496,8 +497,8 @@ def test_a_mistake_names_key_found_and_expected(write: Write, line: str, expecte
 def test_all_mistakes_come_in_one_message(write: Write) -> None:
     file = write("engine { threads = 0, memory_limit_mb = 1 }\nstate = x\nlake.ingestion = in")
     assert [line.split(":")[0] for line in mistakes(file)] == [
-        "engine.memory_limit_mb", "engine.threads", "lake.processed", "sources", "state", "state_dir",
-        "warehouse",
+        "sources", "state_dir", "warehouse", "engine.memory_limit_mb", "engine.threads", "state",
+        "lake.processed",
     ]  # fmt: skip
 
 
@@ -520,7 +521,7 @@ def test_a_mistake_in_the_environment_names_the_variable(monkeypatch: pytest.Mon
 def test_a_mistake_in_an_included_file_names_that_file(write: Write) -> None:
     base = write("threads = 0", "parts/base.conf")
     file = write(with_line('engine { include "parts/base.conf" }'))
-    assert mistakes(file) == [f"{base}: engine.threads: found 0; expected a whole number, 1 or more."]
+    assert mistakes(file) == [f"{base}:1: engine.threads: found 0; expected a whole number, 1 or more."]
 
 
 def test_a_source_that_is_not_embedded_needs_a_connection(write: Write) -> None:
@@ -583,14 +584,14 @@ def test_secrets_from_the_environment_are_not_shown_by_the_settings(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a {\n b = 1\n", "line 3"),
-        ('a = 1\nb = "open\n', "line 2"),
-        ("a = 1\nb = ]\n", "line 2"),
-        ("a = 1\nb\n", "line 3"),
-        ("a = ${nobody_sets_this}\n", "line: 1"),
-        ("a = ${b}\nb = ${a}\n", "line: 1"),
+        ("a {\n b = 1\n", ":3:1: .* starts in line 1"),
+        ('a = 1\nb = "open\n', ":2:5: "),
+        ("a = 1\nb = ]\n", ":2:5: "),
+        ("a = 1\nb\n", ":2:2: "),
+        ("a = ${nobody_sets_this}\n", ":1:5: "),
+        ("a = ${b}\nb = ${a}\n", ":1:5: "),
         ("[1, 2]", "expected keys"),
-        ('include required(file("absent.conf"))\n', "absent.conf"),
+        (f'{LEAST}include required(file("absent.conf"))\n', "absent.conf"),
         ('include "platform.conf"\n', "includes itself"),
     ],
 )
@@ -599,14 +600,14 @@ def test_what_is_not_hocon_is_told_with_its_place(write: Write, text: str, expec
     with pytest.raises(SettingsError, match=expected) as error:
         load_settings(file)
     assert str(file) in str(error.value)
-    assert len(str(error.value)) < 400
+    assert len(str(error.value)) < 500
 
 
 def test_a_syntax_error_in_an_included_file_names_that_file(write: Write) -> None:
     base = write("a = 1\nb = [1, 2\n", "base.conf")
     with pytest.raises(SettingsError) as error:
         load_settings(write('x = 1\ninclude "base.conf"\n'))
-    assert str(error.value).startswith(f"{base}: line 3")
+    assert str(error.value).startswith(f"{base}:3:1: ")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -772,8 +773,8 @@ def test_reading_aws_without_the_extra_says_what_to_install() -> None:
     assert "pip install 'platform-assets[aws]'" in output
 
 
-def test_importing_settings_imports_neither_dagster_nor_the_parser_nor_boto3() -> None:
-    code = "import sys, platform_assets.settings; print({'dagster', 'pyhocon', 'boto3'} & set(sys.modules))"
+def test_importing_settings_imports_neither_dagster_nor_boto3() -> None:
+    code = "import sys, platform_assets.settings; print({'dagster', 'boto3'} & set(sys.modules))"
     assert run_python(code) == "set()"
 
 

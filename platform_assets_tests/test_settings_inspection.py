@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.configuration.document import line_of
+from platform_assets.configuration.document import parse_document
 from platform_assets.errors import SettingsError
 from platform_assets.rooms import Rooms
 from platform_assets.settings import load_settings
@@ -175,9 +175,12 @@ def test_what_is_wrong_in_the_policy_is_said(write: Write, block: str, said: str
         ("rules {\n\n  cards {\n  }\n}", "cards", 3),
         ('rules {\n  "a.b*" : {\n  }\n}', "a.b*", 2),
         ("rules.cards = { action = allow }", "cards", 1),
-        ('# "cards" { }\nrules { }', "cards", None),
+        ('# "cards" { }\nrules { }', "cards", 2),
         ("rules {\n no_cards {}\n cards {}\n}", "cards", 3),
     ],
 )
-def test_the_line_of_a_block_is_found_in_a_file(write: Write, text: str, name: str, line: int | None) -> None:
-    assert line_of(write(text), name) == line
+def test_the_line_of_a_block_or_of_the_one_around_it_is_known(
+    write: Write, text: str, name: str, line: int
+) -> None:
+    file = write(text)
+    assert parse_document(file).place(("rules", name)) == (file, line)

@@ -45,7 +45,7 @@ class ConfigFile(Generic[B]):
         Returns:
             The same file with these mistakes too and without a block; or as it is if there are none.
         """
-        lines = [description_of(self._document, mistake) for mistake in found]
+        lines = [str(one) for one in sorted({description_of(self._document, mistake) for mistake in found})]
         if not lines:
             return self
         return dataclasses.replace(self, block=None, mistakes=tuple(dict.fromkeys([*self.mistakes, *lines])))
@@ -68,7 +68,7 @@ def load_files(
         names = sorted(os.listdir(folder))
     except OSError as error:
         line = f"{folder}: the folder cannot be read: {error.strerror}."
-        return [ConfigFile(folder.name, folder, None, (line,), Document(folder, {}, {}))]
+        return [ConfigFile(folder.name, folder, None, (line,), Document(folder, {}))]
     # Editors keep hidden files beside the one that is edited.
     files = [folder / name for name in names if name.endswith(".conf") and not name.startswith(".")]
     return [_isolated(file, model, variables or {}) for file in files]
@@ -78,7 +78,7 @@ def _isolated(file: Path, model: type[B], variables: Mapping[str, str]) -> Confi
     # The text of an error that nobody foresaw may have a secret in it.
     found = result_or_reason(lambda file: _load(file, model, variables), file, tell_text=False)
     if isinstance(found, str):
-        return ConfigFile(file.stem, file, None, (f"{file}: {ended(found)}",), Document(file, {}, {}))
+        return ConfigFile(file.stem, file, None, (f"{file}: {ended(found)}",), Document(file, {}))
     return found
 
 
@@ -87,11 +87,12 @@ def _load(file: Path, model: type[B], variables: Mapping[str, str]) -> ConfigFil
         document = parse_document(file, variables)
     except SettingsError as error:
         lines = tuple(line.strip() for line in str(error).splitlines())
-        return ConfigFile(file.stem, file, None, lines, Document(file, {}, {}))
-    block, mistakes = None, [*document.unread]
+        return ConfigFile(file.stem, file, None, lines, Document(file, {}))
+    block, mistakes = None, {*document.unread}
     try:
         block = model.model_validate(document.content, context={"base": file.parent, "file": file})
     except ValidationError as error:
         found = (explained(document, detail, model) for detail in error.errors(include_url=False))
-        mistakes += [description_of(document, mistake) for mistake in found]
-    return ConfigFile(file.stem, file, None if mistakes else block, tuple(dict.fromkeys(mistakes)), document)
+        mistakes |= {description_of(document, mistake) for mistake in found}
+    lines = tuple(map(str, sorted(mistakes)))
+    return ConfigFile(file.stem, file, None if lines else block, lines, document)

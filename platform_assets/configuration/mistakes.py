@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from platform_assets.configuration.document import Document, find_definition
+from platform_assets.configuration.document import Document, Located, located
+from platform_assets.configuration.hocon import Period
 from platform_assets.configuration.secrets import REFERENCES, Secret
 from platform_assets.configuration.stores import SECRET_OPTION
+from platform_assets.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +27,18 @@ class Mistake:
     expected: str
 
 
-def description_of(document: Document, mistake: Mistake) -> str:
-    """One line that describes a mistake, with its file."""
-    names = tuple(str(part) for part in mistake.key)
-    own = document.files.get(names[:2])
-    file = own or document.file
-    if file.is_file():
-        file = find_definition(file, names[1:] if own else names) or file
-    return f"{file}: {key_path(mistake.key)}: found {mistake.found}; expected {mistake.expected}."
+def description_of(document: Document, mistake: Mistake) -> Located:
+    """The mistake with its file and line."""
+    said = f"found {mistake.found}; expected {mistake.expected}."
+    return located(document.place(mistake.key), mistake.key, said)
 
 
-def key_path(key: Sequence[str | int]) -> str:
-    """A key path as text, such as `tasks[3].args.script`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
+def refusal(mistakes: Iterable[Located]) -> SettingsError:
+    """One error for all mistakes of the configuration, in the order of their places."""
+    lines = sorted({*mistakes})
+    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    title = f"The configuration has {count}; nothing was started."
+    return SettingsError("\n  ".join([title, *map(str, lines)]))
 
 
 def explained(document: Document, detail: Mapping[str, Any], model: type[BaseModel]) -> Mistake:
@@ -48,16 +49,17 @@ def explained(document: Document, detail: Mapping[str, Any], model: type[BaseMod
         detail: The error, as pydantic gives it.
         model: The model of the whole configuration.
     """
-    path: tuple[str | int, ...] = detail["loc"]
-    key = tuple(str(part) for part in path)
+    key, is_there, block, annotation, expected = _declared(document, detail, model)
     if detail["type"] == "extra_forbidden":
-        return Mistake(path, "an unknown key", _suggest(model, key))
-    annotation, expected = declared_field(model, key)
+        return Mistake(key, "an unknown key", _suggest(model, _model(block), tuple(map(str, key))))
     if detail["type"] == "missing":
-        return Mistake(path, f"nothing{_variable_hint(document, key)}", expected)
+        return Mistake(key, f"nothing{_variable_hint(document, key)}", expected)
     given = detail["input"]
+    types = {*parts_of(annotation)}
     in_options = "storage_options" in key[:-1]
-    if {*parts_of(annotation)} - {NoneType} == {Secret} or (in_options and SECRET_OPTION.search(key[-1])):
+    if not is_there:
+        found = "nothing"
+    elif (Secret in types and str not in types) or (in_options and SECRET_OPTION.search(str(key[-1]))):
         is_reference = str(given).startswith("secret://")
         found = "a reference that cannot be used" if is_reference else "a literal value (not shown)"
     else:
@@ -69,31 +71,68 @@ def explained(document: Document, detail: Mapping[str, Any], model: type[BaseMod
         reason = str(context.get("error") or context.get("reason"))
         # The validators of secrets already say what to write.
         expected = reason if REFERENCES in reason else f"{expected} ({reason})"
-    return Mistake(path, found, expected)
+    return Mistake(key, found, expected)
 
 
-def declared_field(model: type[BaseModel], key: tuple[str, ...]) -> tuple[object, str]:
-    """Look up the declared type and description of a key path; list members use those of the list."""
+def _declared(
+    document: Document, detail: Mapping[str, Any], model: type[BaseModel]
+) -> tuple[tuple[str | int, ...], bool, object, object, str]:
+    """The key of an error, whether it is there, the types of its block and of its value, and its description.
+
+    Where a value can have one of several types, pydantic puts the name of the one that it tried among the
+    parts of the key; it is no part of it. Members of lists and blocks use the description of those.
+    """
+    key: list[str | int] = []
+    node: object = document.content
+    block: object = None
     annotation: object = model
     expected = "something else"
-    for part in key:
-        annotation, description = _member_type(annotation, part)
+    is_there = True
+    names: tuple[str | int, ...] = detail["loc"]
+    for place, part in enumerate(names):
+        member, description, is_field = _member_type(annotation, str(part))
+        is_there = (
+            part in node if isinstance(node, dict) else isinstance(node, list) and isinstance(part, int)
+        )
+        may_be_absent = place == len(names) - 1 and (is_field or detail["type"] == "missing")
+        if not is_there and not may_be_absent:
+            annotation, is_there = _branch(annotation, str(part)), True
+            continue
+        key.append(part)
+        node = _member(node, part)
+        block, annotation = annotation, member
         expected = description or expected
-    return annotation, expected
+    return tuple(key), is_there, block, annotation, expected
 
 
-def _member_type(annotation: object, part: str) -> tuple[object, str]:
-    """The type of a type's member, and the member's own description if it has one."""
-    model = _model(annotation)
-    if model is not None:
+def _member(node: Any, part: str | int) -> object:
+    if isinstance(node, dict):
+        return node.get(part)
+    return node[part] if isinstance(node, list) and isinstance(part, int) and part < len(node) else None
+
+
+def _member_type(annotation: object, part: str) -> tuple[object, str, bool]:
+    """The type of a type's member, the member's own description, and whether it is a field of a block."""
+    for model in _models(annotation):
         found = {one.alias or name: one for name, one in model.model_fields.items()}.get(part)
         if found is not None:
-            return found.annotation, found.description or ""
-        return named_block(model), ""
+            return found.annotation, found.description or "", True
+        if (named := named_block(model)) is not None:
+            return named, "", False
     for block in parts_of(annotation):
-        if get_origin(block) in (dict, tuple):
-            return get_args(block)[1 if get_origin(block) is dict else 0], ""
-    return None, ""
+        if get_origin(block) in (dict, tuple, list):
+            return get_args(block)[1 if get_origin(block) is dict else 0], "", False
+    return None, "", False
+
+
+def _branch(annotation: object, name: str) -> object:
+    """The one of several types that pydantic calls by a name: its class, or the value of a literal field."""
+    for model in _models(annotation):
+        literals = (field.annotation for field in model.model_fields.values())
+        tags = {value for one in literals if get_origin(one) is Literal for value in get_args(one)}
+        if name == model.__name__ or name in tags:
+            return model
+    return annotation
 
 
 def parts_of(annotation: object) -> Iterator[object]:
@@ -107,10 +146,15 @@ def parts_of(annotation: object) -> Iterator[object]:
         yield annotation
 
 
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    """The classes of the blocks that a type is or includes."""
+    for part in parts_of(annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            yield part
+
+
 def _model(annotation: object) -> type[BaseModel] | None:
-    """The model class that a type is or includes."""
-    parts = parts_of(annotation)
-    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
+    return next(_models(annotation), None)
 
 
 def named_block(model: type[BaseModel]) -> type[BaseModel] | None:
@@ -134,11 +178,10 @@ def _known_keys(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterato
         yield from _known_keys(named, (*prefix, "<name>"))
 
 
-def _suggest(whole: type[BaseModel], key: tuple[str, ...]) -> str:
+def _suggest(whole: type[BaseModel], model: type[BaseModel] | None, key: tuple[str, ...]) -> str:
     """Suggest what an unknown key may mean: a similar name in the same block, or the same name elsewhere."""
     import difflib
 
-    model = _model(declared_field(whole, key[:-1])[0]) if len(key) > 1 else whole
     names = [one.alias or name for name, one in model.model_fields.items()] if model else []
     close = difflib.get_close_matches(key[-1].lower().replace("-", "_"), names, n=1)
     elsewhere = [known for known in _known_keys(whole) if known[-1] == key[-1]]
@@ -149,8 +192,8 @@ def _suggest(whole: type[BaseModel], key: tuple[str, ...]) -> str:
     return f"one of {', '.join(sorted(names))}"
 
 
-def _variable_hint(document: Document, key: tuple[str, ...]) -> str:
-    unset = [name for name in document.variables.get(key, ()) if name not in os.environ]
+def _variable_hint(document: Document, key: Sequence[str | int]) -> str:
+    unset = [name for name in document.variables(key) if name not in os.environ]
     return f" (the environment variable {unset[-1]} is not set either)" if unset else ""
 
 
@@ -167,8 +210,6 @@ def shown(value: object) -> str:
         return '"' + (shown if len(shown) <= 80 else shown[:77] + "...") + '"'
     if isinstance(value, dict):
         return "a block"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "a list"
-    if isinstance(value, int | float):
-        return str(value)
-    return "a period with a unit"
+    return "a period with a unit" if isinstance(value, Period) else str(value)

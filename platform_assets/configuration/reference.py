@@ -29,7 +29,7 @@ generated from the code: `platform-assets settings-reference > docs/configuratio
 The language is HOCON: `key = value`, blocks in braces, `include "file"`, and `key = ${?NAME}` for the value
 of an environment variable where it is set. `<name>` stands for a name of your choice. Relative paths start
 from the folder of the configuration file. All mistakes are reported at once when the platform starts, each
-with its file, its key, what was found and what was expected.
+with its file and line, its key, what was found and what was expected.
 
 The last column names the environment variable that the project's file offers for a key; give any other key a
 variable in the same way. Two more variables are read: `PLATFORM_CONFIG` names another configuration file, and

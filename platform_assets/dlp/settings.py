@@ -13,8 +13,8 @@ from pydantic_core import PydanticKnownError
 from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.configuration.blocks import RoomSettings
-from platform_assets.configuration.document import find_definition, line_of
-from platform_assets.configuration.mistakes import Mistake
+from platform_assets.configuration.document import Document, parse_document
+from platform_assets.configuration.mistakes import Mistake, description_of, refusal
 from platform_assets.configuration.secrets import REFERENCES, Secret
 from platform_assets.configuration.values import Block, Cron, Integer, Names, Text
 from platform_assets.errors import SettingsError
@@ -28,6 +28,8 @@ _INFO_TYPES = "a list of info types, such as [CREDIT_CARD_NUMBER]"
 
 
 def _pattern(value: str) -> str:
+    if "\b" in value:
+        raise ValueError("it has a backspace in it; for the edge of a word, write it as \\\\b")
     # Compile only if there is a pattern: most configurations have none.
     import re2  # type: ignore[import-untyped]
 
@@ -301,42 +303,52 @@ class DlpSettings(Block):
             *((("rules", name, "info_types"), one.info_types) for name, one in self.rules.items()),
         ]
         there = {*known, *inspect.custom}
-        lines = [
-            f"{self._told(*key)}: found {info_type!r}; expected an info type of docs/dlp_detection.md or of "
-            f"dlp.inspect.custom{_perhaps(info_type, there)}."
+        mistakes = [
+            Mistake(
+                ("dlp", *key),
+                repr(info_type),
+                f"an info type of docs/dlp_detection.md or of dlp.inspect.custom{_perhaps(info_type, there)}",
+            )
             for key, info_types in named
             for info_type in info_types
             if not any(fnmatchcase(one, info_type) for one in there)
             # A rule may name what another inspector finds; what is nearly a name of this one is a slip.
             and (key[0] != "rules" or _near(info_type, there))
         ]
-        lines += [
-            f"{self._told('inspect', 'custom', name)}: found a name that an info type of the platform has; "
-            "expected a name of its own."
+        mistakes += [
+            Mistake(
+                ("dlp", "inspect", "custom", name),
+                "a name that an info type of the platform has",
+                "a name of its own",
+            )
             for name in inspect.custom
             if name in known
         ]
         if inspect.info_types and not set(inspect.info_types) - set(inspect.exclude):
-            lines.append(
-                f"{self._told('inspect', 'exclude')}: found all of dlp.inspect.info_types; expected that "
-                "something is left to look for."
+            found = "all of dlp.inspect.info_types"
+            mistakes.append(
+                Mistake(("dlp", "inspect", "exclude"), found, "that something is left to look for")
             )
-        if lines:
-            count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-            raise SettingsError("\n  ".join([f"The configuration has {count}; nothing was started.", *lines]))
+        if mistakes:
+            document = self._document()
+            raise refusal(description_of(document, mistake) for mistake in mistakes)
 
-    def _told(self, *key: str) -> str:
-        path = ("dlp", *key)
-        file = find_definition(self._file, path) if self._file is not None and self._file.is_file() else None
-        return f"{file or self._file}: {'.'.join(path)}" if self._file is not None else ".".join(path)
+    def _document(self) -> Document:
+        """The configuration as it is now; empty if it cannot be read any more, or is not from a file."""
+        if self._file is None:
+            return Document(Path("settings without a file"), {})
+        try:
+            return parse_document(self._file)
+        except SettingsError:
+            return Document(self._file, {})
 
     def written_at(self, rule: str, block: str = "rules") -> str:
         """The place where a rule is written, such as `config/dlp.conf line 12`; empty if unknown."""
-        if self._file is None or not self._file.is_file():
+        document = self._document()
+        if rule not in document.content.get("dlp", {}).get(block, {}):
             return ""
-        file = find_definition(self._file, ("dlp", block, rule))
-        line = line_of(file, rule) if file is not None else None
-        return f"{file.parent.name}/{file.name} line {line}" if file is not None and line else ""
+        file, line = document.place(("dlp", block, rule))
+        return f"{file.parent.name}/{file.name} line {line}"
 
     def model_post_init(self, context: Any) -> None:
         """Remember the file that these settings were read from."""

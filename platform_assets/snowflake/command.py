@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from platform_assets.errors import ParquetError, PlatformError
+from platform_assets.errors import ParquetError, PlatformError, SettingsError
 from platform_assets.parquet.layouts import Grouping
 from platform_assets.snowflake.options import Case, Create, Encryption, Mode, ScriptOptions
 
@@ -209,20 +209,16 @@ def _read_config(file: Path) -> dict[str, Any]:
     Raises:
         ParquetError: The file cannot be read, or contains unknown options; the message lists every mistake.
     """
-    from pyhocon import ConfigFactory
-    from pyhocon.exceptions import ConfigException
-    from pyparsing import ParseBaseException
+    from platform_assets.configuration.document import parse_document
 
     try:
-        tree = ConfigFactory.parse_string(file.read_text(encoding="utf-8"), basedir=str(file.parent))
-        found: dict[str, Any] = dict(tree)
-    except (OSError, UnicodeDecodeError, ConfigException, ParseBaseException, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ParquetError(f"The options in {file} cannot be read: {reason}.") from error
+        document = parse_document(file)
+    except SettingsError as error:
+        raise ParquetError(f"The options in {file} cannot be read: {error}") from error
     options: dict[str, Any] = {}
-    mistakes = []
-    for key, value in found.items():
-        name = key.strip('"').replace("-", "_")
+    mistakes = [str(one).rstrip(".") for one in document.unread]
+    for key, value in document.content.items():
+        name = key.replace("-", "_")
         if name not in _option_names():
             mistakes.append(f"there is no option {key}")
             continue
@@ -246,7 +242,7 @@ def _from_config(name: str, value: Any) -> Any:
     """
     if name == "cluster_by":
         value = value if isinstance(value, Mapping) else {"*": value}
-        return {key.strip('"'): _texts(columns) for key, columns in value.items()}
+        return {key: _texts(columns) for key, columns in value.items()}
     if name in ("type", "column"):
         if not isinstance(value, Mapping):
             raise ValueError("not a block of NAME = TYPE")
@@ -272,7 +268,7 @@ def _texts(value: Any) -> list[str]:
 def _flat(block: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     """The texts in a block by dotted key; HOCON parses `orders.id = X` as nested blocks."""
     for key, value in block.items():
-        name = above + key.strip('"')
+        name = above + key
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}.")
         elif isinstance(value, str):

@@ -13,7 +13,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.configuration.blocks import FreshnessSettings, RoomSettings, ScheduleSettings
 from platform_assets.configuration.connections import ServerSettings
-from platform_assets.configuration.mistakes import Mistake, declared_field, explained, shown
+from platform_assets.configuration.mistakes import Mistake, explained, shown
 from platform_assets.configuration.names import unusable_name
 from platform_assets.configuration.values import TYPES, Block, Integer, Names, Text, type_word
 
@@ -275,11 +275,11 @@ def _take_out_ignored_connections(document: Document, content: dict[str, Any]) -
             content["sources"][name] = {k: v for k, v in source.items() if k != "connection"}
             yield from _mistakes_in(document, key, connection)
         if from_environment:
-            switch = document.variables.get(("sources", name, "embedded"), ())
+            switch = document.variables(("sources", name, "embedded"))
             how = f"set {switch[0]}=false" if switch else f"set sources.{name}.embedded to false"
             verb = "is" if len(from_environment) == 1 else "are"
             missing = [
-                (document.variables.get((*key, place)) or (place,))[-1]
+                (document.variables((*key, place)) or (place,))[-1]
                 for place in places
                 if place not in connection
             ]
@@ -331,7 +331,7 @@ def _unfit_blocks(sources: SourcesSettings) -> Iterator[Mistake]:
     for name, source in sources.discovered.items():
         key = ("sources", name)
         if source.schedule is not None and source.freshness is None:
-            block = declared_field(SourceSettings, ("freshness",))[1]
+            block = SourceSettings.model_fields["freshness"].description
             expected = f"{block}, as the source has a schedule of its own"
             yield Mistake((*key, "freshness"), "nothing", expected)
         for table in source.overrides:
