@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from platform_assets.delivery.interfaces import Bytes, Rows
-from platform_assets.delivery.renderers.workshop import ROWS_PER_BATCH, SqlColumn, Workshop
+from platform_assets.delivery.renderers.workshop import SqlColumn, Workshop
 
 _MARKS = {
     "utf-8-sig": (codecs.BOM_UTF8, "utf-8"),
@@ -74,8 +74,7 @@ class LineFormat:
         with workshop.relation(rows, self.timezone) as relation:
             mark, encoding = _MARKS.get(self.encoding, (b"", self.encoding))
             head = mark + self._head(rows, relation.columns, encoding)
-            texts = relation.connection.sql(f"SELECT {self.sql(relation.columns)} FROM {relation.name}")
-            batches = texts.to_arrow_reader(ROWS_PER_BATCH)
+            batches = relation.stream(self.sql(relation.columns))
             lines = (
                 _utf8(batch.column(0))
                 if encoding == "utf-8"
@@ -131,7 +130,7 @@ class _Lines:
     ends: np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
-def _numbered(batches: pa.RecordBatchReader) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield batches with the number of rows before each."""
     before = 0
     for batch in batches:

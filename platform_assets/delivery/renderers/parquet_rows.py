@@ -56,17 +56,18 @@ class Parquet:
             metadata = ", ".join(f"{name}: {literal(value)}" for name, value in told.items())
             # With more threads, DuckDB makes a row group of each small batch, and is no faster over a stream.
             relation.connection.execute("SET threads = 1")
-            count = relation.connection.execute(
-                f"COPY (SELECT {columns} FROM {relation.name}) TO {literal(str(path))} (FORMAT parquet, "
-                f"COMPRESSION {self.compression}, ROW_GROUP_SIZE {self.row_group_rows:d}, "
-                f"KV_METADATA {{{metadata}}})"
-            ).fetchall()[0][0]
+            count = relation.copy_to(
+                columns,
+                path,
+                f"FORMAT parquet, COMPRESSION {self.compression}, ROW_GROUP_SIZE {self.row_group_rows:d}, "
+                f"KV_METADATA {{{metadata}}}",
+            )
         return Bytes(
             f"{rows.name}.parquet",
             chunks_of(path),
             path.stat().st_size,
             path,
-            lambda: int(count),
+            lambda: count,
             CONTENT_TYPE,
         )
 

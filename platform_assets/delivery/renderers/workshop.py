@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from platform_assets.delivery.interfaces import Bytes, DeliveryError, Rows
 from platform_assets.isolation import is_isolated
+from platform_assets.model.dialects import literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,10 +57,8 @@ class Workshop:
             timezone: The time zone in which DuckDB writes times with a zone as text.
 
         Raises:
-            DeliveryError: The rows have no columns, or DuckDB cannot convert a value.
+            DeliveryError: The rows have no columns.
         """
-        import duckdb
-
         if not rows.batches.schema.names:
             raise DeliveryError(
                 f"{rows.name} has no columns, and no format can hold that. Select at least one column."
@@ -68,15 +67,7 @@ class Workshop:
         with self.engine.connect() as connection:
             connection.execute(f"SET TimeZone = '{timezone}'")
             connection.register(_RELATION, guarded.readable())
-            try:
-                yield StreamedRows(connection, _RELATION, guarded.columns)
-            except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
-                if guarded.error is not None:
-                    # DuckDB keeps only the text of what the stream of rows raised.
-                    raise guarded.error from None
-                if isinstance(error, duckdb.Error) and is_isolated(error):
-                    raise DeliveryError(f"{rows.name} could not be rendered: {str(error).strip()}") from error
-                raise
+            yield StreamedRows(rows.name, connection, guarded)
 
 
 @dataclass(frozen=True)
@@ -96,17 +87,69 @@ class SqlColumn:
 
 @dataclass(frozen=True)
 class StreamedRows:
-    """Streamed rows that SQL reads.
+    """Streamed rows that SQL reads once.
 
     Attributes:
-        connection: The connection that has it.
-        name: Its name in SQL.
-        columns: Its columns.
+        title: Their name in messages.
+        connection: The connection that has them.
+        guarded: The stream.
     """
 
+    title: str
     connection: duckdb.DuckDBPyConnection
-    name: str
-    columns: tuple[SqlColumn, ...]
+    guarded: _Guarded
+
+    @property
+    def columns(self) -> tuple[SqlColumn, ...]:
+        """The columns."""
+        return self.guarded.columns
+
+    def stream(self, columns: str, batch_size: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
+        """Stream the result of SQL expressions over each row.
+
+        Args:
+            columns: The expressions.
+            batch_size: Rows in a batch.
+
+        Raises:
+            DeliveryError: DuckDB cannot convert a value; any error of the stream of rows is raised as it is.
+        """
+        with self.explained():
+            rows = self.connection.sql(f"SELECT {columns} FROM {_RELATION}")
+            yield from rows.to_arrow_reader(batch_size)
+
+    def copy_to(self, columns: str, path: Path, options: str) -> int:
+        """Write the result of SQL expressions over each row to a file; return the number of rows.
+
+        Args:
+            columns: The expressions.
+            path: The file.
+            options: Options of DuckDB's COPY.
+
+        Raises:
+            DeliveryError: As `stream`.
+        """
+        with self.explained():
+            copied = self.connection.execute(
+                f"COPY (SELECT {columns} FROM {_RELATION}) TO {literal(str(path))} ({options})"
+            )
+            return int(copied.fetchall()[0][0])
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise what the stream of rows raised, of which DuckDB keeps only the text."""
+        import duckdb
+
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+            if self.guarded.error is not None:
+                raise self.guarded.error from None
+            # While rows are streamed, an error of DuckDB arrives as an OSError without a number.
+            is_about_rows = not isinstance(error, RuntimeError) or isinstance(error, duckdb.Error)
+            if is_about_rows and getattr(error, "errno", None) is None and is_isolated(error):
+                raise DeliveryError(f"{self.title} could not be rendered: {str(error).strip()}") from error
+            raise
 
 
 class _Guarded:

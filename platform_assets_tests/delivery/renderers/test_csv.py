@@ -296,3 +296,11 @@ def test_any_values_are_read_back(
         assert texts[3] == "\\N" if amount is None else Decimal(texts[3]) == amount
         assert texts[4] == "\\N" if at is None else dt.datetime.fromisoformat(texts[4]) == at
         assert (texts[5] == "\\N") == (data is None)
+
+
+def test_a_value_that_fails_far_into_the_rows_is_told_with_its_column(kitchen: Kitchen) -> None:
+    rows = pa.table({"the text": ["x"] * 100_000 + ["x,y"]})
+    with pytest.raises(
+        DeliveryError, match=r"customers could not be rendered: .*column the text: a value needs"
+    ):
+        kitchen.render([{"csv": {"quoting": "none"}}], rows)
