@@ -11,11 +11,13 @@ from platform_assets.orchestration import (
     EXCLUSIVE_TAG,
     build_freshness_defs,
 )
+from platform_assets.orchestration import (
+    MAIN_JOB as MAIN_JOB,
+)
 from platform_assets.rooms import Rooms
 from platform_assets.runs import PLAIN, PLAIN_LOGGER
 from platform_assets.status import HasFreshnessLimits
 
-MAIN_JOB = "totesys_to_warehouse"
 _MAIN_GROUPS = ("totesys", "star", "warehouse")
 
 
@@ -27,7 +29,7 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         resources: Resources that replace the configured ones, by key; for tests and special deployments.
     """
     rooms = Rooms(settings, replaced=frozenset(resources or {}))
-    of_rooms = [module.build_defs(rooms) for module in rooms.doors("defs")]
+    of_rooms = list(rooms.definitions().values())
     configured = {key: one for defs in of_rooms for key, one in (defs.resources or {}).items()}
     limits = {
         dg.AssetKey(path): limit

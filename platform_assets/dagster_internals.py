@@ -6,7 +6,7 @@
 import logging
 import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,10 @@ _MODULE = "platform_assets.definitions"
 
 
 def execute_job(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, run_config: dict[str, object]
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    run_config: dict[str, object],
+    tags: Mapping[str, str] | None = None,
 ) -> tuple[str, list[dg.DagsterEvent]]:
     """Run a job in this process, recorded like any other run.
 
@@ -48,7 +51,7 @@ def execute_job(
         The run's id and its events.
     """
     run = instance.create_run_for_job(
-        job, run_config=run_config, tags=job.run_tags, remote_job_origin=_origin(job.name)
+        job, run_config=run_config, tags={**job.run_tags, **(tags or {})}, remote_job_origin=_origin(job.name)
     )
     return run.run_id, list(execute_run_iterator(InMemoryJob(job), run, instance))
 

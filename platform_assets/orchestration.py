@@ -25,6 +25,8 @@ from platform_assets.model.table import Column
 
 OWNERS = ("team:data-platform",)
 LAKE_IO_MANAGER = "lake_io_manager"
+MAIN_JOB = "totesys_to_warehouse"
+"""Name of the job that brings the main source's changes to the warehouse."""
 BATCH = "batch"
 """Metadata: the last batch that a materialization has processed, or that a check has examined."""
 STOPPED = "stopped"
@@ -48,7 +50,7 @@ FAILED = "failures"
 """Materialization metadata: objects that failed in a run, and why; present only if there are any."""
 NOTHING_FAILED = "nothing_failed"
 """Name of the check that a run processed all of its objects."""
-EXCLUSIVE_TAG = {"platform_assets/exclusive": "totesys_to_warehouse"}
+EXCLUSIVE_TAG = {"platform_assets/exclusive": MAIN_JOB}
 """Runs with this tag wait for each other: `dagster.yaml` allows one at a time."""
 AFTER_BATCH = "platform_assets/after_batch"
 """Materialization metadata: the run wrote the rows of later batches; equal to `BATCH` if it wrote no rows."""

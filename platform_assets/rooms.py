@@ -13,7 +13,7 @@ A room imports only rooms that come before it here.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -55,9 +55,10 @@ ROOMS = (
     Room("dlp", "The inspection for sensitive data."),
     Room("feeds", "Uploaded files as tables.", needs=("objects", "dlp")),
     Room("delivery", "Deliveries of results."),
+    Room("tasks", "Tasks by configuration."),
 )
 
-BLOCKS_LEFT_BEHIND = frozenset({"alerts", "dlp", "feeds", "snowflake", "watches"})
+BLOCKS_LEFT_BEHIND = frozenset({"alerts", "dlp", "feeds", "snowflake", "tasks", "watches"})
 """Keys of removable rooms. Their blocks may stay in a configuration after the room has been removed."""
 
 
@@ -122,6 +123,8 @@ class Rooms:
         self._settings = settings
         self._present = {room.name: room for room in present()}
         self._assemblies: dict[type[Assembly[Any]], Assembly[Any]] = {}
+        self._definitions: dict[str, Any] = {}
+        self._is_defining = False
 
     def __contains__(self, name: str) -> bool:
         """Return True if there is a room of this name, with all that it needs."""
@@ -161,8 +164,19 @@ class Rooms:
         if name not in self:
             raise SettingsError(f"{purpose} needs the package platform_assets.{name}, which was removed.")
 
-    def doors(self, name: str) -> Iterator[ModuleType]:
-        """Yield the modules of this name that the rooms have, from the ground up."""
-        for room in self._present.values():
-            if (module := door(room, name)) is not None:
-                yield module
+    def definitions(self) -> Mapping[str, Any]:
+        """Return the Dagster definitions of each room by its name, built once, from the ground up.
+
+        A room that needs to know what the rooms below define calls it while its own are built; what is built
+        by then is returned.
+        """
+        if self._is_defining:
+            return dict(self._definitions)
+        self._is_defining = True
+        try:
+            for name, room in self._present.items():
+                if name not in self._definitions and (module := door(room, "defs")) is not None:
+                    self._definitions[name] = module.build_defs(self)
+        finally:
+            self._is_defining = False
+        return dict(self._definitions)

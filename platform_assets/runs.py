@@ -41,16 +41,22 @@ class JobRun:
     failed_checks: tuple[str, ...]
 
 
-def run_job(job: dg.JobDefinition, instance: dg.DagsterInstance, report: Callable[[str], None]) -> JobRun:
+def run_job(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    report: Callable[[str], None],
+    tags: Mapping[str, str] | None = None,
+) -> JobRun:
     """Run a job in this process, recorded in Dagster's instance like any other run.
 
     Args:
         job: The job; its loggers include `PLAIN_LOGGER`.
         instance: Dagster's instance.
         report: Receives the steps' log, line by line.
+        tags: Further tags of the run.
     """
     with _lines_to(report):
-        run_id, events = execute_job(job, instance, {"loggers": {PLAIN_LOGGER: {}}})
+        run_id, events = execute_job(job, instance, {"loggers": {PLAIN_LOGGER: {}}}, tags)
     sentences = [_sentence(event) for event in events if event.is_step_failure]
     if any(map(is_interruption, events)):
         sentences.append(_INTERRUPTED)

@@ -52,6 +52,15 @@ class HasFreshnessLimits(Protocol):
 
 
 @runtime_checkable
+class HasProblems(Protocol):
+    """A room some parts of whose configuration can be broken while the rest works."""
+
+    def problems(self) -> Sequence[str]:
+        """Return one line for each mistake that disables a part of the room; empty if all works."""
+        ...
+
+
+@runtime_checkable
 class HasFolders(Protocol):
     """A room with folders that users expect before the first run."""
 

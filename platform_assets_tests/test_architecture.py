@@ -22,7 +22,7 @@ MAY_IMPORT_DAGSTER = {
     *("dagster_internals.py", "definitions.py", "cron.py"),
 }
 # Where the whole environment is handed on to a child process; nothing is looked up in it.
-HAND_ON_THE_ENVIRONMENT = {f"{PACKAGE}/sample/embedded.py"}
+HAND_ON_THE_ENVIRONMENT = {f"{PACKAGE}/sample/embedded.py", f"{PACKAGE}/tasks/builtin/shell_script.py"}
 # The sample's designs lie in folders that its generator makes up.
 MADE_UP_PLACES = {f"{PACKAGE}/sample/names.py"}
 UNTOLD_NAMES = {"utils", "util", "helpers", "common", "core", "misc"}

@@ -14,6 +14,10 @@ from platform_assets.configuration.resolution import Resolution
 from platform_assets.errors import SettingsError
 
 
+_REPLACED = "--set"
+"""The place of values that replace a file's own, for messages."""
+
+
 class Located(NamedTuple):
     """A mistake with its place; mistakes sort by places, and are shown as `file:line: key: what is wrong`."""
 
@@ -103,19 +107,25 @@ class Document:
         return (self, key) if part is None else (part, key[1:])
 
 
-def parse_document(file: Path, given: Mapping[str, str] | None = None) -> Document:
+def parse_document(
+    file: Path, given: Mapping[str, str] | None = None, replaced: Sequence[str] = ()
+) -> Document:
     """Parse a file with its includes and resolve its substitutions.
 
     Args:
         file: The file.
         given: Texts by name for `${NAME}`; the file's own keys win over them, and they over the environment.
+        replaced: Lines `key = value` in HOCON that take the place of the file's own.
 
     Raises:
         SettingsError: The file is not HOCON or cannot be read. Each line of the message is a mistake.
     """
     reader = Reader()
     try:
-        resolution = Resolution(reader.read(file), given or {})
+        root = reader.read(file)
+        if replaced:
+            reader.add(root, Path(_REPLACED), "\n".join(replaced))
+        resolution = Resolution(root, given or {})
         content = resolution.content()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -35,6 +35,11 @@ class ConfigFile(Generic[B]):
     block: B | None
     mistakes: tuple[str, ...]
     _document: Document = field(repr=False, compare=False)
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """The content as it was read, valid or not; empty if the file is not HOCON."""
+        return self._document.content
 
     def with_mistakes(self, found: Iterable[Mistake]) -> ConfigFile[B]:
         """Add what is valid by itself but not together with the rest of the configuration.
@@ -71,20 +76,32 @@ def load_files(
         return [ConfigFile(folder.name, folder, None, (line,), Document(folder, {}))]
     # Editors keep hidden files beside the one that is edited.
     files = [folder / name for name in names if name.endswith(".conf") and not name.startswith(".")]
-    return [_isolated(file, model, variables or {}) for file in files]
+    return [load_file(file, model, variables=variables) for file in files]
 
 
-def _isolated(file: Path, model: type[B], variables: Mapping[str, str]) -> ConfigFile[B]:
+def load_file(
+    file: Path, model: type[B], *, variables: Mapping[str, str] | None = None, replaced: Sequence[str] = ()
+) -> ConfigFile[B]:
+    """Read and validate one file, as `load_files` does.
+
+    Args:
+        file: The file.
+        model: The model of its content.
+        variables: As for `load_files`.
+        replaced: Lines `key = value` in HOCON that take the place of the file's own.
+    """
     # The text of an error that nobody foresaw may have a secret in it.
-    found = result_or_reason(lambda file: _load(file, model, variables), file, tell_text=False)
+    found = result_or_reason(
+        lambda file: _load(file, model, variables or {}, replaced), file, tell_text=False
+    )
     if isinstance(found, str):
         return ConfigFile(file.stem, file, None, (f"{file}: {ended(found)}",), Document(file, {}))
     return found
 
 
-def _load(file: Path, model: type[B], variables: Mapping[str, str]) -> ConfigFile[B]:
+def _load(file: Path, model: type[B], variables: Mapping[str, str], replaced: Sequence[str]) -> ConfigFile[B]:
     try:
-        document = parse_document(file, variables)
+        document = parse_document(file, variables, replaced)
     except SettingsError as error:
         lines = tuple(line.strip() for line in str(error).splitlines())
         return ConfigFile(file.stem, file, None, lines, Document(file, {}))

@@ -223,6 +223,14 @@ class Reader:
         self.read_into(root, file, (root, ()), (), 0)
         return root
 
+    def add(self, block: Members, name: Path, text: str) -> None:
+        """Add the members of a text that is in no file to a block; they win over those of the block.
+
+        Raises:
+            SettingsError: It is not HOCON.
+        """
+        _Parser(Source(name, text, ((block, ()),)), self, 0).file(block, (block, ()))
+
     def read_into(
         self, block: Members, file: Path, scope: Scope, outer: tuple[Scope, ...], depth: int
     ) -> None:

@@ -23,7 +23,7 @@ from platform_assets.errors import ObjectGone
 from platform_assets.formats.content import Limits, Sampling
 from platform_assets.formats.isolation import is_about_content
 from platform_assets.isolation import failure_of, is_isolated, reason_of, renamed
-from platform_assets.objects.plan import ObjectStatus, Outcome, Task
+from platform_assets.objects.plan import DueObject, ObjectStatus, Outcome
 from platform_assets.objects.quarantine import quarantine
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class UploadInspector:
         where = readable_uri(self.watch.bucket.uri)
         return done.plus(Done(failures=tuple((where, problem) for problem in dict.fromkeys(problems))))
 
-    def _groups(self, tasks: Sequence[Task], run_id: str) -> Iterator[list[_Worked]]:
+    def _groups(self, tasks: Sequence[DueObject], run_id: str) -> Iterator[list[_Worked]]:
         """Inspect objects one by one, in groups that are large enough for a commit or took a minute."""
         group: list[_Worked] = []
         since = self.clock()

@@ -27,10 +27,10 @@ from platform_assets.model.table import Column, Integer, Text, Timestamp
 from platform_assets.objects.bucket import ObjectVersion
 from platform_assets.objects.plan import (
     BatchLimits,
+    DueObject,
     Entry,
     ObjectStatus,
     Outcome,
-    Task,
     Verdict,
     after,
     judge,
@@ -98,7 +98,7 @@ class Planned:
         left: Keys of due objects beyond the limits.
     """
 
-    batches: Mapping[int, Sequence[Task]] = field(default_factory=dict)
+    batches: Mapping[int, Sequence[DueObject]] = field(default_factory=dict)
     waiting: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
 
@@ -127,10 +127,10 @@ class LogState:
         """The latest entries of the objects of a batch, within that batch."""
         return self._last(f"batch = {number:d}")
 
-    def planned(self, number: int) -> list[Task]:
+    def planned(self, number: int) -> list[DueObject]:
         """The objects of a batch without an outcome, in key order: the work of its run."""
         entries = self.batch(number).values()
-        return [Task(one.object, one.attempt) for one in entries if one.status is ObjectStatus.PLANNED]
+        return [DueObject(one.object, one.attempt) for one in entries if one.status is ObjectStatus.PLANNED]
 
     def with_status(self, *statuses: ObjectStatus) -> list[Entry]:
         """The latest entries with one of these statuses, such as PARKED; reads the whole log."""

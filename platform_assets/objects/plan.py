@@ -107,7 +107,7 @@ class BatchLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class DueObject:
     """A due object.
 
     Attributes:
@@ -132,12 +132,12 @@ def judge(found: ObjectVersion, last: Entry | None, now: dt.datetime) -> Verdict
     return Verdict.SETTLED
 
 
-def task(found: ObjectVersion, last: Entry | None) -> Task:
+def task(found: ObjectVersion, last: Entry | None) -> DueObject:
     """The next attempt at a due object."""
     is_again = (
         last is not None and last.status is ObjectStatus.FAILED and last.object.version == found.version
     )
-    return Task(found, last.attempt + 1 if last is not None and is_again else 1)
+    return DueObject(found, last.attempt + 1 if last is not None and is_again else 1)
 
 
 def is_quiet(found: ObjectVersion, policy: BatchLimits, now: dt.datetime) -> bool:
@@ -145,9 +145,9 @@ def is_quiet(found: ObjectVersion, policy: BatchLimits, now: dt.datetime) -> boo
     return not dt.timedelta() <= now - found.modified < policy.quiet
 
 
-def slices(tasks: Iterable[Task], policy: BatchLimits) -> Iterator[list[Task]]:
+def slices(tasks: Iterable[DueObject], policy: BatchLimits) -> Iterator[list[DueObject]]:
     """Split tasks into batches, each the work of one run, in order."""
-    batch: list[Task] = []
+    batch: list[DueObject] = []
     size = 0
     for one in tasks:
         if batch and (len(batch) >= policy.objects_per_run or size + one.object.size > policy.bytes_per_run):

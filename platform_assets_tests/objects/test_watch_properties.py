@@ -17,7 +17,7 @@ from platform_assets.errors import ObjectsError
 from platform_assets.lake.delta import LakeTable
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
 from platform_assets.objects.places import open_bucket
-from platform_assets.objects.plan import BatchLimits, ObjectStatus, Outcome, Task
+from platform_assets.objects.plan import BatchLimits, DueObject, ObjectStatus, Outcome
 from platform_assets.objects.watch import ListingCursor, RunState, Watch
 from platform_assets_tests.fixtures.properties import examples
 
@@ -37,7 +37,7 @@ class Life(RuleBasedStateMachine):
         self.log = ObjectLog(LakeTable(str(self.folder / "log"), LOG_COLUMNS))
         self.cursor = ListingCursor()
         self.states: dict[str, RunState] = {}
-        self.running: dict[int, list[Task]] = {}
+        self.running: dict[int, list[DueObject]] = {}
         self.done: collections.Counter[tuple[str, str]] = collections.Counter()
 
     def teardown(self) -> None:
@@ -119,7 +119,7 @@ class Life(RuleBasedStateMachine):
             self._count(tasks, outcomes)
         self.states[key] = RunState.SUCCEEDED if end == "succeeds" else RunState.FAILED
 
-    def _status(self, task: Task, wanted: ObjectStatus) -> ObjectStatus:
+    def _status(self, task: DueObject, wanted: ObjectStatus) -> ObjectStatus:
         found = open_bucket(str(self.uploads)).find(task.object.key)
         return wanted if found == task.object else ObjectStatus.GONE
 
@@ -127,7 +127,7 @@ class Life(RuleBasedStateMachine):
         said = self.log.read().batch(batch).get(outcome.key)
         return said is not None and said.status is outcome.status
 
-    def _count(self, tasks: list[Task], outcomes: list[Outcome]) -> None:
+    def _count(self, tasks: list[DueObject], outcomes: list[Outcome]) -> None:
         done = {one.key for one in outcomes if one.status is ObjectStatus.DONE}
         for one in tasks:
             if one.object.key in done:

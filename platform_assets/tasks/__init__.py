@@ -1,0 +1,1 @@
+"""Tasks by configuration: small steps that files in `config/tasks/` put together to jobs."""

@@ -1,0 +1,168 @@
+"""The tasks and their files, from the settings."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sys
+import zoneinfo
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platform_assets.errors import SettingsError
+from platform_assets.rooms import Assembly
+from platform_assets.tasks.settings import TasksRoomSettings
+
+if TYPE_CHECKING:
+    from platform_assets.delivery.interfaces import TaskOutput
+    from platform_assets.tasks.execution import TaskRunner
+    from platform_assets.tasks.plan import Elsewhere, TaskPlan
+    from platform_assets.tasks.registry import TaskRegistry
+
+_FOLDER = "tasks"
+_JOBS_OF_NO_ROOM = ("totesys_to_warehouse", "freshness_checks_job")
+"""Names of the jobs that are defined over the rooms."""
+
+
+class TasksRoom(Assembly[TasksRoomSettings]):
+    """The known tasks, the task files, and what executes them."""
+
+    settings_class = TasksRoomSettings
+
+    @property
+    def files_folder(self) -> Path:
+        """The folder of the task files."""
+        return self.rooms.config_dir / _FOLDER
+
+    @property
+    def has_files(self) -> bool:
+        """True if there is a task file."""
+        return self.files_folder.exists() and any(self.files_folder.glob("*.conf"))
+
+    def elsewhere(self) -> Elsewhere:
+        """Return the assets, jobs, schedules and sensors of the other rooms, by their names."""
+        from platform_assets.tasks.plan import Elsewhere
+
+        assets: dict[str, list[str]] = {}
+        jobs, ticks = (
+            {*_JOBS_OF_NO_ROOM},
+            {f"{job.removesuffix('_job')}_schedule" for job in _JOBS_OF_NO_ROOM},
+        )
+        for name, defs in self.rooms.definitions().items():
+            if name == _FOLDER:
+                continue
+            # A definition of assets has specs; the spec of an external asset stands for itself.
+            specs = (spec for one in defs.assets or () for spec in getattr(one, "specs", (one,)))
+            for spec in specs:
+                assets["/".join(spec.key.path)] = ["/".join(dep.asset_key.path) for dep in spec.deps]
+            jobs |= {job.name for job in defs.jobs or ()}
+            ticks |= {tick.name for tick in (*(defs.schedules or ()), *(defs.sensors or ()))}
+        return Elsewhere(assets, frozenset(jobs), frozenset(ticks))
+
+    @cached_property
+    def registry(self) -> TaskRegistry:
+        """The known tasks."""
+        from platform_assets.tasks.registry import TaskRegistry
+
+        return TaskRegistry(self.settings.tasks.folders)
+
+    @cached_property
+    def variables(self) -> Mapping[str, str]:
+        """The platform's variables, for `${NAME}` in task files."""
+        today = dt.datetime.now(zoneinfo.ZoneInfo(self.platform.schedule.timezone)).date()
+        return {
+            "TODAY": today.isoformat(),
+            "PLATFORM": "macos" if sys.platform == "darwin" else sys.platform,
+            "CWD": os.getcwd(),
+            "STATE": str(self.platform.state_dir),
+            "PYTHON": sys.executable,
+        }
+
+    def plans(self, elsewhere: Elsewhere | None) -> list[TaskPlan]:
+        """Load and check all task files; a file with mistakes leaves the others as they are.
+
+        Args:
+            elsewhere: What the rest of the platform defines; None leaves asset keys and names unchecked.
+        """
+        from platform_assets.configuration.folder import load_files
+        from platform_assets.tasks.files import TaskFile
+        from platform_assets.tasks.plan import build_plans
+
+        files = load_files(self.files_folder, TaskFile, variables=self.variables)
+        return build_plans(files, self.registry, elsewhere, self.settings.tasks.external_assets)
+
+    def plan(self, file: str, given: Sequence[str], elsewhere: Elsewhere | None) -> TaskPlan:
+        """Load and check one task file, together with the others.
+
+        Args:
+            file: Its path, or its name in the folder of the task files.
+            given: Values `key=value` that take the place of the file's own; a key without a known first part
+                is one of `vars`.
+            elsewhere: As for `plans`.
+
+        Raises:
+            SettingsError: There is no such file, or a given value is not of the form `key=value`.
+        """
+        from platform_assets.configuration.folder import load_file, load_files
+        from platform_assets.tasks.files import TaskFile, replacement
+        from platform_assets.tasks.plan import build_plans
+
+        path = self._located(file)
+        replaced = [replacement(one) for one in given]
+        chosen = load_file(path, TaskFile, variables=self.variables, replaced=replaced)
+        others = load_files(self.files_folder, TaskFile, variables=self.variables)
+        files = [chosen, *(one for one in others if one.name != chosen.name)]
+        plans = build_plans(files, self.registry, elsewhere, self.settings.tasks.external_assets)
+        return next(one for one in plans if one.file == path)
+
+    def _located(self, file: str) -> Path:
+        named = self.files_folder / f"{file.removesuffix('.conf')}.conf"
+        path = Path(file) if "/" in file or not named.is_file() else named
+        if not path.is_file():
+            known = ", ".join(sorted(one.stem for one in self.files_folder.glob("*.conf"))) or "none"
+            raise SettingsError(
+                f"There is no task file {file}. Name a file, or one of {self.files_folder}: {known}."
+            )
+        return path.resolve()
+
+    @cached_property
+    def runner(self) -> TaskRunner:
+        """What executes tasks."""
+        from platform_assets.tasks.execution import TaskRunner, TaskServices
+        from platform_assets.tasks.services import RoomAlerts, RoomBuckets, RoomInspection, RoomQueries
+
+        services = TaskServices(
+            RoomQueries(self.rooms),
+            RoomInspection(self.rooms),
+            RoomBuckets(self.rooms),
+            RoomAlerts(self.rooms),
+        )
+        return TaskRunner(self.platform.state_dir / _FOLDER, self.variables, services)
+
+    def task_names(self) -> Sequence[str]:
+        """See `HasTaskOutputs.task_names`."""
+        return [f"{plan.name}/{task.id}" for plan in self.plans(None) for task in plan.tasks]
+
+    def task_output(self, name: str) -> TaskOutput | None:
+        """See `HasTaskOutputs.task_output`.
+
+        Raises:
+            SettingsError: The name is not of the form `file/task`.
+        """
+        from platform_assets.delivery.interfaces import TaskOutput
+
+        plan, _, task = name.partition("/")
+        if not plan or not task or "/" in task or ".." in name:
+            raise SettingsError(f"{name} names no task. Write FILE/TASK: the file's name and the task's id.")
+        found = self.runner.output(plan, task)
+        return None if found is None else TaskOutput(*found)
+
+    def problems(self) -> list[str]:
+        """See `HasProblems.problems`."""
+        mistakes = [mistake for plan in self.plans(self.elsewhere()) for mistake in plan.mistakes]
+        return [*mistakes, *(f"{one.origin}: {one.reason}" for one in self.registry.broken)]
+
+
+ROOM = TasksRoom

@@ -1,0 +1,1 @@
+"""The tasks that come with the platform; each is one module of the task's name."""
