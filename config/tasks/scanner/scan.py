@@ -1,4 +1,4 @@
-"""A small metadata scanner: one JSON file for each Delta table of a folder, with its columns, files and rows."""
+"""A small metadata scanner: for each Delta table of a folder a JSON file with columns, files and rows."""
 
 from __future__ import annotations
 
