@@ -13,7 +13,6 @@ from platform_assets.configuration.hocon import Reader
 from platform_assets.configuration.resolution import Resolution
 from platform_assets.errors import SettingsError
 
-
 _REPLACED = "--set"
 """The place of values that replace a file's own, for messages."""
 

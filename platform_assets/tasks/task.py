@@ -51,7 +51,7 @@ class Task:
         """Name the task after its class, unless it has a name of its own."""
         super().__init_subclass__(**options)
         if "name" not in cls.__dict__:
-            words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+            words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
             cls.name = words.removesuffix("_task") or words
 
 
