@@ -112,7 +112,7 @@ set -e; python="$(PYTHON)"; \
     'export DAGSTER_DISABLE_TELEMETRY=yes' >> $(1)/bin/activate
 endef
 
-# setuptools comes first: pyhocon has no wheel, and an isolated build would fetch what no lock names.
+# setuptools comes first: the tests' pyhocon has no wheel, and an isolated build would fetch what no lock names.
 define install
 set -e; echo "Installing what $(1) lists"; rm -f $(VENV)/.runtime-* $(VENV)/.dev-*; \
   awk '/^setuptools==/ { on = 1 } on { print } !/\\$$/ { on = 0 }' $(1) > $(VENV)/setuptools.txt; \
