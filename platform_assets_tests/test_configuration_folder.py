@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, field_validator
 
 from platform_assets.configuration.folder import ConfigFile, load_files
 from platform_assets.configuration.mistakes import Mistake
+from platform_assets.configuration.secrets import Secret
 from platform_assets.configuration.values import Block, Integer, Text
 
 
@@ -27,6 +29,25 @@ class Plan(Block):
         if value == "bomb":
             raise LookupError("hunter2")
         return value
+
+
+class Mail(Block):
+    kind: Literal["mail"]
+    address: Text = Field(description="an address")
+
+
+class Folder(Block):
+    kind: Literal["folder"]
+    path: Text = Field(description="a path")
+
+
+class Letter(Block):
+    to: tuple[Annotated[Mail | Folder, Field(discriminator="kind")], ...] = Field(
+        description="places, each with a kind"
+    )
+    other: Mail | Folder = Field(description="a place")
+    key: Text | tuple[Text, ...] = Field(description="a text or several")
+    password: Secret | Folder = Field(description="a reference")
 
 
 def plans(folder: Path, **texts: str) -> dict[str, ConfigFile[Plan]]:
@@ -81,12 +102,40 @@ def test_a_broken_file_tells_its_reason_and_the_others_load(tmp_path: Path) -> N
 
 def test_all_mistakes_of_a_file_come_at_once_with_their_keys(tmp_path: Path) -> None:
     text = "titel = A\nsteps = [\n  { name = one }\n  { name = two, seconds = 0 }\n  { seconds = 2 }\n]\n"
-    assert sorted(line.split(": ", 1)[1] for line in plans(tmp_path, a=text)["a"].mistakes) == [
-        "steps[1].seconds: found 0; expected whole seconds, 1 or more.",
-        "steps[2].name: found nothing; expected the name of a step.",
-        "titel: found an unknown key; expected a known one, perhaps title.",
-        "title: found nothing; expected a title.",
+    file = tmp_path / "a.conf"
+    assert plans(tmp_path, a=text)["a"].mistakes == (
+        f"{file}: title: found nothing; expected a title.",
+        f"{file}:1: titel: found an unknown key; expected a known one, perhaps title.",
+        f"{file}:4: steps[1].seconds: found 0; expected whole seconds, 1 or more.",
+        f"{file}:5: steps[2].name: found nothing; expected the name of a step.",
+    )
+
+
+def test_a_value_of_several_types_is_told_by_its_key_alone(tmp_path: Path) -> None:
+    text = """
+    to = [
+      { kind = mail, address = 5 }
+      { kind = folder, path = here, addres = x }
+      { kind = pigeon }
     ]
+    other { address = 5 }
+    key { text = 5 }
+    password = hunter2
+    """
+    (tmp_path / "a.conf").write_text(text)
+    (found,) = load_files(tmp_path, Letter)
+    told = [line.removeprefix(f"{found.file}:") for line in found.mistakes]
+    assert "hunter2" not in str(told)
+    wrong_text = "found 5; expected an address (put text that looks like something else into quotes)."
+    assert told[:3] == [
+        f"3: to[0].address: {wrong_text}",
+        "4: to[1].addres: found an unknown key; expected one of kind, path.",
+        "5: to[2]: found a block; expected places, each with a kind.",
+    ]
+    assert f"7: other.address: {wrong_text}" in told
+    assert {line.split(": ")[1] for line in told[3:]} == {
+        *("other.kind", "other.path", "other.address", "key", "password")
+    }
 
 
 def test_mistakes_that_are_found_later_take_the_block_away(tmp_path: Path) -> None:
@@ -95,8 +144,8 @@ def test_mistakes_that_are_found_later_take_the_block_away(tmp_path: Path) -> No
     bad = good.with_mistakes([Mistake(("steps", 0, "name"), '"one"', "a name that is known")])
     assert bad.block is None
     assert good.block is not None
-    (line,) = bad.mistakes
-    assert line.endswith(': steps[0].name: found "one"; expected a name that is known.')
+    expected = f'{bad.file}:3: steps[0].name: found "one"; expected a name that is known.'
+    assert bad.mistakes == (expected,)
     assert len(bad.with_mistakes([Mistake(("title",), '"A"', "another")]).mistakes) == 2
 
 

@@ -286,9 +286,7 @@ class Reader:
                 unread(file, "it is not UTF-8 text", "the name of a file that can be read")
 
 
-_SPACE = (
-    "[ \\t\\r\\f\\v\\x1c-\\x1f\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff]"
-)
+_SPACE = r"[^\S\n]"
 _GAP = rf"(?:{_SPACE}++|\n++|\#[^\n]*+|//[^\n]*+)*+"
 # Forbidden in unquoted text, as the specification has it; white space and single slashes are looked at apart.
 _RESERVED = r'$"{}\[\]:=,+#`^?!@*&\\\n/'

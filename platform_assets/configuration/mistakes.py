@@ -86,21 +86,22 @@ def _declared(
     node: object = document.content
     block: object = None
     annotation: object = model
+    branch: object = model
     expected = "something else"
     is_there = True
     names: tuple[str | int, ...] = detail["loc"]
     for place, part in enumerate(names):
-        member, description, is_field = _member_type(annotation, str(part))
+        member, description, is_field = _member_type(branch, str(part))
         is_there = (
             part in node if isinstance(node, dict) else isinstance(node, list) and isinstance(part, int)
         )
         may_be_absent = place == len(names) - 1 and (is_field or detail["type"] == "missing")
         if not is_there and not may_be_absent:
-            annotation, is_there = _branch(annotation, str(part)), True
+            branch, is_there = _branch(branch, str(part)), True
             continue
         key.append(part)
         node = _member(node, part)
-        block, annotation = annotation, member
+        block, annotation, branch = branch, member, member
         expected = description or expected
     return tuple(key), is_there, block, annotation, expected
 

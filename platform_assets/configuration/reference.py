@@ -27,9 +27,10 @@ Every key of [config/platform.conf](../config/platform.conf) and of the files th
 generated from the code: `platform-assets settings-reference > docs/configuration.md`.
 
 The language is HOCON: `key = value`, blocks in braces, `include "file"`, and `key = ${?NAME}` for the value
-of an environment variable where it is set. `<name>` stands for a name of your choice. Relative paths start
-from the folder of the configuration file. All mistakes are reported at once when the platform starts, each
-with its file and line, its key, what was found and what was expected.
+of an environment variable where it is set. In quotes a backslash is doubled; text in triple quotes is taken
+as it is. `<name>` stands for a name of your choice. Relative paths start from the folder of the configuration
+file. All mistakes are reported at once when the platform starts, each with its file, its line, its key, what
+was found and what was expected.
 
 The last column names the environment variable that the project's file offers for a key; give any other key a
 variable in the same way. Two more variables are read: `PLATFORM_CONFIG` names another configuration file, and
