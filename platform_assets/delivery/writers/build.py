@@ -10,7 +10,12 @@ from typing import Any, cast
 from platform_assets.configuration.secrets import Secret
 from platform_assets.delivery.interfaces import DeliveryError, Writer
 from platform_assets.delivery.writers.address import FOLDER, Address, parse_address
-from platform_assets.delivery.writers.settings import DestinationSettings, FtpSettings, S3Settings
+from platform_assets.delivery.writers.settings import (
+    DestinationSettings,
+    FtpSettings,
+    HttpSettings,
+    S3Settings,
+)
 
 
 def build_writer(settings: DestinationSettings) -> Writer:
@@ -57,6 +62,23 @@ def build_writer(settings: DestinationSettings) -> Writer:
             settings.sftp.passphrase,
             settings.sftp.agent,
             settings.sidecar != "never",
+            settings.timeout,
+        )
+    if address.scheme in ("http", "https"):
+        from platform_assets.delivery.writers.http import HttpWriter
+
+        web = settings.http or HttpSettings()
+        return HttpWriter(
+            settings.address,
+            web.method,
+            web.user,
+            web.password,
+            web.token,
+            web.headers,
+            web.expect,
+            web.allow_redirects,
+            web.ca_file,
+            settings.sidecar == "always",
             settings.timeout,
         )
     return _own_writer(address.path, settings.options or {})

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from email.header import Header
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,6 +73,12 @@ def is_sidecar_of(content: bytes, file: StagedFile) -> bool:
         file.sha256,
         file.size,
     )
+
+
+def ascii_text(value: str) -> str:
+    """Encode text for a header in one line: RFC 2047, which S3 itself uses, for what is not ASCII."""
+    line = " ".join(value.split())
+    return line if line.isascii() else Header(line, "utf-8", maxlinelen=10_000).encode()
 
 
 def blocks(source: BinaryIO, progress: Progress, size: int = BLOCK) -> Iterator[bytes]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.header import Header
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,7 +22,7 @@ from platform_assets.delivery.interfaces import (
     Receipt,
     StagedFile,
 )
-from platform_assets.delivery.writers.content import SIDECAR, changed, safe_name, sidecar
+from platform_assets.delivery.writers.content import SIDECAR, ascii_text, changed, safe_name, sidecar
 
 _MIB = 1 << 20
 _SINGLE = 16 * _MIB
@@ -290,7 +289,7 @@ class S3Transfer:
     def _object(self, file: StagedFile) -> dict[str, Any]:
         return {
             "ContentType": file.content_type,
-            "Metadata": {name: _ascii(value) for name, value in file.metadata.items()},
+            "Metadata": {name: ascii_text(value) for name, value in file.metadata.items()},
             **self._options.arguments(),
         }
 
@@ -505,12 +504,6 @@ def _is_resumable(error: Exception) -> bool:
 
 def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
-
-
-def _ascii(value: str) -> str:
-    """Encode text for a header: RFC 2047, which S3 itself uses, for what is not ASCII."""
-    line = " ".join(value.split())
-    return line if line.isascii() else Header(line, "utf-8", maxlinelen=10_000).encode()
 
 
 def _code(error: Any) -> tuple[str, int]:

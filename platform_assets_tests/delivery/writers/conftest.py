@@ -9,6 +9,7 @@ import pytest
 from platform_assets_tests.delivery.writers.places import (
     FolderPlace,
     FtpPlace,
+    HttpPlace,
     Place,
     S3Place,
     SftpPlace,
@@ -23,11 +24,13 @@ from platform_assets_tests.fixtures.ftp import (
     plain_ftp_server,
     vsftpd,
 )
+from platform_assets_tests.fixtures.http_files import FileServer, file_server
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.ssh import SshServer, session_ssh_server, ssh_server, sshd
 
 __all__ = [
     "explicit_ftp_server",
+    "file_server",
     "ftp_certificate",
     "implicit_ftp_server",
     "plain_ftp_server",
@@ -37,7 +40,7 @@ __all__ = [
     "vsftpd",
 ]
 
-PLACES = ("folder", "s3", "ftp", "explicit", "implicit", "vsftpd", "asyncssh", "openssh")
+PLACES = ("folder", "s3", "ftp", "explicit", "implicit", "vsftpd", "asyncssh", "openssh", "http")
 
 
 @pytest.fixture
@@ -84,6 +87,11 @@ def asyncssh_place(ssh_server: SshServer, tmp_path: Path) -> SftpPlace:
 @pytest.fixture
 def openssh_place(sshd: SshServer, tmp_path: Path) -> SftpPlace:
     return SftpPlace(sshd, tmp_path)
+
+
+@pytest.fixture
+def http_place(file_server: FileServer, tmp_path: Path) -> HttpPlace:
+    return HttpPlace(file_server, tmp_path)
 
 
 @pytest.fixture(params=PLACES)

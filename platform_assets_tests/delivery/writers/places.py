@@ -19,6 +19,7 @@ from platform_assets.delivery.interfaces import Receipt, StagedFile, Stamp, Tran
 from platform_assets.delivery.writers.build import build_writer
 from platform_assets.delivery.writers.settings import DestinationSettings
 from platform_assets_tests.fixtures.ftp import FtpServer
+from platform_assets_tests.fixtures.http_files import PASSWORD, USER, FileServer
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.ssh import SshServer, new_key
 from platform_assets_tests.fixtures.wire import free_port, wired
@@ -371,3 +372,46 @@ class SftpPlace(Place):
     def names(self) -> set[str]:
         found = self._folder.rglob("*")
         return {path.relative_to(self._folder).as_posix() for path in found if path.is_file()}
+
+
+class HttpPlace(Place):
+    """A path of an HTTP server."""
+
+    def __init__(self, server: FileServer, folder: Path) -> None:
+        self.server = server
+        self._password = folder / "http_password"
+        self._password.write_text(PASSWORD)
+        self._wrong = folder / "wrong_http_password"
+        self._wrong.write_text(WRONG)
+
+    def block(self) -> Block:
+        return self.at_port(self.port)
+
+    def at_port(self, port: int) -> Block:
+        return {
+            "address": f"http://127.0.0.1:{port}/to/us",
+            "http": {"user": USER, "password": f"secret://file{self._password}"},
+        }
+
+    def signed_in_wrongly(self) -> Block:
+        block = self.block()
+        block["http"]["password"] = f"secret://file{self._wrong}"
+        return block
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def read(self, name: str) -> bytes | None:
+        found = self.server.files.get(f"/to/us/{name}")
+        return found[0] if found is not None else None
+
+    def names(self) -> set[str]:
+        return {path.removeprefix("/to/us/") for path in self.server.files}
+
+    def metadata(self, name: str) -> dict[str, str]:
+        headers = self.server.files[f"/to/us/{name}"][1]
+        start = "X-Delivery-"
+        return {
+            key.removeprefix(start).lower(): value for key, value in headers.items() if key.startswith(start)
+        }
