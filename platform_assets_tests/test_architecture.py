@@ -14,7 +14,18 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "platform_assets"
 
 # From the ground up: modules below the rooms, the rooms, and modules above them.
-BELOW = ("errors", "processes", "isolation", "alert", "status", "model", "configuration", "rooms", "settings")
+BELOW = (
+    "errors",
+    "processes",
+    "isolation",
+    "alert",
+    "status",
+    "model",
+    "configuration",
+    "smtp",
+    "rooms",
+    "settings",
+)
 DAGSTER = ("dagster_internals", "orchestration", "runs")
 ORDER = (*BELOW, *DAGSTER, "terminal", *(room.name for room in ROOMS), "build", "definitions", "cli")
 MAY_IMPORT_DAGSTER = {

@@ -17,6 +17,7 @@ from platform_assets.alert import Alert, Severity, plain, plain_lines
 from platform_assets.configuration.secrets import Secret
 from platform_assets.errors import AlertError
 from platform_assets.processes import write_whole
+from platform_assets.smtp import MailServer
 
 _TIMEOUT = 20.0
 _LONGEST_SUBJECT = 150
@@ -55,14 +56,11 @@ class EmailNotifier:
         if self.spool is not None:
             self._keep(alert, self.spool)
             return
-        server = f"{self.host}:{self.port}"
-        password = self.password.resolve() if self.password is not None else ""
+        server = MailServer(
+            self.host, self.port, self.user, self.password, self.security, self.ca_file, _TIMEOUT
+        )
         try:
-            with self._connect() as connection:
-                if self.security == "starttls":
-                    connection.starttls(context=self._context())
-                if self.user and self.security != "none":
-                    connection.login(self.user, password)
+            with server.session() as connection:
                 refused = connection.send_message(self._message(alert), self.sender, self.recipients)
         except smtplib.SMTPAuthenticationError as error:
             raise self._mendable(f"refused the user {self.user} ({error.smtp_code})") from None
@@ -71,7 +69,7 @@ class EmailNotifier:
         except ssl.SSLError as error:
             raise self._mendable(f"cannot be trusted: {error.reason or type(error).__name__}") from None
         except smtplib.SMTPRecipientsRefused as error:
-            raise _refusal(server, error.recipients) from None
+            raise _refusal(str(server), error.recipients) from None
         except smtplib.SMTPResponseException as error:
             # 4yz is a transient answer, 5yz a permanent one (RFC 5321, 4.2.1).
             raise AlertError(
@@ -101,14 +99,6 @@ class EmailNotifier:
             raise AlertError(
                 f"The message cannot be kept in {spool}: {error.strerror}. It is kept later.", retryable=True
             ) from None
-
-    def _connect(self) -> smtplib.SMTP:
-        if self.security == "tls":
-            return smtplib.SMTP_SSL(self.host, self.port, timeout=_TIMEOUT, context=self._context())
-        return smtplib.SMTP(self.host, self.port, timeout=_TIMEOUT)
-
-    def _context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
 
     def _message(self, alert: Alert) -> EmailMessage:
         message = EmailMessage()

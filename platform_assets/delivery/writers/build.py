@@ -13,7 +13,9 @@ from platform_assets.delivery.writers.address import FOLDER, Address, parse_addr
 from platform_assets.delivery.writers.settings import (
     DestinationSettings,
     FtpSettings,
+    GcsSettings,
     HttpSettings,
+    MailSettings,
     S3Settings,
 )
 
@@ -46,6 +48,19 @@ def build_writer(settings: DestinationSettings) -> Writer:
         )
     if address.scheme in ("ftp", "ftps"):
         return _ftp_writer(address, settings)
+    if address.scheme == "gs":
+        from platform_assets.delivery.writers.gcs import GcsWriter
+
+        store = settings.gcs or GcsSettings()
+        return GcsWriter(
+            address.host,
+            address.path,
+            store.storage_options,
+            store.storage_class,
+            store.kms_key,
+            settings.sidecar == "always",
+            settings.timeout,
+        )
     if settings.sftp is not None:
         from platform_assets.delivery.writers.sftp import SftpWriter
 
@@ -81,6 +96,8 @@ def build_writer(settings: DestinationSettings) -> Writer:
             settings.sidecar == "always",
             settings.timeout,
         )
+    if settings.email is not None:
+        return _mail_writer(address, settings, settings.email)
     return _own_writer(address.path, settings.options or {})
 
 
@@ -100,6 +117,34 @@ def _ftp_writer(address: Address, settings: DestinationSettings) -> Writer:
         given.encoding,
         settings.sidecar != "never",
         settings.timeout,
+    )
+
+
+def _mail_writer(address: Address, settings: DestinationSettings, given: MailSettings) -> Writer:
+    from platform_assets.delivery.writers.email import Letter, MailWriter, SpoolWriter
+    from platform_assets.smtp import MailServer
+
+    letter = Letter(
+        given.sender,
+        tuple(address.path.split(",")),
+        given.subject,
+        given.text,
+        settings.sidecar == "always",
+        given.max_mb << 20,
+    )
+    if given.host is None:
+        return SpoolWriter(letter, given.spool or Path())
+    return MailWriter(
+        letter,
+        MailServer(
+            given.host,
+            given.port,
+            given.user,
+            given.password,
+            given.security,
+            given.ca_file,
+            settings.timeout,
+        ),
     )
 
 

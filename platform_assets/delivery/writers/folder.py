@@ -90,7 +90,7 @@ class FolderTransfer:
         """See `Transfer.write`."""
         final = self.folder / safe_name(file)
         temporary = self.folder / temporary_name(file)
-        with _explained(file, final):
+        with explained(final, file.path):
             if self._is_there(file, final):
                 progress(file.size)
                 return Receipt(str(final), file.size, "sha256", 0)
@@ -102,7 +102,7 @@ class FolderTransfer:
                     raise _damaged(file, final)
                 temporary.replace(final)
             if self.has_sidecar:
-                self._write_sidecar(file, final, temporary.with_suffix(SIDECAR))
+                write_new(Path(f"{final}{SIDECAR}"), temporary.with_suffix(SIDECAR), sidecar(file))
             _sync(final.parent)
         return Receipt(str(final), file.size, "sha256", file.size)
 
@@ -124,13 +124,14 @@ class FolderTransfer:
         target.flush()
         os.fsync(target.fileno())
 
-    @staticmethod
-    def _write_sidecar(file: StagedFile, final: Path, temporary: Path) -> None:
-        with temporary.open("wb") as target:
-            target.write(sidecar(file))
-            target.flush()
-            os.fsync(target.fileno())
-        temporary.replace(f"{final}{SIDECAR}")
+
+def write_new(final: Path, temporary: Path, content: bytes) -> None:
+    """Write a small file so that nobody sees half of it under its name."""
+    with temporary.open("wb") as target:
+        target.write(content)
+        target.flush()
+        os.fsync(target.fileno())
+    temporary.replace(final)
 
 
 @contextmanager
@@ -171,11 +172,17 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _explained(file: StagedFile, final: Path) -> Iterator[None]:
+def explained(final: Path, staged: Path | None = None) -> Iterator[None]:
+    """Translate the errors of the operating system about a file that is written.
+
+    Args:
+        final: The file.
+        staged: The file that it is a copy of; errors about that one are raised as they are.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is not None and Path(os.fsdecode(error.filename)) == file.path:
+        if staged is not None and error.filename == str(staged):
             raise
         reason = error.strerror or type(error).__name__
         advice = _ADVICE.get(error.errno or 0, "Check the folder")

@@ -9,6 +9,7 @@ import pytest
 from platform_assets_tests.delivery.writers.places import (
     FolderPlace,
     FtpPlace,
+    GcsPlace,
     HttpPlace,
     Place,
     S3Place,
@@ -24,6 +25,7 @@ from platform_assets_tests.fixtures.ftp import (
     plain_ftp_server,
     vsftpd,
 )
+from platform_assets_tests.fixtures.gcs import GcsServer, gcs_server
 from platform_assets_tests.fixtures.http_files import FileServer, file_server
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.ssh import SshServer, session_ssh_server, ssh_server, sshd
@@ -32,6 +34,7 @@ __all__ = [
     "explicit_ftp_server",
     "file_server",
     "ftp_certificate",
+    "gcs_server",
     "implicit_ftp_server",
     "plain_ftp_server",
     "session_ssh_server",
@@ -40,7 +43,7 @@ __all__ = [
     "vsftpd",
 ]
 
-PLACES = ("folder", "s3", "ftp", "explicit", "implicit", "vsftpd", "asyncssh", "openssh", "http")
+PLACES = ("folder", "s3", "ftp", "explicit", "implicit", "vsftpd", "asyncssh", "openssh", "http", "gcs")
 
 
 @pytest.fixture
@@ -92,6 +95,11 @@ def openssh_place(sshd: SshServer, tmp_path: Path) -> SftpPlace:
 @pytest.fixture
 def http_place(file_server: FileServer, tmp_path: Path) -> HttpPlace:
     return HttpPlace(file_server, tmp_path)
+
+
+@pytest.fixture
+def gcs_place(gcs_server: GcsServer) -> GcsPlace:
+    return GcsPlace(gcs_server)
 
 
 @pytest.fixture(params=PLACES)

@@ -11,15 +11,18 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import psutil
+import requests
 
 from platform_assets.delivery.interfaces import Receipt, StagedFile, Stamp, Transfer, Writer
 from platform_assets.delivery.writers.build import build_writer
 from platform_assets.delivery.writers.settings import DestinationSettings
 from platform_assets_tests.fixtures.ftp import FtpServer
+from platform_assets_tests.fixtures.gcs import GcsServer
 from platform_assets_tests.fixtures.http_files import PASSWORD, USER, FileServer
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.ssh import SshServer, new_key
 from platform_assets_tests.fixtures.wire import free_port, wired
@@ -415,3 +418,41 @@ class HttpPlace(Place):
         return {
             key.removeprefix(start).lower(): value for key, value in headers.items() if key.startswith(start)
         }
+
+
+class GcsPlace(Place):
+    """A prefix of a bucket of the Google Cloud Storage emulator."""
+
+    resumes = False  # across processes; see test_gcs.py for attempts of one process
+    has_credentials = False
+
+    def __init__(self, server: GcsServer) -> None:
+        self._server = server
+        self.bucket = server.create_bucket()
+
+    def block(self) -> Block:
+        return self.at_port(self.port)
+
+    def at_port(self, port: int) -> Block:
+        options = {"GOOGLE_BASE_URL": f"http://127.0.0.1:{port}", "GOOGLE_SKIP_SIGNATURE": "true"}
+        return {"address": f"gs://{self.bucket}/in/here", "gcs": {"storage_options": options}}
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self._server.endpoint_url).port or 0
+
+    def read(self, name: str) -> bytes | None:
+        # Not by Google's client: the emulator gives it links in which signs are not escaped.
+        path = quote(f"in/here/{name}", safe="")
+        answer = requests.get(
+            f"{self._server.endpoint_url}/storage/v1/b/{self.bucket}/o/{path}?alt=media", timeout=PATIENCE
+        )
+        return answer.content if answer.status_code == 200 else None
+
+    def names(self) -> set[str]:
+        blobs = self._server.client().list_blobs(self.bucket)
+        return {blob.name.removeprefix("in/here/") for blob in blobs}
+
+    def metadata(self, name: str) -> dict[str, str]:
+        blob = self._server.client().bucket(self.bucket).get_blob(f"in/here/{name}")
+        return dict(blob.metadata)
