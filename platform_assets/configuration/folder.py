@@ -67,10 +67,10 @@ def load_files(
         variables: Texts by name for `${NAME}`, such as TODAY. A key that the file itself sets wins over them,
             and they win over environment variables of the same name.
     """
-    if not folder.exists():
-        return []
     try:
         names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
     except OSError as error:
         line = f"{folder}: the folder cannot be read: {error.strerror}."
         return [ConfigFile(folder.name, folder, None, (line,), Document(folder, {}))]

@@ -3,7 +3,8 @@
 The language is that of the HOCON specification, with these differences. An unquoted text may contain a colon
 inside a word, as in `s3://bucket/key`. An include names local files, also by a pattern, and one that cannot
 be read is a mistake. What looks like a period, such as `10 seconds`, is a `Period`, which no key takes. Words
-such as TRUE mean the same in capitals.
+such as TRUE mean the same in capitals. A block with numbers as keys is no list, and `${NAME[]}` is no list of
+environment variables.
 
 Substitutions are left as they are; see `resolution`.
 """
