@@ -1,7 +1,9 @@
 """The jobs of task files: each task is a step; files that read or produce assets are in the lineage graph."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -38,31 +40,42 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     room = rooms.of(TasksRoom)
     if not room.has_files:
         return dg.Definitions()
-    return build_jobs(room, room.plans(room.elsewhere()))
+    elsewhere = room.elsewhere()
+    return build_jobs(room, room.plans(elsewhere), {*elsewhere.jobs, *elsewhere.ticks})
 
 
 def build_jobs(
-    room: TasksRoom, plans: Sequence[TaskPlan], loggers: Mapping[str, dg.LoggerDefinition] | None = None
+    room: TasksRoom,
+    plans: Sequence[TaskPlan],
+    taken: Collection[str] = (),
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
     """Define the jobs of plans, their schedules, and the assets that they produce.
 
     Args:
         room: Executes the tasks.
         plans: The plans, valid or not.
+        taken: Names of jobs, schedules and sensors that are defined elsewhere.
         loggers: Further loggers, by name.
     """
     steps = _Steps({plan.name: plan for plan in plans})
+    # A broken file may have the very name of another job.
+    names = {*taken, *(plan.name for plan in plans if not plan.mistakes)}
     assets, jobs, schedules = [], [], []
     for plan in plans:
         # An error in one file's job that nobody foresaw must not cost the others theirs.
-        made = _broken_job(plan) if plan.mistakes else result_or_reason(lambda one: _job(one, steps), plan)
-        if isinstance(made, str):
-            made = _broken_job(dataclasses.replace(plan, mistakes=(f"{plan.file}: {made}",)))
-        asset, job = made if isinstance(made, tuple) else (None, made)
-        if asset is not None:
-            assets.append(asset)
+        made = None if plan.mistakes else result_or_reason(lambda one: _job(one, steps), plan)
+        if isinstance(made, tuple):
+            assets += made[0]
+            job = made[1]
+        else:
+            broken = dataclasses.replace(plan, mistakes=(f"{plan.file}: {made}",)) if made else plan
+            if made:
+                names.discard(plan.name)
+            job = _broken_job(broken, _free_name(plan.name, names))
+            names.add(job.name)
         jobs.append(job)
-        if plan.schedule is not None:
+        if plan.schedule is not None and schedule_name(job.name) not in taken:
             schedules.append(
                 dg.ScheduleDefinition(
                     name=schedule_name(job.name),
@@ -78,11 +91,12 @@ def build_jobs(
     )
 
 
-def _job(plan: TaskPlan, steps: "_Steps") -> tuple[dg.AssetsDefinition | None, Any]:
+def _job(plan: TaskPlan, steps: "_Steps") -> tuple[list[dg.AssetsDefinition], Any]:
     """Define the job of a valid file, and the assets that it makes."""
     if plan.produces:
-        return _asset_job(plan, steps)
-    return None, _graph(plan, steps).to_job(
+        asset, job = _asset_job(plan, steps)
+        return [asset], job
+    return [], _graph(plan, steps).to_job(
         name=plan.name, description=_description(plan), executor_def=dg.in_process_executor
     )
 
@@ -99,26 +113,29 @@ def _description(plan: TaskPlan) -> str:
     return plan.description or f"The tasks of {plan.file.name}."
 
 
-def _job_name(plan: TaskPlan) -> str:
-    """Return a name that Dagster takes, also for a file whose name cannot be that of a job."""
-    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in plan.name) or "_"
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name that Dagster takes and that no other job has, also for a file with an unusable name."""
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name).lstrip("_") or "tasks"
+    numbered = (f"{plain}_broken_{number}" for number in itertools.count(2))
+    names = itertools.chain((plain, f"{plain}_broken"), numbered)
+    return next(one for one in names if one not in taken)
 
 
-def _broken_job(plan: TaskPlan) -> dg.JobDefinition:
+def _broken_job(plan: TaskPlan, name: str) -> dg.JobDefinition:
     """Define the job of a file that has mistakes: it fails at once and says which."""
     said = "\n".join((f"{plan.file.name} has mistakes; its tasks do not run.", *plan.mistakes))
 
-    @dg.op(name=f"{TASKS}__{_job_name(plan)}__{_BROKEN}", description=said)
+    @dg.op(name=f"{TASKS}__{name}__{_BROKEN}", description=said)
     def fail() -> None:
         raise dg.Failure(description=said, allow_retries=False)
 
     graph = dg.GraphDefinition(
-        name=f"{TASKS}__{_job_name(plan)}",
+        name=f"{TASKS}__{name}",
         node_defs=[fail],
         dependencies={dg.NodeInvocation(fail.name, alias=_BROKEN): {}},
     )
     return graph.to_job(
-        name=_job_name(plan), description=said, executor_def=dg.in_process_executor, tags={FILE: "broken"}
+        name=name, description=said, executor_def=dg.in_process_executor, tags={FILE: "broken"}
     )
 
 

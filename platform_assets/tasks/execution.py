@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -10,8 +9,9 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +96,7 @@ class TaskRunner:
             with plain_paths():
                 context = self._context(plan, task, run_id, redactor, log, dry_run)
                 log(f"{task.id}: {task.known.name}{' (dry run)' if dry_run else ''}")
-                with _alarm(context.deadline):
-                    outcome = self._call(task, context)
+                outcome = _within(context.deadline, partial(self._call, task, context))
                 if not dry_run:
                     self._record(plan, task, outcome)
         except BaseException as error:
@@ -208,22 +207,42 @@ def _files_below(path: Path) -> Sequence[Path]:
     return sorted(one for one in path.rglob("*") if one.is_file() and not one.is_symlink())
 
 
-@contextlib.contextmanager
-def _alarm(deadline: Deadline) -> Iterator[None]:
-    """Interrupt a task at its deadline; outside of the main thread, tasks look at the clock themselves."""
+def _within(deadline: Deadline, call: Callable[[], TaskOutcome]) -> TaskOutcome:
+    """Call a task, and interrupt it at its deadline.
+
+    Outside of the main thread there is no interruption; the built-in tasks look at the clock themselves.
+
+    Raises:
+        TaskTimeout: The deadline was reached.
+    """
     if deadline.seconds is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+        return call()
 
     def ring(signal_number: int, frame: object) -> None:
         raise _Alarm
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(deadline.seconds - (time.monotonic() - deadline.started), 0.001))
     try:
-        yield
-    except _Alarm:
-        raise deadline.reached() from None
+        try:
+            signal.setitimer(signal.ITIMER_REAL, max(deadline.at_most(deadline.seconds), 0.001))
+            return call()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except BaseException as error:
+        # What cleans up after the alarm may fail, too.
+        if not _is_due_to_alarm(error):
+            raise
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    # Raised here, so that the alarm, which looks like an interruption, is not part of its context.
+    raise deadline.reached()
+
+
+def _is_due_to_alarm(error: BaseException | None) -> bool:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, _Alarm):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False

@@ -246,11 +246,11 @@ def _plan(given: ConfigFile[TaskFile], registry: TaskRegistry, claims: _Claims) 
 def _name_mistakes(
     given: ConfigFile[TaskFile], block: TaskFile, elsewhere: Elsewhere | None
 ) -> Iterator[Mistake]:
-    if not ID.fullmatch(given.name):
+    if not ID.fullmatch(given.name) or given.name.startswith("_"):
         yield Mistake(
             ("tasks",),
             f"the file name {shown(given.name)}",
-            "a name of letters, digits and _, the job's name",
+            "a name of letters, digits and _ that starts with a letter or digit: the job's name",
         )
     if elsewhere is not None:
         if given.name in elsewhere.jobs:

@@ -8,7 +8,7 @@ import selectors
 import shlex
 import shutil
 import signal
-import subprocess  # nosec B404 - no shell
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
