@@ -47,9 +47,8 @@ if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
 
 _SQL = StarSql(DUCKDB, (STAR_SCHEMA,), ("platform",))
-# Signs that the file is in use: by another process; by this process with other settings; by this process
-# while it opens or closes the file.
-_SIGNS_OF_USE = ("lock", "different configuration", "already attached")
+# Signs that the file is in use: by another process; by another connection of this process.
+_SIGNS_OF_USE = ("lock", "already attached")
 # For this many seconds, an empty file is assumed to be one that another process is creating.
 _LONGEST_TO_MAKE = 2
 
@@ -111,7 +110,8 @@ class DuckDBWarehouse:
             raise WarehouseError(
                 f"There is no warehouse at {self.path} yet; the job totesys_to_warehouse makes it."
             )
-        with self._open(read_only=True) as connection, self._translated("run the query"):
+        trusted = self.engine.is_query(sql)
+        with self._open(read_only=True, trusted=trusted) as connection, self._translated("run the query"):
             relation: Any = connection.sql(sql)
             if relation is None:  # statements such as SET have no result
                 yield pa.schema([]).empty_table().to_reader()
@@ -181,7 +181,7 @@ class DuckDBWarehouse:
             return lacking_columns(self.tables, _existing_columns(connection))
 
     @contextlib.contextmanager
-    def _open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _open(self, *, read_only: bool, trusted: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the file, and wait for processes that have locked it."""
         import duckdb
 
@@ -190,13 +190,11 @@ class DuckDBWarehouse:
         with contextlib.ExitStack() as stack:
             while True:
                 try:
-                    connection = stack.enter_context(self.engine.connect(self.path, read_only=read_only))
+                    connection = stack.enter_context(
+                        self.engine.connect(self.path, read_only=read_only, trusted=trusted)
+                    )
                     break
-                except (
-                    duckdb.IOException,
-                    duckdb.ConnectionException,
-                    duckdb.ResourceInUseException,
-                ) as error:
+                except (duckdb.IOException, duckdb.ResourceInUseException) as error:
                     message = str(error)
                     # Many processes in turn may take long, but each of them writes; only idle time counts.
                     if seen != (seen := self._written()):

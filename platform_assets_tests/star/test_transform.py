@@ -258,12 +258,12 @@ class Overtaken(SqlEngine):
 
     @contextlib.contextmanager
     def connect(
-        self, database: Path | None = None, *, read_only: bool = False
+        self, database: Path | None = None, *, read_only: bool = False, trusted: bool = True
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         if not self.used:
             self.used.append(True)
             self.meanwhile()
-        with super().connect(database, read_only=read_only) as connection:
+        with super().connect(database, read_only=read_only, trusted=trusted) as connection:
             yield connection
 
 
