@@ -156,6 +156,37 @@ def sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
         yield
 
 
+def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Delete a run with its events and captured logs.
+
+    The public method leaves the run's SQLite file, megabytes each, the captured logs of its steps, and the
+    results of its checks. The latest result of each check stays.
+    """
+    # Imported here because they import SQLAlchemy and Alembic, which the code location does not need.
+    import sqlalchemy as db
+    from dagster._core.storage.event_log import SqlEventLogStorage
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+    from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
+
+    instance.delete_run(run_id)
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    storage = instance.event_log_storage
+    if isinstance(storage, SqlEventLogStorage):
+        column = AssetCheckExecutionsTable.c
+        latest = db.select(db.func.max(column.id)).group_by(
+            column.asset_key, column.check_name, column.execution_status
+        )
+        with storage.index_connection() as connection:
+            connection.execute(
+                AssetCheckExecutionsTable.delete().where(
+                    db.and_(column.run_id == run_id, column.id.not_in(latest))
+                )
+            )
+    if isinstance(storage, SqliteEventLogStorage):
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{storage.path_for_shard(run_id)}{suffix}").unlink(missing_ok=True)
+
+
 def serve_dev(instance: dg.DagsterInstance, workspace: Path, host: str, port: int) -> None:
     """Serve the UI with its daemon until it is interrupted; DAGSTER_HOME names the instance.
 

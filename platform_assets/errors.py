@@ -92,6 +92,12 @@ class LakeConflict(LakeError):
     retryable = True
 
 
+class UpkeepBusy(LakeError):
+    """Another run of upkeep works on the lake."""
+
+    retryable = True
+
+
 _UNREADABLE_FILE = re.compile(
     r"(No magic bytes found|too small to be a Parquet|No files found|Failed to read file|Cannot open file"
     r"|Failed to fetch metadata)"

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from platform_assets.dagster_internals import (
+    delete_run,
     execute_job,
     instance_at,
     is_interruption,
@@ -18,6 +19,7 @@ from platform_assets.dagster_internals import (
     step_errors,
 )
 from platform_assets.errors import AlreadyServed, path_error
+from platform_assets.isolation import Isolation
 from platform_assets.orchestration import DELETIONS, STOPPED
 from platform_assets.processes import command_line, is_alive, one_at_a_time, serving, write_whole
 
@@ -169,6 +171,51 @@ def _runs_with_process(home: Path) -> list[tuple[str, int]]:
 def _is_python(pid: int) -> bool:
     """Return whether a process runs and may be a Dagster run; its id may have been reused."""
     return is_alive(pid) and "python" in command_line(pid).lower()
+
+
+_MOST_FORGOTTEN = 500
+
+
+def forget_old_runs(
+    instance: dg.DagsterInstance, succeeded: dt.timedelta, others: dt.timedelta, now: dt.datetime
+) -> Isolation:
+    """Delete finished runs with their events and logs, which Dagster would keep for ever.
+
+    Runs that hold the latest materialization of an asset stay, and the latest results of checks. At most a
+    few hundred runs go at a time.
+
+    Args:
+        instance: Dagster's instance.
+        succeeded: Age at which successful runs go.
+        others: Age at which failed and canceled runs go.
+        now: The time, UTC.
+
+    Returns:
+        The runs that could not be deleted; the others are gone.
+    """
+    forgetting = Isolation("Deleting old runs")
+    old: list[str] = []
+    for statuses, age in (
+        ([dg.DagsterRunStatus.SUCCESS], succeeded),
+        ([dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED], others),
+    ):
+        filters = dg.RunsFilter(statuses=statuses, created_before=now - age, updated_before=now - age)
+        records = instance.get_run_records(filters, limit=_MOST_FORGOTTEN, ascending=True)
+        old += [record.dagster_run.run_id for record in records]
+    if not old:
+        return forgetting
+    needed = _runs_with_latest_events(instance)
+    for run_id in old:
+        if run_id not in needed:
+            with forgetting.guard(run_id):
+                delete_run(instance, run_id)
+    return forgetting
+
+
+def _runs_with_latest_events(instance: dg.DagsterInstance) -> set[str]:
+    """Return the runs with the latest materialization of an asset."""
+    events = instance.event_log_storage.get_latest_materialization_events(list(instance.all_asset_keys()))
+    return {event.run_id for event in events.values() if event is not None}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from platform_assets.alert import Alert
     from platform_assets.alerts.notifier import Notifier
     from platform_assets.alerts.outbox import Channel, Delivery, Outbox
+    from platform_assets.lake.interfaces import KeptTable
 
 _MOST_AT_ONCE = 1_000
 
@@ -31,6 +32,10 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
         from platform_assets.alerts.outbox import OUTBOX_COLUMNS, Outbox
 
         return Outbox(self.rooms.of(LakeRoom).processed_table(OUTBOX_COLUMNS, "alerts", "outbox"))
+
+    def delta_tables(self) -> list[KeptTable]:
+        """See `HasDeltaTables.delta_tables`."""
+        return [self.outbox.kept(self.rooms.of(LakeRoom).retention.alerts_days)]
 
     @property
     def channels(self) -> list[Channel]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.alert import Alert, Severity
 from platform_assets.alerts.notifier import Notifier
@@ -21,9 +21,13 @@ from platform_assets.errors import AlertError, LakeError
 from platform_assets.isolation import Isolation, is_isolated, reason_of
 from platform_assets.lake.arrow import time_of
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.interfaces import KeptTable, Outdated
 from platform_assets.lake.log import AppendLog, storable
 from platform_assets.model.dialects import literal
 from platform_assets.model.table import Column, Integer, Text, Timestamp
+
+if TYPE_CHECKING:
+    import duckdb
 
 OUTBOX_COLUMNS = (
     Column("key", Text(), "What the alert is about; one is sent"),
@@ -218,6 +222,28 @@ class Outbox:
         return sorted(
             _messages(self._log.read().latest()), key=lambda one: (one.queued_at, one.alert.key, one.channel)
         )
+
+    def kept(self, days: int) -> KeptTable:
+        """Return the outbox as upkeep takes care of it.
+
+        Args:
+            days: Age of messages that go if they were sent or given up, and of outdated entries.
+        """
+
+        def outdated(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> Outdated:
+            before = f"TIMESTAMPTZ {literal(str(now - dt.timedelta(days=days)))}"
+            ended = f"{literal(_Status.SENT)}, {literal(_Status.UNDELIVERABLE)}"
+            connection.execute(
+                'CREATE OR REPLACE TEMP TABLE ended AS SELECT key, channel, max("commit") AS last, '
+                f'arg_max(status, "commit") IN ({ended}) AND max(due_at) < {before} AS is_over '
+                "FROM stored GROUP BY key, channel"
+            )
+            return Outdated(
+                "EXISTS (FROM ended WHERE ended.key = stored.key AND ended.channel = stored.channel "
+                f'AND (is_over OR (stored.due_at < {before} AND stored."commit" < last)))'
+            )
+
+        return self._log.kept("alerts/outbox", outdated=outdated)
 
     def _claim(self, channels: Iterable[str], now: dt.datetime, limit: int) -> list[Message]:
         names = ", ".join(literal(name) for name in channels)

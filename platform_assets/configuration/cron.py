@@ -1,6 +1,6 @@
 """Validation of cron expressions by Dagster, which runs the schedules."""
 
-USUAL = frozenset({"*/5 * * * *", "30 2 * * *", "0 * * * *", "@hourly", "@daily"})
+USUAL = frozenset({"*/5 * * * *", "*/15 * * * *", "30 2 * * *", "0 * * * *", "@hourly", "@daily"})
 """Valid expressions that are accepted without Dagster: its import takes a second."""
 
 

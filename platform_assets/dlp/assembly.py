@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from platform_assets.dlp.service import InspectionService, WarehouseTable
     from platform_assets.dlp.uploads import ByJob, UploadInspector
     from platform_assets.lake.delta import LakeTable
-    from platform_assets.lake.interfaces import CurrentTable
+    from platform_assets.lake.interfaces import CurrentTable, KeptTable
     from platform_assets.objects.bucket import ObjectVersion
     from platform_assets.objects.watch import Watch
 
@@ -254,6 +254,25 @@ class InspectionRoom(Assembly[InspectionSettings]):
 
         lake = self.rooms.of(LakeRoom)
         return FindingsStore(lake.lake, lake.engine)
+
+    def delta_tables(self) -> list[KeptTable]:
+        """See `HasDeltaTables.delta_tables`."""
+        watches: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {}
+        if "objects" in self.rooms:
+            from platform_assets.objects.assembly import ObjectsRoom
+
+            watches = {
+                name: partial(self._existing, name) for name in self.rooms.of(ObjectsRoom).settings.watches
+            }
+        return self.findings.kept(watches, self.rooms.of(LakeRoom).retention.findings_days)
+
+    def _existing(self, watch: str) -> Iterator[tuple[str, str]]:
+        """Yield the id and version of each object that a watch's bucket has now."""
+        from platform_assets.dlp.uploads import object_id
+        from platform_assets.objects.assembly import ObjectsRoom
+
+        for found in self.rooms.of(ObjectsRoom).objects_of(watch):
+            yield object_id(found.uri), found.version
 
     def protection(self) -> StarProtection:
         """Return the protection that applies the policy to rows on the way to warehouses."""

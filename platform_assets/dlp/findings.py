@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_C
 from platform_assets.formats.problems import ProblemKind
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import fetch_rows
-from platform_assets.lake.interfaces import CurrentTable
+from platform_assets.lake.interfaces import CurrentTable, KeptTable, Outdated
 from platform_assets.lake.log import AppendLog, LogVersion
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.dialects import literal, quote
@@ -394,6 +394,57 @@ class FindingsStore:
                 "FROM findings SEMI JOIN objects USING (inspection_id) ORDER BY inspected_at DESC, "
                 f"list_position({_LEVELS}, likelihood) DESC, uri, byte_start LIMIT {limit:d}",
             )
+
+    def kept(
+        self, watches: Mapping[str, Callable[[], Iterable[tuple[str, str]]]], days: int
+    ) -> list[KeptTable]:
+        """Return the tables as upkeep takes care of them.
+
+        Inspections of object versions that no longer exist go first, then the findings of inspections that
+        are gone or were never finished. In columns, a later inspection by the same inspector takes the place
+        of an earlier one.
+
+        Args:
+            watches: For each watch, a function that returns the ids and versions of the objects that exist.
+            days: Age of the rows that go.
+        """
+
+        def limit(now: dt.datetime) -> str:
+            return f"inspected_at < TIMESTAMPTZ {literal(str(now - dt.timedelta(days=days)))}"
+
+        def gone(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> Outdated:
+            connection.execute("CREATE OR REPLACE TEMP TABLE gone (inspection_id VARCHAR)")
+            for watch, existing in watches.items():
+                old = f"{limit(now)} AND watch = {literal(watch)}"
+                rows = connection.sql(
+                    f"SELECT inspection_id, object_id, version FROM stored WHERE {old}"
+                ).fetchall()
+                there = set(existing()) if rows else set()
+                ids = [[inspection] for inspection, *one in rows if tuple(one) not in there]
+                if ids:
+                    connection.executemany("INSERT INTO gone VALUES (?)", ids)
+            return Outdated("inspection_id IN (SELECT inspection_id FROM gone)")
+
+        def without_inspection(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> Outdated:
+            self.objects.read().create_view(connection, "objects")
+            return Outdated(f"{limit(now)} AND inspection_id NOT IN (SELECT inspection_id FROM objects)")
+
+        def replaced(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> Outdated:
+            connection.execute(
+                'CREATE OR REPLACE TEMP TABLE newest AS SELECT place, "table", detector, detector_version, '
+                "max(inspected_at) AS last FROM stored GROUP BY ALL"
+            )
+            return Outdated(
+                f"{limit(now)} AND EXISTS (FROM newest WHERE newest.place = stored.place AND "
+                'newest."table" = stored."table" AND newest.detector = stored.detector AND '
+                "newest.detector_version = stored.detector_version AND newest.last > stored.inspected_at)"
+            )
+
+        return [
+            self.objects.kept("dlp/objects", outdated=gone),
+            self.findings.kept("dlp/findings", outdated=without_inspection),
+            self.columns.kept("dlp/columns", outdated=replaced),
+        ]
 
     def _rows(self, log: AppendLog, sql: str, given: str = "FROM raw") -> list[dict[str, Any]]:
         with self.engine.connect() as connection:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from platform_assets.dlp.assembly import InspectionRoom
 from platform_assets.feeds.settings import FeedColumnSettings, FeedsSettings
 from platform_assets.lake.assembly import LakeRoom
+from platform_assets.lake.interfaces import KeptTable
 from platform_assets.objects.assembly import ObjectsRoom
 from platform_assets.rooms import Assembly
 from platform_assets.warehouse.assembly import WarehouseRoom
@@ -114,6 +115,18 @@ class FeedsRoom(Assembly[FeedsSettings]):
         lake = self.rooms.of(LakeRoom)
         feeds = Feeds(lake.lake, lake.engine, lake.spill_directory)
         return feeds.counting(self.feed(path[1])).current_table()
+
+    def delta_tables(self) -> Iterator[KeptTable]:
+        """See `HasDeltaTables.delta_tables`: the table and the ledger of each feed."""
+        from platform_assets.feeds.ledger import LEDGER_COLUMNS, FeedLedger
+        from platform_assets.lake.delta import LakeTable
+
+        room = self.rooms.of(LakeRoom)
+        for (_, name), table in self.lake_tables().items():
+            yield KeptTable(f"{UPLOADS}/{name}", table)
+            uri = room.lake.path("ingestion", f"_{UPLOADS}", name)
+            ledger = FeedLedger(LakeTable(uri, LEDGER_COLUMNS, room.lake.storage_options), room.engine)
+            yield ledger.log.kept(f"{UPLOADS}/{name} (ledger)")
 
     def upload_assets(self) -> Sequence[tuple[str, ...]]:
         """See `UsesUploads.upload_assets`."""

@@ -6,7 +6,6 @@ loads that crashed. DuckDB filters them; Snowflake, which loads whole files, get
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -142,7 +141,6 @@ class CountingRows:
             copy.append(None, change.apply(self.read()), stream=_STREAM, version=goal)
         else:
             copy.overwrite(handle, change.apply(self.read()), stream=_STREAM, version=goal)
-            _forget_replaced(copy)
         return copy
 
     @property
@@ -194,14 +192,3 @@ def counting_rows_sql(feed: Feed) -> str:
         f"BY {columns_sql(feed.key, 'stored')} ORDER BY said.modified DESC, _batch DESC, "
         f"{quote('_line')} DESC) = 1"
     )
-
-
-def _forget_replaced(copy: LakeTable) -> None:
-    """Remove replaced files after the week for which Delta Lake keeps them for readers."""
-    from deltalake.exceptions import DeltaError
-
-    handle = copy.open()
-    # Files that remain are removed the next time; the rows are correct either way.
-    with contextlib.suppress(DeltaError):
-        if handle is not None:
-            handle.vacuum(dry_run=False)

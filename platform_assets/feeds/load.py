@@ -205,33 +205,6 @@ class Feeds:
         """Resume a stopped feed; the object that stopped it is tried again."""
         self.ledger(feed).log.append([vars(_resumed(feed, self.clock()))])
 
-    def compact(self, feed: Feed, files: int = 64) -> bool:
-        """Merge the small files of a feed's table and ledger, if there are many of them.
-
-        Args:
-            feed: The feed.
-            files: The least number of files that makes compaction worthwhile.
-
-        Returns:
-            True if something was compacted.
-
-        Raises:
-            LakeConflict: Another run compacted at the same time.
-        """
-        from deltalake.exceptions import DeltaError
-
-        table = self.table(feed, Layout())
-        handle = table.open()
-        is_worth_it = handle is not None and len(handle.file_uris()) >= files
-        if handle is not None and is_worth_it:
-            try:
-                handle.optimize.compact()
-            except DeltaError as error:
-                raise LakeConflict(
-                    f"{table.uri} was not compacted: {error}. The next time does it."
-                ) from error
-        return self.ledger(feed).log.compact(files) or is_worth_it
-
     def counting(self, feed: Feed) -> CountingRows:
         """The valid rows of a feed.
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import datetime as dt
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from platform_assets.lake.interfaces import HasDeltaTables, KeptTable, RefersToVersions
 from platform_assets.lake.settings import LakeSettings
 from platform_assets.rooms import Assembly
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from platform_assets.isolation import Isolation
     from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.duck import SqlEngine
     from platform_assets.lake.lake import Lake
+    from platform_assets.lake.settings import RetentionSettings
+    from platform_assets.lake.upkeep.journal import Journal
+    from platform_assets.lake.upkeep.upkeep import Upkeep
     from platform_assets.model.table import Column
 
 
@@ -51,6 +57,50 @@ class LakeRoom(Assembly[LakeSettings]):
             SettingsError: A secret cannot be fetched.
         """
         return self.settings.lake.resolve_storage_options()
+
+    @property
+    def retention(self) -> RetentionSettings:
+        """How long rows and files are kept that nothing needs any more."""
+        return self.settings.upkeep.retention
+
+    def delta_tables(self) -> Iterator[KeptTable]:
+        """See `HasDeltaTables.delta_tables`: the ledger, and the journal of upkeep."""
+        from platform_assets.lake.ledger import CURSORS
+
+        yield KeptTable("ledger", self.lake.ledger.table, metadata=CURSORS)
+        yield self._journal.log.kept("upkeep")
+
+    @property
+    def _journal(self) -> Journal:
+        from platform_assets.lake.upkeep.journal import JOURNAL_COLUMNS, Journal
+
+        return Journal(self.processed_table(JOURNAL_COLUMNS, "_upkeep"))
+
+    def upkeep(self, report: Callable[[str], None] = lambda message: None) -> Upkeep:
+        """Return the upkeep of all tables of all rooms; nothing is read yet.
+
+        Args:
+            report: Receives progress messages.
+        """
+        from platform_assets.lake.upkeep.tables import kept_tables, positions
+        from platform_assets.lake.upkeep.upkeep import Upkeep, UpkeepPolicy
+
+        given = self.settings.upkeep
+        return Upkeep(
+            partial(kept_tables, self.lake, lambda: self.rooms.offering(HasDeltaTables)),
+            self._journal,
+            self.engine,
+            partial(positions, lambda: self.rooms.offering(RefersToVersions)),
+            UpkeepPolicy(dt.timedelta(hours=given.keep_hours), given.small_files),
+            report,
+        )
+
+    def remove_staged_files(self) -> tuple[int, Isolation]:
+        """Remove what killed runs have left on this machine; see `staged.remove_staged_files`."""
+        from platform_assets.lake.upkeep.staged import remove_staged_files
+
+        hours = self.retention.staged_files_hours
+        return remove_staged_files(self.spill_directory, dt.timedelta(hours=hours), dt.datetime.now(dt.UTC))
 
     def processed_table(self, columns: Sequence[Column], *path: str) -> LakeTable:
         """Return a table of the processed zone.

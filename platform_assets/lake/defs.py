@@ -1,15 +1,37 @@
-"""Resources of the lake: its zones, the SQL engine, the IO manager, the protection that does nothing."""
+"""Resources of the lake, and its upkeep: the asset `lake/tables`, its check, job and schedule."""
 
 import contextlib
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from platform_assets.dagster_internals import record_origin, sqlite_held_open
+from platform_assets.errors import UpkeepBusy
+from platform_assets.isolation import Isolation
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import HasSourceTables, HasStarTables
-from platform_assets.orchestration import LAKE_IO_MANAGER, lazy_resource
+from platform_assets.orchestration import (
+    LAKE_IO_MANAGER,
+    OWNERS,
+    clear_failures,
+    lazy_resource,
+    preview,
+    row_count_metadata,
+)
 from platform_assets.rooms import Rooms
+from platform_assets.runs import forget_old_runs
+
+if TYPE_CHECKING:
+    from platform_assets.lake.upkeep.upkeep import TableUpkeep
+
+GROUP = "lake"
+TABLES = dg.AssetKey([GROUP, "tables"])
+UPKEEP_JOB = "lake_upkeep"
+WITHIN_BOUNDS = "within_bounds"
+"""Name of the check that upkeep keeps up with every table."""
+_MOST_NAMED = 20
 
 
 def build_defs(rooms: Rooms) -> dg.Definitions:
@@ -18,7 +40,10 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     Args:
         rooms: The rooms.
     """
+    return dg.Definitions.merge(_resources(rooms), _upkeep_defs(rooms))
 
+
+def _resources(rooms: Rooms) -> dg.Definitions:
     @contextlib.contextmanager
     def engine(context: dg.InitResourceContext) -> Iterator[object]:
         with sqlite_held_open(context):
@@ -43,6 +68,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
 
     return dg.Definitions(
         resources={
+            "lake_room": lazy_resource(lambda: rooms.of(LakeRoom), "The lake with its upkeep"),
             "lake": lazy_resource(lambda: rooms.of(LakeRoom).lake, "The lake's two zones"),
             "engine": dg.ResourceDefinition(engine, description="The SQL engine, with bounded memory"),
             "protection": lazy_resource(protection, "No protection: no room inspects data"),
@@ -53,3 +79,129 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
             ),
         }
     )
+
+
+def _upkeep_defs(rooms: Rooms) -> dg.Definitions:
+    """Define the asset of the lake's tables, which is what upkeep leaves, and when upkeep runs."""
+    room = rooms.of(LakeRoom)
+    most_files = room.settings.upkeep.most_files
+
+    @dg.asset(
+        key=TABLES,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"deltalake"},
+        output_required=False,
+        check_specs=[
+            dg.AssetCheckSpec(
+                WITHIN_BOUNDS,
+                asset=TABLES,
+                description=f"Upkeep of every table succeeded and left at most {most_files} files to merge.",
+            )
+        ],
+        description="The Delta tables of the lake: files, bytes, rows, versions, and their last upkeep, "
+        "which merges small files, applies retention and removes versions that nobody needs.",
+    )
+    def tables(
+        context: dg.AssetExecutionContext, lake_room: dg.ResourceParam[LakeRoom]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        with clear_failures(retried=False):
+            try:
+                done = lake_room.upkeep(context.log.info).run()
+            except UpkeepBusy as busy:
+                context.log.warning("%s", busy)
+                return
+        failed = [f"{one.table}: {one.error}" for one in done if one.error]
+        failed += _retained(context, lake_room)
+        problems = [*failed, *_too_many_files(done, most_files)]
+        yield dg.MaterializeResult(
+            metadata=_metadata(done),
+            check_results=[
+                dg.AssetCheckResult(
+                    passed=not problems,
+                    check_name=WITHIN_BOUNDS,
+                    description=" ".join(problems[:_MOST_NAMED]) or None,
+                    metadata={"tables out of bounds": len(problems)},
+                )
+            ],
+        )
+        if failed:
+            raise dg.Failure(
+                description=f"Upkeep failed for {len(failed)}; everything else was taken care of. "
+                + " ".join(failed[:_MOST_NAMED]),
+                allow_retries=False,
+            )
+
+    job = dg.define_asset_job(
+        UPKEEP_JOB,
+        selection=dg.AssetSelection.assets(TABLES),
+        description="Merges small files of the lake's tables, applies retention, and removes old versions. "
+        "It runs beside all other jobs.",
+        executor_def=dg.in_process_executor,
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{UPKEEP_JOB}_schedule",
+        job=job,
+        cron_schedule=room.settings.upkeep.cron,
+        execution_timezone=room.platform.schedule.timezone,
+        description="Keeps the lake's tables small and fast.",
+    )
+    return dg.Definitions(assets=[tables], jobs=[job], schedules=[schedule])
+
+
+def _retained(context: dg.AssetExecutionContext, lake_room: LakeRoom) -> list[str]:
+    """Remove Dagster's old runs, and files that killed runs have left; return what failed."""
+    retention, now = lake_room.retention, dt.datetime.now(dt.UTC)
+    removing = Isolation("Removing what is old")
+    problems: list[str] = []
+    with removing.guard("Dagster's runs"):
+        succeeded = dt.timedelta(days=retention.runs_days)
+        others = dt.timedelta(days=retention.failed_runs_days)
+        forgotten = forget_old_runs(context.instance, succeeded, others, now)
+        problems += [f"Run {one.name}: {one.reason}" for one in forgotten.failures]
+    with removing.guard("staged files"):
+        size, left = lake_room.remove_staged_files()
+        problems += [f"{one.name}: {one.reason}" for one in left.failures]
+        if size:
+            context.log.info("%d bytes of staged files were removed", size)
+    return problems + [f"{one.name}: {one.reason}" for one in removing.failures]
+
+
+def _too_many_files(done: Sequence["TableUpkeep"], most_files: int) -> list[str]:
+    """Return a sentence for each table that has too many files."""
+    return [
+        f"{one.table} has {one.mergeable} files to merge, more than {most_files}: upkeep runs too seldom, or "
+        "other commits keep it from merging. Look at the last runs of lake_upkeep."
+        for one in done
+        if one.mergeable > most_files
+    ]
+
+
+def _metadata(done: Sequence["TableUpkeep"]) -> dict[str, Any]:
+    return {
+        **row_count_metadata(len(done)),
+        "files": sum(one.files[1] for one in done),
+        "files to merge": sum(one.mergeable for one in done),
+        "most files of a table": max((one.files[1] for one in done), default=0),
+        "bytes": sum(one.size[1] for one in done),
+        "bytes rewritten": sum(one.rewritten for one in done),
+        "bytes of old versions removed": sum(one.removed.size for one in done),
+        "versions": sum(one.versions for one in done),
+        "outdated rows": sum(one.outdated for one in done),
+        "tables": preview([_table_row(one) for one in sorted(done, key=lambda one: -one.size[1])]),
+    }
+
+
+def _table_row(one: "TableUpkeep") -> dict[str, Any]:
+    return {
+        "table": one.table,
+        "rows": f"{one.rows:,}",
+        "files": one.files[1],
+        "to merge": one.mergeable,
+        "bytes": f"{one.size[1]:,}",
+        "versions": one.versions,
+        "oldest needed version": "" if one.oldest is None else one.oldest,
+        "kept for": ", ".join(one.pinned_by),
+        "old versions removed": "" if one.removed_at is None else f"{one.removed_at:%Y-%m-%d %H:%M}",
+        "problem": one.error,
+    }

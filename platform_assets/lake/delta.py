@@ -11,15 +11,16 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from platform_assets.errors import FullDisk, LakeConflict, LakeError, lake_file_error, path_error
 from platform_assets.lake.arrow import arrow_schema, logical_type_of
+from platform_assets.lake.batches import Batches
 from platform_assets.lake.duck import ROWS_PER_BATCH, stored_type
 from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import HASH_COLUMN, Column, Float
@@ -38,6 +39,7 @@ _LONGEST_REASON = 600
 _COLUMNS_WITH_STATISTICS = 32  # as many as Delta keeps by default
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BYTES_OF_STATISTICS = 64
+_WHOLE_BATCHES = re.compile(r"batches-(\d+)-")
 # Return the memory of a commit to the system quickly. Otherwise it stays allocated until the process ends,
 # in addition to the memory that DuckDB takes next.
 _ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
@@ -100,11 +102,27 @@ class LakeTable:
     def _unreadable(self, error: BaseException) -> LakeError:
         if self.is_local and os.path.lexists(self.uri) and not Path(self.uri).is_dir():
             error = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.uri)
-        return _named(error) or LakeError(
-            f"The lake table {self.uri} cannot be read: {_reason(error)}. Check that the place "
+        return named_file_error(error) or LakeError(
+            f"The lake table {self.uri} cannot be read: {reason_in_short(error)}. Check that the place "
             "exists, the credentials in lake.storage_options, and that nothing but the platform writes "
             "there."
         )
+
+    def open_at(self, version: int) -> DeltaTable | None:
+        """Open the table as it was at a version; None if the log does not reach back so far.
+
+        Raises:
+            LakeError: The table's location cannot be read.
+        """
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        try:
+            return DeltaTable(self.uri, version=version, storage_options=self.storage_options())
+        except DeltaError:
+            return None
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def version(self) -> int:
         """Return the number of the newest commit by any writer; -1 if the table does not exist."""
@@ -124,12 +142,12 @@ class LakeTable:
         if handle is None:
             return None
         for version in range(handle.version(), max(handle.version() - look_back, -1), -1):
-            said = self._commit_info(version)
+            said = self.commit_info(version)
             if name in said:
                 return str(said[name])
         return None
 
-    def _commit_info(self, version: int) -> Mapping[str, Any]:
+    def commit_info(self, version: int) -> Mapping[str, Any]:
         """Return the commit info of a version; empty if Delta Lake has already cleaned it up."""
         name = f"_delta_log/{version:020d}.json"
         try:
@@ -143,7 +161,7 @@ class LakeTable:
             return {}
         except OSError as error:
             raise LakeError(
-                f"The log of the lake table {self.uri} cannot be read: {_reason(error)}."
+                f"The log of the lake table {self.uri} cannot be read: {reason_in_short(error)}."
             ) from error
         for line in text.splitlines():
             action = json.loads(line)
@@ -260,15 +278,15 @@ class LakeTable:
                 predicate,
                 source_alias="source",
                 target_alias="target",
-                writer_properties=_writer_properties(),
+                writer_properties=writer_properties(),
                 commit_properties=_commit_properties(stream, version, None),
             )
             merge.when_matched_update_all().when_not_matched_insert_all().execute()
         except CommitFailedError as error:
             raise _conflict(self.uri, version, error) from error
         except (DeltaError, OSError) as error:
-            raise _named(error) or LakeError(
-                f"Writing to the lake table {self.uri} failed: {_reason(error)}."
+            raise named_file_error(error) or LakeError(
+                f"Writing to the lake table {self.uri} failed: {reason_in_short(error)}."
             ) from error
 
     def _write(
@@ -313,7 +331,7 @@ class LakeTable:
             write_deltalake(
                 data=rows,
                 target_file_size=_BYTES_PER_FILE,
-                writer_properties=_writer_properties(),
+                writer_properties=writer_properties(),
                 commit_properties=_commit_properties(
                     stream, version, metadata, is_next=handle is None or mode == "overwrite"
                 ),
@@ -324,8 +342,8 @@ class LakeTable:
         except (DeltaError, OSError) as error:
             if handle is None and "already exists" in str(error):
                 raise _conflict(self.uri, version, error) from error
-            raise _named(error) or LakeError(
-                f"Writing to the lake table {self.uri} failed: {_reason(error)}."
+            raise named_file_error(error) or LakeError(
+                f"Writing to the lake table {self.uri} failed: {reason_in_short(error)}."
             ) from error
         written = handle if handle is not None else self.open()
         return written.version() if written is not None else 0
@@ -360,7 +378,7 @@ class LakeTable:
         handle: DeltaTable | None,
         *,
         batches: tuple[int, int] | None = None,
-        only: Set[int] | None = None,
+        only: Batches | None = None,
         temporary: bool = False,
     ) -> bool:
         """Create a DuckDB view of the table with the declared columns.
@@ -425,7 +443,7 @@ class LakeTable:
         return f"(FROM read_parquet({files}, union_by_name = true) UNION ALL BY NAME FROM {quote(name)})"
 
     def _paths(
-        self, handle: DeltaTable, batches: tuple[int, int] | None, only: Set[int] | None
+        self, handle: DeltaTable, batches: tuple[int, int] | None, only: Batches | None
     ) -> tuple[list[str], bool]:
         """Return the files to read, and True if they may contain rows of batches other than `only`."""
         actions = file_statistics(handle)
@@ -441,7 +459,7 @@ class LakeTable:
             if only is not None:
                 if is_known and low == high and low not in only:
                     continue
-                is_mixed = is_mixed or not is_known or low != high
+                is_mixed = is_mixed or not is_known or not _holds_only(name, low, high, only)
             wanted.append(str(Path(self.uri) / name))
         return wanted, is_mixed and only is not None
 
@@ -493,6 +511,23 @@ def file_statistics(handle: DeltaTable) -> pa.Table:
     return pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
 
 
+def whole_batches_name(batches: int, name: str) -> str:
+    """Return the name of a file that holds rows of so many batches, all of which count.
+
+    Statistics say only the first and the last batch of a file. With the number of its batches, a reader knows
+    that the file holds no others, and need not filter it row by row.
+    """
+    return f"batches-{batches}-{name}"
+
+
+def _holds_only(name: str, first: int, last: int, batches: Batches) -> bool:
+    """Return True if a file is known to hold only rows of some batches."""
+    if first == last:
+        return first in batches
+    counted = _WHOLE_BATCHES.match(name)
+    return counted is not None and int(counted[1]) == batches.count_between(first, last)
+
+
 def _naive(type_: pa.DataType) -> pa.DataType:
     """Remove the time zone of a timestamp type; pyarrow imports pandas to convert values with a zone."""
     return pa.timestamp(type_.unit) if pa.types.is_timestamp(type_) else type_
@@ -518,10 +553,10 @@ def statistics_of_batch(handle: DeltaTable, batch: int) -> dict[str, ColumnStati
     files = file_statistics(handle)
     if "min._batch" not in files.column_names:
         return {}
-    firsts, lasts = files["min._batch"].to_pylist(), files["max._batch"].to_pylist()
-    if firsts != lasts:
+    spans = list(zip(files["min._batch"].to_pylist(), files["max._batch"].to_pylist(), strict=True))
+    rows = [number for number, (first, last) in enumerate(spans) if first is None or first <= batch <= last]
+    if any(spans[number] != (batch, batch) for number in rows):
         return {}
-    rows = [number for number, first in enumerate(firsts) if first == batch]
     found = {}
     for name in (name.removeprefix("null_count.") for name in files.column_names if "null_count." in name):
         counts, *sides = (
@@ -583,13 +618,16 @@ def _configuration(schema: pa.Schema) -> dict[str, str | None] | None:
     return {"delta.dataSkippingStatsColumns": ",".join(["_batch", *listed[: _COLUMNS_WITH_STATISTICS - 1]])}
 
 
-def _writer_properties() -> WriterProperties:
+def writer_properties(compression: Literal["SNAPPY", "ZSTD"] = "SNAPPY") -> WriterProperties:
+    """Return how Parquet files are written.
+
+    Every Parquet reader supports Snappy. Zstandard files are a quarter smaller, but a first load takes 5 %
+    longer; Zstandard is for jobs that rewrite files which are kept.
+    """
     from deltalake import WriterProperties
 
     return WriterProperties(
-        # Every Parquet reader supports Snappy. Zstandard files are a quarter smaller, but a first load takes
-        # 5 % longer; Zstandard is for jobs that rewrite files which are kept.
-        compression="SNAPPY",
+        compression=compression,
         max_row_group_size=_ROWS_PER_ROW_GROUP,
         dictionary_page_size_limit=_BYTES_OF_DICTIONARY,
         # Minimum and maximum values may be truncated: in full, a text of 200 MB would be stored three times.
@@ -613,19 +651,20 @@ def _commit_properties(
 def _conflict(uri: str, version: int, error: Exception) -> LakeConflict:
     return LakeConflict(
         f"Batch {version} could not be committed to the lake table {uri}, as another run wrote to it at "
-        f"the same time ({_reason(error)}). Nothing of this attempt counts; the next run does the work again."
+        f"the same time ({reason_in_short(error)}). Nothing of this attempt counts; the next run does the "
+        "work again."
     )
 
 
-def _named(error: BaseException) -> LakeError | None:
+def named_file_error(error: BaseException) -> LakeError | None:
     """The error that names the very file or folder that is at fault; None where none is known to be."""
-    if damaged := lake_file_error(_reason(error)):
+    if damaged := lake_file_error(reason_in_short(error)):
         return damaged
     told = path_error(error) if isinstance(error, OSError) else None
     return LakeError(str(told)) if told and not isinstance(told, FullDisk) else None
 
 
-def _reason(error: BaseException) -> str:
+def reason_in_short(error: BaseException) -> str:
     """Return the storage layer's error in one line: its chain of causes and the object store's message."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     text = re.sub(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     import duckdb
 
+    from platform_assets.lake.batches import Batches
     from platform_assets.lake.delta import LakeTable
     from platform_assets.model.table import Table
 
@@ -73,5 +76,83 @@ class HasCurrentTables(Protocol):
 
         Raises:
             PlatformError: It cannot be read, or was not made yet.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """Rows that retention removes from a table, or empties of their content.
+
+    Attributes:
+        condition: SQL that is true for these rows of the view `stored`, which has all rows of the table.
+        changed: Columns that are set to a value, as SQL, in these rows; without columns the rows are removed.
+    """
+
+    condition: str
+    changed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KeptTable:
+    """A Delta table of the platform, with what upkeep has to know about it.
+
+    Attributes:
+        name: Its name in reports, such as `totesys/staff`.
+        table: The table.
+        order: Columns by which the rows of a rewritten file are sorted, because readers look for their
+            values; without columns, rows keep the order in which they were written.
+        metadata: Key of the commit metadata that readers take from the newest commit; a commit of upkeep
+            repeats it.
+        whole_batches: Returns the last batch of the ledger and the batches of the table that count, for a
+            table whose files readers choose by batch.
+        is_loaded_elsewhere: Whether a warehouse or a copy refers to versions of the table.
+        outdated: Returns the rows that retention removes, given the time and a connection in which the view
+            `stored` exists; the function may create further views. None where rows are kept for ever.
+    """
+
+    name: str
+    table: LakeTable
+    order: tuple[str, ...] = ()
+    metadata: str = ""
+    whole_batches: Callable[[], tuple[int, Batches]] | None = None
+    is_loaded_elsewhere: bool = False
+    outdated: Callable[[duckdb.DuckDBPyConnection, dt.datetime], Outdated | None] | None = None
+
+
+@runtime_checkable
+class HasDeltaTables(Protocol):
+    """A room that writes Delta tables, all of which `lake_upkeep` takes care of."""
+
+    def delta_tables(self) -> Iterable[KeptTable]:
+        """Return the room's tables; those that do not exist yet are passed over."""
+        ...
+
+
+@dataclass(frozen=True)
+class VersionInUse:
+    """A version of a Delta table that something outside the lake still refers to.
+
+    Attributes:
+        table_id: Identity of the Delta table, from its metadata.
+        version: The version. It and all later ones stay readable.
+        reader: What refers to it, for messages.
+    """
+
+    table_id: str
+    version: int
+    reader: str
+
+
+@runtime_checkable
+class RefersToVersions(Protocol):
+    """A room that remembers versions of Delta tables outside the lake."""
+
+    def versions_in_use(self) -> Iterable[VersionInUse]:
+        """Return the versions in use.
+
+        Raises:
+            PlatformError: They are not known at the moment; then no table that is loaded elsewhere loses a
+                version.
         """
         ...

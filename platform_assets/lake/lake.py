@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
 from platform_assets.errors import LakeError
+from platform_assets.lake.batches import Batches
 from platform_assets.lake.delta import LakeTable, stored_columns
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.interfaces import CurrentTable
@@ -33,6 +35,7 @@ DEAD_LETTER_COLUMNS = (
 )
 _WRITER = "platform_assets/io_manager"
 _LONGEST_READABLE_NAME = 40
+_DEEPEST_TABLE = 6
 
 
 def folder_name(table: str) -> str:
@@ -101,6 +104,28 @@ class Lake:
             raise LakeError(self.held_back[table.name])
         return self._table(self.processed, f"star/{table.name}", (*table.columns, *PLATFORM_COLUMNS))
 
+    def found_tables(self) -> Iterator[tuple[str, str, LakeTable]]:
+        """Yield the Delta tables that the zones have, whoever wrote them: zone, path in it, and the table.
+
+        They are declared without columns.
+        """
+        from platform_assets.lake.upkeep.store import LOG, TableStore
+
+        def below(
+            zone: str, store: TableStore, folder: str, depth: int
+        ) -> Iterator[tuple[str, str, LakeTable]]:
+            inner = store.folders(folder)
+            if LOG in inner:
+                yield zone, folder, self._table(self.path(zone), folder, ())
+                return
+            for name in sorted(inner) if depth else ():
+                yield from below(zone, store, f"{folder}/{name}".lstrip("/"), depth - 1)
+
+        for zone in ("ingestion", "processed"):
+            root = LakeTable(self.path(zone), (), self.storage_options)
+            if not root.is_local or Path(root.uri).is_dir():
+                yield from below(zone, TableStore(root), "", _DEEPEST_TABLE)
+
     def path(self, zone: str, *parts: str) -> str:
         """Return the folder or URI of a path in the zone `ingestion` or `processed`."""
         return "/".join((getattr(self, zone), *parts))
@@ -156,7 +181,7 @@ class BronzeReader:
         raw = f"{name} files"
         counting = self.state.batches_of(self.source, table.name)
         if uncommitted is not None:
-            counting |= {uncommitted}
+            counting = Batches({*counting, uncommitted})
         is_mixed = bronze.create_view(
             connection, [raw], handle or bronze.open(), batches=(after, last), only=counting
         )

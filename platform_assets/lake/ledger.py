@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.lake.arrow import table_of
+from platform_assets.lake.batches import Batches
 from platform_assets.lake.delta import LakeTable
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 
@@ -45,7 +46,8 @@ LEDGER_COLUMNS = (
     ),
 )
 _STREAM = "ledger"
-_CURSORS = "platform_assets.cursors"
+CURSORS = "platform_assets.cursors"
+"""Commit metadata: the capture cursor of each table."""
 # Commits of other tools (such as OPTIMIZE) carry no cursors; up to this many are skipped.
 _LONGEST_LOOK_BACK = 100
 
@@ -95,20 +97,20 @@ class LedgerState:
     @cached_property
     def cursors(self) -> Mapping[str, str]:
         """Capture cursor of each table, as JSON in the source's own format, by `source/table`."""
-        said = self.table.commit_metadata(self.handle, _CURSORS, look_back=_LONGEST_LOOK_BACK)
+        said = self.table.commit_metadata(self.handle, CURSORS, look_back=_LONGEST_LOOK_BACK)
         return dict(json.loads(said)) if said else {}
 
     def last_batch_of(self, tables: Iterable[tuple[str, str]]) -> int:
         """Return the newest batch that changed any of these (source, table) pairs; 0 if no batch did."""
         return max((self._totals[pair].last_batch for pair in tables if pair in self._totals), default=0)
 
-    def batches_of(self, source: str, table: str) -> frozenset[int]:
+    def batches_of(self, source: str, table: str) -> Batches:
         """Return the numbers of the batches that changed a table.
 
         Batches that only moved the table's cursor are left out: rows that a lost race wrote under such a
         number must not be read.
         """
-        return frozenset(self._batches.get((source, table), ()))
+        return self._batches.get((source, table), Batches())
 
     def entries_of(self, source: str) -> frozenset[tuple[int, str]]:
         """Return the batch and table of every entry of a source."""
@@ -132,7 +134,7 @@ class LedgerState:
         return dict(zip(self.rows["batch"].to_pylist(), self.rows["seen_at"].to_pylist(), strict=True))
 
     @cached_property
-    def _batches(self) -> Mapping[tuple[str, str], list[int]]:
+    def _batches(self) -> Mapping[tuple[str, str], Batches]:
         batches: dict[tuple[str, str], list[int]] = {}
         names = ("source", "table", "batch", "inserted", "updated", "deleted")
         for source, table, batch, *counts in zip(
@@ -140,7 +142,7 @@ class LedgerState:
         ):
             if any(counts):
                 batches.setdefault((source, table), []).append(batch)
-        return batches
+        return {pair: Batches(numbers) for pair, numbers in batches.items()}
 
     @cached_property
     def _totals(self) -> Mapping[tuple[str, str], _Totals]:
@@ -198,5 +200,5 @@ class Ledger:
                 state.
         """
         rows = table_of([vars(entry) for entry in entries], self.table.arrow_schema)
-        metadata = {_CURSORS: json.dumps({**state.cursors, **(cursors or {})}, ensure_ascii=False)}
+        metadata = {CURSORS: json.dumps({**state.cursors, **(cursors or {})}, ensure_ascii=False)}
         self.table.append(state.handle, rows, stream=_STREAM, version=entries[0].batch, metadata=metadata)

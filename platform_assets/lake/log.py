@@ -7,7 +7,7 @@ module does not know the meaning of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,13 @@ from platform_assets.errors import LakeConflict
 from platform_assets.lake import races
 from platform_assets.lake.arrow import table_of
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.interfaces import KeptTable, Outdated
 from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import Column, Timestamp
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     import duckdb
     from deltalake import DeltaTable
 
@@ -44,6 +47,21 @@ class AppendLog:
     title: str
     stream: str
     key: tuple[str, ...]
+
+    def kept(
+        self,
+        name: str,
+        *,
+        metadata: str = "",
+        outdated: Callable[[duckdb.DuckDBPyConnection, dt.datetime], Outdated | None] | None = None,
+    ) -> KeptTable:
+        """Return the log as upkeep takes care of it: sorted by key, for readers of some keys.
+
+        The arguments are those of `KeptTable`.
+        """
+        numbered = any(column.name == _COMMIT for column in self.table.columns)
+        order = (*self.key, _COMMIT) if numbered else self.key
+        return KeptTable(name, self.table, order, metadata=metadata, outdated=outdated)
 
     def read(self) -> LogVersion:
         """Read the current version of the log."""

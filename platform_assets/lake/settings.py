@@ -10,7 +10,7 @@ from pydantic import Field
 from platform_assets.configuration.blocks import RoomSettings
 from platform_assets.configuration.mistakes import Mistake, shown
 from platform_assets.configuration.stores import StoreOptions, Zone, resolve_options, with_http
-from platform_assets.configuration.values import Block, Integer
+from platform_assets.configuration.values import Block, Cron, Integer
 
 if TYPE_CHECKING:
     from platform_assets.configuration.blocks import Settings
@@ -50,12 +50,53 @@ class EngineSettings(Block):
     """Threads that DuckDB uses."""
 
 
+class RetentionSettings(Block):
+    """How long rows and files are kept that nothing needs any more; versions of business rows stay."""
+
+    dead_letters_days: Integer = Field(default=365, ge=1, le=36_500, description="whole days, 1 or more")
+    """Days after which the content of a dead letter that was mended is emptied; its key and reason stay."""
+    objects_days: Integer = Field(default=90, ge=1, le=36_500, description="whole days, 1 or more")
+    """Days after which entries of the object logs go that a later entry follows, and those of objects that no
+    longer exist."""
+    findings_days: Integer = Field(default=30, ge=1, le=36_500, description="whole days, 1 or more")
+    """Days after which findings go whose object is gone or was overwritten, and outdated ones in columns."""
+    alerts_days: Integer = Field(default=90, ge=1, le=36_500, description="whole days, 1 or more")
+    """Days after which alerts go that were delivered or given up."""
+    staged_files_hours: Integer = Field(default=48, ge=6, le=8_760, description="whole hours, 6 or more")
+    """Hours after which files go that a killed run has left in the state folder's `tmp`."""
+    runs_days: Integer = Field(default=14, ge=1, le=36_500, description="whole days, 1 or more")
+    """Days after which Dagster's successful runs go, with their events and logs."""
+    failed_runs_days: Integer = Field(default=60, ge=1, le=36_500, description="whole days, 1 or more")
+    """Days after which Dagster's other finished runs go, with their events and logs."""
+
+
+class UpkeepSettings(Block):
+    """Upkeep of the lake: few files, few old versions, and nothing kept that nobody needs."""
+
+    cron: Cron = Field(default="*/15 * * * *", description='five cron fields, such as "*/15 * * * *"')
+    """When `lake_upkeep` runs, in the time zone of `schedule`."""
+    keep_hours: Integer = Field(default=24, ge=6, le=8_760, description="whole hours, 6 or more")
+    """Hours for which every version of a table stays readable, for queries and loads that have begun. A
+    version that a warehouse or a copy refers to stays longer."""
+    small_files: Integer = Field(default=16, ge=2, le=1_000, description="a whole number, 2 or more")
+    """Number of small files of a table that are worth merging."""
+    most_files: Integer = Field(default=60, ge=2, le=100_000, description="a whole number, 2 or more")
+    """Number of mergeable files of a table beyond which its check fails: upkeep does not run, or fails."""
+    retention: RetentionSettings = Field(
+        default_factory=RetentionSettings, description="a block with numbers of days"
+    )
+
+
 class LakeSettings(RoomSettings):
     """The lake's keys."""
 
     lake: ZonesSettings = Field(description="a block with ingestion and processed")
     engine: EngineSettings = Field(
         default_factory=EngineSettings, description="a block with memory_limit_mb and threads"
+    )
+
+    upkeep: UpkeepSettings = Field(
+        default_factory=UpkeepSettings, description="a block with cron, keep_hours and retention"
     )
 
     def mistakes(self, settings: Settings) -> Iterator[Mistake]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from platform_assets.objects.settings import ObjectsSettings, WatchSettings
 from platform_assets.rooms import Assembly
 
 if TYPE_CHECKING:
+    from platform_assets.lake.interfaces import KeptTable
+    from platform_assets.objects.bucket import Bucket, ObjectVersion
     from platform_assets.objects.events import Events
     from platform_assets.objects.watch import Watch
 
@@ -30,7 +34,6 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
             SettingsError: The watch does not exist, or a secret cannot be read.
         """
         from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
-        from platform_assets.objects.places import open_bucket
         from platform_assets.objects.plan import BatchLimits
         from platform_assets.objects.watch import Watch
 
@@ -38,7 +41,7 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
         self._create_folder(name)
         return Watch(
             name,
-            open_bucket(given.place, resolve_options(given.storage_options)),
+            self._bucket(name),
             ObjectLog(self.rooms.of(LakeRoom).processed_table(LOG_COLUMNS, "objects", name)),
             BatchLimits(
                 objects_per_run=given.objects_per_run,
@@ -47,6 +50,29 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
             ),
             _events(given),
         )
+
+    def delta_tables(self) -> Iterator[KeptTable]:
+        """See `HasDeltaTables.delta_tables`: the object log of each watch."""
+        from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
+
+        lake = self.rooms.of(LakeRoom)
+        for name in self.settings.watches:
+            log = ObjectLog(lake.processed_table(LOG_COLUMNS, "objects", name))
+            yield log.kept(name, partial(self._bucket, name), lake.retention.objects_days)
+
+    def _bucket(self, watch: str) -> Bucket:
+        from platform_assets.objects.places import open_bucket
+
+        given = self._watch_settings(watch)
+        return open_bucket(given.place, resolve_options(given.storage_options))
+
+    def objects_of(self, watch: str) -> Iterator[ObjectVersion]:
+        """Yield the objects that a watch's bucket has now.
+
+        Raises:
+            ObjectsError: The bucket cannot be listed completely.
+        """
+        return self._bucket(watch).objects("")
 
     def _watch_settings(self, name: str) -> WatchSettings:
         if name not in self.settings.watches:

@@ -12,19 +12,20 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.errors import ObjectsError
 from platform_assets.isolation import reason_of
 from platform_assets.lake.arrow import micros_of, table_of, time_of
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.log import AppendLog, LogVersion, storable
+from platform_assets.lake.interfaces import KeptTable, Outdated
+from platform_assets.lake.log import AppendLog, LogVersion, batched, storable
 from platform_assets.model.dialects import literal
 from platform_assets.model.table import Column, Integer, Text, Timestamp
-from platform_assets.objects.bucket import ObjectVersion
+from platform_assets.objects.bucket import Bucket, ObjectVersion
 from platform_assets.objects.plan import (
     BatchLimits,
     DueObject,
@@ -37,6 +38,9 @@ from platform_assets.objects.plan import (
     slices,
     task,
 )
+
+if TYPE_CHECKING:
+    import duckdb
 
 LOG_COLUMNS = (
     Column("key", Text(), "The object's name below what is watched"),
@@ -53,9 +57,12 @@ LOG_COLUMNS = (
     Column("commit", Integer(64), "Number of the commit; of a key, the row with the largest counts"),
 )
 _log = logging.getLogger(__name__)
-_PROGRESS = "platform_assets.objects"
+PROGRESS = "platform_assets.objects"
+"""Commit metadata: the progress of the watch."""
 # Commits by other programs (such as OPTIMIZE) have no such metadata; skip up to this many of them.
 _LONGEST_LOOK_BACK = 100
+_SETTLED = (ObjectStatus.DONE, ObjectStatus.GONE, ObjectStatus.PARKED)
+_KEYS_PER_INSERT = 10_000
 _STATUSES = {str(status): status for status in ObjectStatus}
 
 
@@ -193,14 +200,14 @@ class ObjectLog:
         return self._state(self._log.read())
 
     def _state(self, version: LogVersion) -> LogState:
-        said = self.table.commit_metadata(version.handle, _PROGRESS, look_back=_LONGEST_LOOK_BACK)
+        said = self.table.commit_metadata(version.handle, PROGRESS, look_back=_LONGEST_LOOK_BACK)
         if said is not None:
             return LogState(version, Progress.from_json(said))
         if self.table.row_count(version.handle):
             raise ObjectsError(
                 f"The object log {self.table.uri} cannot be read: none of its last {_LONGEST_LOOK_BACK} "
                 "commits is the platform's. Restore the table to its last commit that has "
-                f"{_PROGRESS} in its metadata."
+                f"{PROGRESS} in its metadata."
             )
         return LogState(version, Progress())
 
@@ -215,7 +222,7 @@ class ObjectLog:
         Returns:
             False if the log has changed since `state` was read; nothing is written then.
         """
-        return state.version.try_append(map(_row, entries), {_PROGRESS: progress.to_json()})
+        return state.version.try_append(map(_row, entries), {PROGRESS: progress.to_json()})
 
     def settle(
         self, batch: int, outcomes: Iterable[Outcome], policy: BatchLimits, now: dt.datetime
@@ -361,21 +368,48 @@ class ObjectLog:
                 later[one.batch] = min(at, later.get(one.batch, at))
         return later
 
+    def kept(self, watch: str, bucket: Callable[[], Bucket], days: int) -> KeptTable:
+        """Return the log as upkeep takes care of it.
+
+        Args:
+            watch: Name of the watch.
+            bucket: Opens the watched bucket.
+            days: Age of entries that go if a later entry follows, or if the object no longer exists.
+        """
+
+        def outdated(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> Outdated | None:
+            return self._outdated(connection, now - dt.timedelta(days=days), bucket)
+
+        return self._log.kept(f"objects/{watch}", metadata=PROGRESS, outdated=outdated)
+
+    def _outdated(
+        self, connection: duckdb.DuckDBPyConnection, before: dt.datetime, bucket: Callable[[], Bucket]
+    ) -> Outdated | None:
+        progress, at = self.read().progress, f"TIMESTAMPTZ {literal(str(before))}"
+        in_use = ", ".join(str(batch) for batch in {*progress.open, *progress.retries}) or "-1"
+        connection.execute(
+            'CREATE OR REPLACE TEMP TABLE settled AS SELECT key, "commit", "commit" = max("commit") OVER '
+            f'(PARTITION BY key) AS is_last, status FROM stored QUALIFY "at" < {at} '
+            f"AND batch NOT IN ({in_use})"
+        )
+        settled = ", ".join(literal(one) for one in _SETTLED)
+        rows = connection.sql(f"SELECT key FROM settled WHERE is_last AND status IN ({settled})").fetchall()
+        gone = {key for (key,) in rows}
+        if gone:
+            for found in bucket().objects(""):
+                gone.discard(found.key)
+        connection.execute("CREATE OR REPLACE TEMP TABLE gone (key VARCHAR)")
+        for some in batched(sorted(gone), _KEYS_PER_INSERT):
+            connection.executemany("INSERT INTO gone VALUES (?)", [[key] for key in some])
+        return Outdated(
+            'EXISTS (FROM settled WHERE settled.key = stored.key AND settled."commit" = stored."commit" '
+            "AND (NOT is_last OR key IN (SELECT key FROM gone)))"
+        )
+
     def refuse_unstorable(self, found: ObjectVersion) -> None:
         """Raise the error that a commit would raise for this object, such as an unstorable name."""
         entry = Entry(found, ObjectStatus.PLANNED, 1, 0, found.modified)
         table_of([{**_row(entry), "commit": 0}], self.table.arrow_schema)
-
-    def compact(self, files: int = 64) -> bool:
-        """Merge the small files that commits leave, sorted by key, if there are many of them.
-
-        Args:
-            files: The least number of files that makes compaction worthwhile.
-
-        Returns:
-            True if the log was compacted.
-        """
-        return self._log.compact(files)
 
     def _attempts(self) -> Iterator[LogState]:
         """The current log, and again after each lost race, as long as other writers make progress."""

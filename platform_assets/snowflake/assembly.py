@@ -11,6 +11,7 @@ from platform_assets.snowflake.settings import SnowflakeRoomSettings
 
 if TYPE_CHECKING:
     from platform_assets.configuration.connections import SnowflakeConnectionSettings
+    from platform_assets.lake.interfaces import VersionInUse
     from platform_assets.snowflake.access import SnowflakeAccess
     from platform_assets.snowflake.copies import LakeCopies
 
@@ -46,6 +47,14 @@ class SnowflakeRoom(Assembly[SnowflakeRoomSettings]):
             case="upper",
         )
         return LakeCopies(self.rooms.of(LakeRoom).lake, build_access(given, given.db_schema).connect, options)
+
+    def versions_in_use(self) -> list[VersionInUse]:
+        """See `RefersToVersions.versions_in_use`.
+
+        Raises:
+            WarehouseError: Snowflake cannot be reached.
+        """
+        return self.copies().versions_in_use() if self.has_account else []
 
 
 ROOM = SnowflakeRoom

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from platform_assets.errors import ParquetError
 from platform_assets.isolation import IsolatedFailure, Isolation, failure_of
+from platform_assets.lake.interfaces import VersionInUse
 from platform_assets.model.table import Time
 from platform_assets.snowflake.options import ScriptOptions
-from platform_assets.snowflake.refresh import Refresh, refresh
+from platform_assets.snowflake.refresh import Refresh, held_versions, refresh
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -69,6 +70,16 @@ class LakeCopies:
                     failing.record(table.name, IsolatedFailure(done.result.error, retryable=True))
                 else:
                     yield table, done
+
+    def versions_in_use(self) -> list[VersionInUse]:
+        """Return the versions of the lake's tables that the copies hold.
+
+        Raises:
+            WarehouseError: Snowflake cannot be reached.
+        """
+        with self.connect() as connection:
+            held = held_versions(connection, self.options)
+        return [VersionInUse(delta, version, "a copy in Snowflake") for delta, version in held]
 
     def refresh(self, table: LakeTable, name: str) -> Refresh:
         """Bring the copy of one table up to date.

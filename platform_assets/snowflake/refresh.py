@@ -121,6 +121,24 @@ def refresh(
         return _Refreshing(reading.tables[0], whole, cursor, storage_options, on_progress).run()
 
 
+def held_versions(connection: SnowflakeConnection, options: ScriptOptions) -> list[tuple[str, int]]:
+    """Return the identity and version of each Delta table that tables of the schema hold.
+
+    Raises:
+        snowflake.connector.errors.Error: The record cannot be read.
+    """
+    from snowflake.connector.errors import ProgrammingError
+
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(f"SELECT DELTA_ID, VERSION FROM {options.qualified(RECORD)} WHERE VERSION >= 0")
+        except ProgrammingError as error:
+            if error.errno != _NO_SUCH_TABLE:
+                raise
+            return []  # nothing was loaded yet
+        return [(str(delta), int(version)) for delta, version in cursor.fetchall()]
+
+
 class _Refreshing:
     """The refresh of one table."""
 

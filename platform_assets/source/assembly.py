@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
+from platform_assets.lake.interfaces import CurrentTable, KeptTable
 from platform_assets.rooms import Assembly
 from platform_assets.source.interfaces import HasSampleDatabase
 from platform_assets.source.settings import (
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from platform_assets.configuration.connections import ServerSettings
+    from platform_assets.lake.batches import Batches
     from platform_assets.lake.delta import LakeTable
-    from platform_assets.lake.interfaces import CurrentTable
     from platform_assets.model.table import Table
     from platform_assets.source.connection import Connection
     from platform_assets.source.snapshot import SourceDatabase
@@ -135,6 +137,35 @@ class SourceRoom(Assembly[SourceRoomSettings]):
 
         [table] = (one for one in self.tables(path[0]) if one.name == path[1])
         return current_source_table(self.rooms.of(LakeRoom).lake, path[0], table)
+
+    def delta_tables(self) -> Iterator[KeptTable]:
+        """See `HasDeltaTables.delta_tables`: the bronze tables, and the dead letters of all sources.
+
+        Raises:
+            SettingsError: As `tables`.
+            LakeError: The ledger cannot be read.
+        """
+        from platform_assets.source.dead_letters import mended_before
+
+        lake = self.rooms.of(LakeRoom).lake
+        days, tables = self.rooms.of(LakeRoom).retention.dead_letters_days, self.source_tables()
+        read = cache(lake.ledger.read)
+
+        def counting(source: str, table: str) -> tuple[int, Batches]:
+            return read().last_batch, read().batches_of(source, table)
+
+        for source, listed in tables.items():
+            for table in listed:
+                batches = partial(counting, source, table.name)
+                yield KeptTable(f"{source}/{table.name}", lake.bronze(source, table), whole_batches=batches)
+        yield KeptTable(
+            "dead_letters",
+            lake.dead_letters,
+            ("source", "table", "_batch", "key"),
+            outdated=lambda connection, now: mended_before(
+                connection, lake, read(), tables, now - dt.timedelta(days=days)
+            ),
+        )
 
     def database(self, name: str, tables: Sequence[Table] | None = None) -> SourceDatabase:
         """Return a source; an embedded source is started, and its sample created, at the first connection.

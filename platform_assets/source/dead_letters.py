@@ -5,7 +5,8 @@ All other rows continue. The rules themselves are in `lake.rules`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from platform_assets.lake.delta import non_empty, statistics_of_batch
 from platform_assets.lake.duck import ROWS_PER_BATCH, stored_type
+from platform_assets.lake.interfaces import Outdated
 from platform_assets.lake.lake import DEAD_LETTER_COLUMNS, BronzeReader, key_json
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.lake.rules import broken_rules_sql, conditions, proven_rules
@@ -22,6 +24,8 @@ from platform_assets.model.table import Table
 if TYPE_CHECKING:
     import duckdb
 
+    from platform_assets.lake.lake import Lake
+    from platform_assets.lake.ledger import LedgerState
     from platform_assets.source.catalogue import Relation
     from platform_assets.source.snapshot import SourceDatabase
 
@@ -179,6 +183,48 @@ class DeadLetters:
             for parent in source.tables
             if parent.name in names and lake.bronze(source.name, parent).open() is not None
         ]
+
+
+def mended_before(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    state: LedgerState,
+    tables: Mapping[str, Sequence[Table]],
+    before: dt.datetime,
+) -> Outdated | None:
+    """Return the dead letters of rows that have a later valid version, whose content is no longer needed.
+
+    Key, batch and reason stay: they keep the version out of the star schema, also when it is rebuilt.
+
+    Args:
+        connection: A connection in which the view `stored` has all dead letters.
+        lake: The lake.
+        state: State of the ledger.
+        tables: The tables of each source.
+        before: Only versions that were seen before this time (UTC).
+    """
+    old = f"_seen_at < {literal(before.isoformat())}::TIMESTAMPTZ AND row <> '{{}}'"
+    found = connection.sql(f'SELECT DISTINCT source, "table" FROM stored WHERE {old}').fetchall()
+    by_name = {(source, table.name): table for source, listed in tables.items() for table in listed}
+    known = [(pair, by_name[pair]) for pair in found if pair in by_name and by_name[pair].columns]
+    if not known:
+        return None
+    connection.execute(
+        'CREATE OR REPLACE TEMP TABLE mended (source VARCHAR, "table" VARCHAR, key VARCHAR, _batch BIGINT)'
+    )
+    for (source, name), table in known:
+        BronzeReader(lake, source, state).create_versions_view(connection, ["valid versions"], table)
+        connection.execute(
+            f'INSERT INTO mended SELECT source, "table", stored.key, _batch FROM stored JOIN ('
+            f"SELECT {key_json(table, 'version')} AS key, max(_batch) AS last "
+            f'FROM "valid versions" AS version GROUP BY 1) AS valid ON valid.key = stored.key '
+            f'WHERE {old} AND source = {literal(source)} AND "table" = {literal(name)} AND last > _batch'
+        )
+    return Outdated(
+        'EXISTS (FROM mended WHERE mended.source = stored.source AND mended."table" = stored."table" '
+        "AND mended.key = stored.key AND mended._batch = stored._batch)",
+        {"row": "'{}'"},
+    )
 
 
 class _CountedRows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from platform_assets.lake.assembly import LakeRoom
+from platform_assets.lake.interfaces import KeptTable
 from platform_assets.model.totesys.star import STAR
 from platform_assets.rooms import Assembly
 from platform_assets.status import TableHoldings
@@ -47,6 +48,13 @@ class StarRoom(Assembly[None]):
         from platform_assets.model.star_model import STREAM
 
         return current_star_table(self.rooms.of(LakeRoom).lake, self.model.table(path[1]), STREAM)
+
+    def delta_tables(self) -> list[KeptTable]:
+        """See `HasDeltaTables.delta_tables`."""
+        return [
+            KeptTable("/".join(path), table, is_loaded_elsewhere=True)
+            for path, table in self.lake_tables().items()
+        ]
 
     def holdings(self) -> list[TableHoldings]:
         """Return the content of the tables.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
+from platform_assets.lake.interfaces import VersionInUse
 from platform_assets.rooms import Assembly
 from platform_assets.star.assembly import StarRoom
 from platform_assets.status import TableHoldings
@@ -129,6 +130,19 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
             if (status := loaded.get(table.name))
             else TableHoldings(MAIN_WAREHOUSE, table.name, 0, 0, None)
             for table in self.rooms.of(StarRoom).model.tables
+        ]
+
+    def versions_in_use(self) -> list[VersionInUse]:
+        """See `RefersToVersions.versions_in_use`.
+
+        Raises:
+            WarehouseError: A warehouse cannot be read.
+        """
+        return [
+            VersionInUse(status.table_id, status.lake_version, name)
+            for name in self.engines
+            for status in self.warehouse(name).status()
+            if status.lake_version >= 0
         ]
 
 

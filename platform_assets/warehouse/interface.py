@@ -48,6 +48,7 @@ class TableStatus:
         seen_at: Time of that batch's snapshot of the source, UTC; None if the table is empty.
         loaded_at: Time of the last load, UTC.
         lake_version: Version of the lake's table that was loaded; -1 if it is unknown.
+        table_id: Identity of the lake's table that was loaded; empty if it is unknown.
     """
 
     table: str
@@ -56,6 +57,7 @@ class TableStatus:
     seen_at: dt.datetime | None
     loaded_at: dt.datetime | None
     lake_version: int = -1
+    table_id: str = ""
 
 
 class Warehouse(Protocol):

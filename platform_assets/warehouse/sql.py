@@ -311,7 +311,13 @@ def statuses(
             (count, batch, seen_at), position = found[table.name], positions[table.name]
             seen_at = seen_at.astimezone(dt.UTC) if seen_at else None
             yield TableStatus(
-                table.name, int(count), int(batch), seen_at, position.loaded_at, position.lake_version
+                table.name,
+                int(count),
+                int(batch),
+                seen_at,
+                position.loaded_at,
+                position.lake_version,
+                position.table_id,
             )
 
 

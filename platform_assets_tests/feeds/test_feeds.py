@@ -22,10 +22,12 @@ from hypothesis import strategies as st
 
 from platform_assets.errors import FeedError, LakeError
 from platform_assets.feeds.feed import CsvDialect, Feed
+from platform_assets.feeds.layout import Layout
 from platform_assets.feeds.ledger import FeedLedger
 from platform_assets.feeds.load import Feeds, Loaded, Result, Upload
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
+from platform_assets.lake.interfaces import KeptTable
 from platform_assets.lake.lake import Lake
 from platform_assets.model.table import (
     Boolean,
@@ -44,6 +46,7 @@ from platform_assets.objects.s3 import S3Bucket
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
 from platform_assets_tests.fixtures.properties import examples
 from platform_assets_tests.fixtures.s3 import S3Server
+from platform_assets_tests.fixtures.upkeep import merged
 
 ORDERS = Feed(
     "orders",
@@ -760,12 +763,13 @@ def test_runs_that_load_at_the_same_time_lose_nothing_and_repeat_nothing(inbox: 
     assert len(inbox.letters(ORDERS)) == 9
 
 
-def test_compaction_changes_no_row_and_loads_go_on(inbox: Inbox) -> None:
+def test_merging_files_changes_no_row_and_loads_go_on(inbox: Inbox, tmp_path: Path) -> None:
     for number in range(4):
         inbox.put(f"orders/{number}.csv", f"id,amount,note\n{number},1,a\n")
         inbox.load(ORDERS, f"orders/{number}.csv")
-    assert inbox.feeds.compact(ORDERS) is False
-    assert inbox.feeds.compact(ORDERS, files=4) is True
+    ledger = inbox.feeds.ledger(ORDERS)
+    assert merged(KeptTable("orders", inbox.feeds.table(ORDERS, Layout())), tmp_path)
+    assert merged(ledger.log.kept("ledger"), tmp_path)
     inbox.put("orders/1.csv", "id,amount,note\n9,1,a\n")
     assert inbox.load(ORDERS, "orders/1.csv", "orders/2.csv")[1].result is Result.SETTLED
     assert inbox.rows(ORDERS, "id") == [(0,), (9,), (2,), (3,)]

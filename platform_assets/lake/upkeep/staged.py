@@ -1,0 +1,57 @@
+"""Files that killed runs have left on this machine: staged uploads, spilled data, files for loaders."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from platform_assets.isolation import Isolation
+from platform_assets.processes import is_alive
+
+_IN_TEMPORARY_FOLDER = "platform-assets-*"
+
+
+def remove_staged_files(folder: Path, older_than: dt.timedelta, now: dt.datetime) -> tuple[int, Isolation]:
+    """Remove what is left in the folder for spilled data, and of this platform in the system's own.
+
+    Args:
+        folder: The folder for spilled data.
+        older_than: What was changed later stays.
+        now: The time, UTC.
+
+    Returns:
+        The bytes that were removed, and what could not be removed.
+    """
+    removing = Isolation("Removing staged files")
+    size = 0
+    for place in _leftovers(folder, (now - older_than).timestamp()):
+        with removing.guard(place.name):
+            found = sum(file.lstat().st_size for file in _files(place))
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            else:
+                place.unlink()
+            size += found
+    return size, removing
+
+
+def _leftovers(folder: Path, before: float) -> Iterator[Path]:
+    places = [*folder.iterdir()] if folder.is_dir() else []
+    places += Path(tempfile.gettempdir()).glob(_IN_TEMPORARY_FOLDER)
+    for place in places:
+        pid = place.name.partition("-")[0]
+        if pid.isdecimal() and is_alive(int(pid)):
+            continue
+        try:
+            newest = max(file.lstat().st_mtime for file in [place, *_files(place)])
+        except OSError:
+            continue  # somebody removes it at this moment, or another account owns it
+        if newest < before:
+            yield place
+
+
+def _files(place: Path) -> list[Path]:
+    return [*place.rglob("*")] if place.is_dir() and not place.is_symlink() else []
