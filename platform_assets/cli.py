@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from platform_assets.rooms import Room, door, has_door, present
 from platform_assets.terminal import age_text, plain_errors, print_table, this_command, warn
@@ -31,13 +31,30 @@ class _RoomCommand(TyperGroup):
         return typer.main.get_group(module.app).make_context(*args, **options) if module else None
 
 
+class _OwnCommand(TyperCommand):
+    """A command of a room that stands beside those of the platform; the room is imported when it is used."""
+
+    def __init__(self, room: Room, name: str, summary: str) -> None:
+        super().__init__(name=name, help=summary)
+        self._room = room
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        module = door(self._room, "command")
+        group = typer.main.get_group(module.app) if module else None
+        return group.commands[self.name or ""].make_context(*args, **options) if group else None
+
+
 class _Commands(TyperGroup):
     """The commands of this module, and those of the rooms."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         for room in present():
-            if has_door(room, "command"):
+            if not has_door(room, "command"):
+                continue
+            for name, summary in room.commands.items():
+                self.add_command(_OwnCommand(room, name, summary))
+            if not room.commands:
                 self.add_command(_RoomCommand(room))
 
 

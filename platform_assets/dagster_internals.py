@@ -3,6 +3,7 @@
 `platform_assets_tests/test_private_parts.py` fails with a plain message when a new version moves them.
 """
 
+import datetime as dt
 import logging
 import sqlite3
 import warnings
@@ -23,12 +24,14 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, ScheduleInstigatorData
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.tags import CODE_LOCATION_TAG, REPOSITORY_LABEL_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._utils.schedules import cron_string_iterator, reverse_cron_string_iterator
 from dagster_shared.error import SerializableErrorInfo
 
 LOCATION = "platform_assets"
@@ -224,3 +227,30 @@ def _start_cursors(instance: dg.DagsterInstance) -> None:
     if missing:
         newest = instance.event_log_storage.get_maximum_record_id() or 0
         storage.set_cursor_values(dict.fromkeys(missing, str(newest)))
+
+
+def next_tick(cron: str, timezone: str, after: dt.datetime) -> dt.datetime:
+    """Return when a schedule runs next after a time, UTC; Dagster computes it nowhere in public."""
+    found = cron_string_iterator(after.timestamp() + 1, cron, timezone)
+    return next(found).astimezone(dt.UTC)
+
+
+def last_tick(cron: str, timezone: str, before: dt.datetime) -> dt.datetime:
+    """Return when a schedule last had to run up to a time, UTC."""
+    found = reverse_cron_string_iterator(before.timestamp(), cron, timezone)
+    return next(one for one in found if one <= before).astimezone(dt.UTC)
+
+
+def running_schedules(instance: dg.DagsterInstance) -> dict[str, dt.datetime]:
+    """Return the schedules that are switched on, each with the time since when, UTC.
+
+    The state of a schedule is not part of the public interface.
+    """
+    found = instance.all_instigator_state(
+        instigator_type=InstigatorType.SCHEDULE, instigator_statuses={InstigatorStatus.RUNNING}
+    )
+    return {
+        state.instigator_name: dt.datetime.fromtimestamp(state.instigator_data.start_timestamp or 0, dt.UTC)
+        for state in found
+        if isinstance(state.instigator_data, ScheduleInstigatorData)
+    }

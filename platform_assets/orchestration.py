@@ -44,6 +44,8 @@ FRESHNESS = "freshness"
 """Name of the check that an asset was brought up to date lately."""
 SOURCE_MATCHES_LAKE = "source_matches_lake"
 """Name of the check that source and lake hold the same rows."""
+BLOCKING_CHECKS = "blocking_checks"
+"""Resource: the blocking checks of each asset of the code location, by the asset's key."""
 CHECKS_WITH_OWN_JOB = frozenset({FRESHNESS, SOURCE_MATCHES_LAKE})
 """Checks that are not part of the jobs that build their assets."""
 FAILED = "failures"

@@ -5,7 +5,7 @@ A room is a package of this name. It may have up to four modules that are found 
 - `settings.py` with `SETTINGS`, the class of its keys in the configuration;
 - `assembly.py` with `ROOM`, the class of what it offers to other rooms;
 - `defs.py` with `build_defs(rooms)`, its Dagster definitions;
-- `command.py` with `app`, its sub-command.
+- `command.py` with `app`, its sub-command, or with the commands that the room declares here.
 
 A room imports only rooms that come before it here.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
@@ -33,13 +33,20 @@ class Room:
         name: Name of its package.
         summary: A sentence about it, for the list of commands.
         needs: Rooms without which it is left out.
+        commands: Commands of its `app` that stand beside those of the platform, each with its help; if empty,
+            `app` is a sub-command under the room's name.
     """
 
     name: str
     summary: str
     needs: tuple[str, ...] = ()
+    commands: Mapping[str, str] = field(default_factory=dict)
 
 
+_DELIVERY_COMMANDS = {
+    "deliver": "Make a delivery: send what every destination does not have yet.",
+    "deliveries": "List the deliveries with their last receipts and next runs.",
+}
 ROOMS = (
     Room("lake", "The lake: Delta tables on local disk or in a bucket."),
     Room("source", "The sources: databases that are read."),
@@ -54,11 +61,11 @@ ROOMS = (
     Room("warehouse", "The warehouse."),
     Room("dlp", "The inspection for sensitive data."),
     Room("feeds", "Uploaded files as tables.", needs=("objects", "dlp")),
-    Room("delivery", "Deliveries of results."),
+    Room("delivery", "Deliveries of results.", commands=_DELIVERY_COMMANDS),
     Room("tasks", "Tasks by configuration."),
 )
 
-BLOCKS_LEFT_BEHIND = frozenset({"alerts", "dlp", "feeds", "snowflake", "tasks", "watches"})
+BLOCKS_LEFT_BEHIND = frozenset({"alerts", "delivery", "dlp", "feeds", "snowflake", "tasks", "watches"})
 """Keys of removable rooms. Their blocks may stay in a configuration after the room has been removed."""
 
 

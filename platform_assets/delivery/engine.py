@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from platform_assets.delivery.attempts import AttemptPolicy, with_attempts
@@ -76,7 +77,8 @@ class Order:
         generator: Name and version of the program.
         definition: Fingerprint of source, rendering and file name: another one is another version.
         source: Creates the source.
-        renderers: Creates what turns its content into files; each takes what the one before yields.
+        renderers: Creates what turns its content into files, from a folder for files in between; each takes
+            what the one before yields.
         naming: Names the files.
         destinations: Creates the writer of each destination.
         policy: The attempts at each destination.
@@ -88,7 +90,7 @@ class Order:
     generator: str
     definition: str
     source: Callable[[], DataSource]
-    renderers: Callable[[], Sequence[Renderer]]
+    renderers: Callable[[Path], Sequence[Renderer]]
     naming: Naming
     destinations: Mapping[str, Callable[[], Writer]]
     policy: AttemptPolicy = field(default_factory=AttemptPolicy)
@@ -130,7 +132,13 @@ class Engine:
     run: str = ""
 
     def deliver(
-        self, order: Order, watcher: Watcher, *, force: bool = False, dry_run: bool = False
+        self,
+        order: Order,
+        watcher: Watcher,
+        *,
+        force: bool = False,
+        dry_run: bool = False,
+        held_back: str = "",
     ) -> DeliveryResult:
         """Bring the current version of the data to every destination that does not have it yet.
 
@@ -139,6 +147,7 @@ class Engine:
             watcher: Follows it.
             force: Send the current version again, even where it is.
             dry_run: Render the files, and neither send nor record anything.
+            held_back: Why the data must not be delivered; empty if it may.
 
         Returns:
             The result of each destination; one that failed does not raise an error.
@@ -147,7 +156,7 @@ class Engine:
             DeliveryBusy: Another run is making the same delivery.
             PlatformError: The data cannot be read, rendered or delivered as the policy demands.
         """
-        return _Run(self, order, watcher, force).deliver(dry_run=dry_run)
+        return _Run(self, order, watcher, force).deliver(dry_run, held_back)
 
 
 @dataclass(frozen=True)
@@ -192,11 +201,13 @@ class _Run:
         self.until = time.monotonic() + order.policy.deadline
         self.stopped = threading.Event()
 
-    def deliver(self, *, dry_run: bool) -> DeliveryResult:
+    def deliver(self, dry_run: bool, held_back: str) -> DeliveryResult:
         started = time.monotonic()
         try:
+            if held_back:
+                raise DeliveryError(f"{self.order.name} is held back: {held_back}")
             source = self.order.source()
-            version = self._tried("the source", lambda: _short(source.version()))
+            version = self._tried("the source", lambda: short_version(source.version()))
         except BaseException as error:
             if not is_isolated(error) or dry_run:
                 raise
@@ -390,10 +401,10 @@ class _Run:
         places = [self.order.place, *([f"{self.order.place}/{destination}"] if destination else [])]
 
         def read() -> StagedData:
-            reading = DataReading(self.protection, places, self.staging.folder / stamp.uuid, with_version)
-            with source.open() as content:
+            with self.staging.workshop(stamp, variant) as folder, source.open() as content:
+                reading = DataReading(self.protection, places, folder, with_version)
                 files: Iterator[Rows | Bytes] = reading.through(content)
-                for renderer in self.order.renderers():
+                for renderer in self.order.renderers(folder):
                     files = iter(renderer.render(files, stamp))
                 return self.staging.stage(_files(files), stamp, variant, reading, self.order.naming)
 
@@ -680,7 +691,7 @@ def told(error: BaseException) -> str:
     return reason_of(error, tell_text=isinstance(error, PlatformError))
 
 
-def _short(version: str | None) -> str | None:
+def short_version(version: str | None) -> str | None:
     """A version that is short enough to be shown."""
     if version is None or len(version) <= _LONGEST_VERSION:
         return version

@@ -15,9 +15,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from platform_assets.delivery.interfaces import DeliveryError
+from platform_assets.delivery.interfaces import DeliveryError, StagedFile, Stamp
 from platform_assets.isolation import is_isolated
 from platform_assets.lake.arrow import time_of
 from platform_assets.lake.delta import LakeTable
@@ -153,6 +154,20 @@ class ShipmentState:
         """True if its last run left no outcome."""
         whole = [one for one in self.rows if not one.destination]
         return bool(whole) and whole[-1].status not in _OUTCOMES
+
+    @property
+    def is_failed(self) -> bool:
+        """True if its last run has failed."""
+        whole = [one for one in self.rows if not one.destination]
+        return bool(whole) and whole[-1].status == FAILED
+
+    def files(self, stamp: Stamp) -> tuple[StagedFile, ...]:
+        """Its files as the receipts describe them; their content may be gone."""
+        by_name = {one.file: one for one in self.rows if one.status == DELIVERED and one.file}
+        return tuple(
+            StagedFile(Path(name), name, one.size or 0, one.sha256, "", one.rows, "", stamp)
+            for name, one in by_name.items()
+        )
 
     @property
     def delivered_at(self) -> dt.datetime:

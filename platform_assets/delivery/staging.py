@@ -6,11 +6,14 @@ is removed by the next run of the delivery.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -151,10 +154,10 @@ class Staging:
             folder.mkdir(parents=True)
             size = 0
             for number, one in enumerate(files):
-                if one.path is not None:
+                if one.path is not None and self._is_original(one):
                     originals[one.path] = LocalState.of(one.path)
                 file = self._written(one, folder / f"{number:06d}", stamp, self.limit - size)
-                size += 0 if one.path is not None else file.size
+                size += 0 if file.path in originals else file.size
                 written.append(file)
             if not written:
                 raise DeliveryError(
@@ -179,10 +182,12 @@ class Staging:
     def _written(self, one: Bytes, target: Path, stamp: Stamp, left: int) -> StagedFile:
         """Write a file and compute its checksums; a local file is only read."""
         sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-        with open(os.devnull if one.path is not None else target, "wb") as sink:
-            for chunk in one.chunks if one.path is None else chunks_of(one.path):
+        in_place = self._is_original(one)
+        chunks = one.chunks if one.path is None else chunks_of(one.path)
+        with open(os.devnull if in_place else target, "wb") as sink:
+            for chunk in chunks:
                 size += len(chunk)
-                if one.path is None and size > left:
+                if not in_place and size > left:
                     raise DeliveryError(
                         f"The files of {stamp.delivery} take more than {self.limit // 2**20:,} MB on local "
                         "disk. Raise delivery.staging_limit_mb, or deliver less."
@@ -191,8 +196,24 @@ class Staging:
                 md5.update(chunk)
                 sink.write(chunk)
         checksums = sha256.hexdigest(), md5.hexdigest()
-        place, rows = one.path or target, one.row_count()
+        place, rows = one.path if in_place and one.path is not None else target, one.row_count()
         return StagedFile(place, one.name, size, *checksums, rows, one.content_type, stamp)
+
+    def _is_original(self, one: Bytes) -> bool:
+        """Return True if the content is a file of the user's, which need not be copied."""
+        return one.path is not None and not one.path.is_relative_to(self.folder)
+
+    @contextmanager
+    def workshop(self, stamp: Stamp, variant: str) -> Iterator[Path]:
+        """A folder for files that are needed while others are rendered; removed after the block."""
+        folder = self.folder / stamp.uuid / f"{variant}.work"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            yield folder
+        except OSError as error:
+            raise path_error(_with_path(error, folder)) or error from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def found(self, stamp: Stamp, variant: str) -> StagedData | None:
         """Return the files that an earlier run has staged completely; None if there are none, or no longer.
@@ -227,6 +248,29 @@ class Staging:
                     shutil.rmtree(one, ignore_errors=True)
             if not uuid and not any(self.folder.iterdir()):
                 self.folder.rmdir()
+
+
+def local_files(staging: Staging, files: Mapping[str, Path], generator: str) -> StagedData:
+    """Files of this machine as they are, ready to be sent.
+
+    Args:
+        staging: Where their list is kept.
+        files: The files by their name at the destination.
+        generator: Name and version of the program.
+    """
+    names = list(files)
+    stamp = Stamp("upload", "Upload", generator, str(uuid.uuid4()), dt.datetime.now(dt.UTC), "")
+    content = (Bytes(name, iter(()), path=path) for name, path in files.items())
+    naming = Naming(lambda _stamp, given, _number, _rows: given)
+    return staging.stage(content, stamp, "files", _AsTheyAre("", [(name,) for name in names]), naming)
+
+
+@dataclass(frozen=True)
+class _AsTheyAre:
+    """See `DataRead`."""
+
+    version: str
+    columns: Sequence[tuple[str, ...]]
 
 
 def _named(

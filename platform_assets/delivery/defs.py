@@ -1,0 +1,384 @@
+"""Deliveries as assets, each with its own job and schedule; a sensor for data that changes; the receipts."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from platform_assets.dagster_internals import last_tick, running_schedules
+from platform_assets.delivery.assembly import DeliveryRoom
+from platform_assets.isolation import ended, result_or_reason
+from platform_assets.orchestration import (
+    BLOCKING_CHECKS,
+    OWNERS,
+    clear_failures,
+    failed_checks,
+    lazy_resource,
+    preview,
+    row_count_metadata,
+)
+from platform_assets.rooms import Rooms
+
+if TYPE_CHECKING:
+    from platform_assets.configuration.folder import ConfigFile
+    from platform_assets.delivery.file import DeliverySettings
+    from platform_assets.delivery.interfaces import DeliveryResult
+    from platform_assets.delivery.receipts import ReceiptRow
+
+GROUP = "delivery"
+RECEIPTS = dg.AssetKey([GROUP, "receipts"])
+RECEIPTS_JOB = "delivery_receipts"
+_WORK = "platform_assets/delivery"
+_CHANGED = "deliveries_changed"
+_SECONDS_PER_TICK = 40.0
+_VERSIONS_AT_ONCE = 8
+_FIRST_WAIT = dt.timedelta(minutes=1)
+_LONGEST_WAIT = dt.timedelta(hours=1)
+_ROWS_SHOWN = 20
+_DISABLED = "disabled"
+_Blocking = Mapping[dg.AssetKey, Sequence[dg.AssetCheckKey]]
+
+
+class MakeDelivery(dg.Config):
+    """How a delivery is made.
+
+    Attributes:
+        force: Send the current version again, even to destinations that have it.
+    """
+
+    force: bool = False
+
+
+def build_defs(rooms: Rooms) -> dg.Definitions:
+    """Define the deliveries.
+
+    Args:
+        rooms: The rooms.
+    """
+    room = rooms.of(DeliveryRoom)
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
+    jobs, schedules, changed = [], [], []
+    for file in room.files:
+        if file.block is None:
+            assets.append(_disabled(file))
+            continue
+        asset, job = _delivery(file.name, file.block)
+        assets.append(asset)
+        jobs.append(job)
+        if file.block.schedule is not None:
+            schedules.append(
+                dg.ScheduleDefinition(
+                    name=f"{job.name}_schedule",
+                    job=job,
+                    cron_schedule=file.block.schedule.cron,
+                    execution_timezone=file.block.schedule.timezone,
+                    description=f"Makes the delivery {file.name}: {file.block.title}.",
+                )
+            )
+        elif file.block.when is not None:
+            changed.append(file.name)
+    if room.files:
+        receipts, check, receipts_job, schedule = _receipts()
+        assets.append(receipts)
+        jobs.append(receipts_job)
+        schedules.append(schedule)
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[check] if room.files else [],
+        jobs=jobs,
+        schedules=schedules,
+        sensors=[_changed_sensor(changed, {one.name: one for one in jobs})] if changed else [],
+        resources={
+            "deliveries": lazy_resource(lambda: room, "The deliveries"),
+            # The code location puts the checks of all rooms in its place.
+            BLOCKING_CHECKS: dg.ResourceDefinition.hardcoded_resource({}),
+        },
+    )
+
+
+def _disabled(file: "ConfigFile[DeliverySettings]") -> dg.AssetSpec:
+    """A delivery whose file has mistakes: an asset that nothing makes, and that says why."""
+    lines = "\n".join(f"- {line}" for line in file.mistakes)
+    return dg.AssetSpec(
+        dg.AssetKey([GROUP, file.name]),
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={_DISABLED},
+        tags={_DISABLED: "true"},
+        description="DISABLED: its file has mistakes; nothing is delivered until they are corrected.\n\n"
+        + lines,
+        metadata={"mistakes": dg.MetadataValue.md(lines)},
+    )
+
+
+def _delivery(name: str, settings: "DeliverySettings") -> tuple[dg.AssetsDefinition, Any]:
+    """Define the asset and the job of a delivery."""
+    from platform_assets.delivery.sources.settings import asset_keys
+
+    key = dg.AssetKey([GROUP, name])
+    reads = [dg.AssetKey(list(path)) for path in asset_keys(settings.source)]
+
+    @dg.asset(
+        key=key,
+        # Not `deps`, because Dagster would derive input names from the tables' names, which can be anything.
+        ins={f"read_{number}": dg.AssetIn(one, dagster_type=dg.Nothing) for number, one in enumerate(reads)},
+        # Another run may be making the same delivery.
+        output_required=False,
+        group_name=GROUP,
+        owners=settings.owners,
+        kinds=_kinds(settings),
+        description=_description(settings),
+    )
+    def deliver(
+        context: dg.AssetExecutionContext,
+        config: MakeDelivery,
+        deliveries: dg.ResourceParam[DeliveryRoom],
+        blocking_checks: dg.ResourceParam[Any],
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        from platform_assets.delivery.engine import Watcher
+        from platform_assets.delivery.receipts import DeliveryBusy
+
+        with clear_failures(retried=False):
+            try:
+                result = deliveries.deliver(
+                    name,
+                    Watcher(context.log.info),
+                    force=config.force,
+                    run=context.run.run_id,
+                    held_back=_held_back(context.instance, reads, blocking_checks),
+                )
+            except DeliveryBusy as busy:
+                context.log.warning(str(busy))
+                return
+        if result.failures:
+            reasons = " ".join(f"{one}: {ended(reason)}" for one, reason in result.failures.items())
+            raise dg.Failure(
+                description=f"{name} did not get to {len(result.failures)} of {len(result.destinations)} "
+                f"destinations; the next run sends it there, and only there. {reasons}",
+                metadata=_metadata(result),
+                # It has made its own attempts.
+                allow_retries=False,
+            )
+        yield dg.MaterializeResult(metadata=_metadata(result))
+
+    job = dg.define_asset_job(
+        f"{GROUP}_{name}",
+        selection=dg.AssetSelection.assets(key),
+        description=f"Makes the delivery {name}: {settings.title}.",
+        executor_def=dg.in_process_executor,
+    )
+    return deliver, job
+
+
+def _kinds(settings: "DeliverySettings") -> set[str]:
+    formats = [one.name for one in settings.render[:1]]
+    schemes = [
+        one.address.partition(":")[0] if ":" in one.address else "folder" for one in settings.to.values()
+    ]
+    return {*formats, *sorted(set(schemes))[:2]}
+
+
+def _description(settings: "DeliverySettings") -> str:
+    lines = [f"**{settings.title}**", ""]
+    lines += [settings.description, ""] if settings.description else []
+    lines += ["To:", *(f"- {name}: {_shown(one.address)}" for name, one in settings.to.items())]
+    return "\n".join(lines)
+
+
+def _shown(address: str) -> str:
+    from platform_assets.alert import plain
+
+    scheme, separator, rest = address.rpartition("://")
+    return plain(f"{scheme}{separator}{rest.split('?')[0].rpartition('@')[2] if separator else rest}")
+
+
+def _metadata(result: "DeliveryResult") -> dict[str, Any]:
+    rows = [one.rows for one in result.files if one.rows is not None]
+    table = [
+        {
+            "destination": one.destination,
+            "status": one.status,
+            "address": one.address,
+            "verified by": ", ".join(sorted({receipt.verified_by for receipt in one.receipts})),
+            "reason": one.reason,
+        }
+        for one in result.destinations
+    ]
+    return {
+        "files": len(result.files),
+        "bytes": sum(one.size for one in result.files),
+        **(row_count_metadata(sum(rows)) if rows else {}),
+        "destinations": preview(table),
+        "names": preview(
+            [{"file": one.name, "bytes": one.size, "sha256": one.sha256} for one in result.files]
+        ),
+        "delivery": result.stamp.uuid,
+        "version": result.stamp.version,
+    }
+
+
+def _held_back(instance: dg.DagsterInstance, reads: Sequence[dg.AssetKey], blocking: _Blocking) -> str:
+    """Return which blocking checks of the data failed; empty if none did."""
+    checks = [check for key in reads for check in blocking.get(key, ())]
+    return " ".join(failed_checks(instance, checks).values()) if checks else ""
+
+
+def _changed_sensor(names: Sequence[str], jobs: Mapping[str, Any]) -> dg.SensorDefinition:
+    """Define the sensor of the deliveries that are made when their data has changed."""
+
+    @dg.sensor(
+        name=_CHANGED,
+        jobs=[jobs[f"{GROUP}_{name}"] for name in names],
+        minimum_interval_seconds=60,
+        description="Makes deliveries whose data has changed; failed ones again, after growing waits.",
+    )
+    def look(
+        context: dg.SensorEvaluationContext,
+        deliveries: dg.ResourceParam[DeliveryRoom],
+        blocking_checks: dg.ResourceParam[Any],
+    ) -> dg.SensorResult:
+        from platform_assets.delivery.sources.settings import asset_keys
+
+        now = dt.datetime.now(dt.UTC)
+        requests, said = [], []
+        for name, found in _due(deliveries, names).items():
+            if isinstance(found, str):
+                said.append(f"{name}: {ended(found)}")
+                continue
+            is_due, version = found
+            if not is_due:
+                continue
+            reads = [dg.AssetKey(list(one)) for one in asset_keys(deliveries.settings_of(name).source)]
+            if reason := _held_back(context.instance, reads, blocking_checks):
+                said.append(f"{name} is held back: {reason}")
+                continue
+            work = f"{name} {version}"
+            runs = context.instance.get_runs(dg.RunsFilter(tags={_WORK: work}))
+            if waiting := _waiting(context.instance, runs, now):
+                said.append(f"{name}: {waiting}")
+                continue
+            requests.append(
+                # The key names the work and the number of the attempt, never the time.
+                dg.RunRequest(f"{work} {len(runs)}", job_name=f"{GROUP}_{name}", tags={_WORK: work})
+            )
+        for line in said:
+            context.log.warning(line)
+        return dg.SensorResult(
+            requests, skip_reason=None if requests else " ".join(said) or "Nothing has changed."
+        )
+
+    return look
+
+
+def _due(room: DeliveryRoom, names: Sequence[str]) -> dict[str, tuple[bool, str] | str]:
+    """Ask whether data has changed, some at a time; a source that fails or hangs concerns no other."""
+    pool = ThreadPoolExecutor(_VERSIONS_AT_ONCE)
+    asked: dict[str, Future[tuple[bool, str] | str]] = {
+        name: pool.submit(result_or_reason, room.is_due, name) for name in names
+    }
+    wait(asked.values(), timeout=_SECONDS_PER_TICK)
+    pool.shutdown(wait=False, cancel_futures=True)
+    late = "its source did not tell in time whether it has changed"
+    return {name: one.result() if one.done() and not one.cancelled() else late for name, one in asked.items()}
+
+
+def _waiting(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], now: dt.datetime) -> str:
+    """Return why no run is started now: one is active, or the last failed a moment ago; empty if none is."""
+    if not runs:
+        return ""
+    if any(not run.is_finished for run in runs):
+        return "a run is delivering it."
+    records = instance.get_run_records(dg.RunsFilter(run_ids=[runs[0].run_id]), limit=1)
+    ended_at = dt.datetime.fromtimestamp(records[0].end_time or 0, dt.UTC) if records else now
+    again = ended_at + min(_FIRST_WAIT * 2 ** min(len(runs) - 1, 10), _LONGEST_WAIT)
+    return f"it failed, and is tried again at {again:%H:%M:%S} UTC." if now < again else ""
+
+
+def _receipts() -> tuple[dg.AssetsDefinition, dg.AssetChecksDefinition, Any, dg.ScheduleDefinition]:
+    """Define the asset of the receipts, its check, job and schedule."""
+
+    @dg.asset(
+        key=RECEIPTS,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"deltalake"},
+        description="What became of every delivery at every destination, attempt by attempt. Its run also "
+        "looks for deliveries that have not happened by their deadlines, and alerts their owners once.",
+    )
+    def receipts(
+        context: dg.AssetExecutionContext, deliveries: dg.ResourceParam[DeliveryRoom]
+    ) -> dg.MaterializeResult[None]:
+        with clear_failures():
+            now = dt.datetime.now(dt.UTC)
+            missed = deliveries.missed(_due_times(deliveries, running_schedules(context.instance), now), now)
+            for name, due in missed.items():
+                context.log.warning(
+                    "%s was due at %s and has not happened.", name, f"{due:%Y-%m-%d %H:%M} UTC"
+                )
+            return dg.MaterializeResult(
+                metadata={
+                    **row_count_metadata(deliveries.receipts.count()),
+                    "missed": ", ".join(missed) or "none",
+                    "newest": preview([_shown_row(row) for row in deliveries.receipts.newest(_ROWS_SHOWN)]),
+                }
+            )
+
+    @dg.asset_check(
+        asset=RECEIPTS,
+        name="latest_deliveries_succeeded",
+        description="The latest attempt at every destination of every delivery has succeeded.",
+    )
+    def succeeded(deliveries: dg.ResourceParam[DeliveryRoom]) -> dg.AssetCheckResult:
+        with clear_failures():
+            failed = deliveries.failing()
+        return dg.AssetCheckResult(
+            passed=not failed,
+            description=" ".join(f"{name}: {ended(reason)}" for name, reason in failed.items())
+            or "none failed",
+            metadata={"failed": len(failed)},
+        )
+
+    job = dg.define_asset_job(
+        RECEIPTS_JOB,
+        selection=dg.AssetSelection.assets(RECEIPTS),
+        description="Looks at the receipts of all deliveries: what failed, what has not happened in time.",
+        executor_def=dg.in_process_executor,
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{RECEIPTS_JOB}_schedule",
+        job=job,
+        cron_schedule="*/10 * * * *",
+        description="Every 10 minutes: alerts owners of deliveries that did not happen by their deadlines.",
+    )
+    return receipts, succeeded, job, schedule
+
+
+def _due_times(
+    room: DeliveryRoom, running: Mapping[str, dt.datetime], now: dt.datetime
+) -> dict[str, dt.datetime]:
+    """Return when each delivery whose schedule is on was last due, of the times whose deadline is over."""
+    due = {}
+    for name, settings in room.deliveries.items():
+        since = running.get(f"{GROUP}_{name}_schedule")
+        if settings.schedule is None or since is None:
+            continue
+        limit = now - dt.timedelta(minutes=settings.schedule.deadline_minutes)
+        at = last_tick(settings.schedule.cron, settings.schedule.timezone, limit)
+        if at >= since:
+            due[name] = at
+    return due
+
+
+def _shown_row(row: "ReceiptRow") -> dict[str, Any]:
+    return {
+        "delivery": row.delivery,
+        "destination": row.destination,
+        "status": row.status,
+        "at": f"{row.at:%Y-%m-%d %H:%M:%S}",
+        "file": row.file,
+        "size": row.size,
+        "attempt": row.attempt or "",
+        "reason": row.reason,
+    }
