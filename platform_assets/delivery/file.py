@@ -93,7 +93,7 @@ class DeliverySettings(Block):
     """The title, for people: it is in every message, and in the metadata of every file."""
     description: Text | None = Field(default=None, description="text")
     """What the delivery is for."""
-    owners: Annotated[tuple[Annotated[Text, AfterValidator(_owner)], ...], Field(min_length=1)] = Field(
+    owners: tuple[Annotated[Text, AfterValidator(_owner)], ...] = Field(
         default=("team:data-platform",), description="a list of mail addresses and of team:NAME"
     )
     """Who answers for it."""
