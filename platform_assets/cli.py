@@ -36,10 +36,10 @@ class _OwnCommand(TyperCommand):
 
     def __init__(self, room: Room, name: str, summary: str) -> None:
         super().__init__(name=name, help=summary)
-        self._room = room
+        self._of = room
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        module = door(self._room, "command")
+        module = door(self._of, "command")
         group = typer.main.get_group(module.app) if module else None
         return group.commands[self.name or ""].make_context(*args, **options) if group else None
 
@@ -231,7 +231,7 @@ def _print_status(rooms: Rooms, home: Path) -> None:
 
     from platform_assets.runs import last_runs, open_instance
     from platform_assets.source.assembly import SourceRoom
-    from platform_assets.status import HasHoldings
+    from platform_assets.status import HasHoldings, HasProblems
 
     now = dt.datetime.now(dt.UTC)
     sources = rooms.of(SourceRoom)
@@ -261,6 +261,9 @@ def _print_status(rooms: Rooms, home: Path) -> None:
             f"The warehouse ends at batch {in_warehouse}, the lake at {in_lake}: the next run loads the rest."
         )
     dead_letters = sum(one.dead_letters for one in found)
+    for room in rooms.offering(HasProblems):
+        for problem in room.problems():
+            warn(problem)
     if dead_letters:
         warn(
             f"{dead_letters:,} row versions broke a declared rule so far; the assets' checks name those "

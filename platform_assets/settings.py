@@ -81,9 +81,13 @@ def settings_reference() -> str:
 
     file = Path(__file__).parents[1] / "config" / "platform.conf"
     found = ((room.summary, door(room, "settings")) for room in present())
-    sections = [(summary.rstrip("."), module.SETTINGS) for summary, module in found if module is not None]
+    modules = [(summary.rstrip("."), module) for summary, module in found if module is not None]
+    sections = [(summary, module.SETTINGS) for summary, module in modules]
+    files = [one for _, module in modules if hasattr(module, "files") for one in module.files()]
     return reference(
-        [("The platform as a whole", PlatformSettings), *sections], parse_document(file).all_variables()
+        [("The platform as a whole", PlatformSettings), *sections],
+        parse_document(file).all_variables(),
+        files,
     )
 
 

@@ -16,7 +16,6 @@ PLAIN_DECORATORS = {
 # Found by their names: by rooms.py, and by Python in a script.
 FOUND_BY_NAME = {"build_defs", "main"}
 CALLED_BY_LIBRARIES = {
-    "cli.py: _RoomCommand.make_context": "typer",
     "dlp/settings.py: DlpSettings.model_post_init": "pydantic",
     "feeds/reading.py: _Raw.readinto": "io.BufferedReader",
     "formats/markup.py: _Flow.pi": "lxml",

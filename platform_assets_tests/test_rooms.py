@@ -17,7 +17,7 @@ from platform_assets.sample.database import create_sample
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 
 ROOT = Path(platform_assets.__file__).parents[1]
-OPTIONAL = ("bigquery", "snowflake", "dlp", "feeds", "objects", "alerts", "sample", "tasks")
+OPTIONAL = ("bigquery", "snowflake", "dlp", "feeds", "objects", "alerts", "sample", "delivery", "tasks")
 CHECK = """
 import sys
 from platform_assets.definitions import defs
@@ -100,4 +100,6 @@ def test_the_help_imports_no_room() -> None:
     listed, _, imported = ended.stdout.rpartition("imported:")
     rooms = {name.split(".")[1] for name in imported.split()}
     assert rooms.isdisjoint(room.name for room in ROOMS)
-    assert all(f" {name} " in listed for name in ("run", "status", "source", "sample", "warehouse", "dlp"))
+    assert all(
+        f" {name} " in listed for name in ("run", "status", "source", "sample", "warehouse", "dlp", "deliver")
+    )

@@ -44,6 +44,7 @@ _PLACEHOLDERS = {"overrides": "<table>", "types": "<column>", "columns": "<colum
 _TYPES: Mapping[object, str] = {
     bool: "true or false",
     int: "number",
+    float: "number",
     str: "text",
     Path: "path",
     Secret: "secret",
@@ -51,13 +52,16 @@ _TYPES: Mapping[object, str] = {
 
 
 def reference(
-    sections: Iterable[tuple[str, type[BaseModel]]], variables: Mapping[Key, tuple[str, ...]]
+    sections: Iterable[tuple[str, type[BaseModel]]],
+    variables: Mapping[Key, tuple[str, ...]],
+    files: Iterable[tuple[str, type[BaseModel]]] = (),
 ) -> str:
     """Describe all keys of the configuration.
 
     Args:
         sections: The title and the class of each part, in the order of the page.
         variables: The environment variables that a configuration file refers to, by key.
+        files: The title and the class of each kind of file of its own.
 
     Returns:
         A page of Markdown.
@@ -67,6 +71,9 @@ def reference(
     for title, model in sections:
         lines += [f"## {title}", ""]
         lines += _block(model, (), variables, documented)
+    for title, model in files:
+        lines += [f"## {title}", "", _flowing(inspect.getdoc(model)), ""]
+        lines += _block(model, (), {}, documented)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -84,6 +91,8 @@ def _block(
         block, is_named = _block_of(field)
         if block is None:
             rows.append(_row(model, name, field, key, variables))
+            if (listed := _listed_block(field)) is not None:
+                inner.append((listed, (*path, f"{key[-1]}[]")))
         else:
             inner.append((block, (*key, _PLACEHOLDERS.get(key[-1], "<name>")) if is_named else key))
     named = getattr(model, "named_block", None)
@@ -126,6 +135,15 @@ def _is_at(found: Key, key: Key) -> bool:
     return len(found) >= len(key) and all(
         part.startswith("<") or part == own for part, own in zip(key, found, strict=False)
     )
+
+
+def _listed_block(field: FieldInfo) -> type[BaseModel] | None:
+    """The class of the blocks in a list."""
+    for part in parts_of(field.annotation):
+        for member in get_args(part)[:1] if get_origin(part) is tuple else ():
+            if isinstance(member, type) and issubclass(member, BaseModel):
+                return member
+    return None
 
 
 def _block_of(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:

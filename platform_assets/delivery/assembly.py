@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from platform_assets.alert import RaisesAlerts
 from platform_assets.configuration.mistakes import Mistake, shown
-from platform_assets.delivery.settings import AttemptSettings, DeliveryRoomSettings
+from platform_assets.delivery.attempt_settings import AttemptSettings
+from platform_assets.delivery.settings import DeliveryRoomSettings
 from platform_assets.errors import SettingsError
 from platform_assets.isolation import is_isolated, reason_of, result_or_reason
 from platform_assets.lake.assembly import LakeRoom
@@ -106,9 +107,9 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         """See `MakesDeliveries.delivery_names`."""
         return list(self.deliveries)
 
-    def broken_files(self) -> Mapping[Path, Sequence[str]]:
-        """See `HasBrokenFiles.broken_files`."""
-        return {one.file: one.mistakes for one in self.files if one.mistakes}
+    def problems(self) -> Sequence[str]:
+        """See `HasProblems.problems`."""
+        return [line for one in self.files for line in one.mistakes]
 
     @cached_property
     def receipts(self) -> Receipts:

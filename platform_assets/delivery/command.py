@@ -68,15 +68,15 @@ def deliveries(
         room = _room()
         if not validate and room.files:
             _list(room)
-    for file, mistakes in room.broken_files().items():
-        typer.secho(f"{file.stem} is disabled:", fg=typer.colors.RED, err=True)
-        for line in mistakes:
+    broken = [one for one in room.files if one.mistakes]
+    for file in broken:
+        typer.secho(f"{file.name} is disabled:", fg=typer.colors.RED, err=True)
+        for line in file.mistakes:
             typer.secho(f"  {line}", fg=typer.colors.RED, err=True)
-    valid, broken = len(room.deliveries), len(room.broken_files())
     if not room.files:
         typer.echo("There are no deliveries. Write one into config/deliveries/NAME.conf: docs/deliveries.md.")
     elif validate:
-        typer.echo(f"{valid} valid, {broken} with mistakes.")
+        typer.echo(f"{len(room.deliveries)} valid, {len(broken)} with mistakes.")
     if validate and broken:
         raise typer.Exit(1)
 

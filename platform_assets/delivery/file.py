@@ -13,8 +13,8 @@ from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.configuration.mistakes import Mistake, shown
 from platform_assets.configuration.values import Block, Cron, Integer, Names, Text, timezone_name
+from platform_assets.delivery.attempt_settings import AttemptSettings
 from platform_assets.delivery.renderers.settings import RENDER, RenderSettings, rendering_mistake
-from platform_assets.delivery.settings import AttemptSettings
 from platform_assets.delivery.sources.settings import (
     SOURCE,
     DataSourceSettings,

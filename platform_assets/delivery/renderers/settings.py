@@ -142,6 +142,7 @@ class ParquetRenderSettings(Block):
     compression: Literal["zstd", "snappy", "gzip", "lz4_raw", "brotli", "uncompressed"] = Field(
         default="zstd", description="one of zstd, snappy, gzip, lz4_raw, brotli, uncompressed"
     )
+    """The compression of columns."""
     row_group_rows: Integer = Field(
         default=122_880, ge=2_048, le=10_000_000, description="a number of rows from 2048 to 10000000"
     )
@@ -153,6 +154,7 @@ class GzipRenderSettings(Block):
     """Files compressed with gzip."""
 
     level: Integer = Field(default=6, ge=1, le=9, description="a number from 1, fast, to 9, small")
+    """The level of compression."""
 
 
 class PlainRenderSettings(Block):
