@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from platform_assets.configuration.values import Block, Integer, Text, timezone_name
+from platform_assets.configuration.secrets import REFERENCES, Secret
+from platform_assets.configuration.values import Block, Integer, LocalPath, Names, Text, timezone_name
 
 if TYPE_CHECKING:
     from platform_assets.delivery.interfaces import Renderer
@@ -150,6 +151,71 @@ class ParquetRenderSettings(Block):
     split: RowSplitSettings | None = _ROW_SPLIT
 
 
+def _sheet_name(value: str) -> str:
+    if len(value) > 31 or re.search(r"[\[\]:*?/\\]", value) or value.startswith("'") or value.endswith("'"):
+        raise ValueError("a sheet's name has up to 31 characters without []:*?/\\, and no ' at an end")
+    return value
+
+
+class ExcelRenderSettings(Block):
+    """Rows as an Excel workbook."""
+
+    sheet: Annotated[Text, AfterValidator(_sheet_name)] | None = Field(
+        default=None, description="the name of a sheet"
+    )
+    """The name of the sheet; that of the delivery by default."""
+    header: bool = Field(default=True, description="true or false")
+    """True for a first row with the names of the columns, which stays in view."""
+    timezone: _Timezone = Field(default="UTC", description="a time zone's name, such as UTC or Europe/London")
+    """The time zone in which times with a zone are written."""
+    too_many_rows: Literal["refuse", "sheets"] = Field(default="refuse", description="refuse or sheets")
+    """What happens to more rows than a sheet holds: the delivery fails, or further sheets take them."""
+    rows_per_sheet: Integer = Field(
+        default=1_048_576, ge=1, le=1_048_576, description="a number of rows from 1 to 1048576"
+    )
+    """The largest number of rows in a sheet; the header takes one of the 1,048,576 that there are."""
+    long_texts: Literal["refuse", "cut"] = Field(default="refuse", description="refuse or cut")
+    """What happens to a text of more than 32,767 characters: the delivery fails, or the text is cut."""
+    split: RowSplitSettings | None = _ROW_SPLIT
+
+
+class HtmlRenderSettings(Block):
+    """Rows as an HTML report."""
+
+    template: LocalPath | None = Field(default=None, description="the path of a Jinja template")
+    """A template of your own; values are escaped in it."""
+    rows: Integer = Field(
+        default=10_000, ge=1, le=1_000_000, description="a number of rows from 1 to 1000000"
+    )
+    """The largest number of rows; more fail the delivery."""
+    totals: Names = Field(default=(), description="a list of columns of numbers")
+    """The columns whose sums stand below the table."""
+    timezone: _Timezone = Field(default="UTC", description="a time zone's name, such as UTC or Europe/London")
+    """The time zone of times."""
+
+
+class SigningSettings(Block):
+    """The key that signs."""
+
+    key: Secret = Field(description=REFERENCES)
+    """The secret key, armored."""
+    passphrase: Secret | None = Field(default=None, description=REFERENCES)
+    """Its passphrase, if it has one."""
+
+
+class OpenPgpRenderSettings(Block):
+    """Files encrypted to OpenPGP keys."""
+
+    keys: Annotated[tuple[LocalPath, ...], Field(min_length=1)] = Field(
+        description="a list of files with public keys"
+    )
+    """The public keys of those who can read the files."""
+    sign: SigningSettings | None = Field(default=None, description="a block with key and passphrase")
+    """The key that signs the files."""
+    armor: bool = Field(default=False, description="true or false")
+    """True for text instead of bytes."""
+
+
 class GzipRenderSettings(Block):
     """Files compressed with gzip."""
 
@@ -175,7 +241,16 @@ class RenderStep(Block):
     parquet: ParquetRenderSettings | None = Field(
         default=None, description="a block with the options of Parquet"
     )
+    excel: ExcelRenderSettings | None = Field(
+        default=None, description="a block with the options of workbooks"
+    )
+    html: HtmlRenderSettings | None = Field(default=None, description="a block with the options of reports")
     gzip: GzipRenderSettings | None = Field(default=None, description="a block with level")
+    zip: PlainRenderSettings | None = Field(default=None, description="a block without keys")
+    """All files of the delivery in one archive."""
+    openpgp: OpenPgpRenderSettings | None = Field(
+        default=None, description="a block with keys, sign and armor"
+    )
     manifest: PlainRenderSettings | None = Field(default=None, description="a block without keys")
     """A further file that lists the others with sizes, checksums and numbers of rows."""
 
@@ -210,8 +285,10 @@ class RenderStep(Block):
 
 
 ORDER = {
-    **dict.fromkeys(("as_is", "csv", "json", "jsonl", "parquet"), 0),
+    **dict.fromkeys(("as_is", "csv", "json", "jsonl", "parquet", "excel", "html"), 0),
     "gzip": 1,
+    "zip": 2,
+    "openpgp": 3,
     "manifest": 4,
 }
 """The steps, each with its place in a list of steps."""
@@ -222,7 +299,11 @@ _SUFFIXES = {
     "json": (".json",),
     "jsonl": (".jsonl", ".ndjson"),
     "parquet": (".parquet",),
+    "excel": (".xlsx",),
+    "html": (".html", ".htm"),
     "gzip": (".gz",),
+    "zip": (".zip",),
+    "openpgp": (".pgp", ".gpg", ".asc"),
 }
 _PACKED = frozenset({"zip"})
 """The steps that make one file of several."""
@@ -322,24 +403,59 @@ def build_renderers(steps: RenderSettings, workshop: Workshop) -> list[Renderer]
 
 
 def _renderer(step: RenderStep, workshop: Workshop) -> Renderer:
-    from platform_assets.delivery.renderers import as_is, csv_rows, gzip_files, json_rows, parquet_rows
-
     if step.csv is not None:
+        from platform_assets.delivery.renderers import csv_rows
+
         given = step.csv.model_dump(exclude={"split", "line_end"})
         form = csv_rows.CsvForm(**given, line_end=_LINE_ENDS[step.csv.line_end])
         return csv_rows.Csv(form, workshop, _cut(step.csv.split))
-    if step.json_ is not None:
-        return json_rows.Json(workshop, cut=_cut(step.json_.split))
-    if step.jsonl is not None:
-        return json_rows.Json(workshop, lines=True, cut=_cut(step.jsonl.split))
+    if (objects := step.json_ or step.jsonl) is not None:
+        from platform_assets.delivery.renderers.json_rows import Json
+
+        return Json(workshop, lines=step.jsonl is not None, cut=_cut(objects.split))
     if step.parquet is not None:
+        from platform_assets.delivery.renderers.parquet_rows import Parquet
+
         one = step.parquet
-        return parquet_rows.Parquet(
-            workshop, one.compression, one.row_group_rows, one.split.rows if one.split else None
-        )
+        return Parquet(workshop, one.compression, one.row_group_rows, one.split.rows if one.split else None)
+    if step.excel is not None:
+        return _excel(step.excel, workshop)
+    if step.html is not None:
+        from platform_assets.delivery.renderers.html import Html, HtmlForm
+
+        page = step.html
+        return Html(HtmlForm(page.template, page.rows, page.totals, page.timezone), workshop)
+    return _file_renderer(step, workshop)
+
+
+def _excel(given: ExcelRenderSettings, workshop: Workshop) -> Renderer:
+    from platform_assets.delivery.renderers.excel import Excel, ExcelForm
+
+    form = ExcelForm(
+        **given.model_dump(exclude={"split"}), rows_per_file=given.split.rows if given.split else None
+    )
+    return Excel(form, workshop)
+
+
+def _file_renderer(step: RenderStep, workshop: Workshop) -> Renderer:
+    """Return the renderer of a step that takes files."""
     if step.gzip is not None:
-        return gzip_files.Gzip(step.gzip.level)
-    return as_is.AsIs()
+        from platform_assets.delivery.renderers.gzip_files import Gzip
+
+        return Gzip(step.gzip.level)
+    if step.zip is not None:
+        from platform_assets.delivery.renderers.zip_files import Zip
+
+        return Zip(workshop)
+    if step.openpgp is not None:
+        from platform_assets.delivery.renderers.openpgp import OpenPgp, Signing
+
+        signed = step.openpgp.sign
+        signing = Signing(signed.key, signed.passphrase) if signed is not None else None
+        return OpenPgp(workshop, step.openpgp.keys, signing, step.openpgp.armor)
+    from platform_assets.delivery.renderers.as_is import AsIs
+
+    return AsIs()
 
 
 def _cut(given: SplitSettings | None) -> Any:

@@ -1,0 +1,318 @@
+"""Rows as Excel workbooks, written row by row: memory does not grow with their number."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from platform_assets.delivery.interfaces import Bytes, DeliveryError, Rows, Stamp
+from platform_assets.delivery.renderers.parquet_rows import RowParts
+from platform_assets.delivery.renderers.text_sql import plain_text
+from platform_assets.delivery.renderers.workshop import SqlColumn, Workshop, chunks_of, rows_only
+
+if TYPE_CHECKING:
+    from xlsxwriter.format import Format
+    from xlsxwriter.workbook import Workbook
+    from xlsxwriter.worksheet import Worksheet
+
+ROWS_IN_A_SHEET = 1_048_576
+"""Rows that a sheet holds, the header included."""
+
+CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+_COLUMNS_IN_A_SHEET = 16_384
+_LONGEST_TEXT = 32_767
+_EXACT = 10**15
+"""Whole numbers from here on have digits that a spreadsheet would change."""
+
+_DIGITS = 15
+_FIRST_DAY = dt.date(1900, 1, 1)
+_ROWS_FOR_WIDTH = 1_000
+_WIDEST = 60
+_LONGEST_SHEET_NAME = 31
+# XML cannot hold them, and xlsxwriter escapes only control characters below them.
+_NOT_IN_XML = re.compile("[\ufffe\uffff]")
+
+
+@dataclass(frozen=True)
+class ExcelForm:
+    """The form of a workbook.
+
+    Attributes:
+        sheet: Name of the sheet; None for the name of the rows.
+        header: True for a first row with the names of the columns, which stays in view.
+        timezone: The time zone of times with a zone, which a spreadsheet cannot hold.
+        too_many_rows: Whether more rows than `rows_per_sheet` are refused, or go to further sheets.
+        rows_per_sheet: The largest number of rows in a sheet, without the header.
+        long_texts: Whether texts of more than 32,767 characters are refused or cut.
+        rows_per_file: The largest number of rows in a file; None for one file.
+    """
+
+    sheet: str | None = None
+    header: bool = True
+    timezone: str = "UTC"
+    too_many_rows: Literal["refuse", "sheets"] = "refuse"
+    rows_per_sheet: int = ROWS_IN_A_SHEET
+    long_texts: Literal["refuse", "cut"] = "refuse"
+    rows_per_file: int | None = None
+
+    @property
+    def most_rows(self) -> int:
+        """The largest number of rows in a sheet, without the header."""
+        return min(self.rows_per_sheet, ROWS_IN_A_SHEET - int(self.header))
+
+
+@dataclass(frozen=True)
+class Excel:
+    """Renders rows as an Excel workbook.
+
+    Args:
+        form: The form of the workbook.
+        workshop: Means to work with.
+    """
+
+    form: ExcelForm
+    workshop: Workshop = field(repr=False)
+
+    def render(self, content: Iterator[Rows | Bytes], stamp: Stamp) -> Iterator[Bytes]:
+        """See `Renderer.render`."""
+        for rows in rows_only(content, "excel"):
+            if self.form.rows_per_file is None:
+                yield self._file(rows, stamp, rows.name)
+                continue
+            parts = RowParts(rows.batches, self.form.rows_per_file)
+            for number, part in enumerate(parts.parts(), 1):
+                yield self._file(Rows(f"{rows.name}-{number:04d}", part), stamp, rows.name)
+
+    def _file(self, rows: Rows, stamp: Stamp, title: str) -> Bytes:
+        from xlsxwriter.exceptions import XlsxWriterException
+        from xlsxwriter.workbook import Workbook
+
+        path = self.workshop.new_file(".xlsx")
+        options = {"constant_memory": True, "tmpdir": str(self.workshop.folder)}
+        try:
+            # To a file that is open already: a full disk is then an error of the file.
+            with path.open("wb") as target, self.workshop.relation(rows, self.form.timezone) as relation:
+                book = Workbook(target, options)
+                book.set_properties(
+                    {
+                        "title": stamp.title,
+                        "author": stamp.generator,
+                        "comments": f"{stamp.uuid}, version {stamp.version}",
+                        "created": stamp.at.astimezone(dt.UTC).replace(tzinfo=None),
+                    }
+                )
+                writing = _Writing(self.form, book, rows.name, self.form.sheet or title, relation.columns)
+                columns = ", ".join(f"{one.sql} AS {name}" for name, one in writing.selected)
+                for batch in relation.stream(columns):
+                    writing.write(batch)
+                writing.end()
+                book.close()
+        except XlsxWriterException as error:
+            raise DeliveryError(f"{rows.name} could not be written as a workbook: {error}") from error
+        size = path.stat().st_size
+        return Bytes(f"{rows.name}.xlsx", chunks_of(path), size, path, lambda: writing.count, CONTENT_TYPE)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """How the values of a column become cells.
+
+    Attributes:
+        sql: The value as it is read.
+        write: Writes one value: sheet, row, column, value.
+        width: Returns the width of a value in characters.
+    """
+
+    sql: str
+    write: Callable[[Worksheet, int, int, Any], object]
+    width: Callable[[Any], int]
+
+
+class _Writing:
+    """One workbook while it is written."""
+
+    def __init__(
+        self, form: ExcelForm, book: Workbook, rows_name: str, sheet: str, columns: Sequence[SqlColumn]
+    ) -> None:
+        if len(columns) > _COLUMNS_IN_A_SHEET:
+            raise DeliveryError(
+                f"{rows_name} has {len(columns):,} columns, and a sheet holds {_COLUMNS_IN_A_SHEET:,}. "
+                "Select fewer, or deliver another format."
+            )
+        self.count = 0
+        self._form = form
+        self._book = book
+        self._rows_name = rows_name
+        self._title = sheet
+        self._names = [one.name for one in columns]
+        self._formats: dict[str, Format] = {}
+        self._cells = [self._cells_of(one) for one in columns]
+        self._widths = [min(len(name) + 2, _WIDEST) for name in self._names]
+        self._sheets: list[Worksheet] = []
+        self._next_row = 0
+        self._add_sheet()
+
+    @property
+    def selected(self) -> list[tuple[str, Any]]:
+        """Names and values of the columns as they are read."""
+        return [(f"v{place}", cells) for place, cells in enumerate(self._cells)]
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Write rows."""
+        values = [column.to_pylist() for column in batch.columns]
+        if self.count < _ROWS_FOR_WIDTH:
+            self._measure(values)
+        writers = [(place, cells.write) for place, cells in enumerate(self._cells)]
+        for row in zip(*values, strict=True):
+            if self._next_row > self._form.most_rows - 1 + int(self._form.header):
+                self._add_sheet()
+            sheet, number = self._sheets[-1], self._next_row
+            for place, write in writers:
+                value = row[place]
+                if value is not None:
+                    write(sheet, number, place, value)
+            self._next_row += 1
+            self.count += 1
+
+    def end(self) -> None:
+        """Set what is known only after the last row."""
+        for sheet in self._sheets:
+            for place, width in enumerate(self._widths):
+                sheet.set_column(place, place, width)
+
+    def _measure(self, values: Sequence[Sequence[Any]]) -> None:
+        for place, column in enumerate(values):
+            measured = (self._cells[place].width(one) for one in column[:_ROWS_FOR_WIDTH] if one is not None)
+            self._widths[place] = min(max(self._widths[place], max(measured, default=0) + 2), _WIDEST)
+
+    def _add_sheet(self) -> None:
+        number = len(self._sheets) + 1
+        if number > 1 and self._form.too_many_rows == "refuse":
+            raise DeliveryError(
+                f"{self._rows_name} has more than {self._form.most_rows:,} rows, the most of a sheet. Set "
+                "too_many_rows = sheets, split { rows = ... } for several files, or deliver another format."
+            )
+        sheet = self._book.add_worksheet(_sheet_name(self._title, number))
+        self._next_row = int(self._form.header)
+        if self._form.header:
+            bold = self._format("", bold=True)
+            for place, name in enumerate(self._names):
+                sheet.write_string(0, place, self._storable(name, "its name", place), bold)
+            sheet.freeze_panes(1, 0)
+        self._sheets.append(sheet)
+
+    def _format(self, number: str, *, bold: bool = False) -> Format:
+        key = f"{number}/{bold}"
+        if key not in self._formats:
+            options = {"num_format": number} if number else {}
+            self._formats[key] = self._book.add_format({**options, **({"bold": True} if bold else {})})
+        return self._formats[key]
+
+    def _cells_of(self, column: SqlColumn) -> _Cells:
+        type_, sql, zone = column.type, column.sql, self._form.timezone
+        if pa.types.is_boolean(type_):
+            return _Cells(sql, _write_boolean, lambda value: 5)
+        if pa.types.is_integer(type_):
+            return _Cells(sql, _write_integer, lambda value: len(str(value)))
+        if pa.types.is_decimal(type_):
+            shown = self._format("0." + "0" * type_.scale if type_.scale > 0 else "0")
+            return _Cells(plain_text(type_, sql), _decimal_writer(shown), len)
+        if pa.types.is_floating(type_):
+            return _Cells(f"CAST({sql} AS DOUBLE)", _write_float, lambda value: min(len(repr(value)), 12))
+        if pa.types.is_date(type_):
+            shown = self._format("yyyy-mm-dd")
+            return _Cells(plain_text(type_, sql), _time_writer(dt.date.fromisoformat, shown), len)
+        if pa.types.is_timestamp(type_) and type_.unit != "ns":
+            shown = self._format("yyyy-mm-dd hh:mm:ss")
+            text = f"CAST(CAST({sql} AS TIMESTAMP) AS VARCHAR)" if type_.tz else plain_text(type_, sql)
+            return _Cells(text, _time_writer(dt.datetime.fromisoformat, shown), lambda value: 19)
+        if pa.types.is_time(type_) and type_ != pa.time64("ns"):
+            shown = self._format("hh:mm:ss")
+            return _Cells(plain_text(type_, sql), _time_writer(dt.time.fromisoformat, shown), lambda value: 8)
+
+        def write_text(sheet: Worksheet, row: int, place: int, value: str) -> None:
+            sheet.write_string(row, place, self._storable(value, f"row {self.count + 1:,}", place))
+
+        return _Cells(
+            plain_text(type_, sql, zone), write_text, lambda value: max(map(len, value.split("\n")))
+        )
+
+    def _storable(self, text: str, where: str, place: int) -> str:
+        """Return a text as a cell can hold it.
+
+        Raises:
+            DeliveryError: It is too long.
+        """
+        if len(text) > _LONGEST_TEXT:
+            if self._form.long_texts == "refuse":
+                raise DeliveryError(
+                    f"{self._rows_name} cannot be written as a workbook: column {self._names[place]}, {where}"
+                    f", has a text of {len(text):,} characters, and a cell holds {_LONGEST_TEXT:,}. Set "
+                    "long_texts = cut, or deliver another format."
+                )
+            text = text[:_LONGEST_TEXT]
+        if _NOT_IN_XML.search(text):
+            text = _NOT_IN_XML.sub("\ufffd", text)
+        return text
+
+
+def _write_boolean(sheet: Worksheet, row: int, place: int, value: bool) -> None:
+    sheet.write_boolean(row, place, value)
+
+
+def _write_integer(sheet: Worksheet, row: int, place: int, value: int) -> None:
+    if -_EXACT < value < _EXACT:
+        sheet.write_number(row, place, value)
+    else:
+        sheet.write_string(row, place, str(value))
+
+
+def _write_float(sheet: Worksheet, row: int, place: int, value: float) -> None:
+    if math.isfinite(value):
+        sheet.write_number(row, place, value)
+    else:
+        infinity = "Infinity" if value > 0 else "-Infinity"
+        sheet.write_string(row, place, "NaN" if math.isnan(value) else infinity)
+
+
+def _decimal_writer(shown: Format) -> Callable[[Worksheet, int, int, str], None]:
+    def write(sheet: Worksheet, row: int, place: int, value: str) -> None:
+        if len(value.lstrip("-0.").replace(".", "")) <= _DIGITS:
+            sheet.write_number(row, place, float(value), shown)
+        else:
+            sheet.write_string(row, place, value)
+
+    return write
+
+
+def _time_writer(
+    parse: Callable[[str], dt.date | dt.datetime | dt.time], shown: Format
+) -> Callable[[Worksheet, int, int, str], None]:
+    def write(sheet: Worksheet, row: int, place: int, value: str) -> None:
+        try:
+            parsed = parse(value)
+        except ValueError:
+            parsed = None  # beyond the years 1 to 9999, or infinite
+        day = parsed.date() if isinstance(parsed, dt.datetime) else parsed
+        if parsed is None or (isinstance(day, dt.date) and day < _FIRST_DAY):
+            sheet.write_string(row, place, value)
+        else:
+            sheet.write_datetime(row, place, parsed, shown)
+
+    return write
+
+
+def _sheet_name(title: str, number: int) -> str:
+    """Return a name that Excel takes for a sheet."""
+    plain = re.sub(r"[\[\]:*?/\\\x00-\x1f]", " ", title).strip(" '") or "Sheet"
+    ending = f" {number}" if number > 1 else ""
+    plain = plain[: _LONGEST_SHEET_NAME - len(ending)].rstrip(" '") + ending
+    # Excel keeps this name for itself.
+    return f"{plain}_" if plain.casefold() == "history" else plain
