@@ -129,7 +129,7 @@ class Resolution:
             return value.value if kind is Spelled else value
         self._values += len(value.places)
         if self._values > _MOST_VALUES:
-            raise _too_much(place)
+            raise _too_much(place, f"more than {_MOST_VALUES} values")
         if id(value) in self._around:
             raise _error(place, "a block or list is inside itself by a substitution.")
         if len(self._around) > DEEPEST:
@@ -174,7 +174,7 @@ class Resolution:
     def _looked_up(self, reference: Reference) -> Any:
         self._steps += 1
         if self._steps > _MOST_STEPS:
-            raise _too_much((reference.source, reference.at))
+            raise _too_much((reference.source, reference.at), f"more than {_MOST_STEPS} substitutions")
         before, self._went_round = self._went_round, False
         for root, prefix in reference.source.scopes:
             value = self._member(root, prefix + reference.path)
@@ -213,7 +213,7 @@ class Resolution:
         texts = ["" if value is _NOTHING else written(value) for value in values]
         self._length += sum(map(len, texts))
         if self._length > _LONGEST_TEXT:
-            raise _too_much((node.source, node.at))
+            raise _too_much((node.source, node.at), "texts of more than 16 MiB")
         return joined(texts, node.gaps, node.source, node.at)
 
     def _layered(self, layers: Layers) -> Any:
@@ -301,7 +301,6 @@ def _error(place: Place | None, message: str) -> SettingsError:
     return SettingsError(message) if place is None else place[0].error(place[1], message)
 
 
-def _too_much(place: Place | None) -> _TooMuchError:
-    return _TooMuchError(
-        str(_error(place, "the substitutions make more of it than a configuration can hold."))
-    )
+def _too_much(place: Place | None, what: str) -> _TooMuchError:
+    message = f"the configuration has {what}, with all that substitutions repeat; it cannot be that large."
+    return _TooMuchError(str(_error(place, message)))
