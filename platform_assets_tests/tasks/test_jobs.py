@@ -43,6 +43,16 @@ class Stuck(Task):
                 pass
 
 
+class Cleaning(Task):
+    '''Fail while cleaning up.'''
+
+    def run(self) -> None:
+        try:
+            time.sleep(600)
+        finally:
+            1 / 0
+
+
 class Crash(Task):
     '''Fail in a way that nobody foresaw.'''
 
@@ -72,9 +82,8 @@ def notes(house: TaskHouse, name: str = "x") -> list[str]:
 
 
 def note(text: str, more: str = "", arguments: str = "") -> str:
-    return (
-        f"{{ name = note, id = {text}, args {{ text = {text} {arguments} }} {f', {more}' if more else ''} }}"
-    )
+    more = f", {more}" if more else ""
+    return f"{{ name = note, id = {text}, args {{ text = {text} {arguments} }} {more} }}"
 
 
 def write(house: TaskHouse, *tasks: str, more: str = "", name: str = "x") -> None:
@@ -126,10 +135,12 @@ def test_retries_come_to_an_end(jobs: TaskHouse) -> None:
 
 
 def test_a_task_that_does_not_end_is_ended_at_its_timeout(jobs: TaskHouse) -> None:
-    write(jobs, "{ name = stuck, timeout = 1 }", note("b", "needs = []"))
+    cleaning = "{ name = cleaning, timeout = 1, needs = [] }"
+    write(jobs, "{ name = stuck, timeout = 1 }", cleaning, note("b", "needs = []"))
     done, _ = jobs.run("x")
     assert not done.succeeded
-    assert "stuck: It took longer than its timeout of 1 s" in done.failures[0]
+    for name, failure in zip(("cleaning", "stuck"), done.failures, strict=True):
+        assert failure.startswith(f"{name}: It took longer than its timeout of 1 s")
     assert notes(jobs) == ["b"]
 
 
