@@ -233,12 +233,12 @@ class FtpTransfer:
     def _send(self, file: StagedFile, temporary: str, about: str, progress: Progress) -> int:
         """Send a file, or what is missing of it, under its temporary name, with its sidecar before it."""
         there = 0
-        if file.size >= _WORTH_RESUMING:
-            there = self._size(temporary) or 0
-            if not 0 < there <= file.size or not is_sidecar_of(self._read(about), file):
+        if file.size >= _WORTH_RESUMING and (size := self._size(temporary)) is not None:
+            if size <= file.size and is_sidecar_of(self._read(about), file):
+                there = size
+            else:
                 # Before the sidecar is replaced: the next attempt must not take other bytes for a part.
                 self._delete(temporary)
-                there = 0
         if there == 0 and (self._has_sidecar or file.size >= _WORTH_RESUMING):
             # The sidecar tells the next attempt which file the unfinished one is a part of.
             self._store(about, io.BytesIO(sidecar(file)), 0, lambda _: None)
@@ -263,7 +263,7 @@ class FtpTransfer:
         try:
             connection = self._data(path, start)
         except ftplib.error_perm:
-            if not self._made_folders(path):
+            if start or not self._made_folders(path):
                 raise
             connection = self._data(path, start)
         try:

@@ -110,7 +110,6 @@ class HttpWriter:
         with requests.Session() as session:
             # Without it, credentials of ~/.netrc would take the place of those that are configured.
             session.auth = _as_it_is
-            session.verify = str(self.ca_file) if self.ca_file is not None else True
             yield HttpTransfer(self, session, given, frozenset(hidden.values()))
 
     def link(self, file: StagedFile, expires: dt.timedelta) -> None:
@@ -142,6 +141,12 @@ class HttpTransfer:
         self._session = session
         self._headers = headers
         self._secrets = secrets
+        self._limits: dict[str, Any] = {
+            "timeout": (writer.timeout, writer.timeout),
+            "allow_redirects": False,
+            # With every request: for a session it would give way to a variable of the environment.
+            "verify": str(writer.ca_file) if writer.ca_file is not None else True,
+        }
 
     def write(self, file: StagedFile, progress: Progress) -> Receipt:
         """See `Transfer.write`.
@@ -202,8 +207,7 @@ class HttpTransfer:
                     url,
                     data=body,
                     headers=headers,
-                    timeout=(self._writer.timeout, self._writer.timeout),
-                    allow_redirects=False,
+                    **self._limits,
                 )
             if not 300 <= answer.status_code <= 399:
                 self._check(attempt, answer)
@@ -251,8 +255,7 @@ class HttpTransfer:
                 url + SIDECAR if self._writer.method == "PUT" else url,
                 data=content,
                 headers={**about, **self._headers},
-                timeout=(self._writer.timeout, self._writer.timeout),
-                allow_redirects=False,
+                **self._limits,
             )
         self._check(attempt, answer)
 
@@ -264,8 +267,7 @@ class HttpTransfer:
             answer = self._session.head(
                 url,
                 headers=dict(self._headers),
-                timeout=(self._writer.timeout, self._writer.timeout),
-                allow_redirects=False,
+                **self._limits,
             )
         except requests.RequestException:
             return ""  # many servers do not answer HEAD; what is wrong shows when the file is sent

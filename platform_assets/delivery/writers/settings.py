@@ -50,6 +50,8 @@ def _tags(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if len(name) > 128 or len(text) > 256:
             raise ValueError("a tag's name has at most 128 characters, and its value at most 256")
+        if not re.fullmatch(r"[\w +=.:/@-]*", name + text):
+            raise ValueError("tags have letters, digits, spaces and + - = . _ : / @")
     return value
 
 

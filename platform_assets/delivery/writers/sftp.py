@@ -201,12 +201,20 @@ class SftpWriter:
                 return [asyncssh.read_private_key(str(self.key_file), passphrase)]
             if self.private_key is not None:
                 return [asyncssh.import_private_key(self.private_key.resolve(), passphrase)]
-        except asyncssh.KeyEncryptionError:
+        except asyncssh.KeyEncryptionError as error:
+            if "bcrypt" in str(error):
+                raise DeliveryError(
+                    f"The private key {name} cannot be decrypted, because its format needs a library: pip "
+                    "install bcrypt. Or change the format: ssh-keygen -p -m PKCS8 -f KEY."
+                ) from None
             raise DeliveryError(
                 f"The private key {name} cannot be decrypted. Correct sftp.passphrase."
             ) from None
         except asyncssh.KeyImportError as error:
-            advice = "Set sftp.passphrase." if "ssphrase" in str(error) else "Correct it."
+            reason = str(error)
+            advice = "Correct sftp.passphrase." if "decrypt" in reason else "Correct it."
+            if "assphrase" in reason:
+                advice = "Set sftp.passphrase."
             raise DeliveryError(
                 f"The private key {name} cannot be used: {str(error).rstrip('.')}. {advice}"
             ) from None

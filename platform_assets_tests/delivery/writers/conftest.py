@@ -28,6 +28,7 @@ from platform_assets_tests.fixtures.ftp import (
 from platform_assets_tests.fixtures.gcs import GcsServer, gcs_server
 from platform_assets_tests.fixtures.http_files import FileServer, file_server
 from platform_assets_tests.fixtures.s3 import S3Server
+from platform_assets_tests.fixtures.smtp import new_smtp_server, smtp_certificate
 from platform_assets_tests.fixtures.ssh import SshServer, session_ssh_server, ssh_server, sshd
 
 __all__ = [
@@ -36,8 +37,10 @@ __all__ = [
     "ftp_certificate",
     "gcs_server",
     "implicit_ftp_server",
+    "new_smtp_server",
     "plain_ftp_server",
     "session_ssh_server",
+    "smtp_certificate",
     "ssh_server",
     "sshd",
     "vsftpd",
