@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from platform_assets.configuration.globs import has_wildcards
-from platform_assets.configuration.values import Block, LocalPath, Names, Text
+from platform_assets.configuration.secrets import REFERENCES, Secret
+from platform_assets.configuration.stores import StoreOptions, resolve_options
+from platform_assets.configuration.values import Address, Block, LocalPath, Names, Text
 
 if TYPE_CHECKING:
     from platform_assets.delivery.interfaces import DataSource
+    from platform_assets.objects.bucket import Bucket
     from platform_assets.rooms import Rooms
 
-SOURCE = "a block with one of asset, assets, warehouse, files or text"
+SOURCE = "a block with one of asset, assets, warehouse, files, objects, url, text, function or task"
 """Description of the key `source`."""
 
-_KINDS = ("asset", "assets", "warehouse", "files", "text")
+_KINDS = ("asset", "assets", "warehouse", "files", "objects", "url", "text", "function", "task")
 _QUERIED = ("asset", "assets")
 
 
@@ -34,11 +38,46 @@ def _query(value: str) -> str:
     return value.strip().rstrip(";")
 
 
+def _object(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme not in ("s3", "gs") or not bucket or has_wildcards(bucket) or not key or key.endswith("/"):
+        raise ValueError("it is s3:// or gs:// with a bucket and a key, which may be a pattern")
+    return value
+
+
+def _header(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value):
+        raise ValueError("it is no name of a header")
+    return value
+
+
+def _value(value: str) -> str:
+    if value.startswith("secret://"):
+        raise ValueError(f"the reference cannot be used; use {REFERENCES}")
+    if not value.isprintable():
+        raise ValueError("a header has no line breaks or control characters")
+    return value
+
+
+def _function(value: str) -> str:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", value):
+        raise ValueError("a function is written package.module:function")
+    return value
+
+
+def _task(value: str) -> str:
+    if value.count("/") != 1 or not all(value.split("/")):
+        raise ValueError("a task is written file/task")
+    return value
+
+
 def _short(key: str) -> BeforeValidator:
     """Let a block be written as the value of its most important key."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
+_HeaderValue = Annotated[str, AfterValidator(_value)]
 AssetKey = Annotated[Text, AfterValidator(_key)]
 Query = Annotated[str, AfterValidator(_query)]
 _QUERY = "one SELECT"
@@ -65,6 +104,73 @@ class FileSourceSettings(Block):
     """True if a pattern may match nothing."""
     links_out: bool = Field(default=False, description="true or false")
     """True to deliver what links outside the pattern's folder lead to."""
+
+
+class ObjectSourceSettings(Block):
+    """Objects in S3 or Google Cloud Storage."""
+
+    address: Annotated[Text, AfterValidator(_object)] = Field(
+        description='an address such as "s3://bucket/reports/**/*.csv" or "gs://bucket/key"'
+    )
+    """The object, or a pattern; objects are delivered in the order of their keys."""
+    may_be_empty: bool = Field(default=False, description="true or false")
+    """True if a pattern may match nothing."""
+    storage_options: StoreOptions = Field(
+        default_factory=dict, description="text, a number, true or false, as lake.storage_options"
+    )
+    """Options of the store, as in `lake.storage_options`."""
+
+
+class UrlSourceSettings(Block):
+    """A file at an address."""
+
+    address: Address = Field(description="an address that starts with https://")
+    """The address of the file."""
+    name: Text | None = Field(default=None, description="the name of a file")
+    """The name of the file; by default the last part of the address."""
+    headers: dict[Annotated[str, AfterValidator(_header)], Secret | _HeaderValue] = Field(
+        default_factory=dict, description=f"text, or a reference to a secret: {REFERENCES}"
+    )
+    """Further headers of the request, such as `Authorization`; after a redirect, another server does not get
+    them."""
+    megabytes: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
+        default=1024, description="a number of megabytes above 0"
+    )
+    """The largest size of the file."""
+    connect_timeout: Annotated[float, Field(gt=0, le=600)] = Field(
+        default=10, description="a number of seconds from 0 to 600"
+    )
+    """Seconds until a connection is given up."""
+    idle_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=60, description="a number of seconds from 0 to 3600"
+    )
+    """Seconds without a byte until the transfer is given up."""
+    allow_http: bool = Field(default=False, description="true or false")
+    """True to allow plain HTTP, which anybody on the way can read and change."""
+    allow_private: bool = Field(default=False, description="true or false")
+    """True to allow addresses of private networks and of this machine."""
+    ca_file: LocalPath | None = Field(default=None, description="the path of a file with certificates")
+    """Certificates to trust in place of the system's."""
+
+
+class FunctionSourceSettings(Block):
+    """What a Python function returns."""
+
+    path: Annotated[Text, AfterValidator(_function)] = Field(
+        description="a function, such as my_package.reports:monthly"
+    )
+    """The function: its module can be imported where the platform runs."""
+    arguments: dict[str, Any] = Field(default_factory=dict, description="a block of keyword arguments")
+    """Its keyword arguments."""
+    name: Text | None = Field(default=None, description="the name of a file")
+    """The name of the file, if the function returns text or bytes."""
+
+
+class TaskSourceSettings(Block):
+    """The files that a task made."""
+
+    name: Annotated[Text, AfterValidator(_task)] = Field(description="a task, such as scanner/upload")
+    """The task: the name of its file, and its own."""
 
 
 class TextSourceSettings(Block):
@@ -94,8 +200,21 @@ class DataSourceSettings(Block):
     files: Annotated[FileSourceSettings, _short("path")] | None = Field(
         default=None, description="a path, or a block with path, may_be_empty and links_out"
     )
+    objects: Annotated[ObjectSourceSettings, _short("address")] | None = Field(
+        default=None, description="an address, or a block with address, may_be_empty and storage_options"
+    )
+    url: Annotated[UrlSourceSettings, _short("address")] | None = Field(
+        default=None, description="an address, or a block with address and the options of the request"
+    )
     text: Annotated[TextSourceSettings, _short("content")] | None = Field(
         default=None, description="text, or a block with content and name"
+    )
+
+    function: Annotated[FunctionSourceSettings, _short("path")] | None = Field(
+        default=None, description="a function, or a block with path, arguments and name"
+    )
+    task: Annotated[TaskSourceSettings, _short("name")] | None = Field(
+        default=None, description="a task, such as scanner/upload"
     )
 
     @model_validator(mode="after")
@@ -110,6 +229,8 @@ class DataSourceSettings(Block):
             raise ValueError(
                 "several assets are delivered through a query: add query, or write a delivery for each"
             )
+        if self.url is not None and self.url.address.startswith("http://") and not self.url.allow_http:
+            raise ValueError("url is plain HTTP; use https://, or set allow_http = true")
         return self
 
     @property
@@ -144,12 +265,16 @@ def unknown_assets(source: DataSourceSettings, known: Collection[tuple[str, ...]
 
 def gives_rows(source: DataSourceSettings) -> bool | None:
     """Return True if a source gives rows, False if it gives files, None if only reading it can tell."""
+    if source.function is not None:
+        return None
     return source.kind in ("asset", "assets", "warehouse")
 
 
 def gives_several(source: DataSourceSettings) -> bool:
     """Return whether a source may give more than one file, so that their names have to differ."""
-    return source.files is not None and has_wildcards(str(source.files.path))
+    if source.objects is not None:
+        return has_wildcards(source.objects.address)
+    return source.task is not None or (source.files is not None and has_wildcards(str(source.files.path)))
 
 
 def build_source(source: DataSourceSettings, name: str, rooms: Rooms) -> DataSource:
@@ -178,7 +303,51 @@ def build_source(source: DataSourceSettings, name: str, rooms: Rooms) -> DataSou
         from platform_assets.delivery.sources.text import TextSource
 
         return TextSource(source.text.name, source.text.content)
+    if source.objects is not None:
+        return _object_source(source.objects, rooms)
+    if source.url is not None:
+        return _url_source(source.url)
+    if source.function is not None:
+        from platform_assets.delivery.sources.function import FunctionSource
+
+        return FunctionSource(source.function.path, source.function.arguments, name, source.function.name)
+    if source.task is not None:
+        return _task_source(source.task, rooms)
     return _asset_source(source, name, rooms)
+
+
+def _object_source(given: ObjectSourceSettings, rooms: Rooms) -> DataSource:
+    rooms.require("objects", f"The source {given.address}")
+    from platform_assets.delivery.sources.objects import ObjectSource
+    from platform_assets.objects.places import open_bucket
+
+    def opened(place: str) -> Bucket:
+        return open_bucket(place, resolve_options(given.storage_options))
+
+    return ObjectSource(given.address, opened, given.may_be_empty)
+
+
+def _url_source(given: UrlSourceSettings) -> DataSource:
+    from platform_assets.delivery.sources.url import UrlSource
+
+    return UrlSource(
+        given.address,
+        given.name,
+        given.headers,
+        int(given.megabytes * 1_000_000),
+        given.connect_timeout,
+        given.idle_timeout,
+        given.allow_http,
+        given.allow_private,
+        given.ca_file,
+    )
+
+
+def _task_source(given: TaskSourceSettings, rooms: Rooms) -> DataSource:
+    from platform_assets.delivery.interfaces import HasTaskOutputs
+    from platform_assets.delivery.sources.task_output import TaskSource
+
+    return TaskSource(given.name, list(rooms.offering(HasTaskOutputs)))
 
 
 def _asset_source(source: DataSourceSettings, name: str, rooms: Rooms) -> DataSource:

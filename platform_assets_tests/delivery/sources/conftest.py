@@ -9,6 +9,9 @@ import pytest
 
 from platform_assets.rooms import Rooms
 from platform_assets.settings import load_settings
+from platform_assets_tests.fixtures.gcs import gcs_bucket, gcs_server
+
+__all__ = ["gcs_bucket", "gcs_server"]
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,19 @@ def test_a_text_is_a_file(rooms: Rooms) -> None:
         ({"asset": "star/a", "query": " ; "}, "it is empty"),
         ({"files": "s3://bucket/x"}, "it must be a local path, not a URI"),
         ({"tetx": "x"}, "Extra inputs"),
+        ({"objects": "s3://bucket"}, "with a bucket and a key"),
+        ({"objects": "s3://bucket/folder/"}, "with a bucket and a key"),
+        ({"objects": "ftp://host/x"}, "it is s3:// or gs://"),
+        ({"url": "http://example.org/x"}, "url is plain HTTP; use https://, or set allow_http = true"),
+        ({"url": "https://me:word@example.org/x"}, "contains no user"),
+        ({"url": {"address": "https://e.org", "headers": {"A B": "x"}}}, "it is no name of a header"),
+        ({"url": {"address": "https://e.org", "headers": {"A": "x\r\nB: y"}}}, "a header has no line breaks"),
+        (
+            {"url": {"address": "https://e.org", "headers": {"A": "secret://nope"}}},
+            "the reference cannot be used",
+        ),
+        ({"function": "reports.monthly"}, "a function is written package.module:function"),
+        ({"task": "upload"}, "a task is written file/task"),
     ],
 )
 def test_a_mistake_in_a_source_is_told_with_its_reason(block: dict[str, Any], reason: str) -> None:
