@@ -16,6 +16,8 @@ PLAIN_DECORATORS = {
 # Found by their names: by rooms.py, and by Python in a script.
 FOUND_BY_NAME = {"build_defs", "main"}
 CALLED_BY_LIBRARIES = {
+    "delivery/writers/ftp.py: _Explicit.ntransfercmd": "ftplib",
+    "delivery/writers/ssh_packets.py: _QuickConnection.send_packet": "asyncssh",
     "dlp/settings.py: DlpSettings.model_post_init": "pydantic",
     "feeds/reading.py: _Raw.readinto": "io.BufferedReader",
     "formats/markup.py: _Flow.pi": "lxml",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from platform_assets.delivery.interfaces import DeliveryError
 from platform_assets.delivery.writers.address import SCHEMES, parse_address
 from platform_assets.delivery.writers.build import build_writer
 from platform_assets.delivery.writers.settings import DestinationSettings
+from platform_assets_tests.delivery.writers.places import Stage, deliver
 
 KEY = {"host_key": "SHA256:" + "a" * 43, "password": "secret://env/SFTP_PASSWORD"}
 MAIL = {"sender": "data@example.org", "host": "mail.example.org"}
@@ -226,6 +228,20 @@ def test_a_writer_of_ones_own_gets_its_options_and_its_secrets(monkeypatch: pyte
     monkeypatch.setenv("REASON", "nobody asked")
     own = {"address": f"python:{__name__}:Discarding", "options": {"reason": "secret://env/REASON"}}
     assert build_writer(settings(**own)).address == "nowhere, nobody asked"
+
+
+def test_the_writer_of_the_documentation_works(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "delivery_destinations.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 22
+    submit = "def submit(queue, path, copies, title):\n    return f'{queue} {copies} {title} {path.stat().st_size}'\n"
+    (tmp_path / "acme_printing.py").write_text(submit + code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    block = {"address": "python:acme_printing:Printer", "options": {"queue": "warehouse", "copies": 2}}
+    (receipt,) = deliver(block, stage(b"label"))
+    assert receipt.facts == {"job": "warehouse 2 Customers in the morning 5"}
 
 
 @pytest.mark.parametrize(
