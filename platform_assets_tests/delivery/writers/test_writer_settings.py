@@ -236,12 +236,12 @@ def test_the_writer_of_the_documentation_works(
     page = (Path(__file__).parents[3] / "docs" / "delivery_destinations.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 22
-    submit = "def submit(queue, path, copies, title):\n    return f'{queue} {copies} {title} {path.stat().st_size}'\n"
+    submit = "def submit(queue, path, copies, title):\n    return f'{queue} {copies} {title}'\n"
     (tmp_path / "acme_printing.py").write_text(submit + code)
     monkeypatch.syspath_prepend(str(tmp_path))
     block = {"address": "python:acme_printing:Printer", "options": {"queue": "warehouse", "copies": 2}}
     (receipt,) = deliver(block, stage(b"label"))
-    assert receipt.facts == {"job": "warehouse 2 Customers in the morning 5"}
+    assert receipt.facts == {"job": "warehouse 2 Customers in the morning"}
 
 
 @pytest.mark.parametrize(
