@@ -125,8 +125,9 @@ def test_a_failed_run_says_one_sentence_and_nothing_of_the_steps_that_did_not_ru
     done = run_of(settings_for(silent_port[0]), MAIN_JOB, lines.append)
     assert lines == []
     assert done.failures == (
-        f"PostgreSQL at 127.0.0.1:{silent_port[0]} cannot be reached or broke off (timed out). Check host "
-        "and port under sources in the configuration, and that the server runs and lets this machine in.",
+        f"PostgreSQL at 127.0.0.1:{silent_port[0]} cannot be reached, or the connection was lost (timed "
+        "out). Check host and port under sources in the configuration, that the server runs, and that it "
+        "accepts connections from this machine.",
     )
 
 

@@ -325,31 +325,32 @@ class _Meaning:
 
 
 _REACH = _Meaning(
-    "Check host and port under sources in the configuration, and that the server runs and lets this machine "
-    "in.",
+    "Check host and port under sources in the configuration, that the server runs, and that it accepts "
+    "connections from this machine.",
     is_broken=True,
 )
 _ENDED = _Meaning(
-    "An administrator, a time-out or a restart of the server ended the session; see the server's log. Run "
-    "it again.",
+    "An administrator, a time-out or a restart of the server ended the session; see the server's log, and "
+    "run the job again.",
     is_broken=True,
 )
 _STANDBY = _Meaning(
-    "A standby ends queries that hold up its replay. Set hot_standby_feedback = on there, raise its "
-    "max_standby_streaming_delay above the time that a run takes, or read from the primary."
+    "A standby server cancels queries that delay its replay. On the standby, set hot_standby_feedback = on, "
+    "or raise max_standby_streaming_delay above the duration of a run; or read from the primary."
 )
 _CORRUPT = _Meaning(
-    "Its files may be damaged: see the server's log, and have an administrator check them (pg_amcheck).",
+    "The database's files may be damaged: see the server's log, and ask an administrator to check them with "
+    "pg_amcheck.",
     passes=False,
 )
-_FILES = _Meaning("It could not use its own files: see the server's log.")
+_FILES = _Meaning("The server could not use its own files: see the server's log.")
 _VALUE = _Meaning(
-    "Correct the value in the source, or leave the column out by a view that the platform reads instead.",
+    "Correct the value in the source, or have the platform read a view without the column.",
     passes=False,
 )
 _ENCODING = _Meaning(
-    "Correct the value in the source. In a database of encoding SQL_ASCII, set the encoding of its text: "
-    "`encoding = LATIN1`, for all of the source or under its overrides for one table.",
+    "Correct the value in the source. If the database's encoding is SQL_ASCII, declare the encoding of its "
+    "text, such as `encoding = LATIN1`, for the whole source or for one table under overrides.",
     passes=False,
 )
 _MEANINGS: Mapping[str, _Meaning] = {
@@ -358,40 +359,41 @@ _MEANINGS: Mapping[str, _Meaning] = {
     "22": _VALUE,
     "22021": _ENCODING,
     "22023": _Meaning(
-        "If the value is the name of an encoding, correct `encoding` of the source; else correct the view "
-        "or function that the statement reads.",
+        "If the value is the name of an encoding, correct `encoding` of the source; otherwise correct the "
+        "view or function that the statement reads.",
         passes=False,
     ),
     "22P05": _ENCODING,
     "25P03": _ENDED,
     "25P04": _ENDED,
     "40": _STANDBY,
-    "42501": _Meaning("Have an administrator of the database GRANT it to that role.", passes=False),
-    "53": _Meaning("The server lacks a resource: see its log."),
+    "42501": _Meaning("Ask an administrator of the database to grant the role the privilege.", passes=False),
+    "53": _Meaning("The server is short of a resource: see its log."),
     "53100": _Meaning("The server's disk is full: free some space on it."),
     "53200": _Meaning("The server is out of memory: lower `connections` of the source, or try again later."),
     "53300": _Meaning(
         "Lower `connections` of the source, or raise max_connections of the server or the CONNECTION LIMIT "
         "of role or database."
     ),
-    "53400": _Meaning("Have an administrator raise that limit for the role, such as temp_file_limit.", False),
-    "54": _Meaning("Have an administrator raise that limit for the role, such as max_stack_depth.", False),
-    "55": _Meaning("The source was not in a state for it. Run it again."),
+    "53400": _Meaning(
+        "Ask an administrator to raise the limit for the role, such as temp_file_limit.", False
+    ),
+    "54": _Meaning("Ask an administrator to raise the role's limit, such as max_stack_depth.", False),
+    "55": _Meaning("The source was not ready. Run the job again."),
     "55P03": _Meaning(
-        "Another session holds a lock on it, for instance for ALTER TABLE, VACUUM FULL or TRUNCATE. Run it "
-        "again when that session is done, or raise connection.lock_timeout of the source."
+        "Another session holds a lock on the table, for example for ALTER TABLE, VACUUM FULL or TRUNCATE. "
+        "Run the job again when that session has finished, or raise connection.lock_timeout of the source."
     ),
     "57": _ENDED,
     "57014": _Meaning(
-        "It was cancelled, or it took longer than connection.statement_timeout of the source: raise this "
-        "limit."
+        "The statement was cancelled, or took longer than connection.statement_timeout of the source: raise "
+        "this limit."
     ),
-    "57P03": _Meaning("The server is starting or stopping. Run it again when it is up.", is_broken=True),
+    "57P03": _Meaning("The server is starting or stopping. Run the job again when it is up.", is_broken=True),
     "58": _FILES,
     "58P01": _Meaning(
-        "It could not use its own files: see the server's log. If the files belong to a library, the role "
-        "or database lists one in session_preload_libraries or local_preload_libraries that is not "
-        "installed.",
+        "The server could not use its own files: see the server's log. If a library is missing, remove it "
+        "from session_preload_libraries or local_preload_libraries of the role or database, or install it.",
         passes=False,
     ),
     "XX001": _CORRUPT,
@@ -426,12 +428,12 @@ def _server_error(connection: Connection, code: str, message: str) -> SourceErro
     if meaning.is_broken:
         return _unavailable(connection, reason, meaning.advice)
     kind = SourceUnavailable if meaning.passes else ValueRefused if code[:2] in ("21", "22") else SourceError
-    return kind(f"PostgreSQL at {where} could not go on: {reason} (SQLSTATE {code}). {meaning.advice}")
+    return kind(f"PostgreSQL at {where} could not continue: {reason} (SQLSTATE {code}). {meaning.advice}")
 
 
 def _unavailable(connection: Connection, reason: str, advice: str = _REACH.advice) -> SourceUnavailable:
     return SourceUnavailable(
-        f"PostgreSQL at {connection.host}:{connection.port} cannot be reached or broke off "
+        f"PostgreSQL at {connection.host}:{connection.port} cannot be reached, or the connection was lost "
         f"({reason.rstrip('.')}). {advice}"
     )
 
@@ -450,7 +452,7 @@ def adbc_error(
     import adbc_driver_manager
 
     code = getattr(error, "sqlstate", None) or ""
-    reason = f"{attempt}: {_said(error, connection)}"
+    reason = f"{attempt}: {server_message(error, connection)}"
     if code in lost:
         return _unavailable(connection, reason, _ENDED.advice)
     if code:
@@ -461,14 +463,20 @@ def adbc_error(
         return _unavailable(
             connection, reason, _MEANINGS["53300"].advice if "FATAL" in reason else _REACH.advice
         )
-    return ValueRefused(
-        f"Rows that PostgreSQL sent cannot be taken in: {reason.rstrip('.')}. {_VALUE.advice}"
-    )
+    return ValueRefused(f"Rows from PostgreSQL cannot be converted: {reason.rstrip('.')}. {_VALUE.advice}")
 
 
-def _said(error: Exception, connection: Connection) -> str:
-    """Return an error's message in one line: only the server's own message, if it sent one."""
+def server_message(error: Exception, connection: Connection, parts: Sequence[str] = ("PRIMARY",)) -> str:
+    """Return an ADBC error's message in one line, without the password that a driver may repeat.
+
+    Args:
+        error: The error.
+        connection: The connection in which it occurred.
+        parts: The parts of the server's message to return; DETAIL may contain values of rows.
+    """
     details = dict(getattr(error, "details", None) or ())
-    primary = details.get("PG_DIAG_MESSAGE_PRIMARY") or details.get(b"PG_DIAG_MESSAGE_PRIMARY") or str(error)
-    said = primary.decode(errors="replace") if isinstance(primary, bytes) else primary
-    return " ".join(said.replace(connection.password or "\0", "***").split())
+    names = [f"PG_DIAG_MESSAGE_{part}" for part in parts]
+    found = [details.get(name) or details.get(name.encode()) for name in names]
+    texts = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in found if one]
+    message = " ".join(one if one.endswith((".", "?")) else f"{one}." for one in texts) or str(error)
+    return " ".join(message.replace(connection.password or "\0", "***").split())

@@ -74,7 +74,7 @@ def build_star_defs(model: StarModel) -> dg.Definitions:
         name=GROUP,
         specs=specs,
         can_subset=True,
-        description="Takes the new batches of the lake into the star schema, each table in one commit "
+        description="Adds the new batches of the lake to the star schema, each table in one commit "
         "with its cursor.",
     )
     def build(

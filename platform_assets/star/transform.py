@@ -103,7 +103,7 @@ class StarBuilder:
         if building.failures and not changes:
             raise building.failures[0].error
         for failed in building.failures:
-            self.report(f"star/{failed.name}: skipped, its last rows stay. {failed.reason}")
+            self.report(f"star/{failed.name}: skipped; keeps its last built data. {failed.reason}")
             changes[failed.name] = StarChange(0, 0, 0, 0, failed.reason)
         return changes
 
@@ -138,10 +138,10 @@ class StarBuilder:
             handle.metadata().description != _description(state) or cursor > state.last_batch
         ):
             raise LakeError(
-                f"star/{table.name} in {self.lake.processed} was not made from the lake in "
-                f"{self.lake.ingestion}, or that has lost batches since: the table has taken in batch "
-                f"{cursor}, the ledger ends at {state.last_batch}. Point lake.ingestion and lake.processed "
-                "at zones that belong together, or empty the processed zone to have it rebuilt."
+                f"star/{table.name} in {self.lake.processed} does not belong to the lake in "
+                f"{self.lake.ingestion}, or that lake has lost batches: the table is at batch {cursor}, the "
+                f"ledger at batch {state.last_batch}. Point lake.ingestion and lake.processed at zones that "
+                "belong together, or empty the processed zone to have it rebuilt."
             )
 
     def _create_inputs(

@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ from platform_assets.bigquery.types import loadable, schema_fields
 from platform_assets.errors import WarehouseError
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine
 from platform_assets.model.dialects import BIGQUERY, DUCKDB
-from platform_assets.model.dialects import literal as duckdb_literal
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Table
 from platform_assets.model.totesys.star import TABLES
@@ -44,6 +43,7 @@ from platform_assets.warehouse.sql import (
     positions_of,
     recency,
     refuse_schemas_of_the_platform,
+    select_relation,
     statuses,
 )
 
@@ -100,8 +100,8 @@ class BigQueryWarehouse:
                 if not isinstance(error.__cause__, NotFound) or self._has_star_schema(client):
                     raise
                 raise WarehouseError(
-                    f"There is no star schema in the dataset {self.star_schema} of project {client.project} "
-                    "yet; the job totesys_to_warehouse makes it."
+                    f"The dataset {self.star_schema} of project {client.project} has no star schema yet: run "
+                    "totesys_to_warehouse to create it."
                 ) from error
             yield rows
 
@@ -109,8 +109,7 @@ class BigQueryWarehouse:
         self, name: Sequence[str], columns: Sequence[str] | None = None
     ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
         """See `Warehouse.read`."""
-        selected = ", ".join(quote(column) for column in columns) if columns else "*"
-        return self.query(f"SELECT {selected} FROM {quote(*name)}")
+        return self.query(select_relation(BIGQUERY, name, columns))
 
     def _has_star_schema(self, client: bigquery.Client) -> bool:
         from google.api_core.exceptions import NotFound
@@ -129,8 +128,8 @@ class BigQueryWarehouse:
         planned = client.query(sql, bigquery.QueryJobConfig(dry_run=True), retry=retry, job_retry=None)
         if planned.statement_type != "SELECT":
             raise WarehouseError(
-                f"The query was not run, as it is {planned.statement_type} and only SELECT is allowed here: "
-                "what the warehouse holds is written by its assets."
+                f"The query was not run: it is {planned.statement_type}, and only SELECT statements are "
+                "allowed here; the warehouse's assets write its tables."
             )
         job = client.query(sql, job_id_prefix="platform_assets_query_", retry=retry, job_retry=None)
         rows = job.result(page_size=ROWS_PER_BATCH, retry=retry, job_retry=None)
@@ -168,13 +167,13 @@ class BigQueryWarehouse:
                 _write_parquet(file, rows, schema)
             except pa.ArrowInvalid as error:
                 raise WarehouseError(
-                    f"BigQuery could not {attempt}, as a value has no place in its types: {error}. Times and "
-                    "timestamps have microseconds there, and decimals 38 digits on each side of the point."
+                    f"BigQuery could not {attempt}: a value does not fit its types: {error}. Round times and "
+                    "timestamps to microseconds, and decimals to 38 digits on each side of the point."
                 ) from error
             except ValueError as error:
                 raise WarehouseError(
-                    f"BigQuery could not {attempt}, as its rows cannot be read: {error}. What was there "
-                    "stays."
+                    f"BigQuery could not {attempt}: the input stream failed: {error}. The table is "
+                    "unchanged; correct the rows and write again."
                 ) from error
             self._create_dataset(client, dataset)
             job = load_once(
@@ -245,8 +244,8 @@ class BigQueryWarehouse:
         if (found.location or "").casefold() != self.access.location.casefold():
             raise WarehouseError(
                 f"The warehouse cannot use the dataset {name} of project {client.project}: it is in "
-                f"{found.location}, and jobs are run in {self.access.location}. Configure that location, or "
-                "another dataset."
+                f"{found.location}, and jobs are run in {self.access.location}. Configure the dataset's "
+                "location, or another dataset."
             )
 
 
@@ -265,12 +264,12 @@ class _Connected:
     def target(self) -> Target:
         place = f"{self.client.project}.{self.warehouse.star_schema}"
         return Target(
-            name=f"the BigQuery warehouse {place}",
+            name=f"The BigQuery warehouse {place}",
             positions=lambda: self.positions()[0],
-            counts=lambda: {status.table: status.row_count for status in self.status()},
+            status=self.status,
             session=self._session,
             start_afresh=f"Configure other datasets, or drop {self.warehouse.star_schema} and "
-            f"{self.warehouse.platform_schema} to have them loaded afresh.",
+            f"{self.warehouse.platform_schema} to have them loaded again in full.",
             tables=self.warehouse.tables,
         )
 
@@ -291,7 +290,7 @@ class _Connected:
 
     def row_count(self, table: Table) -> int:
         """Return the number of rows of a star table, from its metadata."""
-        with self.access.translated(f"look at {table.name}", self.client):
+        with self.access.translated(f"count the rows of {table.name}", self.client):
             found = self.client.get_table(self._reference(table), retry=self.access.retry)
             return int(found.num_rows or 0)
 
@@ -475,7 +474,7 @@ class _Connected:
 
 
 @dataclass
-class _Session:
+class _Session(LoadSession):
     """Implementation of `LoadSession` that collects the statements for a single script."""
 
     connected: _Connected
@@ -489,18 +488,11 @@ class _Session:
     def positions(self) -> dict[str, Position]:
         return self.started_from
 
-    def lacking(self) -> Mapping[str, Set[str]]:
-        """See `LoadSession`. Tables and columns are complete: they are created before the transaction."""
-        return {}
-
-    def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
-        """See `LoadSession`; nothing is left to create."""
-
     def clear(self, table: Table) -> None:
         self.cleared.add(table.name)
         self.statements.append(f"DELETE FROM {self.connected.sql.relation(table.name)} WHERE TRUE")
 
-    def take_in(self, incoming: Incoming) -> int:
+    def write(self, incoming: Incoming) -> int:
         table = incoming.table
         with self.connected.access.translated(f"stage {table.name}", self.connected.client):
             copied = self._stage(incoming)
@@ -511,7 +503,7 @@ class _Session:
         if copied is None:
             (found,) = self.connected.rows(
                 f"SELECT COUNT(*) AS `found` FROM ({sql.staged(incoming, staged)}) AS `staged`",
-                f"count what was staged of {table.name}",
+                f"count the staged rows of {table.name}",
             )
             copied = int(found["found"])
         self._written[table.name] = copied
@@ -549,17 +541,9 @@ class _Session:
 
     def _copy(self, incoming: Incoming, file: Path) -> int:
         """Write the rows to load to a Parquet file in bounded memory; for a dimension, the latest per key."""
-        latest = ""
-        if incoming.table.kind == "dimension":
-            latest = f" QUALIFY {recency(incoming.table, DUCKDB)} = 1"
-        with self.connected.warehouse.engine.connect() as connection:
-            incoming.source.create_view(connection, ["incoming"], incoming.handle, batches=incoming.batches)
-            connection.execute("SET preserve_insertion_order = false")
-            (copied,) = connection.execute(
-                f"COPY (FROM incoming{latest}) TO {duckdb_literal(str(file))} (FORMAT parquet, COMPRESSION "
-                "zstd, ROW_GROUP_SIZE 65536)"
-            ).fetchall()
-        return int(copied[0])
+        is_dimension = incoming.table.kind == "dimension"
+        latest = f"QUALIFY {recency(incoming.table, DUCKDB)} = 1" if is_dimension else ""
+        return incoming.write_parquet(self.connected.warehouse.engine, file, latest)
 
     def _staged(self, table: Table) -> str:
         staged = self.staged[table.name]

@@ -213,7 +213,7 @@ def build_load_defs(
     job = dg.define_asset_job(
         load_job(name),
         selection=dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks),
-        description=f"Loads what the star schema took in since the last load into {name}, and checks it.",
+        description=f"Loads the new rows of the star schema into {name}, and checks them.",
         executor_def=dg.in_process_executor,
     )
     schedule = dg.ScheduleDefinition(
@@ -221,6 +221,6 @@ def build_load_defs(
         job=job,
         cron_schedule=cron,
         execution_timezone=timezone,
-        description=f"Brings what the lake's star schema has taken in to {name}.",
+        description=f"Loads the new rows of the star schema into {name}.",
     )
     return dg.Definitions(jobs=[job], schedules=[schedule])

@@ -38,6 +38,7 @@ from platform_assets.warehouse.sql import (
     first_missing,
     positions_of,
     refuse_schemas_of_the_platform,
+    select_relation,
     statuses,
 )
 
@@ -50,7 +51,7 @@ _SQL = StarSql(DUCKDB, (STAR_SCHEMA,), ("platform",))
 # Signs that the file is in use: by another process; by another connection of this process.
 _SIGNS_OF_USE = ("lock", "already attached")
 # For this many seconds, an empty file is assumed to be one that another process is creating.
-_LONGEST_TO_MAKE = 2
+_LONGEST_CREATION = 2
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ class DuckDBWarehouse:
             lake,
             tables,
             Target(
-                name=f"the warehouse {self.path}",
+                name=f"The warehouse {self.path}",
                 positions=self._positions,
-                counts=lambda: {status.table: status.row_count for status in self.status()},
+                status=self.status,
                 session=lambda _: self._session(),
-                start_afresh="Point warehouse.duckdb.path at another file, or delete this one to have it "
-                "loaded afresh.",
+                start_afresh="Point warehouse.duckdb.path at another file, or delete the file to have it "
+                "loaded again in full.",
                 tables=self.tables,
                 lacking=self._lacking,
             ),
@@ -89,8 +90,6 @@ class DuckDBWarehouse:
     @contextlib.contextmanager
     def _session(self) -> Iterator[LoadSession]:
         with self._open(read_only=False) as connection, self._translated("load the star schema"):
-            # Row order is not preserved: ordered rows are buffered in memory that cannot be spilled.
-            connection.execute("SET preserve_insertion_order = false")
             _add_missing_keys(connection, self.tables)
             connection.execute("BEGIN")
             session = _Session(self, connection)
@@ -108,7 +107,7 @@ class DuckDBWarehouse:
         """See `Warehouse.query`."""
         if not self.path.exists():
             raise WarehouseError(
-                f"There is no warehouse at {self.path} yet; the job totesys_to_warehouse makes it."
+                f"The warehouse {self.path} does not exist yet: run totesys_to_warehouse to create it."
             )
         trusted = self.engine.is_query(sql)
         with self._open(read_only=True, trusted=trusted) as connection, self._translated("run the query"):
@@ -122,7 +121,7 @@ class DuckDBWarehouse:
         self, name: Sequence[str], columns: Sequence[str] | None = None
     ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
         """See `Warehouse.read`."""
-        return self.query(f"SELECT {columns_sql(columns) if columns else '*'} FROM {quote(*name)}")
+        return self.query(select_relation(DUCKDB, name, columns))
 
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`."""
@@ -134,8 +133,8 @@ class DuckDBWarehouse:
         alike = [names for names in by_folded.values() if len(names) > 1]
         if alike:
             raise WarehouseError(
-                f"Table {'.'.join(name)} cannot be written to the warehouse {self.path}: DuckDB takes its "
-                f"columns {' and '.join(alike[0])} for one. Rename one of them."
+                f"Table {'.'.join(name)} cannot be written to the warehouse {self.path}: DuckDB ignores "
+                f"case, so its columns {' and '.join(alike[0])} have the same name. Rename one of them."
             )
         with self._open(read_only=False) as connection, self._translated(f"write {'.'.join(name)}"):
             connection.register("incoming", rows)
@@ -200,19 +199,18 @@ class DuckDBWarehouse:
                     if seen != (seen := self._written()):
                         held_since = time.monotonic()
                     held_for = time.monotonic() - held_since
-                    is_made_now = seen and seen[0][1] == 0 and held_for < _LONGEST_TO_MAKE
-                    if not is_made_now and not any(sign in message for sign in _SIGNS_OF_USE):
+                    is_being_created = seen and seen[0][1] == 0 and held_for < _LONGEST_CREATION
+                    if not is_being_created and not any(sign in message for sign in _SIGNS_OF_USE):
                         raise WarehouseError(
                             f"The warehouse {self.path} cannot be opened: {message.splitlines()[0]}. If "
-                            f"the file is "
-                            "damaged, delete it: the next run of totesys_to_warehouse loads it afresh "
-                            "from the lake."
+                            "the file is damaged, delete it: the next run of totesys_to_warehouse loads it "
+                            "again from the lake."
                         ) from error
                     if held_for > self.wait:
                         raise WarehouseBusy(
-                            f"The warehouse {self.path} has been held by another process for "
-                            f"{self.wait:g} seconds; "
-                            "end that process's query or load, or raise warehouse.duckdb.wait."
+                            f"The warehouse {self.path} has been locked by another process for "
+                            f"{self.wait:g} seconds. End that process's query or load, or raise "
+                            "warehouse.duckdb.wait."
                         ) from error
                     time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - spreads retries, keeps no secret
             yield connection
@@ -265,10 +263,8 @@ class _Session:
         self._connection.execute(f"DROP TABLE {quote(STAR_SCHEMA, table.name)}")
         _create_tables(self._connection, [table], {table.name})
 
-    def take_in(self, incoming: Incoming) -> int:
-        incoming.source.create_view(
-            self._connection, ["incoming"], incoming.handle, batches=incoming.batches, temporary=True
-        )
+    def write(self, incoming: Incoming) -> int:
+        incoming.create_view(self._connection)
         is_upsert = incoming.table.kind == "dimension" and not incoming.is_first
         rows = f"SELECT {_SQL.values(incoming.table)} FROM incoming"
         return self._run(_SQL.insert(incoming.table, rows, upsert=is_upsert))
@@ -292,7 +288,7 @@ class _Session:
 
 
 def _is_due(view: str, table: Table, existing: Mapping[str, Mapping[str, bool]], widened: Set[str]) -> bool:
-    """Return whether to create a fact's view: it is missing, or lacks columns that its table gets now."""
+    """Return True if a fact's view has to be created: it is missing, or lacks columns that its table gets."""
     wanted = set(table.column_names)
     if view not in existing:
         return table.name in widened or wanted <= set(existing.get(table.name, wanted))
@@ -302,8 +298,8 @@ def _is_due(view: str, table: Table, existing: Mapping[str, Mapping[str, bool]],
 def _create_tables(connection: duckdb.DuckDBPyConnection, tables: Sequence[Table], widened: Set[str]) -> None:
     """Create the star schema's missing tables, columns, and the facts' views.
 
-    Only the `widened` tables get their missing columns: somebody may have dropped a column, and then all rows
-    of its table have to be loaded again.
+    Only the `widened` tables get their missing columns: if a user dropped a column, all rows of its table
+    have to be loaded again.
     """
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(STAR_SCHEMA)}")
     existing = _existing_columns(connection)

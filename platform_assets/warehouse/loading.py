@@ -16,13 +16,18 @@ from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.isolation import Isolation, is_isolated
 from platform_assets.lake.delta import file_statistics
 from platform_assets.lake.races import Patience, retry_while_others_progress
+from platform_assets.model.dialects import literal
 from platform_assets.model.star_model import STREAM, columns_of
-from platform_assets.warehouse.interface import Load
+from platform_assets.warehouse.interface import Load, TableStatus
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import duckdb
     from deltalake import DeltaTable
 
     from platform_assets.lake.delta import LakeTable
+    from platform_assets.lake.duck import SqlEngine
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Table
 
@@ -52,21 +57,21 @@ class Position:
     loaded_at: dt.datetime | None = None
 
     def is_of_another(self, handle: DeltaTable) -> bool:
-        """Return whether the loaded rows came from a different lake table than the current one."""
+        """Return True if the loaded rows came from a different lake table than the current one."""
         return bool(self.table_id) and self.table_id != str(handle.metadata().id)
 
     @property
     def is_superseded(self) -> bool:
-        """Return whether the record says that the loaded rows are gone."""
+        """True if the record is marked: the loaded rows are gone."""
         return self.table_id.endswith(SUPERSEDED)
 
     @property
     def superseded(self) -> Position:
-        """The same position, marked as of another lake table, because the loaded rows are gone."""
+        """The same position, marked because the loaded rows are gone."""
         return replace(self, table_id=f"{self.table_id}{SUPERSEDED}")
 
     def lacks(self, handle: DeltaTable) -> bool:
-        """Return whether a lake table has anything that was not loaded."""
+        """Return True if a lake table has rows that were not loaded."""
         return self.is_of_another(handle) or handle.version() > self.lake_version
 
 
@@ -115,7 +120,7 @@ class Incoming:
 
     @property
     def files(self) -> dict[str, int]:
-        """Return the lake table's files that may hold rows to load: relative paths and row counts.
+        """The lake table's files that may hold rows to load: relative paths and row counts.
 
         Only the required statistics columns are read: others hold dates outside Python's range.
         """
@@ -130,30 +135,58 @@ class Incoming:
             if after is None or batch is None or batch > after
         }
 
+    def create_view(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Create the view `incoming` of the rows to load."""
+        self.source.create_view(connection, ["incoming"], self.handle, batches=self.batches, temporary=True)
+        # Row order is not preserved: ordered rows are buffered in memory.
+        connection.execute("SET preserve_insertion_order = false")
+
+    def write_parquet(self, engine: SqlEngine, file: Path, condition: str = "") -> int:
+        """Write the rows to load to a Parquet file in bounded memory; return their number.
+
+        Args:
+            engine: Memory and threads.
+            file: The file.
+            condition: A clause that selects some of the rows, such as QUALIFY.
+        """
+        with engine.connect() as connection:
+            self.create_view(connection)
+            [(count,)] = connection.execute(
+                f"COPY (FROM incoming {condition}) TO {literal(str(file))} "
+                "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 65536)"
+            ).fetchall()
+        return int(count)
+
 
 class LoadSession(Protocol):
-    """A transaction that loads star tables and excludes other loaders."""
+    """A transaction that loads star tables and excludes other loaders.
+
+    In engines whose DDL commits by itself, tables and columns are complete before the transaction: for them
+    are the defaults of `lacking` and `prepare`.
+    """
 
     def positions(self) -> dict[str, Position]:
         """Return the load position of each table, as this transaction sees it."""
 
     def lacking(self) -> Mapping[str, Set[str]]:
         """Return the missing columns of star tables, as this transaction sees them; see `Target.lacking`."""
+        return {}
 
     def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
         """Create all missing tables, columns and views, where the engine does so in the transaction.
 
         Args:
             filled: The rows that this load writes.
-            dropped: Tables that somebody dropped and that are not filled; they are not created. The load that
-                fills them does that, so that a failure stops that table only.
+            dropped: Tables that a user dropped and that are not filled; they are not created. The load that
+                fills them creates them, so that a failure stops that table only.
             superseded: Tables whose load records become `Position.superseded`.
         """
+        return
 
     def clear(self, table: Table) -> None:
         """Remove all rows from a star table, because the lake's table was rebuilt."""
 
-    def take_in(self, incoming: Incoming) -> int:
+    def write(self, incoming: Incoming) -> int:
         """Append rows to a fact, or merge them into a dimension by key; return the number of rows written."""
 
     def record(self, incoming: Incoming, rows_written: int) -> None:
@@ -171,19 +204,19 @@ class Target:
     """The operations of an engine that a load needs.
 
     Args:
-        name: Name of the warehouse in messages, such as "the warehouse x.duckdb".
+        name: Name of the warehouse at the start of messages, such as "The warehouse x.duckdb".
         positions: Returns the load position of each table; empty before the first load. Takes no lock.
-        counts: Returns the row count of each existing star table.
+        status: Returns the state of each existing star table.
         session: Opens a transaction that can load the given rows, and takes the lock. It commits at the end;
             an error leaves nothing behind.
-        start_afresh: Advice on how to load the warehouse from another lake, as the end of a sentence.
-        lacking: Returns the missing columns of star tables; all columns where a table is missing.
+        start_afresh: Advice on how to load the warehouse from another lake, as a sentence.
+        lacking: Returns the missing columns of star tables; all columns if a table is missing.
         tables: The whole star schema, as the model declares it.
     """
 
     name: str
     positions: Callable[[], Mapping[str, Position]]
-    counts: Callable[[], Mapping[str, int]]
+    status: Callable[[], Sequence[TableStatus]]
     session: Callable[[Sequence[Incoming]], AbstractContextManager[LoadSession]]
     start_afresh: str
     tables: Sequence[Table]
@@ -238,7 +271,7 @@ def _load_one_by_one(
     Raises:
         WarehouseBusy: As `load_star`.
     """
-    loading = Isolation(f"Loading {target.name}")
+    loading = Isolation(f"Loading {target.name[:1].lower()}{target.name[1:]}")
     loads: dict[str, Load] = {}
     for table in tables:
         with loading.guard(table.name):
@@ -273,12 +306,12 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
     lake_id = lake.ledger.read().lake_id
     positions = target.positions()
     _refuse_another_lake(target, positions, lake_id)
-    # Facts are opened first, so that dimension rows written in the meantime do no harm.
+    # Facts are opened first: dimension rows that are written in the meantime do no harm.
     handles = {table.name: lake.star(table).open() for table in reversed(wanted)}
-    positions = _still_true(positions, handles, target.lacking() if positions else {})
+    positions = _checked(positions, handles, target.lacking() if positions else {})
     pending = list(_incoming(lake, wanted, handles, positions, lake_id))
     if not pending:
-        counts = target.counts()
+        counts = {status.table: status.row_count for status in target.status()}
         return {
             table.name: Load(batch, batch, 0, counts.get(table.name, 0))
             for table in wanted
@@ -286,26 +319,26 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
         }
     loads: dict[str, Load] = {}
     with target.session(pending) as session:
-        # Another loader may have loaded between the first look and the lock: everything is decided again.
+        # Another loader may have committed before this one had the lock: everything is decided again.
         recorded, lacking = session.positions(), session.lacking()
         _refuse_another_lake(target, recorded, lake_id)
-        positions = _still_true(recorded, handles, lacking)
-        taken_in = {one.table.name: one for one in _incoming(lake, wanted, handles, positions, lake_id)}
-        dropped = _dropped(target.tables, recorded, lacking) - set(taken_in)
-        gone = dropped | _filled_again(taken_in.values(), recorded)
+        positions = _checked(recorded, handles, lacking)
+        filled = {one.table.name: one for one in _incoming(lake, wanted, handles, positions, lake_id)}
+        dropped = _dropped(target.tables, recorded, lacking) - set(filled)
+        gone = dropped | _filled_again(filled.values(), recorded)
         superseded = {name for name in gone if not recorded[name].is_superseded}
-        session.prepare(list(taken_in.values()), dropped, superseded)
+        session.prepare(list(filled.values()), dropped, superseded)
         for table in wanted:
             position, handle = positions.get(table.name, Position()), handles[table.name]
             if handle is not None and position.is_of_another(handle):
                 session.clear(table)
         for table in wanted:
-            incoming = taken_in.get(table.name)
+            incoming = filled.get(table.name)
             if incoming is None:
                 batch = positions.get(table.name, Position()).batch
                 loads[table.name] = Load(batch, batch, 0, session.count(table))
                 continue
-            written = session.take_in(incoming)
+            written = session.write(incoming)
             session.record(incoming, written)
             loads[table.name] = Load(incoming.after, incoming.batch, written, session.count(table))
         for table in wanted:
@@ -344,12 +377,12 @@ def _incoming(
         yield Incoming(table, lake.star(table), handle, position.batch, is_first, lake_id)
 
 
-def _still_true(
+def _checked(
     positions: Mapping[str, Position],
     handles: Mapping[str, DeltaTable | None],
     lacking: Mapping[str, Set[str]],
 ) -> dict[str, Position]:
-    """Positions in which tables are superseded that lost loaded values: a dropped table or column."""
+    """Mark the positions of tables that lost loaded values as superseded: a dropped table or column."""
     return {
         name: position.superseded
         if (handle := handles.get(name)) is not None
@@ -377,7 +410,7 @@ def lacking_columns(model: Sequence[Table], existing: Mapping[str, Iterable[str]
 def _dropped(
     model: Sequence[Table], positions: Mapping[str, Position], lacking: Mapping[str, Set[str]]
 ) -> set[str]:
-    """Names of tables that were loaded and do not exist any more."""
+    """Return the names of tables that were loaded and no longer exist."""
     return {
         table.name
         for table in model
@@ -387,7 +420,7 @@ def _dropped(
 
 
 def _filled_again(filled: Iterable[Incoming], positions: Mapping[str, Position]) -> set[str]:
-    """Names of tables that are filled from their first row although this very lake table was loaded."""
+    """Return the names of tables that are filled from their first row although they were loaded before."""
     return {
         one.table.name
         for one in filled
@@ -396,9 +429,9 @@ def _filled_again(filled: Iterable[Incoming], positions: Mapping[str, Position])
 
 
 def _has_values(handle: DeltaTable, columns: Set[str], last: int) -> bool:
-    """Return whether these columns have a value in batches up to `last`; True where it is unknown.
+    """Return True if these columns have a value in batches up to `last`, or if that is unknown.
 
-    A column that the model gained later has none.
+    A column that the model gained later has no value.
     """
     stored = {one.name for one in handle.schema().fields} & columns
     if not stored:
@@ -418,8 +451,8 @@ def _refuse_another_lake(target: Target, positions: Mapping[str, Position], lake
     others = {position.lake_id for position in positions.values()} - {lake_id}
     if others and lake_id:
         raise WarehouseError(
-            f"{target.name[:1].upper()}{target.name[1:]} was loaded from another lake than the one that is "
-            f"configured, and the two do not continue each other. {target.start_afresh}"
+            f"{target.name} was loaded from another lake, whose batches are not those of the configured "
+            f"lake. {target.start_afresh}"
         )
 
 
@@ -428,7 +461,7 @@ def _verify_foreign_keys(session: LoadSession, table: Table, after: int) -> None
     for column, name in table.foreign_keys:
         if missing := found.get(column):
             raise _ParentsMissing(
-                f"New rows of {table.name} cannot be loaded: they have values of {column} that {name} lacks, "
-                f"{', '.join(missing)} among them. Materialize star/{name} and the source tables it reads, "
-                "then load again."
+                f"New rows of {table.name} cannot be loaded: their {column} refers to rows that {name} does "
+                f"not have, such as {', '.join(missing)}. Materialize star/{name} and the source tables that "
+                "it reads, then load again."
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ import pyarrow as pa
 from platform_assets.errors import ParquetError, WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.model.dialects import SNOWFLAKE
-from platform_assets.model.dialects import literal as duckdb_literal
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import LogicalType, Table, Text, Time
 from platform_assets.model.totesys.star import TABLES
@@ -43,6 +42,7 @@ from platform_assets.warehouse.sql import (
     first_missing,
     positions_of,
     refuse_schemas_of_the_platform,
+    select_relation,
     statuses,
 )
 
@@ -129,14 +129,11 @@ class SnowflakeWarehouse:
         with self._connect() as warehouse:
             yield warehouse.stream(sql)
 
-    @contextlib.contextmanager
     def read(
         self, name: Sequence[str], columns: Sequence[str] | None = None
-    ) -> Iterator[pa.RecordBatchReader]:
+    ) -> contextlib.AbstractContextManager[pa.RecordBatchReader]:
         """See `Warehouse.read`."""
-        selected = "*" if columns is None else _listed(columns)
-        with self.query(f"SELECT {selected} FROM {_qualified(*name)}") as rows:
-            yield rows
+        return self.query(select_relation(SNOWFLAKE, name, columns))
 
     def write(self, name: Sequence[str], rows: pa.RecordBatchReader) -> int:
         """See `Warehouse.write`. A single statement replaces the table, which keeps its grants."""
@@ -166,8 +163,8 @@ class SnowflakeWarehouse:
                 f"{quoted(name)} {target}" for name, (_, target) in zip(rows.schema.names, types, strict=True)
             )
             warehouse.run(
-                f"CREATE OR REPLACE TABLE {_qualified(schema, table)} ({declared}) COPY GRANTS AS "
-                f"SELECT {_listed(numbered)} FROM {quoted(staged)}",
+                f"CREATE OR REPLACE TABLE {quoted(schema, table)} ({declared}) COPY GRANTS AS "
+                f"SELECT {SNOWFLAKE.columns(numbered)} FROM {quoted(staged)}",
                 attempt,
                 [*grants, warehouse.grant("OWNERSHIP", "TABLE", schema, table)],
             )
@@ -213,12 +210,12 @@ class _Connected:
         own = self.warehouse
         place = f"{self.connection.database}.{own.star_schema}"
         return Target(
-            name=f"the Snowflake warehouse {place}",
+            name=f"The Snowflake warehouse {place}",
             positions=self.positions,
-            counts=lambda: {status.table: status.row_count for status in self.status()},
+            status=self.status,
             session=lambda pending: self._session(lake, pending),
             start_afresh=f"Configure other schemas, or drop {own.star_schema} and {own.platform_schema} to "
-            "have them loaded afresh.",
+            "have them loaded again in full.",
             tables=own.tables,
         )
 
@@ -229,7 +226,7 @@ class _Connected:
 
     def grant(self, privileges: str, kind: str, *name: str) -> Grant:
         """Create a required grant on an object in the database, or on the database itself."""
-        return Grant(privileges, f"{kind} {_qualified(self.connection.database or '', *name)}")
+        return Grant(privileges, f"{kind} {quoted(self.connection.database or '', *name)}")
 
     @contextlib.contextmanager
     def executed(self, sql: str, attempt: str, grants: Sequence[Grant] = ()) -> Iterator[SnowflakeCursor]:
@@ -268,12 +265,13 @@ class _Connected:
             number = getattr(error.__cause__, "errno", None)
             if number == _SYNTAX_ERROR:
                 raise WarehouseError(
-                    f"{error} Only a SELECT is run here: what the warehouse holds is written by its assets."
+                    f"{error} Only SELECT statements are allowed here; the warehouse's assets write its "
+                    "tables."
                 ) from error
             if number in NO_SUCH_OBJECT and not self.positions():
                 raise WarehouseError(
-                    f"{error} Nothing has been loaded into this warehouse yet; the job totesys_to_warehouse "
-                    "does that."
+                    f"{error} Nothing has been loaded into this warehouse yet: run totesys_to_warehouse to "
+                    "load it."
                 ) from error
             raise
         cursor = self.connection.cursor()
@@ -435,14 +433,15 @@ class _Connected:
             self.run(self._lock_row(), attempt)
             self.run("COMMIT", attempt)
             raise WarehouseHeld(
-                "The Snowflake warehouse was not loaded, as its lock had to be made anew first."
+                "The Snowflake warehouse was not loaded: its lock row was missing and has been recreated. "
+                "The next attempt loads it."
             )
 
     def _table(self, table: Table, existing: Mapping[str, bool] | None) -> list[str]:
         """Return the DDL to create a table or add its missing columns, which are nullable for older rows."""
         relation = self.sql.relation(table.name)
         if existing is None:
-            lines = [*self.sql.declarations(table), f"PRIMARY KEY ({_listed(table.primary_key)})"]
+            lines = [*self.sql.declarations(table), f"PRIMARY KEY ({SNOWFLAKE.columns(table.primary_key)})"]
             return [
                 f"CREATE TABLE IF NOT EXISTS {relation} ({', '.join(lines)}) "
                 f"COMMENT = {literal(table.description)}"
@@ -469,13 +468,13 @@ class _Connected:
                     statements.append(
                         f"ALTER TABLE {self.sql.relation(table.name)} ADD CONSTRAINT {quoted(name)} "
                         f"FOREIGN KEY ({quoted(column)}) REFERENCES {self.sql.relation(parent)} "
-                        f"({_listed(keys[parent])})"
+                        f"({SNOWFLAKE.columns(keys[parent])})"
                     )
         return statements
 
 
 @dataclass
-class _Session:
+class _Session(LoadSession):
     """Implementation of `LoadSession` for Snowflake."""
 
     connected: _Connected
@@ -530,8 +529,8 @@ class _Session:
         below = _folder(incoming.source.uri)
         if not below.startswith(zone):
             raise WarehouseError(
-                f"The table {incoming.source.uri} is not below {zone}, which the warehouse's stage "
-                "stands for."
+                f"Snowflake cannot read the table {incoming.source.uri}: the warehouse's stage covers {zone} "
+                "only. Correct warehouse.snowflake.stage or lake.processed in the configuration."
             )
         files = list(incoming.files.items())
         for first in range(0, len(files), _FILES_PER_COPY):
@@ -554,25 +553,12 @@ class _Session:
                 (folder / f"{number}.parquet").symlink_to(Path(incoming.source.uri, file).absolute())
             expected = sum(files.values())
         else:
-            expected = self._write_file(incoming, folder / "rows.parquet")
+            # Files on an object store, and files that differ in their columns.
+            expected = incoming.write_parquet(self.connected.warehouse.engine, folder / "rows.parquet")
         if not expected:
             return
         self.connected.put(folder, stage, name)
         self._copy(incoming, f"@{stage}/{name}/", expected)
-
-    def _write_file(self, incoming: Incoming, file: Path) -> int:
-        """Write the rows to load to one Parquet file in bounded memory, and return their number.
-
-        Used for files on an object store, and for files that differ in their columns.
-        """
-        with self.connected.warehouse.engine.connect() as connection:
-            incoming.source.create_view(connection, ["incoming"], incoming.handle, batches=incoming.batches)
-            connection.execute("SET preserve_insertion_order = false")
-            [(copied,)] = connection.execute(
-                f"COPY (FROM incoming) TO {duckdb_literal(str(file))} (FORMAT parquet, COMPRESSION zstd, "
-                "ROW_GROUP_SIZE 65536)"
-            ).fetchall()
-        return int(copied)
 
     def _copy(self, incoming: Incoming, location: str, expected: int, files: str = "") -> None:
         """Copy files into the staging table.
@@ -590,30 +576,23 @@ class _Session:
             loaded, _ = copied(cursor)
         if loaded != expected:
             raise WarehouseError(
-                f"Snowflake staged {loaded:,} rows of {name}, of files with {expected:,}: a file did not "
-                "arrive, or was passed over. Look in its query history for what PUT and COPY said of them; "
-                "the next run tries again."
+                f"Snowflake staged {loaded:,} of {expected:,} rows of {name}: a file is missing or was "
+                "skipped. The results of PUT and COPY are in Snowflake's query history; the next run tries "
+                "again."
             )
 
     def positions(self) -> dict[str, Position]:
         return self.connected.positions()
 
-    def lacking(self) -> Mapping[str, Set[str]]:
-        """See `LoadSession`. Tables and columns are complete: they are created before the transaction."""
-        return {}
-
-    def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
-        """See `LoadSession`; nothing is left to create."""
-
     def clear(self, table: Table) -> None:
         self.connected.run(f"DELETE FROM {self.connected.sql.relation(table.name)}", f"clear {table.name}")
 
-    def take_in(self, incoming: Incoming) -> int:
+    def write(self, incoming: Incoming) -> int:
         table = incoming.table
         if table.name not in self._staged:
             raise WarehouseBusy(
-                f"{table.name} was not loaded into Snowflake, as another load made it anew meanwhile; the "
-                "next attempt takes in what is left."
+                f"{table.name} was not loaded into Snowflake: another load changed its table at the same "
+                "time. The next attempt loads the remaining rows."
             )
         try:
             write = self.connected.sql.write_staged(incoming, quoted(_staged(table)))
@@ -621,9 +600,9 @@ class _Session:
         except WarehouseError as error:
             if getattr(error.__cause__, "errno", None) != _NULL_WHERE_NOT_ALLOWED:
                 raise
-            raise self._told_of_nulls(incoming, error) from error
+            raise self._with_null_columns(incoming, error) from error
 
-    def _told_of_nulls(self, incoming: Incoming, error: WarehouseError) -> WarehouseError:
+    def _with_null_columns(self, incoming: Incoming, error: WarehouseError) -> WarehouseError:
         """Extend an error about nulls by the columns concerned, which Snowflake does not name."""
         table = incoming.table
         self.connected.run("ROLLBACK", "undo the load")
@@ -637,9 +616,8 @@ class _Session:
         if not missing:
             return error
         return WarehouseError(
-            f"New rows of {table.name} have no value in columns that need one: "
-            f"{', '.join(missing)}. Materialize star/{table.name} again once its source tables have values "
-            "there."
+            f"New rows of {table.name} cannot be loaded: columns that must not be NULL have NULLs, "
+            f"{', '.join(missing)}. Correct the source tables, then materialize star/{table.name} again."
         )
 
     def record(self, incoming: Incoming, rows_written: int) -> None:
@@ -663,14 +641,6 @@ def _staged_type(type_: LogicalType) -> str:
     return SNOWFLAKE.type_name(Text() if isinstance(type_, Time) else type_)
 
 
-def _qualified(*names: str) -> str:
-    return ".".join(quoted(name) for name in names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(quoted(name) for name in names)
-
-
 def _folder(uri: str) -> str:
     return f"{uri.rstrip('/')}/"
 
@@ -686,8 +656,8 @@ def _temporary_table(name: str, columns: Sequence[tuple[str, str]]) -> str:
 
 def _copy(table: str, columns: Sequence[str], selected: str, location: str, files: str = "") -> str:
     return (
-        f"COPY INTO {quoted(table)} ({_listed(columns)}) FROM (SELECT {selected} FROM {location}){files} "
-        f"{_FILE_FORMAT} ON_ERROR = ABORT_STATEMENT"
+        f"COPY INTO {quoted(table)} ({SNOWFLAKE.columns(columns)}) "
+        f"FROM (SELECT {selected} FROM {location}){files} {_FILE_FORMAT} ON_ERROR = ABORT_STATEMENT"
     )
 
 
@@ -700,8 +670,8 @@ def _written_types(schema: pa.Schema, name: tuple[str, str], attempt: str) -> li
     for one in (*name, *schema.names):
         if not 0 < len(one) <= LONGEST_NAME or "\0" in one:
             raise WarehouseError(
-                f"Snowflake could not {attempt}: {one[:60]!r} is no name there, which has 1 to "
-                f"{LONGEST_NAME} characters and no NUL. Choose another one."
+                f"Snowflake could not {attempt}: {one[:60]!r} is not a valid name. Choose a name with 1 to "
+                f"{LONGEST_NAME} characters and no NUL."
             )
     twice = sorted({one for one in schema.names if schema.names.count(one) > 1})
     if twice:
@@ -719,9 +689,9 @@ def _written_types(schema: pa.Schema, name: tuple[str, str], attempt: str) -> li
         except ParquetError as error:
             # The error's advice names an option of the script, which is not available here.
             raise WarehouseError(
-                f"Snowflake could not {attempt}: it has no type that holds column {name_}, of type "
-                f"{schema.field(name_).type}, without loss. Turn it into text, or into a type with fewer "
-                "digits (a float, or a decimal of up to 38 digits and 37 decimal places), first."
+                f"Snowflake could not {attempt}: no type of Snowflake holds column {name_}, of type "
+                f"{schema.field(name_).type}, without loss. Convert it to text, or to a type with fewer "
+                "digits (a float, or a decimal of up to 38 digits and 37 decimal places)."
             ) from error
     return types
 
@@ -736,8 +706,8 @@ def _write_parquet(file: Path, rows: pa.RecordBatchReader, names: Sequence[str],
                 writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
     except (ValueError, pa.ArrowException) as error:
         raise WarehouseError(
-            f"Snowflake could not {attempt}, as the rows could not be read to their end: {error}. The table "
-            "is as it was."
+            f"Snowflake could not {attempt}: the input stream failed: {error}. The table is unchanged; "
+            "correct the rows and write again."
         ) from error
 
 
@@ -774,7 +744,7 @@ def _as_declared(table: pa.Table, schema: pa.Schema) -> pa.Table:
             columns.append(values.cast(one.type, safe=not is_time))
         except pa.ArrowInvalid as error:
             raise WarehouseError(
-                f"Snowflake's result cannot be read: a value of {one.name} has no place in {one.type}. Cast "
-                "the column in the query, to NUMBER(38, 0) for example."
+                f"Snowflake's result cannot be read: a value of {one.name} does not fit {one.type}. Cast the "
+                "column in the query, for example to NUMBER(38, 0)."
             ) from error
     return pa.Table.from_arrays(columns, schema=schema)

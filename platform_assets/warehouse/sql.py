@@ -1,7 +1,4 @@
-"""SQL that all warehouse engines share: records of loads, views, writes, added columns and missing parents.
-
-An engine's module holds only what that engine alone does.
-"""
+"""SQL shared by all warehouse engines: records of loads, views, writes, added columns, missing parents."""
 
 from __future__ import annotations
 
@@ -240,7 +237,7 @@ class StarSql:
         return f"SELECT {self.values(table)} FROM {staged} WHERE {self.is_new(incoming)}{latest}"
 
     def is_new(self, incoming: Incoming) -> str:
-        """Return the condition that a staged row is of a batch to load."""
+        """Return the condition that a staged row belongs to a batch to load."""
         if incoming.batches is None:
             return "TRUE"
         return f"{self.dialect.quote('_batch')} > {incoming.batches[0]:d}"
@@ -275,6 +272,11 @@ class StarSql:
                 f"WHERE {quote('place')} <= 3"
             )
         return " UNION ALL ".join(selects)
+
+
+def select_relation(dialect: Dialect, name: Sequence[str], columns: Sequence[str] | None) -> str:
+    """Return the query of a table or a view, with all columns where none are named."""
+    return f"SELECT {dialect.columns(columns) if columns else '*'} FROM {dialect.quote(*name)}"
 
 
 def recency(table: Table, dialect: Dialect) -> str:
@@ -337,7 +339,7 @@ def refuse_schemas_of_the_platform(
     """
     if schema in own or (folds and schema.casefold() in {one.casefold() for one in own}):
         raise WarehouseError(
-            f"{kind} {schema} of the warehouse belongs to the platform; write to another one."
+            f"{kind} {schema} of the warehouse belongs to the platform; write to another {kind.lower()}."
         )
 
 

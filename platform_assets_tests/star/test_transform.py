@@ -323,7 +323,7 @@ def test_a_processed_zone_of_another_lake_is_refused(
         other.extract()
     mixed = replace(other, lake=Lake(other.lake.ingestion, platform.lake.processed))
     before = mixed.files()
-    with pytest.raises(LakeError, match="was not made from the lake in"):
+    with pytest.raises(LakeError, match="does not belong to the lake in"):
         mixed.build()
     assert mixed.files() == before
 

@@ -218,9 +218,9 @@ def test_a_lake_without_a_star_schema_makes_no_warehouse(totesys: Totesys, platf
         (
             "dim_design",
             lambda rows: rows.pop(),
-            "New rows of fact_sales_order cannot be loaded: they have values of design_id that dim_design "
-            "lacks, 3 among them. Materialize star/dim_design and the source tables it reads, "
-            "then load again.",
+            "New rows of fact_sales_order cannot be loaded: their design_id refers to rows that "
+            "dim_design does not have, such as 3. Materialize star/dim_design and the source tables that "
+            "it reads, then load again.",
         ),
         ("fact_payment", lambda rows: rows[-1].update(paid=None), "NOT NULL constraint failed"),
         ("fact_payment", lambda rows: rows[-1].update(created_time="25:00:00"), "25:00:00"),
@@ -384,8 +384,8 @@ def test_a_process_that_waited_long_enough_says_for_what_and_may_try_again(
     with held(loaded.warehouse.path, how), pytest.raises(WarehouseBusy) as error:
         attempt(impatient)
     assert str(error.value) == (
-        f"The warehouse {loaded.warehouse.path} has been held by another process for 0.3 seconds; end that "
-        "process's query or load, or raise warehouse.duckdb.wait."
+        f"The warehouse {loaded.warehouse.path} has been locked by another process for 0.3 seconds. End "
+        "that process's query or load, or raise warehouse.duckdb.wait."
     )
     assert error.value.retryable
     attempt(impatient)
@@ -435,7 +435,7 @@ def test_a_query_before_the_first_load_says_what_makes_the_warehouse(
 ) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "none.duckdb", source.engine, 1)
     with (
-        pytest.raises(WarehouseError, match=r"no warehouse at .* yet; the job totesys_to_warehouse makes it"),
+        pytest.raises(WarehouseError, match=r"does not exist yet: run totesys_to_warehouse to create it"),
         warehouse.query("SELECT 1"),
     ):
         pass

@@ -126,7 +126,7 @@ def test_a_commit_whose_answer_was_lost_is_found_done(
 ) -> None:
     with CuttingWire(server, after=b'INSERT INTO "platform"') as wire:
         cut = replace(warehouse, connect=lambda: wire.connection)
-        with pytest.raises(WarehouseBusy, match="cannot be reached or broke off"):
+        with pytest.raises(WarehouseBusy, match="cannot be reached, or the connection was lost"):
             cut.load(lake.lake, star.TABLES)
     assert warehouse.status() == []
     warehouse.load(lake.lake, star.TABLES)
@@ -141,7 +141,7 @@ def test_a_load_that_waits_too_long_for_another_may_be_tried_again(
     control.run("BEGIN")
     control.run("LOCK TABLE star.fact_payment IN ACCESS EXCLUSIVE MODE")
     impatient = replace(warehouse, lock_timeout=0.1)
-    with pytest.raises(WarehouseBusy, match="held what it needs for longer than lock_timeout"):
+    with pytest.raises(WarehouseBusy, match=r"for longer than warehouse.postgres.lock_timeout"):
         impatient.load(lake.lake, star.TABLES)
     with (
         pytest.raises(WarehouseBusy, match="run the query"),
@@ -155,7 +155,10 @@ def test_a_load_that_waits_too_long_for_another_may_be_tried_again(
 def test_a_statement_that_takes_too_long_is_ended(warehouse: PostgresWarehouse) -> None:
     hasty = replace(warehouse, statement_timeout=1)
     with (
-        pytest.raises(WarehouseError, match=r"statement timeout. Raise warehouse.postgres.statement_timeout"),
+        pytest.raises(
+            WarehouseError,
+            match=r"timeout \(SQLSTATE 57014\)\. Raise warehouse.postgres.statement_timeout",
+        ),
         hasty.query("SELECT pg_sleep(60)") as rows,
     ):
         rows.read_all()
@@ -224,7 +227,7 @@ def test_a_stream_that_is_dropped_lets_the_next_load_through(
 def test_an_error_in_the_middle_of_a_stream_is_the_platforms(warehouse: PostgresWarehouse) -> None:
     sql = "SELECT 1 / (2000000 - n) AS x FROM generate_series(1, 3000000) AS g(n)"
     with (
-        pytest.raises(WarehouseError, match=r"could not run the query: division by zero. \(SQLSTATE 22012\)"),
+        pytest.raises(WarehouseError, match=r"not run the query: division by zero \(SQLSTATE 22012\)\.$"),
         warehouse.query(sql) as rows,
     ):
         rows.read_all()
@@ -268,7 +271,7 @@ def test_a_users_table_keeps_its_grants_where_its_columns_stay(
     assert control.run("SELECT total::integer FROM mine.total") == [[5]]
     with pytest.raises(WarehouseError, match="other objects depend on it"):
         warehouse.write(["mine", "report"], pa.table({"y": [5]}).to_reader())
-    with pytest.raises(WarehouseError, match="something else of this name, such as a view"):
+    with pytest.raises(WarehouseError, match="a view or another object has this name"):
         warehouse.write(["mine", "total"], rows.to_reader())
     assert control.run("SELECT total::integer FROM mine.total") == [[5]]
 
@@ -281,7 +284,7 @@ def test_tables_of_another_role_are_loaded_once_the_grants_in_the_message_were_r
     role = f"{server.database}_other"
     control.run(f"CREATE ROLE {role} LOGIN PASSWORD 'open'")
     other = replace(warehouse, connect=lambda: replace(server, user=role, password="open"))
-    with pytest.raises(WarehouseError, match="Have an administrator of the database run") as error:
+    with pytest.raises(WarehouseError, match="Ask an administrator of the database to run") as error:
         other.load(lake.lake, [star.FACT_PAYMENT])
     grants = str(error.value).partition("run: ")[2].split("; ")
     assert f'GRANT SELECT, INSERT ON TABLE "platform"."loads" TO "{role}"' in grants
@@ -312,7 +315,7 @@ def _text(data: bytes) -> pa.Array:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (pa.array([-(2**63)], pa.timestamp("us")), "column odd has a timestamp before the year 4714 BC"),
+        (pa.array([-(2**63)], pa.timestamp("us")), "column odd has a timestamp before 4714 BC"),
         (pa.array([1], pa.timestamp("ns")), "column odd of type timestamp.* without loss"),
         (_text(b"a\0b"), "column odd, row 1: invalid byte sequence .* 0x00"),
         (_text(b"\xe9"), "column odd, row 1: invalid byte sequence .* 0xe9"),
