@@ -31,7 +31,7 @@ class FeedsRoom(Assembly[FeedsSettings]):
 
     @property
     def descriptions(self) -> dict[str, str]:
-        """The feeds by name, each with a sentence that says which objects it takes."""
+        """The feeds by name, each with a sentence about the objects that it loads."""
         return {
             name: f"Rows of the {one.format} files {one.pattern} of {one.watch}."
             for name, one in self.settings.feeds.items()

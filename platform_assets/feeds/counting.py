@@ -118,8 +118,10 @@ class CountingRows:
 
     def _copy(self, folder: str, change: Change) -> LakeTable:
         columns = self.table.columns
-        told = repr((self.feed.mode, self.feed.key, change.name, [(one.name, one.type) for one in columns]))
-        name = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
+        identity = repr(
+            (self.feed.mode, self.feed.key, change.name, [(one.name, one.type) for one in columns])
+        )
+        name = hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()
         return LakeTable(f"{folder}/{name}-{self._identity}", columns, self.table.storage_options)
 
     def _bring_up(self, copy: LakeTable, change: Change) -> LakeTable:
@@ -177,18 +179,18 @@ def counting_rows_sql(feed: Feed) -> str:
     """SQL for the valid rows of a feed, over the views `stored` and `ledger`."""
     # Append mode: only the newest version of an object counts. Merge mode: every version counts.
     versions = "object_id" if feed.mode == "append" else "object_id, version"
-    said = (
+    valid = (
         "WITH loads AS (SELECT * FROM ledger WHERE status = 'loaded' QUALIFY row_number() OVER "
         f'(PARTITION BY {versions} ORDER BY "commit" DESC, batch DESC) = 1), '
-        "said AS (SELECT * FROM loads WHERE NOT EXISTS (FROM ledger AS later WHERE "
+        "valid AS (SELECT * FROM loads WHERE NOT EXISTS (FROM ledger AS later WHERE "
         "later.status = 'withdrawn' AND later.object_id = loads.object_id "
         "AND later.version = loads.version)) "
     )
     if feed.mode == "append":
-        return f"{said}SELECT stored.* FROM stored WHERE _batch IN (SELECT batch FROM said)"
+        return f"{valid}SELECT stored.* FROM stored WHERE _batch IN (SELECT batch FROM valid)"
     # Ordered by when objects were written, not loaded: a delayed load does not make an object newer.
     return (
-        f"{said}SELECT stored.* FROM stored JOIN said ON _batch = batch QUALIFY row_number() OVER (PARTITION "
-        f"BY {columns_sql(feed.key, 'stored')} ORDER BY said.modified DESC, _batch DESC, "
+        f"{valid}SELECT stored.* FROM stored JOIN valid ON _batch = batch QUALIFY row_number() OVER "
+        f"(PARTITION BY {columns_sql(feed.key, 'stored')} ORDER BY valid.modified DESC, _batch DESC, "
         f"{quote('_line')} DESC) = 1"
     )

@@ -21,7 +21,7 @@ from platform_assets.rooms import Rooms
 from platform_assets.warehouse.assembly import WarehouseRoom
 from platform_assets.warehouse.resources import WarehouseResource
 
-_NO_TABLE = "%s: nothing was uploaded yet, and its columns are not declared"
+_NO_TABLE = "%s: skipped; nothing was uploaded yet, and its columns are not declared"
 
 
 def build_defs(rooms: Rooms) -> dg.Definitions:
@@ -39,13 +39,11 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
             *(_warehouse_table(name, warehouse, engine) for warehouse, engine in warehouses.items()),
         ]
         checks.append(
-            build_failure_check(
-                dg.AssetKey([UPLOADS, name]), "Every object that may be loaded into it was loaded."
-            )
+            build_failure_check(dg.AssetKey([UPLOADS, name]), "Every object that may be loaded was loaded.")
         )
         if "snowflake" in rooms:
             assets.append(_snowflake_table(rooms, name, description))
-    feeds = lazy_resource(lambda: room, "What brings uploaded files into the tables of feeds")
+    feeds = lazy_resource(lambda: room, "Loads uploaded files into the tables of feeds")
     return dg.Definitions(assets=assets, asset_checks=checks, resources={"feeding": feeds})
 
 
@@ -54,7 +52,7 @@ def _table(feed: str, description: str) -> dg.AssetsDefinition:
 
     Args:
         feed: Name of the feed.
-        description: A sentence that says which objects it takes.
+        description: A sentence about the objects that it loads.
     """
 
     @dg.asset(
@@ -63,7 +61,7 @@ def _table(feed: str, description: str) -> dg.AssetsDefinition:
         group_name=UPLOADS,
         owners=OWNERS,
         kinds={"deltalake"},
-        description=f"{description} Each version of an object once, and only what its inspection allows.",
+        description=f"{description} Each version of an object is loaded once, if its inspection allows it.",
     )
     def load(feeding: dg.ResourceParam[FeedsRoom]) -> dg.MaterializeResult[None]:
         with clear_failures():
@@ -91,7 +89,7 @@ def _warehouse_table(feed: str, name: str, engine: str) -> dg.AssetsDefinition:
         group_name=UPLOADS,
         owners=OWNERS,
         kinds={engine, "table"},
-        description=f"The rows of the feed {feed} that count now, as the policy lets them pass.",
+        description=f"The valid rows of the feed {feed}, changed as the policy requires.",
     )
     @with_resource_keys(warehouse=name)
     def write(
@@ -126,7 +124,7 @@ def _snowflake_table(rooms: Rooms, feed: str, description: str) -> dg.AssetsDefi
         group_name=GROUP,
         owners=OWNERS,
         kinds={"snowflake", "table"},
-        description=f"{description} Those that count now, as the policy lets them pass, in Snowflake, loaded "
+        description=f"{description} The valid rows, changed as the policy requires, loaded into Snowflake "
         "from Parquet files in one transaction.",
     )
     if not has_account(rooms):

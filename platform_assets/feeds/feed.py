@@ -18,11 +18,13 @@ Mode = Literal["append", "merge"]
 NewColumns = Literal["refuse", "ignore", "add"]
 
 PLACE_COLUMNS = (
-    Column("_batch", Integer(64), "The load that brought the row; the feed's ledger says which ones count"),
-    Column("_seen_at", Timestamp(utc=True), "When that load was made, by the platform's clock, UTC"),
-    Column("_object", Text(), "The object that the row is from; what is sensitive in its name is masked"),
+    Column("_batch", Integer(64), "The load of the row; the feed's ledger records which loads count"),
+    Column("_seen_at", Timestamp(utc=True), "Time of that load, by the platform's clock, UTC"),
+    Column("_object", Text(), "The object that contains the row; its name, with sensitive parts masked"),
     Column(
-        "_line", Integer(64), "Line that the row starts at, from 1; in Parquet files and sheets its number"
+        "_line",
+        Integer(64),
+        "Line where the row starts, or in Parquet files and sheets the row's number, from 1",
     ),
 )
 """The platform's own columns, which follow the feed's in its table."""
@@ -36,7 +38,7 @@ class CsvDialect:
         delimiter: The character between two fields.
         quote: The character around fields that contain a delimiter or a line break; None means no quoting.
         escape: The character before a quote within a field; None means that the quote is doubled.
-        header: True if the first line has the column names; otherwise columns are taken in order.
+        header: True if the first line has the column names; otherwise columns are read in order.
         skip: Number of lines above the header to skip.
         nulls: Fields that mean NULL.
     """

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.delta import LakeTable
     from platform_assets.objects.watch import Watch
 
-_MOST_TOLD = 20
+_MOST_REASONS = 20
 _WORKED = (Result.LOADED, Result.SETTLED, Result.GONE, Result.REFUSED)
 
 
@@ -83,7 +83,7 @@ class Feeding:
         loaded = self.feeds.load(feed, watch.bucket, pending) if pending else []
         done = [one for one in loaded if one.result is Result.LOADED]
         left = [one for one in loaded if one.result not in _WORKED]
-        problems = [_said(feed, left)] if left else []
+        problems = [_problem_of(feed, left)] if left else []
         problems += [
             f"The feed {feed.name} did not load {one.name}: {one.reason}" for one in failing.failures
         ]
@@ -136,19 +136,18 @@ class Feeding:
             found = entry.object
             with failing.guard(mask_uri(found.key)):
                 if feed.takes(feed.watch, found.key):
-                    said = decisions.get((object_id(found.uri), found.version))
-                    decision, is_clean = said or (None, False)
+                    decision, is_clean = decisions.get((object_id(found.uri), found.version), (None, False))
                     yield Upload(found, decision, found.key if is_clean else mask_uri(found.key), is_clean)
 
 
-def _said(feed: Feed, left: Sequence[Loaded]) -> str:
-    """The objects that a feed did not load, with reasons; objects that only wait for another are counted."""
-    told = [one for one in left if one.result is not Result.WAITING] or left[:1]
+def _problem_of(feed: Feed, left: Sequence[Loaded]) -> str:
+    """The objects that a feed did not load, with reasons; objects that wait for another are only counted."""
+    shown = [one for one in left if one.result is not Result.WAITING] or left[:1]
     reasons = " ".join(
         f"The feed {feed.name} did not load {one.upload.label}: {ended(one.reason)}"
-        for one in told[:_MOST_TOLD]
+        for one in shown[:_MOST_REASONS]
     )
-    more = len(left) - len(told[:_MOST_TOLD])
+    more = len(left) - len(shown[:_MOST_REASONS])
     return f"{reasons} {more:,} more wait." if more else reasons
 
 
@@ -182,7 +181,7 @@ class _Columns:
             for rule in rules
             if any(rule.concerns(place) for one in columns for place in self._places(one.name))
         ]
-        held = self._held(run_id) if any(rule.asks_what_is_held for rule in concerning) else {}
+        held = self._held(run_id) if any(rule.depends_on_content for rule in concerning) else {}
         changes, refused = [], []
         for column in columns if concerning else ():
             found = held.get(column.name, ())
@@ -227,8 +226,8 @@ class _Columns:
             )
             for name, reason in seen.failures.items():
                 places = self._places(name)
-                if said := uninspected(self.protection.policy, places, reason):
-                    raise DlpError(f"Nothing was loaded into {self.warehouse}/{self.table}: {said}.")
+                if problem := uninspected(self.protection.policy, places, reason):
+                    raise DlpError(f"Nothing was loaded into {self.warehouse}/{self.table}: {problem}.")
         held: dict[str, list[tuple[str, Likelihood]]] = {}
         for row in store.sensitive_columns():
             if (row["place"], row["table"]) == (self.warehouse, self._key):

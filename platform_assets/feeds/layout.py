@@ -31,7 +31,7 @@ _TYPES: Mapping[str, type[LogicalType]] = {
     type_.__name__: type_ for type_ in (Integer, Decimal, Float, Text, Binary, Boolean, Date, Time, Timestamp)
 }
 _PLATFORM = frozenset(column.name for column in PLACE_COLUMNS)
-_NAMES_TOLD = 10
+_MOST_NAMES = 10
 _PLAIN_NAME = re.compile(r"[^\W\d][\w .()/#%-]{0,63}")
 _DIGITS_OF_A_NAME = 3
 
@@ -124,7 +124,7 @@ def layout_of(
     if missing:
         mistakes.append(f"it has no {_listed(missing)}")
     if new and not is_first and (feed.new_columns == "refuse" or missing):
-        shown = _listed(new) if names_are_shown else f"{len(new)} columns by other names"
+        shown = _listed(new) if names_are_shown else f"{len(new)} other columns"
         mistakes.append(f"it has {shown}, which {'is' if len(new) == 1 else 'are'} not declared")
     if missing and new and not is_first:
         mistakes.append("a column may have been renamed")
@@ -150,14 +150,12 @@ def refuse_other_columns(layout: Layout, stored: pa.Schema) -> None:
 
     types = {field.name: field.type for field in stored}
     other = [
-        f"column {one.name} is declared as {type_name(one.type)}, and its table holds {types[one.name]}"
+        f"column {one.name} is declared as {type_name(one.type)}, but its table has {types[one.name]}"
         for one in layout.columns
         if one.name in types and types[one.name] != arrow_type(one.type)
     ]
     if other:
-        raise LayoutChanged(
-            f"{'; '.join(other)}; declare the type that the table has, or a feed by another name"
-        )
+        raise LayoutChanged(f"{'; '.join(other)}; declare the table's type, or a feed with another name")
 
 
 def _names(sample: Iterable[Chunk]) -> list[str]:
@@ -173,11 +171,10 @@ def _refuse_unusable(names: Sequence[str], *, names_are_shown: bool) -> None:
             raise LayoutChanged(f"{shown} has no name")
         if folded in seen:
             raise LayoutChanged(
-                f"{shown} occurs twice, in places {seen[folded]} and {place}; upper and lower case are not "
-                "distinguished"
+                f"{shown} occurs twice, as columns {seen[folded]} and {place}; column names ignore case"
             )
         if folded in _PLATFORM:
-            raise LayoutChanged(f"column {folded} would hide the platform's own of that name")
+            raise LayoutChanged(f"column {folded} has the name of one of the platform's own columns")
         seen[folded] = place
 
 
@@ -185,14 +182,14 @@ def _refuse_values_as_names(names: Sequence[str], *, is_clean: bool) -> None:
     """Reject column names that look like values: the table would show them permanently."""
     for place, name in enumerate(names, 1):
         if not any(character.isalpha() for character in name):
-            found = "has no letter in it"
+            found = "has no letter"
         elif not is_clean and not _is_plain(name):
             found = "looks like a value, and something sensitive was found in the file"
         else:
             continue
         raise LayoutChanged(
-            f"the name of column {place} {found}, so it may not be a name; declare the columns, and set "
-            "dialect.header = false, or sheet.header_row = 0, if the file has no header"
+            f"the header may be missing: the name of column {place} {found}. If the file has no header, "
+            "declare the columns and set dialect.header = false, or sheet.header_row = 0 for a workbook"
         )
 
 
@@ -205,13 +202,13 @@ def _refuse_same_names(known: Sequence[Column], found: Sequence[Column]) -> None
     names = {column.name.casefold(): column.name for column in known}
     twice = [names[one.name.casefold()] for one in found if one.name.casefold() in names]
     if twice:
-        raise LayoutChanged(f"it has {_listed(twice)}, written in other upper and lower case")
+        raise LayoutChanged(f"it has {_listed(twice)} in different upper and lower case")
 
 
 def _other_types(known: Layout, file: RowFile) -> list[str]:
     types = file.types or {}
     return [
-        f"column {one.name} is {types[one.name]}, and {type_name(one.type)} is declared"
+        f"column {one.name} is {types[one.name]}, but declared as {type_name(one.type)}"
         for one in known.columns
         if one.name in types and not is_taken_as(types[one.name], one.type)
     ]
@@ -221,7 +218,7 @@ def _found(name: str, file: RowFile, sample: Sequence[Chunk], *, is_key: bool) -
     if file.types is not None:
         type_ = kept_type(file.types[name])
         if type_ is None:
-            raise LayoutChanged(f"the lake cannot store {file.types[name]}, the type of one of its columns")
+            raise LayoutChanged(f"the lake cannot store the type of one of its columns, {file.types[name]}")
         return Column(name, type_, nullable=not is_key)
     parts = [chunk.columns[name] for chunk in sample if name in chunk.columns]
     values = pa.concat_arrays(parts) if parts else pa.nulls(0, pa.string())
@@ -229,6 +226,6 @@ def _found(name: str, file: RowFile, sample: Sequence[Chunk], *, is_key: bool) -
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMES_TOLD])
-    more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
+    shown = ", ".join(names[:_MOST_NAMES])
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return f"{'column' if len(names) == 1 else 'columns'} {shown}{more}"

@@ -20,7 +20,7 @@ from platform_assets.model.table import Column, Integer, Text, Timestamp
 _KEYS_PER_QUERY = 2_000
 
 
-class Said(StrEnum):
+class FeedStatus(StrEnum):
     """The statuses of an object version in a feed's ledger."""
 
     LOADED = "loaded"
@@ -32,19 +32,19 @@ class Said(StrEnum):
 
 
 LEDGER_COLUMNS = (
-    Column("commit", Integer(64), "Number of the commit; what was said last counts"),
-    Column("batch", Integer(64), "`_batch` of the rows that were loaded; 0 where none were"),
-    Column("object_id", Text(), "SHA-256 of the object's URI, hexadecimal; empty where the feed was resumed"),
-    Column("object", Text(), "The object; what is sensitive in its name is masked"),
-    Column("version", Text(), "Its version"),
-    Column("modified", Timestamp(utc=True), "When it was written, by the store's clock, UTC"),
-    Column("status", Text(), "What is said of it", accepted=tuple(Said)),
-    Column("rows", Integer(64), "Rows that were loaded"),
-    Column("dead_letters", Integer(64), "Rows that were set apart"),
-    Column("reason", Text(), "Why it was not loaded; empty otherwise"),
+    Column("commit", Integer(64), "Number of the commit; the last status of an object counts"),
+    Column("batch", Integer(64), "`_batch` of the loaded rows; 0 without any"),
+    Column("object_id", Text(), "SHA-256 of the object's URI, hexadecimal; empty if the feed was resumed"),
+    Column("object", Text(), "Name of the object, with sensitive parts masked"),
+    Column("version", Text(), "Version of the object"),
+    Column("modified", Timestamp(utc=True), "Time when the object was written, by the store's clock, UTC"),
+    Column("status", Text(), "Status of the object", accepted=tuple(FeedStatus)),
+    Column("rows", Integer(64), "Number of loaded rows"),
+    Column("dead_letters", Integer(64), "Number of rejected rows"),
+    Column("reason", Text(), "Reason why the object was not loaded; empty otherwise"),
     Column("definition", Text(), "Identifies the feed's definition at the time"),
     Column("layout", Text(), "The table's columns from then on, as JSON"),
-    Column("at", Timestamp(utc=True), "When this was said, by the platform's clock, UTC"),
+    Column("at", Timestamp(utc=True), "Time of the entry, by the platform's clock, UTC"),
 )
 
 
@@ -57,7 +57,7 @@ class LedgerRow:
     object: str
     version: str
     modified: dt.datetime
-    status: Said
+    status: FeedStatus
     rows: int
     dead_letters: int
     reason: str
@@ -86,12 +86,12 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class LastSaid:
+class LatestStatus:
     """The latest status of an object.
 
     Attributes:
-        version: The version that it is about.
-        status: One of `Said`.
+        version: The version of the object.
+        status: One of `FeedStatus`.
         definition: Identifies the feed's definition at the time.
     """
 
@@ -151,21 +151,21 @@ class FeedLedger:
             stops = fetch_rows(
                 connection,
                 "WITH resumed AS (SELECT max(\"commit\") AS last FROM ledger WHERE status = 'resumed') "
-                "SELECT object_id, object, version, reason, definition FROM ledger AS said, resumed "
+                "SELECT object_id, object, version, reason, definition FROM ledger AS stop, resumed "
                 "WHERE status = 'stopped' AND \"commit\" > coalesce(last, 0) AND NOT EXISTS (FROM ledger "
-                'AS later WHERE later.object_id = said.object_id AND later."commit" > said."commit" '
+                'AS later WHERE later.object_id = stop.object_id AND later."commit" > stop."commit" '
                 "AND later.status <> 'stopped') ORDER BY \"commit\" DESC LIMIT 1",
             )
         return FeedState(
             version, layouts[0]["layout"] if layouts else "", Stop(**stops[0]) if stops else None
         )
 
-    def last_said(self, state: FeedState, object_ids: Iterable[str]) -> dict[str, list[LastSaid]]:
+    def latest_statuses(self, state: FeedState, object_ids: Iterable[str]) -> dict[str, list[LatestStatus]]:
         """The latest statuses of some objects, by id: the latest GONE, and the latest other status."""
         wanted = sorted(set(object_ids))
-        said: dict[str, list[LastSaid]] = {}
+        found: dict[str, list[LatestStatus]] = {}
         if state.version.handle is None or not wanted:
-            return said
+            return found
         with self.engine.connect() as connection:
             state.version.create_view(connection, "ledger")
             for some in batched(wanted, _KEYS_PER_QUERY):
@@ -175,8 +175,8 @@ class FeedLedger:
                     "status = 'gone' ORDER BY \"commit\" DESC, batch DESC) = 1"
                 )
                 for object_id, version, status, definition in rows.fetchall():
-                    said.setdefault(object_id, []).append(LastSaid(version, status, definition))
-        return said
+                    found.setdefault(object_id, []).append(LatestStatus(version, status, definition))
+        return found
 
     def commit(self, state: FeedState, rows: Sequence[LedgerRow]) -> None:
         """Write status changes in one commit.

@@ -28,9 +28,9 @@ from platform_assets.feeds.ledger import (
     LEDGER_COLUMNS,
     FeedLedger,
     FeedState,
-    LastSaid,
+    FeedStatus,
+    LatestStatus,
     LedgerRow,
-    Said,
     Stop,
 )
 from platform_assets.feeds.reading import read_rows
@@ -54,7 +54,7 @@ UPLOADS = "uploads"
 ADMITTED = frozenset({"allow", "alert", "deidentify"})
 """The policy decisions that allow loading an object; columns are de-identified later."""
 
-_FOR_GOOD = (Said.LOADED, Said.WITHDRAWN, Said.GONE)
+_FOR_GOOD = (FeedStatus.LOADED, FeedStatus.WITHDRAWN, FeedStatus.GONE)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -63,11 +63,11 @@ class Result(StrEnum):
 
     LOADED = "loaded"
     SETTLED = "settled"
-    """Loaded before, or known to be unreadable as declared."""
+    """Loaded before, or unreadable as declared."""
     REFUSED = "refused"
-    """Not allowed by its inspection, or not inspected. Nothing of it was read."""
+    """Not allowed by its inspection, or not inspected; nothing of the object was read."""
     STOPPED = "stopped"
-    """Its columns have changed, and the feed is stopped."""
+    """The object's columns have changed, and the feed is stopped."""
     WAITING = "waiting"
     """Another object has stopped the feed."""
     FAILED = "failed"
@@ -158,8 +158,8 @@ class Feeds:
         wanted = [
             one for one in uploads if feed.takes(feed.watch, one.object.key) and one.decision in ADMITTED
         ]
-        said = ledger.last_said(ledger.read(), (one.object_id for one in wanted))
-        return [one for one in wanted if not _is_settled(said.get(one.object_id, ()), one, feed)]
+        latest = ledger.latest_statuses(ledger.read(), (one.object_id for one in wanted))
+        return [one for one in wanted if not _is_settled(latest.get(one.object_id, ()), one, feed)]
 
     def load(self, feed: Feed, bucket: Bucket, uploads: Sequence[Upload]) -> list[Loaded]:
         """Load those objects that their inspection allows.
@@ -198,7 +198,7 @@ class Feeds:
 
         Their versions are not loaded again.
         """
-        rows = [_row(feed, one, Said.WITHDRAWN, self.clock(), reason=reason) for one in uploads]
+        rows = [_row(feed, one, FeedStatus.WITHDRAWN, self.clock(), reason=reason) for one in uploads]
         self.ledger(feed).log.append([vars(row) for row in rows])
 
     def resume(self, feed: Feed) -> None:
@@ -249,7 +249,7 @@ class _FeedLoad:
         self.now = feeds.clock()
         self.results: dict[str, Loaded] = {}
         self.staged: list[tuple[Upload, Staged]] = []
-        self.said: list[LedgerRow] = []
+        self.changes: list[LedgerRow] = []
         self.leftover: DeltaTable | None = None
 
     def run(self, uploads: Sequence[Upload]) -> list[Loaded]:
@@ -265,7 +265,7 @@ class _FeedLoad:
                 f"The feed {self.feed.name} cannot load two versions of one object at the same time; load "
                 "the current version."
             )
-        last = self.ledger.last_said(state, (one.object_id for one in admitted))
+        last = self.ledger.latest_statuses(state, (one.object_id for one in admitted))
         stop = (
             state.stop if state.stop is not None and state.stop.definition == self.feed.definition else None
         )
@@ -281,7 +281,7 @@ class _FeedLoad:
         )
         for one in ordered:
             if _is_settled(last.get(one.object_id, ()), one, self.feed):
-                self._end(one, Result.SETTLED, "it was loaded, or given up, before")
+                self._end(one, Result.SETTLED, "it was loaded, or rejected, before")
                 continue
             try:
                 stop, layout = self._take(one, layout, stop)
@@ -299,7 +299,7 @@ class _FeedLoad:
             if found is not None and found.version == stop.version:
                 self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, stop.reason))
                 return stop, layout
-            self.said.append(_row(self.feed, one, Said.GONE, self.now))
+            self.changes.append(_row(self.feed, one, FeedStatus.GONE, self.now))
             self._end(one, Result.GONE, f"{one.label} no longer exists in this version")
             return None, layout
         if stop is not None and one.object_id != stop.object_id:
@@ -324,17 +324,20 @@ class _FeedLoad:
                 staged = stage(self.feed, layout, file, folder, is_clean=one.is_clean)
         except (LayoutChanged, NoHeader) as error:
             reason = str(error)
-            self.said.append(_row(self.feed, one, Said.STOPPED, self.now, reason=reason))
+            self.changes.append(_row(self.feed, one, FeedStatus.STOPPED, self.now, reason=reason))
             self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, reason))
             version = one.object.version
             return Stop(one.object_id, one.label, version, reason, self.feed.definition), layout
         except Unreadable as error:
-            reason = f"{one.label} cannot be loaded into the feed {self.feed.name}: {error}. Upload it again."
-            self.said.append(_row(self.feed, one, Said.FAILED, self.now, reason=str(error)))
+            reason = (
+                f"{one.label} cannot be loaded into the feed {self.feed.name}: {error}. Correct the file and "
+                "upload it again."
+            )
+            self.changes.append(_row(self.feed, one, FeedStatus.FAILED, self.now, reason=str(error)))
             self._end(one, Result.FAILED, reason)
             return stop, layout
         except ObjectGone as error:
-            self.said.append(_row(self.feed, one, Said.GONE, self.now))
+            self.changes.append(_row(self.feed, one, FeedStatus.GONE, self.now))
             self._end(one, Result.GONE, str(error))
             return None if stop and stop.object_id == one.object_id else stop, layout
         self.staged.append((one, staged))
@@ -343,7 +346,7 @@ class _FeedLoad:
 
     def _declare(self, state: FeedState) -> None:
         """Append the staged rows to the lake, and make them valid in one commit."""
-        rows = [*self.said]
+        rows = [*self.changes]
         is_first = not state.layout
         if self.staged:
             state = self._taken_over(state)
@@ -366,7 +369,7 @@ class _FeedLoad:
         raise self.ledger.log.lost_race()
 
     def _commit_one_by_one(self, rows: Sequence[LedgerRow], why: BaseException) -> None:
-        """Commit for each object alone what cannot be committed together; raises `why` if none succeeds."""
+        """Commit the rows of each object separately; raise `why` if no commit succeeds."""
         failed = 0
         for row in rows:
             error = failure_of(partial(self._commit_one, row))
@@ -447,14 +450,17 @@ class _FeedLoad:
         else:
             table.append(handle, rows, stream=stream, version=last)
         self._append_letters(numbered, stream, last)
-        told = layout.to_json() if layout.columns else ""
-        said = []
+        stored_layout = layout.to_json() if layout.columns else ""
+        changes = []
         for batch, one, file in numbered:
-            row = _row(self.feed, one, Said.LOADED, self.now)
-            set_apart = file.dead_letters
-            said.append(replace(row, layout=told, batch=batch, rows=file.rows, dead_letters=set_apart))
-            self.results[one.object_id] = Loaded(one, Result.LOADED, file.rows, set_apart)
-        return said
+            row = _row(self.feed, one, FeedStatus.LOADED, self.now)
+            changes.append(
+                replace(
+                    row, layout=stored_layout, batch=batch, rows=file.rows, dead_letters=file.dead_letters
+                )
+            )
+            self.results[one.object_id] = Loaded(one, Result.LOADED, file.rows, file.dead_letters)
+        return changes
 
     def _stopped(self, staged: Sequence[tuple[Upload, Staged]], reason: str) -> list[LedgerRow]:
         """Stop the feed at the last of some objects, whose columns the table cannot hold."""
@@ -462,7 +468,7 @@ class _FeedLoad:
         for upload, _ in staged:
             self._end(upload, Result.WAITING, f"the feed is stopped: {reason}", retryable=True)
         self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, reason))
-        return [_row(self.feed, one, Said.STOPPED, self.now, reason=reason)]
+        return [_row(self.feed, one, FeedStatus.STOPPED, self.now, reason=reason)]
 
     def _rows(
         self, numbered: Sequence[tuple[int, Upload, Staged]], schema: pa.Schema
@@ -520,13 +526,13 @@ class _FeedLoad:
             LakeConflict: The loaded rows are based on other columns than the table has now.
         """
         layout = known_layout(self.feed, Layout.from_json(state.layout))
-        loads = [row for row in rows if row.status is Said.LOADED]
+        loads = [row for row in rows if row.status is FeedStatus.LOADED]
         if loads and (is_first or any(Layout.from_json(row.layout) != layout for row in loads)):
             raise LakeConflict(
                 f"Another run changed the table of the feed {self.feed.name} during this load. Nothing was "
                 "loaded; the next run does the work again."
             )
-        last = self.ledger.last_said(state, (row.object_id for row in rows))
+        last = self.ledger.latest_statuses(state, (row.object_id for row in rows))
         kept = []
         for row in rows:
             upload = self.results[row.object_id].upload
@@ -540,12 +546,14 @@ class _FeedLoad:
         self.results[one.object_id] = Loaded(one, result, reason=reason, retryable=retryable)
 
 
-def _is_settled(said: Sequence[LastSaid], one: Upload, feed: Feed) -> bool:
-    """Return True if nothing is left to do for a version, from the latest status of its object."""
+def _is_settled(statuses: Sequence[LatestStatus], one: Upload, feed: Feed) -> bool:
+    """Return True if nothing is left to do for a version, by the latest statuses of its object."""
     return any(
         row.version == one.object.version
-        and (row.status in _FOR_GOOD or (row.status == Said.FAILED and row.definition == feed.definition))
-        for row in said
+        and (
+            row.status in _FOR_GOOD or (row.status == FeedStatus.FAILED and row.definition == feed.definition)
+        )
+        for row in statuses
     )
 
 
@@ -556,17 +564,17 @@ def _holds(handle: DeltaTable, schema: pa.Schema) -> bool:
 
 
 def _resumed(feed: Feed, now: dt.datetime) -> LedgerRow:
-    return LedgerRow(0, "", "", "", now, Said.RESUMED, 0, 0, "", feed.definition, "", now)
+    return LedgerRow(0, "", "", "", now, FeedStatus.RESUMED, 0, 0, "", feed.definition, "", now)
 
 
-def _row(feed: Feed, one: Upload, said: Said, now: dt.datetime, *, reason: str = "") -> LedgerRow:
+def _row(feed: Feed, one: Upload, status: FeedStatus, now: dt.datetime, *, reason: str = "") -> LedgerRow:
     return LedgerRow(
         batch=0,
         object_id=one.object_id,
         object=storable(one.label),
         version=one.object.version,
         modified=one.object.modified,
-        status=said,
+        status=status,
         rows=0,
         dead_letters=0,
         reason=storable(reason),
@@ -579,16 +587,16 @@ def _row(feed: Feed, one: Upload, said: Said, now: dt.datetime, *, reason: str =
 def _refusal(one: Upload) -> str:
     if one.decision is None:
         return (
-            f"{one.label} was not inspected in this version; objects are loaded only after their inspection"
+            f"this version of {one.label} was not inspected; objects are loaded only after their inspection"
         )
     return f"the policy's action for {one.label} is {one.decision}; it is not loaded"
 
 
 def _stop_message(feed: Feed, label: str, reason: str) -> str:
     return (
-        f"The feed {feed.name} is stopped: {label} has another layout than its table: {reason}. Upload it "
-        "again with the right layout, or change the feed's declaration; then the feed continues by itself. "
-        "Other feeds are not affected."
+        f"The feed {feed.name} is stopped: the columns of {label} differ from its table's: {reason}. Upload "
+        "the file again with the expected columns, or change the feed's declaration; then the feed continues "
+        "by itself. Other feeds are not affected."
     )
 
 

@@ -138,7 +138,7 @@ def _explained(feed: Feed) -> Iterator[None]:
     except UnicodeError as error:
         raise Unreadable(f"it is not text in {feed.encoding}: {error.reason}") from None  # type: ignore[attr-defined]
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise Unreadable("it is not what gzip writes, or ends early") from None
+        raise Unreadable("it is not a gzip file, or it is truncated") from None
 
 
 def _checked(feed: Feed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -167,7 +167,7 @@ def _csv(feed: Feed, lines: _Lines) -> RowFile:
         try:
             names = [name.strip() for name in next((row for row in reader if row), [])]
         except (csv.Error, _LongLine):
-            raise NoHeader("its first line is no header") from None
+            raise NoHeader("its first line is not a header") from None
         if not names:
             raise Unreadable("it is empty: it has no header")
         try:

@@ -26,7 +26,7 @@ LETTER_SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("row"
 
 _SAMPLED_ROWS = 10_000
 _SAMPLED_BYTES = 32 * 1024 * 1024
-_ROWS_THAT_TELL = 10
+_ROWS_TO_JUDGE = 10
 _LONGEST_VALUE = 1_000
 _LETTERS_PER_BATCH = 1_000
 
@@ -137,8 +137,7 @@ def _shaped(feed: Feed, layout: Layout, chunk: Chunk, counts: _Counts) -> tuple[
     count = len(chunk.lines)
     if more and count and feed.new_columns != "ignore":
         raise LayoutChanged(
-            f"around line {chunk.lines[0]:,} it has {len(more)} more columns than in its first rows and in "
-            "the declaration"
+            f"near line {chunk.lines[0]:,} it has undeclared columns that its first rows lack ({len(more)})"
         )
     reasons: dict[int, list[str]] = {}
     arrays = []
@@ -183,19 +182,20 @@ def _refuse_other_content(layout: Layout, counts: _Counts, staged: Staged) -> No
     """Reject a file as changed if a column has no value of its type, or if no row is valid."""
     for column in layout.columns:
         tally = counts.columns.get(column.name, _Tally())
-        if tally.given >= _ROWS_THAT_TELL and tally.wrong == tally.given:
+        if tally.given >= _ROWS_TO_JUDGE and tally.wrong == tally.given:
             raise LayoutChanged(
-                f"column {column.name} has another type: of {tally.given:,} values none is "
+                f"column {column.name} has another type: none of its {tally.given:,} values is "
                 f"{type_name(column.type)}"
             )
-    if not staged.rows and staged.dead_letters >= _ROWS_THAT_TELL:
+    if not staged.rows and staged.dead_letters >= _ROWS_TO_JUDGE:
         [(reason, number)] = counts.reasons.most_common(1)
-        raise LayoutChanged(f"none of its {staged.dead_letters:,} rows is valid, {number:,} for {reason}")
+        raise LayoutChanged(
+            f"none of its {staged.dead_letters:,} rows is valid; {number:,} break the rule {reason}"
+        )
 
 
 def _letters(bad: Sequence[BadRow], *, is_clean: bool) -> pa.RecordBatch:
-    told = [_value if is_clean else _shape] * len(bad)
-    rows = [_row(one.values, tell) for one, tell in zip(bad, told, strict=True)]
+    rows = [_row(one.values, _value if is_clean else _shape) for one in bad]
     return pa.RecordBatch.from_arrays(
         [
             pa.array([one.line for one in bad], pa.int64()),

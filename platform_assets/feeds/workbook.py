@@ -61,22 +61,23 @@ def _rows(feed: Feed, read: Iterator[_Row]) -> Iterator[_Row]:
 
 
 def _problem(feed: Feed, error: SheetUnreadable) -> Exception:
-    memory = f"it takes more than sheet.memory_mb, {feed.sheet.memory_mb:,} MB"
+    memory = f"it needs more memory than sheet.memory_mb, {feed.sheet.memory_mb:,} MB"
     match error.problem:
         case "sheet":
-            return NoHeader(f"it has no sheet {feed.sheet.name!r}, of {error.sheets:,} in all")
+            return NoHeader(f"none of its {error.sheets:,} sheets is {feed.sheet.name!r}")
         case "password":
             return Unreadable("it is protected by a password")
         case "memory":
             return Unreadable(memory)
         case "killed":
             return Unreadable(
-                f"its reader ended with {error.code}: {memory}, or {_SECONDS:,} seconds, or is broken"
+                f"its reader ended with {error.code}: {memory}, it took more than {_SECONDS:,} seconds, or "
+                "it is damaged"
             )
         case "garbled":
-            return Unreadable("its reader gave an unknown answer")
+            return Unreadable("its reader's answer was not understood")
         case _:
-            return Unreadable("it is not a workbook, or is cut off or broken")
+            return Unreadable("it is not a workbook, or it is truncated or damaged")
 
 
 def _header(feed: Feed, rows: Iterator[_Row]) -> list[str]:
@@ -86,16 +87,16 @@ def _header(feed: Feed, rows: Iterator[_Row]) -> list[str]:
         return [column.name for column in feed.columns]
     first = next(rows, None)
     if first is None:
-        raise Unreadable(f"its sheet is empty from row {header:,} on: it has no header")
+        raise Unreadable(f"its sheet has no header: it is empty from row {header:,} on")
     number, cells = first
     if number != header or isinstance(cells, str):
-        raise NoHeader(f"its row {header:,} is no header")
+        raise NoHeader(f"its row {header:,} is not a header")
     try:
         "".join(names := [(_text(cell) or "").strip() for cell in cells]).encode()
     except UnicodeEncodeError:
         raise Unreadable("its header is not text") from None
     if not any(names):
-        raise NoHeader(f"its row {header:,} is no header")
+        raise NoHeader(f"its row {header:,} is not a header")
     return names
 
 

@@ -179,13 +179,13 @@ def test_without_a_header_columns_are_taken_in_order(inbox: Inbox) -> None:
             Sheet(),
             "it has column total, which is not declared",
         ),
-        ({"Other": [["id", "amount", "day"], [1]]}, Sheet("Orders"), "it has no sheet 'Orders', of 1 in all"),
-        ({"Other": [["id", "amount", "day"], [1]]}, Sheet(3), "it has no sheet 3, of 1 in all"),
+        ({"Other": [["id", "amount", "day"], [1]]}, Sheet("Orders"), "none of its 1 sheets is 'Orders'"),
+        ({"Other": [["id", "amount", "day"], [1]]}, Sheet(3), "none of its 1 sheets is 3"),
         ({"Orders": [["id", "amount", "day"], [1]]}, Sheet(header_row=4), ""),
         (
             {"Orders": [["a"], [], ["id", "amount", "day"], [1]]},
             Sheet(header_row=2),
-            "its row 2 is no header",
+            "its row 2 is not a header",
         ),
         (
             {"Orders": [["title"], *([[n, 2, "x", "y"]] * 12 for n in (1,))][0:1] + [[1, 2, 3]] * 12},
@@ -203,7 +203,7 @@ def test_another_layout_stops_the_feed_until_the_workbook_is_mended(
     inbox.put("b.xlsx", a_workbook(good))
     found = inbox.load(feed, "a.xlsx")[0]
     if sheet.header_row == 4:
-        assert (found.result, "its sheet is empty from row 4 on" in found.reason) == (Result.FAILED, True)
+        assert (found.result, "it is empty from row 4 on" in found.reason) == (Result.FAILED, True)
         return
     assert (found.result, told in found.reason) == (Result.STOPPED, True), found.reason
     assert inbox.load(feed, "b.xlsx")[0].result is Result.WAITING
@@ -259,12 +259,12 @@ def other_sheet() -> bytes:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: b"", "it is not a workbook, or is cut off or broken"),
+        (lambda: b"", "it is not a workbook, or it is truncated or damaged"),
         (lambda: b"id,amount\n1,2\n", "it is not a workbook"),
         (lambda: GOOD[:-40], "it is not a workbook"),
         (lambda: GOOD[: len(GOOD) // 2], "it is not a workbook"),
         (encrypted, "it is protected by a password"),
-        (far_apart, "its reader ended with -6: it takes more than sheet.memory_mb, 2,048 MB"),
+        (far_apart, "its reader ended with -6: it needs more memory than sheet.memory_mb, 2,048 MB"),
         (other_sheet, "it is not a workbook"),
         (nested, "it "),
     ],
@@ -284,7 +284,7 @@ def test_a_workbook_that_cannot_be_read_is_given_up_with_its_reason_and_leaves_t
     assert inbox.rows(ORDERS, "id") == [(5,), (1,)]
 
 
-@pytest.mark.parametrize(("says", "told"), [(None, "sheet.memory_mb, 256 MB"), (100, "cut off or broken")])
+@pytest.mark.parametrize(("says", "told"), [(None, "sheet.memory_mb, 256 MB"), (100, "truncated or damaged")])
 def test_memory_is_limited_whatever_a_workbook_makes_of_itself(
     inbox: Inbox, says: int | None, told: str
 ) -> None:

@@ -14,7 +14,7 @@ from platform_assets.alert import Alert, Severity
 from platform_assets.alerts.notifier import LogNotifier
 from platform_assets.alerts.outbox import OUTBOX_COLUMNS, Channel, Outbox
 from platform_assets.errors import LakeConflict
-from platform_assets.feeds.ledger import LEDGER_COLUMNS, FeedLedger, LastSaid, LedgerRow, Said, Stop
+from platform_assets.feeds.ledger import LEDGER_COLUMNS, FeedLedger, FeedStatus, LatestStatus, LedgerRow, Stop
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.objects.bucket import ObjectVersion
@@ -168,8 +168,8 @@ def test_a_feeds_ledger_keeps_its_columns_its_stop_and_its_objects(tmp_path: Pat
     ledger = FeedLedger(LakeTable(str(uri), LEDGER_COLUMNS), SqlEngine(128, 1, tmp_path / "spill"))
     state, other = ledger.read(), ledger.read()
     assert (state.layout, state.stop) == ("[]", Stop("b", "b.csv", "v1", "a new column", "d"))
-    assert ledger.last_said(state, ["a", "x"]) == {"a": [LastSaid("v1", "loaded", "d")]}
-    row = LedgerRow(2, "b", "b.csv", "v1", NOON, Said.LOADED, 5, 1, "", "d", "[]", NOON)
+    assert ledger.latest_statuses(state, ["a", "x"]) == {"a": [LatestStatus("v1", "loaded", "d")]}
+    row = LedgerRow(2, "b", "b.csv", "v1", NOON, FeedStatus.LOADED, 5, 1, "", "d", "[]", NOON)
     ledger.commit(state, [row])
     with pytest.raises(LakeConflict):
         ledger.commit(other, [row])
