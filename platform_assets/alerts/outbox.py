@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     import duckdb
 
 OUTBOX_COLUMNS = (
-    Column("key", Text(), "What the alert is about; one is sent"),
+    Column("key", Text(), "Subject of the alert; an alert with the same key is sent only once"),
     Column("channel", Text(), "Name of the channel"),
     Column("status", Text(), "queued, claimed, sent or undeliverable"),
     Column("attempt", Integer(32), "Number of attempts so far"),
-    Column("due_at", Timestamp(utc=True), "When it is to be sent, or a claim ends, UTC"),
-    Column("queued_at", Timestamp(utc=True), "When it was written here first, UTC"),
+    Column("due_at", Timestamp(utc=True), "Time from which it is sent, or a claim expires, UTC"),
+    Column("queued_at", Timestamp(utc=True), "Time when it was first stored, UTC"),
     Column("alert", Text(), "The alert, as a JSON object"),
-    Column("error", Text(), "Why the last attempt failed; empty otherwise"),
+    Column("error", Text(), "Reason why the last attempt failed; empty otherwise"),
     Column("commit", Integer(64), "Number of the commit; the row with the largest counts"),
 )
 LOG = "log"
@@ -83,8 +83,8 @@ class RetryPolicy:
     Args:
         first_wait: Wait after the first failed attempt; doubled after each further attempt.
         longest_wait: The longest wait, unless the channel asks for a longer one.
-        give_up_after: Messages older than this are given up; they stay in the outbox with their error.
-        claim: How long a sender may hold a claim.
+        give_up_after: Age after which a message is not retried; it stays in the outbox with its error.
+        claim: Longest time that a sender may hold a claim.
     """
 
     first_wait: dt.timedelta = dt.timedelta(seconds=30)
@@ -119,9 +119,9 @@ class Message:
         channel: Name of the channel.
         status: queued, claimed, sent or undeliverable.
         attempt: Number of attempts so far.
-        due_at: When to send it, or when its claim expires, UTC.
-        queued_at: When it was first stored, UTC.
-        error: Why the last attempt failed.
+        due_at: Time from which it is sent, or at which its claim expires, UTC.
+        queued_at: Time when it was first stored, UTC.
+        error: Reason why the last attempt failed.
     """
 
     alert: Alert
@@ -273,15 +273,15 @@ class Outbox:
 
     def _failed(self, message: Message, error: BaseException, now: dt.datetime) -> Message:
         attempt = message.attempt + 1
-        said = replace(message, attempt=attempt, error=reason_of(error)[:_LONGEST_ERROR])
+        failed = replace(message, attempt=attempt, error=reason_of(error)[:_LONGEST_ERROR])
         is_final = isinstance(error, AlertError) and not error.retryable
         if is_final or now - message.queued_at >= self.policy.give_up_after:
-            return replace(said, status=_Status.UNDELIVERABLE, due_at=now)
+            return replace(failed, status=_Status.UNDELIVERABLE, due_at=now)
         wait = min(self.policy.first_wait * 2 ** min(attempt - 1, 20), self.policy.longest_wait)
         asked = getattr(error, "wait", None)
         if isinstance(error, AlertError) and asked is not None:
             wait = max(wait, dt.timedelta(seconds=asked))
-        return replace(said, status=_Status.QUEUED, due_at=now + wait)
+        return replace(failed, status=_Status.QUEUED, due_at=now + wait)
 
     def _record(self, messages: Sequence[Message]) -> None:
         """Record the status of messages; a message that cannot be stored does not affect the others."""
@@ -342,8 +342,8 @@ def _alert(key: str, stored: str, queued_at: dt.datetime) -> Alert:
         return Alert(
             key,
             Severity.ERROR,
-            "An alert that cannot be read",
+            "A stored alert cannot be read",
             queued_at,
-            facts=(("Look it up in", "alerts/outbox, by its key"), ("Reason", reason)),
+            facts=(("Stored in", "alerts/outbox, under its key"), ("Reason", reason)),
         )
     return replace(alert, key=key)

@@ -140,8 +140,12 @@ class PubSubEvents:
         return notices
 
     def _names(self, message: Any) -> Sequence[str]:
-        told = message.attributes
-        return [told["objectId"]] if told.get("bucketId") == self.bucket and "objectId" in told else []
+        attributes = message.attributes
+        return (
+            [attributes["objectId"]]
+            if attributes.get("bucketId") == self.bucket and "objectId" in attributes
+            else []
+        )
 
     def acknowledge(self, notices: Sequence[Notice]) -> None:
         """See `Events.acknowledge`."""
@@ -166,8 +170,8 @@ def s3_objects(body: str) -> Iterator[tuple[str, str]]:
         content = _object(inner)
     records = content.get("Records")
     for record in records if isinstance(records, list) else ():
-        told = record.get("s3") if isinstance(record, dict) else None
-        if (pair := _named(told)) is not None:
+        event = record.get("s3") if isinstance(record, dict) else None
+        if (pair := _named(event)) is not None:
             yield pair[0], unquote_plus(pair[1])
     if content.get("source") == "aws.s3" and (pair := _named(content.get("detail"))) is not None:
         yield pair
@@ -239,10 +243,10 @@ def _object(text: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _named(told: object) -> tuple[str, str] | None:
-    if not isinstance(told, dict):
+def _named(event: object) -> tuple[str, str] | None:
+    if not isinstance(event, dict):
         return None
-    bucket, found = told.get("bucket"), told.get("object")
+    bucket, found = event.get("bucket"), event.get("object")
     name = bucket.get("name") if isinstance(bucket, dict) else None
     key = found.get("key") if isinstance(found, dict) else None
     return (name, key) if isinstance(name, str) and isinstance(key, str) else None

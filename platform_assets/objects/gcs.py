@@ -78,14 +78,14 @@ class GcsBucket:
     def open(self, found: ObjectVersion) -> Iterator[Readable]:
         """See `Bucket.open`."""
         blob = self.client.bucket(self.name).blob(self._start + found.key, generation=int(found.version))
-        told = partial(explained, f"{found.uri} cannot be read", is_object=True)
-        with told():
+        explain = partial(explained, f"{found.uri} cannot be read", is_object=True)
+        with explain():
             # The client's reader sends no request for an empty object, so a deleted one would go unnoticed.
             if not found.size and not blob.exists(timeout=_TIMEOUT):
                 raise ObjectGone(f"{found.uri} cannot be read: it was deleted or overwritten.")
             file = blob.open("rb", timeout=_TIMEOUT)
         with file:
-            yield ExplainedReader(cast("Readable", file), told)
+            yield ExplainedReader(cast("Readable", file), explain)
 
     @property
     def _start(self) -> str:

@@ -43,18 +43,20 @@ if TYPE_CHECKING:
     import duckdb
 
 LOG_COLUMNS = (
-    Column("key", Text(), "The object's name below what is watched"),
-    Column("uri", Text(), "Where it is"),
-    Column("version", Text(), "ETag, generation, or time, size and inode of a file"),
-    Column("size", Integer(64), "Bytes"),
-    Column("modified", Timestamp(utc=True), "When it was written, by the store's clock, UTC"),
+    Column("key", Text(), "Name of the object below the watched place"),
+    Column("uri", Text(), "URI of the object"),
+    Column("version", Text(), "ETag, generation, or modification time, size and inode of a file"),
+    Column("size", Integer(64), "Size in bytes"),
+    Column("modified", Timestamp(utc=True), "Time when the object was written, by the store's clock, UTC"),
     Column("status", Text(), "planned, done, failed, parked, gone or released"),
     Column("attempt", Integer(32), "Number of the attempt at this version, from 1"),
-    Column("batch", Integer(64), "The batch that the attempt is part of; one run takes one batch"),
-    Column("retry_at", Timestamp(utc=True), "When a failed one may be tried again, UTC", nullable=True),
-    Column("error", Text(), "Why it failed or was parked; empty otherwise"),
-    Column("at", Timestamp(utc=True), "When this was said, by the platform's clock, UTC"),
-    Column("commit", Integer(64), "Number of the commit; of a key, the row with the largest counts"),
+    Column("batch", Integer(64), "Batch of the attempt; a run takes one batch"),
+    Column(
+        "retry_at", Timestamp(utc=True), "Time from which a failed object may be retried, UTC", nullable=True
+    ),
+    Column("error", Text(), "Reason why it failed or was parked; empty otherwise"),
+    Column("at", Timestamp(utc=True), "Time of the entry, by the platform's clock, UTC"),
+    Column("commit", Integer(64), "Number of the commit; the row with the largest counts for each key"),
 )
 _log = logging.getLogger(__name__)
 PROGRESS = "platform_assets.objects"
@@ -200,14 +202,14 @@ class ObjectLog:
         return self._state(self._log.read())
 
     def _state(self, version: LogVersion) -> LogState:
-        said = self.table.commit_metadata(version.handle, PROGRESS, look_back=_LONGEST_LOOK_BACK)
-        if said is not None:
-            return LogState(version, Progress.from_json(said))
+        stored = self.table.commit_metadata(version.handle, PROGRESS, look_back=_LONGEST_LOOK_BACK)
+        if stored is not None:
+            return LogState(version, Progress.from_json(stored))
         if self.table.row_count(version.handle):
             raise ObjectsError(
-                f"The object log {self.table.uri} cannot be read: none of its last {_LONGEST_LOOK_BACK} "
-                "commits is the platform's. Restore the table to its last commit that has "
-                f"{PROGRESS} in its metadata."
+                f"The object log {self.table.uri} cannot be read: other programs wrote its last "
+                f"{_LONGEST_LOOK_BACK} commits. Restore the table to its last commit with {PROGRESS} in its "
+                "metadata."
             )
         return LogState(version, Progress())
 
@@ -236,24 +238,25 @@ class ObjectLog:
             The new entries.
 
         Raises:
-            ObjectsError: The batch is not open: its run was given up, and its objects are in another batch.
+            ObjectsError: The batch is closed: its run was considered lost, and its objects are in another
+                batch.
         """
         by_key = {outcome.key: outcome for outcome in outcomes}
         for state in self._attempts():
             if batch not in state.progress.open:
-                said = state.batch(batch)
-                if said and all(said[key].status is by_key[key].status for key in by_key if key in said):
+                last = state.batch(batch)
+                if last and all(last[key].status is by_key[key].status for key in by_key if key in last):
                     return []
                 raise ObjectsError(
-                    f"The outcome of batch {batch} of the object log {self.table.uri} does not count: the "
-                    "batch is not open any more, as its run was taken for lost. Its objects are in another."
+                    f"The outcome of batch {batch} of the object log {self.table.uri} is not recorded: the "
+                    "batch is closed, because its run was considered lost. Another batch has its objects."
                 )
             planned = {
                 key: one for key, one in state.batch(batch).items() if one.status is ObjectStatus.PLANNED
             }
-            said_now = [after(planned[key], by_key[key], policy, now) for key in planned if key in by_key]
-            if self._tried(state, batch, said_now, is_last=len(said_now) == len(planned)):
-                return said_now
+            ended = [after(planned[key], by_key[key], policy, now) for key in planned if key in by_key]
+            if self._tried(state, batch, ended, is_last=len(ended) == len(planned)):
+                return ended
         raise self._log.lost_race()
 
     def give_up(
@@ -301,9 +304,9 @@ class ObjectLog:
         wanted = list(keys)
         for state in self._attempts():
             parked = [one for one in state.of(wanted).values() if one.status is ObjectStatus.PARKED]
-            said = [replace(one, status=ObjectStatus.RELEASED, at=now, attempt=0) for one in parked]
-            if not said or self.commit(state, said, state.progress):
-                return len(said)
+            released = [replace(one, status=ObjectStatus.RELEASED, at=now, attempt=0) for one in parked]
+            if not released or self.commit(state, released, state.progress):
+                return len(released)
         raise self._log.lost_race()
 
     def plan(
@@ -340,30 +343,30 @@ class ObjectLog:
             room = max(policy.open_runs - len(state.progress.open), 0)
             first = state.progress.last_batch + 1
             batches = dict(enumerate(islice(slices(due, policy), room), first))
-            said = {
+            entries = {
                 one.object.key: Entry(one.object, ObjectStatus.PLANNED, one.attempt, batch, now)
                 for batch, cut in batches.items()
                 for one in cut
             }
-            left = frozenset(one.object.key for one in due if one.object.key not in said)
+            left = frozenset(one.object.key for one in due if one.object.key not in entries)
             for key in gone:
                 if key in last and last[key].status is ObjectStatus.FAILED:
-                    said[key] = replace(last[key], status=ObjectStatus.GONE, at=now, retry_at=None)
+                    entries[key] = replace(last[key], status=ObjectStatus.GONE, at=now, retry_at=None)
             progress = Progress(
                 first + len(batches) - 1,
                 {**state.progress.open, **dict.fromkeys(batches, now)},
-                self._later(state, said.keys(), now),
+                self._later(state, entries.keys(), now),
             )
-            if progress == state.progress or self.commit(state, list(said.values()), progress):
+            if progress == state.progress or self.commit(state, list(entries.values()), progress):
                 waiting = (key for key, verdict in verdicts.items() if verdict is Verdict.WAIT)
                 return Planned(batches, frozenset(waiting), left)
         raise self._log.lost_race()
 
-    def _later(self, state: LogState, said: Set[str], now: dt.datetime) -> dict[int, dt.datetime]:
+    def _later(self, state: LogState, entries: Set[str], now: dt.datetime) -> dict[int, dt.datetime]:
         """The next retry time of each batch with failed objects that are not retried now."""
         due, later = state.due_again(now)
         for one in due:
-            if one.object.key not in said:
+            if one.object.key not in entries:
                 at = one.retry_at or now
                 later[one.batch] = min(at, later.get(one.batch, at))
         return later
@@ -416,16 +419,16 @@ class ObjectLog:
         for version in self._log.attempts():
             yield self._state(version)
 
-    def _tried(self, state: LogState, batch: int, said: Sequence[Entry], *, is_last: bool) -> bool:
-        if not said and not is_last:
+    def _tried(self, state: LogState, batch: int, entries: Sequence[Entry], *, is_last: bool) -> bool:
+        if not entries and not is_last:
             return True
         opened, retries = dict(state.progress.open), dict(state.progress.retries)
         if is_last:
             opened.pop(batch)
-        times = [one.retry_at for one in said if one.retry_at is not None]
+        times = [one.retry_at for one in entries if one.retry_at is not None]
         if times:
             retries[batch] = min(*times, retries.get(batch, times[0]))
-        return self.commit(state, said, replace(state.progress, open=opened, retries=retries))
+        return self.commit(state, entries, replace(state.progress, open=opened, retries=retries))
 
 
 def _row(entry: Entry) -> dict[str, Any]:

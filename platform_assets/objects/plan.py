@@ -161,12 +161,12 @@ def slices(tasks: Iterable[DueObject], policy: BatchLimits) -> Iterator[list[Due
 
 def after(planned: Entry, outcome: Outcome, policy: BatchLimits, now: dt.datetime) -> Entry:
     """The log entry after an attempt."""
-    said = replace(planned, at=now, status=outcome.status, error=_one_line(outcome.error))
+    ended = replace(planned, at=now, status=outcome.status, error=_one_line(outcome.error))
     if outcome.status is not ObjectStatus.FAILED:
-        return said
+        return ended
     if not outcome.retryable or planned.attempt >= policy.attempts:
-        return replace(said, status=ObjectStatus.PARKED)
-    return replace(said, retry_at=now + wait(planned.attempt, planned.object.key, policy))
+        return replace(ended, status=ObjectStatus.PARKED)
+    return replace(ended, retry_at=now + wait(planned.attempt, planned.object.key, policy))
 
 
 def wait(attempt: int, key: str, policy: BatchLimits) -> dt.timedelta:

@@ -83,13 +83,13 @@ class S3Bucket:
     @contextmanager
     def open(self, found: ObjectVersion) -> Iterator[Readable]:
         """See `Bucket.open`."""
-        told = partial(explained, f"{found.uri} cannot be read")
-        with told():
+        explain = partial(explained, f"{found.uri} cannot be read")
+        with explain():
             answer = self.client.get_object(
                 Bucket=self.name, Key=self._start + found.key, IfMatch=f'"{found.version}"'
             )
         with closing(answer["Body"]) as body:
-            yield ExplainedReader(body, told)
+            yield ExplainedReader(body, explain)
 
     @property
     def _start(self) -> str:

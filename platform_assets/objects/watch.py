@@ -341,14 +341,14 @@ class _Slice:
                 self._problems.append(_told(error))
         return True
 
-    def _take_if_due(self, found: ObjectVersion, said: Entry | None) -> None:
+    def _take_if_due(self, found: ObjectVersion, last: Entry | None) -> None:
         if not (self.watch.bucket.is_atomic or is_quiet(found, self.watch.policy, self.now)):
             return
-        if found.key not in self.due and judge(found, said, self.now) is Verdict.DUE:
+        if found.key not in self.due and judge(found, last, self.now) is Verdict.DUE:
             self.due[found.key] = found
             self._in_order.append(found.key)
-            if said is not None:
-                self.last[found.key] = said
+            if last is not None:
+                self.last[found.key] = last
 
 
 def _page(objects: Iterator[ObjectVersion], wanted: int) -> tuple[list[ObjectVersion], BaseException | None]:

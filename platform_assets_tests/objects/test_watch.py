@@ -176,7 +176,7 @@ def test_a_run_that_was_asked_for_and_never_started_is_asked_for_again_under_the
     late = uploads.tick(later=16 * 60)
     assert [request.key for request in late.requests] == ["uploads/2"]
     assert uploads.log.read().planned(2)[0].attempt == 1
-    with pytest.raises(ObjectsError, match=r"batch 1 .* is not open any more"):
+    with pytest.raises(ObjectsError, match=r"batch 1 .* is not recorded: the batch is closed"):
         uploads.log.settle(1, [Outcome("a")], uploads.policy, uploads.now)
     assert uploads.run(2) == ["a"]
 
