@@ -40,12 +40,12 @@ from html import escape
 from pathlib import Path
 
 import pyarrow as pa
-from platform_assets_tests.dlp.test_formats import a_parquet, a_workbook, an_avro, an_orc
 
 from platform_assets.dlp.local.inspector import LocalInspector
 from platform_assets.dlp.model import Found, InspectConfig, Inspector
 from platform_assets.dlp.scan import scan_object
 from platform_assets_tests.dlp import generated as make
+from platform_assets_tests.formats.test_formats import a_parquet, a_workbook, an_avro, an_orc
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = (

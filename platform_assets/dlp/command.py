@@ -160,7 +160,7 @@ def explain(
         typer.secho(f"{error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(_NOT_READ) from None
     if not explanations:
-        typer.echo("It has the look of no info type.")
+        typer.echo("The value has the form of no info type.")
         return
     for one in explanations:
         verdict = "found" if one.reported else "not found"
@@ -376,7 +376,7 @@ def _print_table(results: Sequence[InspectResult]) -> None:
             typer.secho(f"{result.name}: {result.status.lower()}: {result.reason}", fg=color, err=True)
     count = len(results)
     objects = f"{count:,} object{'' if count == 1 else 's'}"
-    typer.echo(f"{objects} looked at; something was found in {len(found):,}.", err=True)
+    typer.echo(f"{objects} inspected; {len(found):,} with findings.", err=True)
 
 
 def _place(finding: Any, lines: _LineNumbers) -> str:

@@ -69,7 +69,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         )
     resources = {
         "dlp": lazy_resource(room.service, "The inspection for sensitive data"),
-        "protection": lazy_resource(room.protection, "What the policy does on the way to warehouses"),
+        "protection": lazy_resource(room.protection, "The policy, applied to rows on the way to warehouses"),
     }
     return dg.Definitions.merge(*defs, dg.Definitions(resources=resources))
 
@@ -97,8 +97,8 @@ def _object_defs(watches: Mapping[str, dt.timedelta]) -> dg.Definitions:
         specs=[
             dg.AssetSpec(
                 OBJECTS,
-                description="Every version of an uploaded object that was inspected: how far, what was "
-                "found, and what the policy decided.",
+                description="Every inspected version of an uploaded object: how much was inspected, the "
+                "number of findings, and the policy's decision.",
                 group_name=GROUP,
                 owners=OWNERS,
                 kinds={"deltalake"},
@@ -106,15 +106,15 @@ def _object_defs(watches: Mapping[str, dt.timedelta]) -> dg.Definitions:
             ),
             dg.AssetSpec(
                 FINDINGS,
-                description="Every finding in an uploaded object: what it is, how sure that is, where it is, "
-                "and a keyed fingerprint; never the value.",
+                description="Every finding in an uploaded object: info type, likelihood, location and a "
+                "keyed fingerprint; never the value.",
                 group_name=GROUP,
                 owners=OWNERS,
                 kinds={"deltalake"},
                 metadata={"dagster/column_schema": table_schema(FINDING_COLUMNS)},
             ),
         ],
-        description="Inspects what the watches noticed, and does what the policy says with it.",
+        description="Inspects the objects that the watches noticed, and applies the policy to each.",
     )
     def inspect(
         context: dg.AssetExecutionContext, config: InspectUploads, dlp: InspectionResource
@@ -172,24 +172,24 @@ def _object_defs(watches: Mapping[str, dt.timedelta]) -> dg.Definitions:
     @dg.asset_check(
         asset=OBJECTS,
         name="no_uninspected_object",
-        description="No object that a watch noticed has waited for its inspection longer than it may.",
+        description="No noticed object has waited for its inspection longer than the limit.",
     )
     def inspected_in_time(dlp: InspectionResource) -> dg.AssetCheckResult:
         late: dict[str, int] = {}
-        counting = Isolation("Counting the objects that wait")
+        counting = Isolation("Counting the waiting objects")
         for name, within in watches.items():
             with counting.guard(name):
                 if number := dlp.uninspected(name, within):
                     late[name] = number
-        said = [f"{number} of {name}" for name, number in late.items()]
-        said += [f"{one.name}: {one.reason}" for one in counting.failures]
+        problems = [f"{number} of {name}" for name, number in late.items()]
+        problems += [f"{one.name}: {one.reason}" for one in counting.failures]
         return dg.AssetCheckResult(
-            passed=not said,
-            description="; ".join(said) or "none",
+            passed=not problems,
+            description="; ".join(problems) or "none",
             metadata={"uninspected objects": sum(late.values())},
         )
 
-    failed = build_failure_check(OBJECTS, "Everything that the last inspection took up was inspected.")
+    failed = build_failure_check(OBJECTS, "The last inspection completed all of its objects.")
     return dg.Definitions(assets=[inspect], asset_checks=[inspected_in_time, failed])
 
 
@@ -213,8 +213,8 @@ def _column_defs(tables: Sequence[dg.AssetKey], cron: str, timezone: str) -> dg.
         owners=OWNERS,
         kinds={"deltalake"},
         metadata={"dagster/column_schema": table_schema(COLUMN_COLUMNS)},
-        description="What each column of lake and warehouses holds: info type, how sure that is, and the "
-        "share of distinct values. A table that did not change is not read again.",
+        description="The info types of each column of lake and warehouses, with their likelihood and share "
+        "of distinct values. A table is inspected again only after a change.",
     )
     def columns(
         context: dg.AssetExecutionContext, dlp: InspectionResource
@@ -237,22 +237,22 @@ def _column_defs(tables: Sequence[dg.AssetKey], cron: str, timezone: str) -> dg.
     @dg.asset_check(
         asset=COLUMNS,
         name="no_unexpected_sensitive_column",
-        description="Every column in which something sensitive was found is allowed or changed by a rule, "
-        "and every column could be inspected.",
+        description="A rule allows or changes every column with sensitive values, and every column was "
+        "inspected.",
     )
     def expected(dlp: InspectionResource) -> dg.AssetCheckResult:
         with clear_failures():
             unexpected = dlp.unexpected_columns()
             uninspected = dlp.uninspected_columns()
-        said = [
+        problems = [
             f"{row['table']}.{row['column']}: {row['info_type']} ({row['likelihood']}), by "
             f"{row['rule'] or 'no rule'}"
             for row in unexpected
         ] + [f"{row['table']}.{row['column']}: {row['problem']}" for row in uninspected]
         return dg.AssetCheckResult(
-            passed=not said,
+            passed=not problems,
             severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(said[:_LONGEST_LIST]) or "none",
+            description="; ".join(problems[:_LONGEST_LIST]) or "none",
             metadata={"unexpected columns": len(unexpected), "columns not inspected": len(uninspected)},
         )
 
@@ -287,7 +287,7 @@ def _name(uri: str) -> str:
 def _worst_row(row: Mapping[str, Any]) -> dict[str, Any]:
     counts = json.loads(row["info_types"])
     return {
-        # The name used in the run's log, by which `dlp/objects` and `dlp/findings` can be queried.
+        # The name in the run's log; `dlp/objects` and `dlp/findings` can be queried by it.
         "object": row["object_id"][:12],
         "uri": _name(row["uri"]),
         "info types": ", ".join(f"{name} {one['count']}" for name, one in counts.items()),

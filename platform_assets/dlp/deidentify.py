@@ -55,9 +55,9 @@ class ColumnChange:
         """The reason why the column cannot be changed in this way, or None."""
         type_, how = self.column.type, self.how
         if self.column.name in table.primary_key or self.column.references:
-            return "it is a key, by which tables are joined"
+            return "it is a key that joins tables"
         if self.column.name.startswith("_"):
-            return "it is the platform's own"
+            return "it is one of the platform's own columns"
         allowed = {
             "mask": (Text,),
             "redact": (Text,),
@@ -74,9 +74,9 @@ class ColumnChange:
                 "tokenize": len(how.prefix) + _DIGITS_OF_A_TOKEN,
             }.get(how.transformation, 0)
             if longest > type_.max_length:
-                return f"its values have at most {type_.max_length} characters, and {longest} are needed"
+                return f"its values have at most {type_.max_length} characters, but {longest} are needed"
         if isinstance(type_, Text) and (self.column.accepted or self.column.iso_date):
-            return "its values are of a list, or dates" if how.transformation != "drop" else None
+            return "its values are dates, or from a list" if how.transformation != "drop" else None
         return None
 
     @property
@@ -135,8 +135,8 @@ class TransformedTable:
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that depend on the key and the changes, and disclose neither."""
-        told = repr([(one.column.name, one.how, one.info_type, one.scope) for one in self.changes])
-        return hmac.digest(self.key(), told.encode(), "sha256").hex()[:16]
+        identity = repr([(one.column.name, one.how, one.info_type, one.scope) for one in self.changes])
+        return hmac.digest(self.key(), identity.encode(), "sha256").hex()[:16]
 
     def applied(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
         """Stream the rows with their columns changed; the schema stays the same."""

@@ -79,7 +79,7 @@ class InfoType:
 
     Args:
         name: Google's name if Google has one (CREDIT_CARD_NUMBER), else a name of the same form.
-        version: Version of the detector; it tells which rules a finding was made with.
+        version: Version of the detector, and so of the rules that produced a finding.
         sensitivity: The harm of a disclosure.
     """
 

@@ -1,4 +1,4 @@
-"""The policy: rules for findings, of which the first match decides.
+"""The policy: rules for findings; the first matching rule decides.
 
 A rule applies to info types, from a likelihood on, in places. The place of an object is
 `objects/<watch>/<key>`; the place of a column is its table's asset key and its name:
@@ -99,7 +99,7 @@ class Rule:
         )
 
     @property
-    def asks_what_is_held(self) -> bool:
+    def depends_on_content(self) -> bool:
         """Return True if the column's content matters; it does not to a rule that changes any content."""
         return self.action is not Action.DEIDENTIFY or "*" not in self.info_types
 

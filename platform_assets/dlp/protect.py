@@ -157,16 +157,16 @@ class StarProtection:
             held = found.get((key, column.name), ())
             decision = strictest(self.policy.decide_column(held, place) for place in places)
             reason = failed.get((key, column.name))
-            if reason is not None and (said := uninspected(self.policy, places, reason)):
-                refused.append(said)
+            if reason is not None and (problem := uninspected(self.policy, places, reason)):
+                refused.append(problem)
             elif decision.action >= Action.BLOCK:
                 refused.append(blocked(f"{key}.{column.name}", decision))
             elif change := changed(column, decision, table.name):
                 changes.append(change)
         if refused:
             raise DlpError(
-                f"Nothing of {table.name} was loaded into {warehouse}: {'; '.join(refused)}. Correct the "
-                "data at its source, or change the rule."
+                f"{table.name} was not loaded into {warehouse}: {'; '.join(refused)}. Correct the data in "
+                "its source, or change the rule."
             )
         return self._bring_up(lake, TransformedTable(table, tuple(changes), self.key)) if changes else None
 
@@ -191,15 +191,15 @@ class StarProtection:
         asked = [
             name
             for name in names
-            if any(rule.concerns(f"{place}.{name}") and rule.asks_what_is_held for rule in rules)
+            if any(rule.concerns(f"{place}.{name}") and rule.depends_on_content for rule in rules)
         ]
         schema = rows.schema
         by_column: dict[str, list[tuple[str, Likelihood]]] = {}
         if asked:
             rows, seen = self._looked_at(rows, asked, place)
             for name, reason in seen.failures.items():
-                if said := uninspected(self.policy, [f"{place}.{name}"], reason):
-                    raise DlpError(f"Nothing was written to {place}: {said}.")
+                if problem := uninspected(self.policy, [f"{place}.{name}"], reason):
+                    raise DlpError(f"Nothing was written to {place}: {problem}.")
             for verdict in seen.verdicts:
                 by_column.setdefault(verdict.column, []).append((verdict.info_type.name, verdict.likelihood))
         changes = []
@@ -211,8 +211,9 @@ class StarProtection:
                 type_ = _logical_type(schema.field(name).type)
                 if type_ is None:
                     raise DlpError(
-                        f"Nothing was written to {place}: its column {name} is to be de-identified by "
-                        f"{decision.rule}, and values of type {schema.field(name).type} cannot be."
+                        f"Nothing was written to {place}: {decision.rule} de-identifies its column {name}, "
+                        f"which is impossible for values of type {schema.field(name).type}. Change the rule, "
+                        "or convert the column."
                     )
                 column = Column(name, type_, nullable=schema.field(name).nullable)
                 if change := changed(column, decision, place):
@@ -317,7 +318,7 @@ class StarProtection:
     def _needs_verdicts(self, table: Table, warehouse: str) -> bool:
         """Return True if a rule for the table depends on the content of a column."""
         return any(
-            rule.concerns(place) and rule.asks_what_is_held
+            rule.concerns(place) and rule.depends_on_content
             for rule in self.policy.rules_for_columns()
             for column in table.columns
             for place in _places(table, column, warehouse)
@@ -459,17 +460,17 @@ def uninspected(policy: Policy, places: Sequence[str], reason: str) -> str:
         reason: Why it could not be inspected.
     """
     rules = policy.rules_for_columns()
-    if not any(rule.concerns(place) and rule.asks_what_is_held for rule in rules for place in places):
+    if not any(rule.concerns(place) and rule.depends_on_content for rule in rules for place in places):
         return ""
     decision = strictest(
         policy.decide_uninspected(Status.UNREADABLE, [ProblemKind.FAILED], place) for place in places
     )
     if decision.action < Action.BLOCK:
         return ""
-    return f"{places[0]} is held back by {decision.rule or 'the default'}: {reason}"
+    return f"{places[0]} is blocked by {decision.rule or 'the default'}: {reason}"
 
 
 def blocked(column: str, decision: Decision) -> str:
     """Explain what a column, given with its table, contains and which rule blocks it."""
-    what = f"{decision.info_type} ({decision.likelihood.name})" if decision.likelihood else "sensitive data"
-    return f"{column} holds {what}, which is blocked by {decision.rule}"
+    found = f"{decision.info_type} ({decision.likelihood.name})" if decision.likelihood else "sensitive data"
+    return f"{column} contains {found}, which {decision.rule} blocks"

@@ -104,7 +104,11 @@ def scan_object(
         if progress is not None:
             progress(scan.bytes_inspected)
         if deadline is not None and time.monotonic() > deadline:
-            scan.take(Problem(ProblemKind.TIMEOUT, (), f"{limits.seconds:g} seconds were not enough for it"))
+            scan.take(
+                Problem(
+                    ProblemKind.TIMEOUT, (), f"the inspection took longer than {limits.seconds:g} seconds"
+                )
+            )
             break
     return scan.result(name, size)
 
@@ -214,7 +218,7 @@ class _Scan:
         except BaseException as error:
             if not is_about_content(error):
                 raise
-            message = f"it could not be read any further ({kind_of_error(error)})"
+            message = f"reading stopped here ({kind_of_error(error)})"
             return Problem(ProblemKind.FAILED, (), message)
 
     def take(self, item: Item) -> None:

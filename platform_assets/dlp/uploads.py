@@ -224,7 +224,7 @@ class UploadInspector:
             key = f"{key[:start]}…{key[end:]}"
         return found.uri.removesuffix(found.key) + key
 
-    def _told(self, found: ObjectVersion) -> str:
+    def _name_in_logs(self, found: ObjectVersion) -> str:
         """The object's name in a run's log; works even if the inspection of the name fails."""
         try:
             return readable_uri(self._shown(found))
@@ -240,8 +240,8 @@ class UploadInspector:
             self.watch.log.settle(batch, [one.outcome for one in some], self.watch.policy, self.clock())
 
         recorded = self._step(group, self._record)
-        told = self._step(recorded, self._tell)
-        moved = [self._quarantined(one) for one in told]
+        alerted = self._step(recorded, self._send_alerts)
+        moved = [self._quarantined(one) for one in alerted]
         unsettled = _failures(moved, settle)
         if unsettled and len(unsettled) == len(moved):
             raise unsettled[0][1]
@@ -249,13 +249,13 @@ class UploadInspector:
         failed += [(one, reason_of(error, tell_text=False)) for one, error in unsettled]
         return Done(
             tuple(one.inspection for one in recorded if one.inspection and not one.has_failed),
-            tuple((self._told(one.found), _masked(reason, one.found)) for one, reason in failed),
+            tuple((self._name_in_logs(one.found), _masked(reason, one.found)) for one, reason in failed),
         )
 
     def _record(self, some: Sequence[_Worked]) -> None:
         self.findings.record([one.inspection for one in some if one.inspection])
 
-    def _tell(self, some: Sequence[_Worked]) -> None:
+    def _send_alerts(self, some: Sequence[_Worked]) -> None:
         if alerts := [alert for one in some if (alert := self._alert(one)) is not None]:
             self.tell(alerts)
 
@@ -360,12 +360,12 @@ def object_id(uri: str) -> str:
 
 def coverage_in_words(coverage: Coverage) -> str:
     """The inspected amount, for people."""
-    said = f"{coverage.bytes_inspected:,} bytes of text"
+    amount = f"{coverage.bytes_inspected:,} bytes of text"
     if coverage.bytes_total is not None:
-        said += f" from {coverage.bytes_total:,} bytes"
+        amount += f" from {coverage.bytes_total:,} bytes"
     if coverage.rows_total:
-        said += f", {coverage.rows_inspected:,} of {coverage.rows_total:,} rows"
-    return said
+        amount += f", {coverage.rows_inspected:,} of {coverage.rows_total:,} rows"
+    return amount
 
 
 def _severity(result: InspectResult, decision: Decision) -> Severity:

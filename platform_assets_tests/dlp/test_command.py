@@ -55,7 +55,7 @@ def test_a_folder_with_findings_exits_with_1_and_shows_where_they_are(folder: Pa
     assert "row 1, column credit_card" in lines[0]
     (mail,) = [line for line in done.output.splitlines() if "EMAIL_ADDRESS" in line]
     assert "line 3" in mail
-    assert "3 objects looked at; something was found in 2." in done.output
+    assert "3 objects inspected; 2 with findings." in done.output
 
 
 def test_a_clean_file_exits_with_0(folder: Path) -> None:
@@ -180,7 +180,7 @@ def test_buckets_are_reached_as_the_platform_reaches_its_lake(
 
     def refused(place: str, *words: str) -> None:
         done = run("scan", place)
-        said = [line for line in done.output.splitlines() if "looked at;" not in line]
+        said = [line for line in done.output.splitlines() if "inspected;" not in line]
         assert (done.exit_code, len(said)) == (2, 1)
         assert all(word in said[0] for word in words), said[0]
         assert s3_server.secret_access_key not in done.output
@@ -237,7 +237,7 @@ def test_explain_says_what_speaks_for_a_value_and_what_against_it() -> None:
     assert card(1) not in done.output
     wrong = card(1)[:-1] + str((int(card(1)[-1]) + 1) % 10)
     assert "CREDIT_CARD_NUMBER: not found" in run("explain", wrong).output
-    assert "It has the look of no info type." in run("explain", "plain").output
+    assert "The value has the form of no info type." in run("explain", "plain").output
 
 
 def test_it_runs_as_a_command_and_reads_what_a_hook_gives_it(folder: Path) -> None:

@@ -144,13 +144,13 @@ STAFF = Table(
         ("department_id", Deidentification("tokenize"), "it is a key"),
         ("since", Deidentification("mask"), "mask needs a column of text"),
         ("mail", Deidentification("date_shift"), "date_shift needs a column of date or timestamp"),
-        ("mail", Deidentification("tokenize"), "at most 20 characters, and 32 are needed"),
+        ("mail", Deidentification("tokenize"), "at most 20 characters, but 32 are needed"),
         (
             "mail",
             Deidentification("redact", replacement="x" * 21),
-            "at most 20 characters, and 21 are needed",
+            "at most 20 characters, but 21 are needed",
         ),
-        ("grade", Deidentification("redact"), "of a list"),
+        ("grade", Deidentification("redact"), "from a list"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_a_row_is_read(

@@ -616,7 +616,7 @@ def test_a_configuration_beyond_googles_limits_is_refused_with_all_that_is(dlp_s
         inspector(dlp_session, config).inspect_text(b"text")
     for part in (
         "SHORT needs words",
-        "GROUPS names 4 groups",
+        "GROUPS has 4 groups",
         "set 1 has 11 rules",
         "more than 1000 characters",
     ):
@@ -634,7 +634,7 @@ def test_info_types_that_google_has_not_are_named_before_any_text_is_sent(
     dlp_session: DlpSession, dlp_location: DlpLocation
 ) -> None:
     config = InspectConfig(info_types=("EMAIL_ADDRESS", "TULIP_BULB", "ACORN"))
-    with pytest.raises(DlpError, match="names ACORN, TULIP_BULB"):
+    with pytest.raises(DlpError, match=r": ACORN, TULIP_BULB\."):
         inspector(dlp_session, config).inspect_text(b"text")
     assert dlp_location.asked("InspectContent") == []
 
@@ -648,7 +648,7 @@ def test_without_names_the_platforms_own_default_is_looked_for_as_far_as_google_
 
 def test_an_inspection_for_nothing_is_refused(dlp_session: DlpSession) -> None:
     config = replace(EMAIL, exclude_info_types=("EMAIL_ADDRESS",))
-    with pytest.raises(DlpError, match="look for nothing"):
+    with pytest.raises(DlpError, match="nothing to look for"):
         inspector(dlp_session, config).inspect_text(b"text")
 
 
@@ -726,7 +726,7 @@ def test_what_does_not_pass_in_time_can_be_tried_again_later(
             ),
             r"invalid\. It names inspect_config\.rule_set\[0\]: unknown info type\. Correct",
         ),
-        (Failure("INVALID_ARGUMENT", "Bad pattern"), r"Bad pattern\. Correct what it names"),
+        (Failure("INVALID_ARGUMENT", "Bad pattern"), r"Bad pattern\. Correct the named fields"),
         (Failure("PERMISSION_DENIED", "dlp.content.inspect is missing"), "--role=roles/dlp.user"),
         (
             Failure("PERMISSION_DENIED", "API disabled", reason="SERVICE_DISABLED"),
@@ -734,7 +734,7 @@ def test_what_does_not_pass_in_time_can_be_tried_again_later(
         ),
         (Failure("UNAUTHENTICATED", "who are you"), "check the key"),
         (Failure("NOT_FOUND", "no such project"), "Check the project billed"),
-        (Failure("FAILED_PRECONDITION", "enable billing"), "Bring about"),
+        (Failure("FAILED_PRECONDITION", "enable billing"), "Meet this condition"),
         (Failure("UNIMPLEMENTED", "not here"), "not here"),
     ],
 )
@@ -860,7 +860,7 @@ def test_an_object_that_is_gone_is_unreadable_and_an_empty_one_needs_no_job(
 ) -> None:
     result = jobs().inspect([gcs(size=10)])
     assert result.status is Status.UNREADABLE
-    assert "the object is gone" in result.reason
+    assert "the object does not exist" in result.reason
     made = len(dlp_location.jobs)
     assert jobs().inspect([gcs(size=0)]).status is Status.INSPECTED
     assert len(dlp_location.jobs) == made
@@ -902,7 +902,7 @@ def test_a_job_that_takes_too_long_goes_on_and_the_next_attempt_waits_for_it(
 ) -> None:
     dlp_location.objects = {gcs().uri: b"bo@example.com"}
     dlp_location.states = ("RUNNING",)
-    with pytest.raises(DlpUnavailable, match=r"is still RUNNING after 0 s\. It goes on") as caught:
+    with pytest.raises(DlpUnavailable, match=r"is still RUNNING after 0 s\. It continues") as caught:
         jobs(wait_for=0).inspect([gcs()])
     assert caught.value.retryable
     [name] = dlp_location.jobs
@@ -920,7 +920,7 @@ def test_a_job_that_failed_before_is_done_again_up_to_ten_times(
     for _ in range(10):
         assert jobs().inspect([gcs()]).status is Status.UNREADABLE
     assert len(dlp_location.jobs) == 10
-    with pytest.raises(DlpError, match="10 jobs for it have failed or were cancelled"):
+    with pytest.raises(DlpError, match="10 jobs for it failed or were cancelled"):
         jobs().inspect([gcs()])
     dlp_location.states = ("DONE",)
     assert jobs().inspect([gcs(generation="2")]).status is Status.INSPECTED
@@ -952,9 +952,9 @@ def test_findings_go_to_a_table_where_one_is_named(
 
 
 def test_objects_that_do_not_fit_into_one_job_are_refused(jobs: Callable[..., GoogleJobs]) -> None:
-    with pytest.raises(DlpError, match="asked for those of 2"):
+    with pytest.raises(DlpError, match="these are in 2 buckets"):
         jobs().start([gcs(), GcsObject("other", "x.csv", "1")])
-    with pytest.raises(DlpError, match="Give it fewer objects"):
+    with pytest.raises(DlpError, match="Start jobs with fewer objects"):
         jobs().start([gcs(f"{number:0>100}.csv") for number in range(6_000)])
 
 

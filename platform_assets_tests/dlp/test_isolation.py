@@ -288,7 +288,7 @@ def test_a_column_that_could_not_be_inspected_gets_into_no_table_where_a_rule_as
     rows = pa.table({"note": [POISON], "mail": [MAIL]})
     inspector = PoisonedInspector(error)
     blocks = Policy((Rule("cards", Action.BLOCK, ("CREDIT_CARD_NUMBER",), places=("marts/*",)),))
-    with pytest.raises(DlpError, match=r"marts/t\.note is held back by the default"):
+    with pytest.raises(DlpError, match=r"marts/t\.note is blocked by the default"):
         protection(tmp_path, inspector, blocks).applied(rows.to_reader(), "marts/t")
     elsewhere = Policy((Rule("cards", Action.BLOCK, ("CREDIT_CARD_NUMBER",), places=("marts/*.mail",)),))
     passed = protection(tmp_path, inspector, elsewhere).applied(rows.to_reader(), "marts/t")

@@ -114,9 +114,9 @@ class DlpAccess:
                 credentials, project = auth.default(scopes=scopes)
             except GoogleAuthError as error:
                 raise DlpError(
-                    "Google's Sensitive Data Protection cannot be reached, as there are no application "
-                    f"default credentials ({_first_line(str(error))}). Run `gcloud auth application-default "
-                    "login`, or name the secret that holds a service account's key."
+                    "Google's Sensitive Data Protection cannot be used: no application default credentials "
+                    f"were found ({_first_line(str(error))}). Run `gcloud auth application-default login`, "
+                    "or configure the secret with a service account's key."
                 ) from error
             return credentials, self.project or project
         try:
@@ -193,9 +193,8 @@ class DlpSession:
         unknown = sorted(set(config.info_types) - custom - self.info_types.keys())
         if unknown:
             raise DlpError(
-                f"Google inspects at {self.access.location} for no info types of the names "
-                f"{', '.join(unknown)}. Leave them out, declare them as custom info types, or inspect with "
-                "the local inspector."
+                f"Google does not know these info types at {self.access.location}: {', '.join(unknown)}. "
+                "Remove them, declare them as custom info types, or use the local inspector."
             )
         names = config.info_types or [name for name, one in BY_NAME.items() if one.by_default]
         left = tuple(
@@ -204,7 +203,8 @@ class DlpSession:
         if not left and not custom - set(config.exclude_info_types):
             # Without any info type, Google would use its own default.
             raise DlpError(
-                "The inspection would look for nothing: all its info types are excluded. Exclude fewer."
+                "The inspection has nothing to look for: all its info types are excluded. Exclude fewer info "
+                "types."
             )
         return left
 
@@ -253,51 +253,53 @@ class DlpSession:
             raise self._later(attempt, error) from error
         except GoogleAuthError as error:
             raise DlpError(
-                f"Sensitive Data Protection could not {attempt}, as the credentials are refused: "
-                f"{_first_line(str(error))}. Check that the service account exists and that its key has not "
-                "been deleted."
+                f"Sensitive Data Protection could not {attempt}: the credentials were rejected: "
+                f"{_first_line(str(error))}. Check that the service account exists and that its key was not "
+                "deleted."
             ) from error
         except exceptions.GoogleAPICallError as error:
-            raise self._told(error, attempt) from error
+            raise self._refusal(error, attempt) from error
 
     def _later(self, attempt: str, error: BaseException) -> DlpUnavailable:
-        said = _first_line(str(getattr(error, "message", error))).rstrip(".")
+        reason = _first_line(str(getattr(error, "message", error))).rstrip(".")
         if getattr(error, "code", None) == _QUOTA:
             hint = (
-                "The project's quota is used up: inspect less at once, or ask for more at "
+                "The project's quota is used up: inspect less at once, or request a higher quota at "
                 f"https://console.cloud.google.com/iam-admin/quotas?project={self.project}."
             )
         else:
             hint = "Check the network, and https://status.cloud.google.com."
         return DlpUnavailable(
-            f"Sensitive Data Protection could not {attempt} within {self.access.retry_for:g} s: {said}. "
-            f"{hint} The next attempt asks again."
+            f"Sensitive Data Protection could not {attempt} within {self.access.retry_for:g} s: {reason}. "
+            f"{hint} The next attempt tries again."
         )
 
-    def _told(self, error: Any, attempt: str) -> DlpError:
+    def _refusal(self, error: Any, attempt: str) -> DlpError:
+        """Translate an error of Google's API; only a full quota and the server's own errors are temporary."""
         from google.api_core import exceptions
 
-        said = _first_line(str(error.message)).rstrip(".")
-        start = f"Sensitive Data Protection could not {attempt}: {said}."
-        if isinstance(error, exceptions.InvalidArgument):
-            return DlpError(f"{start}{_violations(error)} Correct what it names; asking again does not help.")
-        if isinstance(error, exceptions.Unauthenticated):
-            return DlpError(f"{start} The credentials are not valid: check the key or sign in again.")
-        if isinstance(error, exceptions.Forbidden):
-            return DlpError(f"{start} {self._how_to_grant(error, said)}")
-        if isinstance(error, exceptions.NotFound):
-            return DlpError(
-                f"{start} Check the project {self.project}, the location {self.access.location}, and the "
-                "names of bucket, topic and table."
-            )
-        if isinstance(error, exceptions.FailedPrecondition):
-            return DlpError(f"{start} Bring about what it asks for, then ask again.")
         if int(error.code or 0) >= 500 or int(error.code or 0) == _QUOTA:
             return self._later(attempt, error)
-        return DlpError(start)
+        reason = _first_line(str(error.message)).rstrip(".")
+        advice: Mapping[type[Exception], Callable[[], str]] = {
+            exceptions.InvalidArgument: lambda: (
+                f"{_violations(error)} Correct the named fields of the configuration."
+            ),
+            exceptions.Unauthenticated: lambda: (
+                " The credentials are not valid: check the key or sign in again."
+            ),
+            exceptions.Forbidden: lambda: f" {self._how_to_grant(error, reason)}",
+            exceptions.NotFound: lambda: (
+                f" Check the project {self.project}, the location {self.access.location}, and the names of "
+                "bucket, topic and table."
+            ),
+            exceptions.FailedPrecondition: lambda: " Meet this condition, then try again.",
+        }
+        found = next((advise() for kind, advise in advice.items() if isinstance(error, kind)), "")
+        return DlpError(f"Sensitive Data Protection could not {attempt}: {reason}.{found}")
 
-    def _how_to_grant(self, error: Any, said: str) -> str:
-        if error.reason == "SERVICE_DISABLED" or "has not been used" in said:
+    def _how_to_grant(self, error: Any, reason: str) -> str:
+        if error.reason == "SERVICE_DISABLED" or "has not been used" in reason:
             return f"Enable the API: gcloud services enable dlp.googleapis.com --project={self.project}"
         account = getattr(self.client.transport._credentials, "service_account_email", None)
         member = f"serviceAccount:{account}" if account and "@" in account else "user:YOUR-ACCOUNT"

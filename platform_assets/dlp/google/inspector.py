@@ -249,8 +249,8 @@ class GoogleInspector:
         room = _BYTES_PER_REQUEST - _ENVELOPE - size
         if room < _LEAST_ROOM:
             raise DlpError(
-                f"Google does not take the inspection's configuration: it is {size:,} bytes of a request of "
-                f"{_BYTES_PER_REQUEST:,}, and goes along with every piece of text. Shorten its lists of "
+                "The inspection's configuration is too large for Google: every request contains it, and it "
+                f"takes {size:,} of the {_BYTES_PER_REQUEST:,} bytes of a request. Shorten its lists of "
                 "words."
             )
         return int(room)
@@ -287,7 +287,7 @@ class GoogleInspector:
             if stop - start > _SMALLEST_PIECE:
                 middle = _cut(text, (start + stop) // 2)
                 return [*self._text_matches(text, start, middle), *self._text_matches(text, middle, stop)]
-            _log.warning("Google gave only some of its findings in a text of %d bytes", last - first)
+            _log.warning("Google returned only some of its findings in a text of %d bytes", last - first)
         matches = (_match(finding, first) for finding in result.findings)
         return [match for match in matches if start <= match.start < stop]
 

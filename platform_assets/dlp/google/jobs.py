@@ -42,7 +42,7 @@ _SPECIAL = re.compile(r"[\\.^$*+?{}|()\[\]]")
 _ESCAPED = re.compile(r"\\(.)")
 _MOST_ATTEMPTS = 10
 _MOST_BYTES = 500_000
-_ERRORS_TOLD = 3
+_MOST_ERRORS = 3
 _PAGE = 100
 
 
@@ -186,8 +186,8 @@ class GoogleJobs:
             if last.state not in (dlp_v2.DlpJob.JobState.FAILED, dlp_v2.DlpJob.JobState.CANCELED):
                 return str(last.name)
         raise DlpError(
-            f"Sensitive Data Protection could not inspect {place}: {_MOST_ATTEMPTS} jobs for it have failed "
-            f"or were cancelled, at last {last.name if last else ''}. See why at "
+            f"Sensitive Data Protection could not inspect {place}: {_MOST_ATTEMPTS} jobs for it failed or "
+            f"were cancelled, the last was {last.name if last else ''}. The reason is shown at "
             "https://console.cloud.google.com/security/sensitive-data-protection?project="
             f"{self.session.project}."
         )
@@ -215,9 +215,9 @@ class GoogleJobs:
             left = until - time.monotonic()
             if left <= 0:
                 raise DlpUnavailable(
-                    f"The inspection job {name} is still {job.state.name} after {self.wait_for:g} s. It goes "
-                    "on, and the next attempt waits for the same job; a longer wait helps where objects are "
-                    "large."
+                    f"The inspection job {name} is still {job.state.name} after {self.wait_for:g} s. It "
+                    "continues, and the next attempt waits for the same job. Large objects need a longer "
+                    "wait."
                 )
             self.sleep(min(pause, left))
             pause = min(pause * 1.5, self.longest_wait)
@@ -265,8 +265,8 @@ class GoogleJobs:
         buckets = {one.bucket for one in objects}
         if len(buckets) != 1:
             raise DlpError(
-                "A job of Sensitive Data Protection inspects objects of one bucket, and was asked for those "
-                f"of {len(buckets)}. Start one for each bucket."
+                "A job of Sensitive Data Protection inspects objects of one bucket, but these are in "
+                f"{len(buckets)} buckets. Start a job for each bucket."
             )
         names = sorted({one.name for one in objects})
         options = self.options
@@ -290,8 +290,8 @@ class GoogleJobs:
         size = dlp_v2.InspectJobConfig.pb(job).ByteSize()
         if size > _MOST_BYTES:
             raise DlpError(
-                f"A job of Sensitive Data Protection takes {_MOST_BYTES:,} bytes of configuration, and the "
-                f"names of {len(names):,} objects make it {size:,}. Give it fewer objects."
+                f"A job of Sensitive Data Protection accepts {_MOST_BYTES:,} bytes of configuration, but "
+                f"with the names of {len(names):,} objects it has {size:,}. Start jobs with fewer objects."
             )
         return job
 
@@ -339,14 +339,14 @@ def _result(job: dlp_v2.DlpJob) -> InspectResult | None:
         problems.append((ProblemKind.UNREACHABLE, f"Google's job {_id(job.name)} {ended}"))
     problems += [
         (ProblemKind.UNREACHABLE, f"Google's job {_id(job.name)} reports: {_first_line(one.details.message)}")
-        for one in job.errors[:_ERRORS_TOLD]
+        for one in job.errors[:_MOST_ERRORS]
     ]
     if job.state == states.DONE and not found.processed_bytes:
         problems.append(
             (
                 ProblemKind.UNREACHABLE,
-                f"Google's job {_id(job.name)} read no byte: the object is gone, or empty, or none of its "
-                "parts can be read",
+                f"Google's job {_id(job.name)} read no byte: the object does not exist, is empty, or has no "
+                "readable part",
             )
         )
     if storage.bytes_limit_per_file:
@@ -365,7 +365,7 @@ def _result(job: dlp_v2.DlpJob) -> InspectResult | None:
         problems.append(
             (
                 ProblemKind.TOO_MANY_FINDINGS,
-                "Google stopped inspecting where the limit of findings was reached",
+                "Google stopped at the limit of findings",
             )
         )
     if not problems:

@@ -58,8 +58,8 @@ def to_google(
     found = list(_beyond_limits(config))
     if found:
         raise DlpError(
-            f"Google does not take the inspection's configuration: {'; '.join(found)}. Make it smaller, or "
-            "inspect with the local inspector."
+            f"The inspection's configuration exceeds Google's limits: {'; '.join(found)}. Make it smaller, "
+            "or use the local inspector."
         )
     custom = [one for one in config.custom_info_types if one.info_type.name not in config.exclude_info_types]
     # Google rejects a threshold or a rule for an info type that is not looked for.
@@ -160,7 +160,7 @@ def _beyond_limits(config: InspectConfig) -> Iterator[str]:
     for number, one in enumerate(config.rule_set, 1):
         name = f"rule set {number}"
         if len(one.rules) > _MOST_RULES:
-            yield f"{name} has {len(one.rules)} rules, and may have {_MOST_RULES}"
+            yield f"{name} has {len(one.rules)} rules, at most {_MOST_RULES} are allowed"
         for rule in one.rules:
             windows.append((name, rule.proximity))
             if isinstance(rule, ExclusionRule) and rule.regex is not None:
@@ -168,12 +168,13 @@ def _beyond_limits(config: InspectConfig) -> Iterator[str]:
             if isinstance(rule, ExclusionRule) and rule.dictionary is not None:
                 dictionaries.append((name, rule.dictionary))
     if len(config.rule_set) > _MOST_RULE_SETS:
-        yield f"it has {len(config.rule_set)} rule sets, and may have {_MOST_RULE_SETS}"
+        yield f"it has {len(config.rule_set)} rule sets, at most {_MOST_RULE_SETS} are allowed"
     if len(dictionaries) > _MOST_DICTIONARIES:
-        yield f"it has {len(dictionaries)} lists of words, and may have {_MOST_DICTIONARIES}"
+        yield f"it has {len(dictionaries)} lists of words, at most {_MOST_DICTIONARIES} are allowed"
     for name, regex in patterns:
         if len(regex.group_indexes) > _MOST_GROUPS:
-            yield f"the pattern of {name} names {len(regex.group_indexes)} groups of {_MOST_GROUPS}"
+            groups = len(regex.group_indexes)
+            yield f"the pattern of {name} has {groups} groups, at most {_MOST_GROUPS} are allowed"
     for name, dictionary in dictionaries:
         short = sum(
             sum(letter.isalnum() for letter in word) < _FEWEST_CHARACTERS for word in dictionary.words
@@ -182,4 +183,4 @@ def _beyond_limits(config: InspectConfig) -> Iterator[str]:
             yield f"{name} needs words with at least {_FEWEST_CHARACTERS} letters or digits each"
     for name, window in windows:
         if window.window_before + window.window_after > _LONGEST_WINDOW:
-            yield f"a hotword of {name} counts within more than {_LONGEST_WINDOW} characters"
+            yield f"the window of a hotword of {name} has more than {_LONGEST_WINDOW} characters"

@@ -95,12 +95,12 @@ def why_no_payment_card(number: str) -> str:
         number: Its digits.
     """
     if len(set(number)) == 1:
-        return "its digits are all alike, which only fills a gap"
+        return "its digits are all the same, as in a placeholder"
     lengths = _LENGTHS.get(number[:4])
     if lengths is None:
-        return "it starts with the digits of no issuer"
+        return "no issuer has its first digits"
     if len(number) not in lengths:
-        return f"it has {len(number)} digits, which no card of its issuer has"
+        return f"no card of its issuer has {len(number)} digits"
     return "its check digits are wrong"
 
 
@@ -111,9 +111,9 @@ def why_no_us_ssn(number: str) -> str:
         number: Its digits.
     """
     if len(set(number)) == 1:
-        return "its digits are all alike, which only fills a gap"
+        return "its digits are all the same, as in a placeholder"
     if number in _SSN_OF_ADVERTISEMENTS:
-        return "it is a number of an advertisement, which was withdrawn"
+        return "it is the number of an advertisement and was withdrawn"
     return "its area, group or serial is never issued"
 
 

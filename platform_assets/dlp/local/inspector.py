@@ -85,8 +85,8 @@ class LocalInspector:
         unknown = sorted({name for name in asked if name not in BY_NAME and name not in custom})
         if unknown:
             raise SettingsError(
-                f"the inspection names info types that there are not: {', '.join(unknown)}; "
-                "docs/dlp_detection.md lists those there are"
+                f"the inspection has unknown info types: {', '.join(unknown)}; docs/dlp_detection.md lists "
+                "all info types"
             )
         names = frozenset(config.info_types) or frozenset(
             name for name, detector in BY_NAME.items() if detector.by_default
@@ -187,30 +187,26 @@ class LocalInspector:
         likelihood = _LIKELIHOODS[match.likelihood]
         evidence = self._evidence_of(match.evidence)
         if threshold is None:
-            reason = "its info type is not asked for"
+            reason = "its info type is not requested"
         elif not wins:
             reason = "another info type explains the same characters better"
         elif likelihood < threshold:
-            reason = (
-                f"{likelihood.name} is below the least likelihood asked for, {_LIKELIHOODS[threshold].name}"
-            )
+            reason = f"{likelihood.name} is below the minimum likelihood, {_LIKELIHOODS[threshold].name}"
         else:
-            reason = (
-                f"{likelihood.name} reaches the least likelihood asked for, {_LIKELIHOODS[threshold].name}"
-            )
+            reason = f"{likelihood.name} reaches the minimum likelihood, {_LIKELIHOODS[threshold].name}"
         if not match.valid:
             why = _WHY_INVALID.get(match.name)
             digits = value.translate(None, SEPARATORS).decode("latin-1")
             wrong = why(digits) if why else "its check digits, range or structure are wrong"
             reason = f"{wrong}; {reason}"
-        spoken = ", ".join(one.value for one in evidence)
+        listed = ", ".join(one.value for one in evidence)
         return Explanation(
             match.name,
             likelihood,
             evidence,
             match.valid,
             threshold is not None and wins and likelihood >= threshold,
-            f"what speaks for it is {spoken or 'nothing'}; {reason}",
+            f"evidence: {listed or 'none'}; {reason}",
         )
 
     def _judged(self, matches: list[Match], data: bytes, header: str) -> list[Match]:

@@ -104,8 +104,8 @@ def compiled_pattern(pattern: str) -> Pattern:
         return re2.compile(pattern.encode(), options)
     except re2.error as error:
         raise SettingsError(
-            f"compiling the inspection pattern {pattern!r}: {error}; RE2 has no look-around "
-            "and no back-references"
+            f"the inspection pattern {pattern!r} is not valid: {error}; RE2 has no look-around and no "
+            "back-references"
         ) from None
 
 
@@ -128,8 +128,8 @@ def _finder(custom: CustomInfoType) -> tuple[Pattern, int, bool]:
     pattern, group = compiled_pattern(detection.pattern), (*detection.group_indexes, 0)[0]
     if group > pattern.groups:
         raise SettingsError(
-            f"the info type {custom.info_type.name} asks for group {group} of {detection.pattern!r}, "
-            f"which has {pattern.groups}"
+            f"the info type {custom.info_type.name} uses group {group} of {detection.pattern!r}, which has "
+            f"only {pattern.groups} groups"
         )
     return pattern, group, False
 

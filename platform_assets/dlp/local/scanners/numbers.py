@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -511,61 +511,73 @@ def _phones(
     # A value at the start of its line has no words before it except its column's name.
     unnamed = text.lines and not text.everything and "PHONE_NUMBER" not in text.header.hot
     for first, end, looks, kind, highest in numbers:
-        rule = _KINDS[kind]
-        if glued and not first and not rule.is_written_out:
-            continue
-        start, stop = offset + first, offset + end
-        if highest < floor and unnamed and data[start - 1 : start] in b"\n":
-            continue
-        if kind == "national" and len(looks) == 1 and data[start] not in b"0(":
+        rule, start, stop, is_glued = _KINDS[kind], offset + first, offset + end, glued and not first
+        if (
+            (is_glued and not rule.is_written_out)
+            or (highest < floor and unnamed and data[start - 1 : start] in b"\n")
+            or (kind == "national" and len(looks) == 1 and data[start] not in b"0(")
+        ):
             continue
         extension = _EXTENSION.match(data, stop) if end == last else None
         if end == last and ends_in_word and extension is None and not _LABEL_AFTER.match(data, stop):
             continue
-        bare = kind == "bare"
         usual = highest
-        if bare and extension is None and (data[start] not in _BARE_BEGINNINGS or text.lines):
+        if kind == "bare" and extension is None and (data[start] not in _BARE_BEGINNINGS or text.lines):
             usual = min(usual, UNLIKELY)
         surroundings = around.get(start) or text.around(start, stop)
         distance, named = text.named("PHONE_NUMBER", surroundings)
         if surroundings.against < distance:
             named = 0
-        if not named and not bare and end == last and _LABEL_AFTER.match(data, stop):
+        if not named and kind != "bare" and end == last and _LABEL_AFTER.match(data, stop):
             distance, named = 0, HOTWORD
         if usual < floor and not named and not text.everything:
             continue
         written = data[start:stop]
-        alone, assigned = _phone(looks[0], written)
-        for look in looks[1:]:
-            if alone >= highest:
-                break
-            alone, assigned = max((alone, assigned), _phone(look, written))
+        alone, assigned = _best_phone(looks, written, highest)
         if not (named and assigned):
             alone = min(alone, usual)
-            if extension is not None and (not rule.is_weak or (bare and len(written) >= 10)):
+            if extension is not None and (not rule.is_weak or (kind == "bare" and len(written) >= 10)):
                 alone = max(alone, POSSIBLE)
-            if not rule.has_country and (
-                surroundings.against < 4
-                or (surroundings.hot and _names_an_identifier(surroundings, distance))
-                or (bare and _CODE_BEFORE.search(data, max(start - 12, 0), start))
-            ):
+            if not rule.has_country and _is_named_otherwise(data, start, kind, surroundings, distance):
                 alone -= 2
-            if glued and not first:
+            if is_glued:
                 alone = min(alone, UNLIKELY)
-        if not named:
-            likelihood = alone
-        elif assigned:
-            likelihood = LIKELY if bare else VERY_LIKELY
-        elif not rule.is_weak or distance <= (_NEAR if not bare else FAR if len(written) >= 10 else 1):
-            likelihood = max(alone, POSSIBLE)
-        else:
-            likelihood = VERY_UNLIKELY
+        likelihood = _named_phone(kind, alone, assigned, distance, len(written)) if named else alone
         if likelihood >= floor and kind != "international" and _is_another(data, start, stop, written):
             likelihood, named, assigned = VERY_UNLIKELY, 0, False
         if likelihood >= floor or text.everything:
             evidence = (VALIDATOR if assigned else SHAPE) | named
             stop = stop if extension is None else extension.end()
             found.append(Match(start, stop, "PHONE_NUMBER", max(likelihood, 1), evidence, distance, assigned))
+
+
+def _best_phone(looks: Sequence[_Look], written: bytes, highest: int) -> tuple[int, bool]:
+    """The likelihood of the best of a number's notations, and whether a numbering plan has it."""
+    best = _phone(looks[0], written)
+    for look in looks[1:]:
+        if best[0] >= highest:
+            break
+        best = max(best, _phone(look, written))
+    return best
+
+
+def _named_phone(kind: str, alone: int, assigned: bool, distance: int, size: int) -> int:
+    """The likelihood of a telephone number beside a hotword."""
+    if assigned:
+        return LIKELY if kind == "bare" else VERY_LIKELY
+    reach = _NEAR if kind != "bare" else FAR if size >= 10 else 1
+    return max(alone, POSSIBLE) if not _KINDS[kind].is_weak or distance <= reach else VERY_UNLIKELY
+
+
+def _is_named_otherwise(
+    data: bytes, start: int, kind: str, surroundings: Surroundings, distance: int
+) -> bool:
+    """Return True if a word beside a number names something other than a telephone."""
+    return (
+        surroundings.against < 4
+        or bool(surroundings.hot and _names_an_identifier(surroundings, distance))
+        or (kind == "bare" and _CODE_BEFORE.search(data, max(start - 12, 0), start) is not None)
+    )
 
 
 def _names_an_identifier(surroundings: Surroundings, distance: int) -> bool:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -300,20 +300,19 @@ _TOKENS = (
 _SHORTEST_TOKEN, _SHORTEST_SALT = 10, 16
 
 
+def _names_a_secret(name: str, suffix: str, words: Sequence[str]) -> bool:
+    """Return True if a name is a secret's own: not of its length, not a digest, not `tokenizer`."""
+    if not words or words[-1] in _ABOUT or _DIGEST_NAMES & set(words[-2:]):
+        return False
+    is_one_word = suffix[:1].isalpha() and suffix[:1].islower() and name[-1].islower()
+    return not (is_one_word and words[-1] != "s" and len(suffix) > 1)
+
+
 def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tuple[str, int] | None:
     """Classify the value of a name that indicates a secret: its info type and likelihood, or None."""
     words = words_of(name + suffix)
-    if not words or words[-1] in _ABOUT or _DIGEST_NAMES & set(words[-2:]):
+    if not _names_a_secret(name, suffix, words):
         return None
-    if (
-        suffix
-        and suffix[0].isalpha()
-        and suffix[0].islower()
-        and name[-1].islower()
-        and words[-1] != "s"
-        and len(suffix) > 1
-    ):
-        return None  # tokenizer, secretary
     if _is_placeholder(value) or (not quoted and _CODE.search(value.encode()) is not None):
         return None
     one = _Value(
@@ -329,16 +328,20 @@ def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tupl
     if _PASSWORD_NAME.search(name.encode("latin-1")) is not None:
         likelihood = next(likelihood for holds, likelihood in _PASSWORDS if holds(one))
         return None if likelihood is None else ("PASSWORD", likelihood)
-    size = len(value)
-    if size < (_SHORTEST_SALT if "salt" in words else _SHORTEST_TOKEN) or " " in value:
+    likelihood = _token(one)
+    return None if likelihood is None else ("AUTH_TOKEN", likelihood)
+
+
+def _token(one: _Value) -> int | None:
+    """The likelihood of a token, or None."""
+    size = len(one.text)
+    if size < (_SHORTEST_SALT if "salt" in one.words else _SHORTEST_TOKEN) or " " in one.text:
         return None
-    if _NO_KEY.search(value.encode()) is not None:
+    if _NO_KEY.search(one.text.encode()) is not None:
         return None
-    bits = checks.entropy(value)
-    for kind in _TOKENS:
-        if bits >= kind.entropy and size >= kind.length and kind.fits(one):
-            return "AUTH_TOKEN", kind.likelihood
-    return None
+    bits = checks.entropy(one.text)
+    random = (kind for kind in _TOKENS if bits >= kind.entropy and size >= kind.length and kind.fits(one))
+    return next((kind.likelihood for kind in random), None)
 
 
 def secret_value(name: str, value: str) -> bool:
