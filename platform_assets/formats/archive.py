@@ -137,12 +137,12 @@ class _Decompressed:
             else:
                 rest = self._stream.read(_STEP) if self._inner.wants_data else b""
                 if not rest and self._inner.wants_data:
-                    raise Corrupt(ProblemKind.TRUNCATED, "the compressed file ends before its end")
+                    raise Corrupt(ProblemKind.TRUNCATED, "the compressed file is truncated")
             try:
                 data = self._inner.feed(rest, size)
             except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
                 raise Corrupt(
-                    ProblemKind.CORRUPT, f"it cannot be decompressed further ({type(error).__name__})"
+                    ProblemKind.CORRUPT, f"decompression failed ({type(error).__name__})"
                 ) from error
             if data:
                 return data
@@ -164,7 +164,7 @@ class _ByArrow:
             is_cut = "Truncated" in str(error)
             raise Corrupt(
                 ProblemKind.TRUNCATED if is_cut else ProblemKind.CORRUPT,
-                "the compressed file ends before its end" if is_cut else "it cannot be decompressed further",
+                "the compressed file is truncated" if is_cut else "it cannot be decompressed further",
             ) from error
 
 
@@ -233,7 +233,7 @@ def read_zip(
     except NotImplementedError:
         yield reading.problem(
             ProblemKind.UNSUPPORTED,
-            "it is written for a newer version of zip than is supported; its strings were read",
+            "it needs a newer version of zip than is supported; its strings were read",
         )
         stream.rewind()
         yield from read_strings(stream, reading)
@@ -242,7 +242,7 @@ def read_zip(
         is_cut = isinstance(error, zipfile.BadZipFile) and not _has_directory(source)
         yield reading.problem(
             ProblemKind.TRUNCATED if is_cut else ProblemKind.CORRUPT,
-            "it has no directory: cut off, or broken; its files were read one by one as far as they go"
+            "its directory is missing, as it is truncated or damaged; its files were read one by one"
             if is_cut
             else "its directory cannot be read; its strings were read",
         )
@@ -270,7 +270,7 @@ def read_zip(
                 yield within.problem(ProblemKind.ENCRYPTED, "the file is protected by a password")
                 continue
             if reading.budget.expanded < 0:
-                yield within.problem(ProblemKind.BOMB, "what is allowed to come out of it has come out")
+                yield within.problem(ProblemKind.BOMB, "the limit of unpacked bytes is reached")
                 return
             if member.compress_type not in _METHODS:
                 yield within.problem(ProblemKind.UNSUPPORTED, _unsupported(member.compress_type))
@@ -280,9 +280,7 @@ def read_zip(
                     guarded = Guarded(_translated(file.read), reading.budget)
                     yield from reading.part(cast("BinaryIO", guarded), member.filename, member.file_size)
             except NotImplementedError:
-                yield within.problem(
-                    ProblemKind.UNSUPPORTED, "it uses a feature of zip files that is not supported"
-                )
+                yield within.problem(ProblemKind.UNSUPPORTED, "it uses an unsupported feature of zip files")
             except _ERRORS as error:
                 yield within.problem(ProblemKind.CORRUPT, f"it cannot be opened ({type(error).__name__})")
             except BaseException as error:
@@ -292,8 +290,8 @@ def read_zip(
         for start, end in _unlisted(archive, source):
             yield reading.problem(
                 ProblemKind.CORRUPT,
-                f"{end - start:,} bytes of it hold files that its directory does not list; they were read as "
-                "far as they go",
+                f"{end - start:,} bytes of it contain files that its directory does not list; they were read "
+                "one by one",
             )
             source.seek(start)
             yield from _salvaged(Stream(cast("BinaryIO", _Region(source, end)), stream.name), reading)
@@ -349,9 +347,9 @@ def _translated(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
             return read(size)
         except _ERRORS as error:
             if isinstance(error, EOFError):
-                raise Corrupt(ProblemKind.TRUNCATED, "the compressed data ends before its end") from error
+                raise Corrupt(ProblemKind.TRUNCATED, "the compressed data is truncated") from error
             raise Corrupt(
-                ProblemKind.CORRUPT, f"it cannot be read to its end ({type(error).__name__})"
+                ProblemKind.CORRUPT, f"reading stopped before its end ({type(error).__name__})"
             ) from error
 
     return translated
@@ -470,7 +468,7 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
             break
         except _ERRORS:
             # A truncated file is reported below.
-            problem = None if forward.is_at_end else (ProblemKind.CORRUPT, "it cannot be read further")
+            problem = None if forward.is_at_end else (ProblemKind.CORRUPT, "reading stopped here")
             break
         if member is None:
             break
@@ -495,9 +493,9 @@ def read_tar(stream: Stream, reading: Reading) -> Iterator[Item]:
         yield from _behind_the_end(stream, reading)
     if problem is None and not forward.saw_end:
         problem = (
-            (ProblemKind.TRUNCATED, "the tar file ends before its end")
+            (ProblemKind.TRUNCATED, "the tar file is truncated")
             if forward.is_at_end
-            else (ProblemKind.CORRUPT, "a header of the tar file is broken; what follows it was not read")
+            else (ProblemKind.CORRUPT, "a header of the tar file is damaged; the rest was not read")
         )
     if problem is not None:
         yield reading.problem(*problem)
@@ -516,7 +514,8 @@ def _behind_the_end(stream: Stream, reading: Reading) -> Iterator[Item]:
         yield from reading.part(cast("BinaryIO", file), "(behind the end).tar")
         return
     yield reading.problem(
-        ProblemKind.UNSUPPORTED, "what follows the end of the tar file is none; its strings were read"
+        ProblemKind.UNSUPPORTED,
+        "the data after the end of the tar file is not a tar file; its strings were read",
     )
     yield from read_strings(Stream(cast("BinaryIO", file), stream.name), reading)
 
@@ -560,7 +559,7 @@ class _Forward(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         if whence != 0 or offset < self._at:
-            raise OSError("a stream is read forward only")
+            raise OSError("a stream can only be read forward")
         while self._at < offset and (data := self._stream.read(min(offset - self._at, _STEP))):
             self._at += len(data)
         self.is_at_end = self._at < offset
@@ -568,7 +567,7 @@ class _Forward(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         if size > _LARGEST_TAR_HEADER:
-            raise Corrupt(ProblemKind.BOMB, "a header of the tar file is larger than headers are")
+            raise Corrupt(ProblemKind.BOMB, "a header of the tar file is too large")
         data = _exactly(self._stream, max(size, 0))
         self._at += len(data)
         self.is_at_end = len(data) < size

@@ -53,7 +53,7 @@ def read_avro(stream: Stream, reading: Reading) -> Iterator[Item]:
         codec = header.get("avro.codec", b"null").decode("ascii", "replace")
         declared = json.loads(header["avro.schema"])
         if not _has_size(fastavro.parse_schema(declared), frozenset()):
-            raise _Broken("its schema lets endlessly many values fit into no bytes", ProblemKind.UNSUPPORTED)
+            raise _Broken("its schema allows any number of values in no bytes", ProblemKind.UNSUPPORTED)
     except (_Broken, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         yield from _as_strings(stream, reading, "its Avro header cannot be read", error)
         return
@@ -91,7 +91,7 @@ def read_avro(stream: Stream, reading: Reading) -> Iterator[Item]:
     yield from sampled(units, stream, reading)
     if failures:
         kind, what = failures[0]
-        yield reading.problem(kind, f"{what}; what could not be read as records was read as strings")
+        yield reading.problem(kind, f"{what}; the strings of the other blocks were read")
         if stream.is_rewindable:
             stream.rewind()
         yield from read_strings(stream, reading)
@@ -195,7 +195,7 @@ def _number(value: int) -> bytes:
 
 def _header(stream: Stream) -> dict[str, bytes]:
     if stream.read(len(MAGIC)) != MAGIC:
-        raise _Broken("it does not start as Avro does")
+        raise _Broken("it does not start as an Avro file")
     entries: dict[str, bytes] = {}
     taken = 0
     while count := _varint(stream):
@@ -215,7 +215,7 @@ def _blocks(stream: Stream, sync: bytes, limit: int) -> Iterator[tuple[int, byte
         count = _varint(stream, first)
         size = _varint(stream)
         if count < 0 or size < 0 or count > max(size, 1) * 4_096:
-            raise _Broken("a block's size makes no sense")
+            raise _Broken("a block has an invalid size")
         if size > limit:
             raise _Broken(f"a block is larger than {limit:,} bytes", ProblemKind.TOO_LARGE)
         yield count, _exactly(stream, size)
@@ -230,13 +230,13 @@ def _varint(stream: Stream, first: bytes = b"") -> int:
         value |= (byte[0] & 0x7F) << (7 * place)
         if byte[0] < 0x80:
             return (value >> 1) ^ -(value & 1)
-    raise _Broken("a number is longer than numbers are")
+    raise _Broken("a number is too long")
 
 
 def _sized(stream: Stream, limit: int) -> bytes:
     size = _varint(stream)
     if not 0 <= size <= limit:
-        raise _Broken("its header is larger than headers are")
+        raise _Broken("its header is too large")
     return _exactly(stream, size)
 
 
@@ -278,7 +278,7 @@ def _decompressed(data: bytes, codec: str, limit: int) -> bytes:
                 return bytes(pa.decompress(data[:-4], decompressed_size=size, codec="snappy", asbytes=True))
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
         raise _Broken(f"a block cannot be decompressed ({type(error).__name__})") from error
-    raise _Broken("it is compressed in a way that is not known here", ProblemKind.UNSUPPORTED)
+    raise _Broken("its compression is not supported", ProblemKind.UNSUPPORTED)
 
 
 def _within(data: bytes, limit: int) -> bytes:

@@ -95,7 +95,7 @@ _BY_SUFFIX: Mapping[str, frozenset[str]] = {
 _TEXTS = frozenset({"text", "delimited", "json", "xml", "html", "mail"})
 _TABLES = frozenset({"csv", "tsv", "tab", "psv"})
 _NAMES = {
-    "strings": "a binary file of no known kind",
+    "strings": "a binary file of unknown format",
     "compound": "a file of an older Office program",
     "delimited": "a table as text",
     "workbook": "a workbook",
@@ -218,7 +218,7 @@ def _read_part(stream: Stream, reading: Reading) -> Iterator[Item]:
         if not is_about_content(error):
             raise
         yield reading.problem(
-            ProblemKind.FAILED, f"its reader failed over it ({kind_of_error(error)}); its strings were read"
+            ProblemKind.FAILED, f"its reader failed ({kind_of_error(error)}); its strings were read"
         )
         yield from _as_strings(stream, reading)
     finally:
@@ -317,7 +317,7 @@ def _is_in_office_file(reading: Reading) -> bool:
 def _read_binary(stream: Stream, reading: Reading) -> Iterator[Item]:
     yield from text.read_strings(stream, reading)
     yield reading.problem(
-        ProblemKind.UNSUPPORTED, "it is a binary file of no known kind; only its printable strings were read"
+        ProblemKind.UNSUPPORTED, "its format is unknown; only its printable strings were read"
     )
 
 

@@ -161,7 +161,7 @@ def read_delimited(
     if rests:
         yield reading.problem(
             ProblemKind.TOO_LARGE,
-            f"a row is longer than {reading.limits.block:,} bytes; from there on it was read as text",
+            f"a row is longer than {reading.limits.block:,} bytes; the rest was read as text",
         )
         yield from read_rest_as_text(rests[0], reading)
     yield from decoders[0].problems(reading)

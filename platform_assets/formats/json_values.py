@@ -63,13 +63,13 @@ def read_json(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
     if one.broken_lines:
         count = one.broken_lines_total
         yield reading.problem(
-            ProblemKind.CORRUPT, f"{count:,} lines are not valid JSON; they were read as text"
+            ProblemKind.CORRUPT, f"{count:,} lines are not valid JSON and were read as text"
         )
         yield from read_rest_as_text((line.encode() + b"\n" for line in one.broken_lines), reading)
     if one.failure is not None:
         kind, what = one.failure
         if kind is not None:
-            yield reading.problem(kind, f"{what}; what follows was read as text")
+            yield reading.problem(kind, f"{what}; the rest was read as text")
         yield from read_rest_as_text(_unescaped(one.rest()), reading)
     yield from decoders[0].problems(reading)
 
@@ -174,7 +174,7 @@ class _Values:
                     self._at = end
                     return True, value
             except RecursionError:
-                self.failure = (ProblemKind.TOO_DEEP, "a value is nested too deep to be read as JSON")
+                self.failure = (ProblemKind.TOO_DEEP, "a value is nested too deeply")
                 return False, None
             except (json.JSONDecodeError, ValueError) as error:
                 line_end = self._buffer.find("\n", self._at)

@@ -77,7 +77,7 @@ def _too_large(chunks: Iterator[bytes], reading: Reading) -> Iterator[Item]:
     limit = reading.limits.document
     yield reading.problem(
         ProblemKind.TOO_LARGE,
-        f"the message is longer than {limit:,} bytes; it was read as text, encoded as it is",
+        f"the message is longer than {limit:,} bytes; its undecoded text was read",
     )
     yield from read_rest_as_text(Decoder(Encoding("utf-8")).utf8(chunks), reading)
 
@@ -107,9 +107,7 @@ def _message(data: bytes, reading: Reading) -> Iterator[Item]:
             continue
         coding = str(part.get("Content-Transfer-Encoding", "7bit")).partition(";")[0].strip().lower()
         if coding not in _CODINGS:
-            yield reading.problem(
-                ProblemKind.UNSUPPORTED, f"part {number} is encoded in a way that is not known here"
-            )
+            yield reading.problem(ProblemKind.UNSUPPORTED, f"part {number} has an unknown encoding")
         try:
             body = part.get_payload(decode=True)
             name = _name(part, number)

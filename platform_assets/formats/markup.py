@@ -103,7 +103,7 @@ def read_xml(
     if handler.has_entities:
         yield reading.problem(
             ProblemKind.UNSUPPORTED,
-            "it declares entities, which are not expanded; their texts were inspected",
+            "it declares entities, which were not expanded; their texts were inspected",
         )
     yield from decoder.problems(reading)
 
@@ -126,7 +126,7 @@ def _given_up(
 ) -> Iterator[Item]:
     handler.end_all()
     yield from handler.take()
-    yield reading.problem(kind, f"{what}; what follows was read as text")
+    yield reading.problem(kind, f"{what}; the rest was read as text")
     yield from read_rest_as_text(_chained(chunk, chunks), reading)
 
 
@@ -386,7 +386,7 @@ def read_html(stream: Stream, reading: Reading, encoding: Encoding) -> Iterator[
     for piece in windows(texts(), reading.limits, reading.container):
         yield TextPiece(piece.text, piece.container, None, 0, piece.own)
     if target.has_failed:
-        yield reading.problem(ProblemKind.CORRUPT, "it is not HTML all through; the rest was read as text")
+        yield reading.problem(ProblemKind.CORRUPT, "a part of it is not HTML; the rest was read as text")
     yield from decoder.problems(reading)
 
 

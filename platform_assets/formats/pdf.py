@@ -7,7 +7,8 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -23,19 +24,62 @@ _ERRORS = (
     RecursionError, RuntimeError, TypeError, ValueError, AssertionError, MemoryError,
 )  # fmt: skip
 
+_Bounds = Callable[[], AbstractContextManager[object]]
 _NAMESPACE = re.compile(r"""\sxmlns(?::[\w.-]+)?\s*=\s*(?:"[^"]*"|'[^']*')""")
 _TAIL = 1 << 20
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 
 
+class _Opening(Enum):
+    """Results of opening a PDF file."""
+
+    OPENED = "opened"
+    REPAIRED = "repaired"
+    LOCKED = "locked"
+    UNKNOWN_ENCRYPTION = "unknown encryption"
+    UNREADABLE = "unreadable"
+
+
+# Every other result than OPENED is reported.
+_REPORTS = {
+    _Opening.REPAIRED: (
+        ProblemKind.CORRUPT,
+        "its directory is damaged or missing; a new directory was built from its objects",
+    ),
+    _Opening.LOCKED: (ProblemKind.ENCRYPTED, "the PDF is protected by a password"),
+    _Opening.UNKNOWN_ENCRYPTION: (ProblemKind.ENCRYPTED, "the PDF has an unknown encryption"),
+    _Opening.UNREADABLE: (
+        ProblemKind.CORRUPT,
+        "it is not a readable PDF ({failure}); the streams that could be unpacked and its strings were read",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A PDF file after opening.
+
+    Args:
+        opening: The result.
+        reader: The reader; None if the pages cannot be read.
+        pages: Number of pages.
+        failure: Kind of the error that made the file unreadable; empty if it only has no pages.
+        data: The whole unreadable file, if it is not too large.
+    """
+
+    opening: _Opening
+    reader: Any = None
+    pages: int = 0
+    failure: str = ""
+    data: bytes = b""
+
+
 def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
     """Read a PDF file; images are not read, and a page that contains only images is reported."""
     import pypdf
-    from pypdf.errors import DependencyError, PyPdfError
 
     # The reader warns about every oddity of a file; the warnings may quote the file.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-    errors = (*_ERRORS, PyPdfError)
     limit = reading.limits.document
     source = stream.random_access()
     source.seek(0, 2)
@@ -56,55 +100,67 @@ def read_pdf(stream: Stream, reading: Reading) -> Iterator[Item]:
         run_length_maximum_output_length=most,
         zlib_maximum_output_length=most,
     )
+    document = _opened_or_repaired(source, bounded, most)
+    if report := _REPORTS.get(document.opening):
+        kind, message = report
+        yield reading.problem(kind, message.format(failure=document.failure or "it has no pages"))
+    if document.opening is _Opening.UNREADABLE:
+        yield from _unpacked(document.data, reading, most)
+        stream.rewind()
+        for item in read_strings(stream, reading):
+            yield replace(item, is_content=False) if isinstance(item, TextPiece) else item
+    if document.reader is not None:
+        if _has_lost_its_end(source):
+            yield reading.problem(ProblemKind.TRUNCATED, "the PDF does not end with an end marker")
+        yield from _pages(document.reader, document.pages, source, reading, bounded)
+        yield from _besides_pages(document.reader, reading, bounded)
 
-    def opened(file: Any) -> tuple[Any, bool, int]:
+
+def _errors() -> tuple[type[Exception], ...]:
+    from pypdf.errors import PyPdfError
+
+    return (*_ERRORS, PyPdfError)
+
+
+def _opened(file: Any, bounded: _Bounds) -> _Opened:
+    import pypdf
+    from pypdf.errors import DependencyError
+
+    try:
         with bounded():
             reader = pypdf.PdfReader(file, strict=False)
-            is_locked = reader.is_encrypted and not reader.decrypt("")
-            return reader, is_locked, 0 if is_locked else len(reader.pages)
-
-    failure = "it has no pages"
-    try:
-        reader, is_locked, pages = opened(source)
+            if reader.is_encrypted and not reader.decrypt(""):
+                return _Opened(_Opening.LOCKED)
+            pages = len(reader.pages)
     except DependencyError:
-        yield reading.problem(ProblemKind.ENCRYPTED, "the PDF is encrypted in a way not known here")
-        return
-    except errors as error:
-        reader, is_locked, pages = None, False, 0
-        failure = type(error).__name__
-    if pages == 0 and not is_locked:
-        data = _whole(source, most)
-        with_directory = None if data is None else repaired(data, most)
-        try:
-            if with_directory is not None:
-                reader, is_locked, pages = opened(io.BytesIO(with_directory))
-        except errors as error:
-            reader, failure = None, type(error).__name__
-        if pages:
-            yield reading.problem(
-                ProblemKind.CORRUPT, "its directory is broken or missing; a new one was made of its objects"
-            )
-        elif not is_locked:
-            yield reading.problem(
-                ProblemKind.CORRUPT,
-                f"it cannot be read as a PDF ({failure}); what could be unpacked and its strings were read",
-            )
-            yield from _unpacked(data or b"", reading, most)
-            stream.rewind()
-            for item in read_strings(stream, reading):
-                yield replace(item, is_content=False) if isinstance(item, TextPiece) else item
-            return
-    if is_locked:
-        yield reading.problem(ProblemKind.ENCRYPTED, "the PDF is protected by a password")
-        return
-    if _has_lost_its_end(source):
-        yield reading.problem(ProblemKind.TRUNCATED, "the PDF does not end as one does")
-    yield from _pages(reader, pages, source, reading, bounded)
+        return _Opened(_Opening.UNKNOWN_ENCRYPTION)
+    except _errors() as error:
+        return _Opened(_Opening.UNREADABLE, failure=type(error).__name__)
+    return _Opened(_Opening.OPENED, reader, pages) if pages else _Opened(_Opening.UNREADABLE)
+
+
+def _opened_or_repaired(source: Any, bounded: _Bounds, most: int) -> _Opened:
+    """Open a PDF file; if it is unreadable, open it with a new directory."""
+    first = _opened(source, bounded)
+    if first.opening is not _Opening.UNREADABLE:
+        return first
+    data = _whole(source, most)
+    with_directory = None if data is None else repaired(data, most)
+    second = first if with_directory is None else _opened(io.BytesIO(with_directory), bounded)
+    if second.opening is _Opening.OPENED:
+        return replace(second, opening=_Opening.REPAIRED)
+    if second.opening is _Opening.UNREADABLE:
+        return replace(second, failure=second.failure or first.failure, data=data or b"")
+    return second
+
+
+def _besides_pages(reader: Any, reading: Reading, bounded: _Bounds) -> Iterator[Item]:
+    """The properties of a file as text, and its attached files."""
     try:
         with bounded():
             about = [line for lines_of in _PROPERTIES for line in lines_of(reader)]
             attached = [(name, data) for name, files in reader.attachments.items() for data in files]
-    except errors:
+    except _errors():
         yield reading.problem(
             ProblemKind.CORRUPT, "its properties, form fields or attached files cannot be read"
         )
@@ -122,7 +178,7 @@ def _pages(
     pages: int,
     source: Any,
     reading: Reading,
-    bounded: Callable[[], AbstractContextManager[object]],
+    bounded: _Bounds,
 ) -> Iterator[Item]:
     """The text of the pages, and of what no page shows; problems for what cannot be read."""
     most = 2 * reading.limits.document
@@ -154,7 +210,7 @@ def _pages(
             )
     if unread:
         yield reading.problem(
-            ProblemKind.CORRUPT, f"{unread:,} of {pages:,} pages cannot be read, or not to their end"
+            ProblemKind.CORRUPT, f"{unread:,} of {pages:,} pages could not be read completely"
         )
         yield from _unpacked(_whole(source, most) or b"", reading, most)
     elif not reader.is_encrypted:
@@ -162,7 +218,7 @@ def _pages(
     yield from _behind_the_end(source, reading)
     if pictures:
         yield reading.problem(
-            ProblemKind.UNSUPPORTED, f"{pictures:,} of {pages:,} pages have pictures, which are not read"
+            ProblemKind.UNSUPPORTED, f"{pictures:,} of {pages:,} pages have pictures, which were not read"
         )
 
 
@@ -199,7 +255,7 @@ def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
         reading.budget.expanded -= len(one.data)
         if reading.budget.expanded < 0:
             yield reading.problem(
-                ProblemKind.BOMB, "more comes out of it than an object of its size may hold"
+                ProblemKind.BOMB, "it unpacks to more bytes than an object of its size may have"
             )
             return
         if one.is_attachment:
@@ -224,7 +280,7 @@ def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
     if left:
         yield reading.problem(
             ProblemKind.UNSUPPORTED,
-            f"{left:,} of {total:,} streams could not be unpacked, or not to their end",
+            f"{left:,} of {total:,} streams could not be unpacked completely",
         )
 
 

@@ -133,7 +133,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.memory < 4 * MIB:
-            raise ValueError(f"an inspection cannot do with {self.memory:,} bytes; give it 4 MiB or more")
+            raise ValueError(f"an inspection needs at least 4 MiB of memory, found {self.memory:,} bytes")
 
     @property
     def window(self) -> int:
@@ -274,13 +274,13 @@ class Stream:
                 break
             except OSError as error:
                 reason = error.strerror or type(error).__name__
-                self.problem = Problem(ProblemKind.UNREACHABLE, (), f"reading broke off: {reason}")
+                self.problem = Problem(ProblemKind.UNREACHABLE, (), f"reading failed: {reason}")
                 break
             except BaseException as error:
                 # A library that unpacks the file failed with an unexpected error.
                 if not is_about_content(error):
                     raise
-                message = f"it could not be read any further ({kind_of_error(error)})"
+                message = f"reading stopped here ({kind_of_error(error)})"
                 self.problem = Problem(ProblemKind.FAILED, (), message)
                 break
             if not read:
@@ -322,9 +322,7 @@ class Reading:
         except BaseException as error:
             if not is_about_content(error):
                 raise
-            yield self.problem(
-                ProblemKind.FAILED, f"it could not be read any further ({kind_of_error(error)})"
-            )
+            yield self.problem(ProblemKind.FAILED, f"reading stopped here ({kind_of_error(error)})")
 
     def within(self, name: str) -> Reading:
         """The settings for a nested part; its name may have bytes that are not text."""
@@ -341,11 +339,12 @@ class Reading:
         within = self.within(name)
         if len(within.container) > self.limits.depth:
             yield within.problem(
-                ProblemKind.TOO_DEEP, f"files are opened {self.limits.depth} levels deep; this one is deeper"
+                ProblemKind.TOO_DEEP,
+                f"files are opened {self.limits.depth} levels deep; this file is nested deeper",
             )
             return
         if self.budget.parts <= 0:
-            yield within.problem(ProblemKind.TOO_MANY_PARTS, "there are more files within files than allowed")
+            yield within.problem(ProblemKind.TOO_MANY_PARTS, "it contains more files than allowed")
             return
         self.budget.parts -= 1
         yield from self.open_part(Stream(file, name, size), within)
@@ -441,6 +440,6 @@ class Guarded(io.RawIOBase):
         if self._budget.expanded < 0:
             raise Corrupt(
                 ProblemKind.BOMB,
-                "more comes out of it than an object of its size may hold; it is left at that",
+                "it unpacks to more bytes than an object of its size may have; reading stopped there",
             )
         return data

@@ -52,21 +52,21 @@ def main(sheet: int | str | None, memory: int, seconds: int, parent_lives: int) 
                 for name in book.sheet_names:
                     book.get_sheet_by_name(name)
             elif (named := _name(sheet, sheets)) is None:
-                _tell({"problem": "sheet", "sheets": len(sheets)})
+                _print({"problem": "sheet", "sheets": len(sheets)})
                 return
             else:
-                _tell_rows(book.get_sheet_by_name(named))
+                _print_rows(book.get_sheet_by_name(named))
         except python_calamine.PasswordError:
-            _tell({"problem": "password"})
+            _print({"problem": "password"})
         except MemoryError:
-            _tell({"problem": "memory"})
+            _print({"problem": "memory"})
         except BaseException as error:
             # The reader's panics are exceptions of its own kind that do not derive from Exception.
             if isinstance(error, KeyboardInterrupt | SystemExit | BrokenPipeError):
                 raise
-            _tell({"problem": "password" if _is_encrypted(file) else "unreadable"})
+            _print({"problem": "password" if _is_encrypted(file) else "unreadable"})
         else:
-            _tell({"end": True})
+            _print({"end": True})
 
 
 def _name(sheet: int | str, sheets: list[str]) -> str | None:
@@ -75,14 +75,14 @@ def _name(sheet: int | str, sheets: list[str]) -> str | None:
     return sheet if sheet in sheets else None
 
 
-def _tell_rows(found: Any) -> None:
+def _print_rows(found: Any) -> None:
     empty = [None] * (found.start[1] if found.start else 0)
     for number, cells in enumerate(found.iter_rows(), 1):
-        told = [_told(cell) for cell in cells]
-        while told and told[-1] is None:
-            told.pop()
-        if told:
-            _tell([number, _refusal(cells) or [*empty, *told]])
+        row = [_as_text(cell) for cell in cells]
+        while row and row[-1] is None:
+            row.pop()
+        if row:
+            _print([number, _refusal(cells) or [*empty, *row]])
 
 
 def _end_with(pipe: int) -> None:
@@ -104,7 +104,7 @@ def _limit(memory: int, seconds: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
-def _tell(line: Any) -> None:
+def _print(line: Any) -> None:
     sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
@@ -115,7 +115,7 @@ def _refusal(cells: list[Any]) -> str | None:
     return "length(line)" if sum(lengths) > _LONGEST_ROW else None
 
 
-def _told(cell: Any) -> str | list[str] | None:
+def _as_text(cell: Any) -> str | list[str] | None:
     """A cell's value as text."""
     match cell:
         case str():
@@ -140,11 +140,11 @@ def _number(value: float) -> str:
     """A number with the 15 digits of Excel's precision, so that 0.1 + 0.2 appears as in Excel."""
     if value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
-    told = f"{value:.15g}"
-    _, _, exponent = told.partition("e")
+    text = f"{value:.15g}"
+    _, _, exponent = text.partition("e")
     # Numbers beyond exact integers keep their exponent and are not integers.
     is_small = exponent.startswith("-") and int(exponent) >= _SMALLEST_EXPONENT
-    return format(decimal.Decimal(told), "f") if is_small else told
+    return format(decimal.Decimal(text), "f") if is_small else text
 
 
 def _duration(value: dt.timedelta) -> str:

@@ -140,7 +140,7 @@ def encrypted_text(head: bytes, reading: Reading) -> Iterator[Problem]:
         head = head.replace(b"\0", b"")
     if _LOCKED.search(head.lstrip(b"\xff\xfe\xef\xbb\xbf")):
         yield reading.problem(
-            ProblemKind.ENCRYPTED, "it holds an encrypted message; what is in that was not inspected"
+            ProblemKind.ENCRYPTED, "it contains an encrypted message, which was not inspected"
         )
 
 
@@ -177,7 +177,7 @@ class Decoder:
         """The problems caused by invalid bytes."""
         if self.invalid:
             yield reading.problem(
-                ProblemKind.INVALID_ENCODING, "some bytes are not text in the encoding of the rest"
+                ProblemKind.INVALID_ENCODING, "some bytes are not valid in the text's encoding"
             )
 
 

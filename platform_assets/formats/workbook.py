@@ -65,7 +65,7 @@ def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
     if size > limit or not _fits(source, reading.limits.memory):
         yield reading.problem(
             ProblemKind.TOO_LARGE,
-            f"as a workbook it takes more than {limit:,} bytes; its parts were read one by one. Raise the "
+            f"as a workbook it needs more than {limit:,} bytes; its parts were read one by one. Raise the "
             "memory that an inspection may use to have it read as tables",
         )
         stream.rewind()
