@@ -61,7 +61,7 @@ _NUMBERS: Mapping[pa.DataType, npt.DTypeLike] = {
     pa.float32(): np.float32,
     pa.float64(): np.float64,
 }
-# Masks for words of which only the first 0 to 8 bytes belong to the value.
+# Masks that keep the first 0 to 8 bytes of a word.
 _KEPT = np.array([(1 << (8 * size)) - 1 for size in range(_WORD + 1)], dtype=np.uint64)
 
 

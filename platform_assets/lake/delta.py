@@ -89,8 +89,8 @@ class LakeTable:
 
         if self.is_local and (unusable := _UNUSABLE_IN_A_PATH.search(self.uri)):
             raise LakeError(
-                f"The lake cannot be kept in {self.uri}: Delta Lake does not take {unusable.group()!r} in a "
-                "path. Point lake.ingestion and lake.processed at folders without it."
+                f"The lake cannot be stored in {self.uri}: Delta Lake does not support {unusable.group()!r} "
+                "in a path. Point lake.ingestion and lake.processed at folders without this character."
             )
         try:
             return DeltaTable(self.uri, storage_options=self.storage_options())
@@ -103,9 +103,8 @@ class LakeTable:
         if self.is_local and os.path.lexists(self.uri) and not Path(self.uri).is_dir():
             error = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.uri)
         return named_file_error(error) or LakeError(
-            f"The lake table {self.uri} cannot be read: {reason_in_short(error)}. Check that the place "
-            "exists, the credentials in lake.storage_options, and that nothing but the platform writes "
-            "there."
+            f"The lake table {self.uri} cannot be read: {reason_in_short(error)}. Check that the location "
+            "exists, the credentials in lake.storage_options, and that only the platform writes there."
         )
 
     def open_at(self, version: int) -> DeltaTable | None:
@@ -142,9 +141,9 @@ class LakeTable:
         if handle is None:
             return None
         for version in range(handle.version(), max(handle.version() - look_back, -1), -1):
-            said = self.commit_info(version)
-            if name in said:
-                return str(said[name])
+            info = self.commit_info(version)
+            if name in info:
+                return str(info[name])
         return None
 
     def commit_info(self, version: int) -> Mapping[str, Any]:
@@ -361,14 +360,14 @@ class LakeTable:
         if _EVOLVED not in handle.metadata().configuration:
             handle.alter.set_table_properties({_EVOLVED: "true"}, raise_if_not_exists=False)
             if self.cursor(handle, stream) >= version:
-                raise _conflict(self.uri, version, LakeError("its batch is there already"))
+                raise _conflict(self.uri, version, LakeError("the batch exists already"))
 
     def _refuse_other_columns(self, names: Sequence[str]) -> None:
         declared = [column.name for column in self.columns]
         if set(names) != set(declared):
             raise LakeError(
                 f"Writing to the lake table {self.uri} failed: the rows have the columns {', '.join(names)}, "
-                f"and {', '.join(declared)} are declared."
+                f"but {', '.join(declared)} are declared."
             )
 
     def create_view(
@@ -650,18 +649,17 @@ def _commit_properties(
 
 def _conflict(uri: str, version: int, error: Exception) -> LakeConflict:
     return LakeConflict(
-        f"Batch {version} could not be committed to the lake table {uri}, as another run wrote to it at "
-        f"the same time ({reason_in_short(error)}). Nothing of this attempt counts; the next run does the "
-        "work again."
+        f"Batch {version} could not be committed to the lake table {uri}: another run wrote to it at the "
+        f"same time ({reason_in_short(error)}). Nothing was committed; the next run does the work again."
     )
 
 
 def named_file_error(error: BaseException) -> LakeError | None:
-    """The error that names the very file or folder that is at fault; None where none is known to be."""
+    """Return the error that names the file or folder at fault; None if it is unknown."""
     if damaged := lake_file_error(reason_in_short(error)):
         return damaged
-    told = path_error(error) if isinstance(error, OSError) else None
-    return LakeError(str(told)) if told and not isinstance(told, FullDisk) else None
+    known = path_error(error) if isinstance(error, OSError) else None
+    return LakeError(str(known)) if known and not isinstance(known, FullDisk) else None
 
 
 def reason_in_short(error: BaseException) -> str:

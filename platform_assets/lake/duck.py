@@ -30,7 +30,7 @@ this value, 200 MB with eight times as many rows.
 
 _SESSION = """
 SET TimeZone = 'UTC';
--- What a large query used goes back to the system, for whatever comes next in the same process.
+-- Memory of a large query is returned to the system, for the rest of the process.
 SET allocator_flush_threshold = '1MB';
 SET allocator_bulk_deallocation_flush_threshold = '8MB';
 -- What a connection may change for the whole instance, which other connections use after it.

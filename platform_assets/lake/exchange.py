@@ -21,7 +21,7 @@ def as_form(rows: pa.RecordBatchReader, form: object) -> Any:
         return rows.read_all()
     if getattr(form, "__name__", "") == "DataFrame" and getattr(form, "__module__", "").startswith("pandas"):
         return rows.read_all().to_pandas()
-    raise TypeError(f"a table can be asked for as {FORMS}, not as {form}")
+    raise TypeError(f"a table can be loaded as {FORMS}, not as {form}")
 
 
 def as_rows(value: object) -> pa.RecordBatchReader:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 DEAD_LETTER_COLUMNS = (
     Column("source", Text(), "Name of the source"),
-    Column("table", Text(), "Table the row belongs to"),
-    Column("key", Text(), "The row's primary key, as a JSON object"),
+    Column("table", Text(), "Table of the row"),
+    Column("key", Text(), "Primary key of the row, as a JSON object"),
     Column("reason", Text(), "The rules that the row breaks, as rule(column), separated by '; '"),
     Column("row", Text(), "The whole row, as a JSON object"),
     *PLATFORM_COLUMNS,
@@ -256,7 +256,7 @@ def as_stored(lake: Lake, source: str, table: Table) -> Table:
     """
     if not table.columns:
         raise LakeError(
-            f"Which columns {source}/{table.name} has, and which identify a row, is not known yet. "
+            f"{source}/{table.name} cannot be read: its columns and its key are not known yet. "
             f"Write the catalogue of its source: platform-assets source discover {source}."
         )
     handle = lake.bronze(source, table).open()
@@ -379,8 +379,8 @@ def stream_table(lake: Lake, path: Sequence[str]) -> pa.RecordBatchReader:
     handle = target.open()
     if handle is None:
         raise LakeError(
-            f"There is no table {'/'.join(path)} in {lake.processed}; materialize the asset of that key "
-            f"first."
+            f"The table {'/'.join(path)} does not exist in {lake.processed}: materialize the asset of that "
+            "key first."
         )
     return target.scan(handle)
 
@@ -400,7 +400,10 @@ def write_table(
         LakeConflict: Another run wrote to the table at the same time, and the rows can be read only once.
     """
     if path[0].casefold() == "star":  # STAR/ is the same folder on a case-insensitive file system
-        raise LakeError("Tables under star/ are the platform's own; give the asset another key prefix.")
+        raise LakeError(
+            "The asset cannot be stored: tables under star/ are the platform's own. Give it another key "
+            "prefix."
+        )
     target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
 
     def replace(content: pa.RecordBatchReader) -> int:

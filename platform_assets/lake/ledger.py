@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 LEDGER_COLUMNS = (
-    Column("batch", Integer(64), "Number of the batch; grows, with gaps where an attempt failed"),
+    Column("batch", Integer(64), "Number of the batch; increasing, with gaps after failed attempts"),
     Column("source", Text(), "Name of the source"),
-    Column("table", Text(), "Table that the batch changed"),
-    Column("inserted", Integer(64), "Rows that were new"),
-    Column("updated", Integer(64), "Rows whose content differed from the lake's latest version"),
-    Column("deleted", Integer(64), "Rows that were gone"),
-    Column("dead_lettered", Integer(64), "How many of these went to the dead-letter table"),
-    Column("snapshot", Text(), "PostgreSQL's snapshot (xmin:xmax:xip_list) that the batch was read in"),
-    Column("seen_at", Timestamp(utc=True), "When that snapshot was taken, by the source's clock, UTC"),
+    Column("table", Text(), "Changed table"),
+    Column("inserted", Integer(64), "Number of new rows"),
+    Column("updated", Integer(64), "Number of rows that differ from the lake's latest version"),
+    Column("deleted", Integer(64), "Number of deleted rows"),
+    Column("dead_lettered", Integer(64), "Number of these rows in the dead-letter table"),
+    Column("snapshot", Text(), "PostgreSQL's snapshot (xmin:xmax:xip_list) of the batch"),
+    Column("seen_at", Timestamp(utc=True), "Time of that snapshot, by the source's clock, UTC"),
     Column(
         "committed_at",
         Timestamp(utc=True),
-        "When the batch was declared complete, by the platform's clock, UTC",
+        "Time of the commit, by the platform's clock, UTC",
     ),
 )
 _STREAM = "ledger"
@@ -97,8 +97,8 @@ class LedgerState:
     @cached_property
     def cursors(self) -> Mapping[str, str]:
         """Capture cursor of each table, as JSON in the source's own format, by `source/table`."""
-        said = self.table.commit_metadata(self.handle, CURSORS, look_back=_LONGEST_LOOK_BACK)
-        return dict(json.loads(said)) if said else {}
+        stored = self.table.commit_metadata(self.handle, CURSORS, look_back=_LONGEST_LOOK_BACK)
+        return dict(json.loads(stored)) if stored else {}
 
     def last_batch_of(self, tables: Iterable[tuple[str, str]]) -> int:
         """Return the newest batch that changed any of these (source, table) pairs; 0 if no batch did."""

@@ -40,7 +40,7 @@ class AppendLog:
             `commit`.
         title: Its name in messages, such as "The outbox".
         stream: Name of the app transaction that numbers the commits.
-        key: The columns that name what a row is about.
+        key: The columns that identify the subject of a row.
     """
 
     table: LakeTable
@@ -93,8 +93,8 @@ class AppendLog:
     def lost_race(self) -> LakeConflict:
         """The error of a writer whose commits fail although nobody else commits."""
         return LakeConflict(
-            f"{self.title} {self.table.uri} could not be written: every commit is refused as if another had "
-            "been made, and none is. Check that the store keeps what is written to it."
+            f"{self.title} {self.table.uri} could not be written: every commit is rejected as a conflict, "
+            "but no other commit is visible. Check that the object store keeps new objects."
         )
 
     def compact(self, files: int) -> bool:
@@ -120,7 +120,7 @@ class AppendLog:
             handle.optimize.z_order(list(self.key))
         except DeltaError as error:
             raise LakeConflict(
-                f"{self.title} {self.table.uri} was not compacted: {error}. The next time does it."
+                f"{self.title} {self.table.uri} was not compacted: {error}. The next compaction tries again."
             ) from error
         return True
 

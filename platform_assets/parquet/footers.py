@@ -132,7 +132,7 @@ def read_footer(store: Store, path: str, schemas: KnownSchemas | None = None) ->
             f"its footer cannot be read: {' '.join(str(error).split())[:300].rstrip('.')}"
         ) from error
     if not columns:
-        raise UnreadableFile("it has no columns, so nothing can be loaded; write it with at least one column")
+        raise UnreadableFile("it has no columns; write it with at least one column")
     return Footer(columns, metadata.num_rows, size)
 
 
@@ -152,23 +152,23 @@ def _tail(file: pa.NativeFile, size: int) -> bytes:
         head: bytes = file.read_at(min(size, 4), 0)
         if head == _MAGIC:
             raise UnreadableFile(
-                f"it is truncated at {size:,} bytes: it begins as Parquet and its end is missing"
+                f"it is truncated at {size:,} bytes: it begins as a Parquet file, but its end is missing"
             )
         if head.startswith(_GZIP):
             raise UnreadableFile(
-                "it is compressed with gzip as a whole; decompress it (Parquet compresses inside)"
+                "the whole file is compressed with gzip; decompress it, as Parquet compresses its content"
             )
-        raise UnreadableFile("it is not Parquet: it has neither Parquet's beginning nor its end")
+        raise UnreadableFile("it is not a Parquet file: it has neither the beginning nor the end of one")
     footer = int.from_bytes(tail[-8:-4], "little") + 8
     if footer + len(_MAGIC) > size:
-        raise UnreadableFile(f"it is damaged: a footer of {footer:,} bytes in a file of {size:,}")
+        raise UnreadableFile(f"it is damaged: its footer would have {footer:,} bytes in a file of {size:,}")
     return tail[-footer:] if footer <= length else bytes(file.read_at(footer, size - footer))
 
 
 def _encrypted(what: str) -> str:
     return (
-        f"{what} encrypted (Parquet modular encryption), which no warehouse reads; write it without, "
-        "and let the bucket encrypt it"
+        f"{what} encrypted (Parquet modular encryption), which no warehouse reads; write it without "
+        "encryption, and have the bucket encrypt it"
     )
 
 

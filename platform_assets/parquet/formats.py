@@ -207,7 +207,7 @@ def read_delta(uri: str, storage_options: Callable[[], Mapping[str, str]]) -> De
     handle = LakeTable(uri, (), lambda: dict(storage_options())).open()
     if handle is None:
         raise ParquetError("its _delta_log holds no table; remove it or write the table again.")
-    _refuse_what_files_do_not_tell(handle)
+    _refuse_hidden_features(handle)
     metadata = handle.metadata()
     names = list(metadata.partition_columns)
     types = {one.name: _delta_type(str(getattr(one.type, "type", ""))) for one in handle.schema().fields}
@@ -222,7 +222,7 @@ def read_delta(uri: str, storage_options: Callable[[], Mapping[str, str]]) -> De
     )
 
 
-def _refuse_what_files_do_not_tell(handle: DeltaTable) -> None:
+def _refuse_hidden_features(handle: DeltaTable) -> None:
     """Reject features that readers of the plain files would miss, if in use; unused features are accepted.
 
     Raises:
@@ -236,13 +236,13 @@ def _refuse_what_files_do_not_tell(handle: DeltaTable) -> None:
         ]
         if renamed:
             raise ParquetError(
-                "it cannot be loaded file by file: its columns have different names in the files (column "
+                "it cannot be loaded file by file: its columns have other names in the files (column "
                 f"mapping: {', '.join(renamed[:5])}); write it as a table without column mapping."
             )
     if _has_deletion_vectors(handle):
         raise ParquetError(
-            "it cannot be loaded file by file: rows are deleted in deletion vectors, which are in no file of "
-            "rows; run REORG TABLE ... APPLY (PURGE) or rewrite the table."
+            "it cannot be loaded file by file: deletion vectors mark deleted rows, which the files still "
+            "contain; run REORG TABLE ... APPLY (PURGE) or rewrite the table."
         )
 
 

@@ -157,7 +157,7 @@ def declared(columns: Sequence[ParquetColumn], footers: Mapping[str, Footer]) ->
             if column.name in known and not _is_held(column.type, known[column.name].type):
                 raise ParquetError(
                     f"column {column.name} is {known[column.name].type.name} in the log and "
-                    f"{column.type.name} in {file}, which it does not hold. Rewrite the table."
+                    f"{column.type.name} in {file}, whose values it cannot hold. Rewrite the table."
                 )
     all_of_them = tuple(TableColumn(column.name, column.type, column.nullable) for column in columns)
     return Unified(all_of_them, tuple(examples.values()), names)

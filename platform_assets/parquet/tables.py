@@ -322,7 +322,7 @@ class _Gathering:
         reason = (
             f"it is inside the Delta table {table}, whose log lists the valid files; read {table}."
             if kind == DELTA
-            else f"it is inside of {table}: {refusal(kind)}"
+            else f"it is inside {table}: {refusal(kind)}"
         )
         self.problems.append(ParquetProblem(self._store.uri(path), reason))
 
@@ -383,12 +383,12 @@ class _Gathering:
         if where in self._reported:
             return
         self._reported.add(where)
-        kind = "a Delta table" if group.delta is not None else "a table"
+        kind = "a Delta table" if group.delta is not None else "another table"
         self.problems.append(
             ParquetProblem(
                 where,
-                f"there is {kind} of the name {name} in {self._store.uri(known)} too; read them one by "
-                "one, with a prefix for one of them, or use --name if they are one table.",
+                f"{kind} with the same name, {name}, is in {self._store.uri(known)}; read them one by one, "
+                "with a prefix for one of them, or use --name if they are one table.",
             )
         )
 
@@ -563,8 +563,8 @@ def _refuse_files_without(names: Set[str], footers: Mapping[str, Footer]) -> Non
             (has if name in own else lacks).setdefault(name, path)
     for name in sorted(has.keys() & lacks.keys()):
         raise ParquetError(
-            f"the partition column {name} is in {has[name]} and not in {lacks[name]}, whose folder alone has "
-            "it. Write the files alike, or load them into two tables."
+            f"the partition column {name} is also a column of {has[name]}, but only in the folder's name of "
+            f"{lacks[name]}. Write both files with the same columns, or load them into two tables."
         )
 
 

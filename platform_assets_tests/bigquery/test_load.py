@@ -162,7 +162,7 @@ def test_bad_files_are_named_and_the_others_are_loaded(load: Loader, tmp_path: P
     problems = {Path(one.place).name: one.reason for one in result.problems}
     assert {name: reason.partition(":")[0].partition(" at ")[0] for name, reason in problems.items()} == {
         "empty.parquet": "it is empty, 0 bytes; remove it or write it again.",
-        "text.parquet": "it is not Parquet",
+        "text.parquet": "it is not a Parquet file",
         "truncated.parquet": "it is truncated",
         "parts": problems["parts"],
     }
@@ -296,10 +296,10 @@ def test_delta_tables_whose_files_do_not_tell_all_are_left_out(load: Loader, tmp
     result = load(tmp_path)
     assert result.tables == ()
     assert {Path(one.place).name: one.reason for one in result.problems} == {
-        "orders": "it cannot be loaded file by file: rows are deleted in deletion vectors, which are in no "
-        "file of rows; run REORG TABLE ... APPLY (PURGE) or rewrite the table.",
-        "staff": "it cannot be loaded file by file: its columns have different names in the "
-        "files (column mapping: name); write it as a table without column mapping.",
+        "orders": "it cannot be loaded file by file: deletion vectors mark deleted rows, which the files "
+        "still contain; run REORG TABLE ... APPLY (PURGE) or rewrite the table.",
+        "staff": "it cannot be loaded file by file: its columns have other names in the files (column "
+        "mapping: name); write it as a table without column mapping.",
     }
 
 
@@ -499,7 +499,7 @@ def test_the_command_ends_with_a_summary_and_with_1_where_a_file_was_bad(
     assert load.rows("fact_orders") == [(1,), (2,)]
     run = CliRunner().invoke(app, ["load", str(tmp_path), "--dataset", "sales", "--write", "truncate"])
     assert run.exit_code == 1
-    assert f"Left out: {tmp_path}/bad.parquet: it is not Parquet" in run.output
+    assert f"Left out: {tmp_path}/bad.parquet: it is not a Parquet file" in run.output
     assert load.rows("orders") == [(1,), (2,)]
 
 

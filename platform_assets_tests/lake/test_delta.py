@@ -223,7 +223,7 @@ def test_a_folder_with_a_damaged_log_is_named(table: LakeTable) -> None:
     [log] = (Path(table.uri) / "_delta_log").glob("*.json")
     log.write_text("no commit")
     with pytest.raises(
-        LakeError, match=r"The lake table .* cannot be read: .*nothing but the platform writes there"
+        LakeError, match=r"The lake table .* cannot be read: .*only the platform writes there"
     ):
         table.open()
 

@@ -287,7 +287,7 @@ def test_a_key_that_belongs_to_the_platform_is_refused(
     assert platform.query(counts) == before
     assert len(platform.star("dim_date")) == 365
     if manager == "lake_io_manager":
-        with pytest.raises(LakeError, match="There is no table"):
+        with pytest.raises(LakeError, match="does not exist in"):
             stream_table(platform.lake, key)
 
 

@@ -57,7 +57,7 @@ def test_a_folder_inside_of_such_a_table_is_refused_too(
         reading = read_tables([place])
         assert reading.tables == ()
         (problem,) = reading.problems
-        assert problem.reason.startswith(f"it is inside of {tmp_path}/orders: {said}")
+        assert problem.reason.startswith(f"it is inside {tmp_path}/orders: {said}")
 
 
 def test_a_delta_table_with_metadata_of_iceberg_is_a_delta_table(write: Write, tmp_path: Path) -> None:
