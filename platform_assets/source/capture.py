@@ -94,15 +94,15 @@ class ReadPlan:
     @property
     def sentence(self) -> str:
         """Description of the reading in words."""
-        what = {
+        usual = {
             "xmin": "rows written since the last batch, by transaction visibility (xmin)",
-            "last_updated": "rows whose time of change is new, and the lag before it (last_updated)",
+            "last_updated": "rows with a newer time of change, and those within the lag (last_updated)",
             "diff": "a comparison of all rows (diff)",
             "verify": "the ranges of keys that differed from the source",
         }[self.strategy]
         if not self.reason:
-            return what
-        return f"a comparison of all rows, as {self.reason}; otherwise {what}"
+            return usual
+        return f"a comparison of all rows, because {self.reason}; usually {usual}"
 
 
 def plan(
@@ -196,8 +196,8 @@ def _strategy(table: Table, relation: Relation, policy: CapturePolicy) -> str:
         if not found or not isinstance(found[0], Timestamp | Date | Integer):
             raise SourceError(
                 f"Table {table.name} cannot be captured by its column {policy.column}, because "
-                + (f"that is a {type(found[0]).__name__.lower()}" if found else "it has no such column")
-                + ". Name a timestamp, date or integer column, or set its strategy to diff."
+                + (f"its type is {type(found[0]).__name__.lower()}" if found else "the column does not exist")
+                + ". Configure a timestamp, date or integer column, or set its strategy to diff."
             )
     return policy.strategy
 
@@ -205,20 +205,20 @@ def _strategy(table: Table, relation: Relation, policy: CapturePolicy) -> str:
 def _without_xmin(relation: Relation) -> str:
     """Return why the writing transactions of a relation's rows cannot be used; empty if they can."""
     if relation.kind not in _HAS_XMIN:
-        return f"it is a {relation.kind}, whose rows have no transaction of their own"
+        return f"it is a {relation.kind}, whose rows have no transaction id"
     if not relation.has_xmin:
-        return "part of it is kept where rows have no transaction of their own"
+        return "some of its parts store no transaction ids"
     if not relation.can_read_all:
         return "the role may not SELECT the whole table, which xmin needs"
     if relation.row_security:
-        return "its row-level security may show further rows without any write"
+        return "its row-level security may show other rows without a write"
     return ""
 
 
 def _unusable(cursor: CaptureCursor, relation: Relation, drift: Drift, snapshot: Snapshot) -> str:
     """Return why a cursor cannot be compared with the snapshot; empty if it can."""
     if cursor.server != snapshot.server:
-        return f"the server is a different one ({cursor.server} before, {snapshot.server} now)"
+        return f"the server has changed ({cursor.server} before, {snapshot.server} now)"
     if cursor.remembered.oid != relation.oid:
         return "the table was dropped and recreated"
     was, now = SnapshotPosition.parse(cursor.snapshot), SnapshotPosition.parse(snapshot.position)

@@ -114,7 +114,10 @@ def discover(
         before = declaration.Catalogue.read(file, name) if file.exists() else None
         _print_discovery(found, before)
         if not found.catalogue.tables:
-            raise SettingsError(f"None of the tables of {name} can be read; nothing was written.")
+            raise SettingsError(
+                f"None of the tables of {name} can be read, so no catalogue was written. Correct the causes "
+                "above."
+            )
         if host is not None:
             text = declaration.configuration(name, connection, found)
             declaration.write_configuration(room.source_file(name), text)
@@ -138,25 +141,26 @@ def _settings_for(name: str, connection: dict[str, Any], *, replace: bool) -> Se
     file = room.source_file(name)
     command = f"{this_command()} source discover {name}"
     if name == "totesys":
-        raise SettingsError("The model declares the tables of totesys; there is nothing to discover.")
+        raise SettingsError("The source totesys cannot be discovered: the model declares its tables.")
     if connection["host"] is None:
         if name not in room.names:
             raise SettingsError(
-                f"The configuration has no source {name}. Give its address, and {file} is written: "
-                f"{command} --host HOST --database DATABASE --user USER --password secret://env/NAME"
+                f"The configuration has no source {name}. To create {file}, give the address of the "
+                f"database: {command} --host HOST --database DATABASE --user USER --password "
+                "secret://env/NAME"
             )
         if connection["database"] or connection["user"] or connection["sslrootcert"] or replace:
             raise SettingsError(
-                f"{name} is configured already, so these options would be ignored. Leave them out; to "
-                f"overwrite its configuration, give all of them, --host too: {command} --host HOST ... "
+                f"{name} is configured already, so these options would be ignored. Omit them; or to "
+                f"overwrite its configuration, give all of them with --host: {command} --host HOST ... "
                 "--replace"
             )
         return settings
     if (name in room.names or file.exists()) and not replace:
         where = file if file.exists() else "the configuration"
         raise SettingsError(
-            f"{name} is in {where} already. To discover its tables again: {command}. To overwrite its "
-            "configuration: add --replace."
+            f"{name} is already configured in {where}. To discover its tables again, run {command}. To "
+            "overwrite its configuration, add --replace."
         )
     given = {key: value for key, value in connection.items() if value is not None}
     return load_settings(given={name: {"connection": given}})

@@ -153,14 +153,14 @@ class Catalogue:
         try:
             content = json.loads(file.read_bytes())
             if content["format"] != _FORMAT:
-                raise ValueError(f"it has format {content['format']!r}, and {_FORMAT} is known")
+                raise ValueError(f"its format is {content['format']!r}, but {_FORMAT} is expected")
             return cls.of(_table(name, table) for name, table in content["tables"].items())
         except FileNotFoundError:
             return None
         except OSError as error:
             reason = error.strerror or str(error)
         except (KeyError, TypeError, AttributeError) as error:
-            reason = f"it is not as the platform writes it ({type(error).__name__}: {error})"
+            reason = f"its structure is not valid ({type(error).__name__}: {error})"
         except ValueError as error:
             reason = str(error)
         raise SettingsError(
@@ -295,9 +295,9 @@ def discover(
                 f"Schema {where.schema} of {where.database} on {where.host}:{where.port} has no table that "
                 f"matches {', '.join(patterns)}"
                 + (f" and not {', '.join(exclude)}" if exclude else "")
-                + f"; {where.user} sees {len(relations)} there"
+                + f"; {where.user} can see {len(relations)} tables"
                 + (f": {', '.join(list(relations)[:20])}" if relations else "")
-                + ". Correct schema, tables and exclude of the source, or GRANT what is missing."
+                + ". Correct schema, tables and exclude of the source, or grant the missing privileges."
             )
         tables, strategies, refused = [], {}, {}
         for number, (name, relation) in enumerate(selection.relations.items(), 1):
@@ -356,12 +356,12 @@ def _list(names: Iterable[str]) -> str:
 
 _WITHOUT_XMIN = ("view", "foreign table")
 _HEAD = """\
-# The source NAME, as `COMMAND` found it; yours to edit.
-# Relative paths start from the folder of platform.conf. What tables there are is in catalogue/NAME.json:
-# the same command writes that anew after something has changed here or in the database.
+# The source NAME, written by `COMMAND`. Edit it as you need.
+# Relative paths start at the folder of platform.conf. catalogue/NAME.json lists the tables: run the command
+# again after a change here or in the database.
 """
 _CONNECTION_COMMENTS = {
-    "user": "reading is enough: CONNECT, USAGE on the schema, SELECT on its tables",
+    "user": "needs to read only: CONNECT, USAGE on the schema, SELECT on its tables",
     "password": "a reference: secret://env/NAME, secret://file/PATH[#key] or secret://aws/SECRET-ID[#key]",
     "sslmode": "as in libpq; verify-full with sslrootcert checks the server",
 }
@@ -369,21 +369,22 @@ _CAPTURE = """
   tables = ["*"]  # names and shell patterns: *, ?, [abc]
   exclude = []
 
-  # How changes are found. auto is
-  # - xmin for tables and materialized views (WITH_XMIN here): rows written since the last batch are read;
-  # - diff for views and foreign tables (WITHOUT_XMIN here): all rows are compared. Where a column tells
-  #   when a row was changed, last_updated reads less, but sees no change that leaves that column alone.
+  # How changes are found. auto means
+  # - xmin for tables and materialized views (WITH_XMIN here): reads the rows written since the last batch;
+  # - diff for views and foreign tables (WITHOUT_XMIN here): compares all rows. If a column records the time
+  #   of a row's last change, last_updated reads less, but misses changes that do not update that column.
   strategy = auto
-  connections = 2            # that read at the same time, 1 to 16
-  small_table_rows = 200000  # deletions are looked for at every tick; in larger tables, where that takes
-  # deletions_every = 10     # seconds, every so many minutes, at most half of freshness.within (the default)
+  connections = 2            # concurrent connections, 1 to 16
+  small_table_rows = 200000  # tables of up to this size are searched for deletions at every tick
+  # deletions_every = 10     # minutes between slow searches of larger tables; at most half of
+  #                            freshness.within, which is the default
   overrides {
     # TABLE { strategy = last_updated, column = changed, lag = 900, key = [id], types { amount = text } }
 """
 _TAIL = """\
   }
 
-  # A schedule of its own, else that of the main job; and the minutes until its tables count as stale:
+  # The source's own schedule, instead of the main job's; and the minutes after which its tables are stale:
   # schedule { cron = "0 * * * *", timezone = UTC }
   # freshness.within = 90
 }

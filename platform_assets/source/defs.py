@@ -307,7 +307,7 @@ def build_source_job(
     job = dg.define_asset_job(
         lake_job(source),
         selection=dg.AssetSelection.groups(source).without_checks() | dg.AssetSelection.checks(*checks),
-        description=f"Brings what changed in {source} into the lake, and checks it.",
+        description=f"Loads the changes of {source} into the lake, and checks them.",
         executor_def=dg.in_process_executor,
         tags=EXCLUSIVE_TAG,
         run_tags=EXCLUSIVE_TAG,
@@ -317,7 +317,7 @@ def build_source_job(
         job=job,
         cron_schedule=cron,
         execution_timezone=timezone,
-        description=f"Looks at {source} for changes and brings them to the lake.",
+        description=f"Loads the changes of {source} into the lake.",
     )
     return dg.Definitions(jobs=[job], schedules=[schedule])
 
@@ -372,8 +372,8 @@ def _loaded_metadata(seen_at: dt.datetime, change: "TableChange") -> dict[str, A
 
 def _schema_result(key: dg.AssetKey, look: dg.EventLogEntry | None) -> dg.AssetCheckResult:
     """Build the schema check's result from a table's last materialization."""
-    said = look.asset_materialization.metadata if look and look.asset_materialization else {}
-    stopped, drift = said.get(STOPPED), said.get(DRIFT)
+    metadata = look.asset_materialization.metadata if look and look.asset_materialization else {}
+    stopped, drift = metadata.get(STOPPED), metadata.get(DRIFT)
     return dg.AssetCheckResult(
         passed=stopped is None,
         asset_key=key,

@@ -19,8 +19,7 @@ from platform_assets.source.types import holds, is_readable, logical_type, widen
 
 _OWN = frozenset(column.name for column in (*PLATFORM_COLUMNS, HASH_COLUMN))
 _WAY_OUT = (
-    "Change it back, or read the table through a view with a name of its own, which starts a new "
-    "table in the lake"
+    "Undo the change, or read the table through a view with a new name, which starts a new table in the lake"
 )
 
 
@@ -271,17 +270,17 @@ def _unlike_declared(
     for column in declared.columns:
         found = relation.column(column.name)
         if found is None:
-            now = f"; it is called {renamed[column.name]} now" if column.name in renamed else ""
+            now = f"; it is now called {renamed[column.name]}" if column.name in renamed else ""
             yield (
-                f"Table {name} has no column {column.name}, which is declared{now}. Change it back, or "
+                f"Table {name} has no column {column.name}, which is declared{now}. Undo the change, or "
                 "change the declaration."
             )
         elif not found.can_read:
             yield _denied(name, found)
         elif not is_readable(column, found.type):
             yield (
-                f"{name}.{column.name} is {found.type.text}, which does not fit {written(column.type)}, as "
-                "it is declared. Change it back, or change the declaration."
+                f"{name}.{column.name} is {found.type.text}, which does not fit the declared type, "
+                f"{written(column.type)}. Undo the change, or change the declaration."
             )
 
 
@@ -311,10 +310,10 @@ def _discovered(
             chosen[column_name] = wanted
         else:
             former = remembered.columns.get(column_name) if remembered else None
-            was = f", and was {former.type}" if former and former.type != found.type.text else ""
+            was = f" (before: {former.type})" if former and former.type != found.type.text else ""
             incompatible.append(
-                f"{name}.{column_name} is {found.type.text}{was}: it would be {written(wanted)} in the lake, "
-                f"which holds it as {written(column.type)}. {_WAY_OUT}."
+                f"{name}.{column_name} is {found.type.text}{was}: the lake would store it as "
+                f"{written(wanted)}, but has it as {written(column.type)}. {_WAY_OUT}."
             )
     if incompatible:
         return None, incompatible
@@ -338,8 +337,8 @@ def _unlike_lake(name: str, lake: Mapping[str, Column], table: Table) -> Iterato
         alike = by_case.get(column.name.lower(), column.name)
         if alike != column.name and column.name not in lake:
             yield (
-                f"The lake has a column {alike} of {name}, from which {column.name} differs in upper and "
-                f"lower case only; the lake's readers cannot distinguish them. {_WAY_OUT}."
+                f"{name} has the columns {alike} in the lake and {column.name} in the source, which the "
+                f"lake's readers cannot distinguish: they differ only in upper and lower case. {_WAY_OUT}."
             )
         elif (
             column.name in lake
@@ -347,9 +346,9 @@ def _unlike_lake(name: str, lake: Mapping[str, Column], table: Table) -> Iterato
             and not widens(lake[column.name].type, column.type)
         ):
             yield (
-                f"{name}.{column.name} is declared as {written(column.type)}, and the lake holds it as "
-                f"{written(lake[column.name].type)}. Change the declaration back, or declare the table "
-                "under another name."
+                f"{name}.{column.name} is declared as {written(column.type)}, but the lake has it as "
+                f"{written(lake[column.name].type)}. Undo the change of the declaration, or declare the "
+                "table under another name."
             )
 
 
@@ -360,10 +359,10 @@ def _other_key(
         return
     renamed = _renamed(relation, remembered)
     was, now = ", ".join(remembered.key), ", ".join(key)
-    why = "".join(f"; {part} is called {renamed[part]} now" for part in remembered.key if part in renamed)
+    why = "".join(f"; {part} is now called {renamed[part]}" for part in remembered.key if part in renamed)
     yield (
-        f"The key of {name} was ({was}) and is ({now}){why}: rows of the lake could not be matched with "
-        f"those of the source. {_WAY_OUT}."
+        f"The key of {name} has changed from ({was}) to ({now}){why}: rows of the lake cannot be matched "
+        f"with those of the source. {_WAY_OUT}."
     )
 
 

@@ -525,7 +525,7 @@ class _Attempt:
     def _stop(self, table: Table, error: BaseException) -> None:
         """Stop a table: it keeps its data in the lake, and this attempt's rows for it are discarded."""
         reason = reason_of(error)
-        self.extractor.report(f"{self._source}/{table.name}: skipped, its last batch stays. {reason}")
+        self.extractor.report(f"{self._source}/{table.name}: skipped; keeps its last loaded data. {reason}")
         self.failures[table.name] = error
         self.changes[table.name] = TableChange(stopped=reason)
         self.loaded.pop(table.name, None)
@@ -543,7 +543,7 @@ class _Attempt:
         except _RowsMissing:
             if one.reading.is_complete:
                 raise self._unaccountable(one) from None
-            reason = "rows that are in the source were missing from the lake"
+            reason = "the lake lacked rows of the source"
             one = dataclasses.replace(one, reading=ReadPlan(one.reading.strategy, None, reason))
             self._refuse_a_loose_key(one)
             try:
@@ -574,7 +574,7 @@ class _Attempt:
             self.extractor.report(
                 f"{self._source}/{name}: {change.inserted} inserted, {change.updated} updated, "
                 f"{change.deleted} deleted"
-                + (f", {dead_lettered} of them set apart as dead letters" if dead_lettered else "")
+                + (f", {dead_lettered} of them rejected as dead letters" if dead_lettered else "")
             )
         if change.rows or (one.is_known and self._is_worth_a_commit(one, changes)):
             self.cursors[name] = self._cursor(one, changes)
@@ -608,10 +608,10 @@ class _Attempt:
             f"checking the key of {one.table.name}",
         )[0]
         if twice or empty:
-            how = "that its key ({}) does not distinguish" if twice else "without a value in its key ({})"
-            reason, way_out = "", "Name columns that identify a row as its key in the configuration."
+            how = "with the same key ({})" if twice else "without a value in the key ({})"
+            reason, way_out = "", "Configure columns that identify a row as its key."
             if one.relation.has_heirs:
-                reason = ", as other tables inherit from it and no key is enforced over the rows of all"
+                reason = ": other tables inherit from it, and no key is enforced over all of their rows"
                 way_out += (
                     f" Or read a view: of its own rows only (SELECT * FROM ONLY {one.table.name}), or "
                     "with a column that names the table of each row (tableoid::regclass)."
@@ -630,14 +630,13 @@ class _Attempt:
         ).fetchall()
         if in_lake != one.known_rows:
             return LakeError(
-                f"The lake's table {self._source}/{name} does not hold as many rows as the ledger "
-                "counts: something other than the platform has written to the table or to the ledger. "
-                "Restore both to the version before that write (RESTORE in Delta Lake)."
+                f"The lake's table {self._source}/{name} and the ledger have different row counts: another "
+                "program has written to the table or to the ledger. Restore both to the version before that "
+                "write (RESTORE in Delta Lake)."
             )
         return SourceError(
             f"Table {name} has rows whose keys ({', '.join(one.table.primary_key)}) differ in the source "
-            "but are equal in the lake. Set its key in the configuration to other columns that identify a "
-            "row."
+            "but are equal in the lake. Configure other columns that identify a row as its key."
         )
 
     def compare_with_source(self) -> dict[str, TableComparison]:

@@ -447,7 +447,7 @@ BROKEN = {
             "ALTER TABLE staff RENAME COLUMN email_address TO mail",
             "ALTER TABLE staff RENAME COLUMN mail TO email_address",
         ),
-        ("Table staff has no column email_address, which is declared; it is called mail now.",),
+        ("Table staff has no column email_address, which is declared; it is now called mail.",),
     ),
     "missing privilege": (
         _changed("REVOKE SELECT ON sales_order FROM {reader}", "GRANT SELECT ON sales_order TO {reader}"),

@@ -249,8 +249,8 @@ def test_a_table_that_cannot_be_taken_in_is_left_alone_and_said_to_be_stale(
         assert list(failed) == ["shop/orders:source_schema"]
         [told] = failures(result)
         assert told.endswith(f"shop/orders: {failed['shop/orders:source_schema']}")
-        assert "orders.amount is text, and was numeric(10,2)" in failed["shop/orders:source_schema"]
-        assert "Change it back, or read the table through a view" in failed["shop/orders:source_schema"]
+        assert "orders.amount is text (before: numeric(10,2))" in failed["shop/orders:source_schema"]
+        assert "Undo the change, or read the table through a view" in failed["shop/orders:source_schema"]
         said = metadata(result, "orders")
         assert said["stopped"] == failed["shop/orders:source_schema"]
         assert (said["dagster/row_count"], said["inserted"], said["rows read"]) == (2, 0, 0)
@@ -474,10 +474,10 @@ def test_an_override_of_a_table_that_the_catalogue_lacks_is_a_mistake(shop: Shop
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["crm"], "The configuration has no source crm. Give its address, and "),
-        (["totesys"], "The model declares the tables of totesys"),
+        (["crm"], "The configuration has no source crm. To create "),
+        (["totesys"], "The source totesys cannot be discovered: the model declares"),
         (["shop", "--user", "x"], "shop is configured already, so these options would be ignored."),
-        (["shop", "--host", "h", "--database", "d", "--user", "u"], "already. To discover its tables "),
+        (["shop", "--host", "h", "--database", "d", "--user", "u"], "is already configured in "),
         (["star", "--host", "h", "--database", "d", "--user", "u"], 'found a source called "star"'),
         (["crm", "--host", "h"], "sources.crm.connection.database: found nothing"),
         (["crm", "--host", "h", "--database", "d", "--user", "u", "--password", "pw"], "a literal value"),
@@ -533,7 +533,7 @@ def test_a_source_of_which_nothing_can_be_read_leaves_everything_as_it_was(shop:
     shop.configure("tables = [keyless]")
     done = command("source", "discover", "shop")
     assert done.exit_code == 1
-    assert "None of the tables of shop can be read; nothing was written." in done.output
+    assert "None of the tables of shop can be read, so no catalogue was written." in done.output
     assert not shop.catalogue.exists()
 
 

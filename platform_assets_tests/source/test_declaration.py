@@ -156,7 +156,7 @@ def test_keys_types_and_strategies_of_the_configuration_count(source: SourceData
     assert found.strategies == {"big_orders": "last_updated", "events": "diff", "orders": "xmin"}
     assert found.catalogue.tables["big_orders"].key == ("id",)
     assert found.catalogue.tables["orders"].columns[2].type == "decimal(20,4)"
-    assert "captured by its column last_updated, because it has no such column" in found.refused["ORDERS"]
+    assert "captured by its column last_updated, because the column does not exist" in found.refused["ORDERS"]
 
 
 def test_patterns_choose_and_those_that_match_nothing_are_told(source: SourceDatabase) -> None:
@@ -168,7 +168,7 @@ def test_patterns_choose_and_those_that_match_nothing_are_told(source: SourceDat
 
 
 def test_a_source_of_which_nothing_is_selected_says_what_there_is(source: SourceDatabase) -> None:
-    with pytest.raises(SourceError, match=r"no table that matches nope and not k\*; .* sees 6 there"):
+    with pytest.raises(SourceError, match=r"no table that matches nope and not k\*; .* can see 6 tables"):
         discover(source, ["nope"], ["k*"])
 
 
@@ -236,10 +236,10 @@ def test_a_comment_of_any_characters_stays_on_its_line_and_comes_back(comment: s
     ("content", "reason"),
     [
         ("{", "Expecting"),
-        ("[]", "not as the platform writes it"),
-        ('{"format": 2, "tables": {}}', "it has format 2, and 1 is known"),
-        ('{"format": 1, "tables": {"a": {}}}', "not as the platform writes it"),
-        ('{"format": 1, "tables": {"a": 5}}', "not as the platform writes it"),
+        ("[]", "its structure is not valid"),
+        ('{"format": 2, "tables": {}}', "its format is 2, but 1 is expected"),
+        ('{"format": 1, "tables": {"a": {}}}', "its structure is not valid"),
+        ('{"format": 1, "tables": {"a": 5}}', "its structure is not valid"),
         (Catalogue.of([ORDERS]).to_bytes().decode().replace("integer", "uuid"), "there is no type 'uuid'"),
         (Catalogue.of([ORDERS]).to_bytes().decode().replace('["id"]', '["ix"]'), "does not declare: ix"),
     ],
@@ -325,8 +325,8 @@ def test_the_configuration_that_is_written_can_be_loaded_and_overridden_by_the_e
     }
     found: Discovery = discover(source, ["*"])
     text = configuration("shop", connection, found)
-    assert "(5 here): rows written" in text
-    assert "(1 here): all rows are compared" in text
+    assert "(5 here): reads the rows" in text
+    assert "(1 here): compares all rows" in text
     assert '# "big_orders" { key = [...], strategy = diff }' in text
     assert '# "keyless" { key = [...] }' in text
     (tmp_path / "sources").mkdir()

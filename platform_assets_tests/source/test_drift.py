@@ -154,7 +154,7 @@ def test_a_column_that_was_dropped_earlier_is_not_reported_again_and_is_new_when
     other = compare(drift.columns, source.relation(), name="item", remembered=remembered)
     assert len(other.incompatible) == 1
     assert other.incompatible[0].startswith(
-        "item.note is bytea: it would be bytea in the lake, which holds it as text. Change it back, or"
+        "item.note is bytea: the lake would store it as bytea, but has it as text. Undo the change, or"
     )
 
 
@@ -252,19 +252,23 @@ def test_nullability_flows_both_ways(source: Source) -> None:
         (
             "price",
             "numeric(10,4)",
-            "item.price is numeric(10,4), and was numeric(10,2): it would be numeric(38,4) in the lake, "
-            "which holds it as numeric(38,2). Change it back, or read the table through a view with a name "
-            "of its own, which starts a new table in the lake.",
+            "item.price is numeric(10,4) (before: numeric(10,2)): the lake would store it as numeric(38,4), "
+            "but has it as numeric(38,2). Undo the change, or read the table through a view with a new name, "
+            "which starts a new table in the lake.",
         ),
-        ("price", "numeric", "item.price is numeric, and was numeric(10,2): it would be text in the lake"),
-        ("note", "integer USING 1", "item.note is integer, and was text: it would be bigint in the lake"),
+        (
+            "price",
+            "numeric",
+            "item.price is numeric (before: numeric(10,2)): the lake would store it as text",
+        ),
+        ("note", "integer USING 1", "item.note is integer (before: text): the lake would store it as bigint"),
         (
             "id",
             "text",
-            "item.id is text, and was integer: it would be text in the lake, which holds it as",
+            "item.id is text (before: integer): the lake would store it as text, but has it as",
         ),
-        ("at", "timestamptz", "item.at is timestamp with time zone, and was timestamp without time zone"),
-        ("day", "timestamp", "item.day is timestamp without time zone, and was date"),
+        ("at", "timestamptz", "item.at is timestamp with time zone (before: timestamp without time zone)"),
+        ("day", "timestamp", "item.day is timestamp without time zone (before: date)"),
     ],
 )
 def test_a_type_whose_values_the_lake_cannot_hold_stops_the_table(
@@ -293,7 +297,8 @@ def test_a_type_whose_values_the_lake_cannot_hold_stops_the_table(
         (
             "ALTER TABLE item DROP CONSTRAINT item_pkey; ALTER TABLE item ADD PRIMARY KEY (name)",
             None,
-            "The key of item was (id) and is (name): rows of the lake could not be matched with those of",
+            "The key of item has changed from (id) to (name): rows of the lake cannot be matched with those "
+            "of",
         ),
         (
             "ALTER TABLE item DROP CONSTRAINT item_pkey, DROP CONSTRAINT item_name_key",
@@ -303,27 +308,27 @@ def test_a_type_whose_values_the_lake_cannot_hold_stops_the_table(
         (
             "ALTER TABLE item RENAME id TO item_id",
             None,
-            "The key of item was (id) and is (item_id); id is called item_id now: rows of the lake",
+            "The key of item has changed from (id) to (item_id); id is now called item_id: rows of the lake",
         ),
         (
             "ALTER TABLE item DROP price",
             DECLARED,
-            "Table item has no column price, which is declared. Change it",
+            "Table item has no column price, which is declared. Undo the change",
         ),
         (
             "ALTER TABLE item RENAME price TO cost",
             DECLARED,
-            "Table item has no column price, which is declared; it is called cost now. Change it back, or",
+            "Table item has no column price, which is declared; it is now called cost. Undo the change, or",
         ),
         (
             "ALTER TABLE item ALTER price TYPE numeric(11,2)",
             DECLARED,
-            "item.price is numeric(11,2), which does not fit numeric(10,2), as it is declared.",
+            "item.price is numeric(11,2), which does not fit the declared type, numeric(10,2).",
         ),
         (
             'ALTER TABLE item RENAME price TO "Price"',
             None,
-            "The lake has a column price of item, from which Price differs in upper and lower case only",
+            "item has the columns price in the lake and Price in the source, which the lake's readers cannot",
         ),
         (
             "ALTER TABLE item ADD _batch integer",
@@ -352,7 +357,7 @@ def test_a_key_that_still_tells_rows_apart_stays_the_key(source: Source) -> None
 
 def test_a_key_that_the_configuration_names_anew_stops_the_table(source: Source) -> None:
     drift = source.after("", key=["name"])
-    assert drift.incompatible[0].startswith("The key of item was (id) and is (name): rows of the lake")
+    assert drift.incompatible[0].startswith("The key of item has changed from (id) to (name): rows of")
     assert source.after("", key=["id"]).incompatible == ()
 
 
@@ -394,8 +399,8 @@ def test_a_declaration_may_grow_and_may_not_change_what_the_lake_holds(source: S
     wider = Table("item", "", (Column("id", Integer(64)), *DECLARED.columns[1:]), ("id",))
     drift = compare(DECLARED.columns, relation, wider, name="item", remembered=remembered)
     assert drift.incompatible == (
-        "item.id is declared as bigint, and the lake holds it as integer. Change the declaration back, or "
-        "declare the table under another name.",
+        "item.id is declared as bigint, but the lake has it as integer. Undo the change of the declaration, "
+        "or declare the table under another name.",
     )
 
 

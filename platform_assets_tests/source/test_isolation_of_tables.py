@@ -248,7 +248,7 @@ def _put_a_file_there(folder: Path) -> Callable[[], object]:
     [
         (_truncate, r"The lake's file .*\.parquet cannot be read: it is damaged\. Bring it back, "),
         (_remove, r"The lake's file .*\.parquet cannot be read: it is not there\. Bring it back, "),
-        (_cut_the_log, r"The lake table .* cannot be read: .* Check that the place exists"),
+        (_cut_the_log, r"The lake table .* cannot be read: .* Check that the location exists"),
         (_put_a_file_there, r"/design cannot be used: Not a directory\. A file is where a folder is needed"),
     ],
 )

@@ -389,7 +389,8 @@ def test_a_column_of_a_type_that_does_not_fit_is_named_with_both_types(
     table = Table("v", "", (Column("id", Integer()), Column("value", declared)), ("id",))
     with pytest.raises(SourceError) as error:
         read_table(SourceDatabase("any", (table,), lambda: database.reader), table)
-    assert f"{says}, as it is declared. Change it back" in str(error.value)
+    expected = says.replace("does not fit", "does not fit the declared type,")
+    assert f"{expected}. Undo the change" in str(error.value)
     assert not error.value.retryable
 
 
@@ -422,7 +423,7 @@ def test_everything_that_is_not_as_declared_is_in_one_message(totesys: Totesys) 
         "Table purchase_order does not exist.",
         "Table design has no column file_location, which is declared.",
         "Table design has no column file_name, which is declared.",
-        "department.location is bytea, which does not fit text, as it is declared.",
+        "department.location is bytea, which does not fit the declared type, text.",
         "The role may not SELECT from staff. GRANT SELECT ON it.",
         *(
             f"The role may not SELECT {name} of address,"
@@ -541,7 +542,7 @@ def test_a_snapshot_whose_connection_broke_is_unavailable(totesys: Totesys) -> N
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             f"WHERE datname = current_database() AND usename = '{totesys.database.reader.user}'"
         )
-        with pytest.raises(SourceUnavailable, match="cannot be reached or broke off"):
+        with pytest.raises(SourceUnavailable, match="cannot be reached, or the connection was lost"):
             snapshot.relations()
 
 
