@@ -197,29 +197,54 @@ def test_make_gives_commands_typed_without_it_the_same_instance(tmp_path: Path) 
     assert (checkout / ".env").read_text() == "MINE=1\n"
 
 
+CLEAN = [{"name": "a", "version": "1", "vulns": []}]
+VULNERABLE = [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}]
+UNKNOWN = [{"name": "a", "skip_reason": "not found"}]
+
+
 @pytest.mark.parametrize(
-    ("answer", "code", "said"),
+    ("of_lock", "of_a_known_package", "offline", "code", "message"),
     [
-        ({"dependencies": [{"name": "a", "version": "1", "vulns": []}]}, 0, "No known vulnerabilities in 1"),
-        (
-            {
-                "dependencies": [
-                    {"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}
-                ]
-            },
-            1,
-            "a 1: CVE-1, mended in 2",
-        ),
-        ({"dependencies": [{"name": "a", "skip_reason": "not found"}]}, 0, "NOT AUDITED"),
-        (None, 0, "NOT AUDITED"),
+        (CLEAN, CLEAN, "", 0, "No known vulnerabilities in 1 locked packages."),
+        (VULNERABLE, CLEAN, "allowed", 1, "a 1: CVE-1, fixed in 2"),
+        (UNKNOWN, CLEAN, "allowed", 1, "answers, but for no package of requirements.lock"),
+        (UNKNOWN, UNKNOWN, "", 1, "set AUDIT_OFFLINE=allowed"),
+        (UNKNOWN, UNKNOWN, "allowed", 0, "NOT AUDITED: the vulnerability service cannot be reached"),
+        (None, None, "", 1, "no route to host"),
+        (None, None, "allowed", 0, "NOT AUDITED: the vulnerability service cannot be reached"),
+    ],
+    ids=[
+        "clean",
+        "vulnerable",
+        "wrong lock",
+        "mirror",
+        "mirror, allowed",
+        "no network",
+        "no network, allowed",
     ],
 )
-def test_the_audit_fails_on_findings_and_admits_when_it_could_not_ask(
-    tmp_path: Path, answer: object, code: int, said: str
+def test_the_audit_fails_on_findings_and_where_nothing_was_audited(
+    tmp_path: Path, of_lock: object, of_a_known_package: object, offline: str, code: int, message: str
 ) -> None:
-    speaks = f"print({json.dumps(answer)!r})" if answer else "import sys; sys.exit('no route to host')"
-    (tmp_path / "pip_audit.py").write_text(speaks)
+    answers = {"lock": of_lock, "known": of_a_known_package}
+    (tmp_path / "pip_audit.py").write_text(
+        f"import json, sys\nanswers = json.loads({json.dumps(answers)!r})\n"
+        "found = answers['known' if '--no-deps' in sys.argv else 'lock']\n"
+        "if '--version' in sys.argv: sys.exit(0)\n"
+        "if found is None: sys.exit('no route to host')\n"
+        "print(json.dumps({'dependencies': found}))\n"
+    )
+    ran = audit(tmp_path, offline)
+    assert (ran.returncode, message in ran.stdout) == (code, True), ran.stdout + ran.stderr
+
+
+def test_an_audit_that_does_not_run_fails_even_where_it_may_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "pip_audit.py").write_text("raise ImportError('half installed')")
+    assert audit(tmp_path, "allowed").returncode == 1
+
+
+def audit(folder: Path, offline: str) -> subprocess.CompletedProcess[str]:
+    """Run the audit with the pip_audit of a folder."""
     command = [sys.executable, ".ci/audit.py", "requirements.lock"]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert (ran.returncode, said in ran.stdout) == (code, True), ran.stdout + ran.stderr
+    environment = os.environ | {"PYTHONPATH": str(folder), "AUDIT_OFFLINE": offline}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
