@@ -253,6 +253,8 @@ class Staging:
 def local_files(staging: Staging, files: Mapping[str, Path], generator: str) -> StagedData:
     """Files of this machine as they are, ready to be sent.
 
+    The uuid of each is made of its name and content: the same file again is known where it has arrived.
+
     Args:
         staging: Where their list is kept.
         files: The files by their name at the destination.
@@ -262,7 +264,12 @@ def local_files(staging: Staging, files: Mapping[str, Path], generator: str) -> 
     stamp = Stamp("upload", "Upload", generator, str(uuid.uuid4()), dt.datetime.now(dt.UTC), "")
     content = (Bytes(name, iter(()), path=path) for name, path in files.items())
     naming = Naming(lambda _stamp, given, _number, _rows: given)
-    return staging.stage(content, stamp, "files", _AsTheyAre("", [(name,) for name in names]), naming)
+    staged = staging.stage(content, stamp, "files", _AsTheyAre("", [(name,) for name in names]), naming)
+    own = (str(uuid.uuid5(uuid.NAMESPACE_URL, f"{one.name}\n{one.sha256}")) for one in staged.files)
+    marked = (
+        replace(one, stamp=replace(stamp, uuid=mark)) for one, mark in zip(staged.files, own, strict=True)
+    )
+    return replace(staged, files=tuple(marked))
 
 
 @dataclass(frozen=True)

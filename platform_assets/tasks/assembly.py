@@ -131,13 +131,20 @@ class TasksRoom(Assembly[TasksRoomSettings]):
     def runner(self) -> TaskRunner:
         """What executes tasks."""
         from platform_assets.tasks.execution import TaskRunner, TaskServices
-        from platform_assets.tasks.services import RoomAlerts, RoomBuckets, RoomInspection, RoomQueries
+        from platform_assets.tasks.services import (
+            RoomAlerts,
+            RoomBuckets,
+            RoomDeliveries,
+            RoomInspection,
+            RoomQueries,
+        )
 
         services = TaskServices(
             RoomQueries(self.rooms),
             RoomInspection(self.rooms),
             RoomBuckets(self.rooms),
             RoomAlerts(self.rooms),
+            RoomDeliveries(self.rooms),
         )
         return TaskRunner(self.platform.state_dir / _FOLDER, self.variables, services)
 

@@ -203,12 +203,17 @@ def _notes(task: PlannedTask) -> str:
 
 def _shown(task: PlannedTask, name: str, value: Any) -> str:
     """Render an argument; secrets and what looks like one stay hidden, references are shown as such."""
+    from pydantic import BaseModel
+
     from platform_assets.configuration.secrets import Secret
     from platform_assets.configuration.stores import SECRET_OPTION
 
     def render(key: str, one: Any) -> str:
         if isinstance(one, Secret):
             return str(one)
+        if isinstance(one, BaseModel):
+            # Secrets become references.
+            one = one.model_dump(exclude_unset=True, mode="json")
         if isinstance(one, dict):
             return "{" + ", ".join(f"{inner} = {render(str(inner), it)}" for inner, it in one.items()) + "}"
         if SECRET_OPTION.search(key) or key.lower() in _SECRET_HEADERS:

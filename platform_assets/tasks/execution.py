@@ -17,7 +17,7 @@ from typing import Any
 
 from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.processes import write_whole
-from platform_assets.tasks.interfaces import Alerts, Buckets, FileInspection, Queries
+from platform_assets.tasks.interfaces import Alerts, Buckets, Deliveries, FileInspection, Queries
 from platform_assets.tasks.logs import Redactor, TaskLog
 from platform_assets.tasks.plan import PlannedTask, TaskPlan
 from platform_assets.tasks.publishing import plain_paths
@@ -36,12 +36,14 @@ class TaskServices:
         inspection: The inspection for sensitive data.
         buckets: Folders and buckets.
         alerts: Alerts to people.
+        deliveries: Deliveries, data sources and destinations.
     """
 
     queries: Queries
     inspection: FileInspection
     buckets: Buckets
     alerts: Alerts
+    deliveries: Deliveries
 
 
 class _Alarm(BaseException):
@@ -145,6 +147,7 @@ class TaskRunner:
             given.inspection,
             given.buckets,
             given.alerts,
+            given.deliveries,
         )
 
     def _call(self, task: PlannedTask, context: TaskContext) -> TaskOutcome:

@@ -6,7 +6,7 @@ Everything is connected to when it is used, and nothing of Dagster is in it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,5 +120,51 @@ class Alerts(Protocol):
 
         Raises:
             PlatformError: It cannot be stored.
+        """
+        ...
+
+
+class Deliveries(Protocol):
+    """Deliveries, and the data sources and destinations that they use."""
+
+    def make(self, name: str, *, force: bool, report: Callable[[str], None]) -> Mapping[str, str]:
+        """Make a delivery of the configuration.
+
+        Args:
+            name: Its name.
+            force: Send it again although nothing has changed.
+            report: Takes its progress, line by line.
+
+        Returns:
+            The status of each destination: `delivered` or `unchanged`.
+
+        Raises:
+            PlatformError: It cannot be made, or a destination failed.
+        """
+        ...
+
+    def upload(self, files: Mapping[str, Path], destination: object) -> Mapping[str, int]:
+        """Write files to a destination.
+
+        Args:
+            files: The files by their name at the destination.
+            destination: The validated block of a destination.
+
+        Returns:
+            Bytes that were sent for each address; 0 where the destination had the file already.
+
+        Raises:
+            PlatformError: A file could not be written.
+        """
+        ...
+
+    def download(self, source: object) -> AbstractContextManager[Iterator[tuple[str, Iterator[bytes]]]]:
+        """Open the files of a data source: their names and their content, each read before the next.
+
+        Args:
+            source: The validated block of a data source.
+
+        Raises:
+            PlatformError: It cannot be read, or has rows instead of files.
         """
         ...

@@ -6,21 +6,24 @@ import contextlib
 import datetime as dt
 import fnmatch
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from platform_assets.alert import Alert, RaisesAlerts, Severity
 from platform_assets.errors import SettingsError
-from platform_assets.isolation import result_or_reason
+from platform_assets.isolation import ended, result_or_reason
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.rooms import Rooms
 from platform_assets.source.assembly import SourceRoom
 from platform_assets.tasks.interfaces import FoundObject, Inspected
+from platform_assets.tasks.task import TaskError
 from platform_assets.warehouse.assembly import WarehouseRoom
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from platform_assets.delivery.interfaces import MakesDeliveries
 
 
 class RoomQueries:
@@ -138,3 +141,51 @@ class RoomAlerts:
         digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
         now = dt.datetime.now(dt.UTC)
         room.raise_alerts([Alert(digest, Severity[severity], title, now, facts=tuple(facts.items()))])
+
+
+class RoomDeliveries:
+    """The deliveries' room, and its data sources and destinations.
+
+    Args:
+        rooms: The rooms.
+    """
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def make(self, name: str, *, force: bool, report: Callable[[str], None]) -> Mapping[str, str]:
+        """See `Deliveries.make`."""
+        result = self._room.make_delivery(name, force=force, report=report)
+        if result.failures:
+            reasons = " ".join(f"{one}: {ended(reason)}" for one, reason in result.failures.items())
+            raise TaskError(f"The delivery {name} did not reach every destination. {reasons}")
+        return {one.destination: one.status for one in result.destinations}
+
+    def upload(self, files: Mapping[str, Path], destination: object) -> Mapping[str, int]:
+        """See `Deliveries.upload`."""
+        return {one.address: one.sent for one in self._room.upload(files, cast("Any", destination))}
+
+    @contextlib.contextmanager
+    def download(self, source: object) -> Iterator[Iterator[tuple[str, Iterator[bytes]]]]:
+        """See `Deliveries.download`."""
+        self._rooms.require("delivery", "Downloading files")
+        from platform_assets.delivery.sources.settings import DataSourceSettings, build_source
+
+        settings = DataSourceSettings.model_validate(source)
+        with build_source(settings, "download", self._rooms).open() as found:
+            yield map(_file, found)
+
+    @property
+    def _room(self) -> MakesDeliveries:
+        self._rooms.require("delivery", "A delivery or an upload")
+        from platform_assets.delivery.interfaces import MakesDeliveries
+
+        return next(self._rooms.offering(MakesDeliveries))
+
+
+def _file(found: object) -> tuple[str, Iterator[bytes]]:
+    from platform_assets.delivery.interfaces import Bytes
+
+    if not isinstance(found, Bytes):
+        raise TaskError("This source has rows instead of files. Use the task sql, or a delivery.")
+    return found.name, found.chunks

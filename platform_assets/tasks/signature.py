@@ -236,12 +236,17 @@ class Signature:
         if detail["type"] == "extra_forbidden" and len(location) == 1:
             return Wrong((location[0],), "an unknown argument", suggestion(str(location[0]), list(known)))
         parameter = known[location[0]]
+        if detail["type"] in ("missing", "extra_forbidden") and len(location) > 1:
+            inside = _reached(given, location[:-1])
+            is_missing = detail["type"] == "missing"
+            expected = "a value" if is_missing else "a known one"
+            return Wrong((*inside, location[-1]), "nothing" if is_missing else "an unknown key", expected)
         meaning = f" ({parameter.help.rstrip('.')})" if parameter.help else ""
         if detail["type"] == "missing" and len(location) == 1:
             return Wrong((location[0],), "nothing", f"{parameter.expected}{meaning}")
         key = _reached(given, location)
         reason = _reason(detail)
-        if parameter.is_secret:
+        if parameter.is_secret or any(SECRET_OPTION.search(str(part)) for part in location):
             is_reference = str(detail["input"]).startswith("secret://")
             found = "a reference that cannot be used" if is_reference else "a value (not shown)"
         else:

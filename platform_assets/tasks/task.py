@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from platform_assets.errors import PlatformError
-from platform_assets.tasks.interfaces import Alerts, Buckets, FileInspection, Queries
+from platform_assets.tasks.interfaces import Alerts, Buckets, Deliveries, FileInspection, Queries
 
 if TYPE_CHECKING:
     from platform_assets.configuration.secrets import Secret
@@ -133,6 +133,7 @@ class TaskContext:
         inspection: The inspection for sensitive data.
         buckets: Folders and buckets.
         alerts: Alerts to people.
+        deliveries: Deliveries, data sources and destinations.
     """
 
     file: str
@@ -149,3 +150,4 @@ class TaskContext:
     inspection: FileInspection
     buckets: Buckets
     alerts: Alerts
+    deliveries: Deliveries

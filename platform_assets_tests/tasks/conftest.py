@@ -105,7 +105,7 @@ class Bench:
     def context(self) -> TaskContext:
         unset: Any = None
         given: dict[str, Any] = {
-            **dict.fromkeys(("queries", "inspection", "buckets", "alerts"), unset),
+            **dict.fromkeys(("queries", "inspection", "buckets", "alerts", "deliveries"), unset),
             **self.services,
         }
         return TaskContext(
@@ -122,7 +122,7 @@ class Bench:
             **given,
         )
 
-    def run(self, name: str, **arguments: Any) -> TaskOutcome:
+    def run(self, name: str, /, **arguments: Any) -> TaskOutcome:
         """Validate arguments as a task file has them, and run the task."""
         known = TaskRegistry().find(name)
         assert known is not None

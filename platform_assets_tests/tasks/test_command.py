@@ -226,7 +226,7 @@ def test_the_scanner_rollout_runs_as_shipped_and_its_second_run_changes_nothing(
     ended = tasks("run", "scanner_rollout")
     assert ended.exit_code == 0, ended.output
     first = tree(house.state / "scanner")
-    report = next(content for name, content, _ in first if name.startswith("published/")).decode()
+    report = next(content for name, content, _ in first if name == "published/report.csv").decode()
     assert report.splitlines() == [
         "table,rows,column,type",
         "dim_staff,3,id,long",
@@ -235,7 +235,8 @@ def test_the_scanner_rollout_runs_as_shipped_and_its_second_run_changes_nothing(
         "fact_sales_order,3,name,string",
     ]
     assert [name for name, _, _ in first] == [
-        f"backups/scanner-{house.room.variables['TODAY']}.tar.zst", "published/report.csv"
+        f"backups/scanner-{house.room.variables['TODAY']}.tar.zst", "published/report.csv",
+        "published/report.csv.metadata.json",
     ]  # fmt: skip
     ended = tasks("run", "scanner_rollout")
     assert ended.exit_code == 0, ended.output
