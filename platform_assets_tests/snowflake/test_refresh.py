@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +15,14 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from platform_assets.errors import ParquetError
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.interfaces import KeptTable, VersionInUse
+from platform_assets.lake.upkeep.upkeep import Positions, TableUpkeep
 from platform_assets.snowflake.options import ScriptOptions
-from platform_assets.snowflake.refresh import RECORD, Refresh, _Refreshing, refresh
+from platform_assets.snowflake.refresh import RECORD, Refresh, _Refreshing, held_versions, refresh
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
+from platform_assets_tests.fixtures.upkeep import DAYS_LATER, age, upkeep_of
 
 Rows = list[tuple[Any, ...]]
 
@@ -141,6 +147,42 @@ def test_a_compaction_brings_no_row_twice(copy: Copy) -> None:
     assert copy.rows() == [(1, "n1"), (2, "n2"), (3, "n3")]
     DeltaTable(copy.place).optimize.compact()
     assert copy.refresh().result.rows_loaded == 0
+
+
+def test_upkeep_brings_no_row_twice_and_keeps_what_the_copy_has_not_loaded_yet(
+    copy: Copy, tmp_path: Path
+) -> None:
+    options = ScriptOptions(case="upper")
+    assert held_versions(copy.connection, options) == []
+    copy.write(1)
+    copy.refresh()
+    identity = str(DeltaTable(copy.place).metadata().id)
+    assert held_versions(copy.connection, options) == [(identity, 0)]
+    copy.write(2)
+    copy.write(3)
+    kept = KeptTable("dim_staff", LakeTable(copy.place, ()), is_loaded_elsewhere=True)
+
+    def positions() -> Positions:
+        held = held_versions(copy.connection, options)
+        return Positions({one: [VersionInUse(one, version, "a copy")] for one, version in held})
+
+    def care() -> TableUpkeep:
+        [one] = dataclasses.replace(upkeep_of(kept, tmp_path, later=DAYS_LATER), positions=positions).run()
+        age(Path(copy.place), 10)
+        return one
+
+    assert care().files == (3, 1)
+    shutil.rmtree(tmp_path / "journal")  # so that old versions are looked for again
+    one = care()
+    assert (one.pinned_by, one.oldest, one.removed.files) == (("a copy",), 0, 0)
+    done = copy.refresh()
+    assert (done.how, done.result.rows_loaded) == ("appended", 2)
+    shutil.rmtree(tmp_path / "journal")
+    assert care().removed.files == 3
+    assert copy.refresh().how == "unchanged"
+    copy.write(4)
+    assert copy.refresh().how == "appended"
+    assert copy.rows() == [(1, "n1"), (2, "n2"), (3, "n3"), (4, "n4")]
 
 
 def test_where_old_files_and_commits_are_gone_everything_is_replaced(copy: Copy) -> None:
