@@ -359,7 +359,7 @@ class _Lake:
 
             def some(low: int, high: int, batch: int) -> pa.RecordBatchReader:
                 return connection.sql(
-                    f"SELECT i AS id, hash(i) % 1000 AS design, (hash(i) / 7) % 100000 AS units, "
+                    f"SELECT i AS id, hash(i) % 1000 AS design, (hash(i) // 7) % 100000 AS units, "
                     f"'note ' || hash(i) AS note, TIMESTAMPTZ '2024-01-01' + INTERVAL (i) SECOND AS at, "
                     f"{batch}::BIGINT AS _batch FROM range({low}, {high}) AS t(i)"
                 ).to_arrow_reader(4_096)
