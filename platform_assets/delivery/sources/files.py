@@ -19,7 +19,7 @@ from platform_assets.errors import path_error
 _CHUNK = 1024 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass
 class FileSource:
     """Files on disk, in the order of their paths.
 
@@ -32,15 +32,23 @@ class FileSource:
     pattern: str
     may_be_empty: bool = False
     links_out: bool = False
+    _seen: str | None = None
 
     def version(self) -> str | None:
         """See `DataSource.version`: names, sizes and modification times."""
-        return version_of_files(self._found())
+        self._seen = version_of_files(self._found())
+        return self._seen
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Iterator[Rows | Bytes]]:
         """See `DataSource.open`."""
-        yield (file_bytes(one) for one in self._found())
+        found = self._found()
+        seen, self._seen = self._seen, None
+        if seen not in (None, version_of_files(found)):
+            raise DestinationUnavailable(
+                f"{self.pattern} changed in between. The next attempt delivers the new content."
+            )
+        yield (file_bytes(one) for one in found)
 
     def _found(self) -> list[FoundFile]:
         """Find the files.
@@ -114,7 +122,7 @@ def version_of_files(found: list[FoundFile]) -> str:
 
 def file_bytes(found: FoundFile) -> Bytes:
     """Return a file's content; an error is raised at its end if the file has changed since it was found."""
-    return Bytes(found.name, _chunks(found), found.size, content_type=content_type_of(found.name))
+    return Bytes(found.name, _chunks(found), found.size, found.path, content_type=content_type_of(found.name))
 
 
 def content_type_of(name: str) -> str:

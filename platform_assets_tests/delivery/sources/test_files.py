@@ -112,6 +112,15 @@ def test_a_file_that_is_written_while_it_is_read_fails_for_now(reports: Path, ro
             list(one.chunks)  # type: ignore[union-attr]
 
 
+def test_files_that_change_after_their_version_was_asked_fail_for_now(reports: Path, rooms: Rooms) -> None:
+    source = source_of(rooms, files=f"{reports}/*.csv")
+    source.version()
+    (reports / "c.csv").write_text("c")
+    with pytest.raises(DestinationUnavailable, match="changed in between"):
+        files_of(source)
+    assert list(files_of(source)) == ["a.csv", "b.csv", "c.csv"]
+
+
 def test_a_text_is_a_file(rooms: Rooms) -> None:
     source = source_of(rooms, text={"content": "Good mörning\n", "name": "hello.txt"})
     assert files_of(source) == {"hello.txt": "Good mörning\n".encode()}
