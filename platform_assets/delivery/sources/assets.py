@@ -73,7 +73,8 @@ class AssetSource:
 
         tables = self._tables or {key: self.table(key) for key in self.assets}
         self._tables = {}
-        with self.engine.connect() as connection:
+        # The connection is closed off for good, so that no other step may get its instance.
+        with self.engine.connect(trusted=False) as connection:
             for key, table in tables.items():
                 table.create_view(connection, key)
             names = _create_names(connection, tables)
