@@ -462,7 +462,7 @@ def test_settings_cannot_be_changed(write: Write) -> None:
         ("engine.memory_limit_mb = 63", "engine.memory_limit_mb: found 63; expected whole megabytes, 64 or"),
         ("engine.thread = 2", "engine.thread: found an unknown key; expected a known one, perhaps engine."),
         ("threads = 2", "threads: found an unknown key; expected a known one, perhaps engine.threads."),
-        ("zzz = 2", "zzz: found an unknown key; expected one of alerts, dlp, engine, feeds, freshness"),
+        ("zzz = 2", "zzz: found an unknown key; expected one of alerts, delivery, dlp, engine, feeds,"),
         ("engine = 3", "engine: found 3; expected a block with memory_limit_mb and threads."),
         ("freshness.within = 30 minutes", "freshness.within: found a period with a unit; expected whole min"),
         ("freshness.within = true", "freshness.within: found true; expected whole minutes, 1 or more"),
