@@ -435,7 +435,7 @@ def _upkeep_of(work: _Lake, policy: UpkeepPolicy | None) -> Upkeep:
         yield KeptTable("dead letters", lake.dead_letters)
         for table in STAR.tables:
             yield KeptTable(table.name, lake.star(table), is_loaded_elsewhere=True)
-        yield journal.log.kept("upkeep")
+        yield journal.kept()
 
     def positions() -> Positions:
         found: dict[str, list[VersionInUse]] = {}

@@ -68,7 +68,7 @@ class LakeRoom(Assembly[LakeSettings]):
         from platform_assets.lake.ledger import CURSORS
 
         yield KeptTable("ledger", self.lake.ledger.table, metadata=CURSORS)
-        yield self._journal.log.kept("upkeep")
+        yield self._journal.kept()
 
     @property
     def _journal(self) -> Journal:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Set
-from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Batches(Set[int]):
@@ -14,29 +18,27 @@ class Batches(Set[int]):
         numbers: The numbers, in any order.
     """
 
-    def __init__(self, numbers: Iterable[int] = ()) -> None:
-        self._set = frozenset(numbers)
+    def __init__(self, numbers: Iterable[int] | NDArray[np.int64] = ()) -> None:
+        given = numbers if isinstance(numbers, np.ndarray) else np.fromiter(numbers, np.int64)
+        self._numbers = np.unique(given)
 
     def __contains__(self, number: object) -> bool:
         """Return True if the number is in the set."""
-        return number in self._set
+        return isinstance(number, int | np.integer) and self.count_between(int(number), int(number)) == 1
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the numbers in no particular order."""
-        return iter(self._set)
+        """Yield the numbers in order."""
+        return iter(self._numbers.tolist())
 
     def __len__(self) -> int:
         """Return how many numbers there are."""
-        return len(self._set)
+        return len(self._numbers)
 
-    @cached_property
-    def _ordered(self) -> list[int]:
-        return sorted(self._set)
-
-    def between(self, first: int, last: int) -> list[int]:
-        """Return the numbers from `first` to `last`, both included, in order."""
-        return self._ordered[bisect_left(self._ordered, first) : bisect_right(self._ordered, last)]
+    def with_one(self, number: int) -> Batches:
+        """Return a copy that has one more number."""
+        return Batches(np.append(self._numbers, np.int64(number)))
 
     def count_between(self, first: int, last: int) -> int:
         """Return how many numbers there are from `first` to `last`, both included."""
-        return bisect_right(self._ordered, last) - bisect_left(self._ordered, first)
+        low, high = np.searchsorted(self._numbers, [first, last + 1])
+        return max(int(high - low), 0)

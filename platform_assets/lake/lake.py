@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from platform_assets.errors import LakeError
-from platform_assets.lake.batches import Batches
 from platform_assets.lake.delta import LakeTable, stored_columns
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.interfaces import CurrentTable
@@ -181,7 +180,7 @@ class BronzeReader:
         raw = f"{name} files"
         counting = self.state.batches_of(self.source, table.name)
         if uncommitted is not None:
-            counting = Batches({*counting, uncommitted})
+            counting = counting.with_one(uncommitted)
         is_mixed = bronze.create_view(
             connection, [raw], handle or bronze.open(), batches=(after, last), only=counting
         )

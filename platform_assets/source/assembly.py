@@ -269,7 +269,7 @@ class SourceRoom(Assembly[SourceRoomSettings]):
                         table.name,
                         state.row_count(source, table.name),
                         batch,
-                        state.seen_at_by_batch.get(batch),
+                        state.seen_at(batch),
                         state.dead_letters(source, table.name),
                     )
                 )

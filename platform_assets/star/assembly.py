@@ -62,12 +62,12 @@ class StarRoom(Assembly[None]):
         Raises:
             LakeError: The lake cannot be read.
         """
-        seen = self.rooms.of(LakeRoom).lake.ledger.read().seen_at_by_batch
+        state = self.rooms.of(LakeRoom).lake.ledger.read()
         found = []
         for (layer, name), table in self.lake_tables().items():
             handle = table.open()
             batch = table.last_batch(handle)
-            found.append(TableHoldings(layer, name, table.row_count(handle), batch, seen.get(batch)))
+            found.append(TableHoldings(layer, name, table.row_count(handle), batch, state.seen_at(batch)))
         return found
 
 

@@ -16,14 +16,19 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.errors import LakeError, UpkeepBusy
 from platform_assets.lake.arrow import time_of
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.interfaces import KeptTable, Outdated
 from platform_assets.lake.log import AppendLog, storable
+from platform_assets.model.dialects import literal
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 from platform_assets.processes import is_alive
+
+if TYPE_CHECKING:
+    import duckdb
 
 JOURNAL_COLUMNS = (
     Column("key", Text(), "Name of the table; `lock` for the lock"),
@@ -36,6 +41,7 @@ JOURNAL_COLUMNS = (
 )
 _LOCK = "lock"
 _TERM = dt.timedelta(minutes=15)
+_KEPT_FOR = dt.timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,21 @@ class Journal:
     def log(self) -> AppendLog:
         """The rows of the journal."""
         return AppendLog(self.table, "The journal of upkeep", stream="upkeep", key=("key",))
+
+    def kept(self) -> KeptTable:
+        """Return the journal as upkeep takes care of it: entries go after a week if a later one follows."""
+
+        def outdated(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> Outdated:
+            connection.execute(
+                'CREATE OR REPLACE TEMP TABLE newest AS SELECT key, max("commit") AS last FROM stored '
+                "GROUP BY key"
+            )
+            return Outdated(
+                f'stored."at" < TIMESTAMPTZ {literal(str(now - _KEPT_FOR))} AND EXISTS (FROM newest WHERE '
+                'newest.key = stored.key AND newest.last > stored."commit")'
+            )
+
+        return self.log.kept("upkeep", outdated=outdated)
 
     def last(self) -> dict[str, LastUpkeep]:
         """Return the last upkeep of each table, by the table's name."""

@@ -39,9 +39,14 @@ def kept_tables(lake: Lake, rooms: Callable[[], Iterable[HasDeltaTables]]) -> It
                 break
             named.add(kept.table.uri)
             yield kept
-    for zone, path, table in lake.found_tables():
-        if table.uri not in named:
-            yield _unnamed(zone, path, table)
+    try:
+        others = [_unnamed(*one) for one in lake.found_tables() if one[2].uri not in named]
+    except BaseException as error:
+        if not is_isolated(error):
+            raise
+        yield Unlisted("other tables", reason_of(error))
+    else:
+        yield from others
 
 
 def _unnamed(zone: str, path: str, table: LakeTable) -> KeptTable:
