@@ -6,6 +6,7 @@ import base64
 import contextlib
 import datetime as dt
 import hashlib
+import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -29,8 +30,8 @@ _SINGLE = 16 * _MIB
 """Files up to this size are sent with one request."""
 _PART = 8 * _MIB
 _MOST_PARTS = 10_000
-_WORKERS = 8
-_MEMORY = 64 * _MIB
+_WORKERS = 6
+_MEMORY = 48 * _MIB
 """Bytes that the parts being sent may take together."""
 _SKEW = dt.timedelta(minutes=5)
 _STALE = dt.timedelta(hours=1)
@@ -150,6 +151,7 @@ class S3Writer:
             name.lower().removeprefix("aws_"): value
             for name, value in resolve_options(self.storage_options).items()
         }
+        endpoint = given.get("endpoint_url") or given.get("endpoint")
         config = Config(
             connect_timeout=min(self.timeout, 20),
             read_timeout=self.timeout,
@@ -159,13 +161,15 @@ class S3Writer:
             # Every request with content gets its checksum here.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
+            # The signature covers the checksum; with TLS nothing is gained by another hash of the content.
+            s3={"payload_signing_enabled": (endpoint or "").startswith("http://")},
         )
         try:
             # A session of its own: boto3's default session cannot be used by several threads at once.
             return boto3.session.Session().client(
                 "s3",
                 region_name=given.get("region") or given.get("default_region"),
-                endpoint_url=given.get("endpoint_url") or given.get("endpoint"),
+                endpoint_url=endpoint,
                 aws_access_key_id=given.get("access_key_id"),
                 aws_secret_access_key=given.get("secret_access_key"),
                 aws_session_token=given.get("session_token"),
@@ -301,7 +305,7 @@ class _Part:
     number: int
     size: int
     etag: str
-    sha256: bytes
+    crc32: bytes
     has_checksum: bool
     is_new: bool
 
@@ -338,7 +342,7 @@ class _Multipart:
         upload, there = self._unfinished()
         if upload is None:
             created = self._client.create_multipart_upload(
-                **self._where, **self._description, ChecksumAlgorithm="SHA256"
+                **self._where, **self._description, ChecksumAlgorithm="CRC32"
             )
             upload = str(created["UploadId"])
         try:
@@ -380,15 +384,16 @@ class _Multipart:
             content = source.read(self._part)
         if len(content) != min(self._part, self._file.size - (number - 1) * self._part):
             raise changed(self._file)
-        digest = hashlib.sha256(content).digest()
+        # Not SHA-256: the file's own is known, those of parts would take as long as the sending.
+        digest = zlib.crc32(content).to_bytes(4, "big")
         checksum = _base64(digest)
         if there is not None and _has(there, content, checksum):
-            etag, has_checksum = str(there["ETag"]), bool(there.get("ChecksumSHA256"))
+            etag, has_checksum = str(there["ETag"]), bool(there.get("ChecksumCRC32"))
             return _Part(number, len(content), etag, digest, has_checksum, is_new=False)
         answer = self._client.upload_part(
-            **self._where, UploadId=upload, PartNumber=number, Body=content, ChecksumSHA256=checksum
+            **self._where, UploadId=upload, PartNumber=number, Body=content, ChecksumCRC32=checksum
         )
-        has_checksum = answer.get("ChecksumSHA256") == checksum
+        has_checksum = answer.get("ChecksumCRC32") == checksum
         return _Part(number, len(content), str(answer["ETag"]), digest, has_checksum, is_new=True)
 
     def _unfinished(self) -> tuple[str | None, dict[int, Mapping[str, Any]]]:
@@ -451,21 +456,21 @@ class _Multipart:
     def _verified_by(self, address: str, answer: Mapping[str, Any], parts: list[_Part]) -> str:
         from botocore.exceptions import ClientError
 
-        expected = _base64(hashlib.sha256(b"".join(part.sha256 for part in parts)).digest())
-        if str(answer.get("ChecksumSHA256", "")).partition("-")[0] == expected:
-            return "sha256 of parts"
+        expected = _base64(zlib.crc32(b"".join(part.crc32 for part in parts)).to_bytes(4, "big"))
+        if str(answer.get("ChecksumCRC32", "")).partition("-")[0] == expected:
+            return "crc32 of parts"
         try:
             head = self._client.head_object(**self._where, ChecksumMode="ENABLED")
         except ClientError:
             return "accepted"
-        if str(head.get("ChecksumSHA256", "")).partition("-")[0] == expected:
-            return "sha256 of parts"
+        if str(head.get("ChecksumCRC32", "")).partition("-")[0] == expected:
+            return "crc32 of parts"
         if head["ContentLength"] != self._file.size:
             raise DestinationUnavailable(
                 f"{address} was not written as sent: it has {head['ContentLength']} bytes, and "
                 f"{self._file.size} were sent. The next attempt writes it again."
             )
-        return "sha256 of parts" if all(part.has_checksum for part in parts) else "size"
+        return "crc32 of parts" if all(part.has_checksum for part in parts) else "size"
 
 
 def _key(prefix: str, file: StagedFile) -> str:
@@ -480,12 +485,12 @@ def _facts(answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _completed(part: _Part) -> dict[str, Any]:
-    checksum = {"ChecksumSHA256": _base64(part.sha256)} if part.has_checksum else {}
+    checksum = {"ChecksumCRC32": _base64(part.crc32)} if part.has_checksum else {}
     return {"PartNumber": part.number, "ETag": part.etag, **checksum}
 
 
 def _has(there: Mapping[str, Any], content: bytes, checksum: str) -> bool:
-    given = there.get("ChecksumSHA256")
+    given = there.get("ChecksumCRC32")
     return given == checksum if given else _is_md5(str(there.get("ETag", "")), content)
 
 
