@@ -14,7 +14,7 @@ from pydantic_core.core_schema import ValidationInfo
 from platform_assets.configuration.mistakes import Mistake, shown
 from platform_assets.configuration.values import Block, Cron, Integer, Names, Text, timezone_name
 from platform_assets.delivery.attempt_settings import AttemptSettings
-from platform_assets.delivery.renderers.settings import RENDER, RenderSettings, rendering_mistake
+from platform_assets.delivery.renderers.settings import RENDER, RenderSettings, rendering_mistakes
 from platform_assets.delivery.sources.settings import (
     SOURCE,
     DataSourceSettings,
@@ -129,15 +129,17 @@ class DeliverySettings(Block):
 
 def own_mistakes(settings: DeliverySettings) -> Iterator[Mistake]:
     """Yield what is valid by itself and does not fit together within a delivery."""
-    found = rendering_mistake(
+    for key, reason in rendering_mistakes(
         settings.render,
         settings.file,
         gives_rows=gives_rows(settings.source),
         gives_several=gives_several(settings.source),
-    )
-    if found:
-        key = "render" if "render" in found.split(",")[0] or settings.file is None else "file"
-        yield Mistake((key,), shown(settings.file) if key == "file" else "a list", found)
+    ):
+        if key == "file":
+            yield Mistake((key,), shown(settings.file), f"another name ({reason})")
+        else:
+            names = ", ".join(one.name for one in settings.render)
+            yield Mistake((key,), f"[{names}]", f"steps that fit the source ({reason})")
     link = settings.on_success.link if settings.on_success else None
     if link is not None and link.to not in settings.to:
         expected = f"one of {', '.join(settings.to)}"

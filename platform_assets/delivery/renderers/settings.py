@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -335,10 +336,10 @@ def takes_rows(steps: RenderSettings) -> bool:
     return bool(steps) and steps[0].name != "as_is" and ORDER[steps[0].name] == 0
 
 
-def rendering_mistake(
+def rendering_mistakes(
     steps: RenderSettings, file: str | None, *, gives_rows: bool | None, gives_several: bool
-) -> str:
-    """Return what does not fit together in a delivery; empty if everything does.
+) -> Iterator[tuple[str, str]]:
+    """Yield what does not fit together in a delivery: the key, `render` or `file`, and what is wrong.
 
     Args:
         steps: The steps of `render`.
@@ -348,22 +349,23 @@ def rendering_mistake(
     """
     if gives_rows is True and not takes_rows(steps):
         formats = ", ".join(name for name, place in ORDER.items() if place == 0 and name != "as_is")
-        return f"the source gives rows, and render has no format for them; add one of {formats}"
+        yield "render", f"the source gives rows, and render has no format for them; add one of {formats}"
     if gives_rows is False and takes_rows(steps):
-        return (
-            f"the source gives files, and {steps[0].name} is made of rows; remove {steps[0].name} from render"
-        )
+        name = steps[0].name
+        yield "render", f"the source gives files, and {name} is made of rows; remove {name} from render"
     if file is None:
-        return ""
+        return
     from platform_assets.delivery.renderers.naming import FileNames, template_mistake
 
     if mistake := template_mistake(file):
-        return mistake
-    fields = FileNames(file).fields
+        yield "file", mistake
+        return
     is_packed = any(one.name in _PACKED for one in steps)
-    if (gives_several or _splits(steps)) and not is_packed and not fields & {"name", "part"}:
-        return "several files may be delivered under one name; put {part} or {name} into it"
-    return _suffix_mistake(steps, file)
+    is_distinct = bool(FileNames(file).fields & {"name", "part"})
+    if (gives_several or _splits(steps)) and not is_packed and not is_distinct:
+        yield "file", "several files may be delivered under one name; put {part} or {name} into it"
+    if mistake := _suffix_mistake(steps, file):
+        yield "file", mistake
 
 
 def _splits(steps: RenderSettings) -> bool:

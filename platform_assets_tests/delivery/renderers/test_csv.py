@@ -304,3 +304,12 @@ def test_a_value_that_fails_far_into_the_rows_is_told_with_its_column(kitchen: K
         DeliveryError, match=r"customers could not be rendered: .*column the text: a value needs"
     ):
         kitchen.render([{"csv": {"quoting": "none"}}], rows)
+
+
+def test_infinite_dates_of_a_source_are_named(kitchen: Kitchen) -> None:
+    days = pa.array([2**31 - 1, -(2**31) + 1], pa.int32()).cast(pa.date32())
+    at = pa.array([2**63 - 1, -(2**63) + 1]).cast(pa.timestamp("us", "UTC"))
+    found = kitchen.one([{"csv": {"header": False}}], pa.table({"day": days, "at": at}))
+    assert found.text == "infinity,infinity\n-infinity,-infinity\n"
+    found = kitchen.one(["json"], pa.table({"day": days, "at": at}))
+    assert found.text.splitlines()[1] == '{"day":"infinity","at":"infinity"},'

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from platform_assets.delivery.interfaces import DeliveryError, StagedFile
 from platform_assets.delivery.renderers.naming import FileNames, manifest, split_name, template_mistake
-from platform_assets.delivery.renderers.settings import has_manifest, rendering_mistake
+from platform_assets.delivery.renderers.settings import has_manifest, rendering_mistakes
 from platform_assets_tests.delivery.renderers.rendering import STAMP, STEPS
 
 
@@ -180,9 +180,18 @@ def test_a_mistake_in_render_is_told_with_its_reason(steps: list[Any], reason: s
 def test_source_render_and_file_have_to_fit(
     steps: list[Any], file: str | None, rows: bool | None, several: bool, reason: str
 ) -> None:
-    found = rendering_mistake(STEPS.validate_python(steps), file, gives_rows=rows, gives_several=several)
-    assert found.startswith(reason)
-    assert bool(found) == bool(reason)
+    found = list(
+        rendering_mistakes(STEPS.validate_python(steps), file, gives_rows=rows, gives_several=several)
+    )
+    assert len(found) == bool(reason)
+    for key, sentence in found:
+        assert sentence.startswith(reason)
+        assert key == ("render" if reason.startswith("the source") else "file")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    found = rendering_mistakes(STEPS.validate_python(["gzip"]), "{x}", gives_rows=True, gives_several=False)
+    assert [key for key, _ in found] == ["render", "file"]
 
 
 def test_a_manifest_is_asked_for_as_a_step() -> None:
