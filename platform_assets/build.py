@@ -9,8 +9,8 @@ from platform_assets.configuration.blocks import Settings
 from platform_assets.orchestration import (
     BLOCKING_CHECKS,
     CHECKS_WITH_OWN_JOB,
-    EXCLUSIVE_TAG,
     build_freshness_defs,
+    scheduled_job,
 )
 from platform_assets.orchestration import (
     MAIN_JOB as MAIN_JOB,
@@ -86,26 +86,13 @@ def _main_job(of_rooms: Sequence[dg.Definitions], settings: Settings) -> dg.Defi
         if _is_main(key.asset_key) and key.name not in CHECKS_WITH_OWN_JOB
     ]
     schedule = settings.platform.schedule
-    job = dg.define_asset_job(
+    return scheduled_job(
         MAIN_JOB,
-        selection=dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks),
-        description="Brings what changed in Totesys into the lake, the star schema and the warehouse, and "
-        "checks it.",
-        executor_def=dg.in_process_executor,
-        tags=EXCLUSIVE_TAG,
-        run_tags=EXCLUSIVE_TAG,
-    )
-    return dg.Definitions(
-        jobs=[job],
-        schedules=[
-            dg.ScheduleDefinition(
-                name=f"{MAIN_JOB}_schedule",
-                job=job,
-                cron_schedule=schedule.cron,
-                execution_timezone=schedule.timezone,
-                description="Looks at the source for changes and brings them to the warehouse.",
-            )
-        ],
+        dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks),
+        "Loads the changes of Totesys into the lake, the star schema and the warehouse, and checks them.",
+        schedule.cron,
+        schedule.timezone,
+        is_exclusive=True,
     )
 
 

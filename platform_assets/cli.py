@@ -88,7 +88,7 @@ def _dagster_home() -> Path:
 @app.command()
 def run(
     source: Annotated[
-        str, typer.Argument(help="The source to read; only the job of Totesys goes beyond the lake.")
+        str, typer.Argument(help="The source to read; only the job of Totesys also loads the warehouse.")
     ] = "totesys",
 ) -> None:
     """Run a source's job once (for Totesys, up to the warehouse), then show the content of each layer."""

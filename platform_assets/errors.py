@@ -105,28 +105,29 @@ _UNREADABLE_FILE = re.compile(
 _PARQUET_FILE = re.compile(r"""(?:the pattern|[Ff]ile) ["']?(?P<path>[^"'\n]+?\.parquet)["']?""")
 
 
-def lake_file_error(said: str) -> LakeError | None:
+_RESTORE = "Restore it from a backup or an older version in the bucket"
+
+
+def lake_file_error(message: str) -> LakeError | None:
     """Convert a library's error about an unreadable Parquet file to a platform error.
 
     Args:
-        said: Its words; those of DuckDB, Arrow and delta-rs are known.
+        message: The message of DuckDB, Arrow or delta-rs.
 
     Returns:
-        None where no such file is what it speaks of.
+        The error; None if the message is not about such a file.
     """
-    found = _PARQUET_FILE.search(said)
-    if found is None or not _UNREADABLE_FILE.search(said):
+    found = _PARQUET_FILE.search(message)
+    if found is None or not _UNREADABLE_FILE.search(message):
         return None
-    if re.search("No files found|not found|No such file", said):
-        reason, advice = "it is not there", "Bring it back"
-    elif "Permission denied" in said:
-        reason, advice = "permission denied", "Grant the account that runs the platform access to it"
+    if re.search("No files found|not found|No such file", message):
+        reason, advice = "it does not exist", _RESTORE
+    elif "Permission denied" in message:
+        reason, advice = "permission denied", "Grant the platform's user access to it"
     else:
-        reason, advice = "it is damaged", "Bring it back"
+        reason, advice = "it is damaged", _RESTORE
     return LakeError(
-        f"The lake's file {found['path']} cannot be read: {reason}. {advice}"
-        f"{', from a backup or an older version in the bucket' if advice == 'Bring it back' else ''}; "
-        "the next run goes on."
+        f"The lake's file {found['path']} cannot be read: {reason}. {advice}; the next run then continues."
     )
 
 

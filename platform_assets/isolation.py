@@ -194,20 +194,19 @@ def reason_of(error: BaseException, *, tell_text: bool = True) -> str:
         error: The raised error.
         tell_text: Whether to include an unexpected error's text, which may contain values.
     """
-    told: PlatformError | None = None
+    known_error: PlatformError | None = None
     if tell_text and isinstance(error, OSError):
-        told = path_error(error)
+        known_error = path_error(error)
     elif tell_text and type(error).__module__.lstrip("_").partition(".")[0] in _READERS_OF_THE_LAKE:
-        told = lake_file_error(_text(error))
-    if isinstance(error, PlatformError) or told is not None:
+        known_error = lake_file_error(_text(error))
+    if isinstance(error, PlatformError) or known_error is not None:
         # Whole, however long: its end says what to do.
-        return " ".join(_text(told or error).split())
+        return " ".join(_text(known_error or error).split())
     text = _text(error) if tell_text else (isinstance(error, OSError) and error.strerror) or ""
     name = type(error).__name__
     module = type(error).__module__
-    known = name if module in ("builtins", "__main__") else f"{module.lstrip('_')}.{name}"
-    said = f"unexpected error {known}{f': {text.strip()}' if text.strip() else ''}"
-    line = _one_line(said)
+    kind = name if module in ("builtins", "__main__") else f"{module.lstrip('_')}.{name}"
+    line = _one_line(f"unexpected error {kind}{f': {text.strip()}' if text.strip() else ''}")
     return f"{line.rstrip('.')} ({where})." if (where := place_of(error)) else ended(line)
 
 

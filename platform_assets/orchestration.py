@@ -39,9 +39,9 @@ UP_TO_DATE_AT = "platform_assets/up_to_date_at"
 """Materialization metadata of a skipped table: when a run last updated it."""
 _ROW_COUNT = "dagster/row_count"
 DELETIONS = "deletions looked for"
-"""Materialization metadata: time as of which deletions are known, by the source's clock, UTC."""
+"""Materialization metadata: time of the last search for deletions, by the source's clock, UTC."""
 FRESHNESS = "freshness"
-"""Name of the check that an asset was brought up to date lately."""
+"""Name of the check that an asset was updated recently."""
 SOURCE_MATCHES_LAKE = "source_matches_lake"
 """Name of the check that source and lake hold the same rows."""
 BLOCKING_CHECKS = "blocking_checks"
@@ -122,8 +122,8 @@ def clear_failures(*, retried: bool = True) -> Iterator[None]:
         if not is_isolated(error):
             raise
         known = path_error(error) if isinstance(error, OSError) else None
-        told, retryable = reason_of(known or error), is_retryable(known or error)
-        failure = dg.Failure(description=told, allow_retries=retryable)
+        reason, retryable = reason_of(known or error), is_retryable(known or error)
+        failure = dg.Failure(description=reason, allow_retries=retryable)
         if not (retried and retryable):
             raise failure from error
         failure.__cause__ = error
@@ -318,8 +318,8 @@ def failed_checks(
             continue
         if run_id not in (None, record.run_id):
             continue
-        said = _of_check(evaluation)
-        failed[key.asset_key] = f"{failed[key.asset_key]} {said}" if key.asset_key in failed else said
+        reason = _of_check(evaluation)
+        failed[key.asset_key] = f"{failed[key.asset_key]} {reason}" if key.asset_key in failed else reason
     return failed
 
 
@@ -484,7 +484,7 @@ def build_freshness_defs(within: Mapping[dg.AssetKey, dt.timedelta]) -> dg.Defin
             dg.AssetCheckSpec(
                 FRESHNESS,
                 asset=key,
-                description=f"Brought up to date within {_minutes(limit)} minutes.",
+                description=f"The asset was updated within the last {_minutes(limit)} minutes.",
             )
             for key, limit in within.items()
         ],
@@ -499,33 +499,69 @@ def build_freshness_defs(within: Mapping[dg.AssetKey, dt.timedelta]) -> dg.Defin
                 passed=age is not None and age <= within[key.asset_key],
                 asset_key=key.asset_key,
                 check_name=key.name,
-                description="never brought up to date"
-                if age is None
-                else f"brought up to date {_minutes(age)} minutes ago",
+                description="never updated" if age is None else f"updated {_minutes(age)} minutes ago",
                 metadata={"last up to date": dg.MetadataValue.timestamp(last)} if last else {},
             )
 
     job = dg.define_asset_job(
         f"{FRESHNESS}_checks_job",
         selection=dg.AssetSelection.checks(*[dg.AssetCheckKey(key, FRESHNESS) for key in within]),
-        description="Looks whether the platform keeps its assets fresh.",
+        description="Checks the age of all assets.",
         executor_def=dg.in_process_executor,
     )
     schedule = dg.ScheduleDefinition(
         name=f"{FRESHNESS}_checks_schedule",
         job=job,
         cron_schedule="*/10 * * * *",
-        description="Every 10 minutes: fails the check of each asset that is older than it may be.",
+        description="Checks the age of all assets every 10 minutes.",
     )
     return dg.Definitions(asset_checks=[check], jobs=[job], schedules=[schedule])
 
 
+def scheduled_job(
+    name: str,
+    selection: dg.AssetSelection,
+    description: str,
+    cron: str,
+    timezone: str,
+    *,
+    is_exclusive: bool = False,
+) -> dg.Definitions:
+    """Define a job over assets and checks that runs in one process, and its schedule.
+
+    Args:
+        name: Name of the job; the schedule is `<name>_schedule`.
+        selection: The assets and checks.
+        description: Description of both.
+        cron: Cron expression of the schedule.
+        timezone: Time zone of `cron`.
+        is_exclusive: Whether its runs wait for the runs of other exclusive jobs.
+    """
+    tags = EXCLUSIVE_TAG if is_exclusive else None
+    job = dg.define_asset_job(
+        name,
+        selection=selection,
+        description=description,
+        executor_def=dg.in_process_executor,
+        tags=tags,
+        run_tags=tags,
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{name}_schedule",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone=timezone,
+        description=description,
+    )
+    return dg.Definitions(jobs=[job], schedules=[schedule])
+
+
 def _up_to_date_at(event: dg.EventLogEntry) -> dt.datetime | None:
     """Return the time (UTC) of an asset's last update; None if it was never updated."""
-    said = event.asset_materialization.metadata if event.asset_materialization else {}
-    if UP_TO_DATE_AT in said:
-        return dt.datetime.fromtimestamp(float(str(said[UP_TO_DATE_AT].value)), dt.UTC)
-    return None if STOPPED in said else dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
+    metadata = event.asset_materialization.metadata if event.asset_materialization else {}
+    if UP_TO_DATE_AT in metadata:
+        return dt.datetime.fromtimestamp(float(str(metadata[UP_TO_DATE_AT].value)), dt.UTC)
+    return None if STOPPED in metadata else dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
 
 
 def _minutes(time: dt.timedelta) -> int:

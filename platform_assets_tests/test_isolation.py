@@ -187,14 +187,14 @@ def test_of_a_file_that_cannot_be_read_the_system_s_reason_is_told_and_its_name_
     [
         (
             "Invalid Input Error: No magic bytes found at end of file '{}'",
-            "it is damaged. Bring it back, from",
+            "it is damaged. Restore it from",
         ),
         (
             "Invalid Input Error: File '{}' too small to be a Parquet file",
-            "it is damaged. Bring it back, from",
+            "it is damaged. Restore it from",
         ),
-        ('Failed to read file "{}": Snappy decompression failure', "it is damaged. Bring it back, from"),
-        ('IO Error: No files found that match the pattern "{}"', "it is not there. Bring it back, from"),
+        ('Failed to read file "{}": Snappy decompression failure', "it is damaged. Restore it from"),
+        ('IO Error: No files found that match the pattern "{}"', "it does not exist. Restore it from"),
         ('IO Error: Cannot open file "{}": Permission denied', "permission denied. Grant the account that"),
     ],
 )

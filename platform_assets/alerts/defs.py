@@ -11,7 +11,7 @@ ALERTS_JOB = "deliver_alerts"
 
 
 def build_defs(rooms: Rooms) -> dg.Definitions:
-    """Define the job that sends alerts which a channel has not taken yet.
+    """Define the job that sends alerts which a channel has not accepted yet.
 
     Args:
         rooms: The rooms.
@@ -25,12 +25,13 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         with clear_failures():
             done = alerts.send_due()
         context.log.info(
-            "%d alerts sent, %d delayed, %d given up", done.sent, done.delayed, done.undeliverable
+            "%d alerts sent, %d delayed, %d undeliverable", done.sent, done.delayed, done.undeliverable
         )
         if done.problems:
             reasons = " ".join(f"{channel}: {ended(reason)}" for channel, reason in done.problems.items())
+            counts = f"Alerts delayed: {done.delayed:,}, undeliverable: {done.undeliverable:,}."
             raise dg.Failure(
-                description=f"Alerts delayed: {done.delayed:,}, given up: {done.undeliverable:,}. {reasons}",
+                description=f"{counts} {reasons}",
                 # Failed objects are retried by the next runs, after growing waits.
                 allow_retries=False,
             )

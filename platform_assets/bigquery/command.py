@@ -48,9 +48,7 @@ def bigquery_app(access: Access = lambda: None) -> typer.Typer:
             str | None,
             typer.Option(help="Location of the dataset; by default the configured location, or EU."),
         ] = None,
-        prefix: Annotated[
-            str, typer.Option(help="Put before each table's name, such as dim_ or fact_.")
-        ] = "",
+        prefix: Annotated[str, typer.Option(help="Prefix of each table's name, such as dim_ or fact_.")] = "",
         name: Annotated[
             str | None, typer.Option(help="Load all files into one table with this name.")
         ] = None,
@@ -58,8 +56,8 @@ def bigquery_app(access: Access = lambda: None) -> typer.Typer:
             str,
             typer.Option(
                 help=(
-                    f"What one table is: {', '.join(get_args(Grouping))}; auto treats a folder of numbered "
-                    "parts as one table."
+                    f"Grouping of files into tables: {', '.join(get_args(Grouping))}; auto treats a folder "
+                    "of numbered parts as one table."
                 )
             ),
         ] = "auto",
@@ -79,7 +77,7 @@ def bigquery_app(access: Access = lambda: None) -> typer.Typer:
 
         for option, given, kind in (("write", write, Write), ("grouping", grouping, Grouping)):
             if given not in get_args(kind):
-                _complain(f"--{option} is {given!r}, and can be {', '.join(get_args(kind))}.")
+                _complain(f"--{option} is {given!r}, but must be one of {', '.join(get_args(kind))}.")
                 raise typer.Exit(2)
         started = time.monotonic()
         try:

@@ -22,6 +22,7 @@ from platform_assets.orchestration import (
     lazy_resource,
     preview,
     row_count_metadata,
+    scheduled_job,
     table_schema,
 )
 from platform_assets.rooms import Rooms
@@ -256,20 +257,14 @@ def _column_defs(tables: Sequence[dg.AssetKey], cron: str, timezone: str) -> dg.
             metadata={"unexpected columns": len(unexpected), "columns not inspected": len(uninspected)},
         )
 
-    job = dg.define_asset_job(
+    job = scheduled_job(
         COLUMNS_JOB,
-        selection=dg.AssetSelection.assets(COLUMNS),
-        description="Inspects the columns of tables that have changed.",
-        executor_def=dg.in_process_executor,
+        dg.AssetSelection.assets(COLUMNS),
+        "Inspects the columns of tables that have changed.",
+        cron,
+        timezone,
     )
-    schedule = dg.ScheduleDefinition(
-        name=f"{COLUMNS_JOB}_schedule",
-        job=job,
-        cron_schedule=cron,
-        execution_timezone=timezone,
-        description="Inspects the columns of tables that have changed.",
-    )
-    return dg.Definitions(assets=[columns], asset_checks=[expected], jobs=[job], schedules=[schedule])
+    return dg.Definitions.merge(dg.Definitions(assets=[columns], asset_checks=[expected]), job)
 
 
 def _failed_metadata(failing: Isolation) -> dict[str, str]:

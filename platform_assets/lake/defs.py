@@ -19,6 +19,7 @@ from platform_assets.orchestration import (
     lazy_resource,
     preview,
     row_count_metadata,
+    scheduled_job,
 )
 from platform_assets.rooms import Rooms
 from platform_assets.runs import forget_old_runs
@@ -132,21 +133,15 @@ def _upkeep_defs(rooms: Rooms) -> dg.Definitions:
                 allow_retries=False,
             )
 
-    job = dg.define_asset_job(
+    job = scheduled_job(
         UPKEEP_JOB,
-        selection=dg.AssetSelection.assets(TABLES),
-        description="Merges small files of the lake's tables, applies retention, and removes old versions. "
-        "It runs beside all other jobs.",
-        executor_def=dg.in_process_executor,
+        dg.AssetSelection.assets(TABLES),
+        "Merges small files of the lake's tables, applies retention, and removes old versions. It runs "
+        "beside all other jobs.",
+        room.settings.upkeep.cron,
+        room.platform.schedule.timezone,
     )
-    schedule = dg.ScheduleDefinition(
-        name=f"{UPKEEP_JOB}_schedule",
-        job=job,
-        cron_schedule=room.settings.upkeep.cron,
-        execution_timezone=room.platform.schedule.timezone,
-        description="Keeps the lake's tables small and fast.",
-    )
-    return dg.Definitions(assets=[tables], jobs=[job], schedules=[schedule])
+    return dg.Definitions.merge(dg.Definitions(assets=[tables]), job)
 
 
 def _retained(context: dg.AssetExecutionContext, lake_room: LakeRoom) -> list[str]:

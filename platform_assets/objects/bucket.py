@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from platform_assets.errors import ObjectsError
 from platform_assets.isolation import Isolation
 
-_MOST_TOLD = 5
+_MOST_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ def raise_if_partly_listed(uri: str, failing: Isolation) -> None:
         PartlyListed: Some parts failed.
     """
     if failing.failures:
-        reasons = " ".join(one.reason for one in failing.failures[:_MOST_TOLD])
+        reasons = " ".join(one.reason for one in failing.failures[:_MOST_REASONS])
         raise PartlyListed(
-            f"{len(failing.failures):,} of what is in {uri} could not be listed; everything else was "
-            f"listed. {reasons}"
+            f"{len(failing.failures):,} objects or folders in {uri} could not be listed; all others were. "
+            f"{reasons}"
         )
 
 
@@ -80,6 +80,39 @@ class ExplainedReader:
         """See `Readable.read`."""
         with self.explained():
             return self.source.read(size)
+
+
+@dataclass(frozen=True)
+class RemoteBucket:
+    """A bucket, or a prefix in it, that is read through a client.
+
+    Args:
+        name: The bucket's name.
+        prefix: The watched prefix, without a slash at either end; empty means the whole bucket.
+        client: The store's client.
+        page: Number of objects requested at once.
+    """
+
+    name: str
+    prefix: str
+    client: Any = field(repr=False)
+    page: int = 1_000
+    scheme: ClassVar[str]
+
+    @property
+    def uri(self) -> str:
+        """See `Bucket.uri`."""
+        return f"{self.scheme}://{self.name}/{self.prefix}".rstrip("/")
+
+    @property
+    def is_atomic(self) -> bool:
+        """See `Bucket.is_atomic`."""
+        return True
+
+    @property
+    def start(self) -> str:
+        """The beginning of the names of all watched objects."""
+        return f"{self.prefix}/" if self.prefix else ""
 
 
 class Bucket(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from platform_assets.objects.bucket import (
     ExplainedReader,
     ObjectVersion,
     Readable,
+    RemoteBucket,
     raise_if_partly_listed,
 )
 
@@ -22,30 +23,10 @@ _FIELDS = "items(name,generation,size,updated,timeCreated),nextPageToken"
 
 
 @dataclass(frozen=True)
-class GcsBucket:
-    """A bucket read through a client.
+class GcsBucket(RemoteBucket):
+    """A bucket of Google Cloud Storage; `client` is a `google.cloud.storage` client."""
 
-    Args:
-        name: The bucket's name.
-        prefix: The watched prefix, without a slash at either end; empty means the whole bucket.
-        client: A `google.cloud.storage` client.
-        page: Number of objects requested at once.
-    """
-
-    name: str
-    prefix: str
-    client: Any = field(repr=False)
-    page: int = 1_000
-
-    @property
-    def uri(self) -> str:
-        """`gs://bucket/prefix`."""
-        return f"gs://{self.name}/{self.prefix}".rstrip("/")
-
-    @property
-    def is_atomic(self) -> bool:
-        """See `Bucket.is_atomic`."""
-        return True
+    scheme = "gs"
 
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
         """See `Bucket.objects`; empty objects named `name/`, which consoles show as folders, are skipped."""
@@ -53,8 +34,8 @@ class GcsBucket:
         with explained(f"The bucket {self.uri} cannot be listed"):
             for blob in self.client.list_blobs(
                 self.name,
-                prefix=self._start or None,
-                start_offset=self._start + after if after else None,
+                prefix=self.start or None,
+                start_offset=self.start + after if after else None,
                 page_size=self.page,
                 fields=_FIELDS,
                 timeout=_TIMEOUT,
@@ -62,7 +43,7 @@ class GcsBucket:
                 version: ObjectVersion | None = None
                 with failing.guard(str(blob.name)):
                     # The offset is inclusive, but the listing must start after the key.
-                    if not blob.name.endswith("/") and blob.name.removeprefix(self._start) > after:
+                    if not blob.name.endswith("/") and blob.name.removeprefix(self.start) > after:
                         version = self._version(blob)
                 if version is not None:
                     yield version
@@ -70,14 +51,14 @@ class GcsBucket:
 
     def find(self, key: str) -> ObjectVersion | None:
         """See `Bucket.find`."""
-        with explained(f"{self._start}{key} in the bucket {self.name} cannot be accessed"):
-            blob = self.client.bucket(self.name).get_blob(self._start + key, timeout=_TIMEOUT)
+        with explained(f"{self.start}{key} in the bucket {self.name} cannot be accessed"):
+            blob = self.client.bucket(self.name).get_blob(self.start + key, timeout=_TIMEOUT)
             return None if blob is None else self._version(blob)
 
     @contextmanager
     def open(self, found: ObjectVersion) -> Iterator[Readable]:
         """See `Bucket.open`."""
-        blob = self.client.bucket(self.name).blob(self._start + found.key, generation=int(found.version))
+        blob = self.client.bucket(self.name).blob(self.start + found.key, generation=int(found.version))
         explain = partial(explained, f"{found.uri} cannot be read", is_object=True)
         with explain():
             # The client's reader sends no request for an empty object, so a deleted one would go unnoticed.
@@ -87,14 +68,10 @@ class GcsBucket:
         with file:
             yield ExplainedReader(cast("Readable", file), explain)
 
-    @property
-    def _start(self) -> str:
-        return f"{self.prefix}/" if self.prefix else ""
-
     def _version(self, blob: Any) -> ObjectVersion:
         return ObjectVersion(
             f"gs://{self.name}/{blob.name}",
-            blob.name.removeprefix(self._start),
+            blob.name.removeprefix(self.start),
             str(blob.generation),
             int(blob.size or 0),
             blob.updated or blob.time_created,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from platform_assets.objects.bucket import (
     ExplainedReader,
     ObjectVersion,
     Readable,
+    RemoteBucket,
     raise_if_partly_listed,
 )
 
@@ -23,37 +24,17 @@ _LATER = {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "
 
 
 @dataclass(frozen=True)
-class S3Bucket:
-    """A bucket read through a client.
+class S3Bucket(RemoteBucket):
+    """A bucket of S3; `client` is a boto3 S3 client."""
 
-    Args:
-        name: The bucket's name.
-        prefix: The watched prefix, without a slash at either end; empty means the whole bucket.
-        client: A boto3 S3 client.
-        page: Number of objects requested at once.
-    """
-
-    name: str
-    prefix: str
-    client: Any = field(repr=False)
-    page: int = 1_000
-
-    @property
-    def uri(self) -> str:
-        """`s3://bucket/prefix`."""
-        return f"s3://{self.name}/{self.prefix}".rstrip("/")
-
-    @property
-    def is_atomic(self) -> bool:
-        """See `Bucket.is_atomic`."""
-        return True
+    scheme = "s3"
 
     def objects(self, after: str = "") -> Iterator[ObjectVersion]:
         """See `Bucket.objects`; empty objects named `name/`, which consoles show as folders, are skipped."""
         # StartAfter, because a continuation token would not be valid in the next tick.
-        arguments = {"Bucket": self.name, "Prefix": self._start, "MaxKeys": self.page}
+        arguments = {"Bucket": self.name, "Prefix": self.start, "MaxKeys": self.page}
         if after:
-            arguments["StartAfter"] = self._start + after
+            arguments["StartAfter"] = self.start + after
         failing = Isolation("Listing")
         while True:
             with explained(f"The bucket {self.uri} cannot be listed"):
@@ -74,11 +55,11 @@ class S3Bucket:
     def find(self, key: str) -> ObjectVersion | None:
         """See `Bucket.find`."""
         try:
-            with explained(f"{self._start}{key} in the bucket {self.name} cannot be accessed"):
-                head = self.client.head_object(Bucket=self.name, Key=self._start + key)
+            with explained(f"{self.start}{key} in the bucket {self.name} cannot be accessed"):
+                head = self.client.head_object(Bucket=self.name, Key=self.start + key)
         except ObjectGone:
             return None
-        return self._version(self._start + key, head["ETag"], head["ContentLength"], head["LastModified"])
+        return self._version(self.start + key, head["ETag"], head["ContentLength"], head["LastModified"])
 
     @contextmanager
     def open(self, found: ObjectVersion) -> Iterator[Readable]:
@@ -86,17 +67,13 @@ class S3Bucket:
         explain = partial(explained, f"{found.uri} cannot be read")
         with explain():
             answer = self.client.get_object(
-                Bucket=self.name, Key=self._start + found.key, IfMatch=f'"{found.version}"'
+                Bucket=self.name, Key=self.start + found.key, IfMatch=f'"{found.version}"'
             )
         with closing(answer["Body"]) as body:
             yield ExplainedReader(body, explain)
 
-    @property
-    def _start(self) -> str:
-        return f"{self.prefix}/" if self.prefix else ""
-
     def _version(self, name: str, etag: str, size: int, modified: Any) -> ObjectVersion:
-        key = name.removeprefix(self._start)
+        key = name.removeprefix(self.start)
         return ObjectVersion(f"s3://{self.name}/{name}", key, etag.strip('"'), size, modified)
 
 

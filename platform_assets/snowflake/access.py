@@ -179,7 +179,7 @@ class SnowflakeAccess:
             raise WarehouseError(
                 f"The private key of the Snowflake user {self.user} cannot be read: {problem}. Store the "
                 "whole PEM file as the secret; `openssl genrsa 2048 | openssl pkcs8 -topk8 -inform PEM "
-                "-nocrypt` makes such a key."
+                "-nocrypt` creates such a key."
             ) from None
         return key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -244,7 +244,9 @@ class SnowflakeAccess:
             grant = Grant("USAGE", f"DATABASE {self.database}").to(role)
             return WarehouseError(f"{start} If the database exists, grant it: {grant}")
         if number in _NO_PRIVILEGE:
-            return WarehouseError(f"{start} {f'Grant what is needed: {given}' if given else ''}".strip())
+            return WarehouseError(
+                f"{start} {f'Grant the missing privileges: {given}' if given else ''}".strip()
+            )
         if number in NO_SUCH_OBJECT:
             return WarehouseError(f"{start} {f'If it exists, grant it: {given}' if given else ''}".strip())
         if isinstance(error, errors.ForbiddenError):
@@ -262,7 +264,7 @@ class SnowflakeAccess:
             )
         if connection is None:
             return WarehouseError(
-                f"{start} Check the user, its key or password, and whether a network policy lets it in; "
-                f"DESCRIBE USER {self.user} shows the key's fingerprint."
+                f"{start} Check the user, its key or password, and that a network policy allows the "
+                f"connection; DESCRIBE USER {self.user} shows the key's fingerprint."
             )
         return WarehouseError(start)

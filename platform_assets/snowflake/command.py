@@ -71,7 +71,7 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
         database: Annotated[str | None, typer.Option(help="Database of the tables.")] = None,
         schema: Annotated[str | None, typer.Option(help="Schema of the tables.")] = None,
         prefix: Annotated[
-            str | None, typer.Option(help="Put before each table's name, such as dim_ or fact_.")
+            str | None, typer.Option(help="Prefix of each table's name, such as dim_ or fact_.")
         ] = None,
         case: Annotated[
             str | None, typer.Option(help=f"Names as in the files, or in upper case: {_one_of(Case)}.")
@@ -83,8 +83,8 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
             str | None,
             typer.Option(
                 help=(
-                    f"What one table is: {_one_of(Grouping)}; auto treats a folder of numbered parts as one "
-                    "table."
+                    f"Grouping of files into tables: {_one_of(Grouping)}; auto treats a folder of numbered "
+                    "parts as one table."
                 )
             ),
         ] = None,
@@ -92,10 +92,10 @@ def snowflake_app(connect: Connect, storage_options: StorageOptions = dict) -> t
             str | None, typer.Option(help="Only files in folders whose name matches, such as *.parquet.")
         ] = None,
         stage_url: Annotated[
-            str | None, typer.Option(help="Where Snowflake finds the files, if not where they are read.")
+            str | None, typer.Option(help="Snowflake's URL of the files, if it differs from the read one.")
         ] = None,
         storage_integration: Annotated[
-            str | None, typer.Option(help="The storage integration that may read there.")
+            str | None, typer.Option(help="The storage integration with access to it.")
         ] = None,
         encryption: Annotated[
             str | None, typer.Option(help=f"Of the stage's files: {_one_of(Encryption)}.")
@@ -220,7 +220,7 @@ def _read_config(file: Path) -> dict[str, Any]:
     for key, value in document.content.items():
         name = key.replace("-", "_")
         if name not in _option_names():
-            mistakes.append(f"there is no option {key}")
+            mistakes.append(f"{key} is not an option")
             continue
         try:
             options[name] = _from_config(name, value)
@@ -251,7 +251,7 @@ def _from_config(name: str, value: Any) -> Any:
         return _texts(value)
     if name in _FLAGS:
         if not isinstance(value, bool):
-            raise ValueError(f"{value!r}, and can be true or false")
+            raise ValueError(f"{value!r}, but must be true or false")
         return value
     if not isinstance(value, str):
         raise ValueError(f"{value!r}, not text")
@@ -274,7 +274,7 @@ def _flat(block: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]
         elif isinstance(value, str):
             yield name, value
         else:
-            raise ValueError(f"{value!r} at {name}, and is to be the name of a type")
+            raise ValueError(f"{value!r} at {name}, but must be the name of a type")
 
 
 def _run(chosen: dict[str, Any], connect: Connect, storage_options: StorageOptions) -> bool:
@@ -284,7 +284,7 @@ def _run(chosen: dict[str, Any], connect: Connect, storage_options: StorageOptio
 
     grouping = chosen.get("grouping", "auto")
     if grouping not in get_args(Grouping):
-        raise ParquetError(f"grouping is {grouping!r}, and can be {_one_of(Grouping)}.")
+        raise ParquetError(f"grouping is {grouping!r}, but must be {_one_of(Grouping)}.")
     fields = {field.name for field in dataclasses.fields(ScriptOptions)}
     options = ScriptOptions(
         **{name: value for name, value in chosen.items() if name in fields},
@@ -303,7 +303,7 @@ def _run(chosen: dict[str, Any], connect: Connect, storage_options: StorageOptio
     for problem in problems:
         _complain(f"Left out: {problem}")
     if not made.tables:
-        raise ParquetError("No table can be loaded.")
+        raise ParquetError("No table can be loaded. The reasons are above.")
     _write(made, chosen, problems)
     is_loaded = not chosen.get("execute") or _execute(made, _connector(chosen, connect))
     return is_loaded and not problems

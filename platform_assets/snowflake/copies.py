@@ -39,7 +39,7 @@ class LakeCopies:
     options: ScriptOptions
 
     def refresh_star(self, tables: Sequence[Table], failing: Isolation) -> Iterator[tuple[Table, Refresh]]:
-        """Bring the copies of star tables up to date, one after another.
+        """Update the copies of star tables, one after another.
 
         Args:
             tables: The tables.

@@ -54,8 +54,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     job = dg.define_asset_job(
         SNOWFLAKE_JOB,
         selection=dg.AssetSelection.groups(GROUP).without_checks(),
-        description="Brings the copies of the star schema's and the feeds' tables in Snowflake to what the "
-        "lake has.",
+        description="Updates the copies of the star schema's and the feeds' tables in Snowflake.",
         executor_def=dg.in_process_executor,
     )
     return dg.Definitions(assets=[_star_copies(tables)], jobs=[job], resources=resources)

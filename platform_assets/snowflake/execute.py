@@ -168,11 +168,11 @@ def _put_back(table: TableScript, kept: str, cursor: SnowflakeCursor) -> str:
         cursor.execute(f"ALTER TABLE {kept} RENAME TO {table.target}")
     except Error as error:
         return (
-            f"The table from before is {kept}, as it could not get its name back: "
+            f"The earlier table is now called {kept}, because renaming it back failed: "
             f"{_server_message(error)}. Rename it "
             f"to {table.target}."
         )
-    return "The table keeps its earlier data."
+    return "The table keeps its last loaded data."
 
 
 def _drop(kept: str, cursor: SnowflakeCursor) -> None:

@@ -70,7 +70,9 @@ def typed_name(text: str) -> str:
     """A qualified name as typed by a user, such as `analytics.public.parquet`; each part is an identifier."""
     parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', text)
     if ".".join(parts) != text:
-        raise ParquetError(f"{text!r} is no name: write up to three identifiers with a dot between them.")
+        raise ParquetError(
+            f"{text!r} is not a valid name: write up to three identifiers with a dot between them."
+        )
     return ".".join(typed_identifier(part) for part in parts)
 
 

@@ -32,7 +32,7 @@ class ScriptOptions:
             that the names can be written in any case.
         stage_url: The URL at which Snowflake finds the common parent of all paths, `s3://bucket/prefix`; None
             means the address from which the files were read, or an upload for local files.
-        storage_integration: The storage integration that may read there.
+        storage_integration: The storage integration with access to it.
         encryption: The encryption of the stage's files: none, sse-s3, sse-kms; None omits the option.
         kms_key: The key for sse-kms.
         file_format: Name of the file format to use, created if it does not exist; None writes the format into
@@ -100,9 +100,9 @@ def _mistakes(options: ScriptOptions) -> Iterator[str]:
     for name, kind in (("mode", Mode), ("create", Create), ("case", Case), ("encryption", Encryption)):
         given = getattr(options, name)
         if given is not None and given not in get_args(kind):
-            yield f"{name} is {given!r}, and can be {', '.join(get_args(kind))}"
+            yield f"{name} is {given!r}, but must be one of {', '.join(get_args(kind))}"
     if options.database and not options.schema:
-        yield "a database needs a schema beside it"
+        yield "a database requires a schema"
     checks: list[tuple[Callable[[str], str], Iterable[str | None]]] = [
         (typed_identifier, (options.database, options.schema, options.storage_integration)),
         (typed_name, (options.file_format,)),
@@ -118,12 +118,12 @@ def _mistakes(options: ScriptOptions) -> Iterator[str]:
                 yield str(error).rstrip(".")
     if not _ON_ERROR.fullmatch(options.on_error):
         yield (
-            f"on_error is {options.on_error!r}, and can be ABORT_STATEMENT, CONTINUE, SKIP_FILE, "
+            f"on_error is {options.on_error!r}, but must be ABORT_STATEMENT, CONTINUE, SKIP_FILE, "
             "SKIP_FILE_10 or SKIP_FILE_10%"
         )
     if options.stage_url and not _STAGE_URL.fullmatch(snowflake_url(options.stage_url)):
-        yield f"stage_url is {options.stage_url!r}, and is s3://, gs:// or azure:// with a bucket"
+        yield f"stage_url is {options.stage_url!r}, but must be s3://, gs:// or azure:// with a bucket"
     if (options.kms_key is not None) != (options.encryption == "sse-kms"):
-        yield "kms_key and the encryption sse-kms go together"
+        yield "kms_key and the encryption sse-kms need each other"
     if options.mode == "infer-schema" and (options.types or options.columns):
         yield "infer-schema uses the types that Snowflake finds; to set types, use mode projection"

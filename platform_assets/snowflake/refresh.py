@@ -105,8 +105,8 @@ def refresh(
         raise ParquetError(" ".join(str(problem) for problem in reading.problems))
     if len(reading.tables) != 1 or reading.tables[0].delta is None:
         raise ParquetError(
-            f"{place} is no Delta table: it has no _delta_log. What changed in other files is not written "
-            "anywhere; load them with `platform-assets snowflake script`."
+            f"{place} is not a Delta table: it has no _delta_log. Load other files with `platform-assets "
+            "snowflake script`."
         )
     whole = dataclasses.replace(
         options,
@@ -204,7 +204,7 @@ class _Refreshing:
                 return self._load(held, added)
         raise _RefreshOvertaken(
             f"{self._target} was loaded by other processes {_ATTEMPTS} times in a row during this load; "
-            "let one process load it."
+            "have only one process load it."
         )
 
     def _make(self) -> None:

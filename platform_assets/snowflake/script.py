@@ -136,7 +136,8 @@ def script(tables: Sequence[ParquetTable], options: ScriptOptions) -> Script:
             one = table_script(table, options)
             if one.target in made:
                 raise ParquetError(
-                    f"{made[one.target].name} is {one.target} in Snowflake too; rename one, or keep the case."
+                    f"{made[one.target].name} is also {one.target} in Snowflake; rename one of them, or keep "
+                    "the case."
                 )
         except ParquetError as error:
             problems.append(ParquetProblem(table.name, str(error)))
@@ -167,7 +168,7 @@ def table_script(table: ParquetTable, options: ScriptOptions) -> TableScript:
     url = _stage_url(table, options)
     if options.purge and url and table.delta is not None:
         raise ParquetError(
-            "PURGE would remove the files of a Delta table from under its log; load it without."
+            "PURGE would remove files that the Delta log still lists; load the table without PURGE."
         )
     if options.purge and url and len(table.files) > _FILES_PER_COPY:
         raise ParquetError(
@@ -245,27 +246,27 @@ def _refuse_what_is_not_read_right(table: ParquetTable, options: ScriptOptions) 
     nested = [column.name for column in table.columns if column.type.is_nested]
     if nested and options.on_error not in _VECTORIZED:
         raise ParquetError(
-            f"ON_ERROR = {options.on_error} is not for the vectorized scanner, and the other one drops the "
-            f"nulls that are in lists and objects, and makes lists of maps ({', '.join(nested)}). Use "
+            f"the vectorized scanner does not support ON_ERROR = {options.on_error}, and the other scanner "
+            f"drops nulls in lists and objects, and turns maps into lists ({', '.join(nested)}). Use "
             "ABORT_STATEMENT or SKIP_FILE."
         )
     if options.mode == "infer-schema" and table.absent:
         raise ParquetError(
-            f"the columns {', '.join(table.absent)} are in the Delta log and in no file, where INFER_SCHEMA "
-            "looks for them. Use mode projection."
+            f"the columns {', '.join(table.absent)} are in the Delta log but in no file, so INFER_SCHEMA "
+            "cannot find them. Use mode projection."
         )
     if options.mode == "infer-schema":
         for column in table.columns:
             if column.type.kind in _UNTOLD:
                 raise ParquetError(
-                    f"column {column.name} is {column.type.name}, which Snowflake finds to be something "
-                    "else. Use mode projection, whose message names the remedy."
+                    f"column {column.name} is {column.type.name}, for which INFER_SCHEMA finds another type. "
+                    "Use mode projection: its message names the remedy."
                 )
     lost = [one.name for one in table.columns if one.partition is not None and not one.partition.is_in_paths]
     if lost:
         raise ParquetError(
-            f"the partition columns {', '.join(lost)} are in the Delta log and not in the files' paths, "
-            "which is where COPY could read them. Rewrite the table with paths such as year=2024/."
+            f"the partition columns {', '.join(lost)} are in the Delta log but not in the files' paths, so "
+            "COPY cannot read them. Rewrite the table with paths such as year=2024/."
         )
 
 
@@ -275,8 +276,8 @@ def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
     if options.stage_url:
         if table.below is None:
             raise ParquetError(
-                "it was read from the folder of one partition, but stage_url stands for the whole table. "
-                f"Read {table.root}, and set stage_url to where Snowflake finds it."
+                "it was read from the folder of one partition, but stage_url is that of the whole table. "
+                f"Read {table.root}, and set stage_url to Snowflake's URL of it."
             )
         below = f"{table.below}/" if table.below else ""
         url = f"{snowflake_url(options.stage_url).rstrip('/')}/{below}"
@@ -285,7 +286,7 @@ def _stage_url(table: ParquetTable, options: ScriptOptions) -> str | None:
     elif any(external):
         raise ParquetError(
             "its files are local and are uploaded, which uses no storage integration and no encryption. "
-            "Leave these options out, or set stage_url to where Snowflake finds the files."
+            "Leave these options out, or set stage_url to Snowflake's URL of the files."
         )
     else:
         return None
@@ -320,7 +321,7 @@ def _uploads(table: ParquetTable, stage: str) -> list[str]:
         folder, _, name = file.path.rpartition("/")
         if _PUT_WILDCARDS.search(file.path) or _PUT_WILDCARDS.search(table.root):
             raise ParquetError(
-                f"PUT takes *, ?, [ and ] in {table.root}/{file.path} for a pattern. Rename the file, or "
+                f"PUT takes *, ?, [ and ] in {table.root}/{file.path} as a pattern. Rename the file, or "
                 "set stage_url to where Snowflake finds it."
             )
         folders.setdefault(folder, []).append(name)
@@ -415,7 +416,8 @@ def _column_names(table: ParquetTable, options: ScriptOptions) -> dict[str, str]
         name = options.cased(column.name)
         if (other := taken.setdefault(name, column.name)) != column.name:
             raise ParquetError(
-                f"columns {other} and {column.name} are both {name} in upper case; keep the case."
+                f"columns {other} and {column.name} are both {name} in upper case; keep the case of the "
+                "files."
             )
         names[column.name] = identifier(name)
     return names
@@ -435,7 +437,7 @@ def _infer_table(
             paths = list(table.examples)  # one for each distinct schema in the footers
         if len(paths) > _FILES_PER_COPY:
             raise ParquetError(
-                f"its files have {len(paths):,} schemas, and INFER_SCHEMA looks at {_FILES_PER_COPY:,} "
+                f"its files have {len(paths):,} schemas, but INFER_SCHEMA reads at most {_FILES_PER_COPY:,} "
                 "files; use mode projection."
             )
         arguments.append(f"FILES => ({', '.join(literal(path) for path in paths)})")
@@ -509,8 +511,8 @@ def _pattern(text: str) -> str:
 def _refuse_what_needs_projection(table: ParquetTable, types: Mapping[str, str]) -> None:
     if partitions := [column.name for column in table.columns if column.partition is not None]:
         raise ParquetError(
-            f"the columns {', '.join(partitions)} are in the files' paths, where mode projection alone "
-            "finds them."
+            f"the columns {', '.join(partitions)} are only in the files' paths; use mode projection, which "
+            "reads them."
         )
     for column in table.columns:
         type_ = types.get(column.name)
@@ -522,7 +524,7 @@ def _refuse_what_needs_projection(table: ParquetTable, types: Mapping[str, str])
         ):
             raise ParquetError(
                 f"column {column.name} is {column.type.name} and needs an expression to become {type_}: use "
-                "mode projection, or name another type for it (VARCHAR for json, BINARY for bytes)."
+                "mode projection, or choose another type (VARCHAR for json, BINARY for bytes)."
             )
 
 

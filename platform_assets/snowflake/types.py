@@ -13,16 +13,16 @@ _FRACTION_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 _LARGEST_SCALE = 37
 # Types that would be silently loaded as another type.
 _WITHOUT_A_TYPE = {
-    "interval": "Snowflake has no type for {name}. Name one, {name}=BINARY to keep the bytes as they are, or "
+    "interval": "Snowflake has no type for {name}. Choose one, {name}=BINARY to keep the bytes unchanged, or "
     "write the column as an integer or as text.",
-    "duration": "Snowflake has no type for {name}, a length of time, and Parquet holds it as a bare number. "
-    "Name a type for it, {name}=NUMBER(19,0) to load that number of units, or write the column as a number "
-    "whose name says its unit.",
-    "period": "Snowflake has no type for a period of pandas, which Parquet holds as a bare number counted "
-    "from 1970. Name a type for it, {name}=NUMBER(19,0) to load that number, or write the column as a date.",
+    "duration": "Snowflake has no type for {name}, a duration, and Parquet stores it as a plain number. "
+    "Choose a type, {name}=NUMBER(19,0) to load that number of units, or write the column as a number whose "
+    "name says its unit.",
+    "period": "Snowflake has no type for a period of pandas, which Parquet stores as a plain number counted "
+    "from 1970. Choose a type, {name}=NUMBER(19,0) to load that number, or write the column as a date.",
     "variant": "Parquet's variant type is written as encoded bytes, which COPY does not decode: they would "
     "arrive as an object of metadata and value. Write the column as JSON text and load it with the type "
-    "VARIANT, or name a type for it, {name}=OBJECT to keep the bytes as they are.",
+    "VARIANT, or choose a type, {name}=OBJECT to keep the bytes unchanged.",
 }
 _UUID_AS_TEXT = (
     "LOWER(REGEXP_REPLACE(HEX_ENCODE({column}::BINARY), "

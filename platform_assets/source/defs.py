@@ -14,7 +14,6 @@ from platform_assets.orchestration import (
     AFTER_BATCH,
     BATCH,
     DELETIONS,
-    EXCLUSIVE_TAG,
     LAKE_IO_MANAGER,
     OWNERS,
     REPORTS_STOPPED,
@@ -30,6 +29,7 @@ from platform_assets.orchestration import (
     preview,
     row_count_metadata,
     run_checks,
+    scheduled_job,
     stopped_failure,
     stopped_metadata,
     table_schema,
@@ -249,25 +249,15 @@ def build_verification_defs(source: str, tables: Sequence[Table], timezone: str)
         for key in keys:
             yield _verification_result(key, found[by_key[key].name])
 
-    name = f"{source}_verification"
-    job = dg.define_asset_job(
-        name,
-        selection=dg.AssetSelection.checks(*check.check_keys),
-        description=(
-            f"Verifies that the lake and {source} hold the same rows, and reloads key ranges that differ."
-        ),
-        executor_def=dg.in_process_executor,
-        tags=EXCLUSIVE_TAG,
-        run_tags=EXCLUSIVE_TAG,
+    verification = scheduled_job(
+        f"{source}_verification",
+        dg.AssetSelection.checks(*check.check_keys),
+        f"Verifies that the lake and {source} have the same rows, and reloads key ranges that differ.",
+        _VERIFIED_AT,
+        timezone,
+        is_exclusive=True,
     )
-    schedule = dg.ScheduleDefinition(
-        name=f"{name}_schedule",
-        job=job,
-        cron_schedule=_VERIFIED_AT,
-        execution_timezone=timezone,
-        description=f"Compares the lake with {source} every night.",
-    )
-    return dg.Definitions(asset_checks=[check], jobs=[job], schedules=[schedule])
+    return dg.Definitions.merge(dg.Definitions(asset_checks=[check]), verification)
 
 
 def _verification_result(key: dg.AssetKey, found: "Verification") -> dg.AssetCheckResult:
@@ -304,22 +294,14 @@ def build_source_job(
         cron: Cron expression of the schedule.
         timezone: Time zone of the schedule.
     """
-    job = dg.define_asset_job(
+    return scheduled_job(
         lake_job(source),
-        selection=dg.AssetSelection.groups(source).without_checks() | dg.AssetSelection.checks(*checks),
-        description=f"Loads the changes of {source} into the lake, and checks them.",
-        executor_def=dg.in_process_executor,
-        tags=EXCLUSIVE_TAG,
-        run_tags=EXCLUSIVE_TAG,
+        dg.AssetSelection.groups(source).without_checks() | dg.AssetSelection.checks(*checks),
+        f"Loads the changes of {source} into the lake, and checks them.",
+        cron,
+        timezone,
+        is_exclusive=True,
     )
-    schedule = dg.ScheduleDefinition(
-        name=f"{lake_job(source)}_schedule",
-        job=job,
-        cron_schedule=cron,
-        execution_timezone=timezone,
-        description=f"Loads the changes of {source} into the lake.",
-    )
-    return dg.Definitions(jobs=[job], schedules=[schedule])
 
 
 def _spec(key: dg.AssetKey, table: Table) -> dg.AssetSpec:

@@ -22,10 +22,10 @@ def _group() -> None:
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT; star tables and views are in schema star.")],
-    limit: Annotated[int, typer.Option(help="Rows to show at the most.", min=1)] = 100,
+    sql: Annotated[str, typer.Argument(help="A SELECT statement; star tables and views are in schema star.")],
+    limit: Annotated[int, typer.Option(help="Maximum number of rows to show.", min=1)] = 100,
     csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
-    of: Annotated[str, typer.Option("--of", help="Name of a further warehouse.")] = "warehouse",
+    of: Annotated[str, typer.Option("--of", help="Name of an additional warehouse.")] = "warehouse",
 ) -> None:
     """Run a query on a warehouse in its own SQL dialect; the query waits while a load is running."""
     with plain_errors():

@@ -19,6 +19,7 @@ from platform_assets.orchestration import (
     report_stopped,
     row_count_metadata,
     run_checks,
+    scheduled_job,
     stopped_metadata,
     table_schema,
     with_resource_keys,
@@ -210,17 +211,10 @@ def build_load_defs(
         timezone: Time zone of `cron`.
     """
     keys = [dg.AssetKey([name, table.name]) for table in tables]
-    job = dg.define_asset_job(
+    return scheduled_job(
         load_job(name),
-        selection=dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks),
-        description=f"Loads the new rows of the star schema into {name}, and checks them.",
-        executor_def=dg.in_process_executor,
+        dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks),
+        f"Loads the new rows of the star schema into {name}, and checks them.",
+        cron,
+        timezone,
     )
-    schedule = dg.ScheduleDefinition(
-        name=f"{load_job(name)}_schedule",
-        job=job,
-        cron_schedule=cron,
-        execution_timezone=timezone,
-        description=f"Loads the new rows of the star schema into {name}.",
-    )
-    return dg.Definitions(jobs=[job], schedules=[schedule])

@@ -448,7 +448,7 @@ def test_an_object_a_watch_and_a_channel_that_fail_leave_all_else_alone_and_fail
     # What landed is in the warehouse all the same.
     assert prices(place) == [("pen", "1.50")]
     [told] = failures(place.run(ALERTS_JOB))
-    assert "Alerts delayed: 1, given up: 0. team: " in told
+    assert "Alerts delayed: 1, undeliverable: 0. team: " in told
     assert "NOBODY_SET_THIS" in told
 
     monkeypatch.setattr(FolderBucket, "open", usual)

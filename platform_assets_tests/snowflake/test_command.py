@@ -113,11 +113,11 @@ def test_options_can_be_in_a_file_and_what_is_given_wins(write: Write, tmp_path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prefx = a", "there is no option prefx"),
-        ("purge = often", "purge is 'often', and can be true or false"),
+        ("prefx = a", "prefx is not an option"),
+        ("purge = often", "purge is 'often', but must be true or false"),
         ("prefix = [a]", "prefix is ['a'], not text"),
         ("type = a", "type is not a block of NAME = TYPE"),
-        ("column { a = 1 }", "column is 1 at a, and is to be the name of a type"),
+        ("column { a = 1 }", "column is 1 at a, but must be the name of a type"),
         ("paths = [1]", "paths is not a list of texts"),
         ("paths = [", "cannot be read"),
         ("mode = guess, paths = [x]", "mode is 'guess'"),

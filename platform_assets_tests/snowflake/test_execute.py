@@ -265,7 +265,7 @@ def test_a_load_that_fails_leaves_the_table_that_it_was_to_replace(
     assert (result.error, result.rows_loaded) == (None, 1)
     second = script(read_tables([write("t.parquet", day=["not a day", "2024-03-01"])]).tables, made)
     (result,) = execute(without(second, "upload") if how == "short" else second, connection)
-    assert str(result.error).endswith(". The table keeps its earlier data.")
+    assert str(result.error).endswith(". The table keeps its last loaded data.")
     assert result.rows_loaded == 0
     assert query(connection, f"SELECT * FROM {result.target}") == [(dt.date(2024, 2, 29),)]
     third = script(read_tables([write("t.parquet", day=["2024-03-02"])]).tables, made)

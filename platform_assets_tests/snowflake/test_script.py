@@ -203,7 +203,7 @@ def test_the_scanner_and_what_is_null_are_said_in_every_mode(
         of(nested, on_error=on_error, mode=mode)
     else:
         said = problem_of(nested, on_error=on_error, mode=mode)
-        assert f"ON_ERROR = {on_error} is not for the vectorized scanner" in said
+        assert f"ON_ERROR = {on_error}the vectorized scanner does not support ON_ERROR" in said
         assert "(items). Use ABORT_STATEMENT or SKIP_FILE." in said
 
 
@@ -262,7 +262,7 @@ def test_a_column_that_no_file_has_is_not_to_be_found_in_files(tmp_path: Path) -
     tables = read_tables([str(tmp_path)]).tables
     for mode in ("projection", "match-by-name"):
         assert '"note" VARCHAR' in only(of(*tables, mode=mode), "table")
-    assert "the columns note are in the Delta log and in no file" in problem_of(*tables, mode="infer-schema")
+    assert "the columns note are in the Delta log but in no file" in problem_of(*tables, mode="infer-schema")
 
 
 def test_a_null_is_not_the_null_of_json() -> None:
@@ -390,7 +390,7 @@ def test_columns_that_are_one_in_upper_case_are_refused() -> None:
 
 
 def test_tables_that_are_one_in_upper_case_are_refused() -> None:
-    assert "orders is ORDERS in Snowflake too" in problem_of(remote(), remote(name="Orders"), case="upper")
+    assert "orders is also ORDERS in Snowflake" in problem_of(remote(), remote(name="Orders"), case="upper")
 
 
 def test_types_can_be_chosen_for_a_type_a_column_and_a_column_of_one_table() -> None:
@@ -469,7 +469,7 @@ def test_what_needs_a_projection_is_refused_in_the_other_modes(write: Write, tmp
     write("t/year=2024/a.parquet")
     tables = read_tables([str(tmp_path)]).tables
     for mode in ("match-by-name", "infer-schema"):
-        assert "where mode projection alone finds them" in problem_of(*tables, mode=mode)
+        assert "use mode projection, which reads them" in problem_of(*tables, mode=mode)
     json = remote(TableColumn("j", ParquetType("json")))
     assert "use mode projection" in problem_of(json, mode="match-by-name")
     of(json, mode="match-by-name", columns={"j": "VARCHAR"})
@@ -479,7 +479,7 @@ def test_purge_never_removes_files_of_a_delta_table(tmp_path: Path) -> None:
     write_deltalake(tmp_path / "t", pa.table({"id": [1]}))
     tables = read_tables([str(tmp_path)]).tables
     of(*tables, purge=True)  # what was uploaded is a copy
-    assert "from under its log" in problem_of(*tables, purge=True, stage_url="s3://bucket/x")
+    assert "that the Delta log still lists" in problem_of(*tables, purge=True, stage_url="s3://bucket/x")
 
 
 def test_what_cannot_be_is_a_problem_with_what_to_do(write: Write, tmp_path: Path) -> None:
@@ -493,7 +493,7 @@ def test_what_cannot_be_is_a_problem_with_what_to_do(write: Write, tmp_path: Pat
     inside = read_tables([str(tmp_path / "t" / "year=2024")]).tables
     assert f"Read {tmp_path}/t, and set stage_url" in problem_of(*inside, stage_url="s3://bucket/t")
     starred = read_tables([write("a*.parquet")]).tables
-    assert "for a pattern" in problem_of(*starred)
+    assert "as a pattern" in problem_of(*starred)
 
 
 def test_columns_to_cluster_by_are_taken_where_a_table_has_them_all() -> None:
@@ -509,15 +509,15 @@ def test_columns_to_cluster_by_are_taken_where_a_table_has_them_all() -> None:
         ({"mode": "guess"}, "mode is 'guess', and can be projection, match-by-name, infer-schema"),
         ({"create": "replace"}, "create is 'replace', and can be or-replace, if-not-exists"),
         ({"case": "lower"}, "case is 'lower', and can be keep, upper"),
-        ({"database": "d"}, "a database needs a schema beside it"),
+        ({"database": "d"}, "a database requires a schema"),
         ({"schema": "a; DROP TABLE b"}, "is not an identifier"),
         ({"file_format": "a b"}, "is not an identifier"),
         ({"types": {"int64": "NUMBR"}}, "'NUMBR' is not a Snowflake type"),
         ({"types": {"integer": "NUMBER"}}, "Parquet has no type 'integer'"),
-        ({"on_error": "IGNORE"}, "on_error is 'IGNORE', and can be ABORT_STATEMENT"),
+        ({"on_error": "IGNORE"}, "on_error is 'IGNORE', but must be ABORT_STATEMENT"),
         ({"stage_url": "http://x"}, "stage_url is 'http://x'"),
-        ({"encryption": "sse-kms"}, "kms_key and the encryption sse-kms go together"),
-        ({"kms_key": "k"}, "kms_key and the encryption sse-kms go together"),
+        ({"encryption": "sse-kms"}, "kms_key and the encryption sse-kms need each other"),
+        ({"kms_key": "k"}, "kms_key and the encryption sse-kms need each other"),
         ({"mode": "infer-schema", "columns": {"a": "DATE"}}, "to set types, use mode projection"),
     ],
 )

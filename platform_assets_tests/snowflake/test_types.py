@@ -87,7 +87,7 @@ def test_every_type_that_others_write_has_one_or_says_what_to_do(
     if expected is not None:
         assert snowflake_type(found) == expected
     else:
-        with pytest.raises(ParquetError, match="Name one, interval=BINARY"):
+        with pytest.raises(ParquetError, match="Choose one, interval=BINARY"):
             snowflake_type(found)
 
 

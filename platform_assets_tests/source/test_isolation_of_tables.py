@@ -246,8 +246,8 @@ def _put_a_file_there(folder: Path) -> Callable[[], object]:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (_truncate, r"The lake's file .*\.parquet cannot be read: it is damaged\. Bring it back, "),
-        (_remove, r"The lake's file .*\.parquet cannot be read: it is not there\. Bring it back, "),
+        (_truncate, r"The lake's file .*\.parquet cannot be read: it is damaged\. Restore it "),
+        (_remove, r"The lake's file .*\.parquet cannot be read: it does not exist\. Restore it "),
         (_cut_the_log, r"The lake table .* cannot be read: .* Check that the location exists"),
         (_put_a_file_there, r"/design cannot be used: Not a directory\. A file is where a folder is needed"),
     ],
