@@ -195,7 +195,7 @@ def test_of_a_file_that_cannot_be_read_the_system_s_reason_is_told_and_its_name_
         ),
         ('Failed to read file "{}": Snappy decompression failure', "it is damaged. Restore it from"),
         ('IO Error: No files found that match the pattern "{}"', "it does not exist. Restore it from"),
-        ('IO Error: Cannot open file "{}": Permission denied', "permission denied. Grant the account that"),
+        ('IO Error: Cannot open file "{}": Permission denied', "permission denied. Grant the platform's"),
     ],
 )
 def test_of_a_damaged_file_of_the_lake_its_name_is_told_and_what_to_do(said: str, reason: str) -> None:

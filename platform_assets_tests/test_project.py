@@ -1,5 +1,7 @@
 """The project's own files: make, the locks, and what Dagster reads agree with each other."""
 
+import ast
+import importlib.util
 import json
 import os
 import re
@@ -135,6 +137,17 @@ def test_every_runtime_dependency_is_used() -> None:
         assert name in reasons or re.search(
             rf"^\s*(import|from) {module}\b|\"{module}\"", source, re.MULTILINE
         ), name
+
+
+@pytest.mark.parametrize(
+    "benchmark", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda benchmark: benchmark.stem
+)
+def test_what_a_benchmark_imports_exists(benchmark: Path) -> None:
+    for node in ast.walk(ast.parse(benchmark.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("platform_assets"):
+            module = importlib.import_module(node.module or "")
+            for name in (one.name for one in node.names if not hasattr(module, one.name)):
+                assert importlib.util.find_spec(f"{node.module}.{name}"), f"{benchmark.name}: {name}"
 
 
 def test_the_wheel_holds_the_package_and_nothing_else() -> None:

@@ -507,7 +507,7 @@ def test_the_command_says_what_is_wrong_with_its_options(load: Loader, tmp_path:
     app = bigquery_app(lambda: load.access)
     run = CliRunner().invoke(app, ["load", str(tmp_path), "--dataset", "sales", "--write", "replace"])
     assert run.exit_code == 2
-    assert "--write is 'replace', and can be append, truncate, empty." in run.output
+    assert "--write is 'replace', but must be one of append, truncate, empty." in run.output
     run = CliRunner().invoke(app, ["load", f"{tmp_path}/nothing", "--dataset", "sales"])
     assert run.exit_code == 1
     assert f"Nothing exists at {tmp_path}/nothing." in run.output

@@ -232,7 +232,7 @@ def test_a_blocked_column_stops_that_load_alone_until_the_upload_is_mended(platf
     [sentence] = guarded.refused("prices", "visits")
     line = (guarded.installation.folder / "with rules.conf").read_text().splitlines().index(rules) + 1
     assert (
-        "Nothing was loaded into snowflake/uploads_visits: uploads/visits.card holds CREDIT_CARD_NUMBER"
+        "Nothing was loaded into snowflake/uploads_visits: uploads/visits.card contains CREDIT_CARD_NUMBER"
         in (sentence)
     )
     assert f"with rules.conf line {line}, rule no cards" in sentence
@@ -254,7 +254,7 @@ def test_a_rule_for_snowflake_alone_holds_there_alone(platform: Platform) -> Non
     guarded.ingest()
     assert guarded.in_the_warehouse("prices", "label") == [("ann.lee@company-one.com",)]
     [sentence] = guarded.refused("prices")
-    assert "uploads/prices.label holds EMAIL_ADDRESS" in sentence
+    assert "uploads/prices.label contains EMAIL_ADDRESS" in sentence
 
 
 def test_masked_columns_arrive_masked_and_as_they_are_once_the_rule_is_gone(platform: Platform) -> None:

@@ -121,7 +121,7 @@ def test_options_can_be_in_a_file_and_what_is_given_wins(write: Write, tmp_path:
         ("paths = [1]", "paths is not a list of texts"),
         ("paths = [", "cannot be read"),
         ("mode = guess, paths = [x]", "mode is 'guess'"),
-        ("grouping = guess, paths = [x]", "grouping is 'guess', and can be auto, file, folder"),
+        ("grouping = guess, paths = [x]", "grouping is 'guess', but must be auto, file, folder"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_said(tmp_path: Path, text: str, message: str) -> None:
@@ -142,7 +142,7 @@ def test_a_file_of_options_that_is_not_there_is_said(tmp_path: Path) -> None:
         ((), "No path was given"),
         (("nowhere",), "Nothing exists at nowhere. Check the path."),
         (("nowhere", "--type", "int64"), "--type int64 names no type; write it as NAME=TYPE."),
-        (("nowhere", "--encryption", "x"), "encryption is 'x', and can be none, sse-s3, sse-kms"),
+        (("nowhere", "--encryption", "x"), "encryption is 'x', but must be one of none, sse-s3, sse-kms"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(arguments: tuple[str, ...], message: str) -> None:

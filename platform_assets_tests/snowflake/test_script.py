@@ -203,7 +203,7 @@ def test_the_scanner_and_what_is_null_are_said_in_every_mode(
         of(nested, on_error=on_error, mode=mode)
     else:
         said = problem_of(nested, on_error=on_error, mode=mode)
-        assert f"ON_ERROR = {on_error}the vectorized scanner does not support ON_ERROR" in said
+        assert f"the vectorized scanner does not support ON_ERROR = {on_error}" in said
         assert "(items). Use ABORT_STATEMENT or SKIP_FILE." in said
 
 
@@ -238,7 +238,7 @@ def test_the_time_zone_is_left_alone_where_nothing_depends_on_it(kind: str) -> N
 @pytest.mark.parametrize(
     ("type_", "said"),
     [
-        (ParquetType("duration", unit="us"), "no type for duration(us), a length of time"),
+        (ParquetType("duration", unit="us"), "no type for duration(us), a duration"),
         (ParquetType("period"), "a period of pandas"),
         (ParquetType("variant"), "encoded bytes, which COPY does not decode"),
     ],
@@ -350,7 +350,7 @@ def test_partitions_that_are_in_the_log_of_a_delta_table_alone_are_refused(tmp_p
     file.rename(tmp_path / "t" / file.name)
     log.write_text(log.read_text().replace("year=2024/", ""))
     said = problem_of(*read_tables([str(tmp_path)]).tables)
-    assert "the partition columns year are in the Delta log and not in the files' paths" in said
+    assert "the partition columns year are in the Delta log but not in the files' paths" in said
 
 
 def test_options_of_tables_and_copies_are_written_as_snowflake_has_them() -> None:
@@ -506,9 +506,9 @@ def test_columns_to_cluster_by_are_taken_where_a_table_has_them_all() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "guess"}, "mode is 'guess', and can be projection, match-by-name, infer-schema"),
-        ({"create": "replace"}, "create is 'replace', and can be or-replace, if-not-exists"),
-        ({"case": "lower"}, "case is 'lower', and can be keep, upper"),
+        ({"mode": "guess"}, "mode is 'guess', but must be one of projection, match-by-name, infer-schema"),
+        ({"create": "replace"}, "create is 'replace', but must be one of or-replace, if-not-exists"),
+        ({"case": "lower"}, "case is 'lower', but must be one of keep, upper"),
         ({"database": "d"}, "a database requires a schema"),
         ({"schema": "a; DROP TABLE b"}, "is not an identifier"),
         ({"file_format": "a b"}, "is not an identifier"),
