@@ -269,10 +269,11 @@ class InspectionRoom(Assembly[InspectionSettings]):
     def _existing(self, watch: str) -> Iterator[tuple[str, str]]:
         """Yield the id and version of each object that a watch's bucket has now."""
         from platform_assets.dlp.uploads import object_id
+        from platform_assets.lake.log import storable
         from platform_assets.objects.assembly import ObjectsRoom
 
         for found in self.rooms.of(ObjectsRoom).objects_of(watch):
-            yield object_id(found.uri), found.version
+            yield object_id(found.uri), storable(found.version)
 
     def protection(self) -> StarProtection:
         """Return the protection that applies the policy to rows on the way to warehouses."""

@@ -18,7 +18,7 @@ from platform_assets.dlp.policy import Decision, Policy
 from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_COLUMNS
 from platform_assets.formats.problems import ProblemKind
 from platform_assets.lake.delta import LakeTable
-from platform_assets.lake.duck import fetch_rows
+from platform_assets.lake.duck import create_text_table, fetch_rows
 from platform_assets.lake.interfaces import CurrentTable, KeptTable, Outdated
 from platform_assets.lake.log import AppendLog, LogVersion
 from platform_assets.lake.races import retry_while_others_progress
@@ -416,13 +416,14 @@ class FindingsStore:
             connection.execute("CREATE OR REPLACE TEMP TABLE gone (inspection_id VARCHAR)")
             for watch, existing in watches.items():
                 old = f"{limit(now)} AND watch = {literal(watch)}"
-                rows = connection.sql(
-                    f"SELECT inspection_id, object_id, version FROM stored WHERE {old}"
-                ).fetchall()
-                there = set(existing()) if rows else set()
-                ids = [[inspection] for inspection, *one in rows if tuple(one) not in there]
-                if ids:
-                    connection.executemany("INSERT INTO gone VALUES (?)", ids)
+                if not connection.sql(f"SELECT 1 FROM stored WHERE {old} LIMIT 1").fetchall():
+                    continue
+                # A bucket without any object is more likely not the right one, or not mounted.
+                if create_text_table(connection, "there", ["object_id", "version"], existing()):
+                    connection.execute(
+                        f"INSERT INTO gone SELECT inspection_id FROM (FROM stored WHERE {old}) AS old "
+                        "ANTI JOIN there USING (object_id, version)"
+                    )
             return Outdated("inspection_id IN (SELECT inspection_id FROM gone)")
 
         def without_inspection(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> Outdated:

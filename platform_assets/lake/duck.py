@@ -8,8 +8,9 @@ import secrets
 import shutil
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ The Delta writer queues about fifty batches, so their size determines most of a 
 this value, 200 MB with eight times as many rows.
 """
 
+_ROWS_PER_INSERT = 50_000
 _SESSION = """
 SET TimeZone = 'UTC';
 -- Memory of a large query is returned to the system, for the rest of the process.
@@ -232,6 +234,32 @@ def fetch_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str
         # Python has no 32-bit float: use the shortest decimal that identifies the value, as other tools do.
         row |= {name: float(str(np.float32(row[name]))) for name in singles if row[name] is not None}
     return rows
+
+
+def create_text_table(
+    connection: duckdb.DuckDBPyConnection, name: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
+) -> int:
+    """Create a temporary table of text columns, and return how many rows were put into it.
+
+    Args:
+        connection: The connection.
+        name: Name of the table; an earlier table of this name is replaced.
+        columns: Names of its columns.
+        rows: Its rows, which may be more than fit into memory.
+    """
+    import pyarrow as pa
+
+    listed = ", ".join(f"{quote(column)} VARCHAR" for column in columns)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote(name)} ({listed})")
+    schema = pa.schema([(column, pa.string()) for column in columns])
+    left, count = iter(rows), 0
+    while some := list(islice(left, _ROWS_PER_INSERT)):
+        columnwise = [pa.array(values, pa.string()) for values in zip(*some, strict=True)]
+        connection.register("inserted", pa.table(columnwise, schema=schema))
+        connection.execute(f"INSERT INTO {quote(name)} FROM inserted")
+        connection.unregister("inserted")
+        count += len(some)
+    return count
 
 
 def stored_type(type_: LogicalType) -> str:

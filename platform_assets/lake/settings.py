@@ -64,7 +64,7 @@ class RetentionSettings(Block):
     """Days after which alerts go that were delivered or given up."""
     staged_files_hours: Integer = Field(default=48, ge=6, le=8_760, description="whole hours, 6 or more")
     """Hours after which files go that a killed run has left in the state folder's `tmp`."""
-    runs_days: Integer = Field(default=14, ge=1, le=36_500, description="whole days, 1 or more")
+    runs_days: Integer = Field(default=7, ge=1, le=36_500, description="whole days, 1 or more")
     """Days after which Dagster's successful runs go, with their events and logs."""
     failed_runs_days: Integer = Field(default=60, ge=1, le=36_500, description="whole days, 1 or more")
     """Days after which Dagster's other finished runs go, with their events and logs."""

@@ -21,8 +21,9 @@ from platform_assets.errors import ObjectsError
 from platform_assets.isolation import reason_of
 from platform_assets.lake.arrow import micros_of, table_of, time_of
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import create_text_table
 from platform_assets.lake.interfaces import KeptTable, Outdated
-from platform_assets.lake.log import AppendLog, LogVersion, batched, storable
+from platform_assets.lake.log import AppendLog, LogVersion, storable
 from platform_assets.model.dialects import literal
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 from platform_assets.objects.bucket import Bucket, ObjectVersion
@@ -64,7 +65,6 @@ PROGRESS = "platform_assets.objects"
 # Commits by other programs (such as OPTIMIZE) have no such metadata; skip up to this many of them.
 _LONGEST_LOOK_BACK = 100
 _SETTLED = (ObjectStatus.DONE, ObjectStatus.GONE, ObjectStatus.PARKED)
-_KEYS_PER_INSERT = 10_000
 _STATUSES = {str(status): status for status in ObjectStatus}
 
 
@@ -396,17 +396,17 @@ class ObjectLog:
             f"AND batch NOT IN ({in_use})"
         )
         settled = ", ".join(literal(one) for one in _SETTLED)
-        rows = connection.sql(f"SELECT key FROM settled WHERE is_last AND status IN ({settled})").fetchall()
-        gone = {key for (key,) in rows}
-        if gone:
-            for found in bucket().objects(""):
-                gone.discard(found.key)
-        connection.execute("CREATE OR REPLACE TEMP TABLE gone (key VARCHAR)")
-        for some in batched(sorted(gone), _KEYS_PER_INSERT):
-            connection.executemany("INSERT INTO gone VALUES (?)", [[key] for key in some])
+        is_gone = "false"
+        last = f"is_last AND status IN ({settled})"
+        if connection.sql(f"SELECT 1 FROM settled WHERE {last} LIMIT 1").fetchall():
+            keys = ((storable(found.key),) for found in bucket().objects(""))
+            # A bucket without any object is more likely not the right one, or not mounted.
+            if create_text_table(connection, "there", ["key"], keys):
+                is_gone = f"{last} AND key NOT IN (SELECT key FROM there)"
         return Outdated(
-            'EXISTS (FROM settled WHERE settled.key = stored.key AND settled."commit" = stored."commit" '
-            "AND (NOT is_last OR key IN (SELECT key FROM gone)))"
+            "EXISTS (FROM (SELECT *, NOT is_last OR ("
+            f"{is_gone}) AS is_over FROM settled) AS old WHERE old.key = stored.key "
+            'AND old."commit" = stored."commit" AND is_over)'
         )
 
     def refuse_unstorable(self, found: ObjectVersion) -> None:

@@ -88,7 +88,7 @@ def test_findings_go_with_their_object_and_columns_keep_the_latest_inspection(tm
         [inspection("a", findings=(finding(),)), inspection("gone", findings=(finding(), finding(at=9)))]
     )
     store.record([inspection("a", "v2", (finding(),)), inspection("new", inspected_at=NOON + 40 * DAY)])
-    there = {("id of a", "v2")}
+    there = [("id of a", "v2")]
     objects, findings, _ = store.kept({"landing": lambda: there}, 30)
     assert retain(objects, tmp_path, NOON + 29 * DAY) == 0
     # The one that was inspected lately stays, although its object is gone already.
