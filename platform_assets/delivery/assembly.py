@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from platform_assets.delivery.interfaces import DeliveryResult, Receipt, StagedFile
     from platform_assets.delivery.receipts import Receipts
     from platform_assets.delivery.staging import Staging
+    from platform_assets.lake.interfaces import KeptTable
     from platform_assets.lake.protection import Protection
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -117,6 +118,10 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         from platform_assets.delivery.receipts import RECEIPT_COLUMNS, Receipts
 
         return Receipts(self.rooms.of(LakeRoom).processed_table(RECEIPT_COLUMNS, "delivery", "receipts"))
+
+    def delta_tables(self) -> list[KeptTable]:
+        """See `HasDeltaTables.delta_tables`."""
+        return [self.receipts.kept()]
 
     def settings_of(self, name: str) -> DeliverySettings:
         """Return a delivery by its name.

@@ -22,6 +22,7 @@ from platform_assets.delivery.interfaces import DeliveryError, StagedFile, Stamp
 from platform_assets.isolation import is_isolated
 from platform_assets.lake.arrow import time_of
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.interfaces import KeptTable
 from platform_assets.lake.log import AppendLog, LogVersion, storable
 from platform_assets.model.dialects import literal
 from platform_assets.model.table import Column, Float, Integer, Text, Timestamp
@@ -232,6 +233,10 @@ class Receipts:
         self._known: dict[str, LastShipments] = {}
         self._known_as_of = -1
         self._knows_all = False
+
+    def kept(self) -> KeptTable:
+        """Return the log as upkeep takes care of it."""
+        return self._log.kept("delivery/receipts")
 
     def current(self) -> LogVersion:
         """The log at its newest version."""
