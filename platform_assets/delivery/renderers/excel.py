@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -32,7 +33,9 @@ _EXACT = 10**15
 """Whole numbers from here on have digits that a spreadsheet would change."""
 
 _DIGITS = 15
-_FIRST_DAY = dt.date(1900, 1, 1)
+_ZERO_DAY = "DATE '1899-12-30'"
+"""The day that a spreadsheet counts days from."""
+
 _ROWS_FOR_WIDTH = 1_000
 _WIDEST = 60
 _LONGEST_SHEET_NAME = 31
@@ -109,8 +112,7 @@ class Excel:
                     }
                 )
                 writing = _Writing(self.form, book, rows.name, self.form.sheet or title, relation.columns)
-                columns = ", ".join(f"{one.sql} AS {name}" for name, one in writing.selected)
-                for batch in relation.stream(columns):
+                for batch in relation.stream(writing.selected):
                     writing.write(batch)
                 writing.end()
                 book.close()
@@ -120,19 +122,25 @@ class Excel:
         return Bytes(f"{rows.name}.xlsx", chunks_of(path), size, path, lambda: writing.count, CONTENT_TYPE)
 
 
+_Write = Callable[[int, int, Any], object]
+"""Writes a value to a sheet: row, column, value."""
+
+
 @dataclass(frozen=True)
 class _Cells:
     """How the values of a column become cells.
 
     Attributes:
         sql: The value as it is read.
-        write: Writes one value: sheet, row, column, value.
+        writer: Returns what writes values to a sheet.
         width: Returns the width of a value in characters.
+        rest: Text for values that `sql` gives as NULL because a cell has no value of the type for them.
     """
 
     sql: str
-    write: Callable[[Worksheet, int, int, Any], object]
+    writer: Callable[[Worksheet], _Write]
     width: Callable[[Any], int]
+    rest: str | None = None
 
 
 class _Writing:
@@ -156,30 +164,45 @@ class _Writing:
         self._cells = [self._cells_of(one) for one in columns]
         self._widths = [min(len(name) + 2, _WIDEST) for name in self._names]
         self._sheets: list[Worksheet] = []
+        self._writers: list[_Write] = []
         self._next_row = 0
         self._add_sheet()
 
     @property
-    def selected(self) -> list[tuple[str, Any]]:
-        """Names and values of the columns as they are read."""
-        return [(f"v{place}", cells) for place, cells in enumerate(self._cells)]
+    def selected(self) -> str:
+        """SQL for the columns as they are read: their values, and then what is text instead."""
+        values = [one.sql for one in self._cells]
+        rests = [one.rest for one in self._cells if one.rest is not None]
+        return ", ".join(f"{sql} AS v{place}" for place, sql in enumerate([*values, *rests]))
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write rows."""
-        values = [column.to_pylist() for column in batch.columns]
+        values = self._values(batch)
         if self.count < _ROWS_FOR_WIDTH:
             self._measure(values)
-        writers = [(place, cells.write) for place, cells in enumerate(self._cells)]
+        last = self._form.most_rows - 1 + int(self._form.header)
         for row in zip(*values, strict=True):
-            if self._next_row > self._form.most_rows - 1 + int(self._form.header):
+            if self._next_row > last:
                 self._add_sheet()
-            sheet, number = self._sheets[-1], self._next_row
-            for place, write in writers:
-                value = row[place]
+            number = self._next_row
+            for place, (write, value) in enumerate(zip(self._writers, row, strict=True)):
                 if value is not None:
-                    write(sheet, number, place, value)
+                    write(number, place, value)
             self._next_row += 1
             self.count += 1
+
+    def _values(self, batch: pa.RecordBatch) -> list[list[Any]]:
+        """Return the values of each column; what is text instead has its place among them."""
+        values = [column.to_pylist() for column in batch.columns[: len(self._cells)]]
+        following = len(self._cells)
+        for place, cells in enumerate(self._cells):
+            if cells.rest is not None:
+                rests = batch.column(following)
+                following += 1
+                if rests.null_count < len(rests):
+                    both = zip(values[place], rests.to_pylist(), strict=True)
+                    values[place] = [rest if value is None else value for value, rest in both]
+        return values
 
     def end(self) -> None:
         """Set what is known only after the last row."""
@@ -207,6 +230,7 @@ class _Writing:
                 sheet.write_string(0, place, self._storable(name, "its name", place), bold)
             sheet.freeze_panes(1, 0)
         self._sheets.append(sheet)
+        self._writers = [one.writer(sheet) for one in self._cells]
 
     def _format(self, number: str, *, bold: bool = False) -> Format:
         key = f"{number}/{bold}"
@@ -216,33 +240,45 @@ class _Writing:
         return self._formats[key]
 
     def _cells_of(self, column: SqlColumn) -> _Cells:
-        type_, sql, zone = column.type, column.sql, self._form.timezone
+        type_, sql = column.type, column.sql
         if pa.types.is_boolean(type_):
-            return _Cells(sql, _write_boolean, lambda value: 5)
+            return _Cells(sql, lambda sheet: sheet.write_boolean, lambda value: 5)
         if pa.types.is_integer(type_):
-            return _Cells(sql, _write_integer, lambda value: len(str(value)))
+            return _Cells(sql, _integer_writer, lambda value: len(str(value)))
+        if pa.types.is_floating(type_):
+            return _Cells(f"CAST({sql} AS DOUBLE)", _float_writer, lambda value: min(len(repr(value)), 12))
         if pa.types.is_decimal(type_):
             shown = self._format("0." + "0" * type_.scale if type_.scale > 0 else "0")
-            return _Cells(plain_text(type_, sql), _decimal_writer(shown), len)
-        if pa.types.is_floating(type_):
-            return _Cells(f"CAST({sql} AS DOUBLE)", _write_float, lambda value: min(len(repr(value)), 12))
+            limit = f"CAST('{Decimal(10) ** (_DIGITS - type_.scale):f}' AS DECIMAL(38, {type_.scale}))"
+            fits = "true" if type_.precision <= _DIGITS else f"abs({sql}) < {limit}"
+            return _number_or_text(sql, fits, f"CAST({sql} AS DOUBLE)", shown, type_.precision // 2 + 2)
         if pa.types.is_date(type_):
-            shown = self._format("yyyy-mm-dd")
-            return _Cells(plain_text(type_, sql), _time_writer(dt.date.fromisoformat, shown), len)
+            days = f"CAST({sql} - {_ZERO_DAY} AS DOUBLE)"
+            return _number_or_text(sql, _within_dates(sql), days, self._format("yyyy-mm-dd"), 10)
         if pa.types.is_timestamp(type_) and type_.unit != "ns":
+            # In a zone, the cast gives the local time of the connection's zone.
+            local = f"CAST({sql} AS TIMESTAMP)"
+            days = f"(epoch_us({local}) - epoch_us(CAST({_ZERO_DAY} AS TIMESTAMP))) / 86400000000.0"
             shown = self._format("yyyy-mm-dd hh:mm:ss")
-            text = f"CAST(CAST({sql} AS TIMESTAMP) AS VARCHAR)" if type_.tz else plain_text(type_, sql)
-            return _Cells(text, _time_writer(dt.datetime.fromisoformat, shown), lambda value: 19)
+            return _number_or_text(local, _within_dates(local), days, shown, 19)
         if pa.types.is_time(type_) and type_ != pa.time64("ns"):
-            shown = self._format("hh:mm:ss")
-            return _Cells(plain_text(type_, sql), _time_writer(dt.time.fromisoformat, shown), lambda value: 8)
+            days = f"epoch_us(DATE '1970-01-01' + {sql}) / 86400000000.0"
+            return _number_or_text(sql, "true", days, self._format("hh:mm:ss"), 8)
 
-        def write_text(sheet: Worksheet, row: int, place: int, value: str) -> None:
-            sheet.write_string(row, place, self._storable(value, f"row {self.count + 1:,}", place))
+        def writer(sheet: Worksheet) -> _Write:
+            write_string = sheet.write_string
 
-        return _Cells(
-            plain_text(type_, sql, zone), write_text, lambda value: max(map(len, value.split("\n")))
-        )
+            def write(row: int, place: int, value: str) -> None:
+                if len(value) > _LONGEST_TEXT or not value.isascii():
+                    value = self._storable(value, f"row {self.count + 1:,}", place)
+                write_string(row, place, value)
+
+            return write
+
+        def width(value: str) -> int:
+            return max(map(len, value.split("\n")))
+
+        return _Cells(plain_text(type_, sql, self._form.timezone), writer, width)
 
     def _storable(self, text: str, where: str, place: int) -> str:
         """Return a text as a cell can hold it.
@@ -263,48 +299,51 @@ class _Writing:
         return text
 
 
-def _write_boolean(sheet: Worksheet, row: int, place: int, value: bool) -> None:
-    sheet.write_boolean(row, place, value)
+def _within_dates(sql: str) -> str:
+    """Return SQL for whether a spreadsheet counts a date right; it errs before March 1900."""
+    return f"isfinite({sql}) AND {sql} >= DATE '1900-03-01' AND {sql} < DATE '9999-12-31' + 1"
 
 
-def _write_integer(sheet: Worksheet, row: int, place: int, value: int) -> None:
-    if -_EXACT < value < _EXACT:
-        sheet.write_number(row, place, value)
-    else:
-        sheet.write_string(row, place, str(value))
+def _number_or_text(sql: str, fits: str, number: str, shown: Format, width: int) -> _Cells:
+    """Return the cells of values that are numbers with a format where they fit, and text otherwise."""
+
+    def writer(sheet: Worksheet) -> _Write:
+        write_number, write_string = sheet.write_number, sheet.write_string
+
+        def write(row: int, place: int, value: float | str) -> None:
+            if type(value) is str:
+                write_string(row, place, value)
+            else:
+                write_number(row, place, value, shown)
+
+        return write
+
+    rest = None if fits == "true" else f"CASE WHEN NOT ({fits}) THEN CAST({sql} AS VARCHAR) END"
+    value = number if rest is None else f"CASE WHEN {fits} THEN {number} END"
+    return _Cells(value, writer, lambda value: len(value) if isinstance(value, str) else width, rest)
 
 
-def _write_float(sheet: Worksheet, row: int, place: int, value: float) -> None:
-    if math.isfinite(value):
-        sheet.write_number(row, place, value)
-    else:
-        infinity = "Infinity" if value > 0 else "-Infinity"
-        sheet.write_string(row, place, "NaN" if math.isnan(value) else infinity)
+def _integer_writer(sheet: Worksheet) -> _Write:
+    write_number, write_string = sheet.write_number, sheet.write_string
 
-
-def _decimal_writer(shown: Format) -> Callable[[Worksheet, int, int, str], None]:
-    def write(sheet: Worksheet, row: int, place: int, value: str) -> None:
-        if len(value.lstrip("-0.").replace(".", "")) <= _DIGITS:
-            sheet.write_number(row, place, float(value), shown)
+    def write(row: int, place: int, value: int) -> None:
+        if -_EXACT < value < _EXACT:
+            write_number(row, place, value)
         else:
-            sheet.write_string(row, place, value)
+            write_string(row, place, str(value))
 
     return write
 
 
-def _time_writer(
-    parse: Callable[[str], dt.date | dt.datetime | dt.time], shown: Format
-) -> Callable[[Worksheet, int, int, str], None]:
-    def write(sheet: Worksheet, row: int, place: int, value: str) -> None:
-        try:
-            parsed = parse(value)
-        except ValueError:
-            parsed = None  # beyond the years 1 to 9999, or infinite
-        day = parsed.date() if isinstance(parsed, dt.datetime) else parsed
-        if parsed is None or (isinstance(day, dt.date) and day < _FIRST_DAY):
-            sheet.write_string(row, place, value)
+def _float_writer(sheet: Worksheet) -> _Write:
+    write_number, write_string = sheet.write_number, sheet.write_string
+
+    def write(row: int, place: int, value: float) -> None:
+        if math.isfinite(value):
+            write_number(row, place, value)
         else:
-            sheet.write_datetime(row, place, parsed, shown)
+            infinity = "Infinity" if value > 0 else "-Infinity"
+            write_string(row, place, "NaN" if math.isnan(value) else infinity)
 
     return write
 
