@@ -189,6 +189,7 @@ def absolute_path(text: str, base: Path | None) -> Path:
         raise ValueError("it looks like a URI; a local path with a colon is written ./name:rest")
     try:
         # normpath, not resolve: symbolic links stay as the user wrote them.
-        return Path(os.path.normpath((base or Path.cwd()) / Path(text).expanduser()))
+        given = str(Path(text).expanduser()) if text.startswith("~") else text
+        return Path(os.path.normpath(os.path.join(base or os.getcwd(), given)))
     except RuntimeError:
         raise ValueError(f"no home folder is known for {text.partition('/')[0]}") from None
