@@ -41,7 +41,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     if not room.has_files:
         return dg.Definitions()
     elsewhere = room.elsewhere()
-    return build_jobs(room, room.plans(elsewhere), {*elsewhere.jobs, *elsewhere.ticks})
+    return build_jobs(room, room.plans(elsewhere), {*elsewhere.jobs, *elsewhere.ticks, *elsewhere.assets})
 
 
 def build_jobs(
@@ -55,13 +55,15 @@ def build_jobs(
     Args:
         room: Executes the tasks.
         plans: The plans, valid or not.
-        taken: Names of jobs, schedules and sensors that are defined elsewhere.
+        taken: Names of jobs, schedules and sensors, and keys of assets, that are defined elsewhere.
         loggers: Further loggers, by name.
     """
     steps = _Steps({plan.name: plan for plan in plans})
     # A broken file may have the very name of another job.
     names = {*taken, *(plan.name for plan in plans if not plan.mistakes)}
-    assets, jobs, schedules = [], [], []
+    keys = {*taken, *(key for plan in plans for key in plan.produces)}
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
+    jobs, schedules = [], []
     for plan in plans:
         # An error in one file's job that nobody foresaw must not cost the others theirs.
         made = None if plan.mistakes else result_or_reason(lambda one: _job(one, steps), plan)
@@ -74,6 +76,8 @@ def build_jobs(
                 names.discard(plan.name)
             job = _broken_job(broken, _free_name(plan.name, names))
             names.add(job.name)
+            if (key := f"{TASKS}/{job.name}") not in keys:
+                assets.append(_disabled(broken, key))
         jobs.append(job)
         if plan.schedule is not None and schedule_name(job.name) not in taken:
             schedules.append(
@@ -121,9 +125,29 @@ def _free_name(name: str, taken: Collection[str]) -> str:
     return next(one for one in names if one not in taken)
 
 
+def _said(plan: TaskPlan) -> str:
+    lines = "\n".join(f"- {line}" for line in plan.mistakes)
+    return (
+        f"DISABLED: {plan.file.name} has mistakes; its tasks do not run until they are corrected.\n\n{lines}"
+    )
+
+
+def _disabled(plan: TaskPlan, key: str) -> dg.AssetSpec:
+    """A file that has mistakes, as an asset that nothing makes: it is seen in the graph, and says why."""
+    return dg.AssetSpec(
+        _key(key),
+        group_name=TASKS,
+        owners=OWNERS,
+        kinds={"disabled"},
+        tags={"disabled": "true"},
+        description=_said(plan),
+        metadata={"file": plan.file.name},
+    )
+
+
 def _broken_job(plan: TaskPlan, name: str) -> dg.JobDefinition:
     """Define the job of a file that has mistakes: it fails at once and says which."""
-    said = "\n".join((f"{plan.file.name} has mistakes; its tasks do not run.", *plan.mistakes))
+    said = _said(plan)
 
     @dg.op(name=f"{TASKS}__{name}__{_BROKEN}", description=said)
     def fail() -> None:

@@ -153,10 +153,9 @@ class _Claims:
         self.producer: dict[str, Path] = {}
         self._unread: list[str] = []
         for one in files:
-            found = list(_claimed(one))
-            for key in found:
+            for key in _claimed(one):
                 self.producer.setdefault(key, one.file)
-            if one.block is None and not found:
+            if one.block is None and not one.content:
                 # Another file that reads an asset of this one must not break with it.
                 text = result_or_reason(lambda given: given.file.read_text(errors="replace"), one)
                 self._unread.append(text)
@@ -184,6 +183,7 @@ def _claimed(given: ConfigFile[TaskFile]) -> Iterator[str]:
             yield from entry.produces
         yield from _whole(given.name, given.block)
         return
+    yield f"{TASKS}/{given.name}"
     blocks = [given.content, *_listed(given.content.get("tasks"))]
     for block in blocks:
         if isinstance(block, dict):

@@ -231,8 +231,12 @@ def test_a_broken_file_has_a_job_that_lists_its_mistakes_and_fails_with_them(job
     defs = build_jobs(room, room.plans(None))
     job = defs.resolve_job_def("broken")
     assert job.description is not None
-    assert "broken.conf has mistakes; its tasks do not run." in job.description
+    assert "broken.conf has mistakes; its tasks do not run until they are corrected." in job.description
     assert 'found "nothing"' in job.description
+    specs = {one.key.to_user_string(): one for one in defs.assets or () if isinstance(one, dg.AssetSpec)}
+    assert set(specs) == {"tasks/broken", "tasks/no_name"}
+    assert specs["tasks/broken"].kinds == {"disabled"}
+    assert 'found "nothing"' in (specs["tasks/broken"].description or "")
     assert [(one.name, one.job_name) for one in defs.schedules or ()] == [("broken_schedule", "broken")]
     assert defs.resolve_job_def("no_name").description is not None
     done, _ = jobs.run("broken")

@@ -129,8 +129,8 @@ def test_the_condition_when_is_one_of_five(house: TaskHouse) -> None:
 
 
 def test_a_broken_file_leaves_the_others_as_they_are(house: TaskHouse) -> None:
-    house.write("tasks/good.conf", f"tasks = [{{ {COPY}, reads = [crm/new, tasks/odd] }}]")
-    house.write("tasks/odd.conf", f"tasks = [{{ {COPY}, produces = [crm/new, tasks/odd], needs = [x] }}]")
+    house.write("tasks/good.conf", f"tasks = [{{ {COPY}, reads = [crm/new, tasks/worse] }}]")
+    house.write("tasks/odd.conf", f"tasks = [{{ {COPY}, produces = [crm/new], needs = [x] }}]")
     house.write("tasks/worse.conf", "tasks = [")
     plans = house.plans(ELSEWHERE)
     assert plans["good"].mistakes == ()
