@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import Any
 
 import asyncssh
@@ -19,7 +20,15 @@ _CHANNEL_DATA = 94  # SSH_MSG_CHANNEL_DATA, RFC 4254, 5.2
 _EXTENDED_REPLY = 201  # SSH_FXP_EXTENDED_REPLY
 _PARTS = (
     *("_auth_complete", "_kex_complete", "_compressor", "_rekey_bytes_sent", "_rekey_bytes"),
-    *("_rekey_seconds", "_send_encryption", "_send_enchdrlen", "_send_blocksize", "_send_seq", "_send"),
+    *(
+        "_rekey_seconds",
+        "_rekey_time",
+        "_send_encryption",
+        "_send_enchdrlen",
+        "_send_blocksize",
+        "_send_seq",
+        "_send",
+    ),
 )
 
 
@@ -30,8 +39,10 @@ class _QuickConnection(SSHClientConnection):
         """Send a packet; see RFC 4253, 6."""
         this: Any = self
         is_plain = this._auth_complete and this._kex_complete and not this._compressor
-        is_rekeyed = this._rekey_seconds or this._rekey_bytes_sent >= this._rekey_bytes
-        if pkttype != _CHANNEL_DATA or not is_plain or is_rekeyed:
+        is_due = this._rekey_bytes_sent >= this._rekey_bytes or (
+            this._rekey_seconds and time.monotonic() >= this._rekey_time
+        )
+        if pkttype != _CHANNEL_DATA or not is_plain or is_due:
             super().send_packet(pkttype, *args, handler=handler)
             return
         size = 1 + sum(map(len, args))
