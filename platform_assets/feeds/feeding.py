@@ -16,7 +16,7 @@ from platform_assets.dlp.protect import blocked, changed, uninspected
 from platform_assets.dlp.uploads import object_id
 from platform_assets.errors import DlpError
 from platform_assets.feeds.counting import Change
-from platform_assets.feeds.load import UPLOADS, Loaded, Result, Upload
+from platform_assets.feeds.load import UPLOADS, Loaded, Result, UploadedObject
 from platform_assets.isolation import Isolation, ended
 from platform_assets.model.table import Column, Table, Text
 from platform_assets.objects.plan import ObjectStatus
@@ -129,7 +129,7 @@ class Feeding:
         folder = self.feeds.lake.path("processed", warehouse, table)
         return counting.bring_up(folder, columns.change(run_id))
 
-    def _uploads(self, watch: Watch, failing: Isolation) -> Iterator[Upload]:
+    def _uploads(self, watch: Watch, failing: Isolation) -> Iterator[UploadedObject]:
         feed = self.feed
         decisions = self.findings.decisions(feed.watch)
         for entry in watch.log.read().with_status(ObjectStatus.DONE):
@@ -137,7 +137,9 @@ class Feeding:
             with failing.guard(mask_uri(found.key)):
                 if feed.takes(feed.watch, found.key):
                     decision, is_clean = decisions.get((object_id(found.uri), found.version), (None, False))
-                    yield Upload(found, decision, found.key if is_clean else mask_uri(found.key), is_clean)
+                    yield UploadedObject(
+                        found, decision, found.key if is_clean else mask_uri(found.key), is_clean
+                    )
 
 
 def _problem_of(feed: Feed, left: Sequence[Loaded]) -> str:

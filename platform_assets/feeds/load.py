@@ -75,7 +75,7 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True)
-class Upload:
+class UploadedObject:
     """An object of a feed with the result of its inspection.
 
     Attributes:
@@ -109,7 +109,7 @@ class Loaded:
         retryable: True if the same attempt may succeed later.
     """
 
-    upload: Upload
+    upload: UploadedObject
     result: Result
     rows: int = 0
     dead_letters: int = 0
@@ -152,7 +152,7 @@ class Feeds:
         stop = self.ledger(feed).read().stop
         return stop if stop is not None and stop.definition == feed.definition else None
 
-    def pending(self, feed: Feed, uploads: Sequence[Upload]) -> list[Upload]:
+    def pending(self, feed: Feed, uploads: Sequence[UploadedObject]) -> list[UploadedObject]:
         """The uploads that the feed takes, that may be loaded, and that are not loaded yet."""
         ledger = self.ledger(feed)
         wanted = [
@@ -161,7 +161,7 @@ class Feeds:
         latest = ledger.latest_statuses(ledger.read(), (one.object_id for one in wanted))
         return [one for one in wanted if not _is_settled(latest.get(one.object_id, ()), one, feed)]
 
-    def load(self, feed: Feed, bucket: Bucket, uploads: Sequence[Upload]) -> list[Loaded]:
+    def load(self, feed: Feed, bucket: Bucket, uploads: Sequence[UploadedObject]) -> list[Loaded]:
         """Load those objects that their inspection allows.
 
         All loaded objects become valid with one commit. An unreadable object does not affect the others; an
@@ -188,12 +188,12 @@ class Feeds:
             lambda: self._load(feed, bucket, uploads), lambda: [table.version(), ledger.version()]
         )
 
-    def _load(self, feed: Feed, bucket: Bucket, uploads: Sequence[Upload]) -> list[Loaded]:
+    def _load(self, feed: Feed, bucket: Bucket, uploads: Sequence[UploadedObject]) -> list[Loaded]:
         self.scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"feed-{feed.name}-", dir=self.scratch) as folder:
             return _FeedLoad(self, feed, bucket, Path(folder)).run(uploads)
 
-    def withdraw(self, feed: Feed, uploads: Sequence[Upload], reason: str) -> None:
+    def withdraw(self, feed: Feed, uploads: Sequence[UploadedObject], reason: str) -> None:
         """Invalidate the rows of objects, for example after a quarantine.
 
         Their versions are not loaded again.
@@ -217,8 +217,8 @@ class Feeds:
         if not layout.columns:
             raise FeedError(
                 f"The feed {feed.name} has no table yet: its columns come from its first object, and no "
-                f"object was loaded. Upload an object whose key matches {feed.pattern}, or declare the "
-                "columns."
+                f"object was loaded. Upload an object whose key matches {feed.pattern}, or declare "
+                "the columns."
             )
         return CountingRows(feed, layout, self.table(feed, layout), ledger, state)
 
@@ -248,11 +248,11 @@ class _FeedLoad:
         self.ledger = feeds.ledger(feed)
         self.now = feeds.clock()
         self.results: dict[str, Loaded] = {}
-        self.staged: list[tuple[Upload, Staged]] = []
+        self.staged: list[tuple[UploadedObject, Staged]] = []
         self.changes: list[LedgerRow] = []
         self.leftover: DeltaTable | None = None
 
-    def run(self, uploads: Sequence[Upload]) -> list[Loaded]:
+    def run(self, uploads: Sequence[UploadedObject]) -> list[Loaded]:
         state = self.ledger.read()
         admitted = []
         for one in uploads:
@@ -292,7 +292,7 @@ class _FeedLoad:
         self._declare(state)
         return [self.results[one.object_id] for one in uploads]
 
-    def _take(self, one: Upload, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
+    def _take(self, one: UploadedObject, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
         """Stage one object, or record why not; returns the new stop and columns."""
         if stop is not None and (one.object_id, one.object.version) == (stop.object_id, stop.version):
             found = self.bucket.find(one.object.key)
@@ -308,14 +308,14 @@ class _FeedLoad:
             return stop, layout
         return self._stage(one, layout, stop)
 
-    def _fail(self, one: Upload, error: BaseException) -> None:
+    def _fail(self, one: UploadedObject, error: BaseException) -> None:
         """Record that an object failed; the ledger has no entry for it, so that it is tried again."""
         reason = reason_of(error, tell_text=False)
         for name in (one.object.uri, one.object.key):
             reason = renamed(reason, name, one.label)
         self._end(one, Result.FAILED, reason, retryable=is_retryable(error))
 
-    def _stage(self, one: Upload, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
+    def _stage(self, one: UploadedObject, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
         folder = self.folder / str(len(self.results) + len(self.staged))
         try:
             folder.mkdir()
@@ -412,7 +412,9 @@ class _FeedLoad:
             raise why
         return rows
 
-    def _append_one(self, state: FeedState, one: tuple[Upload, Staged], rows: list[LedgerRow]) -> None:
+    def _append_one(
+        self, state: FeedState, one: tuple[UploadedObject, Staged], rows: list[LedgerRow]
+    ) -> None:
         rows += self._append(state, [one])
 
     def _taken_over(self, state: FeedState) -> FeedState:
@@ -429,7 +431,7 @@ class _FeedLoad:
         self.leftover = handle
         return self.ledger.read()
 
-    def _append(self, state: FeedState, staged: Sequence[tuple[Upload, Staged]]) -> list[LedgerRow]:
+    def _append(self, state: FeedState, staged: Sequence[tuple[UploadedObject, Staged]]) -> list[LedgerRow]:
         """Append staged objects; return their ledger rows, also for objects that the table cannot hold."""
         layout = staged[-1][1].layout
         table = self.feeds.table(self.feed, layout)
@@ -462,7 +464,7 @@ class _FeedLoad:
             self.results[one.object_id] = Loaded(one, Result.LOADED, file.rows, file.dead_letters)
         return changes
 
-    def _stopped(self, staged: Sequence[tuple[Upload, Staged]], reason: str) -> list[LedgerRow]:
+    def _stopped(self, staged: Sequence[tuple[UploadedObject, Staged]], reason: str) -> list[LedgerRow]:
         """Stop the feed at the last of some objects, whose columns the table cannot hold."""
         one = staged[-1][0]
         for upload, _ in staged:
@@ -471,7 +473,7 @@ class _FeedLoad:
         return [_row(self.feed, one, FeedStatus.STOPPED, self.now, reason=reason)]
 
     def _rows(
-        self, numbered: Sequence[tuple[int, Upload, Staged]], schema: pa.Schema
+        self, numbered: Sequence[tuple[int, UploadedObject, Staged]], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
         for batch_number, one, staged in numbered:
             for batch in staged.batches():
@@ -483,7 +485,9 @@ class _FeedLoad:
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def _append_letters(self, numbered: Sequence[tuple[int, Upload, Staged]], stream: str, last: int) -> None:
+    def _append_letters(
+        self, numbered: Sequence[tuple[int, UploadedObject, Staged]], stream: str, last: int
+    ) -> None:
         if not any(staged.dead_letters for _, _, staged in numbered):
             return
         table = self.feeds.lake.dead_letters
@@ -511,7 +515,7 @@ class _FeedLoad:
         rows = pa.RecordBatchReader.from_batches(schema, batches())
         table.append(table.open(), rows, stream=stream, version=last)
 
-    def _place(self, batch: int, one: Upload, rows: int) -> dict[str, pa.Array]:
+    def _place(self, batch: int, one: UploadedObject, rows: int) -> dict[str, pa.Array]:
         seen_at = (self.now - _EPOCH) // dt.timedelta(microseconds=1)
         return {
             "_batch": _same(batch, pa.int64(), rows),
@@ -542,11 +546,11 @@ class _FeedLoad:
                 kept.append(row)
         return kept
 
-    def _end(self, one: Upload, result: Result, reason: str, *, retryable: bool = False) -> None:
+    def _end(self, one: UploadedObject, result: Result, reason: str, *, retryable: bool = False) -> None:
         self.results[one.object_id] = Loaded(one, result, reason=reason, retryable=retryable)
 
 
-def _is_settled(statuses: Sequence[LatestStatus], one: Upload, feed: Feed) -> bool:
+def _is_settled(statuses: Sequence[LatestStatus], one: UploadedObject, feed: Feed) -> bool:
     """Return True if nothing is left to do for a version, by the latest statuses of its object."""
     return any(
         row.version == one.object.version
@@ -567,7 +571,9 @@ def _resumed(feed: Feed, now: dt.datetime) -> LedgerRow:
     return LedgerRow(0, "", "", "", now, FeedStatus.RESUMED, 0, 0, "", feed.definition, "", now)
 
 
-def _row(feed: Feed, one: Upload, status: FeedStatus, now: dt.datetime, *, reason: str = "") -> LedgerRow:
+def _row(
+    feed: Feed, one: UploadedObject, status: FeedStatus, now: dt.datetime, *, reason: str = ""
+) -> LedgerRow:
     return LedgerRow(
         batch=0,
         object_id=one.object_id,
@@ -584,7 +590,7 @@ def _row(feed: Feed, one: Upload, status: FeedStatus, now: dt.datetime, *, reaso
     )
 
 
-def _refusal(one: Upload) -> str:
+def _refusal(one: UploadedObject) -> str:
     if one.decision is None:
         return (
             f"this version of {one.label} was not inspected; objects are loaded only after their inspection"
@@ -594,9 +600,9 @@ def _refusal(one: Upload) -> str:
 
 def _stop_message(feed: Feed, label: str, reason: str) -> str:
     return (
-        f"The feed {feed.name} is stopped: the columns of {label} differ from its table's: {reason}. Upload "
-        "the file again with the expected columns, or change the feed's declaration; then the feed continues "
-        "by itself. Other feeds are not affected."
+        f"The feed {feed.name} is stopped: the columns of {label} differ from its table's: {reason}. "
+        "Upload the file again with the expected columns, or change the feed's declaration; then the "
+        "feed continues by itself. Other feeds are not affected."
     )
 
 

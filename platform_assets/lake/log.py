@@ -1,8 +1,8 @@
 """Append-only logs: Delta tables of the lake in which the latest row of each key counts.
 
 Commits are numbered, in the column `commit` and in the app transaction of the commit. A commit that is based
-on an old version of the log is refused; the loser reads the log again and does what is left to do. This
-module does not know the meaning of the rows.
+on an old version of the log is refused; the loser reads the log again and does the remaining work.
+This module does not know the meaning of the rows.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class AppendLog:
     def attempts(self, first: LogVersion | None = None) -> Iterator[LogVersion]:
         """The current version for each attempt at a commit, as long as other writers make progress.
 
-        The caller leaves the loop when an attempt succeeds, and raises `lost_race` behind the loop.
+        The caller leaves the loop when an attempt succeeds, and raises `lost_race` after the loop.
 
         Args:
             first: The version for the first attempt, if the caller has read it.
@@ -174,7 +174,7 @@ class LogVersion:
         """The latest row of each key, in key order.
 
         Args:
-            condition: SQL that earlier and later rows must meet; the files' statistics are made use of.
+            condition: SQL that all rows must meet; files are skipped by their statistics.
             statuses: Of the latest rows, only those with one of these values in the column `status`; all if
                 empty.
 

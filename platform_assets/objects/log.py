@@ -35,9 +35,9 @@ from platform_assets.objects.plan import (
     Outcome,
     Verdict,
     after,
+    due_object,
     judge,
     slices,
-    task,
 )
 
 if TYPE_CHECKING:
@@ -339,7 +339,7 @@ class ObjectLog:
                 known = Known(state, state.of([*(one.key for one in found), *gone]))
             state, last = known.state, known.last
             verdicts = {one.key: judge(one, last.get(one.key), now) for one in found}
-            due = [task(one, last.get(one.key)) for one in found if verdicts[one.key] is Verdict.DUE]
+            due = [due_object(one, last.get(one.key)) for one in found if verdicts[one.key] is Verdict.DUE]
             room = max(policy.open_runs - len(state.progress.open), 0)
             first = state.progress.last_batch + 1
             batches = dict(enumerate(islice(slices(due, policy), room), first))

@@ -90,8 +90,8 @@ class BatchLimits:
         longest_wait: The longest wait.
         quiet: A local file is skipped if it was modified more recently than this, as it may be incomplete;
             objects in buckets appear complete.
-        lost_after: A batch whose run never started is given up after this time, and its objects are planned
-            again.
+        lost_after: A batch whose run never started is considered lost after this time, and its objects are
+            planned again.
         sweep_every: The wait between the end of a complete listing and the start of the next.
     """
 
@@ -132,8 +132,8 @@ def judge(found: ObjectVersion, last: Entry | None, now: dt.datetime) -> Verdict
     return Verdict.SETTLED
 
 
-def task(found: ObjectVersion, last: Entry | None) -> DueObject:
-    """The next attempt at a due object."""
+def due_object(found: ObjectVersion, last: Entry | None) -> DueObject:
+    """The due object with the number of its next attempt."""
     is_again = (
         last is not None and last.status is ObjectStatus.FAILED and last.object.version == found.version
     )
@@ -145,11 +145,11 @@ def is_quiet(found: ObjectVersion, policy: BatchLimits, now: dt.datetime) -> boo
     return not dt.timedelta() <= now - found.modified < policy.quiet
 
 
-def slices(tasks: Iterable[DueObject], policy: BatchLimits) -> Iterator[list[DueObject]]:
-    """Split tasks into batches, each the work of one run, in order."""
+def slices(due: Iterable[DueObject], policy: BatchLimits) -> Iterator[list[DueObject]]:
+    """Split due objects into batches, each the work of one run, in order."""
     batch: list[DueObject] = []
     size = 0
-    for one in tasks:
+    for one in due:
         if batch and (len(batch) >= policy.objects_per_run or size + one.object.size > policy.bytes_per_run):
             yield batch
             batch, size = [], 0

@@ -24,7 +24,7 @@ from platform_assets.errors import FeedError, LakeError
 from platform_assets.feeds.feed import CsvDialect, Feed
 from platform_assets.feeds.layout import Layout
 from platform_assets.feeds.ledger import FeedLedger
-from platform_assets.feeds.load import Feeds, Loaded, Result, Upload
+from platform_assets.feeds.load import Feeds, Loaded, Result, UploadedObject
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.interfaces import KeptTable
@@ -80,10 +80,10 @@ class Inbox:
         os.utime(new, (1_700_000_000 + self.writes, 1_700_000_000 + self.writes))
         new.rename(path)
 
-    def upload(self, key: str, decision: str | None = "allow", *, is_clean: bool = True) -> Upload:
+    def upload(self, key: str, decision: str | None = "allow", *, is_clean: bool = True) -> UploadedObject:
         found = self.bucket.find(key)
         assert found is not None
-        return Upload(found, decision, key, is_clean)
+        return UploadedObject(found, decision, key, is_clean)
 
     def load(self, feed: Feed, *keys: str, is_clean: bool = True) -> list[Loaded]:
         uploads = [self.upload(key, is_clean=is_clean) for key in keys]
@@ -230,9 +230,9 @@ def test_another_layout_stops_the_feed_until_the_file_is_mended(inbox: Inbox) ->
     assert (stopped.result, waiting.result) == (Result.STOPPED, Result.WAITING)
     assert stopped.reason == (
         "The feed orders is stopped: the columns of orders/1.csv differ from its table's: it has no column "
-        "amount; it has column total, which is not declared; a column may have been renamed. Upload the file "
-        "again with the expected columns, or change the feed's declaration; then the feed continues by "
-        "itself. Other feeds are not affected."
+        "amount; it has column total, which is not declared; a column may have been renamed. Upload "
+        "the file again with the expected columns, or change the feed's declaration; then the feed continues "
+        "by itself. Other feeds are not affected."
     )
     assert inbox.feeds.stopped(ORDERS) is not None
     assert inbox.load(ORDERS, "orders/2.csv")[0].result is Result.WAITING
@@ -522,7 +522,7 @@ def test_of_a_store_that_does_not_answer_the_object_is_tried_again(inbox: Inbox)
         config=never,
     )
     found = ObjectVersion("s3://bucket/orders/1.csv", "orders/1.csv", "1", 1, dt.datetime.now(dt.UTC))
-    upload = Upload(found, "allow", found.key)
+    upload = UploadedObject(found, "allow", found.key)
     [failed] = inbox.feeds.load(ORDERS, S3Bucket("bucket", "", client), [upload])
     assert (failed.result, failed.retryable) == (Result.FAILED, True)
     assert inbox.feeds.pending(ORDERS, [upload]) == [upload]
@@ -807,7 +807,7 @@ def test_objects_of_a_bucket_are_loaded_into_a_lake_in_buckets(tmp_path: Path, s
         client.put_object(Bucket=name, Key="inbox/orders/1.csv", Body=body.encode())
         found = bucket.find("orders/1.csv")
         assert found is not None
-        [loaded] = feeds.load(feed, bucket, [Upload(found, "allow", found.key)])
+        [loaded] = feeds.load(feed, bucket, [UploadedObject(found, "allow", found.key)])
         assert loaded.result is Result.LOADED
     rows = feeds.relation(feed).read_all().sort_by("id")
     assert rows.select(["id", "note"]).to_pylist() == [{"id": 1, "note": "new"}, {"id": 2, "note": "b"}]
