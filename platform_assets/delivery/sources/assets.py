@@ -73,15 +73,16 @@ class AssetSource:
 
         tables = self._tables or {key: self.table(key) for key in self.assets}
         self._tables = {}
-        # The connection is closed off for good, so that no other step may get its instance.
-        with self.engine.connect(trusted=False) as connection:
+        # A query is closed off for good, so that no other step may get its instance.
+        with self.engine.connect(trusted=self.query is None) as connection:
             for key, table in tables.items():
                 table.create_view(connection, key)
             names = _create_names(connection, tables)
             sql = self.query if self.query is not None else f"FROM {quote(*names[self.assets[0]])}"
             try:
-                _refuse_what_does_not_read(connection, sql, tables)
-                _close_off(connection, self.folders)
+                if self.query is not None:
+                    _refuse_what_does_not_read(connection, sql, tables)
+                    _close_off(connection, self.folders)
                 rows = connection.sql(sql).to_arrow_reader(ROWS_PER_BATCH)
             except duckdb.Error as error:
                 raise self._failed(error) from error

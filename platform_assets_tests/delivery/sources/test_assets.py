@@ -10,6 +10,7 @@ import pytest
 
 from platform_assets.delivery.interfaces import DataSource, DeliveryError
 from platform_assets.errors import LakeError, WarehouseError
+from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.lake import Lake, current_star_table, write_table
 from platform_assets.model.star_model import STREAM
 from platform_assets.rooms import Rooms
@@ -160,6 +161,15 @@ def test_a_query_reads_no_variable_of_the_program(business: Business, rooms: Roo
     with pytest.raises(DeliveryError, match="Table with name stolen does not exist"):
         rows_of(source_of(rooms, asset="star/dim_staff", query="FROM stolen"))
     assert stolen.num_rows == 1
+
+
+def test_what_a_query_is_denied_is_not_denied_to_others(business: Business, rooms: Rooms) -> None:
+    engine = rooms.of(LakeRoom).engine
+    for _ in range(3):
+        assert rows_of(source_of(rooms, asset="star/dim_staff", query="SELECT 1 AS n")) == [{"n": 1}]
+        with engine.connect() as connection:
+            connection.execute("SET threads = 1")
+            assert connection.sql("SELECT count(*) FROM read_text('/etc/passwd')").fetchall() == [(1,)]
 
 
 def test_a_query_may_use_ranges_lists_and_json(business: Business, rooms: Rooms) -> None:
