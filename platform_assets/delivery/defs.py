@@ -16,6 +16,7 @@ from platform_assets.orchestration import (
     clear_failures,
     failed_checks,
     lazy_resource,
+    name_of,
     preview,
     row_count_metadata,
 )
@@ -58,38 +59,36 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         rooms: The rooms.
     """
     room = rooms.of(DeliveryRoom)
-    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
-    jobs, schedules, changed = [], [], []
-    for file in room.files:
-        if file.block is None:
-            assets.append(_disabled(file))
-            continue
-        asset, job = _delivery(file.name, file.block)
-        assets.append(asset)
-        jobs.append(job)
-        if file.block.schedule is not None:
-            schedules.append(
-                dg.ScheduleDefinition(
-                    name=f"{job.name}_schedule",
-                    job=job,
-                    cron_schedule=file.block.schedule.cron,
-                    execution_timezone=file.block.schedule.timezone,
-                    description=f"Makes the delivery {file.name}: {file.block.title}.",
-                )
-            )
-        elif file.block.when is not None:
-            changed.append(file.name)
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        _disabled(file) for file in room.files if file.block is None
+    ]
+    if room.deliveries:
+        assets.append(_assets(room.deliveries))
+    jobs = {name: _job(name, one) for name, one in room.deliveries.items()}
+    schedules = [
+        dg.ScheduleDefinition(
+            name=f"{jobs[name].name}_schedule",
+            job=jobs[name],
+            cron_schedule=one.schedule.cron,
+            execution_timezone=one.schedule.timezone,
+            description=f"Makes the delivery {name}: {one.title}.",
+        )
+        for name, one in room.deliveries.items()
+        if one.schedule is not None
+    ]
+    changed = [name for name, one in room.deliveries.items() if one.when is not None]
+    all_jobs: list[Any] = list(jobs.values())
     if room.files:
         receipts, check, receipts_job, schedule = _receipts()
         assets.append(receipts)
-        jobs.append(receipts_job)
+        all_jobs.append(receipts_job)
         schedules.append(schedule)
     return dg.Definitions(
         assets=assets,
         asset_checks=[check] if room.files else [],
-        jobs=jobs,
+        jobs=all_jobs,
         schedules=schedules,
-        sensors=[_changed_sensor(changed, {one.name: one for one in jobs})] if changed else [],
+        sensors=[_changed_sensor(changed, jobs)] if changed else [],
         resources={
             "deliveries": lazy_resource(lambda: room, "The deliveries"),
             # The code location puts the checks of all rooms in its place.
@@ -113,63 +112,127 @@ def _disabled(file: "ConfigFile[DeliverySettings]") -> dg.AssetSpec:
     )
 
 
-def _delivery(name: str, settings: "DeliverySettings") -> tuple[dg.AssetsDefinition, Any]:
-    """Define the asset and the job of a delivery."""
-    from platform_assets.delivery.sources.settings import asset_keys
+def _assets(deliveries: Mapping[str, "DeliverySettings"]) -> dg.AssetsDefinition:
+    """Define the assets of all deliveries, of which a run makes those that are selected, each on its own.
 
-    key = dg.AssetKey([GROUP, name])
-    reads = [dg.AssetKey(list(path)) for path in asset_keys(settings.source)]
+    One definition for all of them loads twenty times as fast as one for each.
+    """
+    keys = {name: dg.AssetKey([GROUP, name]) for name in deliveries}
+    reads = {name: _reads(one) for name, one in deliveries.items()}
+    inputs = sorted({key for found in reads.values() for key in found})
 
-    @dg.asset(
-        key=key,
+    @dg.multi_asset(
+        name="make_deliveries",
         # Not `deps`, because Dagster would derive input names from the tables' names, which can be anything.
-        ins={f"read_{number}": dg.AssetIn(one, dagster_type=dg.Nothing) for number, one in enumerate(reads)},
-        # Another run may be making the same delivery.
-        output_required=False,
-        group_name=GROUP,
-        owners=settings.owners,
-        kinds=_kinds(settings),
-        description=_description(settings),
+        ins={f"read_{number}": dg.AssetIn(key, dagster_type=dg.Nothing) for number, key in enumerate(inputs)},
+        outs={
+            name_of(keys[name]): dg.AssetOut(
+                key=keys[name],
+                # Another run may be making the same delivery.
+                is_required=False,
+                dagster_type=dg.Nothing,
+                group_name=GROUP,
+                owners=one.owners,
+                kinds=_kinds(one),
+                description=_description(one),
+            )
+            for name, one in deliveries.items()
+        },
+        internal_asset_deps={name_of(keys[name]): set(found) for name, found in reads.items()},
+        can_subset=True,
     )
-    def deliver(
+    def make(
         context: dg.AssetExecutionContext,
         config: MakeDelivery,
         deliveries: dg.ResourceParam[DeliveryRoom],
         blocking_checks: dg.ResourceParam[Any],
     ) -> Iterator[dg.MaterializeResult[None]]:
-        from platform_assets.delivery.engine import Watcher
-        from platform_assets.delivery.receipts import DeliveryBusy
+        failed = []
+        for key in sorted(context.selected_asset_keys):
+            made = _made(context, key.path[-1], config.force, deliveries, blocking_checks)
+            if isinstance(made, dg.Failure):
+                failed.append(made)
+            elif made is not None:
+                yield dg.MaterializeResult(asset_key=key, metadata=made)
+        if failed:
+            reasons = " ".join(one.description or "" for one in failed)
+            raise dg.Failure(reasons, metadata=failed[0].metadata, allow_retries=False)
 
+    return make
+
+
+@dg.op(
+    name="deliver",
+    out=dg.Out(dg.Nothing),
+    description="Sends what each destination does not have yet.",
+)
+def _deliver(
+    context: dg.OpExecutionContext,
+    config: MakeDelivery,
+    deliveries: dg.ResourceParam[DeliveryRoom],
+    blocking_checks: dg.ResourceParam[Any],
+) -> Iterator[Any]:
+    name = context.job_name.removeprefix(f"{GROUP}_")
+    made = _made(context, name, config.force, deliveries, blocking_checks)
+    if isinstance(made, dg.Failure):
+        raise made
+    if made is not None:
+        yield dg.AssetMaterialization(dg.AssetKey([GROUP, name]), metadata=made)
+    yield dg.Output(None)
+
+
+def _job(name: str, settings: "DeliverySettings") -> dg.JobDefinition:
+    """Define the job of a delivery: one step, which reports the asset.
+
+    A job over the asset would take Dagster the longer to resolve the more assets there are in the code
+    location, for each delivery again.
+    """
+    graph = dg.GraphDefinition(name=f"{GROUP}_{name}", node_defs=[_deliver])
+    return graph.to_job(
+        description=f"Makes the delivery {name}: {settings.title}.", executor_def=dg.in_process_executor
+    )
+
+
+def _reads(settings: "DeliverySettings") -> list[dg.AssetKey]:
+    """Return the assets that a delivery reads."""
+    from platform_assets.delivery.sources.settings import asset_keys
+
+    return [dg.AssetKey(list(path)) for path in asset_keys(settings.source)]
+
+
+def _made(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    name: str,
+    force: bool,
+    room: DeliveryRoom,
+    blocking: _Blocking,
+) -> dict[str, Any] | dg.Failure | None:
+    """Make a delivery; return its metadata, its failure, or None if another run is making it."""
+    from platform_assets.delivery.engine import Watcher
+    from platform_assets.delivery.receipts import DeliveryBusy
+
+    run = context.run.run_id
+    try:
         with clear_failures(retried=False):
+            held_back = _held_back(context.instance, _reads(room.settings_of(name)), blocking)
+            watcher = Watcher(context.log.info)
             try:
-                result = deliveries.deliver(
-                    name,
-                    Watcher(context.log.info),
-                    force=config.force,
-                    run=context.run.run_id,
-                    held_back=_held_back(context.instance, reads, blocking_checks),
-                )
+                result = room.deliver(name, watcher, force=force, run=run, held_back=held_back)
             except DeliveryBusy as busy:
                 context.log.warning(str(busy))
-                return
-        if result.failures:
-            reasons = " ".join(f"{one}: {ended(reason)}" for one, reason in result.failures.items())
-            raise dg.Failure(
-                description=f"{name} did not get to {len(result.failures)} of {len(result.destinations)} "
-                f"destinations; the next run sends it there, and only there. {reasons}",
-                metadata=_metadata(result),
-                # It has made its own attempts.
-                allow_retries=False,
-            )
-        yield dg.MaterializeResult(metadata=_metadata(result))
-
-    job = dg.define_asset_job(
-        f"{GROUP}_{name}",
-        selection=dg.AssetSelection.assets(key),
-        description=f"Makes the delivery {name}: {settings.title}.",
-        executor_def=dg.in_process_executor,
+                return None
+    except dg.Failure as failure:
+        # It has made its own attempts.
+        return dg.Failure(failure.description, allow_retries=False)
+    if not result.failures:
+        return _metadata(result)
+    reasons = " ".join(f"{one}: {ended(reason)}" for one, reason in result.failures.items())
+    return dg.Failure(
+        f"{name} did not get to {len(result.failures)} of {len(result.destinations)} destinations; the next "
+        f"run sends it there, and only there. {reasons}",
+        metadata=_metadata(result),
+        allow_retries=False,
     )
-    return deliver, job
 
 
 def _kinds(settings: "DeliverySettings") -> set[str]:
@@ -225,12 +288,12 @@ def _held_back(instance: dg.DagsterInstance, reads: Sequence[dg.AssetKey], block
     return " ".join(failed_checks(instance, checks).values()) if checks else ""
 
 
-def _changed_sensor(names: Sequence[str], jobs: Mapping[str, Any]) -> dg.SensorDefinition:
+def _changed_sensor(names: Sequence[str], jobs: Mapping[str, dg.JobDefinition]) -> dg.SensorDefinition:
     """Define the sensor of the deliveries that are made when their data has changed."""
 
     @dg.sensor(
         name=_CHANGED,
-        jobs=[jobs[f"{GROUP}_{name}"] for name in names],
+        jobs=[jobs[name] for name in names],
         minimum_interval_seconds=60,
         description="Makes deliveries whose data has changed; failed ones again, after growing waits.",
     )
@@ -239,8 +302,6 @@ def _changed_sensor(names: Sequence[str], jobs: Mapping[str, Any]) -> dg.SensorD
         deliveries: dg.ResourceParam[DeliveryRoom],
         blocking_checks: dg.ResourceParam[Any],
     ) -> dg.SensorResult:
-        from platform_assets.delivery.sources.settings import asset_keys
-
         now = dt.datetime.now(dt.UTC)
         requests, said = [], []
         for name, found in _due(deliveries, names).items():
@@ -250,7 +311,7 @@ def _changed_sensor(names: Sequence[str], jobs: Mapping[str, Any]) -> dg.SensorD
             is_due, version = found
             if not is_due:
                 continue
-            reads = [dg.AssetKey(list(one)) for one in asset_keys(deliveries.settings_of(name).source)]
+            reads = _reads(deliveries.settings_of(name))
             if reason := _held_back(context.instance, reads, blocking_checks):
                 said.append(f"{name} is held back: {reason}")
                 continue

@@ -55,12 +55,13 @@ from platform_assets.delivery.receipts import (
 from platform_assets.delivery.staging import Naming, StagedData, Staging
 from platform_assets.errors import LakeConflict, PlatformError
 from platform_assets.isolation import ended, is_isolated, reason_of
-from platform_assets.lake.log import LogVersion
 from platform_assets.lake.protection import Protection
 
 _UNCHANGED = "every destination has this version already"
 _CONTINUED = "the data is that of an earlier delivery, which was continued"
 _RENEWED_EVERY = 180.0
+SECONDS_BEFORE_STARTED = 1.0
+"""A delivery that is sent sooner is recorded as started and delivered in one commit."""
 _SECONDS_BETWEEN_RECEIPTS = 1.0
 _LONGEST_REASON = 2_000
 _LONGEST_VERSION = 200
@@ -227,9 +228,8 @@ class _Run:
         """Claim the delivery, and plan it; nothing is claimed if every destination has it."""
         found: list[_Claimed] = []
 
-        def decide(log: LogVersion) -> list[ReceiptRow]:
-            now = dt.datetime.now(dt.UTC)
-            last = self.receipts.last_as_of(log, self.order.name)
+        def decide(newest: Callable[[], LastShipments]) -> list[ReceiptRow]:
+            now, last = dt.datetime.now(dt.UTC), newest()
             held = last.planned.claim(now) if last.planned else None
             if held is not None:
                 raise DeliveryBusy(
@@ -244,7 +244,7 @@ class _Run:
                 row = replace(row, status=SKIPPED, claimed_until=None, reason=_UNCHANGED)
             return [row]
 
-        self.receipts.append_after(decide)
+        self.receipts.append_after(self.order.name, decide)
         return found[0]
 
     def _decided(self, version: str | None, last: LastShipments, now: dt.datetime) -> _Claimed:
@@ -467,7 +467,7 @@ class _Run:
             left.put(name)
         if not staged:
             rows += self._outcome(claimed, results, plan, started)
-        self.receipts.append(rows)
+            self.receipts.append(rows)
         events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
 
         def work() -> None:
@@ -480,19 +480,16 @@ class _Run:
             # Daemons: an interrupted process does not wait for a slow server.
             threading.Thread(target=work, name=f"delivery {plan.delivery} {number}", daemon=True).start()
         while len(results) < len(self.order.destinations):
-            found = [events.get()]
-            with suppress(queue.Empty):
-                while True:
-                    found.append(events.get_nowait())
-            for event in found:
+            for event in _arrived(events, SECONDS_BEFORE_STARTED if rows else None):
                 if event.error is not None:
                     raise event.error
                 if event.result is not None:
                     results[event.result.destination] = event.result
-            rows = [row for event in found for row in event.rows]
+                rows += event.rows
             if len(results) == len(self.order.destinations):
                 rows += self._outcome(claimed, results, plan, started)
             self.receipts.append(rows)
+            rows = []
         return results
 
     def _outcome(
@@ -676,6 +673,16 @@ class _Sending:
                 f"{self.name} did not get the files within {minutes:g} minutes, the deadline of the "
                 "attempts. The next run continues; raise attempts.deadline_minutes if it needs longer."
             )
+
+
+def _arrived(events: queue.SimpleQueue[_Event], timeout: float | None) -> list[_Event]:
+    """Wait for what destinations report, and return all of it; nothing if the time is over."""
+    found: list[_Event] = []
+    with suppress(queue.Empty):
+        found.append(events.get(timeout=timeout))
+        while True:
+            found.append(events.get_nowait())
+    return found
 
 
 def described(files: Sequence[StagedFile]) -> str:

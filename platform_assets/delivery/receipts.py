@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ _OUTCOMES = (DELIVERED, FAILED, SKIPPED)
 _FILES_BEFORE_COMPACTION = 200
 _COMMITS_BETWEEN_LOOKS = 50
 _READ_ONE_BY_ONE = 2
+# A commit takes longer the more commits there are since the last checkpoint.
+_COMMITS_BETWEEN_CHECKPOINTS = 20
 # The rows of each delivery's newest plan, and of the newest whose files were sent.
 _NEWEST = """
     SELECT log.* FROM log JOIN (
@@ -67,7 +70,14 @@ _NEWEST = """
             ) AS place FROM log WHERE status IN ('planned', 'started') AND {0}
         ) WHERE place = 1 GROUP BY delivery, uuid
     ) AS newest ON log.delivery = newest.delivery AND log.uuid = newest.uuid
-    WHERE {0} ORDER BY log."commit"
+    WHERE {0} ORDER BY log."commit", log.at
+"""
+_LATEST = """
+    SELECT * FROM (
+        SELECT *, row_number() OVER (
+            PARTITION BY delivery, destination ORDER BY "commit" DESC, at DESC
+        ) AS place FROM log WHERE {0}
+    ) WHERE place = 1 ORDER BY delivery, destination
 """
 _CLAIM = dt.timedelta(minutes=10)
 
@@ -229,6 +239,7 @@ class Receipts:
         self.table = table
         self._log = AppendLog(table, "The log of receipts", "receipts", key=("delivery", "destination"))
         self._version: LogVersion | None = None
+        self._number = 0
         self._lock = threading.RLock()
         self._known: dict[str, LastShipments] = {}
         self._known_as_of = -1
@@ -250,28 +261,28 @@ class Receipts:
                     if not is_isolated(error):
                         raise
                 else:
-                    return version
-            self._version = self._log.read()
-            return self._version
+                    return self._at(version)
+            return self._at(self._log.read())
+
+    def _at(self, version: LogVersion) -> LogVersion:
+        self._version, self._number = version, version.number
+        return version
 
     def last(self, delivery: str) -> LastShipments:
         """Return what the receipts say of a delivery's newest versions."""
         with self._lock:
-            return self.last_as_of(self.current(), delivery)
+            return self._last_as_of(self.current(), delivery)
 
-    def last_as_of(self, version: LogVersion, delivery: str) -> LastShipments:
-        """Return what a version of the log says of a delivery's newest versions."""
-        with self._lock:
-            number = version.number
-            if number != self._known_as_of:
-                self._known, self._known_as_of, self._knows_all = {}, number, False
-            if delivery not in self._known and not self._knows_all:
-                # A process that makes many deliveries reads the log once.
-                self._knows_all = len(self._known) >= _READ_ONE_BY_ONE
-                condition = "true" if self._knows_all else f"log.delivery = {literal(delivery)}"
-                found = by_delivery(map(_row, version.select(_NEWEST.format(condition))))
-                self._known |= {name: _last(rows) for name, rows in found.items()}
-            return self._known.setdefault(delivery, LastShipments())
+    def _last_as_of(self, version: LogVersion, delivery: str) -> LastShipments:
+        if self._number != self._known_as_of:
+            self._known, self._known_as_of, self._knows_all = {}, self._number, False
+        if delivery not in self._known and not self._knows_all:
+            # A process that makes many deliveries reads the log once.
+            self._knows_all = len(self._known) >= _READ_ONE_BY_ONE
+            condition = "true" if self._knows_all else f"log.delivery = {literal(delivery)}"
+            found = by_delivery(map(_row, version.select(_NEWEST.format(condition))))
+            self._known |= {name: _last(rows) for name, rows in found.items()}
+        return self._known.setdefault(delivery, LastShipments())
 
     def append(self, rows: Iterable[ReceiptRow]) -> None:
         """Record rows in one commit, whatever others record.
@@ -280,38 +291,49 @@ class Receipts:
             LakeError: The log cannot be written.
         """
         stored = tuple(rows)
-        self.append_after(lambda version: stored)
+        if stored:
+            self.append_after(stored[0].delivery, lambda last: stored)
 
-    def append_after(self, decide: Callable[[LogVersion], Sequence[ReceiptRow]]) -> None:
+    def append_after(
+        self, delivery: str, decide: Callable[[Callable[[], LastShipments]], Sequence[ReceiptRow]]
+    ) -> None:
         """Record rows that depend on what is recorded already; nobody else records anything in between.
 
         Args:
-            decide: Returns the rows to record after a version of the log; called again after a lost race.
+            delivery: Name of the delivery.
+            decide: Takes a function that tells the delivery's newest versions, and returns the rows; called
+                again after a lost race.
 
         Raises:
             LakeError: The log cannot be written.
         """
         with self._lock:
-            for version in self._log.attempts(self.current()):
-                rows, before = decide(version), version.number
-                if not rows:
-                    return
+            # A version that is not the newest any more loses the race, and is read again.
+            first = self._version or self.current()
+            for version in self._log.attempts(first):
+                if version is not self._version:
+                    self._at(version)
+                rows, number = decide(partial(self._last_as_of, version, delivery)), self._number
                 if version.try_append([row.stored() for row in rows]):
-                    self._version = version
-                    self._remember(rows, before)
+                    # The first commit creates the table, which this version does not have.
+                    self._version = version if version.handle is not None else None
+                    self._remember(rows, number)
                     return
             raise self._log.lost_race()
 
     def _remember(self, rows: Sequence[ReceiptRow], before: int) -> None:
         """Take rows that were just recorded into what is known."""
+        self._number = before + 1
+        if self._number % _COMMITS_BETWEEN_CHECKPOINTS == 0 and self._log.checkpoint():
+            self._version = None
         if self._known_as_of != before:
             return
-        self._known_as_of = before + 1
+        self._known_as_of = self._number
         for name, new in by_delivery(replace(row, commit=before + 1) for row in rows).items():
             if name in self._known or self._knows_all:
                 last = self._known.get(name, LastShipments())
                 old = {row for state in (last.planned, last.started) if state for row in state.rows}
-                self._known[name] = _last([*sorted(old, key=lambda row: row.commit), *new])
+                self._known[name] = _last([*sorted(old, key=lambda row: (row.commit, row.at)), *new])
 
     def latest(self, condition: str = "true") -> list[ReceiptRow]:
         """The newest row of each delivery and destination.
@@ -319,7 +341,7 @@ class Receipts:
         Args:
             condition: SQL that earlier and later rows must meet.
         """
-        return [_row(values) for values in self.current().latest(condition)]
+        return [_row(values) for values in self.current().select(_LATEST.format(condition))]
 
     def newest(self, limit: int) -> list[ReceiptRow]:
         """The newest rows of all deliveries, the newest first."""
@@ -337,13 +359,12 @@ class Receipts:
             LakeConflict: Another run does it at the same time.
         """
         with self._lock:
-            version = self.current()
-            if version.number % _COMMITS_BETWEEN_LOOKS == 0 and self._log.compact(_FILES_BEFORE_COMPACTION):
+            if self._number % _COMMITS_BETWEEN_LOOKS == 0 and self._log.compact(_FILES_BEFORE_COMPACTION):
                 self._version = None
 
 
 def _last(rows: Sequence[ReceiptRow]) -> LastShipments:
-    """The newest deliveries among the rows of a delivery, which are in the order of their commits."""
+    """The newest deliveries among the rows of a delivery, in the order of their commits and times."""
     by_uuid: dict[str, list[ReceiptRow]] = {}
     newest: dict[str, str] = {}
     for row in rows:

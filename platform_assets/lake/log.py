@@ -97,6 +97,14 @@ class AppendLog:
             "but no other commit is visible. Check that the object store keeps new objects."
         )
 
+    def checkpoint(self) -> bool:
+        """Write a checkpoint, from which the next reader and commit start; return False without a table."""
+        handle = self.table.open()
+        if handle is None:
+            return False
+        handle.create_checkpoint()
+        return True
+
     def compact(self, files: int) -> bool:
         """Merge the small files that commits leave, sorted by key, if there are many of them.
 

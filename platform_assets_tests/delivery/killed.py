@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from platform_assets.delivery import engine
 from platform_assets.delivery.engine import Watcher
-from platform_assets.delivery.receipts import ReceiptRow, Receipts
-from platform_assets.lake.log import LogVersion
+from platform_assets.delivery.receipts import LastShipments, ReceiptRow, Receipts
 from platform_assets_tests.delivery.making import Block, Deliveries, Document
 from platform_assets_tests.fixtures.environment import server_environment
 
@@ -56,11 +56,13 @@ class DeadlyReceipts(Receipts):
     after: int = 0
     commits: int = 0
 
-    def append_after(self, decide: Callable[[LogVersion], Sequence[ReceiptRow]]) -> None:
+    def append_after(
+        self, delivery: str, decide: Callable[[Callable[[], LastShipments]], Sequence[ReceiptRow]]
+    ) -> None:
         self.commits += 1
         if self.commits == self.before:
             die()
-        super().append_after(decide)
+        super().append_after(delivery, decide)
         if self.commits == self.after:
             die()
 
@@ -68,6 +70,8 @@ class DeadlyReceipts(Receipts):
 def main() -> None:
     work: dict[str, Any] = json.loads(sys.stdin.read())
     moment = work["moment"]
+    # So that every step has a commit of its own.
+    engine.SECONDS_BEFORE_STARTED = 0
     deliveries = Deliveries(Path(work["folder"]))
     receipts = DeadlyReceipts(deliveries.receipts.table)
     receipts.before = {"staged": 2, "sent": 3}.get(moment, 0)
