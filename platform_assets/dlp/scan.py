@@ -261,7 +261,7 @@ class _Scan:
             self._content_since_part = True
 
     def _take_name(self, piece: NamePiece) -> None:
-        # A name is not content: an object of which only the name could be read has not been inspected.
+        # A name is not content: if only the name of an object could be read, it has not been inspected.
         found = self.inspector.inspect_text(piece.text, piece.container)
         kept = [one for one in found.findings if one.info_type.name not in _NOT_OF_NAMES]
         self._add(

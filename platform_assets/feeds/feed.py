@@ -58,7 +58,7 @@ class Sheet:
     Args:
         name: Its name, or its number from 1, counting hidden sheets.
         header_row: Number of the row with the column names, from 1; 0 if there is none, then columns are
-            taken in order from column A on.
+            read in order from column A on.
         memory_mb: Megabytes that reading a workbook may take; the workbook is held in memory as a whole.
     """
 

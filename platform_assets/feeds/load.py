@@ -144,7 +144,7 @@ class Feeds:
         return LakeTable(uri, (*layout.columns, *PLACE_COLUMNS), self.lake.storage_options)
 
     def layout(self, feed: Feed) -> Layout:
-        """The columns of a feed's table; empty if they are to be inferred from its first object."""
+        """The columns of a feed's table; empty if its first object determines them."""
         return known_layout(feed, Layout.from_json(self.ledger(feed).read().layout))
 
     def stopped(self, feed: Feed) -> Stop | None:

@@ -228,7 +228,7 @@ def _unusable(cursor: CaptureCursor, relation: Relation, drift: Drift, snapshot:
         return "the last batch is too many transactions ago"
     if cursor.remembered.row_security and not relation.row_security:
         return "row-level security may have hidden rows from the last batch"
-    if drift.is_read_anew:
+    if drift.is_read_in_full:
         # A column added with a default fills old rows without rewriting them.
         return "its columns changed"
     return ""

@@ -445,8 +445,8 @@ def select_relations(
 
     Args:
         relations: All relations by name.
-        patterns: Case-sensitive shell patterns (`*`, `?`, `[abc]`), at least one of which a name must match;
-            a pattern that is itself a relation's name selects that relation.
+        patterns: Case-sensitive shell patterns (`*`, `?`, `[abc]`); a name must match at least one of them. A
+            pattern that is itself a relation's name selects that relation.
         exclude: Patterns that a name must not match.
 
     Returns:

@@ -48,7 +48,7 @@ STAR = "star"
 SOURCE_SCHEMA = "source_schema"
 """Name of the check that the lake can store the source's tables with their current columns."""
 LOOKED_AT = "snapshot taken at"
-"""Materialization metadata: time as of which the lake has the whole table, by the source's clock, UTC."""
+"""Materialization metadata: time of the snapshot that the table matches, by the source's clock, UTC."""
 DRIFT = "schema drift"
 """Materialization metadata: schema changes of the table that were applied, if any."""
 _CHECKS = {
@@ -361,7 +361,7 @@ def _schema_result(key: dg.AssetKey, look: dg.EventLogEntry | None) -> dg.AssetC
         asset_key=key,
         check_name=SOURCE_SCHEMA,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=str(stopped.value) if stopped else f"Taken in:\n\n{drift.value}" if drift else None,
+        description=str(stopped.value) if stopped else f"Applied:\n\n{drift.value}" if drift else None,
         metadata={DRIFT: drift} if drift else {},
     )
 

@@ -138,7 +138,7 @@ class Drift:
     incompatible: tuple[str, ...] = field(default=())
 
     @property
-    def is_read_anew(self) -> bool:
+    def is_read_in_full(self) -> bool:
         """True if unwritten rows have values that the lake lacks, so that all rows must be compared once."""
         # A cidr that becomes an inet prints differently, although PostgreSQL rewrites no row. A type that
         # only gains room prints the same.
@@ -178,7 +178,7 @@ def compare(
     Args:
         before: The table's columns in the lake, with or without the platform's own; empty if it has none.
         relation: The table in the catalogue; None if the catalogue does not have it.
-        declared: The model's declaration of the table: it names the columns to read, all of which must exist.
+        declared: The model's declaration of the table, with the columns to read; they must all exist.
             None for a discovered table, all of whose columns are read.
         name: The table's name, for messages.
         remembered: The last batch's record of the table; None without one.

@@ -22,8 +22,7 @@ class TableChange:
         capture: Description of the rows that were read, and the reason.
         drift: Schema changes that were applied, one sentence each.
         stopped: Reason why the table was stopped; empty if it was not.
-        deletions_looked_for: Time as of which deletions were last looked for, UTC; None if the table was
-            stopped.
+        deletions_looked_for: Time of the last search for deletions, UTC; None if the table was stopped.
     """
 
     inserted: int = 0

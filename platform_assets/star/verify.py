@@ -88,7 +88,7 @@ class StarVerifier:
         ).fetchall()[0]
         if not new or (high == total and low == total - new + 1):
             return CheckOutcome(0)
-        return CheckOutcome(1, (f"{total} rows, of which {new} new ones have ids from {low} to {high}",))
+        return CheckOutcome(1, (f"{total} rows; the {new} new ones have ids from {low} to {high}",))
 
     def _relation(self, table: Table) -> str:
         if table.name not in self.opened:

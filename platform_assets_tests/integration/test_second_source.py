@@ -222,7 +222,7 @@ def test_a_new_column_flows_without_a_new_look_and_is_shown(shop: Shop, instance
         if one.check_name == "source_schema" and one.asset_key.path[-1] == "orders"
     ]
     assert check.passed
-    assert check.description == "Taken in:\n\n- Column note is new."
+    assert check.description == "Applied:\n\n- Column note is new."
     assert [row["note"] for row in shop.rows("orders")][-2:] == ["none", "none"]
     said = metadata(shop.run(instance), "orders")
     assert "schema drift" not in said

@@ -103,7 +103,7 @@ def test_a_table_that_nobody_altered_has_not_drifted(source: Source, declared: T
     assert drift == Drift(drift.table, drift.columns)
     assert drift.table is not None
     assert drift.notes == ()
-    assert not drift.is_read_anew
+    assert not drift.is_read_in_full
     assert names(drift.columns) == (ITEM if declared is None else ["id", "name", "price", "day"])
 
 
@@ -114,7 +114,7 @@ def test_a_table_that_the_lake_does_not_have_yet_is_all_new_and_no_drift(source:
     drift = compare((), relation, name="item")
     assert drift.table == declare(relation)
     assert drift.columns == drift.table.columns
-    assert (drift.notes, drift.incompatible, drift.is_read_anew) == ((), (), False)
+    assert (drift.notes, drift.incompatible, drift.is_read_in_full) == ((), (), False)
 
 
 def test_an_added_column_flows_and_old_rows_are_compared_for_its_default(source: Source) -> None:
@@ -122,7 +122,7 @@ def test_an_added_column_flows_and_old_rows_are_compared_for_its_default(source:
     assert drift.incompatible == ()
     assert drift.added == ("stock",)
     assert drift.columns[-1] == Column("stock", Integer(64))
-    assert drift.is_read_anew
+    assert drift.is_read_in_full
     assert drift.notes == ("Column stock is new.",)
 
 
@@ -134,7 +134,7 @@ def test_a_dropped_column_stays_in_the_lake(source: Source) -> None:
     assert drift.table is not None
     assert drift.table.column_names == ("id", "name", "day", "mood", "at")
     assert drift.notes[0] == "Column price was dropped; the lake keeps it, NULL from now on."
-    assert not drift.is_read_anew
+    assert not drift.is_read_in_full
 
 
 def test_a_column_that_was_dropped_earlier_is_not_reported_again_and_is_new_when_it_comes_back(
@@ -149,7 +149,7 @@ def test_a_column_that_was_dropped_earlier_is_not_reported_again_and_is_new_when
     assert (again.notes, again.incompatible, names(again.columns)) == ((), (), ITEM)
     source.execute("ALTER TABLE item ADD note varchar")
     back = compare(drift.columns, source.relation(), name="item", remembered=remembered)
-    assert (back.added, back.is_read_anew, names(back.columns)) == (("note",), True, ITEM)
+    assert (back.added, back.is_read_in_full, names(back.columns)) == (("note",), True, ITEM)
     source.execute("ALTER TABLE item DROP note; ALTER TABLE item ADD note bytea")
     other = compare(drift.columns, source.relation(), name="item", remembered=remembered)
     assert len(other.incompatible) == 1
@@ -163,7 +163,7 @@ def test_a_new_column_under_a_renamed_ones_former_name_is_another_column(source:
     assert drift.incompatible == ()
     assert (drift.renamed, drift.replaced, drift.added) == ((("price", "cost"),), ("price",), ())
     assert names(drift.columns) == [*ITEM, "cost"]
-    assert drift.is_read_anew
+    assert drift.is_read_in_full
 
 
 def test_renamed_columns_are_new_columns_to_the_lake(source: Source) -> None:
@@ -174,7 +174,7 @@ def test_renamed_columns_are_new_columns_to_the_lake(source: Source) -> None:
     assert drift.renamed == (("price", "unit price"), ("note", "remark"))
     assert (drift.added, drift.dropped, drift.replaced) == ((), (), ())
     assert names(drift.columns) == [*ITEM, "unit price", "remark"]
-    assert drift.is_read_anew
+    assert drift.is_read_in_full
     assert drift.notes[0] == (
         "Column price is now called unit price; the lake keeps price, NULL from now on."
     )
@@ -187,14 +187,14 @@ def test_columns_that_swap_names_are_read_anew(source: Source) -> None:
     )
     assert drift.incompatible == ()
     assert set(drift.renamed) == {("note", "name"), ("name", "note")}
-    assert drift.is_read_anew
+    assert drift.is_read_in_full
     assert names(drift.columns) == ITEM
 
 
-def test_a_column_made_anew_with_the_same_name_is_read_anew(source: Source) -> None:
+def test_a_column_made_anew_with_the_same_name_is_read_in_full(source: Source) -> None:
     drift = source.after("ALTER TABLE item DROP note; ALTER TABLE item ADD note text DEFAULT 'x'")
     assert (drift.replaced, drift.added, drift.dropped, drift.renamed) == (("note",), (), (), ())
-    assert drift.is_read_anew
+    assert drift.is_read_in_full
     assert drift.notes == ("Column note was dropped and recreated.",)
 
 
@@ -395,7 +395,7 @@ def test_a_declaration_may_grow_and_may_not_change_what_the_lake_holds(source: S
     grown = Table("item", "", (*DECLARED.columns, Column("note", Text(), nullable=True)), ("id",))
     drift = compare(DECLARED.columns, relation, grown, name="item", remembered=remembered)
     assert (drift.incompatible, drift.added, drift.columns) == ((), ("note",), grown.columns)
-    assert drift.is_read_anew
+    assert drift.is_read_in_full
     wider = Table("item", "", (Column("id", Integer(64)), *DECLARED.columns[1:]), ("id",))
     drift = compare(DECLARED.columns, relation, wider, name="item", remembered=remembered)
     assert drift.incompatible == (

@@ -141,7 +141,7 @@ class InfoTypeScanner:
 
     Args:
         names: Names of the info types.
-        needs: Texts of which at least one is in every text with a match; empty if there are none.
+        needs: Every text with a match contains at least one of these; empty if that is not so.
         look: Runs the scan.
         form: The form that values of a table must share to be judged by a sample, because ordinary tables are
             full of similar values: `digits` for every digit and runs of letters, `runs` for the runs of both.
