@@ -255,9 +255,11 @@ class _Writing:
         if pa.types.is_date(type_):
             days = f"CAST({sql} - {_ZERO_DAY} AS DOUBLE)"
             return _number_or_text(sql, _within_dates(sql), days, self._format("yyyy-mm-dd"), 10)
-        if pa.types.is_timestamp(type_) and type_.unit != "ns":
-            # In a zone, the cast gives the local time of the connection's zone.
-            local = f"CAST({sql} AS TIMESTAMP)"
+        if pa.types.is_timestamp(type_):
+            # In a zone, the last cast gives the local time of the connection's zone.
+            local = (
+                f"CAST(CAST({sql} AS TIMESTAMPTZ) AS TIMESTAMP)" if type_.tz else f"CAST({sql} AS TIMESTAMP)"
+            )
             days = f"(epoch_us({local}) - epoch_us(CAST({_ZERO_DAY} AS TIMESTAMP))) / 86400000000.0"
             shown = self._format("yyyy-mm-dd hh:mm:ss")
             return _number_or_text(local, _within_dates(local), days, shown, 19)

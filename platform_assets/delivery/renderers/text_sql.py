@@ -68,7 +68,7 @@ def plain_text(type_: pa.DataType, sql: str, timezone: str = "UTC") -> str:
     if pa.types.is_floating(type_):
         return _number(sql, text)
     if pa.types.is_timestamp(type_) and type_.tz is not None:
-        return _with_minutes(sql, text, timezone)
+        return _with_minutes(type_, sql, text, timezone)
     if is_binary(type_):
         return f"to_base64({sql})"
     if is_nested(type_):
@@ -76,11 +76,18 @@ def plain_text(type_: pa.DataType, sql: str, timezone: str = "UTC") -> str:
     return text
 
 
-def _with_minutes(sql: str, text: str, timezone: str) -> str:
+def _with_minutes(type_: pa.DataType, sql: str, text: str, timezone: str) -> str:
     """Return a timestamp's text with the minutes of its offset, which DuckDB leaves out where they are 0."""
     always = f"{text} || ':00'"
     whole = always if timezone == "UTC" else rf"regexp_replace({text}, '([+-]\d\d)$', '\1:00')"
-    return f"CASE WHEN isfinite({sql}) THEN {whole} ELSE {text} END"
+    return _unless_infinite(type_, sql, whole, text)
+
+
+def _unless_infinite(type_: pa.DataType, sql: str, finite: str, infinite: str) -> str:
+    """Choose between SQL for finite times and for the others, which those with nanoseconds do not have."""
+    if type_.unit == "ns":
+        return finite
+    return f"CASE WHEN isfinite({sql}) THEN {finite} ELSE {infinite} END"
 
 
 def json_text(type_: pa.DataType, sql: str, depth: int = 0) -> str:
@@ -104,7 +111,7 @@ def json_text(type_: pa.DataType, sql: str, depth: int = 0) -> str:
         whole = f"replace({text}, ' ', 'T')"
         if type_.tz is not None:
             whole = f"left({whole}, -3) || 'Z'"
-        return f"""'"' || CASE WHEN isfinite({sql}) THEN {whole} ELSE {text} END || '"'"""
+        return f"""'"' || {_unless_infinite(type_, sql, whole, text)} || '"'"""
     if is_binary(type_):
         return f"""'"' || to_base64({sql}) || '"'"""
     if pa.types.is_map(type_):
@@ -116,11 +123,12 @@ def json_text(type_: pa.DataType, sql: str, depth: int = 0) -> str:
         )
         return _joined(sql, f"map_entries({sql})", entry, member, "{}")
     if pa.types.is_struct(type_):
+        # By place: DuckDB ignores the case of names.
         members = ", ',', ".join(
-            _member_sql(one, f"struct_extract({sql}, {literal(one.name)})", depth)
-            for one in (type_.field(place) for place in range(type_.num_fields))
+            _member_sql(type_.field(place), f"struct_extract_at({sql}, {place + 1})", depth)
+            for place in range(type_.num_fields)
         )
-        return f"CASE WHEN {sql} IS NOT NULL THEN concat('{{', {members}, '}}') END"
+        return f"CASE WHEN {sql} IS NOT NULL THEN concat('{{', {members or literal('')}, '}}') END"
     if hasattr(type_, "value_type") and is_nested(type_):
         item = f"e{depth}"
         member = f"coalesce({json_text(type_.value_type, item, depth + 1)}, 'null')"

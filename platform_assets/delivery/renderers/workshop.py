@@ -57,13 +57,13 @@ class Workshop:
             timezone: The time zone in which DuckDB writes times with a zone as text.
 
         Raises:
-            DeliveryError: The rows have no columns.
+            DeliveryError: The rows have no columns, or one of a type that no format has.
         """
         if not rows.batches.schema.names:
             raise DeliveryError(
                 f"{rows.name} has no columns, and no format can hold that. Select at least one column."
             )
-        guarded = _Guarded(rows.batches)
+        guarded = _Guarded(rows)
         with self.engine.connect() as connection:
             connection.execute(f"SET TimeZone = '{timezone}'")
             connection.register(_RELATION, guarded.readable())
@@ -155,25 +155,41 @@ class StreamedRows:
 class _Guarded:
     """A stream of rows with columns that DuckDB can read, which remembers its own error."""
 
-    def __init__(self, rows: pa.RecordBatchReader) -> None:
+    def __init__(self, rows: Rows) -> None:
         self.error: BaseException | None = None
-        self._rows = rows
-        fields = [pa.field(f"c{place}", readable_type(one.type)) for place, one in enumerate(rows.schema)]
+        self._title = rows.name
+        self._rows = rows.batches
+        schema = rows.batches.schema
+        if unknown := next((one for one in schema if pa.types.is_union(one.type)), None):
+            raise DeliveryError(
+                f"{rows.name} cannot be rendered: column {unknown.name} is of type {unknown.type}, which no "
+                "format has. Convert it."
+            )
+        fields = [pa.field(f"c{place}", readable_type(one.type)) for place, one in enumerate(schema)]
         self._schema = pa.schema(fields)
         self.columns = tuple(
-            SqlColumn(field.name, known.name, known.type)
-            for field, known in zip(rows.schema, fields, strict=True)
+            SqlColumn(field.name, known.name, known.type) for field, known in zip(schema, fields, strict=True)
         )
 
     def readable(self) -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_batches(self._schema, self._batches())
 
+    def _converted(self, array: pa.Array, column: SqlColumn) -> pa.Array:
+        try:
+            return _readable(array, column.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            # Without the library's words, which repeat the value.
+            raise DeliveryError(
+                f"{self._title} cannot be rendered: column {column.name}, of type {array.type}, cannot be "
+                f"converted to {column.type} without loss. Convert it."
+            ) from error
+
     def _batches(self) -> Iterator[pa.RecordBatch]:
         try:
             for batch in self._rows:
                 arrays = [
-                    _readable(array, field.type)
-                    for array, field in zip(batch.columns, self._schema, strict=True)
+                    self._converted(array, column)
+                    for array, column in zip(batch.columns, self.columns, strict=True)
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         except GeneratorExit:
@@ -184,15 +200,35 @@ class _Guarded:
 
 
 def readable_type(type_: pa.DataType) -> pa.DataType:
-    """Return the type as which DuckDB can read a type; decimals of more than 38 digits become text."""
+    """Return the type as which DuckDB reads a type; decimals of more than 38 digits become text."""
     if isinstance(type_, pa.BaseExtensionType):
+        if type_.extension_name == "arrow.bool8":
+            return pa.bool_()
         return type_ if type_.extension_name == "arrow.uuid" else readable_type(type_.storage_type)
     if pa.types.is_float16(type_):
         return pa.float32()
     if pa.types.is_decimal256(type_):
         return pa.string()
-    if pa.types.is_dictionary(type_):
+    if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
         return readable_type(type_.value_type)
+    if pa.types.is_duration(type_):
+        return pa.duration("us")
+    return _readable_nested(type_)
+
+
+def _readable_nested(type_: pa.DataType) -> pa.DataType:
+    """Return a type with readable types within it."""
+    if pa.types.is_struct(type_):
+        fields = (type_.field(place) for place in range(type_.num_fields))
+        return pa.struct([one.with_type(readable_type(one.type)) for one in fields])
+    if pa.types.is_map(type_):
+        return pa.map_(readable_type(type_.key_type), readable_type(type_.item_type))
+    if pa.types.is_fixed_size_list(type_):
+        return pa.list_(readable_type(type_.value_type), type_.list_size)
+    if pa.types.is_large_list(type_):
+        return pa.large_list(readable_type(type_.value_type))
+    if pa.types.is_list(type_):
+        return pa.list_(readable_type(type_.value_type))
     return type_
 
 
@@ -201,6 +237,10 @@ def _readable(array: pa.Array, type_: pa.DataType) -> pa.Array:
         return array
     if isinstance(array, pa.ExtensionArray):
         return _readable(array.storage, type_)
+    if isinstance(array, pa.RunEndEncodedArray):
+        import pyarrow.compute
+
+        return _readable(pyarrow.compute.run_end_decode(array), type_)
     return array.cast(type_)
 
 

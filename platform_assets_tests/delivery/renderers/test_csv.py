@@ -86,6 +86,17 @@ def test_the_textual_form_of_each_type_is_fixed(kitchen: Kitchen) -> None:
         "wide": pa.array([Decimal("1.5")], pa.decimal256(60, 2)),
         "zone": pa.array([berlin], pa.timestamp("us", "Europe/Berlin")),
         "nanoseconds": pa.array([1], pa.timestamp("ns")),
+        "zoned nanoseconds": pa.array([1], pa.timestamp("ns", "UTC")),
+        "duration": pa.array([dt.timedelta(days=1, microseconds=5)]),
+        "uuid": pa.array([bytes(15) + b"\x05"], pa.uuid()),
+        "bool8": pa.array([1], pa.bool8()),
+        "run": pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), pa.array(["x"])),
+        "large list": pa.array([[1]], pa.large_list(pa.int32())),
+        "list view": pa.array([[1]], pa.list_view(pa.int32())),
+        "pair": pa.array([[1.5, 2]], pa.list_(pa.float16(), 2)),
+        "wide list": pa.array([[Decimal("1.5")]], pa.list_(pa.decimal256(60, 1))),
+        "no members": pa.array([{}], pa.struct([])),
+        "two members": pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "A"]),
         "time": pa.array([dt.time(8, 30, 0, 500)]),
         "binary": pa.array([b"\x00\xff"]),
         "list": pa.array([[1, None]]),
@@ -107,6 +118,17 @@ def test_the_textual_form_of_each_type_is_fixed(kitchen: Kitchen) -> None:
         "wide": "1.50",
         "zone": "2026-07-01 08:00:00.000005+00:00",
         "nanoseconds": "1970-01-01 00:00:00.000000001",
+        "zoned nanoseconds": "1970-01-01 00:00:00.000000001+00:00",
+        "duration": "24:00:00.000005",
+        "uuid": "00000000-0000-0000-0000-000000000005",
+        "bool8": "true",
+        "run": "x",
+        "large list": "[1]",
+        "list view": "[1]",
+        "pair": "[1.5,2.0]",
+        "wide list": '["1.5"]',
+        "no members": "{}",
+        "two members": '{"a":1,"A":2}',
         "time": "08:30:00.0005",
         "binary": "AP8=",
         "list": "[1,null]",
@@ -313,3 +335,14 @@ def test_infinite_dates_of_a_source_are_named(kitchen: Kitchen) -> None:
     assert found.text == "infinity,infinity\n-infinity,-infinity\n"
     found = kitchen.one(["json"], pa.table({"day": days, "at": at}))
     assert found.text.splitlines()[1] == '{"day":"infinity","at":"infinity"},'
+
+
+def test_what_no_format_has_is_refused_with_its_column(kitchen: Kitchen) -> None:
+    union = pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])])
+    with pytest.raises(DeliveryError, match="column either is of type dense_union"):
+        kitchen.render(["csv"], pa.table({"either": union}))
+    with pytest.raises(
+        DeliveryError,
+        match="column took, of type duration\\[ns\\], cannot be converted to",
+    ):
+        kitchen.render(["csv"], pa.table({"took": pa.array([5], pa.duration("ns"))}))

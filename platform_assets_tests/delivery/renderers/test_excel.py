@@ -91,7 +91,13 @@ def test_what_a_sheet_has_no_value_for_is_text(kitchen: Kitchen) -> None:
         "1900-02-28",
         dt.date(9999, 12, 31),
     ]
-    assert column(kitchen, [1], pa.timestamp("ns")) == ["1970-01-01 00:00:00.000000001"]
+
+
+def test_times_with_nanoseconds_as_pandas_has_them_are_times(kitchen: Kitchen) -> None:
+    at = dt.datetime(2026, 7, 1, 8, 30)  # noqa: DTZ001 - cells have no zone
+    nanoseconds = 1_782_894_600 * 10**9
+    for type_ in (pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
+        assert column(kitchen, [nanoseconds], type_) == [at]
 
 
 def test_awkward_texts_and_missing_values(kitchen: Kitchen) -> None:
