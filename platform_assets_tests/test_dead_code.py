@@ -33,7 +33,6 @@ REASONS = {
     "objects/log.py: ObjectLog.release": "gets its command in a later issue",
     "sample/embedded.py: EmbeddedPostgres.create_database": "the databases of tests and benchmarks",
     "sample/embedded.py: EmbeddedPostgres.drop_database": "the databases of tests and benchmarks",
-    "status.py: HasProblems": "gets its command, doctor, in a later issue",
     "snowflake/resources.py: snowflake_resource": "for users' own assets, see docs/warehouse_snowflake.md",
 }
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

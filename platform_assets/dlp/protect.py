@@ -230,7 +230,7 @@ class StarProtection:
             f"{number}.{rule.name}"
             for number, name in enumerate(columns)
             for rule in self.policy.rules
-            if rule.concerns(f"{place}.{name}")
+            if rule.concerns(f"{place}.{name}" if name else place)
         ]
 
     def concerns_file(self, name: str, place: str) -> bool:

@@ -41,7 +41,7 @@ class Protection(Protocol):
 
         Args:
             place: As in `applied`.
-            columns: Names of the columns.
+            columns: Names of the columns; an empty name stands for the place itself.
         """
         ...
 

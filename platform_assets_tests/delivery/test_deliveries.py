@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+import requests
 from typer.testing import CliRunner
 
 from platform_assets.cli import app
@@ -19,6 +20,8 @@ from platform_assets_tests.delivery.house import HELLO, NewHouse, body, mails, n
 from platform_assets_tests.delivery.making import contents
 from platform_assets_tests.delivery.writers.places import FtpPlace
 from platform_assets_tests.fixtures.ftp import FtpServer
+from platform_assets_tests.fixtures.patience import PATIENCE
+from platform_assets_tests.fixtures.s3 import S3Server
 
 __all__ = ["new_house"]
 
@@ -35,7 +38,7 @@ schedule { cron = "0 6 * *" }
 to { archive { address = ${?NOT_SET_ANYWHERE} } }
 """
     room = room_of(new_house(hello=HELLO, broken=broken))
-    assert room.delivery_names() == ["hello"]
+    assert list(room.deliveries) == ["hello"]
     said = "\n".join(room.problems())
     for part in (
         'owners[0]: found "nobody"',
@@ -68,13 +71,13 @@ to { archive { address = ${?NOT_SET_ANYWHERE} } }
 )
 def test_what_does_not_fit_together_is_a_mistake(new_house: NewHouse, more: str, expected: str) -> None:
     room = room_of(new_house(hello=HELLO + more))
-    assert room.delivery_names() == []
+    assert list(room.deliveries) == []
     assert expected in "\n".join(room.problems())
 
 
 def test_a_files_name_has_to_be_a_name(new_house: NewHouse) -> None:
     room = room_of(new_house(**{"hello-world": HELLO, "receipts": HELLO}))
-    assert room.delivery_names() == []
+    assert list(room.deliveries) == []
     assert len([line for line in room.problems() if "the file's name is the delivery's name" in line]) == 2
 
 
@@ -257,3 +260,28 @@ def test_tasks_upload_files_and_make_deliveries(new_house: NewHouse, tmp_path: P
     with pytest.raises(DeliveryError):
         room.upload({"report.txt": file}, {"address": f"{file}/below"})
     assert json.loads((tmp_path / "there" / "today" / "report.txt.metadata.json").read_text())["sha256"]
+
+
+def test_a_delivery_to_a_bucket_is_announced_with_a_link_that_works_and_ends(
+    new_house: NewHouse, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3_server.client().create_bucket(
+        Bucket="results", CreateBucketConfiguration={"LocationConstraint": s3_server.region}
+    )
+    for name, value in s3_server.storage_options.items():
+        monkeypatch.setenv(name, value)
+    to_bucket = HELLO.replace('${state_dir}"/delivered/hello"', '"s3://results/hello"')
+    settings = new_house(
+        hello=to_bucket + "on_success { channels = [mail], link { to = archive, expires_hours = 1 } }"
+    )
+    assert room_of(settings).deliver("hello", Watcher()).failures == {}
+    [message] = mails(settings, "mail")
+    [link] = [line for line in body(message).splitlines() if line.startswith("http")]
+    assert "Expires=3600" in link
+    assert requests.get(link, timeout=PATIENCE).content == b"id,name"
+    found = s3_server.client().head_object(Bucket="results", Key="hello/message.txt")
+    assert found["Metadata"]["title"] == "Hello in the morning"
+    rows = str(room_of(settings).receipts.newest(20))
+    assert "s3://results/hello/message.txt" in rows
+    assert s3_server.secret_access_key not in rows
+    assert "Signature" not in rows

@@ -33,7 +33,7 @@ def test_the_examples_are_valid_and_off() -> None:
     settings = load_settings()
     room = room_of(settings)
     assert room.problems() == []
-    assert list(room.delivery_names()) == ["daily_sales", "midnight", "random_data"]
+    assert list(room.deliveries) == ["daily_sales", "midnight", "random_data"]
     assert "results" in Rooms(settings).of(AlertsRoom).channel_names()
 
 
@@ -43,7 +43,7 @@ def test_an_environment_variable_names_the_real_place(address: str, monkeypatch:
         monkeypatch.setenv(name, address)
     room = room_of(load_settings())
     assert room.problems() == []
-    for name in room.delivery_names():
+    for name in room.deliveries:
         assert [one.address for one in room.settings_of(name).to.values()] == [address]
 
 
@@ -66,7 +66,7 @@ def test_the_examples_run_after_the_main_job(
     settings = load_settings()
     assert run_of(settings, "totesys_to_warehouse").succeeded
     room = room_of(settings)
-    for name in room.delivery_names():
+    for name in room.deliveries:
         assert room.deliver(name, Watcher()).failures == {}
         again = room.deliver(name, Watcher())
         assert (name, {one.status for one in again.destinations}) == (
