@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -16,8 +16,11 @@ from platform_assets.orchestration import (
 )
 from platform_assets.rooms import Rooms
 from platform_assets.tasks.assembly import TasksRoom
-from platform_assets.tasks.plan import TASKS, PlannedTask, TaskPlan, schedule_name
+from platform_assets.tasks.names import TASKS, schedule_name
 from platform_assets.tasks.task import TaskError, TaskOutcome
+
+if TYPE_CHECKING:
+    from platform_assets.tasks.plan import PlannedTask, TaskPlan
 
 RUN_FROM = "platform_assets/tasks_from"
 """Tag of a run that starts at a task; the tasks before it count as done."""
@@ -46,7 +49,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
 
 def build_jobs(
     room: TasksRoom,
-    plans: Sequence[TaskPlan],
+    plans: "Sequence[TaskPlan]",
     taken: Collection[str] = (),
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
@@ -95,7 +98,7 @@ def build_jobs(
     )
 
 
-def _job(plan: TaskPlan, steps: "_Steps") -> tuple[list[dg.AssetsDefinition], Any]:
+def _job(plan: "TaskPlan", steps: "_Steps") -> tuple[list[dg.AssetsDefinition], Any]:
     """Define the job of a valid file, and the assets that it makes."""
     if plan.produces:
         asset, job = _asset_job(plan, steps)
@@ -113,7 +116,7 @@ def _key(text: str) -> dg.AssetKey:
     return dg.AssetKey(text.split("/"))
 
 
-def _description(plan: TaskPlan) -> str:
+def _description(plan: "TaskPlan") -> str:
     return plan.description or f"The tasks of {plan.file.name}."
 
 
@@ -125,14 +128,14 @@ def _free_name(name: str, taken: Collection[str]) -> str:
     return next(one for one in names if one not in taken)
 
 
-def _said(plan: TaskPlan) -> str:
+def _said(plan: "TaskPlan") -> str:
     lines = "\n".join(f"- {line}" for line in plan.mistakes)
     return (
         f"DISABLED: {plan.file.name} has mistakes; its tasks do not run until they are corrected.\n\n{lines}"
     )
 
 
-def _disabled(plan: TaskPlan, key: str) -> dg.AssetSpec:
+def _disabled(plan: "TaskPlan", key: str) -> dg.AssetSpec:
     """A file that has mistakes, as an asset that nothing makes: it is seen in the graph, and says why."""
     return dg.AssetSpec(
         _key(key),
@@ -145,7 +148,7 @@ def _disabled(plan: TaskPlan, key: str) -> dg.AssetSpec:
     )
 
 
-def _broken_job(plan: TaskPlan, name: str) -> dg.JobDefinition:
+def _broken_job(plan: "TaskPlan", name: str) -> dg.JobDefinition:
     """Define the job of a file that has mistakes: it fails at once and says which."""
     said = _said(plan)
 
@@ -170,18 +173,18 @@ class _Steps:
         plans: The plans by name.
     """
 
-    def __init__(self, plans: dict[str, TaskPlan]) -> None:
+    def __init__(self, plans: "dict[str, TaskPlan]") -> None:
         self._plans = plans
         self._made: dict[tuple[str, int, int], dg.OpDefinition] = {}
 
-    def of(self, task: PlannedTask) -> dg.OpDefinition:
+    def of(self, task: "PlannedTask") -> dg.OpDefinition:
         """Return the definition of a task's step."""
         shape = (task.known.name, len(task.reads), len(task.produces))
         if shape not in self._made:
             self._made[shape] = self._make(task, *shape)
         return self._made[shape]
 
-    def _make(self, task: PlannedTask, name: str, reads: int, produces: int) -> dg.OpDefinition:
+    def _make(self, task: "PlannedTask", name: str, reads: int, produces: int) -> dg.OpDefinition:
         outputs = [_DONE, *(_output(number) for number in range(produces))]
 
         @dg.op(
@@ -200,7 +203,7 @@ class _Steps:
 
         return run
 
-    def outcome(self, plan: TaskPlan) -> dg.OpDefinition:
+    def outcome(self, plan: "TaskPlan") -> dg.OpDefinition:
         """Return the last step of a file: it fails for failed tasks, and makes the assets of the whole."""
 
         @dg.op(
@@ -229,7 +232,7 @@ def _output(number: int) -> str:
 
 
 def _executed(
-    context: dg.OpExecutionContext, room: TasksRoom, plan: TaskPlan, task: PlannedTask
+    context: dg.OpExecutionContext, room: TasksRoom, plan: "TaskPlan", task: "PlannedTask"
 ) -> Iterator[dg.Output[None]]:
     """Execute a task as a step, unless the run or the task's condition leaves it out."""
     reason = _left_out(context, plan, task)
@@ -264,7 +267,7 @@ def _executed(
         yield dg.Output(None, _output(number), metadata=facts)
 
 
-def _left_out(context: dg.OpExecutionContext, plan: TaskPlan, task: PlannedTask) -> str | None:
+def _left_out(context: dg.OpExecutionContext, plan: "TaskPlan", task: "PlannedTask") -> str | None:
     """Return why a task does not run in this run, or None."""
     start = context.run.tags.get(RUN_FROM)
     ids = [one.id for one in plan.tasks]
@@ -282,13 +285,13 @@ def _left_out(context: dg.OpExecutionContext, plan: TaskPlan, task: PlannedTask)
     return f"{', '.join(broken)} failed" if broken else None
 
 
-def after(plan: TaskPlan, start: str) -> set[str]:
+def after(plan: "TaskPlan", start: str) -> set[str]:
     """Return the ids of a task and of all that come after it in the plan's order."""
     ids = [one.id for one in plan.tasks]
     return set(ids[ids.index(start) :])
 
 
-def _before(plan: TaskPlan, task: PlannedTask) -> set[str]:
+def _before(plan: "TaskPlan", task: "PlannedTask") -> set[str]:
     """Return the ids of all tasks that a task needs, directly or through others."""
     needs = {one.id: one.needs for one in plan.tasks}
     found: set[str] = set()
@@ -312,7 +315,7 @@ def _failures(context: dg.OpExecutionContext) -> dict[str, str]:
     return failed
 
 
-def _graph(plan: TaskPlan, steps: _Steps) -> dg.GraphDefinition:
+def _graph(plan: "TaskPlan", steps: _Steps) -> dg.GraphDefinition:
     """Build the graph of a file's tasks; its inputs and outputs are the assets that it reads and produces."""
     nodes: dict[str, dg.OpDefinition] = {}
     dependencies: dict[dg.NodeInvocation, dict[str, Any]] = {}
@@ -360,7 +363,7 @@ def _needs(ids: Sequence[str]) -> dict[str, Any]:
     return {_AFTER: dg.MultiDependencyDefinition([dg.DependencyDefinition(one, _DONE) for one in ids])}
 
 
-def _asset_job(plan: TaskPlan, steps: _Steps) -> tuple[dg.AssetsDefinition, Any]:
+def _asset_job(plan: "TaskPlan", steps: _Steps) -> tuple[dg.AssetsDefinition, Any]:
     """Define the assets that a file produces, made by its tasks as a graph, and the job that makes them."""
     produces = [_key(key) for key in plan.produces]
     asset = dg.AssetsDefinition(
@@ -389,7 +392,7 @@ def _asset_job(plan: TaskPlan, steps: _Steps) -> tuple[dg.AssetsDefinition, Any]
     return asset, job
 
 
-def _lineage(plan: TaskPlan) -> dict[str, list[str]]:
+def _lineage(plan: "TaskPlan") -> dict[str, list[str]]:
     """Return the assets that a plan produces, each with those that its tasks up to it read and produce."""
     found: dict[str, list[str]] = {}
     by_id = {task.id: task for task in plan.tasks}

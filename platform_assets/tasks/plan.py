@@ -12,11 +12,10 @@ from platform_assets.configuration.folder import ConfigFile
 from platform_assets.configuration.mistakes import Mistake, shown
 from platform_assets.isolation import ended, result_or_reason
 from platform_assets.tasks.files import ID, TaskEntry, TaskFile, TaskSchedule
+from platform_assets.tasks.names import TASKS, schedule_name
 from platform_assets.tasks.registry import KnownTask, TaskRegistry
 from platform_assets.tasks.signature import suggestion
 
-TASKS = "tasks"
-"""The assets' group, and the first part of the keys of files that name no key of their own."""
 _MOST_NAMED = 5
 
 
@@ -104,11 +103,6 @@ class TaskPlan:
 
 def _tolerates_failures(tasks: Sequence[PlannedTask | TaskEntry]) -> bool:
     return any(task.when in ("failure", "always") for task in tasks)
-
-
-def schedule_name(job: str) -> str:
-    """Return the name of a job's schedule."""
-    return f"{job}_schedule"
 
 
 def build_plans(
