@@ -153,7 +153,7 @@ def run(
             done = run_job(
                 defs.resolve_job_def(plan.name),
                 instance,
-                lambda line: typer.echo(f"  {line}"),
+                _echo,
                 tags={RUN_FROM: start} if start else None,
             )
         seconds = time.monotonic() - started
@@ -187,8 +187,9 @@ def _show(plan: TaskPlan, room: TasksRoom, start: str | None) -> None:
     typer.echo("Nothing was changed.")
 
 
-def _echo(line: str) -> None:
-    typer.echo(f"  {line}")
+def _echo(text: str) -> None:
+    for line in text.split("\n"):
+        typer.echo(f"  {line}")
 
 
 def _notes(task: PlannedTask) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 from collections import deque
@@ -77,7 +78,7 @@ class TaskLog:
         self._tail: deque[tuple[Callable[[str], None], str]] = deque(maxlen=_TAIL)
 
     def __call__(self, line: str) -> None:
-        """Add a line."""
+        """Add a line, or several at once."""
         self._add(self._line, line)
 
     def warn(self, line: str) -> None:
@@ -89,16 +90,18 @@ class TaskLog:
         left_out = self._count - MOST_LINES - len(self._tail)
         if left_out > 0:
             self._warning(f"... {left_out:,} lines are left out; the last {len(self._tail)} are:")
-        while self._tail:
-            write, line = self._tail.popleft()
-            write(line)
+        held, self._tail = list(self._tail), deque(maxlen=_TAIL)
+        for write, lines in itertools.groupby(held, key=lambda one: one[0]):
+            write("\n".join(line for _, line in lines))
 
     def _add(self, write: Callable[[str], None], text: str) -> None:
-        cleaned = self._redactor.clean(text)
-        for start in range(0, max(len(cleaned), 1), LONGEST_LINE):
-            part = cleaned[start : start + LONGEST_LINE]
-            self._count += 1
-            if self._count <= MOST_LINES:
-                write(part)
-            else:
-                self._tail.append((write, part))
+        lines = [part for line in self._redactor.clean(text).split("\n") for part in _parts(line)]
+        room = max(MOST_LINES - self._count, 0)
+        self._count += len(lines)
+        if lines[:room]:
+            write("\n".join(lines[:room]))
+        self._tail.extend((write, line) for line in lines[room:])
+
+
+def _parts(line: str) -> list[str]:
+    return [line[start : start + LONGEST_LINE] for start in range(0, max(len(line), 1), LONGEST_LINE)]

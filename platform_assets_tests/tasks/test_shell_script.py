@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -126,8 +127,8 @@ def test_both_streams_are_logged_line_by_line_as_they_come(bench: Bench, tmp_pat
     seen = tmp_path / "seen"
 
     class Watching(list[str]):
-        def append(self, line: str) -> None:
-            super().append(line)
+        def extend(self, lines: Iterable[str]) -> None:
+            super().extend(lines)
             seen.touch()
 
     bench.lines = Watching()
@@ -159,10 +160,27 @@ def test_a_log_without_end_is_bounded_and_keeps_its_end() -> None:
         log(f"line {number}")
     log("y" * (2 * LONGEST_LINE))
     log.close()
-    assert len(lines) == MOST_LINES + 200
+    assert len(lines) == MOST_LINES + 1
     assert lines[0] == "line 0"
-    assert lines[-3:] == [f"line {MOST_LINES + 999}", "y" * LONGEST_LINE, "y" * LONGEST_LINE]
+    last = lines[-1].split("\n")
+    assert len(last) == 200
+    assert last[-3:] == [f"line {MOST_LINES + 999}", "y" * LONGEST_LINE, "y" * LONGEST_LINE]
     assert warnings == ["... 802 lines are left out; the last 200 are:"]
+
+
+def test_lines_that_come_at_once_share_an_entry_and_the_limit_counts_lines(bench: Bench) -> None:
+    entries: list[str] = []
+    warnings: list[str] = []
+    log = TaskLog(bench.redactor, entries.append, warnings.append)
+    context = bench.context()
+    object.__setattr__(context, "log", log)
+    ShellScript().run(context, script="seq", script_args=[str(MOST_LINES + 500)])
+    log.close()
+    numbers = [line for entry in entries for line in entry.split("\n")]
+    assert numbers[:MOST_LINES] == [str(number + 1) for number in range(MOST_LINES)]
+    assert numbers[MOST_LINES:] == [str(number + 1) for number in range(MOST_LINES + 300, MOST_LINES + 500)]
+    assert len(entries) < MOST_LINES / 10
+    assert warnings == ["... 300 lines are left out; the last 200 are:"]
 
 
 def test_a_timeout_ends_children_and_grandchildren_also_those_that_left_the_group(

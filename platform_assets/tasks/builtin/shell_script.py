@@ -27,6 +27,8 @@ _LONGEST_LINE = 65_536
 # A secret at the cut of a line must not be shown in part.
 _MARGIN = 1_024
 _GRACE = 5.0
+_TOGETHER = 100
+"""The most lines of an entry of the log."""
 
 
 def _program(value: object, info: ValidationInfo) -> object:
@@ -180,35 +182,47 @@ def run_program(
 
 
 class _Lines:
-    """The lines of a stream of bytes; an endless line is cut."""
+    """The lines of a stream of bytes; an endless line is cut.
+
+    Lines that arrive together are logged together: each entry of the log is an event in Dagster's database,
+    which takes some milliseconds, and would hold up a script that prints a lot.
+    """
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._rest = b""
         self._cut = 0
+        self._ready: list[str] = []
 
     def add(self, chunk: bytes) -> None:
         *lines, rest = chunk.split(b"\n")
         for line in lines:
             self._extend(line)
-            self._flush()
+            self._end_line()
         self._extend(rest)
+        self._log()
 
     def end(self) -> None:
         if self._rest:
-            self._flush()
+            self._end_line()
+        self._log()
 
     def _extend(self, part: bytes) -> None:
         room = _LONGEST_LINE - len(self._rest)
         self._rest += part[:room]
         self._cut += max(len(part) - room, 0)
 
-    def _flush(self) -> None:
+    def _end_line(self) -> None:
         text = self._rest.removesuffix(b"\r").decode(errors="replace")
         if self._cut:
             text = f"{text[:-_MARGIN]} ... (this line is {len(self._rest) + self._cut:,} bytes long)"
-        self._write(text)
+        self._ready.append(text)
         self._rest, self._cut = b"", 0
+
+    def _log(self) -> None:
+        for start in range(0, len(self._ready), _TOGETHER):
+            self._write("\n".join(self._ready[start : start + _TOGETHER]))
+        self._ready.clear()
 
 
 def _log_output(process: subprocess.Popen[bytes], context: TaskContext) -> None:
