@@ -171,6 +171,11 @@ class Rooms:
         if name not in self:
             raise SettingsError(f"{purpose} needs the package platform_assets.{name}, which was removed.")
 
+    @property
+    def has_definitions(self) -> bool:
+        """True if `definitions` has been called; it takes a while."""
+        return bool(self._definitions)
+
     def definitions(self) -> Mapping[str, Any]:
         """Return the Dagster definitions of each room by its name, built once, from the ground up.
 

@@ -61,7 +61,14 @@ class TasksRoom(Assembly[TasksRoomSettings]):
                 assets["/".join(spec.key.path)] = ["/".join(dep.asset_key.path) for dep in spec.deps]
             jobs |= {job.name for job in defs.jobs or ()}
             ticks |= {tick.name for tick in (*(defs.schedules or ()), *(defs.sensors or ()))}
-        return Elsewhere(assets, frozenset(jobs), frozenset(ticks))
+        return Elsewhere(assets, frozenset(jobs), frozenset(ticks), frozenset(self._deliveries()))
+
+    def _deliveries(self) -> Sequence[str]:
+        if "delivery" not in self.rooms:
+            return ()
+        from platform_assets.delivery.interfaces import MakesDeliveries
+
+        return [name for room in self.rooms.offering(MakesDeliveries) for name in room.delivery_names()]
 
     @cached_property
     def registry(self) -> TaskRegistry:
@@ -170,9 +177,16 @@ class TasksRoom(Assembly[TasksRoomSettings]):
         return None if found is None else TaskOutput(*found)
 
     def problems(self) -> list[str]:
-        """See `HasProblems.problems`."""
-        mistakes = [mistake for plan in self.plans(self.elsewhere()) for mistake in plan.mistakes]
-        return [*mistakes, *(f"{one.origin}: {one.reason}" for one in self.registry.broken)]
+        """See `HasProblems.problems`.
+
+        Asset keys and names of jobs are checked if the definitions of the rooms have been built, which takes
+        a while; packages are looked into only if a file needs a task of theirs.
+        """
+        elsewhere = self.elsewhere() if self.rooms.has_definitions else None
+        mistakes = [mistake for plan in self.plans(elsewhere) for mistake in plan.mistakes]
+        is_searched = bool(self.settings.tasks.folders) or self.registry.is_searched
+        broken = self.registry.broken if is_searched else ()
+        return [*mistakes, *(f"{one.origin}: {one.reason}" for one in broken)]
 
 
 ROOM = TasksRoom

@@ -27,11 +27,13 @@ class Elsewhere:
         assets: The assets by key, with `/`, each with the keys that it depends on.
         jobs: Names of jobs.
         ticks: Names of schedules and sensors.
+        deliveries: Names of the deliveries that can be made.
     """
 
     assets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     jobs: frozenset[str] = frozenset()
     ticks: frozenset[str] = frozenset()
+    deliveries: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,9 @@ def _plan(given: ConfigFile[TaskFile], registry: TaskRegistry, claims: _Claims) 
     mistakes += _asset_mistakes(given, block, claims)
     tasks = []
     needs = _needs(block, ids)
+    deliveries = claims.elsewhere.deliveries if claims.elsewhere is not None else None
     for number, entry in enumerate(block.tasks):
-        found, wrong = _task(number, entry, ids, needs, given, block, registry)
+        found, wrong = _task(number, entry, ids, needs, given, block, registry, deliveries)
         mistakes += wrong
         if found is not None:
             tasks.append(found)
@@ -361,6 +364,7 @@ def _task(
     given: ConfigFile[TaskFile],
     block: TaskFile,
     registry: TaskRegistry,
+    deliveries: frozenset[str] | None,
 ) -> tuple[PlannedTask | None, list[Mistake]]:
     place: tuple[str | int, ...] = ("tasks", number)
     known = result_or_reason(registry.find, entry.name)
@@ -370,7 +374,7 @@ def _task(
         return None, [
             Mistake((*place, "name"), shown(entry.name), f"a task that can be used. {known.rstrip('.')}")
         ]
-    arguments, wrong = known.signature.validate(entry.args, given.file)
+    arguments, wrong = known.signature.validate(entry.args, given.file, deliveries)
     if wrong:
         return None, [Mistake((*place, "args", *one.key), one.found, one.expected) for one in wrong]
     own = {key for one in block.tasks for key in one.produces}

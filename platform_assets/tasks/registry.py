@@ -98,6 +98,11 @@ class TaskRegistry:
         return sorted({*self.builtin_names, *self._others[0]})
 
     @property
+    def is_searched(self) -> bool:
+        """True if folders and packages were looked into."""
+        return "_others" in vars(self)
+
+    @property
     def broken(self) -> Sequence[BrokenOrigin]:
         """The modules and entry points that cannot be used, or some of whose tasks cannot be used."""
         return self._others[1]

@@ -7,7 +7,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,8 @@ from platform_assets.configuration.values import Integer, LocalPath
 from platform_assets.tasks.task import NAME, Task, TaskError
 
 _CONTEXT = "context"
+DELIVERIES = "deliveries"
+"""Key of the validation's context: the names of the deliveries."""
 _WORDS: Mapping[object, tuple[str, str]] = {
     str: ("text", "texts"),
     int: ("a whole number", "whole numbers"),
@@ -201,12 +203,15 @@ class Signature:
         """
         self._adapter  # noqa: B018 - builds the validator
 
-    def validate(self, given: Mapping[str, Any], file: Path) -> tuple[dict[str, Any], list[Wrong]]:
+    def validate(
+        self, given: Mapping[str, Any], file: Path, deliveries: Collection[str] | None = None
+    ) -> tuple[dict[str, Any], list[Wrong]]:
         """Validate arguments.
 
         Args:
             given: The arguments as configured.
             file: The file that they are from; relative paths start from its folder.
+            deliveries: Names of the deliveries; None if they are unknown, and not checked.
 
         Returns:
             The validated arguments, and all mistakes.
@@ -215,7 +220,7 @@ class Signature:
             TaskError: The class is no usable task.
         """
         try:
-            context = {"base": file.parent, "file": file}
+            context = {"base": file.parent, "file": file, DELIVERIES: deliveries}
             return self._adapter.validate_python(dict(given), context=context), []
         except ValidationError as error:
             wrong: dict[tuple[str | int, ...], Wrong] = {}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from platform_assets.tasks.plan import Elsewhere
 from platform_assets.tasks.task import TaskError
 from platform_assets_tests.tasks.conftest import Bench, TaskHouse, tree
 
@@ -81,6 +82,15 @@ def test_blocks_are_validated_with_the_file(house: TaskHouse) -> None:
     assert "tasks[1].args.destination.ftp.password: found a value (not shown)" in text
     assert "tasks[2].args.source" in text
     assert "hunter2" not in text
+
+
+def test_an_unknown_delivery_is_found_at_start_up(house: TaskHouse) -> None:
+    house.write("tasks/x.conf", "tasks = [{ name = deliver, args { delivery = greting } }]")
+    known = Elsewhere(deliveries=frozenset({"greeting", "other"}))
+    [mistake] = house.mistakes("x", known)
+    assert 'tasks[0].args.delivery: found "greting"; expected text' in mistake
+    assert "perhaps greeting" in mistake
+    assert house.mistakes("x", None) == []
 
 
 def test_a_delivery_is_made_and_not_sent_again(connected: Bench, house: TaskHouse, tmp_path: Path) -> None:

@@ -331,7 +331,10 @@ def test_a_name_that_is_no_tasks_is_refused(jobs: TaskHouse, name: str) -> None:
 def test_problems_are_offered_with_their_places(jobs: TaskHouse) -> None:
     write(jobs, note("a", "reads = [nowhere/at_all]"))
     jobs.write("my_tasks/broken.py", "import nowhere_at_all")
-    problems = [one.replace(str(jobs.config), "") for one in jobs.room.problems()]
+    room = jobs.room
+    assert len(room.problems()) == 1
+    room.rooms.definitions()
+    problems = [one.replace(str(jobs.config), "") for one in room.problems()]
     assert problems[0].startswith("/tasks/x.conf")
     assert problems[1].startswith("/my_tasks/broken.py")
 

@@ -91,7 +91,7 @@ def test_a_built_in_task_is_found_without_importing_the_users_modules(tmp_path: 
     (tmp_path / "broken.py").write_text("raise SystemExit(3)")
     registry = TaskRegistry([tmp_path])
     assert registry.find("copy") is not None
-    assert "_others" not in vars(registry)
+    assert not registry.is_searched
 
 
 def _install(folder: Path, points: str) -> None:

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Annotated
 
+from pydantic import AfterValidator
+from pydantic_core.core_schema import ValidationInfo
+
+from platform_assets.tasks.signature import DELIVERIES, suggestion
 from platform_assets.tasks.task import Task, TaskContext, TaskOutcome
+
+
+def _known(value: str, info: ValidationInfo) -> str:
+    names = (info.context or {}).get(DELIVERIES)
+    if names is not None and value not in names:
+        raise ValueError(f"no delivery of this name has a valid file; {suggestion(value, sorted(names))}")
+    return value
 
 
 class Deliver(Task):
@@ -13,7 +25,9 @@ class Deliver(Task):
     Idempotent: a destination that has the current version of the data is left alone, unless `force` is set.
     """
 
-    def run(self, context: TaskContext, delivery: str, force: bool = False) -> TaskOutcome:
+    def run(
+        self, context: TaskContext, delivery: Annotated[str, AfterValidator(_known)], force: bool = False
+    ) -> TaskOutcome:
         """Make it.
 
         Args:
