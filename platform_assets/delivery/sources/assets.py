@@ -157,11 +157,16 @@ def _refuse_what_does_not_read(
             "A query of a delivery is one SELECT that only reads; it is something else, or more than that."
         )
     [[parsed]] = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
-    for node in _nodes(json.loads(parsed)):
+    tree = json.loads(parsed)
+    if tree.get("error"):
+        raise DeliveryError(
+            f"A query of a delivery is one SELECT that can be checked: {tree['error_message']}"
+        )
+    for node in _nodes(tree):
         kind = node.get("type")
         if kind == "TABLE_FUNCTION":
             name = str(node.get("function", {}).get("function_name", ""))
-            if name not in _TABLE_FUNCTIONS:
+            if name.lower() not in _TABLE_FUNCTIONS:
                 raise DeliveryError(
                     f"A query of a delivery reads assets only, not {name}(...). Name the assets that it "
                     "needs in assets, or deliver files with files, objects or url."
