@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import json
 import os
+import resource
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from platform_assets.delivery.interfaces import (
     Rows,
 )
 from platform_assets.delivery.receipts import DeliveryBusy, ReceiptRow, claim_end
+from platform_assets.errors import PathError
 from platform_assets_tests.delivery.making import QUICK, Deliveries, Document, contents, folder_block
 from platform_assets_tests.delivery.writers.places import FtpPlace, SftpPlace
 from platform_assets_tests.fixtures.ftp import FtpServer
@@ -449,3 +451,28 @@ def test_more_than_the_disk_may_hold_is_refused(deliveries: Deliveries, archive:
     with pytest.raises(DeliveryError, match="take more than 9 MB on local disk"):
         deliveries.make(deliveries.order(source, {"archive": folder_block(archive)}))
     assert deliveries.staged() == []
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file can grow beyond a megabyte, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_disk_that_takes_no_more_fails_the_delivery_and_the_next_run_makes_it(
+    deliveries: Deliveries, archive: Path
+) -> None:
+    source = Document({"big.bin": os.urandom(1_500_000)})
+    order = deliveries.order(source, {"archive": folder_block(archive)})
+    with pytest.raises(PathError, match="staging"):
+        deliveries.make(order)
+    assert (deliveries.staged(), contents(archive)) == ([], {})
+    assert deliveries.rows()[-1].status == "failed"
+    assert "File too large" in deliveries.rows()[-1].reason
+    source.content = {"big.bin": b"small"}
+    assert deliveries.make(order).failures == {}
+    assert contents(archive) == {"big.bin": b"small"}
