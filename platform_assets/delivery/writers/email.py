@@ -140,14 +140,16 @@ class MailTransfer:
         message = self.letter.message(file)
         attempt = f"{file.name} was not sent to {self.letter.address}"
         size = len(message.as_bytes())
-        self.connection.ehlo_or_helo_if_needed()
+        told = f"{attempt} by the mail server {self.server}"
+        with _explained(told):
+            self.connection.ehlo_or_helo_if_needed()
         limit = self.connection.esmtp_features.get("size", "")
         if limit.isdecimal() and 0 < int(limit) < size:
             raise DeliveryError(
                 f"{attempt}: with it the message has {size / _MIB:.1f} MB, and the mail server {self.server} "
                 f"takes {int(limit) / _MIB:.1f} MB. Deliver it to a bucket and send a link."
             )
-        with _explained(f"{attempt} by the mail server {self.server}"):
+        with _explained(told):
             refused = self.connection.send_message(
                 message,
                 parseaddr(self.letter.sender)[1],
