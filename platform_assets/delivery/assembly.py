@@ -104,6 +104,10 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         """The valid deliveries by name."""
         return {one.name: one.block for one in self.files if one.block is not None}
 
+    def delivery_names(self) -> Sequence[str]:
+        """See `MakesDeliveries.delivery_names`."""
+        return list(self.deliveries)
+
     def problems(self) -> Sequence[str]:
         """See `HasProblems.problems`."""
         return [line for one in self.files for line in one.mistakes]

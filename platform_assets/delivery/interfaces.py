@@ -311,6 +311,10 @@ class DeliveryResult:
 class MakesDeliveries(Protocol):
     """A room that makes deliveries for others, such as for tasks."""
 
+    def delivery_names(self) -> Sequence[str]:
+        """Return the names of the deliveries whose files are valid."""
+        ...
+
     def make_delivery(
         self, name: str, *, force: bool = False, report: Callable[[str], None] = print
     ) -> DeliveryResult:

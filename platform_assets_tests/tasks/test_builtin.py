@@ -18,6 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from platform_assets.alerts.assembly import AlertsRoom
 from platform_assets.isolation import reason_of
 from platform_assets.tasks import http as limits
 from platform_assets.tasks.interfaces import FoundObject
@@ -196,9 +197,10 @@ def test_a_message_is_sent_once_in_its_scope(bench: Bench) -> None:
 
 def test_a_message_goes_to_the_platforms_outbox(bench: Bench, house: TaskHouse) -> None:
     bench.services["alerts"] = house.room.runner.services.alerts
-    bench.run("notify", title="The report is there", once="ever")
-    bench.run("notify", title="The report is there", once="ever")
-    assert bench.lines == ["INFO: The report is there"] * 2
+    for severity in ("INFO", "ERROR"):
+        bench.run("notify", title="The report is there", once="ever", severity=severity)
+    kept = house.room.rooms.of(AlertsRoom).outbox.messages()
+    assert [(one.alert.title, one.alert.severity.name) for one in kept] == [("The report is there", "INFO")]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

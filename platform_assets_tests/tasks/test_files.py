@@ -269,6 +269,15 @@ def test_folders_that_hold_too_much_are_refused(
         bench.run("delete_older_than", folder=place.format(name=tmp_path.name), days=0)
 
 
+@pytest.mark.parametrize("place", ["state/lake", "state/lake/processed/star", "state/dagster/x"])
+def test_the_platforms_own_data_is_refused(bench: Bench, tmp_path: Path, place: str) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "kept").touch()
+    with pytest.raises(TaskError, match="belongs to the platform itself"):
+        bench.run("delete_older_than", folder=place, days=0)
+    assert (tmp_path / place / "kept").exists()
+
+
 def test_a_link_to_a_folder_is_refused_and_a_missing_folder_is_nothing_to_do(
     bench: Bench, files: Path, tmp_path: Path
 ) -> None:

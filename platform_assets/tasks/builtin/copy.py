@@ -16,7 +16,7 @@ class Copy(Task):
     Each file appears under its name when it is complete. Links are refused, not followed.
 
     Idempotent: a file that is the same already, with the same bytes, is left alone with its modification
-        time.
+    time.
     """
 
     def run(

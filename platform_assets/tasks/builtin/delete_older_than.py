@@ -17,6 +17,8 @@ from platform_assets.tasks.trees import pattern_of
 _LEAST_DEPTH = 2
 _LOGGED = 100
 _DAY = 86_400
+_OWN = ("dagster", "lake", "source")
+"""Folders of the platform's state that only the platform itself changes."""
 
 
 class DeleteOlderThan(Task):
@@ -89,6 +91,9 @@ def _refuse(folder: Path, context: TaskContext) -> None:
     real = folder.resolve()
     guarded = {Path.home(), Path.cwd(), Path(context.variables.get("STATE", "/"))}
     guarded = {one.resolve() for one in guarded}
+    state = Path(context.variables.get("STATE", "/")).resolve()
+    if any(place == real or place in real.parents for place in (state / name for name in _OWN)):
+        raise TaskError(f"{folder} belongs to the platform itself, which removes what it no longer needs.")
     if len(real.parts) <= _LEAST_DEPTH or any(real == one or real in one.parents for one in guarded):
         raise TaskError(f"{folder} holds too much to delete old files from it. Name a folder further down.")
     if folder.is_symlink():

@@ -11,7 +11,7 @@ class Notify(Task):
     """Send a message over the platform's alert channels.
 
     Idempotent: a message is sent once for each run of the job, also if the task is retried; with `once =
-        day` once a
+    day` once a
     day, with `once = ever` once for the same title and message.
     """
 

@@ -51,7 +51,7 @@ class ShellScript(Task):
     `timeout`, the program and all processes that it has started are ended.
 
     Idempotent: as the program is. Let it write results only where they differ, or to a file named after
-        `${TODAY}`.
+    `${TODAY}`.
     """
 
     def run(

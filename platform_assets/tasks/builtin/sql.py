@@ -30,7 +30,7 @@ class Sql(Task):
     transaction. Rows are streamed, and never logged.
 
     Idempotent: the result takes the place of the last one. Order the rows, so that the same rows give the
-        same file.
+    same file.
     """
 
     def run(
