@@ -362,8 +362,7 @@ class _OfTable:
         if is_dry:
             size = sum(file.size for file in data)
             return replace(one, removed=Removed(len(data), size, len(entries)))
-        self.alive()
-        return replace(one, removed=versions.remove(data, entries), removed_at=now)
+        return replace(one, removed=versions.remove(data, entries, self.alive), removed_at=now)
 
 
 def _is_over(since: dt.datetime | None, term: dt.timedelta, now: dt.datetime) -> bool:

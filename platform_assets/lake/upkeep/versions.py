@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from platform_assets.lake.delta import file_statistics
+from platform_assets.lake.log import batched
 from platform_assets.lake.upkeep.store import LOG, StoredFile, TableStore
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ LONGEST_RUN = dt.timedelta(hours=6)
 _ENTRY = re.compile(r"_delta_log/(\d{20})\.(json|crc|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)")
 _LOOK_BACK = 100
 _COMMITS_PER_CHECKPOINT = 20
+_REMOVED_AT_ONCE = 400
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,20 @@ class Versions:
         ]
         return sorted(data, key=lambda one: one.modified), entries
 
-    def remove(self, data: Sequence[StoredFile], entries: Sequence[StoredFile]) -> Removed:
-        """Remove files that `unneeded` has named."""
-        # In order and one by one: after a crash, the versions that can be read are still the newest ones.
-        for one in entries:
-            self.store.remove([one.path])
-        self.store.remove(one.path for one in data)
+    def remove(
+        self, data: Sequence[StoredFile], entries: Sequence[StoredFile], alive: Callable[[], None]
+    ) -> Removed:
+        """Remove files that `unneeded` has named, the oldest first.
+
+        Args:
+            data: Data files.
+            entries: Files of the log.
+            alive: Called between some hundred files; keeps the lock of upkeep.
+        """
+        paths = [one.path for one in (*entries, *data)]
+        for some in batched(paths, _REMOVED_AT_ONCE):
+            alive()
+            self.store.remove(some)
         return Removed(len(data), sum(one.size for one in data), len(entries))
 
 
