@@ -172,6 +172,19 @@ class RaisesAlerts(Protocol):
         ...
 
 
+@runtime_checkable
+class GivesHeartbeat(Protocol):
+    """A room that gives a sign of life after each successful run of the main job."""
+
+    def beat(self) -> str:
+        """Give it, if one is configured; no failure is raised.
+
+        Returns:
+            The reason why it could not be given; empty if it was, or if none is configured.
+        """
+        ...
+
+
 def object_alert(
     uri: str,
     version: str,

@@ -124,9 +124,19 @@ def run(
             typer.secho(f"The run failed after {seconds:.1f} s; its id is {done.run_id}.", err=True)
             raise typer.Exit(1)
         _print_status(rooms, dagster_home(settings))
+        if source == "totesys":
+            _give_heartbeat(rooms)
         example = f'{this_command()} warehouse query "FROM star.dim_staff"'
         hint = f" To query the warehouse: {example}" if source == "totesys" else ""
         typer.echo(f"The run took {seconds:.1f} s.{hint}")
+
+
+def _give_heartbeat(rooms: Rooms) -> None:
+    from platform_assets.alert import GivesHeartbeat
+
+    for room in rooms.offering(GivesHeartbeat):
+        if reason := room.beat():
+            warn(reason)
 
 
 @app.command(hidden=True)

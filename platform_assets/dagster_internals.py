@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.events import JobFailureData, RunFailureReason
@@ -24,7 +25,14 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
-from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, ScheduleInstigatorData
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+    TickStatus,
+)
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
@@ -254,3 +262,92 @@ def running_schedules(instance: dg.DagsterInstance) -> dict[str, dt.datetime]:
         for state in found
         if isinstance(state.instigator_data, ScheduleInstigatorData)
     }
+
+
+class Tick(NamedTuple):
+    """A finished evaluation of a schedule or sensor.
+
+    Args:
+        at: When it began, UTC.
+        failed: True if it failed.
+        error: Name of the class of its error; empty if there is none.
+    """
+
+    at: dt.datetime
+    failed: bool
+    error: str
+
+
+class Instigator(NamedTuple):
+    """A schedule or sensor that is switched on.
+
+    Args:
+        name: Its name.
+        crons: When a schedule ticks; empty for a sensor.
+        interval: Seconds between the ticks of a sensor; 0 for a schedule.
+        since: Since when it is on, UTC; None if unknown.
+        seen: When it was evaluated last, UTC; None if never.
+        last: Its last finished tick; None if there is none.
+    """
+
+    name: str
+    crons: Sequence[str]
+    interval: int
+    since: dt.datetime | None
+    seen: dt.datetime | None
+    last: Tick | None
+
+
+_FINISHED = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
+
+
+def instigator_states(instance: dg.DagsterInstance) -> list[InstigatorState]:
+    """Return the states of schedules and sensors that are on; they are not part of the public interface."""
+    kinds = (InstigatorType.SCHEDULE, InstigatorType.SENSOR)
+    states = instance.all_instigator_state()
+    return [one for one in states if one.is_running and one.instigator_type in kinds]
+
+
+def instigator_of(instance: dg.DagsterInstance, state: InstigatorState) -> Instigator:
+    """Return a schedule or sensor with its last tick."""
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=_FINISHED)
+    last = None
+    if ticks:
+        data = ticks[0].tick_data
+        error = (data.error.cls_name or "") if data.error else ""
+        at = dt.datetime.fromtimestamp(data.timestamp, dt.UTC)
+        last = Tick(at, data.status == TickStatus.FAILURE, error)
+    given = state.instigator_data
+    crons: Sequence[str] = ()
+    interval, since, seen = 0, None, last.at.timestamp() if last else None
+    if isinstance(given, ScheduleInstigatorData):
+        cron = given.cron_schedule
+        crons = [cron] if isinstance(cron, str) else cron
+        since = given.start_timestamp
+        seen = max(filter(None, (seen, given.last_iteration_timestamp)), default=None)
+    elif isinstance(given, SensorInstigatorData):
+        interval, since = given.min_interval or 30, given.last_sensor_start_timestamp
+        times = (seen, given.last_tick_timestamp, given.last_tick_start_timestamp)
+        seen = max(filter(None, times), default=None)
+    return Instigator(state.instigator_name, crons, interval, _time(since), _time(seen), last)
+
+
+def _time(timestamp: float | None) -> dt.datetime | None:
+    return dt.datetime.fromtimestamp(timestamp, dt.UTC) if timestamp else None
+
+
+def last_heartbeat(instance: dg.DagsterInstance) -> dt.datetime | None:
+    """Return the newest sign of life of Dagster's daemon, UTC; None if it has never run.
+
+    The heartbeats are not part of the public interface.
+    """
+    found = instance.get_daemon_heartbeats().values()
+    return _time(max((one.timestamp for one in found), default=None))
+
+
+def is_made_ad_hoc(run: dg.DagsterRun) -> bool:
+    """Return True if a run makes assets that somebody has chosen, and is no job of the code location.
+
+    Dagster's name for that job is not part of the public interface.
+    """
+    return run.job_name.startswith(IMPLICIT_ASSET_JOB_NAME)

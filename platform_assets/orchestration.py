@@ -52,6 +52,8 @@ FAILED = "failures"
 """Materialization metadata: objects that failed in a run, and why; present only if there are any."""
 NOTHING_FAILED = "nothing_failed"
 """Name of the check that a run processed all of its objects."""
+TELLS_ITS_OWN_FAILURES = "platform_assets/tells_its_own_failures"
+"""Tag of runs whose job alerts people itself when it fails, so that the watch does not."""
 EXCLUSIVE_TAG = {"platform_assets/exclusive": MAIN_JOB}
 """Runs with this tag wait for each other: `dagster.yaml` allows one at a time."""
 AFTER_BATCH = "platform_assets/after_batch"

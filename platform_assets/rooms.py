@@ -23,6 +23,7 @@ from platform_assets.errors import SettingsError
 
 if TYPE_CHECKING:
     from platform_assets.configuration.blocks import PlatformSettings, RoomSettings, Settings
+    from platform_assets.configuration.secrets import Secret
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,15 @@ class Rooms:
         self._assemblies: dict[type[Assembly[Any]], Assembly[Any]] = {}
         self._definitions: dict[str, Any] = {}
         self._is_defining = False
+
+    @property
+    def platform(self) -> PlatformSettings:
+        """The settings that concern every room."""
+        return self._settings.platform
+
+    def secrets(self) -> Iterator[Secret]:
+        """Yield the references to all secrets of the configuration; none is fetched."""
+        return self._settings.secrets()
 
     def __contains__(self, name: str) -> bool:
         """Return True if there is a room of this name, with all that it needs."""

@@ -30,7 +30,7 @@ DAGSTER = ("dagster_internals", "orchestration", "runs")
 ORDER = (*BELOW, *DAGSTER, "terminal", *(room.name for room in ROOMS), "build", "definitions", "cli")
 MAY_IMPORT_DAGSTER = {
     *("defs.py", "io_manager.py", "resources.py", "build.py", "runs.py", "orchestration.py"),
-    *("dagster_internals.py", "definitions.py", "cron.py"),
+    *("dagster_internals.py", "definitions.py", "cron.py", "dagster_facts.py"),
 }
 # Where the whole environment is handed on to a child process; nothing is looked up in it.
 HAND_ON_THE_ENVIRONMENT = {f"{PACKAGE}/sample/embedded.py", f"{PACKAGE}/tasks/builtin/shell_script.py"}

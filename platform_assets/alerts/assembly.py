@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from platform_assets.alerts.settings import AlertsRoomSettings, ChannelSettings
 from platform_assets.configuration.stores import resolve_options
+from platform_assets.errors import SettingsError
+from platform_assets.isolation import failure_of, reason_of
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.rooms import Assembly
 
 if TYPE_CHECKING:
-    from platform_assets.alert import Alert
+    from platform_assets.alert import Alert, Severity
+    from platform_assets.alerts.facts import Observed
+    from platform_assets.alerts.heartbeat import Heartbeat
+    from platform_assets.alerts.incidents import Incident, Incidents
+    from platform_assets.alerts.masking import Masking
     from platform_assets.alerts.notifier import Notifier
     from platform_assets.alerts.outbox import Channel, Delivery, Outbox
     from platform_assets.lake.interfaces import KeptTable
@@ -35,7 +42,107 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
 
     def delta_tables(self) -> list[KeptTable]:
         """See `HasDeltaTables.delta_tables`."""
-        return [self.outbox.kept(self.rooms.of(LakeRoom).retention.alerts_days)]
+        days = self.rooms.of(LakeRoom).retention.alerts_days
+        return [self.outbox.kept(days), self.incidents.kept(days)]
+
+    @property
+    def incidents(self) -> Incidents:
+        """What fails, since when, and what people have been told of it."""
+        from platform_assets.alerts.incidents import INCIDENT_COLUMNS, Incidents
+
+        return Incidents(self.rooms.of(LakeRoom).processed_table(INCIDENT_COLUMNS, "alerts", "incidents"))
+
+    @property
+    def masking(self) -> Masking:
+        """Removes secrets and values from the texts of failures."""
+        from platform_assets.alerts.masking import Masking
+
+        return Masking(self.rooms.secrets())
+
+    @property
+    def heartbeat(self) -> Heartbeat | None:
+        """The sign of life after each successful run of the main job; None if none is configured."""
+        given = self.settings.alerts.heartbeat
+        if given is None:
+            return None
+        from platform_assets.alerts.heartbeat import Heartbeat
+
+        return Heartbeat(given.url, given.file, given.method, given.timeout, given.attempts)
+
+    def beat(self) -> str:
+        """See `GivesHeartbeat.beat`."""
+        heartbeat = self.heartbeat
+        error = failure_of(heartbeat.beat) if heartbeat is not None else None
+        return reason_of(error) if error is not None else ""
+
+    def apply(self, observed: Observed, now: dt.datetime) -> list[Incident]:
+        """Change the incidents by what was observed, and put the messages into the outbox.
+
+        Args:
+            observed: The facts.
+            now: The time, UTC.
+
+        Returns:
+            The incidents of which people are told.
+
+        Raises:
+            LakeError: The incidents or the outbox cannot be read or written.
+        """
+        from platform_assets.alerts.incidents import Policy
+        from platform_assets.alerts.watch import Watch
+
+        given = self.settings.alerts.incidents
+        policy = Policy(
+            given.after_failures,
+            dt.timedelta(hours=given.remind_hours),
+            partial(self._channels_of, observed.owners),
+            given.after_failures_of,
+        )
+        return Watch(self.incidents, policy, self.raise_alerts, self.run_url).apply(observed, now)
+
+    def _channels_of(
+        self, owners: Mapping[str, tuple[str, ...]], assets: Sequence[str], severity: Severity
+    ) -> tuple[str, ...]:
+        """Choose the channels of an incident: its owners', or else those that take what names nobody."""
+        from platform_assets.alert import Severity
+        from platform_assets.alerts.outbox import LOG
+
+        given = self.settings.alerts
+        known = {owner for asset in assets for owner in owners.get(asset, ())}
+        named = {name for owner in known for name in given.owners.get(owner, ())}
+        unnamed = {name for name, one in given.channels.items() if not one.named_only}
+        chosen = [
+            name
+            for name, one in given.channels.items()
+            if name in (named or unnamed) and severity >= Severity[one.min_severity]
+        ]
+        return (LOG, *chosen)
+
+    def try_channel(self, name: str) -> None:
+        """Send a test message to a channel, at once and past the outbox.
+
+        Raises:
+            SettingsError: There is no channel of this name, or its secret cannot be fetched.
+            AlertError: The channel did not accept the message.
+        """
+        from platform_assets.alert import Alert, Severity
+        from platform_assets.alerts.settings import nearest
+
+        by_name = {channel.name: channel for channel in self.channels}
+        if name not in by_name:
+            raise SettingsError(
+                f"There is no channel {name} in alerts.channels{nearest(name, tuple(by_name))}"
+            )
+        now = dt.datetime.now(dt.UTC)
+        by_name[name].notifier.send(
+            Alert(
+                uuid.uuid4().hex,
+                Severity.INFO,
+                f"Test of the channel {name}",
+                now,
+                facts=(("What happened", "Somebody ran platform-assets alerts test. All is well."),),
+            )
+        )
 
     @property
     def channels(self) -> list[Channel]:
@@ -43,6 +150,7 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
         from platform_assets.alert import Severity
         from platform_assets.alerts.notifier import DeferredNotifier, LogNotifier
         from platform_assets.alerts.outbox import LOG, Channel
+        from platform_assets.alerts.settings import is_quiet
 
         return [
             Channel(LOG, LogNotifier()),
@@ -52,6 +160,7 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
                     DeferredNotifier(cache(partial(_notifier, given))),
                     Severity[given.min_severity],
                     given.named_only,
+                    partial(is_quiet, given.quiet),
                 )
                 for name, given in self.settings.alerts.channels.items()
             ),

@@ -1,17 +1,27 @@
-"""The job that sends alerts, its schedule, and the alerts as a resource."""
+"""The job that watches the platform and sends alerts, its schedule, sensors, and the alerts as a resource."""
+
+import datetime as dt
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from platform_assets.alerts.assembly import AlertsRoom
-from platform_assets.isolation import ended
-from platform_assets.orchestration import clear_failures, lazy_resource
+from platform_assets.isolation import ended, result_or_reason
+from platform_assets.orchestration import MAIN_JOB, clear_failures, lazy_resource
 from platform_assets.rooms import Rooms
 
+if TYPE_CHECKING:
+    from platform_assets.alerts.incidents import Incident
+
 ALERTS_JOB = "deliver_alerts"
+FAILED_RUNS = "failed_runs"
+HEARTBEAT = "heartbeat"
 
 
 def build_defs(rooms: Rooms) -> dg.Definitions:
-    """Define the job that sends alerts which a channel has not accepted yet.
+    """Define the job that watches and sends what a channel has not accepted yet, and the sensors.
 
     Args:
         rooms: The rooms.
@@ -19,19 +29,23 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
 
     @dg.op(
         name="send_due_alerts",
-        description="Sends alerts that a channel has not accepted yet.",
+        description="Looks for failures and for what works again, and sends alerts that are due.",
     )
     def deliver(context: dg.OpExecutionContext, alerts: dg.ResourceParam[AlertsRoom]) -> None:
+        # What cannot be watched must not keep what is due from being sent.
+        told = result_or_reason(partial(look, alerts), context.instance)
         with clear_failures():
             done = alerts.send_due()
         context.log.info(
             "%d alerts sent, %d delayed, %d undeliverable", done.sent, done.delayed, done.undeliverable
         )
+        reasons = [f"The watch failed: {ended(told)}"] if isinstance(told, str) else []
         if done.problems:
-            reasons = " ".join(f"{channel}: {ended(reason)}" for channel, reason in done.problems.items())
-            counts = f"Alerts delayed: {done.delayed:,}, undeliverable: {done.undeliverable:,}."
+            each = " ".join(f"{channel}: {ended(reason)}" for channel, reason in done.problems.items())
+            reasons.append(f"Alerts delayed: {done.delayed:,}, undeliverable: {done.undeliverable:,}. {each}")
+        if reasons:
             raise dg.Failure(
-                description=f"{counts} {reasons}",
+                description=" ".join(reasons),
                 # Failed objects are retried by the next runs, after growing waits.
                 allow_retries=False,
             )
@@ -39,7 +53,8 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     @dg.job(
         name=ALERTS_JOB,
         executor_def=dg.in_process_executor,
-        description="Sends alerts that a channel has not accepted yet.",
+        description="Looks for failures, for what does not happen and for what works again, and sends alerts "
+        "that a channel has not accepted yet.",
     )
     def job() -> None:
         deliver()
@@ -48,7 +63,78 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         name=f"{ALERTS_JOB}_schedule",
         job=job,
         cron_schedule="*/5 * * * *",
-        description="Sends alerts that a channel did not accept at once.",
+        description="Every 5 minutes: looks for failures, and sends alerts that are due.",
     )
+
+    @dg.run_failure_sensor(
+        name=FAILED_RUNS,
+        monitor_all_code_locations=False,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Alerts people of a failed run at once.",
+    )
+    def failed_runs(context: dg.RunFailureSensorContext, alerts: dg.ResourceParam[AlertsRoom]) -> None:
+        look(alerts, context.instance)
+        alerts.send_due()
+
     room = lazy_resource(lambda: rooms.of(AlertsRoom), "The alerts and their channels")
-    return dg.Definitions(jobs=[job], schedules=[schedule], resources={"alerts": room})
+    has_heartbeat = rooms.of(AlertsRoom).settings.alerts.heartbeat is not None
+    return dg.Definitions(
+        jobs=[job],
+        schedules=[schedule],
+        sensors=[failed_runs, *([_heartbeat_sensor()] if has_heartbeat else [])],
+        resources={"alerts": room},
+    )
+
+
+def _heartbeat_sensor() -> dg.SensorDefinition:
+    @dg.run_status_sensor(
+        name=HEARTBEAT,
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        monitor_all_code_locations=False,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Gives a sign of life after each successful run of the main job.",
+    )
+    def heartbeat(
+        context: dg.RunStatusSensorContext, alerts: dg.ResourceParam[AlertsRoom]
+    ) -> dg.SkipReason | None:
+        if context.dagster_run.job_name != MAIN_JOB:
+            return None
+        reason = alerts.beat()
+        if reason:
+            context.log.warning(reason)
+        return dg.SkipReason(reason) if reason else None
+
+    return heartbeat
+
+
+def look(alerts: AlertsRoom, instance: dg.DagsterInstance) -> "Sequence[Incident]":
+    """Look at Dagster's instance, and put messages about what has changed into the outbox.
+
+    Args:
+        alerts: The alerts.
+        instance: Dagster's instance.
+
+    Returns:
+        The incidents of which people are told.
+
+    Raises:
+        LakeError: The incidents or the outbox cannot be read or written.
+    """
+    from platform_assets.alerts.dagster_facts import Limits, Reader
+    from platform_assets.lake.assembly import LakeRoom
+
+    given = alerts.settings.alerts.incidents
+    limits = Limits(
+        dt.timedelta(minutes=given.late_minutes),
+        dt.timedelta(minutes=given.daemon_minutes),
+        dt.timedelta(hours=given.upkeep_hours) if given.upkeep_hours else None,
+    )
+
+    def last_upkeep() -> dt.datetime | None:
+        journal = alerts.rooms.of(LakeRoom).upkeep().journal
+        return max((one.at for one in journal.last().values()), default=None)
+
+    now = dt.datetime.now(dt.UTC)
+    _, cursor = alerts.incidents.read()
+    reader = Reader(instance, alerts.rooms, limits, alerts.masking, last_upkeep)
+    return alerts.apply(reader.observe(cursor, now), now)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -62,12 +62,14 @@ class Channel:
         notifier: Sends the messages.
         min_severity: Less severe alerts are not sent to this channel.
         named_only: True if only alerts that name this channel are sent to it.
+        is_quiet: Returns True for a time (UTC) at which only CRITICAL alerts are sent to this channel.
     """
 
     name: str
     notifier: Notifier
     min_severity: Severity = Severity.INFO
     named_only: bool = False
+    is_quiet: Callable[[dt.datetime], bool] = lambda now: False
 
     def takes(self, alert: Alert) -> bool:
         """Return True if an alert is sent to this channel; the log gets every alert."""
@@ -194,7 +196,8 @@ class Outbox:
             LakeError: The outbox cannot be read or written.
         """
         by_name = {channel.name: channel.notifier for channel in channels}
-        claimed = self._claim(by_name.keys(), now, limit)
+        quiet = {channel.name for channel in channels if channel.is_quiet(now)}
+        claimed = self._claim(by_name.keys(), quiet, now, limit)
         in_a_row: Counter[str] = Counter()
         ended: list[Message] = []
         try:
@@ -245,14 +248,22 @@ class Outbox:
 
         return self._log.kept("alerts/outbox", outdated=outdated)
 
-    def _claim(self, channels: Iterable[str], now: dt.datetime, limit: int) -> list[Message]:
+    def _claim(
+        self, channels: Iterable[str], quiet: Container[str], now: dt.datetime, limit: int
+    ) -> list[Message]:
         names = ", ".join(literal(name) for name in channels)
         if not names:
             return []
         pending = (_Status.QUEUED, _Status.CLAIMED)
         for log in self._log.attempts():
             found = _messages(log.latest(f"channel IN ({names})", pending))
-            due = [one for one in found if one.status in pending and one.due_at <= now]
+            due = [
+                one
+                for one in found
+                if one.status in pending
+                and one.due_at <= now
+                and (one.channel not in quiet or one.alert.severity >= Severity.CRITICAL)
+            ]
             # Messages that failed before come last, so that an unacceptable message delays no other.
             due.sort(key=lambda one: (one.attempt > 0, -one.alert.severity, one.queued_at, one.alert.key))
             until = now + self.policy.claim

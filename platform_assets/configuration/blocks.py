@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from platform_assets.configuration.secrets import Secret
 from platform_assets.configuration.values import Block, Cron, Integer, LocalPath, Text, timezone_name
 
 if TYPE_CHECKING:
@@ -92,3 +93,22 @@ class Settings:
             KeyError: The room is not in the house.
         """
         return cast("RoomBlock", self._rooms[kind])
+
+    def secrets(self) -> Iterator[Secret]:
+        """Yield the references to all secrets of the configuration; none is fetched."""
+        for block in (self.platform, *self._rooms.values()):
+            yield from _secrets_in(block)
+
+
+def _secrets_in(value: object) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets_in(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _secrets_in(one)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for one in value:
+            yield from _secrets_in(one)
