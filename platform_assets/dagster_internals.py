@@ -264,7 +264,7 @@ def running_schedules(instance: dg.DagsterInstance) -> dict[str, dt.datetime]:
     }
 
 
-class Tick(NamedTuple):
+class LastTick(NamedTuple):
     """A finished evaluation of a schedule or sensor.
 
     Args:
@@ -295,10 +295,10 @@ class Instigator(NamedTuple):
     interval: int
     since: dt.datetime | None
     seen: dt.datetime | None
-    last: Tick | None
+    last: LastTick | None
 
 
-_FINISHED = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
+_FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 
 
 def instigator_states(instance: dg.DagsterInstance) -> list[InstigatorState]:
@@ -316,7 +316,7 @@ def instigator_of(instance: dg.DagsterInstance, state: InstigatorState) -> Insti
         data = ticks[0].tick_data
         error = (data.error.cls_name or "") if data.error else ""
         at = dt.datetime.fromtimestamp(data.timestamp, dt.UTC)
-        last = Tick(at, data.status == TickStatus.FAILURE, error)
+        last = LastTick(at, data.status == TickStatus.FAILURE, error)
     given = state.instigator_data
     crons: Sequence[str] = ()
     interval, since, seen = 0, None, last.at.timestamp() if last else None

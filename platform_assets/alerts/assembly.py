@@ -88,17 +88,17 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
         Raises:
             LakeError: The incidents or the outbox cannot be read or written.
         """
-        from platform_assets.alerts.incidents import Policy
-        from platform_assets.alerts.watch import Watch
+        from platform_assets.alerts.incidents import IncidentPolicy
+        from platform_assets.alerts.watch import IncidentWatch
 
         given = self.settings.alerts.incidents
-        policy = Policy(
+        policy = IncidentPolicy(
             given.after_failures,
             dt.timedelta(hours=given.remind_hours),
             partial(self._channels_of, observed.owners),
             given.after_failures_of,
         )
-        return Watch(self.incidents, policy, self.raise_alerts, self.run_url).apply(observed, now)
+        return IncidentWatch(self.incidents, policy, self.raise_alerts, self.run_url).apply(observed, now)
 
     def _channels_of(
         self, owners: Mapping[str, tuple[str, ...]], assets: Sequence[str], severity: Severity

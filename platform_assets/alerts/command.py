@@ -43,13 +43,13 @@ def list_incidents(
 ) -> None:
     """List what fails at the moment."""
     with plain_errors():
-        from platform_assets.alerts.incidents import Status
+        from platform_assets.alerts.incidents import IncidentStatus
 
         found, cursor = _room().incidents.read()
-    shown = [one for one in found if one.status is Status.OPEN]
+    shown = [one for one in found if one.status is IncidentStatus.OPEN]
     if show_all:
-        shown += [one for one in found if one.status is Status.WATCHED]
-        shown += [one for one in found if one.status is Status.CLOSED][:_MOST_CLOSED]
+        shown += [one for one in found if one.status is IncidentStatus.WATCHED]
+        shown += [one for one in found if one.status is IncidentStatus.CLOSED][:_MOST_CLOSED]
     if shown:
         _print(shown)
     elif cursor is not None:

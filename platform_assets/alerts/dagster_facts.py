@@ -31,6 +31,7 @@ _FIRST_LOOK = dt.timedelta(hours=24)
 _OVERLAP = dt.timedelta(minutes=2)
 _MOST_RUNS = 500
 _MOST_STEPS = 3
+_EVENTS = "events of runs"
 _WILL_RETRY = "dagster/will_retry"
 _RETRY_NUMBER = "dagster/retry_number"
 _ALWAYS = {dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.ASSET_MATERIALIZATION}
@@ -49,7 +50,7 @@ _PLATFORM_ERROR = "platform_assets."
 
 
 @dataclass(frozen=True)
-class Limits:
+class Deadlines:
     """When something that does not happen is missed.
 
     Args:
@@ -64,7 +65,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Reader:
+class FactReader:
     """Reads the facts of one instance.
 
     Args:
@@ -77,7 +78,7 @@ class Reader:
 
     instance: dg.DagsterInstance
     rooms: Rooms
-    limits: Limits
+    limits: Deadlines
     masked: Callable[[str], str]
     last_upkeep: Callable[[], dt.datetime | None]
 
@@ -154,7 +155,9 @@ class Reader:
             if not is_isolated(error):
                 raise
             events = []
-            told = [self._unseen(f"run {run.run_id}", end, error)]
+            told = [self._unseen(_EVENTS, end, error)]
+        else:
+            told.append(Fact(Kind.WATCH, _EVENTS, end, False, counted=False))
         yield from told
         if run.status == dg.DagsterRunStatus.SUCCESS and not is_made_ad_hoc(run):
             yield Fact(Kind.JOB, run.job_name, end, False)
@@ -276,13 +279,16 @@ class Reader:
     def _instigators(self, now: dt.datetime, *, is_alive: bool) -> Iterator[Fact]:
         zones = self._zones()
         for state in instigator_states(self.instance):
+            name = f"schedule or sensor {state.instigator_name}"
             try:
-                found = instigator_of(self.instance, state)
-                yield from self._ticks(found, zones, now, is_alive=is_alive)
+                found = [*self._ticks(instigator_of(self.instance, state), zones, now, is_alive=is_alive)]
             except BaseException as error:
                 if not is_isolated(error):
                     raise
-                yield self._unseen(f"schedule or sensor {state.instigator_name}", now, error)
+                yield self._unseen(name, now, error)
+            else:
+                yield from found
+                yield Fact(Kind.WATCH, name, now, False, counted=False)
 
     def _ticks(
         self, found: Instigator, zones: Mapping[str, str], now: dt.datetime, *, is_alive: bool

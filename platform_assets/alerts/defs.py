@@ -120,11 +120,11 @@ def look(alerts: AlertsRoom, instance: dg.DagsterInstance) -> "Sequence[Incident
     Raises:
         LakeError: The incidents or the outbox cannot be read or written.
     """
-    from platform_assets.alerts.dagster_facts import Limits, Reader
+    from platform_assets.alerts.dagster_facts import Deadlines, FactReader
     from platform_assets.lake.assembly import LakeRoom
 
     given = alerts.settings.alerts.incidents
-    limits = Limits(
+    limits = Deadlines(
         dt.timedelta(minutes=given.late_minutes),
         dt.timedelta(minutes=given.daemon_minutes),
         dt.timedelta(hours=given.upkeep_hours) if given.upkeep_hours else None,
@@ -136,5 +136,5 @@ def look(alerts: AlertsRoom, instance: dg.DagsterInstance) -> "Sequence[Incident
 
     now = dt.datetime.now(dt.UTC)
     _, cursor = alerts.incidents.read()
-    reader = Reader(instance, alerts.rooms, limits, alerts.masking, last_upkeep)
+    reader = FactReader(instance, alerts.rooms, limits, alerts.masking, last_upkeep)
     return alerts.apply(reader.observe(cursor, now), now)

@@ -60,7 +60,12 @@ class Heartbeat:
         for _ in range(self.attempts):
             try:
                 answer = requests.request(
-                    self.method, address, timeout=self.timeout, allow_redirects=False, stream=True
+                    self.method,
+                    address,
+                    json={"status": "ok"} if self.method == "POST" else None,
+                    timeout=self.timeout,
+                    allow_redirects=False,
+                    stream=True,
                 )
             except (requests.RequestException, ValueError) as error:
                 # Never the error's text: it has the address.

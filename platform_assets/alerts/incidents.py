@@ -47,7 +47,7 @@ _CURSOR = "cursor"
 _GROUPED = (Kind.TABLE, Kind.ASSET, Kind.CHECK, Kind.FRESHNESS)
 
 
-class Status(StrEnum):
+class IncidentStatus(StrEnum):
     """The status of an incident."""
 
     WATCHED = "watched"
@@ -81,7 +81,7 @@ class Incident:
     """
 
     fact: Fact
-    status: Status
+    status: IncidentStatus
     opened_at: dt.datetime
     failures: int = 1
     told_at: dt.datetime | None = None
@@ -97,7 +97,7 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class Policy:
+class IncidentPolicy:
     """When people are told.
 
     Args:
@@ -115,14 +115,15 @@ class Policy:
     def threshold(self, fact: Fact) -> int:
         """Return the number of failures in a row that make an incident."""
         if not fact.counted:
-            return 1
+            # A daemon that has just been started needs a moment until everything has ticked.
+            return 2 if fact.kind is Kind.SILENCE else 1
         names = (fact.subject, *fact.assets)
         given = [self.after_failures_of[name] for name in names if name in self.after_failures_of]
         return given[0] if given else self.after_failures
 
 
 def changed(
-    stored: Mapping[str, Incident], facts: Iterable[Fact], policy: Policy, now: dt.datetime
+    stored: Mapping[str, Incident], facts: Iterable[Fact], policy: IncidentPolicy, now: dt.datetime
 ) -> list[Incident]:
     """Return the incidents that facts and time have changed, each with what is to be told.
 
@@ -140,7 +141,7 @@ def changed(
             current[fact.key] = after
     for key, one in current.items():
         is_due = one.told_at is not None and now - one.told_at >= policy.remind_every
-        if one.status is Status.OPEN and one.telling is Telling.NOTHING and is_due:
+        if one.status is IncidentStatus.OPEN and one.telling is Telling.NOTHING and is_due:
             current[key] = replace(one, telling=Telling.REMINDER)
     new = [one for key, one in current.items() if one != stored.get(key)]
     # What another watch is about to tell keeps the key of its message.
@@ -153,29 +154,34 @@ def _telling(incident: Incident | None) -> Telling:
     return incident.telling if incident else Telling.NOTHING
 
 
-def _failing(before: Incident | None, fact: Fact, policy: Policy) -> Incident | None:
-    if before is None or before.status is Status.CLOSED:
+def _failing(before: Incident | None, fact: Fact, policy: IncidentPolicy) -> Incident | None:
+    if before is None or before.status is IncidentStatus.CLOSED:
         newest = max(before.fact.at, before.closed_at or before.fact.at) if before else None
         if newest is not None and fact.at <= newest:
             return None
-        after = Incident(fact, Status.WATCHED, fact.at)
-    elif (not fact.counted and fact.severity <= before.fact.severity) or fact.at <= before.fact.at:
+        after = Incident(fact, IncidentStatus.WATCHED, fact.at)
+    elif fact.at <= before.fact.at or _is_same_state(before, fact):
         return None
     else:
         after = replace(before, fact=fact, failures=before.failures + 1)
-    is_told = after.status is Status.OPEN and fact.severity <= (before.fact.severity if before else 0)
+    is_told = after.status is IncidentStatus.OPEN and fact.severity <= (before.fact.severity if before else 0)
     if is_told or after.failures < policy.threshold(fact):
         return after
     channels = policy.channels(fact.assets, fact.severity)
-    return replace(after, status=Status.OPEN, telling=Telling.OPENED, channels=channels)
+    return replace(after, status=IncidentStatus.OPEN, telling=Telling.OPENED, channels=channels)
+
+
+def _is_same_state(before: Incident, fact: Fact) -> bool:
+    """Return True for a state that people know of; writing it at each look would only cost."""
+    return not fact.counted and before.status is IncidentStatus.OPEN and fact.severity <= before.fact.severity
 
 
 def _working(before: Incident | None, fact: Fact) -> Incident | None:
-    if before is None or before.status is Status.CLOSED or fact.at <= before.fact.at:
+    if before is None or before.status is IncidentStatus.CLOSED or fact.at <= before.fact.at:
         return None
     # What is over before anybody was told of it is no news.
     telling = Telling.RECOVERED if before.told_at is not None else Telling.NOTHING
-    return replace(before, status=Status.CLOSED, closed_at=fact.at, telling=telling)
+    return replace(before, status=IncidentStatus.CLOSED, closed_at=fact.at, telling=telling)
 
 
 def _message_keys(incidents: Iterable[Incident], now: dt.datetime) -> dict[str, str]:
@@ -210,7 +216,7 @@ class Incidents:
         return AppendLog(self.table, "The table of incidents", stream="incidents", key=("key",))
 
     def update(
-        self, facts: Iterable[Fact], cursor: Cursor, policy: Policy, now: dt.datetime
+        self, facts: Iterable[Fact], cursor: Cursor, policy: IncidentPolicy, now: dt.datetime
     ) -> list[Incident]:
         """Apply facts, and return the incidents that have changed.
 
@@ -263,7 +269,7 @@ class Incidents:
             before = f"TIMESTAMPTZ {literal(str(now - dt.timedelta(days=days)))}"
             connection.execute(
                 'CREATE OR REPLACE TEMP TABLE ended AS SELECT key, max("commit") AS last, '
-                f'arg_max(status, "commit") = {literal(Status.CLOSED)} AND max(closed_at) < {before} '
+                f'arg_max(status, "commit") = {literal(IncidentStatus.CLOSED)} AND max(closed_at) < {before} '
                 "AS is_over "
                 "FROM stored GROUP BY key"
             )
@@ -340,7 +346,7 @@ def _read(rows: Iterator[Sequence[Any]]) -> tuple[dict[str, Incident], Cursor | 
         )
         incidents[key] = Incident(
             fact,
-            Status(status),
+            IncidentStatus(status),
             time_of(opened),
             failures,
             time_of(told) if told is not None else None,

@@ -197,7 +197,7 @@ class Outbox:
         """
         by_name = {channel.name: channel.notifier for channel in channels}
         quiet = {channel.name for channel in channels if channel.is_quiet(now)}
-        claimed = self._claim(by_name.keys(), quiet, now, limit)
+        claimed = self._claim(by_name.keys(), now, limit, quiet)
         in_a_row: Counter[str] = Counter()
         ended: list[Message] = []
         try:
@@ -249,7 +249,7 @@ class Outbox:
         return self._log.kept("alerts/outbox", outdated=outdated)
 
     def _claim(
-        self, channels: Iterable[str], quiet: Container[str], now: dt.datetime, limit: int
+        self, channels: Iterable[str], now: dt.datetime, limit: int, quiet: Container[str] = ()
     ) -> list[Message]:
         names = ", ".join(literal(name) for name in channels)
         if not names:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from platform_assets.alert import Alert, Severity
 from platform_assets.alerts.facts import WHAT_TO_DO, Kind, Observed
-from platform_assets.alerts.incidents import Incident, Incidents, Policy, Telling
+from platform_assets.alerts.incidents import Incident, IncidentPolicy, Incidents, Telling
 
 _MOST_NAMED = 12
 
@@ -34,7 +34,7 @@ _TITLES_OF_MANY: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Watch:
+class IncidentWatch:
     """One look at the platform, and its messages.
 
     Args:
@@ -45,7 +45,7 @@ class Watch:
     """
 
     incidents: Incidents
-    policy: Policy
+    policy: IncidentPolicy
     post: Callable[[Sequence[Alert]], None]
     run_url: Callable[[str], str]
 
