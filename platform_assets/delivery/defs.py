@@ -13,6 +13,7 @@ from platform_assets.isolation import ended, result_or_reason
 from platform_assets.orchestration import (
     BLOCKING_CHECKS,
     OWNERS,
+    TELLS_ITS_OWN_FAILURES,
     clear_failures,
     failed_checks,
     lazy_resource,
@@ -189,7 +190,9 @@ def _job(name: str, settings: "DeliverySettings") -> dg.JobDefinition:
     """
     graph = dg.GraphDefinition(name=f"{GROUP}_{name}", node_defs=[_deliver])
     return graph.to_job(
-        description=f"Makes the delivery {name}: {settings.title}.", executor_def=dg.in_process_executor
+        description=f"Makes the delivery {name}: {settings.title}.",
+        executor_def=dg.in_process_executor,
+        tags={TELLS_ITS_OWN_FAILURES: "true"},
     )
 
 

@@ -48,7 +48,7 @@ class House:
     def room(self) -> AlertsRoom:
         return Rooms(self.settings).of(AlertsRoom)
 
-    def run(self, name: str = "nightly") -> str:
+    def run(self, name: str = "nightly", **tags: str) -> str:
         """Run the job `nightly`, or the asset job `sales`, and return the run's id."""
         house = self
 
@@ -84,7 +84,7 @@ class House:
             loggers={PLAIN_LOGGER: PLAIN},
         )
         job = nightly if name == "nightly" else defs.resolve_job_def(name)
-        return run_job(job, self.instance, lambda line: None).run_id
+        return run_job(job, self.instance, lambda line: None, tags).run_id
 
     def observe(self, now: dt.datetime | None = None) -> Observed:
         """Look at the instance; the asset `shop/sales` has an owner."""

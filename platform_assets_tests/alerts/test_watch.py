@@ -15,6 +15,7 @@ from platform_assets.alerts.incidents import INCIDENT_COLUMNS, IncidentPolicy, I
 from platform_assets.alerts.watch import IncidentWatch
 from platform_assets.errors import PlatformError
 from platform_assets.lake.delta import LakeTable
+from platform_assets.orchestration import TELLS_ITS_OWN_FAILURES
 from platform_assets_tests.alerts.house import OWNER, NewHouse
 from platform_assets_tests.fixtures.http import HttpServer
 from platform_assets_tests.fixtures.smtp import PASSWORD, USER, NewSmtpServer, SmtpServer
@@ -197,6 +198,10 @@ def test_an_instance_without_failures_tells_nothing(new_house: NewHouse) -> None
     house.run()
     house.run("sales")
     assert house.look() == []
+    assert house.look() == []
+    house.error = PlatformError("It told its owners itself.")
+    house.run(**{TELLS_ITS_OWN_FAILURES: "true"})
+    house.run(**{"dagster/will_retry": "true"})
     assert house.look() == []
     assert house.room.incidents.read()[0] == []
 
