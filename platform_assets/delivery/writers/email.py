@@ -110,7 +110,7 @@ class MailWriter:
     def open(self) -> Iterator[MailTransfer]:
         """See `Writer.open`."""
         with ExitStack() as stack:
-            with _explained(f"{self.address} cannot be reached by the mail server {self.server}"):
+            with _explained(f"Nothing was sent to {self.address} by the mail server {self.server}"):
                 connection = stack.enter_context(self.server.session())
             yield MailTransfer(self.letter, str(self.server), connection)
 

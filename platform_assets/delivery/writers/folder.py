@@ -41,6 +41,7 @@ _ADVICE = {
     errno.EEXIST: "A file is where a folder is needed: move it away",
     errno.ENOTDIR: "A file is where a folder is needed: move it away",
     errno.EISDIR: "A folder is where the file is needed: move it away",
+    errno.ELOOP: "A symbolic link has the name under which the file is written first: remove it",
     errno.EACCES: "Grant the account that runs the platform access to it",
     errno.EPERM: "Grant the account that runs the platform access to it",
     errno.EROFS: "Choose a folder that can be written to",

@@ -311,10 +311,9 @@ class FtpTransfer:
         verified_by = "" if size not in (None, file.size) else self._verified_by(temporary, file)
         if verified_by == "":
             self._delete(temporary)
+            found = "another checksum" if size == file.size else f"{size} bytes in place of {file.size}"
             raise DestinationUnavailable(
-                f"{address} was not written: what arrived has "
-                f"{f'{size} bytes' if size != file.size else 'another checksum'}, and not the "
-                f"{'size' if size != file.size else 'checksum'} of what was sent. The next attempt sends it "
+                f"{address} was not written as sent: what arrived has {found}. The next attempt sends it "
                 "again."
             )
         return verified_by or ("size" if size is not None else "accepted")
@@ -414,7 +413,7 @@ def _explained(attempt: str) -> Iterator[None]:
     except ftplib.Error as error:
         said = _line(error) if str(error)[:3] in _TEMPORARY else f"unexpected answer, {_line(error)}"
         raise DestinationUnavailable(f"{attempt}: {said}. The next attempt continues.") from None
-    except EOFError:
+    except (EOFError, ssl.SSLEOFError):
         raise DestinationUnavailable(
             f"{attempt}: the server closed the connection. The next attempt continues."
         ) from None

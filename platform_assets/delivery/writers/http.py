@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import http.client
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -380,5 +381,7 @@ def _innermost(error: BaseException) -> str:
     seen = 0
     while seen < 10 and (inner := reason.__cause__ or reason.__context__) is not None:
         reason, seen = inner, seen + 1
+    if isinstance(reason, http.client.RemoteDisconnected):
+        return "the server closed the connection without an answer"
     text = getattr(reason, "strerror", None) or type(reason).__name__
     return str(text).rstrip(".")

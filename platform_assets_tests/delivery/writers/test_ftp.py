@@ -213,3 +213,16 @@ def test_nobody_signs_in_without_encryption(explicit_ftp_server: FtpServer, tmp_
     with pytest.raises(ftplib.error_perm, match="550"):
         plain.login("partner", PASSWORD)
     plain.close()
+
+
+def test_a_sidecar_that_was_not_renamed_any_more_is_made_good_by_the_next_attempt(
+    ftp_place: FtpPlace, stage: Stage
+) -> None:
+    deliver(ftp_place.block(), stage(b"older", uuid="older"))
+    ftp_place.server.refuse = [("RNTO *.metadata.json", "450 Busy.")]
+    with pytest.raises(DestinationUnavailable):
+        deliver(ftp_place.block(), stage(b"newer", uuid="newer"))
+    deliver(ftp_place.block(), stage(b"newer", uuid="newer"))
+    assert ftp_place.read("customers.csv") == b"newer"
+    assert ftp_place.metadata("customers.csv")["uuid"] == "newer"
+    assert ftp_place.names() == {"customers.csv", "customers.csv.metadata.json"}

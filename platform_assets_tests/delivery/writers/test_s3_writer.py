@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from email.header import decode_header, make_header
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ import requests
 from platform_assets.delivery.interfaces import DeliveryError, DestinationUnavailable
 from platform_assets.delivery.writers import s3
 from platform_assets_tests.delivery.writers.places import S3Place, Stage, deliver, opened, writer_of
-from platform_assets_tests.fixtures.http_files import FileServer
+from platform_assets_tests.fixtures.certificates import new_certificate
+from platform_assets_tests.fixtures.http_files import FileServer, running_file_server
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.s3 import S3Server
 
@@ -161,3 +163,18 @@ def test_memory_is_bounded_whatever_the_size(stage: Stage) -> None:
         upload = s3._Multipart(None, {}, {}, replace(stage(b""), size=size), lambda _: None)
         assert -(-size // upload._part) <= 10_000
         assert upload._part * max(1, min(6, s3._MEMORY // upload._part)) <= max(48 << 20, upload._part)
+
+
+def test_a_certificate_of_a_stranger_is_final(
+    s3_place: S3Place, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "other").mkdir()
+    stranger, _ = new_certificate(tmp_path / "other", "somebody else")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(stranger))
+    with running_file_server(new_certificate(tmp_path / "own", "S3 server of the tests")) as server:
+        block = s3_place.block()
+        block["s3"]["storage_options"]["AWS_ENDPOINT_URL"] = f"https://127.0.0.1:{server.port}"
+        with pytest.raises(DeliveryError, match="the server cannot be trusted") as error:
+            deliver(block, stage(b"a;b\n"))
+    assert not error.value.retryable
