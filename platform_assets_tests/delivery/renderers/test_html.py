@@ -40,7 +40,7 @@ class Cells(HTMLParser):
             self.rows[-1].append("")
 
     def handle_data(self, data: str) -> None:
-        if self.tags and self.tags[-1] in ("td", "th"):
+        if self.tags and self.tags[-1] in ("td", "th", "span"):
             self.rows[-1][-1] += data.strip()
 
 
