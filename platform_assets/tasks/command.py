@@ -129,7 +129,7 @@ def run(
     with plain_errors():
         import time
 
-        from platform_assets.tasks.defs import RUN_FROM, build_jobs
+        from platform_assets.tasks.defs import RUN_FROM, after, build_jobs
         from platform_assets.tasks.task import TaskError
 
         room = _room()
@@ -160,10 +160,13 @@ def run(
         if not done.succeeded:
             for failure in done.failures:
                 typer.secho(failure, fg=typer.colors.RED, err=True)
-            hint = f"{this_command()} tasks run {file} --from ID continues at a task."
+            failed = (task.id for task in plan.tasks if any(f"{task.id}: " in one for one in done.failures))
+            again = f"{this_command()} tasks run {file} --from {next(failed, 'ID')}"
+            hint = f"To continue there: {again}"
             typer.secho(f"The run failed after {seconds:.1f} s; its id is {done.run_id}. {hint}", err=True)
             raise typer.Exit(1)
-        typer.echo(f"{len(plan.tasks)} tasks succeeded in {seconds:.1f} s.")
+        count = len(after(plan, start) if start else plan.tasks)
+        typer.echo(f"{count} {'task' if count == 1 else 'tasks'} succeeded in {seconds:.1f} s.")
 
 
 def _show(plan: TaskPlan, room: TasksRoom, start: str | None) -> None:

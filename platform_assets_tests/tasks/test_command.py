@@ -92,6 +92,7 @@ def test_run_executes_the_job_and_exits_with_0_only_if_everything_succeeded(hous
     assert ended.exit_code == 1
     assert "first: /dev/null/x" in ended.stderr
     assert "The run failed after" in ended.stderr
+    assert "tasks run x --from first" in ended.stderr
 
 
 def test_run_starts_where_it_is_told_and_replaces_values(house: TaskHouse) -> None:
