@@ -323,5 +323,5 @@ def test_the_statement_that_failed_is_named_and_not_what_tidied_up_after_it(copy
 
 def test_files_without_a_delta_log_are_refused(copy: Copy, tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
-    with pytest.raises(ParquetError, match="is no Delta table"):
+    with pytest.raises(ParquetError, match="is not a Delta table"):
         refresh(str(tmp_path), ScriptOptions(), copy.connection)
