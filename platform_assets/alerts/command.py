@@ -1,4 +1,4 @@
-"""The commands `alerts test`, `alerts list` and `alerts check`."""
+"""The commands `alerts test`, `alerts list`, `alerts check` and `alerts close`."""
 
 from __future__ import annotations
 
@@ -81,6 +81,24 @@ def check() -> None:
         typer.secho(f"{channel}: {reason}", fg=typer.colors.RED, err=True)
     if done.problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def close(
+    incident: Annotated[str, typer.Argument(help="The incident, as `alerts list` shows it.")],
+) -> None:
+    """Close an incident by hand, such as that of a job that was removed; another failure opens it anew."""
+    with plain_errors():
+        from platform_assets.alerts.settings import nearest
+        from platform_assets.errors import SettingsError
+
+        incidents = _room().incidents
+        if incidents.close(incident, dt.datetime.now(dt.UTC)) is None:
+            found, _ = incidents.read()
+            known = tuple(one.key for one in found if one.closed_at is None)
+            hint = nearest(incident, known) if known else "; nothing fails"
+            raise SettingsError(f"There is no open incident {incident}{hint}")
+    typer.echo(f"The incident {incident} is closed.")
 
 
 def _print(incidents: Sequence[Incident]) -> None:

@@ -253,6 +253,28 @@ class Incidents:
                 return
         raise self._log.lost_race()
 
+    def close(self, key: str, now: dt.datetime) -> Incident | None:
+        """Close an incident by hand, such as that of a job that no longer exists; nobody is told.
+
+        Args:
+            key: What it is about.
+            now: The time, UTC.
+
+        Returns:
+            The incident; None if none is open under this key.
+
+        Raises:
+            LakeError: The table cannot be read or written.
+        """
+        for log in self._log.attempts():
+            before = _read(log.latest_of([key]))[0].get(key)
+            if before is None or before.status is IncidentStatus.CLOSED:
+                return None
+            after = replace(before, status=IncidentStatus.CLOSED, closed_at=now, telling=Telling.NOTHING)
+            if log.try_append([_row(after)]):
+                return after
+        raise self._log.lost_race()
+
     def read(self) -> tuple[list[Incident], Cursor | None]:
         """Return all incidents, the newest first, and the cursor of the watch; None before its first look."""
         stored, cursor = _read(self._log.read().latest())

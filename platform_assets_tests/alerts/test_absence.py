@@ -204,6 +204,21 @@ def test_the_command_notices_a_dead_daemon_without_it(command: Any, tmp_path: Pa
     assert "closed" in command("list", "--all").output
 
 
+def test_the_incident_of_what_was_removed_is_closed_by_hand(command: Any) -> None:
+    house: House = command.house
+    house.error = PlatformError("It is gone.")
+    house.run()
+    command("check")
+    wrong = command("close", "job:nightyl")
+    assert (wrong.exit_code, "did you mean job:nightly?" in wrong.output) == (1, True)
+    closed = command("close", "job:nightly")
+    assert (closed.exit_code, closed.output) == (0, "The incident job:nightly is closed.\n")
+    again = command("close", "job:nightly")
+    assert (again.exit_code, "nothing fails" in again.output) == (1, True)
+    assert "Nothing fails." in command("list").output
+    assert house.look() == []
+
+
 def test_a_channel_can_be_tried(command: Any, tmp_path: Path) -> None:
     tried = command("test", "post")
     assert (tried.exit_code, tried.output) == (0, "The channel post accepted the message.\n")
