@@ -145,13 +145,23 @@ class SftpWriter:
         else:
             known = self._known_hosts()
         shown: list[str] = []
+        is_refused = False
+        settled: Any = None
 
         class Client(asyncssh.SSHClient):
             def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+                nonlocal is_refused
                 shown.append(key.get_fingerprint())
-                return bool(pinned) and shown[-1] == pinned
+                is_refused = not pinned or shown[-1] != pinned
+                return not is_refused
 
-        for algorithms in tries:
+        lost: asyncssh.Error | None = None
+        # A server without keys of a kind may hang up before it says so, which looks like a lost connection; a
+        # connection that is lost twice for one kind only is taken for that.
+        for algorithms in (kind for kind in tries for _ in range(2)):
+            if algorithms == settled:
+                continue
+            is_refused = False
             try:
                 connection = await asyncssh.connect(
                     self.host,
@@ -169,14 +179,21 @@ class SftpWriter:
                     connect_timeout=min(self.timeout, _LONGEST_ENTRY),
                     login_timeout=self.timeout,
                 )
-            except asyncssh.KeyExchangeFailed:
-                if algorithms == tries[-1] and not shown:
-                    raise
+            except asyncssh.KeyExchangeFailed as error:
+                settled, lost = algorithms, error
                 continue
-            except asyncssh.HostKeyNotVerifiable:
+            except asyncssh.DisconnectError as error:
+                if is_refused:
+                    settled = algorithms
+                elif isinstance(error, asyncssh.ConnectionLost):
+                    lost = error
+                else:
+                    raise
                 continue
             quicken(connection)
             return connection
+        if lost is not None and not shown:
+            raise lost
         raise self._unknown_key(shown)
 
     def _known_hosts(self) -> asyncssh.SSHKnownHosts:
