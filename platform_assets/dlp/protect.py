@@ -1,9 +1,9 @@
 """The policy on the way to a warehouse or a destination: tables are held back, or loaded with changed values.
 
 Engines read the lake's files directly, some of them without this process in between. So a star table with
-columns to change gets a copy in the lake, `protected/<table>/<fingerprint>`. The copy takes in each batch
-once, and engines load it instead of the table. Another key or rule gives another copy, which a warehouse
-treats as a recreated table: it drops the rows that it had.
+columns to change gets a copy in the lake, `protected/<table>/<fingerprint>`. Each batch is added to the
+copy once, and engines load the copy instead of the table. Another key or rule gives another copy, which a
+warehouse treats as a recreated table: it drops the rows that it had.
 """
 
 from __future__ import annotations

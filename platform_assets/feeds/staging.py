@@ -208,11 +208,11 @@ def _letters(bad: Sequence[BadRow], *, is_clean: bool) -> pa.RecordBatch:
 
 def _row(values: Mapping[str, Any] | Sequence[str], tell: Any) -> str:
     if isinstance(values, Mapping):
-        told: Any = {name: tell(value) for name, value in values.items()}
+        shown: Any = {name: tell(value) for name, value in values.items()}
     else:
-        told = [tell(value) for value in values]
+        shown = [tell(value) for value in values]
     # Bytes that are not text were decoded to U+FFFD.
-    return json.dumps(told, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return json.dumps(shown, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _value(value: Any) -> str | None:

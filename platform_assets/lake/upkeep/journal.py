@@ -190,8 +190,8 @@ class Journal:
 
     def _is_dead(self, holder: str) -> bool:
         """Return True if a holder was a process of this machine that has ended."""
-        said = json.loads(holder)
-        return said["host"] == self._host and not is_alive(int(said["pid"]))
+        process = json.loads(holder)
+        return process["host"] == self._host and not is_alive(int(process["pid"]))
 
 
 def _lock_row(status: str, holder: str, now: dt.datetime, until: dt.datetime | None) -> dict[str, Any]:
@@ -199,5 +199,5 @@ def _lock_row(status: str, holder: str, now: dt.datetime, until: dt.datetime | N
 
 
 def _process(holder: str) -> str:
-    said = json.loads(holder)
-    return f"{said['pid']} on {said['host']}"
+    process = json.loads(holder)
+    return f"{process['pid']} on {process['host']}"

@@ -293,8 +293,8 @@ class Rewriter:
     def _repeated(self, handle: DeltaTable) -> dict[str, Any] | None:
         """Return the metadata that readers look for in the newest commit, as of `handle`."""
         name = self.kept.metadata
-        said = self._table.commit_metadata(handle, name, look_back=_LOOK_BACK) if name else None
-        return {name: said} if said is not None else None
+        metadata = self._table.commit_metadata(handle, name, look_back=_LOOK_BACK) if name else None
+        return {name: metadata} if metadata is not None else None
 
 
 def _schema_of(handle: DeltaTable) -> pa.Schema:

@@ -88,8 +88,8 @@ class TableUpkeep:
     retained_at: dt.datetime | None = None
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What the journal keeps of it."""
+    def done(self) -> dict[str, Any]:
+        """What was done, as the journal keeps it."""
         times = {REMOVED_AT: self.removed_at, RETAINED_AT: self.retained_at}
         return {
             "files": self.files,
@@ -180,7 +180,7 @@ class Upkeep:
                 done.extend(self._each(wanted, known, is_dry=False, alive=lock.extend))
             finally:
                 now = self.clock()
-                self.journal.record({one.table: LastUpkeep(now, one.told, one.error) for one in done})
+                self.journal.record({one.table: LastUpkeep(now, one.done, one.error) for one in done})
         return done
 
     def _each(
@@ -283,8 +283,8 @@ class _OfTable:
         )
 
     def _time(self, name: str) -> dt.datetime | None:
-        said = self.last.done.get(name) if self.last is not None else None
-        return dt.datetime.fromisoformat(said) if said else None
+        done = self.last.done.get(name) if self.last is not None else None
+        return dt.datetime.fromisoformat(done) if done else None
 
     def _again(self, handle: DeltaTable) -> DeltaTable:
         return self.kept.table.open() or handle
