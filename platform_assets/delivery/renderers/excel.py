@@ -29,6 +29,8 @@ CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.shee
 
 _COLUMNS_IN_A_SHEET = 16_384
 _LONGEST_TEXT = 32_767
+_BEYOND = 1e308
+"""From here on Excel has no numbers; its largest is just below."""
 _EXACT = 10**15
 """Whole numbers from here on have digits that a spreadsheet would change."""
 
@@ -341,11 +343,12 @@ def _float_writer(sheet: Worksheet) -> _Write:
     write_number, write_string = sheet.write_number, sheet.write_string
 
     def write(row: int, place: int, value: float) -> None:
-        if math.isfinite(value):
+        if abs(value) < _BEYOND:
             write_number(row, place, value)
         else:
             infinity = "Infinity" if value > 0 else "-Infinity"
-            write_string(row, place, "NaN" if math.isnan(value) else infinity)
+            text = repr(value) if math.isfinite(value) else infinity
+            write_string(row, place, "NaN" if math.isnan(value) else text)
 
     return write
 
