@@ -521,8 +521,10 @@ def whole_batches_name(batches: int, name: str) -> str:
 
 def _holds_only(name: str, first: int, last: int, batches: Batches) -> bool:
     """Return True if a file is known to hold only rows of some batches."""
+    if last not in batches or first not in batches:
+        return False
     if first == last:
-        return first in batches
+        return True
     counted = _WHOLE_BATCHES.match(name)
     return counted is not None and int(counted[1]) == batches.count_between(first, last)
 

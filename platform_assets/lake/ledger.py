@@ -147,7 +147,10 @@ class LedgerState:
 
     # After some years the ledger has millions of rows: nothing here handles them one by one.
     def _numbers(self, name: str) -> NDArray[np.int64]:
-        return _integers(self.rows[name].combine_chunks(), np.int64)
+        # Of no chunks, pyarrow makes an array with the help of pandas.
+        return (
+            _integers(self.rows[name].combine_chunks(), np.int64) if len(self.rows) else np.zeros(0, np.int64)
+        )
 
     @cached_property
     def _batches(self) -> dict[tuple[str, str], Batches]:
@@ -164,6 +167,8 @@ class LedgerState:
     @cached_property
     def _places(self) -> tuple[Mapping[tuple[str, str], int], NDArray[np.int64]]:
         """The number of each (source, table) pair, and for each row the number of its pair."""
+        if not len(self.rows):
+            return {}, np.zeros(0, np.int64)
         names: list[list[str]] = []
         columns: list[NDArray[np.int64]] = []
         for name in ("source", "table"):

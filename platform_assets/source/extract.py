@@ -657,7 +657,8 @@ class _Attempt:
             self.connection,
             [view],
             one.table,
-            uncommitted=self.batch,
+            # Where nothing changed, the number was not used, and another run may have taken it since.
+            uncommitted=self.batch if self.cursors else None,
             handle=bronze.open(),
             valid_only=False,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from platform_assets.lake.lake import stream_current
+from platform_assets.lake.lake import BronzeReader, stream_current
 from platform_assets.model.totesys.source import TABLES
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import Verification
@@ -35,6 +35,27 @@ def verify(platform: Platform) -> dict[str, Verification]:
 def current(platform: Platform, table: str, *columns: str) -> list[tuple[Any, ...]]:
     rows = stream_current(platform.lake, platform.engine, "totesys", SOURCE_TABLE[table]).read_all()
     return sorted(rows_of(rows.to_pylist(), *columns))
+
+
+def test_a_batch_that_another_run_commits_during_the_comparison_is_no_difference(
+    platform: Platform, totesys: Totesys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.extract()
+    others: list[str] = []
+    create = BronzeReader.create_versions_view
+
+    def create_beside(self: BronzeReader, connection: Any, view: Any, table: Any, **options: Any) -> None:
+        if list(view) == ["compared versions"] and not others:
+            others.append("design")
+            totesys.update("design", 1, design_name="of the other run")
+            platform.extract("design")
+            options["handle"] = platform.lake.bronze("totesys", table).open()
+        create(self, connection, view, table, **options)
+
+    monkeypatch.setattr(BronzeReader, "create_versions_view", create_beside)
+    verified = Extractor(platform.source, platform.lake, platform.engine).verify([SOURCE_TABLE["design"]])
+    assert str(verified["design"].comparison) == "design: source and lake hold the same 2 rows."
+    assert others == ["design"]
 
 
 def test_verifying_takes_in_what_changed_and_finds_everything_equal(
