@@ -1,6 +1,6 @@
 """The code location: merges the definitions of all rooms, and defines the main job."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -9,6 +9,7 @@ from platform_assets.configuration.blocks import Settings
 from platform_assets.orchestration import (
     BLOCKING_CHECKS,
     CHECKS_WITH_OWN_JOB,
+    blocking_checks,
     build_freshness_defs,
     scheduled_job,
 )
@@ -37,14 +38,11 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         for room in rooms.offering(HasFreshnessLimits)
         for path, limit in room.freshness_limits().items()
     }
-    blocking: dict[dg.AssetKey, list[dg.AssetCheckKey]] = {}
-    for check in _blocking_checks(of_rooms):
-        blocking.setdefault(check.asset_key, []).append(check)
     shared = dg.Definitions(
         resources={
             **configured,
             # Steps and sensors that run apart from the checks of what they read ask for their results.
-            BLOCKING_CHECKS: dg.ResourceDefinition.hardcoded_resource(blocking),
+            BLOCKING_CHECKS: dg.ResourceDefinition.hardcoded_resource(blocking_checks(of_rooms)),
             **(resources or {}),
         },
         loggers={"console": dg.colored_console_logger, PLAIN_LOGGER: PLAIN},
@@ -66,13 +64,6 @@ def _without_resources(defs: dg.Definitions) -> dg.Definitions:
         schedules=defs.schedules,
         sensors=defs.sensors,
     )
-
-
-def _blocking_checks(of_rooms: Sequence[dg.Definitions]) -> Iterator[dg.AssetCheckKey]:
-    for defs in of_rooms:
-        for one in (*(defs.assets or ()), *(defs.asset_checks or ())):
-            if isinstance(one, dg.AssetsDefinition):
-                yield from (spec.key for spec in one.check_specs if spec.blocking)
 
 
 def _main_job(of_rooms: Sequence[dg.Definitions], settings: Settings) -> dg.Definitions:

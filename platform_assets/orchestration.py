@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -444,6 +444,17 @@ def with_resource_keys(**keys: str) -> Callable[[Callable[..., Any]], Callable[.
         return renamed
 
     return decorate
+
+
+def blocking_checks(of_rooms: Iterable[dg.Definitions]) -> dict[dg.AssetKey, list[dg.AssetCheckKey]]:
+    """Return the checks that hold back the readers of their assets."""
+    found: dict[dg.AssetKey, list[dg.AssetCheckKey]] = {}
+    for defs in of_rooms:
+        for one in (*(defs.assets or ()), *(defs.asset_checks or ())):
+            for spec in one.check_specs if isinstance(one, dg.AssetsDefinition) else ():
+                if spec.blocking:
+                    found.setdefault(spec.asset_key, []).append(spec.key)
+    return found
 
 
 def build_failure_check(key: dg.AssetKey, description: str) -> dg.AssetChecksDefinition:

@@ -1,11 +1,12 @@
 """The rooms of the platform, from the ground up, and how they find each other.
 
-A room is a package of this name. It may have up to four modules that are found by their names:
+A room is a package of this name. It may have up to five modules that are found by their names:
 
 - `settings.py` with `SETTINGS`, the class of its keys in the configuration;
 - `assembly.py` with `ROOM`, the class of what it offers to other rooms;
 - `defs.py` with `build_defs(rooms)`, its Dagster definitions;
-- `command.py` with `app`, its sub-command, or with the commands that the room declares here.
+- `command.py` with `app`, its sub-command, or with the commands that the room declares here;
+- `component.py` with `COMPONENT`, what its files describe as a Dagster component.
 
 A room imports only rooms that come before it here.
 """
@@ -23,6 +24,7 @@ from platform_assets.errors import SettingsError
 
 if TYPE_CHECKING:
     from platform_assets.configuration.blocks import PlatformSettings, RoomSettings, Settings
+    from platform_assets.configuration.document import Document
     from platform_assets.configuration.secrets import Secret
 
 
@@ -36,12 +38,14 @@ class Room:
         needs: Rooms without which it is left out.
         commands: Commands of its `app` that stand beside those of the platform, each with its help; if empty,
             `app` is a sub-command under the room's name.
+        component: Name of its Dagster component in `platform_assets`; empty without one.
     """
 
     name: str
     summary: str
     needs: tuple[str, ...] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
+    component: str = ""
 
 
 _DELIVERY_COMMANDS = {
@@ -50,7 +54,7 @@ _DELIVERY_COMMANDS = {
 }
 ROOMS = (
     Room("lake", "The lake: Delta tables on local disk or in a bucket."),
-    Room("source", "The sources: databases that are read."),
+    Room("source", "The sources: databases that are read.", component="Source"),
     Room("sample", "The embedded sample database."),
     Room("star", "The star schema, built from the lake."),
     Room("formats", "Files of any format as text and rows."),
@@ -61,9 +65,9 @@ ROOMS = (
     Room("bigquery", "Parquet files into BigQuery."),
     Room("warehouse", "The warehouse."),
     Room("dlp", "The inspection for sensitive data."),
-    Room("feeds", "Uploaded files as tables.", needs=("objects", "dlp")),
-    Room("delivery", "Deliveries of results.", commands=_DELIVERY_COMMANDS),
-    Room("tasks", "Tasks by configuration."),
+    Room("feeds", "Uploaded files as tables.", needs=("objects", "dlp"), component="Feed"),
+    Room("delivery", "Deliveries of results.", commands=_DELIVERY_COMMANDS, component="Delivery"),
+    Room("tasks", "Tasks by configuration.", component="TaskFile"),
 )
 
 BLOCKS_LEFT_BEHIND = frozenset({"alerts", "delivery", "dlp", "feeds", "snowflake", "tasks", "watches"})
@@ -87,6 +91,18 @@ def door(room: Room, name: str) -> ModuleType | None:
 def has_door(room: Room, name: str) -> bool:
     """Return True if a room has a module of this name; nothing is imported."""
     return (Path(__file__).parent / room.name / f"{name}.py").is_file()
+
+
+def component_names() -> list[str]:
+    """Return the public names of the rooms' Dagster components."""
+    return [room.component for room in present() if room.component]
+
+
+def component(name: str) -> object | None:
+    """Import a room's Dagster component by its public name; None if there is none."""
+    room = next((one for one in present() if one.component == name), None)
+    module = door(room, "component") if room is not None else None
+    return module.COMPONENT if module is not None else None
 
 
 S = TypeVar("S", bound="RoomSettings | None")
@@ -119,15 +135,24 @@ class Rooms:
     Args:
         settings: The configuration.
         replaced: Keys of the Dagster resources that the caller replaces.
+        given: Documents beside the files of a folder of the configuration, such as `deliveries`: by folder,
+            and by the name that the file would have.
 
     Attributes:
         config_dir: The folder of the configuration file.
         replaced: Keys of the Dagster resources that the caller replaces.
+        given: As the argument.
     """
 
-    def __init__(self, settings: Settings, replaced: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        replaced: Collection[str] = (),
+        given: Mapping[str, Mapping[str, Document]] | None = None,
+    ) -> None:
         self.config_dir = settings.file.parent
         self.replaced = replaced
+        self.given = given or {}
         self._settings = settings
         self._present = {room.name: room for room in present()}
         self._assemblies: dict[type[Assembly[Any]], Assembly[Any]] = {}

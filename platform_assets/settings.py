@@ -7,7 +7,8 @@ until it is resolved. Durations are whole numbers; the description of each field
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError, create_model
 
 from platform_assets.configuration.blocks import PlatformSettings, RoomSettings, Settings
-from platform_assets.configuration.document import Document, Located, parse_document
+from platform_assets.configuration.document import Document, Located, located, parse_document
 from platform_assets.configuration.mistakes import Mistake, description_of, explained, refusal
 from platform_assets.configuration.secrets import absolute_path
 from platform_assets.configuration.values import Block
@@ -32,7 +33,29 @@ __all__ = [
 ]
 
 
-def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None = None) -> Settings:
+@dataclass(frozen=True)
+class GivenBlock:
+    """A block that stands in a file of another language, such as a component's `defs.yaml`.
+
+    Args:
+        key: The top-level key that it belongs to, such as `feeds`.
+        name: Its name there.
+        model: Its model.
+        document: The file, with the block under its name; relative paths start from the file's folder.
+    """
+
+    key: str
+    name: str
+    model: type[Block]
+    document: Document
+
+
+def load_settings(
+    path: Path | None = None,
+    *,
+    given: Mapping[str, Any] | None = None,
+    blocks: Sequence[GivenBlock] = (),
+) -> Settings:
     """Load and validate the configuration: one file, plus the sources in `sources/*.conf` beside it.
 
     Args:
@@ -40,14 +63,16 @@ def load_settings(path: Path | None = None, *, given: Mapping[str, Any] | None =
             of the project that holds this package, else of the working directory.
         given: Additional sources by name, each with the content that its file would have; they replace
             sources of the same name that are read from files.
+        blocks: Further blocks, whose names must not be taken yet.
 
     Raises:
         SettingsError: if the file is missing, is not HOCON or contains mistakes. The message lists all
             mistakes at once, each with file, key path, found and expected; it never repeats a secret's value.
     """
     document, mistakes = _with_sources(parse_document(_locate(path)), given or {})
-    content = {**document.content}
     classes, model = settings_classes(), _model()
+    document, content, wrong = _with_blocks(document, blocks, model)
+    mistakes += wrong
     for key in BLOCKS_LEFT_BEHIND - model.model_fields.keys():
         content.pop(key, None)
     for kind in classes:
@@ -144,6 +169,43 @@ def _locate(path: Path | None) -> Path:
         f"No configuration file was found: neither {tried} exists. Set PLATFORM_CONFIG to the path of a "
         "configuration file."
     )
+
+
+def _with_blocks(
+    document: Document, blocks: Sequence[GivenBlock], model: type[Block]
+) -> tuple[Document, dict[str, Any], list[Mistake]]:
+    """Take further blocks into the document, and validate each from the folder of its own file.
+
+    Returns:
+        The document with the blocks as they were written; its content with the validated ones; the mistakes.
+    """
+    content, mistakes = {**document.content}, []
+    for one in blocks:
+        known = content.get(one.key, {})
+        if not isinstance(known, dict):
+            continue
+        if one.name in known:
+            file, _ = document.place((one.key, one.name))
+            said = f"found a second definition; expected a name of its own; {file} has one of this name."
+            found = located(one.document.place((one.name,)), (one.key, one.name), said)
+            document = replace(document, unread=(*document.unread, found))
+            continue
+        raw = one.document.content[one.name]
+        written = document.content.get(one.key, {})
+        document = document.with_parts(
+            one.key, {**written, one.name: raw}, {one.name: one.document}, one.document.unread
+        )
+        try:
+            valid = one.model.model_validate(
+                raw, context={"base": one.document.file.parent, "file": one.document.file}
+            )
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                whole = {**detail, "loc": (one.key, one.name, *detail["loc"])}
+                mistakes.append(explained(document, whole, model))
+        else:
+            content[one.key] = {**known, one.name: valid}
+    return document, content, mistakes
 
 
 def _with_sources(document: Document, given: Mapping[str, Any]) -> tuple[Document, list[Mistake]]:

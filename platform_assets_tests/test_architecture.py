@@ -26,11 +26,12 @@ BELOW = (
     "rooms",
     "settings",
 )
-DAGSTER = ("dagster_internals", "orchestration", "runs")
+DAGSTER = ("dagster_internals", "orchestration", "runs", "components")
 ORDER = (*BELOW, *DAGSTER, "terminal", *(room.name for room in ROOMS), "build", "definitions", "cli")
 MAY_IMPORT_DAGSTER = {
     *("defs.py", "io_manager.py", "resources.py", "build.py", "runs.py", "orchestration.py"),
     *("dagster_internals.py", "definitions.py", "cron.py", "dagster_facts.py"),
+    *("component.py", "components.py"),
 }
 # Where the whole environment is handed on to a child process; nothing is looked up in it.
 HAND_ON_THE_ENVIRONMENT = {f"{PACKAGE}/sample/embedded.py", f"{PACKAGE}/tasks/builtin/shell_script.py"}

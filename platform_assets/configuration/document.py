@@ -50,12 +50,14 @@ class Document:
         content: Its keys with their values, substitutions resolved.
         unread: The includes that could not be read.
         parts: Blocks that have a file of their own, by their key; that file is a document too.
+        lines: The line of each key, in a document that is not HOCON.
     """
 
     file: Path
     content: dict[str, Any]
     unread: tuple[Located, ...] = ()
     parts: Mapping[tuple[str, ...], Document] = field(default_factory=dict)
+    lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict, repr=False, compare=False)
     _resolution: Resolution | None = field(default=None, repr=False, compare=False)
 
     def place(self, key: Sequence[str | int]) -> tuple[Path, int | None]:
@@ -66,6 +68,9 @@ class Document:
                 missing there, is None.
         """
         document, inner = self._part(key)
+        for length in range(len(inner), 0, -1):
+            if (line := document.lines.get(tuple(inner[:length]))) is not None:
+                return document.file, line
         found = document._resolution.place(inner) if document._resolution is not None else None
         return (document.file, None) if found is None else (found[0].file, found[0].line(found[1]))
 
@@ -97,7 +102,7 @@ class Document:
             self,
             content={**self.content, key: dict(blocks)},
             unread=(*self.unread, *unread),
-            parts={(key, name): part for name, part in parts.items()},
+            parts={**self.parts, **{(key, name): part for name, part in parts.items()}},
         )
 
     def _part(self, key: Sequence[str | int]) -> tuple[Document, Sequence[str | int]]:

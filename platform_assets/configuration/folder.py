@@ -105,11 +105,23 @@ def _load(file: Path, model: type[B], variables: Mapping[str, str], replaced: Se
     except SettingsError as error:
         lines = tuple(line.strip() for line in str(error).splitlines())
         return ConfigFile(file.stem, file, None, lines, Document(file, {}))
+    return checked(file.stem, document, model)
+
+
+def checked(name: str, document: Document, model: type[B]) -> ConfigFile[B]:
+    """Validate a document, whatever it was read from.
+
+    Args:
+        name: The name of what it describes.
+        document: The document.
+        model: The model of its content.
+    """
     block, mistakes = None, {*document.unread}
+    file = document.file
     try:
         block = model.model_validate(document.content, context={"base": file.parent, "file": file})
     except ValidationError as error:
         found = (explained(document, detail, model) for detail in error.errors(include_url=False))
         mistakes |= {description_of(document, mistake) for mistake in found}
     lines = tuple(map(str, sorted(mistakes)))
-    return ConfigFile(file.stem, file, None if lines else block, lines, document)
+    return ConfigFile(name, file, None if lines else block, lines, document)

@@ -17,7 +17,7 @@ from pydantic_core.core_schema import ValidationInfo
 from platform_assets.errors import SettingsError
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 
 
 REFERENCES = "secret://env/NAME, secret://file/PATH or secret://aws/SECRET-ID#KEY"
@@ -151,6 +151,13 @@ class Secret:
         return core_schema.with_info_plain_validator_function(
             to_secret, serialization=core_schema.to_string_ser_schema()
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, str]:
+        """Describe the text of a reference, for editors."""
+        return {"type": "string", "pattern": "^secret://"}
 
 
 def to_secret(value: object, info: ValidationInfo) -> Secret:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from platform_assets.lake.interfaces import KeptTable
     from platform_assets.lake.protection import Protection
 
+FOLDER = "deliveries"
+"""The folder of the deliveries' files, beside the configuration."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TOLD_AGAIN_WITHIN = dt.timedelta(days=1)
 
@@ -49,14 +51,16 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
     @cached_property
     def files(self) -> list[ConfigFile[DeliverySettings]]:
         """The files of the deliveries, valid or not, in the order of their names."""
-        folder = self.rooms.config_dir / "deliveries"
-        if not any(folder.glob("*.conf")):
+        folder, given = self.rooms.config_dir / FOLDER, self.rooms.given.get(FOLDER, {})
+        if not given and not any(folder.glob("*.conf")):
             return []
-        from platform_assets.configuration.folder import load_files
+        from platform_assets.configuration.folder import checked, load_files
         from platform_assets.delivery.file import DeliverySettings
 
         variables = {"state_dir": str(self.platform.state_dir)}
-        return [self._checked(file) for file in load_files(folder, DeliverySettings, variables=variables)]
+        files = load_files(folder, DeliverySettings, variables=variables)
+        files += [checked(name, document, DeliverySettings) for name, document in given.items()]
+        return [self._checked(file) for file in files]
 
     def _checked(self, file: ConfigFile[DeliverySettings]) -> ConfigFile[DeliverySettings]:
         """Add the mistakes of a file that are not within it."""

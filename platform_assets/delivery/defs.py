@@ -60,12 +60,32 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         rooms: The rooms.
     """
     room = rooms.of(DeliveryRoom)
-    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
-        _disabled(file) for file in room.files if file.block is None
-    ]
-    if room.deliveries:
-        assets.append(_assets(room.deliveries))
-    jobs = {name: _job(name, one) for name, one in room.deliveries.items()}
+    disabled = [_disabled(file) for file in room.files if file.block is None]
+    resources = {
+        "deliveries": lazy_resource(lambda: room, "The deliveries"),
+        # The code location puts the checks of all rooms in its place.
+        BLOCKING_CHECKS: dg.ResourceDefinition.hardcoded_resource({}),
+    }
+    return dg.Definitions.merge(
+        dg.Definitions(assets=disabled, resources=resources),
+        build_deliveries(room.deliveries, "make_deliveries", _CHANGED),
+        build_receipts() if room.files else dg.Definitions(),
+    )
+
+
+def build_deliveries(
+    deliveries: Mapping[str, "DeliverySettings"], step: str, changed_sensor: str
+) -> dg.Definitions:
+    """Define deliveries without the resources that they use.
+
+    Args:
+        deliveries: The deliveries by name.
+        step: Name of the step that makes their assets.
+        changed_sensor: Name of the sensor of those that are made when their data has changed.
+    """
+    if not deliveries:
+        return dg.Definitions()
+    jobs = {name: _job(name, one) for name, one in deliveries.items()}
     schedules = [
         dg.ScheduleDefinition(
             name=f"{jobs[name].name}_schedule",
@@ -74,27 +94,15 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
             execution_timezone=one.schedule.timezone,
             description=f"Makes the delivery {name}: {one.title}.",
         )
-        for name, one in room.deliveries.items()
+        for name, one in deliveries.items()
         if one.schedule is not None
     ]
-    changed = [name for name, one in room.deliveries.items() if one.when is not None]
-    all_jobs: list[Any] = list(jobs.values())
-    if room.files:
-        receipts, check, receipts_job, schedule = _receipts()
-        assets.append(receipts)
-        all_jobs.append(receipts_job)
-        schedules.append(schedule)
+    changed = [name for name, one in deliveries.items() if one.when is not None]
     return dg.Definitions(
-        assets=assets,
-        asset_checks=[check] if room.files else [],
-        jobs=all_jobs,
+        assets=[_assets(deliveries, step)],
+        jobs=list(jobs.values()),
         schedules=schedules,
-        sensors=[_changed_sensor(changed, jobs)] if changed else [],
-        resources={
-            "deliveries": lazy_resource(lambda: room, "The deliveries"),
-            # The code location puts the checks of all rooms in its place.
-            BLOCKING_CHECKS: dg.ResourceDefinition.hardcoded_resource({}),
-        },
+        sensors=[_changed_sensor(changed, jobs, changed_sensor)] if changed else [],
     )
 
 
@@ -113,8 +121,8 @@ def _disabled(file: "ConfigFile[DeliverySettings]") -> dg.AssetSpec:
     )
 
 
-def _assets(deliveries: Mapping[str, "DeliverySettings"]) -> dg.AssetsDefinition:
-    """Define the assets of all deliveries, of which a run makes those that are selected, each on its own.
+def _assets(deliveries: Mapping[str, "DeliverySettings"], step: str) -> dg.AssetsDefinition:
+    """Define the assets of deliveries, of which a run makes those that are selected, each on its own.
 
     One definition for all of them loads twenty times as fast as one for each.
     """
@@ -123,7 +131,7 @@ def _assets(deliveries: Mapping[str, "DeliverySettings"]) -> dg.AssetsDefinition
     inputs = sorted({key for found in reads.values() for key in found})
 
     @dg.multi_asset(
-        name="make_deliveries",
+        name=step,
         # Not `deps`, because Dagster would derive input names from the tables' names, which can be anything.
         ins={f"read_{number}": dg.AssetIn(key, dagster_type=dg.Nothing) for number, key in enumerate(inputs)},
         outs={
@@ -291,11 +299,13 @@ def _held_back(instance: dg.DagsterInstance, reads: Sequence[dg.AssetKey], block
     return " ".join(failed_checks(instance, checks).values()) if checks else ""
 
 
-def _changed_sensor(names: Sequence[str], jobs: Mapping[str, dg.JobDefinition]) -> dg.SensorDefinition:
+def _changed_sensor(
+    names: Sequence[str], jobs: Mapping[str, dg.JobDefinition], sensor: str
+) -> dg.SensorDefinition:
     """Define the sensor of the deliveries that are made when their data has changed."""
 
     @dg.sensor(
-        name=_CHANGED,
+        name=sensor,
         jobs=[jobs[name] for name in names],
         minimum_interval_seconds=60,
         description="Makes deliveries whose data has changed; failed ones again, after growing waits.",
@@ -360,7 +370,7 @@ def _waiting(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], now: d
     return f"it failed, and is tried again at {again:%H:%M:%S} UTC." if now < again else ""
 
 
-def _receipts() -> tuple[dg.AssetsDefinition, dg.AssetChecksDefinition, Any, dg.ScheduleDefinition]:
+def build_receipts() -> dg.Definitions:
     """Define the asset of the receipts, its check, job and schedule."""
 
     @dg.asset(
@@ -416,7 +426,7 @@ def _receipts() -> tuple[dg.AssetsDefinition, dg.AssetChecksDefinition, Any, dg.
         cron_schedule="*/10 * * * *",
         description="Every 10 minutes: alerts owners of deliveries that did not happen by their deadlines.",
     )
-    return receipts, succeeded, job, schedule
+    return dg.Definitions(assets=[receipts], asset_checks=[succeeded], jobs=[job], schedules=[schedule])
 
 
 def _due_times(

@@ -30,21 +30,60 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     Args:
         rooms: The rooms.
     """
-    room, warehouses = rooms.of(FeedsRoom), rooms.of(WarehouseRoom).engines
-    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
-    checks = []
-    for name, description in room.descriptions.items():
-        assets += [
-            _table(name, description),
-            *(_warehouse_table(name, warehouse, engine) for warehouse, engine in warehouses.items()),
-        ]
-        checks.append(
-            build_failure_check(dg.AssetKey([UPLOADS, name]), "Every object that may be loaded was loaded.")
-        )
-        if "snowflake" in rooms:
-            assets.append(_snowflake_table(rooms, name, description))
+    room = rooms.of(FeedsRoom)
     feeds = lazy_resource(lambda: room, "Loads uploaded files into the tables of feeds")
-    return dg.Definitions(assets=assets, asset_checks=checks, resources={"feeding": feeds})
+    parts = [build_feed(rooms, name) for name in room.descriptions]
+    return dg.Definitions.merge(*parts, dg.Definitions(resources={"feeding": feeds}))
+
+
+def build_feed(rooms: Rooms, name: str) -> dg.Definitions:
+    """Define the assets of a feed and their check, without the resources that they use.
+
+    Args:
+        rooms: The rooms.
+        name: Name of the feed.
+    """
+    description = rooms.of(FeedsRoom).descriptions[name]
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        _table(name, description),
+        *(
+            _warehouse_table(name, warehouse, engine)
+            for warehouse, engine in rooms.of(WarehouseRoom).engines.items()
+        ),
+    ]
+    if "snowflake" in rooms:
+        assets.append(_snowflake_table(rooms, name, description))
+    check = build_failure_check(dg.AssetKey([UPLOADS, name]), "Every object that may be loaded was loaded.")
+    return dg.Definitions(assets=assets, asset_checks=[check])
+
+
+def build_feed_sensor(name: str, feed: dg.Definitions) -> dg.Definitions:
+    """Define a job that loads a feed, and a sensor that starts it when uploaded objects have been inspected.
+
+    For a feed in another code location than the objects, whose own job loads the other feeds.
+
+    Args:
+        name: Name of the feed.
+        feed: Its definitions.
+    """
+    assets = [one for one in feed.assets or () if isinstance(one, dg.AssetsDefinition)]
+    job = dg.define_asset_job(
+        f"{UPLOADS}_{name}",
+        selection=dg.AssetSelection.assets(*assets),
+        description=f"Loads inspected objects into the tables of the feed {name}.",
+        executor_def=dg.in_process_executor,
+    )
+
+    @dg.asset_sensor(
+        asset_key=OBJECTS,
+        job=job,
+        name=f"{UPLOADS}_{name}_sensor",
+        description=f"Loads the feed {name} when uploaded objects have been inspected.",
+    )
+    def inspected() -> dg.RunRequest:
+        return dg.RunRequest()
+
+    return dg.Definitions(jobs=[job], sensors=[inspected])
 
 
 def _table(feed: str, description: str) -> dg.AssetsDefinition:

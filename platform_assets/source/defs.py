@@ -74,22 +74,30 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     tables = room.source_tables()
     defs = [build_source_defs(main, tables[main], read_by=STAR)]
     defs.append(build_verification_defs(main, tables[main], room.platform.schedule.timezone))
-    for name in discovered:
-        if not tables[name]:
-            continue
-        of_source = build_source_defs(name, tables[name], is_declared=False)
-        schedule = room.settings.sources.discovered[name].schedule or room.platform.schedule
-        checks = [key for one in of_source.asset_checks or () for key in one.check_keys]
-        defs += [
-            of_source,
-            build_source_job(name, checks, schedule.cron, schedule.timezone),
-            build_verification_defs(name, tables[name], room.platform.schedule.timezone),
-        ]
+    defs += [build_discovered_defs(room, name, tables[name]) for name in discovered if tables[name]]
     databases = {
         name: lazy_resource(partial(room.database, name, tables[name]), f"The source database {name}")
         for name in room.names
     }
     return dg.Definitions.merge(*defs, dg.Definitions(resources=databases))
+
+
+def build_discovered_defs(room: SourceRoom, name: str, tables: Sequence[Table]) -> dg.Definitions:
+    """Build the assets, checks and jobs of a source that the model does not declare.
+
+    Args:
+        room: The sources.
+        name: Name of the source.
+        tables: Its tables.
+    """
+    of_source = build_source_defs(name, tables, is_declared=False)
+    schedule = room.settings.sources.discovered[name].schedule or room.platform.schedule
+    checks = [key for one in of_source.asset_checks or () for key in one.check_keys]
+    return dg.Definitions.merge(
+        of_source,
+        build_source_job(name, checks, schedule.cron, schedule.timezone),
+        build_verification_defs(name, tables, room.platform.schedule.timezone),
+    )
 
 
 def build_source_defs(

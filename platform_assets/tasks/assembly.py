@@ -41,6 +41,8 @@ class TasksRoom(Assembly[TasksRoomSettings]):
     @property
     def has_files(self) -> bool:
         """True if there is a task file."""
+        if self.rooms.given.get(_FOLDER):
+            return True
         return self.files_folder.exists() and any(self.files_folder.glob("*.conf"))
 
     def elsewhere(self) -> Elsewhere:
@@ -95,13 +97,20 @@ class TasksRoom(Assembly[TasksRoomSettings]):
         Args:
             elsewhere: What the rest of the platform defines; None leaves asset keys and names unchecked.
         """
-        from platform_assets.configuration.folder import load_files
+        from platform_assets.configuration.folder import checked, load_files
         from platform_assets.tasks.files import TaskFile
         from platform_assets.tasks.plan import build_plans
 
+        given = self.rooms.given.get(_FOLDER, {})
         with _without_garbage_collection():
             files = load_files(self.files_folder, TaskFile, variables=self.variables)
+            files += [checked(name, document, TaskFile) for name, document in given.items()]
             return build_plans(files, self.registry, elsewhere, self.settings.tasks.external_assets)
+
+    @cached_property
+    def checked_plans(self) -> list[TaskPlan]:
+        """The plans of all task files, checked against all rooms."""
+        return self.plans(self.elsewhere())
 
     def plan(self, file: str, given: Sequence[str], elsewhere: Elsewhere | None) -> TaskPlan:
         """Load and check one task file, together with the others.

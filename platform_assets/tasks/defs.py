@@ -98,6 +98,20 @@ def build_jobs(
     )
 
 
+def job_defs(defs: dg.Definitions, plan: "TaskPlan") -> dg.Definitions:
+    """Select the definitions of one valid plan from those of all."""
+    produces = {_key(key) for key in plan.produces}
+    return dg.Definitions(
+        assets=[
+            one
+            for one in defs.assets or ()
+            if isinstance(one, dg.AssetsDefinition) and not produces.isdisjoint(one.keys)
+        ],
+        jobs=[one for one in defs.jobs or () if one.name == plan.name],
+        schedules=[one for one in defs.schedules or () if one.name == schedule_name(plan.name)],
+    )
+
+
 def _job(plan: "TaskPlan", steps: "_Steps") -> tuple[list[dg.AssetsDefinition], Any]:
     """Define the job of a valid file, and the assets that it makes."""
     if plan.produces:

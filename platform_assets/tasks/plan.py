@@ -131,7 +131,7 @@ def build_plans(
         if isinstance(made, str):
             made = TaskPlan(one.name, one.file, mistakes=(f"{one.file}: {ended(made)}",))
         plans.append(made)
-    return _without_circles(plans, {one.file: one for one in files}, elsewhere)
+    return _without_circles(plans, {one.name: one for one in files}, elsewhere)
 
 
 def _broken(given: ConfigFile[TaskFile], schedule: TaskSchedule | None = None) -> TaskPlan:
@@ -417,7 +417,7 @@ def _ordered(tasks: Sequence[PlannedTask]) -> Iterator[PlannedTask]:
 
 
 def _without_circles(
-    plans: Sequence[TaskPlan], files: Mapping[Path, ConfigFile[TaskFile]], elsewhere: Elsewhere | None
+    plans: Sequence[TaskPlan], files: Mapping[str, ConfigFile[TaskFile]], elsewhere: Elsewhere | None
 ) -> list[TaskPlan]:
     """Replace plans that depend on what they produce themselves: Dagster would load nothing."""
     producer = {key: plan for plan in plans for key in plan.produces}
@@ -445,7 +445,7 @@ def _without_circles(
         if found is None:
             checked.append(plan)
             continue
-        given = files[plan.file]
+        given = files[plan.name]
         entries = given.block.tasks if given.block is not None else ()
         number = next((n for n, one in enumerate(entries) if found[1] in one.reads), None)
         mistake = Mistake(
