@@ -1,7 +1,6 @@
 """A Dagster code location: an operational PostgreSQL as a lake, three star schemas and a warehouse.
 
-`platform_assets.Delivery`, `TaskFile`, `Feed` and `Source` are Dagster components; they are imported when they
-are asked for.
+`platform_assets.Delivery`, `TaskFile`, `Feed` and `Source` are Dagster components, imported when first used.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from types import ModuleType
+from typing import Any, ClassVar, Self, cast
 
 import dagster as dg
 from dagster.components import scaffold_component
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, RootModel
 from pydantic_core import CoreSchema
-from typing_extensions import Self
 
 from platform_assets.configuration.document import Document, Located, located
 from platform_assets.configuration.mistakes import shown
@@ -103,12 +103,12 @@ class PlatformComponent(dg.Component, dg.Resolvable):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         """Make the component, also of a `defs.yaml` without attributes."""
-        return super().load(attributes or cls.model()({}), context)
+        return super().load(attributes or cls.model().model_validate({}), context)
 
     @classmethod
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
         """Make the component of its attributes, with their templates resolved."""
-        given = context.resolve_value(model.model_dump())
+        given = dict(_resolved(context, model.model_dump()))
         positions = context.source_position_tree
         if positions is None:
             raise SettingsError(f"{cls.__name__} is made of a defs.yaml, or with name, file and attributes.")
@@ -155,9 +155,7 @@ class _Location:
         _refuse(_repeated(components))
         settings = load_settings(
             blocks=[
-                GivenBlock(one.key, one.name, one.block(), one.document)
-                for one in components
-                if one.is_block
+                GivenBlock(one.key, one.name, one.block(), one.document) for one in components if one.is_block
             ]
         )
         files = [one for one in components if not one.is_block]
@@ -200,10 +198,9 @@ class _Location:
 
 def _components(context: dg.ComponentLoadContext) -> list[PlatformComponent]:
     """Return all of the platform's components of a project, in the order of their files."""
-    from unittest.mock import Mock
-
     tree = context.component_tree
-    if isinstance(tree.defs_module, Mock):
+    if not isinstance(tree.defs_module, ModuleType):
+        # `dg.build_defs_for_component` has no project.
         return []
     return cast("list[PlatformComponent]", tree.get_all_components(PlatformComponent))
 
@@ -243,6 +240,16 @@ def _refuse(mistakes: Iterator[str] | Sequence[str]) -> None:
     if lines:
         count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise SettingsError("\n  ".join([f"The project's components have {count}.", *lines]))
+
+
+def _resolved(context: dg.ResolutionContext, value: Any) -> Any:
+    """Resolve templates; text without one stays as it is, which Dagster would read as a Python literal."""
+    if isinstance(value, dict):
+        return {key: _resolved(context.at_path(key), one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_resolved(context.at_path(number), one) for number, one in enumerate(value)]
+    is_template = isinstance(value, str) and ("{{" in value or "{%" in value)
+    return context.resolve_value(value) if is_template else value
 
 
 def _lines(positions: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], int]]:

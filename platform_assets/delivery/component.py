@@ -13,7 +13,7 @@ from platform_assets.rooms import Rooms
 
 
 class DeliveryComponent(PlatformComponent):
-    """A delivery: results to a folder, a bucket, a server or a mailbox, by schedule or when they have changed.
+    """A delivery: results to a folder, a bucket, a server or a mailbox, by schedule or when they change.
 
     Its attributes are the keys of a file `config/deliveries/NAME.conf`.
     """

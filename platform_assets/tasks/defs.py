@@ -252,7 +252,7 @@ def _executed(
     reason = _left_out(context, plan, task)
     if reason is not None:
         context.log.info("%s: skipped, %s", task.id, reason)
-        yield dg.Output(None, _DONE, metadata={"skipped": reason})
+        yield from _done(context, {"skipped": reason})
         return
     outcome: TaskOutcome | None = None
     failure = None
@@ -269,16 +269,22 @@ def _executed(
         raise dg.RetryRequested(task.retries, wait)
     if failure is not None and plan.tolerates_failures:
         context.log.error("%s: %s", task.id, failure)
-        yield dg.Output(None, _DONE, metadata={_FAILED: failure})
+        yield from _done(context, {_FAILED: failure})
         return
     if failure is not None or outcome is None:
         raise dg.Failure(description=f"{task.id}: {failure}", allow_retries=False)
     facts = {**outcome.facts, "changed": outcome.changed}
     if outcome.files:
         facts["files"] = ", ".join(map(str, outcome.files))
-    yield dg.Output(None, _DONE, metadata=facts)
+    yield from _done(context, facts)
     for number in range(len(task.produces)):
         yield dg.Output(None, _output(number), metadata=facts)
+
+
+def _done(context: dg.OpExecutionContext, metadata: Mapping[str, Any]) -> Iterator[dg.Output[None]]:
+    """Yield the output that the next steps wait for; Dagster refuses it in an asset job if none does."""
+    if _DONE in context.selected_output_names:
+        yield dg.Output(None, _DONE, metadata=metadata)
 
 
 def _left_out(context: dg.OpExecutionContext, plan: "TaskPlan", task: "PlannedTask") -> str | None:

@@ -1,0 +1,368 @@
+"""Deliveries, task files, feeds and sources as Dagster components in a project of the user's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+import platform_assets
+from platform_assets.build import build_defs
+from platform_assets.settings import load_settings
+
+ROOT = Path(__file__).parent.parent
+CONFIGURATION = """
+state_dir = "{state}"
+sources {{ totesys {{ embedded = true }} }}
+lake {{ ingestion = "{state}/lake/ingestion", processed = "{state}/lake/processed" }}
+warehouse {{ engine = duckdb, duckdb {{ path = "{state}/warehouse.duckdb" }} }}
+watches {{ uploads {{ place = "{state}/uploads" }} }}
+"""
+HELLO = {
+    "title": "Hello",
+    "schedule": {"cron": "0 6 * * *"},
+    "source": {"text": "hello\n"},
+    "file": "hello.txt",
+    "to": {"here": {"address": "./out"}},
+}
+CHANGED = {
+    "title": "Whenever it has changed",
+    "when": "changed",
+    "source": {"text": "changed\n"},
+    "file": "changed.txt",
+    "to": {"here": {"address": "./out"}},
+}
+ECHO = {"name": "shell_script", "args": {"script": "/bin/echo", "script_args": ["hi"]}}
+NIGHTLY = {
+    "schedule": {"cron": "0 1 * * *", "timezone": "Europe/London"},
+    "tasks": [ECHO, {"name": "deliver", "args": {"delivery": "hello"}, "produces": ["tasks/sent"]}],
+}
+TWIN = {"tasks": [ECHO]}
+ORDERS = {
+    "watch": "uploads",
+    "pattern": "orders/*.csv",
+    "format": "csv",
+    "columns": {"id": {"type": "integer"}},
+}
+CONNECTION = {"host": "localhost", "database": "crm", "user": "reader", "password": "secret://env/CRM"}
+CRM = {
+    "connection": CONNECTION,
+    "tables": ["customers"],
+}
+EVERYTHING = {
+    "reports/hello": ("Delivery", HELLO),
+    "reports/changed": ("Delivery", CHANGED),
+    "nightly": ("TaskFile", NIGHTLY),
+    "twin": ("TaskFile", TWIN),
+    "orders": ("Feed", ORDERS),
+    "crm": ("Source", CRM),
+}
+Project = Callable[[Mapping[str, tuple[str, Mapping[str, Any]] | str]], Path]
+
+
+@pytest.fixture
+def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The platform's configuration file, as the project finds it."""
+    file = tmp_path / "config" / "platform.conf"
+    file.parent.mkdir()
+    file.write_text(CONFIGURATION.format(state=tmp_path / "state"))
+    monkeypatch.setenv("PLATFORM_CONFIG", str(file))
+    return file
+
+
+@pytest.fixture
+def project(tmp_path: Path, configuration: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Write a project with components: by folder a type with attributes, or the text of a defs.yaml."""
+
+    def make(components: Mapping[str, tuple[str, Mapping[str, Any]] | str]) -> Path:
+        # Dagster imports the project's modules, which the next test must not find.
+        name = f"shop_{tmp_path.name.replace('-', '_')}"
+        package = tmp_path / "project" / "src" / name
+        (package / "defs").mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "defs" / "__init__.py").touch()
+        (tmp_path / "project" / "pyproject.toml").write_text(
+            f'[project]\nname = "{name}"\nversion = "0"\nrequires-python = ">=3.11"\n'
+            f'[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "{name}"\n'
+        )
+        for folder, one in components.items():
+            place = package / "defs" / folder
+            place.mkdir(parents=True)
+            text = one if isinstance(one, str) else _defs_yaml(*one)
+            (place / "defs.yaml").write_text(text)
+        monkeypatch.syspath_prepend(str(package.parent))
+        return package
+
+    return make
+
+
+def _defs_yaml(kind: str, attributes: Mapping[str, Any]) -> str:
+    return yaml.safe_dump({"type": f"platform_assets.{kind}", "attributes": attributes}, sort_keys=False)
+
+
+def loaded(package: Path) -> dg.Definitions:
+    return dg.ComponentTree.for_project(package).build_defs()
+
+
+def refusal(package: Path) -> list[str]:
+    """Load a project whose components have mistakes; return these, one a line."""
+    with pytest.raises(Exception) as caught:
+        loaded(package)
+    error: BaseException | None = caught.value
+    while error is not None and type(error).__name__ != "SettingsError":
+        error = error.__cause__
+    return [line.strip() for line in str(error).splitlines()[1:]]
+
+
+def names(defs: dg.Definitions) -> dict[str, set[str]]:
+    """Return what definitions define, by names."""
+    repository = defs.get_repository_def()
+    return {
+        "assets": {
+            key.to_user_string()
+            for one in defs.assets or ()
+            for key in (one.keys if isinstance(one, dg.AssetsDefinition) else [one.key])
+        },
+        "checks": {
+            f"{key.asset_key.to_user_string()} {key.name}"
+            for key in repository.asset_graph.asset_check_keys
+            if key.name != "freshness"
+        },
+        "jobs": {job.name for job in defs.resolve_all_job_defs()} - {"__ASSET_JOB"},
+        "schedules": {one.name for one in repository.schedule_defs},
+        "timezones": {f"{one.name} {one.execution_timezone}" for one in repository.schedule_defs},
+        "crons": {f"{one.name} {one.cron_schedule}" for one in repository.schedule_defs},
+    }
+
+
+def write_hocon(configuration: Path, name: str, kind: str, attributes: Mapping[str, Any]) -> Path:
+    """Write the same attributes as the file that the platform reads: JSON is HOCON."""
+    folder = configuration.parent / {"Delivery": "deliveries", "TaskFile": "tasks", "Source": "sources"}.get(
+        kind, ""
+    )
+    folder.mkdir(exist_ok=True)
+    if kind == "Feed":
+        with configuration.open("a") as file:
+            file.write(json.dumps({"feeds": {name: attributes}}, indent=2)[1:-1])
+        return configuration
+    file = folder / f"{name}.conf"
+    content = {name: attributes} if kind == "Source" else attributes
+    file.write_text(json.dumps(content, indent=2))
+    return file
+
+
+def test_a_project_of_all_kinds_defines_what_the_files_would(project: Project, configuration: Path) -> None:
+    given = names(loaded(project(EVERYTHING)))
+    without = names(build_defs(load_settings()))
+    for folder, (kind, attributes) in EVERYTHING.items():
+        write_hocon(configuration, folder.rpartition("/")[2], kind, attributes)
+    expected = names(build_defs(load_settings()))
+
+    own = {"jobs": {"uploads_orders", "freshness_checks_job"}, "schedules": {"freshness_checks_schedule"}}
+    for what in ("assets", "checks", "jobs", "schedules"):
+        assert given[what] - own.get(what, set()) == expected[what] - without[what], what
+    assert {"delivery/hello", "tasks/sent", "uploads/orders", "crm/customers"} <= given["assets"]
+    assert {"delivery_changed", "nightly", "twin", "crm_to_lake"} <= given["jobs"]
+    for what in ("timezones", "crons"):
+        assert given[what] <= expected[what]
+
+
+def test_a_run_delivers_to_a_path_that_starts_from_the_folder_of_the_file(project: Project) -> None:
+    package = project({"reports/hello": ("Delivery", HELLO)})
+    job = loaded(package).resolve_job_def("delivery_hello")
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = job.execute_in_process(instance=instance)
+        assert first.success
+        delivered = package / "defs" / "reports" / "hello" / "out" / "hello.txt"
+        assert delivered.read_text() == "hello\n"
+        delivered.unlink()
+        assert job.execute_in_process(instance=instance).success
+    # Once per version.
+    assert not delivered.exists()
+
+
+def test_a_task_file_delivers_what_another_component_describes(project: Project) -> None:
+    package = project({"hello": ("Delivery", HELLO), "nightly": ("TaskFile", NIGHTLY)})
+    job = loaded(package).resolve_job_def("nightly")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(instance=instance).success
+    assert (package / "defs" / "hello" / "out" / "hello.txt").read_text() == "hello\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "key"),
+    [
+        ("Delivery", {**HELLO, "titel": "Hello"}, "titel"),
+        ("Delivery", {**HELLO, "schedule": {"cron": "every day"}}, "schedule.cron"),
+        ("Delivery", {**HELLO, "on_success": {"channels": ["pigeon"]}}, "on_success.channels[0]"),
+        ("TaskFile", {"tasks": [ECHO, {"name": "shel_script"}]}, "tasks[1].name"),
+        ("TaskFile", {"tasks": [ECHO, {**ECHO, "retries": -1}]}, "tasks[1].retries"),
+        ("Feed", {**ORDERS, "watch": "attic"}, "feeds.one.watch"),
+        ("Feed", {**ORDERS, "format": "paper"}, "feeds.one.format"),
+        (
+            "Source",
+            {**CRM, "connection": {**CONNECTION, "password": "1234"}},
+            "sources.one.connection.password",
+        ),
+        ("Source", {**CRM, "lag": "long"}, "sources.one.lag"),
+    ],
+)
+def test_a_mistake_is_told_as_that_of_the_file_would_be(
+    project: Project, configuration: Path, kind: str, attributes: Mapping[str, Any], key: str
+) -> None:
+    package = project({"one": (kind, attributes)})
+    [told] = refusal(package)
+    file = package / "defs" / "one" / "defs.yaml"
+    place = re.fullmatch(rf"{re.escape(str(file))}:(\d+): (.*)", told)
+    assert place is not None, told
+    member = re.sub(r"\[\d+\]", "", key).split(".")[-1]
+    assert member in file.read_text().splitlines()[int(place[1]) - 1] or "[" in key
+    assert place[2].startswith(f"{key}: found ")
+    assert "1234" not in told
+
+    write_hocon(configuration, "one", kind, attributes)
+    assert place[2] in _hocon_mistakes()
+
+
+def _hocon_mistakes() -> str:
+    """Return the mistakes of the configuration and of the files of its folders, without their places."""
+    from platform_assets.delivery.assembly import DeliveryRoom
+    from platform_assets.errors import SettingsError
+    from platform_assets.rooms import Rooms
+    from platform_assets.tasks.assembly import TasksRoom
+
+    try:
+        rooms = Rooms(load_settings())
+    except SettingsError as error:
+        return str(error)
+    return "\n".join([*rooms.of(DeliveryRoom).problems(), *rooms.of(TasksRoom).problems()])
+
+
+def test_the_mistakes_of_all_components_are_told_at_once(project: Project) -> None:
+    package = project(
+        {
+            "a_task": ("TaskFile", {"tasks": [{"name": "nothing_like_it"}]}),
+            "hello": ("Delivery", {**HELLO, "schedule": {"cron": "x"}}),
+            "twin": ("TaskFile", TWIN),
+        }
+    )
+    told = refusal(package)
+    assert len(told) == 2
+    assert 'a_task/defs.yaml:4: tasks[0].name: found "nothing_like_it"' in told[0]
+    assert 'hello/defs.yaml:5: schedule.cron: found "x"' in told[1]
+
+
+def test_a_name_is_taken_once(project: Project, configuration: Path) -> None:
+    write_hocon(configuration, "nightly", "TaskFile", TWIN)
+    named = _defs_yaml("Delivery", {"name": "hello", **CHANGED})
+    package = project({"hello": ("Delivery", HELLO), "other": named, "nightly": ("TaskFile", TWIN)})
+    [told] = refusal(package)
+    first = package / "defs" / "hello" / "defs.yaml"
+    assert told.endswith(
+        f'other/defs.yaml:3: name: found "hello"; expected a name of its own; {first} has one of this name.'
+    )
+    (package / "defs" / "other" / "defs.yaml").unlink()
+    [told] = refusal(package)
+    file = configuration.parent / "tasks" / "nightly.conf"
+    assert told.endswith(f"expected a name of its own; {file} has one of this name.")
+
+
+def test_a_source_of_the_configuration_is_not_replaced(project: Project, configuration: Path) -> None:
+    file = write_hocon(configuration, "crm", "Source", CRM)
+    [told] = refusal(project({"crm": ("Source", CRM)}))
+    assert f"sources.crm: found a second definition; expected a name of its own; {file} has" in told
+
+
+def test_templates_are_resolved_and_secrets_stay_references(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_TITLE", "From the environment")
+    monkeypatch.setenv("PARTNER_PASSWORD", "do not show")
+    sent = {"address": "sftp://acme@sftp.example.org/in", "password": "secret://env/PARTNER_PASSWORD"}
+    delivery = {**HELLO, "title": "{{ env.SHOP_TITLE }}"}
+    defs = loaded(project({"hello": ("Delivery", delivery)}))
+    job = defs.resolve_job_def("delivery_hello")
+    assert job.description == "Makes the delivery hello: From the environment."
+    assert "do not show" not in str(sent)
+
+
+def test_dg_lists_and_scaffolds_the_components(project: Project, tmp_path: Path) -> None:
+    package = project({})
+    # What is installed may be older than pyproject.toml.
+    metadata = tmp_path / "installed" / "platform_assets-0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: platform-assets\nVersion: 0\n")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    lines = [
+        f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in one.items()) for group, one in declared.items()
+    ]
+    (metadata / "entry_points.txt").write_text("".join(lines))
+    paths = [metadata.parent, package.parent, ROOT]
+    environment = {
+        **{
+            name: os.environ[name]
+            for name in ("PATH", "LANG", "TMPDIR", "PLATFORM_CONFIG")
+            if name in os.environ
+        },
+        "HOME": str(tmp_path / "home"),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "COLUMNS": "200",
+    }
+    dg_command = Path(sys.executable).with_name("dg")
+
+    def run(*arguments: str) -> str:
+        ended = subprocess.run(
+            [dg_command, *arguments],
+            cwd=tmp_path / "project",
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    listed = {one["key"]: one for one in json.loads(run("list", "components", "--json"))["items"]}
+    for name in ("Delivery", "TaskFile", "Feed", "Source"):
+        assert f"platform_assets.{name}" in listed
+    run("scaffold", "defs", "platform_assets.Delivery", "reports/customers")
+    file = package / "defs" / "reports" / "customers" / "defs.yaml"
+    written = yaml.safe_load(file.read_text())
+    assert written["type"] == "platform_assets.Delivery"
+    # It loads as it is, and after it was filled.
+    assert "delivery/customers" in names(loaded(package))["assets"]
+    written["attributes"]["to"]["copy"] = {"address": "./copy"}
+    file.write_text(yaml.safe_dump(written))
+    specs = loaded(package).resolve_all_asset_specs()
+    [spec] = [one for one in specs if one.key == dg.AssetKey(["delivery", "customers"])]
+    assert f"copy: {file.parent}/copy" in (spec.description or "")
+
+
+@pytest.mark.parametrize("name", ["Delivery", "TaskFile", "Feed", "Source"])
+def test_a_component_has_a_schema_and_an_example_that_loads(name: str, project: Project) -> None:
+    kind = getattr(platform_assets, name)
+    schema = kind.model().model_json_schema()
+    assert set(schema["properties"]) == {"name", *kind.block().model_fields}
+    defined = names(loaded(project({"one": (name, kind.example)})))
+    assert defined["jobs"]
+
+
+def test_the_package_is_light_until_a_component_is_asked_for() -> None:
+    program = (
+        "import sys, platform_assets\n"
+        "assert 'Delivery' in dir(platform_assets)\n"
+        "assert not hasattr(platform_assets, 'Cellar')\n"
+        "assert 'dagster' not in sys.modules and 'pydantic' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
