@@ -4,6 +4,7 @@ A component's `defs.yaml` is another way to fill the model of such a file, with 
 The component of each room is in its `component.py`; `platform_assets.Delivery` and the others name them.
 """
 
+import importlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -33,10 +34,8 @@ class ComponentScaffolder(dg.Scaffolder[Any]):
 
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
         """Write the file."""
-        import platform_assets
-
-        kind = getattr(platform_assets, request.type_name.rpartition(".")[2])
-        scaffold_component(request, kind.example)
+        module, _, name = request.type_name.rpartition(".")
+        scaffold_component(request, getattr(importlib.import_module(module), name).example)
 
 
 @dg.scaffold_with(ComponentScaffolder)
@@ -199,7 +198,8 @@ class _Location:
 def _components(context: dg.ComponentLoadContext) -> list[PlatformComponent]:
     """Return all of the platform's components of a project, in the order of their files."""
     tree = context.component_tree
-    if not isinstance(tree.defs_module, ModuleType):
+    module: object = tree.defs_module
+    if not isinstance(module, ModuleType):
         # `dg.build_defs_for_component` has no project.
         return []
     return cast("list[PlatformComponent]", tree.get_all_components(PlatformComponent))

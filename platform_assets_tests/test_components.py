@@ -358,6 +358,11 @@ def test_a_component_has_a_schema_and_an_example_that_loads(name: str, project: 
     assert defined["jobs"]
 
 
+def test_a_component_is_made_in_python_too(configuration: Path, tmp_path: Path) -> None:
+    made = platform_assets.Delivery("hello", tmp_path / "project.py", HELLO)  # type: ignore[operator]
+    assert names(dg.build_defs_for_component(made))["jobs"] == {"delivery_hello", "delivery_receipts"}
+
+
 def test_the_package_is_light_until_a_component_is_asked_for() -> None:
     program = (
         "import sys, platform_assets\n"

@@ -16,6 +16,10 @@ PLAIN_DECORATORS = {
 # Found by their names: by rooms.py, and by Python in a script.
 FOUND_BY_NAME = {"build_defs", "main"}
 CALLED_BY_LIBRARIES = {
+    "__init__.py: __dir__": "Python",
+    "__init__.py: __getattr__": "Python",
+    "components.py: ComponentScaffolder.scaffold": "Dagster",
+    "components.py: PlatformComponent.resolve_from_model": "Dagster",
     "delivery/writers/ftp.py: _Explicit.ntransfercmd": "ftplib",
     "delivery/writers/ssh_packets.py: _QuickConnection.send_packet": "asyncssh",
     "dlp/settings.py: DlpSettings.model_post_init": "pydantic",
