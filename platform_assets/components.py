@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Self, cast
 
 import dagster as dg
 from dagster.components import scaffold_component
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, RootModel
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from platform_assets.configuration.document import Document, Located, located
 from platform_assets.configuration.mistakes import shown
@@ -26,6 +27,7 @@ from platform_assets.rooms import Rooms
 from platform_assets.settings import GivenBlock, load_settings
 
 _NAME = "name"
+_TEMPLATE = {"type": "string", "pattern": r"\{\{"}
 _NAME_SCHEMA = {"type": "string", "description": "The name; by default that of the folder of defs.yaml."}
 
 
@@ -259,6 +261,24 @@ def _lines(positions: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tu
         yield from _lines(child, (*key, part))
 
 
+class _EditorSchema(GenerateJsonSchema):
+    """The schema of a model for editors and `dg check yaml`, which know it before templates are resolved."""
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        """Accept the short form too, in which a block is written as one text."""
+        inner = super().function_before_schema(schema)
+        is_block = "$ref" in inner or inner.get("type") == "object"
+        return {"anyOf": [inner, {"type": "string"}]} if is_block else inner
+
+    def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
+        """Accept a template too."""
+        return {"anyOf": [super().int_schema(schema), _TEMPLATE]}
+
+    def bool_schema(self, schema: core_schema.BoolSchema) -> JsonSchemaValue:
+        """Accept a template too."""
+        return {"anyOf": [super().bool_schema(schema), _TEMPLATE]}
+
+
 @cache
 def _attributes_model(kind: type[PlatformComponent]) -> type[BaseModel]:
     class Attributes(RootModel[dict[str, Any]]):
@@ -267,10 +287,8 @@ def _attributes_model(kind: type[PlatformComponent]) -> type[BaseModel]:
         model_config = ConfigDict(title=f"{kind.__name__}Attributes")
 
         @classmethod
-        def __get_pydantic_json_schema__(
-            cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-        ) -> dict[str, Any]:
-            schema = handler.resolve_ref_schema(handler(kind.block().__pydantic_core_schema__))
+        def model_json_schema(cls, *args: Any, **keywords: Any) -> dict[str, Any]:
+            schema = kind.block().model_json_schema(schema_generator=_EditorSchema)
             return {**schema, "properties": {_NAME: _NAME_SCHEMA, **schema["properties"]}}
 
     return Attributes

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import jsonschema
 import pytest
 import yaml
 
@@ -354,6 +355,13 @@ def test_a_component_has_a_schema_and_an_example_that_loads(name: str, project: 
     kind = getattr(platform_assets, name)
     schema = kind.model().model_json_schema()
     assert set(schema["properties"]) == {"name", *kind.block().model_fields}
+    # What `dg check yaml` does.
+    jsonschema.validate(kind.example, schema)
+    for other, attributes in EVERYTHING.values():
+        if other == name:
+            jsonschema.validate(attributes, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**kind.example, "unknown": 1}, schema)
     defined = names(loaded(project({"one": (name, kind.example)})))
     assert defined["jobs"]
 
