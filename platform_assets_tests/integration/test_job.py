@@ -288,7 +288,7 @@ def test_the_dg_commands_work_on_the_project(platform: Installation) -> None:
     keys = {asset["asset_key"] for asset in definitions["assets"]}
     assert keys == {f"totesys/{table}" for table in SOURCE_TABLES} | {
         f"{group}/{table}" for group in ("star", "warehouse", "snowflake") for table in STAR_TABLES
-    } | {f"dlp/{table}" for table in ("objects", "findings", "columns")}
+    } | {f"dlp/{table}" for table in ("objects", "findings", "columns")} | {"lake/tables"}
     assert MAIN_JOB in {job["name"] for job in definitions["jobs"]}
     assert left_in_home(platform) == []
 
@@ -297,7 +297,7 @@ def test_every_asset_says_what_it_is_whose_it_is_and_what_its_columns_are(platfo
     specs = {
         spec.key.to_user_string(): spec for spec in build_defs(platform.settings).resolve_all_asset_specs()
     }
-    assert len(specs) == 47
+    assert len(specs) == 48
     for key, spec in specs.items():
         assert spec.owners, key
         assert spec.kinds, key
@@ -307,7 +307,7 @@ def test_every_asset_says_what_it_is_whose_it_is_and_what_its_columns_are(platfo
         columns = schema.columns if isinstance(schema, dg.TableSchema) else schema.schema.columns
         assert all(column.description for column in columns), key
         names = [column.name for column in columns]
-        assert spec.group_name == "dlp" or [name for name in names if name.startswith("_")][:3] == [
+        assert spec.group_name in ("dlp", "lake") or [name for name in names if name.startswith("_")][:3] == [
             "_change",
             "_batch",
             "_seen_at",
@@ -326,7 +326,7 @@ def test_the_checks_that_protect_data_block_what_is_downstream(platform: Install
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
         checks.setdefault(key.asset_key.to_user_string(), {})[key.name] = spec.blocking
-    assert len(checks) == 35
+    assert len(checks) == 36
     for table in SOURCE_TABLES:
         declared = checks[f"totesys/{table}"]
         assert declared.pop("primary_key") is True
