@@ -200,6 +200,29 @@ def test_a_task_file_delivers_what_another_component_describes(project: Project)
     assert (package / "defs" / "hello" / "out" / "hello.txt").read_text() == "hello\n"
 
 
+def test_a_feed_is_loaded_when_the_platform_has_inspected_an_object(project: Project, tmp_path: Path) -> None:
+    uploaded = tmp_path / "state" / "uploads" / "orders" / "first.csv"
+    uploaded.parent.mkdir(parents=True)
+    uploaded.write_text("id\n1\n2\n")
+    defs = loaded(project({"orders": ("Feed", ORDERS)}))
+    inspection = {dg.AssetKey(["dlp", "objects"]), dg.AssetKey(["dlp", "findings"])}
+    everything = build_defs(load_settings()).resolve_implicit_global_asset_job_def()
+    repository = defs.get_repository_def()
+    sensor = next(one for one in repository.sensor_defs if one.name == "uploads_orders_sensor")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert everything.get_subset(asset_selection=inspection).execute_in_process(instance=instance).success
+        context = dg.build_sensor_context(
+            instance=instance, repository_def=repository, sensor_name=sensor.name
+        )
+        assert len(sensor.evaluate_tick(context).run_requests or ()) == 1
+        done = defs.resolve_job_def("uploads_orders").execute_in_process(instance=instance)
+        table = instance.get_latest_materialization_event(dg.AssetKey(["warehouse", "uploads", "orders"]))
+    assert done.success
+    assert table is not None
+    assert table.asset_materialization is not None
+    assert table.asset_materialization.metadata["dagster/row_count"].value == 2
+
+
 @pytest.mark.parametrize(
     ("kind", "attributes", "key"),
     [
