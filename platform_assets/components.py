@@ -42,7 +42,7 @@ class ComponentScaffolder(dg.Scaffolder[Any]):
 
 @dg.scaffold_with(ComponentScaffolder)
 class PlatformComponent(dg.Component, dg.Resolvable):
-    """What a file of the platform's configuration describes, described by a `defs.yaml`.
+    """The content of a file of the platform's configuration, given by a `defs.yaml`.
 
     Args:
         name: Its name, as the stem of the file would be.

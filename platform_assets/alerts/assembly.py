@@ -47,7 +47,7 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
 
     @property
     def incidents(self) -> Incidents:
-        """What fails, since when, and what people have been told of it."""
+        """The open incidents, with their start and the messages that were sent."""
         from platform_assets.alerts.incidents import INCIDENT_COLUMNS, Incidents
 
         return Incidents(self.rooms.of(LakeRoom).processed_table(INCIDENT_COLUMNS, "alerts", "incidents"))

@@ -11,7 +11,7 @@ from platform_assets.alert import Severity
 
 
 class Kind(StrEnum):
-    """What a fact is about; each kind has its section in docs/operations.md."""
+    """The subject of a fact; each kind has its section in docs/operations.md."""
 
     JOB = "job"
     TABLE = "table"

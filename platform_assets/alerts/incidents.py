@@ -56,7 +56,7 @@ class IncidentStatus(StrEnum):
 
 
 class Telling(StrEnum):
-    """What people are told of an incident."""
+    """The messages about an incident."""
 
     NOTHING = ""
     OPENED = "opened"

@@ -184,7 +184,7 @@ class HeartbeatSettings(Block):
     )
     """A file whose time of change is the sign of life."""
     method: Literal["GET", "POST"] = Field(default="GET", description="one of GET, POST")
-    """How the address is asked."""
+    """The HTTP method of the request."""
     timeout: Integer = Field(default=5, ge=1, le=60, description="whole seconds from 1 to 60")
     """Seconds to wait for a connection and for an answer."""
     attempts: Integer = Field(default=3, ge=1, le=10, description="a whole number from 1 to 10")

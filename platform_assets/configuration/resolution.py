@@ -76,7 +76,7 @@ class Resolution:
         return found
 
     def place(self, key: Sequence[str | int]) -> Place | None:
-        """Where a key is written, or the nearest block or list around it; None for the whole document."""
+        """Return the place of a key, or of the nearest block or list around it; None for the document."""
         place = None
         for found, _ in self._way_to(key):
             place = found

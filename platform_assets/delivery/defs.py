@@ -44,7 +44,7 @@ _Blocking = Mapping[dg.AssetKey, Sequence[dg.AssetCheckKey]]
 
 
 class MakeDelivery(dg.Config):
-    """How a delivery is made.
+    """Options of a run that makes a delivery.
 
     Attributes:
         force: Send the current version again, even to destinations that have it.

@@ -179,7 +179,7 @@ class _Claimed:
 
 @dataclass(frozen=True)
 class _Event:
-    """What a destination's thread reports."""
+    """The report of a destination's thread."""
 
     rows: tuple[ReceiptRow, ...]
     result: DestinationResult | None = None

@@ -68,7 +68,7 @@ class LinkSettings(Block):
 
 
 class SuccessSettings(Block):
-    """What happens when the files are delivered: a message to the audience."""
+    """The message to the audience after the files were delivered."""
 
     channels: Annotated[Names, Field(min_length=1)] = Field(
         description="a list of names of channels, from alerts.channels"
@@ -78,7 +78,7 @@ class SuccessSettings(Block):
 
 
 class FailureSettings(Block):
-    """What happens when a destination did not get the files."""
+    """The message to the owners when a destination did not get the files."""
 
     channels: Annotated[Names, Field(min_length=1)] = Field(
         description="a list of names of channels, from alerts.channels"
@@ -92,11 +92,11 @@ class DeliverySettings(Block):
     title: Text = Field(description="text, such as Customers in the morning")
     """The title, for people: it is in every message, and in the metadata of every file."""
     description: Text | None = Field(default=None, description="text")
-    """What the delivery is for."""
+    """The purpose of the delivery."""
     owners: tuple[Annotated[Text, AfterValidator(_owner)], ...] = Field(
         default=("team:data-platform",), description="a list of mail addresses and of team:NAME"
     )
-    """Who answers for it."""
+    """The owners of the delivery."""
     schedule: DeliveryScheduleSettings | None = Field(
         default=None, description="a block with cron and timezone"
     )

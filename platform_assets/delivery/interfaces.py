@@ -102,7 +102,7 @@ class DataSource(Protocol):
 
 @dataclass(frozen=True)
 class Stamp:
-    """What identifies one delivery of one version of its data; fixed before anything is rendered.
+    """The identity of one delivery of one version of its data; fixed before anything is rendered.
 
     A repeat of an interrupted delivery has the same stamp, so that rendering gives the same names, and with
     most renderers the same bytes.
@@ -243,7 +243,7 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True)
 class TaskOutput:
-    """What a task made.
+    """The output of a task.
 
     Attributes:
         version: Changes when the task makes other output.

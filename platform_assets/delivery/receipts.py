@@ -132,7 +132,7 @@ def _row(values: Sequence[Any]) -> ReceiptRow:
 
 @dataclass(frozen=True)
 class ShipmentState:
-    """What the receipts say of one delivery of one version.
+    """The receipts of one delivery of one version.
 
     Attributes:
         rows: Its rows, from the oldest.
@@ -142,7 +142,7 @@ class ShipmentState:
 
     @property
     def uuid(self) -> str:
-        """What identifies it."""
+        """The identity of the delivery."""
         return self.rows[0].uuid
 
     @property
@@ -157,7 +157,7 @@ class ShipmentState:
 
     @property
     def definition(self) -> str:
-        """How the delivery was defined."""
+        """A fingerprint of the delivery's definition."""
         return self.rows[-1].definition
 
     @property
@@ -378,7 +378,7 @@ def _last(rows: Sequence[ReceiptRow]) -> LastShipments:
 
 
 def new_claimant() -> str:
-    """What identifies a run in claims: machine, process, start of the process, and a random part."""
+    """The identity of a run in claims: machine, process, start of the process, and a random part."""
     return f"{socket.gethostname()}:{os.getpid()}:{_started_at(os.getpid())}:{secrets.token_hex(4)}"
 
 

@@ -15,7 +15,7 @@ from platform_assets.delivery.attempt_settings import AttemptSettings
 
 
 class DeliveriesSettings(Block):
-    """What all deliveries share."""
+    """Settings that all deliveries share."""
 
     staging: LocalPath | None = Field(
         default=None, description="the path of a folder; by default deliveries in the folder for local state"

@@ -34,7 +34,7 @@ _CHUNK = 1024 * 1024
 
 @dataclass(frozen=True)
 class LocalState:
-    """What tells that a local file has not changed.
+    """The marks by which a change of a local file is noticed.
 
     Attributes:
         size: Bytes.
@@ -90,7 +90,7 @@ class StagedData:
 
 
 class DataRead(Protocol):
-    """What is known of data once it has been read."""
+    """Facts about data that are known once it has been read."""
 
     @property
     def version(self) -> str:

@@ -119,7 +119,7 @@ class InspectSettings(Block):
     """The info types to look for in objects and in columns."""
 
     inspector: Literal["local", "google"] = Field(default="local", description="local or google")
-    """Who inspects: this machine, or Google's Sensitive Data Protection."""
+    """The inspector: this machine, or Google's Sensitive Data Protection."""
     project: Annotated[Text | None, AfterValidator(_needed_by_google)] = Field(
         default=None, validate_default=True, description="the Google Cloud project that inspects"
     )

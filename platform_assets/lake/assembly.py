@@ -60,7 +60,7 @@ class LakeRoom(Assembly[LakeSettings]):
 
     @property
     def retention(self) -> RetentionSettings:
-        """How long rows and files are kept that nothing needs any more."""
+        """The time that rows and files are kept when nothing needs them any more."""
         return self.settings.upkeep.retention
 
     def delta_tables(self) -> Iterator[KeptTable]:

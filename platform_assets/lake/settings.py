@@ -51,7 +51,7 @@ class EngineSettings(Block):
 
 
 class RetentionSettings(Block):
-    """How long rows and files are kept that nothing needs any more; versions of business rows stay."""
+    """The time that rows and files are kept which nothing needs; versions of business rows stay."""
 
     dead_letters_days: Integer = Field(default=365, ge=1, le=36_500, description="whole days, 1 or more")
     """Days after which the content of a dead letter that was mended is emptied; its key and reason stay."""

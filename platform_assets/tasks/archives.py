@@ -31,7 +31,7 @@ _LONGEST_NAME = 4_096
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What may come out of an archive.
+    """Limits of the files that may come out of an archive.
 
     Attributes:
         files: Number of files and folders.
@@ -175,7 +175,7 @@ def _decompressed(source: Path, kind: ArchiveKind) -> Iterator[Any]:
 
 
 class _Left:
-    """What may still come out of an archive."""
+    """The rest of the limits of an archive."""
 
     def __init__(self, source: Path, limits: ArchiveLimits) -> None:
         self._source = source

@@ -148,7 +148,7 @@ class TasksRoom(Assembly[TasksRoomSettings]):
 
     @cached_property
     def runner(self) -> TaskRunner:
-        """What executes tasks."""
+        """The executor of tasks."""
         from platform_assets.tasks.execution import TaskRunner, TaskServices
         from platform_assets.tasks.services import (
             RoomAlerts,

@@ -29,7 +29,7 @@ _OUTPUTS = ".outputs"
 
 @dataclass(frozen=True)
 class TaskServices:
-    """What tasks may use of the platform.
+    """The parts of the platform that tasks may use.
 
     Attributes:
         queries: The platform's databases.

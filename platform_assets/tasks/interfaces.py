@@ -1,4 +1,4 @@
-"""What a task may use of the platform, as small interfaces: tests and users' own programs can fill them.
+"""The parts of the platform that a task may use, as interfaces that tests and users' own programs can fill.
 
 Everything is connected to when it is used, and nothing of Dagster is in it.
 """

@@ -21,7 +21,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What the rest of the platform defines.
+    """Names that the rest of the platform defines.
 
     Attributes:
         assets: The assets by key, with `/`, each with the keys that it depends on.

@@ -1,4 +1,4 @@
-"""What tasks use of the platform, from the rooms below; each part is imported when it is used."""
+"""The parts of the rooms below that tasks use; each part is imported when it is used."""
 
 from __future__ import annotations
 

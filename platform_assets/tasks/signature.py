@@ -78,7 +78,7 @@ class Parameter:
 
     @property
     def expected(self) -> str:
-        """What the configuration has to have for it, in words."""
+        """The expected value in the configuration, in words."""
         return words_of(self.annotation)
 
     @property

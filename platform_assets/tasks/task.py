@@ -57,7 +57,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """What a task made.
+    """The output of a task.
 
     Attributes:
         files: Files and folders that it made; deliveries can send them.
@@ -115,7 +115,7 @@ class Deadline:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What a task knows of its execution, and what it may use of the platform.
+    """The execution of a task: its surroundings, and the parts of the platform that it may use.
 
     Attributes:
         file: Name of the task file, which is the job's name too.

@@ -188,7 +188,7 @@ class Grants:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no GRANT is missing."""
+        """True if no GRANT is missing."""
         return not self._missing
 
 

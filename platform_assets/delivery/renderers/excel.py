@@ -130,7 +130,7 @@ _Write = Callable[[int, int, Any], object]
 
 @dataclass(frozen=True)
 class _Cells:
-    """How the values of a column become cells.
+    """The conversion of a column's values to cells.
 
     Attributes:
         sql: The value as it is read.

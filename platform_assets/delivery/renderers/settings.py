@@ -170,13 +170,13 @@ class ExcelRenderSettings(Block):
     timezone: _Timezone = Field(default="UTC", description="a time zone's name, such as UTC or Europe/London")
     """The time zone in which times with a zone are written."""
     too_many_rows: Literal["refuse", "sheets"] = Field(default="refuse", description="refuse or sheets")
-    """What happens to more rows than a sheet holds: the delivery fails, or further sheets take them."""
+    """The treatment of more rows than a sheet holds: the delivery fails, or further sheets take them."""
     rows_per_sheet: Integer = Field(
         default=1_048_576, ge=1, le=1_048_576, description="a number of rows from 1 to 1048576"
     )
     """The largest number of rows in a sheet; the header takes one of the 1,048,576 that there are."""
     long_texts: Literal["refuse", "cut"] = Field(default="refuse", description="refuse or cut")
-    """What happens to a text of more than 32,767 characters: the delivery fails, or the text is cut."""
+    """The treatment of a text of more than 32,767 characters: the delivery fails, or the text is cut."""
     split: RowSplitSettings | None = _ROW_SPLIT
 
 

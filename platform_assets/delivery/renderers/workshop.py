@@ -1,4 +1,4 @@
-"""What renderers of rows have in common: DuckDB over the streamed rows, and files that cannot be streamed."""
+"""The common parts of renderers of rows: DuckDB over the streamed rows, and files that cannot be streamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Python function returns."""
+"""The result of a Python function as a data source."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class UrlSourceSettings(Block):
 
 
 class FunctionSourceSettings(Block):
-    """What a Python function returns."""
+    """The result of a Python function."""
 
     path: Annotated[Text, AfterValidator(_function)] = Field(
         description="a function, such as my_package.reports:monthly"

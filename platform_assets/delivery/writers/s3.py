@@ -50,7 +50,7 @@ _CREDENTIALS = {
 
 @dataclass(frozen=True)
 class S3Options:
-    """What objects are written with.
+    """Options of the objects that are written.
 
     Attributes:
         storage_class: Their storage class; the bucket's default where None.

@@ -323,7 +323,7 @@ class DestinationSettings(Block):
         description="a local path, or an address that starts with s3://, gs://, ftp://, ftps://, sftp://, "
         "https://, mailto: or python:"
     )
-    """Where files are delivered to."""
+    """The place that files are delivered to."""
     sidecar: Literal["auto", "always", "never"] = Field(
         default="auto", description="one of auto, always, never"
     )

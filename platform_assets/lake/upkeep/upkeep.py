@@ -53,7 +53,7 @@ class UpkeepPolicy:
 
 @dataclass(frozen=True)
 class TableUpkeep:
-    """What upkeep did to a table, or would do.
+    """The work of upkeep on a table, done or planned.
 
     Attributes:
         table: Name of the table.
@@ -89,7 +89,7 @@ class TableUpkeep:
 
     @property
     def done(self) -> dict[str, Any]:
-        """What was done, as the journal keeps it."""
+        """The work, as the journal stores it."""
         times = {REMOVED_AT: self.removed_at, RETAINED_AT: self.retained_at}
         return {
             "files": self.files,

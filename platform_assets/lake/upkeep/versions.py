@@ -29,7 +29,7 @@ _REMOVED_AT_ONCE = 400
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed, or would be.
+    """The versions and files that were removed, or would be.
 
     Attributes:
         files: Number of data files.
@@ -72,7 +72,7 @@ class Versions:
 
     @property
     def count(self) -> int:
-        """How many versions the log has."""
+        """The number of versions in the log."""
         return sum(any(one.path.endswith(".json") for one in files) for files in self._entries.values())
 
     @cached_property
