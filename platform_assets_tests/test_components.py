@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -204,6 +205,8 @@ def test_a_feed_is_loaded_when_the_platform_has_inspected_an_object(project: Pro
     uploaded = tmp_path / "state" / "uploads" / "orders" / "first.csv"
     uploaded.parent.mkdir(parents=True)
     uploaded.write_text("id\n1\n2\n")
+    # A file that was written a moment ago may still be growing, and waits for the next look.
+    os.utime(uploaded, (time.time() - 60,) * 2)
     defs = loaded(project({"orders": ("Feed", ORDERS)}))
     inspection = {dg.AssetKey(["dlp", "objects"]), dg.AssetKey(["dlp", "findings"])}
     everything = build_defs(load_settings()).resolve_implicit_global_asset_job_def()
