@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import logging
 import re
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +118,9 @@ def serve_ui(home: Path, host: str, port: int) -> None:
     Raises:
         AlreadyServed: A daemon already uses this instance.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A script's background jobs ignore this signal, by which Dagster stops the processes that it started.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with serving(home, port), open_instance(home) as instance:
         serve_dev(instance, _PROJECT / "workspace.yaml", host, port)
 

@@ -174,7 +174,11 @@ def ui(settings: Settings, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[by
     log = tmp_path / "ui.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "platform_assets.cli", "ui", "--port", str(port)],
+            # As a script starts its background jobs: they ignore SIGINT.
+            [
+                *("sh", "-c", "trap '' INT; exec \"$@\"", "sh"),
+                *(sys.executable, "-m", "platform_assets.cli", "ui", "--port", str(port)),
+            ],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
