@@ -87,7 +87,7 @@ def check() -> None:
 def close(
     incident: Annotated[str, typer.Argument(help="The incident, as `alerts list` shows it.")],
 ) -> None:
-    """Close an incident by hand, such as that of a job that was removed; another failure opens it anew."""
+    """Close an incident by hand, such as that of a job that was removed; the next failure opens it again."""
     with plain_errors():
         from platform_assets.alerts.settings import nearest
         from platform_assets.errors import SettingsError
