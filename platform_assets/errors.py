@@ -180,3 +180,7 @@ class AlertError(PlatformError):
 
 class DlpError(PlatformError):
     """An inspection for sensitive data cannot be performed as requested."""
+
+
+class LineageError(PlatformError):
+    """The lineage of a column cannot be derived, or there is no such column."""

@@ -68,6 +68,7 @@ ROOMS = (
     Room("feeds", "Uploaded files as tables.", needs=("objects", "dlp"), component="Feed"),
     Room("delivery", "Deliveries of results.", commands=_DELIVERY_COMMANDS, component="Delivery"),
     Room("tasks", "Tasks by configuration.", component="TaskFile"),
+    Room("lineage", "The lineage of columns."),
 )
 
 BLOCKS_LEFT_BEHIND = frozenset({"alerts", "delivery", "dlp", "feeds", "snowflake", "tasks", "watches"})

@@ -21,6 +21,7 @@ BELOW = (
     "alert",
     "status",
     "model",
+    "column_lineage",
     "configuration",
     "smtp",
     "rooms",

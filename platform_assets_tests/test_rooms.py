@@ -17,7 +17,18 @@ from platform_assets.sample.database import create_sample
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 
 ROOT = Path(platform_assets.__file__).parents[1]
-OPTIONAL = ("bigquery", "snowflake", "dlp", "feeds", "objects", "alerts", "sample", "delivery", "tasks")
+OPTIONAL = (
+    "bigquery",
+    "snowflake",
+    "dlp",
+    "feeds",
+    "objects",
+    "alerts",
+    "sample",
+    "delivery",
+    "tasks",
+    "lineage",
+)
 CHECK = """
 import sys
 from platform_assets.definitions import defs

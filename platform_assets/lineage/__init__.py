@@ -1,0 +1,1 @@
+"""The lineage of columns: derived from SQL and declarations, proved by experiment."""
