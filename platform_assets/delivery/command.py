@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from platform_assets.delivery.assembly import DeliveryRoom
+    from platform_assets.delivery.interfaces import DeliveryResult
     from platform_assets.delivery.receipts import ReceiptRow
 
 app = typer.Typer(help="Deliveries of results.", no_args_is_help=True)
@@ -55,6 +56,20 @@ def deliver(
             typer.echo(f"  {file.name}  {file.size:,} bytes  sha256 {file.sha256}")
     if result.failures:
         raise typer.Exit(1)
+    # An unchanged delivery adds nothing to what the UI shows, and loading Dagster takes a second.
+    if any(one.status == "delivered" for one in result.destinations):
+        _record(name, result)
+
+
+def _record(name: str, result: DeliveryResult) -> None:
+    """Show the delivery on its asset's page in the UI; without that page it is delivered all the same."""
+    from platform_assets.delivery.defs import record_delivery
+    from platform_assets.isolation import result_or_reason
+    from platform_assets.settings import dagster_home, load_settings
+
+    reason = result_or_reason(lambda home: record_delivery(home, name, result), dagster_home(load_settings()))
+    if reason is not None:
+        typer.echo(f"The files are delivered, but the UI will not show it: {reason}", err=True)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -22,6 +23,7 @@ from platform_assets.orchestration import (
     row_count_metadata,
 )
 from platform_assets.rooms import Rooms
+from platform_assets.runs import open_instance
 
 if TYPE_CHECKING:
     from platform_assets.configuration.folder import ConfigFile
@@ -291,6 +293,19 @@ def _metadata(result: "DeliveryResult") -> dict[str, Any]:
         "delivery": result.stamp.uuid,
         "version": result.stamp.version,
     }
+
+
+def record_delivery(home: Path, name: str, result: "DeliveryResult") -> None:
+    """Record a delivery that was made without a run, so that its asset is materialized in the UI.
+
+    Args:
+        home: Dagster's folder.
+        name: The delivery.
+        result: What was delivered to every destination.
+    """
+    made = dg.AssetMaterialization(dg.AssetKey([GROUP, name]), metadata=_metadata(result))
+    with open_instance(home) as instance:
+        instance.report_runless_asset_event(made)
 
 
 def _held_back(instance: dg.DagsterInstance, reads: Sequence[dg.AssetKey], blocking: _Blocking) -> str:

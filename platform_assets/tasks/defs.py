@@ -276,6 +276,8 @@ def _executed(
     facts = {**outcome.facts, "changed": outcome.changed}
     if outcome.files:
         facts["files"] = ", ".join(map(str, outcome.files))
+    for key, shown in outcome.assets.items():
+        context.log_event(dg.AssetMaterialization(_key(key), metadata=shown))
     yield from _done(context, facts)
     for number in range(len(task.produces)):
         yield dg.Output(None, _output(number), metadata=facts)

@@ -117,6 +117,10 @@ class TaskRunner:
             outcome.files,
             {name: redactor.clean(v) if isinstance(v, str) else v for name, v in outcome.facts.items()},
             outcome.changed,
+            {
+                key: {name: redactor.clean(text) for name, text in shown.items()}
+                for key, shown in outcome.assets.items()
+            },
         )
 
     def _context(

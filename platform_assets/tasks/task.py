@@ -63,11 +63,14 @@ class TaskOutcome:
         files: Files and folders that it made; deliveries can send them.
         facts: Names and values to show, such as a number of rows. They must not be sensitive.
         changed: False if everything was as it should be already.
+        assets: Keys of assets that it made as part of its work, such as a delivery, each with facts to show;
+            those that its file names under `produces` are not repeated.
     """
 
     files: Sequence[Path] = ()
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     changed: bool = True
+    assets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import requests
 from typer.testing import CliRunner
@@ -16,10 +17,12 @@ from platform_assets.delivery.engine import Watcher
 from platform_assets.delivery.handlers import success_alert
 from platform_assets.delivery.interfaces import DeliveryError, Receipt, StagedFile
 from platform_assets.errors import SettingsError
+from platform_assets.settings import dagster_home
 from platform_assets_tests.delivery.house import HELLO, NewHouse, body, mails, new_house, room_of
 from platform_assets_tests.delivery.making import contents
 from platform_assets_tests.delivery.writers.places import FtpPlace
 from platform_assets_tests.fixtures.ftp import FtpServer
+from platform_assets_tests.fixtures.house import instance_of
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.s3 import S3Server
 
@@ -206,7 +209,14 @@ def test_a_missed_delivery_alerts_once_for_each_time_that_it_was_due(new_house: 
 def test_the_deliver_command_exits_with_0_only_if_every_destination_has_it(
     new_house: NewHouse, tmp_path: Path
 ) -> None:
-    new_house(hello=HELLO)
+    settings = new_house(hello=HELLO)
+
+    def shown() -> list[int]:
+        """The bytes of each materialization in the UI, the newest first."""
+        with instance_of(settings) as instance:
+            found = instance.fetch_materializations(dg.AssetKey(["delivery", "hello"]), limit=9).records
+        return [one.asset_materialization.metadata["bytes"].value for one in found]
+
     run = CliRunner()
     rehearsed = run.invoke(app, ["deliver", "hello", "--dry-run"])
     assert rehearsed.exit_code == 0, rehearsed.output
@@ -214,7 +224,9 @@ def test_the_deliver_command_exits_with_0_only_if_every_destination_has_it(
     assert "message.txt  7 bytes" in rehearsed.stdout
     archive = tmp_path / "state" / "delivered" / "hello"
     assert not archive.exists()
+    assert shown() == []
     assert run.invoke(app, ["deliver", "hello"]).exit_code == 0
+    assert shown() == [7]
     assert contents(archive) == {"message.txt": b"id,name"}
     again = run.invoke(app, ["deliver", "hello"])
     assert (again.exit_code, "archive: unchanged" in again.stdout) == (0, True)
@@ -222,8 +234,19 @@ def test_the_deliver_command_exits_with_0_only_if_every_destination_has_it(
     failed = run.invoke(app, ["deliver", "hello", "--force"])
     assert failed.exit_code == 1
     assert "archive: failed:" in failed.stdout
+    assert shown() == [7]
     unknown = run.invoke(app, ["deliver", "helo"])
     assert (unknown.exit_code, "There is no delivery helo" in unknown.stderr) == (1, True)
+
+
+def test_a_delivery_is_made_although_dagster_cannot_record_it(new_house: NewHouse, tmp_path: Path) -> None:
+    settings = new_house(hello=HELLO)
+    settings.platform.state_dir.mkdir()
+    dagster_home(settings).write_text("a file where a folder is needed")
+    made = CliRunner().invoke(app, ["deliver", "hello"])
+    assert made.exit_code == 0, made.output
+    assert contents(tmp_path / "state" / "delivered" / "hello") == {"message.txt": b"id,name"}
+    assert "The files are delivered, but the UI will not show it:" in made.stderr
 
 
 def test_the_deliveries_command_lists_last_receipts_next_runs_and_mistakes(new_house: NewHouse) -> None:

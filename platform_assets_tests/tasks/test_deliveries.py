@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from platform_assets.runs import open_instance
+from platform_assets.settings import dagster_home
 from platform_assets.tasks.plan import Elsewhere
 from platform_assets.tasks.task import TaskError
 from platform_assets_tests.tasks.conftest import Bench, TaskHouse, tree
@@ -105,5 +108,26 @@ def test_a_delivery_is_made_and_not_sent_again(connected: Bench, house: TaskHous
     connected.services["deliveries"] = house.room.runner.services.deliveries
     made = connected.run("deliver", delivery="greeting")
     assert (made.facts, made.changed) == ({"delivered": 1}, True)
+    assert made.assets == {"delivery/greeting": {"folder": "delivered"}}
     again = connected.run("deliver", delivery="greeting")
-    assert (again.facts, again.changed) == ({"unchanged": 1}, False)
+    assert (again.facts, again.changed, again.assets) == ({"unchanged": 1}, False, {})
+
+
+def test_a_delivery_that_a_task_made_is_on_its_assets_page(house: TaskHouse, tmp_path: Path) -> None:
+    house.write(
+        "deliveries/greeting.conf",
+        f"""
+        title = "A greeting"
+        source {{ text = "hello" }}
+        to {{ folder {{ address = "{tmp_path}/there" }} }}
+        """,
+    )
+    house.write("tasks/greet.conf", "tasks = [{ name = deliver, args { delivery = greeting } }]")
+    done, _ = house.run("greet")
+    assert done.succeeded
+    with open_instance(dagster_home(house.settings)) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(["delivery", "greeting"]))
+    assert event is not None
+    assert event.run_id == done.run_id
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["folder"].value == "delivered"

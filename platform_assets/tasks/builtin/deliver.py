@@ -39,4 +39,6 @@ class Deliver(Task):
         for destination, status in found.items():
             context.log(f"{destination}: {status}")
         counts = Counter(found.values())
-        return TaskOutcome(facts=dict(counts), changed=counts["delivered"] > 0)
+        changed = counts["delivered"] > 0
+        assets = {f"delivery/{delivery}": found} if changed else {}
+        return TaskOutcome(facts=dict(counts), changed=changed, assets=assets)
