@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from platform_assets.dlp.assembly import InspectionRoom
+from platform_assets.errors import FeedError
 from platform_assets.feeds.settings import FeedColumnSettings, FeedsSettings
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import KeptTable
@@ -41,7 +42,7 @@ class FeedsRoom(Assembly[FeedsSettings]):
         """Return a feed as configured.
 
         Raises:
-            FeedError: The feed's parts are inconsistent.
+            FeedError: There is no such feed, or its parts are inconsistent.
         """
         from platform_assets.feeds.feed import CsvDialect, Feed, Sheet
         from platform_assets.model.table import Column, Text
@@ -53,6 +54,9 @@ class FeedsRoom(Assembly[FeedsSettings]):
                 type_ = replace(type_, max_length=one.max_length)
             return Column(key, type_, nullable=one.nullable, accepted=one.accepted)
 
+        if name not in self.settings.feeds:
+            known = ", ".join(self.settings.feeds) or "none"
+            raise FeedError(f"The configuration has no feed {name}; it has {known}.")
         given = self.settings.feeds[name]
         return Feed(
             name,
@@ -117,15 +121,18 @@ class FeedsRoom(Assembly[FeedsSettings]):
         return feeds.counting(self.feed(path[1])).current_table()
 
     def delta_tables(self) -> Iterator[KeptTable]:
-        """See `HasDeltaTables.delta_tables`: the table and the ledger of each feed."""
+        """See `HasDeltaTables.delta_tables`: the table and the ledger of each feed.
+
+        Rows of withdrawn files leave the table for good.
+        """
         from platform_assets.feeds.ledger import LEDGER_COLUMNS, FeedLedger
         from platform_assets.lake.delta import LakeTable
 
         room = self.rooms.of(LakeRoom)
         for (_, name), table in self.lake_tables().items():
-            yield KeptTable(f"{UPLOADS}/{name}", table)
             uri = room.lake.path("ingestion", f"_{UPLOADS}", name)
             ledger = FeedLedger(LakeTable(uri, LEDGER_COLUMNS, room.lake.storage_options), room.engine)
+            yield KeptTable(f"{UPLOADS}/{name}", table, outdated=ledger.withdrawn_rows)
             yield ledger.log.kept(f"{UPLOADS}/{name} (ledger)")
 
     def upload_assets(self) -> Sequence[tuple[str, ...]]:

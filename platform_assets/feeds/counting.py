@@ -71,6 +71,10 @@ class CountingRows:
         """Stream the rows: the feed's columns, then the platform's."""
         return stream(self.table, self.ledger, self.state, counting_rows_sql(self.feed))
 
+    def row_count(self) -> int:
+        """Return the number of rows that count."""
+        return sum(self._batches(self.table, counting_rows_sql(self.feed), self.state).values())
+
     def current_table(self) -> CurrentTable:
         """Return the rows as a table that can be queried.
 

@@ -14,7 +14,7 @@ from platform_assets.dlp.model import Likelihood
 from platform_assets.dlp.policy import Action, strictest
 from platform_assets.dlp.protect import blocked, changed, uninspected
 from platform_assets.dlp.uploads import object_id
-from platform_assets.errors import DlpError
+from platform_assets.errors import DlpError, FeedError
 from platform_assets.feeds.counting import Change
 from platform_assets.feeds.load import UPLOADS, Loaded, Result, UploadedObject
 from platform_assets.isolation import Isolation, ended
@@ -89,6 +89,57 @@ class Feeding:
         ]
         rows, dead_letters = sum(one.rows for one in done), sum(one.dead_letters for one in done)
         return Fed(len(done), rows, dead_letters, " ".join(problems))
+
+    def resume(self) -> str:
+        """Resume the feed if it is stopped; return the name of the object that stopped it, empty if none did.
+
+        The next load tries the object again.
+
+        Raises:
+            LakeConflict: Commits fail although nobody else commits.
+            LakeError: The lake cannot be read or written.
+        """
+        stop = self.feeds.stopped(self.feed)
+        if stop is None:
+            return ""
+        self.feeds.resume(self.feed)
+        return stop.object
+
+    def withdraw(self, file: str, reason: str) -> int:
+        """Withdraw a file: its rows no longer count, and none of its versions is loaded again.
+
+        A file that is uploaded anew, with other content, is another version and is loaded.
+
+        Args:
+            file: The file's name below the watched place, its URI, or its name in the feed's ledger.
+            reason: The reason, for the ledger.
+
+        Returns:
+            The number of rows that no longer count because of it.
+
+        Raises:
+            FeedError: The feed knows no such file.
+            LakeConflict: Commits fail although nobody else commits.
+            LakeError: The lake cannot be read or written.
+        """
+        watch = self.watch(self.feed.watch)
+        entries = watch.log.read().of([file, file.removeprefix(f"{watch.bucket.uri}/")]).values()
+        current = [
+            UploadedObject(one.object, None, mask_uri(one.object.key))
+            for one in entries
+            if self.feed.takes(self.feed.watch, one.object.key)
+        ]
+        rows = self.feeds.withdraw(self.feed, file, current, reason)
+        if rows is None:
+            raise FeedError(
+                f"The feed {self.feed.name} has no file {file}; nothing was withdrawn. Give its name below "
+                f"{watch.bucket.uri}, such as {self.feed.pattern}, or the value of the column _object."
+            )
+        return rows
+
+    def row_count(self) -> int:
+        """Return the number of rows that count; 0 before the first load."""
+        return self.feeds.counting(self.feed).row_count() if self.has_table() else 0
 
     def has_table(self) -> bool:
         """Return True if the columns are known: declared, or inferred from the first object."""

@@ -10,12 +10,17 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, fetch_rows
+from platform_assets.lake.interfaces import Outdated
 from platform_assets.lake.log import AppendLog, LogVersion, batched
-from platform_assets.model.dialects import literal
+from platform_assets.model.dialects import columns_sql, literal
 from platform_assets.model.table import Column, Integer, Text, Timestamp
+
+if TYPE_CHECKING:
+    import duckdb
 
 _KEYS_PER_QUERY = 2_000
 
@@ -177,6 +182,42 @@ class FeedLedger:
                 for object_id, version, status, definition in rows.fetchall():
                     found.setdefault(object_id, []).append(LatestStatus(version, status, definition))
         return found
+
+    def loads(self, state: FeedState, object_ids: Iterable[str], names: Iterable[str]) -> list[LedgerRow]:
+        """Return the loads of objects that were not withdrawn.
+
+        Args:
+            state: The ledger.
+            object_ids: The objects.
+            names: Further objects, by their names in the ledger.
+        """
+        if state.version.handle is None:
+            return []
+        columns = [column.name for column in LEDGER_COLUMNS if column.name != "commit"]
+        ids, labels = (", ".join(["NULL", *map(literal, some)]) for some in (object_ids, names))
+        with self.engine.connect() as connection:
+            state.version.create_view(connection, "ledger")
+            rows = fetch_rows(
+                connection,
+                f"SELECT {columns_sql(columns)} FROM ledger WHERE status = 'loaded' AND "
+                f"(object_id IN ({ids}) OR object IN ({labels})) AND NOT EXISTS (FROM ledger AS later WHERE "
+                "later.status = 'withdrawn' AND later.object_id = ledger.object_id "
+                'AND later.version = ledger.version) ORDER BY "commit", batch',
+            )
+        return [LedgerRow(**{**row, "status": FeedStatus(row["status"])}) for row in rows]
+
+    def withdrawn_rows(self, connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> Outdated | None:
+        """Return the rows of withdrawn loads, for `KeptTable.outdated`; any age is old enough."""
+        state = self.log.read()
+        if state.handle is None:
+            return None
+        state.create_view(connection, "ledger")
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE withdrawn AS SELECT batch FROM ledger WHERE status = 'loaded' AND "
+            "EXISTS (FROM ledger AS later WHERE later.status = 'withdrawn' "
+            "AND later.object_id = ledger.object_id AND later.version = ledger.version)"
+        )
+        return Outdated("_batch IN (SELECT batch FROM withdrawn)")
 
     def commit(self, state: FeedState, rows: Sequence[LedgerRow]) -> None:
         """Write status changes in one commit.

@@ -93,7 +93,7 @@ class UploadedObject:
     @property
     def object_id(self) -> str:
         """SHA-256 of the URI, hexadecimal."""
-        return hashlib.sha256(self.object.uri.encode("utf-8", "surrogateescape")).hexdigest()
+        return _object_id(self.object.uri)
 
 
 @dataclass(frozen=True)
@@ -193,13 +193,32 @@ class Feeds:
         with tempfile.TemporaryDirectory(prefix=f"feed-{feed.name}-", dir=self.scratch) as folder:
             return _FeedLoad(self, feed, bucket, Path(folder)).run(uploads)
 
-    def withdraw(self, feed: Feed, uploads: Sequence[UploadedObject], reason: str) -> None:
-        """Invalidate the rows of objects, for example after a quarantine.
+    def withdraw(self, feed: Feed, file: str, current: Sequence[UploadedObject], reason: str) -> int | None:
+        """Invalidate the rows of all versions of a file; none of its known versions is loaded again.
 
-        Their versions are not loaded again.
+        Args:
+            feed: The feed.
+            file: Its URI, or its name in the ledger.
+            current: The version that its watch knows, if any.
+            reason: The reason, for the ledger.
+
+        Returns:
+            The number of rows that were loaded from it; None if nothing is known of the file.
         """
-        rows = [_row(feed, one, FeedStatus.WITHDRAWN, self.clock(), reason=reason) for one in uploads]
-        self.ledger(feed).log.append([vars(row) for row in rows])
+        ledger, now = self.ledger(feed), self.clock()
+        ids = [one.object_id for one in current] or [_object_id(file)]
+        loads = ledger.loads(ledger.read(), ids, [] if current else [file])
+        rows = [_row(feed, one, FeedStatus.WITHDRAWN, now, reason=reason) for one in current]
+        known = {(row.object_id, row.version) for row in rows}
+        rows += [
+            replace(load, batch=0, status=FeedStatus.WITHDRAWN, reason=storable(reason), at=now, layout="")
+            for load in {(one.object_id, one.version): one for one in loads}.values()
+            if (load.object_id, load.version) not in known
+        ]
+        if not rows:
+            return None
+        ledger.log.append([vars(row) for row in rows])
+        return sum(one.rows for one in loads)
 
     def resume(self, feed: Feed) -> None:
         """Resume a stopped feed; the object that stopped it is tried again."""
@@ -559,6 +578,10 @@ def _is_settled(statuses: Sequence[LatestStatus], one: UploadedObject, feed: Fee
         )
         for row in statuses
     )
+
+
+def _object_id(uri: str) -> str:
+    return hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _holds(handle: DeltaTable, schema: pa.Schema) -> bool:

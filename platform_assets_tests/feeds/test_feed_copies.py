@@ -75,8 +75,7 @@ def test_what_counts_no_longer_is_not_in_its_files(copied: Copied) -> None:
     copied.load(MERGE, "2.csv", "2,other\n")
     assert copied.is_equal(MERGE)
     assert not first & set(copied.bring_up(MERGE).file_uris())
-    upload = copied.inbox.upload("2.csv")
-    copied.inbox.feeds.withdraw(MERGE, [upload], "quarantined")
+    copied.inbox.withdraw(MERGE, "2.csv")
     assert copied.is_equal(MERGE)
     assert rows(pa.table(copied.bring_up(MERGE).to_pyarrow_table()))[1][:2] == (2, "b")
 
@@ -175,7 +174,7 @@ def test_after_any_uploads_overwrites_withdrawals_and_crashes_the_copy_is_equal(
         lines = [f"{chance.randrange(12)},{chance.choice('abc')}\n" for _ in range(chance.randrange(1, 4))]
         copied.load(feed, key, "".join(lines))
         if chance.random() < 0.25:
-            copied.inbox.feeds.withdraw(feed, [copied.inbox.upload(key)], "quarantined")
+            copied.inbox.withdraw(feed, key)
         if chance.random() < 0.3:
             monkeypatch.setattr(LakeTable, "append", fails)
             with contextlib.suppress(ConnectionError):

@@ -85,6 +85,10 @@ class Inbox:
         assert found is not None
         return UploadedObject(found, decision, key, is_clean)
 
+    def withdraw(self, feed: Feed, key: str) -> int | None:
+        upload = self.upload(key)
+        return self.feeds.withdraw(feed, upload.object.uri, [upload], "found by a newer inspection")
+
     def load(self, feed: Feed, *keys: str, is_clean: bool = True) -> list[Loaded]:
         uploads = [self.upload(key, is_clean=is_clean) for key in keys]
         return self.feeds.load(feed, self.bucket, uploads)
@@ -627,12 +631,38 @@ def test_a_withdrawn_object_counts_no_longer_and_is_not_loaded_again(inbox: Inbo
     inbox.put("orders/2.csv", "id,amount,note\n2,2,b\n")
     inbox.load(ORDERS, "orders/1.csv", "orders/2.csv")
     upload = inbox.upload("orders/1.csv")
-    inbox.feeds.withdraw(ORDERS, [upload], "found by a newer inspection")
+    assert inbox.withdraw(ORDERS, "orders/1.csv") == 1
     assert inbox.rows(ORDERS, "id") == [(2,)]
     assert inbox.feeds.load(ORDERS, inbox.bucket, [upload])[0].result is Result.SETTLED
     inbox.put("orders/1.csv", "id,amount,note\n3,3,c\n")
     inbox.load(ORDERS, "orders/1.csv")
     assert inbox.rows(ORDERS, "id") == [(3,), (2,)]
+
+
+def test_a_file_that_is_gone_is_withdrawn_by_its_name_in_the_ledger_with_all_its_versions(
+    inbox: Inbox,
+) -> None:
+    merge = replace(ORDERS, mode="merge", key=("id",))
+    for row in ("1,1,a", "2,2,b"):
+        inbox.put("orders/1.csv", f"id,amount,note\n{row}\n")
+        inbox.load(merge, "orders/1.csv")
+    assert inbox.rows(merge, "id") == [(1,), (2,)]
+    assert inbox.feeds.withdraw(merge, "orders/other.csv", [], "a mistake") is None
+    assert inbox.feeds.withdraw(merge, "orders/1.csv", [], "a mistake") == 2
+    assert inbox.rows(merge, "id") == []
+    assert inbox.feeds.withdraw(merge, "orders/1.csv", [], "a mistake") is None
+
+
+def test_upkeep_removes_the_rows_of_withdrawn_files_from_the_table_of_their_feed(inbox: Inbox) -> None:
+    inbox.put("orders/1.csv", "id,amount,note\n1,1,a\n")
+    inbox.put("orders/2.csv", "id,amount,note\n2,2,b\n")
+    inbox.load(ORDERS, "orders/1.csv", "orders/2.csv")
+    ledger = inbox.feeds.ledger(ORDERS)
+    table = inbox.feeds.table(ORDERS, inbox.feeds.layout(ORDERS))
+    inbox.withdraw(ORDERS, "orders/1.csv")
+    merged(KeptTable("uploads/orders", table, outdated=ledger.withdrawn_rows), inbox.root / "kept")
+    assert table.row_count(table.open()) == 1
+    assert inbox.rows(ORDERS, "id") == [(2,)]
 
 
 def test_a_name_in_other_upper_and_lower_case_stops_the_feed(inbox: Inbox) -> None:

@@ -17,16 +17,20 @@ from typing import Any
 import dagster as dg
 import pytest
 from deltalake import DeltaTable
+from typer.testing import CliRunner
 
 from platform_assets.alerts.assembly import AlertsRoom
 from platform_assets.alerts.defs import ALERTS_JOB
 from platform_assets.alerts.outbox import RetryPolicy
 from platform_assets.build import build_defs
+from platform_assets.cli import app
 from platform_assets.dlp.defs import COLUMNS_JOB
 from platform_assets.objects.assembly import ObjectsRoom
 from platform_assets.objects.bucket import ObjectVersion
 from platform_assets.objects.defs import INSPECT_JOB
 from platform_assets.objects.folder import FolderBucket
+from platform_assets.objects.log import Known
+from platform_assets.objects.plan import BatchLimits, ObjectStatus, Outcome
 from platform_assets.rooms import Rooms
 from platform_assets.source.connection import Connection
 from platform_assets_tests.fixtures.house import warehouse_of
@@ -457,3 +461,42 @@ def test_an_object_a_watch_and_a_channel_that_fail_leave_all_else_alone_and_fail
     [sentence] = failures(place.run())
     assert "OverflowError" not in sentence
     assert prices(place) == [("pen", "1.50"), ("ink", "4.00")]
+
+
+def test_the_commands_withdraw_a_file_resume_a_feed_and_retry_a_parked_object(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = landing(tmp_path, instance, feeds=PRICES)
+    monkeypatch.setenv("PLATFORM_CONFIG", str(place.platform.folder / "platform.conf"))
+
+    def command(*arguments: str) -> tuple[int, str]:
+        ended = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        return ended.exit_code, ended.output
+
+    place.put("prices/1.csv", "label,price\npen,1.50\n")
+    place.put("prices/2.csv", "label,price\nink,2.50\npad,3.50\n")
+    place.put("prices/3.csv", "label,cost\ngum,4.50\n")
+    place.run()
+    code, listed = command("feeds", "list")
+    assert (code, "stopped by prices/3.csv" in listed) == (0, True), listed
+    assert "Its next load tries prices/3.csv again" in command("feeds", "resume", "prices")[1]
+    assert "is not stopped" in command("feeds", "resume", "prices")[1]
+    code, said = command("feeds", "withdraw", "prices", "prices/2.csv", "--reason", "wrong month")
+    assert (code, said.startswith("2 rows no longer count")) == (0, True), said
+    assert command("feeds", "withdraw", "prices", "prices/9.csv")[0] == 1
+    assert command("feeds", "withdraw", "nothing", "prices/1.csv")[0] == 1
+    (place.folder / "prices/3.csv").unlink()
+    place.run()
+    assert prices(place) == [("pen", "1.50")]
+
+    log = Rooms(place.platform.settings).of(ObjectsRoom).watch("uploads").log
+    now = dt.datetime.now(dt.UTC)
+    found = ObjectVersion(str(place.folder / "bad.zip"), "bad.zip", "1", 3, now)
+    [batch] = log.plan(Known(log.read(), {}), [found], BatchLimits(), now).batches
+    log.settle(batch, [Outcome("bad.zip", ObjectStatus.FAILED, "encrypted", False)], BatchLimits(), now)
+    assert "encrypted" in command("objects", "parked")[1]
+    code, said = command("objects", "retry", "uploads", "god.zip")
+    assert (code, "god.zip is not parked" in said) == (1, True)
+    assert "1 object will be tried again" in command("objects", "retry", "uploads", "bad.zip")[1]
+    assert "No object is parked" in command("objects", "parked", "uploads")[1]
+    assert log.read().of(["bad.zip"])["bad.zip"].status is ObjectStatus.RELEASED

@@ -44,7 +44,7 @@ def test_a_feed_has_the_rows_that_count_and_another_version_with_them(inbox: Inb
     inbox.load(ORDERS, "orders/1.csv")
     overwritten = source.version()
     assert sorted(row["id"] for row in rows_of(source)) == [3, 9]
-    inbox.feeds.withdraw(ORDERS, [inbox.upload("orders/2.csv")], "a test")
+    inbox.withdraw(ORDERS, "orders/2.csv")
     assert len({before, overwritten, source.version()}) == 3
     assert [row["id"] for row in rows_of(source)] == [9]
 
