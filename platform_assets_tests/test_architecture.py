@@ -22,6 +22,7 @@ BELOW = (
     "status",
     "model",
     "column_lineage",
+    "classification",
     "configuration",
     "smtp",
     "rooms",

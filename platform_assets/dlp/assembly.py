@@ -11,16 +11,19 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from platform_assets.alert import RaisesAlerts
+from platform_assets.classification import CarriesClassification
 from platform_assets.dlp.settings import InspectionSettings
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
-from platform_assets.lake.interfaces import HasLakeTables
+from platform_assets.lake.interfaces import HasLakeTables, HasSourceTables, HasStarTables
 from platform_assets.rooms import Assembly
 from platform_assets.star.assembly import StarRoom
 from platform_assets.warehouse.assembly import WarehouseRoom
 
 if TYPE_CHECKING:
     from platform_assets.alert import Alert
+    from platform_assets.classification import Mark
+    from platform_assets.column_lineage import ColumnRef
     from platform_assets.dlp.columns import ColumnInspector
     from platform_assets.dlp.findings import FindingsStore
     from platform_assets.dlp.google.access import DlpAccess
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from platform_assets.dlp.uploads import ByJob, UploadInspector
     from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.interfaces import CurrentTable, KeptTable
+    from platform_assets.model.table import Table
     from platform_assets.objects.bucket import ObjectVersion
     from platform_assets.objects.watch import Watch
 
@@ -287,7 +291,59 @@ class InspectionRoom(Assembly[InspectionSettings]):
             self.rooms.of(LakeRoom).engine,
             lambda: self.detector,
             self.rooms.of(StarRoom).model.tables,
+            self.known_marks,
         )
+
+    def known_marks(self) -> list[Mark]:
+        """Return what columns hold by declaration, and by lineage from what is declared and was found.
+
+        Raises:
+            LakeError: The findings cannot be read.
+            LineageError: The lineage cannot be derived.
+        """
+        declared = self.declared_marks()
+        known = [*declared, *self.found_marks()]
+        carried = [
+            mark for room in self.rooms.offering(CarriesClassification) for mark in room.derived_marks(known)
+        ]
+        return [*declared, *carried]
+
+    def declared_marks(self) -> list[Mark]:
+        """See `KnowsSensitiveColumns.declared_marks`: those of the model and of the configuration."""
+        from platform_assets.dlp.marks import configured_marks, marks_of_tables
+
+        tables: dict[tuple[str, ...], Table] = {}
+        for sources in self.rooms.offering(HasSourceTables):
+            for name, declared in sources.source_tables().items():
+                tables |= {(name, table.name): table for table in declared}
+        for stars in self.rooms.offering(HasStarTables):
+            tables |= {("star", table.name): table for table in stars.star_tables()}
+        return [*marks_of_tables(tables), *configured_marks(self.settings.dlp.columns)]
+
+    def found_marks(self) -> list[Mark]:
+        """See `KnowsSensitiveColumns.found_marks`."""
+        from platform_assets.dlp.marks import found_marks
+
+        return found_marks(self.findings.sensitive_columns())
+
+    def inspected_assets(self) -> frozenset[tuple[str, ...]]:
+        """See `KnowsSensitiveColumns.inspected_assets`."""
+        detector, version = self.detector
+        return frozenset(
+            tuple(table.split("/")) for _, table in self.findings.inspected_versions(detector, version)
+        )
+
+    def removed_on_the_way(self, column: ColumnRef, info_type: str, likelihood: str) -> bool:
+        """See `KnowsSensitiveColumns.removed_on_the_way`."""
+        from platform_assets.dlp.marks import is_removed
+
+        if column.asset[0] not in {"delivery", "snowflake", *self.rooms.of(WarehouseRoom).engines}:
+            return False
+        return is_removed(self._read_policy, column, info_type, likelihood)
+
+    @cached_property
+    def _read_policy(self) -> Policy:
+        return self.policy()
 
     @contextlib.contextmanager
     def open_column_inspector(self) -> Iterator[ColumnInspector]:

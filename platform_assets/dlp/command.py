@@ -562,7 +562,10 @@ def snowflake_ddl(
         bool, typer.Option("--upper", help="Names are in upper case, as the assets snowflake/* have them.")
     ] = False,
 ) -> None:
-    """Print the Snowflake tags and masking policies that match the findings and the policy."""
+    """Print the Snowflake tags and masking policies that match what columns hold and the policy.
+
+    Columns hold what was found in them, what is declared, and what lineage derives from such columns.
+    """
     with plain_errors():
         from platform_assets.dlp.assembly import InspectionRoom
         from platform_assets.rooms import Rooms
@@ -574,7 +577,7 @@ def snowflake_ddl(
         from platform_assets.star.assembly import StarRoom
 
         room = rooms.of(InspectionRoom)
-        verdicts = room.findings.sensitive_columns()
+        marks = [*room.found_marks(), *room.known_marks()]
         star, place = rooms.of(StarRoom).model.tables, Place(schema, policies, role, upper)
-        for one in statements(verdicts, star, room.policy(), place):
+        for one in statements(marks, star, room.policy(), place):
             typer.echo(f"{one};")

@@ -13,9 +13,10 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     import duckdb
     from deltalake import DeltaTable
 
+    from platform_assets.classification import Mark
     from platform_assets.dlp.columns import ColumnInspector
     from platform_assets.dlp.findings import FindingsStore, InspectedTable
     from platform_assets.lake.duck import SqlEngine
@@ -90,6 +92,7 @@ class StarProtection:
         engine: Memory and threads for creating copies.
         detector: Returns name and version of the inspector.
         tables: The star schema.
+        marks: Returns what columns hold by declaration and by lineage; called when a rule needs it.
     """
 
     policy: Policy
@@ -99,6 +102,30 @@ class StarProtection:
     engine: SqlEngine
     detector: Callable[[], tuple[str, str]]
     tables: Sequence[Table]
+    marks: Callable[[], Iterable[Mark]] = field(default=tuple)
+
+    def known(self, place: str) -> dict[str, list[tuple[str, Likelihood]]]:
+        """Return the info types that columns of a table hold by declaration and by lineage, by column.
+
+        They count before any value was inspected, and beside what was found.
+
+        Args:
+            place: The table's asset key, joined by `/`; what follows the key, as in
+                `delivery/<name>/<destination>`, is left out of account.
+        """
+        found: dict[str, list[tuple[str, Likelihood]]] = {}
+        for (table, column), held in self._known.items():
+            if place == table or place.startswith(f"{table}/"):
+                found.setdefault(column, []).extend(held)
+        return found
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], list[tuple[str, Likelihood]]]:
+        found: dict[tuple[str, str], list[tuple[str, Likelihood]]] = {}
+        for mark in self.marks():
+            key = ("/".join(mark.column.asset), mark.column.column)
+            found.setdefault(key, []).append((mark.info_type, Likelihood[mark.likelihood]))
+        return found
 
     def lake_for(self, lake: Lake, warehouse: str, run_id: str = "") -> Lake:
         """The lake as a warehouse may see it: opening a table that the policy holds back raises an error.
@@ -117,6 +144,10 @@ class StarProtection:
         failed: dict[tuple[str, str], str] = {}
         try:
             found, failed = self._verdicts(lake, asked, run_id, protecting)
+            for table in asked:
+                for key in (f"star/{table.name}", f"{warehouse}/{table.name}"):
+                    for name, held in self.known(key).items():
+                        found.setdefault((f"star/{table.name}", name), []).extend(held)
         except BaseException as error:
             if not is_isolated(error):
                 raise
@@ -202,6 +233,8 @@ class StarProtection:
                     raise DlpError(f"Nothing was written to {place}: {problem}.")
             for verdict in seen.verdicts:
                 by_column.setdefault(verdict.column, []).append((verdict.info_type.name, verdict.likelihood))
+            for name, held in self.known(place).items():
+                by_column.setdefault(name, []).extend(held)
         changes = []
         for name in names:
             decision = self.policy.decide_column(by_column.get(name, ()), f"{place}.{name}")

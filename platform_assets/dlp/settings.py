@@ -257,6 +257,16 @@ def _perhaps(name: str, known: Iterable[str]) -> str:
     return f", perhaps {near}" if near else ""
 
 
+def _names_a_column(value: str) -> str:
+    table, _, column = value.rpartition(".")
+    if "/" not in table or not column:
+        raise ValueError("a column is written as its table's asset key, a dot and its name")
+    return value
+
+
+ColumnName = Annotated[str, AfterValidator(_names_a_column)]
+
+
 class DlpSettings(Block):
     """The inspection for sensitive data, and the policy."""
 
@@ -276,6 +286,11 @@ class DlpSettings(Block):
         default_factory=dict,
         description="a block of rules by name, each with an action, for what was not inspected",
     )
+    columns: dict[ColumnName, Annotated[Names, Field(min_length=1)]] = Field(
+        default_factory=dict, description=f"a block of columns, each with {_INFO_TYPES}"
+    )
+    """Info types that columns hold, whether or not anything was found: `"TABLE.COLUMN" = [EMAIL_ADDRESS]`.
+    What is made from these columns is treated alike."""
     _file: Path | None = PrivateAttr(default=None)
 
     def check_names(self, known: Collection[str]) -> None:
@@ -301,6 +316,7 @@ class DlpSettings(Block):
                 for name, one in inspect.exclusions.items()
             ),
             *((("rules", name, "info_types"), one.info_types) for name, one in self.rules.items()),
+            *((("columns", name), info_types) for name, info_types in self.columns.items()),
         ]
         there = {*known, *inspect.custom}
         mistakes = [

@@ -1,4 +1,4 @@
-"""DDL for Snowflake's tags and masking policies, from the verdicts on columns and the policy.
+"""DDL for Snowflake's tags and masking policies, from what columns hold and the policy.
 
 Snowflake itself then shows a column's values only to a role, whoever loads them. The user that runs the
 statements needs CREATE TAG and CREATE MASKING POLICY on the schema, APPLY MASKING POLICY and APPLY TAG.
@@ -6,14 +6,17 @@ statements needs CREATE TAG and CREATE MASKING POLICY on the schema, APPLY MASKI
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from platform_assets.dlp.model import Likelihood
 from platform_assets.dlp.policy import Action, Policy
 from platform_assets.model.dialects import SNOWFLAKE
 from platform_assets.model.table import Integer, Table
+
+if TYPE_CHECKING:
+    from platform_assets.classification import Mark
 
 quote, literal = SNOWFLAKE.quote, SNOWFLAKE.literal
 
@@ -37,23 +40,21 @@ class Place:
     is_upper: bool = False
 
 
-def statements(
-    verdicts: Iterable[Mapping[str, Any]], star: Iterable[Table], policy: Policy, place: Place
-) -> Iterator[str]:
+def statements(marks: Iterable[Mark], star: Iterable[Table], policy: Policy, place: Place) -> Iterator[str]:
     """The statements, without semicolons: each sensitive column is tagged, and masked if a rule says so.
 
     Args:
-        verdicts: Rows of `dlp/columns` with findings.
+        marks: What columns hold: found, declared, and derived from such columns.
         star: The star tables.
         policy: The policy.
         place: The location of the tables.
     """
     tables = {f"star/{table.name}": table for table in star}
     found: dict[tuple[str, str], list[tuple[str, Likelihood]]] = {}
-    for row in verdicts:
-        if row["table"] in tables:
-            key = (row["table"], row["column"])
-            found.setdefault(key, []).append((row["info_type"], Likelihood[row["likelihood"]]))
+    for mark in marks:
+        key = ("/".join(mark.column.asset), mark.column.column)
+        if key[0] in tables:
+            found.setdefault(key, []).append((mark.info_type, Likelihood[mark.likelihood]))
     tag = quote(place.policies, _TAG)
     if found:
         yield f"CREATE SCHEMA IF NOT EXISTS {quote(place.policies)}"

@@ -285,6 +285,9 @@ class _Columns:
         for row in store.sensitive_columns():
             if (row["place"], row["table"]) == (self.warehouse, self._key):
                 held.setdefault(row["column"], []).append((row["info_type"], Likelihood[row["likelihood"]]))
+        for place in (self._key, f"{self.warehouse}/{self.table}"):
+            for name, known_here in self.protection.known(place).items():
+                held.setdefault(name, []).extend(known_here)
         return held
 
 

@@ -87,9 +87,11 @@ class Edge:
         target: The column that depends on it; its name is `ROWS` where the source decides about whole rows
             of the target, as in a filter.
         subtype: What happens to the value.
-        masking: Whether the source's value can no longer be told from the target's.
+        masking: Whether the source's value can no longer be seen in the target's, as in a hash.
         expression: Start and end of the expression in the target table's SQL, in characters; None without.
         proved: Whether an experiment has shown it: True, or False if none did; None if none was made.
+        removing: Whether nothing about a single value of the source is left in the target's, as in a count;
+            then what is sensitive in the source is not in the target. Such an edge is masking too.
     """
 
     source: ColumnRef
@@ -98,6 +100,7 @@ class Edge:
     masking: bool = False
     expression: tuple[int, int] | None = None
     proved: bool | None = None
+    removing: bool = False
 
     @property
     def kind(self) -> EdgeKind:
@@ -281,14 +284,14 @@ class Graph:
                 "format": _FORMAT,
                 "subtypes": [str(one) for one in subtypes],
                 "tables": [_table_json(table) for table in self.tables.values()],
-                # Source table and column, target table and column (-1: its rows), subtype, masking, start and
-                # end of the expression (-1: none), proved (null: not tried).
+                # Source table and column, target table and column (-1: its rows), subtype, masking (2: also
+                # removing), start and end of the expression (-1: none), proved (null: not tried).
                 "edges": [
                     [
                         *place(edge.source),
                         *place(edge.target),
                         subtypes.index(edge.subtype),
-                        int(edge.masking),
+                        2 if edge.removing else int(edge.masking),
                         *(edge.expression or (-1, -1)),
                         edge.proved,
                     ]
@@ -325,6 +328,7 @@ class Graph:
                     bool(one[5]),
                     None if one[6] < 0 else (one[6], one[7]),
                     one[8],
+                    one[5] == 2,
                 )
                 for one in content["edges"]
             ]

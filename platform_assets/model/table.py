@@ -105,6 +105,8 @@ class Column:
         maximum: Largest value allowed, likewise.
         iso_date: The text holds a calendar date as `YYYY-MM-DD`.
         enum: Name of the source's enumerated type, where it has one; `accepted` lists its labels.
+        info_types: Info types that the column holds as everybody knows, such as `EMAIL_ADDRESS`; lineage
+            carries them to what is made from the column.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Column:
     maximum: int | decimal.Decimal | dt.date | None = None
     iso_date: bool = False
     enum: str | None = None
+    info_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

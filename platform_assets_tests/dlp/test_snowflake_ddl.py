@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlglot
 from sqlglot import exp
 
+from platform_assets.classification import Mark, Origin
+from platform_assets.column_lineage import ColumnRef
 from platform_assets.dlp.policy import Action, Deidentification, Policy, Rule
 from platform_assets.dlp.snowflake_ddl import Place, statements
 from platform_assets.model.totesys.star import TABLES
@@ -14,7 +16,7 @@ MASKED = Rule(
     deidentify=Deidentification("mask"),
 )  # fmt: skip
 VERDICTS = [
-    {"table": table, "column": column, "info_type": info_type, "likelihood": likelihood}
+    Mark(ColumnRef(tuple(table.split("/")), column), info_type, likelihood, Origin.FOUND)
     for table, column, info_type, likelihood in (
         ("star/dim_staff", "email_address", "EMAIL_ADDRESS", "LIKELY"),
         ("star/dim_staff", "first_name", "PERSON_NAME", "POSSIBLE"),

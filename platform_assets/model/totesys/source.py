@@ -40,6 +40,10 @@ def _reference(name: str, table: str, description: str, *, nullable: bool = Fals
     return Column(name, Integer(), description, references=table, nullable=nullable)
 
 
+def _person(name: str, description: str, *, nullable: bool = False) -> Column:
+    return Column(name, Text(), description, nullable=nullable, info_types=("PERSON_NAME",))
+
+
 def _table(
     name: str,
     description: str,
@@ -64,21 +68,21 @@ def _table(
 ADDRESS = _table(
     "address",
     "One row per postal address of a counterparty or a delivery location.",
-    Column("address_line_1", Text(), "Street and number"),
+    Column("address_line_1", Text(), "Street and number", info_types=("STREET_ADDRESS",)),
     Column("address_line_2", Text(), "Second address line", nullable=True),
     Column("district", Text(), "District or county", nullable=True),
     Column("city", Text(), "City"),
     Column("postal_code", Text(), "Postal code; may start with zeros"),
     Column("country", Text(), "Country, in English"),
-    Column("phone", Text(), "Telephone number; may start with zeros"),
+    Column("phone", Text(), "Telephone number; may start with zeros", info_types=("PHONE_NUMBER",)),
 )
 COUNTERPARTY = _table(
     "counterparty",
     "One row per company that Totesys sells to or buys from.",
     Column("counterparty_legal_name", Text(), "Registered name"),
     _reference("legal_address_id", "address", "Registered address"),
-    Column("commercial_contact", Text(), "Person to talk to about orders", nullable=True),
-    Column("delivery_contact", Text(), "Person to talk to about deliveries", nullable=True),
+    _person("commercial_contact", "Person to talk to about orders", nullable=True),
+    _person("delivery_contact", "Person to talk to about deliveries", nullable=True),
 )
 CURRENCY = _table(
     "currency",
@@ -90,7 +94,7 @@ DEPARTMENT = _table(
     "One row per department of the company.",
     Column("department_name", Text(), "Name of the department"),
     Column("location", Text(), "City the department is in", nullable=True),
-    Column("manager", Text(), "Name of its manager", nullable=True),
+    _person("manager", "Name of its manager", nullable=True),
 )
 DESIGN = _table(
     "design",
@@ -102,10 +106,10 @@ DESIGN = _table(
 STAFF = _table(
     "staff",
     "One row per member of staff.",
-    Column("first_name", Text(), "Given name"),
-    Column("last_name", Text(), "Family name"),
+    _person("first_name", "Given name"),
+    _person("last_name", "Family name"),
     _reference("department_id", "department", "Department the person works in"),
-    Column("email_address", Text(), "Work e-mail address"),
+    Column("email_address", Text(), "Work e-mail address", info_types=("EMAIL_ADDRESS",)),
 )
 SALES_ORDER = _table(
     "sales_order",

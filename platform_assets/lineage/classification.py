@@ -1,0 +1,231 @@
+"""Classification carried along the graph: from sensitive columns to all that is made from them.
+
+A mark travels along direct edges. It ends where an expression, or the policy on the way into a warehouse,
+removes the information. Nothing here reads data.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from platform_assets.classification import Mark, Origin
+from platform_assets.column_lineage import ROWS, ColumnRef
+from platform_assets.lineage.graph import Edge, Graph
+
+_LIKELIHOODS = ("VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY")
+Removal = Callable[[ColumnRef, str, str], bool]
+"""Tells of a column, an info type and a likelihood whether the policy removes it on the way there."""
+
+
+@dataclass(frozen=True)
+class Trail:
+    """A mark of a column, and the way on which it came.
+
+    Args:
+        mark: The mark.
+        edges: The edges from the marked column where the trail begins; none where it begins here.
+    """
+
+    mark: Mark
+    edges: tuple[Edge, ...] = ()
+
+    @property
+    def start(self) -> ColumnRef:
+        """The column where the trail begins."""
+        return self.edges[0].source if self.edges else self.mark.column
+
+
+@dataclass(frozen=True)
+class Classified:
+    """All marks of a graph.
+
+    Args:
+        trails: The marks that columns have, each with its way.
+        stopped: Marks that the policy removes on the way into their column.
+    """
+
+    trails: tuple[Trail, ...]
+    stopped: tuple[Trail, ...] = ()
+
+    @property
+    def marks(self) -> list[Mark]:
+        """The marks that columns have."""
+        return [trail.mark for trail in self.trails]
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A finding that the lineage cannot explain: a leak, a wrong edge, or a wrong verdict.
+
+    Args:
+        mark: What was found.
+        reason: What the lineage says about the column.
+    """
+
+    mark: Mark
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.mark.column} holds {self.mark.info_type} ({self.mark.likelihood}), but {self.reason}. "
+            "Data leaks into it, its lineage is wrong, or the finding is."
+        )
+
+
+def classify(graph: Graph, given: Iterable[Mark], removes: Removal | None = None) -> Classified:
+    """Carry marks along the direct edges of a graph.
+
+    Args:
+        graph: The graph.
+        given: Marks that were found or declared; of one column and info type the first counts.
+        removes: Tells where the policy removes an info type; without it, it does so nowhere.
+    """
+    of_types: dict[str, dict[ColumnRef, Mark]] = {}
+    for mark in given:
+        of_types.setdefault(mark.info_type, {}).setdefault(mark.column, mark)
+    trails: list[Trail] = []
+    stopped: list[Trail] = []
+    for _, marks in sorted(of_types.items()):
+        carried = _Carrying(graph, marks, removes or (lambda *_: False))
+        trails += carried.trails.values()
+        stopped += (one for ref, one in carried.stopped.items() if ref not in carried.trails)
+    return Classified(tuple(trails), tuple(stopped))
+
+
+class _Carrying:
+    """Carries the marks of one info type.
+
+    Attributes:
+        trails: The marks by column.
+        stopped: The marks that ended on the way into a column.
+    """
+
+    def __init__(self, graph: Graph, given: dict[ColumnRef, Mark], removes: Removal) -> None:
+        self._graph, self._given, self._removes = graph, given, removes
+        self.trails: dict[ColumnRef, Trail] = {}
+        self.stopped: dict[ColumnRef, Trail] = {}
+        below = self._below()
+        # First from where the information begins, so that what was found further down has its way from there.
+        # What remains begins where nothing sensitive comes from, or in a circle.
+        first = [ref for ref in given if ref not in below]
+        self._carry(first)
+        for ref in given:
+            if ref not in self.trails:
+                self._carry([ref])
+
+    def _below(self) -> set[ColumnRef]:
+        """Return the marked columns that the marks of others reach."""
+        found: set[ColumnRef] = set()
+        waiting = deque(self._given)
+        while waiting:
+            for edge in self._passing(waiting.popleft()):
+                if edge.target not in found and not self._is_removed(edge.target, self._given):
+                    found.add(edge.target)
+                    waiting.append(edge.target)
+        return found
+
+    def _is_removed(self, ref: ColumnRef, given: dict[ColumnRef, Mark]) -> bool:
+        return any(self._removes(ref, one.info_type, one.likelihood) for one in given.values())
+
+    def _carry(self, starts: Sequence[ColumnRef]) -> None:
+        # The most likely first: of two ways into a column, the mark that counts more is carried.
+        ordered = sorted(starts, key=lambda ref: -_LIKELIHOODS.index(self._given[ref].likelihood))
+        for start in ordered:
+            self.trails.setdefault(start, Trail(self._given[start]))
+        for start in ordered:
+            begin = self._given[start]
+            waiting = deque([start])
+            while waiting:
+                at = waiting.popleft()
+                for edge in self._passing(at):
+                    ref = edge.target
+                    if ref in self.trails:
+                        continue
+                    edges = (*self.trails[at].edges, edge)
+                    derived = Mark(ref, begin.info_type, begin.likelihood, Origin.DERIVED, edges[0].source)
+                    if self._removes(ref, begin.info_type, begin.likelihood):
+                        self.stopped.setdefault(ref, Trail(derived, edges))
+                        continue
+                    self.trails[ref] = Trail(self._given.get(ref, derived), edges)
+                    waiting.append(ref)
+
+    def _passing(self, ref: ColumnRef) -> Iterable[Edge]:
+        for edge in self._graph.out_of(ref):
+            if edge.is_direct and not edge.removing and edge.target.column != ROWS:
+                yield edge
+
+
+def contradictions(
+    graph: Graph, classified: Classified, inspected: frozenset[tuple[str, ...]]
+) -> list[Contradiction]:
+    """Return what was found in columns into which nothing sensitive flows.
+
+    A column that is made from columns which were not inspected yet is left out: what flows into it is not
+    known.
+
+    Args:
+        graph: The graph.
+        classified: Its marks.
+        inspected: The tables whose columns have been inspected.
+    """
+    sensitive = {trail.mark.column for trail in classified.trails}
+    found = []
+    for trail in classified.trails:
+        column = trail.mark.column
+        table = graph.table(column.asset)
+        if trail.mark.origin is not Origin.FOUND or trail.edges or table is None or table.unknown:
+            continue
+        known = table.column(column.column)
+        # Outside the platform, and where no SQL makes it, a column without a source is where data begins.
+        constant = known.constant if known is not None and table.sql is not None else ""
+        reason = _unexplained(graph, column, constant, sensitive, inspected)
+        if reason:
+            found.append(Contradiction(trail.mark, reason))
+    return found
+
+
+def _unexplained(
+    graph: Graph,
+    column: ColumnRef,
+    constant: str,
+    sensitive: set[ColumnRef],
+    inspected: frozenset[tuple[str, ...]],
+) -> str:
+    """Return why a finding cannot come from the sources of its column; empty if it can, or is not known."""
+    if not any(edge.is_direct for edge in graph.into(column)):
+        if constant:
+            return f"it is declared to have no source ({constant})"
+        return "no value flows into it, only decisions" if graph.into(column) else ""
+    above = _Above()
+    waiting = [column]
+    while waiting:
+        ref = waiting.pop()
+        edges = [edge for edge in graph.into(ref) if edge.is_direct]
+        for edge in edges:
+            if edge.removing:
+                above.removed.append(edge.source)
+            elif edge.source not in above.seen:
+                above.seen.add(edge.source)
+                waiting.append(edge.source)
+        if not edges and ref != column:
+            above.roots.add(ref)
+    if above.seen & sensitive:
+        return ""
+    if any(root.asset not in inspected for root in above.roots):
+        return ""
+    if above.seen:
+        names = ", ".join(sorted(str(ref) for ref in above.roots or above.seen)[:3])
+        return f"nothing sensitive is known in what it is made from ({names})"
+    names = ", ".join(sorted(str(ref) for ref in set(above.removed))[:3])
+    return f"the expression that makes it from {names} removes such information"
+
+
+@dataclass
+class _Above:
+    """Columns above a column: all, those where data begins, and those whose information is removed."""
+
+    seen: set[ColumnRef] = field(default_factory=set)
+    roots: set[ColumnRef] = field(default_factory=set)
+    removed: list[ColumnRef] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""The explorer: one HTML file that shows the graph in a browser, without a network."""
