@@ -35,9 +35,25 @@ CALLED_BY_LIBRARIES = {
     },
 }
 REASONS = {
+    # Used by the commands and the assets of lineage, which come next.
+    **dict.fromkeys(
+        (
+            "classification.py: KnowsSensitiveColumns",
+            "classification.py: KnowsSensitiveColumns.inspected_assets",
+            "classification.py: KnowsSensitiveColumns.removed_on_the_way",
+            "dlp/assembly.py: InspectionRoom.inspected_assets",
+            "dlp/assembly.py: InspectionRoom.removed_on_the_way",
+            "lineage/classification.py: classify",
+            "lineage/classification.py: contradictions",
+            "lineage/explorer/page.py: anchor",
+            "lineage/explorer/page.py: explorer_page",
+            "lineage/where.py: as_json",
+            "lineage/where.py: as_markdown",
+        ),
+        "used by the commands of lineage, which come next",
+    ),
     "column_lineage.py: DeclaresLineage": "used by the commands of lineage, which come next",
     "column_lineage.py: DeclaresLineage.declared_tables": "used by the commands of lineage, which come next",
-    "lineage/graph.py: Graph": "used by the commands of lineage, which come next",
     "lineage/graph.py: Graph.down": "used by the commands of lineage, which come next",
     "lineage/graph.py: Graph.readers": "used by the commands of lineage, which come next",
     "lineage/graph.py: Graph.up": "used by the commands of lineage, which come next",
