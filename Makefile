@@ -60,9 +60,10 @@ bench: $(DEV) home ## Run every measurement in benchmarks/
 	@for benchmark in benchmarks/*.py; do \
 	  if [ -e "$$benchmark" ]; then echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; fi; done
 
-soak: $(DEV) home ## Run what takes half an hour: all examples of the properties; capture with commits 30 s late
+soak: $(DEV) home ## Run what takes an hour: all examples of the properties; capture with late commits; runs at once
 	@$(BIN)/python -m pytest --hypothesis-profile thorough -m hypothesis $(ARGS)
 	@$(BIN)/python -m pytest platform_assets_tests/source/soak_capture.py $(ARGS)
+	@$(BIN)/python -m pytest platform_assets_tests/integration/soak_runs.py $(ARGS)
 
 lock: ## Resolve the dependencies anew and rewrite both lock files
 	@$(call make_venv,.venv-lock)

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from platform_assets.build import MAIN_JOB
 from platform_assets.errors import LakeConflict
 from platform_assets.lake.delta import LakeTable
 from platform_assets.model.table import Column, Integer
@@ -62,10 +63,10 @@ class TickServer:
         self._said = self._process.stdout
         assert self._hear() == "ready"
 
-    def start(self) -> int:
-        """Starts a tick; its process group."""
+    def start(self, job: str = MAIN_JOB) -> int:
+        """Starts a run of a job; its process group."""
         assert self._process.stdin is not None
-        self._process.stdin.write("tick\n")
+        self._process.stdin.write(f"{job}\n")
         self._process.stdin.flush()
         word, pid = self._hear().split(" ")
         assert word == "started"

@@ -1,4 +1,4 @@
-"""A process that runs a tick of the main job per line of its input, each in a child that others may kill.
+"""A process that runs a job per line of its input, which names it, each in a child that others may kill.
 
 Everything is imported beforehand: a kill milliseconds after the start hits the work, not the imports.
 The child leads a process group of its own. Output: `ready`; `started PID` and `ended CODE` for each tick.
@@ -36,9 +36,11 @@ def main() -> None:
     """Serve until the input ends."""
     for module in _USED_BY_STEPS:
         importlib.import_module(module)
-    job = build_defs(load_settings()).resolve_job_def(MAIN_JOB)
+    definitions = build_defs(load_settings())
+    definitions.resolve_job_def(MAIN_JOB)
     _say("ready")
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        job = definitions.resolve_job_def(line.strip())
         child = os.fork()
         if child == 0:
             os.setpgid(0, 0)
