@@ -17,7 +17,7 @@ from pydantic import ValidationError, create_model
 
 from platform_assets.configuration.blocks import PlatformSettings, RoomSettings, Settings
 from platform_assets.configuration.document import Document, Located, located, parse_document
-from platform_assets.configuration.mistakes import Mistake, description_of, explained, refusal
+from platform_assets.configuration.mistakes import Mistake, all_explained, description_of, explained, refusal
 from platform_assets.configuration.secrets import absolute_path
 from platform_assets.configuration.values import Block
 from platform_assets.errors import NoConfiguration, SettingsError
@@ -80,7 +80,7 @@ def load_settings(
     try:
         whole = model.model_validate(content, context={"base": document.file.parent, "file": document.file})
     except ValidationError as error:
-        mistakes += [explained(document, detail, model) for detail in error.errors(include_url=False)]
+        mistakes += all_explained(document, error.errors(include_url=False), model)
     else:
         settings = _taken_apart(whole, document.file)
         mistakes += [mistake for kind in classes for mistake in settings.of(kind).mistakes(settings)]

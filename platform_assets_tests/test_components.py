@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -17,10 +18,14 @@ import dagster as dg
 import jsonschema
 import pytest
 import yaml
+from deltalake import DeltaTable
 
 import platform_assets
 from platform_assets.build import build_defs
 from platform_assets.settings import load_settings
+from platform_assets_tests.fixtures.ftp import FtpServer, ftp_certificate, plain_ftp_server
+from platform_assets_tests.fixtures.postgres import NewDatabase
+from platform_assets_tests.integration.installation import session
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = """
@@ -69,6 +74,8 @@ EVERYTHING = {
     "orders": ("Feed", ORDERS),
     "crm": ("Source", CRM),
 }
+WRONG = "mellon, said a stranger"
+__all__ = ["ftp_certificate", "plain_ftp_server"]
 Project = Callable[[Mapping[str, tuple[str, Mapping[str, Any]] | str]], Path]
 
 
@@ -311,16 +318,80 @@ def test_a_source_of_the_configuration_is_not_replaced(project: Project, configu
 
 
 def test_templates_are_resolved_and_secrets_stay_references(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, plain_ftp_server: FtpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_TITLE", "From the environment")
-    monkeypatch.setenv("PARTNER_PASSWORD", "do not show")
-    sent = {"address": "sftp://acme@sftp.example.org/in", "password": "secret://env/PARTNER_PASSWORD"}
-    delivery = {**HELLO, "title": "{{ env.SHOP_TITLE }}"}
-    defs = loaded(project({"hello": ("Delivery", delivery)}))
+    monkeypatch.setenv("PARTNER_PASSWORD", plain_ftp_server.password)
+    secret = "secret://env/PARTNER_PASSWORD"
+    address = f"ftp://{plain_ftp_server.user}@127.0.0.1:{plain_ftp_server.port}/in"
+    partner = {"address": address, "ftp": {"password": secret, "security": "none"}}
+    delivery = {**HELLO, "title": "{{ env.SHOP_TITLE }}", "to": {"partner": partner}}
+    package = project({"hello": ("Delivery", delivery)})
+    defs = loaded(package)
     job = defs.resolve_job_def("delivery_hello")
     assert job.description == "Makes the delivery hello: From the environment."
-    assert "do not show" not in str(sent)
+    state, home = tmp_path / "state", tmp_path / "home"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        assert job.execute_in_process(instance=instance).success
+        # The server takes nothing without the right password.
+        assert (plain_ftp_server.root / "in" / "hello.txt").read_text() == "hello\n"
+        monkeypatch.setenv("PARTNER_PASSWORD", WRONG)
+        options = {"ops": {"deliver": {"config": {"force": True}}}}
+        failed = job.execute_in_process(instance=instance, run_config=options, raise_on_error=False)
+        assert not failed.success
+        said = [str(entry) for one in instance.get_runs() for entry in instance.all_logs(one.run_id)]
+    stored = [file.read_bytes() for place in (state, package) for file in place.rglob("*") if file.is_file()]
+    stored += [file.read_bytes() for file in home.rglob("*") if file.is_file()]
+    shown = [*map(repr, defs.assets or ()), *(str(one.metadata) for one in defs.resolve_all_asset_specs())]
+    for password in (plain_ftp_server.password, WRONG):
+        assert not any(password in line for line in (*said, *shown))
+        assert not any(password.encode() in content for content in stored)
+
+
+def test_a_source_is_read_from_its_database(
+    project: Project, new_database: NewDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = new_database()
+    reader = database.reader
+    with session(database.owner) as owner:
+        owner.run("CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL, since date)")
+        owner.run("INSERT INTO customers VALUES (1, 'Ann', '2024-02-29'), (2, 'Zoë', NULL)")
+        owner.run(f'GRANT SELECT ON customers TO "{reader.user}"')
+    monkeypatch.setenv("CRM_PASSWORD", reader.password)
+    connection = {
+        "host": reader.host,
+        "port": reader.port,
+        "database": reader.database,
+        "user": reader.user,
+        "password": "secret://env/CRM_PASSWORD",
+        "sslmode": "disable",
+    }
+    source = {"connection": connection, "tables": ["customers"]}
+    job = loaded(project({"crm": ("Source", source)})).resolve_job_def("crm_to_lake")
+
+    def versions() -> list[tuple[Any, ...]]:
+        rows = DeltaTable(str(tmp_path / "state/lake/ingestion/crm/customers")).to_pyarrow_table().to_pylist()
+        return [(one["_batch"], one["_change"], one["id"], one["name"], one["since"]) for one in rows]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(instance=instance, raise_on_error=False)
+        assert done.success
+        assert sorted(versions()) == [
+            (1, "insert", 1, "Ann", dt.date(2024, 2, 29)),
+            (1, "insert", 2, "Zoë", None),
+        ]
+        with session(database.owner) as owner:
+            owner.run("UPDATE customers SET name = 'Anne' WHERE id = 1")
+            owner.run("DELETE FROM customers WHERE id = 2")
+        assert job.execute_in_process(instance=instance, raise_on_error=False).success
+        assert sorted((change, key, name) for batch, change, key, name, _ in versions() if batch == 2) == [
+            ("delete", 2, "Zoë"),
+            ("update", 1, "Anne"),
+        ]
+        passed = {one.check_name: one.passed for one in done.get_asset_check_evaluations()}
+        assert passed
+        assert all(passed.values()), passed
 
 
 def test_dg_lists_and_scaffolds_the_components(project: Project, tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def test_deletions_that_are_looked_for_more_rarely_than_tables_may_be_stale_are_
     ("lines", "expected"),
     [
         ("tables = orders", 'tables: found "orders"; expected a list of tables\' names and shell patterns.'),
-        ("tables = []", "tables: found a list; expected a list of tables' names and shell patterns."),
+        ("tables = []", "tables: found an empty list; expected a list of tables' names and shell patterns."),
         ("tables = [a, b, a]", "tables: found a list; expected a list of tables' names and shell patterns ("),
         ("tables = [1]", "tables[0]: found 1; expected a list of tables' names and shell patterns (put text"),
         ("embedded = true", "embedded: found an unknown key; expected a known one, perhaps sources.totesys."),
@@ -286,7 +286,7 @@ def test_deletions_that_are_looked_for_more_rarely_than_tables_may_be_stale_are_
         ("overrides.a.stratgy = diff", "overrides.a.stratgy: found an unknown key; expected a known one, pe"),
         ("overrides.a.strategy = 1", "overrides.a.strategy: found 1; expected one of auto, xmin, last_updat"),
         ("overrides.a.key = id", 'overrides.a.key: found "id"; expected a list of the columns that identify'),
-        ("overrides.a.key = []", "overrides.a.key: found a list; expected a list of the columns that identi"),
+        ("overrides.a.key = []", "overrides.a.key: found an empty list; expected a list of the columns that"),
         ("overrides.a.types.x = uuid", 'overrides.a.types.x: found "uuid"; expected a block of columns, eac'),
         ('overrides.a.types.x = "decimal(39,2)"', 'overrides.a.types.x: found "decimal(39,2)"; expected a b'),
         ('overrides.a.types.x = "decimal(2,3)"', 'overrides.a.types.x: found "decimal(2,3)"; expected a blo'),

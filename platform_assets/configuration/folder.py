@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from platform_assets.configuration.document import Document, parse_document
-from platform_assets.configuration.mistakes import Mistake, description_of, explained
+from platform_assets.configuration.document import Document, Located, parse_document
+from platform_assets.configuration.mistakes import Mistake, all_explained, description_of
+from platform_assets.configuration.repair import Repaired, repair
 from platform_assets.errors import SettingsError
 from platform_assets.isolation import ended, result_or_reason
 
@@ -28,6 +29,7 @@ class ConfigFile(Generic[B]):
         file: The file.
         block: The validated block; None if the file has mistakes.
         mistakes: One line for each mistake: file, line, key path, what was found and what is expected.
+        repaired: The block, or what is left of it without its mistakes; None if that is too little.
     """
 
     name: str
@@ -35,6 +37,9 @@ class ConfigFile(Generic[B]):
     block: B | None
     mistakes: tuple[str, ...]
     _document: Document = field(repr=False, compare=False)
+    repaired: Repaired[B] | None = field(default=None, repr=False, compare=False)
+    _located: tuple[Located, ...] = field(default=(), repr=False, compare=False)
+    _keys: tuple[tuple[str | int, ...], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -45,15 +50,21 @@ class ConfigFile(Generic[B]):
         """Add what is valid by itself but not together with the rest of the configuration.
 
         Args:
-            found: The mistakes; their key paths start inside the file: `("tasks", 3, "args", "script")`.
+            found: The mistakes; their key paths start inside the file: `("tasks", 3, "args", "script")`. What
+                concerns a key that is wrong by itself is left out.
 
         Returns:
             The same file with these mistakes too and without a block; or as it is if there are none.
         """
-        lines = [str(one) for one in sorted({description_of(self._document, mistake) for mistake in found})]
-        if not lines:
+        further = [one for one in found if not any(one.key[: len(key)] == key for key in self._keys)]
+        if not further:
             return self
-        return dataclasses.replace(self, block=None, mistakes=tuple(dict.fromkeys([*self.mistakes, *lines])))
+        located = sorted({*self._located, *(description_of(self._document, one) for one in further)})
+        earlier = {str(one) for one in self._located}
+        lines = [*(line for line in self.mistakes if line not in earlier), *map(str, located)]
+        return dataclasses.replace(
+            self, block=None, mistakes=tuple(dict.fromkeys(lines)), _located=tuple(located)
+        )
 
 
 def load_files(
@@ -116,12 +127,16 @@ def checked(name: str, document: Document, model: type[B]) -> ConfigFile[B]:
         document: The document.
         model: The model of its content.
     """
-    block, mistakes = None, {*document.unread}
     file = document.file
+    context = {"base": file.parent, "file": file}
+    repaired: Repaired[B] | None
+    found: list[Mistake] = []
     try:
-        block = model.model_validate(document.content, context={"base": file.parent, "file": file})
+        repaired = Repaired(model.model_validate(document.content, context=context), ())
     except ValidationError as error:
-        found = (explained(document, detail, model) for detail in error.errors(include_url=False))
-        mistakes |= {description_of(document, mistake) for mistake in found}
-    lines = tuple(map(str, sorted(mistakes)))
-    return ConfigFile(name, file, None if lines else block, lines, document)
+        found = all_explained(document, error.errors(include_url=False), model)
+        repaired = repair(document, model, context)
+    located = sorted({*document.unread, *(description_of(document, one) for one in found)})
+    block = repaired.block if repaired is not None and not located else None
+    keys = (*(one.key for one in found), *(repaired.lost if repaired is not None else ()))
+    return ConfigFile(name, file, block, tuple(map(str, located)), document, repaired, tuple(located), keys)

@@ -74,6 +74,27 @@ def explained(document: Document, detail: Mapping[str, Any], model: type[BaseMod
     return Mistake(key, found, expected)
 
 
+def all_explained(
+    document: Document, details: Iterable[Mapping[str, Any]], model: type[BaseModel]
+) -> list[Mistake]:
+    """Convert pydantic's errors to mistakes, without consequences of others; see `explained`."""
+    return [explained(document, detail, model) for detail in causes(details)]
+
+
+def causes(details: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out errors that follow from others: a list is too short because its members are wrong."""
+    given = list(details)
+    places = [tuple(one["loc"]) for one in given]
+
+    def is_consequence(detail: Mapping[str, Any]) -> bool:
+        own = tuple(detail["loc"])
+        return detail["type"] == "too_short" and any(
+            len(place) > len(own) and place[: len(own)] == own for place in places
+        )
+
+    return [one for one in given if not is_consequence(one)]
+
+
 def _declared(
     document: Document, detail: Mapping[str, Any], model: type[BaseModel]
 ) -> tuple[tuple[str | int, ...], bool, object, object, str]:
@@ -91,7 +112,7 @@ def _declared(
     is_there = True
     names: tuple[str | int, ...] = detail["loc"]
     for place, part in enumerate(names):
-        member, description, is_field = _member_type(branch, str(part))
+        member, description, is_field = member_type(branch, str(part))
         is_there = (
             part in node if isinstance(node, dict) else isinstance(node, list) and isinstance(part, int)
         )
@@ -112,9 +133,9 @@ def _member(node: Any, part: str | int) -> object:
     return node[part] if isinstance(node, list) and isinstance(part, int) and part < len(node) else None
 
 
-def _member_type(annotation: object, part: str) -> tuple[object, str, bool]:
-    """The type of a type's member, the member's own description, and whether it is a field of a block."""
-    for model in _models(annotation):
+def member_type(annotation: object, part: str) -> tuple[object, str, bool]:
+    """Return the type of a type's member, its own description, and whether it is a field of a block."""
+    for model in models_of(annotation):
         found = {one.alias or name: one for name, one in model.model_fields.items()}.get(part)
         if found is not None:
             return found.annotation, found.description or "", True
@@ -128,7 +149,7 @@ def _member_type(annotation: object, part: str) -> tuple[object, str, bool]:
 
 def _branch(annotation: object, name: str) -> object:
     """The one of several types that pydantic calls by a name: its class, or the value of a literal field."""
-    for model in _models(annotation):
+    for model in models_of(annotation):
         literals = (field.annotation for field in model.model_fields.values())
         tags = {value for one in literals if get_origin(one) is Literal for value in get_args(one)}
         if name == model.__name__ or name in tags:
@@ -147,15 +168,15 @@ def parts_of(annotation: object) -> Iterator[object]:
         yield annotation
 
 
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
-    """The classes of the blocks that a type is or includes."""
+def models_of(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the classes of the blocks that a type is or includes."""
     for part in parts_of(annotation):
         if isinstance(part, type) and issubclass(part, BaseModel):
             yield part
 
 
 def _model(annotation: object) -> type[BaseModel] | None:
-    return next(_models(annotation), None)
+    return next(models_of(annotation), None)
 
 
 def named_block(model: type[BaseModel]) -> type[BaseModel] | None:
@@ -173,7 +194,7 @@ def _known_keys(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterato
         if inner is not None:
             yield from _known_keys(inner, key)
         elif declared.annotation is not None and "overrides" in key:
-            value = _model(_member_type(declared.annotation, "<table>")[0])
+            value = _model(member_type(declared.annotation, "<table>")[0])
             yield from _known_keys(value, (*key, "<table>")) if value else ()
     if (named := named_block(model)) is not None:
         yield from _known_keys(named, (*prefix, "<name>"))
@@ -210,7 +231,7 @@ def shown(value: object) -> str:
         shown = re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found[0])[1:-1], shown)
         return '"' + (shown if len(shown) <= 80 else shown[:77] + "...") + '"'
     if isinstance(value, dict):
-        return "a block"
+        return "a block" if value else "an empty block"
     if isinstance(value, list | tuple):
-        return "a list"
+        return "a list" if value else "an empty list"
     return "a period with a unit" if isinstance(value, Period) else str(value)

@@ -6,8 +6,9 @@ A field's description is also the "expected" half of an error message, and is wo
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core.core_schema import ValidationInfo
@@ -87,7 +88,13 @@ Mailbox = Annotated[Text, AfterValidator(_mailbox)]
 
 
 class Block(BaseModel):
-    """A configuration block; unknown keys are rejected."""
+    """A configuration block; unknown keys are rejected.
+
+    Attributes:
+        stand_ins: Values for required keys, so that the rest of a block can be checked without them.
+    """
+
+    stand_ins: ClassVar[Mapping[str, Any]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 

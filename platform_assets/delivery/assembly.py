@@ -72,9 +72,9 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
                 "file's name is the delivery's name. The name receipts is taken."
             )
             return dataclasses.replace(file, block=None, mistakes=(*file.mistakes, line))
-        if file.block is None:
+        if file.repaired is None:
             return file
-        return file.with_mistakes([*own_mistakes(file.block), *self._mistakes(file.block)])
+        return file.with_mistakes([*own_mistakes(file.repaired), *self._mistakes(file.repaired.block)])
 
     def _mistakes(self, settings: DeliverySettings) -> Iterator[Mistake]:
         """Yield what does not fit together with the rest of the configuration."""

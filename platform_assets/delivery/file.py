@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.configuration.mistakes import Mistake, shown
+from platform_assets.configuration.repair import Repaired
 from platform_assets.configuration.values import Block, Cron, Integer, Names, Text, timezone_name
 from platform_assets.delivery.attempt_settings import AttemptSettings
 from platform_assets.delivery.renderers.settings import RENDER, RenderSettings, rendering_mistakes
@@ -89,6 +90,12 @@ class FailureSettings(Block):
 class DeliverySettings(Block):
     """A delivery; the file's name is the delivery's name."""
 
+    stand_ins: ClassVar[Mapping[str, Any]] = {
+        "title": "-",
+        "source": {"text": ""},
+        "to": {"nowhere": {"address": "."}},
+    }
+
     title: Text = Field(description="text, such as Customers in the morning")
     """The title, for people: it is in every message, and in the metadata of every file."""
     description: Text | None = Field(default=None, description="text")
@@ -127,13 +134,19 @@ class DeliverySettings(Block):
         return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def own_mistakes(settings: DeliverySettings) -> Iterator[Mistake]:
+def own_mistakes(given: Repaired[DeliverySettings]) -> Iterator[Mistake]:
     """Yield what is valid by itself and does not fit together within a delivery."""
-    for key, reason in rendering_mistakes(
-        settings.render,
-        settings.file,
-        gives_rows=gives_rows(settings.source),
-        gives_several=gives_several(settings.source),
+    settings = given.block
+    is_whole = not given.has_lost("source", "render", "file")
+    for key, reason in (
+        rendering_mistakes(
+            settings.render,
+            settings.file,
+            gives_rows=gives_rows(settings.source),
+            gives_several=gives_several(settings.source),
+        )
+        if is_whole
+        else ()
     ):
         if key == "file":
             yield Mistake((key,), shown(settings.file), f"another name ({reason})")
@@ -141,6 +154,6 @@ def own_mistakes(settings: DeliverySettings) -> Iterator[Mistake]:
             names = ", ".join(one.name for one in settings.render)
             yield Mistake((key,), f"[{names}]", f"steps that fit the source ({reason})")
     link = settings.on_success.link if settings.on_success else None
-    if link is not None and link.to not in settings.to:
+    if link is not None and link.to not in settings.to and ("to",) not in given.lost:
         expected = f"one of {', '.join(settings.to)}"
         yield Mistake(("on_success", "link", "to"), shown(link.to), expected)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -75,6 +76,8 @@ class TaskSchedule(Block):
 class TaskEntry(Block):
     """One task of a file."""
 
+    stand_ins: ClassVar[Mapping[str, Any]] = {"name": "-"}
+
     name: Text = Field(description="the name of a task; `platform-assets tasks list` shows all")
     args: dict[str, Any] = Field(default_factory=dict, description="a block with the task's arguments")
     id: Annotated[Text, AfterValidator(_id)] | None = Field(
@@ -93,6 +96,8 @@ class TaskEntry(Block):
 
 class TaskFile(Block):
     """A task file."""
+
+    stand_ins: ClassVar[Mapping[str, Any]] = {"tasks": [{"name": "-"}]}
 
     description: Text | None = Field(default=None, description="a sentence about the job")
     vars: dict[str, Any] = Field(

@@ -124,7 +124,7 @@ def build_plans(
     claims = _Claims(files, elsewhere, external)
     plans = []
     for one in files:
-        if one.block is None:
+        if one.repaired is None:
             plans.append(_broken(one))
             continue
         made = result_or_reason(lambda given: _plan(given, registry, claims), one, tell_text=False)
@@ -210,14 +210,18 @@ def _whole(name: str, block: TaskFile) -> tuple[str, ...]:
 
 
 def _plan(given: ConfigFile[TaskFile], registry: TaskRegistry, claims: _Claims) -> TaskPlan:
-    block = given.block
-    if block is None:
+    if given.repaired is None:
         return _broken(given)
+    block = given.repaired.block
+    lost = {str(key[-1]) if isinstance(key[-1], str) else "name" for key in given.repaired.lost}
     mistakes: list[Mistake] = list(_name_mistakes(given, block, claims.elsewhere))
     ids = _ids(block.tasks)
-    mistakes += _id_mistakes(block.tasks, ids)
-    mistakes += _need_mistakes(block, ids)
-    mistakes += _asset_mistakes(given, block, claims)
+    if lost.isdisjoint(("id", "name", "tasks")):
+        # Ids that could not be read may be the ones that other tasks name.
+        mistakes += _id_mistakes(block.tasks, ids)
+        mistakes += _need_mistakes(block, ids)
+    if "produces" not in lost:
+        mistakes += _asset_mistakes(given, block, claims)
     tasks = []
     needs = _needs(block, ids)
     deliveries = claims.elsewhere.deliveries if claims.elsewhere is not None else None
@@ -226,7 +230,7 @@ def _plan(given: ConfigFile[TaskFile], registry: TaskRegistry, claims: _Claims) 
         mistakes += wrong
         if found is not None:
             tasks.append(found)
-    if mistakes:
+    if mistakes or given.block is None:
         # Numbers of tasks in the order of the file, names in their own.
         mistakes.sort(key=lambda one: [(isinstance(part, str), part) for part in one.key])
         return _broken(given.with_mistakes(mistakes), block.schedule)

@@ -58,6 +58,62 @@ to { archive { address = ${?NOT_SET_ANYWHERE} } }
         room.order("helo")
 
 
+def test_mistakes_of_a_file_and_of_what_it_refers_to_are_told_at_once(new_house: NewHouse) -> None:
+    broken = """
+tilte = "Broken"
+source { asset = "star/dim_stuff", limt = 5 }
+render = [csv]
+file = "{nmae}.csv"
+schedule { cron = "0 6 * *" }
+to { archive { address = "/tmp/x", tiemout = 3 }, partner { sidecar = auto } }
+on_success { channels = [mial], link { to = archve } }
+"""
+    room = room_of(new_house(hello=HELLO, broken=broken))
+    assert list(room.deliveries) == ["hello"]
+    said = [line.partition("broken.conf:")[2] for line in room.problems()]
+    expected = (
+        "title: found nothing",
+        "tilte: found an unknown key",
+        "source.limt: found an unknown key",
+        'source.asset: found "star/dim_stuff"; expected the key of an asset (there is no asset '
+        "star/dim_stuff; perhaps star/dim_staff)",
+        'file: found "{nmae}.csv"; expected another name',
+        'schedule.cron: found "0 6 * *"',
+        "to.archive.tiemout: found an unknown key",
+        "to.partner.address: found nothing",
+        'on_success.channels[0]: found "mial"; expected a channel of alerts.channels',
+        'on_success.link.to: found "archve"; expected one of archive, partner',
+    )
+    for part in expected:
+        assert any(part in line for line in said), (part, said)
+    assert len(said) == len(expected), said
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "source { asset = star/dim_staff, text = a }",
+        "source = 5",
+        "source { files = [] }",
+        "to = []",
+        "to { archive = 3 }",
+        "to {}",
+        "render = [csv, { zip { level = a } }]",
+        "file = 5",
+        "attempts { number = none }",
+    ],
+)
+def test_a_mistake_leads_to_no_mistakes_about_what_took_its_place(new_house: NewHouse, wrong: str) -> None:
+    valid = HELLO + "on_success { channels = [mail], link { to = archive } }\n"
+    assert room_of(new_house(hello=valid)).problems() == []
+    name = wrong.split()[0]
+    text = "".join(line for line in valid.splitlines(keepends=True) if not line.startswith(f"{name} "))
+    room = room_of(new_house(hello=text + wrong))
+    found = [line.partition("hello.conf:")[2].split(" ")[1].rstrip(":") for line in room.problems()]
+    assert found
+    assert {one.split(".")[0].split("[")[0] for one in found} == {name}, room.problems()
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [

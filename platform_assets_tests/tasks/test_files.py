@@ -17,9 +17,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from platform_assets.tasks.plan import Elsewhere
 from platform_assets.tasks.publishing import temporary_path, whole_file
 from platform_assets.tasks.task import TaskError
-from platform_assets_tests.tasks.conftest import Bench, tree
+from platform_assets_tests.tasks.conftest import Bench, TaskHouse, tree
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar.zst", ".zip")
 
@@ -336,3 +337,48 @@ def test_zstd_archives_are_what_other_programs_read(bench: Bench, files: Path, t
         names = packed.getnames()
     assert names == ["a.txt", "empty", "sub/deep/run.sh", "sub/ä ö.json"]
     assert (tmp_path / "x.tar.zst").read_bytes()[:4] == b"\x28\xb5\x2f\xfd"
+
+
+def test_mistakes_of_a_file_and_of_its_tasks_are_told_at_once(house: TaskHouse) -> None:
+    house.write(
+        "tasks/x.conf",
+        """
+        schedule { cron = "0 6 * *" }
+        reads = [star/dim_stuff]
+        tasks = [
+          { nmae = copy, args { source = a, target = b } }
+          { name = cpoy, retries = 500 }
+          { name = deliver, args { delivery = greting }, timeuot = 5 }
+          { name = copy, args { source = a, tagret = b }, needs = [5] }
+          7
+        ]
+        """,
+    )
+    known = Elsewhere(assets={"star/dim_staff": ()}, deliveries=frozenset({"greeting"}))
+    found = house.mistakes("x", known)
+    expected = (
+        'schedule.cron: found "0 6 * *"',
+        'reads[0]: found "star/dim_stuff"; expected a known one, perhaps star/dim_staff',
+        "tasks[0].name: found nothing",
+        "tasks[0].nmae: found an unknown key",
+        'tasks[1].name: found "cpoy"; expected a known one, perhaps copy',
+        "tasks[1].retries: found 500",
+        'tasks[2].args.delivery: found "greting"',
+        "tasks[2].timeuot: found an unknown key",
+        "tasks[3].args.tagret: found an unknown",
+        "tasks[3].args.target: found nothing",
+        "tasks[3].needs[0]: found 5",
+        "tasks[4]: found 7",
+    )
+    for part in expected:
+        assert any(part in line for line in found), (part, found)
+    assert len(found) == len(expected), found
+
+
+def test_a_list_is_not_too_short_because_its_tasks_are_wrong(house: TaskHouse) -> None:
+    house.write("tasks/wrong.conf", "tasks = [{ nmae = copy }, 3]")
+    house.write("tasks/empty.conf", "tasks = []")
+    assert not any(" tasks: found" in line for line in house.mistakes("wrong"))
+    assert [line.partition(" ")[2] for line in house.mistakes("empty")] == [
+        "tasks: found an empty list; expected a list of tasks, each with name and args."
+    ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticKnownError
@@ -318,6 +319,8 @@ def _of_its_kind(value: object, info: ValidationInfo) -> object:
 
 class DestinationSettings(Block):
     """A destination: the scheme of its address decides how files are written there."""
+
+    stand_ins: ClassVar[Mapping[str, Any]] = {"address": "."}
 
     address: Annotated[str, BeforeValidator(_address)] = Field(
         description="a local path, or an address that starts with s3://, gs://, ftp://, ftps://, sftp://, "
