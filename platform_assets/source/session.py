@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from platform_assets.source.connection import Connection
 from platform_assets.source.types import SESSION_SETTINGS
 
 if TYPE_CHECKING:
-    from adbc_driver_manager import AdbcConnection
+    from adbc_driver_manager import AdbcConnection, AdbcDatabase
     from pg8000.native import Connection as ControlConnection
 
 # Settings of the role or database apply from the first statement on, and the driver queries types before a
@@ -195,6 +197,38 @@ def _command_line(settings: Mapping[str, str]) -> str:
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
 
 
+class SharedAdbc:
+    """The driver's knowledge of a server's types, kept for several sessions of one login.
+
+    The driver queries all types of a database before the first session, which takes it ten times as long as
+    a login. Sessions that share this do not see types which were created or changed meanwhile, so it is for
+    statements whose types are all built in.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._uri = ""
+        self._database: AdbcDatabase | None = None
+
+    @contextlib.contextmanager
+    def open(self, connection: Connection) -> Iterator[AdbcConnection]:
+        """Open a connection; see `open_adbc`."""
+        import adbc_driver_manager
+
+        # The driver counts the connections of a database without a lock.
+        with self._lock:
+            uri = adbc_uri(connection, _LOGIN_SETTINGS)
+            if self._database is None or uri != self._uri:
+                self._uri, self._database = uri, _adbc_database(connection, _LOGIN_SETTINGS)
+                weakref.finalize(self, self._database.close)
+            opened = adbc_driver_manager.AdbcConnection(self._database)
+        try:
+            yield opened
+        finally:
+            with self._lock:
+                opened.close()
+
+
 @contextlib.contextmanager
 def open_adbc(connection: Connection, **settings: str) -> Iterator[AdbcConnection]:
     """Open an ADBC connection, also through a pooler that rejects settings in a login.
@@ -207,18 +241,24 @@ def open_adbc(connection: Connection, **settings: str) -> Iterator[AdbcConnectio
         adbc_driver_manager.Error: The server does not answer, or rejects the login.
     """
     import adbc_driver_manager
+
+    database = _adbc_database(connection, {**_LOGIN_SETTINGS, **settings})
+    with database, adbc_driver_manager.AdbcConnection(database) as opened:
+        yield opened
+
+
+def _adbc_database(connection: Connection, settings: Mapping[str, str]) -> AdbcDatabase:
+    import adbc_driver_manager
     import adbc_driver_postgresql
 
-    # A shared ADBC database would query the types only once, but the driver counts its connections without a
-    # lock.
+    database: AdbcDatabase
     try:
-        database = adbc_driver_postgresql.connect(adbc_uri(connection, {**_LOGIN_SETTINGS, **settings}))
+        database = adbc_driver_postgresql.connect(adbc_uri(connection, settings))
     except adbc_driver_manager.Error as error:
         if not any(sign in str(error) for sign in _NO_LOGIN_SETTINGS):
             raise
         database = adbc_driver_postgresql.connect(adbc_uri(connection))
-    with database, adbc_driver_manager.AdbcConnection(database) as opened:
-        yield opened
+    return database
 
 
 def open_control(connection: Connection) -> ControlConnection:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from platform_assets.model.dialects import POSTGRES, columns_sql, literal, quote
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Table, Text, Time
 from platform_assets.model.totesys.star import TABLES
-from platform_assets.source.session import SET_PATH, WRITING_SETTINGS
+from platform_assets.source.session import SET_PATH, WRITING_SETTINGS, SharedAdbc
 from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
 from platform_assets.warehouse.loading import (
     Incoming,
@@ -95,6 +95,7 @@ class PostgresWarehouse:
     statement_timeout: float = 3600
     lock_timeout: float = 60
     tables: Sequence[Table] = TABLES
+    _adbc: SharedAdbc = field(default_factory=SharedAdbc, init=False, repr=False, compare=False)
 
     def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
         """See `Warehouse.load`."""
@@ -122,7 +123,7 @@ class PostgresWarehouse:
 
         A numeric without declared precision, such as a sum, is returned as text with every digit.
         """
-        with self._transaction(self.connect(), "run the query", read_only=True) as session:
+        with self._transaction(self.connect(), "run the query", read_only=True, any_types=True) as session:
             try:
                 # The newline ends a trailing comment: the driver wraps the query in brackets.
                 with session.stream(sql.rstrip("; \t\r\n") + "\n") as rows:
@@ -268,10 +269,17 @@ class PostgresWarehouse:
 
     @contextlib.contextmanager
     def _transaction(
-        self, connection: Connection, attempt: str, *, read_only: bool = False
+        self, connection: Connection, attempt: str, *, read_only: bool = False, any_types: bool = False
     ) -> Iterator[PostgresSession]:
-        """Open a session and a transaction, which is committed at the end or rolled back on an error."""
-        with open_session(connection, attempt) as session:
+        """Open a session and a transaction, which is committed at the end or rolled back on an error.
+
+        Args:
+            connection: The database and the role.
+            attempt: The operation, worded to follow "could not" in messages.
+            read_only: The statements only read, all from one snapshot.
+            any_types: Results may have types that users create at any time.
+        """
+        with open_session(connection, attempt, None if any_types else self._adbc) as session:
             settings = {
                 **WRITING_SETTINGS,
                 "statement_timeout": str(round(self.statement_timeout * 1000)),

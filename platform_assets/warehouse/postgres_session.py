@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from platform_assets.errors import PlatformError, WarehouseBusy, WarehouseError
 from platform_assets.lake.adbc import executed
-from platform_assets.source.session import open_adbc, server_message
+from platform_assets.source.session import SharedAdbc, open_adbc, server_message
 from platform_assets.warehouse.postgres_columns import (
     ColumnRefused,
     refuse_early_timestamps,
@@ -63,12 +63,15 @@ def warehouse_name(connection: Connection) -> str:
 
 
 @contextlib.contextmanager
-def open_session(connection: Connection, attempt: str) -> Iterator[PostgresSession]:
+def open_session(
+    connection: Connection, attempt: str, shared: SharedAdbc | None = None
+) -> Iterator[PostgresSession]:
     """Open a session, without a transaction.
 
     Args:
         connection: The database and the role.
         attempt: The operation, worded to follow "could not" in messages.
+        shared: What the driver knows of the server's types; None to have it ask the server.
 
     Raises:
         WarehouseBusy: The server cannot be reached.
@@ -78,7 +81,7 @@ def open_session(connection: Connection, attempt: str) -> Iterator[PostgresSessi
 
     with contextlib.ExitStack() as stack:
         try:
-            opened = stack.enter_context(open_adbc(connection))
+            opened = stack.enter_context(shared.open(connection) if shared else open_adbc(connection))
         except adbc_driver_manager.Error as error:
             raise _login_error(connection, error) from error
         yield PostgresSession(connection, opened, attempt)

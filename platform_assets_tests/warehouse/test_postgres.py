@@ -55,6 +55,28 @@ def lake(tmp_path: Path) -> StarLake:
     return StarLake.with_rows(tmp_path / "lake")
 
 
+def test_a_type_that_was_made_after_the_first_session_is_known_to_queries(
+    warehouse: PostgresWarehouse, control: Control
+) -> None:
+    assert warehouse.status() == []
+    control.run("CREATE TYPE mood AS ENUM ('calm', 'cross')")
+    assert fetch(warehouse, "SELECT 'calm'::mood") == [("calm",)]
+    assert warehouse.status() == []
+    control.run("ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'")
+    assert fetch(warehouse, "SELECT 'quiet'::mood") == [("quiet",)]
+
+
+def test_a_database_that_is_named_later_has_a_session_of_its_own(
+    new_database: NewDatabase, engine: SqlEngine
+) -> None:
+    databases = [new_database().owner, new_database().owner]
+    named = iter(databases)
+    warehouse = PostgresWarehouse(lambda: next(named), engine)
+    for database in databases:
+        with warehouse._transaction(warehouse.connect(), "ask") as session:
+            assert session.rows("SELECT current_database()::text AS name") == [{"name": database.database}]
+
+
 def test_the_server_itself_keeps_primary_and_foreign_keys(
     warehouse: PostgresWarehouse, lake: StarLake, control: Control
 ) -> None:
