@@ -12,8 +12,17 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from platform_assets.model.table import Column
 
+OWNERS = ("team:data-platform",)
+"""The owners of what names no others."""
 ROWS = "*"
 """Stands for the rows of a table as a whole: which rows there are, and in what order."""
+
+PLATFORM_CONSTANTS = {
+    "_change": "Found by the extraction: whether the row is new, changed or gone",
+    "_batch": "Number of the extraction",
+    "_seen_at": "Time of the extraction's snapshot",
+}
+"""Reasons why the platform's own columns of a source table have no source."""
 
 
 class EdgeKind(StrEnum):
@@ -91,6 +100,7 @@ class LineageQuery:
         file: Path of the file that holds the SQL, from the root of the project; empty if it is in no file.
         is_model: Whether SQL whose lineage cannot be derived is refused; if not, the table's lineage is
             unknown, and the graph says why.
+        plain: Names in `tables` that show a table without the platform's own columns, which start with `_`.
     """
 
     sql: str
@@ -98,6 +108,7 @@ class LineageQuery:
     dialect: str = "duckdb"
     file: str = ""
     is_model: bool = False
+    plain: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -109,8 +120,9 @@ class DeclaredTable:
 
     Args:
         asset: Path of its asset key, or a path of its own for a table outside the platform.
-        columns: Its columns in order; empty if only the query tells them.
+        columns: Its columns in order; without columns, it has those of its query or of the table it copies.
         copy_of: The table whose columns of the same names it has.
+        is_plain: Whether a copy leaves out the platform's own columns, which start with `_`.
         query: The query that makes it.
         edges: Edges that are stated.
         constants: Reasons why columns have no source, by column.
@@ -118,24 +130,25 @@ class DeclaredTable:
         owners: Its owners.
         description: A sentence about it.
         is_asset: Whether it is an asset; if not, it is a table outside the platform, such as a source's.
-        masked: Columns whose values a policy changes on the way, by column, each with how.
-        unknown: Why the lineage of its columns is not known; empty if it is.
         kind: What it is, for messages: table, view, delivery, file.
+        checks: Names of its checks, each with the columns that it looks at; `ROWS` for all.
+        unknown: Why the lineage of its columns is not known; empty if it is.
     """
 
     asset: tuple[str, ...]
     columns: tuple[Column, ...] = ()
     copy_of: tuple[str, ...] | None = None
+    is_plain: bool = False
     query: LineageQuery | None = None
     edges: tuple[StatedEdge, ...] = ()
     constants: Mapping[str, str] = field(default_factory=dict)
     group: str = ""
-    owners: tuple[str, ...] = ()
+    owners: tuple[str, ...] = OWNERS
     description: str = ""
     is_asset: bool = True
-    masked: Mapping[str, str] = field(default_factory=dict)
-    unknown: str = ""
     kind: str = "table"
+    checks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unknown: str = ""
 
 
 @runtime_checkable

@@ -17,13 +17,13 @@ from typing import Any
 
 import dagster as dg
 
+from platform_assets.column_lineage import OWNERS as OWNERS
 from platform_assets.dagster_internals import completed_check, record_origin
 from platform_assets.errors import path_error
 from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of, result_or_reason
 from platform_assets.model.dialects import type_name
 from platform_assets.model.table import Column
 
-OWNERS = ("team:data-platform",)
 LAKE_IO_MANAGER = "lake_io_manager"
 MAIN_JOB = "totesys_to_warehouse"
 """Name of the job that brings the main source's changes to the warehouse."""

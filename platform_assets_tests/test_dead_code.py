@@ -28,6 +28,7 @@ CALLED_BY_LIBRARIES = {
     "dlp/settings.py: DlpSettings.model_post_init": "pydantic",
     "feeds/reading.py: _Raw.readinto": "io.BufferedReader",
     "formats/markup.py: _Flow.pi": "lxml",
+    "lineage/command.py: _ColumnOrCommand.parse_args": "click",
     **{
         f"{room}/io_manager.py: {name}IOManager.{method}": "Dagster"
         for room, name in (("lake", "Lake"), ("warehouse", "Warehouse"))
@@ -52,12 +53,8 @@ REASONS = {
         ),
         "used by the commands of lineage, which come next",
     ),
-    "column_lineage.py: DeclaresLineage": "used by the commands of lineage, which come next",
-    "column_lineage.py: DeclaresLineage.declared_tables": "used by the commands of lineage, which come next",
-    "lineage/graph.py: Graph.down": "used by the commands of lineage, which come next",
-    "lineage/graph.py: Graph.readers": "used by the commands of lineage, which come next",
-    "lineage/graph.py: Graph.up": "used by the commands of lineage, which come next",
-    "lineage/graph.py: Graph.with_proof": "used by the commands of lineage, which come next",
+    "lineage/construction.py: without_lineage": "used by the proof, which comes next",
+    "lineage/graph.py: Graph.with_proof": "used by the proof, which comes next",
     "sample/embedded.py: EmbeddedPostgres.create_database": "the databases of tests and benchmarks",
     "sample/embedded.py: EmbeddedPostgres.drop_database": "the databases of tests and benchmarks",
     "snowflake/resources.py: snowflake_resource": "for users' own assets, see docs/warehouse_snowflake.md",

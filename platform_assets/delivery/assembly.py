@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform_assets.alert import RaisesAlerts
+from platform_assets.column_lineage import DeclaredTable, LineageQuery
 from platform_assets.configuration.mistakes import Mistake, shown
 from platform_assets.delivery.attempt_settings import AttemptSettings
 from platform_assets.delivery.settings import DeliveryRoomSettings
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from platform_assets.delivery.file import DeliverySettings
     from platform_assets.delivery.interfaces import DeliveryResult, Receipt, StagedFile
     from platform_assets.delivery.receipts import Receipts
+    from platform_assets.delivery.sources.settings import DataSourceSettings
     from platform_assets.delivery.staging import Staging
     from platform_assets.lake.interfaces import KeptTable
     from platform_assets.lake.protection import Protection
@@ -41,6 +43,9 @@ FOLDER = "deliveries"
 """The folder of the deliveries' files, beside the configuration."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TOLD_AGAIN_WITHIN = dt.timedelta(days=1)
+
+_WITH_COLUMNS = ("asset", "assets", "warehouse")
+"""Kinds of sources whose columns are known without reading them."""
 
 
 class DeliveryRoom(Assembly[DeliveryRoomSettings]):
@@ -94,6 +99,49 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
                 key = "assets" if settings.source.assets is not None else "asset"
                 found = "/".join(asset_keys(settings.source)[0])
                 yield Mistake(("source", key), shown(found), f"the key of an asset ({sentence})")
+
+    def declared_tables(self) -> Iterator[DeclaredTable]:
+        """See `DeclaresLineage.declared_tables`: what deliveries deliver, and their receipts."""
+        from platform_assets.delivery.receipts import RECEIPT_COLUMNS
+
+        yield DeclaredTable(
+            ("delivery", "receipts"),
+            RECEIPT_COLUMNS,
+            constants={column.name: "Recorded by the delivery" for column in RECEIPT_COLUMNS},
+            group="delivery",
+            description="What became of every delivery at every destination.",
+        )
+        for name, given in self.deliveries.items():
+            source = given.source
+            asset = tuple((source.asset or "").split("/")) if source.query is None and source.asset else None
+            yield DeclaredTable(
+                ("delivery", name),
+                copy_of=asset,
+                is_plain=True,
+                query=self._query(source) if asset is None else None,
+                group="delivery",
+                owners=given.owners,
+                description=given.title,
+                kind="delivery",
+                unknown="" if source.kind in _WITH_COLUMNS else f"it delivers {source.kind}, not rows",
+            )
+
+    def _query(self, source: DataSourceSettings) -> LineageQuery | None:
+        """Return the query of a delivery, with the names under which it reads tables."""
+        from platform_assets.delivery.sources.settings import asset_keys
+        from platform_assets.warehouse.assembly import WarehouseRoom
+
+        if (given := source.warehouse) is not None:
+            room = self.rooms.of(WarehouseRoom)
+            engine = room.engines.get(given.name, "duckdb")
+            tables = room.query_tables(given.name) if given.name in room.engines else {}
+            return LineageQuery(given.query, tables, engine)
+        if source.query is None:
+            return None
+        paths = asset_keys(source)
+        names = {**{".".join(path): path for path in paths}, **{path[-1]: path for path in paths}}
+        whole = {"/".join(path): path for path in paths if len(path) > 1}
+        return LineageQuery(source.query, {**whole, **names}, plain=frozenset(names))
 
     @cached_property
     def _asset_paths(self) -> frozenset[tuple[str, ...]]:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from platform_assets.alert import RaisesAlerts
 from platform_assets.classification import CarriesClassification
+from platform_assets.column_lineage import DeclaredTable, DeclaresLineage
 from platform_assets.dlp.settings import InspectionSettings
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import HasLakeTables, HasSourceTables, HasStarTables
+from platform_assets.model.star_model import columns_of
 from platform_assets.rooms import Assembly
 from platform_assets.star.assembly import StarRoom
 from platform_assets.warehouse.assembly import WarehouseRoom
@@ -46,6 +48,30 @@ class InspectionRoom(Assembly[InspectionSettings]):
     """The inspection: its configuration, its inspectors and its findings."""
 
     settings_class = InspectionSettings
+
+    def declared_tables(self) -> Iterator[DeclaredTable]:
+        """See `DeclaresLineage.declared_tables`: what is inspected, and the tables of findings."""
+        from platform_assets.dlp.tables import declared_columns, declared_objects
+
+        if "objects" in self.rooms:
+            yield from declared_objects()
+        star = self.rooms.of(StarRoom).model
+        inspected: list[tuple[tuple[str, ...], list[str]]] = [
+            ((name, table.name), [column.name for column in columns_of(table)])
+            for name in ("star", *self.rooms.of(WarehouseRoom).engines)
+            for table in star.tables
+        ]
+        # Tables of other rooms have the columns that they declare.
+        known = {path for path, _ in inspected}
+        for room in self.rooms.offering(HasLakeTables):
+            if isinstance(room, DeclaresLineage):
+                paths = {tuple(path) for path in room.lake_paths()} - known
+                inspected += [
+                    (table.asset, [column.name for column in table.columns])
+                    for table in room.declared_tables()
+                    if table.asset in paths
+                ]
+        yield declared_columns(inspected)
 
     def check_info_types(self) -> None:
         """Check the info types that the configuration names; only the local inspector's are known here.

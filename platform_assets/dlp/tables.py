@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
+from platform_assets.column_lineage import ROWS, ColumnRef, DeclaredTable, StatedEdge, Subtype
 from platform_assets.dlp.model import Likelihood, Status
 from platform_assets.model.table import Column, Float, Integer, Text, Timestamp
 
@@ -71,3 +74,87 @@ COLUMN_COLUMNS = (
     Column("inspected_at", Timestamp(utc=True), "Time of the inspection, UTC"),
     Column("run_id", Text(), "Run of the inspection"),
 )
+
+_CONTENT = ColumnRef(("file", "objects"), "content")
+_OBJECT_FIELDS = ("uri", "version", "size", "modified_at")
+_SAYS = "Recorded by the inspection"
+
+
+def declared_objects() -> Iterator[DeclaredTable]:
+    """Yield uploaded objects, and the tables of their inspections and findings, for the lineage graph."""
+    known = {column.name: column for column in OBJECT_COLUMNS}
+    columns = (
+        *(known[name] for name in _OBJECT_FIELDS),
+        Column("content", Text(), "What is in the object"),
+    )
+    yield DeclaredTable(
+        _CONTENT.asset,
+        columns,
+        constants={column.name: "Uploaded" for column in columns},
+        description="Uploaded objects.",
+        is_asset=False,
+        kind="file",
+    )
+    of_content = {
+        "objects": ("findings", "info_types", "likelihood", "decision", "rule"),
+        "findings": ("info_type", "likelihood", "evidence", "fingerprint"),
+    }
+    described = {
+        "objects": (OBJECT_COLUMNS, "Every inspected version of an uploaded object."),
+        "findings": (FINDING_COLUMNS, "Every finding in an uploaded object; never the value."),
+    }
+    for name, (declared, description) in described.items():
+        edges = [
+            StatedEdge(ColumnRef(_CONTENT.asset, column.name), column.name)
+            for column in declared
+            if column.name in _OBJECT_FIELDS
+        ]
+        edges += [
+            StatedEdge(_CONTENT, column, Subtype.TRANSFORMATION, masking=True) for column in of_content[name]
+        ]
+        yield DeclaredTable(
+            ("dlp", name),
+            declared,
+            edges=tuple(edges),
+            constants=_others(declared, edges),
+            group="dlp",
+            description=description,
+        )
+
+
+def declared_columns(inspected: Iterable[tuple[tuple[str, ...], Sequence[str]]]) -> DeclaredTable:
+    """Return the table of the inspected columns for the lineage graph.
+
+    Args:
+        inspected: The inspected tables, each with its columns.
+    """
+    edges = []
+    for path, columns in inspected:
+        edges += [
+            StatedEdge(ColumnRef(path, column), "info_type", Subtype.AGGREGATION, masking=True)
+            for column in columns
+        ]
+        edges += [
+            StatedEdge(ColumnRef(path, ROWS), count, Subtype.AGGREGATION, masking=True)
+            for count in ("distinct_values", "rows_inspected", "rows_total")
+        ]
+    own = ("dlp", "columns")
+    # All that is told of a column hangs on what its values were found to be.
+    edges += [
+        StatedEdge(ColumnRef(own, "info_type"), told, Subtype.TRANSFORMATION, masking=True)
+        for told in ("likelihood", "share", "decision", "rule")
+    ]
+    return DeclaredTable(
+        own,
+        COLUMN_COLUMNS,
+        edges=tuple(edges),
+        constants=_others(COLUMN_COLUMNS, edges),
+        group="dlp",
+        description="The verdict on every inspected column.",
+    )
+
+
+def _others(columns: Sequence[Column], edges: Iterable[StatedEdge]) -> dict[str, str]:
+    """Return the reason why columns without edges have no source."""
+    have = {edge.column for edge in edges}
+    return {column.name: _SAYS for column in columns if column.name not in have}

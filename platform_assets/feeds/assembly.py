@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from platform_assets.column_lineage import DeclaredTable
 from platform_assets.dlp.assembly import InspectionRoom
 from platform_assets.errors import FeedError
 from platform_assets.feeds.settings import FeedColumnSettings, FeedsSettings
@@ -86,6 +87,54 @@ class FeedsRoom(Assembly[FeedsSettings]):
         feeds = Feeds(lake.lake, lake.engine, lake.spill_directory)
         findings, watch = self.rooms.of(InspectionRoom).findings, self.rooms.of(ObjectsRoom).watch
         return Feeding(feeds, findings, watch, self.feed(name))
+
+    def declared_tables(self) -> Iterator[DeclaredTable]:
+        """See `DeclaresLineage.declared_tables`: the files, and the tables that they become."""
+        from platform_assets.column_lineage import ROWS
+        from platform_assets.feeds.feed import PLACE_COLUMNS
+
+        says = {
+            "_batch": "Number of the load",
+            "_seen_at": "Time of the load",
+            "_object": "Name of the file",
+            "_line": "Place of the row in the file",
+        }
+        for name in self.settings.feeds:
+            feed, description = self.feed(name), self.descriptions[name]
+            file, table = ("file", feed.watch, name), (UPLOADS, name)
+            unknown = "" if feed.columns else "its columns are those of the first file that is uploaded"
+            yield DeclaredTable(
+                file,
+                feed.columns,
+                constants={column.name: "Uploaded" for column in feed.columns},
+                description=f"Files {feed.pattern} of the watch {feed.watch}.",
+                is_asset=False,
+                kind="file",
+                unknown=unknown,
+            )
+            columns = (*feed.columns, *PLACE_COLUMNS) if feed.columns else ()
+            checks = {"nothing_failed": (ROWS,)}
+            yield DeclaredTable(
+                table,
+                columns,
+                file,
+                constants=says,
+                group=UPLOADS,
+                description=description,
+                checks=checks,
+                unknown=unknown,
+            )
+            for copy, group in self._copies(name):
+                yield DeclaredTable(
+                    copy, columns, table, group=group, description=description, unknown=unknown
+                )
+
+    def _copies(self, feed: str) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield the path and the group of each copy of a feed's table."""
+        for warehouse in self.rooms.of(WarehouseRoom).engines:
+            yield (warehouse, UPLOADS, feed), UPLOADS
+        if "snowflake" in self.rooms:
+            yield ("snowflake", f"{UPLOADS}_{feed}"), "snowflake"
 
     def lake_paths(self) -> list[tuple[str, ...]]:
         """See `HasLakeTables.lake_paths`."""

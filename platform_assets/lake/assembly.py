@@ -6,7 +6,8 @@ import datetime as dt
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from platform_assets.lake.interfaces import HasDeltaTables, KeptTable, RefersToVersions
+from platform_assets.column_lineage import DeclaredTable
+from platform_assets.lake.interfaces import HasDeltaTables, HasLakeTables, KeptTable, RefersToVersions
 from platform_assets.lake.settings import LakeSettings
 from platform_assets.rooms import Assembly
 
@@ -69,6 +70,25 @@ class LakeRoom(Assembly[LakeSettings]):
 
         yield KeptTable("ledger", self.lake.ledger.table, metadata=CURSORS)
         yield self._journal.kept()
+
+    def declared_tables(self) -> Iterator[DeclaredTable]:
+        """See `DeclaresLineage.declared_tables`: the asset of the lake's tables."""
+        from platform_assets.column_lineage import ROWS, ColumnRef, StatedEdge, Subtype
+        from platform_assets.lake.upkeep.columns import UPKEEP_COLUMNS
+
+        paths = [tuple(path) for room in self.rooms.offering(HasLakeTables) for path in room.lake_paths()]
+        says = "Read from the Delta table's log, not from its rows"
+        yield DeclaredTable(
+            ("lake", "tables"),
+            UPKEEP_COLUMNS,
+            edges=tuple(
+                StatedEdge(ColumnRef(path, ROWS), "rows", Subtype.AGGREGATION, True) for path in paths
+            ),
+            constants={column.name: says for column in UPKEEP_COLUMNS if column.name != "rows"},
+            group="lake",
+            description="The Delta tables of the lake: files, bytes, rows, versions, and their last upkeep.",
+            checks={"within_bounds": (ROWS,)},
+        )
 
     @property
     def _journal(self) -> Journal:

@@ -12,7 +12,7 @@ from platform_assets.errors import UpkeepBusy
 from platform_assets.isolation import Isolation
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import HasSourceTables, HasStarTables
-from platform_assets.model.table import Column, Integer, Text
+from platform_assets.lake.upkeep.columns import UPKEEP_COLUMNS
 from platform_assets.orchestration import (
     LAKE_IO_MANAGER,
     OWNERS,
@@ -30,19 +30,6 @@ if TYPE_CHECKING:
     from platform_assets.lake.upkeep.upkeep import TableUpkeep
 
 GROUP = "lake"
-_COLUMNS = (
-    Column("table", Text(), "The table's asset key or folder"),
-    Column("rows", Integer(64), "Its rows, as its statistics count them"),
-    Column("files", Integer(64), "Files of its newest version, after upkeep"),
-    Column("to merge", Integer(64), "Small files that the next upkeep would merge"),
-    Column("bytes", Integer(64), "Bytes of the files of its newest version"),
-    Column("versions", Integer(64), "Versions that can still be read"),
-    Column("oldest needed version", Integer(64), "The oldest version that a reader refers to", nullable=True),
-    Column("kept for", Text(), "The readers that refer to old versions"),
-    Column("old versions removed", Text(), "When old versions were last removed, UTC"),
-    Column("problem", Text(), "Why its upkeep failed; empty if it succeeded"),
-)
-"""Columns of the preview of `lake/tables`."""
 TABLES = dg.AssetKey([GROUP, "tables"])
 UPKEEP_JOB = "lake_upkeep"
 WITHIN_BOUNDS = "within_bounds"
@@ -117,7 +104,7 @@ def _upkeep_defs(rooms: Rooms) -> dg.Definitions:
         ],
         description="The Delta tables of the lake: files, bytes, rows, versions, and their last upkeep, "
         "which merges small files, applies retention and removes versions that nobody needs.",
-        metadata={"dagster/column_schema": table_schema(_COLUMNS)},
+        metadata={"dagster/column_schema": table_schema(UPKEEP_COLUMNS)},
     )
     def tables(
         context: dg.AssetExecutionContext, lake_room: dg.ResourceParam[LakeRoom]

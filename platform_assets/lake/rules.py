@@ -66,11 +66,19 @@ def broken_rules_sql(
     return f"nullif(concat_ws('; ', {', '.join(terms)}), '')" if terms else "NULL"
 
 
-def row_checks(table: Table) -> tuple[str, ...]:
-    """Return the names of the checks in `RULES_OF_CHECK` for which a table declares a rule."""
+def row_checks(table: Table) -> dict[str, tuple[str, ...]]:
+    """Return the checks in `RULES_OF_CHECK` that a table needs, each with the columns that it looks at."""
     parents = {column: "parent" for column, _ in table.foreign_keys}
-    declared = {rule for column in table.columns for rule, _ in conditions(column, column.name, parents)}
-    return tuple(check for check, rules in RULES_OF_CHECK.items() if declared.intersection(rules))
+    declared = [
+        (rule, column.name)
+        for column in table.columns
+        for rule, _ in conditions(column, column.name, parents)
+    ]
+    found = {
+        check: tuple(dict.fromkeys(column for rule, column in declared if rule in rules))
+        for check, rules in RULES_OF_CHECK.items()
+    }
+    return {check: columns for check, columns in found.items() if columns}
 
 
 def conditions(column: Column, value: str, parents: Mapping[str, str]) -> Iterator[tuple[RowRule, str]]:

@@ -29,6 +29,7 @@ class GraphColumn:
         description: One line about it.
         constant: Why it has no source; empty if it has sources.
         tags: Its tags, such as `platform_assets/info_type` -> `EMAIL_ADDRESS`.
+        expression: Start and end of its expression in the table's SQL, in characters; None without.
     """
 
     name: str
@@ -36,6 +37,7 @@ class GraphColumn:
     description: str = ""
     constant: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    expression: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class GraphTable:
         is_asset: Whether it is an asset of the code location.
         kind: What it is: table, view, delivery, file.
         unknown: Why the lineage of its columns is not known; empty if it is.
+        checks: Names of its checks, each with the columns that it looks at; `ROWS` for all.
     """
 
     asset: tuple[str, ...]
@@ -67,6 +70,7 @@ class GraphTable:
     is_asset: bool = True
     kind: str = "table"
     unknown: str = ""
+    checks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -139,11 +143,9 @@ class Graph:
         self.edges = tuple(dict.fromkeys(edges))
         self._into: dict[ColumnRef, list[Edge]] = {}
         self._out_of: dict[ColumnRef, list[Edge]] = {}
-        self._readers: dict[tuple[str, ...], dict[tuple[str, ...], None]] = {}
         for edge in self.edges:
             self._into.setdefault(edge.target, []).append(edge)
             self._out_of.setdefault(edge.source, []).append(edge)
-            self._readers.setdefault(edge.source.asset, {})[edge.target.asset] = None
 
     def table(self, asset: Sequence[str]) -> GraphTable | None:
         """Return a table by its path; None if there is none."""
@@ -159,13 +161,15 @@ class Graph:
         """Return the edges whose target is this column, without those into the table's rows."""
         return self._into.get(column, ())
 
+    def into_table(self, asset: tuple[str, ...]) -> Iterator[Edge]:
+        """Yield the edges into a table: those of its columns in their order, then those of its rows."""
+        for column in self.tables[asset].columns:
+            yield from self.into(ColumnRef(asset, column.name))
+        yield from self.into(ColumnRef(asset, ROWS))
+
     def out_of(self, column: ColumnRef) -> Sequence[Edge]:
         """Return the edges whose source is this column."""
         return self._out_of.get(column, ())
-
-    def readers(self, asset: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
-        """Return the tables that have edges from a table."""
-        return tuple(self._readers.get(asset, ()))
 
     def up(self, column: ColumnRef, *, indirect: bool = True) -> list[Step]:
         """Return all edges that a column depends on, nearest first.
@@ -347,8 +351,9 @@ _TABLE_DEFAULTS: Mapping[str, Any] = {
     "is_asset": True,
     "kind": "table",
     "unknown": "",
+    "checks": {},
 }
-_COLUMN_FIELDS = ("type", "description", "constant", "tags")
+_COLUMN_FIELDS = ("type", "description", "constant", "tags", "expression")
 
 
 def _table_json(table: GraphTable) -> dict[str, Any]:
@@ -371,5 +376,9 @@ def _table_of(content: Mapping[str, Any]) -> GraphTable:
     fields = {**_TABLE_DEFAULTS, **content}
     fields["asset"] = tuple(fields["asset"])
     fields["owners"] = tuple(fields["owners"])
-    fields["columns"] = tuple(GraphColumn(**one) for one in fields["columns"])
+    fields["checks"] = {name: tuple(columns) for name, columns in fields["checks"].items()}
+    fields["columns"] = tuple(
+        GraphColumn(**{**one, "expression": tuple(one["expression"])} if "expression" in one else one)
+        for one in fields["columns"]
+    )
     return GraphTable(**fields)

@@ -78,6 +78,11 @@ class StarModel:
         """Return the file with a star table's SELECT."""
         return self.folder / f"{table.name}.sql"
 
+    def displayed_file(self, table: Table) -> str:
+        """Return the path of a star table's SELECT as readers of the repository know it."""
+        file, root = self.sql_file(table), Path(__file__).parents[2]
+        return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+
     @cached_property
     def _by_name(self) -> dict[str, Table]:
         return {table.name: table for table in self.tables}

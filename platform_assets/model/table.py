@@ -137,6 +137,7 @@ class Table:
         inputs: For star tables, the reference inputs that its SELECT reads, by name.
         derived_from: For star tables, the star tables that its reference inputs read.
         uniques: Further sets of columns whose non-null values must be unique.
+        constants: For star tables, columns to which the SELECT gives one value, each with the reason.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Table:
     inputs: tuple[str, ...] = ()
     derived_from: tuple[str, ...] = ()
     uniques: tuple[tuple[str, ...], ...] = field(default=())
+    constants: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from platform_assets.column_lineage import DeclaredTable
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
+from platform_assets.model.star_model import columns_of
 from platform_assets.rooms import Assembly
 from platform_assets.snowflake.settings import SnowflakeRoomSettings
+from platform_assets.star.assembly import StarRoom
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from platform_assets.configuration.connections import SnowflakeConnectionSettings
     from platform_assets.lake.interfaces import VersionInUse
     from platform_assets.snowflake.access import SnowflakeAccess
@@ -47,6 +52,17 @@ class SnowflakeRoom(Assembly[SnowflakeRoomSettings]):
             case="upper",
         )
         return LakeCopies(self.rooms.of(LakeRoom).lake, build_access(given, given.db_schema).connect, options)
+
+    def declared_tables(self) -> Iterator[DeclaredTable]:
+        """See `DeclaresLineage.declared_tables`: the copies of the star tables."""
+        for table in self.rooms.of(StarRoom).model.tables:
+            yield DeclaredTable(
+                ("snowflake", table.name),
+                columns_of(table),
+                copy_of=("star", table.name),
+                group="snowflake",
+                description=table.description,
+            )
 
     def versions_in_use(self) -> list[VersionInUse]:
         """See `RefersToVersions.versions_in_use`.

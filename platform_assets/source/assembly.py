@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from platform_assets.column_lineage import DeclaredTable
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import CurrentTable, KeptTable
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
     from platform_assets.model.table import Table
     from platform_assets.source.connection import Connection
     from platform_assets.source.snapshot import SourceDatabase
+
+
+UNDISCOVERED = "its columns are not in a catalogue; run platform-assets source discover"
+"""Why the lineage of a table without columns is unknown."""
+
+
+def database_path(source: str, table: str) -> tuple[str, ...]:
+    """Return the path in the lineage graph of a table in a source's database."""
+    return ("database", source, table)
 
 
 class SourceRoom(Assembly[SourceRoomSettings]):
@@ -105,6 +115,48 @@ class SourceRoom(Assembly[SourceRoomSettings]):
             SettingsError: As `tables`.
         """
         return {name: self.tables(name) for name in self.names}
+
+    def declared_tables(self) -> Iterator[DeclaredTable]:
+        """See `DeclaresLineage.declared_tables`: the source's tables, and their copies in the lake."""
+        from platform_assets.column_lineage import PLATFORM_CONSTANTS, ROWS, ColumnRef, StatedEdge, Subtype
+        from platform_assets.lake.rules import row_checks
+        from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS
+
+        for name, tables in self.source_tables().items():
+            for table in tables:
+                outside, inside = database_path(name, table.name), (name, table.name)
+                says = f"Made by the platform's database {name}."
+                yield DeclaredTable(
+                    outside,
+                    table.columns,
+                    constants={column.name: says for column in table.columns},
+                    description=table.description,
+                    is_asset=False,
+                    kind="source table",
+                    unknown="" if table.columns else UNDISCOVERED,
+                )
+                key = {"primary_key": table.primary_key} if table.primary_key else {}
+                yield DeclaredTable(
+                    inside,
+                    (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN) if table.columns else (),
+                    copy_of=outside,
+                    edges=tuple(
+                        StatedEdge(
+                            ColumnRef(outside, column.name), HASH_COLUMN.name, Subtype.TRANSFORMATION, True
+                        )
+                        for column in table.columns
+                    ),
+                    constants=PLATFORM_CONSTANTS,
+                    group=name,
+                    description=table.description,
+                    checks={
+                        "source_schema": (ROWS,),
+                        "source_matches_lake": (ROWS,),
+                        **key,
+                        **row_checks(table),
+                    },
+                    unknown="" if table.columns else UNDISCOVERED,
+                )
 
     def lake_paths(self) -> list[tuple[str, ...]]:
         """See `HasLakeTables.lake_paths`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from platform_assets.column_lineage import DeclaredTable
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import KeptTable
 from platform_assets.model.totesys.star import STAR
@@ -11,6 +12,8 @@ from platform_assets.rooms import Assembly
 from platform_assets.status import TableHoldings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.interfaces import CurrentTable
     from platform_assets.model.star_model import StarModel
@@ -28,6 +31,35 @@ class StarRoom(Assembly[None]):
     def star_tables(self) -> tuple[Table, ...]:
         """See `HasStarTables.star_tables`."""
         return self.model.tables
+
+    def declared_tables(self) -> Iterator[DeclaredTable]:
+        """See `DeclaresLineage.declared_tables`: the star tables, and the reference inputs that they read."""
+        from platform_assets.column_lineage import LineageQuery
+        from platform_assets.lake.rules import row_checks
+        from platform_assets.model.star_model import columns_of
+        from platform_assets.star.reference_inputs import declared_inputs
+
+        model = self.model
+        yield from declared_inputs(model.tables)
+        for table in model.tables:
+            dense = {"record_ids_dense": table.primary_key} if table.kind == "fact" else {}
+            yield DeclaredTable(
+                ("star", table.name),
+                columns_of(table),
+                query=LineageQuery(
+                    model.select_of(table),
+                    {
+                        **{f"{model.source}.{name}": (model.source, name) for name in table.reads},
+                        **{f"reference.{name}": ("reference", name) for name in table.inputs},
+                    },
+                    file=model.displayed_file(table),
+                    is_model=True,
+                ),
+                constants=dict(table.constants),
+                group="star",
+                description=table.description,
+                checks={"primary_key": table.primary_key, **dense, **row_checks(table)},
+            )
 
     def lake_paths(self) -> list[tuple[str, ...]]:
         """See `HasLakeTables.lake_paths`."""

@@ -1,7 +1,6 @@
 """Star tables as assets: one multi-asset that runs the SQL of the selected tables, and their checks."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import dagster as dg
 
@@ -64,7 +63,7 @@ def build_star_defs(model: StarModel) -> dg.Definitions:
             kinds={"deltalake", "sql", "duckdb"},
             metadata={
                 "dagster/column_schema": table_schema(columns_of(table), primary_key=table.primary_key),
-                "sql": _displayed(model.sql_file(table)),
+                "sql": model.displayed_file(table),
             },
         ).with_io_manager_key(LAKE_IO_MANAGER)
         for key, table in by_key.items()
@@ -150,12 +149,6 @@ def blocking_checks(model: StarModel) -> list[dg.AssetCheckKey]:
         for name, (_, is_blocking) in _checks_of(table).items()
         if is_blocking
     ]
-
-
-def _displayed(file: Path) -> str:
-    """Return the path of a file as readers of the repository know it."""
-    root = Path(__file__).parents[2]
-    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
 
 
 def _checks_of(table: Table) -> dict[str, tuple[str, bool]]:

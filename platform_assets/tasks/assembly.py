@@ -13,14 +13,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platform_assets.column_lineage import DeclaredTable, LineageQuery
 from platform_assets.errors import SettingsError
+from platform_assets.isolation import result_or_reason
 from platform_assets.rooms import Assembly
+from platform_assets.tasks.names import TASKS
 from platform_assets.tasks.settings import TasksRoomSettings
 
 if TYPE_CHECKING:
     from platform_assets.delivery.interfaces import TaskOutput
     from platform_assets.tasks.execution import TaskRunner
-    from platform_assets.tasks.plan import Elsewhere, TaskPlan
+    from platform_assets.tasks.plan import Elsewhere, PlannedTask, TaskPlan
     from platform_assets.tasks.registry import TaskRegistry
 
 _FOLDER = "tasks"
@@ -106,6 +109,52 @@ class TasksRoom(Assembly[TasksRoomSettings]):
             files = load_files(self.files_folder, TaskFile, variables=self.variables)
             files += [checked(name, document, TaskFile) for name, document in given.items()]
             return build_plans(files, self.registry, elsewhere, self.settings.tasks.external_assets)
+
+    def declared_tables(self) -> Iterator[DeclaredTable]:
+        """See `DeclaresLineage.declared_tables`: the results of SQL tasks."""
+        for plan in self.plans(None):
+            for task in plan.tasks:
+                if task.known.name == "sql":
+                    yield from self._declared_results(plan.name, task)
+
+    def _declared_results(self, plan: str, task: PlannedTask) -> Iterator[DeclaredTable]:
+        """Yield the table or the file of an SQL task, and the assets that it makes."""
+        given = task.arguments
+        query, database = given.get("query"), str(given.get("database", "warehouse"))
+        unknown = ""
+        if query is None and given.get("query_file") is not None:
+            found = result_or_reason(lambda file: str(file.read_text(encoding="utf-8")), given["query_file"])
+            query = found
+        if query is None:
+            unknown = "its query is not known before it runs"
+        table = given.get("table")
+        place = (str(given.get("table_in", "warehouse")), *str(table).split(".")) if table else None
+        result = place or (TASKS, plan, task.id)
+        yield DeclaredTable(
+            result,
+            query=None if unknown else self._query(str(query).strip().rstrip(";"), database),
+            group=TASKS,
+            description=f"The result of the task {task.id} of {plan}.",
+            is_asset=False,
+            kind="task",
+            unknown=unknown,
+        )
+        for key in task.produces:
+            yield DeclaredTable(
+                tuple(key.split("/")), copy_of=result, group=TASKS, kind="task", unknown=unknown
+            )
+
+    def _query(self, sql: str, database: str) -> LineageQuery:
+        from platform_assets.source.assembly import SourceRoom, database_path
+        from platform_assets.warehouse.assembly import WarehouseRoom
+
+        warehouses = self.rooms.of(WarehouseRoom)
+        if database in warehouses.engines:
+            return LineageQuery(sql, warehouses.query_tables(database), warehouses.engines[database])
+        tables = {}
+        for table in self.rooms.of(SourceRoom).source_tables().get(database, ()):
+            tables[table.name] = tables[f"public.{table.name}"] = database_path(database, table.name)
+        return LineageQuery(sql, tables, "postgres")
 
     @cached_property
     def checked_plans(self) -> list[TaskPlan]:

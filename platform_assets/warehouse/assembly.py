@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from platform_assets.column_lineage import DeclaredTable, LineageQuery
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
-from platform_assets.lake.interfaces import VersionInUse
+from platform_assets.lake.interfaces import HasLakeTables, VersionInUse
 from platform_assets.rooms import Assembly
 from platform_assets.star.assembly import StarRoom
 from platform_assets.status import TableHoldings
@@ -22,6 +23,8 @@ from platform_assets.warehouse.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from platform_assets.bigquery.access import BigQueryAccess
     from platform_assets.warehouse.interface import Warehouse
 
@@ -101,6 +104,55 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
 
                 return build_access(given.project, given.location, given.credentials)
         return None
+
+    def declared_tables(self) -> Iterator[DeclaredTable]:
+        """See `DeclaresLineage.declared_tables`: the star tables of each warehouse, and the facts' views."""
+        from platform_assets.column_lineage import ROWS
+        from platform_assets.model.dialects import DIALECTS
+        from platform_assets.model.star_model import columns_of
+        from platform_assets.warehouse.sql import VIEWS, StarSql
+
+        dialects = {dialect.engine: dialect for dialect in DIALECTS}
+        for name, engine in self.engines.items():
+            schema = self.star_schema(name)
+            sql = StarSql(dialects[engine], (schema,), ())
+            for table in self.rooms.of(StarRoom).model.tables:
+                yield DeclaredTable(
+                    (name, table.name),
+                    columns_of(table),
+                    copy_of=("star", table.name),
+                    group=name,
+                    description=table.description,
+                    checks={"matches_lake": (ROWS,)},
+                )
+                for suffix in VIEWS if table.kind == "fact" else ():
+                    yield DeclaredTable(
+                        (name, f"{table.name}_{suffix}"),
+                        query=LineageQuery(
+                            sql.view(table, suffix), {f"{schema}.{table.name}": (name, table.name)}, engine
+                        ),
+                        group=name,
+                        description=f"The latest versions of {table.name}, without deleted rows."
+                        if suffix == "current"
+                        else f"All versions of {table.name}, each with its period of validity.",
+                        is_asset=False,
+                        kind="view",
+                    )
+
+    def query_tables(self, name: str) -> dict[str, tuple[str, ...]]:
+        """Return the paths of the tables that queries of a warehouse can read, by the names in their SQL."""
+        from platform_assets.warehouse.sql import VIEWS
+
+        schema, found = self.star_schema(name), dict[str, tuple[str, ...]]()
+        for table in self.rooms.of(StarRoom).model.tables:
+            views = VIEWS if table.kind == "fact" else ()
+            for one in (table.name, *(f"{table.name}_{suffix}" for suffix in views)):
+                found[f"{schema}.{one}"] = found[one] = (name, one)
+        # Tables of uploaded files have the same schema and name in the lake and in each warehouse.
+        for room in self.rooms.offering(HasLakeTables):
+            for path in room.lake_paths():
+                found.setdefault(".".join(path), (name, *path))
+        return found
 
     @property
     def engines(self) -> dict[str, str]:

@@ -61,7 +61,6 @@ def test_a_walk_down_ends_at_rows_that_a_column_decides_about(graph: Graph) -> N
     ]
     assert [str(step.edge.target) for step in graph.down(ColumnRef(A, "country"))] == ["star/fact.*"]
     assert graph.down(ColumnRef(A, "country"), indirect=False) == []
-    assert graph.readers(A) == (B,)
 
 
 def test_a_walk_ends_where_edges_form_a_circle() -> None:

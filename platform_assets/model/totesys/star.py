@@ -65,6 +65,7 @@ def _dimension(
     reads: tuple[str, ...] = (),
     inputs: tuple[str, ...] = (),
     derived_from: tuple[str, ...] = (),
+    constants: tuple[tuple[str, str], ...] = (),
 ) -> Table:
     return Table(
         name=name,
@@ -75,6 +76,7 @@ def _dimension(
         reads=reads,
         inputs=inputs,
         derived_from=derived_from,
+        constants=constants,
     )
 
 
@@ -91,6 +93,7 @@ DIM_DATE = _dimension(
     Column("quarter", Integer(), "Quarter of the year", minimum=1, maximum=4),
     inputs=("calendar",),
     derived_from=("fact_sales_order", "fact_purchase_order", "fact_payment"),
+    constants=(("_change", "A day never changes: insert"),),
 )
 DIM_STAFF = _dimension(
     "dim_staff",

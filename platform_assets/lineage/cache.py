@@ -1,0 +1,66 @@
+"""The graph in a file of the state folder, under a fingerprint of all that it is derived from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from platform_assets import column_lineage
+from platform_assets.column_lineage import DeclaredTable
+from platform_assets.lineage.graph import Graph
+
+_FILE = "graph.json"
+
+
+def cached_graph(folder: Path, declared: Sequence[DeclaredTable], masking: Sequence[str]) -> Graph:
+    """Return the graph of these tables: from the file, if it is that of these tables; else derived anew.
+
+    Args:
+        folder: Folder of the file; it is created.
+        declared: The tables.
+        masking: Names of further SQL functions that mask.
+
+    Raises:
+        LineageError: The lineage of model SQL cannot be derived.
+    """
+    file, wanted = folder / _FILE, _fingerprint(declared, masking)
+    # A file that is missing, damaged or of another version is written anew.
+    with contextlib.suppress(OSError, ValueError):
+        known, _, text = file.read_text(encoding="utf-8").partition("\n")
+        if known == wanted:
+            return Graph.from_json(text)
+    from platform_assets.lineage.construction import build_graph
+
+    graph = build_graph(declared, masking)
+    # Without a place to keep it, the graph is derived each time.
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(file, f"{wanted}\n{graph.to_json()}")
+    return graph
+
+
+def _fingerprint(declared: Sequence[DeclaredTable], masking: Sequence[str]) -> str:
+    """Return a fingerprint of the declarations, and of the code that derives the graph from them."""
+    found = hashlib.blake2b(digest_size=16)
+    for file in (Path(column_lineage.__file__), *sorted(Path(__file__).parent.glob("*.py"))):
+        found.update(file.read_bytes())
+    found.update(repr((version("sqlglot"), tuple(masking), tuple(declared))).encode())
+    return found.hexdigest()
+
+
+def _write(file: Path, text: str) -> None:
+    """Replace a file as a whole: another process may read it."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as part:
+            part.write(text)
+        os.replace(name, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise

@@ -1,0 +1,96 @@
+"""The command `platform-assets lineage`: a column's lineage, its proof, and the impact of a change."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from platform_assets.terminal import plain_errors
+
+if TYPE_CHECKING:
+    from platform_assets.lineage.assembly import LineageRoom
+
+_SHOW = "show"
+_WIDEST = 10_000
+"""Columns of a line: one that the terminal wraps loses less than one that is cut."""
+
+
+class _ColumnOrCommand(TyperGroup):
+    """Sub-commands; anything else is a column to show, so that `lineage star/dim_staff.location` works."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = [_SHOW, *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
+app = typer.Typer(
+    name="lineage",
+    help="Lineage of columns: lineage star/fact_sales_order.units_sold shows where a column comes from and "
+    "what is made from it.",
+    no_args_is_help=True,
+    cls=_ColumnOrCommand,
+)
+
+
+class LineageFormat(StrEnum):
+    """Formats of a column's lineage."""
+
+    TREE = "tree"
+    JSON = "json"
+    MERMAID = "mermaid"
+    OPENLINEAGE = "openlineage"
+
+
+def _room() -> LineageRoom:
+    from platform_assets.lineage.assembly import LineageRoom
+    from platform_assets.rooms import Rooms
+    from platform_assets.settings import load_settings
+
+    return Rooms(load_settings()).of(LineageRoom)
+
+
+@app.command(_SHOW)
+def show(
+    column: Annotated[str, typer.Argument(help="The column, such as star/fact_sales_order.units_sold.")],
+    up: Annotated[bool, typer.Option("--up", help="Show only what it depends on.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Show only what depends on it.")] = False,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Leave out what only decides about values and rows.")
+    ] = False,
+    format_: Annotated[LineageFormat, typer.Option("--format", help="How to show it.")] = LineageFormat.TREE,
+) -> None:
+    """Show where a column comes from, and what is made from it; the word show may be left out."""
+    with plain_errors():
+        from platform_assets.lineage import display
+
+        room = _room()
+        graph = room.graph
+        ref = graph.find(column)
+        both = up == down
+        if format_ is LineageFormat.TREE:
+            from rich.console import Console
+
+            console = Console(highlight=False, width=_WIDEST)
+            table = graph.tables[ref.asset]
+            if (found := table.column(ref.column)) is not None and (found.type or found.description):
+                typer.echo(f"{ref}: {', '.join(one for one in (found.type, found.description) if one)}")
+            for tree in display.trees(graph, ref, up=up or both, down=down or both, indirect=not direct):
+                console.print(tree)
+            return
+        steps = {}
+        if up or both:
+            steps["up"] = graph.up(ref, indirect=not direct)
+        if down or both:
+            steps["down"] = graph.down(ref, indirect=not direct)
+        match format_:
+            case LineageFormat.JSON:
+                typer.echo(display.as_json(graph, ref, steps))
+            case LineageFormat.MERMAID:
+                typer.echo(display.as_mermaid(ref, steps))
+            case LineageFormat.OPENLINEAGE:
+                typer.echo(display.as_openlineage(graph, room.settings.lineage.namespace, steps))

@@ -1,0 +1,716 @@
+"""Derivation of column lineage from a query: names resolved as the engine does it, expression by expression.
+
+sqlglot parses; resolving names, expanding stars and following values is done here, because its own resolution
+errs without saying so in some of DuckDB's constructs and takes a hundred times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from platform_assets.column_lineage import ROWS, ColumnRef, LineageQuery, Subtype
+from platform_assets.lineage.flows import Flow, Flows, Passage, QueryRelation, deciding, made, merged, placed
+from platform_assets.lineage.masking import is_masking
+from platform_assets.lineage.positions import Span, SqlPositions
+
+_OF_ONE_ROW = (exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue)
+"""Window functions that sqlglot takes for aggregates; their value is that of one row."""
+_MOST_ROUNDS = 20
+"""Rounds after which the flows of a recursive query no longer change: one for each column that they pass."""
+
+
+class UnknownLineage(Exception):
+    """The lineage of a query cannot be derived; the message says why, and what to write instead."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """The lineage of a query.
+
+    Args:
+        columns: Flows of its columns, by their names as written, in order.
+        rows: What decides which rows there are.
+        places: Places of the columns' expressions in the SQL, where they are known.
+    """
+
+    columns: Mapping[str, Flows]
+    rows: Flows
+    places: Mapping[str, Span]
+
+
+def derive(
+    query: LineageQuery, columns_of: Callable[[str], Sequence[str]], masking: frozenset[str]
+) -> Derived:
+    """Derive the lineage of a query.
+
+    Args:
+        query: The query.
+        columns_of: Returns the columns of a table by the query's name for it.
+        masking: Names of further functions that mask, in upper case.
+
+    Raises:
+        UnknownLineage: It cannot be derived.
+    """
+    try:
+        dialect = sqlglot.Dialect.get_or_raise(query.dialect)
+        tokens = dialect.tokenize(query.sql)
+        trees = [tree for tree in dialect.parser().parse(tokens, query.sql) if tree is not None]
+    except SqlglotError as error:
+        reason = str(error).partition("\n")[0].strip().removesuffix(".")
+        raise UnknownLineage(f"it cannot be parsed ({reason})") from None
+    except RecursionError:
+        raise UnknownLineage("it is nested too deeply; write parts of it as WITH queries") from None
+    if len(trees) != 1:
+        raise UnknownLineage(f"it has {len(trees)} statements; write one SELECT")
+    try:
+        relation = _Deriving(query, columns_of, masking, SqlPositions(tokens)).query(trees[0], _Env())
+    except RecursionError:
+        raise UnknownLineage("it is nested too deeply; write parts of it as WITH queries") from None
+    names = {name: relation.names.get(name, name) for name in relation.columns}
+    return Derived(
+        {names[name]: flows for name, flows in relation.columns.items()},
+        relation.rows,
+        {names[name]: place for name, place in relation.places.items() if name in names},
+    )
+
+
+@dataclass
+class _Env:
+    """Names that an expression can use.
+
+    Args:
+        parent: Names of the query around this one, for correlated subqueries.
+        sources: Relations of FROM and JOIN by their aliases.
+        shared: Columns that USING and NATURAL have merged.
+        aliases: Expressions of the select list so far, by their aliases.
+        ctes: The WITH queries.
+        locals: Parameters of lambdas and list comprehensions.
+        windows: Named windows.
+    """
+
+    parent: _Env | None = None
+    sources: dict[str, QueryRelation] = field(default_factory=dict)
+    shared: dict[str, Flows] = field(default_factory=dict)
+    aliases: dict[str, Flows] = field(default_factory=dict)
+    ctes: dict[str, QueryRelation] = field(default_factory=dict)
+    locals: dict[str, Flows] = field(default_factory=dict)
+    windows: dict[str, exp.Expr] = field(default_factory=dict)
+
+    def chain(self) -> Iterator[_Env]:
+        """Yield this and the environments around it, from the inside out."""
+        one: _Env | None = self
+        while one is not None:
+            yield one
+            one = one.parent
+
+    def cte(self, name: str) -> QueryRelation | None:
+        """Return the WITH query of this name that is visible here."""
+        return next((env.ctes[name] for env in self.chain() if name in env.ctes), None)
+
+
+class _Deriving:
+    def __init__(
+        self,
+        query: LineageQuery,
+        columns_of: Callable[[str], Sequence[str]],
+        masking: frozenset[str],
+        positions: SqlPositions,
+    ) -> None:
+        self._tables = {name.lower(): name for name in query.tables}
+        self._paths = query.tables
+        self._is_model = query.is_model
+        self._columns_of = columns_of
+        self._masking = masking
+        self._positions = positions
+        self._known: dict[str, QueryRelation] = {}
+
+    # Queries
+
+    def query(self, node: exp.Expr, env: _Env) -> QueryRelation:
+        """Return the relation of a query: SELECT, a set operation, VALUES, or one of them in brackets."""
+        inner = _Env(env)
+        if (with_ := node.args.get("with_")) is not None:
+            self._ctes(with_, inner)
+        if node.args.get("pivots"):
+            raise _refused_pivot()
+        match node:
+            case exp.Select():
+                return self._select(node, inner)
+            case exp.SetOperation():
+                return self._set_operation(node, inner)
+            case exp.Values():
+                return self._values(node, inner)
+            case exp.Subquery():
+                return self._subquery(node, inner)
+            case exp.Table():
+                return self._source(node, inner)[1]
+            case exp.Pivot():
+                raise _refused_pivot()
+        raise UnknownLineage(f"it is {node.key.upper()}, not one SELECT")
+
+    def _ctes(self, with_: exp.Expr, env: _Env) -> None:
+        for cte in with_.expressions:
+            name, names = cte.alias.lower(), cte.alias_column_names
+            body = cte.this
+            if with_.args.get("recursive") and isinstance(body, exp.SetOperation):
+                env.ctes[name] = self._recursive(name, names, body, env)
+            else:
+                # Before it is added: a WITH query that is not recursive may read a table of its own name.
+                env.ctes[name] = self.query(body, env).renamed(names)
+
+    def _recursive(self, name: str, names: Sequence[str], body: exp.SetOperation, env: _Env) -> QueryRelation:
+        """Return a recursive WITH query: its flows go round until nothing is added."""
+        inner = _Env(env)
+        known = self.query(body.this, inner).renamed(names)
+        for _ in range(_MOST_ROUNDS + len(known.columns)):
+            inner.ctes[name] = known
+            following = self.query(body, inner).renamed(names)
+            if following.columns == known.columns and following.rows == known.rows:
+                break
+            known = following
+        return known
+
+    def _set_operation(self, node: exp.SetOperation, env: _Env) -> QueryRelation:
+        left, right = self.query(node.this, env), self.query(node.expression, env)
+        by_name = bool(node.args.get("by_name"))
+        if by_name and self._is_model and list(left.columns) != list(right.columns):
+            raise UnknownLineage(
+                "it has UNION BY NAME over columns in different orders; name the columns in one order in "
+                "both parts, and write UNION ALL"
+            )
+        if (
+            not by_name
+            and len(left.columns) != len(right.columns)
+            and left.rest is None
+            and right.rest is None
+        ):
+            raise UnknownLineage(
+                f"the parts of its {node.key.upper()} have {len(left.columns)} and {len(right.columns)} "
+                "columns"
+            )
+        if isinstance(node, exp.Union):
+            if by_name:
+                names = dict.fromkeys((*left.columns, *right.columns))
+                columns = {
+                    name: merged([left.columns.get(name, {}), right.columns.get(name, {})]) for name in names
+                }
+            else:
+                columns = {
+                    name: merged(pair)
+                    for name, *pair in zip(
+                        left.columns, left.columns.values(), right.columns.values(), strict=False
+                    )
+                }
+            rows = merged([left.rows, right.rows])
+        else:
+            # The values are those of the left side; the right side decides which rows stay.
+            columns = dict(left.columns)
+            rows = merged([left.rows, right.rows, deciding(merged(right.columns.values()), Subtype.FILTER)])
+        if node.args.get("distinct"):
+            rows = merged([rows, deciding(merged(columns.values()), Subtype.GROUP_BY)])
+        tables = (*left.tables, *right.tables)
+        result = QueryRelation(columns, {**right.names, **left.names}, rows, None, tables, left.places)
+        env.aliases.update(columns)
+        return self._ordered(node, env, result)
+
+    def _values(self, node: exp.Values, env: _Env) -> QueryRelation:
+        rows = [one.expressions if isinstance(one, exp.Tuple) else [one] for one in node.expressions]
+        columns = {
+            f"col{number}": made(merged(self.flows(row[number], env) for row in rows), Subtype.TRANSFORMATION)
+            for number in range(min(map(len, rows), default=0))
+        }
+        return QueryRelation(columns).renamed(node.alias_column_names)
+
+    def _subquery(self, node: exp.Subquery, env: _Env) -> QueryRelation:
+        inner = node.this
+        if isinstance(inner, exp.Table):
+            # Joins in brackets with an alias of their own.
+            joined, rows = _Env(env), list[Flows]()
+            self._add_source(inner, joined, rows)
+            rows += [*self._join(node, joined), *(source.rows for source in joined.sources.values())]
+            columns: dict[str, Flows] = {}
+            names: dict[str, str] = {}
+            for name, shown, flows in self._star(joined, None):
+                columns.setdefault(name, flows)
+                names.setdefault(name, shown)
+            relation = QueryRelation(columns, names, merged(rows), None, _tables_of(joined))
+        else:
+            relation = self.query(inner, env)
+            env.aliases.update(relation.columns)
+            relation = self._ordered(node, env, relation)
+        return relation.renamed(node.alias_column_names)
+
+    def _select(self, node: exp.Select, env: _Env) -> QueryRelation:
+        rows: list[Flows] = []
+        if (from_ := node.args.get("from_")) is not None:
+            self._add_source(from_.this, env, rows)
+        rows += self._join(node, env)
+        for lateral in node.args.get("laterals") or ():
+            self._add_source(lateral, env, rows)
+        rows += [source.rows for source in env.sources.values()]
+        for window in node.args.get("windows") or ():
+            env.windows[window.name.lower()] = window
+        projections = list(node.expressions)
+        names: dict[str, str] = {}
+        columns: dict[str, Flows] = {}
+        places: dict[str, Span] = {}
+        for projection in projections:
+            place = self._positions.projection(projection)
+            for shown, flows in self._projected(projection, env):
+                name, number = shown.lower(), 0
+                # DuckDB calls the second column of a name name_1; a query around it sees the first.
+                while name in columns:
+                    number += 1
+                    name = f"{shown.lower()}_{number}"
+                columns[name], names[name] = flows, f"{shown}_{number}" if number else shown
+                env.aliases.setdefault(name, flows)
+                if place is not None:
+                    places[name] = place
+        rows += self._conditions(node, env, columns)
+        relation = QueryRelation(columns, names, merged(rows), None, _tables_of(env), places)
+        return self._ordered(node, env, relation)
+
+    def _conditions(self, node: exp.Select, env: _Env, columns: Mapping[str, Flows]) -> Iterator[Flows]:
+        """Yield what decides about the rows of a SELECT: WHERE, GROUP BY, HAVING, QUALIFY, DISTINCT."""
+        for key in ("where", "having", "qualify"):
+            if (clause := node.args.get(key)) is not None:
+                yield deciding(self.flows(clause.this, env), Subtype.FILTER, self._place(clause.this))
+        if (group := node.args.get("group")) is not None:
+            yield from self._grouped(group, node, env, columns)
+        if (distinct := node.args.get("distinct")) is not None:
+            if (on := distinct.args.get("on")) is not None:
+                yield deciding(self._by_alias(on, env, columns), Subtype.GROUP_BY, self._place(on))
+            else:
+                yield deciding(merged(columns.values()), Subtype.GROUP_BY)
+
+    def _grouped(
+        self, group: exp.Expr, node: exp.Select, env: _Env, columns: Mapping[str, Flows]
+    ) -> Iterator[Flows]:
+        if group.args.get("all"):
+            values = list(columns.values())
+            for number, projection in enumerate(node.expressions):
+                if len(values) == len(node.expressions) and not _aggregates(projection):
+                    yield deciding(values[number], Subtype.GROUP_BY, self._positions.projection(projection))
+            return
+        keys = [*group.expressions]
+        for kind in ("cube", "rollup", "grouping_sets"):
+            keys += group.args.get(kind) or ()
+        for key in keys:
+            position = _position(key)
+            if position is not None and position < len(columns):
+                flows = list(columns.values())[position]
+            else:
+                flows = self.flows(key, env)
+            yield deciding(flows, Subtype.GROUP_BY, self._place(key))
+
+    def _ordered(self, node: exp.Expr, env: _Env, relation: QueryRelation) -> QueryRelation:
+        order = node.args.get("order")
+        found: list[Flows] = []
+        for one in order.expressions if order is not None else ():
+            key = one.this if isinstance(one, exp.Ordered) else one
+            position = _position(key)
+            if isinstance(key, exp.Var) and key.name.upper() == "ALL":
+                flows = merged(relation.columns.values())
+            elif position is not None and position < len(relation.columns):
+                flows = list(relation.columns.values())[position]
+            else:
+                flows = self._by_alias(key, env, relation.columns)
+            found.append(deciding(flows, Subtype.SORT, self._place(key)))
+        for clause in ("limit", "offset"):
+            limit = node.args.get(clause)
+            if limit is not None and isinstance(limit.expression, exp.Expr):
+                found.append(deciding(self.flows(limit.expression, env), Subtype.FILTER))
+        if not found:
+            return relation
+        return replace(relation, rows=merged([relation.rows, *found]))
+
+    def _by_alias(self, node: exp.Expr, env: _Env, columns: Mapping[str, Flows]) -> Flows:
+        """Return the flows of an expression in which aliases of the select list come before columns."""
+        return self.flows(node, _Env(env, locals=dict(columns)))
+
+    # FROM and JOIN
+
+    def _add_source(self, node: exp.Expr, env: _Env, rows: list[Flows]) -> str:
+        if isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table) and not node.alias:
+            # Joins in brackets: their tables are seen by their own names.
+            name = self._add_source(node.this, env, rows)
+            rows += self._join(node, env)
+            return name
+        name, relation = self._source(node, env)
+        while name in env.sources:
+            name = f"{name}\0"
+        env.sources[name] = relation
+        if not isinstance(node, exp.Subquery):
+            rows += self._join(node, env)
+        return name
+
+    def _source(self, node: exp.Expr, env: _Env) -> tuple[str, QueryRelation]:
+        """Return the name and the relation of an item of FROM."""
+        if node.args.get("pivots"):
+            raise _refused_pivot()
+        alias = node.alias_or_name.lower()
+        names = node.alias_column_names
+        match node:
+            case exp.Table():
+                return alias, self._table(node, env).renamed(names)
+            case exp.Subquery():
+                return alias, self._subquery(node, _Env(env))
+            case exp.Values():
+                return alias, self._values(node, env)
+            case exp.Lateral() if isinstance(node.this, exp.Subquery):
+                return alias, self.query(node.this, env).renamed(names)
+            case exp.Lateral() | exp.Unnest():
+                inputs = [node.this] if isinstance(node, exp.Lateral) else node.expressions
+                flows = made(merged(self.flows(one, env) for one in inputs), Subtype.TRANSFORMATION)
+                kept = QueryRelation(
+                    {name.lower(): flows for name in names}, {name.lower(): name for name in names}
+                )
+                offset = node.args.get("offset")
+                columns = dict(kept.columns)
+                if isinstance(offset, exp.Expr):
+                    columns[offset.name.lower()] = {}
+                return alias or "".join(names[:1]).lower(), QueryRelation(columns, kept.names, {}, flows)
+        raise UnknownLineage(f"it reads from {node.key.upper()}, which is not followed")
+
+    def _table(self, node: exp.Table, env: _Env) -> QueryRelation:
+        if isinstance(node.this, exp.Func):
+            flows = made(self._of_children(node.this, env), Subtype.TRANSFORMATION)
+            return QueryRelation({}, {}, {}, flows)
+        parts = [part.name for part in node.parts]
+        if len(parts) == 1 and (cte := env.cte(parts[0].lower())) is not None:
+            return cte
+        for start in range(len(parts)):
+            # The name of a database may stand before that of the schema.
+            name = ".".join(parts[start:]).lower()
+            if name in self._tables:
+                return self._base(self._tables[name])
+        known = ", ".join(sorted(self._tables.values())[:8]) or "no tables"
+        raise UnknownLineage(f"it reads {'.'.join(parts)}, whose columns are not declared; known are {known}")
+
+    def _base(self, name: str) -> QueryRelation:
+        if name not in self._known:
+            path = self._paths[name]
+            columns = self._columns_of(name)
+            self._known[name] = QueryRelation(
+                {one.lower(): {Flow(ColumnRef(path, one), Subtype.IDENTITY): Passage()} for one in columns},
+                {one.lower(): one for one in columns},
+                tables=(path,),
+            )
+        return self._known[name]
+
+    def _join(self, node: exp.Expr, env: _Env) -> list[Flows]:
+        """Add the joined relations of a node; return what decides about the rows."""
+        found: list[Flows] = []
+        for join in node.args.get("joins") or ():
+            before = list(env.sources)
+            added = self._add_source(join.this, env, found)
+            using = [one.name.lower() for one in join.args.get("using") or ()]
+            side = str(join.args.get("side") or "").upper()
+            if str(join.args.get("method") or "").upper() == "NATURAL":
+                seen = {name for one in before for name in env.sources[one].columns}
+                using = [name for name in env.sources[added].columns if name in seen]
+            for name in using:
+                left = env.shared.get(name) or self._first(name, [env.sources[one] for one in before])
+                right = env.sources[added].columns.get(name)
+                if left is None or right is None:
+                    raise UnknownLineage(f"a side of its join has no column {name}")
+                found.append(deciding(merged([left, right]), Subtype.JOIN, self._place(join)))
+                env.shared[name] = (
+                    made(merged([left, right]), Subtype.TRANSFORMATION)
+                    if side == "FULL"
+                    else right
+                    if side == "RIGHT"
+                    else left
+                )
+            if (on := join.args.get("on")) is not None:
+                found.append(deciding(self.flows(on, env), Subtype.JOIN, self._place(on)))
+            if str(join.args.get("kind") or "").upper() in ("SEMI", "ANTI"):
+                found.append(env.sources.pop(added).rows)
+        return found
+
+    @staticmethod
+    def _first(name: str, relations: Iterable[QueryRelation]) -> Flows | None:
+        return next((one.columns[name] for one in relations if name in one.columns), None)
+
+    # The select list
+
+    def _projected(self, node: exp.Expr, env: _Env) -> Iterator[tuple[str, Flows]]:
+        """Yield the names and flows of the columns that an item of a select list gives."""
+        star = node.this if isinstance(node, exp.Column) and isinstance(node.this, exp.Star) else node
+        if isinstance(star, exp.Star):
+            of = node.table.lower() if isinstance(node, exp.Column) else None
+            yield from self._starred(star, of, env)
+            return
+        if node.find(exp.Columns) is not None:
+            raise UnknownLineage("it has COLUMNS(...); name the columns one by one")
+        if isinstance(node, exp.Alias | exp.Column | exp.Dot):
+            shown = node.output_name
+        elif isinstance(node, exp.Subquery) and node.alias:
+            shown = node.alias
+        else:
+            shown = node.sql("duckdb").lower()
+        span = self._positions.projection(node)
+        inner = node.this if isinstance(node, exp.Alias) else node
+        yield shown, placed(self.flows(inner, env), span)
+
+    def _starred(self, star: exp.Star, of: str | None, env: _Env) -> Iterator[tuple[str, Flows]]:
+        excluded = {one.name.lower() for one in star.args.get("except_") or ()}
+        replaced = {one.alias.lower(): one.this for one in star.args.get("replace") or ()}
+        renamed = {one.this.name.lower(): one.alias for one in star.args.get("rename") or ()}
+        span = self._place(star)
+        for name, shown, flows in self._star(env, of):
+            if name in excluded:
+                continue
+            if name in replaced:
+                yield shown, placed(self.flows(replaced[name], env), self._place(replaced[name]))
+                continue
+            found = flows if all(one.span for one in flows.values()) else placed(flows, span)
+            yield renamed.get(name, shown), found
+
+    def _star(self, env: _Env, of: str | None) -> Iterator[tuple[str, str, Flows]]:
+        """Yield what `*`, or `name.*`, stands for: names in lower case and as written, and flows."""
+        if of is not None:
+            source = self._named_source(env, of)
+            if source is None:
+                raise UnknownLineage(
+                    f"it has {of}.*, and {of} is not a table of its FROM; write the fields of a struct one "
+                    "by one, as columns of their own"
+                )
+            if source.rest is not None and not source.columns:
+                raise UnknownLineage(f"it has {of}.* over columns that are not known; name the columns")
+            for name, flows in source.columns.items():
+                yield name, source.names.get(name, name), flows
+            return
+        done: set[str] = set()
+        for alias, source in env.sources.items():
+            if source.rest is not None and not source.columns:
+                # A table function without names for its columns has one, which is called like it.
+                yield alias, alias, source.rest
+                continue
+            for name, flows in source.columns.items():
+                if name not in env.shared:
+                    yield name, source.names.get(name, name), flows
+                elif name not in done:
+                    done.add(name)
+                    yield name, source.names.get(name, name), env.shared[name]
+        if not env.sources:
+            raise UnknownLineage("it has * without a table")
+
+    @staticmethod
+    def _named_source(env: _Env, name: str) -> QueryRelation | None:
+        return next((one.sources[name] for one in env.chain() if name in one.sources), None)
+
+    # Expressions
+
+    def flows(self, node: exp.Expr, env: _Env) -> Flows:
+        """Return the columns that reach an expression."""
+        match node:
+            case exp.Column():
+                return self._column(node, env)
+            case exp.Paren() | exp.Alias():
+                return self.flows(node.this, env)
+            case exp.Case() | exp.If():
+                return self._case(node, env)
+            case exp.Subquery():
+                return self._scalar(self.query(node, env))
+            case exp.Exists():
+                return deciding(self._scalar(self.query(node.this, env)), Subtype.CONDITIONAL)
+            case exp.In():
+                return self._in(node, env)
+            case exp.Query():
+                return self._scalar(self.query(node, env))
+            case exp.Window():
+                return self._window(node, env)
+            case exp.Filter():
+                condition = node.expression.this
+                decides = deciding(self.flows(condition, env), Subtype.CONDITIONAL, self._place(condition))
+                return merged([self.flows(node.this, env), decides])
+            case exp.WithinGroup() | exp.Order():
+                return self._with_order(node, env)
+            case exp.Lambda():
+                names = {one.name.lower(): Flows() for one in node.expressions}
+                return self.flows(node.this, _Env(env, locals=names))
+            case exp.Comprehension():
+                return self._comprehension(node, env)
+            case exp.Columns():
+                raise UnknownLineage("it has COLUMNS(...); name the columns one by one")
+            case exp.Star():
+                return self._every_row(env)
+            case exp.Dot():
+                self._refuse_fields(node)
+            case exp.StructExtract():
+                self._refuse_fields(node)
+            case exp.Bracket() if any(
+                isinstance(one, exp.Literal) and one.is_string for one in node.expressions
+            ):
+                self._refuse_fields(node)
+        aggregates = isinstance(node, exp.AggFunc) and not isinstance(node, _OF_ONE_ROW)
+        subtype = Subtype.AGGREGATION if aggregates else Subtype.TRANSFORMATION
+        found = self._of_children(node, env)
+        if isinstance(node, exp.Count | exp.CountIf) and not found:
+            found = self._every_row(env)
+        return made(found, subtype, masking=is_masking(node, self._masking))
+
+    def _of_children(self, node: exp.Expr, env: _Env) -> Flows:
+        return merged(self.flows(one, env) for one in node.iter_expressions())
+
+    def _refuse_fields(self, node: exp.Expr) -> None:
+        """Refuse fields of structs in model SQL: all fields of a struct have the lineage of the struct."""
+        if self._is_model:
+            raise UnknownLineage(
+                f"it reads a field of a struct ({node.sql('duckdb')}); keep the field as a column of its own "
+                "in the query below, and read that"
+            )
+
+    def _column(self, node: exp.Column, env: _Env) -> Flows:
+        if isinstance(node.this, exp.Star):
+            return merged(flows for _, _, flows in self._star(env, node.table.lower() or None))
+        parts = [part.name.lower() for part in node.parts]
+        if len(parts) > 1:
+            # `alias.column`, `schema.table.column`, or a field of a struct in one of them.
+            for place in range(len(parts) - 1):
+                source = self._named_source(env, parts[place])
+                if source is None:
+                    continue
+                flows = source.columns.get(parts[place + 1], source.rest)
+                if flows is None:
+                    continue
+                if place + 2 < len(parts):
+                    self._refuse_fields(node)
+                    return made(flows, Subtype.TRANSFORMATION)
+                return dict(flows)
+            is_table = self._named_source(env, parts[0]) is not None
+            found = None if is_table else self._unqualified(parts[0], env)
+            if found is not None:
+                self._refuse_fields(node)
+                return made(found, Subtype.TRANSFORMATION)
+            raise UnknownLineage(f"it reads {node.sql('duckdb')}, which its tables do not have")
+        found = self._unqualified(parts[0], env)
+        if found is None:
+            raise UnknownLineage(f"it reads the column {node.name}, which none of its tables has")
+        return dict(found)
+
+    def _unqualified(self, name: str, env: _Env) -> Flows | None:
+        """Return the flows of a name from the inside out: parameter, column, alias of a select list."""
+        for one in env.chain():
+            if name in one.locals:
+                return one.locals[name]
+            if name in one.shared:
+                return one.shared[name]
+            having = [source for source in one.sources.values() if name in source.columns]
+            if len(having) > 1:
+                raise UnknownLineage(f"the column {name} is in several of its tables; write table.{name}")
+            if having:
+                return having[0].columns[name]
+            if name in one.aliases:
+                return one.aliases[name]
+            if name in one.sources:
+                # A whole row as a value.
+                whole = one.sources[name]
+                return made(merged([*whole.columns.values(), whole.rest or {}]), Subtype.TRANSFORMATION)
+            open_ = [source.rest for source in one.sources.values() if source.rest is not None]
+            if len(open_) == 1:
+                return open_[0]
+        return None
+
+    def _case(self, node: exp.Expr, env: _Env) -> Flows:
+        """Return the flows of CASE and IF: branches give the value, conditions decide which."""
+        conditions = [node.this] if node.this is not None else []
+        branches = []
+        if isinstance(node, exp.If):
+            branches.append(node.args.get("true"))
+            branches.append(node.args.get("false"))
+        else:
+            for one in node.args.get("ifs") or ():
+                conditions.append(one.this)
+                branches.append(one.args.get("true"))
+            branches.append(node.args.get("default"))
+        values = [self.flows(one, env) for one in branches if one is not None]
+        decides = [
+            deciding(self.flows(one, env), Subtype.CONDITIONAL, self._place(one)) for one in conditions
+        ]
+        return merged([made(merged(values), Subtype.TRANSFORMATION), *decides])
+
+    def _in(self, node: exp.In, env: _Env) -> Flows:
+        query = node.args.get("query")
+        listed = [self.flows(one, env) for one in (node.this, *node.expressions)]
+        if isinstance(node.args.get("field"), exp.Expr):
+            listed.append(self.flows(node.args["field"], env))
+        if query is not None:
+            found = self.query(query, env)
+            listed.append(deciding(self._scalar(found), Subtype.CONDITIONAL))
+        return made(merged(listed), Subtype.TRANSFORMATION)
+
+    def _window(self, node: exp.Window, env: _Env) -> Flows:
+        found = [made(self.flows(node.this, env), Subtype.TRANSFORMATION)]
+        found += self._window_keys(node, env)
+        if (name := node.args.get("alias")) is not None and name.name.lower() in env.windows:
+            found += self._window_keys(env.windows[name.name.lower()], env)
+        return merged(found)
+
+    def _window_keys(self, node: exp.Expr, env: _Env) -> Iterator[Flows]:
+        keys = list(node.args.get("partition_by") or ())
+        if (order := node.args.get("order")) is not None:
+            keys += [one.this if isinstance(one, exp.Ordered) else one for one in order.expressions]
+        for key in keys:
+            yield deciding(self.flows(key, env), Subtype.WINDOW, self._place(key))
+
+    def _with_order(self, node: exp.Expr, env: _Env) -> Flows:
+        """Return the flows of an aggregate with an order; in an ordered set, the order is the value."""
+        order = node.expression if isinstance(node, exp.WithinGroup) else node
+        keys = [one.this if isinstance(one, exp.Ordered) else one for one in order.expressions]
+        flows = [self.flows(one, env) for one in keys]
+        if isinstance(node, exp.WithinGroup):
+            return made(merged([self.flows(node.this, env), *flows]), Subtype.AGGREGATION)
+        decides = [
+            deciding(one, Subtype.SORT, self._place(key)) for one, key in zip(flows, keys, strict=True)
+        ]
+        return merged([self.flows(node.this, env) if node.this is not None else {}, *decides])
+
+    def _comprehension(self, node: exp.Comprehension, env: _Env) -> Flows:
+        items = self.flows(node.args["iterator"], env)
+        inner = _Env(env, locals={node.expression.name.lower(): items})
+        found = [items, self.flows(node.this, inner)]
+        if (condition := node.args.get("condition")) is not None:
+            found.append(deciding(self.flows(condition, inner), Subtype.CONDITIONAL))
+        return made(merged(found), Subtype.TRANSFORMATION)
+
+    @staticmethod
+    def _scalar(relation: QueryRelation) -> Flows:
+        """Return the flows of a subquery as a value; what decides about its rows decides about the value."""
+        return merged([made(merged(relation.columns.values()), Subtype.TRANSFORMATION), relation.rows])
+
+    @staticmethod
+    def _every_row(env: _Env) -> Flows:
+        """Return the flows of a value that only depends on how many rows there are."""
+        return {Flow(ColumnRef(table, ROWS), Subtype.TRANSFORMATION): Passage() for table in _tables_of(env)}
+
+    def _place(self, node: exp.Expr) -> Span | None:
+        return self._positions.expression(node)
+
+
+def _tables_of(env: _Env) -> tuple[tuple[str, ...], ...]:
+    """Return the tables whose rows the relations of FROM are made of."""
+    return tuple(dict.fromkeys(table for source in env.sources.values() for table in source.tables))
+
+
+def _refused_pivot() -> UnknownLineage:
+    return UnknownLineage(
+        "it has PIVOT or UNPIVOT; write one aggregate with FILTER (WHERE ...) for each column, or one SELECT "
+        "for each part of a UNION ALL"
+    )
+
+
+def _aggregates(node: exp.Expr) -> bool:
+    """Return whether an expression aggregates the rows of a group; a window function does not."""
+    return any(not isinstance(found.parent, exp.Window) for found in node.find_all(exp.AggFunc))
+
+
+def _position(node: exp.Expr) -> int | None:
+    """Return the place in the select list that a number in ORDER BY or GROUP BY stands for, from 0."""
+    return int(node.name) - 1 if isinstance(node, exp.Literal) and node.is_int else None
