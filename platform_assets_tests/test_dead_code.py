@@ -48,7 +48,6 @@ REASONS = {
             "lineage/classification.py: contradictions",
             "lineage/explorer/page.py: anchor",
             "lineage/explorer/page.py: explorer_page",
-            "lineage/where.py: as_json",
             "lineage/where.py: as_markdown",
         ),
         "used by the commands of lineage, which come next",

@@ -33,6 +33,11 @@ def graph(shipped: Settings) -> Graph:
     return build_graph(Rooms(shipped).of(LineageRoom).declared())
 
 
+@pytest.fixture(scope="module")
+def specs(shipped: Settings) -> list[dg.AssetSpec]:
+    return list(build_defs(shipped).resolve_all_asset_specs())
+
+
 def sources(graph: Graph, column: str) -> list[str]:
     return [f"{edge.source} {edge.subtype}" for edge in graph.into(graph.find(column))]
 
@@ -42,9 +47,9 @@ def test_every_column_has_lineage_or_is_a_declared_constant(graph: Graph) -> Non
     assert {table.name: table.unknown for table in graph.tables.values() if table.unknown} == {}
 
 
-def test_the_graph_has_the_columns_of_all_table_assets(graph: Graph, shipped: Settings) -> None:
+def test_the_graph_has_the_columns_of_all_table_assets(graph: Graph, specs: list[dg.AssetSpec]) -> None:
     declared = {}
-    for spec in build_defs(shipped).resolve_all_asset_specs():
+    for spec in specs:
         schema = spec.metadata.get("dagster/column_schema")
         if schema is not None:
             value = getattr(schema, "value", schema)
@@ -54,10 +59,11 @@ def test_the_graph_has_the_columns_of_all_table_assets(graph: Graph, shipped: Se
     assert found == declared
 
 
-def test_every_asset_of_a_delivery_or_a_table_is_in_the_graph(graph: Graph, shipped: Settings) -> None:
-    specs = build_defs(shipped).resolve_all_asset_specs()
+def test_every_asset_of_a_delivery_or_a_table_is_in_the_graph(
+    graph: Graph, specs: list[dg.AssetSpec]
+) -> None:
     missing = {spec.key.to_user_string() for spec in specs} - {table.name for table in graph.tables.values()}
-    # A job of a task file stands for no rows.
+    # The job of a task file stands for no rows.
     assert {name for name in missing if not name.startswith(("tasks/", "lineage/"))} == set()
 
 
