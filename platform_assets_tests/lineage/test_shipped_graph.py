@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from platform_assets.build import build_defs
