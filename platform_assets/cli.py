@@ -13,7 +13,9 @@ from platform_assets.terminal import age_text, plain_errors, print_table, this_c
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
 
+    from platform_assets.diagnosis import Observation, Probe
     from platform_assets.rooms import Rooms
     from platform_assets.runs import LastRun
     from platform_assets.status import TableHoldings
@@ -121,7 +123,11 @@ def run(
         if not done.succeeded:
             for failure in done.failures:
                 typer.secho(failure, fg=typer.colors.RED, err=True)
-            typer.secho(f"The run failed after {seconds:.1f} s; its id is {done.run_id}.", err=True)
+            typer.secho(
+                f"The run failed after {seconds:.1f} s; its id is {done.run_id}. To look for the cause: "
+                f"{this_command()} doctor",
+                err=True,
+            )
             raise typer.Exit(1)
         _print_status(rooms, dagster_home(settings))
         if source == "totesys":
@@ -231,6 +237,56 @@ def show_status() -> None:
     """Show the content and freshness of each layer."""
     with plain_errors():
         _print_status(_rooms(), _dagster_home())
+
+
+@app.command()
+def doctor(
+    *, json: Annotated[bool, typer.Option("--json", help="Print the findings as a JSON array.")] = False
+) -> None:
+    """Look at settings, secrets, connections, permissions, disk and schedules; exit with 1 on an error."""
+    with plain_errors():
+        import json as json_format
+
+        from platform_assets import doctor as platform_doctor
+        from platform_assets.diagnosis import diagnose
+
+        found, probes = [], _probes()
+        width = max(len(probe.area) for probe in probes)
+        for probe, findings in diagnose(probes):
+            found.append((probe, findings))
+            if not json:
+                _print_findings(f"{probe.area:<{width}}", findings)
+        if json:
+            typer.echo(json_format.dumps(platform_doctor.as_json(found), indent=2, ensure_ascii=False))
+        else:
+            typer.echo(platform_doctor.summary(found))
+    raise typer.Exit(platform_doctor.exit_code(found))
+
+
+def _probes() -> list[Probe]:
+    """Return all probes; if the configuration cannot be loaded, one that says so."""
+    from platform_assets import doctor as platform_doctor
+    from platform_assets.errors import SettingsError
+    from platform_assets.settings import dagster_home, load_settings
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return [platform_doctor.broken_settings(error)]
+    from platform_assets.rooms import Rooms
+
+    return [*platform_doctor.probes(Rooms(settings), settings.file, dagster_home(settings))]
+
+
+_COLORS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "error": typer.colors.RED}
+
+
+def _print_findings(area: str, findings: Sequence[Observation]) -> None:
+    for one in findings:
+        mark = typer.style(f"{one.verdict.value:<8}", fg=_COLORS[one.verdict.value])
+        typer.echo(f"{mark}{area}  {one.subject}: {one.sentence}")
+        if one.advice:
+            typer.echo(f"{'':8}{'':{len(area)}}  {one.advice}")
 
 
 def _print_status(rooms: Rooms, home: Path) -> None:

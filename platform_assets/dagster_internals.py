@@ -345,6 +345,18 @@ def last_heartbeat(instance: dg.DagsterInstance) -> dt.datetime | None:
     return _time(max((one.timestamp for one in found), default=None))
 
 
+def needs_migration(instance: dg.DagsterInstance) -> bool:
+    """Return True if the storage has an older schema than the installed Dagster.
+
+    The schema's version is shown by `dagster instance info`, and by nothing of the public interface.
+    """
+    for storage in (instance.run_storage, instance.event_log_storage, instance.schedule_storage):
+        versions = storage.alembic_version() if storage is not None else None
+        if versions and versions[0] != versions[1]:
+            return True
+    return False
+
+
 def is_made_ad_hoc(run: dg.DagsterRun) -> bool:
     """Return True if a run makes assets that somebody has chosen, and is no job of the code location.
 

@@ -15,7 +15,11 @@ from platform_assets.dagster_internals import (
     delete_run,
     execute_job,
     instance_at,
+    instigator_of,
+    instigator_states,
     is_interruption,
+    last_heartbeat,
+    needs_migration,
     serve_dev,
     step_errors,
 )
@@ -266,6 +270,49 @@ def last_runs(instance: dg.DagsterInstance, sources: Mapping[str, Sequence[str]]
         }
         runs.append(LastRun(source, at, dict(sorted(stopped.items())), deletions))
     return runs
+
+
+@dataclass(frozen=True)
+class InstanceState:
+    """What Dagster's instance says about itself.
+
+    Args:
+        needs_migration: True if its storage was made by an older Dagster.
+        heartbeat: The daemon's last sign of life, UTC; None if it has never run.
+        switched_on: Names of the schedules and sensors that are switched on.
+        failed_ticks: Of those, the ones whose last tick failed: when, UTC, and with which class of error.
+        ended: When each job ended successfully the last time, UTC; None if it never has.
+    """
+
+    needs_migration: bool
+    heartbeat: dt.datetime | None
+    switched_on: frozenset[str]
+    failed_ticks: Mapping[str, tuple[dt.datetime, str]]
+    ended: Mapping[str, dt.datetime | None]
+
+
+def instance_state(instance: dg.DagsterInstance, jobs: Sequence[str]) -> InstanceState:
+    """Return the state of an instance.
+
+    Args:
+        instance: Dagster's instance.
+        jobs: Names of the jobs whose last success is looked up.
+    """
+    found = [instigator_of(instance, state) for state in instigator_states(instance)]
+    return InstanceState(
+        needs_migration(instance),
+        last_heartbeat(instance),
+        frozenset(one.name for one in found),
+        {one.name: (one.last.at, one.last.error) for one in found if one.last and one.last.failed},
+        {job: _last_success(instance, job) for job in jobs},
+    )
+
+
+def _last_success(instance: dg.DagsterInstance, job: str) -> dt.datetime | None:
+    filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+    records = instance.get_run_records(filters, limit=1)
+    end = records[0].end_time if records else None
+    return dt.datetime.fromtimestamp(end, dt.UTC) if end else None
 
 
 @contextlib.contextmanager

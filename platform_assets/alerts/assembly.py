@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from platform_assets.alerts.settings import AlertsRoomSettings, ChannelSettings
 from platform_assets.configuration.stores import resolve_options
+from platform_assets.diagnosis import Probe, ok
 from platform_assets.errors import SettingsError
 from platform_assets.isolation import failure_of, reason_of
 from platform_assets.lake.assembly import LakeRoom
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.interfaces import KeptTable
 
 _MOST_AT_ONCE = 1_000
+_NO_HEARTBEAT = ok("heartbeat", "none is configured, so nobody outside misses a machine that is down")
 
 
 class AlertsRoom(Assembly[AlertsRoomSettings]):
@@ -165,6 +167,23 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
                 for name, given in self.settings.alerts.channels.items()
             ),
         ]
+
+    def probes(self) -> Iterator[Probe]:
+        """See `HasProbes.probes`: each channel, and the heartbeat."""
+        from platform_assets.alerts import probes
+
+        for name, given in self.settings.alerts.channels.items():
+            yield Probe("alerts", name, partial(probes.look_at_channel, name, given))
+        beats = self.settings.alerts.heartbeat
+        if beats is None:
+            yield Probe("alerts", "heartbeat", lambda: [_NO_HEARTBEAT])
+        elif beats.url is not None:
+            yield Probe("alerts", "heartbeat", partial(probes.look_at_address, "heartbeat", beats.url))
+        elif beats.file is not None:
+            folder = beats.file.parent
+            yield Probe(
+                "alerts", "heartbeat", lambda: [probes.look_at_folder("heartbeat", folder, "is written in")]
+            )
 
     def raise_alerts(self, alerts: Sequence[Alert]) -> None:
         """See `RaisesAlerts.raise_alerts`."""

@@ -19,6 +19,7 @@ from platform_assets.column_lineage import DeclaredTable, LineageQuery
 from platform_assets.configuration.mistakes import Mistake, shown
 from platform_assets.delivery.attempt_settings import AttemptSettings
 from platform_assets.delivery.settings import DeliveryRoomSettings
+from platform_assets.diagnosis import Probe
 from platform_assets.errors import SettingsError
 from platform_assets.isolation import is_isolated, reason_of, result_or_reason
 from platform_assets.lake.assembly import LakeRoom
@@ -159,6 +160,16 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
     def delivery_names(self) -> Sequence[str]:
         """See `MakesDeliveries.delivery_names`."""
         return list(self.deliveries)
+
+    def probes(self) -> Iterator[Probe]:
+        """See `HasProbes.probes`: each destination of each delivery."""
+        from platform_assets.delivery.probes import look_at_destination
+        from platform_assets.delivery.writers.build import build_writer
+
+        for name, settings in self.deliveries.items():
+            for key, one in settings.to.items():
+                look = partial(look_at_destination, key, partial(build_writer, one))
+                yield Probe(f"delivery {name}", key, look)
 
     def problems(self) -> Sequence[str]:
         """See `HasProblems.problems`."""

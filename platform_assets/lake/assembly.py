@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from platform_assets.column_lineage import DeclaredTable
+from platform_assets.diagnosis import Probe
 from platform_assets.lake.interfaces import HasDeltaTables, HasLakeTables, KeptTable, RefersToVersions
 from platform_assets.lake.settings import LakeSettings
 from platform_assets.rooms import Assembly
@@ -114,6 +115,26 @@ class LakeRoom(Assembly[LakeSettings]):
             UpkeepPolicy(dt.timedelta(hours=given.keep_hours), given.small_files),
             report,
         )
+
+    def probes(self) -> Iterator[Probe]:
+        """See `HasProbes.probes`: both zones, tables that belong to nothing, files left by killed runs."""
+        from platform_assets.lake import probes
+
+        for zone in ("ingestion", "processed"):
+            yield Probe("lake", zone, partial(probes.look_at_zone, self.lake, zone))
+        yield Probe("lake", "tables", partial(probes.look_for_orphans, self.lake, self._known_tables), 60.0)
+        yield Probe("lake", "staged files", partial(probes.look_for_staged_files, self._leftovers))
+
+    def _known_tables(self) -> set[str]:
+        return {
+            kept.table.uri for room in self.rooms.offering(HasDeltaTables) for kept in room.delta_tables()
+        }
+
+    def _leftovers(self) -> Iterator[Path]:
+        from platform_assets.lake.upkeep.staged import leftovers
+
+        hours = self.retention.staged_files_hours
+        return leftovers(self.spill_directory, dt.timedelta(hours=hours), dt.datetime.now(dt.UTC))
 
     def remove_staged_files(self) -> tuple[int, Isolation]:
         """Remove what killed runs have left on this machine; see `staged.remove_staged_files`."""

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform_assets.configuration.stores import resolve_options
+from platform_assets.diagnosis import Probe, ok
 from platform_assets.errors import ObjectsError, SettingsError, path_error
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.objects.settings import ObjectsSettings, WatchSettings
 from platform_assets.rooms import Assembly
 
 if TYPE_CHECKING:
+    from platform_assets.diagnosis import Observation
     from platform_assets.lake.interfaces import KeptTable
     from platform_assets.objects.bucket import Bucket, ObjectVersion
     from platform_assets.objects.events import Events
@@ -80,6 +82,22 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
             raise SettingsError(f"The configuration has no watch {name}; it has {known}.")
         return self.settings.watches[name]
 
+    def probes(self) -> Iterator[Probe]:
+        """See `HasProbes.probes`: the bucket and the queue of each watch."""
+        for name, given in self.settings.watches.items():
+            yield Probe(f"watch {name}", "bucket", partial(self._look_at_bucket, name))
+            if given.queue is not None or given.subscription is not None:
+                yield Probe(f"watch {name}", "queue", partial(_look_at_queue, given))
+
+    def _look_at_bucket(self, watch: str) -> Iterator[Observation]:
+        from platform_assets.objects.probes import look_at_bucket
+
+        place = self._watch_settings(watch).place
+        if "://" not in place and not Path(place).exists():
+            yield ok("list", f"{place} does not exist yet; the first run creates it")
+            return
+        yield from look_at_bucket(self._bucket(watch))
+
     def create_folders(self) -> None:
         """Create the watched folders that are on this machine.
 
@@ -102,6 +120,13 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
 
 
 ROOM = ObjectsRoom
+
+
+def _look_at_queue(given: WatchSettings) -> Iterator[Observation]:
+    from platform_assets.objects.probes import look_at_queue
+
+    if (events := _events(given)) is not None:
+        yield from look_at_queue(events)
 
 
 def _events(given: WatchSettings) -> Events | None:

@@ -55,6 +55,10 @@ class Events(Protocol):
         """Acknowledge notices, so that they are not delivered again; raises as `receive` does."""
         ...
 
+    def described(self) -> str:
+        """Describe the queue's state in words, without taking a message; raises as `receive` does."""
+        ...
+
 
 @dataclass(frozen=True)
 class SqsEvents:
@@ -103,6 +107,13 @@ class SqsEvents:
                 # A message that could not be deleted is delivered again, and its objects are then already
                 # settled.
                 self.client.delete_message_batch(QueueUrl=self.queue_url, Entries=entries)
+
+    def described(self) -> str:
+        """See `Events.described`."""
+        name = "ApproximateNumberOfMessages"
+        with explained(f"The queue {self.queue_url} cannot be looked at (sqs:GetQueueAttributes)"):
+            found = self.client.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=[name])
+        return f"{self.queue_url} has about {found['Attributes'][name]} messages"
 
 
 @dataclass(frozen=True)
@@ -157,6 +168,14 @@ class PubSubEvents:
                 self.client.acknowledge(
                     request={"subscription": self.subscription, "ack_ids": receipts}, timeout=30.0
                 )
+
+    def described(self) -> str:
+        """See `Events.described`."""
+        with _pubsub_explained(
+            f"The subscription {self.subscription} cannot be looked at (pubsub.subscriptions.get)"
+        ):
+            found = self.client.get_subscription(request={"subscription": self.subscription}, timeout=30.0)
+        return f"{self.subscription} receives {found.topic}"
 
 
 def s3_objects(body: str) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from platform_assets.rooms import Assembly
 from platform_assets.source.assembly import SourceRoom
@@ -33,6 +33,11 @@ class SampleRoom(Assembly[None]):
         from platform_assets.sample.database import ensure_sample
 
         return ensure_sample(self.server, sales, seed)
+
+    def sample_state(self) -> Literal["missing", "stopped", "running"]:
+        """See `HasSampleDatabase.sample_state`."""
+        status = self.server.status()
+        return "running" if status.running else "stopped" if status.created else "missing"
 
 
 ROOM = SampleRoom

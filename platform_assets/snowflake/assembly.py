@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from platform_assets.column_lineage import DeclaredTable
+from platform_assets.diagnosis import Probe, ok
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.model.star_model import columns_of
@@ -13,9 +16,8 @@ from platform_assets.snowflake.settings import SnowflakeRoomSettings
 from platform_assets.star.assembly import StarRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from platform_assets.configuration.connections import SnowflakeConnectionSettings
+    from platform_assets.diagnosis import Observation
     from platform_assets.lake.interfaces import VersionInUse
     from platform_assets.snowflake.access import SnowflakeAccess
     from platform_assets.snowflake.copies import LakeCopies
@@ -72,8 +74,20 @@ class SnowflakeRoom(Assembly[SnowflakeRoomSettings]):
         """
         return self.copies().versions_in_use() if self.has_account else []
 
+    def probes(self) -> Iterator[Probe]:
+        """See `HasProbes.probes`: signing in to the account, if one is configured."""
+        given = self.settings.snowflake
+        if given is not None:
+            yield Probe("snowflake", "account", partial(_look_at, given), 90.0)
+
 
 ROOM = SnowflakeRoom
+
+
+def _look_at(given: SnowflakeConnectionSettings) -> Iterator[Observation]:
+    access = build_access(given)
+    with access.connect() as connection:
+        yield ok("account", f"{access.account}: {access.user} can sign in, with the role {connection.role}")
 
 
 def build_access(given: SnowflakeConnectionSettings, schema: str | None = None) -> SnowflakeAccess:

@@ -8,6 +8,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from platform_assets.column_lineage import DeclaredTable
+from platform_assets.diagnosis import Probe, ok
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import CurrentTable, KeptTable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from platform_assets.configuration.connections import ServerSettings
+    from platform_assets.diagnosis import Observation
     from platform_assets.lake.batches import Batches
     from platform_assets.lake.delta import LakeTable
     from platform_assets.model.table import Table
@@ -291,6 +293,28 @@ class SourceRoom(Assembly[SourceRoomSettings]):
                 if override.encoding is not None
             },
         )
+
+    def probes(self) -> Iterator[Probe]:
+        """See `HasProbes.probes`: a probe for each source."""
+        for name in self.names:
+            yield Probe(f"source {name}", "connection", partial(self._look_at, name), 60.0)
+
+    def _look_at(self, name: str) -> Iterator[Observation]:
+        from platform_assets.source.probes import look_at_source
+
+        configured = self.settings.sources[name]
+        if isinstance(configured, DeclaredSourceSettings) and (
+            configured.embedded or configured.connection is None
+        ):
+            states = {room.sample_state() for room in self.rooms.offering(HasSampleDatabase)}
+            if "missing" in states:
+                yield ok("server", "the embedded database was not made yet; the first run creates it")
+                return
+            if "stopped" in states:
+                yield ok("server", "the embedded database is stopped; the next run starts it")
+                return
+        tables = [table.name for table in self.tables(name)]
+        yield from look_at_source(self.database(name).connect, tables)
 
     def fresh_within(self, name: str) -> int:
         """Return the freshness limit of a source's tables, in minutes."""

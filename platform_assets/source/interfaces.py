@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from platform_assets.source.connection import Connection
@@ -22,4 +22,8 @@ class HasSampleDatabase(Protocol):
         Raises:
             SourceError: It cannot be started or created.
         """
+        ...
+
+    def sample_state(self) -> Literal["missing", "stopped", "running"]:
+        """Return the state of the database; nothing is started or created."""
         ...

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from platform_assets.column_lineage import DeclaredTable, LineageQuery
+from platform_assets.diagnosis import Probe
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import HasLakeTables, VersionInUse
@@ -23,9 +26,8 @@ from platform_assets.warehouse.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from platform_assets.bigquery.access import BigQueryAccess
+    from platform_assets.diagnosis import Observation
     from platform_assets.warehouse.interface import Warehouse
 
 
@@ -196,6 +198,44 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
             for status in self.warehouse(name).status()
             if status.lake_version >= 0
         ]
+
+    def probes(self) -> Iterator[Probe]:
+        """See `HasProbes.probes`: the access to each warehouse, and what it holds."""
+        for name in self.settings.by_name:
+            yield Probe(name, "access", partial(self._look_at, name), 90.0)
+            yield Probe(name, "content", partial(self._look_at_content, name), 90.0)
+
+    def _look_at_content(self, name: str) -> Iterator[Observation]:
+        from platform_assets.warehouse.probes import look_at_content
+
+        yield from look_at_content(self.warehouse(name).status)
+
+    def _look_at(self, name: str) -> Iterator[Observation]:
+        from platform_assets.warehouse import probes
+
+        match self.settings.by_name[name]:
+            case WarehouseSettings(engine="duckdb", duckdb=DuckDBSettings() as file):
+                yield from probes.look_at_duckdb(file.path)
+            case WarehouseSettings(engine="postgres", postgres=PostgresWarehouseSettings() as server):
+                from platform_assets.source.assembly import build_connection
+
+                schemas = (server.star_schema, server.platform_schema)
+                yield from probes.look_at_postgres(
+                    lambda: build_connection(server, server.star_schema), schemas
+                )
+            case WarehouseSettings(engine="snowflake", snowflake=SnowflakeWarehouseSettings() as given):
+                self.rooms.require("snowflake", f"The engine snowflake of {name}")
+                from platform_assets.snowflake.assembly import build_access
+
+                yield from probes.look_at_snowflake(
+                    build_access(given), (given.star_schema, given.platform_schema)
+                )
+            case WarehouseSettings(engine="bigquery", bigquery=BigQueryWarehouseSettings() as given):
+                self.rooms.require("bigquery", f"The engine bigquery of {name}")
+                from platform_assets.bigquery.assembly import build_access as build_project_access
+
+                access = build_project_access(given.project, given.location, given.credentials)
+                yield from probes.look_at_bigquery(access, (given.star_schema, given.platform_schema))
 
 
 ROOM = WarehouseRoom

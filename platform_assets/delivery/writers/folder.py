@@ -70,6 +70,17 @@ class FolderWriter:
         """See `Writer.open`."""
         yield FolderTransfer(self.folder, self.has_sidecar)
 
+    def try_out(self) -> str:
+        """See `CanBeTried.try_out`."""
+        there = self.folder
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise DeliveryError(
+                f"{self.folder} cannot be written to. Give this user write access to {there}."
+            )
+        return "files may be written"
+
     def link(self, file: StagedFile, expires: dt.timedelta) -> str:
         """Return the file's URI, which opens on this machine only and does not expire."""
         return (self.folder / safe_name(file)).as_uri()

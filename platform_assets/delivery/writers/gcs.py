@@ -67,6 +67,19 @@ class GcsWriter:
         with contextlib.closing(client), requests.Session() as session:
             yield GcsTransfer(self, client, session)
 
+    def try_out(self) -> str:
+        """See `CanBeTried.try_out`: ask for the permissions."""
+        needed = ["storage.objects.create", "storage.objects.get", "storage.objects.delete"]
+        client = self._client()
+        with contextlib.closing(client), _explained(f"{self.address} cannot be written to"):
+            granted = client.bucket(self.bucket).test_iam_permissions(needed)
+        if missing := sorted(set(needed) - set(granted)):
+            raise DeliveryError(
+                f"{self.address}: grant {', '.join(missing)} on the bucket to this account, as the role "
+                "roles/storage.objectUser has them."
+            )
+        return "objects may be written"
+
     def link(self, file: StagedFile, expires: dt.timedelta) -> str | None:
         """Return a signed link; None if the credentials have no key to sign with.
 

@@ -113,6 +113,16 @@ class S3Writer:
         with contextlib.closing(client):
             yield S3Transfer(client, self.bucket, self.prefix, self.options, self.has_sidecar)
 
+    def try_out(self) -> str:
+        """See `CanBeTried.try_out`: begin an upload in parts, and abort it, of which nothing is left."""
+        client = self._client()
+        key = f"{self.prefix}/platform-assets-doctor" if self.prefix else "platform-assets-doctor"
+        at = {"Bucket": self.bucket, "Key": key}
+        with contextlib.closing(client), _explained(f"{self.address} cannot be written to (s3:PutObject)"):
+            upload = client.create_multipart_upload(**at)
+            client.abort_multipart_upload(**at, UploadId=upload["UploadId"])
+        return "objects may be written"
+
     def link(self, file: StagedFile, expires: dt.timedelta) -> str:
         """Return a presigned link.
 

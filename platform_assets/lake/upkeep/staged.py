@@ -27,7 +27,7 @@ def remove_staged_files(folder: Path, older_than: dt.timedelta, now: dt.datetime
     """
     removing = Isolation("Removing staged files")
     size = 0
-    for place in _leftovers(folder, (now - older_than).timestamp()):
+    for place in leftovers(folder, older_than, now):
         with removing.guard(place.name):
             found = sum(file.lstat().st_size for file in _files(place))
             if place.is_dir() and not place.is_symlink():
@@ -38,7 +38,9 @@ def remove_staged_files(folder: Path, older_than: dt.timedelta, now: dt.datetime
     return size, removing
 
 
-def _leftovers(folder: Path, before: float) -> Iterator[Path]:
+def leftovers(folder: Path, older_than: dt.timedelta, now: dt.datetime) -> Iterator[Path]:
+    """Yield the files and folders that killed runs have left; see `remove_staged_files`."""
+    before = (now - older_than).timestamp()
     places = [*folder.iterdir()] if folder.is_dir() else []
     places += Path(tempfile.gettempdir()).glob(_IN_TEMPORARY_FOLDER)
     for place in places:

@@ -1,0 +1,136 @@
+"""Diagnoses: what each room can say about the state of its configuration and connections.
+
+`platform-assets doctor` runs the probes of all rooms. A probe changes nothing that a user would see: what it
+has to write, in order to know that it may, it removes again.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from platform_assets.errors import PlatformError
+from platform_assets.isolation import failure_of, reason_of
+
+_AT_ONCE = 6
+
+
+class Verdict(StrEnum):
+    """The verdict on one subject."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A line of the diagnosis.
+
+    Args:
+        subject: What was looked at, within the probe's area.
+        verdict: Its state.
+        sentence: The state in words.
+        advice: What to do; empty where nothing is to be done.
+    """
+
+    subject: str
+    verdict: Verdict
+    sentence: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Something to look at, which may take a moment and may fail.
+
+    Args:
+        area: The part of the platform that it belongs to, such as `source totesys`.
+        subject: What it looks at; the subject of the finding if it fails.
+        look: Yields findings. An error that it raises is a finding too.
+        seconds: Time after which nobody waits for it any longer.
+    """
+
+    area: str
+    subject: str
+    look: Callable[[], Iterable[Observation]]
+    seconds: float = 30.0
+
+
+@runtime_checkable
+class HasProbes(Protocol):
+    """A room whose state can be diagnosed."""
+
+    def probes(self) -> Iterable[Probe]:
+        """Yield the room's probes; nothing is connected to yet."""
+        ...
+
+
+def ok(subject: str, sentence: str) -> Observation:
+    """A subject that is as it should be."""
+    return Observation(subject, Verdict.OK, sentence)
+
+
+def warning(subject: str, sentence: str, advice: str) -> Observation:
+    """A subject that works, and may not for long."""
+    return Observation(subject, Verdict.WARNING, sentence, advice)
+
+
+def error(subject: str, sentence: str, advice: str = "") -> Observation:
+    """A subject that does not work."""
+    return Observation(subject, Verdict.ERROR, sentence, advice)
+
+
+def diagnose(probes: Sequence[Probe]) -> Iterator[tuple[Probe, list[Observation]]]:
+    """Run probes, a few at the same time, each isolated from the others.
+
+    Args:
+        probes: The probes.
+
+    Yields:
+        Each probe with its findings, in the order of the probes, as soon as it has ended.
+    """
+    results: list[queue.SimpleQueue[list[Observation]]] = [queue.SimpleQueue() for _ in probes]
+    begun: list[queue.SimpleQueue[None]] = [queue.SimpleQueue() for _ in probes]
+    free = threading.Semaphore(_AT_ONCE)
+
+    def run(place: int) -> None:
+        begun[place].put(None)
+        try:
+            results[place].put(_findings(probes[place]))
+        finally:
+            free.release()
+
+    def start() -> None:
+        for place in range(len(probes)):
+            # A probe that hangs keeps its place for as long as anybody waits for it, and no longer.
+            free.acquire(timeout=max(one.seconds for one in probes))
+            threading.Thread(target=run, args=(place,), name=probes[place].subject, daemon=True).start()
+
+    threading.Thread(target=start, name="doctor", daemon=True).start()
+    for probe, has_begun, result in zip(probes, begun, results, strict=True):
+        has_begun.get()
+        try:
+            yield probe, result.get(timeout=probe.seconds)
+        except queue.Empty:
+            sentence = f"No answer within {probe.seconds:g} seconds."
+            advice = "Check the address, the network and the firewall between this machine and it."
+            yield probe, [error(probe.subject, sentence, advice)]
+
+
+def _findings(probe: Probe) -> list[Observation]:
+    found: list[Observation] = []
+
+    def look() -> None:
+        for finding in probe.look():
+            found.append(finding)
+
+    if (failure := failure_of(look)) is not None:
+        # Errors of libraries may repeat what they were given; the platform's own never repeat a secret.
+        reason = reason_of(failure, tell_text=isinstance(failure, PlatformError))
+        found.append(error(probe.subject, reason))
+    return found
