@@ -257,7 +257,7 @@ def doctor(
             if not json:
                 _print_findings(f"{probe.area:<{width}}", findings)
         if json:
-            typer.echo(json_format.dumps(platform_doctor.as_json(found), indent=2, ensure_ascii=False))
+            typer.echo(json_format.dumps(platform_doctor.to_objects(found), indent=2, ensure_ascii=False))
         else:
             typer.echo(platform_doctor.summary(found))
     raise typer.Exit(platform_doctor.exit_code(found))
@@ -283,7 +283,7 @@ _COLORS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "error": ty
 
 def _print_findings(area: str, findings: Sequence[Observation]) -> None:
     for one in findings:
-        mark = typer.style(f"{one.verdict.value:<8}", fg=_COLORS[one.verdict.value])
+        mark = typer.style(f"{one.status.value:<8}", fg=_COLORS[one.status.value])
         typer.echo(f"{mark}{area}  {one.subject}: {one.sentence}")
         if one.advice:
             typer.echo(f"{'':8}{'':{len(area)}}  {one.advice}")

@@ -19,8 +19,8 @@ from platform_assets.isolation import failure_of, reason_of
 _AT_ONCE = 6
 
 
-class Verdict(StrEnum):
-    """The verdict on one subject."""
+class Health(StrEnum):
+    """The state of one subject."""
 
     OK = "ok"
     WARNING = "warning"
@@ -33,13 +33,13 @@ class Observation:
 
     Args:
         subject: What was looked at, within the probe's area.
-        verdict: Its state.
+        status: Its state.
         sentence: The state in words.
         advice: What to do; empty where nothing is to be done.
     """
 
     subject: str
-    verdict: Verdict
+    status: Health
     sentence: str
     advice: str = ""
 
@@ -72,17 +72,17 @@ class HasProbes(Protocol):
 
 def ok(subject: str, sentence: str) -> Observation:
     """A subject that is as it should be."""
-    return Observation(subject, Verdict.OK, sentence)
+    return Observation(subject, Health.OK, sentence)
 
 
 def warning(subject: str, sentence: str, advice: str) -> Observation:
     """A subject that works, and may not for long."""
-    return Observation(subject, Verdict.WARNING, sentence, advice)
+    return Observation(subject, Health.WARNING, sentence, advice)
 
 
 def error(subject: str, sentence: str, advice: str = "") -> Observation:
     """A subject that does not work."""
-    return Observation(subject, Verdict.ERROR, sentence, advice)
+    return Observation(subject, Health.ERROR, sentence, advice)
 
 
 def diagnose(probes: Sequence[Probe]) -> Iterator[tuple[Probe, list[Observation]]]:

@@ -1,4 +1,4 @@
-"""The doctor's own probes, those of no room: secrets, packages, disk, Dagster's instance and daemon."""
+"""The doctor's own probes: settings, secrets, packages, disk, Dagster's storage, daemon and schedules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platform_assets.diagnosis import HasProbes, Observation, Probe, Verdict, error, ok, warning
+from platform_assets.diagnosis import HasProbes, Health, Observation, Probe, error, ok, warning
 from platform_assets.isolation import is_isolated
 from platform_assets.lake.interfaces import HasSourceTables
 from platform_assets.status import HasFreshnessLimits, HasProblems
@@ -150,9 +150,9 @@ def disk(folder: Path, name: str) -> Iterator[Observation]:
     elif free < _LITTLE_SPACE:
         yield warning(name, shown, more)
     elif found.f_files and found.f_favail < _FEW_INODES:
-        verdict = error if found.f_favail < _TOO_FEW_INODES else warning
+        tell = error if found.f_favail < _TOO_FEW_INODES else warning
         advice = "Remove many small files, or use a file system with more inodes."
-        yield verdict(name, f"only {found.f_favail:,} more files can be made on the disk of {folder}", advice)
+        yield tell(name, f"only {found.f_favail:,} more files can be made on the disk of {folder}", advice)
     else:
         yield ok(name, shown)
 
@@ -204,9 +204,9 @@ def _automation(state: InstanceState, now: dt.datetime) -> Iterator[Observation]
     if state.heartbeat is None:
         yield warning("daemon", "it has never run, so no schedule or sensor works", start)
     elif now - state.heartbeat > _DEAD_AFTER:
-        verdict = error if state.switched_on else warning
+        tell = error if state.switched_on else warning
         age = age_text(now - state.heartbeat)
-        yield verdict("daemon", f"its last sign of life was {age} ago; no schedule or sensor works", start)
+        yield tell("daemon", f"its last sign of life was {age} ago; no schedule or sensor works", start)
     else:
         yield ok("daemon", f"its last sign of life was {age_text(now - state.heartbeat)} ago")
     for name, consequence in _NEEDED.items():
@@ -232,29 +232,29 @@ def _aged(
 
 def exit_code(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> int:
     """Return 1 if a finding is an error, else 0."""
-    return int(_count(found, Verdict.ERROR) > 0)
+    return int(_count(found, Health.ERROR) > 0)
 
 
 def summary(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> str:
-    """Return the number of findings of each verdict, as a sentence."""
-    errors, warnings = _count(found, Verdict.ERROR), _count(found, Verdict.WARNING)
+    """Return the number of findings of each status, as a sentence."""
+    errors, warnings = _count(found, Health.ERROR), _count(found, Health.WARNING)
     total = sum(len(findings) for _, findings in found)
     if not errors and not warnings:
         return f"All {total} findings are ok."
     return f"{total} findings: {errors} errors, {warnings} warnings."
 
 
-def _count(found: Sequence[tuple[Probe, Sequence[Observation]]], verdict: Verdict) -> int:
-    return sum(one.verdict is verdict for _, findings in found for one in findings)
+def _count(found: Sequence[tuple[Probe, Sequence[Observation]]], status: Health) -> int:
+    return sum(one.status is status for _, findings in found for one in findings)
 
 
-def as_json(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> list[dict[str, str]]:
-    """Return the findings as objects with area, subject, verdict, sentence and advice."""
+def to_objects(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> list[dict[str, str]]:
+    """Return the findings as objects with area, subject, status, sentence and advice."""
     return [
         {
             "area": probe.area,
             "subject": one.subject,
-            "verdict": one.verdict.value,
+            "status": one.status.value,
             "sentence": one.sentence,
             "advice": one.advice,
         }

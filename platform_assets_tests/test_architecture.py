@@ -20,6 +20,7 @@ BELOW = (
     "isolation",
     "alert",
     "status",
+    "diagnosis",
     "model",
     "column_lineage",
     "classification",
@@ -29,7 +30,16 @@ BELOW = (
     "settings",
 )
 DAGSTER = ("dagster_internals", "orchestration", "runs", "components")
-ORDER = (*BELOW, *DAGSTER, "terminal", *(room.name for room in ROOMS), "build", "definitions", "cli")
+ORDER = (
+    *BELOW,
+    *DAGSTER,
+    "terminal",
+    *(room.name for room in ROOMS),
+    "build",
+    "doctor",
+    "definitions",
+    "cli",
+)
 MAY_IMPORT_DAGSTER = {
     *("defs.py", "io_manager.py", "resources.py", "build.py", "runs.py", "orchestration.py"),
     *("dagster_internals.py", "definitions.py", "cron.py", "dagster_facts.py"),

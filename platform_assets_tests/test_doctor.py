@@ -1,4 +1,4 @@
-"""The doctor: a verdict and an advice for everything that can be wrong, and nothing that it breaks itself."""
+"""The doctor: a status and an advice for everything that can be wrong, and nothing that it breaks itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from platform_assets.cli import app
 from platform_assets.delivery.interfaces import DeliveryError
 from platform_assets.delivery.probes import look_at_destination
 from platform_assets.delivery.writers.s3 import S3Options, S3Writer
-from platform_assets.diagnosis import Observation, Probe, Verdict, diagnose, ok
+from platform_assets.diagnosis import Health, Observation, Probe, diagnose, ok
 from platform_assets.errors import SourceError
 from platform_assets.lake.lake import Lake
 from platform_assets.lake.probes import look_at_zone
@@ -56,8 +56,8 @@ def command(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
-def verdicts(findings: Sequence[Observation]) -> dict[str, Verdict]:
-    return {one.subject: one.verdict for one in findings}
+def health_of(findings: Sequence[Observation]) -> dict[str, Health]:
+    return {one.subject: one.status for one in findings}
 
 
 def advice(findings: Sequence[Observation], subject: str) -> str:
@@ -87,11 +87,11 @@ def test_a_probe_that_fails_unexpectedly_or_hangs_is_a_finding_and_the_others_go
     found = [(probe.subject, findings) for probe, findings in diagnose(probes)]
     released.set()
     assert [subject for subject, _ in found] == ["failing", *["hanging"] * 8, "last"]
-    assert verdicts(found[0][1]) == {"first": Verdict.OK, "failing": Verdict.ERROR}
+    assert health_of(found[0][1]) == {"first": Health.OK, "failing": Health.ERROR}
     assert "ZeroDivisionError" in found[0][1][1].sentence
     assert "secret" not in found[0][1][1].sentence
     assert [one.sentence for one in found[1][1]] == ["No answer within 0.05 seconds."]
-    assert verdicts(found[-1][1]) == {"last": Verdict.OK}
+    assert health_of(found[-1][1]) == {"last": Health.OK}
 
 
 # The command
@@ -101,7 +101,7 @@ def test_nothing_is_wrong_before_the_first_run_and_nothing_is_made(state: Path) 
     ended = command("doctor", "--json")
     found = json.loads(ended.stdout)
     assert ended.exit_code == 0
-    assert [one for one in found if one["verdict"] == "error"] == []
+    assert [one for one in found if one["status"] == "error"] == []
     assert {"settings", "disk", "dagster", "lake", "source totesys", "warehouse", "alerts"} <= {
         one["area"] for one in found
     }
@@ -138,7 +138,7 @@ def test_a_broken_configuration_is_the_only_finding(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PLATFORM_CONFIG", str(file))
     ended = command("doctor", "--json")
     [found] = json.loads(ended.stdout)
-    assert (ended.exit_code, found["area"], found["verdict"]) == (1, "settings", "error")
+    assert (ended.exit_code, found["area"], found["status"]) == (1, "settings", "error")
     assert "state_dir" in found["sentence"]
 
 
@@ -151,27 +151,27 @@ def test_packages_that_differ_from_the_lock_are_named(
     )
     monkeypatch.setattr(doctor, "_LOCK", lock)
     found = {one["subject"]: one for one in json.loads(command("doctor", "--json").stdout)}
-    assert found["versions"]["verdict"] == "warning"
+    assert found["versions"]["status"] == "warning"
     assert "1 of 1 packages differ" in found["versions"]["sentence"]
     assert "duckdb is" in found["versions"]["sentence"]
 
 
 @pytest.mark.parametrize(
-    ("free_bytes", "free_files", "verdict"),
+    ("free_bytes", "free_files", "status"),
     [
-        (100 * 1024**3, 10**6, Verdict.OK),
-        (2 * 1024**3, 10**6, Verdict.WARNING),
-        (10 * 1024**2, 10**6, Verdict.ERROR),
-        (100 * 1024**3, 50_000, Verdict.WARNING),
-        (100 * 1024**3, 10, Verdict.ERROR),
+        (100 * 1024**3, 10**6, Health.OK),
+        (2 * 1024**3, 10**6, Health.WARNING),
+        (10 * 1024**2, 10**6, Health.ERROR),
+        (100 * 1024**3, 50_000, Health.WARNING),
+        (100 * 1024**3, 10, Health.ERROR),
     ],
 )
 def test_a_disk_that_is_nearly_full_is_told_before_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, free_files: int, verdict: Verdict
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, free_files: int, status: Health
 ) -> None:
     numbers = SimpleNamespace(f_bavail=free_bytes, f_frsize=1, f_files=10**7, f_favail=free_files)
     monkeypatch.setattr(doctor.os, "statvfs", lambda place: numbers)
-    assert verdicts(list(doctor.disk(tmp_path / "not made yet", "state"))) == {"state": verdict}
+    assert health_of(list(doctor.disk(tmp_path / "not made yet", "state"))) == {"state": status}
 
 
 # Sources and warehouses
@@ -216,11 +216,11 @@ def test_each_missing_privilege_of_a_source_comes_with_its_grant(
     grant = advice(look(), "privileges")
     assert grant == f'GRANT USAGE ON SCHEMA "shop" TO "{reader.user}";'
     as_owner(owner, grant)
-    assert verdicts(look()) | dict.fromkeys(tables, Verdict.ERROR) == verdicts(look())
+    assert health_of(look()) | dict.fromkeys(tables, Health.ERROR) == health_of(look())
     as_owner(owner, advice(look(), "staff"), f"GRANT SELECT (id) ON shop.orders TO {reader.user}")
     found = look()
-    assert verdicts(found)["orders"] is Verdict.WARNING
-    assert "staff" not in verdicts(found)
+    assert health_of(found)["orders"] is Health.WARNING
+    assert "staff" not in health_of(found)
     as_owner(
         owner,
         f"GRANT SELECT ON ALL TABLES IN SCHEMA shop TO {reader.user}",
@@ -228,7 +228,7 @@ def test_each_missing_privilege_of_a_source_comes_with_its_grant(
         "ALTER TABLE shop.notes ENABLE ROW LEVEL SECURITY",
     )
     found = look()
-    assert {name for name, one in verdicts(found).items() if one is not Verdict.OK} == {
+    assert {name for name, one in health_of(found).items() if one is not Health.OK} == {
         *("gone", "notes", "least privilege")
     }
     assert "staff" in next(one.sentence for one in found if one.subject == "least privilege")
@@ -239,15 +239,15 @@ def test_the_owner_is_warned_of_being_a_superuser_and_a_wrong_password_is_refuse
 ) -> None:
     owner, reader = role
     found = list(look_at_source(lambda: owner, ["staff"]))
-    assert verdicts(found)["least privilege"] is Verdict.WARNING
+    assert health_of(found)["least privilege"] is Health.WARNING
     assert (
-        verdicts(found)["server"] is verdicts(found)["clock"] is verdicts(found)["privileges"] is Verdict.OK
+        health_of(found)["server"] is health_of(found)["clock"] is health_of(found)["privileges"] is Health.OK
     )
     with pytest.raises(SourceError, match="refused the login"):
         list(look_at_source(lambda: replace(reader, password="another"), ["staff"]))
     assert (
-        verdicts(list(look_at_source(lambda: replace(owner, schema="nowhere"), ["staff"])))["privileges"]
-        is Verdict.ERROR
+        health_of(list(look_at_source(lambda: replace(owner, schema="nowhere"), ["staff"])))["privileges"]
+        is Health.ERROR
     )
 
 
@@ -258,12 +258,12 @@ def test_a_warehouse_role_gets_the_grants_with_which_it_can_load(role: tuple[Con
         return list(look_at_postgres(lambda: writer, ("star", "platform")))
 
     before = look()
-    assert verdicts(before) == {"server": Verdict.OK, "star": Verdict.ERROR, "platform": Verdict.ERROR}
+    assert health_of(before) == {"server": Health.OK, "star": Health.ERROR, "platform": Health.ERROR}
     as_owner(owner, "CREATE SCHEMA star")
     grants = {one.advice for one in look() if one.advice}
     assert f'GRANT USAGE, CREATE ON SCHEMA "star" TO "{writer.user}";' in grants
     as_owner(owner, *grants)
-    assert set(verdicts(look()).values()) == {Verdict.OK}
+    assert set(health_of(look()).values()) == {Health.OK}
 
 
 # Buckets
@@ -279,7 +279,7 @@ def test_the_permissions_in_a_bucket_are_tried_and_nothing_is_left(
     bucket_lake: Lake, s3_server: S3Server, s3_bucket: str
 ) -> None:
     [found] = look_at_zone(bucket_lake, "ingestion")
-    assert (found.verdict, found.subject) == (Verdict.OK, "ingestion"), found.sentence
+    assert (found.status, found.subject) == (Health.OK, "ingestion"), found.sentence
     assert s3_server.keys(s3_bucket) == []
 
 
@@ -306,10 +306,10 @@ def test_a_missing_permission_comes_with_the_statement_for_the_policy(
 def test_a_watch_whose_objects_cannot_be_read_is_told(s3_server: S3Server, s3_bucket: str) -> None:
     s3_server.client().put_object(Bucket=s3_bucket, Key="in/a.csv", Body=b"a\n1\n")
     watched = S3Bucket(s3_bucket, "in", s3_server.client())
-    assert verdicts(list(look_at_bucket(watched))) == {"list": Verdict.OK, "read": Verdict.OK}
+    assert health_of(list(look_at_bucket(watched))) == {"list": Health.OK, "read": Health.OK}
     lister = s3_server.limited("s3:ListBucket")
     found = list(look_at_bucket(S3Bucket(s3_bucket, "in", lister.client())))
-    assert verdicts(found) == {"list": Verdict.OK, "read": Verdict.ERROR}
+    assert health_of(found) == {"list": Health.OK, "read": Health.ERROR}
     assert "s3:GetObject" in advice(found, "read")
 
 
@@ -317,7 +317,7 @@ def test_a_destination_is_tried_without_an_object(s3_server: S3Server, s3_bucket
     def writer(server: S3Server) -> S3Writer:
         return S3Writer(s3_bucket, "out", server.storage_options, S3Options())
 
-    assert verdicts(list(look_at_destination("bucket", lambda: writer(s3_server)))) == {"bucket": Verdict.OK}
+    assert health_of(list(look_at_destination("bucket", lambda: writer(s3_server)))) == {"bucket": Health.OK}
     assert s3_server.keys(s3_bucket) == []
     assert "Uploads" not in s3_server.client().list_multipart_uploads(Bucket=s3_bucket)
     lister = writer(s3_server.limited("s3:List*"))
@@ -328,7 +328,7 @@ def test_a_destination_is_tried_without_an_object(s3_server: S3Server, s3_bucket
 def test_a_table_that_belongs_to_nothing_is_named(state: Path) -> None:
     write_deltalake(str(state / "lake" / "ingestion" / "old_shop" / "staff"), pa.table({"id": [1]}))
     found = {one["subject"]: one for one in json.loads(command("doctor", "--json").stdout)}
-    assert found["tables"]["verdict"] == "warning"
+    assert found["tables"]["status"] == "warning"
     assert "ingestion/old_shop/staff" in found["tables"]["sentence"]
 
 
@@ -350,10 +350,10 @@ def test_a_mail_server_is_tried_without_a_message(
         "ca_file": str(server.ca_file),
     }
     channel = ChannelSettings.model_validate({"email": given})
-    assert verdicts(list(look_at_channel("mail", channel))) == {"mail": Verdict.OK}
+    assert health_of(list(look_at_channel("mail", channel))) == {"mail": Health.OK}
     monkeypatch.setenv("MAIL_PASSWORD", "another")
     [found] = look_at_channel("mail", channel)
-    assert found.verdict is Verdict.ERROR
+    assert found.status is Health.ERROR
     assert f"refuses the user {USER}" in found.sentence
     assert server.messages == []
 
@@ -364,6 +364,6 @@ def test_a_webhook_that_cannot_be_reached_is_told_without_its_address(
     monkeypatch.setenv("WEBHOOK", "https://127.0.0.1:1/services/T000/B000/secretpart")
     channel = ChannelSettings.model_validate({"slack": {"webhook": "secret://env/WEBHOOK"}})
     [found] = look_at_channel("chat", channel)
-    assert found.verdict is Verdict.ERROR
+    assert found.status is Health.ERROR
     assert "127.0.0.1:1 cannot be reached" in found.sentence
     assert "secretpart" not in found.sentence + found.advice

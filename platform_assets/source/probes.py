@@ -91,8 +91,8 @@ def _server(
     yield _encryption(connection)
     yield _skew(clock, before, after)
     if age >= _OLD_IDS:
-        verdict = error if age >= _TOO_OLD_IDS else warning
-        yield verdict(
+        tell = error if age >= _TOO_OLD_IDS else warning
+        yield tell(
             "transaction ids",
             f"the oldest is {age:,} transactions old; the server stops at about 2,100,000,000",
             "Ask an administrator to look for what holds VACUUM back: old transactions, replication slots, "
