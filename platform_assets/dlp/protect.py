@@ -28,7 +28,7 @@ from platform_assets.dlp.policy import Action, Decision, Policy, strictest
 from platform_assets.errors import DlpError
 from platform_assets.formats.problems import ProblemKind
 from platform_assets.isolation import Isolation, is_isolated
-from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.delta import LakeTable, table_identity
 from platform_assets.lake.lake import Lake
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.star_model import STREAM
@@ -408,8 +408,8 @@ class StarProtection:
         handle = source.open()
         if handle is None:
             return None
-        # A recreated star schema numbers its batches from the beginning again.
-        identity = hashlib.sha256(str(handle.metadata().id).encode()).hexdigest()[:8]
+        # A recreated star schema numbers its batches from the beginning again; rebuilt rows may differ.
+        identity = hashlib.sha256(table_identity(handle).encode()).hexdigest()[:8]
         folder = f"protected/{table.name}/{change.fingerprint}-{identity}"
         copied_to = {table.name: folder}
         copy = ProtectedLake(lake.ingestion, lake.processed, lake.storage_options, copies=copied_to).star(

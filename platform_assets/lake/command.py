@@ -1,4 +1,4 @@
-"""The `lake` commands: upkeep of its tables."""
+"""The `lake` commands: upkeep and rebuild of its tables."""
 
 from __future__ import annotations
 
@@ -57,6 +57,54 @@ def upkeep(
             failing.raise_failures()
     if any(one.error for one in done):
         raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(help="Tables, such as star/dim_staff, or layers: star, warehouse; all without names."),
+    ] = None,
+    first: Annotated[
+        int,
+        typer.Option("--from", help="First batch whose star rows are computed; older rows stay.", min=0),
+    ] = 0,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it; without it, only show what would change.")
+    ] = False,
+) -> None:
+    """Compute the star from bronze, and load warehouses from the star, wherever their rows differ.
+
+    Without --apply, nothing is changed.
+    """
+    with plain_errors():
+        from platform_assets.lake.interfaces import RebuildOptions
+        from platform_assets.lake.rebuild import rebuild_tables
+        from platform_assets.rooms import Rooms
+        from platform_assets.settings import load_settings
+
+        options = RebuildOptions(first, apply, report=lambda line: typer.echo(line, err=True))
+        done = list(rebuild_tables(Rooms(load_settings()), tables or (), options))
+    due = [one for one in done if one.why or one.problem]
+    if due:
+        names = ["table", "rows", "inserted", "updated", "deleted", "why"]
+        print_rows(
+            names, [[one.table, one.rows, one.inserted, one.updated, one.deleted, one.why] for one in due]
+        )
+    for one in due:
+        if one.problem:
+            warn(f"{one.table}: {one.problem}")
+    left = len(done) - len(due)
+    if left:
+        typer.echo(f"{left} table{' has' if left == 1 else 's have'} the rows that {_its(left)} should have.")
+    if due and not apply:
+        typer.echo("Nothing was changed. To do it, add --apply. Warehouses follow rebuilt star tables.")
+    if any(one.problem for one in done):
+        raise typer.Exit(1)
+
+
+def _its(count: int) -> str:
+    return "it" if count == 1 else "they"
 
 
 def _print(done: Sequence[TableUpkeep], *, is_done: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from platform_assets.dagster_internals import record_origin, sqlite_held_open
 from platform_assets.errors import UpkeepBusy
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 GROUP = "lake"
 TABLES = dg.AssetKey([GROUP, "tables"])
 UPKEEP_JOB = "lake_upkeep"
+REBUILD_JOB = "lake_rebuild"
 WITHIN_BOUNDS = "within_bounds"
 """Name of the check that upkeep keeps up with every table."""
 _MOST_NAMED = 20
@@ -43,7 +45,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     Args:
         rooms: The rooms.
     """
-    return dg.Definitions.merge(_resources(rooms), _upkeep_defs(rooms))
+    return dg.Definitions.merge(_resources(rooms), _upkeep_defs(rooms), _rebuild_defs(rooms))
 
 
 def _resources(rooms: Rooms) -> dg.Definitions:
@@ -145,6 +147,52 @@ def _upkeep_defs(rooms: Rooms) -> dg.Definitions:
         room.platform.schedule.timezone,
     )
     return dg.Definitions.merge(dg.Definitions(assets=[tables]), job)
+
+
+class RebuildConfig(dg.Config):
+    """What a run of `lake_rebuild` does."""
+
+    tables: list[str] = Field(
+        default=[],
+        description="Tables, such as star/dim_staff, or layers: star, warehouse; all where none is named.",
+    )
+    from_batch: int = Field(default=0, ge=0, description="First batch whose star rows are computed anew.")
+    apply: bool = Field(default=False, description="Do it; otherwise the run only says what would change.")
+
+
+def _rebuild_defs(rooms: Rooms) -> dg.Definitions:
+    """Define the job that makes star tables and warehouses anew; it does what `lake rebuild` does."""
+
+    @dg.op(name="rebuild", description="Computes the star from bronze, and loads warehouses from the star.")
+    def rebuild(context: dg.OpExecutionContext, config: RebuildConfig) -> None:
+        from platform_assets.lake.interfaces import RebuildOptions
+        from platform_assets.lake.rebuild import rebuild_tables
+
+        options = RebuildOptions(config.from_batch, config.apply, report=context.log.info)
+        with clear_failures(retried=False):
+            done = list(rebuild_tables(rooms, config.tables, options))
+        for one in done:
+            if one.why:
+                context.log.info(one.sentence)
+        due = [one for one in done if one.why]
+        context.log.info("%d of %d tables %s", len(due), len(done), "rebuilt" if config.apply else "differ")
+        if failed := [f"{one.table}: {one.problem}" for one in done if one.problem]:
+            raise dg.Failure(
+                description=f"{len(failed)} tables were not rebuilt: {' '.join(failed[:_MOST_NAMED])}",
+                allow_retries=False,
+            )
+
+    @dg.job(
+        name=REBUILD_JOB,
+        description="Makes star tables and warehouses anew where their rows differ from those of the layer "
+        "below. Without apply in its configuration, it only says what would change. It runs beside all other "
+        "jobs.",
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        rebuild()
+
+    return dg.Definitions(jobs=[job])
 
 
 def _retained(context: dg.AssetExecutionContext, lake_room: LakeRoom) -> list[str]:

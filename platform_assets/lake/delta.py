@@ -43,6 +43,9 @@ _WHOLE_BATCHES = re.compile(r"batches-(\d+)-")
 # Return the memory of a commit to the system quickly. Otherwise it stays allocated until the process ends,
 # in addition to the memory that DuckDB takes next.
 _ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
+REBUILT = "platform_assets/rebuilt"
+"""Name of the app transaction whose version is the number of times that a table's rows were rebuilt."""
+_REBUILT_MARK = "+"
 _EVOLVED = "platform_assets.evolved"
 _WIDENED = "platform_assets/widened"
 # A commit is retried only because another commit took its version in the log, which is progress. The limit
@@ -194,6 +197,7 @@ class LakeTable:
         version: int,
         metadata: Mapping[str, str] | None = None,
         description: str | None = None,
+        also: Mapping[str, int] | None = None,
     ) -> int:
         """Append a stream of rows in one commit.
 
@@ -208,6 +212,7 @@ class LakeTable:
             version: Version of the app transaction, larger than the version in `handle`.
             metadata: Commit metadata, readable in the table's history.
             description: Description of the table, stored if this commit creates it.
+            also: Versions of further app transactions by name, for `cursor`.
 
         Returns:
             The Delta version of the commit.
@@ -216,17 +221,49 @@ class LakeTable:
             LakeConflict: Another writer committed to the stream first.
             LakeError: The commit failed.
         """
-        return self._write(handle, rows, "append", stream, version, metadata, description)
+        return self._write(handle, rows, "append", stream, version, metadata, description, also)
 
     def overwrite(
-        self, handle: DeltaTable | None, rows: pa.RecordBatchReader | pa.Table, *, stream: str, version: int
+        self,
+        handle: DeltaTable | None,
+        rows: pa.RecordBatchReader | pa.Table,
+        *,
+        stream: str,
+        version: int,
+        also: Mapping[str, int] | None = None,
     ) -> int:
         """Replace the table's rows and columns in one commit; older versions stay readable.
 
         Any other commit since `handle` is a conflict: delta-rs removes only the files that it knows, and
         would leave files that a compaction has written since. The other arguments are those of `append`.
         """
-        return self._write(handle, rows, "overwrite", stream, version, None)
+        return self._write(handle, rows, "overwrite", stream, version, None, also=also)
+
+    def note(self, handle: DeltaTable, versions: Mapping[str, int]) -> None:
+        """Set versions of app transactions in a commit that changes no row.
+
+        Raises:
+            LakeConflict: Another writer changed the table since `handle`.
+            LakeError: The commit failed.
+        """
+        from deltalake import CommitProperties, Transaction
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        try:
+            handle.create_write_transaction(
+                [],
+                "append",
+                handle.schema(),
+                commit_properties=CommitProperties(
+                    app_transactions=[Transaction(*one) for one in versions.items()], max_commit_retries=0
+                ),
+            )
+        except CommitFailedError as error:
+            raise _conflict(self.uri, max(versions.values()), error) from error
+        except (DeltaError, OSError) as error:
+            raise named_file_error(error) or LakeError(
+                f"Writing to the lake table {self.uri} failed: {reason_in_short(error)}."
+            ) from error
 
     def widen(self, connection: duckdb.DuckDBPyConnection, handle: DeltaTable) -> None:
         """Rewrite the table in one commit if it stores a column in fewer bits than declared.
@@ -260,7 +297,14 @@ class LakeTable:
         whole.overwrite(handle, rows, stream=_WIDENED, version=handle.version() + 1)
 
     def upsert(
-        self, handle: DeltaTable, rows: pa.Table, *, key: Sequence[str], stream: str, version: int
+        self,
+        handle: DeltaTable,
+        rows: pa.Table,
+        *,
+        key: Sequence[str],
+        stream: str,
+        version: int,
+        also: Mapping[str, int] | None = None,
     ) -> None:
         """Insert rows, and replace rows with the same key, in one commit.
 
@@ -278,7 +322,7 @@ class LakeTable:
                 source_alias="source",
                 target_alias="target",
                 writer_properties=writer_properties(),
-                commit_properties=_commit_properties(stream, version, None),
+                commit_properties=_commit_properties(stream, version, None, also=also),
             )
             merge.when_matched_update_all().when_not_matched_insert_all().execute()
         except CommitFailedError as error:
@@ -297,6 +341,7 @@ class LakeTable:
         version: int,
         metadata: Mapping[str, str] | None,
         description: str | None = None,
+        also: Mapping[str, int] | None = None,
     ) -> int:
         from deltalake import write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
@@ -332,7 +377,7 @@ class LakeTable:
                 target_file_size=_BYTES_PER_FILE,
                 writer_properties=writer_properties(),
                 commit_properties=_commit_properties(
-                    stream, version, metadata, is_next=handle is None or mode == "overwrite"
+                    stream, version, metadata, is_next=handle is None or mode == "overwrite", also=also
                 ),
                 **where,
             )
@@ -499,6 +544,20 @@ class LakeTable:
         return pa.RecordBatchReader.from_batches(schema, batches())
 
 
+def table_identity(handle: DeltaTable) -> str:
+    """Return the identity of a table's rows: another one means that its earlier rows may have changed.
+
+    It is the identity in the table's metadata, followed by the number of times that the rows were rebuilt.
+    """
+    times = handle.transaction_version(REBUILT) or 0
+    return f"{handle.metadata().id}{_REBUILT_MARK}{times}" if times else str(handle.metadata().id)
+
+
+def table_of_identity(identity: str) -> str:
+    """Return the identity in a table's metadata that belongs to a `table_identity`."""
+    return identity.partition(_REBUILT_MARK)[0]
+
+
 def stored_columns(handle: DeltaTable) -> tuple[Column, ...]:
     """Return the stored columns of a table, with the logical types that correspond to the stored types."""
     fields = pa.schema(handle.schema().to_arrow())
@@ -637,13 +696,18 @@ def writer_properties(compression: Literal["SNAPPY", "ZSTD"] = "SNAPPY") -> Writ
 
 
 def _commit_properties(
-    stream: str, version: int, metadata: Mapping[str, str] | None, *, is_next: bool = False
+    stream: str,
+    version: int,
+    metadata: Mapping[str, str] | None,
+    *,
+    is_next: bool = False,
+    also: Mapping[str, int] | None = None,
 ) -> CommitProperties:
     from deltalake import CommitProperties, Transaction
 
     return CommitProperties(
         custom_metadata=dict(metadata) if metadata else None,
-        app_transactions=[Transaction(stream, version)],
+        app_transactions=[Transaction(stream, version), *(Transaction(*one) for one in (also or {}).items())],
         # delta-rs retries a lost first commit without checking the winner, so both commits would count.
         max_commit_retries=0 if is_next else _MOST_COMMIT_RETRIES,
     )

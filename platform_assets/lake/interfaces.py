@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -155,4 +155,71 @@ class RefersToVersions(Protocol):
             PlatformError: They are not known at the moment; then no table that is loaded elsewhere loses a
                 version.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Rebuilding:
+    """The rebuild of a table, done or only planned.
+
+    Attributes:
+        table: Name of the table, such as `star/dim_staff`.
+        rows: Rows that the table has afterwards.
+        inserted: Rows that are new in it.
+        updated: Rows that get other values.
+        deleted: Rows that leave it.
+        why: Why the table is rebuilt; empty if nothing has to be done.
+        is_done: True if it was done.
+        problem: Why it failed; empty if it did not.
+    """
+
+    table: str
+    rows: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    why: str = ""
+    is_done: bool = False
+    problem: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The rebuild in words."""
+        return (
+            f"{self.table}: {self.why}. {self.rows:,} rows: {self.inserted:,} inserted, {self.updated:,} "
+            f"updated, {self.deleted:,} deleted."
+        )
+
+    def as_done(self) -> Self:
+        """Return it as done."""
+        return replace(self, is_done=True)
+
+
+@dataclass(frozen=True)
+class RebuildOptions:
+    """What a rebuild does.
+
+    Attributes:
+        first: First batch whose rows are computed anew; 0 for all.
+        apply: Write what differs; otherwise nothing is changed.
+        is_named: The user named the tables, so that those of a warehouse are loaded again whatever they have.
+        report: Receives progress messages.
+    """
+
+    first: int = 0
+    apply: bool = False
+    is_named: bool = False
+    report: Callable[[str], None] = field(default=lambda message: None)
+
+
+@runtime_checkable
+class RebuildsTables(Protocol):
+    """A room whose tables can be made again from those of the rooms below."""
+
+    def rebuildable(self) -> Sequence[str]:
+        """Return the names of the tables, such as `star/dim_staff`."""
+        ...
+
+    def rebuild(self, tables: Sequence[str], options: RebuildOptions) -> Iterator[Rebuilding]:
+        """Rebuild some of these tables; a table that fails does not stop the others."""
         ...

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from platform_assets.errors import LakeError
-from platform_assets.lake.delta import LakeTable, stored_columns
+from platform_assets.lake.delta import LakeTable, stored_columns, table_identity, table_of_identity
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.interfaces import CurrentTable
 from platform_assets.lake.ledger import LEDGER_COLUMNS, Ledger, LedgerState
@@ -206,7 +206,13 @@ class BronzeReader:
         )
 
     def create_latest_view(
-        self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table, *, after: int = 0
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        view: Sequence[str],
+        table: Table,
+        *,
+        after: int = 0,
+        up_to: int | None = None,
     ) -> None:
         """Create a view of the latest valid version of each row; deleted rows keep their last values.
 
@@ -214,7 +220,7 @@ class BronzeReader:
         `create_versions_view`.
         """
         versions = [*view[:-1], f"{view[-1]} versions"]
-        self.create_versions_view(connection, versions, table, after=after)
+        self.create_versions_view(connection, versions, table, after=after, up_to=up_to)
         key = columns_sql(table.primary_key)
         connection.execute(
             f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(*versions)} "
@@ -295,10 +301,15 @@ def current_star_table(lake: Lake, table: Table, stream: str) -> CurrentTable:
     if handle is None:
         raise LakeError(f"star/{table.name} has no rows yet. Build it first: platform-assets run.")
     return CurrentTable(
-        f"{str(handle.metadata().id)[:8]}.{target.cursor(handle, stream)}",
+        f"{_short(table_identity(handle))}.{target.cursor(handle, stream)}",
         table.column_names,
         lambda connection, name: target.create_view(connection, [name], handle),
     )
+
+
+def _short(identity: str) -> str:
+    """Return the beginning of an identity, with the number of times that the rows were rebuilt."""
+    return identity[:8] + identity[len(table_of_identity(identity)) :]
 
 
 def current_other_table(lake: Lake, path: Sequence[str]) -> CurrentTable:

@@ -6,6 +6,8 @@ The builder, the checks and the warehouses know a star by its `StarModel` only. 
 from __future__ import annotations
 
 import graphlib
+import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +17,9 @@ from platform_assets.model.table import PLATFORM_COLUMNS, Column, Table
 
 STREAM = "platform_assets/star"
 """Name of the app transaction whose version is the last batch that a star table in the lake has processed."""
+BUILT_BY = "platform_assets/star/sql"
+"""Name of the app transaction whose version is the fingerprint of the SELECT of a star table's rows."""
+_INSIGNIFICANT = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,11 @@ class StarModel:
     def select_of(self, table: Table) -> str:
         """Return the SELECT that builds a star table, as written in its file."""
         return self.sql_file(table).read_text(encoding="utf-8").rstrip().removesuffix(";")
+
+    def fingerprint(self, table: Table) -> int:
+        """Return a number, 1 or more, that identifies a star table's SELECT without spaces and comments."""
+        sql = " ".join(_INSIGNIFICANT.sub(lambda found: found[1] or " ", self.select_of(table)).split())
+        return int.from_bytes(hashlib.blake2b(sql.encode(), digest_size=8).digest(), "big") % 2**62 + 1
 
     def sql_file(self, table: Table) -> Path:
         """Return the file with a star table's SELECT."""

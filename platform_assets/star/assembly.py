@@ -12,10 +12,10 @@ from platform_assets.rooms import Assembly
 from platform_assets.status import TableHoldings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from platform_assets.lake.delta import LakeTable
-    from platform_assets.lake.interfaces import CurrentTable
+    from platform_assets.lake.interfaces import CurrentTable, Rebuilding, RebuildOptions
     from platform_assets.model.star_model import StarModel
     from platform_assets.model.table import Table
 
@@ -87,6 +87,30 @@ class StarRoom(Assembly[None]):
             KeptTable("/".join(path), table, is_loaded_elsewhere=True)
             for path, table in self.lake_tables().items()
         ]
+
+    def problems(self) -> list[str]:
+        """See `HasProblems.problems`: tables whose SQL has changed since their rows were built."""
+        from platform_assets.star.transform import outdated_advice
+
+        found = [
+            outdated_advice(self.model, self.model.table(name), table, table.open())
+            for (_, name), table in self.lake_tables().items()
+        ]
+        return [one for one in found if one]
+
+    def rebuildable(self) -> list[str]:
+        """See `RebuildsTables.rebuildable`."""
+        return ["/".join(path) for path in self.lake_paths()]
+
+    def rebuild(self, tables: Sequence[str], options: RebuildOptions) -> Iterator[Rebuilding]:
+        """See `RebuildsTables.rebuild`."""
+        from platform_assets.star.rebuild import StarRebuilder
+        from platform_assets.star.transform import StarBuilder
+
+        lake = self.rooms.of(LakeRoom)
+        builder = StarBuilder(lake.lake, self.model, lake.engine, options.report)
+        rebuilder = StarRebuilder(builder, options.first, options.apply, options.report)
+        return rebuilder.rebuild([self.model.table(name.partition("/")[2]) for name in tables])
 
     def holdings(self) -> list[TableHoldings]:
         """Return the content of the tables.

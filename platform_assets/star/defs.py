@@ -112,7 +112,10 @@ def build_star_defs(model: StarModel) -> dg.Definitions:
                     BATCH: change.batch,
                     "preview": preview(rows[table.name]),
                     AFTER_BATCH: change.after if change.rows_written else change.batch,
+                    **({"to rebuild": change.outdated} if change.outdated else {}),
                 }
+                if change.outdated:
+                    context.log.warning(change.outdated)
             yield dg.MaterializeResult(asset_key=key, metadata=metadata)
         stopped = {key: changes[table.name].stopped for key, table in selected.items()}
         fail_for_stopped(context, {key: reason for key, reason in stopped.items() if reason}, GROUP)

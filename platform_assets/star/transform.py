@@ -7,8 +7,8 @@ that finds the cursor at the ledger's last batch writes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
@@ -20,13 +20,15 @@ from platform_assets.lake.lake import BronzeReader, Lake
 from platform_assets.lake.ledger import LedgerState
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.dialects import columns_sql, quote
-from platform_assets.model.star_model import STREAM, StarModel
+from platform_assets.model.star_model import BUILT_BY, STREAM, StarModel
 from platform_assets.model.table import Table
 from platform_assets.star.reference_inputs import REFERENCE_INPUTS, ReferenceInput, Written
 
 if TYPE_CHECKING:
     import duckdb
     from deltalake import DeltaTable
+
+    from platform_assets.lake.delta import LakeTable
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class StarChange:
         rows_written: Number of rows appended, or inserted and replaced.
         row_count: Number of rows in the table now.
         stopped: Reason why the table was skipped, with all other fields 0; empty if it was not skipped.
+        outdated: Advice to rebuild the table, because its SQL has changed since older rows were built.
     """
 
     after: int
@@ -46,12 +49,14 @@ class StarChange:
     rows_written: int
     row_count: int
     stopped: str = ""
+    outdated: str = ""
 
     def since(self, earlier: StarChange | None) -> StarChange:
         """Combine this change with an earlier change of the same run."""
         if earlier is None:
             return self
-        return StarChange(earlier.after, self.batch, earlier.rows_written + self.rows_written, self.row_count)
+        written = earlier.rows_written + self.rows_written
+        return replace(self, after=earlier.after, rows_written=written)
 
 
 @dataclass(frozen=True)
@@ -120,50 +125,78 @@ class StarBuilder:
             self._refuse_another_lake(table, handle, cursor, self.lake.ledger.read())
             return StarChange(cursor, cursor, 0, target.row_count(handle))
         self._refuse_another_lake(table, handle, cursor, state)
+        outdated = outdated_advice(self.model, table, target, handle)
         if not self._has_news(table, state, cursor, handle):
-            return StarChange(cursor, cursor, 0, target.row_count(handle))
+            return StarChange(cursor, cursor, 0, target.row_count(handle), outdated=outdated)
         goal = state.last_batch
         with self.engine.connect() as connection:
-            self._create_inputs(connection, table, state, cursor, handle)
+            self.create_inputs(connection, table, state, handle, after=cursor)
             written = self._write(connection, table, handle, cursor, state)
         handle = target.open()
         if written:
             self.report(f"star/{table.name}: {written} rows, up to batch {goal}")
-        return StarChange(cursor, goal if written else cursor, written, target.row_count(handle))
+        done = goal if written else cursor
+        return StarChange(cursor, done, written, target.row_count(handle), outdated=outdated)
+
+    def refuse_foreign(self, table: Table, handle: DeltaTable, state: LedgerState) -> None:
+        """Refuse a star table of another lake.
+
+        Raises:
+            LakeError: The table was not made from the lake of this ledger.
+        """
+        if handle.metadata().description != _description(state):
+            self._refuse(table, self.lake.star(table).cursor(handle, STREAM), state)
 
     def _refuse_another_lake(
         self, table: Table, handle: DeltaTable | None, cursor: int, state: LedgerState
     ) -> None:
-        if handle is not None and (
-            handle.metadata().description != _description(state) or cursor > state.last_batch
-        ):
-            raise LakeError(
-                f"star/{table.name} in {self.lake.processed} does not belong to the lake in "
-                f"{self.lake.ingestion}, or that lake has lost batches: the table is at batch {cursor}, the "
-                f"ledger at batch {state.last_batch}. Point lake.ingestion and lake.processed at zones that "
-                "belong together, or empty the processed zone to have it rebuilt."
-            )
+        if handle is None:
+            return
+        self.refuse_foreign(table, handle, state)
+        if cursor > state.last_batch:
+            self._refuse(table, cursor, state)
 
-    def _create_inputs(
+    def _refuse(self, table: Table, cursor: int, state: LedgerState) -> NoReturn:
+        raise LakeError(
+            f"star/{table.name} in {self.lake.processed} does not belong to the lake in "
+            f"{self.lake.ingestion}, or that lake has lost batches: the table is at batch {cursor}, the "
+            f"ledger at batch {state.last_batch}. Point lake.ingestion and lake.processed at zones that "
+            "belong together. If they do, and the ledger was restored from a backup, take the table back to "
+            f"the ledger's batch: platform-assets lake rebuild star/{table.name} --apply."
+        )
+
+    def create_inputs(
         self,
         connection: duckdb.DuckDBPyConnection,
         table: Table,
         state: LedgerState,
-        cursor: int,
         handle: DeltaTable | None,
+        *,
+        after: int,
+        up_to: int | None = None,
     ) -> None:
-        """Create the views that the table's SELECT reads, under the names that the SELECT uses."""
+        """Create the views that the table's SELECT reads, under the names that the SELECT uses.
+
+        Args:
+            connection: Connection in which the views are created.
+            table: The star table.
+            state: The ledger.
+            handle: The star table in the lake, whose rows a calendar does not have to give again.
+            after: Batches that the table has processed.
+            up_to: The last batch to read; None for the ledger's last batch.
+        """
         connection.execute(f"CREATE SCHEMA {quote(self.model.source)}; CREATE SCHEMA reference")
         reader = BronzeReader(self.lake, self.model.source, state)
         by_name = {source.name: source for source in self.model.source_tables}
         for name in table.reads:
             view = [self.model.source, name]
             if table.kind == "fact":
-                reader.create_versions_view(connection, view, by_name[name], after=cursor)
+                reader.create_versions_view(connection, view, by_name[name], after=after, up_to=up_to)
             else:
                 # A row of a joined dimension changes when either side changes, so both are read in full.
+                joined = len(table.reads) > 1
                 reader.create_latest_view(
-                    connection, view, by_name[name], after=cursor if len(table.reads) == 1 else 0
+                    connection, view, by_name[name], after=0 if joined else after, up_to=up_to
                 )
         for name, reference in self._inputs_of(table).items():
             connection.register(f"reference {name}", reference.rows(self._written(table, handle)))
@@ -211,14 +244,18 @@ class StarBuilder:
         )
         if rows is None:
             return 0
+        # Tables of earlier versions of the platform do not say which SQL has built them.
+        built_by = {} if target.cursor(handle, BUILT_BY) else {BUILT_BY: self.model.fingerprint(table)}
         if handle is None or table.kind == "fact":
-            target.append(handle, rows, stream=STREAM, version=goal, description=_description(state))
+            target.append(
+                handle, rows, stream=STREAM, version=goal, description=_description(state), also=built_by
+            )
             return target.row_count(handle or target.open()) - before
         changed = rows.read_all()
         if self._has_any(target_handle=handle, table=table, keys=changed.select(list(table.primary_key))):
-            target.upsert(handle, changed, key=table.primary_key, stream=STREAM, version=goal)
+            target.upsert(handle, changed, key=table.primary_key, stream=STREAM, version=goal, also=built_by)
         else:
-            target.append(handle, changed, stream=STREAM, version=goal)
+            target.append(handle, changed, stream=STREAM, version=goal, also=built_by)
         return int(changed.num_rows)
 
     def _has_any(self, target_handle: DeltaTable, table: Table, keys: pa.Table) -> bool:
@@ -238,6 +275,18 @@ class StarBuilder:
             return True
         written = self._written(table, handle)
         return any(reference.has_news(written) for reference in self._inputs_of(table).values())
+
+
+def outdated_advice(model: StarModel, table: Table, target: LakeTable, handle: DeltaTable | None) -> str:
+    """Return the advice to rebuild a star table if its SQL has changed since its rows were built, else ""."""
+    built_by = target.cursor(handle, BUILT_BY)
+    if not built_by or built_by == model.fingerprint(table):
+        return ""
+    return (
+        f"The SQL of star/{table.name} has changed since its older rows were built; its new rows are built "
+        f"by the new SQL. See what a rebuild changes: platform-assets lake rebuild star/{table.name}. "
+        "Have it done: add --apply."
+    )
 
 
 def _description(state: LedgerState) -> str:

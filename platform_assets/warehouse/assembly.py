@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from platform_assets.column_lineage import DeclaredTable, LineageQuery
 from platform_assets.diagnosis import Probe
 from platform_assets.errors import SettingsError
+from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.lake.assembly import LakeRoom
-from platform_assets.lake.interfaces import HasLakeTables, VersionInUse
+from platform_assets.lake.interfaces import HasLakeTables, Rebuilding, VersionInUse
 from platform_assets.rooms import Assembly
 from platform_assets.star.assembly import StarRoom
 from platform_assets.status import TableHoldings
@@ -28,7 +29,10 @@ from platform_assets.warehouse.settings import (
 if TYPE_CHECKING:
     from platform_assets.bigquery.access import BigQueryAccess
     from platform_assets.diagnosis import Observation
-    from platform_assets.warehouse.interface import Warehouse
+    from platform_assets.lake.interfaces import RebuildOptions
+    from platform_assets.lake.lake import Lake
+    from platform_assets.warehouse.interface import Load, Warehouse
+    from platform_assets.warehouse.verify import LostRows
 
 
 class WarehouseRoom(Assembly[WarehousesSettings]):
@@ -186,14 +190,83 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
             for table in self.rooms.of(StarRoom).model.tables
         ]
 
+    def rebuildable(self) -> list[str]:
+        """See `RebuildsTables.rebuildable`."""
+        tables = self.rooms.of(StarRoom).model.tables
+        return [f"{name}/{table.name}" for name in self.engines for table in tables]
+
+    def rebuild(self, tables: Sequence[str], options: RebuildOptions) -> Iterator[Rebuilding]:
+        """See `RebuildsTables.rebuild`: tables are loaded again from the star, each warehouse by itself.
+
+        A table that has what was loaded into it is not loaded again, unless the user has named it.
+        """
+        for name in self.engines:
+            wanted = [one.partition("/")[2] for one in tables if one.partition("/")[0] == name]
+            if wanted:
+                try:
+                    yield from self._rebuilt(name, wanted, options)
+                except BaseException as error:
+                    if not is_isolated(error):
+                        raise
+                    for one in wanted:
+                        yield Rebuilding(f"{name}/{one}", problem=reason_of(error))
+
+    def _rebuilt(self, name: str, wanted: Sequence[str], options: RebuildOptions) -> Iterator[Rebuilding]:
+        from platform_assets.warehouse.verify import LostRows
+
+        model = self.rooms.of(StarRoom).model
+        warehouse, lake = self.warehouse(name), self.seen_by(name)
+        lost = self.lost_rows(name, wanted)
+        if options.is_named:
+            lost |= {one: LostRows(0, (), "it is to be loaded again") for one in wanted if one not in lost}
+        done: Mapping[str, Load] = {}
+        if options.apply and lost:
+            options.report(f"{name}: loading {', '.join(lost)}")
+            done = warehouse.load(lake, [model.table(one) for one in wanted], again=set(lost))
+        for one in wanted:
+            why = lost[one].reason if one in lost else ""
+            load = done.get(one)
+            if load is None:
+                yield Rebuilding(f"{name}/{one}", why=why)
+            elif load.stopped:
+                yield Rebuilding(f"{name}/{one}", why=why, problem=load.stopped)
+            else:
+                yield Rebuilding(
+                    f"{name}/{one}", load.row_count, load.rows_written, why=why, is_done=bool(why)
+                )
+
+    def seen_by(self, name: str) -> Lake:
+        """Return the lake as a warehouse may see it: with the policy applied."""
+        from platform_assets.lake.protection import HasProtection
+
+        lake = self.rooms.of(LakeRoom).lake
+        room = next(self.rooms.offering(HasProtection), None)
+        return room.protection().lake_for(lake, name) if room is not None else lake
+
+    def lost_rows(self, name: str, tables: Sequence[str]) -> dict[str, LostRows]:
+        """Return what tables of a warehouse lack of what was loaded into them, by name.
+
+        Raises:
+            WarehouseError: The warehouse cannot be read.
+        """
+        from platform_assets.warehouse.verify import lost_rows
+
+        model, engine = self.rooms.of(StarRoom).model, self.rooms.of(LakeRoom).engine
+        warehouse, lake = self.warehouse(name), self.seen_by(name)
+        loaded = {status.table: status for status in warehouse.status()}
+        found = {one: lost_rows(lake, warehouse, engine, model.table(one), loaded.get(one)) for one in tables}
+        return {one: lost for one, lost in found.items() if lost is not None}
+
     def versions_in_use(self) -> list[VersionInUse]:
         """See `RefersToVersions.versions_in_use`.
 
         Raises:
             WarehouseError: A warehouse cannot be read.
         """
+        from platform_assets.lake.delta import table_of_identity
+
         return [
-            VersionInUse(status.table_id, status.lake_version, name)
+            VersionInUse(table_of_identity(status.table_id), status.lake_version, name)
             for name in self.engines
             for status in self.warehouse(name).status()
             if status.lake_version >= 0

@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,11 +77,11 @@ class BigQueryWarehouse:
     wait: float = 120
     tables: Sequence[Table] = TABLES
 
-    def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
+    def load(self, lake: Lake, tables: Sequence[Table], again: Collection[str] = ()) -> dict[str, Load]:
         """See `Warehouse.load`."""
         with self._connect() as warehouse:
             return retry_load(
-                lambda: load_star(lake, tables, warehouse.target),
+                lambda: load_star(lake, tables, warehouse.target, again),
                 lambda: warehouse.positions()[0],
                 (LoadOvertaken,),
                 self.wait,
@@ -213,6 +213,12 @@ class BigQueryWarehouse:
         with self._connect() as warehouse:
             return warehouse.status()
 
+    def batch_counts(self, table: Table) -> dict[int, int]:
+        """See `Warehouse.batch_counts`."""
+        with self._connect() as warehouse:
+            rows = warehouse.rows(warehouse.sql.batch_counts(table), f"count the rows of {table.name}")
+        return {int(row["_batch"]): int(row["row_count"]) for row in rows}
+
     @contextlib.contextmanager
     def _connect(self) -> Iterator[_Connected]:
         with self.access.connect() as client:
@@ -338,7 +344,21 @@ class _Connected:
         loaded = [table for table in self.warehouse.tables if table.name in positions]
         if not loaded:
             return []
-        rows = self.rows(self.sql.status(loaded), "count the star schema's rows")
+        attempt = "count the star schema's rows"
+        try:
+            rows = self.rows(self.sql.status(loaded), attempt)
+        except WarehouseError as error:
+            from google.api_core.exceptions import NotFound
+
+            if not isinstance(error.__cause__, NotFound):
+                raise
+            # Somebody has dropped some of the tables.
+            dataset = f"{self.client.project}.{self.warehouse.star_schema}"
+            with self.access.translated("list the tables of the star schema", self.client):
+                listed = self.client.list_tables(dataset, retry=self.access.retry)
+                existing = {one.table_id for one in listed}
+            loaded = [table for table in loaded if table.name in existing]
+            rows = self.rows(self.sql.status(loaded), attempt) if loaded else []
         return list(statuses(loaded, positions, (tuple(row.values()) for row in rows)))
 
     @contextlib.contextmanager
@@ -487,6 +507,11 @@ class _Session(LoadSession):
 
     def positions(self) -> dict[str, Position]:
         return self.started_from
+
+    def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
+        """See `LoadSession`. Tables and columns are complete before the transaction."""
+        if superseded:
+            self.statements.append(self.connected.sql.supersede(superseded))
 
     def clear(self, table: Table) -> None:
         self.cleared.add(table.name)

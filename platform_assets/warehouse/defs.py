@@ -185,7 +185,8 @@ def build_warehouse_defs(
                 in_lake, in_warehouse = verifier.row_counts(by_key[key.asset_key])
                 difference = abs(in_lake - in_warehouse)
                 return difference, [
-                    f"{in_lake} rows in the lake, {in_warehouse} in the warehouse"
+                    f"{in_lake} rows in the lake, {in_warehouse} in the warehouse; to load the table again: "
+                    f"platform-assets lake rebuild {'/'.join(key.asset_key.path)} --apply"
                 ] if difference else []
 
             yield from run_checks(context, run)

@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ class DuckDBWarehouse:
     wait: float = 120
     tables: Sequence[Table] = TABLES
 
-    def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
+    def load(self, lake: Lake, tables: Sequence[Table], again: Collection[str] = ()) -> dict[str, Load]:
         """See `Warehouse.load`."""
         return load_star(
             lake,
@@ -85,6 +85,7 @@ class DuckDBWarehouse:
                 tables=self.tables,
                 lacking=self._lacking,
             ),
+            again,
         )
 
     @contextlib.contextmanager
@@ -166,6 +167,11 @@ class DuckDBWarehouse:
             if not loaded:
                 return []
             return list(statuses(loaded, positions, connection.sql(_SQL.status(loaded)).fetchall()))
+
+    def batch_counts(self, table: Table) -> dict[int, int]:
+        """See `Warehouse.batch_counts`."""
+        with self._open(read_only=True) as connection, self._translated(f"count the rows of {table.name}"):
+            return dict(connection.sql(_SQL.batch_counts(table)).fetchall())
 
     def _positions(self) -> dict[str, Position]:
         if not self.path.exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,7 +63,7 @@ class TableStatus:
 class Warehouse(Protocol):
     """A database that holds the star schema."""
 
-    def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
+    def load(self, lake: Lake, tables: Sequence[Table], again: Collection[str] = ()) -> dict[str, Load]:
         """Load the new rows of these star tables, in one transaction with the record of the load.
 
         Dimensions that a table's foreign keys reference are loaded with it. A repeated load does nothing. If
@@ -72,6 +72,7 @@ class Warehouse(Protocol):
         Args:
             lake: The lake to load from.
             tables: Star tables.
+            again: Names of tables of which all rows are loaded again, because the warehouse has lost some.
 
         Returns:
             The result for each requested table.
@@ -118,4 +119,11 @@ class Warehouse(Protocol):
         """Return a few of the newest rows of each star table as a preview; none before the first load."""
 
     def status(self) -> list[TableStatus]:
-        """Return the state of the star tables; empty before the first load."""
+        """Return the state of the star tables that exist; empty before the first load."""
+
+    def batch_counts(self, table: Table) -> dict[int, int]:
+        """Return the number of rows of each batch in a star table.
+
+        Raises:
+            WarehouseError: The table does not exist, or cannot be read.
+        """

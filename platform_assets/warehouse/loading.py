@@ -7,14 +7,14 @@ step, with the statements of `warehouse/sql.py`.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
 from platform_assets.isolation import Isolation, is_isolated
-from platform_assets.lake.delta import file_statistics
+from platform_assets.lake.delta import file_statistics, table_identity, table_of_identity
 from platform_assets.lake.races import Patience, retry_while_others_progress
 from platform_assets.model.dialects import literal
 from platform_assets.model.star_model import STREAM, columns_of
@@ -58,7 +58,12 @@ class Position:
 
     def is_of_another(self, handle: DeltaTable) -> bool:
         """Return True if the loaded rows came from a different lake table than the current one."""
-        return bool(self.table_id) and self.table_id != str(handle.metadata().id)
+        if not self.table_id:
+            return False
+        known = not self.is_superseded and table_of_identity(self.table_id) == str(handle.metadata().id)
+        if known and handle.version() <= self.lake_version:
+            return False  # nothing was rebuilt since
+        return self.table_id != table_identity(handle)
 
     @property
     def is_superseded(self) -> bool:
@@ -98,7 +103,7 @@ class Incoming:
     @property
     def table_id(self) -> str:
         """Identity of the lake table, for the record of the load."""
-        return str(self.handle.metadata().id)
+        return table_identity(self.handle)
 
     @property
     def lake_version(self) -> int:
@@ -227,7 +232,9 @@ class _ParentsMissing(WarehouseError):
     """Rows reference missing dimension rows, possibly because another run is about to write them."""
 
 
-def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, Load]:
+def load_star(
+    lake: Lake, tables: Sequence[Table], target: Target, again: Collection[str] = ()
+) -> dict[str, Load]:
     """Load the new rows of star tables; see `Warehouse.load`.
 
     The load is one transaction. If it fails for any table, each table is loaded in its own transaction, so
@@ -245,7 +252,7 @@ def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, 
 
     def load() -> dict[str, Load]:
         try:
-            return _load(lake, wanted, target)
+            return _load(lake, wanted, target, again)
         except _ParentsMissing:
             seen[:] = versions()
             raise
@@ -259,12 +266,12 @@ def load_star(lake: Lake, tables: Sequence[Table], target: Target) -> dict[str, 
     except BaseException as error:
         if not is_isolated(error):
             raise
-        loads = _load_one_by_one(lake, wanted, target, error)
+        loads = _load_one_by_one(lake, wanted, target, again, error)
     return {table.name: loads[table.name] for table in tables}
 
 
 def _load_one_by_one(
-    lake: Lake, tables: Sequence[Table], target: Target, error: BaseException
+    lake: Lake, tables: Sequence[Table], target: Target, again: Collection[str], error: BaseException
 ) -> dict[str, Load]:
     """Load each table in its own transaction, dimensions first; raise `error` if no table can be loaded.
 
@@ -275,7 +282,7 @@ def _load_one_by_one(
     loads: dict[str, Load] = {}
     for table in tables:
         with loading.guard(table.name):
-            loads |= _load(lake, [table], target)
+            loads |= _load(lake, [table], target, again)
         if loading.failures and isinstance(busy := loading.failures[-1].error, WarehouseBusy):
             raise busy
     if not loads:
@@ -301,14 +308,14 @@ def retry_load(
     return retry_while_others_progress(load, positions, lost=lost, patience=patience)
 
 
-def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load]:
+def _load(lake: Lake, wanted: Sequence[Table], target: Target, again: Collection[str]) -> dict[str, Load]:
     """Load these tables, dimensions first, in one transaction."""
     lake_id = lake.ledger.read().lake_id
     positions = target.positions()
     _refuse_another_lake(target, positions, lake_id)
     # Facts are opened first: dimension rows that are written in the meantime do no harm.
     handles = {table.name: lake.star(table).open() for table in reversed(wanted)}
-    positions = _checked(positions, handles, target.lacking() if positions else {})
+    positions = _checked(positions, handles, target.lacking() if positions else {}, again)
     pending = list(_incoming(lake, wanted, handles, positions, lake_id))
     if not pending:
         counts = {status.table: status.row_count for status in target.status()}
@@ -322,7 +329,7 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target) -> dict[str, Load
         # Another loader may have committed before this one had the lock: everything is decided again.
         recorded, lacking = session.positions(), session.lacking()
         _refuse_another_lake(target, recorded, lake_id)
-        positions = _checked(recorded, handles, lacking)
+        positions = _checked(recorded, handles, lacking, again)
         filled = {one.table.name: one for one in _incoming(lake, wanted, handles, positions, lake_id)}
         dropped = _dropped(target.tables, recorded, lacking) - set(filled)
         gone = dropped | _filled_again(filled.values(), recorded)
@@ -381,13 +388,17 @@ def _checked(
     positions: Mapping[str, Position],
     handles: Mapping[str, DeltaTable | None],
     lacking: Mapping[str, Set[str]],
+    again: Collection[str],
 ) -> dict[str, Position]:
-    """Mark the positions of tables that lost loaded values as superseded: a dropped table or column."""
+    """Mark the positions of tables that are loaded again as superseded.
+
+    These are the ones that the caller names, and those that lost loaded values: a dropped table or column.
+    """
     return {
         name: position.superseded
         if (handle := handles.get(name)) is not None
-        and name in lacking
-        and _has_values(handle, lacking[name], position.batch)
+        and not position.is_superseded
+        and (name in again or (name in lacking and _has_values(handle, lacking[name], position.batch)))
         else position
         for name, position in positions.items()
     }

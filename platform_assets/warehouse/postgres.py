@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ class PostgresWarehouse:
     tables: Sequence[Table] = TABLES
     _adbc: SharedAdbc = field(default_factory=SharedAdbc, init=False, repr=False, compare=False)
 
-    def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
+    def load(self, lake: Lake, tables: Sequence[Table], again: Collection[str] = ()) -> dict[str, Load]:
         """See `Warehouse.load`."""
         connection = self.connect()
 
@@ -115,7 +115,7 @@ class PostgresWarehouse:
             tables=self.tables,
             lacking=lambda: self._lacking(connection),
         )
-        return retry_load(lambda: load_star(lake, tables, target), positions, (LoadConflict,), 0)
+        return retry_load(lambda: load_star(lake, tables, target, again), positions, (LoadConflict,), 0)
 
     @contextlib.contextmanager
     def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
@@ -204,6 +204,13 @@ class PostgresWarehouse:
                 return []
             rows = session.rows(self.sql.status(loaded))
             return list(statuses(loaded, positions, (tuple(row.values()) for row in rows)))
+
+    def batch_counts(self, table: Table) -> dict[int, int]:
+        """See `Warehouse.batch_counts`."""
+        attempt = f"count the rows of {table.name}"
+        with self._transaction(self.connect(), attempt, read_only=True) as session:
+            rows = session.rows(self.sql.batch_counts(table))
+        return {int(row["_batch"]): int(row["row_count"]) for row in rows}
 
     @property
     def sql(self) -> StarSql:

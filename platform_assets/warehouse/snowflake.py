@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,12 +106,12 @@ class SnowflakeWarehouse:
     wait: float = 600
     tables: Sequence[Table] = TABLES
 
-    def load(self, lake: Lake, tables: Sequence[Table]) -> dict[str, Load]:
+    def load(self, lake: Lake, tables: Sequence[Table], again: Collection[str] = ()) -> dict[str, Load]:
         """See `Warehouse.load`."""
 
         def load() -> dict[str, Load]:
             with self._connect(LOCK_TIMEOUT=max(1, int(self.wait))) as warehouse:
-                return load_star(lake, tables, warehouse.target(lake))
+                return load_star(lake, tables, warehouse.target(lake), again)
 
         return retry_load(load, self._positions, (WarehouseHeld,), self.wait)
 
@@ -186,6 +186,12 @@ class SnowflakeWarehouse:
         """See `Warehouse.status`."""
         with self._connect() as warehouse:
             return warehouse.status()
+
+    def batch_counts(self, table: Table) -> dict[int, int]:
+        """See `Warehouse.batch_counts`."""
+        with self._connect() as warehouse:
+            rows = warehouse.rows(warehouse.sql.batch_counts(table), f"count the rows of {table.name}")
+        return {int(batch): int(count) for batch, count in rows}
 
     @contextlib.contextmanager
     def _connect(self, **session_parameters: Any) -> Iterator[_Connected]:
@@ -308,8 +314,25 @@ class _Connected:
         if not loaded:
             return []
         grants = [self.grant("SELECT", "ALL TABLES IN SCHEMA", self.warehouse.star_schema)]
-        rows = self.rows(self.sql.status(loaded), "count the rows of the star schema", grants)
+        attempt = "count the rows of the star schema"
+        try:
+            rows = self.rows(self.sql.status(loaded), attempt, grants)
+        except WarehouseError as error:
+            if getattr(error.__cause__, "errno", None) not in NO_SUCH_OBJECT:
+                raise
+            existing = self.star_tables()
+            loaded = [table for table in loaded if table.name in existing]
+            rows = self.rows(self.sql.status(loaded), attempt, grants) if loaded else []
         return list(statuses(loaded, positions, rows))
+
+    def star_tables(self) -> set[str]:
+        """Return the names of the tables in the star schema; somebody may have dropped some."""
+        found = self.rows(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = "
+            f"{literal(self.warehouse.star_schema)}",
+            "list the tables of the star schema",
+        )
+        return {name for (name,) in found}
 
     def use(self, schema: str) -> None:
         """Resolve unqualified names in a schema, as used for temporary tables."""
@@ -583,6 +606,13 @@ class _Session(LoadSession):
 
     def positions(self) -> dict[str, Position]:
         return self.connected.positions()
+
+    def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
+        """See `LoadSession`. Tables and columns are complete before the transaction."""
+        if superseded:
+            connected = self.connected
+            grants = [connected.grant("UPDATE", "TABLE", connected.warehouse.platform_schema, "loads")]
+            connected.run(connected.sql.supersede(superseded), "load tables again", grants)
 
     def clear(self, table: Table) -> None:
         self.connected.run(f"DELETE FROM {self.connected.sql.relation(table.name)}", f"clear {table.name}")

@@ -125,6 +125,14 @@ class StarSql:
         """Return the query of the number of rows of a star table."""
         return f"SELECT COUNT(*) AS {self.dialect.quote('row_count')} FROM {self.relation(table.name)}"
 
+    def batch_counts(self, table: Table) -> str:
+        """Return the query of the number of rows of each batch in a star table."""
+        batch = self.dialect.quote("_batch")
+        return (
+            f"SELECT {batch}, COUNT(*) AS {self.dialect.quote('row_count')} "
+            f"FROM {self.relation(table.name)} GROUP BY {batch}"
+        )
+
     def view(self, fact: Table, suffix: str) -> str:
         """Return the SELECT of one of a fact's `VIEWS`.
 

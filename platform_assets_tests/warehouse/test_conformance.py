@@ -15,8 +15,9 @@ import pyarrow as pa
 import pytest
 
 from platform_assets.errors import DlpError, WarehouseError
-from platform_assets.lake.delta import LakeTable
-from platform_assets.model.star_model import columns_of
+from platform_assets.lake.delta import REBUILT, LakeTable
+from platform_assets.lake.duck import SqlEngine
+from platform_assets.model.star_model import STREAM, columns_of
 from platform_assets.model.table import (
     Binary,
     Boolean,
@@ -33,6 +34,7 @@ from platform_assets.model.table import Decimal as DecimalType
 from platform_assets.model.totesys import star
 from platform_assets.warehouse.interface import Load, Warehouse
 from platform_assets.warehouse.loading import Incoming
+from platform_assets.warehouse.verify import lost_rows
 from platform_assets_tests.fixtures.poison import OwnError, PanicException, poison_call, told
 from platform_assets_tests.warehouse.conformance import (
     DAY,
@@ -491,6 +493,65 @@ def test_two_loaders_at_once_load_everything_once(
         assert engine.star(warehouse, MODEL) == lake.star()
         assert sum(loads["fact_sales_order"].rows_written for loads in found) == (2 if batch == 1 else 1)
         second_batch(lake) if batch == 1 else None
+
+
+def test_rows_and_tables_that_somebody_removed_are_noticed_and_loaded_again(
+    engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake, tmp_path: Path
+) -> None:
+    second_batch(lake)
+    load(warehouse, lake)
+
+    def lost() -> dict[str, tuple[int, list[int]]]:
+        loaded = {status.table: status for status in warehouse.status()}
+        counting = SqlEngine(128, 1, tmp_path / "counting")
+        found = {
+            one.name: lost_rows(lake.lake, warehouse, counting, one, loaded.get(one.name)) for one in MODEL
+        }
+        return {name: (one.rows, list(one.batches)) for name, one in found.items() if one is not None}
+
+    def again(*names: str) -> dict[str, Load]:
+        loads = warehouse.load(lake.lake, lake.tables, again=names)
+        assert [one.stopped for one in loads.values() if one.stopped] == []
+        return loads
+
+    assert lost() == {}
+    sales, payments = (engine.quote("star", name) for name in ("fact_sales_order", "fact_payment"))
+    engine.execute(warehouse, [f"DELETE FROM {sales} WHERE {engine.quote('sales_record_id')} IN (1, 3)"])
+    assert lost() == {"fact_sales_order": (2, [1, 2])}
+    lake.put("fact_sales_order", 3, row_of(SALES, 4, 3))
+    assert load(warehouse, lake)["fact_sales_order"].rows_written == 1
+    assert lost() == {"fact_sales_order": (2, [1, 2])}
+    loads = again("fact_sales_order")
+    assert (loads["fact_sales_order"].rows_written, loads["fact_payment"].rows_written) == (4, 0)
+    assert lost() == {}
+    assert engine.star(warehouse, MODEL) == lake.star()
+    engine.execute(warehouse, [f"DROP TABLE {payments}{' CASCADE' if engine.name == 'PostgreSQL' else ''}"])
+    assert lost() == {"fact_payment": (3, [])}
+    again("fact_payment")
+    assert lost() == {}
+    assert engine.star(warehouse, MODEL) == lake.star()
+    lake.put("fact_payment", 4, row_of(PAYMENT, 4, 4))
+    assert load(warehouse, lake)["fact_payment"].rows_written == 1
+    assert engine.star(warehouse, MODEL) == lake.star()
+
+
+def test_rebuilt_rows_of_a_star_table_replace_what_was_loaded(
+    engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake
+) -> None:
+    load(warehouse, lake)
+    target = lake.lake.star(SALES)
+    handle = target.open()
+    assert handle is not None
+    rows = [{**row, "units_sold": 70} for row in target.scan(handle).read_all().to_pylist()]
+    changed = pa.Table.from_pylist(rows, target.arrow_schema)
+    target.overwrite(handle, changed, stream=STREAM, version=1, also={REBUILT: 1})
+    loads = load(warehouse, lake)
+    assert (loads["fact_sales_order"].rows_written, loads["fact_payment"].rows_written) == (2, 0)
+    assert engine.star(warehouse, MODEL) == lake.star()
+    assert load(warehouse, lake)["fact_sales_order"].rows_written == 0
+    lake.put("fact_sales_order", 2, row_of(SALES, 3, 2))
+    assert load(warehouse, lake)["fact_sales_order"].rows_written == 1
+    assert engine.star(warehouse, MODEL) == lake.star()
 
 
 @pytest.mark.needs("concurrency", "dropping")
