@@ -141,6 +141,30 @@ class WarehouseBusy(WarehouseError):
     retryable = True
 
 
+class QueryTimeout(WarehouseError):
+    """A query took longer than its caller allowed.
+
+    Args:
+        seconds: The time that it was allowed.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The query took longer than {seconds:g} seconds and was stopped. Ask for less, or allow more "
+            "time."
+        )
+
+
+class StackqlError(PlatformError):
+    """The StackQL server rejected a statement, or cannot be used as configured."""
+
+
+class StackqlUnavailable(StackqlError):
+    """The StackQL server did not answer, or the connection to it broke."""
+
+    retryable = True
+
+
 class ParquetError(PlatformError):
     """Parquet files cannot be read, or cannot be loaded as requested."""
 

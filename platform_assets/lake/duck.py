@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.errors import QueryTimeout
 from platform_assets.model.dialects import DUCKDB, literal, quote
 from platform_assets.model.table import LogicalType, Text, Time
 from platform_assets.processes import is_alive
@@ -221,6 +223,41 @@ class _Instance:
 def _close_idle(idle: dict[int, list[_Instance]]) -> None:
     for instance in idle.pop(os.getpid(), []):
         instance.close()
+
+
+@contextlib.contextmanager
+def interrupted_after(seconds: float | None, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Interrupt the query of a connection that takes too long.
+
+    Args:
+        seconds: The longest time; None for no limit.
+        connection: The connection, used in the block only.
+
+    Raises:
+        QueryTimeout: The block took longer.
+    """
+    if seconds is None:
+        yield
+        return
+    has_expired = threading.Event()
+
+    def interrupt() -> None:
+        has_expired.set()
+        connection.interrupt()
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except BaseException as error:
+        # DuckDB and Arrow report the interruption in ways of their own.
+        if not has_expired.is_set():
+            raise
+        raise QueryTimeout(seconds) from error
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def fetch_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:

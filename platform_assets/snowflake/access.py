@@ -109,7 +109,8 @@ class SnowflakeAccess:
             ) from None
         arguments = self.arguments(session_parameters)
         with self.translated(f"sign {self.user} in to the account {self.account}"):
-            connection = snowflake.connector.connect(**arguments)
+            # Values of a query are bound by the server; by default the connector pastes them into the text.
+            connection = snowflake.connector.connect(**{"paramstyle": "qmark", **arguments})
         try:
             self._verify_database(connection)
             yield connection

@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,13 @@ from platform_assets.bigquery.access import OVERTAKEN, BigQueryAccess, LoadOvert
 from platform_assets.bigquery.jobs import load_once, parquet_config, stage
 from platform_assets.bigquery.names import check_dataset, check_table
 from platform_assets.bigquery.types import loadable, schema_fields
-from platform_assets.errors import WarehouseError
+from platform_assets.errors import QueryTimeout, WarehouseError
 from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine
 from platform_assets.model.dialects import BIGQUERY, DUCKDB
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Table
 from platform_assets.model.totesys.star import TABLES
-from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
+from platform_assets.warehouse.interface import STAR_SCHEMA, BoundSql, Load, TableStatus, bound
 from platform_assets.warehouse.loading import (
     Incoming,
     LoadSession,
@@ -88,14 +89,14 @@ class BigQueryWarehouse:
             )
 
     @contextlib.contextmanager
-    def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
+    def query(self, sql: str | BoundSql, *, timeout: float | None = None) -> Iterator[pa.RecordBatchReader]:
         """See `Warehouse.query`. Tables are named by dataset and table, quoted with backticks."""
         from google.api_core.exceptions import NotFound
 
         with self.access.connect() as client:
             try:
                 with self.access.translated("run the query", client):
-                    rows = self._stream(client, sql)
+                    rows = self._stream(client, bound(sql), timeout)
             except WarehouseError as error:
                 if not isinstance(error.__cause__, NotFound) or self._has_star_schema(client):
                     raise
@@ -121,18 +122,30 @@ class BigQueryWarehouse:
                 return False
             return True
 
-    def _stream(self, client: bigquery.Client, sql: str) -> pa.RecordBatchReader:
+    def _stream(
+        self, client: bigquery.Client, query: BoundSql, timeout: float | None
+    ) -> pa.RecordBatchReader:
+        import concurrent.futures
+
         from google.cloud import bigquery
 
-        retry = self.access.retry
-        planned = client.query(sql, bigquery.QueryJobConfig(dry_run=True), retry=retry, job_retry=None)
+        retry, sql = self.access.retry, query.text(lambda number: f"@value_{number}")
+        values = [_parameter(f"value_{number}", one) for number, one in enumerate(query.values.values(), 1)]
+        planning = bigquery.QueryJobConfig(dry_run=True, query_parameters=values)
+        planned = client.query(sql, planning, retry=retry, job_retry=None)
         if planned.statement_type != "SELECT":
             raise WarehouseError(
                 f"The query was not run: it is {planned.statement_type}, and only SELECT statements are "
                 "allowed here; the warehouse's assets write its tables."
             )
-        job = client.query(sql, job_id_prefix="platform_assets_query_", retry=retry, job_retry=None)
-        rows = job.result(page_size=ROWS_PER_BATCH, retry=retry, job_retry=None)
+        running = bigquery.QueryJobConfig(query_parameters=values)
+        prefix = "platform_assets_query_"
+        job = client.query(sql, running, job_id_prefix=prefix, retry=retry, job_retry=None)
+        try:
+            rows = job.result(page_size=ROWS_PER_BATCH, retry=retry, job_retry=None, timeout=timeout)
+        except concurrent.futures.TimeoutError as error:
+            job.cancel(retry=retry)
+            raise QueryTimeout(timeout) from error
         if not rows.total_rows:
             return rows.to_arrow(create_bqstorage_client=False).to_reader()
         batches = iter(rows.to_arrow_iterable())
@@ -610,6 +623,36 @@ class _Session(LoadSession):
         query = self.connected.sql.missing_parents(table, self._staged(table), parents, after)
         rows = self.connected.rows(query, f"verify the foreign keys of {table.name}")
         return first_missing([tuple(row.values()) for row in rows])
+
+
+def _parameter(name: str, value: object) -> bigquery.ScalarQueryParameter:
+    """Return a value of a query with its type, which BigQuery does not guess.
+
+    Raises:
+        WarehouseError: BigQuery has no type for it.
+    """
+    from google.cloud import bigquery
+
+    # In this order: bool is an int, and datetime is a date.
+    types = (
+        (bool, "BOOL"),
+        (int, "INT64"),
+        (float, "FLOAT64"),
+        (Decimal, "BIGNUMERIC"),
+        (str, "STRING"),
+        (bytes, "BYTES"),
+        (dt.datetime, "TIMESTAMP" if getattr(value, "tzinfo", None) else "DATETIME"),
+        (dt.date, "DATE"),
+        (dt.time, "TIME"),
+        (type(None), "STRING"),
+    )
+    for kind, type_ in types:
+        if isinstance(value, kind):
+            return bigquery.ScalarQueryParameter(name, type_, value)
+    raise WarehouseError(
+        f"The query was not run: BigQuery has no type for a value of type {type(value).__name__}. Use "
+        "text, a number, a boolean, a date or a time."
+    )
 
 
 def _staged_field(column: Column) -> pa.Field:

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import WarehouseBusy, WarehouseError
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, fetch_rows
+from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, fetch_rows, interrupted_after
 from platform_assets.model.dialects import DUCKDB, columns_sql, literal, quote
 from platform_assets.model.table import Table
 from platform_assets.model.totesys.star import TABLES
-from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
+from platform_assets.warehouse.interface import STAR_SCHEMA, BoundSql, Load, TableStatus, bound
 from platform_assets.warehouse.loading import (
     Incoming,
     LoadSession,
@@ -104,15 +104,25 @@ class DuckDBWarehouse:
                 _add_missing_keys(connection, [table])
 
     @contextlib.contextmanager
-    def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
+    def query(self, sql: str | BoundSql, *, timeout: float | None = None) -> Iterator[pa.RecordBatchReader]:
         """See `Warehouse.query`."""
         if not self.path.exists():
             raise WarehouseError(
                 f"The warehouse {self.path} does not exist yet: run totesys_to_warehouse to create it."
             )
-        trusted = self.engine.is_query(sql)
-        with self._open(read_only=True, trusted=trusted) as connection, self._translated("run the query"):
-            relation: Any = connection.sql(sql)
+        given = bound(sql)
+        text = given.text(lambda number: f"$value_{number}")
+        trusted = self.engine.is_query(text)
+        with (
+            self._open(read_only=True, trusted=trusted) as connection,
+            self._translated("run the query"),
+            interrupted_after(timeout, connection),
+        ):
+            if given.values:
+                values = {f"value_{number}": one for number, one in enumerate(given.values.values(), 1)}
+                yield connection.sql(text, params=values).to_arrow_reader(ROWS_PER_BATCH)
+                return
+            relation: Any = connection.sql(text)
             if relation is None:  # statements such as SET have no result
                 yield pa.schema([]).empty_table().to_reader()
             else:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -60,6 +60,36 @@ class TableStatus:
     table_id: str = ""
 
 
+@dataclass(frozen=True)
+class BoundSql:
+    """A query whose values travel beside its text, so that no value is ever read as SQL.
+
+    Args:
+        parts: The text between the values: one part more than there are names.
+        names: The name of the value after each part but the last; a name may occur repeatedly.
+        values: The values by name.
+    """
+
+    parts: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def text(self, placeholder: Callable[[int], str]) -> str:
+        """Return the query with placeholders instead of values.
+
+        Args:
+            placeholder: Returns the placeholder of a value by its number, from 1; each name has one number.
+        """
+        numbers = {name: number for number, name in enumerate(self.values, 1)}
+        marks = [placeholder(numbers[name]) for name in self.names]
+        return "".join(piece for pair in zip(self.parts, [*marks, ""], strict=True) for piece in pair)
+
+
+def bound(sql: str | BoundSql) -> BoundSql:
+    """Return a query as one with values; plain SQL has none."""
+    return sql if isinstance(sql, BoundSql) else BoundSql((sql,))
+
+
 class Warehouse(Protocol):
     """A database that holds the star schema."""
 
@@ -82,8 +112,14 @@ class Warehouse(Protocol):
             WarehouseError: The warehouse rejects the load of every table; no part of it is visible.
         """
 
-    def query(self, sql: str) -> AbstractContextManager[pa.RecordBatchReader]:
+    def query(
+        self, sql: str | BoundSql, *, timeout: float | None = None
+    ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Run a read-only query, and stream its result as Arrow.
+
+        Args:
+            sql: The query in the engine's own dialect, with or without values.
+            timeout: Seconds after which the query is given up; None for the engine's own limit.
 
         Raises:
             WarehouseBusy: A load held the warehouse for too long.

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.errors import WarehouseError
+from platform_assets.errors import QueryTimeout, WarehouseError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.model.dialects import POSTGRES, columns_sql, literal, quote
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Table, Text, Time
 from platform_assets.model.totesys.star import TABLES
 from platform_assets.source.session import SET_PATH, WRITING_SETTINGS, SharedAdbc
-from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
+from platform_assets.warehouse.interface import STAR_SCHEMA, BoundSql, Load, TableStatus, bound
 from platform_assets.warehouse.loading import (
     Incoming,
     LoadSession,
@@ -45,6 +45,7 @@ from platform_assets.warehouse.postgres_columns import declared_type, outgoing
 from platform_assets.warehouse.postgres_session import (
     FOREIGN_KEY_VIOLATION,
     MISSING_OBJECTS,
+    TIMEOUT,
     LoadConflict,
     PostgresSession,
     ServerError,
@@ -118,17 +119,23 @@ class PostgresWarehouse:
         return retry_load(lambda: load_star(lake, tables, target, again), positions, (LoadConflict,), 0)
 
     @contextlib.contextmanager
-    def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
+    def query(self, sql: str | BoundSql, *, timeout: float | None = None) -> Iterator[pa.RecordBatchReader]:
         """See `Warehouse.query`.
 
         A numeric without declared precision, such as a sum, is returned as text with every digit.
         """
-        with self._transaction(self.connect(), "run the query", read_only=True, any_types=True) as session:
+        query = bound(sql)
+        # The newline ends a trailing comment: the driver wraps the query in brackets.
+        text = query.text(lambda number: f"${number}").rstrip("; \t\r\n") + "\n"
+        with self._transaction(
+            self.connect(), "run the query", read_only=True, any_types=True, timeout=timeout
+        ) as session:
             try:
-                # The newline ends a trailing comment: the driver wraps the query in brackets.
-                with session.stream(sql.rstrip("; \t\r\n") + "\n") as rows:
+                with session.stream(text, list(query.values.values())) as rows:
                     yield rows
             except ServerError as error:
+                if error.sqlstate == TIMEOUT and timeout is not None:
+                    raise QueryTimeout(timeout) from error
                 if error.sqlstate in MISSING_OBJECTS and not self._positions(session.connection):
                     raise WarehouseError(
                         f"{warehouse_name(session.connection)} has no tables yet: run totesys_to_warehouse "
@@ -276,7 +283,13 @@ class PostgresWarehouse:
 
     @contextlib.contextmanager
     def _transaction(
-        self, connection: Connection, attempt: str, *, read_only: bool = False, any_types: bool = False
+        self,
+        connection: Connection,
+        attempt: str,
+        *,
+        read_only: bool = False,
+        any_types: bool = False,
+        timeout: float | None = None,
     ) -> Iterator[PostgresSession]:
         """Open a session and a transaction, which is committed at the end or rolled back on an error.
 
@@ -285,11 +298,14 @@ class PostgresWarehouse:
             attempt: The operation, worded to follow "could not" in messages.
             read_only: The statements only read, all from one snapshot.
             any_types: Results may have types that users create at any time.
+            timeout: Seconds that a statement may take; None for `statement_timeout`.
         """
         with open_session(connection, attempt, None if any_types else self._adbc) as session:
             settings = {
                 **WRITING_SETTINGS,
-                "statement_timeout": str(round(self.statement_timeout * 1000)),
+                "statement_timeout": str(
+                    round((self.statement_timeout if timeout is None else timeout) * 1000)
+                ),
                 "lock_timeout": str(round(self.lock_timeout * 1000)),
             }
             # Set explicitly, whatever the role's default: several reads need one snapshot, and a load must

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -32,12 +32,13 @@ _LOCK = zlib.crc32(b"platform_assets warehouse") - 2**31
 # SQLSTATEs (PostgreSQL manual, appendix A).
 FOREIGN_KEY_VIOLATION = "23503"
 MISSING_OBJECTS = ("3F000", "42P01")
+TIMEOUT = "57014"
 _SYNTAX_ERROR = "42601"
 _LOCK_TIMEOUT = "55P03"
 _LOST_RACES = ("40001", "40P01")
 _TEMPORARY = ("08", "40", "53", "55", "57")
 _ADVICE = {
-    "57014": "Raise warehouse.postgres.statement_timeout if the statement needs more time.",
+    TIMEOUT: "Raise warehouse.postgres.statement_timeout if the statement needs more time.",
     "42501": "Ask an administrator of the database to grant {user} the privilege.",
 }
 _ADVICE_ON_VALUES = "Correct the value, or change the column's type, and write again."
@@ -188,8 +189,13 @@ class PostgresSession:
             return int(statement.execute_update())
 
     @contextlib.contextmanager
-    def stream(self, sql: str) -> Iterator[pa.RecordBatchReader]:
-        """Stream the result of a query, with decimals as decimals."""
+    def stream(self, sql: str, values: Sequence[object] = ()) -> Iterator[pa.RecordBatchReader]:
+        """Stream the result of a query, with decimals as decimals.
+
+        Args:
+            sql: The query.
+            values: The values of its placeholders $1, $2 and so on.
+        """
         import adbc_driver_manager
 
         with contextlib.ExitStack() as stack:
@@ -197,6 +203,11 @@ class PostgresSession:
                 statement = stack.enter_context(adbc_driver_manager.AdbcStatement(self._opened))
                 statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BYTES_PER_BATCH)})
                 statement.set_sql_query(sql)
+                if values:
+                    # COPY takes no values: rows come in the protocol's own form, all at once.
+                    statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+                    statement.prepare()
+                    statement.bind_stream(_as_row(values).to_reader())
                 try:
                     source = executed(statement)
                 except adbc_driver_manager.ProgrammingError as error:
@@ -277,6 +288,11 @@ class PostgresSession:
             reason, advice = f"{place}{reason}", _ADVICE_ON_VALUES
         state = f" (SQLSTATE {code})" if code else ""
         return ServerError(self._could_not(f"{reason}{state}. {advice}".rstrip()), code)
+
+
+def _as_row(values: Sequence[object]) -> pa.Table:
+    """Return the values of a query's placeholders as a table of one row."""
+    return pa.table({str(number): pa.array([one]) for number, one in enumerate(values, 1)})
 
 
 class _OutgoingRows:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.errors import ParquetError, WarehouseBusy, WarehouseError
+from platform_assets.errors import ParquetError, QueryTimeout, WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.model.dialects import SNOWFLAKE
 from platform_assets.model.star_model import columns_of
@@ -28,7 +28,7 @@ from platform_assets.parquet.types import ParquetType
 from platform_assets.snowflake.access import NO_SUCH_OBJECT, Grant, SnowflakeAccess, WarehouseHeld
 from platform_assets.snowflake.identifiers import LONGEST_NAME, literal, path, quoted
 from platform_assets.snowflake.types import expression, snowflake_type
-from platform_assets.warehouse.interface import STAR_SCHEMA, Load, TableStatus
+from platform_assets.warehouse.interface import STAR_SCHEMA, BoundSql, Load, TableStatus, bound
 from platform_assets.warehouse.loading import (
     Incoming,
     LoadSession,
@@ -120,14 +120,14 @@ class SnowflakeWarehouse:
             return warehouse.positions()
 
     @contextlib.contextmanager
-    def query(self, sql: str) -> Iterator[pa.RecordBatchReader]:
+    def query(self, sql: str | BoundSql, *, timeout: float | None = None) -> Iterator[pa.RecordBatchReader]:
         """See `Warehouse.query`. Only a SELECT can be run; its result is fetched in chunks while it is read.
 
         Numbers without decimal places of up to 19 digits are 64-bit integers, others decimals; instants are
         UTC; semi-structured values are JSON text.
         """
         with self._connect() as warehouse:
-            yield warehouse.stream(sql)
+            yield warehouse.stream(bound(sql), timeout)
 
     def read(
         self, name: Sequence[str], columns: Sequence[str] | None = None
@@ -251,22 +251,25 @@ class _Connected:
         with self.executed(sql, attempt, grants) as cursor:
             return [tuple(row) for row in cursor.fetchall()]
 
-    def compile(self, sql: str, attempt: str, grants: Sequence[Grant] = ()) -> None:
+    def compile(
+        self, sql: str, attempt: str, grants: Sequence[Grant] = (), values: Sequence[object] = ()
+    ) -> None:
         """Have Snowflake compile a statement and check its privileges without running it."""
         with self.access.translated(attempt, self.connection, grants), self.connection.cursor() as cursor:
-            cursor.describe(sql)
+            cursor.describe(sql, values or None)
 
     @property
     def access(self) -> SnowflakeAccess:
         return self.warehouse.access
 
-    def stream(self, sql: str) -> pa.RecordBatchReader:
+    def stream(self, query: BoundSql, timeout: float | None) -> pa.RecordBatchReader:
         """Run a SELECT; its result lives as long as the session."""
         attempt = "run the query"
-        statement = sql.strip().rstrip(";")
+        statement = query.text(lambda number: "?").strip().rstrip(";")
+        values = [query.values[name] for name in query.names]
         try:
             # In brackets only a SELECT is valid: Snowflake rejects everything else before running it.
-            self.compile(f"SELECT 1 FROM (\n{statement}\n)", attempt)
+            self.compile(f"SELECT 1 FROM (\n{statement}\n)", attempt, values=values)
         except WarehouseError as error:
             number = getattr(error.__cause__, "errno", None)
             if number == _SYNTAX_ERROR:
@@ -280,9 +283,17 @@ class _Connected:
                     "load it."
                 ) from error
             raise
+        from snowflake.connector.errors import ProgrammingError
+
         cursor = self.connection.cursor()
         with self.access.translated(attempt, self.connection):
-            cursor.execute(statement)
+            try:
+                cursor.execute(statement, values or None, timeout=max(1, round(timeout)) if timeout else None)
+            except ProgrammingError as error:
+                # The connector cancels a query that takes too long, with a message of its own.
+                if timeout is None or "due to a timeout" not in str(error):
+                    raise
+                raise QueryTimeout(timeout) from error
             schema = pa.schema([pa.field(one.name, _arrow_type(one)) for one in cursor.description])
             tables = cursor.fetch_arrow_batches(force_microsecond_precision=True)
 

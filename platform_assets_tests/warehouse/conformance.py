@@ -24,7 +24,7 @@ from platform_assets.model.dialects import quote
 from platform_assets.model.star_model import STREAM, columns_of
 from platform_assets.model.table import Column, LogicalType, Table, Time
 from platform_assets.model.totesys import star
-from platform_assets.warehouse.interface import Warehouse
+from platform_assets.warehouse.interface import BoundSql, Warehouse
 
 Capability = Literal[
     "tables",
@@ -167,7 +167,7 @@ class EngineUnderTest:
         }
 
 
-def fetch(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
+def fetch(warehouse: Warehouse, sql: str | BoundSql) -> list[tuple[Any, ...]]:
     """The rows of a query, as Python values."""
     with warehouse.query(sql) as reader:
         return tuples(reader.read_all())

@@ -32,7 +32,7 @@ from platform_assets.model.table import (
 )
 from platform_assets.model.table import Decimal as DecimalType
 from platform_assets.model.totesys import star
-from platform_assets.warehouse.interface import Load, Warehouse
+from platform_assets.warehouse.interface import BoundSql, Load, Warehouse
 from platform_assets.warehouse.loading import Incoming
 from platform_assets.warehouse.verify import lost_rows
 from platform_assets_tests.fixtures.poison import OwnError, PanicException, poison_call, told
@@ -950,3 +950,21 @@ def test_a_missing_permission_is_named_with_the_grants_that_give_it(
             assert grant in str(error.value), one.what
         one.give(one.grants)
         attempt(one.attempt, warehouse)
+
+
+def test_values_of_a_query_travel_beside_its_text(engine: EngineUnderTest) -> None:
+    warehouse = engine.make()
+    awkward = "it's \\ '; DROP TABLE star.dim_staff; --"
+    query = BoundSql(
+        ("SELECT ", " AS word, ", " + 1 AS number, ", " || '!' AS again"),
+        ("word", "number", "word"),
+        {"word": awkward, "number": 41},
+    )
+    warehouse.write(("own", "one"), pa.table({"word": ["a", "b", "c"], "number": [1, 2, 3]}).to_reader())
+    assert fetch(warehouse, query) == [(awkward, 42, f"{awkward}!")]
+    where = BoundSql(
+        (f"SELECT number FROM {engine.quote('own', 'one')} WHERE word IN (", ", ", ") ORDER BY number"),
+        ("first", "second"),
+        {"first": "a", "second": "c"},
+    )
+    assert [int(number) for (number,) in fetch(warehouse, where)] == [1, 3]
