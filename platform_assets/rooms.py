@@ -68,10 +68,14 @@ ROOMS = (
     Room("feeds", "Uploaded files as tables.", needs=("objects", "dlp"), component="Feed"),
     Room("delivery", "Deliveries of results.", commands=_DELIVERY_COMMANDS, component="Delivery"),
     Room("tasks", "Tasks by configuration.", component="TaskFile"),
+    Room("inventory", "What runs in the cloud, read through StackQL."),
     Room("lineage", "The lineage of columns."),
+    Room("notebook", "IPython with the magics %stackql, %warehouse and %platform."),
 )
 
-BLOCKS_LEFT_BEHIND = frozenset({"alerts", "delivery", "dlp", "feeds", "snowflake", "tasks", "watches"})
+BLOCKS_LEFT_BEHIND = frozenset(
+    {"alerts", "delivery", "dlp", "feeds", "inventory", "snowflake", "stackql", "tasks", "watches"}
+)
 """Keys of removable rooms. Their blocks may stay in a configuration after the room has been removed."""
 
 

@@ -30,6 +30,16 @@ CALLED_BY_LIBRARIES = {
     "formats/markup.py: _Flow.pi": "lxml",
     "lineage/command.py: _ColumnOrCommand.parse_args": "click",
     **{
+        f"inventory/stackql.py: _Session.{method}": "pg8000"
+        for method in (
+            *("handle_COMMAND_COMPLETE", "handle_DATA_ROW", "handle_PARSE_COMPLETE"),
+            *("handle_ROW_DESCRIPTION", "send_DESCRIBE_STATEMENT"),
+        )
+    },
+    "notebook/__init__.py: load_ipython_extension": "IPython",
+    "notebook/__init__.py: unload_ipython_extension": "IPython",
+    "notebook/magics.py: NotebookError._render_traceback_": "IPython",
+    **{
         f"{room}/io_manager.py: {name}IOManager.{method}": "Dagster"
         for room, name in (("lake", "Lake"), ("warehouse", "Warehouse"))
         for method in ("handle_output", "load_input")

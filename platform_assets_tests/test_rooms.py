@@ -27,7 +27,9 @@ OPTIONAL = (
     "sample",
     "delivery",
     "tasks",
+    "inventory",
     "lineage",
+    "notebook",
 )
 CHECK = """
 import sys

@@ -22,6 +22,7 @@ _RESERVED_NAMES = frozenset(
             "dlp",
             "engine",
             "freshness",
+            "inventory",
             "io_manager",
             "lake",
         ),

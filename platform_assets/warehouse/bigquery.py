@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -145,7 +145,7 @@ class BigQueryWarehouse:
             rows = job.result(page_size=ROWS_PER_BATCH, retry=retry, job_retry=None, timeout=timeout)
         except concurrent.futures.TimeoutError as error:
             job.cancel(retry=retry)
-            raise QueryTimeout(timeout) from error
+            raise QueryTimeout(timeout or 0) from error
         if not rows.total_rows:
             return rows.to_arrow(create_bqstorage_client=False).to_reader()
         batches = iter(rows.to_arrow_iterable())
@@ -648,7 +648,7 @@ def _parameter(name: str, value: object) -> bigquery.ScalarQueryParameter:
     )
     for kind, type_ in types:
         if isinstance(value, kind):
-            return bigquery.ScalarQueryParameter(name, type_, value)
+            return bigquery.ScalarQueryParameter(name, type_, cast("Any", value))
     raise WarehouseError(
         f"The query was not run: BigQuery has no type for a value of type {type(value).__name__}. Use "
         "text, a number, a boolean, a date or a time."

@@ -178,7 +178,7 @@ class SnowflakeWarehouse:
             loaded = warehouse.positions()
             for table in tables:
                 if table.name in loaded:
-                    rows = warehouse.stream(warehouse.sql.newest(table, limit))
+                    rows = warehouse.stream(bound(warehouse.sql.newest(table, limit)))
                     samples[table.name] = rows.read_all().to_pylist()
         return samples
 
@@ -262,7 +262,7 @@ class _Connected:
     def access(self) -> SnowflakeAccess:
         return self.warehouse.access
 
-    def stream(self, query: BoundSql, timeout: float | None) -> pa.RecordBatchReader:
+    def stream(self, query: BoundSql, timeout: float | None = None) -> pa.RecordBatchReader:
         """Run a SELECT; its result lives as long as the session."""
         attempt = "run the query"
         statement = query.text(lambda number: "?").strip().rstrip(";")
