@@ -22,6 +22,9 @@ NO_SUCH_OBJECT = frozenset({2003, 2043})
 """Error codes for an object that does not exist or that the role may not see; Snowflake does not say which.
 """
 
+# Objects, and columns. All DDL of the platform is conditional: another session created it in between, which
+# Snowflake does not forgive even with IF NOT EXISTS.
+_ALREADY_EXISTS = frozenset({2002, 1430})
 # The second code is for a table that exists and that the role may not see.
 _NO_PRIVILEGE = frozenset({3001, 3041})
 _NO_ACTIVE_WAREHOUSE = frozenset({606, 607})
@@ -35,7 +38,17 @@ _NETWORK_TIMEOUT = 300
 
 
 class WarehouseHeld(WarehouseBusy):
-    """Another session has locked the table to change; this session wrote nothing."""
+    """Another session has locked the table to change, or created the same object; nothing was written."""
+
+
+def has_lost_race(error: Error) -> bool:
+    """Return whether another session has just created what a conditional statement was to create."""
+    return error.errno in _ALREADY_EXISTS
+
+
+def is_held(error: Error) -> bool:
+    """Return whether another session has locked what a statement was to change."""
+    return error.errno == _HELD or (error.sqlstate == _CANCELLED and " lock" in str(error.raw_msg).lower())
 
 
 @dataclass(frozen=True)
@@ -207,7 +220,7 @@ class SnowflakeAccess:
             grants: The privileges it needs, to report them if they are missing.
 
         Raises:
-            WarehouseHeld: Another session has locked the table to change.
+            WarehouseHeld: Another session has locked the table to change, or created the same object.
             WarehouseBusy: A retry may succeed.
             WarehouseError: A user has to change something.
         """
@@ -229,7 +242,9 @@ class SnowflakeAccess:
         role = (connection.role if connection is not None else None) or self.role
         given = " ".join(grant.to(role) for grant in grants)
         is_cancelled = error.sqlstate == _CANCELLED
-        if number == _HELD or (is_cancelled and " lock" in reason.lower()):
+        if has_lost_race(error):
+            return WarehouseHeld(f"{start} Another session has just created it; the next attempt uses it.")
+        if is_held(error):
             return WarehouseHeld(
                 f"{start} Another session is writing to the same tables; nothing was written, and the next "
                 "attempt does the work again."

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from platform_assets.errors import ParquetError
+from platform_assets.lake.races import Patience, retry_while_others_progress
 from platform_assets.parquet.footers import UnreadableFile, read_footer
 from platform_assets.parquet.stores import open_store
 from platform_assets.parquet.tables import ParquetTable, TableFile, read_tables
+from platform_assets.snowflake.access import has_lost_race, is_held
 from platform_assets.snowflake.execute import Progress, TableResult, copied, failure_of
 from platform_assets.snowflake.identifiers import identifier, literal
 from platform_assets.snowflake.options import ScriptOptions
@@ -35,7 +37,8 @@ How = Literal["unchanged", "appended", "replaced"]
 RECORD = "PLATFORM_DELTA_LOADS"
 """Name of the table, beside the loaded tables, that records the Delta table and version that each holds."""
 
-_ATTEMPTS = 3
+# Tries, and seconds, without a load of a newer version by another process, after which a load gives up.
+_IDLE = Patience(idle_tries=3, idle_for=30, longest_wait=1)
 _NO_SUCH_TABLE = 2003
 # BEGIN, the record, DELETE, COMMIT, and the session's time zone.
 _STATEMENTS_AROUND = 5
@@ -67,7 +70,7 @@ class _Held:
 
 
 class _RefreshOvertaken(Exception):
-    """Another session has loaded the table since its record was read."""
+    """Another session has loaded the table since its record was read, or is loading it."""
 
 
 def refresh(
@@ -162,6 +165,7 @@ class _Refreshing:
         self._latest = ""
         self._planned = 0
         self._delta, self._version = _identity(table)
+        self._greatest = -1
 
     def run(self) -> Refresh:
         from snowflake.connector.errors import Error
@@ -195,23 +199,29 @@ class _Refreshing:
 
     def _bring_up(self) -> tuple[How, int]:
         self._make()
-        for _ in range(_ATTEMPTS):
-            held = self._held()
-            if held.delta == self._delta and held.version >= self._version:
-                return "unchanged", 0
-            added = self._added_since(held) if held.delta == self._delta else None
-            with contextlib.suppress(_RefreshOvertaken):
-                return self._load(held, added)
-        raise _RefreshOvertaken(
-            f"{self._target} was loaded by other processes {_ATTEMPTS} times in a row during this load; "
-            "have only one process load it."
+        # A load of a newer version of the same table is progress; one of another table of its name is not.
+        return retry_while_others_progress(
+            self._try, self._version_held, lost=(_RefreshOvertaken,), patience=_IDLE
         )
+
+    def _try(self) -> tuple[How, int]:
+        held = self._held()
+        if held.delta == self._delta and held.version >= self._version:
+            return "unchanged", 0
+        return self._load(held, self._added_since(held) if held.delta == self._delta else None)
+
+    def _version_held(self) -> int:
+        """Return the greatest version of this Delta table that a copy has held during this refresh."""
+        held = self._held()
+        if held.delta == self._delta:
+            self._greatest = max(self._greatest, held.version)
+        return self._greatest
 
     def _make(self) -> None:
         """Create the table or its missing columns, and the record."""
         from snowflake.connector.errors import ProgrammingError
 
-        self._run(
+        self._create(
             f"CREATE TABLE IF NOT EXISTS {self._record} (TABLE_NAME VARCHAR NOT NULL, DELTA_ID VARCHAR, "
             "VERSION NUMBER(19, 0) NOT NULL, LOADED_AT TIMESTAMP_LTZ)"
         )
@@ -223,17 +233,34 @@ class _Refreshing:
             # Reset the record first: if the process ends between the two statements, the table is empty and
             # its record must not claim otherwise.
             self._forget()
-            for statement in table_script(self._table, self._options).statements:
-                if statement.purpose == "table":
-                    self._run(statement.sql)
-            return
+            statements = table_script(self._table, self._options).statements
+            created = [self._create(one.sql) for one in statements if one.purpose == "table"]
+            if all(created):
+                return
+            # Another process has created it, perhaps from another version.
+            self._run(f"SELECT * FROM {self._target} LIMIT 0")
         present = {column.name for column in self._cursor.description}
         types = column_types(self._table, self._options)
         for column in self._table.columns:
             name = self._options.cased(column.name)
             if name not in present:
                 # Existing rows have NULL in a new column.
-                self._run(f"ALTER TABLE {self._target} ADD COLUMN {identifier(name)} {types[column.name]}")
+                self._create(
+                    f"ALTER TABLE {self._target} ADD COLUMN IF NOT EXISTS {identifier(name)} "
+                    f"{types[column.name]}"
+                )
+
+    def _create(self, sql: str) -> bool:
+        """Run a conditional statement; return False if another process did the same at the same moment."""
+        from snowflake.connector.errors import Error
+
+        try:
+            self._run(sql)
+        except Error as error:
+            if not has_lost_race(error):
+                raise
+            return False
+        return True
 
     def _held(self) -> _Held:
         name = literal(self._name)
@@ -306,7 +333,10 @@ class _Refreshing:
             f"AND VERSION = {held.version} AND {is_same}"
         )
         if not self._cursor.rowcount:
-            raise _RefreshOvertaken
+            raise _RefreshOvertaken(
+                f"{self._target} was loaded by another process each time that this one was about to; have "
+                "only one process load it."
+            )
 
     def _added_since(self, held: _Held) -> tuple[TableFile, ...] | None:
         """The files that later commits added, or None if the commits did more than add rows."""
@@ -336,9 +366,16 @@ class _Refreshing:
         return tuple(files)
 
     def _run(self, sql: str) -> SnowflakeCursor:
+        from snowflake.connector.errors import Error
+
         self._latest = sql
-        # Literals, because the parameter style of a connection may be ? or %s.
-        self._cursor.execute(sql)
+        try:
+            # Literals, because the parameter style of a connection may be ? or %s.
+            self._cursor.execute(sql)
+        except Error as error:
+            if not is_held(error):
+                raise
+            raise _RefreshOvertaken(failure_of(Statement("load", sql), error)) from error
         self._ran.append(sql)
         self._on_progress(self._table.name, len(self._ran), max(len(self._ran), self._planned))
         return self._cursor

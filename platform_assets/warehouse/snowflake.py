@@ -61,7 +61,6 @@ _FILES_PER_COPY = 1000  # most files that Snowflake accepts by name
 _ROWS_PER_BATCH = 65_536
 _NULL_WHERE_NOT_ALLOWED = 100072
 _SYNTAX_ERROR = 1003
-_ALREADY_EXISTS = 2002
 # Digits of a 64-bit integer, as the platform declares it.
 _DIGITS_OF_INT64 = 19
 # Snowflake's type codes of result columns.
@@ -363,11 +362,13 @@ class _Connected:
         return {name for (name,) in found}
 
     def create_schema(self, name: str) -> None:
-        self.run(
-            f"CREATE SCHEMA IF NOT EXISTS {quoted(name)}",
-            f"create the schema {name}",
-            [self.grant("CREATE SCHEMA", "DATABASE")],
-        )
+        # Another session that creates it at the same moment has done the work.
+        with contextlib.suppress(WarehouseHeld):
+            self.run(
+                f"CREATE SCHEMA IF NOT EXISTS {quoted(name)}",
+                f"create the schema {name}",
+                [self.grant("CREATE SCHEMA", "DATABASE")],
+            )
 
     def create_stage(self, schema: str, external: SnowflakeStage | None = None) -> str:
         """Create a stage for this session, and return its name as SQL."""
@@ -437,12 +438,7 @@ class _Connected:
             self.grant("CREATE TABLE, CREATE VIEW, CREATE STAGE", "SCHEMA", schema) for schema in (own, stars)
         ]
         for statement in statements:
-            try:
-                self.run(statement, "create the star schema", grants)
-            except WarehouseError as error:
-                if getattr(error.__cause__, "errno", None) != _ALREADY_EXISTS:
-                    raise
-                raise WarehouseHeld(f"{error} Another load has just created it.") from error
+            self.run(statement, "create the star schema", grants)
         return columns
 
     def _bookkeeping(self) -> list[str]:

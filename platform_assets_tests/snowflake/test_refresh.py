@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from snowflake.connector.errors import ProgrammingError
 
 from platform_assets.errors import ParquetError
 from platform_assets.lake.delta import LakeTable
@@ -300,8 +301,65 @@ def test_two_loaders_at_once_load_each_row_once(copy: Copy, snowflake_server: Sn
     for thread in threads:
         thread.join(PATIENCE)
     assert len(done) == 2
+    # The local server keeps the files of both temporary stages in one place, so that one may miss its own.
     assert copy.refresh().how in ("unchanged", "appended")
     assert copy.rows() == [(1, "n1"), (2, "n2")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "answer"),
+    [
+        ("CREATE TABLE IF NOT EXISTS PLATFORM_", 2002),
+        ("CREATE TABLE IF NOT EXISTS DIM_STAFF", 2002),
+        ("CREATE TABLE IF NOT EXISTS DIM_STAFF", None),
+        ("ALTER TABLE", 1430),
+        ("UPDATE", None),
+    ],
+)
+def test_a_loader_whose_step_another_one_has_just_done_goes_on(
+    copy: Copy, snowflake_server: SnowflakeServer, statement: str, answer: int | None
+) -> None:
+    copy.write(1)
+    if not statement.startswith("CREATE"):
+        copy.refresh()
+        copy.write(2, note=pa.array(["new"]))
+    with snowflake_server.connect(copy.connection.database, "STAR") as connection:
+        racing = _Racing(connection, statement, copy.refresh, answer)
+        done = refresh(copy.place, ScriptOptions(case="upper"), racing)  # type: ignore[arg-type]
+    assert racing.has_lost
+    assert (done.result.error, done.how) == (None, "unchanged")
+    assert copy.rows() == [(1, "n1")] if statement.startswith("CREATE") else [(1, "n1"), (2, "n2")]
+    assert copy.refresh().how == "unchanged"
+
+
+class _Racing:
+    """A connection before one of whose statements another loader does everything."""
+
+    def __init__(self, connection: Any, word: str, other: Callable[[], Any], answer: int | None) -> None:
+        self._connection = connection
+        self._word = word
+        self._other = other
+        self._answer = answer
+        self.has_lost = False
+
+    def cursor(self) -> Any:
+        cursor = self._connection.cursor()
+        run: Callable[..., Any] = cursor.execute
+
+        def execute(sql: str, *arguments: Any) -> Any:
+            if sql.startswith(self._word) and not self.has_lost:
+                self.has_lost = True
+                if self._word == "UPDATE":
+                    run("ROLLBACK")  # the local server would refuse the other loader's change
+                self._other()
+                if self._word == "UPDATE":
+                    run("BEGIN")
+                if self._answer is not None:
+                    raise ProgrammingError("It already exists.", errno=self._answer, sqlstate="42710")
+            return run(sql, *arguments)
+
+        cursor.execute = execute
+        return cursor
 
 
 def test_what_snowflake_refuses_is_in_the_result(copy: Copy) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+import requests
+import requests.adapters
 import sqlglot
 from sqlglot import exp
 
@@ -198,6 +202,71 @@ def test_a_request_that_fails_for_a_reason_that_passes_is_repeated(
 ) -> None:
     asked.failures += [(503, "backendError", "Error encountered. Try again later.")] * 2
     assert warehouse.load(lake.lake, [star.FACT_PAYMENT])["fact_payment"] == Load(0, 1, 2, 2)
+
+
+@pytest.mark.parametrize("step", ["datasets/star", "star/tables", "CREATE TABLE", "load_lock` SET"])
+def test_what_another_load_creates_between_the_look_and_the_creation_is_no_failure(
+    warehouse: BigQueryWarehouse, lake: StarLake, asked: FakeProject, step: str
+) -> None:
+    race = Race(step, lambda: warehouse.load(lake.lake, star.TABLES), is_refused=step == "CREATE TABLE")
+    access = RacingAccess(
+        **{one.name: getattr(warehouse.access, one.name) for one in fields(BigQueryAccess)}, race=race
+    )
+    done = replace(warehouse, access=access).load(lake.lake, star.TABLES)
+    assert race.is_over
+    assert {name: (one.rows_written, one.stopped) for name, one in done.items()} == {
+        table.name: (0, "") for table in star.TABLES
+    }
+    assert {name: one.row_count for name, one in done.items()} == {
+        one.table: one.row_count for one in warehouse.status()
+    }
+
+
+@dataclass
+class Race:
+    """Another load that acts once before a request that names something, which may then be refused."""
+
+    step: str
+    other: Callable[[], object]
+    is_refused: bool
+    is_over: bool = False
+
+
+@dataclass(frozen=True)
+class RacingAccess(BigQueryAccess):
+    """Access that another load overtakes."""
+
+    race: Race | None = None
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[Any]:
+        with super().connect() as client:
+            assert self.race is not None
+            client._http.mount("http://", _Overtaken(self.race))
+            yield client
+
+
+class _Overtaken(requests.adapters.HTTPAdapter):
+    def __init__(self, race: Race) -> None:
+        super().__init__()
+        self._race = race
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        race, body = self._race, request.body or b""
+        asked = f"{request.url} {body.decode(errors='replace') if isinstance(body, bytes) else body}"
+        if race.step not in asked or race.is_over:
+            return super().send(request, *arguments, **options)
+        race.is_over = True
+        race.other()
+        if not race.is_refused:
+            return super().send(request, *arguments, **options)
+        said = {"reason": "duplicate", "message": "Already Exists: Table star.dim_date"}
+        refused = requests.Response()
+        refused.status_code = 409
+        refused.headers["Content-Type"] = "application/json"
+        refused._content = json.dumps({"error": {"code": 409, **said, "errors": [said]}}).encode()
+        refused.request, refused.url = request, str(request.url)
+        return refused
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,6 +55,16 @@ class Denial:
 
 
 @dataclass
+class Race:
+    """Another session that acts once before a statement of some beginning, and the server's answer then."""
+
+    statement: str
+    other: Callable[[], object]
+    answer: Denial | None
+    is_over: bool = False
+
+
+@dataclass
 class Gate:
     """Stands before the local server: keeps what is asked, and denies what a role may not do.
 
@@ -63,6 +73,7 @@ class Gate:
 
     server: SnowflakeServer
     denials: list[Denial] = field(default_factory=list)
+    races: list[Race] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
     logins: list[dict[str, Any]] = field(default_factory=list)
     port: int = 0
@@ -80,16 +91,27 @@ class Gate:
             asked = json.loads(body)
             if not asked.get("describeOnly"):
                 self.statements.append(asked["sqlText"])
-            return self._denied(asked["sqlText"])
+            return self._overtaken(asked["sqlText"]) or self._denied(asked["sqlText"])
+        return None
+
+    def _overtaken(self, statement: str) -> dict[str, Any] | None:
+        for race in self.races:
+            if not race.is_over and re.match(race.statement, statement, re.DOTALL):
+                race.is_over = True
+                race.other()
+                return self._said(race.answer, login=False) if race.answer is not None else None
         return None
 
     def _denied(self, statement: str, *, login: bool = False) -> dict[str, Any] | None:
         for denial in self.denials:
             if re.match(denial.statement, statement, re.DOTALL):
-                code = f"{denial.code:06d}"
-                data = {} if login else {"errorCode": code, "sqlState": denial.state}
-                return {"data": data, "code": code, "message": denial.message, "success": False}
+                return self._said(denial, login=login)
         return None
+
+    def _said(self, denial: Denial, *, login: bool) -> dict[str, Any]:
+        code = f"{denial.code:06d}"
+        data = {} if login else {"errorCode": code, "sqlState": denial.state}
+        return {"data": data, "code": code, "message": denial.message, "success": False}
 
 
 @pytest.fixture
@@ -440,6 +462,58 @@ def test_a_loader_that_waits_too_long_for_another_says_so(
             load(replace(warehouse, wait=0.5), lake, "fact_payment")
         cursor.execute("ROLLBACK")
     assert load(warehouse, lake, "fact_payment")["fact_payment"] == Load(1, 2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ('CREATE SCHEMA IF NOT EXISTS "platform"', 2002),
+        ('CREATE SCHEMA IF NOT EXISTS "star"', 2002),
+        ('CREATE TABLE IF NOT EXISTS "platform"."loads"', 2002),
+        ('CREATE TABLE IF NOT EXISTS "star"."dim_date"', 2002),
+        ("CREATE .*VIEW", 2002),
+        ("ALTER TABLE .* ADD CONSTRAINT", 2002),
+        ("ALTER TABLE .* ADD COLUMN", 1430),
+        ('CREATE TABLE IF NOT EXISTS "star"."dim_date"', 0),
+        ("BEGIN", 0),
+    ],
+)
+def test_what_another_load_creates_between_the_look_and_the_creation_is_no_failure(
+    gate: Gate, warehouse: SnowflakeWarehouse, lake: StarLake, statement: str, code: int
+) -> None:
+    other = replace(warehouse, access=local_access(gate.server, warehouse.access.database))
+    if "COLUMN" in statement:
+        load(other, lake, "dim_date")
+        with other.access.connect() as session, session.cursor() as cursor:
+            cursor.execute('ALTER TABLE "star"."dim_design" DROP COLUMN "design_name"')
+    answer = Denial(statement, code, "SQL compilation error: it already exists.", "42710")
+    race = Race(statement, lambda: load(other, lake), answer if code else None)
+    gate.races.append(race)
+    done = load(warehouse, lake)
+    assert race.is_over
+    assert {name: (one.rows_written, one.stopped) for name, one in done.items()} == {
+        table.name: (0, "") for table in MODEL
+    }
+    assert {name: one.row_count for name, one in done.items()} == {
+        one.table: one.row_count for one in other.status()
+    }
+
+
+def test_a_schema_that_another_write_creates_at_the_same_moment_is_used(
+    gate: Gate, warehouse: SnowflakeWarehouse
+) -> None:
+    other = replace(warehouse, access=local_access(gate.server, warehouse.access.database))
+    statement = 'CREATE SCHEMA IF NOT EXISTS "mine"'
+    answer = Denial(statement, 2002, "Object 'mine' already exists.", "42710")
+    gate.races.append(Race(statement, lambda: write(other, "theirs"), answer))
+    assert write(warehouse, "ours") == 1
+    for name in ("ours", "theirs"):
+        with warehouse.query(f'SELECT "one" FROM "mine"."{name}"') as rows:
+            assert rows.read_all().to_pydict() == {"one": [1]}
+
+
+def write(warehouse: SnowflakeWarehouse, name: str) -> int:
+    return warehouse.write(("mine", name), pa.table({"one": [1]}).to_reader())
 
 
 def test_a_lock_that_is_lost_is_made_anew(warehouse: SnowflakeWarehouse, lake: StarLake) -> None:
