@@ -160,7 +160,7 @@ def sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
 
     with ExitStack() as stack:
         storage = context.instance.event_log_storage if context.instance else None
-        if isinstance(storage, SqliteEventLogStorage) and context.run is not None:
+        if type(storage) is SqliteEventLogStorage and context.run is not None:
             for shard in ("index", context.run.run_id):
                 connection = stack.enter_context(closing(sqlite3.connect(storage.path_for_shard(shard))))
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchall()

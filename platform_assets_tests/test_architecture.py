@@ -29,7 +29,7 @@ BELOW = (
     "rooms",
     "settings",
 )
-DAGSTER = ("dagster_internals", "orchestration", "runs", "components")
+DAGSTER = ("dagster_storage", "dagster_internals", "orchestration", "runs", "components")
 ORDER = (
     *BELOW,
     *DAGSTER,
@@ -42,7 +42,7 @@ ORDER = (
 )
 MAY_IMPORT_DAGSTER = {
     *("defs.py", "io_manager.py", "resources.py", "build.py", "runs.py", "orchestration.py"),
-    *("dagster_internals.py", "definitions.py", "cron.py", "dagster_facts.py"),
+    *("dagster_internals.py", "dagster_storage.py", "definitions.py", "cron.py", "dagster_facts.py"),
     *("component.py", "components.py"),
 }
 # Where the whole environment is handed on to a child process; nothing is looked up in it.
@@ -134,7 +134,7 @@ def other_rooms_settings(root: Path) -> list[str]:
 
 
 PRIVATE = {
-    "dagster": {f"{PACKAGE}/dagster_internals.py"},
+    "dagster": {f"{PACKAGE}/dagster_internals.py", f"{PACKAGE}/dagster_storage.py"},
     "dagster_shared": {f"{PACKAGE}/dagster_internals.py"},
     "adbc_driver_manager": {f"{PACKAGE}/lake/adbc.py"},
     "re2": {f"{PACKAGE}/dlp/local/regex.py"},

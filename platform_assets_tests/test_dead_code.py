@@ -23,6 +23,19 @@ CALLED_BY_LIBRARIES = {
     "components.py: _EditorSchema.bool_schema": "pydantic",
     "components.py: _EditorSchema.function_before_schema": "pydantic",
     "components.py: _EditorSchema.int_schema": "pydantic",
+    **{
+        f"dagster_storage.py: {name}": "Dagster"
+        for name in (
+            *("Instance.config_schema", "Instance.config_defaults", "Storage.from_config_value"),
+            *("EventLogStorage.store_event", "EventLogStorage.run_connection", "EventLogStorage.wipe"),
+            *(
+                "EventLogStorage.delete_events",
+                "EventLogStorage.upgrade",
+                "EventLogStorage._has_asset_key_index_cols_on_connection",
+            ),
+            *("EventLogStorage._store_asset_check_evaluation_planned", "_Watchdog.dispatch", "Instance"),
+        )
+    },
     "delivery/writers/ftp.py: _Explicit.ntransfercmd": "ftplib",
     "delivery/writers/ssh_packets.py: _QuickConnection.send_packet": "asyncssh",
     "dlp/settings.py: DlpSettings.model_post_init": "pydantic",

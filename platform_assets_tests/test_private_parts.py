@@ -15,6 +15,7 @@ import platform_assets
 PACKAGE = Path(platform_assets.__file__).parent
 MODULES = {
     "dagster_internals.py": ("dagster", "dagster_shared"),
+    "dagster_storage.py": ("dagster",),
     "lake/adbc.py": ("adbc_driver_manager",),
     "dlp/local/regex.py": ("re2",),
 }
