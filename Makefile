@@ -40,7 +40,7 @@ ui: $(INSTALLED) home ## Serve the Dagster UI and its daemon on 127.0.0.1:3000 (
 	  exec $(BIN)/platform-assets ui --port $(PORT)
 
 test: $(DEV) home ## Run all tests and measure their coverage
-	@rm -f .coverage .coverage.*
+	@rm -rf .coverage .coverage.*
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -p platform_assets_tests.fixtures.lines $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report
 

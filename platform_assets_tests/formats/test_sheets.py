@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +16,7 @@ import pytest
 
 from platform_assets.formats import sheet_process
 from platform_assets.formats.sheets import SheetUnreadable, read_sheet
+from platform_assets_tests.fixtures.recorder import ROOT, VARIABLE
 from platform_assets_tests.formats.test_formats import a_workbook
 
 MEMORY = 1024**3
@@ -26,6 +28,16 @@ with open(sys.argv[1], "rb") as file, read_sheet(file, 1, memory=1024**3, second
     print("reading", flush=True)
     sys.stdin.read()
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _coverage_of_the_child() -> Iterator[None]:
+    """The child ignores PYTHONPATH, by which others record their lines: coverage itself measures it here."""
+    with pytest.MonkeyPatch.context() as patch:
+        if VARIABLE in os.environ:
+            patch.setenv("COVERAGE_PROCESS_START", str(ROOT / "pyproject.toml"))
+            patch.setenv("COVERAGE_FILE", str(ROOT / ".coverage"))
+        yield
 
 
 @pytest.fixture

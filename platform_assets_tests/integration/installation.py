@@ -31,8 +31,10 @@ from platform_assets.source.connection import Connection
 from platform_assets.source.extract import Extractor
 from platform_assets.source.outcome import Extraction
 from platform_assets.star.transform import StarBuilder
+from platform_assets_tests.fixtures.environment import python_path
 from platform_assets_tests.fixtures.house import engine_of, lake_of, source_of, warehouse_of
 from platform_assets_tests.fixtures.patience import PATIENCE
+from platform_assets_tests.fixtures.recorder import VARIABLE as LINES
 
 ROOT = Path(platform_assets.__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -124,13 +126,11 @@ class Installation:
         """The environment for a program that runs this platform: an empty home, nothing of the caller's."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        kept = {
-            key: os.environ[key] for key in ("LANG", "TMPDIR", "COVERAGE_PROCESS_START") if key in os.environ
-        }
+        kept = {key: os.environ[key] for key in ("LANG", "TMPDIR", LINES) if key in os.environ}
         return {
             **kept,
             "PATH": f"{BIN}:/usr/bin:/bin",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": python_path(ROOT),
             "HOME": str(home),
             "DAGSTER_HOME": str(self.folder / "dagster"),
             "PLATFORM_CONFIG": str(self.folder / "platform.conf"),

@@ -23,6 +23,7 @@ from platform_assets.errors import SampleError
 from platform_assets.sample import embedded as embedded_module
 from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.connection import Connection
+from platform_assets_tests.fixtures.environment import python_path
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import NewDatabase
 
@@ -87,7 +88,7 @@ def python(code: str, *arguments: str, prefix: tuple[str, ...] = ()) -> list[str
 
 
 def environment(**extra: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(PACKAGE_PARENT)} | extra
+    return os.environ | {"PYTHONPATH": python_path(PACKAGE_PARENT)} | extra
 
 
 def run(command: list[str], **extra: str) -> str:

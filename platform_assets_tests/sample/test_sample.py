@@ -29,6 +29,7 @@ from platform_assets.sample import business, rows
 from platform_assets.sample.database import Advance, Sample, advance_sample, create_sample, ensure_sample
 from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.connection import Connection
+from platform_assets_tests.fixtures.environment import python_path
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 
@@ -469,7 +470,7 @@ def test_nothing_is_left_of_a_creation_that_was_killed(
     )
     creator = subprocess.Popen(
         [sys.executable, "-c", code, str(postgres_server.directory), database.owner.database],
-        env=os.environ | {"PYTHONPATH": str(PACKAGE_PARENT)},
+        env=os.environ | {"PYTHONPATH": python_path(PACKAGE_PARENT)},
     )
     copying = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%'"
@@ -503,7 +504,7 @@ print(reader.user, reader.port, *heavy)
 
 def test_processes_that_ensure_the_sample_at_once_make_one_and_the_next_only_looks(state_dir: Path) -> None:
     command = [sys.executable, "-c", ENSURE, str(state_dir / "source")]
-    environment = os.environ | {"PYTHONPATH": str(PACKAGE_PARENT)}
+    environment = os.environ | {"PYTHONPATH": python_path(PACKAGE_PARENT)}
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=PATIENCE)[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
