@@ -75,8 +75,6 @@ REASONS = {
         ),
         "used by the commands of lineage, which come next",
     ),
-    "lineage/construction.py: without_lineage": "used by the proof, which comes next",
-    "lineage/graph.py: Graph.with_proof": "used by the proof, which comes next",
     "sample/embedded.py: EmbeddedPostgres.create_database": "the databases of tests and benchmarks",
     "sample/embedded.py: EmbeddedPostgres.drop_database": "the databases of tests and benchmarks",
     "snowflake/resources.py: snowflake_resource": "for users' own assets, see docs/warehouse_snowflake.md",

@@ -13,6 +13,7 @@ from platform_assets.terminal import plain_errors
 if TYPE_CHECKING:
     from platform_assets.lineage.assembly import LineageRoom
 
+_RED = typer.colors.RED
 _SHOW = "show"
 _WIDEST = 10_000
 """Columns of a line: one that the terminal wraps loses less than one that is cut."""
@@ -94,3 +95,69 @@ def show(
                 typer.echo(display.as_mermaid(ref, steps))
             case LineageFormat.OPENLINEAGE:
                 typer.echo(display.as_openlineage(graph, room.settings.lineage.namespace, steps))
+
+
+@app.command()
+def prove(
+    layer: Annotated[
+        str, typer.Argument(help="Only tables of this group, such as star; all by default.")
+    ] = "",
+) -> None:
+    """Check the edges by experiment: change one source column at a time, and look at what changes."""
+    with plain_errors():
+        from platform_assets.lineage.construction import without_lineage
+        from platform_assets.lineage.proof import prove as try_edges
+        from platform_assets.lineage.proof import shares
+
+        graph = _room().graph
+        proof = try_edges(graph, layer)
+        proved = graph.with_proof(proof.observed)
+        for name in proof.tables:
+            found = shares(list(proved.into_table(tuple(name.split("/")))))
+            typer.echo(
+                f"{name}: {found.direct[0]} of {found.direct[1]} direct and {found.indirect[0]} of "
+                f"{found.indirect[1]} indirect edges are proved"
+            )
+        tried = [edge for edge in proved.edges if edge.proved is not None]
+        unproved = [edge for edge in tried if not edge.proved]
+        if unproved:
+            typer.echo("Not proved, as no change of the small data showed them:")
+        for edge in unproved:
+            typer.echo(f"  {edge.source} -> {edge.target} ({edge.subtype.lower().replace('_', ' ')})")
+        for source, target in proof.wrong:
+            typer.secho(
+                f"WRONG: a change of {source} changes {target}, and no edge says so.", fg=_RED, err=True
+            )
+        for name, reason in proof.failed.items():
+            typer.secho(f"NOT TRIED: {name}: {reason}", fg=_RED, err=True)
+        lost = without_lineage(graph)
+        for ref in lost:
+            typer.secho(f"NO LINEAGE: {ref} has no source and is no declared constant.", fg=_RED, err=True)
+        for table in graph.tables.values():
+            if table.unknown:
+                typer.secho(f"UNKNOWN: {table.name}: {table.unknown}", fg=typer.colors.YELLOW)
+        whole = shares(tried)
+        typer.echo(
+            f"{whole.direct[0]} of {whole.direct[1]} direct and {whole.indirect[0]} of {whole.indirect[1]} "
+            f"indirect edges of {len(proof.tables)} queries are proved."
+        )
+        if proof.wrong or proof.failed or lost:
+            raise typer.Exit(1)
+
+
+@app.command()
+def impact(
+    revision: Annotated[str, typer.Argument(help="A revision of git, such as main or HEAD~1.")],
+) -> None:
+    """Tell what depends on changes of SQL and declarations since a revision, as Markdown."""
+    with plain_errors():
+        from platform_assets.lineage.impact import as_markdown, impact_of
+        from platform_assets.lineage.revisions import graph_at
+        from platform_assets.rooms import Rooms
+        from platform_assets.settings import load_settings
+
+        settings = load_settings()
+        before = graph_at(revision, settings.file)
+        from platform_assets.lineage.assembly import LineageRoom
+
+        typer.echo(as_markdown(impact_of(before, Rooms(settings).of(LineageRoom).graph), revision))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from platform_assets.column_lineage import (
     ROWS,
@@ -98,6 +99,8 @@ class _Construction:
             table.kind,
             unknown,
             dict(table.checks),
+            {name: path for name, path in query.tables.items() if path in self._declared} if query else {},
+            tuple(sorted(query.plain)) if query else (),
         )
         if not unknown:
             names = {column.name: column.name for column in columns}
@@ -139,12 +142,14 @@ class _Construction:
                     one.description,
                     table.constants.get(one.name, ""),
                     expression=places.get(one.name.casefold()),
+                    accepted=one.accepted,
+                    is_iso_date=one.iso_date,
                 )
                 for one in table.columns
             ]
         if source is not None:
             return [
-                GraphColumn(one.name, one.type, one.description, table.constants.get(one.name, ""))
+                replace(one, constant=table.constants.get(one.name, ""), tags={}, expression=None)
                 for one in source.columns
                 if not (table.is_plain and one.name.startswith("_"))
             ]
@@ -162,9 +167,8 @@ class _Construction:
         if not flows and not constant and table.query is not None:
             expression = table.query.sql[slice(*place)] if place else table.query.sql
             constant = f"No column is read by {' '.join(expression.split())[:_LONGEST_EXPRESSION]}"
-        return GraphColumn(
-            name, of.type if of else "", of.description if of else "", constant, expression=place
-        )
+        taken_over = GraphColumn(name) if of is None else replace(of, name=name, tags={})
+        return replace(taken_over, constant=constant, expression=place)
 
     def _unknown_columns(self, table: DeclaredTable) -> str:
         if table.copy_of is None:

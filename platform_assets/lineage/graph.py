@@ -30,6 +30,8 @@ class GraphColumn:
         constant: Why it has no source; empty if it has sources.
         tags: Its tags, such as `platform_assets/info_type` -> `EMAIL_ADDRESS`.
         expression: Start and end of its expression in the table's SQL, in characters; None without.
+        accepted: The only values that it may have, where they are limited to a list.
+        is_iso_date: Whether it is text that holds dates.
     """
 
     name: str
@@ -38,6 +40,8 @@ class GraphColumn:
     constant: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     expression: tuple[int, int] | None = None
+    accepted: tuple[str, ...] = ()
+    is_iso_date: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class GraphTable:
         kind: What it is: table, view, delivery, file.
         unknown: Why the lineage of its columns is not known; empty if it is.
         checks: Names of its checks, each with the columns that it looks at; `ROWS` for all.
+        reads: Paths of the tables that its SQL can read, by the names that it uses for them.
+        plain: Names in `reads` that show a table without the platform's own columns.
     """
 
     asset: tuple[str, ...]
@@ -71,6 +77,8 @@ class GraphTable:
     kind: str = "table"
     unknown: str = ""
     checks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    plain: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -352,8 +360,10 @@ _TABLE_DEFAULTS: Mapping[str, Any] = {
     "kind": "table",
     "unknown": "",
     "checks": {},
+    "reads": {},
+    "plain": (),
 }
-_COLUMN_FIELDS = ("type", "description", "constant", "tags", "expression")
+_COLUMN_FIELDS = ("type", "description", "constant", "tags", "expression", "accepted", "is_iso_date")
 
 
 def _table_json(table: GraphTable) -> dict[str, Any]:
@@ -376,9 +386,11 @@ def _table_of(content: Mapping[str, Any]) -> GraphTable:
     fields = {**_TABLE_DEFAULTS, **content}
     fields["asset"] = tuple(fields["asset"])
     fields["owners"] = tuple(fields["owners"])
+    fields["plain"] = tuple(fields["plain"])
+    fields["reads"] = {name: tuple(path) for name, path in fields["reads"].items()}
     fields["checks"] = {name: tuple(columns) for name, columns in fields["checks"].items()}
     fields["columns"] = tuple(
-        GraphColumn(**{**one, "expression": tuple(one["expression"])} if "expression" in one else one)
+        GraphColumn(**{key: tuple(value) if isinstance(value, list) else value for key, value in one.items()})
         for one in fields["columns"]
     )
     return GraphTable(**fields)
