@@ -106,8 +106,7 @@ def prove(
     """Check the edges by experiment: change one source column at a time, and look at what changes."""
     with plain_errors():
         from platform_assets.lineage.construction import without_lineage
-        from platform_assets.lineage.proof import prove as try_edges
-        from platform_assets.lineage.proof import shares
+        from platform_assets.lineage.proof import shares, try_edges
 
         graph = _room().graph
         proof = try_edges(graph, layer)
@@ -151,7 +150,7 @@ def impact(
 ) -> None:
     """Tell what depends on changes of SQL and declarations since a revision, as Markdown."""
     with plain_errors():
-        from platform_assets.lineage.impact import as_markdown, impact_of
+        from platform_assets.lineage.impact import impact_markdown, impact_of
         from platform_assets.lineage.revisions import graph_at
         from platform_assets.rooms import Rooms
         from platform_assets.settings import load_settings
@@ -160,4 +159,4 @@ def impact(
         before = graph_at(revision, settings.file)
         from platform_assets.lineage.assembly import LineageRoom
 
-        typer.echo(as_markdown(impact_of(before, Rooms(settings).of(LineageRoom).graph), revision))
+        typer.echo(impact_markdown(impact_of(before, Rooms(settings).of(LineageRoom).graph), revision))

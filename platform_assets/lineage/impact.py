@@ -25,7 +25,7 @@ class Impact:
     """
 
     changed: dict[ColumnRef, str] = field(default_factory=dict)
-    downstream: dict[GraphTable, list[str]] = field(default_factory=dict)
+    downstream: dict[str, list[str]] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
     ends: tuple[GraphTable, ...] = ()
     owners: dict[str, int] = field(default_factory=dict)
@@ -58,7 +58,7 @@ def impact_of(before: Graph, after: Graph) -> Impact:
             owners[owner] = owners.get(owner, 0) + 1
     return Impact(
         changed,
-        {tables[asset]: columns for asset, columns in downstream.items()},
+        {"/".join(asset): columns for asset, columns in downstream.items()},
         tuple(
             f"{table.name}: {check}"
             for table, columns in found
@@ -122,10 +122,8 @@ def _column_changes(
         # Something that no column and no condition shows, such as a LIMIT.
         yield rows, "its SQL"
     if earlier.unknown != table.unknown:
-        yield (
-            rows,
-            f"its lineage is unknown: {table.unknown}" if table.unknown else "its lineage is known now",
-        )
+        known = "its lineage is known now"
+        yield rows, f"its lineage is unknown: {table.unknown}" if table.unknown else known
 
 
 def _text(table: GraphTable, span: tuple[int, int] | None) -> str:
@@ -160,7 +158,7 @@ def _downstream(graph: Graph, changed: Sequence[ColumnRef]) -> Iterator[ColumnRe
             waiting += (ColumnRef(ref.asset, column.name) for column in graph.tables[ref.asset].columns)
 
 
-def as_markdown(impact: Impact, revision: str) -> str:
+def impact_markdown(impact: Impact, revision: str) -> str:
     """Return an impact as Markdown, for a comment on a pull request.
 
     Args:
@@ -186,7 +184,7 @@ def as_markdown(impact: Impact, revision: str) -> str:
     lines += ["", "### Downstream", ""]
     if impact.downstream:
         lines += ["| Table | Columns |", "| --- | --- |"]
-        lines += [f"| {table.name} | {_listed(columns)} |" for table, columns in impact.downstream.items()]
+        lines += [f"| {name} | {_listed(columns)} |" for name, columns in impact.downstream.items()]
     else:
         lines.append("Nothing.")
     lines += ["", "### Checks", ""]

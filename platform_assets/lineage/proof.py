@@ -49,7 +49,7 @@ class Proof:
     tables: tuple[str, ...] = ()
 
 
-def prove(graph: Graph, layer: str = "") -> Proof:
+def try_edges(graph: Graph, layer: str = "") -> Proof:
     """Try the edges of all queries in DuckDB's dialect.
 
     Args:

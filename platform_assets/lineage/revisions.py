@@ -22,7 +22,8 @@ from pathlib import Path
 from platform_assets.lineage.assembly import LineageRoom
 from platform_assets.rooms import Rooms
 from platform_assets.settings import load_settings
-Path(sys.argv[2]).write_text(Rooms(load_settings(Path(sys.argv[1]))).of(LineageRoom).graph.to_json(), encoding="utf-8")
+graph = Rooms(load_settings(Path(sys.argv[1]))).of(LineageRoom).graph
+Path(sys.argv[2]).write_text(graph.to_json(), encoding="utf-8")
 """
 
 
@@ -41,7 +42,8 @@ def graph_at(revision: str, config_file: Path) -> Graph:
             of today.
     """
     root = Path(_git(_PACKAGE, "rev-parse", "--show-toplevel").decode().strip())
-    _git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    wanted = f"{revision}^{{commit}}"
+    commit = _git(root, "rev-parse", "--verify", "--end-of-options", wanted).decode().split()[-1]
     models = (_PACKAGE / _MODELS).relative_to(root)
     folder = config_file.resolve().parent
     config = folder.relative_to(root) if folder.is_relative_to(root) else None
@@ -49,13 +51,13 @@ def graph_at(revision: str, config_file: Path) -> Graph:
         there = Path(name)
         package = there / "tree" / _PACKAGE.name
         shutil.copytree(_PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-        _replace(root, revision, models, package / _MODELS)
+        _replace(root, commit, models, package / _MODELS)
         file = config_file
         if config is not None:
-            _replace(root, revision, config, there / "tree" / config.name)
+            _replace(root, commit, config, there / "tree" / config.name)
             file = there / "tree" / config.name / config_file.name
         found = there / "graph.json"
-        ended = subprocess.run(
+        ended = subprocess.run(  # noqa: S603 - this Python, with a program of its own
             [sys.executable, "-c", _PROGRAM, str(file), str(found)],
             cwd=there / "tree",
             capture_output=True,
@@ -66,14 +68,15 @@ def graph_at(revision: str, config_file: Path) -> Graph:
         if ended.returncode:
             last = ended.stderr.strip().splitlines()[-1:] or ["no message"]
             raise LineageError(
-                f"The models and the configuration of {revision} cannot be read by the code of today: {last[0]}"
+                f"The models and the configuration of {revision} cannot be read by the code of today: "
+                f"{last[0]}"
             )
         return Graph.from_json(found.read_text(encoding="utf-8"))
 
 
-def _replace(root: Path, revision: str, path: Path, target: Path) -> None:
-    """Put a folder of a revision in the place of another one."""
-    packed = _git(root, "archive", "--format=tar", f"{revision}:{path.as_posix()}")
+def _replace(root: Path, commit: str, path: Path, target: Path) -> None:
+    """Put a folder of a commit in the place of another one."""
+    packed = _git(root, "archive", "--format=tar", f"{commit}:{path.as_posix()}")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     with tarfile.open(fileobj=BytesIO(packed)) as archive:
@@ -87,8 +90,11 @@ def _git(folder: Path, *arguments: str) -> bytes:
         LineageError: git is missing, or the command fails.
     """
     try:
-        ended = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=_SECONDS, check=False
+        ended = subprocess.run(  # noqa: S603 - a list of arguments, no shell
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's git
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
         )
     except OSError as error:
         raise LineageError(
@@ -97,7 +103,7 @@ def _git(folder: Path, *arguments: str) -> bytes:
     if ended.returncode:
         reason = ended.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["not found"]
         raise LineageError(
-            f"git {arguments[0]} {arguments[-1].removesuffix('^{commit}')} failed: {reason[0]}. Name a commit, "
-            "a branch or a tag of the repository that the platform is in."
+            f"git {arguments[0]} {arguments[-1].removesuffix('^{commit}')} failed: {reason[0]}. Name a "
+            "commit, a branch or a tag of the repository that the platform is in."
         )
     return ended.stdout
