@@ -389,9 +389,12 @@ def _table_of(content: Mapping[str, Any]) -> GraphTable:
     fields["plain"] = tuple(fields["plain"])
     fields["reads"] = {name: tuple(path) for name, path in fields["reads"].items()}
     fields["checks"] = {name: tuple(columns) for name, columns in fields["checks"].items()}
-    columns: list[dict[str, Any]] = fields["columns"]
-    fields["columns"] = tuple(
-        GraphColumn(**{key: tuple(value) if isinstance(value, list) else value for key, value in one.items()})
-        for one in columns
-    )
+    fields["columns"] = tuple(map(_column_of, fields["columns"]))
     return GraphTable(**fields)
+
+
+def _column_of(content: Mapping[str, Any]) -> GraphColumn:
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
+    }
+    return GraphColumn(**fields)

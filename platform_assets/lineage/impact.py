@@ -103,13 +103,14 @@ def _column_changes(
             yield ref, "new"
             continue
         how = []
-        if old.type != column.type:
-            how.append(f"type {old.type or 'unknown'} -> {column.type or 'unknown'}")
+        # Without a declaration, only a column that is taken over as it is has a known type.
+        if old.type and column.type and old.type != column.type:
+            how.append(f"type {old.type} -> {column.type}")
         if _text(earlier, old.expression) != _text(table, column.expression):
             how.append(f"`{_text(earlier, old.expression)}` -> `{_text(table, column.expression)}`")
         elif _edges(before, earlier, ref) != _edges(after, table, ref):
             how.append("made from other columns, or by another expression below")
-        if old.constant != column.constant or old.accepted != column.accepted:
+        if not how and (old.constant, old.accepted) != (column.constant, column.accepted):
             how.append("its declaration")
         if how:
             found = True
@@ -122,8 +123,10 @@ def _column_changes(
         # Something that no column and no condition shows, such as a LIMIT.
         yield rows, "its SQL"
     if earlier.unknown != table.unknown:
-        known = "its lineage is known now"
-        yield rows, f"its lineage is unknown: {table.unknown}" if table.unknown else known
+        if table.unknown:
+            yield rows, f"its lineage is unknown: {table.unknown}"
+        else:
+            yield rows, "its lineage is known now"
 
 
 def _text(table: GraphTable, span: tuple[int, int] | None) -> str:
@@ -170,7 +173,7 @@ def impact_markdown(impact: Impact, revision: str) -> str:
         return "\n".join([*lines, "No column changes."])
     count = sum(len([one for one in columns if one != ROWS]) for columns in impact.downstream.values())
     lines += [
-        f"**{len(impact.changed)} changes; downstream {_many(count, 'column')} of "
+        f"**{_many(len(impact.changed), 'change')}; downstream {_many(count, 'column')} of "
         f"{_many(len(impact.downstream), 'table')}, {_many(len(impact.checks), 'check')}, "
         f"{_many(len(impact.ends), 'delivery or result', 'deliveries or results')}.**",
         "",
