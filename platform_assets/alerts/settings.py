@@ -13,13 +13,13 @@ from pydantic import AfterValidator, Field
 from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.configuration.blocks import RoomSettings, Settings
+from platform_assets.configuration.connections import SmtpSettings
 from platform_assets.configuration.mistakes import Mistake, shown
 from platform_assets.configuration.secrets import REFERENCES, Secret
 from platform_assets.configuration.stores import StoreOptions
 from platform_assets.configuration.values import (
     Address,
     Block,
-    HostName,
     Integer,
     LocalPath,
     Mailbox,
@@ -49,16 +49,6 @@ def _a_sign(value: Path | None, info: ValidationInfo) -> Path | None:
     return value
 
 
-def _a_way_out(value: Path | None, info: ValidationInfo) -> Path | None:
-    if "host" not in info.data:  # set but invalid: already reported
-        return value
-    if value is None and info.data["host"] is None:
-        raise ValueError("set host to the mail server's name, or spool to a folder for the messages")
-    if value is not None and info.data["host"] is not None:
-        raise ValueError("host is set too; only one of them can be used")
-    return value
-
-
 class SlackSettings(Block):
     """A Slack channel."""
 
@@ -66,33 +56,11 @@ class SlackSettings(Block):
     """The incoming webhook of the channel."""
 
 
-class EmailSettings(Block):
+class EmailSettings(SmtpSettings):
     """E-mail recipients, reached through one SMTP server."""
 
-    host: HostName | None = Field(default=None, description="the name or address of the SMTP server")
-    """The SMTP server; either this or `spool`."""
-    spool: Annotated[LocalPath | None, AfterValidator(_a_way_out)] = Field(
-        default=None,
-        validate_default=True,
-        description="the path of a folder for messages, where there is no host",
-    )
-    """A folder in which messages are kept as .eml files in place of being sent."""
-    port: Integer = Field(default=587, ge=1, le=65535, description="a port from 1 to 65535")
-    """The server's port."""
-    sender: Mailbox = Field(description="the address that messages are from")
-    """The sender."""
     recipients: Annotated[tuple[Mailbox, ...], Field(min_length=1)] = Field(description="a list of addresses")
     """The recipients."""
-    user: str = Field(default="", description="the name to sign in with")
-    """The user of the SMTP server; empty to send without signing in."""
-    password: Secret | None = Field(default=None, description=f"a reference to the password: {REFERENCES}")
-    """The user's password."""
-    security: Literal["starttls", "tls", "none"] = Field(
-        default="starttls", description="one of starttls, tls, none"
-    )
-    """Encryption of the connection."""
-    ca_file: LocalPath | None = Field(default=None, description="the path of a file with root certificates")
-    """The certificates that the server's certificate is checked against."""
 
 
 class SnsSettings(Block):

@@ -1,8 +1,9 @@
-"""Connections that several rooms share: a PostgreSQL server, a Snowflake account."""
+"""Connections that several rooms share: a PostgreSQL server, a mail server, a Snowflake account."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -10,7 +11,7 @@ from pydantic_core import PydanticKnownError
 from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.configuration.secrets import REFERENCES, Secret
-from platform_assets.configuration.values import Block, HostName, Integer, LocalPath, Text
+from platform_assets.configuration.values import Block, HostName, Integer, LocalPath, Mailbox, Text
 
 
 class ServerSettings(Block):
@@ -40,6 +41,43 @@ class ServerSettings(Block):
     """Seconds that one statement may take."""
     lock_timeout: Integer = Field(default=10, ge=1, le=86_400, description="whole seconds, 1 or more")
     """Seconds to wait for another session's lock."""
+
+
+def _a_way_out(value: Path | None, info: ValidationInfo) -> Path | None:
+    if "host" not in info.data:  # set but invalid: already reported
+        return value
+    if value is None and info.data["host"] is None:
+        raise ValueError("set host to the mail server's name, or spool to a folder for the messages")
+    if value is not None and info.data["host"] is not None:
+        raise ValueError("host is set too; only one of them can be used")
+    return value
+
+
+class SmtpSettings(Block):
+    """A mail server, or a folder in its place."""
+
+    host: HostName | None = Field(default=None, description="the name or address of the SMTP server")
+    """The SMTP server; either this or `spool`."""
+    spool: Annotated[LocalPath | None, AfterValidator(_a_way_out)] = Field(
+        default=None,
+        validate_default=True,
+        description="the path of a folder for messages, where there is no host",
+    )
+    """A folder in which messages are kept as .eml files in place of being sent."""
+    port: Integer = Field(default=587, ge=1, le=65535, description="a port from 1 to 65535")
+    """The server's port."""
+    sender: Mailbox = Field(description="the address that messages are from")
+    """The sender."""
+    user: str = Field(default="", description="the name to sign in with")
+    """The user of the SMTP server; empty to send without signing in."""
+    password: Secret | None = Field(default=None, description=f"a reference to the password: {REFERENCES}")
+    """The user's password."""
+    security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="one of starttls, tls, none"
+    )
+    """Encryption of the connection."""
+    ca_file: LocalPath | None = Field(default=None, description="the path of a file with root certificates")
+    """The certificates that the server's certificate is checked against."""
 
 
 def _one_way_in(value: Secret | None, info: ValidationInfo) -> Secret | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from platform_assets.errors import ObjectGone, ObjectsError, ObjectsUnavailable
 from platform_assets.isolation import Isolation
@@ -117,31 +117,66 @@ def gcs_client(options: Mapping[str, str]) -> Any:
 @contextmanager
 def explained(attempt: str, *, is_object: bool = False) -> Iterator[None]:
     """Translate the errors of Google's client to the platform's errors, with the attempted operation."""
+    try:
+        yield
+    except gcs_errors() as error:
+        failure = gcs_failure(error)
+        if failure.kind == "gone":
+            kind = ObjectGone if is_object else ObjectsError
+            raise kind(f"{attempt}: {failure.reason}. It is not there in this version.") from None
+        if failure.kind == "temporary":
+            raise ObjectsUnavailable(f"{attempt}: {failure.reason}. It is tried again.") from None
+        raise ObjectsError(
+            f"{attempt}: {failure.reason}. Check the name and what the credentials may do."
+        ) from None
+
+
+@dataclass(frozen=True)
+class GcsFailure:
+    """An error of Google's client, for every part of the platform that uses it.
+
+    Attributes:
+        kind: `gone`: the object is not there in the version asked for; `temporary`: a retry may succeed;
+            `untrusted`: the server's certificate does not verify; `refused`: a user has to change something.
+        reason: The message, in one line of at most 300 characters, without the requested address.
+    """
+
+    kind: Literal["gone", "temporary", "untrusted", "refused"]
+    reason: str
+
+
+def gcs_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of the errors of Google's client, and of the network below it."""
+    from google.api_core.exceptions import GoogleAPICallError, RetryError
+    from google.auth.exceptions import GoogleAuthError
+    from requests.exceptions import RequestException
+
+    return GoogleAPICallError, RetryError, GoogleAuthError, RequestException
+
+
+def gcs_failure(error: Exception) -> GcsFailure:
+    """Classify one of `gcs_errors`."""
     from google.api_core.exceptions import (
-        GoogleAPICallError,
         NotFound,
         PreconditionFailed,
         RetryError,
         ServerError,
         TooManyRequests,
     )
-    from google.auth.exceptions import GoogleAuthError
-    from requests.exceptions import RequestException
+    from google.auth.exceptions import TransportError
+    from requests.exceptions import RequestException, SSLError
 
-    try:
-        yield
-    except (NotFound, PreconditionFailed) as error:
-        kind = ObjectGone if is_object else ObjectsError
-        raise kind(f"{attempt}: {_reason(error)}. It is not there in this version.") from None
-    except (ServerError, TooManyRequests, RetryError, RequestException) as error:
-        raise ObjectsUnavailable(f"{attempt}: {_reason(error)}. It is tried again.") from None
-    except (GoogleAPICallError, GoogleAuthError) as error:
-        raise ObjectsError(
-            f"{attempt}: {_reason(error)}. Check the name and what the credentials may do."
-        ) from None
-
-
-def _reason(error: Exception) -> str:
-    """The message of an error in one line of at most 300 characters, without the requested address."""
-    words = (word for word in str(error).split() if "://" not in word)
-    return " ".join(words)[:300].rstrip(".: ")
+    # The address of a request may hold the id of an upload, which is as good as a password.
+    words = (word for word in str(error).split() if "://" not in word and "upload_id" not in word)
+    reason = " ".join(words)[:300].rstrip(".: ")
+    if isinstance(error, NotFound | PreconditionFailed):
+        return GcsFailure("gone", reason)
+    if isinstance(error, SSLError):
+        is_untrusted = "CERTIFICATE" in str(error).upper()
+        return (
+            GcsFailure("untrusted", "its certificate does not verify")
+            if is_untrusted
+            else GcsFailure("temporary", "TLS failed")
+        )
+    passing = (ServerError, TooManyRequests, RetryError, TransportError, RequestException)
+    return GcsFailure("temporary" if isinstance(error, passing) else "refused", reason)

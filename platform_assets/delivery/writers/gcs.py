@@ -21,6 +21,7 @@ from platform_assets.delivery.interfaces import (
     StagedFile,
 )
 from platform_assets.delivery.writers.content import SIDECAR, changed, safe_name, sidecar
+from platform_assets.objects.gcs import gcs_errors, gcs_failure
 
 _CHUNK = 16 << 20
 """Bytes of one request; a multiple of 256 KiB, as the protocol demands."""
@@ -308,28 +309,18 @@ def _refused(attempt: str, answer: Any) -> DeliveryError:
 @contextmanager
 def _explained(attempt: str) -> Iterator[None]:
     """Translate the errors of Google's client and of the network, with what was attempted."""
-    from google.api_core.exceptions import GoogleAPICallError, RetryError, ServerError, TooManyRequests
-    from google.auth.exceptions import GoogleAuthError, TransportError
-    from requests.exceptions import RequestException, SSLError
-
     try:
         yield
-    except SSLError as error:
-        if "CERTIFICATE" in str(error).upper():
+    except gcs_errors() as error:
+        failure = gcs_failure(error)
+        if failure.kind == "untrusted":
             raise DeliveryError(
-                f"{attempt}: the server cannot be trusted, because its certificate does not verify. Correct "
-                "the endpoint."
+                f"{attempt}: the server cannot be trusted, because {failure.reason}. Correct the endpoint."
             ) from None
-        raise DestinationUnavailable(f"{attempt}: TLS failed. The next attempt continues.") from None
-    except (ServerError, TooManyRequests, RetryError, TransportError, RequestException) as error:
-        raise DestinationUnavailable(f"{attempt}: {_reason(error)}. The next attempt continues.") from None
-    except (GoogleAPICallError, GoogleAuthError) as error:
+        if failure.kind == "temporary":
+            raise DestinationUnavailable(
+                f"{attempt}: {failure.reason}. The next attempt continues."
+            ) from None
         raise DeliveryError(
-            f"{attempt}: {_reason(error)}. Check the name and what the credentials may do."
+            f"{attempt}: {failure.reason}. Check the name and what the credentials may do."
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    """The message of an error in one line of at most 300 characters, without the requested address."""
-    words = (word for word in str(error).split() if "://" not in word and "upload_id" not in word)
-    return " ".join(words)[:300].rstrip(".: ")

@@ -10,9 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticKnownError
 from pydantic_core.core_schema import ValidationInfo
 
+from platform_assets.configuration.connections import SmtpSettings
 from platform_assets.configuration.secrets import REFERENCES, Secret, base_folder
 from platform_assets.configuration.stores import StoreOptions
-from platform_assets.configuration.values import Block, HostName, Integer, LocalPath, Mailbox, Text
+from platform_assets.configuration.values import Block, Integer, LocalPath, Text
 from platform_assets.delivery.writers.address import normalized, parse_address
 
 _PASSWORD = f"a reference to the password: {REFERENCES}"
@@ -248,41 +249,9 @@ class HttpSettings(Block):
     """The certificates that the server's certificate is checked against."""
 
 
-def _a_way_out(value: object, info: ValidationInfo) -> object:
-    if "host" not in info.data:  # set but invalid: already reported
-        return value
-    if value is None and info.data["host"] is None:
-        raise ValueError("set host to the mail server's name, or spool to a folder for the messages")
-    if value is not None and info.data["host"] is not None:
-        raise ValueError("host is set too; only one of them can be used")
-    return value
-
-
-class MailSettings(Block):
+class MailSettings(SmtpSettings):
     """Options of a delivery by e-mail."""
 
-    host: HostName | None = Field(default=None, description="the name or address of the SMTP server")
-    """The SMTP server; either this or `spool`."""
-    spool: Annotated[LocalPath | None, AfterValidator(_a_way_out)] = Field(
-        default=None,
-        validate_default=True,
-        description="the path of a folder for messages, where there is no host",
-    )
-    """A folder in which messages are kept as .eml files in place of being sent."""
-    port: Integer = Field(default=587, ge=1, le=65535, description="a port from 1 to 65535")
-    """The server's port."""
-    sender: Mailbox = Field(description="the address that messages are from")
-    """The sender."""
-    user: str = Field(default="", description="the name to sign in with")
-    """The user of the SMTP server; empty to send without signing in."""
-    password: Secret | None = Field(default=None, description=_PASSWORD)
-    """The user's password."""
-    security: Literal["starttls", "tls", "none"] = Field(
-        default="starttls", description="one of starttls, tls, none"
-    )
-    """Encryption of the connection."""
-    ca_file: LocalPath | None = Field(default=None, description=_CERTIFICATES)
-    """The certificates that the server's certificate is checked against."""
     subject: Text | None = Field(default=None, description="the subject; by default the delivery's title")
     """The subject of the message."""
     text: str | None = Field(default=None, description="the text of the message")
