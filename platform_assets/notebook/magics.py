@@ -66,6 +66,12 @@ _STATUS = (
     Option("--as", "bind the result to this variable", "NAME", variable_name),
     Option("--no-display", "bind the result, and show nothing"),
 )
+_LINEAGE = (
+    Option("--up", "only what the column depends on"),
+    Option("--down", "only what depends on the column"),
+    Option("--direct", "leave out what only decides about values and rows"),
+    *_STATUS,
+)
 
 
 class NotebookError(PlatformError):
@@ -200,9 +206,14 @@ class PlatformMagics(Magics):
     def platform(self, line: str) -> Any:
         """Show the platform's state: `%platform status`, `%platform lineage COLUMN`, `%platform at BATCH`."""
         what, _, rest = line.strip().partition(" ")
-        if what == "status":
-            return self._status(rest)
-        raise OptionError(f"%platform {what} does not exist. Use %platform status.".replace("  ", " "))
+        match what:
+            case "status":
+                return self._status(rest)
+            case "lineage":
+                return self._lineage(rest)
+        raise OptionError(
+            f"{f'%platform {what}'.strip()} does not exist. Use %platform status or %platform lineage COLUMN."
+        )
 
     def _status(self, line: str) -> Any:
         from platform_assets.notebook.state import status_frame
@@ -219,6 +230,25 @@ class PlatformMagics(Magics):
                 _tell(problem)
         frame = status_frame(self.rooms)
         return self._bound(frame, options, "status_df")
+
+    def _lineage(self, line: str) -> Any:
+        from platform_assets.notebook.state import lineage_frame
+
+        options, column = parse(line, _LINEAGE)
+        if "help" in options:
+            _show(describe("%platform lineage [options] COLUMN", _LINEAGE))
+            return None
+        if not column:
+            raise OptionError("%platform lineage needs a column, such as star/dim_staff.first_name.")
+        is_both = ("up" in options) == ("down" in options)
+        frame = lineage_frame(
+            self.rooms,
+            column,
+            up=is_both or "up" in options,
+            down=is_both or "down" in options,
+            indirect="direct" not in options,
+        )
+        return self._bound(frame, options, "lineage_df")
 
     def _shown(
         self, table: pa.Table, options: Mapping[str, Any], name: str, *, has_more: bool

@@ -126,6 +126,9 @@ def test_another_server_can_be_named(notebook: Notebook, stackql: FakeStackql) -
         ),
         ("%warehouse --plot SELECT 1 AS x, 2 AS y WHERE false", "it has no rows"),
         ("%platform", "%platform does not exist. Use %platform status"),
+        ("%platform stats", "%platform stats does not exist. Use %platform status"),
+        ("%platform lineage", "%platform lineage needs a column"),
+        ("%platform lineage star/dim_staff.frst_name", "first_name"),
         ("%platform status now", "takes options only, not now"),
     ],
 )
@@ -229,6 +232,19 @@ def test_the_status_is_a_data_frame(notebook: Notebook) -> None:
     assert sales["rows"].tolist() == [60, 60, 60]
     assert isinstance(frame["as_of"].dtype, pd.DatetimeTZDtype)
     assert notebook.shell.user_ns["state"] is frame
+
+
+def test_the_lineage_of_a_column_is_a_data_frame(notebook: Notebook) -> None:
+    frame = notebook.value("%platform lineage --direct star/dim_staff.first_name")
+    up, down = (frame[frame["direction"] == one] for one in ("up", "down"))
+    assert up.iloc[0][["steps", "source", "target", "kind", "subtype"]].tolist() == [
+        *(1, "totesys/staff.first_name", "star/dim_staff.first_name", "DIRECT", "IDENTITY")
+    ]
+    assert "warehouse/dim_staff.first_name" in set(down["target"])
+    only_up = notebook.value("%platform lineage --up --as above star/dim_staff.location")
+    assert set(only_up["direction"]) == {"up"}
+    assert "INDIRECT" in set(only_up["kind"])
+    assert notebook.shell.user_ns["above"] is only_up
 
 
 @pytest.mark.parametrize("magic", ["%stackql", "%warehouse", "%platform status"])
