@@ -32,7 +32,7 @@ def test_columns_of_the_tables_in_the_query_are_offered(notebook: Notebook) -> N
     cell = "%%warehouse\nSELECT s.la|, d.x FROM star.dim_staff AS s JOIN star.dim_date d USING (x)"
     assert completions(notebook, cell) == ["s.last_name"]
     assert "last_name" not in completions(notebook, "%%warehouse\nSELECT la| FROM star.dim_date")
-    assert completions(notebook, "%%warehouse\nSELECT location| FROM dim_staff") == ["location"]
+    assert completions(notebook, "%%warehouse\nSELECT locatio| FROM dim_staff") == ["location"]
 
 
 def test_the_lake_has_its_own_names(notebook: Notebook) -> None:

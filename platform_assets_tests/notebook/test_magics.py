@@ -289,7 +289,7 @@ def test_the_command_starts_a_shell_with_the_magics(installation: Installation, 
         },
     )
     assert "42" in ended.stdout
-    assert 'Referenced column "nothing" not found' in ended.stdout + ended.stderr
+    assert 'Referenced column "nothing" was not found' in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
