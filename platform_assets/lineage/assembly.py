@@ -10,6 +10,8 @@ from platform_assets.lineage.settings import LineageSettings
 from platform_assets.rooms import Assembly
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from platform_assets.column_lineage import DeclaredTable
     from platform_assets.lineage.graph import Graph
 
@@ -28,12 +30,32 @@ class LineageRoom(Assembly[LineageSettings]):
         """
         from platform_assets.lineage.cache import cached_graph
 
-        folder = self.platform.state_dir / "lineage"
-        return cached_graph(folder, self.declared(), self.settings.lineage.masking)
+        declared = self.declared()
+        own = self._own(declared)
+        # While the code location is being loaded, its own assets are not known: two graphs, two caches.
+        folder = self.platform.state_dir / "lineage" / ("own" if own else "")
+        return cached_graph(folder, [*declared, *own], self.settings.lineage.masking)
 
     def declared(self) -> list[DeclaredTable]:
         """Return the tables that the rooms declare."""
         return [table for room in self.rooms.offering(DeclaresLineage) for table in room.declared_tables()]
+
+    def _own(self, declared: Sequence[DeclaredTable]) -> list[DeclaredTable]:
+        """Return users' own assets in the code location.
+
+        Args:
+            declared: The tables that the rooms declare.
+
+        Raises:
+            LineageError: A declaration has mistakes.
+        """
+        from platform_assets.lineage.modules import has_own_assets
+
+        if not has_own_assets(self.settings.lineage.definitions):
+            return []
+        from platform_assets.lineage.dagster_facts import own_tables
+
+        return own_tables(self.settings.lineage.definitions, {table.asset for table in declared})
 
 
 ROOM = LineageRoom

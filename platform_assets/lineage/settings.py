@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from platform_assets.configuration.blocks import RoomSettings
-from platform_assets.configuration.values import Block, Names, Text
+from platform_assets.configuration.secrets import REFERENCES, Secret
+from platform_assets.configuration.values import Address, Block, Names, Text
+
+
+class OpenLineageSettings(Block):
+    """A server that gets an event of OpenLineage for each run that has ended."""
+
+    url: Address = Field(description="an address that starts with http:// or https://")
+    """Address of the server, such as that of Marquez."""
+    endpoint: Text = Field(default="api/v1/lineage", description="a path")
+    """Path of the events below the address."""
+    api_key: Secret | None = Field(default=None, description=f"a reference to a secret: {REFERENCES}")
+    """Key that is sent as a bearer token."""
+    timeout: Annotated[float, Field(gt=0, le=300)] = Field(
+        default=10, description="a number of seconds from 0 to 300"
+    )
+    """Seconds to wait for the server."""
 
 
 class LineageBlock(Block):
@@ -15,13 +33,22 @@ class LineageBlock(Block):
     """Further SQL functions whose result hides their arguments, beside hashes and counts."""
     namespace: Text = Field(default="platform_assets", description="text")
     """Namespace of the tables in OpenLineage."""
+    definitions: Text = Field(
+        default="platform_assets.definitions", description="the name of a Python module"
+    )
+    """The module that Dagster loads; what its own assets declare is in the graph."""
+    openlineage: OpenLineageSettings | None = Field(
+        default=None, description="a block with url, endpoint, api_key and timeout"
+    )
+    """Where events of OpenLineage are sent; nowhere by default. Needs the extra `openlineage`."""
 
 
 class LineageSettings(RoomSettings):
     """The lineage's key."""
 
     lineage: LineageBlock = Field(
-        default_factory=LineageBlock, description="a block with masking and namespace"
+        default_factory=LineageBlock,
+        description="a block with masking, namespace, definitions and openlineage",
     )
 
 
