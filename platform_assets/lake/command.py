@@ -1,8 +1,9 @@
-"""The `lake` commands: upkeep and rebuild of its tables."""
+"""The `lake` commands: upkeep, rebuild, and looks back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from platform_assets.terminal import plain_errors, print_rows, this_command, warn
 
 if TYPE_CHECKING:
+    from platform_assets.lake.lookback import RowChange
     from platform_assets.lake.upkeep.upkeep import TableUpkeep
 
 app = typer.Typer(help="The lake.", no_args_is_help=True)
@@ -101,6 +103,117 @@ def rebuild(
         typer.echo("Nothing was changed. To do it, add --apply. Warehouses follow rebuilt star tables.")
     if any(one.problem for one in done):
         raise typer.Exit(1)
+
+
+_When = Annotated[str, typer.Argument(help="A batch, or a time such as 2026-03-01T12:00 (UTC).")]
+
+
+@app.command()
+def at(
+    when: _When,
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(help="Tables, such as star/dim_staff, or totesys, star; all without names."),
+    ] = None,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print DuckDB SQL: a query of one table, views of several.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option("--duckdb", help="Write a DuckDB file with a view of each table.")
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="With --duckdb: copy the rows into the file.")] = False,
+    limit: Annotated[int, typer.Option(help="Maximum number of rows to show of one table.", min=1)] = 20,
+) -> None:
+    """Show tables as they were after a batch or at a time: counts, or the rows of one table."""
+    with plain_errors():
+        from platform_assets.lake.lookback import look_back
+        from platform_assets.rooms import Rooms
+        from platform_assets.settings import load_settings
+
+        past = look_back(Rooms(load_settings()), when, tables or ())
+        seen = f", seen at {past.seen_at:%Y-%m-%d %H:%M:%S} UTC" if past.seen_at is not None else ""
+        names = list(past.tables)
+        if sql:
+            typer.echo(f"-- After batch {past.batch}{seen}.")
+            typer.echo(past.query(names[0]) if len(names) == 1 else past.script(names))
+            return
+        if file is not None:
+            problems = past.write(file, copy=copy)
+            for name, reason in problems.items():
+                warn(f"{name}: {reason}")
+            typer.echo(f"{file} has {len(names) - len(problems)} tables after batch {past.batch}{seen}.")
+            if problems:
+                raise typer.Exit(1)
+            return
+        typer.echo(f"After batch {past.batch}{seen}:")
+        if len(names) == 1:
+            found = past.rows(names[0], limit)
+            if found:
+                print_rows(list(found[0]), [list(row.values()) for row in found])
+            count = past.count(names[0])
+            typer.echo(f"{count:,} row{'' if count == 1 else 's'}; {len(found):,} shown.")
+        else:
+            print_rows(["table", "rows"], [[name, past.count(name)] for name in names])
+
+
+@app.command()
+def diff(
+    before: _When,
+    after: _When,
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(help="Tables, such as star/dim_staff, or totesys, star; all without names."),
+    ] = None,
+    rows: Annotated[str, typer.Option("--rows", help="Show the rows of this table that differ.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    limit: Annotated[int, typer.Option(help="Maximum number of rows to show.", min=1)] = 50,
+) -> None:
+    """Count the rows that were inserted, updated and deleted between two batches or times, table by table."""
+    with plain_errors():
+        import dataclasses
+        import json
+
+        from platform_assets.lake.lookback import compare
+        from platform_assets.rooms import Rooms
+        from platform_assets.settings import load_settings
+
+        compared = compare(Rooms(load_settings()), before, after, [rows] if rows else tables or ())
+        span = {"from batch": compared.before.batch, "to batch": compared.after.batch}
+        if rows:
+            [name] = compared.after.tables
+            changes = compared.rows(name, limit)
+            if as_json:
+                found = [dataclasses.asdict(one) for one in changes]
+                typer.echo(json.dumps({**span, "table": name, "rows": found}, default=str))
+            else:
+                print_rows(["change", "row"], [[one.change, _told(one)] for one in changes])
+            return
+        differences = list(compared.tables())
+    if as_json:
+        typer.echo(json.dumps({**span, "tables": [dataclasses.asdict(one) for one in differences]}))
+    else:
+        typer.echo(f"From batch {span['from batch']} to batch {span['to batch']}:")
+        some = [one for one in differences if one.inserted or one.updated or one.deleted]
+        names = ["table", "inserted", "updated", "deleted"]
+        if some:
+            print_rows(names, [[one.table, one.inserted, one.updated, one.deleted] for one in some])
+        else:
+            typer.echo("No table differs.")
+    for one in differences:
+        if one.problem:
+            warn(f"{one.table}: {one.problem}")
+    if any(one.problem for one in differences):
+        raise typer.Exit(1)
+
+
+def _told(one: RowChange) -> str:
+    """Return a changed row in one line; of an updated row, its key would not tell enough, so all values."""
+    if one.before is None or one.after is None:
+        return ", ".join(f"{name}={value}" for name, value in (one.after or one.before or {}).items())
+    return ", ".join(
+        f"{name}={one.before[name]} → {value}" if value != one.before[name] else f"{name}={value}"
+        for name, value in one.after.items()
+    )
 
 
 def _its(count: int) -> str:

@@ -486,6 +486,37 @@ class LakeTable:
         connection.register(name, columns.empty_table())
         return f"(FROM read_parquet({files}, union_by_name = true) UNION ALL BY NAME FROM {quote(name)})"
 
+    def has_files_of_several_columns(self, handle: DeltaTable) -> bool:
+        """Return True if files may lack columns that the table has."""
+        return _EVOLVED in handle.metadata().configuration or _ends_with_added_columns(handle)
+
+    def files(
+        self, handle: DeltaTable, batches: tuple[int, int] | None = None, only: Batches | None = None
+    ) -> tuple[list[str], bool]:
+        """Return the paths or URIs of the files that may hold rows of some batches.
+
+        Args:
+            handle: The table.
+            batches: As in `create_view`.
+            only: As in `create_view`.
+
+        Returns:
+            The files, and True if they may also hold rows of batches other than `only`.
+        """
+        paths, is_mixed = self._paths(handle, batches, only)
+        if not self.is_local:
+            paths = [f"{self.uri}/{path.rpartition('/')[2]}" for path in paths]
+        return paths, is_mixed
+
+    def read_files(
+        self, connection: duckdb.DuckDBPyConnection, handle: DeltaTable, paths: Sequence[str]
+    ) -> str:
+        """Return SQL for the rows of files, as `files` returns them, for this connection.
+
+        A table in a bucket is read as a whole; its files are chosen by the conditions of the query.
+        """
+        return self._files_sql(connection, handle, paths)
+
     def _paths(
         self, handle: DeltaTable, batches: tuple[int, int] | None, only: Batches | None
     ) -> tuple[list[str], bool]:

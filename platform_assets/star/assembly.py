@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.interfaces import CurrentTable, Rebuilding, RebuildOptions
+    from platform_assets.lake.past import PastTable
     from platform_assets.model.star_model import StarModel
     from platform_assets.model.table import Table
 
@@ -97,6 +98,13 @@ class StarRoom(Assembly[None]):
             for (_, name), table in self.lake_tables().items()
         ]
         return [one for one in found if one]
+
+    def past_tables(self) -> list[PastTable]:
+        """See `HasPastTables.past_tables`."""
+        from platform_assets.star.past import past_star_table
+
+        room = self.rooms.of(LakeRoom)
+        return [past_star_table(room.lake, self.model, room.engine, one) for one in self.model.tables]
 
     def rebuildable(self) -> list[str]:
         """See `RebuildsTables.rebuildable`."""
