@@ -1,4 +1,4 @@
-"""The `lake` commands: upkeep, rebuild, and looks back."""
+"""The `lake` commands: upkeep, rebuild, verification, and looks back."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import typer
 from platform_assets.terminal import plain_errors, print_rows, this_command, warn
 
 if TYPE_CHECKING:
+    from platform_assets.lake.interfaces import Loss
     from platform_assets.lake.lookback import RowChange
     from platform_assets.lake.upkeep.upkeep import TableUpkeep
 
 app = typer.Typer(help="The lake.", no_args_is_help=True)
+_MOST_BATCHES = 20
 
 
 @app.callback()
@@ -103,6 +105,50 @@ def rebuild(
         typer.echo("Nothing was changed. To do it, add --apply. Warehouses follow rebuilt star tables.")
     if any(one.problem for one in done):
         raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read all rows of all files, and compare the star with bronze.")
+    ] = False,
+    accept: Annotated[
+        str, typer.Option("--accept-loss", help="Let ticks go on with this table, such as totesys/staff.")
+    ] = "",
+) -> None:
+    """Verify that every file is there and readable, and that ledger, tables, star and warehouses agree.
+
+    What is lost is named. Exits with 1 if anything is. Nothing is changed without --accept-loss.
+    """
+    with plain_errors():
+        from platform_assets.lake.assembly import LakeRoom
+        from platform_assets.lake.verification import LakeVerifier, accept_loss
+        from platform_assets.rooms import Rooms
+        from platform_assets.settings import load_settings
+
+        rooms = Rooms(load_settings())
+        room = rooms.of(LakeRoom)
+        if accept:
+            typer.echo(accept_loss(rooms, room.lake, room.engine, accept))
+            return
+        found = 0
+        for one in LakeVerifier(rooms, room.lake, room.engine, deep).losses():
+            found += 1
+            typer.echo(f"{one.table}: {one.what}{_concerned(one)}")
+            typer.echo(f"    {one.advice}")
+    if found:
+        warn(f"{found} problem{'' if found == 1 else 's'} found.")
+        raise typer.Exit(1)
+    typer.echo("Everything is there, and fits together.")
+
+
+def _concerned(one: Loss) -> str:
+    """Return the batches and rows that a loss concerns, as a sentence."""
+    if not one.batches:
+        return f" Rows: {one.rows:,}." if one.rows else ""
+    shown = ", ".join(map(str, one.batches[:_MOST_BATCHES]))
+    more = len(one.batches) - _MOST_BATCHES
+    return f" Batches: {shown}{f' and {more:,} more' if more > 0 else ''}; rows: {one.rows:,}."
 
 
 _When = Annotated[str, typer.Argument(help="A batch, or a time such as 2026-03-01T12:00 (UTC).")]

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from platform_assets.model.table import HASH_COLUMN, Column, Float
 if TYPE_CHECKING:
     import duckdb
     from deltalake import CommitProperties, DeltaTable, WriterProperties
+    from deltalake.transaction import RemoveAction
 
 
 _ROWS_PER_ROW_GROUP = 65_536
@@ -246,12 +248,34 @@ class LakeTable:
             LakeConflict: Another writer changed the table since `handle`.
             LakeError: The commit failed.
         """
+        self._commit_actions(handle, [], versions)
+
+    def forget(self, handle: DeltaTable, files: Mapping[str, int], *, stream: str, version: int) -> None:
+        """Remove files that do not exist any more from the table, in one commit; raises as `note`.
+
+        Args:
+            handle: The table.
+            files: Their paths, with the sizes that the log has.
+            stream: Name of the app transaction.
+            version: Version of the app transaction.
+        """
+        from deltalake.transaction import RemoveAction
+
+        now = time.time_ns() // 1_000_000
+        actions = [
+            RemoveAction(path, True, now, size=size, partition_values={}) for path, size in files.items()
+        ]
+        self._commit_actions(handle, actions, {stream: version})
+
+    def _commit_actions(
+        self, handle: DeltaTable, actions: Sequence[RemoveAction], versions: Mapping[str, int]
+    ) -> None:
         from deltalake import CommitProperties, Transaction
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         try:
             handle.create_write_transaction(
-                [],
+                list(actions),
                 "append",
                 handle.schema(),
                 commit_properties=CommitProperties(

@@ -223,3 +223,35 @@ class RebuildsTables(Protocol):
     def rebuild(self, tables: Sequence[str], options: RebuildOptions) -> Iterator[Rebuilding]:
         """Rebuild some of these tables; a table that fails does not stop the others."""
         ...
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Something that is lost, or that does not fit together.
+
+    Attributes:
+        table: Name of the table, such as `totesys/staff`.
+        what: What is wrong, as a sentence.
+        advice: What to do, as sentences.
+        batches: The batches concerned, the oldest first; empty if none are known.
+        rows: Number of rows concerned; 0 if it is not known.
+    """
+
+    table: str
+    what: str
+    advice: str
+    batches: tuple[int, ...] = ()
+    rows: int = 0
+
+
+@runtime_checkable
+class VerifiesTables(Protocol):
+    """A room that can compare its tables with those that they were made from."""
+
+    def losses(self, *, deep: bool) -> Iterator[Loss]:
+        """Yield what is lost or does not fit together.
+
+        Args:
+            deep: Compare values too, which reads everything.
+        """
+        ...

@@ -37,6 +37,34 @@ _LONGEST_READABLE_NAME = 40
 _DEEPEST_TABLE = 6
 
 
+def bronze_stream(source: str) -> str:
+    """Return the name of the app transaction whose version is the last batch in a table of a source."""
+    return f"platform_assets/{source}"
+
+
+def lost_commits(lake: Lake, source: str, table: Table, handle: DeltaTable | None, last: int) -> str:
+    """Return what is wrong with a table of a source that has lost its newest commits; empty if it has not.
+
+    Delta does not notice that the newest entries of a log are gone: the table is then an older one.
+
+    Args:
+        lake: The lake.
+        source: Name of the source.
+        table: The table.
+        handle: The table in the lake, opened after the ledger was read.
+        last: The last batch that changed the table, as the ledger says.
+    """
+    bronze = lake.bronze(source, table)
+    held = bronze.cursor(handle, bronze_stream(source))
+    if held >= last or (held := max(held, bronze.last_batch(handle))) >= last:
+        return ""
+    return (
+        f"The lake's table {source}/{table.name} has lost its newest commits: it ends with batch {held}, and "
+        f"the ledger says that batch {last} changed it. Restore {bronze.uri} from a backup. To see what is "
+        "missing, and what to do without a backup: platform-assets lake verify."
+    )
+
+
 def folder_name(table: str) -> str:
     """Return the folder of a source table: its name if that is plain, else a unique readable name.
 
@@ -173,6 +201,11 @@ class BronzeReader:
             valid_only: Leave out versions that are in the dead-letter table.
         """
         last = self.state.last_batch if up_to is None else up_to
+        newest = self.state.last_batch_of([(self.source, table.name)])
+        if handle is None and newest > after:
+            handle = self.lake.bronze(self.source, table).open()
+            if lost := lost_commits(self.lake, self.source, table, handle, newest):
+                raise LakeError(lost)
         if uncommitted is not None:
             last = max(last, uncommitted)
         bronze = self.lake.bronze(self.source, table)

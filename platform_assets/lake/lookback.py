@@ -178,7 +178,7 @@ class TableDifference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PastComparison:
     """Two states of the lake. Of a table, only rows that were touched between the two are read.
 
     Attributes:
@@ -285,7 +285,7 @@ def look_back(rooms: Rooms, when: str | int | dt.datetime, tables: Sequence[str]
 
 def compare(
     rooms: Rooms, before: str | int | dt.datetime, after: str | int | dt.datetime, tables: Sequence[str] = ()
-) -> Comparison:
+) -> PastComparison:
     """Compare two states of tables; the arguments are those of `look_back`.
 
     Raises:
@@ -295,7 +295,7 @@ def compare(
     old, new = look_back(rooms, before, tables), look_back(rooms, after, tables)
     if old.batch > new.batch:
         raise SettingsError(f"Batch {old.batch} is later than batch {new.batch}: give the earlier one first.")
-    return Comparison(old, new)
+    return PastComparison(old, new)
 
 
 def _tables(rooms: Rooms) -> Iterator[PastTable]:

@@ -22,7 +22,7 @@ from platform_assets.errors import LakeConflict, LakeError, SourceError, SourceU
 from platform_assets.isolation import is_isolated, reason_of, result_or_reason
 from platform_assets.lake.delta import non_empty, stored_columns
 from platform_assets.lake.duck import SqlEngine, fetch_rows, stored_type
-from platform_assets.lake.lake import BronzeReader, Lake
+from platform_assets.lake.lake import BronzeReader, Lake, bronze_stream, lost_commits
 from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.lake.races import Result, attempts, retry_while_others_progress
 from platform_assets.model.dialects import columns_sql, quote
@@ -364,13 +364,20 @@ class _Attempt:
                 handles[name], unreadable[name] = None, error
         # A crashed attempt leaves its batch number in the tables it reached. A larger number keeps its rows
         # unread.
-        used = max(
-            (bronze[name].cursor(handle, _stream(source)) for name, handle in handles.items()), default=0
-        )
+        held = {name: bronze[name].cursor(handle, bronze_stream(source)) for name, handle in handles.items()}
+        used = max(held.values(), default=0)
+        for one in tables:
+            last = state.last_batch_of([(source, one.name)])
+            if held[one.name] >= last or one.name in unreadable:
+                continue
+            if lost := lost_commits(lake, source, one, handles[one.name], last):
+                unreadable[one.name] = LakeError(lost)
         relations = snapshot.relations(list(bronze))
         batch = max(state.last_batch, used) + 1 + lead
         reader = BronzeReader(lake, source, state)
-        dead_letters = DeadLetters(extractor.source, reader, connection, relations, batch, _stream(source))
+        dead_letters = DeadLetters(
+            extractor.source, reader, connection, relations, batch, bronze_stream(source)
+        )
         return cls(
             extractor,
             snapshot,
@@ -710,7 +717,7 @@ class _Attempt:
                 self.extractor.lake.bronze(self._source, one.table).append(
                     one.handle,
                     changed,
-                    stream=_stream(self._source),
+                    stream=bronze_stream(self._source),
                     version=self.batch,
                     metadata={"platform_assets.cursor": self._cursor(one, changes).to_json()},
                 )
@@ -875,7 +882,3 @@ def _with_further_columns(declared: Table, relation: Relation | None, stored: Se
 def _expression(relation: Relation, column: Column) -> str:
     """Return SQL for a relation's column as the lake stores its values."""
     return next(value_expression(column, one.type) for one in relation.columns if one.name == column.name)
-
-
-def _stream(source: str) -> str:
-    return f"platform_assets/{source}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from platform_assets.lake.delta import LakeTable
-    from platform_assets.lake.interfaces import CurrentTable, Rebuilding, RebuildOptions
+    from platform_assets.lake.interfaces import CurrentTable, Loss, Rebuilding, RebuildOptions
     from platform_assets.lake.past import PastTable
     from platform_assets.model.star_model import StarModel
     from platform_assets.model.table import Table
@@ -98,6 +98,36 @@ class StarRoom(Assembly[None]):
             for (_, name), table in self.lake_tables().items()
         ]
         return [one for one in found if one]
+
+    def losses(self, *, deep: bool) -> Iterator[Loss]:
+        """See `VerifiesTables.losses`: tables ahead of the ledger, of older SQL, or unlike bronze."""
+        from platform_assets.lake.interfaces import Loss, RebuildOptions
+        from platform_assets.model.star_model import STREAM
+
+        for advice in self.problems():
+            yield Loss(advice.split()[3], "Its SQL has changed since its rows were built.", advice)
+        state = self.rooms.of(LakeRoom).lake.ledger.read()
+        ahead = set()
+        for path, table in self.lake_tables().items():
+            name, handle = "/".join(path), table.open()
+            reads = [(self.model.source, one) for one in self.model.table(path[1]).reads]
+            if handle is None and state.last_batch_of(reads):
+                advice = f"Build it: platform-assets lake rebuild {name} --apply, or the next tick."
+                yield Loss(name, "It does not exist.", advice)
+            cursor = table.cursor(handle, STREAM)
+            if cursor > state.last_batch:
+                ahead.add(name)
+                what = f"It is at batch {cursor}, and the ledger at batch {state.last_batch}."
+                yield Loss(name, what, f"Take it back: platform-assets lake rebuild {name} --apply.")
+        if deep:
+            others = [name for name in self.rebuildable() if name not in ahead]
+            for one in self.rebuild(others, RebuildOptions()):
+                if one.problem or (one.why and one.inserted + one.updated + one.deleted):
+                    rows = one.inserted + one.updated + one.deleted
+                    what = one.problem or f"{rows:,} of its rows differ from those that bronze gives."
+                    yield Loss(
+                        one.table, what, f"platform-assets lake rebuild {one.table} shows more.", rows=rows
+                    )
 
     def past_tables(self) -> list[PastTable]:
         """See `HasPastTables.past_tables`."""

@@ -29,7 +29,7 @@ from platform_assets.warehouse.settings import (
 if TYPE_CHECKING:
     from platform_assets.bigquery.access import BigQueryAccess
     from platform_assets.diagnosis import Observation
-    from platform_assets.lake.interfaces import RebuildOptions
+    from platform_assets.lake.interfaces import Loss, RebuildOptions
     from platform_assets.lake.lake import Lake
     from platform_assets.warehouse.interface import Load, Warehouse
     from platform_assets.warehouse.verify import LostRows
@@ -234,6 +234,24 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
                 yield Rebuilding(
                     f"{name}/{one}", load.row_count, load.rows_written, why=why, is_done=bool(why)
                 )
+
+    def losses(self, *, deep: bool) -> Iterator[Loss]:
+        """See `VerifiesTables.losses`: rows of each batch are counted, in the star and in each warehouse."""
+        from platform_assets.lake.interfaces import Loss
+
+        for name in self.engines:
+            try:
+                found = self.lost_rows(name, [table.name for table in self.rooms.of(StarRoom).model.tables])
+            except BaseException as error:
+                if not is_isolated(error):
+                    raise
+                yield Loss(
+                    name, f"It could not be verified: {reason_of(error)}", "Correct this, then verify again."
+                )
+                continue
+            for table, lost in found.items():
+                advice = f"Load it again: platform-assets lake rebuild {name}/{table} --apply."
+                yield Loss(f"{name}/{table}", f"It {lost.reason}.", advice, tuple(lost.batches), lost.rows)
 
     def seen_by(self, name: str) -> Lake:
         """Return the lake as a warehouse may see it: with the policy applied."""

@@ -63,7 +63,7 @@ class LostRows:
     Attributes:
         rows: Number of rows that are missing, or too many.
         batches: Their batches, the oldest first.
-        reason: What is wrong, as a sentence without its subject.
+        reason: What is wrong, as a sentence without its subject, the table.
     """
 
     rows: int
@@ -93,6 +93,8 @@ def lost_rows(
     if status is None:
         rows = source.row_count(handle)
         return LostRows(rows, (), "does not exist, and all its rows are missing") if rows else None
+    if status.table_id == table_identity(handle) and status.lake_version > handle.version():
+        return LostRows(0, (), "is ahead of the star, which has lost its newest commits")
     if status.table_id != table_identity(handle):
         return LostRows(0, (), "holds rows of an earlier build of the star table")
     if 0 <= status.lake_version < handle.version():
@@ -110,8 +112,8 @@ def lost_rows(
     if not missing and not surplus:
         return None
     said = [
-        f"{sum(counts.values()):,} rows {what} ({numbers_in_words(sorted(counts))})"
-        for what, counts in (("are missing", missing), ("are too many", surplus))
+        f"{what} {sum(counts.values()):,} rows ({numbers_in_words(sorted(counts))})"
+        for what, counts in (("lacks", missing), ("has too many:", surplus))
         if counts
     ]
     return LostRows(

@@ -262,7 +262,7 @@ def test_the_command_and_the_job_mend_star_and_warehouse(
     shutil.rmtree(Path(platform.lake.star(STAR_TABLE["dim_staff"]).uri))
     told = said()
     assert "warehouse/fact_payment" in told
-    assert "2 rows are missing" in told
+    assert "lacks 2 rows (batches 1, 4)" in told
     assert "star/dim_staff" in told
     assert "Nothing was changed." in told
     assert held() == [(3,)]
