@@ -225,11 +225,15 @@ def copied_as_documented(place: Place, to: Path) -> None:
                 if not target.exists():
                     shutil.copy2(file, target)
 
-    copy("processed", lambda file: LOG in file.parts)
-    copy("ingestion/_ledger", lambda file: LOG in file.parts)
-    copy("ingestion", lambda file: LOG in file.parts)
-    copy("ingestion", lambda file: True)
-    copy("processed", lambda file: True)
+    def of(file: Path) -> str:
+        return file.relative_to(lake).parts[1]
+
+    copy("processed", lambda file: LOG in file.parts and of(file) == "objects")
+    copy("processed", lambda file: LOG in file.parts and of(file) != "objects")
+    copy("ingestion", lambda file: LOG in file.parts and of(file) in {"_ledger", "_uploads"})
+    copy("ingestion", lambda file: LOG in file.parts and of(file) not in {"_ledger", "_uploads"})
+    copy("ingestion", lambda file: LOG not in file.parts)
+    copy("processed", lambda file: LOG not in file.parts)
 
 
 def test_a_copy_that_was_taken_beside_ticks_continues_and_catches_up(
