@@ -370,7 +370,7 @@ def fail_for_stopped(
 
 
 def report_stopped(
-    context: dg.AssetCheckExecutionContext,
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
     keys: Sequence[dg.AssetKey],
     failed: Mapping[dg.AssetKey, str],
 ) -> None:

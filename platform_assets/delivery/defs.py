@@ -14,12 +14,14 @@ from platform_assets.isolation import ended, result_or_reason
 from platform_assets.orchestration import (
     BLOCKING_CHECKS,
     OWNERS,
+    REPORTS_STOPPED,
     TELLS_ITS_OWN_FAILURES,
     clear_failures,
     failed_checks,
     lazy_resource,
     name_of,
     preview,
+    report_stopped,
     row_count_metadata,
 )
 from platform_assets.rooms import Rooms
@@ -151,6 +153,8 @@ def _assets(deliveries: Mapping[str, "DeliverySettings"], step: str) -> dg.Asset
         },
         internal_asset_deps={name_of(keys[name]): set(found) for name, found in reads.items()},
         can_subset=True,
+        # A table that fails in the same run holds back its own deliveries, and no others.
+        op_tags={REPORTS_STOPPED: ",".join(sorted({key.path[0] for key in inputs}))},
     )
     def make(
         context: dg.AssetExecutionContext,
@@ -168,6 +172,8 @@ def _assets(deliveries: Mapping[str, "DeliverySettings"], step: str) -> dg.Asset
         if failed:
             reasons = " ".join(one.description or "" for one in failed)
             raise dg.Failure(reasons, metadata=failed[0].metadata, allow_retries=False)
+        checks = [check for key in inputs for check in blocking_checks.get(key, ())]
+        report_stopped(context, inputs, failed_checks(context.instance, checks, context.run.run_id))
 
     return make
 

@@ -11,10 +11,11 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -25,11 +26,14 @@ from platform_assets.delivery.interfaces import (
     StagedFile,
     Stamp,
 )
+from platform_assets.delivery.writers.content import sha256_of
 from platform_assets.errors import path_error
 from platform_assets.processes import write_whole
 
 _COMPLETE, _MANIFEST = "complete.json", "manifest"
 _CHUNK = 1024 * 1024
+# File systems take the times of changes from a clock that may stand still this long, in nanoseconds.
+_CLOCK_STEP = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -38,19 +42,40 @@ class LocalState:
 
     Attributes:
         size: Bytes.
-        modified: Time of the last change, in nanoseconds.
+        modified: Time of the last change of the content, in nanoseconds; programs can set it.
+        changed: Time of the last change of the content or of anything about the file; nobody can set it.
         inode: Its place on the disk.
+        is_settled: False if the file was changed so lately that a further change could leave the times equal.
     """
 
     size: int
     modified: int
+    changed: int
     inode: int
+    is_settled: bool
 
     @classmethod
     def of(cls, path: Path) -> LocalState:
         """Look at a file."""
-        found = path.stat()
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+        now, found = time.time_ns(), path.stat()
+        is_settled = max(found.st_mtime_ns, found.st_ctime_ns) < now - _CLOCK_STEP
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, is_settled)
+
+    def holds(self, file: StagedFile) -> bool:
+        """Return whether a file still has the content that was staged; it is read if the marks are no proof.
+
+        Args:
+            file: The file, whose state this was before its checksum was computed.
+        """
+        try:
+            now = LocalState.of(file.path)
+            if now.size != self.size:
+                return False
+            if self.is_settled and replace(now, is_settled=True) == self:
+                return True
+            return sha256_of(file.path) == file.sha256
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -78,11 +103,7 @@ class StagedData:
         before = self.originals.get(file.path)
         if before is None:
             return
-        try:
-            now = LocalState.of(file.path)
-        except OSError:
-            now = None
-        if now != before:
+        if not before.holds(file):
             raise DestinationUnavailable(
                 f"The file {file.path} changed while it was sent. The next run delivers its new content; "
                 "write such files under another name and rename them, and none is ever sent half."
@@ -305,18 +326,10 @@ def chunks_of(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _state(path: Path) -> LocalState | None:
-    try:
-        return LocalState.of(path)
-    except OSError:
-        return None
-
-
 def _is_there(file: StagedFile, originals: Mapping[Path, LocalState]) -> bool:
     if file.path in originals:
-        return _state(file.path) == originals[file.path]
-    with open(file.path, "rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest() == file.sha256
+        return originals[file.path].holds(file)
+    return sha256_of(file.path) == file.sha256
 
 
 def _with_path(error: OSError, folder: Path) -> OSError:
@@ -334,7 +347,5 @@ def _listed(staged: StagedData) -> dict[str, object]:
             [str(one.path), one.name, one.size, one.sha256, one.md5, one.rows, one.content_type]
             for one in staged.files
         ],
-        "originals": {
-            str(path): [one.size, one.modified, one.inode] for path, one in staged.originals.items()
-        },
+        "originals": {str(path): astuple(one) for path, one in staged.originals.items()},
     }

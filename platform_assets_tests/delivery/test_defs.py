@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from platform_assets.build import build_defs
 from platform_assets.configuration.blocks import Settings
@@ -19,7 +22,9 @@ from platform_assets.orchestration import BLOCKING_CHECKS
 from platform_assets.runs import run_job
 from platform_assets_tests.delivery.house import HELLO, NewHouse, mails, new_house, room_of
 from platform_assets_tests.delivery.making import contents
-from platform_assets_tests.fixtures.house import instance_of, run_of
+from platform_assets_tests.fixtures.house import instance_of, lake_of, run_of
+from platform_assets_tests.fixtures.postgres import NewDatabase
+from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys, failed_checks, failures
 
 __all__ = ["new_house"]
 
@@ -240,6 +245,106 @@ def test_a_blocking_check_holds_data_back_until_it_passes(new_house: NewHouse) -
         assert "not_null" in delivery_defs._held_back(instance, reads, blocking)
         _with_failed_check(instance, passed=True)
         assert delivery_defs._held_back(instance, reads, blocking) == ""
+
+
+@dataclass(frozen=True)
+class Stars:
+    """A platform with two members of staff and two designs, and deliveries of these tables."""
+
+    settings: Settings
+    platform: Platform
+
+    def set_key(self, key: int) -> None:
+        """Give the second row of the table a key, behind the platform's back."""
+        table = STAR_TABLE["dim_staff"]
+        target, rows = self.platform.lake.star(table), self.platform.star("dim_staff")
+        rows[1]["staff_id"] = key
+        changed = pa.Table.from_pylist(rows, schema=target.arrow_schema)
+        write_deltalake(DeltaTable(target.uri), changed, mode="overwrite")
+
+    def run(self, instance: dg.DagsterInstance, *keys: str) -> dg.ExecuteInProcessResult:
+        """Make assets in one run."""
+        defs = build_defs(self.settings, resources=self.platform.resources)
+        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(key.split("/")) for key in keys],
+            raise_on_error=False,
+        )
+
+    def check(self, instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> None:
+        """Run a check by itself, over all rows."""
+        job = build_defs(
+            self.settings, resources=self.platform.resources
+        ).resolve_implicit_global_asset_job_def()
+        subset = job.get_subset(asset_selection=set(), asset_check_selection={check})
+        subset.execute_in_process(instance=instance, raise_on_error=False)
+
+    def delivered(self, name: str) -> dict[str, bytes]:
+        """The content of a delivery's files without their sidecars, by name."""
+        folder = self.settings.platform.state_dir / "delivered" / name
+        return contents(folder) if folder.exists() else {}
+
+
+@pytest.fixture
+def stars(new_house: NewHouse, new_database: NewDatabase, tmp_path: Path) -> Stars:
+    staff = STAFF.replace("render = [csv]", "render = [csv], file = staff.csv, source.query = %s") % (
+        '"SELECT staff_id FROM dim_staff ORDER BY 1"'
+    )
+    changed = staff.replace("/hello", "/changed") + "when = changed"
+    design = staff.replace("staff", "design").replace("/hello", "/design")
+    settings = new_house(hello=staff, changed=changed, design=design)
+    platform = Platform.over(Totesys.with_rows(new_database()), lake_of(settings), tmp_path)
+    platform.extract()
+    platform.build()
+    return Stars(settings, platform)
+
+
+def test_a_table_whose_check_fails_in_the_same_run_is_not_delivered_and_others_are(stars: Stars) -> None:
+    keys = ("star/dim_staff", "star/dim_design", "delivery/hello", "delivery/design")
+    with instance_of(stars.settings) as instance:
+        stars.set_key(1)
+        failed = stars.run(instance, *keys)
+        assert not failed.success
+        assert failed_checks(failed).keys() == {"star/dim_staff:primary_key"}
+        [said] = failures(failed)
+        assert "hello is held back: The check primary_key of star/dim_staff failed: 1 broken" in said
+        assert stars.delivered("hello") == {}
+        assert stars.delivered("design") == {"design.csv": b"design_id\n1\n2\n"}
+        [row] = [row for row in room_of(stars.settings).receipts.newest(10) if row.delivery == "hello"]
+        assert (row.status, row.reason.startswith("hello is held back")) == ("failed", True)
+        # The run fails for the table also where nothing is delivered from it.
+        stars.set_key(1)
+        alone = stars.run(instance, "star/dim_staff", "star/dim_design", "delivery/design")
+        assert "star/dim_staff: The check primary_key of star/dim_staff failed" in failures(alone)[0]
+        stars.set_key(2)
+        assert stars.run(instance, *keys).success
+    assert stars.delivered("hello") == {"staff.csv": b"staff_id\n1\n2\n"}
+
+
+def test_a_tick_over_a_table_whose_check_failed_delivers_only_what_passed_later(stars: Stars) -> None:
+    settings = stars.settings
+    checks = [dg.AssetCheckKey(dg.AssetKey(["star", "dim_staff"]), "primary_key")]
+    with _sensor(settings, {checks[0].asset_key: checks}) as (instance, evaluate):
+        stars.set_key(1)
+        stars.run(instance, "star/dim_staff")
+        requests, reason = evaluate()
+        assert requests == []
+        assert "changed is held back: The check primary_key of star/dim_staff failed" in reason
+        assert room_of(settings).receipts.newest(10) == []
+        stars.set_key(2)
+        assert stars.run(instance, "star/dim_staff").success
+        [request], _ = evaluate()
+        assert request.job_name == "delivery_changed"
+        # The check fails between the tick and its run.
+        stars.set_key(1)
+        stars.check(instance, checks[0])
+        assert not _launch(settings, instance, request)
+        assert stars.delivered("changed") == {}
+        stars.set_key(2)
+        stars.check(instance, checks[0])
+        assert _launch(settings, instance, request)
+        assert evaluate() == ([], "Nothing has changed.")
+    assert stars.delivered("changed") == {"staff.csv": b"staff_id\n1\n2\n"}
 
 
 def test_a_delivery_is_missed_only_while_its_schedule_is_on(

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from platform_assets.delivery.engine import Watcher
 from platform_assets.delivery.interfaces import (
     Bytes,
     DeliveryError,
@@ -428,6 +430,41 @@ def test_a_file_that_changes_while_it_is_sent_is_not_delivered_half(
     assert "changed while it was sent" in result.failures["ftp"]
     assert deliveries.make(order).failures == {}
     assert place.read("report.pdf") == b"new" * 100_000
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_bytes_of_the_same_size_and_time_of_modification_that_change_while_they_are_sent_are_noticed(
+    deliveries: Deliveries, plain_ftp_server: FtpServer, tmp_path: Path, is_old: bool
+) -> None:
+    file = tmp_path / "report.pdf"
+    file.write_bytes(b"old" * 100_000)
+    if is_old:
+        os.utime(file, ns=(10**18, 10**18))
+        time.sleep(0.1)
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    place = FtpPlace(plain_ftp_server, tmp_path, security="none")
+    order = deliveries.order(OneFile(file), {"ftp": place.block()})
+
+    def progress(destination: str, sent: int, total: int) -> None:
+        if file.read_bytes()[:3] == b"old":
+            with file.open("r+b") as opened:
+                opened.write(b"new" * 100_000)
+            os.utime(file, ns=times)
+
+    result = deliveries.engine.deliver(order, Watcher(progress=progress))
+    assert "changed while it was sent" in result.failures["ftp"]
+
+
+def test_a_file_whose_times_change_and_whose_bytes_do_not_is_delivered(
+    deliveries: Deliveries, plain_ftp_server: FtpServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "report.pdf"
+    file.write_bytes(CONTENT)
+    place = FtpPlace(plain_ftp_server, tmp_path, security="none")
+    order = deliveries.order(OneFile(file), {"ftp": place.block()})
+    touched = deliveries.engine.deliver(order, Watcher(progress=lambda *_: os.utime(file, (1, 1))))
+    assert touched.failures == {}
+    assert place.read("report.pdf") == CONTENT
 
 
 def test_an_interruption_stops_the_run_and_the_next_one_continues_it(

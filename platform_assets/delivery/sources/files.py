@@ -35,7 +35,7 @@ class FileSource:
     _seen: str | None = None
 
     def version(self) -> str | None:
-        """See `DataSource.version`: names, sizes and modification times."""
+        """See `DataSource.version`: names, sizes and times of changes."""
         self._seen = version_of_files(self._found())
         return self._seen
 
@@ -88,7 +88,8 @@ class FoundFile:
         path: Where it is.
         name: Its name in the delivery.
         size: Size in bytes.
-        modified: Modification time in nanoseconds.
+        modified: Modification time in nanoseconds; programs can set it.
+        changed: Time of the last change of anything, in nanoseconds; nobody can set it.
         inode: Number of its inode.
     """
 
@@ -96,6 +97,7 @@ class FoundFile:
     name: str
     size: int
     modified: int
+    changed: int
     inode: int
 
 
@@ -111,12 +113,20 @@ def found_file(path: Path, name: str) -> FoundFile:
         raise _refused(path, error) from error
     if not stat.S_ISREG(status.st_mode):
         raise DeliveryError(f"{path} cannot be delivered: it is not a file. Name a file, or a pattern.")
-    return FoundFile(path, name, status.st_size, status.st_mtime_ns, status.st_ino)
+    return FoundFile(path, name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def version_of_files(found: list[FoundFile]) -> str:
-    """Return a text that changes when a file is added, removed or written."""
-    told = [(one.name, one.size, one.modified) for one in found]
+    """Return a text that changes when a file is added, removed or written.
+
+    A program may set the time of modification to an earlier one, as copies do; then the other time tells.
+    """
+    told = [
+        (one.name, one.size, one.modified)
+        if one.changed == one.modified
+        else (one.name, one.size, one.modified, one.changed)
+        for one in found
+    ]
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -145,11 +155,8 @@ def _chunks(found: FoundFile) -> Iterator[bytes]:
             except OSError as error:
                 raise _refused(found.path, error) from error
             status = os.fstat(file.fileno())
-            if (status.st_size, status.st_mtime_ns, status.st_ino) != (
-                found.size,
-                found.modified,
-                found.inode,
-            ):
+            now = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            if now != (found.size, found.modified, found.changed, found.inode):
                 raise DestinationUnavailable(
                     f"{found.path} was written while it was read. The next attempt delivers its new content."
                 )

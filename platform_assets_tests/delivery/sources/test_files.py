@@ -103,6 +103,21 @@ def test_the_version_changes_with_the_files_and_without_reading_them(reports: Pa
     assert len({before, touched, source.version()}) == 3
 
 
+def test_bytes_that_change_under_the_same_size_and_time_of_modification_are_another_version(
+    reports: Path, rooms: Rooms
+) -> None:
+    file = reports / "a.csv"
+    os.utime(file, ns=(10**18, 10**18))
+    source = source_of(rooms, files=str(file))
+    before = source.version()
+    assert source.version() == before
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(10**18, 10**18))
+    assert source.version() != before
+
+
 def test_a_file_that_is_written_while_it_is_read_fails_for_now(reports: Path, rooms: Rooms) -> None:
     source = source_of(rooms, files=str(reports / "a.csv"))
     with source.open() as content:
