@@ -1,5 +1,6 @@
 # What each target does: `make help`. Needs Python 3.11 or 3.12 and make (3.81 or later), nothing else.
-# PYTHON names the interpreter that the virtual environment is made with, VENV its folder, PORT the UI's port.
+# PYTHON names the interpreter that the virtual environment is made with, VENV its folder, PORT the UI's port, WORKERS
+# the number of processes that run the tests: one more than two cores, because many tests wait for a program they start.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -7,6 +8,7 @@ SHELL := /bin/sh
 
 PORT ?= 3000
 VENV ?= .venv
+WORKERS ?= 3
 FIND_PYTHON = for p in python3.12 python3.11 python3 python; do \
 	  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$p" && break; done; :
 BIN := $(VENV)/bin
@@ -41,7 +43,7 @@ ui: $(INSTALLED) home ## Serve the Dagster UI and its daemon on 127.0.0.1:3000 (
 
 test: $(DEV) home ## Run all tests and measure their coverage
 	@rm -rf .coverage .coverage.*
-	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -p platform_assets_tests.fixtures.lines $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -p platform_assets_tests.fixtures.lines $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report
 
 check: $(DEV) home ## Check style, types, security and known vulnerabilities
@@ -61,7 +63,7 @@ bench: $(DEV) home ## Run every measurement in benchmarks/
 	  if [ -e "$$benchmark" ]; then echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; fi; done
 
 soak: $(DEV) home ## Run what takes an hour: all examples of the properties; capture with late commits; runs at once
-	@$(BIN)/python -m pytest --hypothesis-profile thorough -m hypothesis $(ARGS)
+	@$(BIN)/python -m pytest --hypothesis-profile thorough -m "hypothesis or soak" $(ARGS)
 	@$(BIN)/python -m pytest platform_assets_tests/source/soak_capture.py $(ARGS)
 	@$(BIN)/python -m pytest platform_assets_tests/integration/soak_runs.py $(ARGS)
 

@@ -1,5 +1,6 @@
 """Fixtures for every folder: the servers are in `fixtures/`, one module each."""
 
+import gc
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,6 +11,9 @@ from platform_assets_tests.fixtures.leftovers import open_session, remove_leftov
 from platform_assets_tests.fixtures.properties import register_profiles
 
 register_profiles()
+
+# Thousands of tests are collected from hundreds of modules, and nothing of it becomes garbage.
+gc.disable()
 
 pytest_plugins = [
     "platform_assets_tests.fixtures.postgres",
@@ -41,8 +45,24 @@ def pytest_make_parametrize_id(config: object, val: object, argname: str) -> str
     return argname if isinstance(val, bytes) else None
 
 
+LONG = ("integration/", "lake/test_upkeep", "source/test_races", "test_first_use", "test_rooms")
+"""Where the tests of many seconds are, in this folder."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave what hypothesis makes out of the coverage: it adds examples and no lines, at twice the time."""
+    """Leave what hypothesis makes out of the coverage, and begin with what takes long.
+
+    Examples add no lines to the coverage, at twice the time. Of several processes, the last one to end has
+    only short tests left at the end.
+    """
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("no_cover")
+    folder = f"{Path(__file__).parent.name}/"
+    items.sort(key=lambda item: not item.nodeid.removeprefix(folder).startswith(LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector look at what tests make, and never again at what was imported before."""
+    gc.freeze()
+    gc.enable()
