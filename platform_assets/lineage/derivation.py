@@ -336,7 +336,12 @@ class _Deriving:
     # FROM and JOIN
 
     def _add_source(self, node: exp.Expr, env: _Env, rows: list[Flows]) -> str:
-        if isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table) and not node.alias:
+        if (
+            isinstance(node, exp.Subquery)
+            and isinstance(node.this, exp.Table | exp.Subquery)
+            and not node.alias
+            and not node.args.get("with_")
+        ):
             # Joins in brackets: their tables are seen by their own names.
             name = self._add_source(node.this, env, rows)
             rows += self._join(node, env)

@@ -214,6 +214,9 @@ def lineage(sql: str, **options: object) -> dict[str, str]:
         ("SELECT unnest(s) AS k FROM t", {"k": "t.s:tran", "*": ""}),
         ("SELECT i FROM range(10) AS r(i)", {"i": "", "*": ""}),
         ("SELECT x, d FROM (VALUES (1, 2)) AS v(x, y), u", {"x": "", "d": "u.d:iden", "*": ""}),
+        ("SELECT x.b FROM ((t AS x JOIN u ON x.a = u.k))", {"b": "t.b:iden", "*": "t.a:join u.k:join"}),
+        ("SELECT x.b FROM ((SELECT b FROM t)) AS x", {"b": "t.b:iden", "*": ""}),
+        ("SELECT b FROM ((SELECT b FROM t))", {"b": "t.b:iden", "*": ""}),
         (
             "SELECT d FROM (t JOIN u USING (a)) WHERE t.b",
             {"d": "u.d:iden", "*": "t.a:join t.b:filt u.a:join"},
