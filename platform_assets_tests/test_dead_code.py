@@ -52,6 +52,7 @@ CALLED_BY_LIBRARIES = {
     "notebook/__init__.py: load_ipython_extension": "IPython",
     "notebook/__init__.py: unload_ipython_extension": "IPython",
     "notebook/magics.py: NotebookError._render_traceback_": "IPython",
+    "notebook/state.py: PastTables._ipython_key_completions_": "IPython",
     **{
         f"{room}/io_manager.py: {name}IOManager.{method}": "Dagster"
         for room, name in (("lake", "Lake"), ("warehouse", "Warehouse"))

@@ -59,6 +59,7 @@ _WAREHOUSE = (
     *_OUTPUT,
     Option("--of", "an additional warehouse", "NAME"),
     Option("--lake", "query the lake's tables instead, as totesys.staff or star.dim_staff"),
+    Option("--at", "with --lake: the tables as they were after a batch or at a time", "WHEN"),
     Option("--arrow", "give an Arrow table instead of a DataFrame: exact decimals, dates and times"),
     Option("--plot", "draw the result, the first column as the x axis", "[KIND]", one_of(_CHARTS), _CHARTS),
 )
@@ -66,6 +67,7 @@ _STATUS = (
     Option("--as", "bind the result to this variable", "NAME", variable_name),
     Option("--no-display", "bind the result, and show nothing"),
 )
+_AT = (*_STATUS, Option("--limit", "keep the first N rows of each table", "N", whole_number))
 _LINEAGE = (
     Option("--up", "only what the column depends on"),
     Option("--down", "only what depends on the column"),
@@ -190,9 +192,11 @@ class PlatformMagics(Magics):
         if "lake" in options:
             if "of" in options:
                 raise OptionError("--of names a warehouse, and --lake asks for the lake: use one of them.")
-            with self.tables().query_lake(sql, timeout=timeout) as rows:
+            with self.tables().query_lake(sql, timeout=timeout, at=options.get("at")) as rows:
                 yield rows
             return
+        if "at" in options:
+            raise OptionError("--at looks back at the lake's tables: write --lake before it.")
         from platform_assets.warehouse.assembly import WarehouseRoom
         from platform_assets.warehouse.settings import MAIN_WAREHOUSE
 
@@ -211,8 +215,11 @@ class PlatformMagics(Magics):
                 return self._status(rest)
             case "lineage":
                 return self._lineage(rest)
+            case "at":
+                return self._at(rest)
         raise OptionError(
-            f"{f'%platform {what}'.strip()} does not exist. Use %platform status or %platform lineage COLUMN."
+            f"{f'%platform {what}'.strip()} does not exist. Use %platform status, %platform lineage COLUMN "
+            "or %platform at BATCH."
         )
 
     def _status(self, line: str) -> Any:
@@ -249,6 +256,21 @@ class PlatformMagics(Magics):
             indirect="direct" not in options,
         )
         return self._bound(frame, options, "lineage_df")
+
+    def _at(self, line: str) -> Any:
+        from platform_assets.notebook.state import past_tables
+
+        options, rest = parse(line, _AT)
+        if "help" in options:
+            _show(describe("%platform at [options] BATCH_OR_TIME [TABLE ...]", _AT))
+            return None
+        when, *names = rest.split() or [""]
+        if not when:
+            raise OptionError("%platform at needs a batch, or a time such as 2026-03-01T12:00 (UTC).")
+        past = past_tables(self.rooms, self.tables(), when, names, options.get("limit"))
+        if len(past) == 1 and names:
+            return self._bound(next(iter(past.values())), options, "past_df")
+        return self._bound(past, options, "past")
 
     def _shown(
         self, table: pa.Table, options: Mapping[str, Any], name: str, *, has_more: bool

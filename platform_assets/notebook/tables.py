@@ -108,8 +108,10 @@ class NotebookTables:
         return names
 
     @contextlib.contextmanager
-    def query_lake(self, sql: BoundSql, *, timeout: float | None = None) -> Iterator[pa.RecordBatchReader]:
-        """Run a query on the lake's tables, each as it counts now.
+    def query_lake(
+        self, sql: BoundSql, *, timeout: float | None = None, at: str | None = None
+    ) -> Iterator[pa.RecordBatchReader]:
+        """Run a query on the lake's tables, each as it counts now or as it was.
 
         A table has the name of its asset key: `star/dim_staff` is `star.dim_staff`. Only the tables that the
         query names are opened.
@@ -117,6 +119,7 @@ class NotebookTables:
         Args:
             sql: One SELECT in DuckDB's SQL.
             timeout: Seconds after which the query is given up.
+            at: A batch, or a time: the tables are those after it; None for now.
 
         Raises:
             LakeError: The query is invalid, or a table cannot be read.
@@ -131,7 +134,11 @@ class NotebookTables:
             interrupted_after(timeout, connection),
         ):
             try:
-                self._create_views(connection, text)
+                named = sorted(_named_tables(connection, text))
+                if at is None:
+                    self._create_views(connection, named)
+                elif named:
+                    self._create_past_views(connection, named, at)
                 relation = connection.sql(text, params=values or None)
                 if relation is None:
                     raise LakeError("The lake can only be queried: write one SELECT.")
@@ -142,9 +149,18 @@ class NotebookTables:
                     f"The lake could not run the query: {message}"
                 ) from error
 
-    def _create_views(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    def _create_past_views(
+        self, connection: duckdb.DuckDBPyConnection, named: Sequence[str], at: str
+    ) -> None:
+        from platform_assets.lake.lookback import look_back
+
+        past = look_back(self._rooms, at, [name.replace(".", "/", 1) for name in named])
+        for name, reason in past.create_views(connection).items():
+            raise LakeError(f"{name} cannot be shown as it was after batch {past.batch}: {reason}")
+
+    def _create_views(self, connection: duckdb.DuckDBPyConnection, named: Sequence[str]) -> None:
         names = self._lake_names()
-        for name in sorted(_named_tables(connection, sql)):
+        for name in named:
             if name not in names:
                 alike = difflib.get_close_matches(name, names, n=1)
                 hint = f" Did you mean {alike[0]}?" if alike else ""

@@ -127,6 +127,11 @@ def test_another_server_can_be_named(notebook: Notebook, stackql: FakeStackql) -
         ("%warehouse --plot SELECT 1 AS x, 2 AS y WHERE false", "it has no rows"),
         ("%platform", "%platform does not exist. Use %platform status"),
         ("%platform stats", "%platform stats does not exist. Use %platform status"),
+        ("%platform at", "%platform at needs a batch"),
+        ("%platform at 77", "The lake has no batch 77 yet"),
+        ("%platform at 1 star/dim_stuff", "There is no table star/dim_stuff"),
+        ("%warehouse --at 1 FROM star.dim_staff", "write --lake before it"),
+        ("%warehouse --lake --at soon FROM star.dim_staff", "neither the number of a batch nor a time"),
         ("%platform lineage", "%platform lineage needs a column"),
         ("%platform lineage star/dim_staff.frst_name", "first_name"),
         ("%platform status now", "takes options only, not now"),
@@ -245,6 +250,22 @@ def test_the_lineage_of_a_column_is_a_data_frame(notebook: Notebook) -> None:
     assert set(only_up["direction"]) == {"up"}
     assert "INDIRECT" in set(only_up["kind"])
     assert notebook.shell.user_ns["above"] is only_up
+
+
+def test_tables_are_there_as_they_were(notebook: Notebook) -> None:
+    frame = notebook.value("%platform at 1 star/dim_staff")
+    now = notebook.value("%warehouse SELECT staff_id, first_name FROM star.dim_staff ORDER BY staff_id")
+    assert frame.sort_values("staff_id")["first_name"].tolist() == now["first_name"].tolist()
+    past = notebook.value("%platform at --as earlier --limit 2 1")
+    assert notebook.shell.user_ns["earlier"] is past
+    assert {"totesys/staff", "star/fact_sales_order"} <= set(past)
+    assert len(past["star/fact_sales_order"]) == 2
+    assert repr(past).startswith("After batch 1, seen at ")
+    notebook.value("least = 1")
+    counted = "%warehouse --lake --at {} SELECT count(*) AS n FROM totesys.staff WHERE staff_id > $least"
+    assert notebook.value(counted.format(1))["n"].tolist() == [len(now) - 1]
+    assert notebook.value(counted.format(0))["n"].tolist() == [0]
+    assert notebook.value(counted.format("2020-01-01T12:00"))["n"].tolist() == [0]
 
 
 @pytest.mark.parametrize("magic", ["%stackql", "%warehouse", "%platform status"])
