@@ -76,7 +76,6 @@ REASONS = {
         ),
         "used by the commands of lineage, which come next",
     ),
-    "lake/lookback.py: LookBack.create_views": "for notebooks, see docs/lake.md",
     "sample/embedded.py: EmbeddedPostgres.create_database": "the databases of tests and benchmarks",
     "sample/embedded.py: EmbeddedPostgres.drop_database": "the databases of tests and benchmarks",
     "snowflake/resources.py: snowflake_resource": "for users' own assets, see docs/warehouse_snowflake.md",
