@@ -12,7 +12,7 @@ from platform_assets.dagster_internals import record_origin, sqlite_held_open
 from platform_assets.errors import UpkeepBusy
 from platform_assets.isolation import Isolation
 from platform_assets.lake.assembly import LakeRoom
-from platform_assets.lake.interfaces import HasSourceTables, HasStarTables
+from platform_assets.lake.interfaces import HasOutdatedTables, HasSourceTables, HasStarTables
 from platform_assets.lake.upkeep.columns import UPKEEP_COLUMNS
 from platform_assets.orchestration import (
     LAKE_IO_MANAGER,
@@ -34,6 +34,8 @@ GROUP = "lake"
 TABLES = dg.AssetKey([GROUP, "tables"])
 UPKEEP_JOB = "lake_upkeep"
 REBUILD_JOB = "lake_rebuild"
+BUILT_BY_CURRENT_SQL = "built_by_current_sql"
+"""Name of the check that no table waits for a rebuild."""
 WITHIN_BOUNDS = "within_bounds"
 """Name of the check that upkeep keeps up with every table."""
 _MOST_NAMED = 20
@@ -102,7 +104,13 @@ def _upkeep_defs(rooms: Rooms) -> dg.Definitions:
                 WITHIN_BOUNDS,
                 asset=TABLES,
                 description=f"Upkeep of every table succeeded and left at most {most_files} files to merge.",
-            )
+            ),
+            dg.AssetCheckSpec(
+                BUILT_BY_CURRENT_SQL,
+                asset=TABLES,
+                description="The SQL of no star table has changed since its rows were built. If it has, "
+                "new rows are built by the new SQL, and older ones wait for a rebuild.",
+            ),
         ],
         description="The Delta tables of the lake: files, bytes, rows, versions, and their last upkeep, "
         "which merges small files, applies retention and removes versions that nobody needs.",
@@ -128,7 +136,8 @@ def _upkeep_defs(rooms: Rooms) -> dg.Definitions:
                     check_name=WITHIN_BOUNDS,
                     description=" ".join(problems[:_MOST_NAMED]) or None,
                     metadata={"tables out of bounds": len(problems)},
-                )
+                ),
+                _outdated(rooms),
             ],
         )
         if failed:
@@ -147,6 +156,23 @@ def _upkeep_defs(rooms: Rooms) -> dg.Definitions:
         room.platform.schedule.timezone,
     )
     return dg.Definitions.merge(dg.Definitions(assets=[tables]), job)
+
+
+def _outdated(rooms: Rooms) -> dg.AssetCheckResult:
+    """Look for tables that were built by other SQL; a warning, because ticks go on."""
+    looking = Isolation("Looking for changed SQL")
+    outdated: list[str] = []
+    for room in rooms.offering(HasOutdatedTables):
+        with looking.guard(type(room).__name__):
+            outdated += room.outdated_tables()
+    outdated += [one.reason for one in looking.failures]
+    return dg.AssetCheckResult(
+        passed=not outdated,
+        check_name=BUILT_BY_CURRENT_SQL,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(outdated[:_MOST_NAMED]) or None,
+        metadata={"tables to rebuild": len(outdated)},
+    )
 
 
 class RebuildConfig(dg.Config):

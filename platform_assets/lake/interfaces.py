@@ -245,6 +245,19 @@ class Loss:
 
 
 @runtime_checkable
+class HasOutdatedTables(Protocol):
+    """A room that builds tables by SQL, and notices that the SQL has changed since."""
+
+    def outdated_tables(self) -> Sequence[str]:
+        """Return for each table whose rows were built by other SQL what to do, as sentences.
+
+        Raises:
+            PlatformError: A table cannot be opened.
+        """
+        ...
+
+
+@runtime_checkable
 class VerifiesTables(Protocol):
     """A room that can compare its tables with those that they were made from."""
 

@@ -91,6 +91,10 @@ class StarRoom(Assembly[None]):
 
     def problems(self) -> list[str]:
         """See `HasProblems.problems`: tables whose SQL has changed since their rows were built."""
+        return self.outdated_tables()
+
+    def outdated_tables(self) -> list[str]:
+        """See `HasOutdatedTables.outdated_tables`."""
         from platform_assets.star.transform import outdated_advice
 
         found = [
@@ -104,7 +108,7 @@ class StarRoom(Assembly[None]):
         from platform_assets.lake.interfaces import Loss, RebuildOptions
         from platform_assets.model.star_model import STREAM
 
-        for advice in self.problems():
+        for advice in self.outdated_tables():
             yield Loss(advice.split()[3], "Its SQL has changed since its rows were built.", advice)
         state = self.rooms.of(LakeRoom).lake.ledger.read()
         ahead = set()

@@ -17,7 +17,7 @@ from platform_assets.cli import app
 from platform_assets.lake.delta import REBUILT, table_identity
 from platform_assets.lake.interfaces import Rebuilding
 from platform_assets.lake.lake import Lake
-from platform_assets.model.star_model import StarModel
+from platform_assets.model.star_model import BUILT_BY, StarModel
 from platform_assets.model.totesys import star
 from platform_assets.settings import load_settings
 from platform_assets.star import rebuild as rebuilding
@@ -275,6 +275,16 @@ def test_the_command_and_the_job_mend_star_and_warehouse(
 
         run()
         assert held() == [(3,)]
+        platform.lake.star(STAR_TABLE["dim_design"]).note(
+            opened(platform.lake.star(STAR_TABLE["dim_design"])), {BUILT_BY: 7}
+        )
+        checked = (
+            build_defs(load_settings()).resolve_job_def("lake_upkeep").execute_in_process(instance=instance)
+        )
+        [warning] = [one for one in checked.get_asset_check_evaluations() if not one.passed]
+        assert (warning.check_name, warning.severity) == ("built_by_current_sql", dg.AssetCheckSeverity.WARN)
+        assert "platform-assets lake rebuild star/dim_design" in (warning.description or "")
+        assert "star/dim_design" in CliRunner().invoke(app, ["status"]).output
         run(tables=["fact_payment"], apply=True)
     assert held() == [(5,)]
     said("--apply")
