@@ -6,12 +6,15 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.configuration.blocks import Settings
+from platform_assets.description import DescribesTables, TableNotes
 from platform_assets.orchestration import (
     BLOCKING_CHECKS,
     CHECKS_WITH_OWN_JOB,
+    Notes,
     blocking_checks,
     build_freshness_defs,
     scheduled_job,
+    with_notes,
 )
 from platform_assets.orchestration import (
     MAIN_JOB as MAIN_JOB,
@@ -38,6 +41,11 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         for room in rooms.offering(HasFreshnessLimits)
         for path, limit in room.freshness_limits().items()
     }
+    describing = list(rooms.offering(DescribesTables))
+
+    def notes(key: tuple[str, ...]) -> TableNotes | None:
+        return next(filter(None, (room.notes_on(key) for room in describing)), None)
+
     shared = dg.Definitions(
         resources={
             **configured,
@@ -48,17 +56,17 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         loggers={"console": dg.colored_console_logger, PLAIN_LOGGER: PLAIN},
     )
     return dg.Definitions.merge(
-        *map(_without_resources, of_rooms),
+        *(_without_resources(defs, notes) for defs in of_rooms),
         build_freshness_defs(limits),
         _main_job(of_rooms, settings),
         shared,
     )
 
 
-def _without_resources(defs: dg.Definitions) -> dg.Definitions:
-    """Return definitions without their resources, which a room above may replace."""
+def _without_resources(defs: dg.Definitions, notes: Notes) -> dg.Definitions:
+    """Return definitions with notes on tables, without resources, which a room above may replace."""
     return dg.Definitions(
-        assets=defs.assets,
+        assets=with_notes(defs.assets or (), notes),
         asset_checks=defs.asset_checks,
         jobs=defs.jobs,
         schedules=defs.schedules,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -202,7 +203,22 @@ def ui(
         for run_id in fail_abandoned_runs(home):
             typer.echo(f"Run {run_id} is marked as failed: its process has ended.")
         hand_on_dagster_home(home)
-        serve_ui(home, host, port)
+        with contextlib.ExitStack() as pages:
+            _serve_pages(pages, host, port + 1)
+            serve_ui(home, host, port)
+
+
+def _serve_pages(stack: contextlib.ExitStack, host: str, port: int) -> None:
+    """Serve the pages of rooms beside the UI, which links to them; the UI is served without them too."""
+    from platform_assets.description import ServesPage
+    from platform_assets.errors import PlatformError
+    from platform_assets.settings import hand_on_page
+
+    for room in _rooms().offering(ServesPage):
+        try:
+            hand_on_page(stack.enter_context(room.serve_page(host, port)))
+        except PlatformError as error:
+            warn(str(error))
 
 
 @app.command(name="settings-reference", hidden=True)

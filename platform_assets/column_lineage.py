@@ -108,7 +108,7 @@ class LineageQuery:
     dialect: str = "duckdb"
     file: str = ""
     is_model: bool = False
-    plain: frozenset[str] = frozenset()
+    plain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import dagster as dg
 
 from platform_assets.column_lineage import OWNERS as OWNERS
 from platform_assets.dagster_internals import completed_check, record_origin
+from platform_assets.description import TableNotes
 from platform_assets.errors import path_error
 from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of, result_or_reason
 from platform_assets.model.dialects import type_name
@@ -83,6 +84,65 @@ def table_schema(columns: Sequence[Column], *, primary_key: Sequence[str] = ()) 
             for column in columns
         ]
     )
+
+
+Notes = Callable[[tuple[str, ...]], TableNotes | None]
+"""Returns the notes about the table of an asset key."""
+_SCHEMA, _LINEAGE = "dagster/column_schema", "dagster/column_lineage"
+
+
+def with_notes(assets: Iterable[Any], notes: Notes) -> list[Any]:
+    """Return assets with what rooms note about their tables: tags of columns, their lineage, and a link.
+
+    Args:
+        assets: Assets as definitions hold them.
+        notes: Returns the notes.
+    """
+
+    def noted(spec: dg.AssetSpec) -> dg.AssetSpec:
+        found = notes(tuple(spec.key.path))
+        if found is None:
+            return spec
+        metadata: dict[str, Any] = {}
+        schema = spec.metadata.get(_SCHEMA)
+        table = getattr(schema, "value", schema)
+        if found.tags and isinstance(table, dg.TableSchema):
+            metadata[_SCHEMA] = _tagged(table, found.tags)
+        if found.sources:
+            metadata[_LINEAGE] = dg.TableColumnLineage(
+                {
+                    column: [dg.TableColumnDep(dg.AssetKey(ref.asset), ref.column) for ref in sources]
+                    for column, sources in found.sources.items()
+                }
+            )
+        if found.link:
+            metadata["column lineage"] = dg.MetadataValue.url(found.link)
+        return spec.merge_attributes(metadata=metadata)
+
+    return [
+        one.map_asset_specs(noted)
+        if isinstance(one, dg.AssetsDefinition)
+        else noted(one)
+        if isinstance(one, dg.AssetSpec)
+        else one
+        for one in assets
+    ]
+
+
+def _tagged(schema: dg.TableSchema, tags: Mapping[str, Mapping[str, str]]) -> dg.TableSchema:
+    columns = [
+        dg.TableColumn(
+            one.name,
+            one.type,
+            one.description,
+            one.constraints,
+            {**one.tags, **tags[one.name]},
+        )
+        if one.name in tags
+        else one
+        for one in schema.columns
+    ]
+    return dg.TableSchema(columns, schema.constraints)
 
 
 def preview(rows: Sequence[Mapping[str, Any]] | str) -> dg.MetadataValue:

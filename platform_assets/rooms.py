@@ -74,7 +74,7 @@ ROOMS = (
 )
 
 BLOCKS_LEFT_BEHIND = frozenset(
-    {"alerts", "delivery", "dlp", "feeds", "inventory", "snowflake", "stackql", "tasks", "watches"}
+    {"alerts", "delivery", "dlp", "feeds", "inventory", "lineage", "snowflake", "stackql", "tasks", "watches"}
 )
 """Keys of removable rooms. Their blocks may stay in a configuration after the room has been removed."""
 

@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "dagster_home",
     "hand_on_dagster_home",
+    "hand_on_page",
     "load_settings",
     "settings_classes",
     "settings_reference",
@@ -144,6 +145,11 @@ def dagster_home(settings: Settings) -> Path:
 def hand_on_dagster_home(home: Path) -> None:
     """Set DAGSTER_HOME for Dagster's code in this process and its child processes, and disable telemetry."""
     os.environ |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
+
+
+def hand_on_page(address: str) -> None:
+    """Set LINEAGE_URL for child processes, unless somebody has set it."""
+    os.environ.setdefault("LINEAGE_URL", address)
 
 
 def _locate(path: Path | None) -> Path:

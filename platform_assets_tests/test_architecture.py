@@ -24,6 +24,7 @@ BELOW = (
     "model",
     "column_lineage",
     "classification",
+    "description",
     "configuration",
     "smtp",
     "rooms",

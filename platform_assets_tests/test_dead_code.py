@@ -60,22 +60,6 @@ CALLED_BY_LIBRARIES = {
     },
 }
 REASONS = {
-    # Used by the commands and the assets of lineage, which come next.
-    **dict.fromkeys(
-        (
-            "classification.py: KnowsSensitiveColumns",
-            "classification.py: KnowsSensitiveColumns.inspected_assets",
-            "classification.py: KnowsSensitiveColumns.removed_on_the_way",
-            "dlp/assembly.py: InspectionRoom.inspected_assets",
-            "dlp/assembly.py: InspectionRoom.removed_on_the_way",
-            "lineage/classification.py: classify",
-            "lineage/classification.py: contradictions",
-            "lineage/explorer/page.py: anchor",
-            "lineage/explorer/page.py: explorer_page",
-            "lineage/where.py: as_markdown",
-        ),
-        "used by the commands of lineage, which come next",
-    ),
     "sample/embedded.py: EmbeddedPostgres.create_database": "the databases of tests and benchmarks",
     "sample/embedded.py: EmbeddedPostgres.drop_database": "the databases of tests and benchmarks",
     "snowflake/resources.py: snowflake_resource": "for users' own assets, see docs/warehouse_snowflake.md",

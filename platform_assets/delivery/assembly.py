@@ -103,7 +103,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
 
     def declared_tables(self) -> Iterator[DeclaredTable]:
         """See `DeclaresLineage.declared_tables`: what deliveries deliver, and their receipts."""
-        from platform_assets.delivery.receipts import RECEIPT_COLUMNS
+        from platform_assets.delivery.tables import RECEIPT_COLUMNS
 
         yield DeclaredTable(
             ("delivery", "receipts"),
@@ -142,7 +142,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         paths = asset_keys(source)
         names = {**{".".join(path): path for path in paths}, **{path[-1]: path for path in paths}}
         whole = {"/".join(path): path for path in paths if len(path) > 1}
-        return LineageQuery(source.query, {**whole, **names}, plain=frozenset(names))
+        return LineageQuery(source.query, {**whole, **names}, plain=tuple(names))
 
     @cached_property
     def _asset_paths(self) -> frozenset[tuple[str, ...]]:
@@ -178,7 +178,8 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
     @cached_property
     def receipts(self) -> Receipts:
         """The log of receipts."""
-        from platform_assets.delivery.receipts import RECEIPT_COLUMNS, Receipts
+        from platform_assets.delivery.receipts import Receipts
+        from platform_assets.delivery.tables import RECEIPT_COLUMNS
 
         return Receipts(self.rooms.of(LakeRoom).processed_table(RECEIPT_COLUMNS, "delivery", "receipts"))
 

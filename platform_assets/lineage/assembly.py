@@ -1,18 +1,23 @@
-"""The graph of columns, derived from what the rooms declare, or taken from the cache."""
+"""The graph of columns, derived from what the rooms declare, what its columns hold, and its page."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from platform_assets.column_lineage import DeclaresLineage
+from platform_assets.classification import INFO_TYPE_TAG, ORIGIN_TAG, KnowsSensitiveColumns, Mark, Origin
+from platform_assets.column_lineage import ROWS, DeclaresLineage
+from platform_assets.description import TableNotes
 from platform_assets.lineage.settings import LineageSettings
 from platform_assets.rooms import Assembly
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
-    from platform_assets.column_lineage import DeclaredTable
+    from platform_assets.column_lineage import ColumnRef, DeclaredTable
+    from platform_assets.lineage.classification import Classified, Contradiction
     from platform_assets.lineage.graph import Graph
 
 
@@ -33,7 +38,7 @@ class LineageRoom(Assembly[LineageSettings]):
         declared = self.declared()
         own = self._own(declared)
         # While the code location is being loaded, its own assets are not known: two graphs, two caches.
-        folder = self.platform.state_dir / "lineage" / ("own" if own else "")
+        folder = self._folder / ("own" if own else "")
         return cached_graph(folder, [*declared, *own], self.settings.lineage.masking)
 
     def declared(self) -> list[DeclaredTable]:
@@ -56,6 +61,184 @@ class LineageRoom(Assembly[LineageSettings]):
         from platform_assets.lineage.dagster_facts import own_tables
 
         return own_tables(self.settings.lineage.definitions, {table.asset for table in declared})
+
+    @property
+    def _folder(self) -> Path:
+        return self.platform.state_dir / "lineage"
+
+    @cached_property
+    def _knows(self) -> KnowsSensitiveColumns | None:
+        """The room that knows which columns are sensitive; None where it was removed."""
+        return next(self.rooms.offering(KnowsSensitiveColumns), None)
+
+    def _removes(self, column: ColumnRef, info_type: str, likelihood: str) -> bool:
+        knows = self._knows
+        return knows is not None and knows.removed_on_the_way(column, info_type, likelihood)
+
+    def classify(self, found: Sequence[Mark]) -> Classified:
+        """Return the marks of all columns, by what is declared and what was found.
+
+        Args:
+            found: Marks of findings.
+
+        Raises:
+            LineageError: The graph cannot be derived.
+        """
+        from platform_assets.lineage.classification import at_the_source, classify
+
+        declared = self._knows.declared_marks() if self._knows is not None else []
+        given = at_the_source(self.graph, [*found, *declared])
+        return classify(self.graph, given, self._removes)
+
+    def derived_marks(self, marks: Sequence[Mark]) -> list[Mark]:
+        """See `CarriesClassification.derived_marks`.
+
+        Marks that the policy removes on the way into a column are among them: the policy has to know of
+        them to do so.
+        """
+        from platform_assets.lineage.classification import classify
+
+        classified = classify(self.graph, marks, self._removes)
+        trails = (*classified.trails, *classified.stopped)
+        return [trail.mark for trail in trails if trail.mark.origin is Origin.DERIVED]
+
+    def found_marks(self) -> list[Mark]:
+        """Return the marks of all findings, and remember them for what may not read the lake.
+
+        Raises:
+            LakeError: The findings cannot be read.
+        """
+        from platform_assets.lineage.remembered import remember_marks
+
+        found = list(self._knows.found_marks()) if self._knows is not None else []
+        remember_marks(self._folder, found)
+        return found
+
+    def remembered_marks(self) -> list[Mark]:
+        """Return the marks of findings as they were known last; nothing but a local file is read."""
+        from platform_assets.lineage.remembered import remembered_marks
+
+        return remembered_marks(self._folder)
+
+    def contradictions(self, classified: Classified) -> list[Contradiction]:
+        """Return the findings that the lineage cannot explain.
+
+        Raises:
+            LakeError: The inspections cannot be read.
+        """
+        from platform_assets.lineage.classification import contradictions
+
+        inspected = self._knows.inspected_assets() if self._knows is not None else frozenset()
+        return contradictions(self.graph, classified, inspected)
+
+    def unknown_columns(self) -> list[str]:
+        """Return the columns that are declared sensitive and do not exist, as users write them."""
+        declared = self._knows.declared_marks() if self._knows is not None else []
+        found = []
+        for column in dict.fromkeys(mark.column for mark in declared):
+            table = self.graph.table(column.asset)
+            if table is None or (not table.unknown and table.column(column.column) is None):
+                found.append(str(column))
+        return found
+
+    def problems(self) -> list[str]:
+        """See `HasProblems.problems`."""
+        return [
+            f"dlp.columns names {column}, which is no column of the lineage graph: it has no effect."
+            for column in self.unknown_columns()
+        ]
+
+    def write_page(self, classified: Classified) -> Path:
+        """Write the explorer's page, and return its file.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        import datetime as dt
+
+        from platform_assets.lineage.explorer.page import explorer_page
+        from platform_assets.processes import write_whole
+
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        file = self._folder / "columns.html"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        page = explorer_page(self.graph, classified.marks, f"Made by platform-assets on {now}.")
+        write_whole(file, page.encode())
+        return file
+
+    def link(self, asset: Sequence[str] = (), column: str = "") -> str:
+        """Return the address of a table's or a column's place in the page; empty if it is not served."""
+        from platform_assets.lineage.explorer.page import anchor
+
+        if self.settings.lineage.url is None:
+            return ""
+        start = self.settings.lineage.url.rstrip("/") + "/"
+        return f"{start}#{anchor(asset, column)}" if asset else start
+
+    @contextlib.contextmanager
+    def serve_page(self, host: str, port: int) -> Iterator[str]:
+        """See `ServesPage.serve_page`: the page is written anew first, and read for each request."""
+        import threading
+
+        from platform_assets.isolation import result_or_reason
+        from platform_assets.lineage.serving import serving_page
+
+        file = self._folder / "columns.html"
+        first: list[object] = []
+
+        def write() -> None:
+            first.append(result_or_reason(self._write_remembered, None))
+
+        # The UI does not wait for it; the first reader does.
+        writing = threading.Thread(target=write, name="writing the lineage page", daemon=True)
+        writing.start()
+
+        def page() -> str:
+            writing.join()
+            if isinstance(first[0], str) and not file.exists():
+                return first[0]
+            return file.read_text(encoding="utf-8")
+
+        with serving_page(page, host, port) as served:
+            shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
+            yield f"http://{f'[{shown}]' if ':' in shown else shown}:{served}"
+
+    def _write_remembered(self, _: None) -> Path:
+        return self.write_page(self.classify(self.remembered_marks()))
+
+    def notes_on(self, asset: tuple[str, ...]) -> TableNotes | None:
+        """See `DescribesTables.notes_on`."""
+        return self._notes.get(asset)
+
+    @cached_property
+    def _notes(self) -> dict[tuple[str, ...], TableNotes]:
+        from platform_assets.isolation import result_or_reason
+
+        noted = result_or_reason(self._noted, None)
+        # Without a graph, assets are shown without notes; the asset of the lineage and the commands say why.
+        return {} if isinstance(noted, str) else noted
+
+    def _noted(self, _: None) -> dict[tuple[str, ...], TableNotes]:
+        tags: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+        held: dict[ColumnRef, list[Mark]] = {}
+        for mark in self.classify(self.remembered_marks()).marks:
+            held.setdefault(mark.column, []).append(mark)
+        for column, marks in held.items():
+            tags.setdefault(column.asset, {})[column.column] = {
+                INFO_TYPE_TAG: ", ".join(mark.info_type for mark in marks),
+                ORIGIN_TAG: ", ".join(mark.origin.value for mark in marks),
+            }
+        sources: dict[tuple[str, ...], dict[str, list[ColumnRef]]] = {}
+        for edge in self.graph.edges:
+            if edge.is_direct and edge.source.column != ROWS and edge.target.column != ROWS:
+                into = sources.setdefault(edge.target.asset, {}).setdefault(edge.target.column, [])
+                if edge.source not in into:
+                    into.append(edge.source)
+        return {
+            asset: TableNotes(tags.get(asset, {}), sources.get(asset, {}), self.link(asset))
+            for asset, table in self.graph.tables.items()
+            if table.is_asset
+        }
 
 
 ROOM = LineageRoom

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from platform_assets.classification import Mark, Origin
-from platform_assets.column_lineage import ROWS, ColumnRef
+from platform_assets.column_lineage import ROWS, ColumnRef, Subtype
 from platform_assets.lineage.graph import Edge, Graph
 
 _LIKELIHOODS = ("VERY_UNLIKELY", "UNLIKELY", "POSSIBLE", "LIKELY", "VERY_LIKELY")
+_MOST_NAMES = 3
 Removal = Callable[[ColumnRef, str, str], bool]
 """Tells of a column, an info type and a likelihood whether the policy removes it on the way there."""
 
@@ -92,6 +93,25 @@ def classify(graph: Graph, given: Iterable[Mark], removes: Removal | None = None
         trails += carried.trails.values()
         stopped += (one for ref, one in carried.stopped.items() if ref not in carried.trails)
     return Classified(tuple(trails), tuple(stopped))
+
+
+def at_the_source(graph: Graph, given: Iterable[Mark]) -> list[Mark]:
+    """Return marks, and those of the columns outside the platform that marked columns are copies of.
+
+    The copy of a database's column holds what the database's column holds.
+
+    Args:
+        graph: The graph.
+        given: Marks that were found or declared.
+    """
+    marks: list[Mark] = []
+    for mark in given:
+        for edge in graph.into(mark.column):
+            table = graph.table(edge.source.asset)
+            if edge.subtype is Subtype.IDENTITY and table is not None and not table.is_asset:
+                marks.append(replace(mark, column=edge.source))
+        marks.append(mark)
+    return marks
 
 
 class _Carrying:
@@ -194,38 +214,45 @@ def _unexplained(
     inspected: frozenset[tuple[str, ...]],
 ) -> str:
     """Return why a finding cannot come from the sources of its column; empty if it can, or is not known."""
-    if not any(edge.is_direct for edge in graph.into(column)):
+    if not _direct(graph, column):
         if constant:
             return f"it is declared to have no source ({constant})"
         return "no value flows into it, only decisions" if graph.into(column) else ""
-    above = _Above()
+    above, removed = _above(graph, column, lambda ref: True)
+    if above & sensitive:
+        return ""
+    # What is above an inspected table needs no inspection of its own.
+    unknown, _ = _above(graph, column, lambda ref: ref.asset not in inspected)
+    if any(ref.asset not in inspected and not _direct(graph, ref) for ref in unknown):
+        return ""
+    if above:
+        nearest = {edge.source for edge in _direct(graph, column)} & above
+        return f"nothing sensitive is known in what it is made from ({_listed(nearest)})"
+    return f"the expression that makes it from {_listed(removed)} removes such information"
+
+
+def _above(
+    graph: Graph, column: ColumnRef, goes_on: Callable[[ColumnRef], bool]
+) -> tuple[set[ColumnRef], set[ColumnRef]]:
+    """Return the columns that a column is made from, and those of which the information is removed."""
+    seen: set[ColumnRef] = set()
+    removed: set[ColumnRef] = set()
     waiting = [column]
     while waiting:
         ref = waiting.pop()
-        edges = [edge for edge in graph.into(ref) if edge.is_direct]
-        for edge in edges:
+        for edge in _direct(graph, ref) if ref == column or goes_on(ref) else ():
             if edge.removing:
-                above.removed.append(edge.source)
-            elif edge.source not in above.seen:
-                above.seen.add(edge.source)
+                removed.add(edge.source)
+            elif edge.source not in seen:
+                seen.add(edge.source)
                 waiting.append(edge.source)
-        if not edges and ref != column:
-            above.roots.add(ref)
-    if above.seen & sensitive:
-        return ""
-    if any(root.asset not in inspected for root in above.roots):
-        return ""
-    if above.seen:
-        names = ", ".join(sorted(str(ref) for ref in above.roots or above.seen)[:3])
-        return f"nothing sensitive is known in what it is made from ({names})"
-    names = ", ".join(sorted(str(ref) for ref in set(above.removed))[:3])
-    return f"the expression that makes it from {names} removes such information"
+    return seen, removed
 
 
-@dataclass
-class _Above:
-    """Columns above a column: all, those where data begins, and those whose information is removed."""
+def _direct(graph: Graph, column: ColumnRef) -> list[Edge]:
+    return [edge for edge in graph.into(column) if edge.is_direct]
 
-    seen: set[ColumnRef] = field(default_factory=set)
-    roots: set[ColumnRef] = field(default_factory=set)
-    removed: list[ColumnRef] = field(default_factory=list)
+
+def _listed(columns: Iterable[ColumnRef]) -> str:
+    names = sorted(map(str, columns))
+    return ", ".join(names[:_MOST_NAMES]) + (" and others" if len(names) > _MOST_NAMES else "")

@@ -160,3 +160,69 @@ def impact(
         from platform_assets.lineage.assembly import LineageRoom
 
         typer.echo(impact_markdown(impact_of(before, Rooms(settings).of(LineageRoom).graph), revision))
+
+
+@app.command(name="open")
+def open_page(
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the path of the page and open nothing.")
+    ] = False,
+    column: Annotated[
+        str | None, typer.Option("--at", help="The column to show first, such as star/dim_staff.location.")
+    ] = None,
+) -> None:
+    """Write the page of the lineage, one HTML file, and open it in a browser."""
+    with plain_errors():
+        import webbrowser
+
+        from platform_assets.lineage.explorer.page import anchor
+
+        room = _room()
+        place = f"#{anchor(*room.graph.find(column))}" if column else ""
+        file = room.write_page(room.classify(room.found_marks()))
+        if no_browser:
+            typer.echo(file)
+        elif not webbrowser.open(f"{file.as_uri()}{place}"):
+            typer.echo(f"No browser could be started. Open {file} in one.", err=True)
+
+
+def _warn(message: str) -> None:
+    """Print a warning to stderr: the output may be read by a program."""
+    typer.secho(message, fg=typer.colors.YELLOW, err=True)
+
+
+class Report(StrEnum):
+    """Formats of the report about places."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+@app.command()
+def where(
+    info_type: Annotated[str, typer.Argument(help="The info type, such as EMAIL_ADDRESS.")],
+    format_: Annotated[Report, typer.Option("--format", help="How to print it.")] = Report.TEXT,
+) -> None:
+    """Print every place where an info type can be: found, declared, or derived along the lineage."""
+    with plain_errors():
+        from platform_assets.lineage import where as report
+
+        room = _room()
+        classified = room.classify(room.found_marks())
+        wanted = info_type.upper()
+        trails = [trail for trail in classified.trails if trail.mark.info_type == wanted]
+        for problem in room.problems():
+            _warn(problem)
+        if not trails:
+            known = sorted({trail.mark.info_type for trail in classified.trails})
+            _warn(
+                f"No column is known to hold {wanted}. Known are: {', '.join(known) or 'none'}. Run "
+                "inspect_columns to look into the tables, or declare columns in dlp.columns."
+            )
+        told = {Report.TEXT: report.as_text, Report.JSON: report.as_json, Report.MARKDOWN: report.as_markdown}
+        if trails or format_ is Report.JSON:
+            typer.echo(told[format_](wanted, trails))
+        for one in room.contradictions(classified):
+            if one.mark.info_type == wanted:
+                _warn(str(one))

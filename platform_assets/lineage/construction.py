@@ -17,7 +17,9 @@ from platform_assets.column_lineage import (
 from platform_assets.errors import LineageError
 from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.lineage.derivation import Derived, UnknownLineage, derive
+from platform_assets.lineage.flows import Flow, Passage
 from platform_assets.lineage.graph import Edge, Graph, GraphColumn, GraphTable
+from platform_assets.lineage.masking import Hiding
 from platform_assets.model.dialects import type_name
 
 _LONGEST_EXPRESSION = 80
@@ -187,7 +189,9 @@ class _Construction:
                         Subtype.IDENTITY,
                     )
         for stated in table.edges:
-            yield Edge(stated.source, ColumnRef(table.asset, stated.column), stated.subtype, stated.masking)
+            target = ColumnRef(table.asset, stated.column)
+            # What a declaration calls masking ends the trail of what is sensitive: its author knows.
+            yield Edge(stated.source, target, stated.subtype, stated.masking, removing=stated.masking)
         if derived is not None:
             yield from self._derived_edges(table, derived, names)
 
@@ -200,9 +204,7 @@ class _Construction:
             if target is None:
                 continue
             for flow, passage in flows.items():
-                yield Edge(
-                    flow.source, ColumnRef(table.asset, target), flow.subtype, passage.masking, passage.span
-                )
+                yield _edge(flow, ColumnRef(table.asset, target), passage)
         given = {name.casefold() for name in derived.columns}
         missing = [name for name in names if name.casefold() not in given]
         if missing and table.query is not None and table.query.is_model:
@@ -211,7 +213,7 @@ class _Construction:
                 f"{place}: its SELECT has no column {', '.join(missing)}, which the table declares."
             )
         for flow, passage in derived.rows.items():
-            yield Edge(flow.source, ColumnRef(table.asset, ROWS), flow.subtype, passage.masking, passage.span)
+            yield _edge(flow, ColumnRef(table.asset, ROWS), passage)
 
     def _check_sources(self) -> None:
         """Note edges from or to columns that do not exist; they are stated, because no SQL can have them."""
@@ -238,6 +240,17 @@ def _read_by(table: DeclaredTable) -> Iterator[tuple[str, ...]]:
         yield table.copy_of
     if table.query is not None:
         yield from table.query.tables.values()
+
+
+def _edge(flow: Flow, target: ColumnRef, passage: Passage) -> Edge:
+    return Edge(
+        flow.source,
+        target,
+        flow.subtype,
+        passage.hiding > Hiding.NOTHING,
+        passage.span,
+        removing=passage.hiding is Hiding.ALL,
+    )
 
 
 def without_lineage(graph: Graph) -> list[ColumnRef]:

@@ -1,24 +1,33 @@
-"""Dagster definitions of the lineage: the sensor that sends events of OpenLineage."""
+"""Dagster definitions of the lineage: its page as an asset, the check of findings, and OpenLineage events."""
 
 import datetime as dt
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from platform_assets.lineage.assembly import LineageRoom
-from platform_assets.orchestration import clear_failures, lazy_resource
+from platform_assets.lineage.resources import LineageResource
+from platform_assets.orchestration import OWNERS, clear_failures, lazy_resource, preview, scheduled_job
 from platform_assets.rooms import Rooms
 
 if TYPE_CHECKING:
     from platform_assets.lineage.settings import OpenLineageSettings
 
+GROUP = "lineage"
+COLUMNS = dg.AssetKey([GROUP, "columns"])
+_INSPECTED = dg.AssetKey(["dlp", "columns"])
+_CHECK = "findings_agree_with_lineage"
+_CRON = "0 4 * * *"
+"""After the nightly inspection of columns."""
+_LONGEST_LIST = 20
 EVENTS = "openlineage_events"
 _MOST_RUNS = 50
 
 
 def build_defs(rooms: Rooms) -> dg.Definitions:
-    """Define the sensor of events, if a server is configured.
+    """Define the page, and the sensor of events if a server is configured.
 
     Args:
         rooms: The rooms.
@@ -27,7 +36,69 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     resources = {"lineage": lazy_resource(lambda: room, "The lineage of columns")}
     server = room.settings.lineage.openlineage
     sensors = [build_event_sensor(server)] if server is not None else []
-    return dg.Definitions(sensors=sensors, resources=resources)
+    return dg.Definitions.merge(_page_defs(rooms), dg.Definitions(sensors=sensors, resources=resources))
+
+
+def _page_defs(rooms: Rooms) -> dg.Definitions:
+    """Define the asset `lineage/columns`, its check, job and schedule."""
+    room = rooms.of(LineageRoom)
+
+    @dg.asset(
+        key=COLUMNS,
+        deps=[_INSPECTED] if "dlp" in rooms else [],
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"html"},
+        description="The page that shows where each column comes from, where it goes, and what sensitive "
+        "data it can hold. `platform-assets lineage open` opens it.",
+        metadata={"page": dg.MetadataValue.url(link)} if (link := room.link()) else {},
+    )
+    def columns(context: dg.AssetExecutionContext, lineage: LineageResource) -> dg.MaterializeResult[None]:
+        with clear_failures():
+            graph, classified = lineage.graph, lineage.classify(lineage.found_marks())
+            file = lineage.write_page(classified)
+        direct = [edge for edge in graph.edges if edge.is_direct]
+        types = Counter(mark.info_type for mark in classified.marks)
+        return dg.MaterializeResult(
+            metadata={
+                "file": dg.MetadataValue.path(str(file)),
+                "size in bytes": file.stat().st_size,
+                "tables": len(graph.tables),
+                "columns": sum(len(table.columns) for table in graph.tables.values()),
+                "direct edges": len(direct),
+                "indirect edges": len(graph.edges) - len(direct),
+                "edges not proved": sum(edge.proved is False for edge in graph.edges),
+                "tables with unknown lineage": sum(bool(table.unknown) for table in graph.tables.values()),
+                "columns that can hold sensitive data": preview(
+                    [{"info type": name, "columns": number} for name, number in sorted(types.items())]
+                ),
+            }
+        )
+
+    @dg.asset_check(
+        asset=COLUMNS,
+        name=_CHECK,
+        description="Whatever the inspection has found in a column can have come from the columns that it is "
+        "made from. If not, data leaks into it, its lineage is wrong, or the finding is.",
+    )
+    def agree(lineage: LineageResource) -> dg.AssetCheckResult:
+        with clear_failures():
+            found = lineage.contradictions(lineage.classify(lineage.found_marks()))
+        return dg.AssetCheckResult(
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=" ".join(str(one) for one in found[:_LONGEST_LIST]) or "none contradicts it",
+            metadata={"findings that contradict the lineage": len(found)},
+        )
+
+    job = scheduled_job(
+        "lineage_columns",
+        dg.AssetSelection.assets(COLUMNS),
+        "Makes the page of the lineage, and compares findings with the lineage.",
+        _CRON,
+        room.platform.schedule.timezone,
+    )
+    return dg.Definitions.merge(dg.Definitions(assets=[columns], asset_checks=[agree]), job)
 
 
 def build_event_sensor(server: "OpenLineageSettings") -> dg.SensorDefinition:

@@ -15,7 +15,7 @@ from sqlglot.errors import SqlglotError
 
 from platform_assets.column_lineage import ROWS, ColumnRef, LineageQuery, Subtype
 from platform_assets.lineage.flows import Flow, Flows, Passage, QueryRelation, deciding, made, merged, placed
-from platform_assets.lineage.masking import is_masking
+from platform_assets.lineage.masking import hiding_of
 from platform_assets.lineage.positions import Span, SqlPositions
 
 _OF_ONE_ROW = (exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue)
@@ -559,7 +559,7 @@ class _Deriving:
         found = self._of_children(node, env)
         if isinstance(node, exp.Count | exp.CountIf) and not found:
             found = self._every_row(env)
-        return made(found, subtype, masking=is_masking(node, self._masking))
+        return made(found, subtype, hiding=hiding_of(node, self._masking))
 
     def _of_children(self, node: exp.Expr, env: _Env) -> Flows:
         return merged(self.flows(one, env) for one in node.iter_expressions())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from platform_assets.column_lineage import ColumnRef, EdgeKind, Subtype
+from platform_assets.lineage.masking import Hiding
 
 _RANK = {Subtype.IDENTITY: 0, Subtype.TRANSFORMATION: 1, Subtype.AGGREGATION: 2}
 
@@ -27,11 +28,11 @@ class Passage(NamedTuple):
     """What is known of a flow.
 
     Attributes:
-        masking: Whether every path of the flow hides the source's value.
+        hiding: What every path of the flow hides of the source's value: the least of them.
         span: The place of the expression in the SQL; None if it is not known.
     """
 
-    masking: bool = False
+    hiding: Hiding = Hiding.NOTHING
     span: tuple[int, int] | None = None
 
 
@@ -40,19 +41,19 @@ Flows = dict[Flow, Passage]
 
 
 def merged(parts: Iterable[Mapping[Flow, Passage]]) -> Flows:
-    """Return the flows of several expressions together; a value is seen where one path does not mask it."""
+    """Return the flows of several expressions together; the path that hides least counts."""
     found: Flows = {}
     for part in parts:
         for flow, passage in part.items():
             known = found.get(flow)
             if known is None:
                 found[flow] = passage
-            elif known.masking and not passage.masking:
-                found[flow] = Passage(False, known.span)
+            elif passage.hiding < known.hiding:
+                found[flow] = Passage(passage.hiding, known.span)
     return found
 
 
-def made(flows: Mapping[Flow, Passage], subtype: Subtype, *, masking: bool = False) -> Flows:
+def made(flows: Mapping[Flow, Passage], subtype: Subtype, *, hiding: Hiding = Hiding.NOTHING) -> Flows:
     """Return flows after a step that makes a value from them; a weaker step does not undo a stronger one."""
     found: Flows = {}
     for flow, passage in flows.items():
@@ -60,9 +61,9 @@ def made(flows: Mapping[Flow, Passage], subtype: Subtype, *, masking: bool = Fal
         if flow.subtype.kind is EdgeKind.DIRECT and _RANK[subtype] > _RANK[flow.subtype]:
             stronger = subtype
         key = Flow(flow.source, stronger)
-        after = Passage(passage.masking or masking, passage.span)
+        after = Passage(max(passage.hiding, hiding), passage.span)
         known = found.get(key)
-        found[key] = after if known is None else Passage(known.masking and after.masking, known.span)
+        found[key] = after if known is None else Passage(min(known.hiding, after.hiding), known.span)
     return found
 
 
@@ -72,7 +73,7 @@ def deciding(flows: Mapping[Flow, Passage], subtype: Subtype, span: tuple[int, i
     for flow, passage in flows.items():
         key = Flow(flow.source, subtype)
         known = found.get(key)
-        hides = passage.masking and (known is None or known.masking)
+        hides = passage.hiding if known is None else min(passage.hiding, known.hiding)
         found[key] = Passage(hides, span or (known or passage).span)
     return found
 
@@ -82,7 +83,7 @@ def placed(flows: Mapping[Flow, Passage], span: tuple[int, int] | None) -> Flows
     if span is None:
         return dict(flows)
     return {
-        flow: Passage(passage.masking, span)
+        flow: Passage(passage.hiding, span)
         if flow.subtype.kind is EdgeKind.DIRECT or passage.span is None
         else passage
         for flow, passage in flows.items()

@@ -30,7 +30,14 @@ class LineageBlock(Block):
     """The lineage of columns."""
 
     masking: Names = Field(default=(), description="a list of SQL functions, such as [my_token]")
-    """Further SQL functions whose result hides their arguments, beside hashes and counts."""
+    """SQL functions whose result tells nothing about single arguments, beside counts and years of dates: the
+    trail of what is sensitive ends there."""
+    url: Address | None = Field(
+        default="http://127.0.0.1:3001",
+        description="the address of a page, such as https://lineage.example.org",
+    )
+    """Address of the lineage's page, for links on the pages of assets. `make ui` serves the page on the port
+    after the UI's; where the UI is served in another way, publish the page. null leaves the links out."""
     namespace: Text = Field(default="platform_assets", description="text")
     """Namespace of the tables in OpenLineage."""
     definitions: Text = Field(
@@ -48,7 +55,7 @@ class LineageSettings(RoomSettings):
 
     lineage: LineageBlock = Field(
         default_factory=LineageBlock,
-        description="a block with masking, namespace, definitions and openlineage",
+        description="a block with masking, url, namespace, definitions and openlineage",
     )
 
 

@@ -38,7 +38,7 @@ class StarRoom(Assembly[None]):
         from platform_assets.column_lineage import LineageQuery
         from platform_assets.lake.rules import row_checks
         from platform_assets.model.star_model import columns_of
-        from platform_assets.star.reference_inputs import declared_inputs
+        from platform_assets.star.declared_inputs import declared_inputs
 
         model = self.model
         yield from declared_inputs(model.tables)

@@ -11,10 +11,10 @@ from platform_assets.errors import WarehouseError
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Integer, Table, Text, Time, Timestamp
 from platform_assets.warehouse.interface import TableStatus
-from platform_assets.warehouse.loading import SUPERSEDED, Incoming, Position
 
 if TYPE_CHECKING:
     from platform_assets.model.dialects import Dialect
+    from platform_assets.warehouse.loading import Incoming, Position
 
 _LOADS = (
     Column("table_name", Text()),
@@ -100,6 +100,8 @@ class StarSql:
 
     def supersede(self, names: Set[str]) -> str:
         """Return the statement that marks the records of tables whose loaded rows are gone as superseded."""
+        from platform_assets.warehouse.loading import SUPERSEDED
+
         quote, literal = self.dialect.quote, self.dialect.literal
         return (
             f"UPDATE {self.loads} SET {quote('table_id')} = {quote('table_id')} || {literal(SUPERSEDED)} "
@@ -305,6 +307,9 @@ def first_missing(rows: Iterable[Sequence[Any]]) -> dict[str, list[str]]:
 
 def positions_of(rows: Iterable[Sequence[Any]]) -> dict[str, Position]:
     """Return the load position of each table from the rows of `StarSql.positions`."""
+    # Not above: the code location reads the SQL of views, and needs nothing that loads.
+    from platform_assets.warehouse.loading import Position
+
     return {
         name: Position(table_id, int(version), int(batch), lake_id, loaded_at.astimezone(dt.UTC))
         for name, table_id, version, batch, lake_id, loaded_at, *_ in rows

@@ -76,6 +76,7 @@ def small_graph() -> Graph:
             DIM, "email_address", REPORT, "people", Subtype.AGGREGATION, "count(email_address)", masking=True
         ),
         edge(DIM, "team_name", REPORT, "people", Subtype.GROUP_BY),
+        edge(TEAM, ROWS, REPORT, "people", Subtype.AGGREGATION, masking=True, proved=None),
         edge(DIM, "full_name", ("uploads", HOSTILE), HOSTILE, Subtype.IDENTITY, proved=None),
     ]
     return Graph(tables, edges)

@@ -7,6 +7,7 @@ import pytest
 from platform_assets.column_lineage import LineageQuery
 from platform_assets.lineage.derivation import Derived, UnknownLineage, derive
 from platform_assets.lineage.flows import Flows
+from platform_assets.lineage.masking import Hiding
 
 COLUMNS = {
     "t": ["a", "b", "c", "s"],
@@ -303,21 +304,42 @@ def test_warehouses_have_their_own_dialects(dialect: str, sql: str, expected: di
 
 
 @pytest.mark.parametrize(
-    ("expression", "masks"),
+    ("expression", "hides"),
     [
-        ("md5(a)", True),
-        ("count(a)", True),
-        ("hash(a)", True),
-        ("token(a)", True),
-        ("upper(a)", False),
-        ("md5(a) || a", False),
-        ("upper(sha256(a))", True),
-        ("coalesce(md5(a), md5(b))", True),
+        ("md5(a)", Hiding.VALUE),
+        ("hash(a)", Hiding.VALUE),
+        ("upper(sha256(a))", Hiding.VALUE),
+        ("coalesce(md5(a), md5(b))", Hiding.VALUE),
+        ("count(a)", Hiding.ALL),
+        ("count(DISTINCT upper(a))", Hiding.ALL),
+        ("approx_count_distinct(a)", Hiding.ALL),
+        ("token(a)", Hiding.ALL),
+        ("token(a) || md5(b)", Hiding.ALL),
+        ("a IS NOT NULL", Hiding.ALL),
+        ("year(a)", Hiding.ALL),
+        ("extract(year FROM a)", Hiding.ALL),
+        ("date_part('year', a)", Hiding.ALL),
+        ("date_trunc('year', a)", Hiding.ALL),
+        ("strftime(a, '%Y')", Hiding.ALL),
+        ("decade(a)", Hiding.ALL),
+        ("upper(a)", Hiding.NOTHING),
+        ("min(a)", Hiding.NOTHING),
+        ("md5(a) || a", Hiding.NOTHING),
+        ("month(a)", Hiding.NOTHING),
+        ("date_trunc('month', a)", Hiding.NOTHING),
+        ("strftime(a, '%Y-%m-%d')", Hiding.NOTHING),
     ],
 )
-def test_functions_that_hide_their_argument_mask_and_no_others(expression: str, masks: bool) -> None:
+def test_functions_hide_nothing_the_value_or_all_of_their_argument(expression: str, hides: Hiding) -> None:
     [flows] = derived(f"SELECT {expression} AS x FROM t", masking="TOKEN").columns.values()
-    assert {passage.masking for flow, passage in flows.items() if flow.source.column == "a"} == {masks}
+    assert {passage.hiding for flow, passage in flows.items() if flow.source.column == "a"} == {hides}
+
+
+def test_the_path_that_hides_least_of_several_counts() -> None:
+    sql = "SELECT count(a) AS x FROM t UNION ALL SELECT count(upper(a)) FROM t"
+    assert {one.hiding for one in derived(sql).columns["x"].values()} == {Hiding.ALL}
+    through = "WITH w AS (SELECT year(a) AS y FROM t) SELECT y + 1 AS x FROM w"
+    assert {one.hiding for one in derived(through).columns["x"].values()} == {Hiding.ALL}
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@
   }
   const spoken = (marks) => marks.map(([type, origin]) => `${type} ${ORIGINS[origin]}`).join(", ");
   const columnLink = (column) =>
-    make("a", { href: linkTo(fullName(column)), class: "name" }, fullName(column));
+    make("a", { href: linkTo(fullName(column)), class: "name" }, column.isRows ? `all rows of ${column.table.key}` : fullName(column));
   const tableLink = (table) => make("a", { href: linkTo(table.key), class: "name" }, table.key);
 
   function wordsOf(row) {
@@ -272,16 +272,19 @@
   function line(lines, from, to, rows) {
     const isDirect = rows.some((row) => edge(row, KIND) === DIRECT);
     let [x1, y1, x2, y2] = [from.x + BOX.width, from.y + BOX.height / 2, to.x, to.y + BOX.height / 2];
-    const bend = Math.max(30, Math.abs(x2 - x1) / 2);
+    // A target that is not further right is reached from its right side, so that the line passes behind no box.
+    const isBack = x2 <= x1;
+    if (isBack) x2 = to.x + BOX.width;
+    const bend = isBack ? 44 : Math.max(30, (x2 - x1) / 2), into = isBack ? x2 + bend : x2 - bend, tip = isBack ? 7 : -7;
     lines.append(makeSvg("path", {
-      d: `M${x1},${y1} C${x1 + bend},${y1} ${x2 - bend},${y2} ${x2},${y2}`, class: isDirect ? "direct" : "indirect",
+      d: `M${x1},${y1} C${x1 + bend},${y1} ${into},${y2} ${x2},${y2}`, class: isDirect ? "direct" : "indirect",
     }));
-    lines.append(makeSvg("path", { d: `M${x2 - 7},${y2 - 4} L${x2 - 1},${y2} L${x2 - 7},${y2 + 4}` }));
+    lines.append(makeSvg("path", { d: `M${x2 + tip},${y2 - 4} L${x2 + tip / 7},${y2} L${x2 + tip},${y2 + 4}` }));
     const dots = [];
     if (rows.some((row) => edge(row, MASKING))) dots.push(["m", "masked"]);
     if (rows.some((row) => edge(row, PROVED) === 0)) dots.push(["?", "unproved"]);
     dots.forEach(([letter, kind], at) => {
-      const x = (x1 + x2) / 2 + (at - (dots.length - 1) / 2) * 20, y = (y1 + y2) / 2;
+      const x = (isBack ? Math.max(x1, x2) + 32 : (x1 + x2) / 2) + (at - (dots.length - 1) / 2) * 20, y = (y1 + y2) / 2;
       lines.append(makeSvg("circle", { cx: x, cy: y, r: 8.5, class: kind }));
       lines.append(makeSvg("text", { x, y: y + 4, class: kind }, letter));
     });

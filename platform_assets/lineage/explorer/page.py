@@ -60,7 +60,9 @@ def _hash(text: str) -> str:
 
 def _data(graph: Graph, marks: Sequence[Mark], made: str) -> str:
     """Return the graph as JSON for page.js, which describes it; safe inside a script element."""
-    with_rows = {edge.target.asset for edge in graph.edges if edge.target.column == ROWS}
+    with_rows = {
+        end.asset for edge in graph.edges for end in (edge.source, edge.target) if end.column == ROWS
+    }
     numbers: dict[ColumnRef, int] = {}
     for table in graph.tables.values():
         names = [column.name for column in table.columns] + ([ROWS] if table.asset in with_rows else [])
