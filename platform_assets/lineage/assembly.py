@@ -62,6 +62,17 @@ class LineageRoom(Assembly[LineageSettings]):
 
         return own_tables(self.settings.lineage.definitions, {table.asset for table in declared})
 
+    @cached_property
+    def proved_graph(self) -> Graph:
+        """The graph with the results of experiments, which are made once for each graph.
+
+        Raises:
+            LineageError: The graph cannot be derived.
+        """
+        from platform_assets.lineage.cache import cached_proof
+
+        return cached_proof(self._folder, self.graph)
+
     @property
     def _folder(self) -> Path:
         return self.platform.state_dir / "lineage"
@@ -162,7 +173,7 @@ class LineageRoom(Assembly[LineageSettings]):
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
         file = self._folder / "columns.html"
         file.parent.mkdir(parents=True, exist_ok=True)
-        page = explorer_page(self.graph, classified.marks, f"Made by platform-assets on {now}.")
+        page = explorer_page(self.proved_graph, classified.marks, f"Made by platform-assets on {now}.")
         write_whole(file, page.encode())
         return file
 

@@ -55,7 +55,7 @@ def _page_defs(rooms: Rooms) -> dg.Definitions:
     )
     def columns(context: dg.AssetExecutionContext, lineage: LineageResource) -> dg.MaterializeResult[None]:
         with clear_failures():
-            graph, classified = lineage.graph, lineage.classify(lineage.found_marks())
+            graph, classified = lineage.proved_graph, lineage.classify(lineage.found_marks())
             file = lineage.write_page(classified)
         direct = [edge for edge in graph.edges if edge.is_direct]
         types = Counter(mark.info_type for mark in classified.marks)
@@ -67,6 +67,7 @@ def _page_defs(rooms: Rooms) -> dg.Definitions:
                 "columns": sum(len(table.columns) for table in graph.tables.values()),
                 "direct edges": len(direct),
                 "indirect edges": len(graph.edges) - len(direct),
+                "edges proved by experiment": sum(edge.proved is True for edge in graph.edges),
                 "edges not proved": sum(edge.proved is False for edge in graph.edges),
                 "tables with unknown lineage": sum(bool(table.unknown) for table in graph.tables.values()),
                 "columns that can hold sensitive data": preview(
