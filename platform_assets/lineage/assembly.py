@@ -192,7 +192,7 @@ class LineageRoom(Assembly[LineageSettings]):
         import threading
 
         from platform_assets.isolation import result_or_reason
-        from platform_assets.lineage.serving import serving_page
+        from platform_assets.lineage.serving import address_for, serving_page
 
         file = self._folder / "columns.html"
         first: list[object] = []
@@ -211,8 +211,7 @@ class LineageRoom(Assembly[LineageSettings]):
             return file.read_text(encoding="utf-8")
 
         with serving_page(page, host, port) as served:
-            shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
-            yield f"http://{f'[{shown}]' if ':' in shown else shown}:{served}"
+            yield address_for(host, served)
 
     def _write_remembered(self, _: None) -> Path:
         return self.write_page(self.classify(self.remembered_marks()))

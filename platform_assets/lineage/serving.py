@@ -7,6 +7,7 @@ of others. This server knows one page and nothing else.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -80,6 +81,19 @@ def serving_page(page: Callable[[], str], host: str, port: int) -> Iterator[int]
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def address_for(host: str, port: int) -> str:
+    """Return the address by which a browser on this machine reaches a server.
+
+    Args:
+        host: The address that the server is bound to; for all of the machine's, that of the machine itself.
+        port: Its port.
+    """
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).is_unspecified:
+            host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 _BROKEN = HTTPStatus.INTERNAL_SERVER_ERROR

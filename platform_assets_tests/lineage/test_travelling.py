@@ -24,7 +24,7 @@ from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood
 from platform_assets.dlp.settings import RuleSettings
 from platform_assets.errors import LineageError, SettingsError
 from platform_assets.lineage.assembly import LineageRoom
-from platform_assets.lineage.serving import serving_page
+from platform_assets.lineage.serving import address_for, serving_page
 from platform_assets.rooms import Rooms
 from platform_assets.settings import Settings, load_settings
 from platform_assets_tests.fixtures.house import keys_of, with_keys
@@ -271,6 +271,20 @@ def test_the_page_is_served_beside_the_ui_and_nothing_else_is(own: Settings) -> 
         assert get(port, "/../../etc/passwd")[0] == 404
         with pytest.raises(LineageError, match="Choose another port"), serving_page(str, "127.0.0.1", port):
             raise AssertionError("two servers on one port")
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:3001"),
+        ("0.0.0.0", "http://127.0.0.1:3001"),
+        ("::", "http://127.0.0.1:3001"),
+        ("::1", "http://[::1]:3001"),
+        ("localhost", "http://localhost:3001"),
+    ],
+)
+def test_links_lead_to_an_address_that_a_browser_reaches(host: str, address: str) -> None:
+    assert address_for(host, 3001) == address
 
 
 def test_a_page_that_cannot_be_made_tells_why_over_http() -> None:
