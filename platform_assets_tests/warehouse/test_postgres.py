@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 import socket
 import struct
@@ -16,12 +17,12 @@ import pyarrow as pa
 import pytest
 from pg8000.native import Connection as Control
 
-from platform_assets.errors import WarehouseBusy, WarehouseError
+from platform_assets.errors import QueryTimeout, WarehouseBusy, WarehouseError
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.model.totesys import star
 from platform_assets.source.connection import Connection
 from platform_assets.source.session import open_control
-from platform_assets.warehouse.interface import Load
+from platform_assets.warehouse.interface import BoundSql, Load
 from platform_assets.warehouse.postgres import PostgresWarehouse
 from platform_assets_tests.fixtures.cutting import CuttingWire
 from platform_assets_tests.fixtures.postgres import NewDatabase
@@ -234,6 +235,30 @@ def test_numerics_come_as_decimals_where_they_have_digits_and_as_text_where_not(
 )
 def test_any_statement_that_reads_is_a_query(warehouse: PostgresWarehouse, sql: str) -> None:
     assert len(fetch(warehouse, sql)) == 1
+
+
+def test_a_query_that_takes_too_long_is_stopped(warehouse: PostgresWarehouse) -> None:
+    with (
+        pytest.raises(QueryTimeout, match=r"longer than 0\.2 seconds and was stopped"),
+        warehouse.query("SELECT pg_sleep(60)", timeout=0.2) as rows,
+    ):
+        rows.read_all()
+
+
+def test_values_of_every_usual_type_can_be_bound(warehouse: PostgresWarehouse) -> None:
+    values: dict[str, Any] = {
+        "text": "it's",
+        "number": 2**40,
+        "ratio": 0.5,
+        "money": Decimal("1.50"),
+        "day": dt.date(2026, 1, 2),
+        "moment": dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC),
+        "truth": True,
+    }
+    parts = ("SELECT ", *(f" AS {name}, " for name in list(values)[:-1]), " AS truth")
+    # A numeric without declared precision comes as text.
+    expected = tuple({**values, "money": "1.5"}.values())
+    assert fetch(warehouse, BoundSql(parts, tuple(values), values)) == [expected]
 
 
 def test_a_stream_that_is_dropped_lets_the_next_load_through(
