@@ -70,8 +70,21 @@ app = typer.Typer(
 )
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from platform_assets.stored import program_version
+
+        typer.echo(f"platform-assets {program_version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
     """Load an operational PostgreSQL database into a lake, three star schemas and a warehouse."""
 
 
@@ -163,8 +176,10 @@ def _prepare() -> Path:
     from platform_assets.runs import prepare_home
     from platform_assets.settings import dagster_home, load_settings
     from platform_assets.status import HasFolders
+    from platform_assets.stored import stamp_new_state
 
     settings = load_settings()
+    stamp_new_state(settings.platform.state_dir)
     for room in Rooms(settings).offering(HasFolders):
         room.create_folders()
     home = dagster_home(settings)

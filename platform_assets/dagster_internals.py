@@ -237,6 +237,32 @@ def _start_cursors(instance: dg.DagsterInstance) -> None:
         storage.set_cursor_values(dict.fromkeys(missing, str(newest)))
 
 
+def outdated_storages(instance: dg.DagsterInstance) -> list[str]:
+    """Return the names of Dagster's storages that `dagster instance migrate` has to migrate.
+
+    These are the checks that Dagster makes itself when a query fails; none of them is public.
+    """
+    from dagster._core.storage.runs.migration import REQUIRED_DATA_MIGRATIONS
+    from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
+    from dagster._core.storage.schedules.migration import REQUIRED_SCHEDULE_DATA_MIGRATIONS
+    from dagster._core.storage.schedules.sql_schedule_storage import SqlScheduleStorage
+
+    runs, schedules = instance.run_storage, instance.schedule_storage
+    revisions = {
+        "runs": runs.alembic_version(),
+        "events": instance.event_log_storage.alembic_version(),
+        "schedules": schedules.alembic_version() if schedules is not None else None,
+    }
+    outdated = {name for name, found in revisions.items() if found is not None and found[0] != found[1]}
+    if isinstance(runs, SqlRunStorage) and not all(map(runs.has_built_index, REQUIRED_DATA_MIGRATIONS)):
+        outdated.add("runs")
+    if isinstance(schedules, SqlScheduleStorage) and not all(
+        map(schedules.has_built_index, REQUIRED_SCHEDULE_DATA_MIGRATIONS)
+    ):
+        outdated.add("schedules")
+    return sorted(outdated)
+
+
 def next_tick(cron: str, timezone: str, after: dt.datetime) -> dt.datetime:
     """Return when a schedule runs next after a time, UTC; Dagster computes it nowhere in public."""
     found = cron_string_iterator(after.timestamp() + 1, cron, timezone)

@@ -65,6 +65,10 @@ def path_error(error: OSError) -> PathError | None:
     return PathError(f"{path} cannot be used: {reason}. {advice}")
 
 
+class StoredFileError(PlatformError):
+    """A file of the platform's own state is damaged, or has the format of another version of the platform."""
+
+
 class SourceError(PlatformError):
     """The source cannot be read as configured: credentials, privileges, missing tables or columns."""
 

@@ -52,6 +52,7 @@ _DELIVERY_COMMANDS = {
     "deliver": "Make a delivery: send what every destination does not have yet.",
     "deliveries": "List the deliveries with their last receipts and next runs.",
 }
+_UPGRADE_COMMANDS = {"upgrade": "Migrate what older versions have stored; a dry run without --apply."}
 ROOMS = (
     Room("lake", "The lake: Delta tables on local disk or in a bucket."),
     Room("source", "The sources: databases that are read.", component="Source"),
@@ -71,6 +72,7 @@ ROOMS = (
     Room("inventory", "What runs in the cloud, read through StackQL."),
     Room("lineage", "The lineage of columns."),
     Room("notebook", "IPython with the magics %stackql, %warehouse and %platform."),
+    Room("upgrades", "Upgrades.", commands=_UPGRADE_COMMANDS),
 )
 
 BLOCKS_LEFT_BEHIND = frozenset(

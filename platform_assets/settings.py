@@ -22,6 +22,7 @@ from platform_assets.configuration.secrets import absolute_path
 from platform_assets.configuration.values import Block
 from platform_assets.errors import NoConfiguration, SettingsError
 from platform_assets.rooms import BLOCKS_LEFT_BEHIND, door, present
+from platform_assets.stored import refuse_state
 
 __all__ = [
     "Settings",
@@ -56,6 +57,7 @@ def load_settings(
     *,
     given: Mapping[str, Any] | None = None,
     blocks: Sequence[GivenBlock] = (),
+    check_state: bool = True,
 ) -> Settings:
     """Load and validate the configuration: one file, plus the sources in `sources/*.conf` beside it.
 
@@ -65,10 +67,12 @@ def load_settings(
         given: Additional sources by name, each with the content that its file would have; they replace
             sources of the same name that are read from files.
         blocks: Further blocks, whose names must not be taken yet.
+        check_state: Whether to refuse the state folder of another version of the platform.
 
     Raises:
         SettingsError: if the file is missing, is not HOCON or contains mistakes. The message lists all
             mistakes at once, each with file, key path, found and expected; it never repeats a secret's value.
+        StoredFileError: The state folder has the format of another version of the platform.
     """
     document, mistakes = _with_sources(parse_document(_locate(path)), given or {})
     classes, model = settings_classes(), _model()
@@ -86,6 +90,8 @@ def load_settings(
         settings = _taken_apart(whole, document.file)
         mistakes += [mistake for kind in classes for mistake in settings.of(kind).mistakes(settings)]
         if not mistakes and not document.unread:
+            if check_state:
+                refuse_state(settings.platform.state_dir)
             return settings
     raise refusal([*document.unread, *(description_of(document, mistake) for mistake in mistakes)])
 

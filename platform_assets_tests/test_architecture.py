@@ -18,6 +18,7 @@ BELOW = (
     "errors",
     "processes",
     "isolation",
+    "stored",
     "alert",
     "status",
     "diagnosis",

@@ -30,6 +30,7 @@ OPTIONAL = (
     "inventory",
     "lineage",
     "notebook",
+    "upgrades",
 )
 CHECK = """
 import sys

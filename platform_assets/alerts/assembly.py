@@ -15,6 +15,7 @@ from platform_assets.errors import SettingsError
 from platform_assets.isolation import failure_of, reason_of
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.rooms import Assembly
+from platform_assets.stored import INCIDENTS, OUTBOX
 
 if TYPE_CHECKING:
     from platform_assets.alert import Alert, Severity
@@ -40,7 +41,7 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
         """The raised alerts and their delivery status."""
         from platform_assets.alerts.outbox import OUTBOX_COLUMNS, Outbox
 
-        return Outbox(self.rooms.of(LakeRoom).processed_table(OUTBOX_COLUMNS, "alerts", "outbox"))
+        return Outbox(self.rooms.of(LakeRoom).processed_table(OUTBOX_COLUMNS, OUTBOX, "alerts", "outbox"))
 
     def delta_tables(self) -> list[KeptTable]:
         """See `HasDeltaTables.delta_tables`."""
@@ -52,7 +53,9 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
         """The open incidents, with their start and the messages that were sent."""
         from platform_assets.alerts.incidents import INCIDENT_COLUMNS, Incidents
 
-        return Incidents(self.rooms.of(LakeRoom).processed_table(INCIDENT_COLUMNS, "alerts", "incidents"))
+        return Incidents(
+            self.rooms.of(LakeRoom).processed_table(INCIDENT_COLUMNS, INCIDENTS, "alerts", "incidents")
+        )
 
     @property
     def masking(self) -> Masking:

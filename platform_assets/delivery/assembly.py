@@ -26,6 +26,7 @@ from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import HasLakeTables
 from platform_assets.lake.protection import HasProtection, NoProtection
 from platform_assets.rooms import Assembly
+from platform_assets.stored import RECEIPTS, STAGED, Stored, json_file
 
 if TYPE_CHECKING:
     from platform_assets.alert import Alert
@@ -181,7 +182,9 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         from platform_assets.delivery.receipts import Receipts
         from platform_assets.delivery.tables import RECEIPT_COLUMNS
 
-        return Receipts(self.rooms.of(LakeRoom).processed_table(RECEIPT_COLUMNS, "delivery", "receipts"))
+        return Receipts(
+            self.rooms.of(LakeRoom).processed_table(RECEIPT_COLUMNS, RECEIPTS, "delivery", "receipts")
+        )
 
     def delta_tables(self) -> list[KeptTable]:
         """See `HasDeltaTables.delta_tables`."""
@@ -252,9 +255,18 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
     def _staging(self, name: str) -> Staging:
         from platform_assets.delivery.staging import Staging
 
-        given = self.settings.delivery
-        folder = given.staging or self.platform.state_dir / "deliveries"
-        return Staging(folder / name, given.staging_limit_mb * 1024 * 1024)
+        return Staging(self._staged / name, self.settings.delivery.staging_limit_mb * 1024 * 1024)
+
+    @property
+    def _staged(self) -> Path:
+        return self.settings.delivery.staging or self.platform.state_dir / "deliveries"
+
+    def stored(self) -> Iterator[Stored]:
+        """See `StoresFormats.stored`: the lists of staged files."""
+        from platform_assets.delivery.staging import staged_lists
+
+        for file in staged_lists(self._staged):
+            yield json_file(STAGED, file)
 
     def _protection(self) -> Protection:
         room = next(self.rooms.offering(HasProtection), None)

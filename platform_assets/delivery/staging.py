@@ -29,6 +29,7 @@ from platform_assets.delivery.interfaces import (
 from platform_assets.delivery.writers.content import sha256_of
 from platform_assets.errors import path_error
 from platform_assets.processes import write_whole
+from platform_assets.stored import STAGED, format_version
 
 _COMPLETE, _MANIFEST = "complete.json", "manifest"
 _CHUNK = 1024 * 1024
@@ -242,10 +243,15 @@ class Staging:
         Args:
             stamp: The delivery.
             variant: The variant of the data.
+
+        Raises:
+            DeliveryError: Another version of the platform has staged them.
         """
         folder = self.folder / stamp.uuid / variant
         try:
             listed = json.loads((folder / _COMPLETE).read_bytes())
+            if reason := STAGED.refusal(format_version(listed), str(folder)):
+                raise DeliveryError(reason)
             stamp = replace(stamp, version=stamp.version or listed["version"])
             files = tuple(
                 StagedFile(Path(path), name, size, sha256, md5, rows, content_type, stamp)
@@ -269,6 +275,11 @@ class Staging:
                     shutil.rmtree(one, ignore_errors=True)
             if not uuid and not any(self.folder.iterdir()):
                 self.folder.rmdir()
+
+
+def staged_lists(folder: Path) -> list[Path]:
+    """Return the lists of completely staged files, of all deliveries in a folder."""
+    return sorted(folder.glob(f"*/*/*/{_COMPLETE}"))
 
 
 def local_files(staging: Staging, files: Mapping[str, Path], generator: str) -> StagedData:
@@ -341,6 +352,7 @@ def _with_path(error: OSError, folder: Path) -> OSError:
 
 def _listed(staged: StagedData) -> dict[str, object]:
     return {
+        "format": STAGED.version,
         "version": staged.version,
         "columns": staged.columns,
         "files": [

@@ -23,6 +23,7 @@ from platform_assets.lake.interfaces import CurrentTable, KeptTable, Outdated
 from platform_assets.lake.log import AppendLog, LogVersion
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.dialects import literal, quote
+from platform_assets.stored import FINDINGS, INSPECTED_COLUMNS, INSPECTIONS, StoredFormat
 
 if TYPE_CHECKING:
     import duckdb
@@ -150,17 +151,17 @@ class FindingsStore:
     @property
     def objects(self) -> AppendLog:
         """The table `dlp/objects`: a row for each inspection."""
-        return self._log("objects", OBJECT_COLUMNS, "object_id")
+        return self._log(INSPECTIONS, "objects", OBJECT_COLUMNS, "object_id")
 
     @property
     def findings(self) -> AppendLog:
         """The table `dlp/findings`: a row for each finding."""
-        return self._log("findings", FINDING_COLUMNS, "inspection_id")
+        return self._log(FINDINGS, "findings", FINDING_COLUMNS, "inspection_id")
 
     @property
     def columns(self) -> AppendLog:
         """The table `dlp/columns`: a row for each inspected column and info type."""
-        return self._log("columns", COLUMN_COLUMNS, "place", "table")
+        return self._log(INSPECTED_COLUMNS, "columns", COLUMN_COLUMNS, "place", "table")
 
     def current_table(self, name: str) -> CurrentTable:
         """Return one of the tables as it can be queried, without what unfinished inspections left in it.
@@ -185,8 +186,9 @@ class FindingsStore:
 
         return CurrentTable(f"{at.number}.{objects.number}", names, create_view)
 
-    def _log(self, name: str, columns: tuple[Column, ...], *key: str) -> AppendLog:
-        table = LakeTable(self.lake.path("processed", "dlp", name), columns, self.lake.storage_options)
+    def _log(self, format_: StoredFormat, name: str, columns: tuple[Column, ...], *key: str) -> AppendLog:
+        uri = self.lake.path("processed", "dlp", name)
+        table = LakeTable(uri, columns, self.lake.storage_options, format_)
         return AppendLog(table, "The table of inspection results", stream="platform_assets/dlp", key=key)
 
     def record(self, inspections: Sequence[Inspection]) -> list[Inspection]:

@@ -45,6 +45,7 @@ from platform_assets.model.table import (
     Text,
     Timestamp,
 )
+from platform_assets.stored import COPY
 
 if TYPE_CHECKING:
     import duckdb
@@ -76,7 +77,7 @@ class ProtectedLake(Lake):
         if folder is None:
             return itself
         return LakeTable(
-            self.path("processed", folder), (*table.columns, *PLATFORM_COLUMNS), self.storage_options
+            self.path("processed", folder), (*table.columns, *PLATFORM_COLUMNS), self.storage_options, COPY
         )
 
 

@@ -14,6 +14,7 @@ from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import KeptTable
 from platform_assets.objects.assembly import ObjectsRoom
 from platform_assets.rooms import Assembly
+from platform_assets.stored import FEED, FEED_LEDGER
 from platform_assets.warehouse.assembly import WarehouseRoom
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class FeedsRoom(Assembly[FeedsSettings]):
 
         lake = self.rooms.of(LakeRoom).lake
         return {
-            (UPLOADS, name): LakeTable(lake.path("ingestion", UPLOADS, name), (), lake.storage_options)
+            (UPLOADS, name): LakeTable(lake.path("ingestion", UPLOADS, name), (), lake.storage_options, FEED)
             for name in self.settings.feeds
         }
 
@@ -180,7 +181,8 @@ class FeedsRoom(Assembly[FeedsSettings]):
         room = self.rooms.of(LakeRoom)
         for (_, name), table in self.lake_tables().items():
             uri = room.lake.path("ingestion", f"_{UPLOADS}", name)
-            ledger = FeedLedger(LakeTable(uri, LEDGER_COLUMNS, room.lake.storage_options), room.engine)
+            kept = LakeTable(uri, LEDGER_COLUMNS, room.lake.storage_options, FEED_LEDGER)
+            ledger = FeedLedger(kept, room.engine)
             yield KeptTable(f"{UPLOADS}/{name}", table, outdated=ledger.withdrawn_rows)
             yield ledger.log.kept(f"{UPLOADS}/{name} (ledger)")
 

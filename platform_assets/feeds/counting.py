@@ -20,6 +20,7 @@ from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.interfaces import CurrentTable
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.dialects import columns_sql, quote
+from platform_assets.stored import COPY
 
 if TYPE_CHECKING:
     import duckdb
@@ -126,7 +127,7 @@ class CountingRows:
             (self.feed.mode, self.feed.key, change.name, [(one.name, one.type) for one in columns])
         )
         name = hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()
-        return LakeTable(f"{folder}/{name}-{self._identity}", columns, self.table.storage_options)
+        return LakeTable(f"{folder}/{name}-{self._identity}", columns, self.table.storage_options, COPY)
 
     def _bring_up(self, copy: LakeTable, change: Change) -> LakeTable:
         handle = copy.open()

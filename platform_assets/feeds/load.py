@@ -44,6 +44,7 @@ from platform_assets.lake.log import storable
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.dialects import literal
 from platform_assets.objects.bucket import Bucket, ObjectVersion
+from platform_assets.stored import FEED, FEED_LEDGER
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -136,12 +137,12 @@ class Feeds:
     def ledger(self, feed: Feed) -> FeedLedger:
         """The ledger of a feed."""
         uri = self.lake.path("ingestion", f"_{UPLOADS}", feed.name)
-        return FeedLedger(LakeTable(uri, LEDGER_COLUMNS, self.lake.storage_options), self.engine)
+        return FeedLedger(LakeTable(uri, LEDGER_COLUMNS, self.lake.storage_options, FEED_LEDGER), self.engine)
 
     def table(self, feed: Feed, layout: Layout) -> LakeTable:
         """The table of a feed: all rows of all loads, including rows that no longer count."""
         uri = self.lake.path("ingestion", UPLOADS, feed.name)
-        return LakeTable(uri, (*layout.columns, *PLACE_COLUMNS), self.lake.storage_options)
+        return LakeTable(uri, (*layout.columns, *PLACE_COLUMNS), self.lake.storage_options, FEED)
 
     def layout(self, feed: Feed) -> Layout:
         """The columns of a feed's table; empty if its first object determines them."""

@@ -11,6 +11,7 @@ from platform_assets.diagnosis import Probe
 from platform_assets.lake.interfaces import HasDeltaTables, HasLakeTables, KeptTable, RefersToVersions
 from platform_assets.lake.settings import LakeSettings
 from platform_assets.rooms import Assembly
+from platform_assets.stored import UPKEEP, FormatProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.upkeep.journal import Journal
     from platform_assets.lake.upkeep.upkeep import Upkeep
     from platform_assets.model.table import Column
+    from platform_assets.stored import Stored, StoredFormat
 
 
 class LakeRoom(Assembly[LakeSettings]):
@@ -95,7 +97,7 @@ class LakeRoom(Assembly[LakeSettings]):
     def _journal(self) -> Journal:
         from platform_assets.lake.upkeep.journal import JOURNAL_COLUMNS, Journal
 
-        return Journal(self.processed_table(JOURNAL_COLUMNS, "_upkeep"))
+        return Journal(self.processed_table(JOURNAL_COLUMNS, UPKEEP, "_upkeep"))
 
     def upkeep(self, report: Callable[[str], None] = lambda message: None) -> Upkeep:
         """Return the upkeep of all tables of all rooms; nothing is read yet.
@@ -143,16 +145,34 @@ class LakeRoom(Assembly[LakeSettings]):
         hours = self.retention.staged_files_hours
         return remove_staged_files(self.spill_directory, dt.timedelta(hours=hours), dt.datetime.now(dt.UTC))
 
-    def processed_table(self, columns: Sequence[Column], *path: str) -> LakeTable:
+    def processed_table(self, columns: Sequence[Column], format_: StoredFormat, *path: str) -> LakeTable:
         """Return a table of the processed zone.
 
         Args:
             columns: Its columns.
+            format_: Its format.
             *path: Its path in the zone.
         """
         from platform_assets.lake.delta import LakeTable
 
-        return LakeTable(self.lake.path("processed", *path), tuple(columns), self.lake.storage_options)
+        uri = self.lake.path("processed", *path)
+        return LakeTable(uri, tuple(columns), self.lake.storage_options, format_)
+
+    def stored(self) -> Iterator[Stored | FormatProblem]:
+        """See `StoresFormats.stored`: the tables of the lake's zones, of all rooms."""
+        from platform_assets.isolation import result_or_reason
+        from platform_assets.lake.delta import LakeTable
+        from platform_assets.lake.upkeep.tables import kept_tables
+
+        for one in kept_tables(self.lake, lambda: self.rooms.offering(HasDeltaTables)):
+            if not isinstance(one, KeptTable):
+                yield FormatProblem(one.name, one.reason)
+                continue
+            table = result_or_reason(LakeTable.stored, one.table)
+            if isinstance(table, str):
+                yield FormatProblem(one.table.uri, table)
+            elif table is not None:
+                yield table
 
 
 ROOM = LakeRoom

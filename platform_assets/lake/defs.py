@@ -26,6 +26,7 @@ from platform_assets.orchestration import (
 )
 from platform_assets.rooms import Rooms
 from platform_assets.runs import forget_old_runs
+from platform_assets.stored import stamp_new_state
 
 if TYPE_CHECKING:
     from platform_assets.lake.upkeep.upkeep import TableUpkeep
@@ -57,6 +58,10 @@ def _resources(rooms: Rooms) -> dg.Definitions:
             record_origin(context)
             yield rooms.of(LakeRoom).engine
 
+    def lake() -> object:
+        stamp_new_state(rooms.platform.state_dir)
+        return rooms.of(LakeRoom).lake
+
     def protection() -> object:
         from platform_assets.lake.protection import NoProtection
 
@@ -76,7 +81,7 @@ def _resources(rooms: Rooms) -> dg.Definitions:
     return dg.Definitions(
         resources={
             "lake_room": lazy_resource(lambda: rooms.of(LakeRoom), "The lake with its upkeep"),
-            "lake": lazy_resource(lambda: rooms.of(LakeRoom).lake, "The lake's two zones"),
+            "lake": lazy_resource(lake, "The lake's two zones"),
             "engine": dg.ResourceDefinition(engine, description="The SQL engine, with bounded memory"),
             "protection": lazy_resource(protection, "No protection: no room inspects data"),
             LAKE_IO_MANAGER: dg.IOManagerDefinition(

@@ -25,6 +25,7 @@ from platform_assets.lake.batches import Batches
 from platform_assets.lake.duck import ROWS_PER_BATCH, stored_type
 from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import HASH_COLUMN, Column, Float
+from platform_assets.stored import ASSET, FORMATS, Stored, StoredFormat, table_format
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,11 +66,13 @@ class LakeTable:
         uri: Local folder or object-store URI.
         columns: Declared columns in order, the platform's own columns included.
         storage_options: Returns the object-store options with secrets resolved; called when they are needed.
+        format: The format of its content; None for a table of unknown origin.
     """
 
     uri: str
     columns: tuple[Column, ...]
     storage_options: Callable[[], dict[str, str]] = field(repr=False, default=dict)
+    format: StoredFormat | None = field(repr=False, default=None)
 
     @property
     def is_local(self) -> bool:
@@ -85,8 +88,17 @@ class LakeTable:
         """Open the table in its current state; None if nothing was ever written to it.
 
         Raises:
-            LakeError: The table's location cannot be read.
+            LakeError: The table's location cannot be read, or the table has the format of another version of
+                the platform.
         """
+        handle = self._opened()
+        if handle is not None:
+            known, version = self._format_of(handle)
+            if known is not None and (reason := known.refusal(version, self.uri)):
+                raise LakeError(reason)
+        return handle
+
+    def _opened(self) -> DeltaTable | None:
         # delta-rs's allocator reads it when the library is loaded, which happens later.
         os.putenv("_RJEM_MALLOC_CONF", _ALLOCATOR)
         from deltalake import DeltaTable
@@ -103,6 +115,43 @@ class LakeTable:
             return None
         except (DeltaError, OSError) as error:
             raise self._unreadable(error) from error
+
+    def _format_of(self, handle: DeltaTable) -> tuple[StoredFormat | None, int]:
+        """Return the table's format and version, from its name in the Delta log.
+
+        Tables without such a name have version 1: 0.1.0 gave none. For a table of unknown origin, the name
+        also says which format it has. A property of the table would do, too, but Delta refuses those of
+        others when it creates a table.
+        """
+        found = table_format(handle.metadata().name)
+        if found is None or (self.format is not None and found[0] != self.format.name):
+            return self.format, 1
+        return self.format or FORMATS.get(found[0]) or StoredFormat(
+            found[0], "The table", "", version=0
+        ), found[1]
+
+    def stored(self) -> Stored | None:
+        """Return the table as upgrades and reports see it; None if it does not exist.
+
+        Raises:
+            LakeError: The table's location cannot be read.
+        """
+        handle = self._opened()
+        if handle is None:
+            return None
+        known = self._format_of(handle)[0] or ASSET
+
+        def version() -> int | None:
+            handle = self._opened()
+            return None if handle is None else self._format_of(handle)[1]
+
+        def stamp(version: int) -> None:
+            handle = self._opened()
+            if handle is not None:
+                handle.alter.set_table_name(known.table_name_of(version))
+
+        # A step of an upgrade opens what is too old for everybody else.
+        return Stored(known, self.uri, version, stamp, replace(self, format=replace(known, oldest=1)))
 
     def _unreadable(self, error: BaseException) -> LakeError:
         if self.is_local and os.path.lexists(self.uri) and not Path(self.uri).is_dir():
@@ -379,6 +428,7 @@ class LakeTable:
                 where = {
                     "table_or_uri": self.uri,
                     "mode": "error",
+                    "name": self.format.table_name if self.format is not None else None,
                     "description": description,
                     "storage_options": self.storage_options(),
                     "configuration": _configuration(rows.schema),

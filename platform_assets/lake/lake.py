@@ -19,6 +19,7 @@ from platform_assets.lake.ledger import LEDGER_COLUMNS, Ledger, LedgerState
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, Table, Text
+from platform_assets.stored import ASSET, BRONZE, DEAD_LETTERS, LEDGER, STAR, StoredFormat
 
 if TYPE_CHECKING:
     import duckdb
@@ -102,12 +103,12 @@ class Lake:
     @property
     def ledger(self) -> Ledger:
         """Ledger of batches."""
-        return Ledger(self._table(self.ingestion, "_ledger", LEDGER_COLUMNS))
+        return Ledger(self._table(self.ingestion, "_ledger", LEDGER_COLUMNS, LEDGER))
 
     @property
     def dead_letters(self) -> LakeTable:
         """Rows that broke a declared rule, one per row version."""
-        return self._table(self.ingestion, "_dead_letters", DEAD_LETTER_COLUMNS)
+        return self._table(self.ingestion, "_dead_letters", DEAD_LETTER_COLUMNS, DEAD_LETTERS)
 
     def bronze(self, source: str, table: Table) -> LakeTable:
         """Return the append-only change log of a source table, in the folder given by `folder_name`."""
@@ -115,6 +116,7 @@ class Lake:
             self.ingestion,
             f"{source}/{folder_name(table.name)}",
             (*table.columns, *PLATFORM_COLUMNS, HASH_COLUMN),
+            BRONZE,
         )
 
     def holding_back(self, reasons: Mapping[str, str]) -> Self:
@@ -129,7 +131,7 @@ class Lake:
         """
         if table.name in self.held_back:
             raise LakeError(self.held_back[table.name])
-        return self._table(self.processed, f"star/{table.name}", (*table.columns, *PLATFORM_COLUMNS))
+        return self._table(self.processed, f"star/{table.name}", (*table.columns, *PLATFORM_COLUMNS), STAR)
 
     def found_tables(self) -> Iterator[tuple[str, str, LakeTable]]:
         """Yield the Delta tables that the zones have, whoever wrote them: zone, path in it, and the table.
@@ -157,8 +159,10 @@ class Lake:
         """Return the folder or URI of a path in the zone `ingestion` or `processed`."""
         return "/".join((getattr(self, zone), *parts))
 
-    def _table(self, zone: str, name: str, columns: Sequence[Column]) -> LakeTable:
-        return LakeTable(f"{zone}/{name}", tuple(columns), self.storage_options)
+    def _table(
+        self, zone: str, name: str, columns: Sequence[Column], format_: StoredFormat | None = None
+    ) -> LakeTable:
+        return LakeTable(f"{zone}/{name}", tuple(columns), self.storage_options, format_)
 
 
 @dataclass(frozen=True)
@@ -351,7 +355,7 @@ def current_other_table(lake: Lake, path: Sequence[str]) -> CurrentTable:
     Raises:
         LakeError: The path has no table.
     """
-    target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
+    target = LakeTable(lake.path("processed", *path), (), lake.storage_options, ASSET)
     handle = target.open()
     if handle is None:
         raise LakeError(
@@ -418,7 +422,7 @@ def stream_table(lake: Lake, path: Sequence[str]) -> pa.RecordBatchReader:
     Raises:
         LakeError: The path has no table.
     """
-    target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
+    target = LakeTable(lake.path("processed", *path), (), lake.storage_options, ASSET)
     handle = target.open()
     if handle is None:
         raise LakeError(
@@ -447,7 +451,7 @@ def write_table(
             "The asset cannot be stored: tables under star/ are the platform's own. Give it another key "
             "prefix."
         )
-    target = LakeTable(lake.path("processed", *path), (), lake.storage_options)
+    target = LakeTable(lake.path("processed", *path), (), lake.storage_options, ASSET)
 
     def replace(content: pa.RecordBatchReader) -> int:
         handle = target.open()

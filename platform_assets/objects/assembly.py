@@ -14,6 +14,7 @@ from platform_assets.errors import ObjectsError, SettingsError, path_error
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.objects.settings import ObjectsSettings, WatchSettings
 from platform_assets.rooms import Assembly
+from platform_assets.stored import OBJECT_LOG
 
 if TYPE_CHECKING:
     from platform_assets.diagnosis import Observation
@@ -44,7 +45,7 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
         return Watch(
             name,
             self._bucket(name),
-            ObjectLog(self.rooms.of(LakeRoom).processed_table(LOG_COLUMNS, "objects", name)),
+            ObjectLog(self.rooms.of(LakeRoom).processed_table(LOG_COLUMNS, OBJECT_LOG, "objects", name)),
             BatchLimits(
                 objects_per_run=given.objects_per_run,
                 attempts=given.attempts,
@@ -59,7 +60,7 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
 
         lake = self.rooms.of(LakeRoom)
         for name in self.settings.watches:
-            log = ObjectLog(lake.processed_table(LOG_COLUMNS, "objects", name))
+            log = ObjectLog(lake.processed_table(LOG_COLUMNS, OBJECT_LOG, "objects", name))
             yield log.kept(name, partial(self._bucket, name), lake.retention.objects_days)
 
     def _bucket(self, watch: str) -> Bucket:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.interfaces import VersionInUse
     from platform_assets.snowflake.access import SnowflakeAccess
     from platform_assets.snowflake.copies import LakeCopies
+    from platform_assets.stored import Stored
 
 
 class SnowflakeRoom(Assembly[SnowflakeRoomSettings]):
@@ -79,6 +80,10 @@ class SnowflakeRoom(Assembly[SnowflakeRoomSettings]):
         given = self.settings.snowflake
         if given is not None:
             yield Probe("snowflake", "account", partial(_look_at, given), 90.0)
+
+    def stored(self) -> list[Stored]:
+        """See `StoresFormats.stored`: the record of the copies in Snowflake."""
+        return [self.copies().stored()] if self.has_account else []
 
 
 ROOM = SnowflakeRoom

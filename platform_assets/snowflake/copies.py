@@ -13,7 +13,15 @@ from platform_assets.isolation import IsolatedFailure, Isolation, failure_of
 from platform_assets.lake.interfaces import VersionInUse
 from platform_assets.model.table import Time
 from platform_assets.snowflake.options import ScriptOptions
-from platform_assets.snowflake.refresh import Refresh, held_versions, refresh
+from platform_assets.snowflake.refresh import (
+    RECORD,
+    Refresh,
+    held_versions,
+    refresh,
+    store_format,
+    stored_format,
+)
+from platform_assets.stored import SNOWFLAKE_LOADS, Stored
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -80,6 +88,19 @@ class LakeCopies:
         with self.connect() as connection:
             held = held_versions(connection, self.options)
         return [VersionInUse(delta, version, "a copy in Snowflake") for delta, version in held]
+
+    def stored(self) -> Stored:
+        """Return the record of the copies, for upgrades and reports."""
+
+        def version() -> int | None:
+            with self.connect() as connection:
+                return stored_format(connection, self.options)
+
+        def stamp(version: int) -> None:
+            with self.connect() as connection:
+                store_format(connection, self.options, version)
+
+        return Stored(SNOWFLAKE_LOADS, self.options.qualified(RECORD), version, stamp, self)
 
     def refresh(self, table: LakeTable, name: str) -> Refresh:
         """Bring the copy of one table up to date.

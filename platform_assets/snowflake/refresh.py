@@ -27,6 +27,7 @@ from platform_assets.snowflake.execute import Progress, TableResult, copied, fai
 from platform_assets.snowflake.identifiers import identifier, literal
 from platform_assets.snowflake.options import ScriptOptions
 from platform_assets.snowflake.script import Statement, column_types, script, table_script
+from platform_assets.stored import SNOWFLAKE_LOADS
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -39,6 +40,8 @@ RECORD = "PLATFORM_DELTA_LOADS"
 
 # Tries, and seconds, without a load of a newer version by another process, after which a load gives up.
 _IDLE = Patience(idle_tries=3, idle_for=30, longest_wait=1)
+_FORMAT = literal("platform_assets/format")
+"""Key of the row with the format version of the record, which 0.1.0 did not write; SQL."""
 _NO_SUCH_TABLE = 2003
 # BEGIN, the record, DELETE, COMMIT, and the session's time zone.
 _STATEMENTS_AROUND = 5
@@ -134,12 +137,43 @@ def held_versions(connection: SnowflakeConnection, options: ScriptOptions) -> li
 
     with connection.cursor() as cursor:
         try:
-            cursor.execute(f"SELECT DELTA_ID, VERSION FROM {options.qualified(RECORD)} WHERE VERSION >= 0")
+            cursor.execute(
+                f"SELECT DELTA_ID, VERSION FROM {options.qualified(RECORD)} WHERE VERSION >= 0 "
+                f"AND TABLE_NAME <> {_FORMAT}"
+            )
         except ProgrammingError as error:
             if error.errno != _NO_SUCH_TABLE:
                 raise
             return []  # nothing was loaded yet
         return [(str(delta), int(version)) for delta, version in cursor.fetchall()]
+
+
+def stored_format(connection: SnowflakeConnection, options: ScriptOptions) -> int | None:
+    """Return the format version of the schema's record of copies; None if there is no record.
+
+    Raises:
+        snowflake.connector.errors.Error: The record cannot be read.
+    """
+    from snowflake.connector.errors import ProgrammingError
+
+    record = options.qualified(RECORD)
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(f"SELECT MAX(VERSION) FROM {record} WHERE TABLE_NAME = {_FORMAT}")
+        except ProgrammingError as error:
+            if error.errno != _NO_SUCH_TABLE:
+                raise
+            return None
+        [(version,)] = cursor.fetchall()
+        return 1 if version is None else int(version)
+
+
+def store_format(connection: SnowflakeConnection, options: ScriptOptions, version: int) -> None:
+    """Store the format version of the schema's record of copies, at the end of a step of an upgrade."""
+    record = options.qualified(RECORD)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {record} WHERE TABLE_NAME = {_FORMAT}")
+        cursor.execute(f"INSERT INTO {record} (TABLE_NAME, VERSION) SELECT {_FORMAT}, {version:d}")
 
 
 class _Refreshing:
@@ -264,10 +298,22 @@ class _Refreshing:
 
     def _held(self) -> _Held:
         name = literal(self._name)
-        rows = self._run(f"SELECT DELTA_ID, VERSION FROM {self._record} WHERE TABLE_NAME = {name}").fetchall()
+        found = self._run(
+            f"SELECT TABLE_NAME, DELTA_ID, VERSION FROM {self._record} "
+            f"WHERE TABLE_NAME IN ({name}, {_FORMAT})"
+        ).fetchall()
+        stored = [int(version) for table, _, version in found if table != self._name]
+        if reason := SNOWFLAKE_LOADS.refusal(max(stored, default=None), self._record):
+            raise ParquetError(reason)
+        rows = [(delta, int(version)) for table, delta, version in found if table == self._name]
         if rows:
-            delta, version = max(rows, key=lambda row: int(row[1]))
-            return _Held(delta, int(version))
+            return _Held(*max(rows, key=lambda row: row[1]))
+        if not stored:
+            # A record with rows and without this one is of 0.1.0.
+            self._run(
+                f"INSERT INTO {self._record} (TABLE_NAME, VERSION) SELECT {_FORMAT}, "
+                f"{SNOWFLAKE_LOADS.version} WHERE NOT EXISTS (SELECT 1 FROM {self._record})"
+            )
         self._run(
             f"INSERT INTO {self._record} (TABLE_NAME, VERSION) SELECT {name}, -1 "
             f"WHERE NOT EXISTS (SELECT 1 FROM {self._record} WHERE TABLE_NAME = {name})"

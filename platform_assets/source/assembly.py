@@ -24,6 +24,7 @@ from platform_assets.source.settings import (
     matches,
 )
 from platform_assets.status import TableHoldings
+from platform_assets.stored import CATALOGUE, Stored, json_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -350,6 +351,11 @@ class SourceRoom(Assembly[SourceRoomSettings]):
                     )
                 )
         return found
+
+    def stored(self) -> Iterator[Stored]:
+        """See `StoresFormats.stored`: the catalogue files."""
+        for name in self.settings.sources.discovered:
+            yield json_file(CATALOGUE, self.catalogue_file(name))
 
     def catalogue_file(self, name: str) -> Path:
         """Return the catalogue file of a source that the model does not declare; it may not exist yet."""

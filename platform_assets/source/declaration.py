@@ -30,12 +30,12 @@ from platform_assets.model.table import (
     Time,
     Timestamp,
 )
+from platform_assets.stored import CATALOGUE
 
 if TYPE_CHECKING:
     from platform_assets.source.catalogue import Relation
     from platform_assets.source.snapshot import SourceDatabase
 
-_FORMAT = 1
 _TYPES: Mapping[str, LogicalType] = {
     "integer": Integer(64),
     "real": Float(32),
@@ -152,8 +152,8 @@ class Catalogue:
         """
         try:
             content = json.loads(file.read_bytes())
-            if content["format"] != _FORMAT:
-                raise ValueError(f"its format is {content['format']!r}, but {_FORMAT} is expected")
+            if reason := CATALOGUE.refusal(content["format"], str(file)):
+                raise SettingsError(reason)
             return cls.of(_table(name, table) for name, table in content["tables"].items())
         except FileNotFoundError:
             return None
@@ -174,7 +174,7 @@ class Catalogue:
 
     def _lines(self) -> Iterator[str]:
         yield "{"
-        yield f'  "format": {_FORMAT},'
+        yield f'  "format": {CATALOGUE.version},'
         yield '  "tables": {' + ("" if self.tables else "}")
         for number, table in enumerate(self.tables.values(), 1):
             yield f"    {_json(table.name)}: {{"

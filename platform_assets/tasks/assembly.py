@@ -21,7 +21,10 @@ from platform_assets.tasks.names import TASKS
 from platform_assets.tasks.settings import TasksRoomSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from platform_assets.delivery.interfaces import TaskOutput
+    from platform_assets.stored import Stored
     from platform_assets.tasks.execution import TaskRunner
     from platform_assets.tasks.plan import Elsewhere, PlannedTask, TaskPlan
     from platform_assets.tasks.registry import TaskRegistry
@@ -215,6 +218,10 @@ class TasksRoom(Assembly[TasksRoomSettings]):
             RoomDeliveries(self.rooms),
         )
         return TaskRunner(self.platform.state_dir / _FOLDER, self.variables, services)
+
+    def stored(self) -> Iterator[Stored]:
+        """See `StoresFormats.stored`: the records of what tasks made."""
+        yield from self.runner.stored()
 
     def task_names(self) -> Sequence[str]:
         """See `HasTaskOutputs.task_names`."""

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.processes import write_whole
+from platform_assets.stored import TASK_OUTPUT, Stored, format_version, json_file
 from platform_assets.tasks.interfaces import Alerts, Buckets, Deliveries, FileInspection, Queries
 from platform_assets.tasks.logs import Redactor, TaskLog
 from platform_assets.tasks.plan import PlannedTask, TaskPlan
@@ -96,6 +97,8 @@ class TaskRunner:
         failure, outcome = None, TaskOutcome()
         try:
             with plain_paths():
+                if (recorded := self._record_file(plan.name, task.id)).is_file():
+                    self._recorded(recorded)
                 context = self._context(plan, task, run_id, redactor, log, dry_run)
                 log(f"{task.id}: {task.known.name}{' (dry run)' if dry_run else ''}")
                 outcome = _within(context.deadline, partial(self._call, task, context))
@@ -180,10 +183,26 @@ class TaskRunner:
     def _record(self, plan: TaskPlan, task: PlannedTask, outcome: TaskOutcome) -> None:
         """Write down what a task made, for deliveries."""
         file = self._record_file(plan.name, task.id)
-        text = json.dumps({"files": [os.path.abspath(one) for one in outcome.files]}).encode()
-        if not file.is_file() or file.read_bytes() != text:
+        files = [os.path.abspath(one) for one in outcome.files]
+        if not file.is_file() or self._recorded(file) != files:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, text)
+            write_whole(file, json.dumps({"format": TASK_OUTPUT.version, "files": files}).encode())
+
+    def _recorded(self, file: Path) -> list[str]:
+        """Return the files in a record.
+
+        Raises:
+            TaskError: Another version of the platform has written the record.
+        """
+        recorded = json.loads(file.read_bytes())
+        if reason := TASK_OUTPUT.refusal(format_version(recorded), str(file)):
+            raise TaskError(reason)
+        return list(recorded["files"])
+
+    def stored(self) -> Iterator[Stored]:
+        """Yield the records of what tasks made, for upgrades and reports."""
+        for file in sorted((self.folder / _OUTPUTS).rglob("*.json")):
+            yield json_file(TASK_OUTPUT, file)
 
     def output(self, plan: str, task: str) -> tuple[str, list[Path]] | None:
         """Return what a task made last: a version that changes with it, and its files.
@@ -194,12 +213,15 @@ class TaskRunner:
 
         Returns:
             None before the task's first success.
+
+        Raises:
+            TaskError: Another version of the platform has recorded it.
         """
         file = self._record_file(plan, task)
         if not file.is_file():
             return None
         with plain_paths():
-            recorded = [Path(one) for one in json.loads(file.read_bytes())["files"]]
+            recorded = [Path(one) for one in self._recorded(file)]
             files = [one for path in recorded for one in _files_below(path)]
             state = [(str(one), (stat := one.stat()).st_size, stat.st_mtime_ns) for one in files]
         return hashlib.sha256(repr(state).encode()).hexdigest()[:32], files

@@ -16,6 +16,7 @@ from platform_assets.lake.interfaces import HasLakeTables, Rebuilding, VersionIn
 from platform_assets.rooms import Assembly
 from platform_assets.star.assembly import StarRoom
 from platform_assets.status import TableHoldings
+from platform_assets.stored import LOADS, Stored
 from platform_assets.warehouse.settings import (
     MAIN_WAREHOUSE,
     BigQueryWarehouseSettings,
@@ -27,6 +28,8 @@ from platform_assets.warehouse.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from platform_assets.bigquery.access import BigQueryAccess
     from platform_assets.diagnosis import Observation
     from platform_assets.lake.interfaces import Loss, RebuildOptions
@@ -101,6 +104,14 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
                 )
             case _:
                 raise SettingsError(f"The engine of {name}, {configured.engine}, has no block of its name.")
+
+    def stored(self) -> Iterator[Stored]:
+        """See `StoresFormats.stored`: the record of loads of each warehouse."""
+        for name in self.settings.by_name:
+            warehouse = self.warehouse(name)
+            yield Stored(
+                LOADS, f"of {name}", warehouse.stored_format, warehouse.store_format, subject=warehouse
+            )
 
     def bigquery_access(self) -> BigQueryAccess | None:
         """Return the access of the first BigQuery warehouse; None without such a warehouse."""

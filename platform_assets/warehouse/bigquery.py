@@ -41,6 +41,7 @@ from platform_assets.warehouse.loading import (
 from platform_assets.warehouse.sql import (
     StarSql,
     first_missing,
+    format_of,
     positions_of,
     recency,
     refuse_schemas_of_the_platform,
@@ -220,6 +221,24 @@ class BigQueryWarehouse:
                     "read a sample of the star schema",
                 )
         return samples
+
+    def stored_format(self) -> int | None:
+        """See `Warehouse.stored_format`."""
+        from google.api_core.exceptions import NotFound
+
+        with self._connect() as warehouse:
+            try:
+                rows = warehouse.rows(warehouse.sql.stored_format(), "read its format version")
+            except WarehouseError as error:
+                if isinstance(error.__cause__, NotFound):
+                    return None
+                raise
+            return format_of([tuple(row.values()) for row in rows])
+
+    def store_format(self, version: int) -> None:
+        """See `Warehouse.store_format`."""
+        with self._connect() as warehouse:
+            warehouse.run(warehouse.sql.store_format(version), "store its format version")
 
     def status(self) -> list[TableStatus]:
         """See `Warehouse.status`."""
@@ -449,6 +468,7 @@ class _Connected:
     def _bookkeeping(self) -> list[str]:
         return [
             self.sql.create_loads(),
+            self.sql.first_format(),
             f"CREATE TABLE IF NOT EXISTS {self.sql.lock} AS SELECT {literal('')} AS {quote('token')}",
         ]
 

@@ -36,6 +36,7 @@ from platform_assets.warehouse.sql import (
     VIEWS,
     StarSql,
     first_missing,
+    format_of,
     positions_of,
     refuse_schemas_of_the_platform,
     select_relation,
@@ -183,6 +184,20 @@ class DuckDBWarehouse:
         with self._open(read_only=True) as connection, self._translated(f"count the rows of {table.name}"):
             return dict(connection.sql(_SQL.batch_counts(table)).fetchall())
 
+    def stored_format(self) -> int | None:
+        """See `Warehouse.stored_format`."""
+        if not self.path.exists():
+            return None
+        with self._open(read_only=True) as connection:
+            if not _has_loads(connection):
+                return None
+            return format_of(connection.sql(_SQL.stored_format()).fetchall())
+
+    def store_format(self, version: int) -> None:
+        """See `Warehouse.store_format`."""
+        with self._open(read_only=False) as connection, self._translated("store its format version"):
+            connection.execute("; ".join(("BEGIN", *_SQL.store_format(version, _now()), "COMMIT")))
+
     def _positions(self) -> dict[str, Position]:
         if not self.path.exists():
             return {}
@@ -268,7 +283,9 @@ class _Session:
 
     def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
         self.filled_first = [one.table for one in filled if one.is_first]
-        self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS platform; {_SQL.create_loads()}")
+        if not _has_loads(self._connection):
+            script = f"{_SQL.create_loads()}; {_SQL.first_format(_now())}"
+            self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS platform; {script}")
         if superseded:
             self._connection.execute(_SQL.supersede(superseded))
         created = [one for one in self._warehouse.tables if one.name not in dropped]
@@ -286,8 +303,7 @@ class _Session:
         return self._run(_SQL.insert(incoming.table, rows, upsert=is_upsert))
 
     def record(self, incoming: Incoming, rows_written: int) -> None:
-        now = f"TIMESTAMPTZ {literal(dt.datetime.now(dt.UTC).isoformat())}"
-        self._run(_SQL.record(incoming, rows_written, now))
+        self._run(_SQL.record(incoming, rows_written, _now()))
 
     def _run(self, sql: str) -> int:
         return int(self._connection.execute(sql).fetchall()[0][0])
@@ -364,13 +380,18 @@ def _existing_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[s
     return columns
 
 
+def _now() -> str:
+    """Return SQL for the time, UTC."""
+    return f"TIMESTAMPTZ {literal(dt.datetime.now(dt.UTC).isoformat())}"
+
+
+def _has_loads(connection: duckdb.DuckDBPyConnection) -> bool:
+    found = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'platform' AND table_name = "
+    return _scalar(connection, f"{found}'loads'") > 0
+
+
 def _read_positions(connection: duckdb.DuckDBPyConnection) -> dict[str, Position]:
-    has_loads = _scalar(
-        connection,
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'platform' AND table_name = "
-        "'loads'",
-    )
-    if not has_loads:
+    if not _has_loads(connection):
         return {}
     return positions_of(connection.sql(_SQL.positions()).fetchall())
 

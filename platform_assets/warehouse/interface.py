@@ -154,6 +154,12 @@ class Warehouse(Protocol):
     def sample(self, tables: Sequence[Table], limit: int) -> dict[str, list[dict[str, Any]]]:
         """Return a few of the newest rows of each star table as a preview; none before the first load."""
 
+    def stored_format(self) -> int | None:
+        """Return the format version of the record of loads, whatever it is; None before the first load."""
+
+    def store_format(self, version: int) -> None:
+        """Store the format version of the record of loads, at the end of a step of an upgrade."""
+
     def status(self) -> list[TableStatus]:
         """Return the state of the star tables that exist; empty before the first load."""
 

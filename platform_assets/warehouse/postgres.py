@@ -55,6 +55,7 @@ from platform_assets.warehouse.postgres_session import (
 from platform_assets.warehouse.sql import (
     VIEWS,
     StarSql,
+    format_of,
     positions_of,
     refuse_schemas_of_the_platform,
     select_relation,
@@ -71,6 +72,7 @@ PLATFORM_SCHEMA = "platform"
 """Schema that holds the records of loads, unless it is configured otherwise."""
 
 _ROWS_PER_BATCH = 16_384
+_NOW = "clock_timestamp()"
 _LONGEST_NAME = 63
 
 
@@ -219,6 +221,19 @@ class PostgresWarehouse:
             rows = session.rows(self.sql.batch_counts(table))
         return {int(row["_batch"]): int(row["row_count"]) for row in rows}
 
+    def stored_format(self) -> int | None:
+        """See `Warehouse.stored_format`."""
+        with self._transaction(self.connect(), "report its format", read_only=True) as session:
+            if LOADS not in read_schema(session, self.platform_schema).relations:
+                return None
+            return format_of([tuple(row.values()) for row in session.rows(self.sql.stored_format())])
+
+    def store_format(self, version: int) -> None:
+        """See `Warehouse.store_format`."""
+        with self._transaction(self.connect(), "store its format version") as session:
+            for statement in self.sql.store_format(version, _NOW):
+                session.run(statement)
+
     @property
     def sql(self) -> StarSql:
         """The statements that all engines share."""
@@ -280,6 +295,7 @@ class PostgresWarehouse:
             session.run(f"CREATE SCHEMA {quote(self.platform_schema)}")
         if LOADS not in found.relations:
             session.run(self.sql.create_loads())
+            session.run(self.sql.first_format(_NOW))
 
     @contextlib.contextmanager
     def _transaction(
@@ -479,7 +495,7 @@ class _Loading:
     def record(self, incoming: Incoming, rows_written: int) -> None:
         # Uses the current time, not the transaction's start, which may precede the end of the load that it
         # waited for.
-        self._session.run(self._sql.record(incoming, rows_written, "clock_timestamp()"))
+        self._session.run(self._sql.record(incoming, rows_written, _NOW))
 
     def count(self, table: Table) -> int:
         [row] = self._session.rows(self._sql.count(table))

@@ -40,6 +40,7 @@ from platform_assets.warehouse.loading import (
 from platform_assets.warehouse.sql import (
     StarSql,
     first_missing,
+    format_of,
     positions_of,
     refuse_schemas_of_the_platform,
     select_relation,
@@ -180,6 +181,22 @@ class SnowflakeWarehouse:
                     rows = warehouse.stream(bound(warehouse.sql.newest(table, limit)))
                     samples[table.name] = rows.read_all().to_pylist()
         return samples
+
+    def stored_format(self) -> int | None:
+        """See `Warehouse.stored_format`."""
+        with self._connect() as warehouse:
+            try:
+                return format_of(warehouse.rows(warehouse.sql.stored_format(), "read its format version"))
+            except WarehouseError as error:
+                if getattr(error.__cause__, "errno", None) in NO_SUCH_OBJECT:
+                    return None
+                raise
+
+    def store_format(self, version: int) -> None:
+        """See `Warehouse.store_format`."""
+        with self._connect() as warehouse:
+            for statement in warehouse.sql.store_format(version):
+                warehouse.run(statement, "store its format version")
 
     def status(self) -> list[TableStatus]:
         """See `Warehouse.status`."""
@@ -444,6 +461,7 @@ class _Connected:
     def _bookkeeping(self) -> list[str]:
         return [
             self.sql.create_loads(),
+            self.sql.first_format(),
             f"CREATE TABLE IF NOT EXISTS {self.sql.lock} ({quoted('loads')} NUMBER(19, 0) NOT NULL)",
             self._lock_row(),
         ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.errors import WarehouseError
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Column, Integer, Table, Text, Time, Timestamp
+from platform_assets.stored import LOADS
 from platform_assets.warehouse.interface import TableStatus
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _LOADS = (
     Column("lake_id", Text()),
     Column("loaded_at", Timestamp(utc=True)),
 )
+_FORMAT = "platform_assets/format"
+"""Key of the row with the format version of the record, which 0.1.0 did not write."""
 _KEY_OF_LOADS = ("table_name", "table_id", "lake_version")
 VIEWS = ("current", "history")
 """Suffixes of a fact's views."""
@@ -96,6 +99,33 @@ class StarSql:
             f"{literal(incoming.table.name)}, {literal(incoming.table_id)}, "
             f"{incoming.lake_version:d}, {incoming.batch:d}, {rows_written:d}, "
             f"{literal(incoming.lake_id)}, {now}"
+        )
+
+    def first_format(self, now: str = "CURRENT_TIMESTAMP()") -> str:
+        """Return the statement that stores the current format version in a record of loads without rows."""
+        return (
+            f"{self._insert_format(LOADS.version, now)} FROM (SELECT 1 AS {self.dialect.quote('one')}) AS "
+            f"{self.dialect.quote('new')} WHERE NOT EXISTS (SELECT 1 FROM {self.loads})"
+        )
+
+    def store_format(self, version: int, now: str = "CURRENT_TIMESTAMP()") -> list[str]:
+        """Return the statements that store a format version of the record of loads, as a row of it."""
+        of_format = f"{self.dialect.quote('table_name')} = {self.dialect.literal(_FORMAT)}"
+        return [f"DELETE FROM {self.loads} WHERE {of_format}", self._insert_format(version, now)]
+
+    def _insert_format(self, version: int, now: str) -> str:
+        literal, names = self.dialect.literal, [column.name for column in _LOADS]
+        return (
+            f"INSERT INTO {self.loads} ({self.dialect.columns(names)}) SELECT {literal(_FORMAT)}, "
+            f"{literal(_FORMAT)}, {version:d}, 0, 0, {literal('')}, {now}"
+        )
+
+    def stored_format(self) -> str:
+        """Return the query of the stored format version, for `format_of`."""
+        quote, literal = self.dialect.quote, self.dialect.literal
+        return (
+            f"SELECT MAX({quote('lake_version')}) AS {quote('version')} FROM {self.loads} "
+            f"WHERE {quote('table_name')} = {literal(_FORMAT)}"
         )
 
     def supersede(self, names: Set[str]) -> str:
@@ -306,14 +336,28 @@ def first_missing(rows: Iterable[Sequence[Any]]) -> dict[str, list[str]]:
 
 
 def positions_of(rows: Iterable[Sequence[Any]]) -> dict[str, Position]:
-    """Return the load position of each table from the rows of `StarSql.positions`."""
+    """Return the load position of each table from the rows of `StarSql.positions`.
+
+    Raises:
+        WarehouseError: The record of loads has the format of another version of the platform.
+    """
     # Not above: the code location reads the SQL of views, and needs nothing that loads.
     from platform_assets.warehouse.loading import Position
 
-    return {
+    positions = {
         name: Position(table_id, int(version), int(batch), lake_id, loaded_at.astimezone(dt.UTC))
         for name, table_id, version, batch, lake_id, loaded_at, *_ in rows
     }
+    stored = positions.pop(_FORMAT, None)
+    if reason := LOADS.refusal(stored.lake_version if stored else None, "of the warehouse"):
+        raise WarehouseError(reason)
+    return positions
+
+
+def format_of(rows: Sequence[Sequence[Any]]) -> int:
+    """Return the format version of the record of loads, from the rows of `StarSql.stored_format`."""
+    [(version,)] = rows
+    return 1 if version is None else int(version)
 
 
 def statuses(

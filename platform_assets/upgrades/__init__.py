@@ -1,0 +1,1 @@
+"""Migration of what older versions of the platform have stored."""
