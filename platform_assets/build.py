@@ -6,7 +6,9 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.configuration.blocks import Settings
+from platform_assets.dagster_internals import log_runs_as_json
 from platform_assets.description import DescribesTables, TableNotes
+from platform_assets.logs import is_json
 from platform_assets.orchestration import (
     BLOCKING_CHECKS,
     CHECKS_WITH_OWN_JOB,
@@ -33,6 +35,8 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
         settings: The configuration.
         resources: Resources that replace the configured ones, by key; for tests and special deployments.
     """
+    if is_json():
+        log_runs_as_json()
     rooms = Rooms(settings, replaced=frozenset(resources or {}))
     of_rooms = list(rooms.definitions().values())
     configured = {key: one for defs in of_rooms for key, one in (defs.resources or {}).items()}

@@ -113,6 +113,7 @@ def run(
         import time
 
         from platform_assets.build import MAIN_JOB, build_defs
+        from platform_assets.logs import is_json
         from platform_assets.rooms import Rooms
         from platform_assets.runs import open_instance, run_job
         from platform_assets.settings import dagster_home, load_settings
@@ -129,6 +130,11 @@ def run(
             done = run_job(job, instance, lambda line: typer.echo(f"  {line}"))
         gc.unfreeze()
         seconds = time.monotonic() - started
+        if is_json():
+            # The run has logged its end, and what failed in it.
+            if source == "totesys" and done.succeeded:
+                _give_heartbeat(rooms)
+            raise typer.Exit(0 if done.succeeded else 1)
         for check in done.failed_checks:
             # A check that failed the run is reported only once, as the failure.
             description = check.split(": ", 2)[-1]

@@ -42,6 +42,8 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.schedules import cron_string_iterator, reverse_cron_string_iterator
 from dagster_shared.error import SerializableErrorInfo
 
+from platform_assets.logs import console_of_runs, is_json, json_output
+
 LOCATION = "platform_assets"
 """Name of the code location, as in workspace.yaml and pyproject.toml."""
 _MODULE = "platform_assets.definitions"
@@ -219,7 +221,14 @@ def serve_dev(instance: dg.DagsterInstance, workspace: Path, host: str, port: in
         lambda record: "in the current folder, but your DAGSTER_HOME" not in record.getMessage()
     )
     target = ["-w", str(workspace)] if workspace.exists() else ["-m", _MODULE]
-    dev_command.main([*target, "-h", host, "-p", str(port)], prog_name="dagster dev", standalone_mode=False)
+    arguments = [*target, "-h", host, "-p", str(port)]
+    with ExitStack() as stack:
+        if is_json():
+            arguments += ["--log-format", "json"]
+            # This process gets a handler for it, too.
+            logging.getLogger("dagster").propagate = False
+            stack.enter_context(json_output())
+        dev_command.main(arguments, prog_name="dagster dev", standalone_mode=False)
 
 
 def _start_cursors(instance: dg.DagsterInstance) -> None:
@@ -235,6 +244,17 @@ def _start_cursors(instance: dg.DagsterInstance) -> None:
     if missing:
         newest = instance.event_log_storage.get_maximum_record_id() or 0
         storage.set_cursor_values(dict.fromkeys(missing, str(newest)))
+
+
+def log_runs_as_json() -> None:
+    """Let Dagster's runs in this process log by the platform's handler of JSON.
+
+    Without a logger in its run config, every run logs through this one, in coloured text on stderr; the
+    configuration of the instance can only add handlers to it.
+    """
+    from dagster._loggers import colored_console_logger
+
+    colored_console_logger._logger_fn = lambda _: console_of_runs()
 
 
 def outdated_storages(instance: dg.DagsterInstance) -> list[str]:
@@ -369,18 +389,6 @@ def last_heartbeat(instance: dg.DagsterInstance) -> dt.datetime | None:
     """
     found = instance.get_daemon_heartbeats().values()
     return _time(max((one.timestamp for one in found), default=None))
-
-
-def needs_migration(instance: dg.DagsterInstance) -> bool:
-    """Return True if the storage has an older schema than the installed Dagster.
-
-    The schema's version is shown by `dagster instance info`, and by nothing of the public interface.
-    """
-    for storage in (instance.run_storage, instance.event_log_storage, instance.schedule_storage):
-        versions = storage.alembic_version() if storage is not None else None
-        if versions and versions[0] != versions[1]:
-            return True
-    return False
 
 
 def is_made_ad_hoc(run: dg.DagsterRun) -> bool:

@@ -16,6 +16,7 @@ from platform_assets.diagnosis import HasProbes, Health, Observation, Probe, err
 from platform_assets.isolation import is_isolated
 from platform_assets.lake.interfaces import HasSourceTables
 from platform_assets.status import HasFreshnessLimits, HasProblems
+from platform_assets.stored import StoresFormats, everything_stored, format_problems
 from platform_assets.terminal import age_text
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def probes(rooms: Rooms, file: Path, home: Path) -> Iterator[Probe]:
     for folder, name in folders.items():
         yield Probe("disk", name, partial(disk, folder, name))
     yield Probe("dagster", "instance", partial(_instance, rooms, home), 60.0)
+    yield Probe("formats", "formats", partial(_formats, rooms), 90.0)
     for room in rooms.offering(HasProbes):
         try:
             yield from room.probes()
@@ -83,6 +85,16 @@ def _settings(rooms: Rooms, file: Path) -> Iterator[Observation]:
     for room in rooms.offering(HasProblems):
         for line in room.problems():
             yield error("configuration", line, "The rest works without it.")
+
+
+def _formats(rooms: Rooms) -> Iterator[Observation]:
+    """Look whether this version can use all that is stored."""
+    everything = everything_stored(rooms.platform.state_dir, rooms.offering(StoresFormats))
+    problems = format_problems(everything)
+    for one in problems:
+        yield error(one.place, one.reason)
+    if not problems:
+        yield ok("formats", "this version can use all that is stored")
 
 
 def _secret(secret: Secret) -> Iterator[Observation]:

@@ -19,12 +19,13 @@ from platform_assets.dagster_internals import (
     instigator_states,
     is_interruption,
     last_heartbeat,
-    needs_migration,
+    outdated_storages,
     serve_dev,
     step_errors,
 )
 from platform_assets.errors import AlreadyServed, path_error
 from platform_assets.isolation import Isolation
+from platform_assets.logs import is_json
 from platform_assets.orchestration import DELETIONS, STOPPED
 from platform_assets.processes import command_line, is_alive, one_at_a_time, serving, write_whole
 
@@ -59,11 +60,12 @@ def run_job(
     Args:
         job: The job; its loggers include `PLAIN_LOGGER`.
         instance: Dagster's instance.
-        report: Receives the steps' log, line by line.
+        report: Receives the steps' log, line by line, unless this process logs JSON.
         tags: Further tags of the run.
     """
     with _lines_to(report):
-        run_id, events = execute_job(job, instance, {"loggers": {PLAIN_LOGGER: {}}}, tags)
+        config: dict[str, object] = {} if is_json() else {"loggers": {PLAIN_LOGGER: {}}}
+        run_id, events = execute_job(job, instance, config, tags)
     sentences = [_sentence(event) for event in events if event.is_step_failure]
     if any(map(is_interruption, events)):
         sentences.append(_INTERRUPTED)
@@ -300,7 +302,7 @@ def instance_state(instance: dg.DagsterInstance, jobs: Sequence[str]) -> Instanc
     """
     found = [instigator_of(instance, state) for state in instigator_states(instance)]
     return InstanceState(
-        needs_migration(instance),
+        bool(outdated_storages(instance)),
         last_heartbeat(instance),
         frozenset(one.name for one in found),
         {one.name: (one.last.at, one.last.error) for one in found if one.last and one.last.failed},

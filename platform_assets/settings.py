@@ -21,6 +21,7 @@ from platform_assets.configuration.mistakes import Mistake, all_explained, descr
 from platform_assets.configuration.secrets import absolute_path
 from platform_assets.configuration.values import Block
 from platform_assets.errors import NoConfiguration, SettingsError
+from platform_assets.logs import configure
 from platform_assets.rooms import BLOCKS_LEFT_BEHIND, door, present
 from platform_assets.stored import refuse_state
 
@@ -61,6 +62,8 @@ def load_settings(
 ) -> Settings:
     """Load and validate the configuration: one file, plus the sources in `sources/*.conf` beside it.
 
+    From here on, this process logs as the configuration says.
+
     Args:
         path: The HOCON file. If None: the environment variable PLATFORM_CONFIG, else `config/platform.conf`
             of the project that holds this package, else of the working directory.
@@ -90,6 +93,7 @@ def load_settings(
         settings = _taken_apart(whole, document.file)
         mistakes += [mistake for kind in classes for mistake in settings.of(kind).mistakes(settings)]
         if not mistakes and not document.unread:
+            configure(settings.platform.logging.format, settings.platform.logging.level)
             if check_state:
                 refuse_state(settings.platform.state_dir)
             return settings

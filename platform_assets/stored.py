@@ -100,6 +100,7 @@ OUTBOX = StoredFormat("outbox", "The outbox", f"{_PROCESSED}`alerts/outbox`")
 INCIDENTS = StoredFormat("incidents", "The table of incidents", f"{_PROCESSED}`alerts/incidents`")
 RECEIPTS = StoredFormat("receipts", "The log of receipts", f"{_PROCESSED}`delivery/receipts`")
 UPKEEP = StoredFormat("upkeep", "The journal of upkeep", f"{_PROCESSED}`_upkeep`")
+INVENTORY = StoredFormat("inventory", "The history of an inventory", f"{_PROCESSED}`inventory/<name>`")
 LOADS = StoredFormat("loads", "The record of loads", f"{_WAREHOUSE}`platform.loads`")
 SNOWFLAKE_LOADS = StoredFormat("copies", "The record of copies", "Snowflake: `PLATFORM_DELTA_LOADS`")
 CATALOGUE = StoredFormat("catalogue", "The catalogue", "configuration: `catalogue/<source>.json`")
@@ -111,8 +112,8 @@ FORMATS: Mapping[str, StoredFormat] = {
     one.name: one
     for one in (
         *(LEDGER, BRONZE, DEAD_LETTERS, FEED, FEED_LEDGER, STAR, COPY, ASSET, OBJECT_LOG, INSPECTIONS),
-        *(FINDINGS, INSPECTED_COLUMNS, OUTBOX, INCIDENTS, RECEIPTS, UPKEEP, LOADS, SNOWFLAKE_LOADS),
-        *(CATALOGUE, STAGED, TASK_OUTPUT, STATE),
+        *(FINDINGS, INSPECTED_COLUMNS, OUTBOX, INCIDENTS, RECEIPTS, UPKEEP, INVENTORY, LOADS),
+        *(SNOWFLAKE_LOADS, CATALOGUE, STAGED, TASK_OUTPUT, STATE),
     )
 }
 """Everything that the platform stores in a format of its own, by the formats' names."""

@@ -17,19 +17,26 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Print the platform's errors as one red sentence, and exit with code 1."""
+    """Print the platform's errors as one red sentence, or log them as JSON, and exit with code 1."""
     from platform_assets.errors import PlatformError, path_error
+    from platform_assets.logs import event, is_json
+
+    def tell(error: PlatformError) -> None:
+        if is_json():
+            event("command_failed", str(error), level="error", error={"type": type(error).__name__})
+        else:
+            typer.secho(f"{error}", fg=typer.colors.RED, err=True)
 
     try:
         yield
     except PlatformError as error:
-        typer.secho(f"{error}", fg=typer.colors.RED, err=True)
+        tell(error)
         raise typer.Exit(1) from None
     except OSError as error:
         message = path_error(error)
         if message is None:
             raise
-        typer.secho(f"{message}", fg=typer.colors.RED, err=True)
+        tell(message)
         raise typer.Exit(1) from None
 
 

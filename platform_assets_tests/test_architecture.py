@@ -19,6 +19,7 @@ BELOW = (
     "processes",
     "isolation",
     "stored",
+    "logs",
     "alert",
     "status",
     "diagnosis",

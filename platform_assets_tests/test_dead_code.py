@@ -30,7 +30,6 @@ CALLED_BY_LIBRARIES = {
             *("EventLogStorage.store_event", "EventLogStorage.run_connection", "EventLogStorage.wipe"),
             *(
                 "EventLogStorage.delete_events",
-                "EventLogStorage.upgrade",
                 "EventLogStorage._has_asset_key_index_cols_on_connection",
             ),
             *("EventLogStorage._store_asset_check_evaluation_planned", "_Watchdog.dispatch", "Instance"),

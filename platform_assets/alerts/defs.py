@@ -9,6 +9,7 @@ import dagster as dg
 
 from platform_assets.alerts.assembly import AlertsRoom
 from platform_assets.isolation import ended, result_or_reason
+from platform_assets.logs import event
 from platform_assets.orchestration import MAIN_JOB, clear_failures, lazy_resource
 from platform_assets.rooms import Rooms
 
@@ -38,6 +39,15 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
             done = alerts.send_due()
         context.log.info(
             "%d alerts sent, %d delayed, %d undeliverable", done.sent, done.delayed, done.undeliverable
+        )
+        event(
+            "alerts_sent",
+            f"{done.sent} alerts sent, {done.delayed} delayed, {done.undeliverable} undeliverable",
+            level="warning" if done.problems else "info" if done.sent else "debug",
+            sent=done.sent,
+            delayed=done.delayed,
+            undeliverable=done.undeliverable,
+            channels_failing=sorted(done.problems or ()),
         )
         reasons = [f"The watch failed: {ended(told)}"] if isinstance(told, str) else []
         if done.problems:

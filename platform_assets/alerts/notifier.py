@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from platform_assets.alert import Alert, Severity
+from platform_assets.logs import event_fields
 
 _LEVELS = {
     Severity.INFO: logging.INFO,
@@ -49,7 +50,8 @@ class LogNotifier:
         if alert.run_url:
             line["run"] = alert.run_url
         logger = self.logger or logging.getLogger(__name__)
-        logger.log(_LEVELS[alert.severity], "%s", json.dumps(line, ensure_ascii=False))
+        fields = event_fields("alert", title=alert.title, severity=alert.severity.name)
+        logger.log(_LEVELS[alert.severity], "%s", json.dumps(line, ensure_ascii=False), extra=fields)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -34,6 +34,17 @@ class FreshnessSettings(Block):
     """Minutes since the newest batch before the freshness check fails."""
 
 
+class LoggingSettings(Block):
+    """How this process logs; see docs/logs.md."""
+
+    format: Literal["json", "text"] = Field(default="text", description="json or text")
+    """`text` for people in a terminal; `json` for programs: one JSON object a line, on stderr."""
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+    """With `json`, the least severe level that is logged."""
+
+
 class PlatformSettings(Block):
     """The top-level keys that concern every room."""
 
@@ -43,6 +54,9 @@ class PlatformSettings(Block):
         default_factory=ScheduleSettings, description="a block with cron and timezone"
     )
     freshness: FreshnessSettings = Field(default_factory=FreshnessSettings, description="a block with within")
+    logging: LoggingSettings = Field(
+        default_factory=LoggingSettings, description="a block with format and level"
+    )
 
 
 class RoomSettings(Block):

@@ -56,6 +56,7 @@ from platform_assets.delivery.staging import Naming, StagedData, Staging
 from platform_assets.errors import LakeConflict, PlatformError
 from platform_assets.isolation import ended, is_isolated, reason_of
 from platform_assets.lake.protection import Protection
+from platform_assets.logs import event as log_event
 
 _UNCHANGED = "every destination has this version already"
 _CONTINUED = "the data is that of an earlier delivery, which was continued"
@@ -568,7 +569,7 @@ class _Sending:
         self.left = [one for one in staged.files if one not in done]
         self.total = sum(one.size for one in staged.files)
         self.done = sum(one.size for one in done)
-        self.of_file = self.of_attempt = 0
+        self.of_file = self.of_attempt = self.attempt = 0
         self.began = time.monotonic()
         self.address = ""
         self.receipts: list[Receipt] = []
@@ -586,6 +587,7 @@ class _Sending:
                 return _Event((), error=error)
             receipts = tuple(self.receipts)
             return self._event(DestinationResult(self.name, "failed", self.address, receipts, told(error)))
+        self._log(self.attempt, "delivered")
         run.watcher.report(
             f"{run.order.name}: {self.name} has {described(self.staged.files)}: {self.address}"
         )
@@ -596,7 +598,7 @@ class _Sending:
         return _Event(rows, result)
 
     def _attempt(self, number: int) -> None:
-        self.began, self.of_attempt, self.of_file = time.monotonic(), 0, 0
+        self.began, self.of_attempt, self.of_file, self.attempt = time.monotonic(), 0, 0, number
         self._go_on()
         writer = self.run.order.destinations[self.name]()
         self.address = writer.address
@@ -637,6 +639,7 @@ class _Sending:
         if not _is_of_destination(error):
             return
         reason = told(error)
+        self._log(number, "again" if again else "failed", reason=reason[:_LONGEST_REASON])
         failed = self.run.row(
             self.claimed,
             self.name,
@@ -655,6 +658,21 @@ class _Sending:
         more = " and is made again" if again else ""
         self.run.watcher.report(
             f"{self.run.order.name}: {self.name}, attempt {number} failed{more}: {reason}"
+        )
+
+    def _log(self, attempt: int, status: str, **fields: object) -> None:
+        log_event(
+            "delivery_attempt",
+            f"{self.run.order.name} to {self.name}, attempt {attempt}: {status}",
+            level="info" if status == "delivered" else "warning" if status == "again" else "error",
+            delivery=self.run.order.name,
+            destination=self.name,
+            attempt=attempt,
+            status=status,
+            files=len(self.receipts),
+            bytes=sum(one.sent for one in self.receipts),
+            seconds=round(time.monotonic() - self.began, 3),
+            **fields,
         )
 
     def _progress(self, sent: int) -> None:

@@ -14,6 +14,7 @@ from platform_assets.dlp.tables import COLUMN_COLUMNS, FINDING_COLUMNS, OBJECT_C
 from platform_assets.errors import DlpError
 from platform_assets.isolation import IsolatedFailure, Isolation
 from platform_assets.lake.interfaces import HasLakeTables
+from platform_assets.logs import event
 from platform_assets.orchestration import (
     FAILED,
     OWNERS,
@@ -141,6 +142,16 @@ def _object_defs(watches: Mapping[str, dt.timedelta]) -> dg.Definitions:
                         one.result.status.value,
                         sum(tally.count for tally in one.result.tallies.values()),
                         one.decision,
+                    )
+                    event(
+                        "object_inspected",
+                        f"{one.object_id[:12]}: {one.result.status.value}, {one.decision}",
+                        watch=name,
+                        object=one.object_id[:12],
+                        status=one.result.status.value,
+                        decision=one.decision,
+                        findings=sum(tally.count for tally in one.result.tallies.values()),
+                        bytes=one.size,
                     )
         with failing.guard("alerts"):
             dlp.send_alerts()

@@ -1,5 +1,6 @@
 """The assets of feeds: their tables in the lake, in each warehouse, and in Snowflake."""
 
+import time
 from collections.abc import Iterator
 
 import dagster as dg
@@ -7,6 +8,7 @@ import dagster as dg
 from platform_assets.dlp.defs import OBJECTS
 from platform_assets.dlp.resources import StarProtectionResource
 from platform_assets.feeds.assembly import UPLOADS, FeedsRoom
+from platform_assets.logs import event
 from platform_assets.orchestration import (
     FAILED,
     OWNERS,
@@ -103,8 +105,21 @@ def _table(feed: str, description: str) -> dg.AssetsDefinition:
         description=f"{description} Each version of an object is loaded once, if its inspection allows it.",
     )
     def load(feeding: dg.ResourceParam[FeedsRoom]) -> dg.MaterializeResult[None]:
+        began = time.monotonic()
         with clear_failures():
             done = feeding.feeding(feed).load()
+        event(
+            "feed_read",
+            f"{feed}: {done.objects} objects with {done.rows} rows loaded",
+            level="warning" if done.problem else "info" if done.objects else "debug",
+            feed=feed,
+            asset=f"{UPLOADS}/{feed}",
+            objects=done.objects,
+            rows=done.rows,
+            dead_letters=done.dead_letters,
+            seconds=round(time.monotonic() - began, 3),
+            **({"reason": done.problem} if done.problem else {}),
+        )
         return dg.MaterializeResult(
             metadata={
                 "objects loaded": done.objects,

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from platform_assets import stored
 from platform_assets.column_lineage import DeclaredTable
 from platform_assets.errors import StackqlError
 from platform_assets.inventory.settings import InventoriesSettings
@@ -75,7 +76,7 @@ class InventoryRoom(Assembly[InventoriesSettings]):
         from platform_assets.inventory.history import HISTORY_COLUMNS, InventoryHistory
 
         return InventoryHistory(
-            name, self.rooms.of(LakeRoom).processed_table(HISTORY_COLUMNS, INVENTORY, name)
+            name, self.rooms.of(LakeRoom).processed_table(HISTORY_COLUMNS, stored.INVENTORY, INVENTORY, name)
         )
 
     def look(self, name: str) -> Look:

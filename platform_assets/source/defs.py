@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from platform_assets.lake.resources import EngineResource, LakeResource
+from platform_assets.logs import event
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
 from platform_assets.orchestration import (
     AFTER_BATCH,
@@ -41,7 +43,7 @@ from platform_assets.source.resources import DatabaseResource
 
 if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
-    from platform_assets.source.outcome import TableChange, Verification
+    from platform_assets.source.outcome import Extraction, TableChange, Verification
 
 STAR = "star"
 """Group of the assets that read the main source in the same run."""
@@ -139,8 +141,10 @@ def build_source_defs(
 
         extractor = Extractor(database, lake, engine, report=context.log.info)
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
+        began = time.monotonic()
         with clear_failures():
             extraction = extractor.extract(list(selected.values()))
+            _log_extraction(source, extraction, time.monotonic() - began)
             as_read = {
                 key: table
                 if is_declared or extraction.tables[table.name].stopped
@@ -223,6 +227,48 @@ def build_source_defs(
             raise stopped_failure(stopped)
 
     return dg.Definitions(assets=[extract], asset_checks=[check, look_at_schema])
+
+
+def _log_extraction(source: str, extraction: "Extraction", seconds: float) -> None:
+    """Log what was read of each table, and the batch."""
+    for name, change in extraction.tables.items():
+        place = {"source": source, "table": name, "asset": f"{source}/{name}", "batch": extraction.batch}
+        if change.stopped:
+            event(
+                "table_skipped",
+                f"{source}/{name} was skipped: {change.stopped}",
+                level="warning",
+                **place,
+                reason=change.stopped,
+            )
+            continue
+        counts = {
+            "rows_read": change.rows_read,
+            "inserted": change.inserted,
+            "updated": change.updated,
+            "deleted": change.deleted,
+        }
+        told = f"{source}/{name}: {change.rows} new row versions"
+        event("table_read", told, level="info" if change.rows else "debug", **place, **counts)
+        if change.dead_lettered:
+            event(
+                "dead_letters",
+                f"{source}/{name}: {change.dead_lettered} rows broke a declared rule",
+                level="warning",
+                **place,
+                rows=change.dead_lettered,
+            )
+    changes = [one for one in extraction.tables.values() if not one.stopped]
+    event(
+        "batch_committed",
+        f"{source} was read; the lake ends at batch {extraction.batch}",
+        source=source,
+        batch=extraction.batch,
+        tables=len(changes),
+        tables_changed=sum(1 for one in changes if one.rows),
+        rows=sum(one.rows for one in changes),
+        seconds=round(seconds, 3),
+    )
 
 
 def build_verification_defs(source: str, tables: Sequence[Table], timezone: str) -> dg.Definitions:

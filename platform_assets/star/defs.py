@@ -1,10 +1,13 @@
 """Star tables as assets: one multi-asset that runs the SQL of the selected tables, and their checks."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from platform_assets.lake.resources import EngineResource, LakeResource
+from platform_assets.logs import event
 from platform_assets.model.star_model import StarModel, columns_of
 from platform_assets.model.table import Table
 from platform_assets.orchestration import (
@@ -25,6 +28,9 @@ from platform_assets.orchestration import (
 )
 from platform_assets.rooms import Rooms
 from platform_assets.star.assembly import StarRoom
+
+if TYPE_CHECKING:
+    from platform_assets.star.transform import StarChange
 
 GROUP = "star"
 _CHECKS = {
@@ -90,6 +96,7 @@ def build_star_defs(model: StarModel) -> dg.Definitions:
                 for name in sorted(table.name for table in model.source_tables)
             ],
         )
+        began = time.monotonic()
         held_back: dict[str, str] = {}
         for table in selected.values():
             keys = [dg.AssetKey([model.source, read]) for read in table.reads]
@@ -99,6 +106,7 @@ def build_star_defs(model: StarModel) -> dg.Definitions:
             fit = [table for table in selected.values() if table.name not in held_back]
             changes = builder.build(fit) if fit else {}
             changes |= {name: StarChange(0, 0, 0, 0, reason) for name, reason in held_back.items()}
+            _log_changes(changes, time.monotonic() - began)
             rows = sample_rows(lake, engine, list(selected.values()))
         # Dagster expects a table after those that it depends on.
         for table in model.in_building_order(selected.values()):
@@ -142,6 +150,25 @@ def build_star_defs(model: StarModel) -> dg.Definitions:
             yield from hold_back(context, run_checks(context, run), GROUP)
 
     return dg.Definitions(assets=[build], asset_checks=[check])
+
+
+def _log_changes(changes: "Mapping[str, StarChange]", seconds: float) -> None:
+    """Log what was written to each star table; `seconds` is the time that all of them took."""
+    for name, change in changes.items():
+        place = {"asset": f"{GROUP}/{name}", "table": name, "batch": change.batch}
+        if change.stopped:
+            told = f"{GROUP}/{name} was skipped: {change.stopped}"
+            event("table_skipped", told, level="warning", **place, reason=change.stopped)
+            continue
+        event(
+            "star_built",
+            f"{GROUP}/{name}: {change.rows_written} rows written",
+            level="info" if change.rows_written else "debug",
+            **place,
+            rows=change.rows_written,
+            row_count=change.row_count,
+            all_tables_seconds=round(seconds, 3),
+        )
 
 
 def blocking_checks(model: StarModel) -> list[dg.AssetCheckKey]:

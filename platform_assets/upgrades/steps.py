@@ -13,7 +13,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Step:
+class UpgradeStep:
     """A step from one version of a format to the next.
 
     Args:
@@ -31,5 +31,5 @@ class Step:
     run: Callable[[Any], None]
 
 
-STEPS: Sequence[Step] = ()
+STEPS: Sequence[UpgradeStep] = ()
 """All steps. Every format still has its first version, so there are none."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.stored import FormatProblem, Stored
-from platform_assets.upgrades.steps import Step
+from platform_assets.upgrades.steps import UpgradeStep
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,12 @@ class Due:
 
     stored: Stored
     version: int
-    steps: tuple[Step, ...]
+    steps: tuple[UpgradeStep, ...]
 
 
-def due(everything: Iterable[Stored | FormatProblem], steps: Sequence[Step]) -> Iterator[Due | FormatProblem]:
+def due(
+    everything: Iterable[Stored | FormatProblem], steps: Sequence[UpgradeStep]
+) -> Iterator[Due | FormatProblem]:
     """Yield what has to be migrated, and what cannot be; what is up to date is left out.
 
     Args:
@@ -50,7 +52,7 @@ def due(everything: Iterable[Stored | FormatProblem], steps: Sequence[Step]) -> 
             yield found
 
 
-def _due(one: Stored, steps: Sequence[Step]) -> Due | FormatProblem | None:
+def _due(one: Stored, steps: Sequence[UpgradeStep]) -> Due | FormatProblem | None:
     version = one.version()
     if version is None:
         return None

@@ -1,10 +1,13 @@
 """Warehouse tables as assets: one multi-asset, loaded in one transaction, and its checks."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from platform_assets.lake.resources import LakeResource, ProtectionResource
+from platform_assets.logs import event
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Table
 from platform_assets.orchestration import (
@@ -30,6 +33,9 @@ from platform_assets.star.defs import blocking_checks
 from platform_assets.warehouse.assembly import WarehouseRoom
 from platform_assets.warehouse.resources import WarehouseResource
 from platform_assets.warehouse.settings import MAIN_WAREHOUSE
+
+if TYPE_CHECKING:
+    from platform_assets.warehouse.interface import Load
 
 
 def build_defs(rooms: Rooms) -> dg.Definitions:
@@ -134,12 +140,14 @@ def build_warehouse_defs(
         protection: ProtectionResource,
     ) -> Iterator[dg.MaterializeResult[None]]:
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
+        began = time.monotonic()
         unfit = failed_checks(context.instance, protecting)
         with clear_failures():
             # A column that the policy blocks stops its table; a column that it transforms is loaded so.
             seen = protection.lake_for(lake, name, context.run.run_id)
             seen = seen.holding_back({key.path[-1]: reason for key, reason in unfit.items()})
             loads = warehouse.load(seen, list(selected.values()))
+            _log_loads(name, loads, time.monotonic() - began)
             rows = warehouse.sample(list(selected.values()), limit=5)
         for key, table in selected.items():
             done = loads[table.name]
@@ -219,3 +227,22 @@ def build_load_defs(
         cron,
         timezone,
     )
+
+
+def _log_loads(warehouse: str, loads: "Mapping[str, Load]", seconds: float) -> None:
+    """Log what was loaded into each table; `seconds` is the time that all of them took."""
+    for name, done in loads.items():
+        place = {"asset": f"{warehouse}/{name}", "warehouse": warehouse, "table": name, "batch": done.batch}
+        if done.stopped:
+            told = f"{warehouse}/{name} was skipped: {done.stopped}"
+            event("table_skipped", told, level="warning", **place, reason=done.stopped)
+            continue
+        event(
+            "warehouse_loaded",
+            f"{warehouse}/{name}: {done.rows_written} rows loaded",
+            level="info" if done.rows_written else "debug",
+            **place,
+            rows=done.rows_written,
+            row_count=done.row_count,
+            all_tables_seconds=round(seconds, 3),
+        )

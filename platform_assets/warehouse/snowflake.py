@@ -456,12 +456,16 @@ class _Connected:
         ]
         for statement in statements:
             self.run(statement, "create the star schema", grants)
+        if (own, "loads") not in existing:
+            self.run(self.sql.first_format(), "record the load", [self._may_record()])
         return columns
+
+    def _may_record(self) -> Grant:
+        return self.grant("SELECT, INSERT", "TABLE", self.warehouse.platform_schema, "loads")
 
     def _bookkeeping(self) -> list[str]:
         return [
             self.sql.create_loads(),
-            self.sql.first_format(),
             f"CREATE TABLE IF NOT EXISTS {self.sql.lock} ({quoted('loads')} NUMBER(19, 0) NOT NULL)",
             self._lock_row(),
         ]
@@ -568,7 +572,7 @@ class _Session(LoadSession):
         connected.compile(
             connected.sql.record(pending[0], 0),
             "record the load",
-            [connected.grant("SELECT, INSERT", "TABLE", own, "loads")],
+            [connected._may_record()],
         )
 
     def _copy_external(self, incoming: Incoming, stage: str) -> None:

@@ -8,7 +8,8 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partialmethod
 from pathlib import Path
@@ -35,6 +36,7 @@ from platform_assets.rooms import Rooms
 from platform_assets.source.connection import Connection
 from platform_assets_tests.fixtures.house import warehouse_of
 from platform_assets_tests.fixtures.http import HttpServer
+from platform_assets_tests.fixtures.logs import json_logs, objects
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
 from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
 
@@ -175,8 +177,13 @@ def test_the_sensor_plans_a_run_whose_success_alone_closes_the_batch(
     assert [one.run_key for one in tick()] == ["uploads/2"]
 
 
+@pytest.mark.parametrize("logs", [nullcontext, json_logs], ids=["text", "json"])
 def test_nothing_that_was_found_is_written_anywhere(
-    tmp_path: Path, instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str], http_server: HttpServer
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    capfd: pytest.CaptureFixture[str],
+    http_server: HttpServer,
+    logs: Callable[[], AbstractContextManager[None]],
 ) -> None:
     (tmp_path / "webhook").write_text(http_server.url + "/hook")
     place = landing(
@@ -189,7 +196,8 @@ def test_nothing_that_was_found_is_written_anywhere(
     place.put("report.txt", f"card: {planted[3]}, {mail}\naws_access_key_id = {key}\n")
     place.put(f"{mail}.csv", f"card number,owner\n{number},ann\n")
     place.put("nested.json", json.dumps({"user": {"email": mail, mail: number}}))
-    result = place.run()
+    with logs():
+        result = place.run()
     assert failures(result) == []
     assert failed_checks(result) == {}
     assert sum(row["findings"] for row in place.table("dlp", "objects")) >= 6
@@ -206,6 +214,9 @@ def test_nothing_that_was_found_is_written_anywhere(
     }
     # The log of objects and what is done with them knows names as they are; nobody is sent it.
     known = {name for name in written if "/processed/objects/" in name}
+    if logs is json_logs:
+        events = [one["event"] for one in objects(written["output"]) if one["event"] != "line"]
+        assert events.count("object_inspected") == 3
     for secret in planted:
         holders = [name for name, text in written.items() if secret in text and name not in known]
         assert holders == [], secret

@@ -23,7 +23,7 @@ from platform_assets.cli import app
 from platform_assets.rooms import door, present
 from platform_assets.settings import load_settings
 from platform_assets.upgrades import steps, upgrade
-from platform_assets.upgrades.steps import Step
+from platform_assets.upgrades.steps import UpgradeStep
 
 CHANGED = ("state", "outbox", "loads", "task_output")
 """The formats that have a version 2 here."""
@@ -42,7 +42,7 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def made_up_steps(point: Callable[[], None]) -> tuple[Step, ...]:
+def made_up_steps(point: Callable[[], None]) -> tuple[UpgradeStep, ...]:
     """Steps to version 2: a folder that is renamed, a column with other values, a table, and a key."""
 
     def rename_folder(folder: Path) -> None:
@@ -83,7 +83,7 @@ def made_up_steps(point: Callable[[], None]) -> tuple[Step, ...]:
         point()
 
     runs = dict(zip(CHANGED, (rename_folder, shout, add_table, rename_key), strict=True))
-    return tuple(Step(f"{name}-2", name, 2, "A made-up step.", run) for name, run in runs.items())
+    return tuple(UpgradeStep(f"{name}-2", name, 2, "A made-up step.", run) for name, run in runs.items())
 
 
 def run(order: dict[str, Any]) -> int:

@@ -93,7 +93,8 @@ def counts(platform: Platform) -> dict[str, int]:
 
 def loads(platform: Platform) -> list[tuple[Any, ...]]:
     return platform.query(
-        "SELECT table_name, lake_version, batch, rows_written FROM platform.loads ORDER BY batch, table_name"
+        "SELECT table_name, lake_version, batch, rows_written FROM platform.loads WHERE batch > 0 "
+        "ORDER BY batch, table_name"
     )
 
 

@@ -7,6 +7,7 @@ again.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from platform_assets.lake.upkeep.journal import Journal, LastUpkeep
 from platform_assets.lake.upkeep.rewrite import Rewriter
 from platform_assets.lake.upkeep.store import TableStore
 from platform_assets.lake.upkeep.versions import LONGEST_RUN, Removed, Versions
+from platform_assets.logs import event
 from platform_assets.model.dialects import columns_sql, quote
 
 if TYPE_CHECKING:
@@ -172,6 +174,7 @@ class Upkeep:
             UpkeepBusy: Another run works on the lake, or has taken the lock over.
             LakeError: The journal cannot be read or written.
         """
+        began = time.monotonic()
         with self.journal.locked() as lock:
             last = self.journal.last()
             known = {name: replace(one, done={}) for name, one in last.items()} if whole else last
@@ -181,6 +184,15 @@ class Upkeep:
             finally:
                 now = self.clock()
                 self.journal.record({one.table: LastUpkeep(now, one.done, one.error) for one in done})
+        event(
+            "upkeep_finished",
+            f"Upkeep looked at {len(done)} tables",
+            tables=len(done),
+            tables_failed=sum(1 for one in done if one.error),
+            bytes_rewritten=sum(one.rewritten for one in done),
+            bytes_removed=sum(one.removed.size for one in done),
+            seconds=round(time.monotonic() - began, 3),
+        )
         return done
 
     def _each(
@@ -215,7 +227,27 @@ class Upkeep:
                 one = TableUpkeep(kept.name, error=reason_of(error))
                 self.report(f"{kept.name}: {one.error}")
             if one is not None:
+                if not is_dry:
+                    _log(one)
                 yield one
+
+
+def _log(one: TableUpkeep) -> None:
+    """Log the upkeep of a table; if there was nothing to do, as a detail."""
+    changed = bool(one.rewritten or one.removed.size or one.outdated)
+    event(
+        "upkeep",
+        f"{one.table}: {one.error or f'{one.files[0]} files became {one.files[1]}'}",
+        level="error" if one.error else "info" if changed else "debug",
+        table=one.table,
+        files_before=one.files[0],
+        files=one.files[1],
+        bytes=one.size[1],
+        bytes_rewritten=one.rewritten,
+        bytes_removed=one.removed.size,
+        outdated_rows=one.outdated,
+        **({"reason": one.error} if one.error else {}),
+    )
 
 
 @dataclass(frozen=True)
