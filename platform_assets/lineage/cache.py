@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from platform_assets import column_lineage
 from platform_assets.column_lineage import DeclaredTable
 from platform_assets.lineage.graph import Graph
+from platform_assets.processes import write_whole
 
 _FILE, _PROOF = "graph.json", "proof.json"
 
@@ -40,7 +39,7 @@ def cached_graph(folder: Path, declared: Sequence[DeclaredTable], masking: Seque
     # Without a place to keep it, the graph is derived each time.
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        _write(file, f"{wanted}\n{graph.to_json()}")
+        write_whole(file, f"{wanted}\n{graph.to_json()}".encode())
     return graph
 
 
@@ -74,16 +73,3 @@ def _fingerprint(declared: Sequence[DeclaredTable], masking: Sequence[str]) -> s
         found.update(file.read_bytes())
     found.update(repr((version("sqlglot"), tuple(masking), tuple(declared))).encode())
     return found.hexdigest()
-
-
-def _write(file: Path, text: str) -> None:
-    """Replace a file as a whole: another process may read it."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as part:
-            part.write(text)
-        os.replace(name, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

@@ -17,6 +17,7 @@ from platform_assets.column_lineage import (
     StatedEdge,
     Subtype,
 )
+from platform_assets.configuration.document import Document
 from platform_assets.errors import LineageError
 from platform_assets.feeds.settings import FeedColumnSettings, FeedSettings
 from platform_assets.lineage.assembly import LineageRoom
@@ -137,6 +138,62 @@ def test_the_columns_of_a_feed_come_from_its_files(shipped: Settings) -> None:
         == "its columns are those of the first file that is uploaded"
     )
     assert without_lineage(graph) == []
+
+
+def with_files(settings: Settings, folder: str, **files: dict[str, object]) -> Graph:
+    """Return the graph of a configuration with further files of deliveries or tasks."""
+    documents = {name: Document(Path(f"{name}.conf"), content) for name, content in files.items()}
+    return build_graph(Rooms(settings, given={folder: documents}).of(LineageRoom).declared())
+
+
+def test_the_results_of_sql_tasks_are_followed_from_sources_and_warehouses(shipped: Settings) -> None:
+    tasks = [
+        {
+            "name": "sql",
+            "id": "people",
+            "args": {
+                "query": "SELECT upper(first_name) AS name FROM staff",
+                "database": "totesys",
+                "table": "own.people",
+            },
+            "produces": ["marts/people"],
+        },
+        {
+            "name": "sql",
+            "id": "file",
+            "args": {"query": "SELECT day_name FROM dim_date WHERE year = 2024", "output": "days.csv"},
+        },
+        {"name": "sql", "id": "odd", "args": {"query": "PIVOT dim_date ON year USING count(*)"}},
+    ]
+    graph = with_files(shipped, "tasks", report={"tasks": tasks})
+    assert [str(step.edge.source) for step in graph.up(graph.find("marts/people.name"))] == [
+        "warehouse/own/people.name",
+        "database/totesys/staff.first_name",
+    ]
+    assert sources(graph, "tasks/report/file.day_name") == ["warehouse/dim_date.day_name IDENTITY"]
+    assert "it has PIVOT or UNPIVOT" in graph.tables["tasks", "report", "odd"].unknown
+    assert without_lineage(graph) == []
+
+
+def test_a_delivery_whose_sql_cannot_be_followed_is_made_and_its_lineage_is_unknown(
+    shipped: Settings,
+) -> None:
+    def delivery(source: dict[str, object]) -> dict[str, object]:
+        return {"title": "Test", "source": source, "to": {"there": {"address": "sent"}}}
+
+    def rows(source: dict[str, object]) -> dict[str, object]:
+        return {**delivery(source), "render": ["csv"], "file": "x.csv"}
+
+    graph = with_files(
+        shipped,
+        "deliveries",
+        pivoted=rows({"asset": "star/dim_date", "query": "PIVOT dim_date ON year USING count(*)"}),
+        whole=rows({"asset": "star/dim_date", "query": 'SELECT _batch, day FROM "star/dim_date"'}),
+        text=delivery({"text": "hello"}),
+    )
+    assert "it has PIVOT or UNPIVOT" in graph.tables["delivery", "pivoted"].unknown
+    assert sources(graph, "delivery/whole._batch") == ["star/dim_date._batch IDENTITY"]
+    assert graph.tables["delivery", "text"].unknown == "it delivers text, not rows"
 
 
 BASE = DeclaredTable(("base",), (Column("a", Integer()), Column("b", Text())), constants={"a": "x", "b": "x"})
