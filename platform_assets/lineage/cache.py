@@ -62,7 +62,7 @@ def cached_proof(folder: Path, graph: Graph) -> Graph:
     proved = graph.with_proof(try_edges(graph).observed)
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        _write(file, f"{wanted}\n{proved.to_json()}")
+        write_whole(file, f"{wanted}\n{proved.to_json()}".encode())
     return proved
 
 
