@@ -404,7 +404,7 @@
     if (column.constant) parts.push(make("p", {}, `A declared constant: ${column.constant}`));
     if (column.isRows) parts.push(make("p", {}, "Which rows the table has, and in what order. It decides about all columns of the table."));
     for (const [title, rows, end, none] of [
-      ["Comes from", into.filter(isDirect), SOURCE, column.constant || column.isRows ? "" : column.table.unknown || "Nothing: the data begins here."],
+      ["Comes from", into.filter(isDirect), SOURCE, column.constant || column.isRows ? "" : column.table.unknown || (into.length ? "No value: others only decide about it." : "Nothing: the data begins here.")],
       ["Is decided by (indirect)", into.filter((row) => !isDirect(row)), SOURCE, ""],
       ["Goes to", out.filter(isDirect), TARGET, column.isRows ? "" : "Nothing."],
       ["Decides (indirect)", out.filter((row) => !isDirect(row)), TARGET, ""],
