@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from platform_assets.classification import Mark, Origin
+from platform_assets.column_lineage import ColumnRef
 from platform_assets.dlp.columns import ColumnInspector
 from platform_assets.dlp.findings import FindingsStore
 from platform_assets.dlp.local.inspector import LocalInspector
@@ -87,7 +89,7 @@ class Loads:
         self.warehouse = DuckDBWarehouse(folder / "w.duckdb", self.engine, 60)
         self.inspections = 0
 
-    def protection(self, *rules: Rule, key: bytes = KEY) -> StarProtection:
+    def protection(self, *rules: Rule, key: bytes = KEY, marks: Sequence[Mark] = ()) -> StarProtection:
         @contextlib.contextmanager
         def inspector() -> Iterator[ColumnInspector]:
             self.inspections += 1
@@ -102,10 +104,11 @@ class Loads:
             self.engine,
             lambda: ("local", "1"),
             star.TABLES,
+            lambda: marks,
         )
 
-    def load(self, *rules: Rule, key: bytes = KEY) -> dict[str, Load]:
-        lake = self.protection(*rules, key=key).lake_for(self.lake, "warehouse", "run")
+    def load(self, *rules: Rule, key: bytes = KEY, marks: Sequence[Mark] = ()) -> dict[str, Load]:
+        lake = self.protection(*rules, key=key, marks=marks).lake_for(self.lake, "warehouse", "run")
         return self.warehouse.load(lake, star.TABLES)
 
     def rows(self, table: str) -> dict[Any, dict[str, Any]]:
@@ -292,3 +295,32 @@ def test_rows_of_places_that_no_rule_concerns_pass_unseen(loads: Loads) -> None:
     rows = notes("a@b.example.org")
     assert loads.protection(BLOCKED).applied(rows, "reports/notes") is rows
     assert loads.inspections == 0
+
+
+def test_what_lineage_derives_is_changed_though_the_inspection_finds_nothing_in_it(
+    loads: Loads, plain: Mapping[str, list[dict[str, Any]]]
+) -> None:
+    passports = Rule(
+        "passports",
+        Action.DEIDENTIFY,
+        ("PASSPORT",),
+        places=("star/*", "delivery/*"),
+        deidentify=Deidentification("tokenize", prefix="tok_"),
+    )
+    marks = [
+        Mark(ColumnRef(table, "design_name"), "PASSPORT", "LIKELY", Origin.DERIVED)
+        for table in (("star", "dim_design"), ("delivery", "designs"))
+    ]
+    loads.load(passports, marks=marks)
+    names = {row["design_name"] for row in loads.rows("dim_design").values()}
+    assert names
+    assert all(name.startswith("tok_") for name in names)
+    assert names.isdisjoint(row["design_name"] for row in plain["dim_design"])
+    # On the way to each destination of a delivery too, and in no other column.
+    rows = pa.table({"design_name": ["Amber"], "file_name": ["amber.json"]})
+    protection = loads.protection(passports, marks=marks)
+    for place in ("delivery/designs", "delivery/designs/bucket"):
+        sent = protection.applied(rows.to_reader(), place).read_all()
+        assert sent["design_name"][0].as_py().startswith("tok_")
+        assert sent["file_name"].to_pylist() == ["amber.json"]
+    assert protection.applied(rows.to_reader(), "delivery/designs_too").read_all() == rows

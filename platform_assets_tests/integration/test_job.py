@@ -288,7 +288,7 @@ def test_the_dg_commands_work_on_the_project(platform: Installation) -> None:
     keys = {asset["asset_key"] for asset in definitions["assets"]}
     assert keys == {f"totesys/{table}" for table in SOURCE_TABLES} | {
         f"{group}/{table}" for group in ("star", "warehouse", "snowflake") for table in STAR_TABLES
-    } | {f"dlp/{table}" for table in ("objects", "findings", "columns")} | {"lake/tables"}
+    } | {f"dlp/{table}" for table in ("objects", "findings", "columns")} | {"lake/tables", "lineage/columns"}
     assert MAIN_JOB in {job["name"] for job in definitions["jobs"]}
     assert left_in_home(platform) == []
 
@@ -297,12 +297,15 @@ def test_every_asset_says_what_it_is_whose_it_is_and_what_its_columns_are(platfo
     specs = {
         spec.key.to_user_string(): spec for spec in build_defs(platform.settings).resolve_all_asset_specs()
     }
-    assert len(specs) == 48
+    assert len(specs) == 49
     for key, spec in specs.items():
         assert spec.owners, key
         assert spec.kinds, key
         assert spec.description, key
         assert spec.group_name == key.partition("/")[0]
+        assert "column lineage" in spec.metadata or key == "lineage/columns"
+        if key == "lineage/columns":
+            continue  # a page, not a table
         schema = spec.metadata["dagster/column_schema"]
         columns = schema.columns if isinstance(schema, dg.TableSchema) else schema.schema.columns
         assert all(column.description for column in columns), key
@@ -326,7 +329,7 @@ def test_the_checks_that_protect_data_block_what_is_downstream(platform: Install
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
         checks.setdefault(key.asset_key.to_user_string(), {})[key.name] = spec.blocking
-    assert len(checks) == 36
+    assert len(checks) == 37
     for table in SOURCE_TABLES:
         declared = checks[f"totesys/{table}"]
         assert declared.pop("primary_key") is True
