@@ -4,13 +4,16 @@
 """
 
 import datetime as dt
+import importlib
 import logging
 import sqlite3
+import sys
+import types
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
@@ -95,7 +98,62 @@ def instance_at(home: Path) -> dg.DagsterInstance:
     `DagsterInstance.get` takes the folder from the environment only, and `from_config` ignores DAGSTER_HOME
     in the paths of its storages.
     """
+    with _called_later("structlog", *_ALEMBIC):
+        import dagster._core.storage.base_storage
+        import dagster._core.storage.sql  # noqa: F401 - imports them
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home)))
+
+
+_ALEMBIC = (
+    *("alembic.command", "alembic.config", "alembic.script"),
+    *("alembic.runtime.environment", "alembic.runtime.migration"),
+)
+"""Modules that only create or migrate a database."""
+
+
+@contextmanager
+def _called_later(*modules: str) -> Iterator[None]:
+    """Import modules of other libraries only when something of them is called.
+
+    Dagster's storage imports Alembic and, with its daemons, structlog with rich and Pygments: a twentieth of
+    a tick, which calls nothing of them. What is imported within gets names that are looked up when called.
+    """
+    stand_ins = {name: _Later(name) for name in modules if name not in sys.modules}
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            sys.modules.pop(name, None)
+
+
+class _Later(types.ModuleType):
+    """A module that is not imported yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        module = self.__name__
+
+        def found() -> Any:
+            return getattr(importlib.import_module(module), name)
+
+        return _LookedUpLater(found, lambda: sys.modules.get(module) is self)
+
+
+class _LookedUpLater:
+    """A name of a module that is not imported yet, or the result of calling it."""
+
+    def __init__(self, find: Callable[[], Any], is_early: Callable[[], bool]) -> None:
+        self._find, self._is_early = find, is_early
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if self._is_early():
+            return _LookedUpLater(lambda: self._find()(*arguments, **options), self._is_early)
+        return self._find()(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._find(), name)
 
 
 class StepError(NamedTuple):
@@ -137,17 +195,90 @@ def is_interruption(event: dg.DagsterEvent) -> bool:
     )
 
 
-def completed_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> AssetCheckExecutionRecord | None:
-    """Return the last record of a check that has a result.
+class CheckResult(NamedTuple):
+    """The result of a check.
+
+    Args:
+        run_id: Id of the run that it is from.
+        evaluation: The result.
+    """
+
+    run_id: str
+    evaluation: dg.AssetCheckEvaluation
+
+
+def last_check_results(
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
+) -> dict[dg.AssetCheckKey, CheckResult]:
+    """Return the last result of each check that has any.
 
     A run that has planned a check, or that ended before it, leaves a record without a result, and the public
-    interface returns that record.
+    interface returns that record. Dagster's storage looks up one check at a time.
     """
+    # Imported here because they import SQLAlchemy, which the code location does not need.
+    from dagster._core.storage.event_log import SqlEventLogStorage
+
     completed = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-    found: Sequence[AssetCheckExecutionRecord] = instance.event_log_storage.get_asset_check_execution_history(
-        key, limit=1, status=completed
+    storage = instance.event_log_storage
+    found: dict[dg.AssetCheckKey, AssetCheckExecutionRecord | None] = dict.fromkeys(keys)
+    if isinstance(storage, SqlEventLogStorage):
+        found = _last_completed(storage, keys)
+    results = {}
+    for key, record in found.items():
+        if record is None:
+            history = storage.get_asset_check_execution_history(key, 1, status=completed)
+            record = history[0] if history else None
+        if record is not None and isinstance(record.evaluation, dg.AssetCheckEvaluation):
+            results[key] = CheckResult(record.run_id, record.evaluation)
+    return results
+
+
+_MOST_WITHOUT_RESULT = 3
+"""Newest records of a check among which its last result almost always is."""
+
+
+def _last_completed(
+    storage: Any, keys: Collection[dg.AssetCheckKey]
+) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord | None]:
+    """Return the last completed record of each check that has any record; None if only older ones can be."""
+    import sqlalchemy as db
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+
+    table, by_name = AssetCheckExecutionsTable, {(key.asset_key.to_string(), key.name): key for key in keys}
+    # An index has all that this part of the query reads; the records themselves are large.
+    place = db.func.row_number().over(
+        partition_by=[table.c.asset_key, table.c.check_name], order_by=table.c.id.desc()
     )
-    return found[0] if found else None
+    ranked = (
+        db.select(table.c.id, place.label("place"))
+        .where(
+            table.c.asset_key.in_(sorted({asset for asset, _ in by_name})),
+            table.c.check_name.in_(sorted({name for _, name in by_name})),
+        )
+        .subquery()
+    )
+    newest = db.select(ranked.c.id).where(ranked.c.place <= _MOST_WITHOUT_RESULT)
+    query = db.select(table).where(table.c.id.in_(newest)).order_by(table.c.id.desc())
+    with storage.index_connection() as connection:
+        rows = connection.execute(query).mappings().all()
+    found: dict[dg.AssetCheckKey, AssetCheckExecutionRecord | None] = {}
+    for row in rows:
+        key = by_name.get((row["asset_key"], row["check_name"]))
+        if key is None or found.get(key) is not None:
+            continue
+        is_completed = row["execution_status"] != AssetCheckExecutionRecordStatus.PLANNED.value
+        found[key] = AssetCheckExecutionRecord.from_db_row(row, key) if is_completed else None
+    return found
+
+
+def look_up_assets(context: dg.AssetCheckExecutionContext) -> None:
+    """Look up the last materializations of all assets whose checks are selected, with one query.
+
+    Dagster needs them for each result that the step yields, and would look them up one by one.
+    """
+    keys = {key.asset_key for key in context.selected_asset_check_keys}
+    step = context.get_step_execution_context()
+    step._data_version_cache._fetch_input_asset_version_info(sorted(keys, key=lambda key: key.path))
 
 
 @contextmanager

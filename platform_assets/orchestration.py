@@ -18,7 +18,12 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.column_lineage import OWNERS as OWNERS
-from platform_assets.dagster_internals import completed_check, record_origin
+from platform_assets.dagster_internals import (
+    CheckResult,
+    last_check_results,
+    look_up_assets,
+    record_origin,
+)
 from platform_assets.description import TableNotes
 from platform_assets.errors import path_error
 from platform_assets.isolation import ended, is_isolated, is_retryable, reason_of, result_or_reason
@@ -264,19 +269,18 @@ def _written(context: dg.AssetCheckExecutionContext) -> dict[dg.AssetKey, _Writt
     return written
 
 
-def _passed_up_to(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> int:
+def _passed_up_to(last: CheckResult | None) -> int:
     """Return the batch up to which all rows are known to pass a check; 0 if its last run failed."""
-    record = completed_check(instance, key)
-    evaluation = record.evaluation if record else None
-    if not isinstance(evaluation, dg.AssetCheckEvaluation) or not evaluation.passed:
+    if last is None or not last.evaluation.passed:
         return 0
-    batch = evaluation.metadata.get(BATCH)
+    batch = last.evaluation.metadata.get(BATCH)
     return int(str(batch.value)) if batch is not None else 0
 
 
 def run_checks(
     context: dg.AssetCheckExecutionContext,
     check: Callable[[dg.AssetCheckKey, int], tuple[int, Sequence[str]]],
+    prepare: Callable[[], object] = lambda: None,
 ) -> Iterator[dg.AssetCheckResult]:
     """Run the selected checks of a multi-asset check, each on the rows added since it last passed.
 
@@ -289,13 +293,23 @@ def run_checks(
         context: The check step's context.
         check: Takes a check and the batch after which to look; returns the number of rows that break the
             check, and examples of them.
+        prepare: Opens what the checks read; called once, if any check has rows to look at, which after most
+            ticks none has. Its errors fail the step.
     """
     written = _written(context)
+    look_up_assets(context)
+    last = last_check_results(
+        context.instance, [key for key in context.selected_asset_check_keys if key.asset_key in written]
+    )
+    is_prepared = False
     # Ordered by asset, so that data read for one check can be reused by the next.
     for key in sorted(context.selected_asset_check_keys, key=lambda key: (key.asset_key.path, key.name)):
         new = written.get(key.asset_key)
-        after = min(new.after, _passed_up_to(context.instance, key)) if new else 0
+        after = min(new.after, _passed_up_to(last.get(key))) if new else 0
         is_known = new is not None and after >= new.batch
+        if not is_known and not is_prepared:
+            prepare()
+            is_prepared = True
         outcome = (0, ()) if is_known else result_or_reason(partial(check, key), after)
         if isinstance(outcome, str):
             yield dg.AssetCheckResult(
@@ -369,18 +383,12 @@ def failed_checks(
         checks: The checks to look up.
         run_id: Consider only checks of this run.
     """
-    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
     failed: dict[dg.AssetKey, str] = {}
-    for key, latest in sorted(found.items()):
-        # If another run has planned the check and not yet run it, the last result counts.
-        is_done = isinstance(latest.evaluation, dg.AssetCheckEvaluation)
-        record = latest if is_done else completed_check(instance, key)
-        evaluation = record.evaluation if record else None
-        if record is None or not isinstance(evaluation, dg.AssetCheckEvaluation) or evaluation.passed:
+    # If another run has planned a check and not yet run it, the last result counts.
+    for key, last in sorted(last_check_results(instance, checks).items()):
+        if last.evaluation.passed or run_id not in (None, last.run_id):
             continue
-        if run_id not in (None, record.run_id):
-            continue
-        reason = _of_check(evaluation)
+        reason = _of_check(last.evaluation)
         failed[key.asset_key] = f"{failed[key.asset_key]} {reason}" if key.asset_key in failed else reason
     return failed
 

@@ -1,7 +1,9 @@
 """Source tables as assets: one multi-asset per source and snapshot, its checks and its own job."""
 
+import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from platform_assets.dagster_internals import look_up_assets
 from platform_assets.lake.resources import EngineResource, LakeResource
 from platform_assets.logs import event
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Table
@@ -42,7 +45,9 @@ from platform_assets.source.assembly import SourceRoom, lake_job
 from platform_assets.source.resources import DatabaseResource
 
 if TYPE_CHECKING:
-    from platform_assets.lake.lake import Lake
+    import duckdb
+
+    from platform_assets.lake.lake import BronzeReader, Lake
     from platform_assets.source.outcome import Extraction, TableChange, Verification
 
 STAR = "star"
@@ -191,11 +196,15 @@ def build_source_defs(
         from platform_assets.lake.checks import check_dead_letters, check_unique
         from platform_assets.lake.lake import BronzeReader
 
-        with clear_failures(), engine.connect() as connection:
-            reader = BronzeReader(lake, source, lake.ledger.read())
+        with clear_failures(), contextlib.ExitStack() as opened:
+
+            @functools.cache
+            def bronze() -> "tuple[duckdb.DuckDBPyConnection, BronzeReader]":
+                return opened.enter_context(engine.connect()), BronzeReader(lake, source, lake.ledger.read())
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
                 table = by_key[key.asset_key]
+                connection, reader = bronze()
                 if key.name == "primary_key":
                     reader.create_versions_view(connection, ["versions"], table, valid_only=False)
                     identity = (*table.primary_key, "_batch")
@@ -204,7 +213,7 @@ def build_source_defs(
                     outcome = check_dead_letters(connection, reader, table, key.name)
                 return outcome.broken, outcome.examples
 
-            yield from hold_back(context, run_checks(context, run), read_by)
+            yield from hold_back(context, run_checks(context, run, bronze), read_by)
 
     @multi_asset_check(
         name=f"{source}_schema",
@@ -213,6 +222,7 @@ def build_source_defs(
     )
     def look_at_schema(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         # The result comes from the table's last materialization; this check reads nothing itself.
+        look_up_assets(context)
         keys = [key.asset_key for key in context.selected_asset_check_keys]
         looks = context.instance.event_log_storage.get_latest_materialization_events(keys)
         results = [_schema_result(key, looks.get(key)) for key in sorted(keys, key=lambda key: key.path)]

@@ -1,5 +1,7 @@
 """Star tables as assets: one multi-asset that runs the SQL of the selected tables, and their checks."""
 
+import contextlib
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -138,16 +140,17 @@ def build_star_defs(model: StarModel) -> dg.Definitions:
     ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         from platform_assets.star.verify import StarVerifier
 
-        with (
-            clear_failures(),
-            StarVerifier.open(lake, model, engine) as verifier,
-        ):
+        with clear_failures(), contextlib.ExitStack() as opened:
+
+            @functools.cache
+            def verifier() -> StarVerifier:
+                return opened.enter_context(StarVerifier.open(lake, model, engine))
 
             def run(key: dg.AssetCheckKey, after: int) -> tuple[int, Sequence[str]]:
-                outcome = verifier.verify(by_key[key.asset_key], key.name, after)
+                outcome = verifier().verify(by_key[key.asset_key], key.name, after)
                 return outcome.broken, outcome.examples
 
-            yield from hold_back(context, run_checks(context, run), GROUP)
+            yield from hold_back(context, run_checks(context, run, verifier), GROUP)
 
     return dg.Definitions(assets=[build], asset_checks=[check])
 
