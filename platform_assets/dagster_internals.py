@@ -224,7 +224,8 @@ def last_check_results(
     if isinstance(storage, SqlEventLogStorage):
         found = _last_completed(storage, keys)
     results = {}
-    for key, record in found.items():
+    for key, newest in found.items():
+        record = newest
         if record is None:
             history = storage.get_asset_check_execution_history(key, 1, status=completed)
             record = history[0] if history else None
@@ -282,11 +283,13 @@ def look_up_assets(context: dg.AssetCheckExecutionContext) -> None:
 
 
 @contextmanager
-def sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
-    """Keep Dagster's SQLite event files open during a run.
+def storage_held_open(context: dg.InitResourceContext) -> Iterator[None]:
+    """Keep Dagster's own storage open during a run.
 
-    Dagster opens and closes them for every event, and SQLite writes back and deletes its log when the last
-    connection closes. With a connection that stays open, an unchanged tick takes a tenth less time.
+    Dagster's SQLite storage opens and closes its files for every event, and SQLite writes back and deletes
+    its log when the last connection closes. With a connection that stays open, an unchanged tick takes a
+    tenth less time. Its PostgreSQL storage connects anew for every event and query, except in the web server:
+    1,200 times in a tick, and 400 times with a connection that stays open.
     """
     # Imported here because it imports SQLAlchemy and Alembic, which the code location does not need.
     from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
@@ -297,7 +300,19 @@ def sqlite_held_open(context: dg.InitResourceContext) -> Iterator[None]:
             for shard in ("index", context.run.run_id):
                 connection = stack.enter_context(closing(sqlite3.connect(storage.path_for_shard(shard))))
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        elif context.instance is not None and context.run is not None and context.instance.is_persistent:
+            # The platform's own storage holds its files open anyway, and ignores this.
+            context.instance.optimize_for_webserver(
+                statement_timeout=_NO_LIMIT, pool_recycle=_RECYCLED_AFTER, max_overflow=_MOST_MORE
+            )
         yield
+
+
+_NO_LIMIT = 0
+_RECYCLED_AFTER = 3600
+"""Seconds after which a connection to Dagster's database is opened anew; firewalls forget idle ones."""
+_MOST_MORE = 10
+"""Connections beyond the one that is kept, for threads."""
 
 
 def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -20,13 +20,14 @@ from typing import Any
 import dagster as dg
 import pytest
 from alembic.script import ScriptDirectory
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import StepMaterializationData
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from sqlalchemy.exc import IntegrityError
 
-from platform_assets.dagster_internals import delete_run, instance_at
+from platform_assets.dagster_internals import delete_run, instance_at, last_check_results
 from platform_assets.dagster_storage import EventLogStorage, RunStorage, ScheduleStorage
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.wire import free_port
@@ -309,6 +310,45 @@ def test_what_could_not_be_written_for_a_while_is_written_once(tmp_path: Path) -
         instance.report_engine_event("at last", job_name="job", run_id="run")
         assert [entry.message for entry in instance.all_logs("run")] == ["made", "after it", "at last"]
     assert rows(index, "SELECT asset_key FROM event_logs") == [('["made"]',)]
+
+
+def test_the_last_result_of_a_check_is_found_behind_runs_that_never_came_to_it(tmp_path: Path) -> None:
+    first = dg.AssetKey("first")
+    keys = [dg.AssetCheckKey(first, f"check_{number}") for number in (0, 4)]
+    with opened(tmp_path / "home") as instance:
+        run_id = run_here(instance, tmp_path)
+        for number in range(5):
+            data = AssetCheckEvaluationPlanned(asset_key=first, check_name="check_0")
+            event = dg.DagsterEvent("ASSET_CHECK_EVALUATION_PLANNED", "job", event_specific_data=data)
+            instance.report_dagster_event(event, f"run-{number}")
+        found = last_check_results(instance, [*keys, dg.AssetCheckKey(first, "unknown")])
+        assert {key: (one.run_id, one.evaluation.passed) for key, one in found.items()} == {
+            keys[0]: (run_id, True),
+            keys[1]: (run_id, False),
+        }
+
+
+def test_opening_a_home_imports_nothing_that_only_creates_or_migrates_one(tmp_path: Path) -> None:
+    with opened(tmp_path / "home") as instance:
+        run_id = run_here(instance, tmp_path)
+    look = (
+        "import sys; from pathlib import Path; from platform_assets.dagster_internals import instance_at\n"
+        f"with instance_at(Path({str(tmp_path / 'home')!r})) as instance:\n"
+        f"    assert instance.all_logs({run_id!r})\n"
+        "print(sorted({'alembic', 'structlog', 'pandas'} & {name.split('.')[0] for name in sys.modules}))\n"
+        "from dagster._core.definitions.freshness_evaluator import logger\n"
+        "assert logger.bind() and 'structlog' in sys.modules\n"
+        "instance = instance_at(Path(sys.argv[1])); print(instance.event_log_storage.alembic_version()[1] != '')"
+    )
+    (tmp_path / "new").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", look, str(tmp_path / "new")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["[]", "True"], done.stderr
 
 
 def test_dagster_migrates_a_home_and_its_runs(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from platform_assets.dagster_internals import record_origin, sqlite_held_open
+from platform_assets.dagster_internals import record_origin, storage_held_open
 from platform_assets.errors import UpkeepBusy
 from platform_assets.isolation import Isolation
 from platform_assets.lake.assembly import LakeRoom
@@ -54,7 +54,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
 def _resources(rooms: Rooms) -> dg.Definitions:
     @contextlib.contextmanager
     def engine(context: dg.InitResourceContext) -> Iterator[object]:
-        with sqlite_held_open(context):
+        with storage_held_open(context):
             record_origin(context)
             yield rooms.of(LakeRoom).engine
 
