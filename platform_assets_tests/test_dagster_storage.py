@@ -338,7 +338,8 @@ def test_opening_a_home_imports_nothing_that_only_creates_or_migrates_one(tmp_pa
         "print(sorted({'alembic', 'structlog', 'pandas'} & {name.split('.')[0] for name in sys.modules}))\n"
         "from dagster._core.definitions.freshness_evaluator import logger\n"
         "assert logger.bind() and 'structlog' in sys.modules\n"
-        "instance = instance_at(Path(sys.argv[1])); print(instance.event_log_storage.alembic_version()[1] != '')"
+        "storage = instance_at(Path(sys.argv[1])).event_log_storage\n"
+        "print(bool(storage.alembic_version()[1]))"
     )
     (tmp_path / "new").mkdir()
     done = subprocess.run(
