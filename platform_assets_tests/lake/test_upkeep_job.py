@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from platform_assets.build import build_defs
 from platform_assets.cli import app
-from platform_assets.dagster_internals import completed_check
+from platform_assets.dagster_internals import last_check_results
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.lake import Lake
 from platform_assets.model.table import Column, Integer, Text
@@ -88,12 +88,11 @@ def test_the_job_records_every_table_and_one_that_fails_fails_alone(tmp_path: Pa
     assert files_of(damaged) == 1
     with instance_of(settings) as instance:
         event = instance.get_latest_materialization_event(TABLES)
-        record = completed_check(instance, CHECK)
+        result = last_check_results(instance, [CHECK]).get(CHECK)
     assert event is not None
     assert event.asset_materialization is not None
     metadata = {name: one.value for name, one in event.asset_materialization.metadata.items()}
     assert metadata["most files of a table"] < 10
     assert "| marts/fine | 17 | 1 | 1 |" in str(metadata["tables"])
-    assert record is not None
-    assert record.evaluation is not None
-    assert record.evaluation.passed
+    assert result is not None
+    assert result.evaluation.passed
