@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 from platform_assets.build import build_defs
 from platform_assets.objects.defs import INSPECT_JOB
 from platform_assets.rooms import Rooms
+from platform_assets.runs import open_instance
 from platform_assets.settings import load_settings
 from platform_assets.snowflake.assembly import SnowflakeRoom
 from platform_assets.snowflake.defs import LAKE_COPIES, SNOWFLAKE_JOB
@@ -26,7 +27,7 @@ from platform_assets_tests.feeds.workbooks import a_workbook, encrypted, far_apa
 from platform_assets_tests.fixtures.house import with_keys
 from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.totesys import failures
-from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
+from platform_assets_tests.integration.installation import Installation
 
 NOBODY = Connection("127.0.0.1", 1, "nothing", "nobody", "no password")
 ACCOUNT = """{
@@ -142,7 +143,7 @@ def platform(
     )
     home = tmp_path / "instance"
     home.mkdir()
-    with dg.DagsterInstance.local_temp(str(home), overrides=NO_TELEMETRY) as instance:
+    with open_instance(home) as instance:
         yield Platform(installation, uploads, instance, snowflake_server, snowflake_database)
 
 

@@ -24,6 +24,7 @@ from dagster._core.events import StepFailureData
 from deltalake import DeltaTable, write_deltalake
 
 from platform_assets.build import MAIN_JOB, build_defs
+from platform_assets.runs import open_instance
 from platform_assets.sample.database import advance_sample, create_sample
 from platform_assets.source.connection import Connection
 from platform_assets_tests.fixtures.patience import PATIENCE
@@ -77,7 +78,7 @@ def instance(platform: Installation) -> Iterator[dg.DagsterInstance]:
     """Dagster's records on disk, where their every byte can be searched."""
     folder = platform.folder / "instance"
     folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder), overrides=NO_TELEMETRY) as opened:
+    with open_instance(folder) as opened:
         yield opened
 
 

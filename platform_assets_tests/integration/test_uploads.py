@@ -33,12 +33,13 @@ from platform_assets.objects.folder import FolderBucket
 from platform_assets.objects.log import Known
 from platform_assets.objects.plan import BatchLimits, ObjectStatus, Outcome
 from platform_assets.rooms import Rooms
+from platform_assets.runs import open_instance
 from platform_assets.source.connection import Connection
 from platform_assets_tests.fixtures.house import warehouse_of
 from platform_assets_tests.fixtures.http import HttpServer
 from platform_assets_tests.fixtures.logs import json_logs, objects
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
-from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
+from platform_assets_tests.integration.installation import Installation
 
 NOBODY = Connection("127.0.0.1", 1, "nothing", "nobody", "no password")
 
@@ -101,7 +102,7 @@ def landing(tmp_path: Path, instance: dg.DagsterInstance, rules: str = "", **mor
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     folder = tmp_path / "instance"
     folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder), overrides=NO_TELEMETRY) as opened:
+    with open_instance(folder) as opened:
         yield opened
 
 

@@ -20,7 +20,7 @@ from platform_assets.lake.lake import Lake
 from platform_assets.lake.upkeep.staged import remove_staged_files
 from platform_assets.objects.log import LOG_COLUMNS, ObjectLog
 from platform_assets.objects.plan import BatchLimits, ObjectStatus
-from platform_assets.runs import forget_old_runs
+from platform_assets.runs import forget_old_runs, open_instance
 from platform_assets_tests.alerts.test_alert import AT, alert
 from platform_assets_tests.dlp.test_findings import NOON, finding, inspection
 from platform_assets_tests.fixtures.postgres import NewDatabase
@@ -142,7 +142,7 @@ def test_old_runs_of_dagster_go_with_their_files_and_the_latest_results_stay(tmp
     def failing() -> None:
         fail()
 
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    with open_instance(tmp_path / "dagster") as instance:
         runs = [dg.materialize([made], instance=instance).run_id for _ in range(3)]
         failed = failing.execute_in_process(instance=instance, raise_on_error=False).run_id
         now = dt.datetime.now(dt.UTC)
