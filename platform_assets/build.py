@@ -21,6 +21,7 @@ from platform_assets.orchestration import (
 from platform_assets.orchestration import (
     MAIN_JOB as MAIN_JOB,
 )
+from platform_assets.processes import without_garbage_collection
 from platform_assets.rooms import Rooms
 from platform_assets.runs import PLAIN, PLAIN_LOGGER
 from platform_assets.status import HasFreshnessLimits
@@ -37,7 +38,11 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
     """
     if is_json():
         log_runs_as_json()
-    rooms = Rooms(settings, replaced=frozenset(resources or {}))
+    with without_garbage_collection():
+        return _build_defs(Rooms(settings, replaced=frozenset(resources or {})), settings, resources)
+
+
+def _build_defs(rooms: Rooms, settings: Settings, resources: Mapping[str, Any] | None) -> dg.Definitions:
     of_rooms = list(rooms.definitions().values())
     configured = {key: one for defs in of_rooms for key, one in (defs.resources or {}).items()}
     limits = {

@@ -163,6 +163,7 @@ class Rooms:
         self._settings = settings
         self._present = {room.name: room for room in present()}
         self._assemblies: dict[type[Assembly[Any]], Assembly[Any]] = {}
+        self._offers: dict[tuple[str, type], type[Assembly[Any]] | None] = {}
         self._definitions: dict[str, Any] = {}
         self._is_defining = False
 
@@ -196,9 +197,13 @@ class Rooms:
             interface: A protocol that can be checked at run time.
         """
         for room in self._present.values():
-            kind = getattr(door(room, "assembly"), "ROOM", None)
-            if kind is not None and issubclass(kind, interface):
-                yield cast("Offered", self.of(kind))
+            if (room.name, interface) not in self._offers:
+                kind = getattr(door(room, "assembly"), "ROOM", None)
+                # Comparing a class with a protocol, member by member, takes long.
+                is_offered = kind is not None and issubclass(kind, interface)
+                self._offers[room.name, interface] = kind if is_offered else None
+            if (offered := self._offers[room.name, interface]) is not None:
+                yield cast("Offered", self.of(offered))
 
     def require(self, name: str, purpose: str) -> None:
         """Raise an error if a room is missing.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import gc
 import os
 import sys
 import zoneinfo
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 from platform_assets.column_lineage import DeclaredTable, LineageQuery
 from platform_assets.errors import SettingsError
 from platform_assets.isolation import result_or_reason
+from platform_assets.processes import without_garbage_collection
 from platform_assets.rooms import Assembly
 from platform_assets.tasks.names import TASKS
 from platform_assets.tasks.settings import TasksRoomSettings
@@ -108,7 +107,7 @@ class TasksRoom(Assembly[TasksRoomSettings]):
         from platform_assets.tasks.plan import build_plans
 
         given = self.rooms.given.get(_FOLDER, {})
-        with _without_garbage_collection():
+        with without_garbage_collection():
             files = load_files(self.files_folder, TaskFile, variables=self.variables)
             files += [checked(name, document, TaskFile) for name, document in given.items()]
             return build_plans(files, self.registry, elsewhere, self.settings.tasks.external_assets)
@@ -255,18 +254,3 @@ class TasksRoom(Assembly[TasksRoomSettings]):
 
 
 ROOM = TasksRoom
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Keep the collector from visiting everything again and again while many small values are made.
-
-    Loading takes half the time so; the values are freed when nothing refers to them, as always.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -26,6 +26,7 @@ from platform_assets.warehouse.interface import Warehouse
 from platform_assets.warehouse.snowflake import SnowflakeWarehouse
 from platform_assets_tests.fixtures.bigquery import FakeBigQuery, bigquery_server
 from platform_assets_tests.fixtures.house import lake_of, warehouse_of
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.racing import together
 from platform_assets_tests.fixtures.s3 import S3Server
@@ -121,7 +122,7 @@ def test_loads_and_upkeep_at_once_all_end_well(
             def work(
                 runner: int, all_there: threading.Barrier = all_there, warehouse: Warehouse = warehouse
             ) -> None:
-                all_there.wait(120)
+                all_there.wait(PATIENCE)
                 if runner == runs:
                     Kept.under(totesys, tmp_path, zones).run(EAGER)
                     return
@@ -129,7 +130,7 @@ def test_loads_and_upkeep_at_once_all_end_well(
                 own.build()
                 warehouse.load(zones, star.TABLES)
 
-            together(work, runs + 1, wait=600)
+            together(work, runs + 1)
             assert_agreed(zones, warehouse, totesys)
 
 

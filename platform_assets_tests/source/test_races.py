@@ -14,6 +14,7 @@ from platform_assets.lake.lake import Lake
 from platform_assets.model.totesys import star
 from platform_assets.model.totesys.source import TABLES
 from platform_assets.source.extract import Extractor
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.racing import together
 from platform_assets_tests.fixtures.s3 import S3Server
@@ -37,7 +38,7 @@ def test_ticks_at_once_all_end_well_and_every_row_is_there_once(
     all_there = threading.Barrier(runs)
 
     def tick(_: int) -> None:
-        all_there.wait(120)
+        all_there.wait(PATIENCE)
         platform.tick()
 
     for phase in ("first load", "later"):
