@@ -56,6 +56,8 @@ WRITERS = {
     "alerts/heartbeat.py": "the time of the last heartbeat, for monitors",
     "snowflake/command.py": "a script for the user",
     "lineage/cache.py": "a graph that is derived again where its file cannot be read",
+    "lineage/remembered.py": "marks that the next inspection finds again",
+    "lineage/assembly.py": "a page for the user",
     "delivery/writers/folder.py": "delivered files",
     # Files that go with the run that made them.
     "delivery/reading.py": "data on its way",
