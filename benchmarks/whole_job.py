@@ -234,7 +234,12 @@ class Contestant:
     def current(self, table: str, key: str) -> str:
         """Return the query of the latest rows of a star table."""
         if self.name == PLATFORM:
-            return f"FROM other.{self.schema}.{table}_current"
+            name = f"other.{self.schema}.{table}"
+            return (
+                f"FROM {name}_current"
+                if table.startswith("fact_")
+                else f"FROM {name} WHERE _change <> 'delete'"
+            )
         name = f"other.{self.schema}.{table}"
         if table.startswith("dim_"):
             return f"FROM {name}"
