@@ -35,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the folder with whatever tests have left in it."""
+    # DuckDB's bindings report objects that are not collected when Python ends.
+    gc.unfreeze()
     folder = config.stash.get(_SESSION, None)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
