@@ -244,7 +244,8 @@ class InspectConfig:
     """The configuration of an inspection.
 
     Args:
-        info_types: Names of built-in info types; empty means the default info types.
+        info_types: Names of built-in info types; empty means the default info types, and those with a
+            likelihood of their own.
         min_likelihood: The lowest likelihood to report.
         min_likelihood_per_info_type: The same for single info types, by name.
         limits: The number of findings to report individually.

@@ -135,13 +135,13 @@ class InspectSettings(Block):
     )
     """The Pub/Sub topic that Google notifies when a job has ended."""
     info_types: Names = Field(default=(), description=f"{_INFO_TYPES}, or an empty one for the default")
-    """Info types to look for."""
+    """Info types to look for; the default leaves out URL and DOMAIN_NAME."""
     exclude: Names = Field(default=(), description=_INFO_TYPES)
     """Info types to leave out."""
     min_likelihood: Level = Field(default="POSSIBLE", description=_LEVELS)
     """Findings below this likelihood are dropped."""
     per_info_type: dict[str, Level] = Field(default_factory=dict, description=_LEVELS)
-    """The same for single info types."""
+    """The same for single info types. It also adds them to the default info types."""
     custom: dict[str, CustomInfoTypeSettings] = Field(
         default_factory=dict, description="a block of info types by name, each with regex or words"
     )

@@ -196,7 +196,11 @@ class DlpSession:
                 f"Google does not know these info types at {self.access.location}: {', '.join(unknown)}. "
                 "Remove them, declare them as custom info types, or use the local inspector."
             )
-        names = config.info_types or [name for name, one in BY_NAME.items() if one.by_default]
+        names = config.info_types or [
+            name
+            for name, one in BY_NAME.items()
+            if one.by_default or name in config.min_likelihood_per_info_type
+        ]
         left = tuple(
             name for name in names if name in self.info_types and name not in config.exclude_info_types
         )

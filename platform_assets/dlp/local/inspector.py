@@ -15,7 +15,7 @@ from platform_assets.dlp.fingerprints import check_key
 from platform_assets.dlp.local import checks
 from platform_assets.dlp.local.context import NOTHING
 from platform_assets.dlp.local.detectors import BY_NAME
-from platform_assets.dlp.local.resolution import resolved
+from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.rules import Rules
 from platform_assets.dlp.local.scanner import Scanner, hotwords
 from platform_assets.dlp.local.scanners.text import PRIORITY, SEPARATORS, Match
@@ -23,6 +23,7 @@ from platform_assets.dlp.local.table_scan import ColumnMatches, TableScan
 from platform_assets.dlp.model import (
     ColumnVerdict,
     Evidence,
+    ExclusionRule,
     Finding,
     Found,
     InfoType,
@@ -89,7 +90,9 @@ class LocalInspector:
                 "all info types"
             )
         names = frozenset(config.info_types) or frozenset(
-            name for name, detector in BY_NAME.items() if detector.by_default
+            name
+            for name, detector in BY_NAME.items()
+            if detector.by_default or name in config.min_likelihood_per_info_type
         )
         self.config = config
         padded = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
@@ -107,7 +110,8 @@ class LocalInspector:
         self._rules = Rules(config)
         lowest = min(self._thresholds.values(), default=int(config.min_likelihood))
         self._scanner = Scanner(
-            self._names & frozenset(BY_NAME), int(Likelihood.VERY_UNLIKELY) if self._rules.present else lowest
+            (self._names | self._needed(config)) & frozenset(BY_NAME),
+            int(Likelihood.VERY_UNLIKELY) if self._rules.present else lowest,
         )
         self._evidence: dict[int, tuple[Evidence, ...]] = {}
 
@@ -208,6 +212,17 @@ class LocalInspector:
             threshold is not None and wins and likelihood >= threshold,
             f"evidence: {listed or 'none'}; {reason}",
         )
+
+    def _needed(self, config: InspectConfig) -> frozenset[str]:
+        """Info types that are looked for although nobody asked: those that rule out findings of others."""
+        excluding = (
+            name
+            for rules in config.rule_set
+            for rule in rules.rules
+            if isinstance(rule, ExclusionRule)
+            for name in rule.exclude_info_types
+        )
+        return frozenset(excluding) | ({"URL"} if self._names & UNSURE_IN_URL else frozenset())
 
     def _judged(self, matches: list[Match], data: bytes, header: str) -> list[Match]:
         """Apply the rules to candidates: at most one for each position, and only those to report."""

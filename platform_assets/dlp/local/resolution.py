@@ -7,9 +7,10 @@ from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.scanners.text import PRIORITY, Match
 
 _CONTAINERS = frozenset(name for name, detector in BY_NAME.items() if detector.contains)
-# Info types that are meaningless inside a URL, and info types that are meaningless there unless very likely.
+# Info types that are meaningless inside a URL.
 _WITHIN_URL = frozenset({"DOMAIN_NAME"})
-_UNSURE_IN_URL = frozenset({"PHONE_NUMBER", "PERSON_NAME", "STREET_ADDRESS", "SWIFT_CODE", "VAT_NUMBER"})
+UNSURE_IN_URL = frozenset({"PHONE_NUMBER", "PERSON_NAME", "STREET_ADDRESS", "SWIFT_CODE", "VAT_NUMBER"})
+"""Info types that are no findings in a URL, unless they are very likely."""
 
 
 def resolved(matches: list[Match]) -> list[Match]:
@@ -72,7 +73,7 @@ def _outside(matches: list[Match], containers: list[Match]) -> list[Match]:
         while place < len(containers) and containers[place].end <= match.start:
             place += 1
         inside = place < len(containers) and containers[place].start <= match.start
-        if inside and (match.name in _WITHIN_URL or (match.name in _UNSURE_IN_URL and match.likelihood < 5)):
+        if inside and (match.name in _WITHIN_URL or (match.name in UNSURE_IN_URL and match.likelihood < 5)):
             continue
         kept.append(match)
     return kept

@@ -21,7 +21,7 @@ from platform_assets.dlp.local.context import Surroundings
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors.contacts import VERSION_WORDS
 from platform_assets.dlp.local.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, SURNAMES
-from platform_assets.dlp.local.resolution import resolved
+from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.scanner import Scanner, hotwords
 from platform_assets.dlp.local.scanners.people import folded, is_date, is_day_since_1970
 from platform_assets.dlp.local.scanners.secrets import secret_value
@@ -252,6 +252,8 @@ class TableScan:
         left[sample] = False
         forms = _forms(*joined)
         scanned: set[int] = set()
+        # They rule out findings within addresses, also where addresses are not reported.
+        addresses = [scanner for scanner in by_form if "URL" in scanner.names]
         for scanner in by_form:
             if scanner.names <= whole or not scanner.form:
                 continue
@@ -268,9 +270,9 @@ class TableScan:
             undecided = np.flatnonzero(left & is_open[of])
             if len(undecided):
                 part = _joined(values.take(pa.array(undecided)))
-                for place, matches in self._scanned(name, part, undecided, header, noise, (scanner,))[
-                    0
-                ].items():
+                together = (scanner, *addresses) if scanner.names & UNSURE_IN_URL else (scanner,)
+                matched = self._scanned(name, part, undecided, header, noise, together)[0]
+                for place, matches in matched.items():
                     if place in column.matches:
                         scanned.add(place)
                     column.matches.setdefault(place, []).extend(matches)

@@ -31,8 +31,16 @@ CONTACTS: tuple[Detector, ...] = (
         "फ़ोन, मोबाइल, הנייד, טלפון, هاتف",
         chance=0.3,
     ),
-    Detector("URL", Sensitivity.LOW, by_default=True, contains=True),
-    Detector("DOMAIN_NAME", Sensitivity.LOW, "domain, host, hostname, website, site, domain name, fqdn"),
+    # Every file of source code is full of addresses, and they are not sensitive; what hides in them has its
+    # own info types.
+    Detector("URL", Sensitivity.LOW, version="2", by_default=False, contains=True),
+    Detector(
+        "DOMAIN_NAME",
+        Sensitivity.LOW,
+        "domain, host, hostname, website, site, domain name, fqdn",
+        version="2",
+        by_default=False,
+    ),
     Detector(
         "IP_ADDRESS",
         Sensitivity.LOW,

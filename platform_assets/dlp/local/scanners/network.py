@@ -106,7 +106,7 @@ def _look_at_domains(text: ScannedText, found: list[Match]) -> None:
             alone = LIKELY
         else:
             alone = POSSIBLE if domain.count(b".") > 1 else UNLIKELY
-        if alone >= text.floor or "DOMAIN_NAME" in text.header.hot:
+        if "DOMAIN_NAME" in text.names and (alone >= text.floor or "DOMAIN_NAME" in text.header.hot):
             text.add(found, (start, end), "DOMAIN_NAME", alone, SHAPE | VALIDATOR)
         if "URL" in text.names and after[:1] == b"/" and ending not in _contacts.FILE_SUFFIXES:
             path = _PATH.match(data, end)
