@@ -39,7 +39,10 @@ class LineageRoom(Assembly[LineageSettings]):
         own = self._own(declared)
         # While the code location is being loaded, its own assets are not known: two graphs, two caches.
         folder = self._folder / ("own" if own else "")
-        return cached_graph(folder, [*declared, *own], self.settings.lineage.masking)
+        # Loading the code location makes no folder for state; the first run does.
+        has_state = self.platform.state_dir.is_dir()
+        masking = self.settings.lineage.masking
+        return cached_graph(folder if has_state else None, [*declared, *own], masking)
 
     def declared(self) -> list[DeclaredTable]:
         """Return the tables that the rooms declare."""

@@ -16,17 +16,21 @@ from platform_assets.processes import write_whole
 _FILE, _PROOF = "graph.json", "proof.json"
 
 
-def cached_graph(folder: Path, declared: Sequence[DeclaredTable], masking: Sequence[str]) -> Graph:
+def cached_graph(folder: Path | None, declared: Sequence[DeclaredTable], masking: Sequence[str]) -> Graph:
     """Return the graph of these tables: from the file, if it is that of these tables; else derived anew.
 
     Args:
-        folder: Folder of the file; it is created.
+        folder: Folder of the file; it is created. None to keep nothing.
         declared: The tables.
         masking: Names of further SQL functions that mask.
 
     Raises:
         LineageError: The lineage of model SQL cannot be derived.
     """
+    if folder is None:
+        from platform_assets.lineage.construction import build_graph
+
+        return build_graph(declared, masking)
     file, wanted = folder / _FILE, _fingerprint(declared, masking)
     # A file that is missing, damaged or of another version is written anew.
     with contextlib.suppress(OSError, ValueError):
