@@ -18,6 +18,11 @@ from platform_assets.dlp.local.detectors import credentials as _credentials
 from platform_assets.dlp.local.detectors.declaration import Key
 from platform_assets.dlp.local.detectors.service_keys import SERVICE_KEYS
 from platform_assets.dlp.local.regex import compiled, latin_1
+from platform_assets.dlp.local.scanners.harmless import (
+    is_harmless,
+    is_name_in_code,
+    without_caseless_scripts,
+)
 from platform_assets.dlp.local.scanners.text import (
     ENTROPY,
     HOTWORD,
@@ -63,6 +68,11 @@ _FILLERS = (
 )
 
 
+# A run of one character, as in the webhooks of a documentation; and names such as `xoxb-my-bot-token`.
+_SAME = re.compile(r"([Xx0*])\1{5}")
+_WORDS_ALONE = re.compile(r"(?i)[a-z]{2,9}(?:[_\-]+[a-z]{1,12}){2,}")
+
+
 def _is_placeholder(value: str) -> bool:
     return _PLACEHOLDER.search(value.encode()) is not None or len(set(value)) < 3
 
@@ -87,7 +97,11 @@ def _is_key(text: ScannedText, found: list[Match], key: Key, start: int, end: in
     if key.name not in text.names or not text.stands_alone(start, end):
         return False
     written = text.data[start:end].decode("latin-1")
-    filled = any(filler in written for filler in _FILLERS) and not key.name.endswith("WEBHOOK")
+    filled = (
+        _SAME.search(written) is not None
+        if key.name.endswith("WEBHOOK")
+        else any(filler in written for filler in _FILLERS) or _WORDS_ALONE.fullmatch(written) is not None
+    )
     if filled or checks.entropy(written) < key.entropy or key.likelihood < text.floor:
         return False
     found.append(Match(start, end, key.name, int(key.likelihood), PREFIX | ENTROPY, 0))
@@ -142,6 +156,7 @@ _ASSIGNED = (
 _PASSWORD_NAME = compiled(f"(?i)(?:{_credentials.NAMES_OF_PASSWORDS})")
 _NAME_PART = compiled(f"(?i)(?:{_NAMES})")
 _VALUE = re.compile(rb"[^\s\"'`;,<>()\[\]{}\\]+")
+_SHORTEST_SECRET = 4
 _IDENTIFIER_BYTES = WORD_BYTES | frozenset(b"-.")
 # The last word of a name that holds something about a secret, not the secret itself.
 _ABOUT = word_set("""
@@ -174,8 +189,14 @@ def _look_at_assignments(text: ScannedText, found: list[Match]) -> None:
                 continue
             end = match.end()
             end -= len(data[start:end]) - len(data[start:end].rstrip(b".!?:"))
-        if not 4 <= end - start <= 500:
+        if not _SHORTEST_SECRET <= end - start <= 500:
             continue
+        if (
+            not quoted
+            and data[end : end + 1] in (b"(", b"[")
+            and is_name_in_code(data[start:end].decode("latin-1"))
+        ):
+            continue  # a call
         # Extend to the whole name.
         begin = first
         while begin > 0 and first - begin < 40 and data[begin - 1] in _IDENTIFIER_BYTES:
@@ -313,7 +334,10 @@ def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tupl
     words = words_of(name + suffix)
     if not _names_a_secret(name, suffix, words):
         return None
-    if _is_placeholder(value) or (not quoted and _CODE.search(value.encode()) is not None):
+    value = without_caseless_scripts(value)
+    if len(value) < _SHORTEST_SECRET or _is_placeholder(value) or is_harmless(value, quoted):
+        return None
+    if not quoted and _CODE.search(value.encode()) is not None:
         return None
     one = _Value(
         value,
@@ -338,6 +362,8 @@ def _token(one: _Value) -> int | None:
     if size < (_SHORTEST_SALT if "salt" in one.words else _SHORTEST_TOKEN) or " " in one.text:
         return None
     if _NO_KEY.search(one.text.encode()) is not None:
+        return None
+    if not one.is_quoted and not one.is_prose and is_name_in_code(one.text):
         return None
     bits = checks.entropy(one.text)
     random = (kind for kind in _TOKENS if bits >= kind.entropy and size >= kind.length and kind.fits(one))
@@ -574,7 +600,11 @@ def _look_at_service_accounts(text: ScannedText, found: list[Match]) -> None:
 
 
 _SIGNED_IN = rb"://[^\s/:@\"'<>]*:[^\s/@\"'<>]{2,}@"
-_EXAMPLE_HOST = re.compile(rb"(?i)(?:[a-z0-9\-]+\.)*example\.(?:com|org|net)\b")  # RFC 2606
+# RFC 2606, and words that stand for a host.
+_EXAMPLE_HOST = re.compile(
+    rb"(?i)(?:[a-z0-9\-]+\.)*example\.(?:com|org|net)\b"
+    rb"|(?:my|your|some|the)?[_\-]?(?:host|hostname|server|domain|address|proxy[_\-]?host)(?![a-z0-9.\-])"
+)
 _WITH_PASSWORD = re.compile(rb"://([^\s/:@\"']*):([^\s/@\"']{2,})@")
 
 
@@ -588,6 +618,8 @@ def _look_at_url_passwords(text: ScannedText, found: list[Match]) -> None:
             and data[start - 1] in WORD_BYTES
             and not _is_placeholder(match[2].decode("latin-1"))
             and not _EXAMPLE_HOST.match(data, match.end())
+            and not is_harmless(match[2].decode("latin-1"), True)
+            and not match[2].startswith(b"pserver:")  # a protocol of CVS
         ):
             found.append(Match(*match.span(2), "PASSWORD", LIKELY, SHAPE, 0))
 

@@ -1,0 +1,93 @@
+"""Values in a secret's place that are not secrets: templates, program code, labels, routes, and sentences.
+
+Lists of placeholders are in `detectors.credentials`; here are the forms that a list cannot give.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from platform_assets.dlp.local.detectors.credentials import NAMES_OF_PASSWORDS, NAMES_OF_SECRETS
+from platform_assets.dlp.local.regex import compiled
+
+# Holes of shells, build tools, templates and formatted strings.
+_TEMPLATE = re.compile(
+    r"\$\([A-Za-z_]|\$\{|#\{|\{\{|\}\}|<%|%>|@@[A-Za-z_.\-]+@@|%%[A-Za-z_.\-]+%%|__[A-Z][A-Z0-9_]*__"
+    r"|\{\}|\{[0-9]\}|\{![rsa]\}|%\([A-Za-z_]+\)[sdr]|(?:^|[^A-Za-z0-9%])%[sdrq](?![A-Za-z0-9])"
+    r"|(?<=[A-Za-z])[_\-]%[sdrq]$|^%[0-9]\$[sd]$|^\$[A-Za-z_]\w*$|^@[A-Za-z_]\w*/\w+$"
+)
+# Parts of regular expressions.
+_PATTERN = re.compile(r"\[\^?[^\]]*(?:a-z|A-Z|0-9)[^\]]*\]|\(\?[:=!<P]|\\[dwsS][+*{]|\.[*+]\??\)|\]\{[0-9]")
+_ROUTE = re.compile(
+    r"(?:#?/|\.{1,2}/)?:?[a-z]+(?:[_\-.][a-z]+)*(?:/:?[a-z]+(?:[_\-.][a-z]+)*)*/?[*?]?", re.IGNORECASE
+)
+_PATH_OF_NAMES = re.compile(r"[$@]?[A-Za-z_][\w$]*(?:(?:\.|::|->|\?\.)[A-Za-z_]\w*)*")
+_NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_NAME = compiled(f"(?i)(?:{NAMES_OF_PASSWORDS}|{NAMES_OF_SECRETS})")
+_WHOLE_NAME = compiled(
+    f"(?i)[^a-z0-9\\x80-\\xff]*(?:{NAMES_OF_PASSWORDS}|{NAMES_OF_SECRETS})[^a-z0-9\\x80-\\xff]*"
+)
+
+
+def is_harmless(value: str, quoted: bool) -> bool:
+    """Return True for a value that is no secret by its form.
+
+    Args:
+        value: The value.
+        quoted: True if it is in quotes; a name without quotes is a variable.
+    """
+    return (
+        _TEMPLATE.search(value) is not None
+        or _PATTERN.search(value) is not None
+        or ("/" in value and _ROUTE.fullmatch(value) is not None and not _is_mixed_up(value))
+        or _is_label(value)
+        or (not quoted and any(sign in value for sign in (".", "::", "->")) and is_name_in_code(value))
+    )
+
+
+def is_name_in_code(value: str) -> bool:
+    """Return True for the name of a variable, attribute or function that is made of words."""
+    return _PATH_OF_NAMES.fullmatch(value) is not None and not _is_mixed_up(value)
+
+
+def _is_mixed_up(value: str) -> bool:
+    """Return True if letters and digits do not form words, as in random values."""
+    parts = _NAME_PARTS.findall(value)
+    words = [part for part in parts if not part.isdigit()]
+    numbers = len(parts) - len(words)
+    return not words or sum(map(len, words)) < 3 * len(words) or numbers > len(words)
+
+
+def _is_label(value: str) -> bool:
+    """Return True for a text of a user interface: the name itself, or a sentence that has the name."""
+    written = value.encode()
+    if _WHOLE_NAME.fullmatch(written) is not None and not value.isalpha():
+        return not any(letter.isdigit() for letter in value)
+    words = value.split()
+    return (
+        len(words) > 2
+        and _NAME.search(written) is not None
+        and sum(word.strip(".,:;!?()*'\"").isalpha() for word in words) >= 0.7 * len(words)
+    )
+
+
+@lru_cache(maxsize=4_096)
+def without_caseless_scripts(value: str) -> str:
+    """The longest part of a value without letters of scripts that have no case, such as Japanese or Thai.
+
+    A sentence of these scripts has no blanks and many letters, so that it looks random. A value without
+    such letters is returned as it is.
+    """
+    if value.isascii() or not any(map(_is_caseless, value)):
+        return value
+    parts = "".join(
+        "\0" if _is_caseless(letter) or (not letter.isascii() and not letter.isalnum()) else letter
+        for letter in value
+    ).split("\0")
+    return max((part.strip() for part in parts), key=len)
+
+
+def _is_caseless(letter: str) -> bool:
+    return letter > "\x7f" and unicodedata.category(letter) in ("Lo", "Lm", "Mn", "Mc")
