@@ -200,3 +200,160 @@ def test_service_keys_made_of_words_or_of_one_character_are_placeholders(usual: 
         ("https://hooks.slack.com/services/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", "SLACK_WEBHOOK"),
     ):
         assert found(usual, text).keys() == {name}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Spring 2024", "Monitoring 24 hosts", "String 5", "Rendering 100 frames", "Scoring 3 points", "Bring 2",
+     "Substring 12", "Referring 1 patient", "During 2019 we", "Engineering 101", "Constr. 12", "Docstring 7",
+     "2007-2020 Sebastian Dröge", "2001-2003 Adam Lane", "12 Drähte"],
+)  # fmt: skip
+def test_words_that_end_as_streets_do_are_no_streets(text: str, usual: LocalInspector) -> None:
+    assert found(usual, text) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Nordring 24", "Ostring 5", "Südwestring 7a", "Stadtring 12", "Gartenweg 3", "Hauptstraße 12b",
+     "Hauptstr. 7",
+     "Lindenallee 40", "Kerkstraat 5", "Kaiserring 8, 68161 Mannheim", "1905 Main Street", "51 Franklin St",
+     "Address: Kaiserring 8"],
+)  # fmt: skip
+def test_streets_are_found_beside_such_words(text: str, usual: LocalInspector) -> None:
+    assert found(usual, text, Likelihood.LIKELY).keys() == {"STREET_ADDRESS"}
+
+
+def test_the_year_of_a_copyright_is_no_house_number(usual: LocalInspector) -> None:
+    assert found(usual, "2021 Adam Lane", Likelihood.LIKELY) == {}
+    assert found(usual, "221 Adam Lane", Likelihood.LIKELY).keys() == {"STREET_ADDRESS"}
+
+
+@pytest.mark.parametrize(
+    "name", ["phone", "fax", "Telefon", "mobile_number", "birth_date", "version", "iban"]
+)
+def test_a_column_of_other_numbers_holds_no_network_addresses(name: str, usual: LocalInspector) -> None:
+    values = ["40.67.88.88", "42.33.22.11", "45.12.90.77"] * 2
+    assert "IP_ADDRESS" not in verdicts(usual, name, values)
+
+
+@pytest.mark.parametrize("name", ["c1", "ip", "client", "source", "host_address", "phone_ip"])
+def test_a_column_of_network_addresses_holds_them(name: str, usual: LocalInspector) -> None:
+    assert verdicts(usual, name, ["40.67.88.88", "142.33.22.11", "45.12.90.77"]) == {"IP_ADDRESS"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["version 1.22.33.44", "ProductVersion: 10.20.30.40", "<fileVersion>10.20.30.40</fileVersion>",
+     "foo >= 10.20.30.40", 'foo = "~> 10.20.30.40"', "foo==10.20.30.40", "foo ^10.20.30.40",
+     "Upgraded to 14.6.85.25 from 14.5.103.35", "bump libfoo from 10.20.30.40 to 10.20.30.41",
+     "ObjectIdentifier('1.3.132.1')", "oid 1.3.6.1", "Chrome/99.0.48.44", "libfoo-10.20.30.40.tar.gz",
+     "c0 1.52-.87 2.83-2.12 3.51.98.32 2.03.5 3.11", "Fax: 40.67.88.88"],
+)  # fmt: skip
+def test_four_numbers_of_releases_identifiers_and_drawings_are_no_addresses(
+    text: str, usual: LocalInspector
+) -> None:
+    assert "IP_ADDRESS" not in found(usual, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["login from 10.20.30.40", "host = 10.20.30.40", 'bind("10.20.30.40")', "updated dns to 10.20.30.40",
+     "call http://10.20.30.40/x", "fax server 40.67.88.88", "0.5,10.20.30.40,7", "41.207.3.9 - - [12/May]"],
+)  # fmt: skip
+def test_addresses_of_machines_are_found_beside_them(text: str, usual: LocalInspector) -> None:
+    assert "IP_ADDRESS" in found(usual, text, Likelihood.LIKELY)
+
+
+def test_addresses_that_nobody_has_are_at_most_possible(usual: LocalInspector) -> None:
+    for address in ("127.0.0.1", "0.0.0.0", "255.255.255.0", "192.0.2.1", "224.0.0.114", "2001:db8::1"):
+        assert found(usual, f"listens at {address}") == {"IP_ADDRESS": address}
+        assert found(usual, f"host = {address}", Likelihood.LIKELY) == {}
+
+
+def test_versions_and_packages_are_no_domains() -> None:
+    named = LocalInspector(InspectConfig(info_types=("DOMAIN_NAME",), include_quote=True), KEY)
+    for text in ("3.4.0.dev", "1.0.dev", "org.apache.commons.io", "com.example.app", "java.util.zip",
+                 "io.netty.handler.dev", "androidx.core.app", "de.shop.core.app"):  # fmt: skip
+        assert found(named, f"uses {text} here") == {}, text
+    for text in ("shop.dev", "3com.com", "docs.apache.org", "io.adafruit.com", "de.wikipedia.org"):
+        assert found(named, f"uses {text} here") == {"DOMAIN_NAME": text}
+
+
+def test_integers_of_64_bits_in_a_row_are_no_cards(usual: LocalInspector) -> None:
+    for text in ("[4532015112830366123, 6011000990139424000, 4111111111111111110]",
+                 "[-4111111111111111110,\n 8211111111111111110]",
+                 "7123456789012345678 4111111111111111110 912345678901234567",
+                 "4111111111111111110\n1234567890123456789\n"):  # fmt: skip
+        assert "CREDIT_CARD_NUMBER" not in found(usual, text), text
+    for text in ("paid with 4111111111111111110", "[4111111111111111, 5500005555555559]",
+                 "4111111111111111110, 7",
+                 "card 4111111111111111110, 1234567890123456789"):  # fmt: skip
+        assert "CREDIT_CARD_NUMBER" in found(usual, text), text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["USD 415.555.0143", "212.555.0143 EUR", "415-555-0143 zł", "212-555-0143 + 212-555-0144",
+     "7 + 212-555-0143",
+     "212-555-0143@sms.shop.io", "212-555-0143.smith@shop", "phone: 212-555-0143_a@shop.io",
+     "mail ann@212-555-0143.shop.io", "₹ 415.555.0143"],
+)  # fmt: skip
+def test_sums_and_parts_of_mail_addresses_are_no_telephone_numbers(text: str, usual: LocalInspector) -> None:
+    assert "PHONE_NUMBER" not in found(usual, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Ann (+49 30 12345678, Berlin)", "+49 30 12345678"),
+        ("Ann (+49 30 12345678", "+49 30 12345678"),
+        ("(call 212-555-0143)", "212-555-0143"),
+        ("(see 0171 2345678)", "0171 2345678"),
+        ("phone (0171 2345678", "0171 2345678"),
+        ("phone (212) 555-0143)", "(212) 555-0143"),
+        ("tel (+1) (212) 555-0143", "(+1) (212) 555-0143"),
+        ("212-555-0143 +44 20 7946 0958", "212-555-0143"),
+        ("ann@shop.io 212-555-0143", "212-555-0143"),
+        ("212-555-0143 @ 5 pm", "212-555-0143"),
+        ("phone=212-555-0143", "212-555-0143"),
+    ],
+)
+def test_a_telephone_number_has_only_its_own_parentheses(
+    text: str, value: str, usual: LocalInspector
+) -> None:
+    quotes = [one.quote for one in usual.inspect_text(text.encode()) if one.info_type.name == "PHONE_NUMBER"]
+    assert quotes[:1] == [value]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("name", ["FIRST WARD", "SECOND WARD", "THIRD WARD", "FOURTH WARD", "FIFTH WARD"]),
+        ("c1", ["NORTH PARK", "SOUTH PARK", "EAST PARK", "WEST PARK", "OLD PARK"]),
+        ("name", ["Paris", "London", "Austin", "Jackson", "Dallas", "Charlotte"]),
+        ("c1", ["Austin", "Madison", "Lincoln", "Jackson", "Houston", "Florence"]),
+        ("name", ["Virginia", "Georgia", "Maine", "Carolina", "Montana"]),
+        ("@name", ["Mark", "Grant", "Chase", "Max", "Will"]),
+        ("field@name", ["drew", "bill", "mark", "dean", "page"]),
+    ],
+)
+def test_wards_cities_and_attributes_of_xml_are_no_people(
+    name: str, values: list[str], usual: LocalInspector
+) -> None:
+    assert verdicts(usual, name, values) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("name", ["Ann Ward", "Maria Park", "Zofia Nowak", "Lars Berg", "John Hill"]),
+        ("name", ["Alice", "Maria", "John", "Peter", "Austin"]),
+        ("c1", ["Ann Ward", "Maria Park", "Peter Smith", "Lars Berg", "John Hill"]),
+        ("@name", ["Ann Ward", "Maria Park", "Peter Smith", "John Hill"]),
+        ("first_name", ["Austin", "Madison", "Charlotte", "Jackson"]),
+        ("last_name", ["Ward", "Ward", "Ward", "Ward"]),
+        ("customer_name", ["Ann Ward", "Tom Ward", "Eve Ward"]),
+    ],
+)
+def test_people_are_found_beside_them(name: str, values: list[str], usual: LocalInspector) -> None:
+    assert verdicts(usual, name, values) == {"PERSON_NAME"}

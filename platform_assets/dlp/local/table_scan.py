@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from platform_assets.dlp.local.context import Surroundings
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors.contacts import VERSION_WORDS
-from platform_assets.dlp.local.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, SURNAMES
+from platform_assets.dlp.local.detectors.identifiers import IDENTIFIERS
+from platform_assets.dlp.local.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, PLACES, SURNAMES
 from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.scanner import Scanner, hotwords
 from platform_assets.dlp.local.scanners.people import folded, is_date, is_day_since_1970
@@ -174,8 +175,11 @@ class TableScan:
             return column
         words = words_of(name)
         header = hotwords().among(words)
-        if VERSION_WORDS & set(words):
+        named = header.hot.keys()
+        if VERSION_WORDS & set(words) or ("IP_ADDRESS" not in named and _OF_NUMBERS & named):
             header = Surroundings({**header.hot, _NO_ADDRESS: 0}, header.against)
+        if "@" in name:
+            words = (ATTRIBUTE, *words)
         whole = self._as_a_whole(column, header, words)
         if len(values) <= SAMPLE or self._exact:
             places = np.arange(len(values))
@@ -372,6 +376,8 @@ def _owners(starts: _Ints, matches: list[Match]) -> list[int]:
 
 _FEW = 10
 _NO_ADDRESS = "version"
+# A column of this name holds numbers that may have four groups, such as telephone numbers of France.
+_OF_NUMBERS = frozenset({"PHONE_NUMBER", "DATE_OF_BIRTH", *(detector.name for detector in IDENTIFIERS)})
 
 
 def _judged_together(candidates: list[Match], owners: list[int], header: Surroundings) -> dict[str, int]:
@@ -447,6 +453,8 @@ def _collapsed(classes: npt.NDArray[np.uint8], starts: _Ints) -> tuple[_Ints, pa
 
 _Judged = tuple[int, int, str | None]
 _NO: _Judged = (0, 0, None)
+ATTRIBUTE = "@"
+"""The first word of a column's name that is an attribute of XML."""
 _NAME_LIKE = re.compile(
     r"[^\W\d_](?:[^\W\d_]|[.'\u2019\-])*(?:[ ,]{1,2}[^\W\d_](?:[^\W\d_]|[.'\u2019\-])*){0,4}"
 )
@@ -476,6 +484,25 @@ def _has_known_name(value: str) -> bool:
     return any(word in GIVEN_NAMES or word in SURNAMES for word in words)
 
 
+def _has_given_name(value: str) -> bool:
+    """Return True for a given name beside another word; a surname alone may be any word, as in FIRST WARD."""
+    words = [folded(word) for word in re.split(r"[ ,.\-]+", value) if word]
+    return len(words) > 1 and any(word in GIVEN_NAMES for word in words)
+
+
+def _is_place(value: str) -> bool:
+    return " ".join(words_of(value)) in PLACES
+
+
+def _is_repetitive(values: list[str]) -> bool:
+    """Return True if one word is in most values, as in FIRST WARD and SECOND WARD."""
+    counts = Counter(word for value in values for word in {folded(part) for part in value.split()})
+    return len(values) >= _FEW_NAMES and counts.most_common(1)[0][1] > len(values) / 2
+
+
+_FEW_NAMES = 3
+
+
 def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
     like = _share(values, _is_name_like)
     if like < 0.7:
@@ -483,8 +510,10 @@ def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...
     known = _share(values, _has_known_name)
     if "PERSON_NAME" in header.hot:
         return (VERY_LIKELY if known >= 0.15 else LIKELY), HEADER | DICTIONARY, _NAME_PATTERN
-    if _NOT_PEOPLE & set(words):
+    if _NOT_PEOPLE & set(words) or _is_repetitive(values) or _share(values, _is_place) >= 0.4:
         return _NO
+    if ATTRIBUTE in words and _share(values, _has_given_name) < 0.7:
+        return _NO  # an attribute of XML names things
     if words[-1:] in (("name",), ("names",)) and known >= 0.3:
         return LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
     if known >= 0.7 and len(values) >= 5:

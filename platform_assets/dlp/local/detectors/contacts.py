@@ -79,7 +79,8 @@ VERSION_NAMES = (
     "version, versions, ver, v, rv, release, released, build, upgrade, upgraded, update, assembly, "
     "assemblyversion, "
     "fileversion, firmware, section, chapter, paragraph, oid, revision, rev, changelog, package, semver, "
-    "driver, spec, specification, clause, appendix, annex, rfc, subsection, subsubsection"
+    "driver, spec, specification, clause, appendix, annex, rfc, subsection, subsubsection, oids, mib, "
+    "objectidentifier"
 )
 """Words that mark four dotted numbers beside them as a version, not an address."""
 

@@ -240,6 +240,41 @@ SURNAMES = word_set("""
     """)
 """Common family names, in lower case and without accents."""
 
+PLACES = phrase_set("""
+    london, paris, berlin, madrid, rome, vienna, lisbon, dublin, brussels, amsterdam, copenhagen, stockholm,
+    oslo, helsinki, warsaw, prague, budapest, athens, zurich, geneva, milan, munich, hamburg, frankfurt,
+    cologne, barcelona, valencia, seville, porto, lyon, marseille, nice, toulouse, manchester, birmingham,
+    liverpool, leeds, glasgow, edinburgh, bristol, cardiff, belfast, moscow, kyiv, istanbul, ankara,
+    new york, los angeles, chicago, houston, phoenix, philadelphia, san antonio, san diego, dallas, austin,
+    jacksonville, fort worth, columbus, charlotte, indianapolis, san francisco, seattle, denver, washington,
+    boston, nashville, el paso, detroit, portland, las vegas, memphis, louisville, baltimore, milwaukee,
+    albuquerque, tucson, fresno, sacramento, mesa, kansas city, atlanta, omaha, raleigh, miami, oakland,
+    minneapolis, tulsa, tampa, arlington, new orleans, cleveland, honolulu, anaheim, lexington, stockton,
+    saint paul, cincinnati, pittsburgh, greensboro, lincoln, orlando, irvine, newark, durham, plano,
+    st louis, madison, jackson, jefferson city, springfield, salem, albany, trenton, dover, augusta, helena,
+    pierre, montgomery, lansing, olympia, annapolis, juneau, santa fe, boise, cheyenne, bismarck, concord,
+    carson city, buffalo, rochester, syracuse, savannah, charleston, richmond, norfolk, houston, aurora,
+    chandler, glendale, hialeah, garland, laredo, irving, chesapeake, florence, victoria, sydney, melbourne,
+    brisbane, perth, adelaide, auckland, wellington, hamilton, toronto, montreal, vancouver, ottawa, calgary,
+    edmonton, winnipeg, quebec, halifax, kingston, tokyo, osaka, kyoto, seoul, beijing, shanghai, hong kong,
+    singapore, bangkok, hanoi, manila, jakarta, delhi, mumbai, kolkata, chennai, bangalore, hyderabad,
+    karachi, lahore, dhaka, kabul, tehran, baghdad, riyadh, dubai, doha, jerusalem, tel aviv, beirut,
+    damascus, cairo, alexandria, casablanca, tunis, algiers, lagos, accra, nairobi, addis ababa, kampala,
+    dakar, johannesburg, cape town, durban, pretoria, mexico city, guadalajara, monterrey, havana, bogota,
+    medellin, lima, quito, caracas, santiago, buenos aires, cordoba, rosario, montevideo, sao paulo,
+    rio de janeiro, brasilia, salvador, recife, england, scotland, wales, ireland, france, germany, spain,
+    italy, portugal, austria, switzerland, belgium, netherlands, denmark, sweden, norway, finland, poland,
+    hungary, greece, turkey, russia, ukraine, china, japan, korea, india, pakistan, israel, jordan, egypt,
+    morocco, nigeria, kenya, south africa, brazil, argentina, chile, peru, colombia, mexico, canada, cuba,
+    united states, united kingdom, australia, new zealand, georgia, chad, virginia, carolina, dakota,
+    north carolina, south carolina, north dakota, south dakota, west virginia, california, texas, florida,
+    ohio, michigan, illinois, indiana, iowa, kansas, kentucky, louisiana, maine, maryland, massachusetts,
+    minnesota, mississippi, missouri, montana, nebraska, nevada, new hampshire, new jersey, new mexico,
+    oklahoma, oregon, pennsylvania, rhode island, tennessee, utah, vermont, wisconsin, wyoming, alabama,
+    alaska, arizona, arkansas, colorado, connecticut, delaware, hawaii, idaho
+    """)
+"""Well-known cities, states and countries; some are given names and surnames too."""
+
 ETHNIC_GROUPS = phrase_set("""
     white, black, african american, black or african american, asian, asian american, hispanic, latino,
     latina, latinx, hispanic or latino, not hispanic or latino, non hispanic, caucasian, native

@@ -16,6 +16,7 @@ from platform_assets.dlp.local.scanners.text import (
     SHAPE,
     UNLIKELY,
     VALIDATOR,
+    VERY_LIKELY,
     VERY_UNLIKELY,
     WORD_BYTES,
     InfoTypeScanner,
@@ -76,6 +77,13 @@ _DOMAIN_END = (
     r"\.(?i:" + "|".join(sorted(_contacts.TOP_LEVEL_DOMAINS, key=lambda name: (-len(name), name))) + r")\b"
 )
 _LABELS_REVERSED = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9\-.]{0,250}[A-Za-z0-9])?")
+_HAS_LETTER = re.compile(rb"[A-Za-z]")
+# Packages are named after domains, from the end.
+_PACKAGE = re.compile(
+    rb"(?:com|org|net|edu|gov|mil|java|javax|jakarta|kotlin|scala|androidx?)\.[A-Za-z0-9\-]+\.[A-Za-z0-9.\-]+$"
+    rb"|(?:io|dev|app|me|co|ai|de|fr|uk|eu|ch|nl|it|es|pl|ru|jp|cn|br|in)\.[A-Za-z0-9\-]+\.[A-Za-z0-9.\-]*\b"
+    rb"(?:io|app|dev|name|info|id|is|to|py|rs|sh|do|bat|zip|date|download|page|run|works)$"
+)
 _COMMON = word_set("com org net edu gov io co uk de fr eu ai app dev info biz")
 
 
@@ -97,6 +105,8 @@ def _look_at_domains(text: ScannedText, found: list[Match]) -> None:
             continue
         if after[:1] in (b"(", b"@", b"_", b"="):
             continue
+        if not _HAS_LETTER.search(data, start, dot) or _PACKAGE.match(data, start, end):
+            continue  # a version such as 3.4.0.dev, or a package of Java
         if domain != domain.lower() and domain != domain.upper() and ending not in _COMMON:
             continue
         seen = end
@@ -120,13 +130,25 @@ _IP_6 = (
     rb"|[0-9A-Fa-f:]{0,40}::[0-9A-Fa-f:]{0,40}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"
 )
 _DECIMAL_BEFORE = re.compile(rb"(?:^|[^0-9.])[0-9]{0,6}\.[0-9]{1,6} $")
-_DECIMAL_AFTER = re.compile(rb" -?[0-9]*\.[0-9]+(?![0-9.])")
+# The next number of a drawing may follow without a blank: 2.03.5.
+_DECIMAL_AFTER = re.compile(rb" -?[0-9]*\.[0-9]+(?:\.[0-9]+)?(?![0-9.])")
 _PREFIX_LENGTH = re.compile(rb"/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9])(?![0-9A-Za-z.])")
 _VERSION_BEFORE = re.compile(
-    rb"(?i)(?<![a-z])(?:"
+    rb"(?i)(?:(?<![a-z])[a-z]{0,16}version|(?<![a-z])(?:"
     + _contacts.VERSION_NAMES.replace(", ", "|").encode()
-    + rb")(?![A-Za-z])[^A-Za-z\n]{0,4}(?:[A-Za-z]{2,12}[^A-Za-z\n]{1,3})?$"
+    + rb"))(?![A-Za-z])[^A-Za-z\n]{0,4}(?:[A-Za-z]{2,12}[^A-Za-z\n]{1,3})?$"
 )
+# Words and signs before the number of a release that is upgraded to, or required.
+_RELEASE_BEFORE = re.compile(
+    rb"(?i)(?:(?:upgrad|updat|bump|downgrad)[a-z]{0,4}\b[^\n]{0,40}\b(?:to|from)|>=|<=|~=|~>|\^)[ \"']{0,2}$"
+)
+# Arcs of standards' bodies.
+_OBJECT_IDENTIFIER = re.compile(rb"1\.3\.(?:6|12|14|36|101|132)\.|2\.5\.(?:4|8|29)\.|2\.16\.")
+# Addresses of nobody: loopback, all, masks, documentation (RFC 5737), multicast, the metadata of clouds.
+_NOBODYS = re.compile(
+    rb"127\.|0\.0\.0\.0$|255\.|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.|2(?:2[4-9]|3[0-9])\.|169\.254\.169\.254$"
+)
+_PAIRS_OF_DIGITS = re.compile(rb"[0-9]{2}(?:\.[0-9]{2}){3}")
 
 
 def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
@@ -147,7 +169,10 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
         ):
             continue
         surroundings = text.around(start, end)
-        alone = LIKELY
+        distance = surroundings.hot.get("IP_ADDRESS", FAR)
+        alone, hot = LIKELY, VERY_LIKELY
+        if _NOBODYS.match(data, start, end):
+            alone = hot = POSSIBLE
         if octets[0] == b"0" and octets != [b"0"] * 4:
             alone = UNLIKELY
         if (
@@ -155,13 +180,29 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
             or before in (b"==", b"~=", b">=", b"<=")
             or (before[1:] == b"/" and before[:1].isalnum())
         ):
-            alone = VERY_UNLIKELY if surroundings.hot.get("IP_ADDRESS", FAR) > 1 else POSSIBLE
+            alone = VERY_UNLIKELY if distance > 1 else POSSIBLE
             surroundings = NOTHING
+        elif (
+            distance > 1
+            and (
+                _OBJECT_IDENTIFIER.match(data, start, end)
+                or _RELEASE_BEFORE.search(data, max(start - 64, 0), start)
+                # French numbers of eight digits.
+                or (
+                    before[-1:] != b"/"
+                    and surroundings.hot.get("PHONE_NUMBER", FAR) < 2
+                    and _PAIRS_OF_DIGITS.fullmatch(data, start, end)
+                )
+            )
+        ):
+            alone, surroundings = UNLIKELY, NOTHING
         elif all(len(octet) == 1 for octet in octets):
-            alone = POSSIBLE
+            alone = min(alone, POSSIBLE)
         elif _DECIMAL_BEFORE.search(data, max(start - 12, 0), start) and _DECIMAL_AFTER.match(data, end):
             alone = UNLIKELY  # numbers in a drawing, where spaces may be left out
-        text.add(found, (start, end), "IP_ADDRESS", alone, SHAPE | VALIDATOR, surroundings=surroundings)
+        text.add(
+            found, (start, end), "IP_ADDRESS", alone, SHAPE | VALIDATOR, hot=hot, surroundings=surroundings
+        )
 
 
 def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
@@ -188,7 +229,15 @@ def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
             continue
         if not short and not any(48 <= byte <= 57 for byte in address):
             continue
-        text.add(found, (start, end), "IP_ADDRESS", LIKELY, SHAPE | VALIDATOR)
+        nobodys = address.lower().startswith(b"2001:db8:")  # documentation (RFC 3849)
+        text.add(
+            found,
+            (start, end),
+            "IP_ADDRESS",
+            POSSIBLE if nobodys else LIKELY,
+            SHAPE | VALIDATOR,
+            hot=POSSIBLE if nobodys else VERY_LIKELY,
+        )
 
 
 _MAC = (

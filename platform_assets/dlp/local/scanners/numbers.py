@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from platform_assets.dlp.local import phones
+from platform_assets.dlp.local import checks, phones
 from platform_assets.dlp.local.context import FAR, Surroundings
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors.identifiers import IDENTIFIERS
@@ -437,6 +437,8 @@ def _identifier(
         likelihood = VERY_LIKELY
     if named and contradicted:
         likelihood = max(min(likelihood, POSSIBLE), alone) if hit.strong else alone
+    if hit.name == "CREDIT_CARD_NUMBER" and not named and _is_among_long_integers(text.data, *span):
+        likelihood = VERY_UNLIKELY
     if likelihood < text.floor and not text.everything:
         return
     value = text.data[span[0] : span[1]].translate(None, SEPARATORS).decode("latin-1")
@@ -482,9 +484,34 @@ def _is_among_codes(data: bytes, start: int, end: int) -> bool:
     )
 
 
+_INTEGER_BEFORE = re.compile(rb"(?<![0-9A-Za-z.])[0-9]{16,20}[^\S\n]*[,;|]?\s*-?$")
+_INTEGER_AFTER = re.compile(rb"[^\S\n]*[,;|]?\s*-?([0-9]{16,20})(?![0-9A-Za-z.])")
+_LONG = 17
+
+
+def _is_among_long_integers(data: bytes, start: int, end: int) -> bool:
+    """Return True if a number is one of several integers of 17 to 19 digits, not all of them cards.
+
+    One in a hundred integers of 64 bits looks like a card's number.
+    """
+    if end - start < _LONG or not data[start:end].isdigit():
+        return False
+    before = _INTEGER_BEFORE.search(data, max(start - 48, 0), start)
+    after = _INTEGER_AFTER.match(data, end)
+    beside = [re.sub(rb"[^0-9]", b"", match[0]) for match in (before, after) if match is not None]
+    return any(not checks.payment_card(number.decode("ascii")) for number in beside)
+
+
 _EXTENSION = re.compile(rb" ?(?:x|ext\.?|extension|#) ?[0-9]{1,6}(?![0-9A-Za-z])")
-_SUM_BEFORE = re.compile(rb"(?:[0-9],|[$]|\xc2\xa3|\xe2\x82\xac|\xc2\xa5) ?$")
-_SUM_AFTER = re.compile(rb",[0-9]| ?(?:[$%]|\xc2\xa3|\xe2\x82\xac|\xc2\xa5)")
+_CURRENCIES = (
+    rb"(?:[$]|\xc2[\xa2\xa3\xa5]|\xe2\x82[\xa0-\xbf]|z\xc5\x82|K\xc4\x8d|\xd1\x80\xd1\x83\xd0\xb1|"
+    rb"\b(?:EUR|USD|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|PLN|CZK|HUF|SEK|NOK|DKK|RUB|TRY|BRL|MXN|ZAR|KRW|ILS|AED|"
+    rb"kr|Ft|Rs)\b\.?)"
+)
+# An amount: a currency, a comma with digits, or an addend.
+_SUM_BEFORE = re.compile(rb"(?:[0-9],|" + _CURRENCIES + rb") ?$|[0-9)] [+*=] $")
+_SUM_AFTER = re.compile(rb",[0-9]| ?(?:%|" + _CURRENCIES + rb")| [+*=] [0-9(]")
+_MAIL_AFTER = re.compile(rb"[A-Za-z0-9._%+\-]{0,63}@[A-Za-z0-9]")
 _LABEL_AFTER = re.compile(
     rb"(?i) ?[(\-]? ?(?:office|fax|home|cell|mobile|mob|direct|desk|tel|phone|landline)\b"
 )
@@ -543,12 +570,27 @@ def _phones(
             if is_glued:
                 alone = min(alone, UNLIKELY)
         likelihood = _named_phone(kind, alone, assigned, distance, len(written)) if named else alone
-        if likelihood >= floor and kind != "international" and _is_another(data, start, stop, written):
+        if likelihood >= floor and (
+            (kind != "international" and _is_another(data, start, stop, written))
+            or _MAIL_AFTER.match(data, stop)
+            or data[start - 1 : start] == b"@"
+        ):
             likelihood, named, assigned = VERY_UNLIKELY, 0, False
+        start, stop = _without_open_parentheses(data, start, stop)
         if likelihood >= floor or text.everything:
             evidence = (VALIDATOR if assigned else SHAPE) | named
             stop = stop if extension is None else extension.end()
             found.append(Match(start, stop, "PHONE_NUMBER", max(likelihood, 1), evidence, distance, assigned))
+
+
+def _without_open_parentheses(data: bytes, start: int, stop: int) -> tuple[int, int]:
+    """The span without parentheses around it that are not closed, or not opened, within it."""
+    opened, closed = data.count(b"(", start, stop), data.count(b")", start, stop)
+    if opened > closed and data[start : start + 1] == b"(":
+        return start + 1, stop
+    if closed > opened and data[stop - 1 : stop] == b")":
+        return start, stop - 1
+    return start, stop
 
 
 def _best_phone(looks: Sequence[_Look], written: bytes, highest: int) -> tuple[int, bool]:

@@ -15,6 +15,7 @@ from platform_assets.dlp.local.scanners.text import (
     LIKELY,
     POSSIBLE,
     SHAPE,
+    UNLIKELY,
     VERY_LIKELY,
     InfoTypeScanner,
     Match,
@@ -273,11 +274,36 @@ _STREET = (
 _SURE_STREET = re.compile(rb"(?i)[ ](?:" + _people.SURE_STREET_WORDS.encode() + rb")\b")
 
 
+# Endings of German streets that English words and abbreviations have too: "Monitoring 24", "Constr. 5".
+_DOUBTFUL_STREET = re.compile(
+    rb"(?i)(?:[aeiouyr]|\b[a-z\-]*sp|"
+    rb"\b[bpw]|\b(?:sub|semi)|\b[a-z\-]*(?<!\bo)(?<!\bwe)(?<!do)(?<!dwe)st)ring "
+    rb"|(?:con|in|ob|de|regi|mini|illu|demon|indu|ab|re|che|seme|magi)str\. "
+)
+_POSTAL_CODE_AFTER = re.compile(rb"(?:,|\r?\n| -)? {0,2}(?:[A-Z]{1,2}-)?[0-9]{4,5} [A-Z\xc3]")
+_YEARS = re.compile(rb"(?:19|20)[0-9]{2}(?P<range>-(?:19|20)?[0-9]{2})?,? (?P<word>[A-Za-z\x80-\xff]+)")
+
+
 def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
     data = text.data
-    for start, end in spans(_STREET, data):
-        sure = not data[start : start + 1].isdigit() or _SURE_STREET.search(data, start, end) is not None
-        text.add(found, (start, end), "STREET_ADDRESS", LIKELY if sure else POSSIBLE, SHAPE)
+    for start, last in spans(_STREET, data):
+        if last < len(data) and data[last] >= 0x80 and data[last - 1 : last].isalpha():
+            continue  # a part of a word
+        street = data[start:last].rstrip()
+        end = start + len(street)
+        years = _YEARS.match(street)
+        if years is not None and years["range"]:
+            continue  # years of a copyright, and its owner
+        if not street[:1].isdigit():
+            sure = not _DOUBTFUL_STREET.search(street) or _POSTAL_CODE_AFTER.match(data, end) is not None
+            alone = LIKELY if sure else UNLIKELY
+        elif not _SURE_STREET.search(street) or (
+            years is not None and folded(years["word"].decode("utf-8", "replace")) in _people.GIVEN_NAMES
+        ):
+            alone = POSSIBLE
+        else:
+            alone = LIKELY
+        text.add(found, (start, end), "STREET_ADDRESS", alone, SHAPE)
 
 
 def scanners() -> Iterator[InfoTypeScanner]:
