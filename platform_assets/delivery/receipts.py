@@ -9,6 +9,7 @@ longer counts.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import os
 import secrets
 import socket
@@ -290,7 +291,9 @@ class Receipts:
                 if version is not self._version:
                     self._at(version)
                 rows, number = decide(partial(self._last_as_of, version, delivery)), self._number
-                if version.try_append([row.stored() for row in rows]):
+                # Unless the commit succeeds, nobody knows what it left behind: the log is read again.
+                self._version = None
+                if version.try_append([row.stored() for row in rows], after=number):
                     # The first commit creates the table, which this version does not have.
                     self._version = version if version.handle is not None else None
                     self._remember(rows, number)
@@ -300,7 +303,8 @@ class Receipts:
     def _remember(self, rows: Sequence[ReceiptRow], before: int) -> None:
         """Take rows that were just recorded into what is known."""
         self._number = before + 1
-        if self._number % _COMMITS_BETWEEN_CHECKPOINTS == 0 and self._log.checkpoint():
+        is_due = self._number % _COMMITS_BETWEEN_CHECKPOINTS == 0
+        if is_due and self._version is not None and self._version.checkpoint():
             self._version = None
         if self._known_as_of != before:
             return
@@ -355,7 +359,13 @@ def _last(rows: Sequence[ReceiptRow]) -> LastShipments:
 
 def new_claimant() -> str:
     """The identity of a run in claims: machine, process, start of the process, and a random part."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started_at(os.getpid())}:{secrets.token_hex(4)}"
+    return f"{socket.gethostname()}:{os.getpid()}:{_own_start(os.getpid())}:{secrets.token_hex(4)}"
+
+
+@functools.cache
+def _own_start(pid: int) -> str:
+    """The start of this process, under its id, because a fork has another."""
+    return _started_at(pid)
 
 
 def _is_held(claim: ReceiptRow, now: dt.datetime) -> bool:

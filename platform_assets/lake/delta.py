@@ -73,6 +73,8 @@ class LakeTable:
     columns: tuple[Column, ...]
     storage_options: Callable[[], dict[str, str]] = field(repr=False, default=dict)
     format: StoredFormat | None = field(repr=False, default=None)
+    # The Delta version of the newest append of this process, which need not be looked up in the table's log.
+    _appended: dict[None, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def is_local(self) -> bool:
@@ -438,7 +440,10 @@ class LakeTable:
             else:
                 self._refuse_other_columns(rows.schema.names)
                 stored = {field.name for field in handle.schema().fields}
-                if not stored.issuperset(rows.schema.names) or _ends_with_added_columns(handle):
+                is_own = self._appended.get(None) == handle.version()
+                if not stored.issuperset(rows.schema.names) or (
+                    not is_own and _ends_with_added_columns(handle)
+                ):
                     self._announce_columns(handle, stream, version)
                 is_whole = stored == set(rows.schema.names)
                 where = {
@@ -464,7 +469,10 @@ class LakeTable:
                 f"Writing to the lake table {self.uri} failed: {reason_in_short(error)}."
             ) from error
         written = handle if handle is not None else self.open()
-        return written.version() if written is not None else 0
+        number = written.version() if written is not None else 0
+        if mode == "append" and handle is not None:
+            self._appended[None] = number
+        return number
 
     def _announce_columns(self, handle: DeltaTable, stream: str, version: int) -> None:
         """Mark the table as having files with different columns, before the first file with a new column.

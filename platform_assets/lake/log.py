@@ -97,14 +97,6 @@ class AppendLog:
             "but no other commit is visible. Check that the object store keeps new objects."
         )
 
-    def checkpoint(self) -> bool:
-        """Write a checkpoint, from which the next reader and commit start; return False without a table."""
-        handle = self.table.open()
-        if handle is None:
-            return False
-        handle.create_checkpoint()
-        return True
-
     def compact(self, files: int) -> bool:
         """Merge the small files that commits leave, sorted by key, if there are many of them.
 
@@ -150,18 +142,24 @@ class LogVersion:
         """Number of the newest commit, 0 before the first."""
         return self.log.table.cursor(self.handle, self.log.stream)
 
-    def append(self, rows: Iterable[Mapping[str, Any]], metadata: Mapping[str, str] | None = None) -> None:
+    def append(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        metadata: Mapping[str, str] | None = None,
+        after: int | None = None,
+    ) -> None:
         """Write rows in one commit.
 
         Args:
             rows: The value of each column by name, without `commit`.
             metadata: Commit metadata, readable in the table's history.
+            after: `number`, if the caller knows it: to look it up takes as long as half a commit.
 
         Raises:
             LakeConflict: The log has changed since this version.
             LakeError: The commit failed.
         """
-        number = self.number + 1
+        number = (self.number if after is None else after) + 1
         schema = self.log.table.arrow_schema
         numbered = [{**row, _COMMIT: number} for row in rows]
         self.log.table.append(
@@ -169,11 +167,14 @@ class LogVersion:
         )
 
     def try_append(
-        self, rows: Iterable[Mapping[str, Any]], metadata: Mapping[str, str] | None = None
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        metadata: Mapping[str, str] | None = None,
+        after: int | None = None,
     ) -> bool:
         """Write rows in one commit, as `append`; return False if the log has changed since this version."""
         try:
-            self.append(rows, metadata)
+            self.append(rows, metadata, after)
         except LakeConflict:
             return False
         return True
@@ -214,6 +215,13 @@ class LogVersion:
         return zip(
             *(_python_values(column, found[column.name]) for column in self.log.table.columns), strict=True
         )
+
+    def checkpoint(self) -> bool:
+        """Write a checkpoint, from which the next reader and commit start; return False without a table."""
+        if self.handle is None:
+            return False
+        self.handle.create_checkpoint()
+        return True
 
     def create_view(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         """Create a DuckDB view of all rows, for questions that `latest` does not answer."""
