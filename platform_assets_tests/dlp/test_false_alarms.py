@@ -146,6 +146,13 @@ def test_secrets_beside_words_of_any_script_are_found(
         "password = $user->password1",
         '"privateKeyData": "([a-z0-9/+=\\\\n]{10,})"',
         r'password: "^(?=.*\d)[A-Za-z\d]{8,}$"',
+        'password: "input[type=text]"',
+        '"new-password","current-password","organization-title"',
+        '"passwd", "kadmin/server"',
+        "password = utf8_to_utf16_dup(v);",
+        "CREDENTIALS = 'google_oauth2_credentials'",
+        "Authorization: AWS4-HMAC-SHA256 Signed",
+        "postgresql://postgres:postgres@localhost:5432/x",
         'password: "Password:"',
         'password: "Password*"',
         'password: "Passwort?"',
@@ -176,6 +183,7 @@ def test_templates_code_labels_and_routes_are_no_likely_secrets(text: str, usual
         ("token = q8Zr3LkV0pWn5TxYb7Gd2", "AUTH_TOKEN", "q8Zr3LkV0pWn5TxYb7Gd2"),
         ("token: q8Zr3LkV0p.Wn5TxYb7Gd2", "AUTH_TOKEN", "q8Zr3LkV0p.Wn5TxYb7Gd2"),
         ('secret = "3f9a0c7be1d24856"', "AUTH_TOKEN", "3f9a0c7be1d24856"),
+        ("postgresql://app:Hj7kQ2mZx9@localhost/test", "PASSWORD", "Hj7kQ2mZx9"),
         ("postgresql://scott:tiger7@db.internal/test", "PASSWORD", "tiger7"),
     ],
 )
@@ -206,7 +214,9 @@ def test_service_keys_made_of_words_or_of_one_character_are_placeholders(usual: 
     "text",
     ["Spring 2024", "Monitoring 24 hosts", "String 5", "Rendering 100 frames", "Scoring 3 points", "Bring 2",
      "Substring 12", "Referring 1 patient", "During 2019 we", "Engineering 101", "Constr. 12", "Docstring 7",
-     "2007-2020 Sebastian Dröge", "2001-2003 Adam Lane", "12 Drähte"],
+     "2007-2020 Sebastian Dröge", "Copyright 2003, North Carolina State Highway Patrol",
+     "  2016 Iain Lane <iain@shop",
+     "Copyright Calle Rosenquist, 2016-2018", "2001-2003 Adam Lane", "12 Drähte"],
 )  # fmt: skip
 def test_words_that_end_as_streets_do_are_no_streets(text: str, usual: LocalInspector) -> None:
     assert found(usual, text) == {}
@@ -247,7 +257,9 @@ def test_a_column_of_network_addresses_holds_them(name: str, usual: LocalInspect
      "foo >= 10.20.30.40", 'foo = "~> 10.20.30.40"', "foo==10.20.30.40", "foo ^10.20.30.40",
      "Upgraded to 14.6.85.25 from 14.5.103.35", "bump libfoo from 10.20.30.40 to 10.20.30.41",
      "ObjectIdentifier('1.3.132.1')", "oid 1.3.6.1", "Chrome/99.0.48.44", "libfoo-10.20.30.40.tar.gz",
-     "c0 1.52-.87 2.83-2.12 3.51.98.32 2.03.5 3.11", "Fax: 40.67.88.88"],
+     "c0 1.52-.87 2.83-2.12 3.51.98.32 2.03.5 3.11", "Fax: 40.67.88.88",
+     "-.67.75-.27.34-.27.76 0 1.1.64.79 1.39 1.5 2.16", "1.2.72 1.94.92.74.2 1.53.3 2.37.3.73 0 1.44-.08 2.1",
+     "Foo 11.7.12.2 Release Notes", "<h4>10.3.20.1. Structure</h4>", "10.3.20.1. Structure"],
 )  # fmt: skip
 def test_four_numbers_of_releases_identifiers_and_drawings_are_no_addresses(
     text: str, usual: LocalInspector
@@ -258,7 +270,9 @@ def test_four_numbers_of_releases_identifiers_and_drawings_are_no_addresses(
 @pytest.mark.parametrize(
     "text",
     ["login from 10.20.30.40", "host = 10.20.30.40", 'bind("10.20.30.40")', "updated dns to 10.20.30.40",
-     "call http://10.20.30.40/x", "fax server 40.67.88.88", "0.5,10.20.30.40,7", "41.207.3.9 - - [12/May]"],
+     "call http://10.20.30.40/x", "fax server 40.67.88.88", "0.5,10.20.30.40,7",
+     "10.20.30.40 10.20.30.41 10.20.30.42", "10.20.30.40 GET /x",
+     "from 10.20.30.40. Then", "41.207.3.9 - - [12/May]"],
 )  # fmt: skip
 def test_addresses_of_machines_are_found_beside_them(text: str, usual: LocalInspector) -> None:
     assert "IP_ADDRESS" in found(usual, text, Likelihood.LIKELY)
@@ -296,7 +310,8 @@ def test_integers_of_64_bits_in_a_row_are_no_cards(usual: LocalInspector) -> Non
     ["USD 415.555.0143", "212.555.0143 EUR", "415-555-0143 zł", "212-555-0143 + 212-555-0144",
      "7 + 212-555-0143",
      "212-555-0143@sms.shop.io", "212-555-0143.smith@shop", "phone: 212-555-0143_a@shop.io",
-     "mail ann@212-555-0143.shop.io", "₹ 415.555.0143"],
+     "mail ann@212-555-0143.shop.io", "₹ 415.555.0143", 'call("X", 2147483647)', "phone 2222222222",
+     "cell: #80808059"],
 )  # fmt: skip
 def test_sums_and_parts_of_mail_addresses_are_no_telephone_numbers(text: str, usual: LocalInspector) -> None:
     assert "PHONE_NUMBER" not in found(usual, text)
@@ -357,3 +372,15 @@ def test_wards_cities_and_attributes_of_xml_are_no_people(
 )
 def test_people_are_found_beside_them(name: str, values: list[str], usual: LocalInspector) -> None:
     assert verdicts(usual, name, values) == {"PERSON_NAME"}
+
+
+def test_a_surname_is_no_ethnic_group_and_decimals_are_no_cards(usual: LocalInspector) -> None:
+    assert "ETHNIC_GROUP" not in found(usual, "fix the race (Brian White)")
+    assert "ETHNIC_GROUP" in found(usual, "Race: White")
+    assert "CREDIT_CARD_NUMBER" not in found(usual, "[2.04,-.5650069742788596,.4111111111111111]")
+    assert "CREDIT_CARD_NUMBER" in found(usual, "[-4111111111111111,4111111111111111]")
+
+
+def test_network_cards_of_nobody_are_not_reported(usual: LocalInspector) -> None:
+    assert found(usual, "mac: 00:00:00:00:00:00, mac: ff:ff:ff:ff:ff:ff, mac 00:00:00:FF:FF:FF") == {}
+    assert found(usual, "mac: 00:1a:2b:3c:4d:5e").keys() == {"MAC_ADDRESS"}

@@ -18,12 +18,15 @@ _TEMPLATE = re.compile(
     r"|\{\}|\{[0-9]\}|\{![rsa]\}|%\([A-Za-z_]+\)[sdr]|(?:^|[^A-Za-z0-9%])%[sdrq](?![A-Za-z0-9])"
     r"|(?<=[A-Za-z])[_\-]%[sdrq]$|^%[0-9]\$[sd]$|^\$[A-Za-z_]\w*$|^@[A-Za-z_]\w*/\w+$"
 )
-# Parts of regular expressions.
-_PATTERN = re.compile(r"\[\^?[^\]]*(?:a-z|A-Z|0-9)[^\]]*\]|\(\?[:=!<P]|\\[dwsS][+*{]|\.[*+]\??\)|\]\{[0-9]")
+# Parts of regular expressions, and selectors of CSS.
+_PATTERN = re.compile(
+    r"\[\^?[^\]]*(?:a-z|A-Z|0-9)[^\]]*\]|\(\?[:=!<P]|\\[dwsS][+*{]|\.[*+]\??\)|\]\{[0-9]|^[a-z]*\[[a-z\-]+[~|^$*]?="
+)
 _ROUTE = re.compile(
     r"(?:#?/|\.{1,2}/)?:?[a-z]+(?:[_\-.][a-z]+)*(?:/:?[a-z]+(?:[_\-.][a-z]+)*)*/?[*?]?", re.IGNORECASE
 )
 _PATH_OF_NAMES = re.compile(r"[$@]?[A-Za-z_][\w$]*(?:(?:\.|::|->|\?\.)[A-Za-z_]\w*)*")
+_SNAKE_CASE = re.compile(r"_?[a-z]{2,12}[0-9]{0,2}(?:_[a-z]{2,12}[0-9]{0,2}){2,}")
 _NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _NAME = compiled(f"(?i)(?:{NAMES_OF_PASSWORDS}|{NAMES_OF_SECRETS})")
 _WHOLE_NAME = compiled(
@@ -49,6 +52,8 @@ def is_harmless(value: str, quoted: bool) -> bool:
 
 def is_name_in_code(value: str) -> bool:
     """Return True for the name of a variable, attribute or function that is made of words."""
+    if _SNAKE_CASE.fullmatch(value) is not None:
+        return True
     return _PATH_OF_NAMES.fullmatch(value) is not None and not _is_mixed_up(value)
 
 

@@ -142,6 +142,13 @@ _VERSION_BEFORE = re.compile(
 _RELEASE_BEFORE = re.compile(
     rb"(?i)(?:(?:upgrad|updat|bump|downgrad)[a-z]{0,4}\b[^\n]{0,40}\b(?:to|from)|>=|<=|~=|~>|\^)[ \"']{0,2}$"
 )
+_RELEASE_AFTER = re.compile(rb"(?i)[ \-_]?(?:releases?|version|build|beta|alpha)\b")
+_HEADING_BEFORE = re.compile(rb"(?:^|[\n>])[ \t]{0,8}$")
+_HEADING_AFTER = re.compile(rb"\.[ \t]{1,4}[A-Z\xc3]")
+# Numbers that begin with a dot, or with a minus right after another: only drawings have them.
+_DRAWN = re.compile(rb"[A-Za-z, \-]\.[0-9]|[0-9]-[0-9]{0,3}\.[0-9]{1,4}(?![0-9.])")
+_ONLY_DRAWN = re.compile(rb"[0-9A-Za-z., \-]*")
+_DRAWN_AROUND = 32
 # Arcs of standards' bodies.
 _OBJECT_IDENTIFIER = re.compile(rb"1\.3\.(?:6|12|14|36|101|132)\.|2\.5\.(?:4|8|29)\.|2\.16\.")
 # Addresses of nobody: loopback, all, masks, documentation (RFC 5737), multicast, the metadata of clouds.
@@ -149,6 +156,19 @@ _NOBODYS = re.compile(
     rb"127\.|0\.0\.0\.0$|255\.|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.|2(?:2[4-9]|3[0-9])\.|169\.254\.169\.254$"
 )
 _PAIRS_OF_DIGITS = re.compile(rb"[0-9]{2}(?:\.[0-9]{2}){3}")
+
+
+def _is_drawn(data: bytes, start: int, end: int) -> bool:
+    """Return True if four numbers are decimals of a drawing's path, where blanks may be left out."""
+    if data[start - 1 : start] != b" " and data[end : end + 1] != b" ":
+        return False
+    before = data[max(start - _DRAWN_AROUND, 0) : start]
+    after = data[end : end + _DRAWN_AROUND]
+    return (
+        (_DRAWN.search(before) is not None or _DRAWN.search(after) is not None)
+        and _ONLY_DRAWN.fullmatch(before[-8:]) is not None
+        and _ONLY_DRAWN.fullmatch(after[:8]) is not None
+    )
 
 
 def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
@@ -187,6 +207,11 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
             and (
                 _OBJECT_IDENTIFIER.match(data, start, end)
                 or _RELEASE_BEFORE.search(data, max(start - 64, 0), start)
+                or _RELEASE_AFTER.match(data, end)
+                or (
+                    _HEADING_AFTER.match(data, end) and _HEADING_BEFORE.search(data, max(start - 9, 0), start)
+                )
+                or _is_drawn(data, start, end)
                 # French numbers of eight digits.
                 or (
                     before[-1:] != b"/"
@@ -253,9 +278,9 @@ def _look_at_macs(text: ScannedText, found: list[Match]) -> None:
             continue
         dotted = b"." in data[start:end]
         plain = data[start:end].translate(None, b"-.:").isdigit()
-        nobody = not data[start:end].translate(None, b"-.:0") or not data[start:end].translate(None, b"-.:fF")
+        nobody = not data[start:end].translate(None, b"-.:0fF")
         alone = UNLIKELY if dotted or nobody or (plain and b"-" in data[start:end]) else LIKELY
-        text.add(found, (start, end), "MAC_ADDRESS", alone, SHAPE)
+        text.add(found, (start, end), "MAC_ADDRESS", alone, SHAPE, hot=UNLIKELY if nobody else VERY_LIKELY)
 
 
 _COIN = rb"\b[13][1-9A-HJ-NP-Za-km-z]{25,34}\b|\b(?:bc1[02-9ac-hj-np-z]{11,71}|BC1[02-9AC-HJ-NP-Z]{11,71})\b"

@@ -259,6 +259,7 @@ _LOOKS_IN_ROWS: tuple[tuple[str, _Look], ...] = (
 )
 """Telephone numbers as groups between spaces, as in rows of numbers: no other group may be adjacent."""
 
+_DOT = ord(".")
 _LOOK_PATTERNS = (
     *(
         (re.compile(rf"(?<![0Aa_+(])(?<![0Aa][.\-/])(?:{shape})(?![0A_])(?![.\-/]0)"), look)
@@ -280,6 +281,10 @@ _NO_PHONE = re.compile(
     rb"(?:19|20)[0-9]{2} ?[ \-.] ?(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])[0-3][0-9]"
     rb"|.*00[ .\-]00[ .\-]00.*"
 )
+
+
+# The limits of integers of 32 bits.
+_LIMITS = frozenset((b"2147483647", b"2147483648", b"4294967295", b"4294967296"))
 
 
 # Start and end in the run, notations, kind of the first notation, highest likelihood of all.
@@ -372,6 +377,7 @@ def _look_at_shapes(text: ScannedText, found: list[Match], pattern: bytes) -> No
         glued = start > 0 and (
             data[start - 1] in WORD_BYTES
             or (data[start - 1] in JOINERS and start > 1 and data[start - 2] in WORD_BYTES)
+            or data[start - 1] == _DOT  # a decimal without a digit before its point
         )
         if glued and data[start - 1] in WORD_BYTES:
             identifiers = tuple(hit for hit in identifiers if hit.start)
@@ -629,11 +635,13 @@ def _names_an_identifier(surroundings: Surroundings, distance: int) -> bool:
 
 
 def _is_another(data: bytes, start: int, end: int, written: bytes) -> bool:
-    """Return True if a number is an amount, years, a day or bytes, whatever is beside it."""
+    """Return True if a number is an amount, years, a day, bytes, a colour or a limit of integers."""
     return (
         _SUM_BEFORE.search(data, max(start - 4, 0), start) is not None
         or _SUM_AFTER.match(data, end) is not None
         or _NO_PHONE.fullmatch(written) is not None
+        or (written.isdigit() and (written in _LIMITS or len(set(written)) == 1))
+        or (data[start - 1 : start] == b"#" and end - start in (6, 8))
     )
 
 

@@ -132,6 +132,12 @@ _ETHNIC_TERM = re.compile(
 )
 
 
+def _is_no_surname(term: re.Match[str]) -> bool:
+    """Return True for a term right after its hotword that no given name precedes, as in Brian White."""
+    before = term.string[: term.start()].split()
+    return term.start() <= 12 and not (before and folded(before[-1]) in _people.GIVEN_NAMES)
+
+
 def _leads(name: str) -> str:
     """A pattern of an info type's hotwords, with any single separator between words."""
     return "|".join(
@@ -226,6 +232,8 @@ def _look_at_names(text: ScannedText, found: list[Match]) -> None:
         ]
         if words[-1] in _NO_SURNAMES or _AFTER_NUMBER.search(data, max(start - 3, 0), start):
             continue  # a company, or the name of a street
+        if " ".join(words[:2]) in _people.PLACES:
+            continue
         given = words[0] in _people.GIVEN_NAMES or (len(words) > 2 and words[1] in _people.GIVEN_NAMES)
         family = words[-1] in _people.SURNAMES
         named = _NAMED.search(data, max(start - 16, 0), start) is not None
@@ -281,6 +289,10 @@ _DOUBTFUL_STREET = re.compile(
     rb"|(?:con|in|ob|de|regi|mini|illu|demon|indu|ab|re|che|seme|magi)str\. "
 )
 _POSTAL_CODE_AFTER = re.compile(rb"(?:,|\r?\n| -)? {0,2}(?:[A-Z]{1,2}-)?[0-9]{4,5} [A-Z\xc3]")
+# A year of a copyright is before its owner, or after.
+_COPYRIGHT_BEFORE = re.compile(rb"(?i)(?:copyright|\(c\)|\xc2\xa9)[^\n]{0,40}$")
+_OWNER_AFTER = re.compile(rb" {0,2}<")
+_RECENT_YEAR = re.compile(rb"(?:19[7-9]|20[0-3])[0-9],? |.*, (?:19[7-9]|20[0-3])[0-9]$")
 _YEARS = re.compile(rb"(?:19|20)[0-9]{2}(?P<range>-(?:19|20)?[0-9]{2})?,? (?P<word>[A-Za-z\x80-\xff]+)")
 
 
@@ -294,6 +306,10 @@ def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
         years = _YEARS.match(street)
         if years is not None and years["range"]:
             continue  # years of a copyright, and its owner
+        if _RECENT_YEAR.match(street) and (
+            _COPYRIGHT_BEFORE.search(data, max(start - 64, 0), start) or _OWNER_AFTER.match(data, end)
+        ):
+            continue
         if not street[:1].isdigit():
             sure = not _DOUBTFUL_STREET.search(street) or _POSTAL_CODE_AFTER.match(data, end) is not None
             alone = LIKELY if sure else UNLIKELY
@@ -310,7 +326,7 @@ def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
     births = _led("DATE_OF_BIRTH", _DATE, _plausible, VERY_LIKELY)
     passports = _led("PASSPORT", _PASSPORT_NUMBER, lambda number: True, LIKELY)
-    ethnic = _led("ETHNIC_GROUP", _ETHNIC_TERM, lambda term: term.start() <= 12, LIKELY, numeric=False)
+    ethnic = _led("ETHNIC_GROUP", _ETHNIC_TERM, _is_no_surname, LIKELY, numeric=False)
     yield InfoTypeScanner(frozenset({"DATE_OF_BIRTH"}), (), births)
     yield InfoTypeScanner(frozenset({"PASSPORT"}), (), passports)
     yield InfoTypeScanner(frozenset({"ETHNIC_GROUP"}), (), ethnic)

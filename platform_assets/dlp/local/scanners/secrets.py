@@ -247,6 +247,7 @@ class _Value(NamedTuple):
 
 _SALTED_HASH = re.compile(r"\$?(?:2[aby]|argon2\w*|pbkdf2\w*|scrypt|[156])\$|\{[A-Z0-9]+\}")
 _HYPHENATED = re.compile(r"[a-z]+[-'][a-z]+")
+_WORDS_IN_LOWER_CASE = re.compile(r"[a-z]{2,}(?:[_\-.:][a-z]{2,})+")
 _LIKE_A_NAME = re.compile(r"[A-Za-z_][A-Za-z_.]*")
 _ALL_HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
 
@@ -268,6 +269,7 @@ _PASSWORDS: tuple[tuple[Callable[[_Value], object], int | None], ...] = (
     (lambda one: one.is_quoted and one.text.count(" ") > 2 and not one.has_digit, None),
     (lambda one: one.is_quoted and " " in one.text and not one.has_digit, UNLIKELY),
     (lambda one: one.is_quoted and " " in one.text, POSSIBLE),
+    (lambda one: one.is_quoted and _WORDS_IN_LOWER_CASE.fullmatch(one.text), POSSIBLE),
     (lambda one: one.is_quoted and (one.has_digit or one.symbols), LIKELY),
     (lambda one: one.is_quoted, POSSIBLE),
     (lambda one: one.is_prose and _is_likely_spoken(one), LIKELY),
@@ -363,7 +365,8 @@ def _token(one: _Value) -> int | None:
         return None
     if _NO_KEY.search(one.text.encode()) is not None:
         return None
-    if not one.is_quoted and not one.is_prose and is_name_in_code(one.text):
+    is_snake_case = "_" in one.text and one.text.islower()
+    if (is_snake_case or not (one.is_quoted or one.is_prose)) and is_name_in_code(one.text):
         return None
     bits = checks.entropy(one.text)
     random = (kind for kind in _TOKENS if bits >= kind.entropy and size >= kind.length and kind.fits(one))
@@ -605,6 +608,7 @@ _EXAMPLE_HOST = re.compile(
     rb"(?i)(?:[a-z0-9\-]+\.)*example\.(?:com|org|net)\b"
     rb"|(?:my|your|some|the)?[_\-]?(?:host|hostname|server|domain|address|proxy[_\-]?host)(?![a-z0-9.\-])"
 )
+_OWN_HOST = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?![a-z0-9.\-])")
 _WITH_PASSWORD = re.compile(rb"://([^\s/:@\"']*):([^\s/@\"']{2,})@")
 
 
@@ -621,7 +625,11 @@ def _look_at_url_passwords(text: ScannedText, found: list[Match]) -> None:
             and not is_harmless(match[2].decode("latin-1"), True)
             and not match[2].startswith(b"pserver:")  # a protocol of CVS
         ):
-            found.append(Match(*match.span(2), "PASSWORD", LIKELY, SHAPE, 0))
+            # Everybody has the databases of a tutorial on their own machine.
+            local = _OWN_HOST.match(data, match.end()) is not None and match[2].islower()
+            likelihood = POSSIBLE if local and match[2].isalpha() else LIKELY
+            if likelihood >= text.floor:
+                found.append(Match(*match.span(2), "PASSWORD", likelihood, SHAPE, 0))
 
 
 def scanners() -> Iterator[InfoTypeScanner]:
