@@ -76,8 +76,8 @@ part AS (
              ORDER BY a.attnum)), 8) AS form
     FROM pg_catalog.pg_attribute AS a
     LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  ) AS form ON member.oid <> member.root
+    WHERE a.attrelid = member.oid AND member.oid <> member.root AND a.attnum > 0 AND NOT a.attisdropped
+  ) AS form ON true
   GROUP BY member.root
 ),
 extent AS (
@@ -85,7 +85,9 @@ extent AS (
   FROM member
   JOIN pg_catalog.pg_class AS c ON c.oid = member.oid AND c.relkind IN ('r', 'm')
   CROSS JOIN LATERAL (
-    SELECT coalesce(pg_relation_size(c.oid), 0) / CAST(current_setting('block_size') AS int) AS pages) AS size
+    -- Of a member, as measuring any other relation may wait for its lock.
+    SELECT coalesce(pg_relation_size(member.oid), 0) / CAST(current_setting('block_size') AS int) AS pages
+  ) AS size
 ),
 size AS (
   SELECT root, max(pages) AS pages,

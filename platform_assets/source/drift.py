@@ -13,6 +13,7 @@ from typing import Any
 
 from platform_assets.errors import SourceError
 from platform_assets.lake.arrow import arrow_type
+from platform_assets.model.dialects import quote
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, LogicalType, Table
 from platform_assets.source.catalogue import Relation, SourceColumn, declare
 from platform_assets.source.types import holds, is_readable, logical_type, widens, written
@@ -191,7 +192,11 @@ def compare(
             lake, [f"Table {name} does not exist. Create it, or remove it from the configuration."]
         )
     if not relation.can_read:
-        return _stopped(lake, [f"The role may not SELECT from {name}. GRANT SELECT ON it."])
+        schema = quote(relation.schema)
+        return _stopped(
+            lake,
+            [f"The role may not SELECT from {name}. GRANT SELECT ON it, and USAGE ON SCHEMA {schema}."],
+        )
     table, incompatible = (
         (declared, list(_unlike_declared(name, declared, relation, remembered)))
         if declared is not None

@@ -372,7 +372,8 @@ class _Attempt:
                 continue
             if lost := lost_commits(lake, source, one, handles[one.name], last):
                 unreadable[one.name] = LakeError(lost)
-        relations = snapshot.relations(list(bronze))
+        relations, reasons = snapshot.relations_or_reasons(list(bronze))
+        unreadable |= reasons
         batch = max(state.last_batch, used) + 1 + lead
         reader = BronzeReader(lake, source, state)
         dead_letters = DeadLetters(

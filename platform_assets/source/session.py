@@ -419,7 +419,10 @@ _MEANINGS: Mapping[str, _Meaning] = {
         "Ask an administrator to raise the limit for the role, such as temp_file_limit.", False
     ),
     "54": _Meaning("Ask an administrator to raise the role's limit, such as max_stack_depth.", False),
-    "55": _Meaning("The source was not ready. Run the job again."),
+    "55": _Meaning(
+        "The source was not ready. A materialized view that is not populated needs REFRESH MATERIALIZED "
+        "VIEW. Then run the job again."
+    ),
     "55P03": _Meaning(
         "Another session holds a lock on the table, for example for ALTER TABLE, VACUUM FULL or TRUNCATE. "
         "Run the job again when that session has finished, or raise connection.lock_timeout of the source."

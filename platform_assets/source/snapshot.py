@@ -33,6 +33,8 @@ _BEGIN = (
 )
 _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT = 17
 _NO_ENCODING = "SQL_ASCII"
+# Seconds to wait for a lock that another statement has waited for in vain.
+_BRIEF_WAIT = 0.2
 # A rejected statement rolls back everything after the savepoint, which is only reads.
 _READABLE = "SAVEPOINT readable"
 _READABLE_AGAIN = "ROLLBACK TO SAVEPOINT readable"
@@ -246,6 +248,62 @@ class Snapshot:
             SourceUnavailable: The connection broke.
             SourceError: The server rejected the query.
         """
+        self._refuse_another_encoding()
+        return self._relations(names, "reading the tables' catalogue entries")
+
+    def relations_or_reasons(
+        self, names: Sequence[str]
+    ) -> tuple[dict[str, Relation], dict[str, BaseException]]:
+        """Read catalogue entries as `relations` does, and isolate the tables whose entry cannot be read.
+
+        The server opens a table for some of its entry, so another session's lock on one table makes the
+        query for all tables wait. The tables are then halved until each locked one is alone.
+
+        Returns:
+            The relations by name, and the reason for each table without an entry that can be read.
+
+        Raises:
+            SourceUnavailable: The connection broke.
+            SourceError: The configured encoding is not that of the database.
+        """
+        self._refuse_another_encoding()
+        reasons: dict[str, BaseException] = {}
+
+        def read(part: Sequence[str], attempt: str, wait: float) -> dict[str, Relation]:
+            try:
+                with self._waiting_for_locks(wait):
+                    return self._relations(part, attempt)
+            except SourceError as error:
+                if not self.is_open():
+                    raise
+                if len(part) == 1:
+                    reasons[part[0]] = error
+                    return {}
+            found: dict[str, Relation] = {}
+            for half in (part[: len(part) // 2], part[len(part) // 2 :]):
+                what = f"entry of {half[0]}" if len(half) == 1 else "entries of some tables"
+                # A lock that outlasted the configured time is not waited for again.
+                found |= read(half, f"reading the catalogue {what}", min(wait, _BRIEF_WAIT))
+            return found
+
+        wait = self.source.lock_timeout
+        return read(names, "reading the tables' catalogue entries", wait), reasons
+
+    @contextlib.contextmanager
+    def _waiting_for_locks(self, seconds: float) -> Iterator[None]:
+        """Have statements in the block wait this long for a lock."""
+        if seconds == self.source.lock_timeout:
+            yield
+            return
+        self._set_lock_timeout(seconds)
+        yield
+        # A rejected statement has restored the value itself, as it was set after the savepoint.
+        self._set_lock_timeout(self.source.lock_timeout)
+
+    def _set_lock_timeout(self, seconds: float) -> None:
+        self.run(f"SET LOCAL lock_timeout = {int(seconds * 1000)}", "setting lock_timeout")
+
+    def _refuse_another_encoding(self) -> None:
         source = self.source
         others = {source.encoding, *source.encodings.values()} - {"", "UTF8", self.encoding}
         if self.encoding != _NO_ENCODING and others:
@@ -254,8 +312,10 @@ class Snapshot:
                 f"but its database {self.connection.database} has the encoding {self.encoding}, which the "
                 "server converts. Remove `encoding` from the source and from its overrides."
             )
-        run = partial(self.run, attempt="reading the tables' catalogue entries")
-        encoding = source.encoding if self.encoding == _NO_ENCODING else ""
+
+    def _relations(self, names: Sequence[str] | None, attempt: str) -> dict[str, Relation]:
+        run = partial(self.run, attempt=attempt)
+        encoding = self.source.encoding if self.encoding == _NO_ENCODING else ""
         relations = read_relations(run, self.connection.schema, names, encoding)
         return {name: self._with_encoding(one) for name, one in relations.items()}
 

@@ -455,7 +455,7 @@ BROKEN = {
     ),
     "missing privilege": (
         _changed("REVOKE SELECT ON sales_order FROM {reader}", "GRANT SELECT ON sales_order TO {reader}"),
-        ("The role may not SELECT from sales_order. GRANT SELECT ON it.",),
+        ('The role may not SELECT from sales_order. GRANT SELECT ON it, and USAGE ON SCHEMA "public".',),
     ),
 }
 

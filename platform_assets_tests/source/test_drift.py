@@ -436,6 +436,8 @@ def test_what_is_denied_stops_the_table_and_what_never_was_granted_does_not(
     owner.run(f"REVOKE SELECT (id) ON item FROM {role}")
     relation = read_relations(reader.run, "public", ["item"])["item"]
     drift = compare(table.columns, relation, name="item", remembered=remembered)
-    assert drift.incompatible == ("The role may not SELECT from item. GRANT SELECT ON it.",)
+    assert drift.incompatible == (
+        'The role may not SELECT from item. GRANT SELECT ON it, and USAGE ON SCHEMA "public".',
+    )
     owner.close()
     reader.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Callable
@@ -166,6 +167,30 @@ def test_a_connection_that_breaks_while_it_reads_one_table_is_replaced_by_anothe
         poison_call(patch, bulk, "_read", first_time, BROKEN)
         found = platform.extract(*TABLES).tables
     assert [(found[table].inserted, found[table].stopped) for table in TABLES] == [(1, "")] * 3
+
+
+@pytest.mark.parametrize("limits", [{"lock_timeout": 0.3}, {"statement_timeout": 1}], ids=str)
+def test_a_table_that_another_session_has_locked_is_stopped_alone_and_catches_up(
+    totesys: Totesys, platform: Platform, limits: dict[str, float]
+) -> None:
+    totesys.run(
+        f"ALTER TABLE {POISONED} ADD IF NOT EXISTS twice int GENERATED ALWAYS AS (design_id * 2) VIRTUAL",
+        "CREATE TABLE IF NOT EXISTS parted (id int) PARTITION BY RANGE (id)",
+        "CREATE TABLE IF NOT EXISTS part PARTITION OF parted FOR VALUES FROM (0) TO (9)",
+    )
+    platform.extract(*TABLES)
+    insert_into_each(totesys)
+    hurried = dataclasses.replace(platform, source=dataclasses.replace(platform.source, **limits))
+    with totesys.session() as other:
+        other.run("BEGIN")
+        other.run(f"LOCK TABLE {POISONED} IN ACCESS EXCLUSIVE MODE")
+        found = hurried.extract(*TABLES).tables
+        other.run("ROLLBACK")
+    assert f"reading the catalogue entry of {POISONED}: canceling" in found[POISONED].stopped
+    assert "Another session holds a lock on the table" in found[POISONED].stopped
+    assert [(found[table].inserted, found[table].stopped) for table in OTHERS] == [(1, "")] * 2
+    again = hurried.extract(*TABLES).tables
+    assert [(again[table].inserted, again[table].stopped) for table in TABLES] == [(0, ""), (1, ""), (0, "")]
 
 
 def test_a_lake_that_takes_no_table_at_all_fails_the_extraction(

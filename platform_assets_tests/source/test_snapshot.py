@@ -424,7 +424,7 @@ def test_everything_that_is_not_as_declared_is_in_one_message(totesys: Totesys) 
         "Table design has no column file_location, which is declared.",
         "Table design has no column file_name, which is declared.",
         "department.location is bytea, which does not fit the declared type, text.",
-        "The role may not SELECT from staff. GRANT SELECT ON it.",
+        'The role may not SELECT from staff. GRANT SELECT ON it, and USAGE ON SCHEMA "public".',
         *(
             f"The role may not SELECT {name} of address,"
             for name in ("address_line_1", "address_line_2", "district", "postal_code", "country", "phone")
