@@ -145,16 +145,17 @@ def _beginning(pattern: str) -> str:
     return pattern
 
 
-_NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
+NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
+"""The names of passwords and other secrets, as an RE2 group."""
 _ASSIGNED = (
-    rf"(?i){_NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,6}}"
+    rf"(?i){NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,6}}"
     r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?)?(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|:)|"
     r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"'])[ \t]{0,6}"
     r"(?:[brfu@$]?\\?[\"'`]|&quot;)?"
-    rf"|(?i)--[a-z\-]{{0,20}}{_NAMES}[ =][\"']?|(?i)[ \t]-{_NAMES}[ ][\"']"
+    rf"|(?i)--[a-z\-]{{0,20}}{NAMES}[ =][\"']?|(?i)[ \t]-{NAMES}[ ][\"']"
 )
 _PASSWORD_NAME = compiled(f"(?i)(?:{_credentials.NAMES_OF_PASSWORDS})")
-_NAME_PART = compiled(f"(?i)(?:{_NAMES})")
+_NAME_PART = compiled(f"(?i)(?:{NAMES})")
 _VALUE = re.compile(rb"[^\s\"'`;,<>()\[\]{}\\]+")
 _SHORTEST_SECRET = 4
 _IDENTIFIER_BYTES = WORD_BYTES | frozenset(b"-.")
@@ -371,6 +372,15 @@ def _token(one: _Value) -> int | None:
     bits = checks.entropy(one.text)
     random = (kind for kind in _TOKENS if bits >= kind.entropy and size >= kind.length and kind.fits(one))
     return next((kind.likelihood for kind in random), None)
+
+
+def named_secret(name: str, value: str) -> tuple[str, int] | None:
+    """Classify a value by a name that is not in the same place: its info type and likelihood, or None."""
+    match = _NAME_PART.search(name.encode())
+    if match is None:
+        return None
+    named = name.encode()
+    return _secret(named[: match.end()].decode("latin-1"), named[match.end() :].decode("latin-1"), value, True, "")
 
 
 def secret_value(name: str, value: str) -> bool:

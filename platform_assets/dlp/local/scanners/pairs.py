@@ -1,0 +1,344 @@
+"""Secrets in pairs: a name in one field and its value in another, lists and sections named after secrets.
+
+Names and values in one place, as in `password = ...`, are in `secrets`; columns of a table in `table_scan`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from platform_assets.dlp.local.detectors import credentials as _credentials
+from platform_assets.dlp.local.regex import compiled
+from platform_assets.dlp.local.scanners.secrets import NAMES, named_secret
+from platform_assets.dlp.local.scanners.text import (
+    ENTROPY,
+    HOTWORD,
+    InfoTypeScanner,
+    Match,
+    ScannedText,
+    spans,
+)
+from platform_assets.formats.words import word_set, words_of
+
+_FAR = 1_500
+_MOST_FIELDS = 12
+_MOST_MEMBERS = 64
+_SECRET_NAME = compiled(f"(?i)(?:{NAMES})")
+_CODE = compiled(f"(?i){_credentials.CODE}")
+# A name that no value follows on its line: the value is in another field, in a list, or in a section.
+_PAIRED = (
+    rf"(?i)(?:{NAMES})[a-z0-9_\-.]{{0,30}}(?:\\?[\"'`]){{0,2}}"
+    r"(?:[ \t]{0,4}(?:(?::|={1,2})>?[ \t]{0,4}(?:[|>][+\-]?[ \t]{0,4}\r?\n|[\[{(]|\r?\n)|[,;}\[{\r\n]|\]\r?\n|/?>|</)"
+    r"|[ \t]{1,8}[a-z@])"
+)
+_NAME_FIELDS = word_set("""
+    name key id variable var param parameter field property option setting label env attribute identifier
+    header title k n
+    """)
+_VALUE_FIELDS = word_set("value val values v content contents data default text string plaintext literal")
+# Keys below a secret's name that only say which value of it this is.
+_OF_A_NAME = _VALUE_FIELDS | word_set("current previous old new primary secondary active main raw plain first")
+_NAME_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:") | frozenset(
+    range(0x80, 0x100)
+)
+_KEY_BEFORE = re.compile(rb"([A-Za-z_@][\w.@:\-]{0,40})[\"'\\]{0,3}[ \t]{0,8}(?:=>|:=|[:=])[ \t]{0,8}$")
+_ELEMENT_BEFORE = re.compile(rb"<([A-Za-z_][\w.:\-]{0,40})(?:\s[^<>]{0,200})?>\s{0,80}$")
+_FIELD = re.compile(
+    rb"(?:[\s,;]|#[^\n]{0,200}\n|//[^\n]{0,200}\n)*"
+    rb"(?P<key>\\?[\"'][\w.@:\- ]{1,48}\\?[\"']|[A-Za-z_@][\w.@:\-]{0,47}?)[ \t]*(?:=>|:=|:(?=[\s\"'\\\[{])|=)[ \t]*"
+    rb"(?:\\?\"(?P<double>(?:[^\"\\\n]|\\[^\"\n])*)\\?\"|'(?P<single>[^'\n]*)'|`(?P<tick>[^`\n]*)`"
+    rb"|(?P<nested>\[[^\[\]{}]{0,400}\]|\{[^\[\]{}]{0,400}\})"
+    rb"|(?P<bare>[^\s\"'`,;<>\[\]{}#|][^\n\"'`,;<>\[\]{}]*))"
+)
+_TAG_END = re.compile(rb"\s*>\s*(?:<!\[CDATA\[)?")
+_ELEMENT = re.compile(
+    rb"\s*<([A-Za-z_][\w.:\-]{0,47})(?:\s[^<>]{0,200})?>\s*(?:<!\[CDATA\[)?([^<>]{1,500}?)\s*(?:\]\]>)?\s*</"
+)
+_CLOSED = re.compile(rb"\s*</[\w.:\-]{1,48}>")
+_ITEM = re.compile(
+    rb"[\s,]*(?:\\?\"(?P<double>[^\"\\\n]*)\\?\"|'(?P<single>[^'\n]*)'|(?P<bare>[^\s\"'`,<>\[\](){}]+))(?=[\s,\]})\\])"
+)
+_LINE = re.compile(rb"(?P<indent>[ \t]*)(?P<dash>(?:-[ \t]+)*)(?P<rest>[^\r\n]*)\r?\n?")
+_NO_SECRET = re.compile(
+    r"(?:~|\.{1,2})?/[\w.\-]+(?:/[\w.\-]+)+/?|[A-Za-z]:\\.*|[a-z][a-z+]{1,10}://\S*|file:.*|[\w.\-]+@[\w.\-]+\.\w+"
+)
+_SECTION = re.compile(rb"[ \t]*\[{1,2}[^\[\]\n]*$")
+_ASSIGNMENT = re.compile(
+    rb"[ \t]*(?P<key>[\w.\-\"']{1,60})[ \t]*[=:][ \t]*(?P<quote>[\"']?)(?P<value>[^\"'\r\n]{4,200})"
+)
+_BLOCK_KEYWORD = re.compile(rb"(?:^|\n)[ \t]*[a-z_]{3,20}[ \t]+(?:\"[^\"\n]{1,60}\"[ \t]+)?\"[^\"\n]*$")
+
+
+class _Value(NamedTuple):
+    """A value beside or below a name.
+
+    Args:
+        key: The key of its own field; empty for an element of a list.
+        start: Its first byte.
+        end: The byte after its last.
+        quoted: True if it is in quotes.
+    """
+
+    key: str
+    start: int
+    end: int
+    quoted: bool
+
+
+def is_name_field(key: str) -> bool:
+    """Return True if a field of this key names its neighbour, as `name` and `ParameterKey` do."""
+    return words_of(key)[-1:] != () and words_of(key)[-1] in _NAME_FIELDS
+
+
+def is_value_field(key: str) -> bool:
+    """Return True if a field of this key has the value of a named neighbour, as `value` does."""
+    return words_of(key)[-1:] != () and words_of(key)[-1] in _VALUE_FIELDS
+
+
+def has_secrets_below(path: str) -> bool:
+    """Return True if a path of keys says that the values at its end are secrets, as `passwords.admin` does."""
+    *above, last = path.replace("[]", "").replace("/", ".").split(".")
+    return any(_names_many(key) or _names_one(key, last) for key in above)
+
+
+def _names_one(parent: str, child: str) -> bool:
+    words = words_of(child)
+    return _SECRET_NAME.search(parent.encode()) is not None and bool(words) and words[-1] in _OF_A_NAME
+
+
+def _names_many(parent: str) -> bool:
+    words = words_of(parent)
+    return bool(words) and words[-1].endswith("s") and _SECRET_NAME.search(parent.encode()) is not None
+
+
+def paired_secret(name: str, value: str, quoted: bool = True) -> tuple[str, int] | None:
+    """Classify a value by the name beside or above it: its info type and likelihood, or None."""
+    if not 4 <= len(value) <= 500 or _NO_SECRET.fullmatch(value):
+        return None
+    if not quoted and _CODE.search(value.encode()) is not None:
+        return None
+    return named_secret(name, value)
+
+
+def _look_at_pairs(text: ScannedText, found: list[Match]) -> None:
+    data = text.data
+    for start, end in spans(_PAIRED, data):
+        begin = start
+        while begin > 0 and start - begin < 48 and data[begin - 1] in _NAME_BYTES:
+            begin -= 1
+        name_end = start
+        while name_end < end and data[name_end] in _NAME_BYTES:
+            name_end += 1
+        if data[name_end - 1 : name_end] in (b":", b"/"):
+            name_end -= 1
+        name = data[begin:name_end].decode("utf-8", "replace").strip("-:/.")
+        before = data[max(begin - 280, 0) : begin]
+        for value in _values(data, before, begin, name_end, end):
+            written = data[value.start : value.end].decode("utf-8", "replace")
+            judged = paired_secret(name, written, value.quoted)
+            if judged is not None and judged[0] in text.names and judged[1] >= text.floor:
+                found.append(Match(value.start, value.end, *judged, ENTROPY | HOTWORD, 0))
+
+
+def _values(data: bytes, before: bytes, begin: int, name_end: int, end: int) -> Iterator[_Value]:
+    """The values that a name without a value of its own stands for."""
+    bare = before.rstrip(b"\"'`\\")
+    key = _KEY_BEFORE.search(bare)
+    if key is not None:
+        if is_name_field(key[1].decode("latin-1")):
+            yield from _beside(data, begin - (len(before) - key.start()), name_end)
+        return
+    element = _ELEMENT_BEFORE.search(before)
+    if element is not None:
+        if is_name_field(element[1].decode("latin-1")):
+            yield from _elements(data, name_end)
+        return
+    line = data.rfind(b"\n", max(begin - 120, 0), begin) + 1
+    last = data[end - 1]
+    if last in b"{(" or (last == ord("[") and data[name_end:end].strip(b"\"'`\\ \t") != b"["):
+        signed = any(sign in data[name_end:end] for sign in (b":", b"="))
+        if last == ord("{") and (signed or _BLOCK_KEYWORD.search(before) is not None):
+            name = data[begin:name_end].decode("utf-8", "replace")
+            yield from _below(name, _fields(data, end, end + _FAR))
+        elif signed:
+            yield from _members(data, end, b":" in data[name_end:end])
+    elif data[name_end : name_end + 1] == b"]" and _SECTION.fullmatch(data[line:begin]):
+        yield from _of_section(data, end)
+    elif last == ord("\n") and b":" in data[name_end:end]:
+        yield from _of_block(data, begin, name_end, end)
+
+
+def _beside(data: bytes, key_start: int, name_end: int) -> Iterator[_Value]:
+    """Values in the fields after a name, else in those before it."""
+    place = name_end
+    while place < len(data) and data[place] in b"\"'`\\":
+        place += 1
+    given = False
+    column = _column(data, key_start)
+    last = place
+    for field, at in _fields_at(data, place, place + _FAR):
+        if column is not None and (indent := _column(data, at)) is not None and indent != column:
+            if indent < column:
+                break
+            continue
+        last = field.end + field.quoted
+        if is_value_field(field.key):
+            given = True
+            yield field
+    if given:
+        return
+    tag = _TAG_END.match(data, last)
+    if tag is not None:
+        text_end = data.find(b"<", tag.end(), tag.end() + 512)
+        if text_end > tag.end():
+            written = data[tag.end() : text_end].rstrip().removesuffix(b"]]>")
+            yield _Value("value", tag.end(), tag.end() + len(written), True)
+        else:
+            element = _ELEMENT.match(data, tag.end())
+            if element is not None and is_value_field(element[1].decode("latin-1")):
+                yield _Value("value", *element.span(2), True)
+        return
+    first = max(key_start - 600, 0)
+    opened = max(data.rfind(sign, first, key_start) for sign in (b"{", b"}", b"<", b"\n\n", b"]", b"("))
+    item = data.rfind(b"- ", max(first, opened + 1), key_start)
+    for field, at in _fields_at(data, _first_field(data, max(opened + 1, item + 2, first)), key_start):
+        if column is not None and (indent := _column(data, at)) is not None and indent != column:
+            continue
+        if is_value_field(field.key):
+            yield field
+
+
+def _first_field(data: bytes, place: int) -> int:
+    """Where the fields of an element start, after its own name."""
+    if data[place - 1 : place] == b"<":
+        while place < len(data) and data[place] not in b" \t\r\n>":
+            place += 1
+    return place
+
+
+def _column(data: bytes, at: int) -> int | None:
+    """The column of a key that begins its line, after the dash of a list; None if other text precedes it."""
+    line = data.rfind(b"\n", max(at - 200, 0), at) + 1
+    lead = data[line:at].rstrip(b"\"'")
+    return len(lead) if not lead.strip(b" \t-") else None
+
+
+def _fields_at(data: bytes, start: int, stop: int) -> Iterator[tuple[_Value, int]]:
+    place, stop = start, min(stop, len(data))
+    for _ in range(_MOST_FIELDS):
+        match = _FIELD.match(data, place, stop)
+        if match is None:
+            return
+        place = match.end()
+        kind = match.lastgroup or ""
+        if kind == "nested":
+            continue
+        key = match["key"].strip(b"\"'\\").decode("latin-1")
+        first, last = match.span(kind)
+        if kind == "bare":
+            written = re.sub(rb"\s+[#/].*$", b"", data[first:last]).rstrip(b" \t\r\\")
+            last = first + len(written)
+            if b"/" in data[last : last + 2] and data[last : last + 2] == b"/>":
+                last -= 1
+        elif kind == "double" and data[last - 1 : last] == b"\\":
+            last -= 1
+        yield _Value(key, first, last, kind != "bare"), match.start("key")
+
+
+def _fields(data: bytes, start: int, stop: int) -> Iterator[_Value]:
+    for field, _ in _fields_at(data, start, stop):
+        yield field
+
+
+def _elements(data: bytes, name_end: int) -> Iterator[_Value]:
+    """The value in the elements after an element with a name."""
+    closed = _CLOSED.match(data, name_end)
+    place = closed.end() if closed else len(data)
+    for _ in range(_MOST_FIELDS):
+        element = _ELEMENT.match(data, place)
+        if element is None:
+            return
+        if is_value_field(element[1].decode("latin-1")):
+            yield _Value("value", *element.span(2), True)
+            return
+        closed = re.compile(rb"[^<>]*>").match(data, element.end())
+        place = closed.end() if closed else len(data)
+
+
+def _below(name: str, fields: Iterator[_Value]) -> Iterator[_Value]:
+    """The values of the fields below a name that are the name's own."""
+    many = _names_many(name)
+    for field in fields:
+        words = words_of(field.key)
+        if (words and words[-1] in _OF_A_NAME) or (many and _SECRET_NAME.search(field.key.encode()) is None):
+            yield field
+
+
+def _members(data: bytes, start: int, may_be_bare: bool) -> Iterator[_Value]:
+    """The elements of a list in brackets."""
+    place = start
+    for _ in range(_MOST_MEMBERS):
+        match = _ITEM.match(data, place, min(start + 4 * _FAR, len(data)))
+        if match is None or match.lastgroup is None:
+            return
+        place = match.end()
+        if match.lastgroup != "bare":
+            yield _Value("", *match.span(match.lastgroup), True)
+        elif may_be_bare:
+            yield _Value("", *match.span("bare"), False)
+
+
+def _of_section(data: bytes, start: int) -> Iterator[_Value]:
+    """The values of a section, as INI and TOML have it."""
+    place = start
+    for _ in range(_MOST_MEMBERS):
+        line_end = data.find(b"\n", place)
+        line_end = len(data) if line_end < 0 else line_end
+        if data[place : place + 1] == b"[" or place >= len(data):
+            return
+        match = _ASSIGNMENT.match(data, place, line_end)
+        if match is not None and _SECRET_NAME.search(match["key"]) is None:
+            first, last = match.span("value")
+            yield _Value(
+                match["key"].decode("latin-1"), first, first + len(data[first:last].rstrip()), bool(match["quote"])
+            )
+        place = line_end + 1
+
+
+def _of_block(data: bytes, begin: int, name_end: int, end: int) -> Iterator[_Value]:
+    """The values in the lines below a name that are indented deeper, as YAML has it."""
+    lead_start = data.rfind(b"\n", max(begin - 200, 0), begin) + 1
+    lead = data[lead_start:begin].rstrip(b"\"'")
+    if lead.strip(b" \t-"):
+        return
+    name = data[begin:name_end].decode("utf-8", "replace")
+    is_text = any(sign in data[name_end:end] for sign in (b"|", b">"))
+    place = end
+    for _ in range(_MOST_MEMBERS):
+        line = _LINE.match(data, place)
+        if line is None or line.end() == place:
+            return
+        place = line.end()
+        written = line["rest"].rstrip()
+        if not written or written.startswith(b"#"):
+            continue
+        indent = len(line["indent"])
+        if indent < len(lead) or (indent == len(lead) and not line["dash"]):
+            return
+        at = line.start("rest")
+        if is_text:
+            yield _Value("", at, at + len(written), False)
+            return
+        field = next(_fields_at(data, at, line.end()), None)
+        if field is not None and field[1] <= at + 1:
+            yield from _below(name, iter((field[0],)))
+        elif line["dash"]:
+            quoted = len(written) > 1 and written[:1] in (b'"', b"'") and written[-1:] == written[:1]
+            yield _Value("", at + quoted, at + len(written) - quoted, quoted)
+
+
+def scanners() -> Iterator[InfoTypeScanner]:
+    """Yield the scanners of this module."""
+    yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN"}), (), _look_at_pairs)
