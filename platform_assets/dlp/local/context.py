@@ -76,12 +76,23 @@ class Hotwords:
         return Surroundings(hot, against) if hot or against < FAR else NOTHING
 
 
+_LONGEST_ACRONYM = 5
+
+
 def _spellings(text: str) -> set[tuple[str, ...]]:
-    """A phrase as separate words and as one word, each in singular and plural."""
+    """A phrase as separate words and as one word, each in singular and plural.
+
+    A short word may be an acronym with dots (`S.S.N.`) or in plural (`SSNs`), which both read as several words.
+    """
     words = words_of(text)
     if not words or len(words) > _LONGEST_PHRASE:
         return set()
-    spellings = {words, (*words[:-1], words[-1] + "s")}
+    first, last = words[0], words[-1]
+    spellings = {words, (*words[:-1], last + "s")}
+    if last.endswith(("nummer", "karte")):
+        spellings.add((*words[:-1], last + "n"))
     if len(words) > 1:
-        spellings.add(("".join(words),))
+        spellings |= {("".join(words),), (first + "s", *words[1:]), (first + "s", *words[1:-1], last + "s")}
+    elif 3 <= len(first) <= _LONGEST_ACRONYM and first.isascii():
+        spellings |= {tuple(first), (*first[:-1], first[-1] + "s"), (first[:-1], first[-1] + "s")}
     return spellings

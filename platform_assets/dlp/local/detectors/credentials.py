@@ -24,18 +24,64 @@ CREDENTIALS: tuple[Detector, ...] = (
 NAMES_OF_PASSWORDS = (
     r"password|passwd|passphrase|passcode|pwd|passw|passwort|kennwort|mot[ _]de[ _]passe|"
     r"contrase(?:n|\xc3\xb1)a|senha|wachtwoord|lösenord|passord|adgangskode|salasana|heslo|hasło|parola|şifre|"
-    r"jelszó|пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|패스워드|(?:\b|_)pw\b"
+    r"jelszó|пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|패스워드|(?:\b|_)pw\b|"
+    r"(?:\b|_)pass[0-9]?\b|"
+    r"(?:db|usr|user|smtp|imap|pop|mail|email|ftp|sftp|root|admin|sql|mysql|pg|postgres|redis|mongo|rabbit|mq|"
+    r"amqp|mqtt|proxy|http|ssh|login|auth|basic|ldap|bind|jdbc|key|store|cert|trust|keystore|truststore|wifi|"
+    r"require|sudo|become|vpn|snmp|svc|service|account|master|app|web|host|server|client|api|vault|zip)pass[0-9]?\b|"
+    r"(?:db|user|root|admin|bind|ldap|sql|ftp|mail|smtp|host|sudo)pw\b|pswd|passwrd|\bpword\b|(?:\b|_)psw\b|"
+    r"(?:\b|_)mdp\b|motdepasse|(?:rediscli|redis|master)_?auth\b|pre[_\-]?shared[_\-]?key|(?:\b|_)psk\b"
 )
 """Names of passwords, as an RE2 alternation over lower-case bytes."""
 
 NAMES_OF_SECRETS = (
-    r"secret|token|api[ _\-]?key|apikey|access[ _\-]?key|auth[ _\-]?key|private[ _\-]?key|account[ _\-]?key|"
+    r"secret[ _\-]?access[ _\-]?key|secret[ _\-]?(?:key|token|value|string|word)|secret|token[ _\-]?(?:value|string)|"
+    r"token|api[ _\-]?key|apikey|access[ _\-]?key|auth[ _\-]?key|private[ _\-]?key|account[ _\-]?key|"
     r"signing[ _\-]?key|encryption[ _\-]?key|master[ _\-]?key|license[ _\-]?key|shared[ _\-]?key|"
     r"credentials?|"
     r"service[ _\-]?key|app[ _\-]?key|client[ _\-]?key|consumer[ _\-]?key|webhook[ _\-]?key|hmac[ _\-]?key|"
-    r"subscription[ _\-]?key|authorization|x-api-key|salt"
+    r"subscription[ _\-]?key|authorization|x-api-key|salt|"
+    r"(?:storage|crypt|crypto|cipher|aes|des|deploy|admin|security|instrumentation|integration|write|server|ssh|"
+    r"ingest|ingestion|merchant|application|decryption|validation|machine|functions?|personal|bot|push|maps|gateway|"
+    r"root|user|database|backup|vault|seal|unseal|recovery)[ _\-]?key|"
+    r"priv[_\-]?key|(?:\b|_)creds?\b|pepper|(?:\b|_|totp_)seed\b|auth[_\-]?code|(?:\b|:)_auth\b|sas[_\-]?sig"
 )
 """Names of other secrets, as an RE2 alternation over lower-case bytes."""
+
+PASSWORD_OPTIONS = (
+    ("mysql(?:dump|admin|import|show|check|pump|sh)?|mariadb(?:-dump|-admin)?|percona-toolkit|innobackupex", "-p"),
+    ("sshpass|htpasswd -[a-z]*b[a-z]* \\S+ \\S+|zip|unzip|7z|7za|rar|unrar|qpdf", "-[pP][ ]?|--password="),
+    (
+        "(?:docker|podman|buildah|skopeo|nerdctl|crane|oras|helm registry|helm repo|az|az acr|oc|cf|ibmcloud|bx|"
+        "argocd|rancher|kubectl|heroku|mongo|mongosh|mongodump|mongorestore|mongoimport|mongoexport|beeline|cqlsh|"
+        "nodetool|jenkins-cli|rdesktop|psexec|psexec64|winexe|twine|neo4j-admin|cypher-shell|arangosh|couchbase-cli|"
+        "cbbackup|databricks|tabcmd|isql|tsql|usql|psftp|pscp|plink|ncftpput|ncftpget|asadmin|wlst|vsql|nzsql)",
+        "-(?:p|pw)[ =]",
+    ),
+    ("redis-cli|valkey-cli|keydb-cli|redis-benchmark", "-a[ ]?|--pass[ =]"),
+    ("sqlcmd|bcp|osql|ipmitool|mosquitto_(?:pub|sub)|db2cli|fexp|bteq|virsh|kcadm.sh|jboss-cli.sh", "-P[ ]?"),
+    ("ldap(?:search|add|modify|delete|passwd|whoami|compare|modrdn)", "-w[ ]?"),
+    ("smbclient|smbget|rpcclient|net|wmic", "-U[ ]?[^%\\s]{1,60}%|/(?:user|password):[^%\\s]{0,60}%"),
+    ("xfreerdp|wfreerdp|mstsc|schtasks|cmdkey|vncviewer", "/(?:p|pass|rp)[: ]"),
+    ("openssl", "-(?:pass|passin|passout)[ ]pass:|-(?:k|password)[ ]"),
+    ("keytool|jarsigner|apksigner", "-(?:store|key|srcstore|deststore|srckey|destkey|new)pass(?:word)?[ ](?:pass:)?"),
+    ("snmp(?:walk|get|set|bulkwalk|table|trap)", "-[AX][ ]"),
+    ("influx|cassandra-cli|hana|hdbsql|impala-shell|signtool|osslsigncode|gpg|gpg2", "-{1,2}(?:password|pass|passphrase|p)[ ]"),
+    ("rabbitmqctl", "(?:add_user|change_password|authenticate_user)[ ][^\\s]{1,60}[ ]"),
+    ("lftp|ncftp", "-u[ ][^,\\s]{1,60},"),
+    ("az keyvault secret set", "--value[ =]"),
+    ("pulumi config set", "--secret[ ][^\\s]{1,60}[ ]"),
+    ("vault login|vault unseal|vault operator unseal", "(?:token=)?"),
+    ("net user", "[^\\s]{1,60}[ ](?=[^/])"),
+)
+"""Tools and their options that take a password: patterns of their names, and of an option with its separator."""
+
+DIRECTIVES = (
+    "requirepass|masterauth|sentinel auth-pass [^ ]+|bindpw|rootpw|rootbindpw|olcRootPW|wpa_passphrase|"
+    "ipsec_psk|smtpd_password|proxy-password|http-proxy-password|stats auth [^: ]+:|enable password(?: [07])?|"
+    "username [^ ]+ password(?: [07])?|ppp chap password(?: [07])?|key-string|authentication-key [0-9]+ md5"
+)
+"""Directives of servers and devices that a password follows after a blank."""
 
 PLACEHOLDER = (
     r"^(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|0+|1234567890?|<.*>|\[.*\]|\{.*\}|\$\{.*|\$[a-z_][a-z0-9_]*|"
@@ -71,6 +117,13 @@ NO_KEY = (
     r"(?:[A-Z]?[a-z]{2,})+[0-9]{0,2}|(?:[A-Z]{0,6}[a-z]{3,})+[A-Z]{0,6}[0-9]{0,2}|[a-z]+(?:-[a-z]+)*-[0-9]+(?:\.[0-9]+)+)$"
 )
 """Values that are not tokens or keys, by their form: UUIDs, digests, addresses, names, numbers."""
+
+NOT_BEFORE_PASS = (
+    "boarding, bus, ski, season, day, travel, first, second, last, next, prev, render, shadow, depth, light, "
+    "forward, backward, multi, single, two, one, low, high, band, by, test, tests, max, min, num, total, did, "
+    "should, must, does, can, mountain, over, under, all, any, fail, optimizer, compiler, opt, function, module, loop"
+)
+"""Words before "pass" in the names of passes that are not passwords."""
 
 HARMLESS_KEYS = (
     "public, pub, primary, foreign, sort, partition, cache, row, bucket, object, s3, idempotency, dedupe, "

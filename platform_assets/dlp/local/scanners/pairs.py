@@ -23,6 +23,7 @@ from platform_assets.dlp.local.scanners.text import (
 from platform_assets.formats.words import word_set, words_of
 
 _FAR = 1_500
+_LONGEST_KEY = 64
 _MOST_FIELDS = 12
 _MOST_MEMBERS = 64
 _SECRET_NAME = compiled(f"(?i)(?:{NAMES})")
@@ -64,11 +65,11 @@ _LINE = re.compile(rb"(?P<indent>[ \t]*)(?P<dash>(?:-[ \t]+)*)(?P<rest>[^\r\n]*)
 _NO_SECRET = re.compile(
     r"(?:~|\.{1,2})?/[\w.\-]+(?:/[\w.\-]+)+/?|[A-Za-z]:\\.*|[a-z][a-z+]{1,10}://\S*|file:.*|[\w.\-]+@[\w.\-]+\.\w+"
 )
-_SECTION = re.compile(rb"[ \t]*\[{1,2}[^\[\]\n]*$")
+_SECTION = re.compile(rb"[ \t]*\[{1,2}[^\[\]\n]*")
 _ASSIGNMENT = re.compile(
     rb"[ \t]*(?P<key>[\w.\-\"']{1,60})[ \t]*[=:][ \t]*(?P<quote>[\"']?)(?P<value>[^\"'\r\n]{4,200})"
 )
-_BLOCK_KEYWORD = re.compile(rb"(?:^|\n)[ \t]*[a-z_]{3,20}[ \t]+(?:\"[^\"\n]{1,60}\"[ \t]+)?\"[^\"\n]*$")
+_BLOCK_KEYWORD = re.compile(rb"\n?[ \t]*[a-z_]{3,20}[ \t]+(?:\"[^\"\n]{1,60}\"[ \t]+)?\"[^\"\n]*")
 
 
 class _Value(NamedTuple):
@@ -144,22 +145,26 @@ def _look_at_pairs(text: ScannedText, found: list[Match]) -> None:
 
 def _values(data: bytes, before: bytes, begin: int, name_end: int, end: int) -> Iterator[_Value]:
     """The values that a name without a value of its own stands for."""
-    bare = before.rstrip(b"\"'`\\")
-    key = _KEY_BEFORE.search(bare)
-    if key is not None:
-        if is_name_field(key[1].decode("latin-1")):
-            yield from _beside(data, begin - (len(before) - key.start()), name_end)
-        return
-    element = _ELEMENT_BEFORE.search(before)
-    if element is not None:
-        if is_name_field(element[1].decode("latin-1")):
-            yield from _elements(data, name_end)
-        return
+    sign = before.rstrip(b"\"'`\\ \t")[-1:]
+    if sign in (b":", b"=") or before.rstrip(b"\"'`\\ \t").endswith(b"=>"):
+        first = max(len(before) - _LONGEST_KEY, 0)
+        key = _KEY_BEFORE.search(before[first:].rstrip(b"\"'`\\"))
+        if key is not None:
+            if is_name_field(key[1].decode("latin-1")):
+                yield from _beside(data, begin - (len(before) - first - key.start()), name_end)
+            return
+    elif before.rstrip()[-1:] == b">":
+        element = _ELEMENT_BEFORE.match(before, max(before.rfind(b"<"), 0))
+        if element is not None:
+            if is_name_field(element[1].decode("latin-1")):
+                yield from _elements(data, name_end)
+            return
     line = data.rfind(b"\n", max(begin - 120, 0), begin) + 1
+    of_line = data[line - 1 if line else max(begin - 120, 0) : begin]
     last = data[end - 1]
     if last in b"{(" or (last == ord("[") and data[name_end:end].strip(b"\"'`\\ \t") != b"["):
         signed = any(sign in data[name_end:end] for sign in (b":", b"="))
-        if last == ord("{") and (signed or _BLOCK_KEYWORD.search(before) is not None):
+        if last == ord("{") and (signed or _BLOCK_KEYWORD.fullmatch(of_line) is not None):
             name = data[begin:name_end].decode("utf-8", "replace")
             yield from _below(name, _fields(data, end, end + _FAR))
         elif signed:

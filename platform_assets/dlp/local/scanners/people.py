@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 from platform_assets.dlp.local import checks
@@ -138,48 +139,73 @@ def _is_no_surname(term: re.Match[str]) -> bool:
     return term.start() <= 12 and not (before and folded(before[-1]) in _people.GIVEN_NAMES)
 
 
-def _leads(name: str) -> str:
-    """A pattern of an info type's hotwords, with any single separator between words."""
-    return "|".join(
-        phrase.replace(" ", r"[ _\-]?")
-        for phrase in sorted(BY_NAME[name].phrases, key=len, reverse=True)
-        if phrase.isascii()
-    )
-
-
+_BETWEEN_LEADS = r"[ _\-.]{0,2}"
 _AFTER_LEAD = 48
 # The next sentence may refer back: "my date of birth. It's ...".
 _SENTENCE_END = re.compile(rb"(?i)\n|\. (?!it(?:'s| is| was) )")
+# The dot of an abbreviation: "D.O.B. 04/05/1987", "Passport No. ...".
+_ABBREVIATED = re.compile(rb"(?i)(?:\(s\)|s)?\.(?=[ \t]*[:#]|[ \t]+[a-z]{0,3}[0-9])")
+_ANOTHER = re.compile(r"[ ]?(?:[,;/&]|and|or|und|et|y)[ ]?")
 _DIGIT = re.compile("[0-9]")
 
 
-def _led(
-    name: str,
-    value: re.Pattern[str],
-    accept: Callable[[re.Match[str]], bool],
-    likelihood: int,
-    numeric: bool = True,
-) -> Callable[[ScannedText, list[Match]], None]:
-    """Create a scan for values that follow one of an info type's hotwords on the same line."""
-    pattern = rf"(?i)(?:{_leads(name)})"
+@dataclass(frozen=True)
+class _Led:
+    """Values that follow one of an info type's hotwords on the same line.
 
-    def look(text: ScannedText, found: list[Match]) -> None:
-        data = text.data
-        seen = -1
-        for start, end in spans(pattern, data):
-            # Camel case and underscores join words: birthDate, patient_dob.
-            if not text.stands_alone(start, end, _LETTER_BYTES) and not _is_part(data, start, end):
-                continue
-            after = _SENTENCE_END.split(data[end : end + _AFTER_LEAD], maxsplit=1)[0].decode("latin-1")
-            if numeric and not _DIGIT.search(after):
-                continue
-            match = value.search(after)
-            if match is None or not accept(match) or end + match.start() <= seen:
-                continue
-            seen = end + match.start()
-            found.append(Match(end + match.start(), end + match.end(), name, likelihood, SHAPE | HOTWORD, 0))
+    Args:
+        value: Their pattern.
+        accept: Returns True for a value.
+        likelihood: Their likelihood.
+        numeric: True if they have digits.
+    """
 
-    return look
+    value: re.Pattern[str]
+    accept: Callable[[re.Match[str]], bool]
+    likelihood: int
+    numeric: bool = True
+
+
+_LED = {
+    "DATE_OF_BIRTH": _Led(_DATE, _plausible, VERY_LIKELY),
+    "PASSPORT": _Led(_PASSPORT_NUMBER, lambda number: True, LIKELY),
+    "ETHNIC_GROUP": _Led(_ETHNIC_TERM, _is_no_surname, LIKELY, numeric=False),
+}
+_LEADS = {
+    "".join(phrase.split()): name for name in _LED for phrase in BY_NAME[name].phrases
+}
+_LED_BY = "(?i)(?:" + "|".join(
+    phrase.replace(" ", _BETWEEN_LEADS)
+    for phrase in sorted((one for name in _LED for one in BY_NAME[name].phrases), key=len, reverse=True)
+) + ")s?"
+_BETWEEN_LEADS_BYTES = b" _-."
+
+
+def _look_at_led(text: ScannedText, found: list[Match]) -> None:
+    """Find births, passports and ethnic groups right after a word that names them."""
+    data = text.data
+    seen = -1
+    for start, end in spans(_LED_BY, data):
+        # Camel case and underscores join words: birthDate, patient_dob.
+        if not text.stands_alone(start, end, _LETTER_BYTES) and not _is_part(data, start, end):
+            continue
+        lead = data[start:end].translate(None, _BETWEEN_LEADS_BYTES).decode().lower()
+        name = _LEADS.get(lead) or _LEADS.get(lead.removesuffix("s"))
+        if name is None or name not in text.names:
+            continue
+        led = _LED[name]
+        dot = _ABBREVIATED.match(data, end)
+        first = dot.end() if dot else end
+        after = _SENTENCE_END.split(data[first : first + _AFTER_LEAD], maxsplit=1)[0].decode("latin-1")
+        if led.numeric and not _DIGIT.search(after):
+            continue
+        match = led.value.search(after)
+        while match is not None and led.accept(match) and first + match.start() > seen:
+            seen = first + match.start()
+            place = first + match.end()
+            found.append(Match(seen, place, name, led.likelihood, SHAPE | HOTWORD, 0))
+            another = _ANOTHER.match(after, match.end())
+            match = led.value.match(after, another.end()) if another else None
 
 
 _LETTER_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -324,11 +350,6 @@ def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
 
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
-    births = _led("DATE_OF_BIRTH", _DATE, _plausible, VERY_LIKELY)
-    passports = _led("PASSPORT", _PASSPORT_NUMBER, lambda number: True, LIKELY)
-    ethnic = _led("ETHNIC_GROUP", _ETHNIC_TERM, _is_no_surname, LIKELY, numeric=False)
-    yield InfoTypeScanner(frozenset({"DATE_OF_BIRTH"}), (), births)
-    yield InfoTypeScanner(frozenset({"PASSPORT"}), (), passports)
-    yield InfoTypeScanner(frozenset({"ETHNIC_GROUP"}), (), ethnic)
+    yield InfoTypeScanner(frozenset(_LED), (), _look_at_led)
     yield InfoTypeScanner(frozenset({"PERSON_NAME"}), (), _look_at_names, form="runs")
     yield InfoTypeScanner(frozenset({"STREET_ADDRESS"}), (), _look_at_streets, form="runs")

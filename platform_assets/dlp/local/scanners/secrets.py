@@ -172,6 +172,27 @@ _ABOUT = word_set("""
     """)
 
 
+_CONNECTION_KEYS = (
+    rb"(?:server|data source|host(?:name)?|user[ _]?id|uid|user(?:name)?|database|initial catalog|dbname|"
+    rb"accountendpoint|addr(?:ess)?|endpoint|driver|provider|port|dsn|integrated security|trustservercertificate|"
+    rb"sslmode|encrypt|multipleactiveresultsets|persist security info|connection timeout|pooling)"
+)
+_CONNECTED = re.compile(rb"(?i)(?:\b" + _CONNECTION_KEYS + rb"[ ]?=[^;\n&\"']{1,120}|jdbc:[a-z0-9:]+//[^\s\"']{1,160})[;?& ]")
+_CONNECTED_AFTER = re.compile(rb"(?i)[;& ][ ]?" + _CONNECTION_KEYS + rb"[ ]?=")
+
+
+def _is_in_connection_string(data: bytes, start: int, end: int, sign: str) -> bool:
+    """Return True if an assignment is a part of a connection string; its password may have letters only."""
+    if "=" not in sign or (start and data[start - 1] not in b";?& \"'="):
+        return False
+    line = data.rfind(b"\n", max(start - 240, 0), start) + 1
+    before = data[max(line, start - 240) : start]
+    after = data[end : end + 80].partition(b"\n")[0]
+    if b";" not in before + after[:1] and b"jdbc:" not in before and b"dbname" not in before + after:
+        return False
+    return _CONNECTED.search(before) is not None or _CONNECTED_AFTER.match(after) is not None
+
+
 def _look_at_assignments(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     names = text.names
@@ -206,12 +227,16 @@ def _look_at_assignments(text: ScannedText, found: list[Match]) -> None:
         name = data[begin : named.end() if named else start].decode("latin-1")
         rest = data[named.end() if named else start : start].decode("latin-1")
         suffix = re.match(r"[A-Za-z0-9_\-.]*", rest)
+        if _is_no_password(name, rest, quoted):
+            continue
         judged = _secret(
             name, suffix.group() if suffix else "", data[start:end].decode("utf-8", "replace"), quoted, rest
         )
         if judged is None:
             continue
         kind, likelihood = judged
+        if kind == "PASSWORD" and likelihood < LIKELY and _is_in_connection_string(data, begin, end, rest):
+            likelihood = LIKELY
         if (
             kind == "AUTH_TOKEN"
             and re.search(r"(?i)aws|secret_?access", name)
@@ -322,6 +347,20 @@ _TOKENS = (
 )
 """Tokens, the most likely first."""
 _SHORTEST_TOKEN, _SHORTEST_SALT = 10, 16
+
+
+_NOT_BEFORE_PASS = frozenset(_credentials.NOT_BEFORE_PASS.split(", "))
+
+
+def _is_no_password(name: str, sign: str, quoted: bool) -> bool:
+    """Return True for the word "pass" that means no password: in sentences and in reports of tests."""
+    words = words_of(name)
+    if words[-1:] != ("pass",):
+        return False
+    if len(words) > 1:
+        return words[-2] in _NOT_BEFORE_PASS
+    bare = sign.strip(" \t")
+    return "=" not in bare and not (quoted and bare.startswith((":", '"', "'"))) and bare != ":"
 
 
 def _names_a_secret(name: str, suffix: str, words: Sequence[str]) -> bool:
