@@ -36,6 +36,8 @@ _BLOCKS = frozenset(
 )
 # Tags that only mean a line end; parsing them would take longer than parsing all the text.
 _LINE_TAG = re.compile(rb"</?(?:td|tr|th|li|p|div|br|dd|dt|h[1-6]|tbody|thead|ul|ol|table)>", re.IGNORECASE)
+_PLIST_KEY = "/dict/key"
+_NAMING = frozenset({"name", "key", "id", "Name", "Key", "property", "variable"})
 _RAW = frozenset({"script", "style", "textarea", "title"})
 _LAYOUT_ATTRIBUTES = frozenset({"class", "height", "lang", "rel", "style", "width"})
 
@@ -145,6 +147,9 @@ class Elements:
         self._number = 0
         self._around: list[tuple[str, int]] = []
         self._is_leaf = False
+        self._is_named = False
+        # The table and row of the last key of a property list.
+        self._key_row: tuple[str, int] | None = None
         self._texts: list[str] = []
         self._text_size = 0
         self._counts: dict[str, int] = {}
@@ -199,6 +204,8 @@ class Elements:
                 self.tables.put(path, column, number, value)
         self._around.append((above, self._number))
         self._path, self._number, self._is_leaf = path, number, True
+        # An attribute that names the element's text is kept in one row with it.
+        self._is_named = not _NAMING.isdisjoint(attributes)
 
     def _path_of(self, above: str, name: str) -> str:
         local = name.rpartition(":")[2]
@@ -216,14 +223,25 @@ class Elements:
         return column
 
     def _end(self, name: str) -> None:
-        path = self._path
+        path, number = self._path, self._number
         self._path, self._number = self._around.pop()
         if self._texts:
             text = "".join(self._texts).strip()
             self._texts.clear()
             self._text_size = 0
             if text and self._is_leaf:
-                self.tables.put(self._path, path, self._number, text)
+                if self._is_named:
+                    self.tables.put(path, path, number, text)
+                elif path.endswith(_PLIST_KEY):
+                    self._key_row = path, number
+                    self.tables.put(path, path, number, text)
+                elif self._key_row is not None and self._key_row[0].startswith(self._path):
+                    # The value of a property list follows its key: both are kept in one row.
+                    table, row = self._key_row
+                    self.tables.put(table, path, row, text)
+                    self._key_row = None
+                else:
+                    self.tables.put(self._path, path, self._number, text)
             elif text:
                 self._add_flow(text)
         self._is_leaf = False

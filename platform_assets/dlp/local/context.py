@@ -82,7 +82,7 @@ _LONGEST_ACRONYM = 5
 def _spellings(text: str) -> set[tuple[str, ...]]:
     """A phrase as separate words and as one word, each in singular and plural.
 
-    A short word may be an acronym with dots (`S.S.N.`) or in plural (`SSNs`), which both read as several words.
+    A short word may be an acronym with dots (`S.S.N.`) or in plural (`SSNs`): both read as several words.
     """
     words = words_of(text)
     if not words or len(words) > _LONGEST_PHRASE:

@@ -15,6 +15,7 @@ from platform_assets.dlp.fingerprints import check_key
 from platform_assets.dlp.local import checks
 from platform_assets.dlp.local.context import NOTHING
 from platform_assets.dlp.local.detectors import BY_NAME
+from platform_assets.dlp.local.paired_columns import PAIRED_TYPES, paired_secrets
 from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.rules import Rules
 from platform_assets.dlp.local.scanner import Scanner, hotwords
@@ -150,8 +151,11 @@ class LocalInspector:
         verdicts: list[ColumnVerdict] = []
         room = dict.fromkeys(self._reported, self.config.limits.max_findings_per_info_type)
         table = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
+        paired = paired_secrets(columns) if self._names & PAIRED_TYPES else {}
         for name, array in columns.items():
             column = table.inspect(name, array)
+            if name in paired:
+                table.add(column, paired[name])
             for info_type, (count, highest) in column.counts.items():
                 tally = Tally(count, _LIKELIHOODS[highest])
                 tallies[info_type] = tallies[info_type].plus(tally) if info_type in tallies else tally

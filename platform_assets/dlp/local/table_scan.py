@@ -20,8 +20,10 @@ import pyarrow.compute as pc
 from platform_assets.dlp.local.context import Surroundings
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors.contacts import VERSION_WORDS
+from platform_assets.dlp.local.detectors.credentials import PLACEHOLDER
 from platform_assets.dlp.local.detectors.identifiers import IDENTIFIERS
 from platform_assets.dlp.local.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, PLACES, SURNAMES
+from platform_assets.dlp.local.paired_columns import PAIRED_TYPES, PairedSecret
 from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.scanner import Scanner, hotwords
 from platform_assets.dlp.local.scanners.people import folded, is_date, is_day_since_1970
@@ -189,6 +191,15 @@ class TableScan:
         self._add_whole(column, header, whole)
         return column
 
+    def add(self, column: ColumnMatches, paired: Iterable[PairedSecret]) -> None:
+        """Add secrets that other columns of the table or the path of keys reveal."""
+        matches = dict(paired)
+        places = pc.index_in(pa.array(list(matches), pa.large_string()), value_set=column.values).to_pylist()
+        for place, (value, match) in zip(places, matches.items(), strict=True):
+            judged = self._judge([match], value.encode("utf-8", "replace"), column.name)
+            if place is not None and judged:
+                column.matches[place] = resolved([*column.matches.get(place, ()), *judged])
+
     def _scanned(
         self,
         name: str,
@@ -318,6 +329,10 @@ class TableScan:
             counts = pc.binary_length(column.values).to_numpy(zero_copy_only=False) > 0
             if pattern is not None:
                 counts &= pc.match_substring_regex(column.values, pattern).to_numpy(zero_copy_only=False)
+            if name in PAIRED_TYPES:
+                counts &= ~pc.match_substring_regex(column.values, PLACEHOLDER, ignore_case=True).to_numpy(
+                    zero_copy_only=False
+                )
             known = np.fromiter(column.matches, np.int64, len(column.matches))
             counts[known] = False
             places = np.flatnonzero(counts)
@@ -579,6 +594,9 @@ def _passwords(values: list[str], header: Surroundings, words: tuple[str, ...]) 
         "reset",
         "policy",
         "boarding",
+        "file",
+        "path",
+        "url",
     } & set(words):
         return _NO
     if {"pass"} & set(words) and not {"user", "db", "pass"} >= set(words):
@@ -590,6 +608,8 @@ def _passwords(values: list[str], header: Surroundings, words: tuple[str, ...]) 
 
 def _tokens(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
     name = " ".join(words)
+    if {"file", "path", "url", "uri"} & set(words):
+        return _NO
     if not {"token", "secret", "apikey", "key"} & set(words) or set(words) <= {"key", "id"}:
         return _NO
     if words[-1] == "key" and not {

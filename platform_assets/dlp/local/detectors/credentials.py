@@ -35,7 +35,8 @@ NAMES_OF_PASSWORDS = (
 """Names of passwords, as an RE2 alternation over lower-case bytes."""
 
 NAMES_OF_SECRETS = (
-    r"secret[ _\-]?access[ _\-]?key|secret[ _\-]?(?:key|token|value|string|word)|secret|token[ _\-]?(?:value|string)|"
+    r"secret[ _\-]?access[ _\-]?key|secret[ _\-]?(?:key|token|value|string|word)|secret|"
+    r"token[ _\-]?(?:value|string)|"
     r"token|api[ _\-]?key|apikey|access[ _\-]?key|auth[ _\-]?key|private[ _\-]?key|account[ _\-]?key|"
     r"signing[ _\-]?key|encryption[ _\-]?key|master[ _\-]?key|license[ _\-]?key|shared[ _\-]?key|"
     r"credentials?|"
@@ -49,11 +50,15 @@ NAMES_OF_SECRETS = (
 """Names of other secrets, as an RE2 alternation over lower-case bytes."""
 
 PASSWORD_OPTIONS = (
-    ("mysql(?:dump|admin|import|show|check|pump|sh)?|mariadb(?:-dump|-admin)?|percona-toolkit|innobackupex", "-p"),
+    (
+        "mysql(?:dump|admin|import|show|check|pump|sh)?|mariadb(?:-dump|-admin)?|percona-toolkit|innobackupex",
+        "-p",
+    ),
     ("sshpass|htpasswd -[a-z]*b[a-z]* \\S+ \\S+|zip|unzip|7z|7za|rar|unrar|qpdf", "-[pP][ ]?|--password="),
     (
-        "(?:docker|podman|buildah|skopeo|nerdctl|crane|oras|helm registry|helm repo|az|az acr|oc|cf|ibmcloud|bx|"
-        "argocd|rancher|kubectl|heroku|mongo|mongosh|mongodump|mongorestore|mongoimport|mongoexport|beeline|cqlsh|"
+        "(?:docker|podman|buildah|skopeo|nerdctl|crane|oras|helm registry|helm repo|az|az acr|oc|cf|"
+        "ibmcloud|bx|"
+        "argocd|rancher|heroku|mongo|mongosh|mongodump|mongorestore|mongoimport|mongoexport|beeline|cqlsh|"
         "nodetool|jenkins-cli|rdesktop|psexec|psexec64|winexe|twine|neo4j-admin|cypher-shell|arangosh|couchbase-cli|"
         "cbbackup|databricks|tabcmd|isql|tsql|usql|psftp|pscp|plink|ncftpput|ncftpget|asadmin|wlst|vsql|nzsql)",
         "-(?:p|pw)[ =]",
@@ -64,9 +69,15 @@ PASSWORD_OPTIONS = (
     ("smbclient|smbget|rpcclient|net|wmic", "-U[ ]?[^%\\s]{1,60}%|/(?:user|password):[^%\\s]{0,60}%"),
     ("xfreerdp|wfreerdp|mstsc|schtasks|cmdkey|vncviewer", "/(?:p|pass|rp)[: ]"),
     ("openssl", "-(?:pass|passin|passout)[ ]pass:|-(?:k|password)[ ]"),
-    ("keytool|jarsigner|apksigner", "-(?:store|key|srcstore|deststore|srckey|destkey|new)pass(?:word)?[ ](?:pass:)?"),
+    (
+        "keytool|jarsigner|apksigner",
+        "-(?:store|key|srcstore|deststore|srckey|destkey|new)pass(?:word)?[ ](?:pass:)?",
+    ),
     ("snmp(?:walk|get|set|bulkwalk|table|trap)", "-[AX][ ]"),
-    ("influx|cassandra-cli|hana|hdbsql|impala-shell|signtool|osslsigncode|gpg|gpg2", "-{1,2}(?:password|pass|passphrase|p)[ ]"),
+    (
+        "influx|cassandra-cli|hana|hdbsql|impala-shell|signtool|osslsigncode|gpg|gpg2",
+        "-{1,2}(?:password|pass|passphrase|p)[ ]",
+    ),
     ("rabbitmqctl", "(?:add_user|change_password|authenticate_user)[ ][^\\s]{1,60}[ ]"),
     ("lftp|ncftp", "-u[ ][^,\\s]{1,60},"),
     ("az keyvault secret set", "--value[ =]"),
@@ -74,11 +85,13 @@ PASSWORD_OPTIONS = (
     ("vault login|vault unseal|vault operator unseal", "(?:token=)?"),
     ("net user", "[^\\s]{1,60}[ ](?=[^/])"),
 )
-"""Tools and their options that take a password: patterns of their names, and of an option with its separator."""
+"""Tools and their options that take a password: patterns of their names, "
+"and of an option with its separator."""
 
 DIRECTIVES = (
     "requirepass|masterauth|sentinel auth-pass [^ ]+|bindpw|rootpw|rootbindpw|olcRootPW|wpa_passphrase|"
-    "ipsec_psk|smtpd_password|proxy-password|http-proxy-password|stats auth [^: ]+:|enable password(?: [07])?|"
+    "ipsec_psk|smtpd_password|proxy-password|http-proxy-password|stats auth [^: ]+:|"
+    "enable password(?: [07])?|"
     "username [^ ]+ password(?: [07])?|ppp chap password(?: [07])?|key-string|authentication-key [0-9]+ md5"
 )
 """Directives of servers and devices that a password follows after a blank."""
@@ -118,10 +131,12 @@ NO_KEY = (
 )
 """Values that are not tokens or keys, by their form: UUIDs, digests, addresses, names, numbers."""
 
-NOT_BEFORE_PASS = (
+WORDS_BEFORE_PASSES = (
     "boarding, bus, ski, season, day, travel, first, second, last, next, prev, render, shadow, depth, light, "
-    "forward, backward, multi, single, two, one, low, high, band, by, test, tests, max, min, num, total, did, "
-    "should, must, does, can, mountain, over, under, all, any, fail, optimizer, compiler, opt, function, module, loop"
+    "forward, backward, multi, single, two, one, low, high, band, by, test, tests, max, min, num, "
+    "total, did, "
+    "should, must, does, can, mountain, over, under, all, any, fail, optimizer, compiler, opt, "
+    "function, module, loop"
 )
 """Words before "pass" in the names of passes that are not passwords."""
 

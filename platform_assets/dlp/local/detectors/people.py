@@ -43,7 +43,8 @@ PEOPLE: tuple[Detector, ...] = (
         "strasse, straße, "
         "adresse, anschrift, rue, domicilio, dirección, direccion, indirizzo, adres, delivery address, "
         "street name, "
-        "address2, address line 2, calle, endereço, live at, lived at, living at, residing at, resides at, located at, "
+        "address2, address line 2, calle, endereço, live at, lived at, living at, residing at, "
+        "resides at, located at, "
         "ship to, deliver to, wohnhaft, wohnt in, habite, domicilié, domiciliado, residente, addresses",
     ),
     Detector(
@@ -54,8 +55,10 @@ PEOPLE: tuple[Detector, ...] = (
         "geboren, date de naissance, né le, née le, naissance, fecha de nacimiento, nacido, nascita, data "
         "di nascita, "
         "geboortedatum, data de nascimento, birth dt, födelsedatum, data urodzenia, birthdt, "
-        "dates of birth, born in, geb, geb am, geb dat, geboren am, geburtstag, geboortedat, fec nac, fecha nac, f nac, "
-        "data nasc, dt nasc, nato il, nata il, date naiss, d naiss, ddn, data ur, data urodz, fodselsdato, fodt, "
+        "dates of birth, born in, geb, geb am, geb dat, geboren am, geburtstag, geboortedat, "
+        "fec nac, fecha nac, f nac, "
+        "data nasc, dt nasc, nato il, nata il, date naiss, d naiss, ddn, data ur, data urodz, "
+        "fodselsdato, fodt, "
         "syntymaaika, datum narozeni, "
         "bday, b day, birth day, geb datum, gebdatum, data nascita, fødselsdato, 生年月日, 出生日期",
         version="3",
@@ -65,9 +68,12 @@ PEOPLE: tuple[Detector, ...] = (
         _HIGH,
         "passport, passport number, passport no, passportnumber, passport num, passeport, reisepass, "
         "pasaporte, "
-        "passaporto, paspoort, paszport, passport id, passaporte, pass nr, pass no, pass num, pass nummer, passnr, "
-        "passnummer, reisepass nr, reisepassnr, passport nr, passport nos, pasaporte no, pasaporte num, paspoort nr, "
-        "paspoortnummer, paspoortnr, paszport nr, nr paszportu, passeport no, numero de passeport, passport card, "
+        "passaporto, paspoort, paszport, passport id, passaporte, pass nr, pass no, pass num, "
+        "pass nummer, passnr, "
+        "passnummer, reisepass nr, reisepassnr, passport nr, passport nos, pasaporte no, "
+        "pasaporte num, paspoort nr, "
+        "paspoortnummer, paspoortnr, paszport nr, nr paszportu, passeport no, numero de passeport, "
+        "passport card, "
         "numero di passaporto, numero de pasaporte, numero do passaporte, passaporte no, ppt no, "
         "reisepassnummer, numéro de passeport",
     ),

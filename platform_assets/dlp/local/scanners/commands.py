@@ -1,4 +1,4 @@
-"""Secrets in the syntax of tools: Dockerfiles, options of commands, connection strings, directives of servers.
+"""Secrets in the syntax of tools: Dockerfiles, options of commands, directives of servers, logins.
 
 The names of options and directives come from the tools' manuals.
 """
@@ -66,7 +66,9 @@ _COMMAND = (
 )
 _END_OF_COMMAND = re.compile(rb"(?<!\\)\r?\n|[;|&]{1,2}[ \t]|`")
 _LONGEST_COMMAND = 600
-_NO_PASSWORD = re.compile(r"-.*|[0-9]{1,5}(?::[0-9]{1,5})?|[a-z]+|.*[$`].*|.*:.*/.*|[\w.\-]+/[\w.\-/:]+|\.{0,2}/.*")
+_NO_PASSWORD = re.compile(
+    r"-.*|[0-9]{1,5}(?::[0-9]{1,5})?|[a-z]+|.*[$`].*|.*:.*/.*|[\w.\-]+/[\w.\-/:]+|\.{0,2}/.*"
+)
 
 
 def _look_at_commands(text: ScannedText, found: list[Match]) -> None:
@@ -94,7 +96,9 @@ def _look_at_commands(text: ScannedText, found: list[Match]) -> None:
                     found.append(Match(*match.span(group), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
 
 
-_LOGIN = rb"\b(?:login|user(?:name)?)[ \t\n]{1,4}[^\s:=]{1,64}[ \t\n]{1,4}pass(?:word)?[ \t]+[^\s\"'`<>$:=]{4,64}"
+_LOGIN = (
+    rb"\b(?:login|user(?:name)?)[ \t\n]{1,4}[^\s:=]{1,64}[ \t\n]{1,4}pass(?:word)?[ \t]+[^\s\"'`<>$:=]{4,64}"
+)
 _MACHINE = re.compile(rb"\b(?:machine|default|poll)\b")
 
 

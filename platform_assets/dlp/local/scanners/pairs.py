@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from platform_assets.dlp.local.detectors import credentials as _credentials
 from platform_assets.dlp.local.regex import compiled
-from platform_assets.dlp.local.scanners.secrets import NAMES, named_secret
+from platform_assets.dlp.local.scanners.secrets import ABOUT, NAMES, named_secret
 from platform_assets.dlp.local.scanners.text import (
     ENTROPY,
     HOTWORD,
@@ -31,7 +32,8 @@ _CODE = compiled(f"(?i){_credentials.CODE}")
 # A name that no value follows on its line: the value is in another field, in a list, or in a section.
 _PAIRED = (
     rf"(?i)(?:{NAMES})[a-z0-9_\-.]{{0,30}}(?:\\?[\"'`]){{0,2}}"
-    r"(?:[ \t]{0,4}(?:(?::|={1,2})>?[ \t]{0,4}(?:[|>][+\-]?[ \t]{0,4}\r?\n|[\[{(]|\r?\n)|[,;}\[{\r\n]|\]\r?\n|/?>|</)"
+    r"(?:[ \t]{0,4}(?:(?::|={1,2})>?[ \t]{0,4}(?:[|>][+\-]?[ \t]{0,4}\r?\n|[\[{(]|\r?\n)|"
+    r"[,;}\[{\r\n]|\]\r?\n|/?>|</)"
     r"|[ \t]{1,8}[a-z@])"
 )
 _NAME_FIELDS = word_set("""
@@ -40,7 +42,9 @@ _NAME_FIELDS = word_set("""
     """)
 _VALUE_FIELDS = word_set("value val values v content contents data default text string plaintext literal")
 # Keys below a secret's name that only say which value of it this is.
-_OF_A_NAME = _VALUE_FIELDS | word_set("current previous old new primary secondary active main raw plain first")
+_OF_A_NAME = _VALUE_FIELDS | word_set(
+    "current previous old new primary secondary active main raw plain first"
+)
 _NAME_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:") | frozenset(
     range(0x80, 0x100)
 )
@@ -48,7 +52,8 @@ _KEY_BEFORE = re.compile(rb"([A-Za-z_@][\w.@:\-]{0,40})[\"'\\]{0,3}[ \t]{0,8}(?:
 _ELEMENT_BEFORE = re.compile(rb"<([A-Za-z_][\w.:\-]{0,40})(?:\s[^<>]{0,200})?>\s{0,80}$")
 _FIELD = re.compile(
     rb"(?:[\s,;]|#[^\n]{0,200}\n|//[^\n]{0,200}\n)*"
-    rb"(?P<key>\\?[\"'][\w.@:\- ]{1,48}\\?[\"']|[A-Za-z_@][\w.@:\-]{0,47}?)[ \t]*(?:=>|:=|:(?=[\s\"'\\\[{])|=)[ \t]*"
+    rb"(?P<key>\\?[\"'][\w.@:\- ]{1,48}\\?[\"']|[A-Za-z_@][\w.@:\-]{0,47}?)[ \t]*"
+    rb"(?:=>|:=|:(?=[\s\"'\\\[{])|=)[ \t]*"
     rb"(?:\\?\"(?P<double>(?:[^\"\\\n]|\\[^\"\n])*)\\?\"|'(?P<single>[^'\n]*)'|`(?P<tick>[^`\n]*)`"
     rb"|(?P<nested>\[[^\[\]{}]{0,400}\]|\{[^\[\]{}]{0,400}\})"
     rb"|(?P<bare>[^\s\"'`,;<>\[\]{}#|][^\n\"'`,;<>\[\]{}]*))"
@@ -62,9 +67,6 @@ _ITEM = re.compile(
     rb"[\s,]*(?:\\?\"(?P<double>[^\"\\\n]*)\\?\"|'(?P<single>[^'\n]*)'|(?P<bare>[^\s\"'`,<>\[\](){}]+))(?=[\s,\]})\\])"
 )
 _LINE = re.compile(rb"(?P<indent>[ \t]*)(?P<dash>(?:-[ \t]+)*)(?P<rest>[^\r\n]*)\r?\n?")
-_NO_SECRET = re.compile(
-    r"(?:~|\.{1,2})?/[\w.\-]+(?:/[\w.\-]+)+/?|[A-Za-z]:\\.*|[a-z][a-z+]{1,10}://\S*|file:.*|[\w.\-]+@[\w.\-]+\.\w+"
-)
 _SECTION = re.compile(rb"[ \t]*\[{1,2}[^\[\]\n]*")
 _ASSIGNMENT = re.compile(
     rb"[ \t]*(?P<key>[\w.\-\"']{1,60})[ \t]*[=:][ \t]*(?P<quote>[\"']?)(?P<value>[^\"'\r\n]{4,200})"
@@ -98,15 +100,30 @@ def is_value_field(key: str) -> bool:
     return words_of(key)[-1:] != () and words_of(key)[-1] in _VALUE_FIELDS
 
 
-def has_secrets_below(path: str) -> bool:
-    """Return True if a path of keys says that the values at its end are secrets, as `passwords.admin` does."""
-    *above, last = path.replace("[]", "").replace("/", ".").split(".")
-    return any(_names_many(key) or _names_one(key, last) for key in above)
+@lru_cache(maxsize=16_384)
+def secrets_below(path: str) -> str | None:
+    """The key of a path that makes the values at its end secrets: `passwords.admin`, `token.value`."""
+    *above, last = path.replace("/@", ".").replace("/", ".").split(".")
+    if last.endswith("[]") and _names_many(last.strip("[]")):
+        return last.strip("[]")
+    if _SECRET_NAME.search(last.encode()) is not None:
+        return None
+    last = last.strip("[]")
+    for key in (one.strip("[]") for one in reversed(above)):
+        if _names_one(key, last) or (_names_many(key) and not _is_about(last)):
+            return key
+    return None
 
 
 def _names_one(parent: str, child: str) -> bool:
     words = words_of(child)
     return _SECRET_NAME.search(parent.encode()) is not None and bool(words) and words[-1] in _OF_A_NAME
+
+
+def _is_about(key: str) -> bool:
+    """Return True if a key below the name of secrets holds none: a policy, a length, a path."""
+    words = words_of(key)
+    return bool(words) and words[-1] in ABOUT
 
 
 def _names_many(parent: str) -> bool:
@@ -116,7 +133,7 @@ def _names_many(parent: str) -> bool:
 
 def paired_secret(name: str, value: str, quoted: bool = True) -> tuple[str, int] | None:
     """Classify a value by the name beside or above it: its info type and likelihood, or None."""
-    if not 4 <= len(value) <= 500 or _NO_SECRET.fullmatch(value):
+    if not 4 <= len(value) <= 500:
         return None
     if not quoted and _CODE.search(value.encode()) is not None:
         return None
@@ -277,7 +294,9 @@ def _below(name: str, fields: Iterator[_Value]) -> Iterator[_Value]:
     many = _names_many(name)
     for field in fields:
         words = words_of(field.key)
-        if (words and words[-1] in _OF_A_NAME) or (many and _SECRET_NAME.search(field.key.encode()) is None):
+        if (words and words[-1] in _OF_A_NAME) or (
+            many and not _is_about(field.key) and _SECRET_NAME.search(field.key.encode()) is None
+        ):
             yield field
 
 
@@ -304,10 +323,17 @@ def _of_section(data: bytes, start: int) -> Iterator[_Value]:
         if data[place : place + 1] == b"[" or place >= len(data):
             return
         match = _ASSIGNMENT.match(data, place, line_end)
-        if match is not None and _SECRET_NAME.search(match["key"]) is None:
+        if (
+            match is not None
+            and _SECRET_NAME.search(match["key"]) is None
+            and not _is_about(match["key"].decode("latin-1"))
+        ):
             first, last = match.span("value")
             yield _Value(
-                match["key"].decode("latin-1"), first, first + len(data[first:last].rstrip()), bool(match["quote"])
+                match["key"].decode("latin-1"),
+                first,
+                first + len(data[first:last].rstrip()),
+                bool(match["quote"]),
             )
         place = line_end + 1
 

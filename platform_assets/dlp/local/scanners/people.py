@@ -126,7 +126,7 @@ def _plausible(match: re.Match[str]) -> bool:
 
 
 _PASSPORT_NUMBER = re.compile(
-    r"(?<![A-Za-z0-9\-])(?=[A-Z0-9]*[0-9]{4})[A-Z]{0,3}[0-9][0-9A-Z]{5,8}(?![A-Za-z0-9])"
+    r"(?<![A-Za-z0-9\-])(?=(?:[A-Z]*[0-9]){4})[A-Z]{0,3}[0-9][0-9A-Z]{5,8}(?![A-Za-z0-9])"
 )
 _ETHNIC_TERM = re.compile(
     r"(?i)\b(?:" + "|".join(sorted(map(re.escape, _people.ETHNIC_GROUPS), key=len, reverse=True)) + r")\b"
@@ -171,13 +171,15 @@ _LED = {
     "PASSPORT": _Led(_PASSPORT_NUMBER, lambda number: True, LIKELY),
     "ETHNIC_GROUP": _Led(_ETHNIC_TERM, _is_no_surname, LIKELY, numeric=False),
 }
-_LEADS = {
-    "".join(phrase.split()): name for name in _LED for phrase in BY_NAME[name].phrases
-}
-_LED_BY = "(?i)(?:" + "|".join(
-    phrase.replace(" ", _BETWEEN_LEADS)
-    for phrase in sorted((one for name in _LED for one in BY_NAME[name].phrases), key=len, reverse=True)
-) + ")s?"
+_LEADS = {"".join(phrase.split()): name for name in _LED for phrase in BY_NAME[name].phrases}
+_LED_BY = (
+    "(?i)(?:"
+    + "|".join(
+        phrase.replace(" ", _BETWEEN_LEADS)
+        for phrase in sorted((one for name in _LED for one in BY_NAME[name].phrases), key=len, reverse=True)
+    )
+    + ")s?"
+)
 _BETWEEN_LEADS_BYTES = b" _-."
 
 

@@ -77,6 +77,17 @@ def _is_placeholder(value: str) -> bool:
     return _PLACEHOLDER.search(value.encode()) is not None or len(set(value)) < 3
 
 
+_LOCATION = re.compile(
+    r"(?:~|\.{1,2})?(?:/[\w.\-]{1,24}){2,}/?|[\w\-]{1,24}(?:/[\w.\-]{1,24})*/[\w\-]{1,24}\.[a-z0-9]{1,5}|[A-Za-z]:\\.*"
+)
+_ADDRESS = re.compile(r"[a-z][a-z+]{1,10}://[^\s@]*|[\w.\-]+@[\w.\-]+\.[a-z]{2,}")
+
+
+def _is_place(value: str) -> bool:
+    """Return True for paths and addresses, which tell where a secret is."""
+    return _LOCATION.fullmatch(value) is not None or _ADDRESS.fullmatch(value) is not None
+
+
 def _look_at_service_keys(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, _ in spans(_beginnings(), data):
@@ -160,7 +171,7 @@ _VALUE = re.compile(rb"[^\s\"'`;,<>()\[\]{}\\]+")
 _SHORTEST_SECRET = 4
 _IDENTIFIER_BYTES = WORD_BYTES | frozenset(b"-.")
 # The last word of a name that holds something about a secret, not the secret itself.
-_ABOUT = word_set("""
+ABOUT = word_set("""
     hash hashed hasher url uri urls path file files filename type types name names id ids length len
     size expiry expires expiration ttl count field fields label hint policy reset endpoint prefix header
     headers regex pattern version status format method required enabled min max limit strength confirm
@@ -174,16 +185,19 @@ _ABOUT = word_set("""
 
 _CONNECTION_KEYS = (
     rb"(?:server|data source|host(?:name)?|user[ _]?id|uid|user(?:name)?|database|initial catalog|dbname|"
-    rb"accountendpoint|addr(?:ess)?|endpoint|driver|provider|port|dsn|integrated security|trustservercertificate|"
+    rb"accountendpoint|addr(?:ess)?|endpoint|driver|provider|port|dsn|integrated security|"
+    rb"trustservercertificate|"
     rb"sslmode|encrypt|multipleactiveresultsets|persist security info|connection timeout|pooling)"
 )
-_CONNECTED = re.compile(rb"(?i)(?:\b" + _CONNECTION_KEYS + rb"[ ]?=[^;\n&\"']{1,120}|jdbc:[a-z0-9:]+//[^\s\"']{1,160})[;?& ]")
+_CONNECTED = re.compile(
+    rb"(?i)(?:\b" + _CONNECTION_KEYS + rb"[ ]?=[^;\n&\"']{1,120}|jdbc:[a-z0-9:]+//[^\s\"']{1,160})[;?& ]"
+)
 _CONNECTED_AFTER = re.compile(rb"(?i)[;& ][ ]?" + _CONNECTION_KEYS + rb"[ ]?=")
 
 
 def _is_in_connection_string(data: bytes, start: int, end: int, sign: str) -> bool:
     """Return True if an assignment is a part of a connection string; its password may have letters only."""
-    if "=" not in sign or (start and data[start - 1] not in b";?& \"'="):
+    if "=" not in sign or (start and data[start - 1] not in b";?& \n\"'="):
         return False
     line = data.rfind(b"\n", max(start - 240, 0), start) + 1
     before = data[max(line, start - 240) : start]
@@ -201,7 +215,7 @@ def _look_at_assignments(text: ScannedText, found: list[Match]) -> None:
         quoted = quote in (b'"', b"'", b"`")
         if quoted:
             end = data.find(quote, start, start + 512)
-            if end < 0 or b"\n" in data[start:end]:
+            if end < 0 or b"\n" in data[start:end] or data[end + 1 : end + 2] == b":":
                 continue
             if data[end - 1 : end] == b"\\":
                 end -= 1
@@ -227,7 +241,7 @@ def _look_at_assignments(text: ScannedText, found: list[Match]) -> None:
         name = data[begin : named.end() if named else start].decode("latin-1")
         rest = data[named.end() if named else start : start].decode("latin-1")
         suffix = re.match(r"[A-Za-z0-9_\-.]*", rest)
-        if _is_no_password(name, rest, quoted):
+        if _is_no_password(data[max(begin - 16, 0) : begin], name, rest, quoted):
             continue
         judged = _secret(
             name, suffix.group() if suffix else "", data[start:end].decode("utf-8", "replace"), quoted, rest
@@ -349,23 +363,31 @@ _TOKENS = (
 _SHORTEST_TOKEN, _SHORTEST_SALT = 10, 16
 
 
-_NOT_BEFORE_PASS = frozenset(_credentials.NOT_BEFORE_PASS.split(", "))
+_NOT_BEFORE_PASS = frozenset(_credentials.WORDS_BEFORE_PASSES.split(", "))
 
 
-def _is_no_password(name: str, sign: str, quoted: bool) -> bool:
+def _is_no_password(before: bytes, name: str, sign: str, quoted: bool) -> bool:
     """Return True for the word "pass" that means no password: in sentences and in reports of tests."""
-    words = words_of(name)
-    if words[-1:] != ("pass",):
+    if name[-4:].lower() != "pass":
         return False
-    if len(words) > 1:
-        return words[-2] in _NOT_BEFORE_PASS
-    bare = sign.strip(" \t")
-    return "=" not in bare and not (quoted and bare.startswith((":", '"', "'"))) and bare != ":"
+    words = words_of(name)
+    if words[-1] != "pass":
+        return False
+    if len(words) == 1:
+        bare = sign.strip(" \t")
+        if (
+            "=" not in bare
+            and not (quoted and bare[:1] in (":", '"', "'"))
+            and (bare != ":" or name.isupper())
+        ):
+            return True
+        words = words_of(before.decode("latin-1") + name)
+    return len(words) > 1 and words[-2] in _NOT_BEFORE_PASS
 
 
 def _names_a_secret(name: str, suffix: str, words: Sequence[str]) -> bool:
     """Return True if a name is a secret's own: not of its length, not a digest, not `tokenizer`."""
-    if not words or words[-1] in _ABOUT or _DIGEST_NAMES & set(words[-2:]):
+    if not words or words[-1] in ABOUT or _DIGEST_NAMES & set(words[-2:]):
         return False
     is_one_word = suffix[:1].isalpha() and suffix[:1].islower() and name[-1].islower()
     return not (is_one_word and words[-1] != "s" and len(suffix) > 1)
@@ -380,6 +402,8 @@ def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tupl
     if len(value) < _SHORTEST_SECRET or _is_placeholder(value) or is_harmless(value, quoted):
         return None
     if not quoted and _CODE.search(value.encode()) is not None:
+        return None
+    if _is_place(value):
         return None
     one = _Value(
         value,
@@ -419,7 +443,9 @@ def named_secret(name: str, value: str) -> tuple[str, int] | None:
     if match is None:
         return None
     named = name.encode()
-    return _secret(named[: match.end()].decode("latin-1"), named[match.end() :].decode("latin-1"), value, True, "")
+    return _secret(
+        named[: match.end()].decode("latin-1"), named[match.end() :].decode("latin-1"), value, True, ""
+    )
 
 
 def secret_value(name: str, value: str) -> bool:

@@ -1,0 +1,131 @@
+"""Secrets in tables of names and values: a column names what another column of the same row holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platform_assets.dlp.local.scanners.pairs import (
+    is_name_field,
+    is_value_field,
+    paired_secret,
+    secrets_below,
+)
+from platform_assets.dlp.local.scanners.secrets import NAMES
+from platform_assets.dlp.local.scanners.text import ENTROPY, HEADER, HOTWORD, Match
+from platform_assets.formats.words import words_of
+
+PAIRED_TYPES = frozenset({"PASSWORD", "AUTH_TOKEN"})
+"""The info types of secrets in pairs."""
+
+_MOST_PAIRS = 4
+_MOST_VALUES = 10_000
+_LAST_KEY = re.compile(r"^(?P<above>.*?)(?P<last>[^./@]*)$", re.DOTALL)
+_BEST_NAMES = ("name", "key", "parameter", "variable", "property", "id")
+
+
+class PairedSecret(NamedTuple):
+    """A value of a column that is a secret by the name beside or above it.
+
+    Args:
+        value: The value.
+        match: Its match.
+    """
+
+    value: str
+    match: Match
+
+
+def paired_secrets(columns: Mapping[str, pa.Array]) -> dict[str, list[PairedSecret]]:
+    """The secrets of a table that need the row's name or the path of keys to be known, by column.
+
+    Args:
+        columns: The columns of the table, all of one length.
+
+    Returns:
+        Distinct values with their matches; only columns that have any.
+    """
+    found: dict[str, dict[str, Match]] = {}
+    for value_name, named_by in _pairs(tuple(map(str, columns))):
+        for place in named_by:
+            for name, value in _named_values(columns[place], columns[value_name]):
+                _judge(found, value_name, name, value, HOTWORD)
+    for column in columns:
+        above = secrets_below(column)
+        if above is not None:
+            values = pc.unique(columns[column].cast(pa.large_string())).slice(0, _MOST_VALUES)
+            for value in values.to_pylist():
+                _judge(found, column, above, value or "", HEADER)
+    return {
+        column: [PairedSecret(value, match) for value, match in matches.items()]
+        for column, matches in found.items()
+    }
+
+
+def _judge(found: dict[str, dict[str, Match]], column: str, name: str, value: str, evidence: int) -> None:
+    judged = paired_secret(name, value)
+    if judged is not None:
+        size = len(value.encode("utf-8", "replace"))
+        found.setdefault(column, {})[value] = Match(0, size, *judged, ENTROPY | evidence, 0)
+
+
+@lru_cache(maxsize=1_024)
+def _pairs(names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The columns of values, each with the columns that name them, the likeliest first."""
+    naming: dict[str, list[str]] = {}
+    for name in names:
+        above, last = _split(name)
+        if is_name_field(last):
+            naming.setdefault(above.rstrip("./@"), []).append(name)
+    if not naming:
+        return ()
+    pairs = []
+    for name in names:
+        above, last = _split(name)
+        # The text of an XML element is named by its own attributes.
+        candidates = [one for one in naming.get(name, ()) if "/@" in one]
+        if is_value_field(last):
+            candidates += [one for one in naming.get(above.rstrip("./@"), ()) if one != name]
+        if candidates:
+            stem = words_of(last)[:-1]
+            candidates.sort(key=lambda one, stem=stem: _rank(one, stem))  # type: ignore[misc]
+            pairs.append((name, tuple(candidates[:_MOST_PAIRS])))
+    return tuple(pairs)
+
+
+def _rank(name: str, stem: tuple[str, ...]) -> tuple[bool, int]:
+    words = words_of(_split(name)[1])
+    best = _BEST_NAMES.index(words[-1]) if words[-1] in _BEST_NAMES else len(_BEST_NAMES)
+    return words[:-1] != stem, best
+
+
+def _split(name: str) -> tuple[str, str]:
+    match = _LAST_KEY.match(name)
+    return (match["above"], match["last"]) if match else ("", name)
+
+
+def _named_values(names: pa.Array, values: pa.Array) -> Iterator[tuple[str, str]]:
+    """The distinct pairs of a secret's name and a value."""
+    if not (_is_text(names.type) and _is_text(values.type)):
+        return
+    names, values = names.cast(pa.large_string()), values.cast(pa.large_string())
+    held = pc.match_substring_regex(names, f"(?:{NAMES})", ignore_case=True).fill_null(False)
+    if not pc.any(held).as_py():
+        return
+    both = pa.table({"name": names.filter(held), "value": values.filter(held)}).group_by(["name", "value"])
+    for row in both.aggregate([]).slice(0, _MOST_VALUES).to_pylist():
+        if row["name"] and row["value"]:
+            yield row["name"], row["value"]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or (pa.types.is_dictionary(kind) and _is_text(kind.value_type))
+    )

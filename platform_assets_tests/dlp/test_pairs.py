@@ -1,0 +1,358 @@
+"""Secrets whose name stands in another field, above them, or in the syntax of a tool."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.model import InspectConfig, Likelihood
+from platform_assets.dlp.scan import scan_object
+from platform_assets_tests.dlp import generated as make
+
+SECRETS = {"PASSWORD", "AUTH_TOKEN"}
+VALUE = "Hj7kQ2mZx9"
+LETTERS = "svcacctpass"
+TOKEN = "fR7kQ2mZx9aB3cD8eF5gH1jK4mN6pQ0r"
+
+
+@pytest.fixture(scope="module")
+def inspector() -> LocalInspector:
+    return LocalInspector(InspectConfig(include_quote=True), b"a key that is of these tests only")
+
+
+def secrets_in(inspector: LocalInspector, name: str, content: str) -> list[str | None]:
+    """The secrets of a file, as its reader gives them to the inspector."""
+    result = scan_object(io.BytesIO(content.encode()), name, inspector)
+    return [one.quote for one in result.findings if one.info_type.name in SECRETS]
+
+
+def of_json(value: Callable[[str, str], object]) -> tuple[str, Callable[[str, str], str]]:
+    return "a.json", lambda name, secret: json.dumps(value(name, secret))
+
+
+def of(file: str, template: str) -> tuple[str, Callable[[str, str], str]]:
+    return file, lambda name, secret: template.replace("NAME", name).replace("VALUE", secret)
+
+
+PAIRS: dict[str, tuple[str, Callable[[str, str], str]]] = {
+    "JSON, one": of_json(lambda name, secret: [{"name": name, "value": secret}]),
+    "JSON among others": of_json(
+        lambda name, secret: {
+            "env": [
+                {"name": "HOST", "value": "db1.local"},
+                {"name": name, "value": secret},
+                {"name": "PORT", "value": "5432"},
+            ]
+        }
+    ),
+    "JSON, key and value": of_json(lambda name, secret: {"tags": [{"Value": secret, "Key": name}]}),
+    "JSON, parameter": of_json(lambda name, secret: [{"ParameterKey": name, "ParameterValue": secret}]),
+    "JSON between": of_json(
+        lambda name, secret: {"name": name, "type": "String", "tier": "Standard", "value": secret}
+    ),
+    "JSON, nested": of_json(lambda name, secret: {"db": {name: {"type": "string", "value": secret}}}),
+    "JSON in a text": of("a.txt", 'sent: {"name": "NAME", "value": "VALUE"} to it\n'),
+    "JSON in a text, reversed": of("a.txt", 'sent: {"value": "VALUE", "name": "NAME"} to it\n'),
+    "YAML": of("a.yaml", "env:\n  - name: HOST\n    value: db1\n  - name: NAME\n    value: VALUE\n"),
+    "YAML, quoted": of("a.yaml", 'env:\n- name: "NAME"\n  value: "VALUE"\n- name: PORT\n  value: "1"\n'),
+    "YAML, reversed": of(
+        "a.yaml", "env:\n  - value: VALUE\n    name: NAME\n  - name: HOST\n    value: db1\n"
+    ),
+    "YAML, inline": of("a.yaml", "env: [{name: NAME, value: VALUE}]\n"),
+    "YAML, comment between": of("a.yaml", "- name: NAME  # of the service\n  value: VALUE\n"),
+    "YAML, nested": of("a.yaml", "NAME:\n  description: of the service\n  value: VALUE\nport: 1\n"),
+    "YAML, folded": of("a.yaml", "NAME: >-\n  VALUE\nport: 1\n"),
+    "XML, attributes": of("a.xml", '<c><add key="A" value="b"/><add key="NAME" value="VALUE"/></c>'),
+    "XML, attributes reversed": of("a.xml", '<c><add value="VALUE" key="NAME"/></c>'),
+    "XML, elements": of(
+        "a.xml", "<c><p><name>NAME</name><value>VALUE</value></p><p><name>u</name><value>zz</value></p></c>"
+    ),
+    "XML, text of a named element": of(
+        "a.xml", '<c><property name="NAME">VALUE</property><property name="u">zz</property></c>'
+    ),
+    "XML, element in a named element": of(
+        "a.xml", '<c><setting name="NAME"><value>VALUE</value></setting></c>'
+    ),
+    "XML, property list": of(
+        "a.xml",
+        "<plist><dict><key>u</key><string>bob</string><key>NAME</key><string>VALUE</string></dict></plist>",
+    ),
+    "XML in a text": of("a.txt", 'put <add key="NAME" value="VALUE"/> there\n'),
+    "XML elements in a text": of("a.txt", "put <name>NAME</name>\n  <value>VALUE</value> there\n"),
+    "TOML": of("a.toml", '[[env]]\nname = "NAME"\nvalue = "VALUE"\n'),
+    "TOML, inline": of("a.toml", 'env = [{ name = "A", value = "b" }, { name = "NAME", value = "VALUE" }]\n'),
+    "HCL, list": of(
+        "a.tf", 'environment = [\n  { name = "A", value = "b" },\n  { name = "NAME", value = "VALUE" },\n]\n'
+    ),
+    "HCL, block": of("a.tf", 'env {\n  name  = "NAME"\n  value = "VALUE"\n}\n'),
+    "HCL, variable": of("a.tf", 'variable "NAME" {\n  type    = string\n  default = "VALUE"\n}\n'),
+    "INI": of("a.ini", "[NAME]\nvalue = VALUE\n"),
+    "properties": of("a.properties", "app.url=x\napp.NAME=VALUE\n"),
+    "env": of("a.env", "HOST=db1\nexport NAME=VALUE\n"),
+    "CSV": of("a.csv", "name,value\nHOST,db1.local\nNAME,VALUE\n"),
+}
+PASSWORD_NAMES = (
+    *("DB_PASSWORD", "SmtpPassword", "db_pass", "REDIS_PASS", "MYSQL_PWD", "ldapBindPw", "userPassword"),
+    *("keystorePass", "wifi_psk", "REDISCLI_AUTH", "sudo_passwd", "vault-passphrase"),
+)
+TOKEN_NAMES = (
+    *(
+        "API_TOKEN",
+        "clientSecret",
+        "secretkey",
+        "STRIPE_API_KEY",
+        "storageKey",
+        "webhook_secret",
+        "deploy-key",
+    ),
+    *("AccessKey", "encryption_key", "GITHUB_TOKEN", "secretToken", "serverKey"),
+)
+
+
+def a_pair(chance: random.Random) -> tuple[str, str]:
+    """A name and its secret."""
+    if chance.random() < 0.5:
+        secret = chance.choice(
+            (make.text(chance, 10) + "7", make.text(chance, 6) + "!4" + make.text(chance, 2))
+        )
+        return chance.choice(PASSWORD_NAMES), secret
+    return chance.choice(TOKEN_NAMES), make.text(chance, chance.choice((24, 32, 40)))
+
+
+def test_a_recall_of_95_percent_in_pairs_of_every_structured_format(inspector: LocalInspector) -> None:
+    chance = random.Random(17)
+    missed, made = [], 0
+    for kind, (file, content) in PAIRS.items():
+        for _ in range(12):
+            name, secret = a_pair(chance)
+            made += 1
+            if secret not in secrets_in(inspector, file, content(name, secret)):
+                missed.append((kind, name, secret))
+    assert len(missed) / made <= 0.05, (len(missed), made, missed[:40])
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "true",
+            "none",
+            "example",
+            "${DB_PASSWORD}",
+            "/run/secrets/db_password",
+            "$(DB_PASSWORD)",
+            "changeme",
+        ),
+        *("secret://env/DB", "https://vault.local/v1/db", "config/keys/app.pem"),
+    ],
+)
+def test_a_neighbour_that_is_a_placeholder_a_reference_or_a_path_is_no_secret(
+    kind: str, value: str, inspector: LocalInspector
+) -> None:
+    file, content = PAIRS[kind]
+    assert secrets_in(inspector, file, content("SECRET_KEY", value)) == []
+    if not value.startswith("$("):
+        assert secrets_in(inspector, file, content("DB_PASSWORD", value)) == []
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_a_neighbour_whose_name_is_no_secret_s_is_none(kind: str, inspector: LocalInspector) -> None:
+    file, content = PAIRS[kind]
+    for name in ("DB_HOST", "password_policy", "token_url", "PASSWORD_FILE", "compass"):
+        assert secrets_in(inspector, file, content(name, VALUE)) == [], name
+
+
+def test_a_value_belongs_to_the_name_of_its_own_record(inspector: LocalInspector) -> None:
+    yaml = f"- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef: db\n- name: BUILD\n  value: {VALUE}\n"
+    assert secrets_in(inspector, "a.yaml", yaml) == []
+    record = json.dumps([{"name": "DB_PASSWORD", "value": ""}, {"name": "BUILD", "value": VALUE}])
+    assert secrets_in(inspector, "a.json", record) == []
+    assert (
+        secrets_in(inspector, "a.txt", f'{{"name": "DB_PASSWORD"}} {{"name": "B", "value": "{VALUE}"}}') == []
+    )
+
+
+LISTS = {
+    "a.yaml": (
+        "passwords:\n  - VALUE\n  - none\nport:\n  - Xk3s8dk2\n",
+        "passwords:\n- 'VALUE'\n",
+        "passwords: [VALUE, none]\n",
+        "passwords:\n  admin: VALUE\nport: 1\n",
+        "tokens:\n  ci: TOKEN\n",
+        "auth:\n  api_keys:\n    - TOKEN\n",
+    ),
+    "a.json": (
+        '{"passwords": ["VALUE", "none"]}',
+        '{"passwords": {"admin": "VALUE"}}',
+        '{"app": {"tokens": {"ci": "TOKEN"}, "port": 1}}',
+        '{"secrets": ["TOKEN"]}',
+    ),
+    "a.xml": (
+        "<c><passwords><item>VALUE</item></passwords></c>",
+        '<c><tokens><ci key="TOKEN"/></tokens></c>',
+    ),
+    "a.toml": (
+        'passwords = ["VALUE", "none"]\n',
+        '[passwords]\nadmin = "VALUE"\n',
+        '[tokens]\nci = "TOKEN"\n',
+    ),
+    "a.ini": ("[passwords]\n; of all\nadmin = VALUE\n\n[other]\nname = x\n", "[app.tokens]\nci = TOKEN\n"),
+    "a.tf": ('passwords = [\n  "VALUE",\n]\n', 'tokens = {\n  ci = "TOKEN"\n}\n'),
+}
+
+
+@pytest.mark.parametrize(("file", "content"), [(file, one) for file, many in LISTS.items() for one in many])
+def test_what_is_below_the_name_of_secrets_is_one(file: str, content: str, inspector: LocalInspector) -> None:
+    secret = TOKEN if "TOKEN" in content else VALUE
+    assert secrets_in(inspector, file, content.replace("VALUE", VALUE).replace("TOKEN", TOKEN)) == [secret]
+    for harmless in ("none", "${ADMIN}", "/run/secrets/admin", "example"):
+        assert (
+            secrets_in(inspector, file, content.replace("VALUE", harmless).replace("TOKEN", harmless)) == []
+        )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "password:\n  type: string\n  format: password\n  description: At least 8 characters\n",
+        "passwords:\n  policy: rotate90days\n  min_length: 12345\n",
+        "secrets:\n  db:\n    file: ./db1.txt\n",
+        "steps:\n  - key: password\nother:\n  value: Hj7kQ2mZx9\n",
+        'tokens = ["if", "else", "while"]\n',
+        "passwords = [first, second]\n",
+        "PASS: tests/test_foo1.py\nPASS tests/test_bar2.py\nFAIL: 1\n",
+        "a boarding pass = AB12345\n",
+        "compass = 'N12345'\nbypass=Hj7kQ2mZx9\n",
+    ],
+)
+def test_lists_sections_and_words_that_hold_no_secret(content: str, inspector: LocalInspector) -> None:
+    assert secrets_in(inspector, "a.txt", content) == []
+
+
+NAMED = (
+    *("DB_PASS=VALUE", "PASS = 'VALUE'", "secretkey=TOKEN", "ENV DRONE_TOKEN TOKEN", "ENV DB_PASS VALUE"),
+    *("ARG NPM_TOKEN TOKEN", "SMTP_PASS: VALUE", "mail_pass='VALUE'", "pass: VALUE", "REDISCLI_AUTH=VALUE"),
+    *("secret_key = 'TOKEN'", "storageKey: 'TOKEN'", "machineKey='TOKEN'", "rootpw=VALUE", "storepass=VALUE"),
+    *("password: VALUE", "psk='VALUE'", "ssh_pass=VALUE", "userpw = 'VALUE'", "creds = 'TOKEN'"),
+    *("Server=db;User Id=sa;Password=LETTERS;", "Server=db;Uid=sa;Pwd=LETTERS;Database=x"),
+    *('"Data Source=db;User=sa;Password=LETTERS"', "Password=LETTERS;Server=db;"),
+    *("jdbc:mysql://db1/shop?user=app&password=LETTERS", "DRIVER={ODBC};SERVER=db;UID=sa;PWD=VALUE"),
+    *(
+        "Endpoint=sb://x.local/;SharedAccessKeyName=a;SharedAccessKey=TOKEN",
+        "host=db user=a password=LETTERS dbname=x",
+    ),
+    *("mysql -u root -pVALUE shop", "mysqldump --password=VALUE shop", "sshpass -p VALUE ssh db1"),
+    *(
+        "sshpass -p 'VALUE' scp a db1:",
+        "docker login -u bob -p VALUE registry.local",
+        "redis-cli -h db1 -a VALUE ping",
+    ),
+    *(
+        "mongosh --host db1 -u bob -p VALUE",
+        "sqlcmd -S db1 -U sa -P VALUE",
+        "ldapsearch -x -D cn=a -w VALUE -b dc=x",
+    ),
+    *(
+        "smbclient //db1/share -U bob%VALUE",
+        "openssl rsa -in k.pem -passin pass:VALUE",
+        "xfreerdp /u:bob /p:VALUE /v:db1",
+    ),
+    *(
+        "keytool -list -keystore k.jks -storepass VALUE",
+        "rabbitmqctl add_user bob VALUE",
+        "mosquitto_pub -u bob -P VALUE",
+    ),
+    *(
+        "ipmitool -H bmc1 -U admin -P VALUE power on",
+        "az login -u bob -p VALUE",
+        "psexec \\\\db1 -u bob -p VALUE cmd",
+    ),
+    *("requirepass VALUE", "masterauth VALUE", "bindpw VALUE", "rootpw VALUE", "PGPASSWORD=VALUE psql shop"),
+    *("machine db1 login bob password LETTERS", "wpa_passphrase=VALUE", "zip -P VALUE a.zip b"),
+)
+
+
+@pytest.mark.parametrize("template", NAMED)
+def test_secrets_by_the_names_of_drivers_tools_and_frameworks(
+    template: str, inspector: LocalInspector
+) -> None:
+    chance = random.Random(template)
+    hits = 0
+    for _ in range(20):
+        letters = make.text(chance, 11, "abcdefghiklmnoprstuv")
+        secret = {"TOKEN": make.text(chance, 36), "LETTERS": letters}.get(
+            next((kind for kind in ("TOKEN", "LETTERS") if kind in template.split("_TOKEN")[-1]), ""),
+            make.text(chance, 9) + "4x",
+        )
+        line = template
+        for kind in ("LETTERS", "VALUE"):
+            line = line.replace(kind, secret)
+        head, _, tail = line.rpartition("TOKEN")
+        line = head + secret + tail if "TOKEN" in template and "VALUE" not in template else line
+        found = inspector.inspect_text(f"# setup\n{line}\n".encode())
+        hits += any(one.quote == secret and one.likelihood >= Likelihood.POSSIBLE for one in found)
+    assert hits / 20 >= 0.95
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "ENV DB_PASS ${DB_PASS}",
+            "ENV TOKEN_FILE /run/secrets/token",
+            "DB_PASS=$DB_PASS",
+            "PASS = None",
+            "secretkey=true",
+        ),
+        *(
+            "mysql -u root -p shop",
+            "mysql -p$MYSQL_PWD shop",
+            "docker run -p 8080:80 nginx",
+            "podman run -p 9000 app1",
+        ),
+        *(
+            "mkdir -p /srv/app1",
+            "ssh -p 2222 db1",
+            "docker login -u bob -p ${PASS}",
+            "sshpass -f pass.txt ssh db1",
+        ),
+        *(
+            "redis-cli -h db1 -p 6379",
+            "Server=db;Password=${PASS};",
+            "Server=db;Password=<password>;Database=x",
+        ),
+        *(
+            "requirepass ${PASS}",
+            "zip -r a.zip b2",
+            "openssl rsa -passin env:PASS1",
+            "openssl enc -pass file:/srv/k1",
+        ),
+        *(
+            "kubectl port-forward -p web-5d4f8c",
+            "az group list -o table",
+            "the unzip command -x1 pattern22 here",
+        ),
+    ],
+)
+def test_commands_and_strings_without_a_password(line: str, inspector: LocalInspector) -> None:
+    assert [
+        one.quote for one in inspector.inspect_text(f"{line}\n".encode()) if one.info_type.name in SECRETS
+    ] == []
+
+
+def test_a_table_of_names_and_values_of_any_size(inspector: LocalInspector) -> None:
+    size = 5_000
+    names = ["DB_PASSWORD" if row == 4_321 else f"setting_{row}" for row in range(size)]
+    values = [VALUE if row == 4_321 else f"value{row}" for row in range(size)]
+    found = inspector.inspect_columns({"key": pa.array(names), "value": pa.array(values)})
+    secrets = [
+        (one.location.row, one.location.column, one.quote) for one in found if one.info_type.name in SECRETS
+    ]
+    assert secrets == [(4_321, "value", VALUE)]
