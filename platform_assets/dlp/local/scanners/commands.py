@@ -24,22 +24,20 @@ from platform_assets.dlp.local.scanners.text import (
 
 _VALUE = rb"(?:\"([^\"\n]{4,200})\"|'([^'\n]{4,200})'|([^\s\"'`<>$|;&\\][^\s\"'`<>|;&]{3,199}))"
 
-_INSTRUCTION = rb"\b(?:ENV|ARG)[ \t]+[A-Za-z]"
 _NAME = re.compile(rb"(?:ENV|ARG)[ \t]+(\w{1,80})[ \t]+")
 _QUOTED_VALUE = re.compile(_VALUE)
 
 
-def _look_at_dockerfiles(text: ScannedText, found: list[Match]) -> None:
-    """Find secrets of instructions that separate name and value by a blank, such as ENV."""
+def _look_at_instruction(text: ScannedText, found: list[Match], start: int) -> None:
+    """Find the secret of a Dockerfile's instruction that separates name and value by a blank."""
     data = text.data
-    for start, _ in spans(_INSTRUCTION, data):
-        line = data.rfind(b"\n", max(start - 40, 0), start) + 1
-        if data[line:start].strip():
-            continue
-        name = _NAME.match(data, start)
-        value = _QUOTED_VALUE.match(data, name.end()) if name else None
-        if name is not None and value is not None:
-            _add(text, found, name[1].decode("latin-1"), value)
+    line = data.rfind(b"\n", max(start - 40, 0), start) + 1
+    name = _NAME.match(data, start)
+    if name is None or data[line:start].strip():
+        return
+    value = _QUOTED_VALUE.match(data, name.end())
+    if value is not None:
+        _add(text, found, name[1].decode("latin-1"), value)
 
 
 def _add(text: ScannedText, found: list[Match], name: str, value: re.Match[bytes]) -> None:
@@ -62,7 +60,7 @@ _DIRECTIVE = compiled(rf"(?:{DIRECTIVES})[ \t]")
 _COMMAND = (
     r"\b(?:(?:"
     + "|".join(dict.fromkeys(tools for tools, _ in PASSWORD_OPTIONS))
-    + rf")(?:\.exe)?|{DIRECTIVES})[ \t]+[^\s=:#]"
+    + rf")(?:\.exe)?|{DIRECTIVES}|ENV|ARG)[ \t]+[^\s=:#]"
 )
 _END_OF_COMMAND = re.compile(rb"(?<!\\)\r?\n|[;|&]{1,2}[ \t]|`")
 _LONGEST_COMMAND = 600
@@ -76,6 +74,9 @@ def _look_at_commands(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_COMMAND, data):
         if start and (data[start - 1] in b"-_.=@" or data[start - 1 : start] == b"$"):
+            continue
+        if data[start : start + 3] in (b"ENV", b"ARG"):
+            _look_at_instruction(text, found, start)
             continue
         if _DIRECTIVE.match(data, start, end) is not None:
             _look_at_directive(text, found, start, end)
@@ -91,6 +92,7 @@ def _look_at_commands(text: ScannedText, found: list[Match]) -> None:
                 if (
                     _NO_PASSWORD.fullmatch(written) is None
                     and paired_secret("password", written) is not None
+                    and "PASSWORD" in text.names
                     and text.floor <= LIKELY
                 ):
                     found.append(Match(*match.span(group), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
@@ -127,8 +129,5 @@ def _look_at_logins(text: ScannedText, found: list[Match]) -> None:
 
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
-    yield InfoTypeScanner(
-        frozenset({"PASSWORD", "AUTH_TOKEN"}), (b"ENV ", b"ENV\t", b"ARG ", b"ARG\t"), _look_at_dockerfiles
-    )
-    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b" ", b"\t"), _look_at_commands)
+    yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN"}), (b" ", b"\t"), _look_at_commands)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"machine", b"default", b"poll"), _look_at_logins)

@@ -1,6 +1,6 @@
 """Secrets in pairs: a name in one field and its value in another, lists and sections named after secrets.
 
-Names and values in one place, as in `password = ...`, are in `secrets`; columns of a table in `table_scan`.
+Assignments in one place, as in `password = ...`, are judged in `secrets`; columns of a table in `table_scan`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from typing import NamedTuple
 
 from platform_assets.dlp.local.detectors import credentials as _credentials
 from platform_assets.dlp.local.regex import compiled
-from platform_assets.dlp.local.scanners.secrets import ABOUT, NAMES, named_secret
+from platform_assets.dlp.local.scanners.secrets import (
+    ABOUT,
+    ASSIGNED,
+    NAMES,
+    look_at_assignment,
+    named_secret,
+)
 from platform_assets.dlp.local.scanners.text import (
     ENTROPY,
     HOTWORD,
@@ -140,24 +146,39 @@ def paired_secret(name: str, value: str, quoted: bool = True) -> tuple[str, int]
     return named_secret(name, value)
 
 
-def _look_at_pairs(text: ScannedText, found: list[Match]) -> None:
+_NAMED = f"{ASSIGNED}|{_PAIRED}"
+_AN_ASSIGNMENT, _A_PAIR = compiled(ASSIGNED), compiled(_PAIRED)
+
+
+def _look_at_names(text: ScannedText, found: list[Match]) -> None:
+    """Find names of secrets in one pass, and judge their values beside, after or below them."""
     data = text.data
-    for start, end in spans(_PAIRED, data):
-        begin = start
-        while begin > 0 and start - begin < 48 and data[begin - 1] in _NAME_BYTES:
-            begin -= 1
-        name_end = start
-        while name_end < end and data[name_end] in _NAME_BYTES:
-            name_end += 1
-        if data[name_end - 1 : name_end] in (b":", b"/"):
-            name_end -= 1
-        name = data[begin:name_end].decode("utf-8", "replace").strip("-:/.")
-        before = data[max(begin - 280, 0) : begin]
-        for value in _values(data, before, begin, name_end, end):
-            written = data[value.start : value.end].decode("utf-8", "replace")
-            judged = paired_secret(name, written, value.quoted)
-            if judged is not None and judged[0] in text.names and judged[1] >= text.floor:
-                found.append(Match(value.start, value.end, *judged, ENTROPY | HOTWORD, 0))
+    for start, _ in spans(_NAMED, data):
+        assigned = _AN_ASSIGNMENT.match(data, start)
+        if assigned is not None:
+            look_at_assignment(text, found, start, assigned.end())
+        pair = _A_PAIR.match(data, start)
+        if pair is not None:
+            _look_at_pair(text, found, start, pair.end())
+
+
+def _look_at_pair(text: ScannedText, found: list[Match], start: int, end: int) -> None:
+    data = text.data
+    begin = start
+    while begin > 0 and start - begin < 48 and data[begin - 1] in _NAME_BYTES:
+        begin -= 1
+    name_end = start
+    while name_end < end and data[name_end] in _NAME_BYTES:
+        name_end += 1
+    if data[name_end - 1 : name_end] in (b":", b"/"):
+        name_end -= 1
+    name = data[begin:name_end].decode("utf-8", "replace").strip("-:/.")
+    before = data[max(begin - 280, 0) : begin]
+    for value in _values(data, before, begin, name_end, end):
+        written = data[value.start : value.end].decode("utf-8", "replace")
+        judged = paired_secret(name, written, value.quoted)
+        if judged is not None and judged[0] in text.names and judged[1] >= text.floor:
+            found.append(Match(value.start, value.end, *judged, ENTROPY | HOTWORD, 0))
 
 
 def _values(data: bytes, before: bytes, begin: int, name_end: int, end: int) -> Iterator[_Value]:
@@ -372,4 +393,4 @@ def _of_block(data: bytes, begin: int, name_end: int, end: int) -> Iterator[_Val
 
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
-    yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN"}), (), _look_at_pairs)
+    yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN", "AWS_CREDENTIALS"}), (), _look_at_names)

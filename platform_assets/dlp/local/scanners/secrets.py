@@ -158,13 +158,14 @@ def _beginning(pattern: str) -> str:
 
 NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
 """The names of passwords and other secrets, as an RE2 group."""
-_ASSIGNED = (
+ASSIGNED = (
     rf"(?i){NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,6}}"
     r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?)?(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|:)|"
     r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"'])[ \t]{0,6}"
     r"(?:[brfu@$]?\\?[\"'`]|&quot;)?"
     rf"|(?i)--[a-z\-]{{0,20}}{NAMES}[ =][\"']?|(?i)[ \t]-{NAMES}[ ][\"']"
 )
+"""The pattern of an assignment to a name of a secret, up to its value."""
 _PASSWORD_NAME = compiled(f"(?i)(?:{_credentials.NAMES_OF_PASSWORDS})")
 _NAME_PART = compiled(f"(?i)(?:{NAMES})")
 _VALUE = re.compile(rb"[^\s\"'`;,<>()\[\]{}\\]+")
@@ -207,58 +208,58 @@ def _is_in_connection_string(data: bytes, start: int, end: int, sign: str) -> bo
     return _CONNECTED.search(before) is not None or _CONNECTED_AFTER.match(after) is not None
 
 
-def _look_at_assignments(text: ScannedText, found: list[Match]) -> None:
+def look_at_assignment(text: ScannedText, found: list[Match], first: int, start: int) -> None:
+    """Judge an assignment to a name of a secret: its name starts at `first`, its value at `start`."""
     data = text.data
     names = text.names
-    for first, start in spans(_ASSIGNED, data):
-        quote = data[start - 1 : start]
-        quoted = quote in (b'"', b"'", b"`")
-        if quoted:
-            end = data.find(quote, start, start + 512)
-            if end < 0 or b"\n" in data[start:end] or data[end + 1 : end + 2] == b":":
-                continue
-            if data[end - 1 : end] == b"\\":
-                end -= 1
-        else:
-            match = _VALUE.match(data, start, min(start + 512, len(data)))
-            if match is None:
-                continue
-            end = match.end()
-            end -= len(data[start:end]) - len(data[start:end].rstrip(b".!?:"))
-        if not _SHORTEST_SECRET <= end - start <= 500:
-            continue
-        if (
-            not quoted
-            and data[end : end + 1] in (b"(", b"[")
-            and is_name_in_code(data[start:end].decode("latin-1"))
-        ):
-            continue  # a call
-        # Extend to the whole name.
-        begin = first
-        while begin > 0 and first - begin < 40 and data[begin - 1] in _IDENTIFIER_BYTES:
-            begin -= 1
-        named = _NAME_PART.search(data, first)
-        name = data[begin : named.end() if named else start].decode("latin-1")
-        rest = data[named.end() if named else start : start].decode("latin-1")
-        suffix = re.match(r"[A-Za-z0-9_\-.]*", rest)
-        if _is_no_password(data[max(begin - 16, 0) : begin], name, rest, quoted):
-            continue
-        judged = _secret(
-            name, suffix.group() if suffix else "", data[start:end].decode("utf-8", "replace"), quoted, rest
-        )
-        if judged is None:
-            continue
-        kind, likelihood = judged
-        if kind == "PASSWORD" and likelihood < LIKELY and _is_in_connection_string(data, begin, end, rest):
-            likelihood = LIKELY
-        if (
-            kind == "AUTH_TOKEN"
-            and re.search(r"(?i)aws|secret_?access", name)
-            and re.fullmatch(rb"[A-Za-z0-9+/]{40}", data[start:end])
-        ):
-            kind, likelihood = "AWS_CREDENTIALS", VERY_LIKELY
-        if kind in names and likelihood >= text.floor:
-            found.append(Match(start, end, kind, likelihood, ENTROPY | HOTWORD, 0))
+    quote = data[start - 1 : start]
+    quoted = quote in (b'"', b"'", b"`")
+    if quoted:
+        end = data.find(quote, start, start + 512)
+        if end < 0 or b"\n" in data[start:end] or data[end + 1 : end + 2] == b":":
+            return
+        if data[end - 1 : end] == b"\\":
+            end -= 1
+    else:
+        match = _VALUE.match(data, start, min(start + 512, len(data)))
+        if match is None:
+            return
+        end = match.end()
+        end -= len(data[start:end]) - len(data[start:end].rstrip(b".!?:"))
+    if not _SHORTEST_SECRET <= end - start <= 500:
+        return
+    if (
+        not quoted
+        and data[end : end + 1] in (b"(", b"[")
+        and is_name_in_code(data[start:end].decode("latin-1"))
+    ):
+        return  # a call
+    # Extend to the whole name.
+    begin = first
+    while begin > 0 and first - begin < 40 and data[begin - 1] in _IDENTIFIER_BYTES:
+        begin -= 1
+    named = _NAME_PART.search(data, first)
+    name = data[begin : named.end() if named else start].decode("latin-1")
+    rest = data[named.end() if named else start : start].decode("latin-1")
+    suffix = re.match(r"[A-Za-z0-9_\-.]*", rest)
+    if _is_no_password(data[max(begin - 16, 0) : begin], name, rest, quoted):
+        return
+    judged = _secret(
+        name, suffix.group() if suffix else "", data[start:end].decode("utf-8", "replace"), quoted, rest
+    )
+    if judged is None:
+        return
+    kind, likelihood = judged
+    if kind == "PASSWORD" and likelihood < LIKELY and _is_in_connection_string(data, begin, end, rest):
+        likelihood = LIKELY
+    if (
+        kind == "AUTH_TOKEN"
+        and re.search(r"(?i)aws|secret_?access", name)
+        and re.fullmatch(rb"[A-Za-z0-9+/]{40}", data[start:end])
+    ):
+        kind, likelihood = "AWS_CREDENTIALS", VERY_LIKELY
+    if kind in names and likelihood >= text.floor:
+        found.append(Match(start, end, kind, likelihood, ENTROPY | HOTWORD, 0))
 
 
 class _Value(NamedTuple):
@@ -710,7 +711,6 @@ def _look_at_url_passwords(text: ScannedText, found: list[Match]) -> None:
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
     yield InfoTypeScanner(frozenset(key.name for key in SERVICE_KEYS), (), _look_at_service_keys)
-    yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN", "AWS_CREDENTIALS"}), (), _look_at_assignments)
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"@",), _look_at_pairs)
