@@ -18,6 +18,8 @@ Matcher: TypeAlias = Callable[[Any, bytes, int, int], list[tuple[int, int]]]
 """Takes where to match, the bytes, and the span to search; returns the spans of all groups."""
 UNANCHORED = re2._Anchor.UNANCHORED
 """Match anywhere in the span."""
+AT_START = re2._Anchor.ANCHOR_START
+"""Match at the start of the span."""
 
 
 def latin_1() -> re2.Options:

@@ -101,7 +101,7 @@ def _look_at_commands(text: ScannedText, found: list[Match]) -> None:
 _LOGIN = (
     rb"\b(?:login|user(?:name)?)[ \t\n]{1,4}[^\s:=]{1,64}[ \t\n]{1,4}pass(?:word)?[ \t]+[^\s\"'`<>$:=]{4,64}"
 )
-_MACHINE = re.compile(rb"\b(?:machine|default|poll)\b")
+_MACHINE = re.compile(rb"\bmachine\b")
 
 
 def _look_at_directive(text: ScannedText, found: list[Match], start: int, end: int) -> None:
@@ -130,4 +130,4 @@ def _look_at_logins(text: ScannedText, found: list[Match]) -> None:
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
     yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN"}), (b" ", b"\t"), _look_at_commands)
-    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"machine", b"default", b"poll"), _look_at_logins)
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"machine ",), _look_at_logins)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from platform_assets.dlp.local.detectors import credentials as _credentials
-from platform_assets.dlp.local.regex import compiled
+from platform_assets.dlp.local.regex import AT_START, compiled, matcher
 from platform_assets.dlp.local.scanners.secrets import (
     ABOUT,
     ASSIGNED,
@@ -30,7 +30,6 @@ from platform_assets.dlp.local.scanners.text import (
 from platform_assets.formats.words import word_set, words_of
 
 _FAR = 1_500
-_LONGEST_KEY = 64
 _MOST_FIELDS = 12
 _MOST_MEMBERS = 64
 _SECRET_NAME = compiled(f"(?i)(?:{NAMES})")
@@ -51,10 +50,9 @@ _VALUE_FIELDS = word_set("value val values v content contents data default text 
 _OF_A_NAME = _VALUE_FIELDS | word_set(
     "current previous old new primary secondary active main raw plain first"
 )
-_NAME_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:") | frozenset(
+_NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:" + bytes(
     range(0x80, 0x100)
 )
-_KEY_BEFORE = re.compile(rb"([A-Za-z_@][\w.@:\-]{0,40})[\"'\\]{0,3}[ \t]{0,8}(?:=>|:=|[:=])[ \t]{0,8}$")
 _ELEMENT_BEFORE = re.compile(rb"<([A-Za-z_][\w.:\-]{0,40})(?:\s[^<>]{0,200})?>\s{0,80}$")
 _FIELD = re.compile(
     rb"(?:[\s,;]|#[^\n]{0,200}\n|//[^\n]{0,200}\n)*"
@@ -147,29 +145,28 @@ def paired_secret(name: str, value: str, quoted: bool = True) -> tuple[str, int]
 
 
 _NAMED = f"{ASSIGNED}|{_PAIRED}"
-_AN_ASSIGNMENT, _A_PAIR = compiled(ASSIGNED), compiled(_PAIRED)
 
 
 def _look_at_names(text: ScannedText, found: list[Match]) -> None:
     """Find names of secrets in one pass, and judge their values beside, after or below them."""
     data = text.data
-    for start, _ in spans(_NAMED, data):
-        assigned = _AN_ASSIGNMENT.match(data, start)
-        if assigned is not None:
-            look_at_assignment(text, found, start, assigned.end())
-        pair = _A_PAIR.match(data, start)
-        if pair is not None:
-            _look_at_pair(text, found, start, pair.end())
+    assigned, paired = matcher(ASSIGNED), matcher(_PAIRED)
+    for start, end in spans(_NAMED, data):
+        last = min(end + 8, len(data))
+        value = assigned(AT_START, data, start, last)[0][1]
+        if value >= 0:
+            look_at_assignment(text, found, start, value)
+        after = paired(AT_START, data, start, last)[0][1]
+        if after >= 0:
+            _look_at_pair(text, found, start, after)
 
 
 def _look_at_pair(text: ScannedText, found: list[Match], start: int, end: int) -> None:
     data = text.data
-    begin = start
-    while begin > 0 and start - begin < 48 and data[begin - 1] in _NAME_BYTES:
-        begin -= 1
-    name_end = start
-    while name_end < end and data[name_end] in _NAME_BYTES:
-        name_end += 1
+    head = data[max(start - 48, 0) : start]
+    begin = start - len(head) + len(head.rstrip(_NAME_BYTES))
+    tail = data[start:end]
+    name_end = end - len(tail.lstrip(_NAME_BYTES))
     if data[name_end - 1 : name_end] in (b":", b"/"):
         name_end -= 1
     name = data[begin:name_end].decode("utf-8", "replace").strip("-:/.")
@@ -183,13 +180,13 @@ def _look_at_pair(text: ScannedText, found: list[Match], start: int, end: int) -
 
 def _values(data: bytes, before: bytes, begin: int, name_end: int, end: int) -> Iterator[_Value]:
     """The values that a name without a value of its own stands for."""
-    sign = before.rstrip(b"\"'`\\ \t")[-1:]
-    if sign in (b":", b"=") or before.rstrip(b"\"'`\\ \t").endswith(b"=>"):
-        first = max(len(before) - _LONGEST_KEY, 0)
-        key = _KEY_BEFORE.search(before[first:].rstrip(b"\"'`\\"))
-        if key is not None:
-            if is_name_field(key[1].decode("latin-1")):
-                yield from _beside(data, begin - (len(before) - first - key.start()), name_end)
+    signed = before.rstrip(b"\"'`\\ \t")
+    if signed.endswith((b":", b"=", b"=>")):
+        keyed = signed.rstrip(b":=> \t").rstrip(b"\"'\\")
+        key = keyed[len(keyed.rstrip(_NAME_BYTES + b"@")) :]
+        if key:
+            if is_name_field(key.decode("latin-1")):
+                yield from _beside(data, begin - (len(before) - len(keyed)) - len(key), name_end)
             return
     elif before.rstrip()[-1:] == b">":
         element = _ELEMENT_BEFORE.match(before, max(before.rfind(b"<"), 0))
