@@ -180,9 +180,9 @@ def _look_at_pair(text: ScannedText, found: list[Match], start: int, end: int) -
 
 def _values(data: bytes, before: bytes, begin: int, name_end: int, end: int) -> Iterator[_Value]:
     """The values that a name without a value of its own stands for."""
-    signed = before.rstrip(b"\"'`\\ \t")
-    if signed.endswith((b":", b"=", b"=>")):
-        keyed = signed.rstrip(b":=> \t").rstrip(b"\"'\\")
+    marked = before.rstrip(b"\"'`\\ \t")
+    if marked.endswith((b":", b"=", b"=>")):
+        keyed = marked.rstrip(b":=> \t").rstrip(b"\"'\\")
         key = keyed[len(keyed.rstrip(_NAME_BYTES + b"@")) :]
         if key:
             if is_name_field(key.decode("latin-1")):
