@@ -163,6 +163,8 @@ def test_secrets_beside_words_of_any_script_are_found(
         'password: "account/password"',
         'changePassword: "#/settings/password"',
         "postgresql://scott:tiger@host/test",
+        "mssql+pyodbc://scott:tiger@mssql2017:1433/test",
+        "postgresql://app:Hj7kQ2@hostname/test",
         "mysql://app:${DB_PASSWORD}@db.internal/x",
         ":cvs://:pserver:anoncvs@sources:/cvs/src",
     ],
@@ -311,7 +313,7 @@ def test_integers_of_64_bits_in_a_row_are_no_cards(usual: LocalInspector) -> Non
      "7 + 212-555-0143",
      "212-555-0143@sms.shop.io", "212-555-0143.smith@shop", "phone: 212-555-0143_a@shop.io",
      "mail ann@212-555-0143.shop.io", "₹ 415.555.0143", 'call("X", 2147483647)', "phone 2222222222",
-     "cell: #80808059"],
+     "cell: #80808059", "reach `199.36.153.4/30`", "in 3.9.10/3.10.2 for call_x"],
 )  # fmt: skip
 def test_sums_and_parts_of_mail_addresses_are_no_telephone_numbers(text: str, usual: LocalInspector) -> None:
     assert "PHONE_NUMBER" not in found(usual, text)

@@ -67,15 +67,16 @@ def _is_mixed_up(value: str) -> bool:
 
 def _is_label(value: str) -> bool:
     """Return True for a text of a user interface: the name itself, or a sentence that has the name."""
-    written = value.encode()
-    if _WHOLE_NAME.fullmatch(written) is not None and not value.isalpha():
-        return not any(letter.isdigit() for letter in value)
     words = value.split()
-    return (
-        len(words) > 2
-        and _NAME.search(written) is not None
-        and sum(word.strip(".,:;!?()*'\"").isalpha() for word in words) >= 0.7 * len(words)
-    )
+    if len(words) < 3:
+        return (
+            not value.isalpha()
+            and not any(map(str.isdigit, value))
+            and _WHOLE_NAME.fullmatch(value.encode()) is not None
+        )
+    return _NAME.search(value.encode()) is not None and sum(
+        word.strip(".,:;!?()*'\"").isalpha() for word in words
+    ) >= 0.7 * len(words)
 
 
 @lru_cache(maxsize=4_096)
