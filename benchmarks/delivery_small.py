@@ -121,7 +121,8 @@ def code_location(folder: Path, count: int, turns: int) -> dict[str, Any]:
             environment = {
                 **os.environ,
                 "PLATFORM_CONFIG": str(folder / name / "platform.conf"),
-                "PLATFORM_STATE_DIR": str(folder / "state"),
+                # Each has a cache of the lineage of its own, as a code location has that is loaded again.
+                "PLATFORM_STATE_DIR": str(folder / f"state-{name}"),
             }
             ended = subprocess.run(
                 [sys.executable, "-c", LOAD], env=environment, capture_output=True, text=True, check=True

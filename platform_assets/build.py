@@ -23,7 +23,7 @@ from platform_assets.orchestration import (
 )
 from platform_assets.processes import without_garbage_collection
 from platform_assets.rooms import Rooms
-from platform_assets.runs import PLAIN, PLAIN_LOGGER
+from platform_assets.runs import LOGGERS
 from platform_assets.status import HasFreshnessLimits
 
 _MAIN_GROUPS = ("totesys", "star", "warehouse")
@@ -62,7 +62,7 @@ def _build_defs(rooms: Rooms, settings: Settings, resources: Mapping[str, Any] |
             BLOCKING_CHECKS: dg.ResourceDefinition.hardcoded_resource(blocking_checks(of_rooms)),
             **(resources or {}),
         },
-        loggers={"console": dg.colored_console_logger, PLAIN_LOGGER: PLAIN},
+        loggers=LOGGERS,
     )
     return dg.Definitions.merge(
         *(_without_resources(defs, notes) for defs in of_rooms),

@@ -367,6 +367,11 @@ def _plain_logger(_: dg.InitLoggerContext) -> logging.Logger:
 PLAIN = dg.LoggerDefinition(
     _plain_logger, description="Only the log lines of the steps, without Dagster's events"
 )
+LOGGERS: Mapping[str, dg.LoggerDefinition] = {
+    "console": dg.colored_console_logger,
+    PLAIN_LOGGER: PLAIN,
+}
+"""The loggers of all jobs of the code location."""
 
 
 # Dagster logs a long message for each step that is skipped after a failed step.

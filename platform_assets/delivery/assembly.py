@@ -87,16 +87,15 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         """Yield what does not fit together with the rest of the configuration."""
         from platform_assets.delivery.sources.settings import asset_keys, unknown_assets
 
-        alerts = next(self.rooms.offering(RaisesAlerts), None)
-        known = alerts.channel_names() if alerts is not None else ()
+        known = self._channels
         for key, block in (("on_success", settings.on_success), ("on_failure", settings.on_failure)):
-            for place, name in enumerate(block.channels if block is not None and alerts is not None else ()):
-                if name not in known:
+            for place, name in enumerate(block.channels if block is not None and known is not None else ()):
+                if known is not None and name not in known:
                     expected = f"a channel of alerts.channels: {', '.join(known)}"
                     yield Mistake((key, "channels", place), shown(name), expected)
         paths = self._asset_paths
         # Assets of users' own code are not known here; those of the platform's groups are.
-        if all(path[0] in {one[0] for one in paths} for path in asset_keys(settings.source)):
+        if all(path[0] in self._asset_groups for path in asset_keys(settings.source)):
             for sentence in unknown_assets(settings.source, paths):
                 key = "assets" if settings.source.assets is not None else "asset"
                 found = "/".join(asset_keys(settings.source)[0])
@@ -152,6 +151,16 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
 
         in_lake = {tuple(path) for room in self.rooms.offering(HasLakeTables) for path in room.lake_paths()}
         return frozenset(in_lake | self.rooms.of(WarehouseRoom).freshness_limits().keys())
+
+    @cached_property
+    def _asset_groups(self) -> frozenset[str]:
+        return frozenset(path[0] for path in self._asset_paths)
+
+    @cached_property
+    def _channels(self) -> Sequence[str] | None:
+        """The names of the channels for alerts; None where nothing raises alerts."""
+        alerts = next(self.rooms.offering(RaisesAlerts), None)
+        return alerts.channel_names() if alerts is not None else None
 
     @cached_property
     def deliveries(self) -> dict[str, DeliverySettings]:

@@ -25,7 +25,7 @@ from platform_assets.orchestration import (
     row_count_metadata,
 )
 from platform_assets.rooms import Rooms
-from platform_assets.runs import open_instance
+from platform_assets.runs import LOGGERS, open_instance
 
 if TYPE_CHECKING:
     from platform_assets.configuration.folder import ConfigFile
@@ -72,13 +72,16 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     }
     return dg.Definitions.merge(
         dg.Definitions(assets=disabled, resources=resources),
-        build_deliveries(room.deliveries, "make_deliveries", _CHANGED),
+        build_deliveries(room.deliveries, "make_deliveries", _CHANGED, LOGGERS),
         build_receipts() if room.files else dg.Definitions(),
     )
 
 
 def build_deliveries(
-    deliveries: Mapping[str, "DeliverySettings"], step: str, changed_sensor: str
+    deliveries: Mapping[str, "DeliverySettings"],
+    step: str,
+    changed_sensor: str,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
     """Define deliveries without the resources that they use.
 
@@ -86,14 +89,16 @@ def build_deliveries(
         deliveries: The deliveries by name.
         step: Name of the step that makes their assets.
         changed_sensor: Name of the sensor of those that are made when their data has changed.
+        loggers: The loggers of the code location, if they are known: Dagster copies each job that has none.
     """
     if not deliveries:
         return dg.Definitions()
-    jobs = {name: _job(name, one) for name, one in deliveries.items()}
+    jobs = {name: _job(name, one, loggers) for name, one in deliveries.items()}
     schedules = [
         dg.ScheduleDefinition(
             name=f"{jobs[name].name}_schedule",
-            job=jobs[name],
+            # By its name, because Dagster copies the schedule of a job that it gives resources.
+            job_name=jobs[name].name,
             cron_schedule=one.schedule.cron,
             execution_timezone=one.schedule.timezone,
             description=f"Makes the delivery {name}: {one.title}.",
@@ -198,7 +203,9 @@ def _deliver(
     yield dg.Output(None)
 
 
-def _job(name: str, settings: "DeliverySettings") -> dg.JobDefinition:
+def _job(
+    name: str, settings: "DeliverySettings", loggers: Mapping[str, dg.LoggerDefinition] | None
+) -> dg.JobDefinition:
     """Define the job of a delivery: one step, which reports the asset.
 
     A job over the asset would take Dagster the longer to resolve the more assets there are in the code
@@ -208,6 +215,7 @@ def _job(name: str, settings: "DeliverySettings") -> dg.JobDefinition:
     return graph.to_job(
         description=f"Makes the delivery {name}: {settings.title}.",
         executor_def=dg.in_process_executor,
+        logger_defs=loggers,
         tags={TELLS_ITS_OWN_FAILURES: "true"},
     )
 
