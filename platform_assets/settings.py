@@ -174,6 +174,8 @@ def _locate(path: Path | None) -> Path:
             ) from None
         if file.is_file():
             return file
+        if file.is_dir():
+            raise SettingsError(f"The configuration file {file}{origin} is a folder; name the file in it.")
         raise SettingsError(f"The configuration file {file}{origin} does not exist; name a file that exists.")
     roots = (Path(__file__).parents[1], Path.cwd())
     candidates = [root / "config" / "platform.conf" for root in roots]

@@ -614,7 +614,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(SettingsError, match=r"configuration file .*absent\.conf"):
         load_settings(tmp_path / "absent.conf")
     monkeypatch.setenv("PLATFORM_CONFIG", str(tmp_path))
-    with pytest.raises(SettingsError, match="environment variable PLATFORM_CONFIG"):
+    with pytest.raises(SettingsError, match=r"environment variable PLATFORM_CONFIG\) is a folder"):
         load_settings()
 
 

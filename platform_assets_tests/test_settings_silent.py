@@ -264,6 +264,8 @@ def test_options_that_nobody_here_knows_pass(tmp_path: Path) -> None:
             "alerts.channels.a.email.host",
             "only the host's name",
         ),
+        ('stackql.host = "db:5432"', "stackql.host", "only the host's name"),
+        ('stackql.host = "[::1]:5432"', "stackql.host", "only the host's name"),
         (
             'alerts.channels.a.email { host = h, sender = "a@b", recipients = ["c@d", nobody] }',
             "alerts.channels.a.email.recipients[1]",

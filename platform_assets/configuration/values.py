@@ -42,7 +42,8 @@ def _path(value: object, info: ValidationInfo) -> Path:
 
 
 def _host(value: str) -> str:
-    if re.search(r"[\s/@?]", value):
+    # An IPv6 address has more than one colon.
+    if re.search(r"[\s/@?]", value) or re.fullmatch(r"([^:]*|\[.*\]):\d*", value):
         raise ValueError("only the host's name or address; port, user and database have keys of their own")
     return value
 

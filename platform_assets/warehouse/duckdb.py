@@ -215,6 +215,8 @@ class DuckDBWarehouse:
         """Open the file, and wait for processes that have locked it."""
         import duckdb
 
+        if self.path.is_dir():
+            raise WarehouseError(f"The warehouse {self.path} is a folder; configure the path of a file.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         held_since, seen = time.monotonic(), self._written()
         with contextlib.ExitStack() as stack:

@@ -408,6 +408,15 @@ def test_a_file_that_is_no_warehouse_is_named(tmp_path: Path, source: Platform) 
         assert not isinstance(error.value, WarehouseBusy)
 
 
+def test_a_folder_in_the_place_of_the_warehouse_is_told_and_nobody_is_advised_to_delete_it(
+    tmp_path: Path, source: Platform
+) -> None:
+    warehouse = DuckDBWarehouse(tmp_path, source.engine, 1)
+    for attempt in (lambda: warehouse.load(source.lake, star.TABLES), warehouse.status):
+        with pytest.raises(WarehouseError, match=r"is a folder; configure the path of a file\.$"):
+            attempt()
+
+
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
