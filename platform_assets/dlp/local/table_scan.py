@@ -518,6 +518,20 @@ def _is_repetitive(values: list[str]) -> bool:
 _FEW_NAMES = 3
 
 
+_ROLES = word_set("""
+    host driver tenant customer contact author owner client guest member employee manager supervisor
+    assignee reporter creator editor reviewer landlord renter buyer seller sender recipient teacher student
+    doctor nurse agent clerk candidate attendee participant subscriber resident citizen witness winner
+    salesperson instructor coach player speaker director actor singer fahrer mieter kunde auteur autor
+    autore cliente conductor
+    """)
+_OF_PEOPLE = frozenset({"name", "names", "person", "full", "by"})
+
+
+def _begins_with_given_name(value: str) -> bool:
+    return folded((value.split() or [""])[0]) in GIVEN_NAMES
+
+
 def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
     like = _share(values, _is_name_like)
     if like < 0.7:
@@ -525,6 +539,15 @@ def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...
     known = _share(values, _has_known_name)
     if "PERSON_NAME" in header.hot:
         return (VERY_LIKELY if known >= 0.15 else LIKELY), HEADER | DICTIONARY, _NAME_PATTERN
+    if _ROLES & set(words[-2:]) and set(words[-1:]) <= (_ROLES | _OF_PEOPLE):
+        given = _share(values, _begins_with_given_name)
+        if (
+            given >= 0.5
+            and known >= 0.6
+            and _share(values, str.istitle) >= 0.5
+            and not _is_repetitive(values)
+        ):
+            return LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
     if _NOT_PEOPLE & set(words) or _is_repetitive(values) or _share(values, _is_place) >= 0.4:
         return _NO
     if ATTRIBUTE in words and _share(values, _has_given_name) < 0.7:

@@ -306,7 +306,18 @@ _STREET = (
     rb"(?:(?:de|del|la|los|las|da|do|dei|della) ){0,2}[A-Z\xc3][A-Za-z\x80-\xff'\-]{2,30}(?: "
     rb"[A-Za-z\x80-\xff'\-]{2,30}){0,3},? (?:n\xc2\xba ?)?[0-9]{1,5}[A-Za-z]?\b"
     rb"|\bP\.? ?O\.? Box [0-9]{1,7}\b"
+    rb"|\b[0-9]{1,6} (?:(?:n|s|e|w|ne|nw|se|sw|north|south|east|west)\.? )?(?:[a-z][a-z'\-]+\.? ){1,2}"
+    rb"(?:street|st|avenue|ave|road|rd|lane|ln|drive|dr|boulevard|blvd|court|ct)\b"
+    rb"|\b[a-z\-]+(?:stra(?:\xc3\x9f|ss)e) [0-9]{1,4}\b"
 )
+# Words between a number and "street", "drive" and the like that are not the name of a street.
+_NO_STREET_NAME = word_set("""
+    minute minutes min hour hours day days week weeks month months year years mile miles km kilometer
+    meters feet
+    percent times people cars lane lanes way ways of the on in per by a an and or to for from down off at
+    is are with into new more other side busy major single different usb hard flash disk
+    tape floppy tb gb mb inch
+    """)
 _SURE_STREET = re.compile(rb"(?i)[ ](?:" + _people.SURE_STREET_WORDS.encode() + rb")\b")
 
 
@@ -331,6 +342,8 @@ def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
             continue  # a part of a word
         street = data[start:last].rstrip()
         end = start + len(street)
+        if street.islower() and _NO_STREET_NAME.intersection(street.decode("utf-8", "replace").split()[1:-1]):
+            continue  # a distance or a number of things
         years = _YEARS.match(street)
         if years is not None and years["range"]:
             continue  # years of a copyright, and its owner
