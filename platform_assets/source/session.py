@@ -369,6 +369,11 @@ _REACH = _Meaning(
     "connections from this machine.",
     is_broken=True,
 )
+_ALTERED = _Meaning(
+    "If the table was altered or dropped while it was read, the next run reads its new form. If a view or "
+    "function of the source caused it, correct it or exclude what uses it.",
+    passes=False,
+)
 _ENDED = _Meaning(
     "An administrator, a time-out or a restart of the server ended the session; see the server's log, and "
     "run the job again.",
@@ -408,6 +413,8 @@ _MEANINGS: Mapping[str, _Meaning] = {
     "25P04": _ENDED,
     "40": _STANDBY,
     "42501": _Meaning("Ask an administrator of the database to grant the role the privilege.", passes=False),
+    "42703": _ALTERED,
+    "42P01": _ALTERED,
     "53": _Meaning("The server is short of a resource: see its log."),
     "53100": _Meaning("The server's disk is full: free some space on it."),
     "53200": _Meaning("The server is out of memory: lower `connections` of the source, or try again later."),

@@ -422,6 +422,7 @@ def test_nothing_of_a_tick_stays_in_a_pooled_session(hostile: Hostile, pooled: C
 @pytest.mark.parametrize(
     ("code", "is_retryable", "advice"),
     [
+        ("42P01", False, "the next run reads its new form"),
         ("40001", True, "hot_standby_feedback = on"),
         ("25P03", True, "run the job again"),
         ("55P03", True, "Another session holds a lock"),
