@@ -21,6 +21,7 @@ from platform_assets.dlp.local.regex import compiled, latin_1
 from platform_assets.dlp.local.scanners.harmless import (
     is_harmless,
     is_name_in_code,
+    is_slug,
     without_caseless_scripts,
 )
 from platform_assets.dlp.local.scanners.text import (
@@ -433,6 +434,8 @@ def _token(one: _Value) -> int | None:
     is_snake_case = "_" in one.text and one.text.islower()
     if (is_snake_case or not (one.is_quoted or one.is_prose)) and is_name_in_code(one.text):
         return None
+    if is_slug(one.text):
+        return None
     bits = checks.entropy(one.text)
     random = (kind for kind in _TOKENS if bits >= kind.entropy and size >= kind.length and kind.fits(one))
     return next((kind.likelihood for kind in random), None)
@@ -606,7 +609,7 @@ def _look_at_headers(text: ScannedText, found: list[Match]) -> None:
                 likelihood = 0
         else:
             random = any(letter.isdigit() for letter in written) and checks.entropy(written) >= 3.3
-            likelihood = LIKELY if random and _NO_KEY.search(value) is None else 0
+            likelihood = LIKELY if random and _NO_KEY.search(value) is None and not is_slug(written) else 0
         if likelihood >= max(text.floor, 1):
             found.append(Match(first, end, "AUTH_TOKEN", likelihood, ENTROPY | HOTWORD, 0))
 
