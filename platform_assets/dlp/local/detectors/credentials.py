@@ -135,7 +135,7 @@ WORDS_BEFORE_PASSES = (
     "boarding, bus, ski, season, day, travel, first, second, last, next, prev, render, shadow, depth, light, "
     "forward, backward, multi, single, two, one, low, high, band, by, test, tests, max, min, num, "
     "total, did, "
-    "should, must, does, can, mountain, over, under, all, any, fail, optimizer, compiler, opt, "
+    "freshness, should, must, does, can, mountain, over, under, all, any, fail, optimizer, compiler, opt, "
     "function, module, loop"
 )
 """Words before "pass" in the names of passes that are not passwords."""
