@@ -27,11 +27,11 @@ _ROUTE = re.compile(
 )
 _PATH_OF_NAMES = re.compile(r"[$@]?[A-Za-z_][\w$]*(?:(?:\.|::|->|\?\.)[A-Za-z_]\w*)*")
 _SNAKE_CASE = re.compile(r"_?[a-z]{2,12}[0-9]{0,2}(?:_[a-z]{2,12}[0-9]{0,2}){2,}")
-_SLUG_WORD = (
-    r"(?:(?:[A-Z]+|[A-Z]{0,2}(?:[A-Z][a-z]+|[a-z]{2,}){1,3}[A-Z]{0,4}|[a-z])[0-9]{0,2}"
-    r"|[0-9]{1,4}(?:\.[0-9]{1,3})*)"
+_SLUG_WORD = re.compile(
+    r"(?:[A-Z]+|[A-Z]{0,2}(?:[A-Z][a-z]+|[a-z]{2,}){1,3}[A-Z]{0,4}|[a-z])[0-9]{0,2}"
+    r"|[0-9]{1,4}(?:\.[0-9]{1,3})*"
 )
-_SLUG = re.compile(rf"(?=[A-Za-z]){_SLUG_WORD}(?:[\-_]{_SLUG_WORD}){{2,}}")
+_LEAST_SLUG_WORDS, _LONGEST_SLUG_WORD = 3, 24  # longer words take the pattern too many tries
 _NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _NAME = compiled(f"(?i)(?:{NAMES_OF_PASSWORDS}|{NAMES_OF_SECRETS})")
 _WHOLE_NAME = compiled(
@@ -64,7 +64,12 @@ def is_name_in_code(value: str) -> bool:
 
 def is_slug(value: str) -> bool:
     """Return True for words and numbers between hyphens, such as the name of a license or a release."""
-    return _SLUG.fullmatch(value) is not None
+    if not value[:1].isascii() or not value[:1].isalpha():
+        return False
+    words = value.replace("_", "-").split("-")
+    return len(words) >= _LEAST_SLUG_WORDS and all(
+        len(word) <= _LONGEST_SLUG_WORD and _SLUG_WORD.fullmatch(word) is not None for word in words
+    )
 
 
 def _is_mixed_up(value: str) -> bool:
