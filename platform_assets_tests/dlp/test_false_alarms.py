@@ -391,3 +391,8 @@ def test_a_surname_is_no_ethnic_group_and_decimals_are_no_cards(usual: LocalInsp
 def test_network_cards_of_nobody_are_not_reported(usual: LocalInspector) -> None:
     assert found(usual, "mac: 00:00:00:00:00:00, mac: ff:ff:ff:ff:ff:ff, mac 00:00:00:FF:FF:FF") == {}
     assert found(usual, "mac: 00:1a:2b:3c:4d:5e").keys() == {"MAC_ADDRESS"}
+
+
+@pytest.mark.parametrize("piece", ["a", "A", "aA", "a-", "/a", "a.", "ab_", "[a", "{", "a-1."])
+def test_long_values_in_a_secrets_place_take_linear_time(piece: str, usual: LocalInspector) -> None:
+    usual.inspect_text(f'token: "{(piece * 500)[:498]}!"'.encode())
