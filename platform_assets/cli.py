@@ -14,9 +14,7 @@ from platform_assets.terminal import age_text, plain_errors, print_table, this_c
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
 
-    from platform_assets.diagnosis import Observation, Probe
     from platform_assets.rooms import Rooms
     from platform_assets.runs import LastRun
     from platform_assets.status import TableHoldings
@@ -282,48 +280,10 @@ def doctor(
 ) -> None:
     """Look at settings, secrets, connections, permissions, disk and schedules; exit with 1 on an error."""
     with plain_errors():
-        import json as json_format
-
         from platform_assets import doctor as platform_doctor
-        from platform_assets.diagnosis import diagnose
 
-        found, probes = [], _probes()
-        width = max(len(probe.area) for probe in probes)
-        for probe, findings in diagnose(probes):
-            found.append((probe, findings))
-            if not json:
-                _print_findings(f"{probe.area:<{width}}", findings)
-        if json:
-            typer.echo(json_format.dumps(platform_doctor.to_objects(found), indent=2, ensure_ascii=False))
-        else:
-            typer.echo(platform_doctor.summary(found))
-    raise typer.Exit(platform_doctor.exit_code(found))
-
-
-def _probes() -> list[Probe]:
-    """Return all probes; if the configuration cannot be loaded, one that says so."""
-    from platform_assets import doctor as platform_doctor
-    from platform_assets.errors import SettingsError
-    from platform_assets.settings import dagster_home, load_settings
-
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        return [platform_doctor.broken_settings(error)]
-    from platform_assets.rooms import Rooms
-
-    return [*platform_doctor.probes(Rooms(settings), settings.file, dagster_home(settings))]
-
-
-_COLORS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "error": typer.colors.RED}
-
-
-def _print_findings(area: str, findings: Sequence[Observation]) -> None:
-    for one in findings:
-        mark = typer.style(f"{one.status.value:<8}", fg=_COLORS[one.status.value])
-        typer.echo(f"{mark}{area}  {one.subject}: {one.sentence}")
-        if one.advice:
-            typer.echo(f"{'':8}{'':{len(area)}}  {one.advice}")
+        has_errors = platform_doctor.examine(as_json=json)
+    raise typer.Exit(int(has_errors))
 
 
 def _print_status(rooms: Rooms, home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
+import json
 import os
 import re
 import tempfile
@@ -12,17 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platform_assets.diagnosis import HasProbes, Health, Observation, Probe, error, ok, warning
+import typer
+
+from platform_assets.diagnosis import HasProbes, Health, Observation, Probe, diagnose, error, ok, warning
+from platform_assets.errors import SettingsError
 from platform_assets.isolation import is_isolated
 from platform_assets.lake.interfaces import HasSourceTables
+from platform_assets.rooms import Rooms
 from platform_assets.status import HasFreshnessLimits, HasProblems
 from platform_assets.stored import StoresFormats, everything_stored, format_problems
 from platform_assets.terminal import age_text
 
 if TYPE_CHECKING:
     from platform_assets.configuration.secrets import Secret
-    from platform_assets.errors import SettingsError
-    from platform_assets.rooms import Rooms
     from platform_assets.runs import InstanceState
 
 _LOCK = Path(__file__).parent.parent / "requirements.lock"
@@ -40,13 +43,54 @@ _NEEDED = {
 }
 
 
-def broken_settings(failure: SettingsError) -> Probe:
-    """Return the only probe there is when the configuration cannot be loaded."""
+def examine(*, as_json: bool) -> bool:
+    """Print what all probes find.
 
-    def look() -> Iterator[Observation]:
-        yield error("configuration", str(failure), "Correct it; docs/configuration.md describes every key.")
+    Args:
+        as_json: True to print one JSON array of objects with area, subject, status, sentence and advice, in
+            place of a line for each finding as soon as it is known.
 
-    return Probe("settings", "configuration", look)
+    Returns:
+        True if a finding is an error.
+    """
+    found, all_probes = [], _all_probes()
+    width = max(len(probe.area) for probe in all_probes)
+    for probe, findings in diagnose(all_probes):
+        found.append((probe, findings))
+        if not as_json:
+            _print_findings(f"{probe.area:<{width}}", findings)
+    typer.echo(json.dumps(_objects(found), indent=2, ensure_ascii=False) if as_json else _summary(found))
+    return _count(found, Health.ERROR) > 0
+
+
+def _all_probes() -> list[Probe]:
+    """Return all probes; if the configuration cannot be loaded, one that says so."""
+    from platform_assets.settings import dagster_home, load_settings
+
+    try:
+        settings = load_settings()
+    except SettingsError as failure:
+        return [Probe("settings", "configuration", partial(_broken_settings, failure))]
+    return [*probes(Rooms(settings), settings.file, dagster_home(settings))]
+
+
+def _broken_settings(failure: SettingsError) -> Iterator[Observation]:
+    yield error("configuration", str(failure), "Correct it; docs/configuration.md describes every key.")
+
+
+_COLORS = {
+    Health.OK: typer.colors.GREEN,
+    Health.WARNING: typer.colors.YELLOW,
+    Health.ERROR: typer.colors.RED,
+}
+
+
+def _print_findings(area: str, findings: Sequence[Observation]) -> None:
+    for one in findings:
+        mark = typer.style(f"{one.status.value:<8}", fg=_COLORS[one.status])
+        typer.echo(f"{mark}{area}  {one.subject}: {one.sentence}")
+        if one.advice:
+            typer.echo(f"{'':8}{'':{len(area)}}  {one.advice}")
 
 
 def probes(rooms: Rooms, file: Path, home: Path) -> Iterator[Probe]:
@@ -242,12 +286,7 @@ def _aged(
     return ok(subject, sentence) if now - at <= within else warning(subject, sentence, advice)
 
 
-def exit_code(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> int:
-    """Return 1 if a finding is an error, else 0."""
-    return int(_count(found, Health.ERROR) > 0)
-
-
-def summary(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> str:
+def _summary(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> str:
     """Return the number of findings of each status, as a sentence."""
     errors, warnings = _count(found, Health.ERROR), _count(found, Health.WARNING)
     total = sum(len(findings) for _, findings in found)
@@ -260,7 +299,7 @@ def _count(found: Sequence[tuple[Probe, Sequence[Observation]]], status: Health)
     return sum(one.status is status for _, findings in found for one in findings)
 
 
-def to_objects(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> list[dict[str, str]]:
+def _objects(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> list[dict[str, str]]:
     """Return the findings as objects with area, subject, status, sentence and advice."""
     return [
         {
