@@ -20,7 +20,7 @@ ORIGIN_TAG = "platform_assets/classified_by"
 
 
 class Origin(StrEnum):
-    """How a mark is known, the most certain first."""
+    """The origin of a mark, the most certain first."""
 
     FOUND = "found"
     """The inspection has found such values in the column."""

@@ -26,7 +26,7 @@ PLATFORM_CONSTANTS = {
 
 
 class EdgeKind(StrEnum):
-    """How a source column reaches its target, in OpenLineage's terms."""
+    """The kinds of edges between columns, in OpenLineage's terms."""
 
     DIRECT = "DIRECT"
     """The target's value is made from the source's value."""
@@ -35,7 +35,7 @@ class EdgeKind(StrEnum):
 
 
 class Subtype(StrEnum):
-    """What happens to the source column, in OpenLineage's terms."""
+    """The use of the source column by the target, in OpenLineage's terms."""
 
     IDENTITY = "IDENTITY"
     TRANSFORMATION = "TRANSFORMATION"

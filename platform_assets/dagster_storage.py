@@ -88,7 +88,7 @@ _MAY_WAIT = frozenset(
 class _File:
     """A SQLite file, opened once and kept open.
 
-    A file that was deleted or replaced since is opened anew. A forked process opens its own connections.
+    A file that was deleted or replaced is opened again. A forked process opens its own connections.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""What a room knows about the columns of other rooms' tables, for the pages of their assets in Dagster."""
+"""Descriptions by one room of the columns of other rooms' tables, for their assets' pages in Dagster."""
 
 from __future__ import annotations
 

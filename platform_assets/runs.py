@@ -276,7 +276,7 @@ def last_runs(instance: dg.DagsterInstance, sources: Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class InstanceState:
-    """What Dagster's instance says about itself.
+    """State of Dagster's instance.
 
     Args:
         needs_migration: True if its storage was made by an older Dagster.

@@ -1,4 +1,4 @@
-"""What the platform stores, and the versions of its formats.
+"""Everything that the platform stores, and the versions of its formats.
 
 `FORMATS` is the list. Each format has a version of its own. A table or file that was stored without one has
 version 1, like everything that platform-assets 0.1.0 has written. What a newer program has written is refused

@@ -1,4 +1,4 @@
-"""What the doctor looks at in alerts: whether each channel can be reached, without a message."""
+"""Probes of alerts: each channel is reached, as far as that is possible without a message."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class FreshnessSettings(Block):
 
 
 class LoggingSettings(Block):
-    """How this process logs; see docs/logs.md."""
+    """Format and level of the logs; see docs/logs.md."""
 
     format: Literal["json", "text"] = Field(default="text", description="json or text")
     """`text` for people in a terminal; `json` for programs: one JSON object a line, on stderr."""

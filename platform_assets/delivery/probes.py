@@ -1,4 +1,4 @@
-"""What the doctor looks at in deliveries: whether each destination can be signed in to and written to."""
+"""Probes of deliveries: signing in to each destination, and the permission to write."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What runs in the cloud: the client of a StackQL server, and inventories as assets with history."""
+"""Inventories of the cloud: the client of a StackQL server, and assets with history."""

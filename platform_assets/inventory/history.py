@@ -45,7 +45,7 @@ _STREAM = "platform_assets/inventory"
 
 @dataclass(frozen=True)
 class Look:
-    """What a look at an inventory has found.
+    """Result of one query of an inventory.
 
     Attributes:
         rows: Number of rows that there are now.

@@ -73,7 +73,7 @@ class InventoryQuerySettings(Block):
     """Columns that identify a row between two looks. Without them, a changed row counts as one that went and
     one that came."""
     description: Text | None = Field(default=None, description="a sentence")
-    """What it lists."""
+    """A sentence about its rows."""
     timeout: Integer | None = Field(default=None, ge=1, le=604_800, description="whole seconds, 1 or more")
     """Seconds that the query may take, if not `stackql.statement_timeout`."""
 

@@ -181,13 +181,13 @@ def _outdated(rooms: Rooms) -> dg.AssetCheckResult:
 
 
 class RebuildConfig(dg.Config):
-    """What a run of `lake_rebuild` does."""
+    """Configuration of a run of `lake_rebuild`."""
 
     tables: list[str] = Field(
         default=[],
         description="Tables, such as star/dim_staff, or layers: star, warehouse; all where none is named.",
     )
-    from_batch: int = Field(default=0, ge=0, description="First batch whose star rows are computed anew.")
+    from_batch: int = Field(default=0, ge=0, description="First batch whose star rows are recomputed.")
     apply: bool = Field(default=False, description="Do it; otherwise the run only says what would change.")
 
 

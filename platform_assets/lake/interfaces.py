@@ -197,10 +197,10 @@ class Rebuilding:
 
 @dataclass(frozen=True)
 class RebuildOptions:
-    """What a rebuild does.
+    """The extent of a rebuild.
 
     Attributes:
-        first: First batch whose rows are computed anew; 0 for all.
+        first: First batch whose rows are recomputed; 0 for all.
         apply: Write what differs; otherwise nothing is changed.
         is_named: The user named the tables, so that those of a warehouse are loaded again whatever they have.
         report: Receives progress messages.

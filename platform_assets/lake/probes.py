@@ -1,4 +1,4 @@
-"""What the doctor looks at in the lake: the permissions in both zones, and tables that belong to nothing.
+"""Probes of the lake: the permissions in both zones, and tables that belong to nothing.
 
 Permissions are tried with a small file of its own, which is removed again. The names of the permissions are
 those of the AWS Service Authorization Reference for S3, and of Google's IAM permissions for Cloud Storage.

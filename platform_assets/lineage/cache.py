@@ -17,7 +17,7 @@ _FILE, _PROOF = "graph.json", "proof.json"
 
 
 def cached_graph(folder: Path | None, declared: Sequence[DeclaredTable], masking: Sequence[str]) -> Graph:
-    """Return the graph of these tables: from the file, if it is that of these tables; else derived anew.
+    """Return the graph of these tables: from the file, if it is that of these tables; otherwise derive it.
 
     Args:
         folder: Folder of the file; it is created. None to keep nothing.

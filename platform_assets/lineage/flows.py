@@ -25,7 +25,7 @@ class Flow(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """What is known of a flow.
+    """Properties of a flow.
 
     Attributes:
         hiding: What every path of the flow hides of the source's value: the least of them.

@@ -13,7 +13,7 @@ _MOST_COLUMNS = 12
 
 @dataclass(frozen=True)
 class Impact:
-    """What a change touches.
+    """Columns, checks and deliveries that a change touches.
 
     Args:
         changed: Changed columns, or `ROWS` of a table, each with how it changed.

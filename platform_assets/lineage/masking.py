@@ -18,7 +18,7 @@ _YEAR_FORMATS = frozenset({"%Y", "%y", "%G", "yyyy", "YYYY"})
 
 
 class Hiding(IntEnum):
-    """What an expression hides of its arguments."""
+    """The effect of an expression on the information in its arguments."""
 
     NOTHING = 0
     VALUE = 1

@@ -47,7 +47,7 @@ class LineageBlock(Block):
     openlineage: OpenLineageSettings | None = Field(
         default=None, description="a block with url, endpoint, api_key and timeout"
     )
-    """Where events of OpenLineage are sent; nowhere by default. Needs the extra `openlineage`."""
+    """The server that gets events of OpenLineage; none by default. Needs the extra `openlineage`."""
 
 
 class LineageSettings(RoomSettings):

@@ -1,4 +1,4 @@
-"""What the doctor looks at in a watch: listing its bucket, reading an object of it, and its queue."""
+"""Probes of a watch: listing its bucket, reading an object of it, and its queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor looks at in a source database: address, role, privileges, and the server's settings.
+"""Probes of a source database: address, role, privileges, and the server's settings.
 
 Everything is read in one short session. The limits come from the PostgreSQL manual: "Preventing Transaction
 ID Wraparound Failures" for the age of transaction ids, "Hot Standby" for standby servers.

@@ -1,6 +1,6 @@
 """Rebuilds star tables from bronze alone, while ticks and readers go on.
 
-The rows of a table are computed anew up to the batch that the table has processed, compared with its rows,
+The rows of a table are recomputed up to the batch that the table has processed, compared with its rows,
 and written in one commit if they differ. Record ids follow from batches and keys, so rows that are computed
 by the same SQL are the same. Each table is a commit of its own: a rebuild that was interrupted is continued
 by the next one, which finds the tables that are done equal.
@@ -42,7 +42,7 @@ class StarRebuilder:
 
     Args:
         builder: Builds the tables in ticks.
-        first: First batch whose rows are computed anew; rows of earlier batches stay as they are.
+        first: First batch whose rows are recomputed; rows of earlier batches stay unchanged.
         apply: Write what differs; otherwise it is only counted.
         report: Receives progress messages.
     """

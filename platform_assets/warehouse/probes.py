@@ -1,4 +1,4 @@
-"""What the doctor looks at in a warehouse: access, privileges, and what is loaded."""
+"""Probes of a warehouse: access, privileges, and what is loaded."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def _beside(data: bytes, key_start: int, name_end: int) -> Iterator[_Value]:
 
 
 def _first_field(data: bytes, place: int) -> int:
-    """Where the fields of an element start, after its own name."""
+    """Start of the fields of an element, after its own name."""
     if data[place - 1 : place] == b"<":
         while place < len(data) and data[place] not in b" \t\r\n>":
             place += 1
