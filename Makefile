@@ -75,7 +75,8 @@ lock: ## Resolve the dependencies anew and rewrite both lock files
 	    --upgrade --generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links \
 	    --group build "$$@"; }; \
 	  compile --output-file requirements.lock; \
-	  compile --extra aws --extra delivery --extra gcp --extra notebook --extra openlineage --extra snowflake --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	  compile --extra aws --extra celery --extra delivery --extra gcp --extra kubernetes --extra notebook --extra openlineage \
+	    --extra postgres --extra sail --extra snowflake --extra spark --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: ## Stop the embedded database; remove everything that was made here, its data included
 	@if [ -x $(BIN)/platform-assets ] && [ -d .platform ]; then unset DAGSTER_HOME; \
