@@ -15,12 +15,14 @@ from platform_assets.orchestration import (
     Notes,
     blocking_checks,
     build_freshness_defs,
+    lazy_resource,
     scheduled_job,
     with_notes,
 )
 from platform_assets.orchestration import (
     MAIN_JOB as MAIN_JOB,
 )
+from platform_assets.own_assets import HasAssetResources
 from platform_assets.processes import without_garbage_collection
 from platform_assets.rooms import Rooms
 from platform_assets.runs import LOGGERS
@@ -57,6 +59,8 @@ def _build_defs(rooms: Rooms, settings: Settings, resources: Mapping[str, Any] |
 
     shared = dg.Definitions(
         resources={
+            # A source or warehouse may have the name of such a resource, and keeps it.
+            **_for_own_assets(rooms),
             **configured,
             # Steps and sensors that run apart from the checks of what they read ask for their results.
             BLOCKING_CHECKS: dg.ResourceDefinition.hardcoded_resource(blocking_checks(of_rooms)),
@@ -70,6 +74,14 @@ def _build_defs(rooms: Rooms, settings: Settings, resources: Mapping[str, Any] |
         _main_job(of_rooms, settings),
         shared,
     )
+
+
+def _for_own_assets(rooms: Rooms) -> dict[str, dg.ResourceDefinition]:
+    """Define the resources that the user's own assets may ask for."""
+    found = {
+        key: one for room in rooms.offering(HasAssetResources) for key, one in room.asset_resources().items()
+    }
+    return {key: lazy_resource(build, description) for key, (description, build) in found.items()}
 
 
 def _without_resources(defs: dg.Definitions, notes: Notes) -> dg.Definitions:

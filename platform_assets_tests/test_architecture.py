@@ -27,6 +27,7 @@ BELOW = (
     "column_lineage",
     "classification",
     "description",
+    "own_assets",
     "configuration",
     "smtp",
     "rooms",

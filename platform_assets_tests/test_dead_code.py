@@ -61,7 +61,6 @@ CALLED_BY_LIBRARIES = {
 REASONS = {
     "sample/embedded.py: EmbeddedPostgres.create_database": "the databases of tests and benchmarks",
     "sample/embedded.py: EmbeddedPostgres.drop_database": "the databases of tests and benchmarks",
-    "snowflake/resources.py: snowflake_resource": "for users' own assets, see docs/warehouse_snowflake.md",
 }
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _FOR_LIBRARIES = "__"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import boto3
 import pytest
 from dagster._utils.schedules import is_valid_cron_string
 from pydantic import ValidationError
@@ -741,6 +742,31 @@ def test_a_secret_is_read_from_aws_secrets_manager(aws: S3Server) -> None:
     assert "hunter2" not in str(error.value)
     with pytest.raises(SettingsError, match=r"secret://aws/absent: .*ResourceNotFoundException"):
         Secret.parse("secret://aws/absent").resolve()
+
+
+def test_a_secret_is_read_from_aws_parameter_store(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = aws.limited("ssm:PutParameter").client("ssm")
+    for name, value in {"/totesys/source": '{"password": "hunter2"}', "flat": "hunter3"}.items():
+        writer.put_parameter(Name=name, Value=value, Type="SecureString")
+    reader = aws.limited("ssm:GetParameter")
+
+    def sign_in(key: str) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", reader.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key)
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the keys that it has found first
+
+    sign_in(reader.secret_access_key)
+    assert Secret.parse("secret://ssm/totesys/source#password").resolve() == "hunter2"
+    assert Secret.parse("secret://ssm//totesys/source#password").resolve() == "hunter2"
+    arn = f"arn:aws:ssm:{aws.region}:123456789012:parameter/totesys/source"
+    assert Secret.parse(f"secret://ssm/{arn}#password").resolve() == "hunter2"
+    assert Secret.parse("secret://ssm/flat").resolve() == "hunter3"
+    with pytest.raises(SettingsError, match="secret://ssm/absent: AWS Systems Manager refused: Parameter"):
+        Secret.parse("secret://ssm/absent").resolve()
+    sign_in("wrong")
+    with pytest.raises(SettingsError, match="secret://ssm/flat: AWS Systems Manager refused") as error:
+        Secret.parse("secret://ssm/flat").resolve()
+    assert "hunter3" not in str(error.value)
 
 
 def test_aws_refusing_the_key_is_said_plainly(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ _RESERVED_NAMES = frozenset(
             "lake",
         ),
         *("lake_io_manager", "lake_upkeep", "lineage", "notebook", "objects", "snowflake", "star", "tasks"),
+        "snowflake_copies",
         *("warehouse", "warehouse_io_manager", "arg_dict", "bool", "conf", "config", "context", "dict"),
         *("float", "input", "input_arg_dict", "int", "meta", "output", "output_arg_dict", "str", "type"),
         *(word.lower() for word in keyword.kwlist),

@@ -37,7 +37,9 @@ variable in the same way. Two more variables are read: `PLATFORM_CONFIG` names a
 `DAGSTER_HOME` another folder for Dagster's runs than `dagster` in `state_dir`.
 
 A secret is written as a reference: `secret://env/NAME`, `secret://file/PATH`, `secret://file/PATH#KEY`,
-`secret://aws/SECRET-ID` or `secret://aws/SECRET-ID#KEY`. It is fetched when it is used, and is never logged.
+`secret://aws/SECRET-ID` or `secret://aws/SECRET-ID#KEY` (AWS Secrets Manager), `secret://ssm/NAME` or
+`secret://ssm/NAME#KEY` (AWS Systems Manager Parameter Store). It is fetched when it is used, and is never
+logged.
 """
 _COLUMNS = ("key", "type", "value", "default", "meaning", "variable")
 _PLACEHOLDERS = {"overrides": "<table>", "types": "<column>", "columns": "<column>"}

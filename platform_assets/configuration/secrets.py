@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import core_schema
 from pydantic_core.core_schema import ValidationInfo
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 
 
-REFERENCES = "secret://env/NAME, secret://file/PATH or secret://aws/SECRET-ID#KEY"
+REFERENCES = "secret://env/NAME, secret://file/PATH, secret://aws/SECRET-ID#KEY or secret://ssm/NAME#KEY"
 
 
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -32,9 +33,10 @@ class Secret:
 
     Attributes:
         reference: `secret://env/NAME` (environment variable), `secret://file/PATH[#KEY]` (a file's content
-            without surrounding white space, or one member of the JSON object in it), or
-            `secret://aws/SECRET-ID[#KEY]` (AWS Secrets Manager). A file's PATH is absolute; `./` and `../`
-            start a path relative to the config file, `~/` one in the home folder.
+            without surrounding white space, or one member of the JSON object in it),
+            `secret://aws/SECRET-ID[#KEY]` (AWS Secrets Manager), or `secret://ssm/NAME[#KEY]` (AWS Systems
+            Manager Parameter Store; a NAME with slashes is a path from the root). A file's PATH is
+            absolute; `./` and `../` start a path relative to the config file, `~/` one in the home folder.
     """
 
     reference: str
@@ -61,7 +63,7 @@ class Secret:
         name, _, key = rest.partition("#")
         if scheme == "gcp":
             raise ValueError(f"secret://gcp is not supported yet; use {REFERENCES}")
-        if scheme not in ("env", "file", "aws"):
+        if scheme not in ("env", "file", "aws", "ssm"):
             raise ValueError(f"this kind of reference does not exist; use {REFERENCES}")
         if not name or (rest.endswith("#") and not key):
             raise ValueError(f"the reference is not complete; use {REFERENCES}")
@@ -85,7 +87,13 @@ class Secret:
             if not value:
                 raise SettingsError(f"{self.reference}: the environment variable {name} is not set or empty.")
             return value
-        text = self._read_file(Path("/" + name)) if scheme == "file" else self._read_aws(name)
+        match scheme:
+            case "file":
+                text = self._read_file(Path("/" + name))
+            case "aws":
+                text = self._read_secrets_manager(name)
+            case _:
+                text = self._read_parameter_store(name)
         return self._member(text, key) if key else text
 
     def _read_file(self, path: Path) -> str:
@@ -98,7 +106,37 @@ class Secret:
             raise SettingsError(f"{self.reference}: the file {path} is empty.")
         return text
 
-    def _read_aws(self, secret_id: str) -> str:
+    def _read_secrets_manager(self, secret_id: str) -> str:
+        answer = self._ask_aws(
+            "AWS Secrets Manager",
+            secret_id,
+            lambda client: client("secretsmanager").get_secret_value(SecretId=secret_id),
+        )
+        if "SecretString" not in answer:
+            raise SettingsError(f"{self.reference}: the secret is binary; only text secrets can be used.")
+        return cast("str", answer["SecretString"])
+
+    def _read_parameter_store(self, name: str) -> str:
+        # The names of a hierarchy start with a slash; an ARN has slashes too, and is a name as it is.
+        if "/" in name and not name.startswith(("/", "arn:")):
+            name = f"/{name}"
+        answer = self._ask_aws(
+            "AWS Systems Manager",
+            name,
+            lambda client: client("ssm").get_parameter(Name=name, WithDecryption=True),
+        )
+        return cast("str", answer["Parameter"]["Value"])
+
+    def _ask_aws(
+        self, service: str, name: str, ask: Callable[[Callable[[str], Any]], Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Ask a service of AWS for a secret.
+
+        Args:
+            service: The service's name in messages.
+            name: Name or ARN of the secret; an ARN names its region.
+            ask: Sends the request; it is given what creates a client by the service's name at AWS.
+        """
         try:
             import boto3
             from botocore.config import Config
@@ -109,21 +147,17 @@ class Secret:
             ) from None
         # boto3 reads only AWS_DEFAULT_REGION; the other AWS clients in use also read AWS_REGION.
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        if secret_id.startswith("arn:"):
-            region = secret_id.split(":")[3]
+        if name.startswith("arn:"):
+            region = name.split(":")[3]
         limits = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
         try:
-            client = boto3.client("secretsmanager", region_name=region, config=limits)
-            answer = client.get_secret_value(SecretId=secret_id)
+            return ask(lambda kind: boto3.client(kind, region_name=region, config=limits))
         except ClientError as error:
             answer = error.response.get("Error", {})
             reason = f"{answer.get('Code')}: {answer.get('Message')}"
-            raise SettingsError(f"{self.reference}: AWS Secrets Manager refused: {reason}") from None
+            raise SettingsError(f"{self.reference}: {service} refused: {reason}") from None
         except BotoCoreError as error:
-            raise SettingsError(f"{self.reference}: AWS Secrets Manager cannot be reached: {error}") from None
-        if "SecretString" not in answer:
-            raise SettingsError(f"{self.reference}: the secret is binary; only text secrets can be used.")
-        return cast("str", answer["SecretString"])
+            raise SettingsError(f"{self.reference}: {service} cannot be reached: {error}") from None
 
     def _member(self, text: str, key: str) -> str:
         import json

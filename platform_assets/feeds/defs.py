@@ -196,12 +196,12 @@ def _snowflake_table(rooms: Rooms, feed: str, description: str) -> dg.AssetsDefi
     )
     def load(
         context: dg.AssetExecutionContext,
-        snowflake: CopiesResource,
+        snowflake_copies: CopiesResource,
         feeding: dg.ResourceParam[FeedsRoom],
         protection: StarProtectionResource,
     ) -> Iterator[dg.MaterializeResult[None]]:
         with clear_failures():
-            copies, loading = snowflake(), feeding.feeding(feed)
+            copies, loading = snowflake_copies(), feeding.feeding(feed)
             if not loading.has_table():
                 context.log.info(_NO_TABLE, feed)
                 return

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from platform_assets.objects.bucket import Bucket, ObjectVersion
     from platform_assets.objects.events import Events
     from platform_assets.objects.watch import Watch
+    from platform_assets.own_assets import AssetResources
 
 
 class ObjectsRoom(Assembly[ObjectsSettings]):
@@ -98,6 +99,26 @@ class ObjectsRoom(Assembly[ObjectsSettings]):
             yield ok("list", f"{place} does not exist yet; the first run creates it")
             return
         yield from look_at_bucket(self._bucket(watch))
+
+    def asset_resources(self) -> AssetResources:
+        """See `HasAssetResources.asset_resources`: `s3` and `gcs`, with the lake's storage options."""
+        return {
+            "s3": ("S3, as dagster-aws's S3Resource, with lake.storage_options", self._s3_resource),
+            "gcs": (
+                "Google Cloud Storage, as dagster-gcp's GCSResource, with lake.storage_options",
+                self._gcs_resource,
+            ),
+        }
+
+    def _s3_resource(self) -> object:
+        from platform_assets.objects.resources import s3_resource
+
+        return s3_resource(self.rooms.of(LakeRoom).storage_options())
+
+    def _gcs_resource(self) -> object:
+        from platform_assets.objects.resources import gcs_resource
+
+        return gcs_resource(self.rooms.of(LakeRoom).storage_options())
 
     def create_folders(self) -> None:
         """Create the watched folders that are on this machine.

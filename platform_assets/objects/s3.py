@@ -101,22 +101,29 @@ def aws_client(service: str, options: Mapping[str, str]) -> Any:
         raise ObjectsError(
             "S3 and SQS cannot be reached without boto3: pip install 'platform-assets[aws]'."
         ) from None
-    given = {name.lower().removeprefix("aws_"): value for name, value in options.items()}
     limits = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
     try:
         return boto3.client(
             service,
-            region_name=given.get("region") or given.get("default_region"),
-            endpoint_url=given.get("endpoint_url") or given.get("endpoint"),
-            aws_access_key_id=given.get("access_key_id"),
-            aws_secret_access_key=given.get("secret_access_key"),
-            aws_session_token=given.get("session_token"),
+            **client_arguments(options),
             config=limits,
         )
     except (BotoCoreError, ValueError) as error:
         raise ObjectsError(
             f"{service} cannot be reached: {error}. Set AWS_REGION and the credentials."
         ) from None
+
+
+def client_arguments(options: Mapping[str, str]) -> dict[str, str | None]:
+    """The region, endpoint and credentials of a boto3 client, from the options that `aws_client` takes."""
+    given = {name.lower().removeprefix("aws_"): value for name, value in options.items()}
+    return {
+        "region_name": given.get("region") or given.get("default_region"),
+        "endpoint_url": given.get("endpoint_url") or given.get("endpoint"),
+        "aws_access_key_id": given.get("access_key_id"),
+        "aws_secret_access_key": given.get("secret_access_key"),
+        "aws_session_token": given.get("session_token"),
+    }
 
 
 @contextmanager

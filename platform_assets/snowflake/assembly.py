@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from platform_assets.column_lineage import DeclaredTable
 from platform_assets.diagnosis import Probe, ok
@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from platform_assets.configuration.connections import SnowflakeConnectionSettings
     from platform_assets.diagnosis import Observation
     from platform_assets.lake.interfaces import VersionInUse
+    from platform_assets.own_assets import AssetResources
     from platform_assets.snowflake.access import SnowflakeAccess
     from platform_assets.snowflake.copies import LakeCopies
     from platform_assets.stored import Stored
+
+
+@runtime_checkable
+class HasSnowflakeAccess(Protocol):
+    """A room whose settings name a Snowflake account."""
+
+    def snowflake_access(self) -> SnowflakeAccess | None:
+        """Return the access to the first account that is configured; None without one."""
+        ...
 
 
 class SnowflakeRoom(Assembly[SnowflakeRoomSettings]):
@@ -55,6 +65,33 @@ class SnowflakeRoom(Assembly[SnowflakeRoomSettings]):
             case="upper",
         )
         return LakeCopies(self.rooms.of(LakeRoom).lake, build_access(given, given.db_schema).connect, options)
+
+    def snowflake_access(self) -> SnowflakeAccess | None:
+        """See `HasSnowflakeAccess.snowflake_access`: the account of the block `snowflake`."""
+        given = self.settings.snowflake
+        return build_access(given, given.db_schema) if given is not None else None
+
+    def asset_resources(self) -> AssetResources:
+        """See `HasAssetResources.asset_resources`: `snowflake`, with the account that is configured."""
+        return {
+            "snowflake": (
+                "Snowflake, as dagster-snowflake's SnowflakeResource, with the account of the block "
+                "snowflake, or else of the first Snowflake warehouse",
+                self._resource,
+            )
+        }
+
+    def _resource(self) -> object:
+        from platform_assets.snowflake.resources import snowflake_resource
+
+        accesses = (room.snowflake_access() for room in self.rooms.offering(HasSnowflakeAccess))
+        configured = next((access for access in accesses if access is not None), None)
+        if configured is None:
+            raise SettingsError(
+                "The resource snowflake has no account: the configuration has neither a block snowflake nor "
+                "a warehouse with the engine snowflake. Add one of them, see docs/warehouse_snowflake.md."
+            )
+        return snowflake_resource(configured)
 
     def declared_tables(self) -> Iterator[DeclaredTable]:
         """See `DeclaresLineage.declared_tables`: the copies of the star tables."""

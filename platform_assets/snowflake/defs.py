@@ -24,8 +24,11 @@ from platform_assets.star.assembly import StarRoom
 
 GROUP = "snowflake"
 SNOWFLAKE_JOB = "snowflake_load"
-LAKE_COPIES = "snowflake"
-"""Key of the resource: a function that returns the `LakeCopies`, or says in an error what to configure."""
+LAKE_COPIES = "snowflake_copies"
+"""Key of the resource: a function that returns the `LakeCopies`, or says in an error what to configure.
+
+`snowflake` is the resource of dagster-snowflake, for the user's own assets.
+"""
 _NO_ACCOUNT = (
     "no Snowflake account is configured. Add a block snowflake with account, user, private_key, warehouse, "
     "database and schema to config/platform.conf (docs/warehouse_snowflake.md)."
@@ -75,9 +78,9 @@ def without_account(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 def _job_without_account() -> dg.JobDefinition:
     @dg.op(name=GROUP, description=_NO_ACCOUNT)
-    def say_what_to_configure(snowflake: CopiesResource) -> None:
+    def say_what_to_configure(snowflake_copies: CopiesResource) -> None:
         with clear_failures():
-            snowflake()
+            snowflake_copies()
 
     @dg.job(
         name=SNOWFLAKE_JOB, description=f"Loads nothing: {_NO_ACCOUNT}", executor_def=dg.in_process_executor
@@ -117,13 +120,13 @@ def _star_copies(tables: Sequence[Table]) -> dg.AssetsDefinition:
         "CREATE TABLE, CREATE STAGE and COPY statements that the Parquet files' footers give.",
     )
     def load(
-        context: dg.AssetExecutionContext, snowflake: CopiesResource, protection: ProtectionResource
+        context: dg.AssetExecutionContext, snowflake_copies: CopiesResource, protection: ProtectionResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         keys = {table.name: key for key, table in selected.items()}
         failing = Isolation("Loading into Snowflake")
         with clear_failures():
-            copies = snowflake()
+            copies = snowflake_copies()
             # A column that the policy blocks stops its table; a column that the policy changes is loaded
             # changed.
             lake = protection.lake_for(copies.lake, GROUP, context.run.run_id)

@@ -362,7 +362,8 @@ _HEAD = """\
 """
 _CONNECTION_COMMENTS = {
     "user": "needs to read only: CONNECT, USAGE on the schema, SELECT on its tables",
-    "password": "a reference: secret://env/NAME, secret://file/PATH[#key] or secret://aws/SECRET-ID[#key]",
+    "password": "a reference: secret://env/NAME, secret://file/PATH[#key], secret://aws/SECRET-ID[#key], "
+    "secret://ssm/NAME[#key]",
     "sslmode": "as in libpq; verify-full with sslrootcert checks the server",
 }
 _CAPTURE = """

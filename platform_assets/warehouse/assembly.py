@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from platform_assets.diagnosis import Observation
     from platform_assets.lake.interfaces import Loss, RebuildOptions
     from platform_assets.lake.lake import Lake
+    from platform_assets.snowflake.access import SnowflakeAccess
     from platform_assets.warehouse.interface import Load, Warehouse
     from platform_assets.warehouse.verify import LostRows
 
@@ -120,6 +121,15 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
                 from platform_assets.bigquery.assembly import build_access
 
                 return build_access(given.project, given.location, given.credentials)
+        return None
+
+    def snowflake_access(self) -> SnowflakeAccess | None:
+        """See `HasSnowflakeAccess.snowflake_access`: the account of the first Snowflake warehouse."""
+        for one in self.settings.by_name.values():
+            if one.engine == "snowflake" and (given := one.snowflake) is not None:
+                from platform_assets.snowflake.assembly import build_access
+
+                return build_access(given)
         return None
 
     def declared_tables(self) -> Iterator[DeclaredTable]:
