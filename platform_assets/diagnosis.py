@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -94,32 +95,59 @@ def diagnose(probes: Sequence[Probe]) -> Iterator[tuple[Probe, list[Observation]
     Yields:
         Each probe with its findings, in the order of the probes, as soon as it has ended.
     """
-    results: list[queue.SimpleQueue[list[Observation]]] = [queue.SimpleQueue() for _ in probes]
-    begun: list[queue.SimpleQueue[None]] = [queue.SimpleQueue() for _ in probes]
+    attempts = [_Attempt(probe) for probe in probes]
     free = threading.Semaphore(_AT_ONCE)
 
-    def run(place: int) -> None:
-        begun[place].put(None)
-        try:
-            results[place].put(_findings(probes[place]))
-        finally:
-            free.release()
-
     def start() -> None:
-        for place in range(len(probes)):
-            # A probe that hangs keeps its place for as long as anybody waits for it, and no longer.
-            free.acquire(timeout=max(one.seconds for one in probes))
-            threading.Thread(target=run, args=(place,), name=probes[place].subject, daemon=True).start()
+        for attempt in attempts:
+            free.acquire()
+            attempt.start(free)
 
     threading.Thread(target=start, name="doctor", daemon=True).start()
-    for probe, has_begun, result in zip(probes, begun, results, strict=True):
-        has_begun.get()
+    for probe, attempt in zip(probes, attempts, strict=True):
+        yield probe, attempt.findings()
+
+
+class _Attempt:
+    """A probe in a thread of its own, which holds a place until it ends or nobody waits for it any more."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._begun: queue.SimpleQueue[float] = queue.SimpleQueue()
+        self._result: queue.SimpleQueue[list[Observation]] = queue.SimpleQueue()
+
+    def start(self, free: threading.Semaphore) -> None:
+        """Begin, in a place that is already taken."""
+        held = threading.Lock()
+
+        def leave() -> None:
+            # Whoever comes first, the end or the limit, gives the place back.
+            if held.acquire(blocking=False):
+                free.release()
+
+        limit = threading.Timer(self._probe.seconds, leave)
+        limit.daemon = True
+
+        def run() -> None:
+            try:
+                self._result.put(_findings(self._probe))
+            finally:
+                limit.cancel()
+                leave()
+
+        self._begun.put(time.monotonic())
+        limit.start()
+        threading.Thread(target=run, name=self._probe.subject, daemon=True).start()
+
+    def findings(self) -> list[Observation]:
+        """The findings of the probe once it has ended, or that it gives no answer."""
+        limit = self._begun.get() + self._probe.seconds
         try:
-            yield probe, result.get(timeout=probe.seconds)
+            return self._result.get(timeout=max(limit - time.monotonic(), 0))
         except queue.Empty:
-            sentence = f"No answer within {probe.seconds:g} seconds."
+            sentence = f"No answer within {self._probe.seconds:g} seconds."
             advice = "Check the address, the network and the firewall between this machine and it."
-            yield probe, [error(probe.subject, sentence, advice)]
+            return [error(self._probe.subject, sentence, advice)]
 
 
 def _findings(probe: Probe) -> list[Observation]:

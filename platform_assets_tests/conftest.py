@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from platform_assets_tests.fixtures.leftovers import open_session, remove_leftovers
-from platform_assets_tests.fixtures.properties import register_profiles
+from platform_assets_tests.fixtures.properties import is_thorough, register_profiles
 
 register_profiles()
 
@@ -51,12 +51,16 @@ LONG = ("integration/", "lake/test_upkeep", "source/test_races", "test_first_use
 """Where the tests of many seconds are, in this folder."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave what hypothesis makes out of the coverage, and begin with what takes long.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only `make soak` runs, and begin with what takes long.
 
-    Examples add no lines to the coverage, at twice the time. Of several processes, the last one to end has
-    only short tests left at the end.
+    Examples of hypothesis are left out of the coverage: they add no lines to it, at twice the time. Of
+    several processes, the last one to end has only short tests left at the end.
     """
+    if not (is_thorough() or config.option.markexpr):
+        soaks = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=soaks)
+        items[:] = [item for item in items if item not in set(soaks)]
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("no_cover")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,13 @@ from platform_assets.definitions import defs
 jobs = {job.name for job in defs.resolve_all_job_defs()}
 from typer.testing import CliRunner
 from platform_assets.cli import app
-for arguments in (["--help"], ["run"]):
+removed, commands = sys.argv[1].split(), sys.argv[2].split()
+for arguments in [[one] for one in commands]:
     ended = CliRunner().invoke(app, arguments, catch_exceptions=False)
     print(ended.stdout, ended.stderr)
     assert ended.exit_code == 0
-assert not [name for name in sys.modules if name.startswith(f"platform_assets.{sys.argv[1]}")]
+folders = {name.split(".")[1] for name in sys.modules if name.startswith("platform_assets.")}
+assert not folders & set(removed)
 print("jobs:", *sorted(jobs))
 """
 
@@ -55,29 +58,46 @@ def business(new_module_database: NewDatabase) -> Database:
     return created
 
 
-def house_without(room: str, folder: Path) -> None:
-    """Copy the project, and remove a room: its folder, and its line in rooms.py."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "platform_assets", folder / "platform_assets", ignore=ignored)
+def house_without(removed: Sequence[str], folder: Path) -> None:
+    """Copy the project, and remove rooms: their folders, and their lines in rooms.py."""
+    shutil.copytree(ROOT / "platform_assets", folder / "platform_assets")
     shutil.copytree(ROOT / "config", folder / "config")
     shutil.copy(ROOT / "dagster.yaml", folder)
     rooms = folder / "platform_assets" / "rooms.py"
-    text, removed = re.subn(rf'^    Room\("{room}",.*\n', "", rooms.read_text(), flags=re.MULTILINE)
-    assert removed == 1
-    rooms.write_text(text)
-    shutil.rmtree(folder / "platform_assets" / room)
+    for room in removed:
+        text, count = re.subn(rf'^    Room\("{room}",.*\n', "", rooms.read_text(), flags=re.MULTILINE)
+        assert count == 1
+        rooms.write_text(text)
+        shutil.rmtree(folder / "platform_assets" / room)
 
 
 @pytest.mark.parametrize("room", OPTIONAL)
-def test_a_room_can_be_removed_with_its_line_and_the_rest_works_on(
+def test_a_room_can_be_removed_with_its_line_and_the_rest_loads(
     room: str, business: Database, tmp_path: Path
 ) -> None:
-    house_without(room, tmp_path)
+    assert_works_without([room], ["--help"], business, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "removed",
+    [
+        pytest.param(OPTIONAL, id="all"),
+        *(pytest.param([room], id=room, marks=pytest.mark.soak) for room in OPTIONAL),
+    ],
+)
+def test_the_main_job_runs_without_rooms(removed: Sequence[str], business: Database, tmp_path: Path) -> None:
+    assert_works_without(removed, ["--help", "run"], business, tmp_path)
+
+
+def assert_works_without(
+    removed: Sequence[str], commands: Sequence[str], business: Database, folder: Path
+) -> None:
+    house_without(removed, folder)
     reader = business.reader
     environment = {
         **{name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ},
-        "PYTHONPATH": str(tmp_path),
-        "HOME": str(tmp_path / "home"),
+        "PYTHONPATH": str(folder),
+        "HOME": str(folder / "home"),
         "TOTESYS_EMBEDDED": "false",
         "TOTESYS_HOST": reader.host,
         "TOTESYS_PORT": str(reader.port),
@@ -88,18 +108,19 @@ def test_a_room_can_be_removed_with_its_line_and_the_rest_works_on(
         "DAGSTER_DISABLE_TELEMETRY": "yes",
     }
     ended = subprocess.run(
-        [sys.executable, "-c", CHECK, room],
-        cwd=tmp_path,
+        [sys.executable, "-c", CHECK, " ".join(removed), " ".join(commands)],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    help_text, _, jobs = ended.stdout.rpartition("jobs: ")
+    printed, _, jobs = ended.stdout.rpartition("jobs: ")
     assert "totesys_to_warehouse" in jobs.split()
-    assert re.search(rf"^\W*{room} ", help_text.split("The source")[0], flags=re.MULTILINE) is None
-    assert "dim_counterparty" in help_text
+    help_text = printed.split("The source")[0]
+    assert [room for room in removed if re.search(rf"^\W*{room} ", help_text, flags=re.MULTILINE)] == []
+    assert ("dim_counterparty" in printed) == ("run" in commands)
 
 
 def test_the_help_imports_no_room() -> None:

@@ -399,7 +399,7 @@ def test_a_run_that_lost_its_lock_stops(kept: Kept, totesys: Totesys) -> None:
             lock.extend()
 
 
-@pytest.mark.parametrize("storage", ["local", "s3"])
+@pytest.mark.parametrize("storage", ["local", pytest.param("s3", marks=pytest.mark.soak)])
 def test_ticks_verification_and_readers_go_on_beside_upkeep(
     totesys: Totesys, tmp_path: Path, s3_server: S3Server, storage: str
 ) -> None:

@@ -134,10 +134,19 @@ def assert_nothing_is_lost(kept: Kept, rows: dict[str, str]) -> None:
     assert {path for path, count in counts.items() if count > 1} <= {"processed/_upkeep"}
 
 
-def test_upkeep_that_is_killed_at_a_step_loses_nothing(totesys: Totesys, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param((POINTS[3], POINTS[7], POINTS[9]), id="some steps"),
+        pytest.param(POINTS, id="all steps", marks=pytest.mark.soak),
+    ],
+)
+def test_upkeep_that_is_killed_at_a_step_loses_nothing(
+    points: tuple[Point, ...], totesys: Totesys, tmp_path: Path
+) -> None:
     kept = grown(totesys, tmp_path)
     rows = content(kept.platform.lake)
-    for number, point in enumerate(POINTS):
+    for number, point in enumerate(points):
         with child(tmp_path, point) as process:
             process.wait(PATIENCE)
         assert process.returncode == -signal.SIGKILL, point
@@ -154,6 +163,7 @@ def test_upkeep_that_is_killed_at_a_step_loses_nothing(totesys: Totesys, tmp_pat
     assert in_lake == [(len(kept.platform.star("fact_sales_order")),)]
 
 
+@pytest.mark.soak
 def test_upkeep_that_is_killed_at_any_moment_loses_nothing(totesys: Totesys, tmp_path: Path) -> None:
     kept = grown(totesys, tmp_path)
     rows = content(kept.platform.lake)

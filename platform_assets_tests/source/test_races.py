@@ -26,7 +26,14 @@ def totesys(new_database: NewDatabase) -> Totesys:
     return Totesys.with_rows(new_database())
 
 
-@pytest.mark.parametrize(("runs", "storage"), [(2, "local"), (8, "local"), (4, "s3")])
+@pytest.mark.parametrize(
+    ("runs", "storage"),
+    [
+        (3, "local"),
+        pytest.param(8, "local", marks=pytest.mark.soak),
+        pytest.param(4, "s3", marks=pytest.mark.soak),
+    ],
+)
 def test_ticks_at_once_all_end_well_and_every_row_is_there_once(
     totesys: Totesys, tmp_path: Path, s3_server: S3Server, runs: int, storage: str
 ) -> None:

@@ -261,10 +261,16 @@ class _Overtaken(requests.adapters.HTTPAdapter):
         if not race.is_refused:
             return super().send(request, *arguments, **options)
         said = {"reason": "duplicate", "message": "Already Exists: Table star.dim_date"}
+        # The job is accepted, and has failed.
+        job = {
+            **json.loads(body),
+            "id": "refused",
+            "status": {"state": "DONE", "errorResult": said, "errors": [said]},
+        }
         refused = requests.Response()
-        refused.status_code = 409
+        refused.status_code = 200
         refused.headers["Content-Type"] = "application/json"
-        refused._content = json.dumps({"error": {"code": 409, **said, "errors": [said]}}).encode()
+        refused._content = json.dumps(job).encode()
         refused.request, refused.url = request, str(request.url)
         return refused
 
