@@ -58,6 +58,7 @@ ROOMS = (
     Room("source", "The sources: databases that are read.", component="Source"),
     Room("sample", "The embedded sample database."),
     Room("star", "The star schema, built from the lake."),
+    Room("spark", "Spark and Sail, which build the star schema instead of DuckDB."),
     Room("formats", "Files of any format as text and rows."),
     Room("parquet", "Parquet files as tables."),
     Room("objects", "Folders and buckets that are watched for new objects."),
@@ -76,7 +77,8 @@ ROOMS = (
 )
 
 BLOCKS_LEFT_BEHIND = frozenset(
-    {"alerts", "delivery", "dlp", "feeds", "inventory", "lineage", "snowflake", "stackql", "tasks", "watches"}
+    {"alerts", "delivery", "dlp", "feeds", "inventory", "lineage", "snowflake", "spark", "stackql"}
+    | {"tasks", "watches"}
 )
 """Keys of removable rooms. Their blocks may stay in a configuration after the room has been removed."""
 

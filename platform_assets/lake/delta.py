@@ -59,6 +59,21 @@ _UNUSABLE_IN_A_PATH = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 
 
 @dataclass(frozen=True)
+class WrittenFile:
+    """A Parquet file that another program has written into a table's folder.
+
+    Attributes:
+        path: Its path from that folder.
+        size: Its bytes.
+        stats: Its statistics, as Delta stores them.
+    """
+
+    path: str
+    size: int
+    stats: str
+
+
+@dataclass(frozen=True)
 class LakeTable:
     """A Delta table that may not exist yet.
 
@@ -275,6 +290,62 @@ class LakeTable:
             LakeError: The commit failed.
         """
         return self._write(handle, rows, "append", stream, version, metadata, description, also)
+
+    def append_files(
+        self,
+        handle: DeltaTable | None,
+        files: Sequence[WrittenFile],
+        *,
+        stream: str,
+        version: int,
+        description: str | None = None,
+        also: Mapping[str, int] | None = None,
+    ) -> None:
+        """Append Parquet files that lie in the table's folder, in one commit.
+
+        Args:
+            handle: As in `append`, like all arguments but `files`.
+            files: The files, with the columns of the table.
+            stream: As in `append`.
+            version: As in `append`.
+            description: As in `append`.
+            also: As in `append`.
+
+        Raises:
+            LakeConflict: Another writer committed to the stream first.
+            LakeError: The commit failed.
+        """
+        from deltalake import Schema
+        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.transaction import AddAction, create_table_with_add_actions
+
+        now = time.time_ns() // 1_000_000
+        actions = [AddAction(one.path, one.size, {}, now, True, one.stats) for one in files]
+        commit = _commit_properties(stream, version, None, is_next=handle is None, also=also)
+        try:
+            if handle is None:
+                create_table_with_add_actions(
+                    self.uri,
+                    Schema.from_arrow(self.arrow_schema),
+                    actions,
+                    name=self.format.table_name if self.format is not None else None,
+                    description=description,
+                    configuration=_configuration(self.arrow_schema),
+                    storage_options=self.storage_options(),
+                    commit_properties=commit,
+                )
+            else:
+                handle.create_write_transaction(
+                    list(actions), "append", handle.schema(), commit_properties=commit
+                )
+        except CommitFailedError as error:
+            raise _conflict(self.uri, version, error) from error
+        except (DeltaError, OSError) as error:
+            if handle is None and "already exists" in str(error):
+                raise _conflict(self.uri, version, error) from error
+            raise named_file_error(error) or LakeError(
+                f"Writing to the lake table {self.uri} failed: {reason_in_short(error)}."
+            ) from error
 
     def overwrite(
         self,

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from platform_assets.errors import LakeError
 from platform_assets.lake.delta import LakeTable, stored_columns, table_identity, table_of_identity
-from platform_assets.lake.duck import SqlEngine
+from platform_assets.lake.duck import SqlEngine, stored_type
 from platform_assets.lake.interfaces import CurrentTable
 from platform_assets.lake.ledger import LEDGER_COLUMNS, Ledger, LedgerState
 from platform_assets.lake.races import retry_while_others_progress
@@ -82,6 +82,20 @@ def key_json(table: Table, alias: str) -> str:
     """Return SQL for a row's primary key as a JSON object, its form in the dead-letter table."""
     members = ", ".join(f"{literal(name)}, {quote(alias, name)}" for name in table.primary_key)
     return f"CAST(json_object({members}) AS VARCHAR)"
+
+
+def key_columns_sql(table: Table) -> str:
+    """Return SQL for the columns of a primary key, from the column `key` of the dead-letter table."""
+    return ", ".join(
+        f"CAST(json_extract_string(key, {literal(_pointer(name))}) AS {stored_type(table.column(name).type)})"
+        f" AS {quote(name)}"
+        for name in table.primary_key
+    )
+
+
+def _pointer(name: str) -> str:
+    """Return the JSON pointer (RFC 6901) of a member."""
+    return f"/{name.replace('~', '~0').replace('/', '~1')}"
 
 
 @dataclass(frozen=True)
@@ -179,6 +193,22 @@ class BronzeReader:
     source: str
     state: LedgerState
 
+    def opened(self, table: Table, after: int = 0) -> DeltaTable | None:
+        """Open the bronze table of a source table; None if nothing was ever written to it.
+
+        Args:
+            table: The source table.
+            after: The batch after which its rows are needed.
+
+        Raises:
+            LakeError: The table has lost batches that are needed.
+        """
+        handle = self.lake.bronze(self.source, table).open()
+        newest = self.state.last_batch_of([(self.source, table.name)])
+        if newest > after and (lost := lost_commits(self.lake, self.source, table, handle, newest)):
+            raise LakeError(lost)
+        return handle
+
     def create_versions_view(
         self,
         connection: duckdb.DuckDBPyConnection,
@@ -205,22 +235,17 @@ class BronzeReader:
             valid_only: Leave out versions that are in the dead-letter table.
         """
         last = self.state.last_batch if up_to is None else up_to
-        newest = self.state.last_batch_of([(self.source, table.name)])
-        if handle is None and newest > after:
-            handle = self.lake.bronze(self.source, table).open()
-            if lost := lost_commits(self.lake, self.source, table, handle, newest):
-                raise LakeError(lost)
+        bronze = self.lake.bronze(self.source, table)
+        if handle is None:
+            handle = self.opened(table, after)
         if uncommitted is not None:
             last = max(last, uncommitted)
-        bronze = self.lake.bronze(self.source, table)
         name = ".".join(view)
         raw = f"{name} files"
         counting = self.state.batches_of(self.source, table.name)
         if uncommitted is not None:
             counting = counting.with_one(uncommitted)
-        is_mixed = bronze.create_view(
-            connection, [raw], handle or bronze.open(), batches=(after, last), only=counting
-        )
+        is_mixed = bronze.create_view(connection, [raw], handle, batches=(after, last), only=counting)
         condition = "true"
         if is_mixed:
             # Filter by row only if filtering by file does not suffice: it takes ten times as long.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from platform_assets.configuration.blocks import RoomSettings
 from platform_assets.configuration.mistakes import Mistake, shown
@@ -40,14 +40,22 @@ class ZonesSettings(Block):
 
 
 class EngineSettings(Block):
-    """The machine resources that the SQL engine of the star schema may use."""
+    """The engine that builds the star schema, and the machine resources that DuckDB may use."""
 
+    name: Literal["duckdb", "spark", "sail"] = Field(default="duckdb", description="duckdb, spark or sail")
+    """What runs the SQL of the star tables: DuckDB in this process, or Spark or Sail as `spark` says. Also
+    written as `engine = spark`. Everything else runs on DuckDB."""
     memory_limit_mb: Integer = Field(
         default=112, ge=64, le=1_048_576, description="whole megabytes, 64 or more"
     )
     """Megabytes that DuckDB may use to build the star schema; it spills to disk beyond that."""
     threads: Integer = Field(default=2, ge=1, le=1024, description="a whole number, 1 or more")
     """Threads that DuckDB uses."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class RetentionSettings(Block):
@@ -92,7 +100,7 @@ class LakeSettings(RoomSettings):
 
     lake: ZonesSettings = Field(description="a block with ingestion and processed")
     engine: EngineSettings = Field(
-        default_factory=EngineSettings, description="a block with memory_limit_mb and threads"
+        default_factory=EngineSettings, description="a block with name, memory_limit_mb and threads"
     )
 
     upkeep: UpkeepSettings = Field(

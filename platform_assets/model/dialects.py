@@ -22,26 +22,32 @@ from platform_assets.model.table import (
     Timestamp,
 )
 
-_ENGINES = ("duckdb", "postgres", "snowflake", "bigquery")
+_ENGINES = ("duckdb", "postgres", "snowflake", "bigquery", "spark")
 _NARROW, _WIDE = "decimal", "decimal that BigQuery's NUMERIC does not hold"
 _NARROW_WHOLE, _WIDE_WHOLE = f"{_NARROW}, whole", f"{_WIDE}, whole"
+_DECIMAL = "DECIMAL({0},{1})"
 # PostgreSQL's names are those that its catalogue shows; Snowflake's are those that keep microseconds.
-_TYPE_NAMES: Mapping[LogicalType | str, tuple[str, str, str, str]] = {
-    Integer(32): ("INTEGER", "integer", "NUMBER(10, 0)", "INT64"),
-    Integer(64): ("BIGINT", "bigint", "NUMBER(19, 0)", "INT64"),
-    _NARROW: ("DECIMAL({0},{1})", "numeric({0},{1})", "NUMBER({0}, {1})", "NUMERIC({0}, {1})"),
-    _NARROW_WHOLE: ("DECIMAL({0},{1})", "numeric({0},{1})", "NUMBER({0})", "NUMERIC({0}, {1})"),
-    _WIDE: ("DECIMAL({0},{1})", "numeric({0},{1})", "NUMBER({0}, {1})", "BIGNUMERIC({0}, {1})"),
-    _WIDE_WHOLE: ("DECIMAL({0},{1})", "numeric({0},{1})", "NUMBER({0})", "BIGNUMERIC({0}, {1})"),
-    Float(32): ("FLOAT", "real", "FLOAT", "FLOAT64"),
-    Float(64): ("DOUBLE", "double precision", "FLOAT", "FLOAT64"),
-    Text(): ("VARCHAR", "text", "VARCHAR", "STRING"),
-    Binary(): ("BLOB", "bytea", "BINARY", "BYTES"),
-    Boolean(): ("BOOLEAN", "boolean", "BOOLEAN", "BOOL"),
-    Date(): ("DATE", "date", "DATE", "DATE"),
-    Time(): ("TIME", "time without time zone", "TIME(6)", "TIME"),
-    Timestamp(): ("TIMESTAMP", "timestamp without time zone", "TIMESTAMP_NTZ(6)", "DATETIME"),
-    Timestamp(utc=True): ("TIMESTAMPTZ", "timestamp with time zone", "TIMESTAMP_TZ(6)", "TIMESTAMP"),
+# Spark 4.0 has no TIME.
+_TYPE_NAMES: Mapping[LogicalType | str, tuple[str, str, str, str, str]] = {
+    Integer(32): ("INTEGER", "integer", "NUMBER(10, 0)", "INT64", "INT"),
+    Integer(64): ("BIGINT", "bigint", "NUMBER(19, 0)", "INT64", "BIGINT"),
+    _NARROW: (_DECIMAL, "numeric({0},{1})", "NUMBER({0}, {1})", "NUMERIC({0}, {1})", _DECIMAL),
+    _NARROW_WHOLE: (_DECIMAL, "numeric({0},{1})", "NUMBER({0})", "NUMERIC({0}, {1})", _DECIMAL),
+    _WIDE: (_DECIMAL, "numeric({0},{1})", "NUMBER({0}, {1})", "BIGNUMERIC({0}, {1})", _DECIMAL),
+    _WIDE_WHOLE: (_DECIMAL, "numeric({0},{1})", "NUMBER({0})", "BIGNUMERIC({0}, {1})", _DECIMAL),
+    Float(32): ("FLOAT", "real", "FLOAT", "FLOAT64", "FLOAT"),
+    Float(64): ("DOUBLE", "double precision", "FLOAT", "FLOAT64", "DOUBLE"),
+    Text(): ("VARCHAR", "text", "VARCHAR", "STRING", "STRING"),
+    Binary(): ("BLOB", "bytea", "BINARY", "BYTES", "BINARY"),
+    Boolean(): ("BOOLEAN", "boolean", "BOOLEAN", "BOOL", "BOOLEAN"),
+    Date(): ("DATE", "date", "DATE", "DATE", "DATE"),
+    Time(): ("TIME", "time without time zone", "TIME(6)", "TIME", "STRING"),
+    Timestamp(): (
+        *("TIMESTAMP", "timestamp without time zone", "TIMESTAMP_NTZ(6)", "DATETIME", "TIMESTAMP_NTZ"),
+    ),
+    Timestamp(utc=True): (
+        *("TIMESTAMPTZ", "timestamp with time zone", "TIMESTAMP_TZ(6)", "TIMESTAMP", "TIMESTAMP"),
+    ),
 }
 
 
@@ -130,6 +136,12 @@ BIGQUERY = Dialect(
     text_escapes=(("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r"), ("\0", "\\x00")),
     comment=" OPTIONS (description = {})",
     unenforced=" NOT ENFORCED",
+)
+SPARK = Dialect(
+    "spark",
+    mark="`",
+    name_escapes=(("`", "``"),),
+    text_escapes=(("\\", "\\\\"), ("'", "\\'")),
 )
 DIALECTS = (DUCKDB, POSTGRES, SNOWFLAKE, BIGQUERY)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from platform_assets.column_lineage import DeclaredTable
+from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import KeptTable
 from platform_assets.model.totesys.star import STAR
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from platform_assets.lake.delta import LakeTable
+    from platform_assets.lake.duck import SqlEngine
     from platform_assets.lake.interfaces import CurrentTable, Loss, Rebuilding, RebuildOptions
     from platform_assets.lake.past import PastTable
     from platform_assets.model.star_model import StarModel
     from platform_assets.model.table import Table
+    from platform_assets.star.engine import StarEngine
 
 
 class StarRoom(Assembly[None]):
@@ -28,6 +31,33 @@ class StarRoom(Assembly[None]):
     def model(self) -> StarModel:
         """The star schema that this platform builds: that of Totesys."""
         return STAR
+
+    @property
+    def engine_name(self) -> str:
+        """Name of the engine that runs the SQL of the tables."""
+        return self.rooms.of(LakeRoom).settings.engine.name
+
+    def star_engine(self, embedded: SqlEngine) -> StarEngine:
+        """Return the engine that runs the SQL of the tables; it is started when it is first used.
+
+        Args:
+            embedded: DuckDB, in case that it is the engine.
+
+        Raises:
+            SettingsError: The room of the engine was removed.
+        """
+        from platform_assets.star.engine import EmbeddedEngine, HasStarEngines
+
+        name = self.engine_name
+        if name == "duckdb":
+            return EmbeddedEngine(embedded)
+        for room in self.rooms.offering(HasStarEngines):
+            if (build := room.star_engines().get(name)) is not None:
+                return build()
+        raise SettingsError(
+            f"No room has the engine {name}: the package platform_assets.spark was removed. Put it back, or "
+            "set engine = duckdb."
+        )
 
     def star_tables(self) -> tuple[Table, ...]:
         """See `HasStarTables.star_tables`."""
@@ -150,7 +180,9 @@ class StarRoom(Assembly[None]):
         from platform_assets.star.transform import StarBuilder
 
         lake = self.rooms.of(LakeRoom)
-        builder = StarBuilder(lake.lake, self.model, lake.engine, options.report)
+        builder = StarBuilder(
+            lake.lake, self.model, lake.engine, options.report, self.star_engine(lake.engine)
+        )
         rebuilder = StarRebuilder(builder, options.first, options.apply, options.report)
         return rebuilder.rebuild([self.model.table(name.partition("/")[2]) for name in tables])
 

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -32,6 +32,8 @@ from platform_assets.rooms import Rooms
 from platform_assets.star.assembly import StarRoom
 
 if TYPE_CHECKING:
+    from platform_assets.lake.duck import SqlEngine
+    from platform_assets.star.engine import StarEngine
     from platform_assets.star.transform import StarChange
 
 GROUP = "star"
@@ -48,14 +50,21 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     Args:
         rooms: The rooms.
     """
-    return build_star_defs(rooms.of(StarRoom).model)
+    room = rooms.of(StarRoom)
+    return build_star_defs(room.model, room.engine_name, room.star_engine)
 
 
-def build_star_defs(model: StarModel) -> dg.Definitions:
+def build_star_defs(
+    model: StarModel,
+    engine_name: str = "duckdb",
+    star_engine: "Callable[[SqlEngine], StarEngine | None]" = lambda engine: None,
+) -> dg.Definitions:
     """Build the assets and checks of a star schema.
 
     Args:
         model: The star schema.
+        engine_name: Name of the engine that runs its SQL, shown as the assets' kind.
+        star_engine: Returns the engine; DuckDB if it returns None.
     """
     by_key = {dg.AssetKey([GROUP, table.name]): table for table in model.tables}
     specs = [
@@ -68,7 +77,7 @@ def build_star_defs(model: StarModel) -> dg.Definitions:
             description=table.description,
             group_name=GROUP,
             owners=OWNERS,
-            kinds={"deltalake", "sql", "duckdb"},
+            kinds={"deltalake", "sql", engine_name},
             metadata={
                 "dagster/column_schema": table_schema(columns_of(table), primary_key=table.primary_key),
                 "sql": model.displayed_file(table),
@@ -89,7 +98,7 @@ def build_star_defs(model: StarModel) -> dg.Definitions:
     ) -> Iterator[dg.MaterializeResult[None]]:
         from platform_assets.star.transform import StarBuilder, StarChange, sample_rows
 
-        builder = StarBuilder(lake, model, engine, report=context.log.info)
+        builder = StarBuilder(lake, model, engine, context.log.info, star_engine(engine))
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         unfit = failed_checks(
             context.instance,

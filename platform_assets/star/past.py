@@ -11,6 +11,7 @@ from platform_assets.lake.lake import as_stored
 from platform_assets.lake.past import TOUCHED, Past, PastTable
 from platform_assets.model.dialects import DUCKDB, columns_sql, literal, quote
 from platform_assets.model.star_model import STREAM
+from platform_assets.star.engine import EmbeddedEngine
 from platform_assets.star.reference_inputs import REFERENCE_INPUTS, Written
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _computed(past: Past, lake: Lake, model: StarModel, engine: SqlEngine, table
         for name in table.reads
     }
     for name in table.inputs:
-        rows = REFERENCE_INPUTS[name].rows(Written(table, None, [], lake, engine))
+        rows = REFERENCE_INPUTS[name].rows(Written(table, None, [], lake, EmbeddedEngine(engine)))
         parts[f"reference.{name}"] = _values(rows)
     names = "|".join(re.escape(one) for one in parts)
     # Texts and comments stay as they are.

@@ -25,6 +25,7 @@ from platform_assets.lake.interfaces import Rebuilding
 from platform_assets.lake.races import retry_while_others_progress
 from platform_assets.model.dialects import columns_sql, quote
 from platform_assets.model.star_model import BUILT_BY, STREAM
+from platform_assets.star.engine import create_inputs
 
 if TYPE_CHECKING:
     import duckdb
@@ -130,7 +131,7 @@ class StarRebuilder:
             if after or not is_isolated(error):
                 raise
             # A file is missing or damaged. `_differences` tells of it, and takes all rows for new.
-        self.builder.create_inputs(connection, table, state, None, after=after, up_to=goal)
+        create_inputs(connection, self.builder.task(table, state, None, after, {}), up_to=goal)
         values = ", ".join(
             f"CAST({quote(one.name)} AS {stored_type(one.type)}) AS {quote(one.name)}"
             for one in target.columns

@@ -19,9 +19,9 @@ from platform_assets.model.dialects import quote
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-    from platform_assets.lake.duck import SqlEngine
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Table
+    from platform_assets.star.engine import StarEngine
 
 CALENDAR_SCHEMA = pa.schema(
     [("date_id", pa.date32()), ("_batch", pa.int64()), ("_seen_at", pa.timestamp("us", tz="UTC"))]
@@ -38,14 +38,14 @@ class Written:
         handle: The table in the lake; None if nothing was written to it yet.
         derived_from: The star tables that it is derived from.
         lake: Lake that holds the star tables.
-        engine: SQL engine that reads them.
+        engine: Engine that reads them.
     """
 
     table: Table
     handle: DeltaTable | None
     derived_from: Sequence[Table]
     lake: Lake
-    engine: SqlEngine
+    engine: StarEngine
 
 
 class ReferenceInput(Protocol):
@@ -160,18 +160,16 @@ def _dated(written: Written) -> list[tuple[Table, list[str]]]:
 def _date_spans(written: Written, years: tuple[int, int] | None) -> list[DateSpan]:
     """Return the date span of each batch of facts, limited to dates outside `years`."""
     spans: list[DateSpan] = []
-    with written.engine.connect() as connection:
-        for one, dates in _dated(written):
-            target = written.lake.star(one)
-            target.create_view(connection, [one.name], target.open())
-            columns = ", ".join(quote(name) for name in dates)
-            first, last = f"least({columns})", f"greatest({columns})"
-            outside = f"WHERE year({first}) < {years[0]:d} OR year({last}) > {years[1]:d}" if years else ""
-            rows = connection.sql(
-                f"SELECT _batch, max(_seen_at), min({first}), max({last}) FROM {quote(one.name)} "
-                f"{outside} GROUP BY ALL"
-            ).fetchall()
-            spans += [DateSpan(batch, seen.astimezone(dt.UTC), low, high) for batch, seen, low, high in rows]
+    for one, dates in _dated(written):
+        columns = ", ".join(quote(name) for name in dates)
+        first, last = f"least({columns})", f"greatest({columns})"
+        outside = f"WHERE year({first}) < {years[0]:d} OR year({last}) > {years[1]:d}" if years else ""
+        rows = written.engine.fetch(
+            f"SELECT _batch, max(_seen_at), min({first}), max({last}) FROM {quote(one.name)} "
+            f"{outside} GROUP BY _batch",
+            {one.name: written.lake.star(one)},
+        )
+        spans += [DateSpan(batch, seen.astimezone(dt.UTC), low, high) for batch, seen, low, high in rows]
     return spans
 
 

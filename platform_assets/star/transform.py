@@ -6,26 +6,22 @@ that finds the cursor at the ledger's last batch writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import pyarrow as pa
-
 from platform_assets.errors import LakeError
 from platform_assets.isolation import Isolation, result_or_reason
-from platform_assets.lake.delta import non_empty
-from platform_assets.lake.duck import ROWS_PER_BATCH, SqlEngine, fetch_rows
-from platform_assets.lake.lake import BronzeReader, Lake
+from platform_assets.lake.duck import SqlEngine, fetch_rows
+from platform_assets.lake.lake import Lake
 from platform_assets.lake.ledger import LedgerState
 from platform_assets.lake.races import retry_while_others_progress
-from platform_assets.model.dialects import columns_sql, quote
 from platform_assets.model.star_model import BUILT_BY, STREAM, StarModel
 from platform_assets.model.table import Table
+from platform_assets.star.engine import EmbeddedEngine, StarEngine, StarTask
 from platform_assets.star.reference_inputs import REFERENCE_INPUTS, ReferenceInput, Written
 
 if TYPE_CHECKING:
-    import duckdb
     from deltalake import DeltaTable
 
     from platform_assets.lake.delta import LakeTable
@@ -66,14 +62,21 @@ class StarBuilder:
     Args:
         lake: Lake in which bronze is read and the star is written.
         model: The star schema.
-        engine: SQL engine that runs the SELECTs.
+        engine: SQL engine of this machine.
         report: Receives progress messages.
+        star_engine: Runs the SELECTs; DuckDB on this machine if none is given.
     """
 
     lake: Lake
     model: StarModel
     engine: SqlEngine
     report: Callable[[str], None] = field(default=lambda message: None)
+    star_engine: StarEngine | None = None
+
+    @property
+    def runs_on(self) -> StarEngine:
+        """The engine that runs the SELECTs."""
+        return self.star_engine or EmbeddedEngine(self.engine)
 
     def build(self, tables: Sequence[Table]) -> dict[str, StarChange]:
         """Bring these tables up to date, each after those that it depends on.
@@ -129,9 +132,7 @@ class StarBuilder:
         if not self._has_news(table, state, cursor, handle):
             return StarChange(cursor, cursor, 0, target.row_count(handle), outdated=outdated)
         goal = state.last_batch
-        with self.engine.connect() as connection:
-            self.create_inputs(connection, table, state, handle, after=cursor)
-            written = self._write(connection, table, handle, cursor, state)
+        written = self._write(table, state, target, handle, cursor)
         handle = target.open()
         if written:
             self.report(f"star/{table.name}: {written} rows, up to batch {goal}")
@@ -165,42 +166,22 @@ class StarBuilder:
             f"the ledger's batch: platform-assets lake rebuild star/{table.name} --apply."
         )
 
-    def create_inputs(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        table: Table,
-        state: LedgerState,
-        handle: DeltaTable | None,
-        *,
-        after: int,
-        up_to: int | None = None,
-    ) -> None:
-        """Create the views that the table's SELECT reads, under the names that the SELECT uses.
+    def task(
+        self, table: Table, state: LedgerState, handle: DeltaTable | None, after: int, also: Mapping[str, int]
+    ) -> StarTask:
+        """Return the work of bringing a table up to date.
 
         Args:
-            connection: Connection in which the views are created.
             table: The star table.
             state: The ledger.
             handle: The star table in the lake, whose rows a calendar does not have to give again.
             after: Batches that the table has processed.
-            up_to: The last batch to read; None for the ledger's last batch.
+            also: Versions of further app transactions that are committed with the rows.
         """
-        connection.execute(f"CREATE SCHEMA {quote(self.model.source)}; CREATE SCHEMA reference")
-        reader = BronzeReader(self.lake, self.model.source, state)
-        by_name = {source.name: source for source in self.model.source_tables}
-        for name in table.reads:
-            view = [self.model.source, name]
-            if table.kind == "fact":
-                reader.create_versions_view(connection, view, by_name[name], after=after, up_to=up_to)
-            else:
-                # A row of a joined dimension changes when either side changes, so both are read in full.
-                joined = len(table.reads) > 1
-                reader.create_latest_view(
-                    connection, view, by_name[name], after=0 if joined else after, up_to=up_to
-                )
-        for name, reference in self._inputs_of(table).items():
-            connection.register(f"reference {name}", reference.rows(self._written(table, handle)))
-            connection.execute(f"CREATE VIEW {quote('reference', name)} AS FROM {quote(f'reference {name}')}")
+        written = self._written(table, handle)
+        inputs = {name: reference.rows(written) for name, reference in self._inputs_of(table).items()}
+        description = _description(state)
+        return StarTask(self.lake, self.model, table, state, handle, after, inputs, description, also)
 
     def _inputs_of(self, table: Table) -> dict[str, ReferenceInput]:
         unknown = [name for name in table.inputs if name not in REFERENCE_INPUTS]
@@ -213,61 +194,15 @@ class StarBuilder:
 
     def _written(self, table: Table, handle: DeltaTable | None) -> Written:
         derived_from = [self.model.table(name) for name in table.derived_from]
-        return Written(table, handle, derived_from, self.lake, self.engine)
+        return Written(table, handle, derived_from, self.lake, self.runs_on)
 
     def _write(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        table: Table,
-        handle: DeltaTable | None,
-        cursor: int,
-        state: LedgerState,
+        self, table: Table, state: LedgerState, target: LakeTable, handle: DeltaTable | None, cursor: int
     ) -> int:
-        """Run the SELECT, commit its rows and return their number."""
-        target, goal = self.lake.star(table), state.last_batch
-        before = target.row_count(handle)
-        names = columns_sql([column.name for column in target.columns])
-        query = f"SELECT {names} FROM ({self.model.select_of(table)}) AS new"
-        if table.kind == "fact":
-            # Record ids are dense from 1 and rows are only appended, so the row count is the last id.
-            relation = connection.sql(query, params={"last_record_id": before})
-        else:
-            # A dimension that joins tables is computed in full; a reference input yields only new rows.
-            after = 0 if table.is_backdated else cursor
-            relation = connection.sql(f"{query} WHERE _batch > {after:d}")
-        schema = target.arrow_schema
-        stream = relation.to_arrow_reader(ROWS_PER_BATCH)
-        rows = non_empty(
-            pa.RecordBatchReader.from_batches(
-                schema, (batch.cast(schema) for batch in stream if batch.num_rows)
-            )
-        )
-        if rows is None:
-            return 0
+        """Have the engine commit the new rows, and return their number."""
         # Tables of earlier versions of the platform do not say which SQL has built them.
         built_by = {} if target.cursor(handle, BUILT_BY) else {BUILT_BY: self.model.fingerprint(table)}
-        if handle is None or table.kind == "fact":
-            target.append(
-                handle, rows, stream=STREAM, version=goal, description=_description(state), also=built_by
-            )
-            return target.row_count(handle or target.open()) - before
-        changed = rows.read_all()
-        if self._has_any(target_handle=handle, table=table, keys=changed.select(list(table.primary_key))):
-            target.upsert(handle, changed, key=table.primary_key, stream=STREAM, version=goal, also=built_by)
-        else:
-            target.append(handle, changed, stream=STREAM, version=goal, also=built_by)
-        return int(changed.num_rows)
-
-    def _has_any(self, target_handle: DeltaTable, table: Table, keys: pa.Table) -> bool:
-        """Return whether the table has a row with any of these keys; if not, an append equals a merge."""
-        with self.engine.connect() as connection:
-            self.lake.star(table).create_view(connection, ["existing"], target_handle)
-            connection.register("changed", keys)
-            using = columns_sql(table.primary_key)
-            found = connection.sql(
-                f"SELECT 1 FROM existing SEMI JOIN changed USING ({using}) LIMIT 1"
-            ).fetchall()
-        return bool(found)
+        return self.runs_on.write(self.task(table, state, handle, cursor, built_by))
 
     def _has_news(self, table: Table, state: LedgerState, cursor: int, handle: DeltaTable | None) -> bool:
         """Return whether the table may have new rows to process, without reading any row."""

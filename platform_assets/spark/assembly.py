@@ -1,0 +1,72 @@
+"""Spark and Sail as engines of star tables, from the settings."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+from platform_assets.configuration.secrets import Secret
+from platform_assets.diagnosis import Probe
+from platform_assets.lake.assembly import LakeRoom
+from platform_assets.rooms import Assembly
+from platform_assets.spark.settings import SparkSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from platform_assets.spark.session import SparkTarget
+    from platform_assets.star.engine import StarEngine
+
+
+class SparkRoom(Assembly[SparkSettings]):
+    """Spark and Sail."""
+
+    settings_class = SparkSettings
+
+    def star_engines(self) -> Mapping[str, Callable[[], StarEngine]]:
+        """See `HasStarEngines.star_engines`."""
+        return {"spark": lambda: self._engine(self._spark), "sail": lambda: self._engine(self._sail)}
+
+    def probes(self) -> Iterator[Probe]:
+        """See `HasProbes.probes`: whether the chosen engine answers, and sees the files of the lake."""
+        from platform_assets.spark.probes import look_at_engine
+
+        targets = {"spark": lambda: self._spark, "sail": lambda: self._sail}
+        room = self.rooms.of(LakeRoom)
+        chosen = targets.get(room.settings.engine.name)
+        if chosen is not None:
+            yield Probe(
+                "engine", room.settings.engine.name, partial(look_at_engine, chosen, room.lake), 120.0
+            )
+
+    @cached_property
+    def _spark(self) -> SparkTarget:
+        from platform_assets.spark.session import SparkTarget
+
+        return self._target(SparkTarget)
+
+    @cached_property
+    def _sail(self) -> SparkTarget:
+        from platform_assets.spark.session import SailTarget
+
+        return self._target(SailTarget)
+
+    def _target(self, kind: type[SparkTarget]) -> SparkTarget:
+        given = self.settings.spark
+        master = given.master
+        return kind(
+            master.resolve if isinstance(master, Secret) else lambda: str(master),
+            given.memory_mb,
+            given.partitions,
+            given.options,
+            given.s3_scheme,
+        )
+
+    def _engine(self, target: SparkTarget) -> StarEngine:
+        from platform_assets.spark.engine import SparkEngine
+
+        room = self.rooms.of(LakeRoom)
+        return SparkEngine(target, room.engine, self.settings.spark.rows_per_range)
+
+
+ROOM = SparkRoom

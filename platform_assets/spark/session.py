@@ -1,0 +1,209 @@
+"""Sessions of Spark and Sail: how they are started, found and stopped.
+
+Every session computes in UTC and fails on what it cannot convert, as DuckDB does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from platform_assets.errors import PlatformError
+from platform_assets.lake.delta import reason_in_short
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_OLDEST_JAVA = 17
+_SESSION = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
+    "spark.sql.sources.default": "parquet",
+}
+"""Properties without which the rows would differ from those of other engines."""
+_PROCESS = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+
+
+class SparkError(PlatformError):
+    """Spark has refused the work, or something that it needs is missing."""
+
+
+class SparkUnavailable(SparkError):
+    """Spark does not answer."""
+
+    retryable = True
+
+
+@dataclass(frozen=True)
+class SparkTarget:
+    """A Spark: in a process of this machine, on a cluster, or behind Spark Connect.
+
+    Args:
+        master: Returns the address, with secrets fetched; called when a session is started.
+        memory_mb: Megabytes of the driver's heap, where this process starts it.
+        partitions: Pieces that large work is split into.
+        options: Further properties.
+        s3_scheme: Scheme of S3 addresses.
+        name: Name of the engine in the settings.
+    """
+
+    master: Callable[[], str]
+    memory_mb: int = 2048
+    partitions: int = 8
+    options: Mapping[str, str] = field(default_factory=dict)
+    s3_scheme: str = "s3a"
+    name: str = "spark"
+    _open: list[SparkSession] = field(default_factory=list, init=False, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+
+    @contextlib.contextmanager
+    def working(self, attempt: str) -> Iterator[SparkSession]:
+        """Use the session of this process, which the first use starts.
+
+        Args:
+            attempt: The work, for messages: `building star/dim_staff`.
+
+        Raises:
+            SparkUnavailable: Spark does not answer; the next use starts another session.
+            SparkError: Spark cannot do the work.
+        """
+        import grpc  # type: ignore[import-untyped]
+        from py4j.protocol import Py4JError
+        from pyspark.errors import PySparkException
+
+        with self._lock:
+            if not self._open:
+                self._open.append(self._start())
+            session = self._open[0]
+        try:
+            yield session
+        except (PySparkException, Py4JError, grpc.RpcError, ConnectionError) as error:
+            if self._answers(session):
+                raise SparkError(f"Spark failed at {attempt}: {reason_in_short(error)}") from error
+            self._open.clear()
+            raise SparkUnavailable(
+                f"Spark ended or did not answer at {attempt}: {reason_in_short(error)}. See that it runs "
+                "and has enough memory (spark.memory_mb); the next run continues."
+            ) from error
+
+    def place(self, uri: str) -> str:
+        """Return the address of a file or folder of the lake as this Spark writes it."""
+        if uri.startswith("s3://"):
+            return f"{self.s3_scheme}{uri.removeprefix('s3')}"
+        return uri if "://" in uri else f"file://{uri}"
+
+    def _answers(self, session: SparkSession) -> bool:
+        try:
+            session.sql("SELECT 1").toArrow()
+        except Exception:  # noqa: BLE001 - whatever it is, this is no answer
+            return False
+        return True
+
+    def _start(self) -> SparkSession:
+        try:
+            import pyspark.sql
+        except ImportError as error:
+            raise _missing("spark", "pyspark") from error
+        master = self.master()
+        if master.startswith("sc://"):
+            return connected(master, self.partitions)
+        properties = {
+            **_PROCESS,
+            **_SESSION,
+            "spark.driver.memory": f"{self.memory_mb}m",
+            **_partitions(self.partitions),
+            **self.options,
+        }
+        builder = pyspark.sql.SparkSession.builder.master(master).appName("platform_assets")
+        for name, value in properties.items():
+            builder = builder.config(name, value)
+        try:
+            return builder.getOrCreate()
+        except Exception as error:
+            if shutil.which("java") is None:
+                raise SparkError(
+                    f"Spark needs Java {_OLDEST_JAVA} or later, and this machine has no java. Install it "
+                    f"(Debian: openjdk-{_OLDEST_JAVA}-jre-headless), or point spark.master at a Spark that "
+                    "runs elsewhere (sc://host:15002)."
+                ) from error
+            raise SparkUnavailable(
+                f"Spark could not be started at {master}: {reason_in_short(error)}. Check spark.master "
+                "and spark.options."
+            ) from error
+
+
+@dataclass(frozen=True)
+class SailTarget(SparkTarget):
+    """Sail, which speaks Spark Connect: a server elsewhere, or one inside this process."""
+
+    name: str = "sail"
+
+    def place(self, uri: str) -> str:
+        """See `SparkTarget.place`."""
+        return uri
+
+    def _start(self) -> SparkSession:
+        master = self.master()
+        if master.startswith("sc://"):
+            return connected(master, self.partitions)
+        try:
+            from pysail.spark import SparkConnectServer
+        except ImportError as error:
+            raise _missing("sail", "pysail") from error
+        server = SparkConnectServer("127.0.0.1", 0)
+        server.start(background=True)
+        weakref.finalize(self, server.stop)
+        host, port = server.listening_address
+        return connected(f"sc://{host}:{port}", self.partitions)
+
+
+def connected(address: str, partitions: int) -> SparkSession:
+    """Open a session of its own over Spark Connect.
+
+    Args:
+        address: The address, `sc://host:port`. What follows may be a token, and is not shown.
+        partitions: Pieces that large work is split into.
+
+    Raises:
+        SparkError: A library is missing.
+        SparkUnavailable: The server does not answer, or refuses the session.
+    """
+    try:
+        from pyspark.sql.connect.session import SparkSession
+    except ImportError as error:
+        raise _missing("spark", "pyspark with Spark Connect") from error
+    host = address.removeprefix("sc://").partition(";")[0]
+    try:
+        session = SparkSession.builder.remote(address).create()
+        for name, value in {**_SESSION, **_partitions(partitions)}.items():
+            session.conf.set(name, value)
+    except Exception as error:
+        raise SparkUnavailable(
+            f"Spark Connect at {host} does not answer: {reason_in_short(error)}. Check spark.master, "
+            "and that the server runs."
+        ) from error
+    return session  # type: ignore[return-value]
+
+
+def _partitions(count: int) -> dict[str, str]:
+    return {"spark.sql.shuffle.partitions": str(count)}
+
+
+def _missing(extra: str, library: str) -> SparkError:
+    return SparkError(
+        f"The engine {extra} needs {library}, which is not installed: pip install 'platform_assets[{extra}]'."
+    )
