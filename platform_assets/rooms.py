@@ -58,7 +58,7 @@ ROOMS = (
     Room("source", "The sources: databases that are read.", component="Source"),
     Room("sample", "The embedded sample database."),
     Room("star", "The star schema, built from the lake."),
-    Room("spark", "Spark and Sail, which build the star schema instead of DuckDB."),
+    Room("spark", "Spark and Sail as engines of the star schema."),
     Room("formats", "Files of any format as text and rows."),
     Room("parquet", "Parquet files as tables."),
     Room("objects", "Folders and buckets that are watched for new objects."),

@@ -19,6 +19,7 @@ from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 
 ROOT = Path(platform_assets.__file__).parents[1]
 OPTIONAL = (
+    "spark",
     "bigquery",
     "snowflake",
     "dlp",

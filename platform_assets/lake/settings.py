@@ -100,7 +100,7 @@ class LakeSettings(RoomSettings):
 
     lake: ZonesSettings = Field(description="a block with ingestion and processed")
     engine: EngineSettings = Field(
-        default_factory=EngineSettings, description="a block with name, memory_limit_mb and threads"
+        default_factory=EngineSettings, description="a block with memory_limit_mb and threads"
     )
 
     upkeep: UpkeepSettings = Field(

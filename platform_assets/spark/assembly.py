@@ -53,14 +53,20 @@ class SparkRoom(Assembly[SparkSettings]):
 
     def _target(self, kind: type[SparkTarget]) -> SparkTarget:
         given = self.settings.spark
-        master = given.master
-        return kind(
-            master.resolve if isinstance(master, Secret) else lambda: str(master),
-            given.memory_mb,
-            given.partitions,
-            given.options,
-            given.s3_scheme,
-        )
+
+        def address() -> str:
+            if given.token is None:
+                return given.master
+            start = given.master if ";" in given.master else f"{given.master.rstrip('/')}/"
+            return f"{start};token={given.token.resolve()}"
+
+        def options() -> dict[str, str]:
+            return {
+                name: value.resolve() if isinstance(value, Secret) else value
+                for name, value in given.options.items()
+            }
+
+        return kind(address, given.memory_mb, given.partitions, options, given.s3_scheme)
 
     def _engine(self, target: SparkTarget) -> StarEngine:
         from platform_assets.spark.engine import SparkEngine

@@ -18,6 +18,7 @@ from platform_assets.errors import LakeError
 from platform_assets.model.dialects import SPARK
 from platform_assets.model.table import LogicalType
 
+_MONDAY = exp.cast(exp.Literal.string("1970-01-05"), "DATE")
 LAST_RECORD_ID = "last_record_id"
 """Parameter of a fact's SELECT: the last record id that is taken."""
 
@@ -42,9 +43,10 @@ def spark_sql(sql: str, views: Mapping[str, str], values: Mapping[str, int] | No
             alias = node.alias or node.name
             return exp.to_table(view).as_(alias, quoted=True)
         if isinstance(node, exp.Extract) and node.name.upper() == "ISODOW":
-            # Spark's weekdays start with Monday, too, and at 0.
-            weekday = exp.Anonymous(this="WEEKDAY", expressions=[node.expression])
-            return exp.paren(exp.Add(this=weekday, expression=exp.Literal.number(1)))
+            days = exp.Anonymous(this="DATEDIFF", expressions=[node.expression, _MONDAY.copy()])
+            # WEEKDAY would do on Spark, but in Sail 0.7 it is -1 on a Sunday.
+            place = exp.Anonymous(this="PMOD", expressions=[days, exp.Literal.number(7)])
+            return exp.paren(exp.Add(this=place, expression=exp.Literal.number(1)))
         if isinstance(node, exp.Parameter | exp.Placeholder) and node.name in (values or {}):
             return exp.Literal.number((values or {})[node.name])
         return node

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from platform_assets.errors import LakeError
 from platform_assets.lake.delta import LakeTable, WrittenFile, named_file_error, reason_in_short
-from platform_assets.lake.upkeep.rewrite import SCRATCH
+from platform_assets.lake.upkeep.rewrite import SCRATCH, read_ahead
 from platform_assets.lake.upkeep.store import LOG, TableStore
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class ScratchFiles:
                     for batch in pq.ParquetFile(opened).iter_batches():
                         yield batch.select(schema.names).cast(schema)
 
-        return pa.RecordBatchReader.from_batches(schema, batches())
+        return pa.RecordBatchReader.from_batches(schema, read_ahead(batches()))
 
 
 @contextmanager

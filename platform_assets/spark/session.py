@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,13 @@ _PROCESS = {
 }
 
 
+_ON_THIS_MACHINE = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+# With the waits between them, about a minute. The default waits for ten.
+_RETRIES = 6
+_SECONDS_TO_CONNECT = 10
+_PORT = 15_002
+
+
 class SparkError(PlatformError):
     """Spark has refused the work, or something that it needs is missing."""
 
@@ -56,7 +64,7 @@ class SparkTarget:
         master: Returns the address, with secrets fetched; called when a session is started.
         memory_mb: Megabytes of the driver's heap, where this process starts it.
         partitions: Pieces that large work is split into.
-        options: Further properties.
+        options: Returns further properties, likewise.
         s3_scheme: Scheme of S3 addresses.
         name: Name of the engine in the settings.
     """
@@ -64,7 +72,7 @@ class SparkTarget:
     master: Callable[[], str]
     memory_mb: int = 2048
     partitions: int = 8
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Callable[[], Mapping[str, str]] = dict
     s3_scheme: str = "s3a"
     name: str = "spark"
     _open: list[SparkSession] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -123,10 +131,11 @@ class SparkTarget:
             return connected(master, self.partitions)
         properties = {
             **_PROCESS,
+            **(_ON_THIS_MACHINE if master.startswith("local") else {}),
             **_SESSION,
             "spark.driver.memory": f"{self.memory_mb}m",
             **_partitions(self.partitions),
-            **self.options,
+            **self.options(),
         }
         builder = pyspark.sql.SparkSession.builder.master(master).appName("platform_assets")
         for name, value in properties.items():
@@ -183,17 +192,22 @@ def connected(address: str, partitions: int) -> SparkSession:
         SparkUnavailable: The server does not answer, or refuses the session.
     """
     try:
+        from pyspark.sql.connect.client.retries import DefaultPolicy
         from pyspark.sql.connect.session import SparkSession
     except ImportError as error:
         raise _missing("spark", "pyspark with Spark Connect") from error
-    host = address.removeprefix("sc://").partition(";")[0]
+    place = address.removeprefix("sc://").partition("/")[0]
+    host, _, port = place.rpartition(":") if ":" in place else (place, "", "")
     try:
+        # The client itself would try for ten minutes.
+        socket.create_connection((host.strip("[]"), int(port or _PORT)), _SECONDS_TO_CONNECT).close()
         session = SparkSession.builder.remote(address).create()
+        session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
         for name, value in {**_SESSION, **_partitions(partitions)}.items():
             session.conf.set(name, value)
     except Exception as error:
         raise SparkUnavailable(
-            f"Spark Connect at {host} does not answer: {reason_in_short(error)}. Check spark.master, "
+            f"Spark Connect at {place} does not answer: {reason_in_short(error)}. Check spark.master, "
             "and that the server runs."
         ) from error
     return session  # type: ignore[return-value]

@@ -11,6 +11,7 @@ import pytest
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.lake import BronzeReader
 from platform_assets.model.star_model import StarModel
+from platform_assets.star.engine import EmbeddedEngine
 from platform_assets.star.transform import StarBuilder
 from platform_assets_tests.fixtures.poison import ERRORS, OwnError, PanicException, name_of, poison_call, told
 from platform_assets_tests.fixtures.postgres import NewDatabase
@@ -30,9 +31,9 @@ STEPS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     ),
     "running its SQL": (StarModel, "select_of", lambda _, table: table.name == POISONED),
     "looking for its rows": (
-        StarBuilder,
+        EmbeddedEngine,
         "_has_any",
-        lambda _, *, table, **__: table.name == POISONED,
+        lambda _, task, *__: task.table.name == POISONED,
     ),
     "writing": (LakeTable, "append", lambda table, *_, **__: table.uri.endswith(f"star/{POISONED}")),
 }

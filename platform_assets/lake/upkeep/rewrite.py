@@ -172,7 +172,7 @@ class Rewriter:
                     for batch in pq.ParquetFile(opened).iter_batches(ROWS_PER_BATCH):
                         yield _with_columns(batch, schema)
 
-        return pa.RecordBatchReader.from_batches(schema, _ahead(batches()))
+        return pa.RecordBatchReader.from_batches(schema, read_ahead(batches()))
 
     def _sorted(self, handle: DeltaTable, rows: pa.RecordBatchReader) -> MergedFile | None:
         with self.engine.connect() as connection:
@@ -331,7 +331,7 @@ def _watched(rows: pa.RecordBatchReader, batches: set[int]) -> pa.RecordBatchRea
     return pa.RecordBatchReader.from_batches(rows.schema, watched())
 
 
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield what a thread produces, which stays a few batches ahead."""
     ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
     is_over = threading.Event()
