@@ -138,8 +138,8 @@ def test_versions_are_pinned_where_the_design_pins_them() -> None:
     }.items():
         assert declared[name] == pin
     assert set(extras) == {
-        *("aws", "delivery", "gcp", "snowflake", "spark", "celery", "notebook", "bench", "dev"),
-        "openlineage",
+        *("aws", "delivery", "gcp", "snowflake", "spark", "sail", "celery", "kubernetes", "postgres"),
+        *("notebook", "bench", "dev", "openlineage"),
     }
 
 
