@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from platform_assets.model.table import Table
     from platform_assets.objects.bucket import ObjectVersion
     from platform_assets.objects.watch import Watch
+    from platform_assets.snowflake.setup import MaskedPlace
 
 OBJECT_ASSETS = (("dlp", "objects"), ("dlp", "findings"))
 """Paths of the keys of the assets that are made of uploaded objects."""
@@ -333,6 +334,20 @@ class InspectionRoom(Assembly[InspectionSettings]):
             mark for room in self.rooms.offering(CarriesClassification) for mark in room.derived_marks(known)
         ]
         return [*declared, *carried]
+
+    def snowflake_masks(self, place: MaskedPlace) -> tuple[Sequence[str], Sequence[str]]:
+        """See `MasksInSnowflake.snowflake_masks`.
+
+        Raises:
+            LakeError: The findings cannot be read.
+            LineageError: The lineage cannot be derived.
+        """
+        from platform_assets.dlp.snowflake_ddl import Place, apart, statements
+
+        star = self.rooms.of(StarRoom).model.tables
+        marks = [*self.found_marks(), *self.known_marks()]
+        where = Place(place.schema, place.policies, place.role, place.is_upper)
+        return apart(statements(marks, star, self.policy(), where))
 
     def declared_marks(self) -> list[Mark]:
         """See `KnowsSensitiveColumns.declared_marks`: those of the model and of the configuration."""

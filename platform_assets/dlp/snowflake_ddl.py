@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 quote, literal = SNOWFLAKE.quote, SNOWFLAKE.literal
 
 _TAG = "PLATFORM_INFO_TYPE"
+_CREATE_SCHEMA = "CREATE SCHEMA IF NOT EXISTS"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def statements(marks: Iterable[Mark], star: Iterable[Table], policy: Policy, pla
             found.setdefault(key, []).append((mark.info_type, Likelihood[mark.likelihood]))
     tag = quote(place.policies, _TAG)
     if found:
-        yield f"CREATE SCHEMA IF NOT EXISTS {quote(place.policies)}"
+        yield f"{_CREATE_SCHEMA} {quote(place.policies)}"
         yield f"CREATE TAG IF NOT EXISTS {tag} COMMENT = {literal('What the column holds')}"
     made = set()
     for (table, name), held in sorted(found.items()):
@@ -78,6 +79,17 @@ def statements(marks: Iterable[Mark], star: Iterable[Table], policy: Policy, pla
                 made.add(mask)
                 yield _masking_policy(mask, type_, place.role)
             yield f"ALTER TABLE {target} MODIFY COLUMN {cell} SET MASKING POLICY {mask}"
+
+
+def apart(made: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the statements that create tags and masking policies, and those that set them on columns.
+
+    Args:
+        made: Statements from `statements`. The one that creates the schema is in neither list.
+    """
+    kept = [sql for sql in made if not sql.startswith(_CREATE_SCHEMA)]
+    on_columns = [sql for sql in kept if sql.startswith("ALTER")]
+    return [sql for sql in kept if sql not in on_columns], on_columns
 
 
 def _named(place: Place, name: str, *, is_table: bool = False) -> str:

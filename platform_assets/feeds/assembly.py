@@ -137,6 +137,10 @@ class FeedsRoom(Assembly[FeedsSettings]):
         if "snowflake" in self.rooms:
             yield ("snowflake", f"{UPLOADS}_{feed}"), "snowflake"
 
+    def warehouse_schemas(self) -> list[str]:
+        """See `WritesToWarehouses.warehouse_schemas`."""
+        return [UPLOADS] if self.settings.feeds else []
+
     def lake_paths(self) -> list[tuple[str, ...]]:
         """See `HasLakeTables.lake_paths`."""
         return [(UPLOADS, name) for name in self.settings.feeds]

@@ -68,6 +68,16 @@ class Grant:
         return f"GRANT {self.privileges} ON {self.on} TO ROLE {quoted(role or 'YOUR_ROLE')};"
 
 
+def encoded_public_key(key: Any) -> str:
+    """A key of the cryptography package as Snowflake's `RSA_PUBLIC_KEY` takes it: base64 of its DER."""
+    import base64
+
+    from cryptography.hazmat.primitives import serialization
+
+    encoded = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(encoded).decode()
+
+
 @dataclass(frozen=True)
 class SnowflakeAccess:
     """A Snowflake account and its credentials. Secrets are fetched when a session is opened.
@@ -175,12 +185,34 @@ class SnowflakeAccess:
 
     def _private_key(self, secret: Callable[[], str]) -> bytes:
         """The key in the connector's format, PKCS#8 in DER."""
+        from cryptography.hazmat.primitives import serialization
+
+        encoded: bytes = self._loaded_key(secret).private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return encoded
+
+    def public_key(self) -> str:
+        """The public half of the private key, as Snowflake's `RSA_PUBLIC_KEY` takes it.
+
+        Raises:
+            SettingsError: The secret cannot be fetched.
+            WarehouseError: There is no private key, or it is not valid.
+        """
+        if self.private_key is None:
+            raise WarehouseError(
+                f"The Snowflake user {self.user} has a password and no private key, and thus no public key. "
+                "Configure private_key."
+            )
+        return encoded_public_key(self._loaded_key(self.private_key).public_key())
+
+    def _loaded_key(self, secret: Callable[[], str]) -> Any:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
 
         passphrase = self.private_key_passphrase() if self.private_key_passphrase is not None else None
         try:
-            key = serialization.load_pem_private_key(
+            return serialization.load_pem_private_key(
                 secret().encode(), password=passphrase.encode() if passphrase else None
             )
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -195,9 +227,6 @@ class SnowflakeAccess:
                 "whole PEM file as the secret; `openssl genrsa 2048 | openssl pkcs8 -topk8 -inform PEM "
                 "-nocrypt` creates such a key."
             ) from None
-        return key.private_bytes(
-            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
 
     def _verify_database(self, connection: SnowflakeConnection) -> None:
         """Reject a session whose database does not exist; Snowflake opens it without an error."""

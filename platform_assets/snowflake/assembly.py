@@ -16,12 +16,13 @@ from platform_assets.snowflake.settings import SnowflakeRoomSettings
 from platform_assets.star.assembly import StarRoom
 
 if TYPE_CHECKING:
-    from platform_assets.configuration.connections import SnowflakeConnectionSettings
+    from platform_assets.configuration.connections import SnowflakeConnectionSettings, SnowflakeStageSettings
     from platform_assets.diagnosis import Observation
     from platform_assets.lake.interfaces import VersionInUse
     from platform_assets.own_assets import AssetResources
     from platform_assets.snowflake.access import SnowflakeAccess
     from platform_assets.snowflake.copies import LakeCopies
+    from platform_assets.snowflake.setup import SchemaUse, SnowflakeUse
     from platform_assets.stored import Stored
 
 
@@ -70,6 +71,22 @@ class SnowflakeRoom(Assembly[SnowflakeRoomSettings]):
         """See `HasSnowflakeAccess.snowflake_access`: the account of the block `snowflake`."""
         given = self.settings.snowflake
         return build_access(given, given.db_schema) if given is not None else None
+
+    def snowflake_uses(self) -> Iterator[SnowflakeUse]:
+        """See `UsesSnowflake.snowflake_uses`: the copies of the lake's tables."""
+        from platform_assets.snowflake.identifiers import typed_identifier
+        from platform_assets.snowflake.setup import SchemaUse, unquoted
+
+        if (given := self.settings.snowflake) is not None:
+            schema = unquoted(typed_identifier(given.db_schema))
+            yield describe_use(
+                given,
+                "the assets snowflake/*",
+                (SchemaUse(schema, ("CREATE TABLE", "CREATE STAGE")),),
+                given.stage,
+                star_schema=schema,
+                is_upper=True,
+            )
 
     def asset_resources(self) -> AssetResources:
         """See `HasAssetResources.asset_resources`: `snowflake`, with the account that is configured."""
@@ -148,4 +165,37 @@ def build_access(given: SnowflakeConnectionSettings, schema: str | None = None) 
         password=given.password.resolve if given.password else None,
         query_tag=given.query_tag,
         login_timeout=given.login_timeout,
+    )
+
+
+def describe_use(
+    given: SnowflakeConnectionSettings,
+    purpose: str,
+    schemas: tuple[SchemaUse, ...],
+    stage: SnowflakeStageSettings | None,
+    *,
+    star_schema: str,
+    is_upper: bool,
+) -> SnowflakeUse:
+    """Describe the objects of an account that loads use; see `SnowflakeUse`.
+
+    Raises:
+        ParquetError: A name of the configuration is not an identifier.
+    """
+    from platform_assets.snowflake.identifiers import typed_identifier
+    from platform_assets.snowflake.setup import SnowflakeUse
+
+    return SnowflakeUse(
+        purpose=purpose,
+        account=given.account,
+        user=typed_identifier(given.user),
+        role=typed_identifier(given.role) if given.role is not None else None,
+        warehouse=typed_identifier(given.warehouse),
+        database=typed_identifier(given.database),
+        schemas=schemas,
+        star_schema=star_schema,
+        is_upper=is_upper,
+        stage_url=stage.url if stage is not None else None,
+        storage_integration=typed_identifier(stage.storage_integration) if stage is not None else None,
+        public_key=build_access(given).public_key if given.private_key is not None else None,
     )

@@ -1,4 +1,4 @@
-"""The command `snowflake script`: write a load script for Parquet files, and optionally run it."""
+"""The commands `snowflake script`, for Parquet files, and `snowflake setup-script`, for an account."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import typer
 from platform_assets.errors import ParquetError, PlatformError, SettingsError
 from platform_assets.parquet.layouts import Grouping
 from platform_assets.snowflake.options import Case, Create, Encryption, Mode, ScriptOptions
+from platform_assets.terminal import plain_errors
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
     from platform_assets.parquet.tables import ParquetProblem
+    from platform_assets.rooms import Rooms
     from platform_assets.snowflake.execute import Progress, TableResult
     from platform_assets.snowflake.script import Script
+    from platform_assets.snowflake.setup import SnowflakeUse
 
 Connect = Callable[[], contextlib.AbstractContextManager["SnowflakeConnection"]]
 StorageOptions = Callable[[], Mapping[str, str]]
@@ -415,3 +418,150 @@ def _lake_options() -> dict[str, str]:
 
 
 app = snowflake_app(_configured_connection, _lake_options)
+
+
+@app.command(name="setup-script")
+def _setup_script(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; standard output by default.")
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(help="The account, if the configuration has several.")
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(help="File with the user's public key; by default that of the configured private key."),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="IPv4 address or range that loads come from, for a network policy; repeatable."),
+    ] = None,
+    storage_role: Annotated[
+        str | None, typer.Option(help="ARN of the AWS role by which Snowflake reads the lake on S3.")
+    ] = None,
+    role: Annotated[
+        str, typer.Option(help="Role of loads, where the configuration names none.")
+    ] = "PLATFORM_LOADER",
+    reader: Annotated[str, typer.Option(help="Role for people who read the tables.")] = "PLATFORM_READER",
+    unmasked: Annotated[str, typer.Option(help="Role that sees masked values as they are.")] = "PII_READER",
+    governance: Annotated[
+        str, typer.Option(help="Role that sets tags and masking policies.")
+    ] = "PLATFORM_GOVERNANCE",
+    policies: Annotated[str, typer.Option(help="Schema of the tags and masking policies.")] = "policies",
+    warehouse_size: Annotated[
+        str, typer.Option(help="Size of a virtual warehouse that does not exist yet.")
+    ] = "XSMALL",
+    columns: Annotated[
+        bool, typer.Option("--columns", help="Also tag and mask columns; the tables have to exist.")
+    ] = False,
+) -> None:
+    """Print the script that prepares a Snowflake account for the configuration. Nothing is executed.
+
+    It creates the warehouse, the database, the schemas, the roles with the grants that loads need and no
+    others, the user with its public key, the storage integration and the stage, a network policy, tags and
+    masking policies.
+    """
+    with plain_errors():
+        from platform_assets.rooms import Rooms
+        from platform_assets.settings import load_settings
+        from platform_assets.snowflake.identifiers import typed_identifier
+        from platform_assets.snowflake.setup import MasksInSnowflake, SetupOptions, setup_script
+
+        rooms = Rooms(load_settings())
+        uses = _uses(rooms, account, public_key)
+        options = SetupOptions(
+            role=typed_identifier(role),
+            reader=typed_identifier(reader),
+            unmasked=typed_identifier(unmasked),
+            governance=typed_identifier(governance),
+            policies=policies,
+            warehouse_size=_known_size(warehouse_size),
+            allowed=tuple(_address(one) for one in allow or ()),
+            storage_role=storage_role,
+            columns=columns,
+        )
+        masking = next(rooms.offering(MasksInSnowflake), None)
+        text = setup_script(uses, options, masking.snowflake_masks if masking else lambda place: ([], []))
+        if output is None:
+            typer.echo(text, nl=False)
+            return
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"The script cannot be written to {output}: {error.strerror}.") from error
+
+
+def _uses(rooms: Rooms, account: str | None, public_key: Path | None) -> list[SnowflakeUse]:
+    """The uses of one account, with the given public key in place of the configured one."""
+    from platform_assets.snowflake.setup import UsesSnowflake
+
+    uses = [use for room in rooms.offering(UsesSnowflake) for use in room.snowflake_uses()]
+    if not uses:
+        raise SettingsError(
+            "The configuration uses no Snowflake account: it has neither a block snowflake nor a warehouse "
+            "with the engine snowflake. Add one of them, see docs/warehouse_snowflake.md."
+        )
+    accounts = sorted({use.account.upper() for use in uses})
+    wanted = account.upper() if account is not None else accounts[0]
+    if (account is None and len(accounts) > 1) or wanted not in accounts:
+        found = f"found {account}" if account is not None else "found no --account"
+        raise SettingsError(f"Name the account of the script: {found}; expected {' or '.join(accounts)}.")
+    uses = [use for use in uses if use.account.upper() == wanted]
+    if public_key is None:
+        return uses
+    if len({use.user for use in uses if use.public_key is not None}) != 1:
+        raise SettingsError(
+            "--public-key is for a configuration with one user that has a key pair. Leave it out: the public "
+            "keys are then those of the configured private keys."
+        )
+    written = _read_public_key(public_key)
+    return [dataclasses.replace(use, public_key=lambda: written) if use.public_key else use for use in uses]
+
+
+def _read_public_key(file: Path) -> str:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    from platform_assets.snowflake.access import encoded_public_key
+
+    try:
+        return encoded_public_key(load_pem_public_key(file.read_bytes()))
+    except OSError as error:
+        raise SettingsError(f"The public key {file} cannot be read: {error.strerror}.") from error
+    except (ValueError, UnsupportedAlgorithm):
+        raise SettingsError(
+            f"The file {file} holds no public key as PEM text; `openssl rsa -in loader.p8 -pubout` writes it."
+        ) from None
+
+
+def _address(text: str) -> str:
+    import ipaddress
+
+    try:
+        return str(ipaddress.IPv4Network(text.strip()))
+    except ValueError as error:
+        raise SettingsError(
+            f"--allow {text} is not an IPv4 address or range: {error}. Write it as 203.0.113.7 or "
+            "203.0.113.0/24."
+        ) from None
+
+
+_SIZES = (
+    "XSMALL",
+    "SMALL",
+    "MEDIUM",
+    "LARGE",
+    "XLARGE",
+    "XXLARGE",
+    "XXXLARGE",
+    "X4LARGE",
+    "X5LARGE",
+    "X6LARGE",
+)
+
+
+def _known_size(text: str) -> str:
+    size = text.upper().replace("-", "")
+    if size not in _SIZES:
+        raise SettingsError(f"--warehouse-size {text} does not exist; expected {', '.join(_SIZES)}.")
+    return size

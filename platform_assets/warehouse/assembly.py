@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.interfaces import Loss, RebuildOptions
     from platform_assets.lake.lake import Lake
     from platform_assets.snowflake.access import SnowflakeAccess
+    from platform_assets.snowflake.setup import SnowflakeUse
     from platform_assets.warehouse.interface import Load, Warehouse
     from platform_assets.warehouse.verify import LostRows
 
@@ -122,6 +123,31 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
 
                 return build_access(given.project, given.location, given.credentials)
         return None
+
+    def snowflake_uses(self) -> Iterator[SnowflakeUse]:
+        """See `UsesSnowflake.snowflake_uses`: each Snowflake warehouse."""
+        for name, one in self.settings.by_name.items():
+            if one.engine == "snowflake" and (given := one.snowflake) is not None:
+                from platform_assets.snowflake.assembly import describe_use
+                from platform_assets.snowflake.setup import SchemaUse, WritesToWarehouses
+
+                others = [
+                    schema
+                    for room in self.rooms.offering(WritesToWarehouses)
+                    for schema in room.warehouse_schemas()
+                ]
+                yield describe_use(
+                    given,
+                    f"the warehouse {name}",
+                    (
+                        SchemaUse(given.star_schema, ("CREATE TABLE", "CREATE VIEW")),
+                        SchemaUse(given.platform_schema, ("CREATE TABLE", "CREATE STAGE"), is_read=False),
+                        *(SchemaUse(schema, ("CREATE TABLE", "CREATE STAGE")) for schema in others),
+                    ),
+                    given.stage,
+                    star_schema=given.star_schema,
+                    is_upper=False,
+                )
 
     def snowflake_access(self) -> SnowflakeAccess | None:
         """See `HasSnowflakeAccess.snowflake_access`: the account of the first Snowflake warehouse."""
