@@ -6,13 +6,14 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.configuration.blocks import Settings
-from platform_assets.dagster_internals import log_runs_as_json
+from platform_assets.dagster_internals import log_runs_as_json, with_jobs
 from platform_assets.description import DescribesTables, TableNotes
 from platform_assets.logs import is_json
 from platform_assets.orchestration import (
     BLOCKING_CHECKS,
     CHECKS_WITH_OWN_JOB,
     Notes,
+    PlacesJobs,
     blocking_checks,
     build_freshness_defs,
     lazy_resource,
@@ -68,12 +69,15 @@ def _build_defs(rooms: Rooms, settings: Settings, resources: Mapping[str, Any] |
         },
         loggers=LOGGERS,
     )
-    return dg.Definitions.merge(
+    with_all_jobs = [
         *(_without_resources(defs, notes) for defs in of_rooms),
         build_freshness_defs(limits),
         _main_job(of_rooms, settings),
-        shared,
-    )
+    ]
+    for room in rooms.offering(PlacesJobs):
+        if room.places_jobs():
+            with_all_jobs = [with_jobs(defs, room.placed) for defs in with_all_jobs]
+    return dg.Definitions.merge(*with_all_jobs, shared)
 
 
 def _for_own_assets(rooms: Rooms) -> dict[str, dg.ResourceDefinition]:

@@ -6,6 +6,7 @@
 import datetime as dt
 import importlib
 import logging
+import operator
 import sqlite3
 import sys
 import types
@@ -22,6 +23,7 @@ from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.plan.objects import StepFailureData
+from dagster._core.execution.retries import RetryMode
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -44,6 +46,7 @@ from dagster._core.storage.tags import CODE_LOCATION_TAG, REPOSITORY_LABEL_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.schedules import cron_string_iterator, reverse_cron_string_iterator
 from dagster_shared.error import SerializableErrorInfo
+from dagster_shared.record import copy as copy_of_record
 
 from platform_assets.logs import console_of_runs, is_json, json_output
 
@@ -66,10 +69,99 @@ def execute_job(
     Returns:
         The run's id and its events.
     """
+    if job.executor_def is not dg.in_process_executor:
+        job = job.with_executor_def(dg.in_process_executor)
     run = instance.create_run_for_job(
         job, run_config=run_config, tags={**job.run_tags, **(tags or {})}, remote_job_origin=_origin(job.name)
     )
     return run.run_id, list(execute_run_iterator(InMemoryJob(job), run, instance))
+
+
+RETRIES_ENABLED = RetryMode.ENABLED
+"""What an executor is told so that steps that ask for it are retried; executors of Dagster have it as their
+default, but not those that other code makes.
+"""
+
+
+def with_tags(job: Any, tags: Mapping[str, Any], executor: dg.ExecutorDefinition | None) -> Any:
+    """Return a job with further tags and, if one is given, another executor.
+
+    Jobs have a public method for neither, and a job over assets is no `JobDefinition` yet.
+    """
+    further: dict[str, Any] = {
+        "tags": {**(job.tags or {}), **tags},
+        "run_tags": {**(job.run_tags or {}), **tags},
+        **({"executor_def": executor} if executor is not None else {}),
+    }
+    if isinstance(job, dg.JobDefinition):
+        return job._copy(**further)
+    return copy_of_record(job, **further)
+
+
+def with_jobs(defs: dg.Definitions, change: Callable[[Any], Any]) -> dg.Definitions:
+    """Return definitions in which each job is changed, also where schedules and sensors hold it.
+
+    That a schedule or sensor holds a job, and not just its name, is not public.
+    """
+    changed: dict[int, Any] = {}
+
+    def once(job: Any) -> Any:
+        if id(job) not in changed:
+            changed[id(job)] = change(job)
+        return changed[id(job)]
+
+    def schedule(one: Any) -> Any:
+        if not isinstance(one, dg.ScheduleDefinition) or not one.has_job:
+            return one
+        return one if once(one.job) is one.job else one.with_updated_job(once(one.job))
+
+    def sensor(one: dg.SensorDefinition) -> dg.SensorDefinition:
+        jobs = list(one.jobs) if one.has_jobs else []
+        new = [once(job) for job in jobs]
+        if all(map(operator.is_, jobs, new)):
+            return one
+        with warnings.catch_warnings():
+            # Dagster hands on the owners of the sensor, which it calls a feature in beta.
+            warnings.simplefilter("ignore")
+            return one.with_updated_jobs(new)
+
+    return dg.Definitions(
+        assets=defs.assets,
+        asset_checks=defs.asset_checks,
+        jobs=[once(job) for job in defs.jobs or ()],
+        schedules=[schedule(one) for one in defs.schedules or ()],
+        sensors=[sensor(one) for one in defs.sensors or ()],
+        resources=defs.resources,
+    )
+
+
+def run_of_task(packed: Any) -> str:
+    """Return the id of the run that a message to a worker is about; its format is not public."""
+    # Imported here because the code location does not need it.
+    from dagster._serdes import unpack_value
+
+    arguments: Any = unpack_value(packed)
+    return str(arguments.run_id)
+
+
+def load_code_location() -> None:
+    """Load the code location of Dagster's runs, so that processes that are forked from this one have it."""
+    definitions = importlib.import_module(_MODULE).defs
+    definitions.get_repository_def()
+
+
+def keeps_runs_on_this_machine(instance: dg.DagsterInstance) -> bool:
+    """Return True if the instance's storage is files that no other machine can use.
+
+    Which storage an instance has is not public.
+    """
+    from dagster._core.storage.event_log.sqlite import (
+        ConsolidatedSqliteEventLogStorage,
+        SqliteEventLogStorage,
+    )
+
+    kinds = (SqliteEventLogStorage, ConsolidatedSqliteEventLogStorage)
+    return isinstance(instance.event_log_storage, kinds) or not instance.is_persistent
 
 
 def _origin(job: str) -> RemoteJobOrigin:

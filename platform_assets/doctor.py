@@ -234,6 +234,9 @@ def _instance(rooms: Rooms, home: Path) -> Iterator[Observation]:
         yield error("storage", "Dagster's storage was made by an older version of Dagster", advice)
     else:
         yield ok("storage", f"{home} has the format of the installed Dagster")
+    if state.is_local and rooms.platform.machines == "many":
+        advice = "Name a PostgreSQL in dagster.yaml; deploy/dagster.yaml is an example."
+        yield error("storage", "with machines = many, no other machine can use Dagster's storage", advice)
     yield from _automation(state, now)
     limits: dict[tuple[str, ...], dt.timedelta] = {}
     for room in rooms.offering(HasFreshnessLimits):

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import dagster as dg
 
@@ -64,6 +64,41 @@ EXCLUSIVE_TAG = {"platform_assets/exclusive": MAIN_JOB}
 """Runs with this tag wait for each other: `dagster.yaml` allows one at a time."""
 AFTER_BATCH = "platform_assets/after_batch"
 """Materialization metadata: the run wrote the rows of later batches; equal to `BATCH` if it wrote no rows."""
+
+QUEUE = "dagster-celery/queue"
+"""Tag of steps and runs: the queue of Celery that they go to, where steps or runs are spread over workers."""
+EXTRACTION = {QUEUE: "extraction"}
+"""Tags of steps that read sources."""
+TRANSFORMATION = {QUEUE: "transformation"}
+"""Tags of steps that compute in the lake; steps without a tag go to the same queue."""
+INSPECTION = {QUEUE: "inspection"}
+"""Tags of steps that look for sensitive data."""
+LOADS = {QUEUE: "loads"}
+"""Tags of steps that write to warehouses and send deliveries."""
+
+
+def source_pool(source: str) -> str:
+    """Return the pool that limits how many steps read a source at the same time."""
+    return f"source/{source}"
+
+
+def warehouse_pool(warehouse: str) -> str:
+    """Return the pool that limits how many steps load a warehouse at the same time."""
+    return f"warehouse/{warehouse}"
+
+
+@runtime_checkable
+class PlacesJobs(Protocol):
+    """A room that decides where runs of jobs and their steps work."""
+
+    def places_jobs(self) -> bool:
+        """Return False if all jobs stay as they are."""
+        ...
+
+    def placed(self, job: Any) -> Any:
+        """Return a job of the code location with its executor and tags; the same job if nothing changes."""
+        ...
+
 
 _MOST_RETRIES = 1
 _LONGEST_WAIT = 1.0
@@ -219,6 +254,7 @@ def multi_asset_check(
     name: str,
     specs: Sequence[dg.AssetCheckSpec],
     tags: Mapping[str, str] | None = None,
+    pool: str | None = None,
 ) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetChecksDefinition]:
     """Dagster's decorator of the same name, for tables with any name.
 
@@ -228,6 +264,7 @@ def multi_asset_check(
         name: Name of the step.
         specs: The checks, any of which can be selected.
         tags: Tags of the step.
+        pool: The pool that limits how many such steps run at the same time.
     """
     outputs = {f"{name_of(spec.asset_key)}_{spec.name}": spec for spec in specs}
     inputs = {name_of(spec.asset_key): spec.asset_key for spec in specs}
@@ -238,6 +275,7 @@ def multi_asset_check(
             ins={name: dg.In(dg.Nothing) for name in inputs},
             out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
             tags=tags,
+            pool=pool,
         )(function)
         made: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
             keys_by_input_name=inputs, node_def=step, check_specs_by_output_name=outputs, can_subset=True

@@ -74,11 +74,12 @@ ROOMS = (
     Room("lineage", "The lineage of columns."),
     Room("notebook", "IPython with the magics %stackql, %warehouse and %platform."),
     Room("upgrades", "Upgrades.", commands=_UPGRADE_COMMANDS),
+    Room("workers", "Runs and steps on workers of several machines."),
 )
 
 BLOCKS_LEFT_BEHIND = frozenset(
     {"alerts", "delivery", "dlp", "feeds", "inventory", "lineage", "snowflake", "spark", "stackql"}
-    | {"tasks", "watches"}
+    | {"tasks", "watches", "workers"}
 )
 """Keys of removable rooms. Their blocks may stay in a configuration after the room has been removed."""
 

@@ -18,6 +18,7 @@ from platform_assets.dagster_internals import (
     instigator_of,
     instigator_states,
     is_interruption,
+    keeps_runs_on_this_machine,
     last_heartbeat,
     outdated_storages,
     serve_dev,
@@ -280,6 +281,7 @@ class InstanceState:
 
     Args:
         needs_migration: True if its storage was made by an older Dagster.
+        is_local: True if no other machine can use its storage.
         heartbeat: The daemon's last sign of life, UTC; None if it has never run.
         switched_on: Names of the schedules and sensors that are switched on.
         failed_ticks: Of those, the ones whose last tick failed: when, UTC, and with which class of error.
@@ -287,6 +289,7 @@ class InstanceState:
     """
 
     needs_migration: bool
+    is_local: bool
     heartbeat: dt.datetime | None
     switched_on: frozenset[str]
     failed_ticks: Mapping[str, tuple[dt.datetime, str]]
@@ -303,6 +306,7 @@ def instance_state(instance: dg.DagsterInstance, jobs: Sequence[str]) -> Instanc
     found = [instigator_of(instance, state) for state in instigator_states(instance)]
     return InstanceState(
         bool(outdated_storages(instance)),
+        keeps_runs_on_this_machine(instance),
         last_heartbeat(instance),
         frozenset(one.name for one in found),
         {one.name: (one.last.at, one.last.error) for one in found if one.last and one.last.failed},

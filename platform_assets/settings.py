@@ -92,6 +92,8 @@ def load_settings(
     else:
         settings = _taken_apart(whole, document.file)
         mistakes += [mistake for kind in classes for mistake in settings.of(kind).mistakes(settings)]
+        if settings.platform.machines == "many":
+            mistakes += [mistake for kind in classes for mistake in settings.of(kind).unshared()]
         if not mistakes and not document.unread:
             configure(settings.platform.logging.format, settings.platform.logging.level)
             if check_state:

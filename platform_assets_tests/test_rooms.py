@@ -33,6 +33,7 @@ OPTIONAL = (
     "lineage",
     "notebook",
     "upgrades",
+    "workers",
 )
 CHECK = """
 import sys

@@ -50,6 +50,9 @@ class PlatformSettings(Block):
 
     state_dir: LocalPath = Field(description="the path of the folder for local state")
     """Everything that the platform keeps on this machine, unless a place of its own is named elsewhere."""
+    machines: Literal["one", "many"] = Field(default="one", description="one or many")
+    """Whether all runs and steps work on one machine, or on many, such as pods and Celery's workers. With
+    `many`, what several machines cannot share is a mistake."""
     schedule: ScheduleSettings = Field(
         default_factory=ScheduleSettings, description="a block with cron and timezone"
     )
@@ -74,6 +77,10 @@ class RoomSettings(Block):
 
     def mistakes(self, settings: Settings) -> Iterable[Mistake]:
         """Report what is valid by itself but not together with the rest of the configuration."""
+        return ()
+
+    def unshared(self) -> Iterable[Mistake]:
+        """Report what several machines cannot share; called if there are `machines = many`."""
         return ()
 
 

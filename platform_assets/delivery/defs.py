@@ -13,6 +13,7 @@ from platform_assets.delivery.assembly import DeliveryRoom
 from platform_assets.isolation import ended, result_or_reason
 from platform_assets.orchestration import (
     BLOCKING_CHECKS,
+    LOADS,
     OWNERS,
     REPORTS_STOPPED,
     TELLS_ITS_OWN_FAILURES,
@@ -159,7 +160,7 @@ def _assets(deliveries: Mapping[str, "DeliverySettings"], step: str) -> dg.Asset
         internal_asset_deps={name_of(keys[name]): set(found) for name, found in reads.items()},
         can_subset=True,
         # A table that fails in the same run holds back its own deliveries, and no others.
-        op_tags={REPORTS_STOPPED: ",".join(sorted({key.path[0] for key in inputs}))},
+        op_tags={REPORTS_STOPPED: ",".join(sorted({key.path[0] for key in inputs})), **LOADS},
     )
     def make(
         context: dg.AssetExecutionContext,
@@ -187,6 +188,7 @@ def _assets(deliveries: Mapping[str, "DeliverySettings"], step: str) -> dg.Asset
     name="deliver",
     out=dg.Out(dg.Nothing),
     description="Sends what each destination does not have yet.",
+    tags=LOADS,
 )
 def _deliver(
     context: dg.OpExecutionContext,

@@ -17,6 +17,7 @@ from platform_assets.lake.interfaces import HasLakeTables
 from platform_assets.logs import event
 from platform_assets.orchestration import (
     FAILED,
+    INSPECTION,
     OWNERS,
     build_failure_check,
     clear_failures,
@@ -117,6 +118,7 @@ def _object_defs(watches: Mapping[str, dt.timedelta]) -> dg.Definitions:
             ),
         ],
         description="Inspects the objects that the watches noticed, and applies the policy to each.",
+        op_tags=INSPECTION,
     )
     def inspect(
         context: dg.AssetExecutionContext, config: InspectUploads, dlp: InspectionResource
@@ -225,6 +227,7 @@ def _column_defs(tables: Sequence[dg.AssetKey], cron: str, timezone: str) -> dg.
         owners=OWNERS,
         kinds={"deltalake"},
         metadata={"dagster/column_schema": table_schema(COLUMN_COLUMNS)},
+        op_tags=INSPECTION,
         description="The info types of each column of lake and warehouses, with their likelihood and share "
         "of distinct values. A table is inspected again only after a change.",
     )

@@ -377,6 +377,11 @@ class InspectionSettings(RoomSettings):
 
     dlp: DlpSettings = Field(default_factory=DlpSettings, description="a block with key, inspect and rules")
 
+    def unshared(self) -> Iterator[Mistake]:
+        """Report a key that each machine would make for itself, so that fingerprints would differ."""
+        if self.dlp.key is None:
+            yield Mistake(("dlp", "key"), "nothing", f"a key that all machines have: {REFERENCES}")
+
     def mistakes(self, settings: Settings) -> Iterator[Mistake]:
         """Check that no rule of the policy stands behind one that decides everything."""
         dlp = self.dlp

@@ -11,12 +11,14 @@ from platform_assets.feeds.assembly import UPLOADS, FeedsRoom
 from platform_assets.logs import event
 from platform_assets.orchestration import (
     FAILED,
+    LOADS,
     OWNERS,
     build_failure_check,
     clear_failures,
     lazy_resource,
     row_count_metadata,
     table_schema,
+    warehouse_pool,
     with_resource_keys,
 )
 from platform_assets.rooms import Rooms
@@ -144,6 +146,8 @@ def _warehouse_table(feed: str, name: str, engine: str) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds={engine, "table"},
         description=f"The valid rows of the feed {feed}, changed as the policy requires.",
+        op_tags=LOADS,
+        pool=warehouse_pool(name),
     )
     @with_resource_keys(warehouse=name)
     def write(
@@ -193,6 +197,8 @@ def _snowflake_table(rooms: Rooms, feed: str, description: str) -> dg.AssetsDefi
         owners=OWNERS,
         kinds=spec.kinds,
         description=spec.description,
+        op_tags=LOADS,
+        pool=warehouse_pool(GROUP),
     )
     def load(
         context: dg.AssetExecutionContext,

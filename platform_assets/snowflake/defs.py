@@ -11,11 +11,13 @@ from platform_assets.lake.resources import ProtectionResource
 from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Table
 from platform_assets.orchestration import (
+    LOADS,
     OWNERS,
     clear_failures,
     lazy_resource,
     row_count_metadata,
     table_schema,
+    warehouse_pool,
 )
 from platform_assets.rooms import Rooms
 from platform_assets.snowflake.assembly import SnowflakeRoom
@@ -118,6 +120,8 @@ def _star_copies(tables: Sequence[Table]) -> dg.AssetsDefinition:
         can_subset=True,
         description="Brings the star tables' copies in Snowflake up to date, each in one transaction, by "
         "CREATE TABLE, CREATE STAGE and COPY statements that the Parquet files' footers give.",
+        op_tags=LOADS,
+        pool=warehouse_pool(GROUP),
     )
     def load(
         context: dg.AssetExecutionContext, snowflake_copies: CopiesResource, protection: ProtectionResource

@@ -19,6 +19,7 @@ from platform_assets.orchestration import (
     AFTER_BATCH,
     BATCH,
     DELETIONS,
+    EXTRACTION,
     LAKE_IO_MANAGER,
     OWNERS,
     REPORTS_STOPPED,
@@ -35,6 +36,7 @@ from platform_assets.orchestration import (
     row_count_metadata,
     run_checks,
     scheduled_job,
+    source_pool,
     stopped_failure,
     stopped_metadata,
     table_schema,
@@ -134,6 +136,8 @@ def build_source_defs(
         can_subset=True,
         description=f"Reads {source} in one consistent snapshot and appends what changed to the lake, as "
         f"one batch.",
+        op_tags=EXTRACTION,
+        pool=source_pool(source),
     )
     @with_resource_keys(database=source)
     def extract(
@@ -296,6 +300,8 @@ def build_verification_defs(source: str, tables: Sequence[Table], timezone: str)
     @multi_asset_check(
         name=f"{source}_verification_checks",
         specs=[dg.AssetCheckSpec(SOURCE_MATCHES_LAKE, asset=key, description=_MATCHES) for key in by_key],
+        tags=EXTRACTION,
+        pool=source_pool(source),
     )
     @with_resource_keys(database=source)
     def check(

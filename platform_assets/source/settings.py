@@ -239,6 +239,12 @@ class SourceRoomSettings(RoomSettings):
         yield from _unfit_blocks(self.sources)
         yield from _late_deletions(settings)
 
+    def unshared(self) -> Iterator[Mistake]:
+        """Report the embedded sample, a server that only its own machine reaches."""
+        if self.sources.totesys.embedded:
+            expected = "false and a connection: with machines = many, no other machine reaches the sample"
+            yield Mistake(("sources", "totesys", "embedded"), "true", expected)
+
     def fresh_within(self, source: str, default: FreshnessSettings) -> int:
         """The freshness limit of a source's tables, in minutes."""
         discovered = self.sources.discovered

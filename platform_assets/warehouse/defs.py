@@ -12,6 +12,7 @@ from platform_assets.model.star_model import columns_of
 from platform_assets.model.table import Table
 from platform_assets.orchestration import (
     BATCH,
+    LOADS,
     OWNERS,
     REPORTS_STOPPED,
     clear_failures,
@@ -25,6 +26,7 @@ from platform_assets.orchestration import (
     scheduled_job,
     stopped_metadata,
     table_schema,
+    warehouse_pool,
     with_resource_keys,
 )
 from platform_assets.rooms import Rooms
@@ -131,6 +133,8 @@ def build_warehouse_defs(
         can_subset=True,
         description="Loads the star schema's new batches into the warehouse, in one transaction that also "
         "records them.",
+        op_tags=LOADS,
+        pool=warehouse_pool(name),
     )
     @with_resource_keys(warehouse=name)
     def load(
@@ -178,7 +182,7 @@ def build_warehouse_defs(
             for key in by_key
         ],
         can_subset=True,
-        op_tags={REPORTS_STOPPED: f"star,{name}"},
+        op_tags={REPORTS_STOPPED: f"star,{name}", **LOADS},
     )
     @with_resource_keys(warehouse=name)
     def check(

@@ -168,5 +168,15 @@ class WarehousesSettings(RoomSettings):
             if other != ".".join(key):
                 yield Mistake(key, shown(str(one.duckdb.path)), f"a file of its own: {other} has this one")
 
+    def unshared(self) -> Iterator[Mistake]:
+        """Report DuckDB files, which one machine at a time can open."""
+        for name, one in {"": self.warehouse, **self.warehouses}.items():
+            if one.engine == "duckdb":
+                key = ("warehouses", name, "engine") if name else ("warehouse", "engine")
+                expected = (
+                    "postgres, snowflake or bigquery: with machines = many, a DuckDB file cannot be shared"
+                )
+                yield Mistake(key, "duckdb", expected)
+
 
 SETTINGS = WarehousesSettings

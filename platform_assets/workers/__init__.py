@@ -1,0 +1,1 @@
+"""Runs and steps on workers of several machines: Celery with Redis, and what runs take on Kubernetes."""
