@@ -8,21 +8,25 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import typer
 
+from platform_assets.dlp.accepted import IGNORE_FILE, Baseline, IgnoreFiles, allowed_by_comment, without
 from platform_assets.dlp.model import FindingLimits, InspectConfig, InspectResult, Likelihood, Status
 from platform_assets.terminal import plain_errors
 
 if TYPE_CHECKING:
     from platform_assets.dlp.local.inspector import LocalInspector
+    from platform_assets.dlp.model import Location
     from platform_assets.objects.bucket import Bucket, ObjectVersion
 
 app = typer.Typer(help="Inspection for sensitive data.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -32,6 +36,8 @@ _NOT_LOOKED_INTO = frozenset({".git", ".hg", ".svn"})
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _FOUND, _NOT_READ = 1, 2
 _MIB = 1 << 20
+# Findings of one object that a baseline can accept.
+_MOST_ACCEPTED = 100_000
 _VENDORS = {"aws_": "s3", "google_": "gs", "azure_": "az"}
 
 
@@ -97,18 +103,42 @@ def scan(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 2 where something could not be inspected in full.")
     ] = False,
+    baseline: Annotated[
+        Path | None, typer.Option(help="File with accepted findings; they count as not found.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Write what is found to the baseline, and exit with 0.")
+    ] = False,
+    no_exceptions: Annotated[
+        bool, typer.Option("--no-exceptions", help="Heed no .dlpignore file and no comment dlp:allow.")
+    ] = False,
 ) -> None:
     """Inspect files, folders and buckets. Exits with 1 if something was found, 2 if something was not read.
 
     An object counts as not read if it does not exist or none of it could be inspected. In folders, the files
     of version control itself (.git, .hg, .svn) are skipped. Buckets are accessed with lake.storage_options of
     the configuration; missing options come from where the vendors' own tools look.
+
+    What the files .dlpignore of the working directory name is skipped, and a finding does not count if its
+    line has a comment dlp:allow, or if the baseline has its fingerprint.
     """
     from platform_assets.errors import PlatformError
 
     try:
-        inspector = _inspector(min_likelihood, info_types)
-        results = _inspected(places, inspector, sample_above, memory)
+        if accept and baseline is None:
+            raise typer.BadParameter("it needs --baseline FILE", param_hint="--accept")
+        known = _baseline(baseline, accept)
+        inspector = _inspector(min_likelihood, info_types, known.key if known is not None else None)
+        walk = _Walk(heeds_ignore_files=not no_exceptions, skipped=baseline)
+        # Only findings that are reported one by one can be accepted.
+        limits = FindingLimits() if baseline is None else FindingLimits(_MOST_ACCEPTED, _MOST_ACCEPTED)
+        inspected = _inspected(places, inspector, walk, limits, sample_above, memory)
+        results = inspected if no_exceptions else [_without_allowed(result) for result in inspected]
+        if known is not None and accept:
+            known.with_results(results).write()
+            known = _baseline(baseline, False)
+        if known is not None:
+            results = [without(result, partial(known.accepts, result.name)) for result in results]
     except PlatformError as error:
         typer.secho(f"{error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(_NOT_READ) from None
@@ -119,6 +149,7 @@ def scan(
             typer.echo(json.dumps({"results": [_as_json(result) for result in results]}, indent=2))
         case Format.SARIF:
             typer.echo(json.dumps(_as_sarif(results), indent=2))
+    _tell_exceptions(inspected, results, walk)
     if any(result.tallies for result in results):
         raise typer.Exit(_FOUND)
     unread = [
@@ -167,19 +198,60 @@ def explain(
         typer.echo(f"{one.info_type}: {verdict}, {one.likelihood.name}: {one.reason}.")
 
 
-def _inspector(min_likelihood: Level, info_types: Sequence[str] | None) -> LocalInspector:
+def _inspector(
+    min_likelihood: Level, info_types: Sequence[str] | None, key: bytes | None = None
+) -> LocalInspector:
     from platform_assets.dlp.local.inspector import LocalInspector
 
     names = tuple(
         name.strip().upper() for given in info_types or () for name in given.split(",") if name.strip()
     )
     config = InspectConfig(info_types=names, min_likelihood=Likelihood[min_likelihood.value])
-    # Nothing is stored, so fingerprints need to be comparable within this run only.
-    return LocalInspector(config, secrets.token_bytes(32))
+    # Without a baseline nothing is stored, so fingerprints need to be comparable within this run only.
+    return LocalInspector(config, key or secrets.token_bytes(32))
+
+
+def _baseline(file: Path | None, may_be_new: bool) -> Baseline | None:
+    if file is None:
+        return None
+    return Baseline.new(file) if may_be_new and not file.exists() else Baseline.read(file)
+
+
+def _without_allowed(result: InspectResult) -> InspectResult:
+    """Return a result without findings that a comment in their line allows."""
+    findings = [one for one in result.findings if _has_line(one.location)]
+    path = Path(result.name)
+    if not findings or "://" in result.name or not path.is_file():
+        return result
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        # If the file no longer exists, nothing in it is allowed.
+        if _is_plain_text(file, path.name):
+            allowed = allowed_by_comment(file, findings)
+            return without(result, allowed.__contains__)
+    return result
+
+
+def _tell_exceptions(
+    inspected: Sequence[InspectResult], results: Sequence[InspectResult], walk: _Walk
+) -> None:
+    """Say how many findings and files do not count, so that nobody takes them for inspected or clean."""
+    before, after = (
+        sum(tally.count for result in some for tally in result.tallies.values())
+        for some in (inspected, results)
+    )
+    if before > after:
+        typer.echo(f"{before - after:,} finding{'' if before - after == 1 else 's'} accepted.", err=True)
+    if walk.ignored:
+        typer.echo(f"{walk.ignored:,} files and folders skipped, as {IGNORE_FILE} says.", err=True)
 
 
 def _inspected(
-    places: Sequence[str], inspector: LocalInspector, sample_above: int | None, memory: int
+    places: Sequence[str],
+    inspector: LocalInspector,
+    walk: _Walk,
+    finding_limits: FindingLimits,
+    sample_above: int | None,
+    memory: int,
 ) -> list[InspectResult]:
     from platform_assets.dlp.scan import scan_object, unreachable
     from platform_assets.errors import PlatformError
@@ -190,7 +262,7 @@ def _inspected(
     sampling = Sampling(None if sample_above is None else sample_above * _MIB)
     results = []
     with _progress_bar() as bar:
-        for target in _targets(places):
+        for target in _targets(places, walk):
             if isinstance(target, InspectResult):
                 results.append(target)
                 continue
@@ -206,7 +278,7 @@ def _inspected(
                             size=target.size,
                             limits=limits,
                             sampling=sampling,
-                            finding_limits=FindingLimits(),
+                            finding_limits=finding_limits,
                             progress=report,
                         )
                     )
@@ -221,7 +293,7 @@ def _inspected(
     return results
 
 
-def _targets(places: Sequence[str]) -> Iterator[_Target | InspectResult]:
+def _targets(places: Sequence[str], walk: _Walk) -> Iterator[_Target | InspectResult]:
     from platform_assets.dlp.scan import unreachable
     from platform_assets.errors import PlatformError
 
@@ -237,25 +309,49 @@ def _targets(places: Sequence[str]) -> Iterator[_Target | InspectResult]:
             except PlatformError as error:
                 yield unreachable(place, str(error))
         else:
-            yield from _files(place)
+            yield from walk.files(place)
 
 
-def _files(place: str) -> Iterator[_Target | InspectResult]:
-    from platform_assets.dlp.scan import unreachable
+class _Walk:
+    """The files of local places, without those that are ignored.
 
-    path = Path(place)
-    try:
-        if path.is_dir():
-            for inner in sorted(path.iterdir()):
-                if inner.name not in _NOT_LOOKED_INTO and not inner.is_symlink():
-                    yield from _files(str(inner))
-        elif path.is_file():
-            yield _Target(place, path.name, path.stat().st_size, lambda: path.open("rb"))
-        elif not path.exists():
-            yield unreachable(place, "there is no such file or folder")
-    except OSError as error:
-        yield unreachable(place, error.strerror or type(error).__name__)
-    # Skip other entries of a folder (pipes, sockets, devices): reading them could block forever.
+    Args:
+        heeds_ignore_files: True if `.dlpignore` files count.
+        skipped: A file that is never inspected: the baseline, which looks like secrets.
+    """
+
+    def __init__(self, *, heeds_ignore_files: bool, skipped: Path | None) -> None:
+        self._heeds_ignore_files = heeds_ignore_files
+        self._skipped = skipped.resolve() if skipped is not None else None
+        self._here = IgnoreFiles(Path.cwd())
+        self.ignored = 0
+
+    def files(self, place: str) -> Iterator[_Target | InspectResult]:
+        """Yield what is to be inspected of a place."""
+        path = Path(place)
+        is_here = Path(os.path.abspath(path)).is_relative_to(Path.cwd())
+        yield from self._files(path, self._here if is_here else IgnoreFiles(path))
+
+    def _files(self, path: Path, ignore: IgnoreFiles) -> Iterator[_Target | InspectResult]:
+        from platform_assets.dlp.scan import unreachable
+
+        name = str(path)
+        try:
+            is_folder = path.is_dir()
+            if self._heeds_ignore_files and ignore.ignores(path, is_folder=is_folder):
+                self.ignored += 1
+            elif is_folder:
+                for inner in sorted(path.iterdir()):
+                    if inner.name not in _NOT_LOOKED_INTO and not inner.is_symlink():
+                        yield from self._files(inner, ignore)
+            elif path.is_file():
+                if self._skipped is None or path.resolve() != self._skipped:
+                    yield _Target(name, path.name, path.stat().st_size, lambda: path.open("rb"))
+            elif not path.exists():
+                yield unreachable(name, "there is no such file or folder")
+        except OSError as error:
+            yield unreachable(name, error.strerror or type(error).__name__)
+        # Skip other entries of a folder (pipes, sockets, devices): reading them could block forever.
 
 
 def _bucket_options(scheme: str) -> dict[str, str]:
@@ -397,9 +493,7 @@ class _LineNumbers:
 
     def __init__(self, result: InspectResult) -> None:
         self._lines: dict[int, int] = {}
-        starts = sorted(
-            {one.location.byte_range.start for one in result.findings if self._has_line(one.location)}
-        )
+        starts = sorted({one.location.byte_range.start for one in result.findings if _has_line(one.location)})
         path = Path(result.name)
         if not starts or "://" in result.name or not path.is_file():
             return
@@ -415,15 +509,15 @@ class _LineNumbers:
                     line += chunk.count(b"\n")
                 self._lines[start] = line
 
-    @staticmethod
-    def _has_line(location: Any) -> bool:
-        return not location.container and location.row is None and location.column is None
-
     def of(self, finding: Any) -> int | None:
         """The line where a finding starts, counted from 1."""
-        if not self._has_line(finding.location):
+        if not _has_line(finding.location):
             return None
         return self._lines.get(finding.location.byte_range.start)
+
+
+def _has_line(location: Location) -> bool:
+    return not location.container and location.row is None and location.column is None
 
 
 def _is_plain_text(file: BinaryIO, name: str) -> bool:
