@@ -73,6 +73,7 @@ resource "aws_s3_bucket_logging" "this" {
   bucket        = each.value.id
   target_bucket = aws_s3_bucket.access.id
   target_prefix = "s3/${each.key}/"
+  depends_on    = [aws_s3_bucket_policy.access]
 }
 
 resource "aws_s3_bucket_policy" "this" {
@@ -260,16 +261,18 @@ resource "aws_s3_bucket_policy" "access" {
   depends_on = [aws_s3_bucket_public_access_block.access]
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([for use, bucket in aws_s3_bucket.this : {
+      Sid       = "LogsOf${title(use)}"
+      Effect    = "Allow"
+      Principal = { Service = "logging.s3.amazonaws.com" }
+      Action    = "s3:PutObject"
+      Resource  = "${aws_s3_bucket.access.arn}/s3/${use}/*"
+      Condition = {
+        ArnLike      = { "aws:SourceArn" = bucket.arn }
+        StringEquals = { "aws:SourceAccount" = var.account_id }
+      }
+      }], [
       local.tls_only["access"],
-      {
-        Sid       = "LogsOfBuckets"
-        Effect    = "Allow"
-        Principal = { Service = "logging.s3.amazonaws.com" }
-        Action    = "s3:PutObject"
-        Resource  = "${aws_s3_bucket.access.arn}/s3/*"
-        Condition = { StringEquals = { "aws:SourceAccount" = var.account_id } }
-      },
       {
         Sid       = "LogsOfTheLoadBalancer"
         Effect    = "Allow"
@@ -277,6 +280,6 @@ resource "aws_s3_bucket_policy" "access" {
         Action    = "s3:PutObject"
         Resource  = "${aws_s3_bucket.access.arn}/balancer/AWSLogs/${var.account_id}/*"
       },
-    ]
+    ])
   })
 }

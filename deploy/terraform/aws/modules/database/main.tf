@@ -102,5 +102,4 @@ resource "aws_db_instance" "this" {
   enabled_cloudwatch_logs_exports     = ["postgresql", "upgrade"]
   performance_insights_enabled        = true
   performance_insights_kms_key_id     = var.key_arn
-  ca_cert_identifier                  = "rds-ca-rsa2048-g1"
 }

@@ -105,6 +105,9 @@ resource "aws_vpc_security_group_egress_rule" "warehouse" {
 
 # QuickSight's interfaces keep no state: answers come in by any port, from the warehouse alone.
 resource "aws_vpc_security_group_ingress_rule" "answers" {
+  #checkov:skip=CKV_AWS_24:Its source is the warehouse's group, not a network.
+  #checkov:skip=CKV_AWS_25:Its source is the warehouse's group, not a network.
+  #checkov:skip=CKV_AWS_260:Its source is the warehouse's group, not a network.
   security_group_id            = aws_security_group.this.id
   description                  = "Answers of the warehouse"
   referenced_security_group_id = var.warehouse.security_group_id
