@@ -20,42 +20,87 @@ locals {
 
   warehouse = one(module.warehouse)
 
-  # What config/aws.conf and deploy/aws/dagster.yaml read.
+  # What config/aws.conf reads.
   environment = merge(
     {
-      PLATFORM_CONFIG          = "${var.app_dir}/config/aws.conf"
-      PLATFORM_STATE_DIR       = var.state_dir
-      LAKE_INGESTION           = "s3://${module.buckets.names["ingestion"]}"
-      LAKE_PROCESSED           = "s3://${module.buckets.names["processed"]}"
-      UPLOADS_PLACE            = "s3://${module.buckets.names["uploads"]}"
-      UPLOADS_QUEUE            = module.buckets.queue_url
-      TOTESYS_EMBEDDED         = "false"
-      TOTESYS_HOST             = var.totesys.host
-      TOTESYS_PORT             = tostring(var.totesys.port)
-      TOTESYS_DATABASE         = var.totesys.database
-      TOTESYS_USER             = var.totesys.user
-      TOTESYS_SCHEMA           = var.totesys.schema
-      TOTESYS_SSLMODE          = var.totesys.sslmode
-      TOTESYS_SECRET           = module.secrets.names["totesys"]
-      DLP_KEY_SECRET           = module.secrets.names["dlp-key"]
-      ALERTS_TOPIC             = module.alarms.topic_arn
-      DAGSTER_URL              = var.url
-      DAGSTER_POSTGRES_HOST    = module.storage.host
-      DAGSTER_POSTGRES_DB      = module.storage.database
-      DAGSTER_S3_BUCKET        = module.buckets.names["runs"]
-      DAGSTER_ECS_CLUSTER      = var.name
-      DAGSTER_ECS_TASK         = "${var.name}-run"
-      DAGSTER_ECS_SUBNETS      = join(",", local.network.private_subnet_ids)
-      DAGSTER_ECS_GROUP        = module.services.security_group_ids["run"]
-      RUN_MONITORING_MAX_HOURS = "4"
+      PLATFORM_CONFIG    = "${var.app_dir}/config/aws.conf"
+      PLATFORM_STATE_DIR = var.state_dir
+      LAKE_INGESTION     = "s3://${module.buckets.names["ingestion"]}"
+      LAKE_PROCESSED     = "s3://${module.buckets.names["processed"]}"
+      UPLOADS_PLACE      = "s3://${module.buckets.names["uploads"]}"
+      UPLOADS_QUEUE      = module.buckets.queue_url
+      TOTESYS_HOST       = var.totesys.host
+      TOTESYS_PORT       = tostring(var.totesys.port)
+      TOTESYS_DATABASE   = var.totesys.database
+      TOTESYS_USER       = var.totesys.user
+      TOTESYS_SCHEMA     = var.totesys.schema
+      TOTESYS_SSLMODE    = var.totesys.sslmode
+      TOTESYS_SECRET     = module.secrets.names["totesys"]
+      DLP_KEY_SECRET     = module.secrets.names["dlp-key"]
+      ALERTS_TOPIC       = module.alarms.topic_arn
+      DAGSTER_URL        = var.url
     },
     local.warehouse == null ? {} : {
       WAREHOUSE_HOST     = local.warehouse.host
       WAREHOUSE_DATABASE = local.warehouse.database
+      WAREHOUSE_USER     = local.warehouse.user
       WAREHOUSE_SECRET   = local.warehouse.secret_name
     },
     var.quarantine ? { UPLOADS_QUARANTINE = "s3://${module.buckets.names["quarantine"]}" } : {},
     var.environment
+  )
+
+  # Dagster's instance: dagster.yaml of one machine, with storage in PostgreSQL, and with runs and logs as
+  # deploy/dagster/ecs.yaml has them, in the tasks and the bucket of this configuration.
+  one_machine = yamldecode(file("${path.module}/../../../dagster.yaml"))
+  on_ecs      = yamldecode(file("${path.module}/../../dagster/ecs.yaml"))
+  instance = merge(
+    { for key, value in local.one_machine : key => value if key != "instance_class" },
+    local.on_ecs,
+    {
+      storage = {
+        postgres = {
+          postgres_db = {
+            hostname = module.storage.host
+            db_name  = module.storage.database
+            username = { env = "DAGSTER_POSTGRES_USER" }
+            password = { env = "DAGSTER_POSTGRES_PASSWORD" }
+            params   = { sslmode = "require" }
+          }
+        }
+      }
+      run_launcher = merge(local.on_ecs.run_launcher, {
+        config = merge(local.on_ecs.run_launcher.config, {
+          # The tasks of runs are declared here, so that nobody needs the right to register others.
+          use_current_ecs_task_config = false
+          task_definition             = "${var.name}-run"
+          container_name              = "run"
+          run_resources               = {} # those of the task; a larger job asks for more by its tags ecs/cpu and ecs/memory
+          run_task_kwargs = {
+            cluster       = var.name
+            launchType    = "FARGATE"
+            propagateTags = "TASK_DEFINITION"
+            networkConfiguration = {
+              awsvpcConfiguration = {
+                subnets        = local.network.private_subnet_ids
+                securityGroups = [module.services.security_group_ids["run"]]
+                assignPublicIp = "DISABLED"
+              }
+            }
+          }
+        })
+      })
+      compute_logs = merge(local.on_ecs.compute_logs, {
+        config = merge(local.on_ecs.compute_logs.config, {
+          bucket    = module.buckets.names["runs"]
+          region    = var.region
+          local_dir = "${var.state_dir}/compute-logs"
+        })
+      })
+      concurrency = {
+        runs = merge(local.one_machine.concurrency.runs, { max_concurrent_runs = var.concurrent_runs })
+      }
+    }
   )
 }
 
@@ -185,7 +230,7 @@ module "services" {
   sizes                      = var.sizes
   environment                = local.environment
   commands                   = var.commands
-  workspace_file             = "${var.app_dir}/deploy/workspace.yaml"
+  instance                   = yamlencode(local.instance)
   state_dir                  = var.state_dir
   role_arns                  = module.roles.role_arns
   execution_role_arn         = module.roles.execution_role_arn

@@ -146,15 +146,21 @@ variable "commands" {
 }
 
 variable "app_dir" {
-  description = "The folder in the image with config/ and workspace files."
+  description = "The folder in the image that has config/."
   type        = string
-  default     = "/app"
+  default     = "/opt/platform"
 }
 
 variable "state_dir" {
-  description = "The folder in the image that processes write to."
+  description = "The folder that processes write to, a volume of the image."
   type        = string
   default     = "/var/lib/platform"
+}
+
+variable "concurrent_runs" {
+  description = "Runs that work at the same time; further ones wait. The jobs that write to the lake never overlap."
+  type        = number
+  default     = 6
 }
 
 variable "secrets" {

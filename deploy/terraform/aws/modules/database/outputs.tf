@@ -27,3 +27,8 @@ output "security_group_id" {
   description = "The server's security group."
   value       = aws_security_group.this.id
 }
+
+output "user" {
+  description = "The user of the platform."
+  value       = local.user
+}

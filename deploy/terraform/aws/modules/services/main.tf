@@ -9,13 +9,36 @@ locals {
   }
   groups = { webserver = "webserver", daemon = "daemon", code-location = "code-location", run = "runs" }
 
+  home = "${var.state_dir}/dagster"
+
+  # Dagster reads its instance and the address of the code location from files, which each task writes as it starts:
+  # the image is the same everywhere.
+  entry_point = ["sh", "-c", join(" && ", [
+    "mkdir -p \"$DAGSTER_HOME\" \"$TMPDIR\"",
+    "printf '%s' \"$DAGSTER_INSTANCE\" > \"$DAGSTER_HOME/dagster.yaml\"",
+    "printf '%s' \"$DAGSTER_WORKSPACE\" > \"$DAGSTER_HOME/workspace.yaml\"",
+    "exec \"$@\"",
+  ]), "--"]
+
+  workspace = yamlencode({
+    load_from = [{
+      grpc_server = {
+        host          = "code-location.${aws_service_discovery_private_dns_namespace.this.name}"
+        port          = 4000
+        location_name = "platform_assets"
+      }
+    }]
+  })
+
   environment = merge(
     {
-      AWS_REGION            = var.region
-      LOG_FORMAT            = "json"
-      CODE_LOCATION_HOST    = "code-location.${aws_service_discovery_private_dns_namespace.this.name}"
-      CODE_LOCATION_PORT    = "4000"
-      DAGSTER_CURRENT_IMAGE = var.image
+      AWS_REGION                = var.region
+      LOG_FORMAT                = "json"
+      DAGSTER_HOME              = local.home
+      DAGSTER_INSTANCE          = var.instance
+      DAGSTER_WORKSPACE         = local.workspace
+      DAGSTER_DISABLE_TELEMETRY = "yes"
+      TMPDIR                    = "${var.state_dir}/tmp"
     },
     var.environment
   )
@@ -26,9 +49,9 @@ locals {
 
   command = merge(
     {
-      webserver     = ["dagster-webserver", "--host", "0.0.0.0", "--port", "3000", "--workspace", var.workspace_file, "--log-format", "json"]
-      daemon        = ["dagster-daemon", "run", "--workspace", var.workspace_file, "--log-format", "json"]
-      code-location = ["dagster", "api", "grpc", "--host", "0.0.0.0", "--port", "4000", "--module-name", "platform_assets.definitions", "--log-format", "json"]
+      webserver     = ["dagster-webserver", "--host", "0.0.0.0", "--port", "3000", "--workspace", "${local.home}/workspace.yaml", "--log-format", "json"]
+      daemon        = ["dagster-daemon", "run", "--workspace", "${local.home}/workspace.yaml", "--log-format", "json"]
+      code-location = ["dagster", "api", "grpc", "--host", "0.0.0.0", "--port", "4000", "--module-name", "platform_assets.definitions", "--location-name", "platform_assets", "--log-format", "json"]
       run           = ["dagster", "--version"] # the launcher of runs replaces it
     },
     var.commands
@@ -97,13 +120,10 @@ resource "aws_ecs_task_definition" "this" {
     size_in_gib = each.value.size.disk_gb
   }
 
-  # The root file system is read-only; what is written goes here, and ends with the task.
+  # The root file system is read-only; what is written goes here, and ends with the task. The image declares the folder
+  # as a volume, so that it belongs to the image's user.
   volume {
-    name = "scratch"
-  }
-
-  volume {
-    name = "tmp"
+    name = "state"
   }
 
   container_definitions = jsonencode([merge(
@@ -111,19 +131,17 @@ resource "aws_ecs_task_definition" "this" {
       name                   = each.key
       image                  = var.image
       essential              = true
+      entryPoint             = local.entry_point
       command                = local.command[each.key]
       cpu                    = 0
       readonlyRootFilesystem = true
       stopTimeout            = 120
       environment            = [for name in sort(keys(local.environment)) : { name = name, value = local.environment[name] }]
       secrets                = [for name in sort(keys(local.secrets)) : { name = name, valueFrom = local.secrets[name] }]
-      mountPoints = [
-        { sourceVolume = "scratch", containerPath = var.state_dir, readOnly = false },
-        { sourceVolume = "tmp", containerPath = "/tmp", readOnly = false },
-      ]
-      volumesFrom    = []
-      systemControls = []
-      portMappings   = each.value.port == null ? [] : [{ containerPort = each.value.port, hostPort = each.value.port, protocol = "tcp" }]
+      mountPoints            = [{ sourceVolume = "state", containerPath = var.state_dir, readOnly = false }]
+      volumesFrom            = []
+      systemControls         = []
+      portMappings           = each.value.port == null ? [] : [{ containerPort = each.value.port, hostPort = each.value.port, protocol = "tcp" }]
       linuxParameters = {
         initProcessEnabled = true # a run starts processes, and somebody has to wait for their end
       }

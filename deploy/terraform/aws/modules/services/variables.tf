@@ -48,13 +48,13 @@ variable "commands" {
   type        = map(list(string))
 }
 
-variable "workspace_file" {
-  description = "The file in the image that names the code location."
+variable "instance" {
+  description = "Dagster's instance, the text of dagster.yaml."
   type        = string
 }
 
 variable "state_dir" {
-  description = "The folder in the image that processes write to."
+  description = "The folder that processes write to, a volume of the image."
   type        = string
 }
 
