@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check both ui bench soak clean lock home
+.PHONY: help run test check both ui bench soak clean lock home plan-example
 .PHONY: style-check build smoke-test push python-pkg-refresh
 
 PORT ?= 3000
@@ -68,6 +68,9 @@ soak: $(DEV) home ## Run what takes an hour: all examples of the properties; cap
 	@$(BIN)/python -m pytest --hypothesis-profile thorough -m "hypothesis or soak or thorough" $(ARGS)
 	@$(BIN)/python -m pytest platform_assets_tests/source/soak_capture.py $(ARGS)
 	@$(BIN)/python -m pytest platform_assets_tests/integration/soak_runs.py $(ARGS)
+
+plan-example: $(DEV) home ## Show what Terraform would make on AWS for its example; a local server plays AWS
+	@PYTHONPATH=. $(BIN)/python .ci/plan_example.py
 
 lock: ## Resolve the dependencies anew and rewrite both lock files
 	@$(call make_venv,.venv-lock)
