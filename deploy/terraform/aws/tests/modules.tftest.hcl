@@ -1,6 +1,6 @@
 # The modules, applied with a provider that answers by itself: no account, no network. `terraform test`.
 # Terraform cannot yet play ephemeral resources, by which the databases get their passwords: that module, and the whole,
-# are applied in platform_assets_tests/terraform/ to a local AWS.
+# are applied in platform_assets_tests/deploy/ to a local AWS.
 
 mock_provider "aws" {
   mock_data "aws_caller_identity" {
