@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from dagster_aws.s3 import S3Resource
-from dagster_gcp import BigQueryResource, GCSResource
+from dagster_gcp import BigQueryResource
 from dagster_snowflake import SnowflakeResource
 
 from platform_assets.bigquery.resources import bigquery_resource
@@ -20,6 +21,7 @@ from platform_assets.build import build_defs
 from platform_assets.rooms import Rooms
 from platform_assets.settings import Settings, load_settings
 from platform_assets.snowflake.assembly import SnowflakeRoom
+from platform_assets.snowflake.resources import snowflake_resource
 from platform_assets_tests.fixtures.bigquery import FakeBigQuery
 from platform_assets_tests.fixtures.gcs import GcsServer
 from platform_assets_tests.fixtures.s3 import S3Server
@@ -51,69 +53,63 @@ def storage(options: dict[str, str]) -> str:
     return "\n".join(f"lake.storage_options.{name} = {json.dumps(value)}" for name, value in options.items())
 
 
-def value_of(settings: Settings, asset: dg.AssetsDefinition, resources: dict[str, Any] | None = None) -> Any:
-    """Materialize a user's asset in the code location, and give what it returned."""
-    defs = dg.Definitions.merge(
-        build_defs(settings, resources=resources), dg.Definitions(assets=[asset], jobs=[OWN])
-    )
+OWN = dg.define_asset_job("own", dg.AssetSelection.groups("own"), executor_def=dg.in_process_executor)
+
+
+def materialized(
+    settings: Settings, asset: dg.AssetsDefinition, resources: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Materialize a user's asset in the code location, and give its metadata."""
+    asset = asset.map_asset_specs(lambda spec: spec.replace_attributes(group_name="own"))
+    own = dg.Definitions(assets=[asset], jobs=[OWN])
+    defs = dg.Definitions.merge(build_defs(settings, resources=resources), own)
     with dg.DagsterInstance.ephemeral() as instance:
         result = defs.resolve_job_def("own").execute_in_process(instance=instance)
-    return result.output_for_node(asset.op.name)
+    [event] = result.get_asset_materialization_events()
+    return {name: value.value for name, value in event.materialization.metadata.items()}
 
 
-OWN = dg.define_asset_job("own", dg.AssetSelection.groups("own"), executor_def=dg.in_process_executor)
-in_memory = dg.mem_io_manager
-
-
-def own(function: Callable[..., Any]) -> dg.AssetsDefinition:
-    made: dg.AssetsDefinition = dg.asset(group_name="own", io_manager_def=in_memory)(function)
+def documented(name: str) -> dg.AssetsDefinition:
+    """Give an asset of docs/your_own_assets.md, as it stands there."""
+    page = (ROOT / "docs" / "your_own_assets.md").read_text(encoding="utf-8")
+    [code] = [one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if f"def {name}(" in one]
+    names: dict[str, Any] = {"dg": dg, "Any": Any}
+    exec(code, names)
+    made: dg.AssetsDefinition = names[name]
     return made
 
 
 def test_s3_is_reached_with_the_keys_of_the_configuration(
-    configure: Configure, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    client = s3_server.client()
+    for bucket in ("supplier", "shop"):
+        place = {"LocationConstraint": s3_server.region}
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
+    client.put_object(Bucket="supplier", Key="prices/a.csv", Body=b"the newest")
     monkeypatch.setenv("LAKE_KEY", s3_server.secret_access_key)
     options = s3_server.storage_options | {"AWS_SECRET_ACCESS_KEY": "secret://env/LAKE_KEY"}
-
-    @own
-    def inbox(s3: S3Resource) -> list[str]:
-        client = s3.get_client()
-        client.put_object(Bucket=s3_bucket, Key="in/a.csv", Body=b"1")
-        return [one["Key"] for one in client.list_objects_v2(Bucket=s3_bucket)["Contents"]]
-
-    assert value_of(configure(storage(options)), inbox) == ["in/a.csv"]
+    settings = configure(storage(options))
+    assert materialized(settings, documented("price_lists")) == {"copied": "prices/a.csv"}
+    assert client.get_object(Bucket="shop", Key="prices.csv")["Body"].read() == b"the newest"
     # The server does check who asks.
     monkeypatch.setenv("LAKE_KEY", "another")
     with pytest.raises(Exception, match="SignatureDoesNotMatch"):
-        value_of(configure(storage(options)), inbox)
+        materialized(settings, documented("price_lists"))
 
 
-def test_google_cloud_storage_is_reached_as_the_lake_is(
-    configure: Configure, gcs_server: GcsServer, gcs_bucket: str
-) -> None:
-    @own
-    def inbox(gcs: GCSResource) -> list[str]:
-        bucket = gcs.get_client().bucket(gcs_bucket)
-        bucket.blob("in/a.csv").upload_from_string(b"1")
-        return [one.name for one in bucket.list_blobs()]
-
-    assert value_of(configure(storage(gcs_server.options)), inbox) == ["in/a.csv"]
+def test_google_cloud_storage_is_reached_as_the_lake_is(configure: Configure, gcs_server: GcsServer) -> None:
+    gcs_server.client().create_bucket("partners")
+    for name, content in {"in/a.csv": b"1", "in/b.csv": b"22", "out/c.csv": b"3"}.items():
+        gcs_server.put("partners", name, content)
+    found = materialized(configure(storage(gcs_server.options)), documented("partner_files"))
+    assert found == {"files": 2, "bytes": 3}
 
 
 def test_bigquery_has_the_project_of_the_warehouse(
     configure: Configure, bigquery_server: FakeBigQuery
 ) -> None:
     project = bigquery_server.create_project()
-
-    @own
-    def total(bigquery: BigQueryResource) -> int:
-        with bigquery.get_client() as client:
-            client.create_dataset("marts")
-            client.query("CREATE TABLE marts.sums AS SELECT 20 AS x UNION ALL SELECT 22").result()
-            [row] = client.query("SELECT SUM(x) AS total FROM marts.sums").result()
-            return int(row["total"])
-
     settings = configure(
         f"warehouse {{ engine = bigquery, bigquery {{ project = {project}, location = EU }} }}"
     )
@@ -123,7 +119,19 @@ def test_bigquery_has_the_project_of_the_warehouse(
     assert (configured.project, configured.location) == (project, "EU")
     # The configuration has no address for another server than Google's.
     local = bigquery_resource(bigquery_server.access(project))
-    assert value_of(settings, total, {"bigquery": dg.ResourceDefinition.hardcoded_resource(local)}) == 42
+    with local.get_client() as client:
+        for dataset in ("star", "marts"):
+            client.create_dataset(dataset)
+        client.query(
+            "CREATE TABLE star.fact_sales_order_current AS SELECT DATE '2024-02-29' AS agreed_delivery_date, "
+            "3 AS units_sold, 14 AS unit_price"
+        ).result()
+    materialized(
+        settings,
+        documented("daily_revenue"),
+        {"bigquery": dg.ResourceDefinition.hardcoded_resource(local)},
+    )
+    assert bigquery_server.rows(f'SELECT revenue FROM "{project}".marts.daily_revenue') == [(42,)]
 
 
 ACCOUNT = """account = "organisation-account", user = loader, password = "secret://env/SNOWFLAKE_PASSWORD"
@@ -157,27 +165,19 @@ def test_snowflake_has_the_account_of_the_configuration(
 def test_snowflake_runs_the_statements_of_an_asset(
     configure: Configure, snowflake_server: SnowflakeServer, snowflake_database: str
 ) -> None:
-    from platform_assets.snowflake.resources import snowflake_resource
-
-    @own
-    def total(snowflake: SnowflakeResource) -> int:
-        with snowflake.get_connection() as connection, connection.cursor() as cursor:
-            cursor.execute("CREATE TABLE STAR.SUMS AS SELECT 20 AS X UNION ALL SELECT 22")
-            [(found,)] = cursor.execute("SELECT SUM(X) FROM STAR.SUMS").fetchall()
-            return int(found)
-
-    local = snowflake_resource(local_access(snowflake_server, snowflake_database))
-    given = {"snowflake": dg.ResourceDefinition.hardcoded_resource(local)}
-    assert value_of(configure(""), total, given) == 42
+    access = replace(local_access(snowflake_server, snowflake_database), schema="STAR")
+    with access.connect() as connection:
+        connection.cursor().execute(
+            "CREATE TABLE FACT_SALES_ORDER AS SELECT '2024-02-29'::DATE AS AGREED_DELIVERY_DATE "
+            "UNION ALL SELECT '2999-12-31'::DATE"
+        )
+    given = {"snowflake": dg.ResourceDefinition.hardcoded_resource(snowflake_resource(access))}
+    assert materialized(configure(""), documented("late_orders"), given) == {"late": 1}
 
 
 def test_without_an_account_the_step_says_what_to_configure(configure: Configure) -> None:
-    @own
-    def total(snowflake: dg.ResourceParam[Any]) -> int:
-        return 0
-
     with pytest.raises(dg.DagsterResourceFunctionError) as error:
-        value_of(configure(""), total)
+        materialized(configure(""), documented("late_orders"))
     assert "neither a block snowflake nor a warehouse with the engine snowflake" in str(error.value.__cause__)
 
 

@@ -86,7 +86,7 @@ def test_the_configuration_is_valid_for_the_provider(with_provider: Path) -> Non
 def test_plans_are_as_the_modules_tests_want_them(with_provider: Path) -> None:
     done = terraform(with_provider, "test", "-no-color")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed, 0 failed" in done.stdout
+    assert "7 passed, 0 failed" in done.stdout
 
 
 def blocks(kind: str) -> list[tuple[Path, str, str]]:

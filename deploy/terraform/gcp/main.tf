@@ -37,6 +37,19 @@ module "uploads" {
   uploaders     = var.uploaders
 }
 
+module "logs" {
+  source = "./modules/logs"
+
+  project       = var.project
+  location      = var.location
+  prefix        = local.prefix
+  name          = var.name
+  kms_key       = var.kms_key
+  force_destroy = var.force_destroy
+  accounts      = { for component, member in module.accounts.members : component => member if component != "webserver" }
+  reader        = module.accounts.members["webserver"]
+}
+
 module "inspection" {
   source = "./modules/inspection"
   count  = var.google_inspector ? 1 : 0

@@ -3,6 +3,11 @@ output "accounts" {
   value       = module.accounts.emails
 }
 
+output "logs_bucket" {
+  description = "Bucket of what steps print: DAGSTER_LOGS_BUCKET of deploy/dagster/gcs.yaml."
+  value       = module.logs.bucket
+}
+
 output "configuration" {
   description = "Lines for the platform's configuration (HOCON)."
   value = join("\n", compact([

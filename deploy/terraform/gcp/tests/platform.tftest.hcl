@@ -23,7 +23,7 @@ run "everything" {
   command = apply
 
   assert {
-    condition     = output.accounts != null && length(output.accounts) == 7
+    condition     = output.accounts != null && length(output.accounts) == 8
     error_message = "Each component has an account of its own."
   }
 
@@ -143,6 +143,31 @@ run "without_a_warehouse" {
   assert {
     condition     = !strcontains(nonsensitive(output.configuration), "bigquery") && !strcontains(output.configuration, "lake.")
     error_message = "What is not made is not configured."
+  }
+}
+
+run "logs" {
+  command = plan
+
+  module {
+    source = "./modules/logs"
+  }
+
+  variables {
+    prefix   = "example-project-platform"
+    name     = "platform"
+    accounts = { loads = "serviceAccount:loads@example-project.iam.gserviceaccount.com" }
+    reader   = "serviceAccount:webserver@example-project.iam.gserviceaccount.com"
+  }
+
+  assert {
+    condition     = !contains(google_project_iam_custom_role.write.permissions, "storage.objects.get")
+    error_message = "A step cannot read what other steps have printed."
+  }
+
+  assert {
+    condition     = google_storage_bucket_iam_member.reads.member == var.reader
+    error_message = "Only the webserver reads."
   }
 }
 

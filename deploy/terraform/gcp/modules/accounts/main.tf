@@ -10,6 +10,7 @@ locals {
     delivery       = "Reads the processed bucket, records receipts there"
     upkeep         = "Merges and removes files of the lake"
     sensors        = "The code location: notices uploads, records and sends alerts"
+    webserver      = "Shows what steps have printed"
   }
 }
 
