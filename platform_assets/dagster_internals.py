@@ -83,7 +83,7 @@ default, but not those that other code makes.
 """
 
 
-def with_tags(job: Any, tags: Mapping[str, Any], executor: dg.ExecutorDefinition | None) -> Any:
+def with_tags(job: Any, tags: Mapping[str, str], executor: dg.ExecutorDefinition | None) -> Any:
     """Return a job with further tags and, if one is given, another executor.
 
     Jobs have a public method for neither, and a job over assets is no `JobDefinition` yet.

@@ -1,5 +1,6 @@
 """Celery's part in Dagster: the executor of steps, the tags of jobs, and the program of the workers."""
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def placed(job: Any, settings: JobSettings, executor: dg.ExecutorDefinition | No
         settings: Where its runs work, and what they take.
         executor: Executor of its steps; None keeps its own.
     """
-    tags: dict[str, Any] = {}
+    tags: dict[str, str] = {}
     if settings.queue is not None:
         tags[QUEUE] = settings.queue
     wanted: dict[str, str] = {}
@@ -40,7 +41,7 @@ def placed(job: Any, settings: JobSettings, executor: dg.ExecutorDefinition | No
         limits["memory"] = wanted["memory"] = f"{settings.memory_mb}Mi"
     if wanted:
         resources = {"requests": wanted, **({"limits": limits} if limits else {})}
-        tags[_RESOURCES] = {"container_config": {"resources": resources}}
+        tags[_RESOURCES] = json.dumps({"container_config": {"resources": resources}})
     return with_tags(job, tags, executor)
 
 
