@@ -20,13 +20,22 @@ PLACES = {
     "TOTESYS_HOST": "totesys.example.org",
     "TOTESYS_DATABASE": "totesys",
     "TOTESYS_USER": "platform",
+    "WAREHOUSE_HOST": "warehouse.example.org",
+    "WAREHOUSE_DATABASE": "warehouse",
+    "WAREHOUSE_USER": "platform",
+}
+OF_AWS = {
+    "TOTESYS_SECRET": "platform/totesys",
+    "WAREHOUSE_SECRET": "platform/warehouse",
+    "DLP_KEY_SECRET": "platform/dlp",
+    "ALERTS_TOPIC": "arn:aws:sns:eu-west-2:111122223333:alerts",
 }
 
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an installation sets in the environment."""
-    for name, value in PLACES.items():
+    for name, value in {**PLACES, **OF_AWS}.items():
         monkeypatch.setenv(name, value)
 
 
