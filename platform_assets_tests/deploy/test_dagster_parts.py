@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sys
+import threading
+import uuid
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import boto3
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 
 from platform_assets_tests.fixtures.gcs import GcsServer
 from platform_assets_tests.fixtures.s3 import S3Server
@@ -133,3 +147,116 @@ def test_a_key_that_a_part_does_not_know_is_refused(
     (home / "dagster.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
     with pytest.raises(dg.DagsterInvalidConfigError, match="upload_intervall"):
         dg.DagsterInstance.from_config(str(home)).compute_log_manager  # noqa: B018 - it is made when it is asked for
+
+
+@pytest.fixture
+def daemon_task(on_aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The daemon as a task of ECS: it knows of itself by the address that ECS gives each task."""
+    administrator = on_aws.limited("ecs:*", "ec2:*")
+    ecs, ec2 = administrator.client("ecs"), administrator.client("ec2")
+    cluster = ecs.create_cluster(clusterName=f"platform-{uuid.uuid4().hex[:8]}")["cluster"]["clusterArn"]
+    container = {
+        "name": "daemon",
+        "image": "registry.example.org/platform:1",
+        "memory": 512,
+        "essential": True,
+    }
+    ecs.register_task_definition(
+        family="platform-daemon",
+        containerDefinitions=[container],
+        requiresCompatibilities=["FARGATE"],
+        networkMode="awsvpc",
+        cpu="256",
+        memory="512",
+        executionRoleArn="arn:aws:iam::123456789012:role/execution",
+        taskRoleArn="arn:aws:iam::123456789012:role/runs",
+    )
+    subnet = ec2.describe_subnets()["Subnets"][0]
+    group = ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    network = {"awsvpcConfiguration": {"subnets": [subnet["SubnetId"]], "securityGroups": [group]}}
+    [task] = ecs.run_task(
+        cluster=cluster,
+        taskDefinition="platform-daemon",
+        launchType="FARGATE",
+        networkConfiguration=network,
+    )["tasks"]
+
+    class Metadata(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            about = {"Cluster": cluster, "TaskARN": task["taskArn"]}
+            content = json.dumps(about if self.path.endswith("/task") else {"Name": "daemon"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    monkeypatch.setenv("ECS_CONTAINER_METADATA_URI_V4", f"http://127.0.0.1:{server.server_port}/v4/x")
+    daemon = on_aws.limited(*DAEMON_MAY, "s3:*")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", daemon.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", daemon.secret_access_key)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    yield {"cluster": cluster, "subnet": subnet["SubnetId"], "group": group}
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+
+def test_a_run_is_launched_as_a_task_with_the_rights_that_the_page_names(
+    on_aws: S3Server, daemon_task: dict[str, str], home: Path
+) -> None:
+    page = (PARTS.parents[1] / "docs" / "deploy_dagster_parts.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`((?:ecs|ec2|iam|logs):\w+)`", page)) == set(DAEMON_MAY)
+    with opened("ecs.yaml", home) as instance:
+        run = instance.create_run_for_job(
+            talking,
+            job_code_origin=JobPythonOrigin(
+                "talking",
+                RepositoryPythonOrigin(
+                    sys.executable,
+                    ModuleCodePointer("platform_assets.definitions", "defs"),
+                    "registry.example.org/platform:1",
+                ),
+            ),
+            remote_job_origin=RemoteJobOrigin(
+                RemoteRepositoryOrigin(
+                    GrpcServerCodeLocationOrigin("code-location", 4000, location_name="platform_assets"),
+                    "__repository__",
+                ),
+                "talking",
+            ),
+            tags={"platform_assets/exclusive": "lake", "ecs/cpu": "2048", "ecs/memory": "8192"},
+        )
+        launcher = instance.run_launcher
+        launcher.launch_run(LaunchRunContext(run, workspace=None))
+        tags = instance.get_run_by_id(run.run_id).tags  # type: ignore[union-attr]
+        health = launcher.check_run_worker_health(instance.get_run_by_id(run.run_id))  # type: ignore[arg-type]
+        assert health.status in (WorkerStatus.RUNNING, WorkerStatus.UNKNOWN)
+        ecs = on_aws.limited("ecs:*").client("ecs")
+        [task] = ecs.describe_tasks(
+            cluster=tags["ecs/cluster"], tasks=[tags["ecs/task_arn"]], include=["TAGS"]
+        )["tasks"]
+        assert task["clusterArn"] == daemon_task["cluster"]
+        [override] = task["overrides"]["containerOverrides"]
+        assert "execute_run" in override["command"]
+        # The run's own tags ask for more than run_resources does.
+        assert (override["cpu"], override["memory"]) == (2048, 8192)
+        given = {one["key"]: one["value"] for one in task["tags"]}
+        assert given["application"] == "platform_assets"
+        assert given["platform_assets/exclusive"] == "lake"
+        assert given["dagster/run_id"] == run.run_id
+        assert launcher.terminate(run.run_id)
+
+
+DAEMON_MAY = (
+    *("ecs:RunTask", "ecs:DescribeTasks", "ecs:StopTask", "ecs:DescribeTaskDefinition"),
+    *("ecs:RegisterTaskDefinition", "ecs:TagResource", "ec2:DescribeNetworkInterfaces", "logs:GetLogEvents"),
+    "iam:PassRole",
+)
+"""What docs/deploy_dagster_parts.md says that the role of the daemon needs."""
