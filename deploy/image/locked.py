@@ -98,9 +98,7 @@ def fetch_all(
         missing = [name for name in changed if name not in known]
         for name in missing:
             if not any(applies(one, set()) for one, _ in lock.get(name, ())):
-                (by,) = {
-                    by for one, by in todo if canonicalize_name(one.name) == name and one is changed[name]
-                }
+                by = next(by for one, by in todo if one is changed[name])
                 raise NotLocked(
                     f"{changed[name]} is required by {by}, and the lock does not hold it. Run make lock."
                 )
