@@ -172,7 +172,10 @@ module "roles" {
   delivery_places    = var.delivery_places
   secrets = merge(
     { for name, secret in local.secrets : name => { arn = module.secrets.arns[name], readers = secret.readers } },
-    local.warehouse == null ? {} : { warehouse = { arn = local.warehouse.secret_arn, readers = ["loads"] } }
+    # Inspection looks at its columns; upkeep asks which versions of tables it still needs.
+    local.warehouse == null ? {} : {
+      warehouse = { arn = local.warehouse.secret_arn, readers = ["loads", "inspection", "upkeep"] }
+    }
   )
 }
 

@@ -6,7 +6,8 @@
 locals {
   arn = "arn:${var.partition}"
 
-  # read, write, delete, tag: buckets by use. secrets: by name. alerts: may publish to the topic of alarms.
+  # read, write, delete, tag: buckets by use. ledger: reads which batches are complete. queue: the notifications of
+  # uploads. alerts: may publish to the topic of alarms.
   needs = {
     extraction     = { read = ["ingestion"], write = ["ingestion"] }
     transformation = { read = ["ingestion", "processed"], write = ["processed"] }
@@ -15,9 +16,10 @@ locals {
       write  = concat(["processed"], local.quarantine)
       tag    = ["uploads"]
       delete = length(local.quarantine) == 0 ? [] : ["uploads"]
+      queue  = true
       alerts = true
     }
-    loads    = { read = ["processed"] }
+    loads    = { read = ["processed"], ledger = true }
     delivery = { read = ["processed"], write = ["processed"], alerts = true }
     upkeep   = { read = ["ingestion", "processed"], write = ["ingestion", "processed"], delete = ["ingestion", "processed"] }
     # The code location looks for new uploads, and records and sends alerts.
@@ -51,6 +53,19 @@ locals {
           Effect   = "Allow"
           Action   = ["s3:GetObject"]
           Resource = [for use in needs.read : "${var.bucket_arns[use]}/*"]
+        },
+        {
+          Sid       = "ListLedger"
+          Effect    = "Allow"
+          Action    = ["s3:ListBucket"]
+          Resource  = [for arn in [var.bucket_arns["ingestion"]] : arn if try(needs.ledger, false)]
+          Condition = { StringLike = { "s3:prefix" = ["_ledger", "_ledger/*"] } }
+        },
+        {
+          Sid      = "ReadLedger"
+          Effect   = "Allow"
+          Action   = ["s3:GetObject"]
+          Resource = [for arn in [var.bucket_arns["ingestion"]] : "${arn}/_ledger/*" if try(needs.ledger, false)]
         },
         {
           Sid      = "Write"
