@@ -1,4 +1,4 @@
-"""deploy/terraform/aws applied to a local AWS: a clean second plan, every component under its role, the alarms."""
+"""deploy/terraform/aws applied to a local AWS: a clean second plan, components under their roles, alarms."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ MAY: dict[str, set[str]] = {
         *("list processed", "read processed", "write processed", "write runs"),
         *(_KEY, "secret platform/smtp", "publish", _WAREHOUSE, *_QUEUE),
     },
-    # It lists and reads the ledger in ingestion, and nothing else there; moto does not know prefixes of lists.
+    # Of ingestion it lists and reads the ledger alone; moto does not know prefixes of lists.
     "loads": {"list processed", "read processed", "list ingestion", "write runs", _WAREHOUSE, _KEY},
     "delivery": {
         *("list processed", "read processed", "write processed", "write runs"),
