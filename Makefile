@@ -4,8 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check both ui bench soak clean lock home plan-example
-.PHONY: style-check build smoke-test push python-pkg-refresh
+.PHONY: help run test check both ui bench soak clean lock home plan-example style-check build smoke-test push python-pkg-refresh
 
 PORT ?= 3000
 VENV ?= .venv
