@@ -71,7 +71,8 @@ RUN /opt/tools/bin/python -m pip wheel --quiet --no-deps --no-index --no-build-i
  && /opt/tools/bin/python -m pip --python /opt/venv/bin/python install --quiet --no-deps --no-index --no-compile \
       --target /opt/platform/lib --find-links /build/wheel platform-assets \
  && python /build/sbom.py > /opt/platform/sbom.cdx.json \
- && python /build/used_modules.py > /build/used.txt \
+ && PYTHONHASHSEED=0 python /build/used_modules.py > /build/used.txt \
+ && rm -rf /opt/platform/compiled \
  && PYTHONHASHSEED=0 python /build/compile_modules.py < /build/used.txt \
  && chmod -R a+rX,go-w /opt/platform
 WORKDIR /opt/platform
