@@ -298,6 +298,7 @@ class LakeTable:
         *,
         stream: str,
         version: int,
+        metadata: Mapping[str, str] | None = None,
         description: str | None = None,
         also: Mapping[str, int] | None = None,
     ) -> None:
@@ -308,6 +309,7 @@ class LakeTable:
             files: The files, with the columns of the table.
             stream: As in `append`.
             version: As in `append`.
+            metadata: As in `append`.
             description: As in `append`.
             also: As in `append`.
 
@@ -321,7 +323,7 @@ class LakeTable:
 
         now = time.time_ns() // 1_000_000
         actions = [AddAction(one.path, one.size, {}, now, True, one.stats) for one in files]
-        commit = _commit_properties(stream, version, None, is_next=handle is None, also=also)
+        commit = _commit_properties(stream, version, metadata, is_next=handle is None, also=also)
         try:
             if handle is None:
                 create_table_with_add_actions(
@@ -330,7 +332,7 @@ class LakeTable:
                     actions,
                     name=self.format.table_name if self.format is not None else None,
                     description=description,
-                    configuration=_configuration(self.arrow_schema),
+                    configuration=table_properties(self.arrow_schema),
                     storage_options=self.storage_options(),
                     commit_properties=commit,
                 )
@@ -504,7 +506,7 @@ class LakeTable:
                     "name": self.format.table_name if self.format is not None else None,
                     "description": description,
                     "storage_options": self.storage_options(),
-                    "configuration": _configuration(rows.schema),
+                    "configuration": table_properties(rows.schema),
                 }
             elif mode == "overwrite":
                 where = {"table_or_uri": handle, "mode": mode, "schema_mode": mode}
@@ -846,7 +848,7 @@ def _ends_with_added_columns(handle: DeltaTable) -> bool:
     return any(commit.get("operation") == "ADD COLUMN" for commit in handle.history(1))
 
 
-def _configuration(schema: pa.Schema) -> dict[str, str | None] | None:
+def table_properties(schema: pa.Schema) -> dict[str, str | None] | None:
     """Choose the columns of a new table that have statistics; None keeps the default, the first columns.
 
     In a bronze table `_batch` may follow any number of columns. Dates are left out, because they may be

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.delta import LakeTable
     from platform_assets.model.table import Table
     from platform_assets.source.connection import Connection
+    from platform_assets.source.first_load import FirstLoader
     from platform_assets.source.snapshot import SourceDatabase
 
 
@@ -96,6 +97,13 @@ class SourceRoom(Assembly[SourceRoomSettings]):
         found = tuple(tables[table] for table in sorted(tables))
         _refuse_unknown_tables(name, source.overrides, found, "its catalogue has", discover_command(name))
         return found
+
+    def first_loader(self) -> FirstLoader | None:
+        """Return the workers that read large tables which the lake does not have yet; None without them."""
+        from platform_assets.source.first_load import HasFirstLoader
+
+        found = (room.first_loader() for room in self.rooms.offering(HasFirstLoader))
+        return next((one for one in found if one is not None), None)
 
     def readable_tables(self, name: str) -> tuple[Table, ...]:
         """Return the tables of a source by a name that a user gave.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from platform_assets.errors import SourceError
 from platform_assets.isolation import reason_of
 from platform_assets.lake.adbc import executed
 from platform_assets.model.dialects import literal
+from platform_assets.source.connection import Connection
 from platform_assets.source.scan import Scan
 from platform_assets.source.session import ValueRefused, adbc_error, open_adbc
 
@@ -35,6 +36,40 @@ _BYTES_QUEUED = 16 * 1024 * 1024
 # invalid_parameter_value.
 _NO_SUCH_SNAPSHOT = ("42704", "22023")
 _FIRST_VERSION_WITH_TRANSACTION_TIMEOUT = 170_000
+
+
+@dataclass(frozen=True)
+class SharedSnapshot:
+    """A snapshot as other processes import it, while the connection that exported it is open.
+
+    Args:
+        connection: Parameters of the connection.
+        exported_id: Id by which other connections import the snapshot.
+        version: The server's version as a number.
+        settings: Settings of the transactions that read it, by name.
+    """
+
+    connection: Connection = field(repr=False)
+    exported_id: str
+    version: int
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> SharedSnapshot:
+        """Return a snapshot as other processes import it."""
+        return cls(snapshot.connection, snapshot.exported_id, snapshot.version, snapshot.settings)
+
+
+def read_part(snapshot: SharedSnapshot, scan: Scan, query: str) -> Iterator[pa.RecordBatch]:
+    """Stream the result of one of a scan's queries over a connection of its own.
+
+    Raises:
+        SourceUnavailable: The server does not answer, or the snapshot is gone.
+        SourceError: The server refused the query, or a value does not fit.
+    """
+    with _imported(snapshot) as connection:
+        yield from _read(connection, snapshot, scan, query)
+        _end(connection)
 
 
 @dataclass
@@ -190,7 +225,7 @@ def _advice(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _imported(snapshot: Snapshot) -> Iterator[AdbcConnection]:
+def _imported(snapshot: Snapshot | SharedSnapshot) -> Iterator[AdbcConnection]:
     """Open an ADBC connection in a transaction that has imported the snapshot.
 
     Raises:
@@ -253,7 +288,9 @@ def _run(connection: AdbcConnection, sql: str) -> None:
         statement.execute_update()
 
 
-def _read(connection: AdbcConnection, snapshot: Snapshot, scan: Scan, query: str) -> Iterator[pa.RecordBatch]:
+def _read(
+    connection: AdbcConnection, snapshot: Snapshot | SharedSnapshot, scan: Scan, query: str
+) -> Iterator[pa.RecordBatch]:
     """Stream the result of one of a scan's queries.
 
     Raises:

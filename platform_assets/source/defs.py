@@ -5,7 +5,7 @@ import dataclasses
 import datetime as dt
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from platform_assets.lake.lake import BronzeReader, Lake
+    from platform_assets.source.first_load import FirstLoader
     from platform_assets.source.outcome import Extraction, TableChange, Verification
 
 STAR = "star"
@@ -81,7 +82,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     """
     room, (main, *discovered) = rooms.of(SourceRoom), rooms.of(SourceRoom).names
     tables = room.source_tables()
-    defs = [build_source_defs(main, tables[main], read_by=STAR)]
+    defs = [build_source_defs(main, tables[main], read_by=STAR, first_loader=room.first_loader)]
     defs.append(build_verification_defs(main, tables[main], room.platform.schedule.timezone))
     defs += [build_discovered_defs(room, name, tables[name]) for name in discovered if tables[name]]
     databases = {
@@ -99,7 +100,7 @@ def build_discovered_defs(room: SourceRoom, name: str, tables: Sequence[Table]) 
         name: Name of the source.
         tables: Its tables.
     """
-    of_source = build_source_defs(name, tables, is_declared=False)
+    of_source = build_source_defs(name, tables, is_declared=False, first_loader=room.first_loader)
     schedule = room.settings.sources.discovered[name].schedule or room.platform.schedule
     checks = [key for one in of_source.asset_checks or () for key in one.check_keys]
     return dg.Definitions.merge(
@@ -110,7 +111,12 @@ def build_discovered_defs(room: SourceRoom, name: str, tables: Sequence[Table]) 
 
 
 def build_source_defs(
-    source: str, tables: Sequence[Table], *, is_declared: bool = True, read_by: str = ""
+    source: str,
+    tables: Sequence[Table],
+    *,
+    is_declared: bool = True,
+    read_by: str = "",
+    first_loader: "Callable[[], FirstLoader | None]" = lambda: None,
 ) -> dg.Definitions:
     """Build the assets and checks of one source.
 
@@ -121,6 +127,7 @@ def build_source_defs(
         is_declared: Whether `tables` declares all columns; if not, columns from the lake are shown too.
         read_by: Group of the assets that read these tables and hold back the readers of a table whose check
             failed; empty if nothing reads the tables in the same run.
+        first_loader: Returns the workers that read large tables which the lake does not have yet, if any.
     """
     by_key = {dg.AssetKey([source, table.name]): table for table in tables}
     outs = {
@@ -148,7 +155,7 @@ def build_source_defs(
     ) -> Iterator[dg.MaterializeResult[None]]:
         from platform_assets.source.extract import Extractor, sample_rows
 
-        extractor = Extractor(database, lake, engine, report=context.log.info)
+        extractor = Extractor(database, lake, engine, context.log.info, first_loader())
         selected = {key: table for key, table in by_key.items() if key in context.selected_asset_keys}
         began = time.monotonic()
         with clear_failures():

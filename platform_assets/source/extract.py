@@ -27,7 +27,7 @@ from platform_assets.lake.ledger import LedgerEntry
 from platform_assets.lake.races import Result, attempts, retry_while_others_progress
 from platform_assets.model.dialects import columns_sql, quote
 from platform_assets.model.table import Column, Table
-from platform_assets.source.bulk import BulkReader
+from platform_assets.source.bulk import BulkReader, SharedSnapshot
 from platform_assets.source.capture import (
     CaptureCursor,
     ReadPlan,
@@ -37,10 +37,11 @@ from platform_assets.source.capture import (
     watermark_of,
 )
 from platform_assets.source.catalogue import RESERVED_COLUMNS
-from platform_assets.source.compare import Changes, Comparison, LakeState, bronze_schema
+from platform_assets.source.compare import Changes, Comparison, LakeState, Stamp, bronze_schema
 from platform_assets.source.dead_letters import DeadLetters
 from platform_assets.source.deletions import find_deleted
 from platform_assets.source.drift import compare, remember
+from platform_assets.source.first_load import FirstLoad, FirstLoader, LoadTarget
 from platform_assets.source.outcome import Extraction, TableChange, Verification
 from platform_assets.source.scan import Scan, key_scan, table_scan
 from platform_assets.source.types import holds, logical_type, value_expression
@@ -70,12 +71,14 @@ class Extractor:
         lake: The target lake.
         engine: The SQL engine for comparisons.
         report: Receives progress messages.
+        first_loader: Workers that read large tables which the lake does not have yet; this process if None.
     """
 
     source: SourceDatabase
     lake: Lake
     engine: SqlEngine
     report: Callable[[str], None] = field(default=lambda message: None)
+    first_loader: FirstLoader | None = None
 
     def extract(self, tables: Sequence[Table]) -> Extraction:
         """Read the source once and commit the changes as one batch; write nothing without changes.
@@ -410,7 +413,8 @@ class _Attempt:
         """
         planned = list(self._plan(parents_first(tables)))
         counts = self._counts(planned)
-        with BulkReader(self.snapshot, [one.scan() for one in planned]) as bulk:
+        here = [one.scan() for one in planned if self._parts_for_workers(one) is None]
+        with BulkReader(self.snapshot, here) as bulk:
             for one in planned:
                 with self._isolated(one.table):
                     self._load(one, bulk, counts.get(one.table.name))
@@ -589,6 +593,9 @@ class _Attempt:
 
     def _read(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> Changes:
         """Read a table as planned, and append its changes."""
+        loader, parts = self.extractor.first_loader, self._parts_for_workers(one)
+        if loader is not None and parts is not None:
+            return self._load_on_workers(one, parts, loader)
         try:
             with bulk.stream(one.table.name) as rows:
                 return self._append(one, rows, count)
@@ -598,6 +605,34 @@ class _Attempt:
                 raise
         with self._stream(one.scan()) as rows:
             return self._append(one, rows, count)
+
+    def _parts_for_workers(self, one: _Planned) -> Scan | None:
+        """Return the parts of a table that workers read; None if this process reads the table."""
+        loader = self.extractor.first_loader
+        if loader is None or one.is_known or one.reading.strategy == "last_updated":
+            return None
+        scan = table_scan(one.table, one.relation, one.version, one.reading.predicate, loader.parts)
+        return scan if len(scan.queries) > 1 else None
+
+    def _load_on_workers(self, one: _Planned, parts: Scan, loader: FirstLoader) -> Changes:
+        """Have workers read a table that the lake does not have yet."""
+        changes = Changes()
+        load = FirstLoad(
+            parts,
+            SharedSnapshot.of(self.snapshot),
+            Stamp(bronze_schema(one.table), self.batch, self.snapshot.taken_at),
+            self.snapshot.source.connections,
+        )
+        target = LoadTarget(
+            self.extractor.lake.bronze(self._source, one.table),
+            one.handle,
+            bronze_stream(self._source),
+            self.batch,
+            {"platform_assets.cursor": self._cursor(one, changes).to_json()},
+        )
+        changes.rows_read = loader.load(load, target)
+        changes.counts["insert"] = changes.rows_read
+        return changes
 
     def _refuse_a_loose_key(self, one: _Planned) -> None:
         """Reject a key that the source does not enforce and that does not identify the rows."""

@@ -18,7 +18,8 @@ from platform_assets.source.fields import Fields, fields_of
 from platform_assets.source.types import select_expression
 
 _PAGES_WORTH_SPLITTING = 4_096
-_PARTS = 8
+PARTS = 8
+"""Parts of a large table, unless more workers are there to read it."""
 _HAS_CTID = ("table", "partitioned", "materialized view")
 _FIRST_VERSION_WITH_CTID_RANGES = 140_000
 
@@ -42,12 +43,14 @@ class Scan:
     probes: Mapping[str, str] = field(default_factory=dict)
 
 
-def _split(relation: Relation, select: str, predicate: str | None, version: int) -> tuple[str, ...]:
+def _split(
+    relation: Relation, select: str, predicate: str | None, version: int, parts: int
+) -> tuple[str, ...]:
     """Return the queries that together read a relation, split by physical position if it is large."""
     ranges = [""]
     large = relation.pages >= _PAGES_WORTH_SPLITTING
     if large and relation.kind in _HAS_CTID and version >= _FIRST_VERSION_WITH_CTID_RANGES:
-        starts = [relation.pages * part // _PARTS for part in range(1, _PARTS)]
+        starts = [relation.pages * part // parts for part in range(1, parts)]
         # The last range is open, because the table may have grown since its size was read.
         ranges = [
             " AND ".join(
@@ -61,7 +64,9 @@ def _split(relation: Relation, select: str, predicate: str | None, version: int)
     return tuple(f"{select} WHERE {condition}" if condition else select for condition in conditions)
 
 
-def table_scan(table: Table, relation: Relation, version: int, predicate: str | None = None) -> Scan:
+def table_scan(
+    table: Table, relation: Relation, version: int, predicate: str | None = None, parts: int = PARTS
+) -> Scan:
     """Create the scan of a table's rows, with their content hash as the last column.
 
     Args:
@@ -69,9 +74,10 @@ def table_scan(table: Table, relation: Relation, version: int, predicate: str | 
         relation: Catalogue entry of the table.
         version: The server's version as a number.
         predicate: SQL for the rows to read; None for all rows.
+        parts: Number of queries for a large table.
     """
     fields = fields_of(table, relation, table.column_names)
-    queries = _split(relation, _select(fields, relation), predicate, version)
+    queries = _split(relation, _select(fields, relation), predicate, version, parts)
     return Scan(
         table.name,
         queries,

@@ -14,6 +14,7 @@ from platform_assets.spark.settings import SparkSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from platform_assets.source.first_load import FirstLoader
     from platform_assets.spark.session import SparkTarget
     from platform_assets.star.engine import StarEngine
 
@@ -25,19 +26,29 @@ class SparkRoom(Assembly[SparkSettings]):
 
     def star_engines(self) -> Mapping[str, Callable[[], StarEngine]]:
         """See `HasStarEngines.star_engines`."""
-        return {"spark": lambda: self._engine(self._spark), "sail": lambda: self._engine(self._sail)}
+        return {name: partial(self._engine, target) for name, target in self._targets.items()}
+
+    def first_loader(self) -> FirstLoader | None:
+        """See `HasFirstLoader.first_loader`."""
+        target = self._targets.get(self.rooms.of(LakeRoom).settings.engine.name)
+        if target is None or not self.settings.spark.first_loads:
+            return None
+        from platform_assets.spark.first_load import SparkFirstLoader
+
+        return SparkFirstLoader(target())
 
     def probes(self) -> Iterator[Probe]:
         """See `HasProbes.probes`: whether the chosen engine answers, and sees the files of the lake."""
         from platform_assets.spark.probes import look_at_engine
 
-        targets = {"spark": lambda: self._spark, "sail": lambda: self._sail}
         room = self.rooms.of(LakeRoom)
-        chosen = targets.get(room.settings.engine.name)
-        if chosen is not None:
-            yield Probe(
-                "engine", room.settings.engine.name, partial(look_at_engine, chosen, room.lake), 120.0
-            )
+        name = room.settings.engine.name
+        if name in self.star_engines():
+            yield Probe("engine", name, partial(look_at_engine, self._targets[name], room.lake), 120)
+
+    @property
+    def _targets(self) -> Mapping[str, Callable[[], SparkTarget]]:
+        return {"spark": lambda: self._spark, "sail": lambda: self._sail}
 
     @cached_property
     def _spark(self) -> SparkTarget:
@@ -68,11 +79,11 @@ class SparkRoom(Assembly[SparkSettings]):
 
         return kind(address, given.memory_mb, given.partitions, options, given.s3_scheme)
 
-    def _engine(self, target: SparkTarget) -> StarEngine:
+    def _engine(self, target: Callable[[], SparkTarget]) -> StarEngine:
         from platform_assets.spark.engine import SparkEngine
 
         room = self.rooms.of(LakeRoom)
-        return SparkEngine(target, room.engine, self.settings.spark.rows_per_range)
+        return SparkEngine(target(), room.engine, self.settings.spark.rows_per_range)
 
 
 ROOM = SparkRoom

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.errors import LakeError
-from platform_assets.lake.delta import LakeTable, WrittenFile, named_file_error, reason_in_short
+from platform_assets.lake.delta import (
+    LakeTable,
+    WrittenFile,
+    named_file_error,
+    reason_in_short,
+    table_properties,
+)
 from platform_assets.lake.upkeep.rewrite import SCRATCH, read_ahead
 from platform_assets.lake.upkeep.store import LOG, TableStore
 
@@ -112,7 +118,11 @@ def written(frame: DataFrame, table: LakeTable, target: SparkTarget) -> Iterator
             return
         try:
             # Delta's own reader of footers gives them the statistics that every other file has.
-            convert_to_deltalake(f"{table.uri}/{folder}", storage_options=table.storage_options())
+            convert_to_deltalake(
+                f"{table.uri}/{folder}",
+                storage_options=table.storage_options(),
+                configuration=table_properties(table.arrow_schema),
+            )
             with store.files.open_input_file(f"{folder}/{LOG}/{0:020d}.json") as log:
                 actions = [json.loads(line) for line in log.read().splitlines()]
         except (DeltaError, OSError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -141,7 +142,10 @@ class SparkTarget:
         for name, value in properties.items():
             builder = builder.config(name, value)
         try:
-            return builder.getOrCreate()
+            session = builder.getOrCreate()
+            # Workers run the Python of this path; it is the only place where pyspark takes it from.
+            session.sparkContext.pythonExec = sys.executable
+            return session
         except Exception as error:
             if shutil.which("java") is None:
                 raise SparkError(

@@ -79,6 +79,9 @@ class SparkBlock(Block):
     """Rows from which on the numbering of a fact's new rows is split into ranges for several workers."""
     s3_scheme: Text = Field(default="s3a", description="s3a, s3 or s3n", pattern="^s3[an]?$")
     """How this Spark writes the address of a bucket: `s3a` for Hadoop's connector, `s3` on EMR."""
+    first_loads: bool = Field(default=False, description="true or false")
+    """Have Spark's workers read large source tables that the lake does not have yet. They need this package,
+    and a way to the source, whose password they get."""
     options: Annotated[dict[str, str | Secret], BeforeValidator(_options)] = Field(
         default_factory=dict, description="a block with Spark's own properties"
     )

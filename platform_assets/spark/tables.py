@@ -70,7 +70,7 @@ class Views:
         if rows.num_rows:
             return self.add(self.session.createDataFrame(rows))
         columns = [Column(one.name, logical_type_of(one.type), "") for one in rows.schema]
-        return self.add(self.session.createDataFrame([], _ddl(columns)))
+        return self.add(self.session.createDataFrame([], ddl(columns)))
 
     def add_table(
         self,
@@ -93,11 +93,11 @@ class Views:
         """
         paths, is_mixed = table.files(handle, batches, only) if handle is not None else ([], False)
         if not paths or handle is None:
-            return self.add(self.session.createDataFrame([], _ddl(table.columns))), is_mixed
+            return self.add(self.session.createDataFrame([], ddl(table.columns))), is_mixed
         stored = stored_columns(handle)
         self.rows += _rows_in(handle, {path.rpartition("/")[2] for path in paths})
         # Files written before a column was added lack it, and have NULL in it.
-        frame = self.session.read.schema(_ddl(stored)).parquet(*map(self.target.place, paths))
+        frame = self.session.read.schema(ddl(stored)).parquet(*map(self.target.place, paths))
         raw = self.add(frame)
         known = {column.name for column in stored}
         selected = ", ".join(
@@ -163,7 +163,8 @@ def stored_type(type_: LogicalType) -> str:
     return SPARK.type_name(logical_type_of(arrow_type(type_)))
 
 
-def _ddl(columns: Sequence[Column]) -> str:
+def ddl(columns: Sequence[Column]) -> str:
+    """Return columns as Spark declares those of files of the lake."""
     return ", ".join(f"{SPARK.quote(one.name)} {stored_type(one.type)}" for one in columns)
 
 
