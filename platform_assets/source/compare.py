@@ -110,7 +110,7 @@ class Comparison:
             rows: Rows with their content hash, as `hashed_schema`; at most one row per key.
             changes: Counter of the changes.
         """
-        stamp = Stamp(bronze_schema(self.table), self.batch, self.seen_at)
+        stamp = BatchStamp(bronze_schema(self.table), self.batch, self.seen_at)
         source = self._watched(rows, changes)
         if self.known is None:
             for batch in source:
@@ -246,7 +246,7 @@ def _chunks(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(gathered)
 
 
-class Stamp:
+class BatchStamp:
     """The platform's columns to add to rows: arrays of one value, built once and sliced."""
 
     def __init__(self, schema: pa.Schema, batch: int, seen_at: dt.datetime) -> None:

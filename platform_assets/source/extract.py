@@ -37,7 +37,7 @@ from platform_assets.source.capture import (
     watermark_of,
 )
 from platform_assets.source.catalogue import RESERVED_COLUMNS
-from platform_assets.source.compare import Changes, Comparison, LakeState, Stamp, bronze_schema
+from platform_assets.source.compare import BatchStamp, Changes, Comparison, LakeState, bronze_schema
 from platform_assets.source.dead_letters import DeadLetters
 from platform_assets.source.deletions import find_deleted
 from platform_assets.source.drift import compare, remember
@@ -620,7 +620,7 @@ class _Attempt:
         load = FirstLoad(
             parts,
             SharedSnapshot.of(self.snapshot),
-            Stamp(bronze_schema(one.table), self.batch, self.snapshot.taken_at),
+            BatchStamp(bronze_schema(one.table), self.batch, self.snapshot.taken_at),
             self.snapshot.source.connections,
         )
         target = LoadTarget(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import pyarrow as pa
 
 from platform_assets.source.bulk import SharedSnapshot, read_part
-from platform_assets.source.compare import Stamp
+from platform_assets.source.compare import BatchStamp
 from platform_assets.source.scan import Scan
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FirstLoad:
 
     scan: Scan
     snapshot: SharedSnapshot = field(repr=False)
-    stamp: Stamp = field(repr=False)
+    stamp: BatchStamp = field(repr=False)
     connections: int = 2
 
     def rows(self, part: int) -> Iterator[pa.RecordBatch]:
