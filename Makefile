@@ -84,9 +84,10 @@ IMAGE ?= platform_assets
 TAG ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo local)
 EXTRAS ?= aws,postgres
 BUILD_ARGS ?=
-# The date of all files in the image: the last change of what is in it. The same sources give the same layers.
-SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct -- platform_assets config deploy/image Dockerfile \
-    pyproject.toml requirements-dev.lock 2>/dev/null),315532800)
+# The date of all files in the image: one date for ever, so that the same content is the same layer, whether a builder
+# took it from its cache or made it again. The label says when the sources were committed.
+SOURCE_DATE_EPOCH ?= 315532800
+CREATED ?= $(or $(shell TZ=UTC git log -1 --date=format-local:%FT%TZ --format=%cd 2>/dev/null),1980-01-01T00:00:00Z)
 
 style-check: $(DEV) ## Check the Dockerfile with hadolint
 	$(BIN)/hadolint Dockerfile
@@ -122,7 +123,7 @@ $(CONTAINER) $(if $(filter docker,$(CONTAINER)),buildx build --load --provenance
     --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH),build --layers --format docker --timestamp $(SOURCE_DATE_EPOCH)) \
     --target $(1) --tag $(2) --build-arg PYTHON_PKG_VERSIONS=$(3) --build-arg EXTRAS=$(EXTRAS) \
     --build-arg VERSION=$(TAG) --build-arg REVISION=$(or $(shell git rev-parse HEAD 2>/dev/null),unknown) \
-    --build-arg CREATED=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%FT%TZ 2>/dev/null || date -u -r $(SOURCE_DATE_EPOCH) +%FT%TZ) \
+    --build-arg CREATED=$(CREATED) \
     $(BUILD_ARGS) .
 endef
 

@@ -234,6 +234,7 @@ def dry_run(container: str, *targets: str) -> str:
         f"CONTAINER={container}",
         "TAG=1.0",
         "SOURCE_DATE_EPOCH=1700000000",
+        "CREATED=2023-11-14T22:13:20Z",
     ]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return re.sub(r"\s*\\\n\s*", " ", done.stdout)
