@@ -98,7 +98,7 @@ class SourceRoom(Assembly[SourceRoomSettings]):
         _refuse_unknown_tables(name, source.overrides, found, "its catalogue has", discover_command(name))
         return found
 
-    def first_loader(self) -> FirstLoader | None:
+    def workers_of_first_loads(self) -> FirstLoader | None:
         """Return the workers that read large tables which the lake does not have yet; None without them."""
         from platform_assets.source.first_load import HasFirstLoader
 

@@ -82,7 +82,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     """
     room, (main, *discovered) = rooms.of(SourceRoom), rooms.of(SourceRoom).names
     tables = room.source_tables()
-    defs = [build_source_defs(main, tables[main], read_by=STAR, first_loader=room.first_loader)]
+    defs = [build_source_defs(main, tables[main], read_by=STAR, first_loader=room.workers_of_first_loads)]
     defs.append(build_verification_defs(main, tables[main], room.platform.schedule.timezone))
     defs += [build_discovered_defs(room, name, tables[name]) for name in discovered if tables[name]]
     databases = {
@@ -100,7 +100,7 @@ def build_discovered_defs(room: SourceRoom, name: str, tables: Sequence[Table]) 
         name: Name of the source.
         tables: Its tables.
     """
-    of_source = build_source_defs(name, tables, is_declared=False, first_loader=room.first_loader)
+    of_source = build_source_defs(name, tables, is_declared=False, first_loader=room.workers_of_first_loads)
     schedule = room.settings.sources.discovered[name].schedule or room.platform.schedule
     checks = [key for one in of_source.asset_checks or () for key in one.check_keys]
     return dg.Definitions.merge(

@@ -87,7 +87,7 @@ def differences(
 
 @dataclass(frozen=True)
 class Replayed:
-    """A business of five ticks in one lake, of which each engine builds a star schema of its own."""
+    """A business of four ticks in one lake, of which each engine builds a star schema of its own."""
 
     platform: Platform
     builds: dict[str, list[dict[str, tuple[Any, ...]]]]
@@ -113,8 +113,9 @@ def replayed(
         "sail": SparkEngine(sail_target, platform.engine, ROWS_PER_RANGE),
     }
     done = Replayed(platform, {name: [] for name in engines}, {name: [] for name in engines})
-    for change in (first_rows, second_tick, third_tick, fourth_tick, fifth_tick):
-        change(totesys)
+    for changes_of_tick in ((first_rows,), (second_tick, third_tick), (fourth_tick,), (fifth_tick,)):
+        for change in changes_of_tick:
+            change(totesys)
         platform.extract()
         for name, engine in engines.items():
             lake = over(platform, name)
@@ -133,16 +134,16 @@ def replayed(
 def test_every_tick_gives_the_rows_and_types_that_duckdb_gives(replayed: Replayed, engine: str) -> None:
     assert replayed.builds[engine] == replayed.builds["duckdb"]
     found = zip(replayed.contents["duckdb"], replayed.contents[engine], strict=True)
-    assert [differences(expected, one) for expected, one in found] == [[]] * 5
+    assert [differences(expected, one) for expected, one in found] == [[]] * 4
 
 
 def test_rows_that_are_dead_letters_are_in_no_star_table(replayed: Replayed) -> None:
     facts = [one["fact_sales_order"]["rows"] for one in replayed.contents["spark"]]
-    assert facts == [4, 7, 9, 10, 11]
+    assert facts == [4, 7, 8, 9]
     dead = [(row["_batch"], row["key"], row["reason"]) for row in replayed.platform.dead_letters()]
     assert sorted(dead) == [
         (1, '{"sales_order_id":7}', "range(created_at)"),
         (1, '{"sales_order_id":9}', "iso_date(agreed_delivery_date)"),
-        (5, '{"payment_id":3}', "iso_date(payment_date)"),
-        (5, '{"sales_order_id":10}', "iso_date(agreed_delivery_date)"),
+        (4, '{"payment_id":3}', "iso_date(payment_date)"),
+        (4, '{"sales_order_id":10}', "iso_date(agreed_delivery_date)"),
     ]

@@ -12,6 +12,9 @@ import pytest
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
 from platform_assets.model.table import Binary, Column, Date, Decimal, Integer, Table, Text, Timestamp
+from platform_assets.rooms import Rooms
+from platform_assets.settings import load_settings
+from platform_assets.source.assembly import SourceRoom
 from platform_assets.source.extract import Extractor
 from platform_assets.source.first_load import FirstLoad, LoadTarget
 from platform_assets.source.snapshot import SourceDatabase
@@ -37,6 +40,7 @@ NOTE = Table(
 )
 SMALL = Table("small", "A small table.", (Column("id", Integer(), ""),), ("id",))
 ROWS = 4_300
+CONFIGURATION = Path(__file__).parents[2] / "config" / "platform.conf"
 TABLES = (NOTE, SMALL)
 
 
@@ -146,3 +150,22 @@ def test_a_load_does_not_show_the_password_that_it_carries(database: Database, t
     Extractor(source_of(database), lake, sql, first_loader=Shown()).extract([NOTE])
     assert len(seen) == 1
     assert database.reader.password not in seen[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "has_workers"),
+    [
+        ("", False),
+        ("engine = sail", False),
+        ("spark.first_loads = true", False),
+        ("engine = sail\nspark { first_loads = true, partitions = 3 }", True),
+    ],
+)
+def test_first_loads_are_spread_where_the_settings_say_so(
+    tmp_path: Path, keys: str, has_workers: bool
+) -> None:
+    file = tmp_path / "own.conf"
+    file.write_text(f'include required(file("{CONFIGURATION}"))\n{keys}\n')
+    found = Rooms(load_settings(file)).of(SourceRoom).workers_of_first_loads()
+    assert isinstance(found, SparkFirstLoader) == has_workers
+    assert found is None or found.parts == 3
