@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Applied:
         callers: Somebody in each role.
         totesys: The source.
         environment: Environment variables of every process, without credentials.
+        logged: Lines that components have logged, by role.
     """
 
     aws: Aws
@@ -59,6 +61,7 @@ class Applied:
     callers: Mapping[str, Caller]
     totesys: Totesys
     environment: dict[str, str]
+    logged: dict[str, list[str]] = dataclasses.field(default_factory=lambda: defaultdict(list))
 
     def run(self, role: str, *arguments: str) -> dict[str, Any]:
         """Run a component as somebody in a role; see `component`."""
@@ -68,6 +71,7 @@ class Applied:
             command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert done.returncode == 0, done.stderr[-6000:]
+        self.logged[role] += done.stderr.splitlines()
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
 
@@ -186,6 +190,8 @@ def test_a_component_fails_under_the_role_of_another(
     if arguments[0] == "totesys_to_warehouse":
         # Something to write; whoever finds nothing to do is refused nothing.
         applied.totesys.update("staff", 1, last_name=f"{role}-{arguments[1]}")
+    if arguments[1] == "star":
+        assert applied.run("extraction", arguments[0], "totesys")["success"]
     found = applied.run(role, *arguments)
     assert not found["success"]
 
@@ -343,6 +349,34 @@ def test_a_mistake_in_the_variables_is_told_before_anything_is_made(
     file.write_text(json.dumps(variables))
     said = applied.terraform.run("plan", "-input=false", "-no-color", f"-var-file={file}", succeeds=False)
     assert message in re.sub(r"\s+", " ", said)
+
+
+def _counts(pattern: str, line: str) -> bool:
+    """Whether a metric filter of CloudWatch counts a line: comparisons with texts, joined by && or ||."""
+    inner = pattern.strip().removeprefix("{").removesuffix("}")
+    comparisons = re.findall(r'\$\.(\w+) = "([^"]*)"', inner)
+    assert len(comparisons) == inner.count("$.")
+    found = json.loads(line)
+    results = [found.get(name) == value for name, value in comparisons]
+    return any(results) if "||" in inner else all(results)
+
+
+def test_the_filters_count_the_lines_that_the_platform_logs(applied: Applied) -> None:
+    filters = applied.outputs["metric_filters"]
+    if not applied.logged["run"]:
+        applied.run("run", "totesys_to_warehouse")
+    if not applied.logged["transformation"]:
+        applied.totesys.update("staff", 1, last_name="Unread")
+        applied.run("transformation", "totesys_to_warehouse", "totesys")
+    good, refused = applied.logged["run"], applied.logged["transformation"]
+
+    def count(name: str, lines: list[str]) -> int:
+        return sum(_counts(filters[name], line) for line in lines if line.startswith("{"))
+
+    assert (count("ticks", good), count("batches", good)) == (1, 1)
+    assert (count("failed-runs-run", good), count("errors-run", good)) == (0, 0)
+    assert count("failed-runs-run", refused) >= 1
+    assert count("errors-run", refused) >= 1
 
 
 def test_a_failing_run_is_an_alarm_that_is_sent(applied: Applied) -> None:
