@@ -365,10 +365,11 @@ def test_the_filters_count_the_lines_that_the_platform_logs(applied: Applied) ->
     filters = applied.outputs["metric_filters"]
     if not applied.logged["run"]:
         applied.run("run", "totesys_to_warehouse")
-    if not applied.logged["transformation"]:
-        applied.totesys.update("staff", 1, last_name="Unread")
-        applied.run("transformation", "totesys_to_warehouse", "totesys")
-    good, refused = applied.logged["run"], applied.logged["transformation"]
+    good = list(applied.logged["run"])
+    applied.totesys.update("staff", 1, last_name="Unread")
+    before = len(applied.logged["transformation"])
+    applied.run("transformation", "totesys_to_warehouse", "totesys")
+    refused = applied.logged["transformation"][before:]
 
     def count(name: str, lines: list[str]) -> int:
         return sum(_counts(filters[name], line) for line in lines if line.startswith("{"))
