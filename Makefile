@@ -64,7 +64,7 @@ bench: $(DEV) home ## Run every measurement in benchmarks/
 	  done; [ -z "$$missed" ] || { echo "Failed, or missed its limits:$$missed" >&2; exit 1; }
 
 soak: $(DEV) home ## Run what takes an hour: all examples of the properties; capture with late commits; runs at once
-	@$(BIN)/python -m pytest --hypothesis-profile thorough -m "hypothesis or soak or thorough" $(ARGS)
+	@$(BIN)/python -m pytest --hypothesis-profile thorough -m "hypothesis or sampled or soak or thorough" $(ARGS)
 	@$(BIN)/python -m pytest platform_assets_tests/source/soak_capture.py $(ARGS)
 	@$(BIN)/python -m pytest platform_assets_tests/integration/soak_runs.py $(ARGS)
 

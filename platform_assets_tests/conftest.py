@@ -47,7 +47,14 @@ def pytest_make_parametrize_id(config: object, val: object, argname: str) -> str
     return argname if isinstance(val, bytes) else None
 
 
-LONG = ("integration/", "lake/test_upkeep", "source/test_races", "test_first_use", "test_rooms")
+LONG = (
+    "integration/",
+    "lake/test_upkeep",
+    "source/test_races",
+    "test_first_use",
+    "test_rooms",
+    "warehouse/test_conformance",
+)
 """Where the tests of many seconds are, in this folder."""
 
 
@@ -58,14 +65,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     several processes, the last one to end has only short tests left at the end.
     """
     if not (is_thorough() or config.option.markexpr):
-        soaks = [item for item in items if item.get_closest_marker("soak")]
-        config.hook.pytest_deselected(items=soaks)
-        items[:] = [item for item in items if item not in set(soaks)]
+        left_out = {item for item in items if item.get_closest_marker("soak")} | _beyond_the_sample(items)
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("no_cover")
     folder = f"{Path(__file__).parent.name}/"
     items.sort(key=lambda item: not item.nodeid.removeprefix(folder).startswith(LONG))
+
+
+def _beyond_the_sample(items: list[pytest.Item]) -> set[pytest.Item]:
+    """The cases of sampled tests that a plain run leaves out: all but each so many-th, by name."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = set()
+    for of_test in cases.values():
+        marker = of_test[0].get_closest_marker("sampled")
+        assert marker is not None
+        [every] = marker.args
+        ordered = sorted(of_test, key=lambda item: item.nodeid)
+        left_out |= {item for number, item in enumerate(ordered) if number % every}
+    return left_out
 
 
 def pytest_collection_finish() -> None:

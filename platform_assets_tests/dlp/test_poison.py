@@ -162,6 +162,7 @@ def work(tmp_path: Path) -> Work:
     )
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("error", ERRORS, ids=name_of)
 def test_an_object_that_cannot_be_opened_leaves_the_others_alone(work: Work, error: BaseException) -> None:
     work.check(work.run(Breaking(work.folder, error)), error)
@@ -364,6 +365,7 @@ def check_again(tables: Tables, left: int) -> None:
     assert tables.run() == (0, [])
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("error", ERRORS, ids=name_of)
 def test_a_table_of_a_warehouse_that_cannot_be_read_leaves_the_others_alone(
     tables: Tables, error: BaseException

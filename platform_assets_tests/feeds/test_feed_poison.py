@@ -81,6 +81,7 @@ def check(inbox: Inbox, error: BaseException, mend: Callable[[], None]) -> None:
     assert [line for line, _, _ in inbox.letters(ORDERS)] == [3, 3, 3, 3]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("error", ERRORS, ids=name_of)
 def test_an_object_that_cannot_be_opened_leaves_the_others_alone(inbox: Inbox, error: BaseException) -> None:
     well = inbox.bucket
@@ -88,6 +89,7 @@ def test_an_object_that_cannot_be_opened_leaves_the_others_alone(inbox: Inbox, e
     check(inbox, error, lambda: setattr(inbox, "bucket", well))
 
 
+@pytest.mark.sampled(4)
 # An object that is no text is known to be unreadable, and is not tried again in that version.
 @pytest.mark.parametrize(
     "error", [one for one in UNEXPECTED if not isinstance(one, UnicodeError)], ids=name_of
@@ -129,6 +131,7 @@ def test_an_object_whose_rows_cannot_be_appended_leaves_the_others_alone(
     assert [line for line, _, _ in inbox.letters(ORDERS)] == [3, 3, 3, 3]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("error", [*ERRORS[:2], *UNEXPECTED], ids=name_of)
 def test_an_object_of_which_nothing_can_be_said_leaves_the_others_alone(
     inbox: Inbox, error: BaseException, monkeypatch: pytest.MonkeyPatch

@@ -460,6 +460,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mistake", BROKEN)
 def test_a_source_that_cannot_be_read_fails_the_run_in_time_with_one_clear_sentence(
     platform: Installation,

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from platform_assets_tests.integration.installation import BIN, ROOT, Installation
 
 _OPEN = """
@@ -41,6 +43,7 @@ def test_processes_that_make_dagsters_home_at_once_all_get_it(tmp_path: Path) ->
     assert [process.returncode for process in processes] == [0] * 4, "\n".join(ended)
 
 
+@pytest.mark.soak
 def test_four_first_runs_on_an_empty_folder_all_end_well(tmp_path: Path) -> None:
     platform = Installation.create_embedded(tmp_path / "platform", sales=50)
     command = [str(BIN / "platform-assets"), "run"]

@@ -235,6 +235,7 @@ def test_the_policy_holds_for_the_copies_too(
     assert all("@" in address for address in addresses(snowflake_server, snowflake_database))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "error",
     [one for one in ERRORS if name_of(one) in ("LakeError", "OSError", "MemoryError", "OwnError")],

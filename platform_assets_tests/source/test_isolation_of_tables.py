@@ -85,6 +85,7 @@ def counted(platform: Platform, table: str, key: int) -> int:
     return sum(1 for batch, _, versioned in platform.versions(table) if versioned == key and batch in batches)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("step", "error"), CASES, ids=name_of_case)
 def test_a_poisoned_table_is_stopped_alone_and_catches_up(
     totesys: Totesys,

@@ -297,6 +297,7 @@ def hostile(request: pytest.FixtureRequest) -> Iterator[Hostile]:
         yield found
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("level", ["role", "database"])
 @pytest.mark.parametrize("what", HOSTILE)
 def test_settings_of_a_role_or_database_change_nothing(hostile: Hostile, what: str, level: str) -> None:

@@ -647,7 +647,12 @@ def test_a_table_with_1600_columns_arrives(server: Server, tmp_path: Path) -> No
     ("kind", "literal", "length"),
     [
         ("json", "'\"' || repeat('é2345678', 22222223) || '\"'", "strlen(value)"),
-        ("bytea", "decode(repeat('00ff', 100000004) || '22', 'hex')", "octet_length(value)"),
+        pytest.param(
+            "bytea",
+            "decode(repeat('00ff', 100000004) || '22', 'hex')",
+            "octet_length(value)",
+            marks=pytest.mark.soak,
+        ),
     ],
     ids=["json", "bytea"],
 )

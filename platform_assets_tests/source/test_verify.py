@@ -281,6 +281,7 @@ def test_values_of_every_type_are_equal_on_both_sides(zoo: tuple[Bench, Table]) 
     assert str(comparison) == "zoo: source and lake hold the same 5 rows."
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("to", ["another value", "null", "a value from null"])
 @pytest.mark.parametrize("name", ZOO)
 def test_one_changed_value_of_any_type_is_found(zoo: tuple[Bench, Table], name: str, to: str) -> None:

@@ -73,6 +73,7 @@ def has(platform: Platform, table: str, key: int) -> bool:
     return key in {next(iter(row.values())) for row in platform.star(table)}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("step", "error"), CASES, ids=name_of_case)
 def test_a_poisoned_table_is_stopped_alone_and_catches_up(
     totesys: Totesys,

@@ -171,6 +171,7 @@ def test_an_upgrade_is_done_once(upgrading: Upgrading, state: Path) -> None:
     assert hashes(state) == before
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("die_at", range(1, len(CHANGED) * POINTS_OF_A_STEP + 1))
 def test_an_upgrade_that_is_killed_is_continued(upgrading: Upgrading, state: Path, die_at: int) -> None:
     assert upgrading.run(state, "--apply", die_at=die_at) == -signal.SIGKILL

@@ -36,6 +36,7 @@ from platform_assets.warehouse.interface import BoundSql, Load, Warehouse
 from platform_assets.warehouse.loading import Incoming
 from platform_assets.warehouse.verify import lost_rows
 from platform_assets_tests.fixtures.poison import OwnError, PanicException, poison_call, told
+from platform_assets_tests.fixtures.properties import is_thorough
 from platform_assets_tests.warehouse.conformance import (
     DAY,
     MODEL,
@@ -414,6 +415,13 @@ def test_a_column_that_the_model_gained_is_added(
     ]
 
 
+FIRST_OR_LATER = pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(True, id="the first load", marks=pytest.mark.soak),
+        pytest.param(False, id="a later load"),
+    ],
+)
 LOST = {
     "a fact": ("DROP TABLE star.fact_sales_order CASCADE",),
     "a dimension": ("DROP TABLE star.dim_design CASCADE",),
@@ -425,7 +433,10 @@ LOST = {
 
 
 @pytest.mark.needs("dropping")
-@pytest.mark.parametrize("news", [False, True], ids=["nothing new", "something new"])
+@pytest.mark.parametrize(
+    "news",
+    [pytest.param(False, id="nothing new", marks=pytest.mark.soak), pytest.param(True, id="something new")],
+)
 @pytest.mark.parametrize("lost", LOST)
 def test_what_somebody_dropped_from_the_warehouse_is_loaded_again(
     engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake, lost: str, news: bool
@@ -608,7 +619,7 @@ def test_star_tables_that_were_made_anew_replace_what_was_loaded(
     assert engine.star(warehouse, MODEL) == lake.star()
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["the first load", "a later load"])
+@FIRST_OR_LATER
 def test_a_row_whose_dimension_row_is_missing_keeps_its_fact_alone_from_being_loaded(
     engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake, first: bool
 ) -> None:
@@ -636,11 +647,11 @@ def test_a_row_whose_dimension_row_is_missing_keeps_its_fact_alone_from_being_lo
     assert engine.star(warehouse, MODEL) == lake.star()
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["the first load", "a later load"])
+@FIRST_OR_LATER
 @pytest.mark.parametrize(
     ("table", "value"),
     [
-        pytest.param("fact_payment", {"paid": None}, id="a null in a fact"),
+        pytest.param("fact_payment", {"paid": None}, id="a null in a fact", marks=pytest.mark.soak),
         pytest.param("fact_payment", {"created_time": "25:00:00"}, id="no time"),
         pytest.param("dim_design", {"file_name": None}, id="a null in a dimension"),
     ],
@@ -680,13 +691,14 @@ POISON = (
 )
 
 
+@pytest.mark.thorough
 def test_a_poisoned_table_is_stopped_alone_and_catches_up(
     engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poisoned = "fact_payment"
     load(warehouse, lake)
     batch = Incoming.batch.fget  # type: ignore[attr-defined]
-    for number, error in enumerate(POISON, 2):
+    for number, error in enumerate(POISON if is_thorough() else POISON[-2:], 2):
         if number == 2:
             second_batch(lake)
         else:
@@ -730,8 +742,9 @@ def test_a_star_table_that_cannot_be_opened_is_stopped_alone(
 
 
 @pytest.mark.needs("crash")
+@FIRST_OR_LATER
 def test_a_crash_between_any_two_statements_leaves_nothing_or_all(
-    engine: EngineUnderTest, tmp_path: Path
+    engine: EngineUnderTest, tmp_path: Path, first: bool
 ) -> None:
     # A fact and a dimension have every kind of statement; more of them would only take longer.
     tables = PAYMENTS
@@ -742,31 +755,30 @@ def test_a_crash_between_any_two_statements_leaves_nothing_or_all(
             made.put(table.name, 1, row_of(table, 1, 1))
         return made
 
-    for first in (True, False):
-        lake, warehouse = make_lake(f"{first}"), make(engine, tables)
-        if not first:
-            load(warehouse, lake)
-            another_batch(lake)
-        before, after = engine.star(warehouse, tables), lake.star()
-        number, last = 0, False
-        while not last:
-            number += 1
-            with engine.crashing(warehouse, number) as doomed:  # type: ignore[misc]
-                last = loaded_or_error(doomed, lake) is None
-            found = engine.star(warehouse, tables)
-            assert found in (before, after), f"crash before statement {number}"
-            if found == after and not last:
-                # Committed, but not finished: a retry has nothing to load, and may have to finish.
-                assert not any(done.rows_written for done in load(warehouse, lake).values())
-                assert engine.star(warehouse, tables) == after
-                warehouse = make(engine, tables)
-                if not first:
-                    lake = make_lake(f"{first}-{number}")
-                    load(warehouse, lake)
-                    another_batch(lake)
-                    after = lake.star()
-        assert number > 2 * len(tables)
-        assert engine.star(warehouse, tables) == after
+    lake, warehouse = make_lake(f"{first}"), make(engine, tables)
+    if not first:
+        load(warehouse, lake)
+        another_batch(lake)
+    before, after = engine.star(warehouse, tables), lake.star()
+    number, last = 0, False
+    while not last:
+        number += 1
+        with engine.crashing(warehouse, number) as doomed:  # type: ignore[misc]
+            last = loaded_or_error(doomed, lake) is None
+        found = engine.star(warehouse, tables)
+        assert found in (before, after), f"crash before statement {number}"
+        if found == after and not last:
+            # Committed, but not finished: a retry has nothing to load, and may have to finish.
+            assert not any(done.rows_written for done in load(warehouse, lake).values())
+            assert engine.star(warehouse, tables) == after
+            warehouse = make(engine, tables)
+            if not first:
+                lake = make_lake(f"{first}-{number}")
+                load(warehouse, lake)
+                another_batch(lake)
+                after = lake.star()
+    assert number > 2 * len(tables)
+    assert engine.star(warehouse, tables) == after
 
 
 PAYMENTS = (

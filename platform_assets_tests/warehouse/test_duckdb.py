@@ -212,6 +212,7 @@ def test_a_lake_without_a_star_schema_makes_no_warehouse(totesys: Totesys, platf
     assert (platform.warehouse.status(), platform.warehouse.sample(star.TABLES, 5)["dim_date"]) == ([], [])
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("first", [False, True], ids=["a later load", "the first load"])
 @pytest.mark.parametrize(
     ("table", "change", "says"),

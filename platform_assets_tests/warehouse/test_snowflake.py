@@ -313,6 +313,7 @@ def test_a_session_has_its_tag_its_time_zone_and_its_longest_wait(
 INSUFFICIENT = "SQL access control error:\nInsufficient privileges to operate on {}"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("denial", "grants"),
     [
@@ -464,6 +465,7 @@ def test_a_loader_that_waits_too_long_for_another_says_so(
     assert load(warehouse, lake, "fact_payment")["fact_payment"] == Load(1, 2, 1, 3)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("statement", "code"),
     [

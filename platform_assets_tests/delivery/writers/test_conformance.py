@@ -147,6 +147,7 @@ def test_a_process_that_is_killed_in_the_middle_leaves_no_half_file_and_the_next
     assert place.names() - clean == {name.replace("other", "customers") for name in clean}
 
 
+@pytest.mark.sampled(3)
 def test_other_bytes_after_a_killed_process_are_not_mixed_with_the_first(place: Place, stage: Stage) -> None:
     killed_at(place.block(), stage(OLDER), 9_000_000)
     deliver(place.block(), stage(LARGE))
