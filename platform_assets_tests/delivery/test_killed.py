@@ -11,6 +11,8 @@ from platform_assets_tests.delivery.making import Deliveries, Document, contents
 from platform_assets_tests.delivery.writers.places import FtpPlace
 from platform_assets_tests.fixtures.ftp import FtpServer
 
+pytestmark = pytest.mark.sampled(2)
+
 
 @pytest.mark.parametrize("version", ["1", None], ids=["versioned", "unversioned"])
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -35,6 +35,8 @@ from platform_assets.lake.lake import Lake
 from platform_assets_tests.dlp.test_columns import card
 from platform_assets_tests.formats.test_formats import a_parquet, a_tar, a_zip
 
+pytestmark = pytest.mark.sampled(2)
+
 KEY = b"k" * 32
 MAIL = "somebody@company-three.com"
 POISON = "poison"

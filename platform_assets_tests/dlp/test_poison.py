@@ -33,6 +33,8 @@ from platform_assets.objects.plan import BatchLimits, ObjectStatus, Outcome
 from platform_assets.objects.watch import Watch
 from platform_assets_tests.fixtures.poison import ERRORS, OwnError, name_of, told
 
+pytestmark = pytest.mark.sampled(2)
+
 KEY = b"k" * 32
 NOW = dt.datetime(2031, 5, 4, 12, tzinfo=dt.UTC)
 NAMES = ("a", "b", "c", "d")

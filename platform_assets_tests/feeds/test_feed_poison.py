@@ -20,6 +20,8 @@ from platform_assets.objects.folder import FolderBucket
 from platform_assets_tests.feeds.test_feeds import ORDERS, Inbox, make_inbox
 from platform_assets_tests.fixtures.poison import ERRORS, UNEXPECTED, OwnError, name_of, told
 
+pytestmark = pytest.mark.sampled(2)
+
 KEYS = tuple(f"orders/{name}.csv" for name in ("a", "b", "c", "d"))
 POISON = "orders/b.csv"
 ROWS = {"orders/a.csv": 1, "orders/b.csv": 2, "orders/c.csv": 3, "orders/d.csv": 4}

@@ -22,6 +22,8 @@ from platform_assets.model.table import Boolean, Column, Date, Decimal, Float, I
 from platform_assets_tests.feeds.test_feeds import Inbox, make_inbox
 from platform_assets_tests.feeds.workbooks import a_workbook, encrypted, far_apart, rows_xml, sheet_xml
 
+pytestmark = pytest.mark.sampled(2)
+
 ORDERS = Feed(
     "orders",
     "inbox",

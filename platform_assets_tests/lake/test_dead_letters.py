@@ -16,6 +16,8 @@ from platform_assets.model.totesys.source import TABLES
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import Platform, Totesys, failed_checks, rows_of
 
+pytestmark = pytest.mark.sampled(2)
+
 # What lets the bad rows into the source at all.
 LOOSENINGS = (
     "ALTER TABLE address ALTER city DROP NOT NULL",

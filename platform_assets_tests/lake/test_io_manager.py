@@ -18,6 +18,8 @@ from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.totesys import Platform, Totesys, failures
 
+pytestmark = pytest.mark.sampled(2)
+
 FORMS = (pa.Table, pa.RecordBatchReader, pd.DataFrame)
 
 

@@ -17,6 +17,8 @@ from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.totesys import Platform, Totesys, failed_checks, failures
 
+pytestmark = pytest.mark.sampled(2)
+
 WRONG_SECRET = "not/the+secret=that/opens=it"
 
 

@@ -19,6 +19,8 @@ from platform_assets_tests.lineage.graphs import (
     small_marks,
 )
 
+pytestmark = pytest.mark.sampled(2)
+
 __all__ = ["browser", "visit"]
 ADDRESS = "star/dim_staff.email_address"
 

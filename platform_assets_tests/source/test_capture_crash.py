@@ -31,6 +31,8 @@ from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, Platform, Totesys
 from platform_assets_tests.integration.installation import wait_until
 
+pytestmark = pytest.mark.sampled(2)
+
 ROOT = Path(__file__).parents[2]
 ORDERS = SOURCE_TABLE["sales_order"]
 CHILD = """

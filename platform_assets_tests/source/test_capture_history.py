@@ -28,6 +28,8 @@ from platform_assets_tests.fixtures.capture import Capture, run_binary, running_
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import Platform, Totesys
 
+pytestmark = pytest.mark.sampled(2)
+
 ROWS = 200
 TABLE = """
 CREATE TABLE item (id integer PRIMARY KEY, name text NOT NULL, amount numeric(10,2), note text)

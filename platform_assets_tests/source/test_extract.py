@@ -26,6 +26,8 @@ from platform_assets.source.snapshot import SourceDatabase
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, STAR_TABLE, Platform, Totesys, rows_of
 
+pytestmark = pytest.mark.sampled(2)
+
 STREAM = "platform_assets/totesys"
 
 

@@ -23,6 +23,8 @@ from platform_assets.source.snapshot import SourceDatabase
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, Platform, Totesys, rows_of
 
+pytestmark = pytest.mark.sampled(2)
+
 
 @pytest.fixture
 def totesys(new_database: NewDatabase) -> Totesys:

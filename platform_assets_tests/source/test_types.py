@@ -56,6 +56,8 @@ from platform_assets.source.types import (
 )
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 
+pytestmark = pytest.mark.sampled(2)
+
 BATCH = Column("_batch", Integer(64))
 TYPES = """
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'überglücklich', 'it''s "so so", {really}');

@@ -42,6 +42,8 @@ from platform_assets.source.verify import KeyBucket, KeyRange, RangeDifference, 
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import Totesys
 
+pytestmark = pytest.mark.sampled(2)
+
 SEEN_AT = dt.datetime(2023, 3, 1, 10, tzinfo=dt.UTC)
 
 

@@ -24,6 +24,8 @@ from platform_assets.star.verify import StarVerifier
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys, failed_checks, failures
 
+pytestmark = pytest.mark.sampled(2)
+
 EXPECTED_CHECKS = {
     "fact_sales_order": {"primary_key", "record_ids_dense", "not_null", "foreign_key"},
     "fact_purchase_order": {"primary_key", "record_ids_dense", "not_null", "foreign_key"},

@@ -22,6 +22,8 @@ from platform_assets.star.transform import StarBuilder
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys, rows_of
 
+pytestmark = pytest.mark.sampled(2)
+
 DAY = dt.date
 
 

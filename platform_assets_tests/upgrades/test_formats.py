@@ -34,6 +34,8 @@ from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import CONFIGURATION, STAR_TABLE, Platform, Totesys
 from platform_assets_tests.fixtures.upkeep import opened
 
+pytestmark = pytest.mark.sampled(2)
+
 ROOT = Path(stored.__file__).parents[1]
 NUMBER = (Column("number", Integer(64), ""),)
 WRITES = {"write_text", "write_bytes", "write_whole", "write_deltalake"}

@@ -50,6 +50,8 @@ from platform_assets_tests.warehouse.conformance import (
     tuples,
 )
 
+pytestmark = pytest.mark.sampled(2)
+
 AWKWARD_TEXTS = (
     *("", " ", "  both sides  ", "'", '"', "''", '""', "`", "it's", 'say "so"'),
     *("\\", "\\\\", "\\n", "\\N", "\\.", "\n", "\r\n", "a\nb", "a\tb", ",", "a,b", ";", "--", "/* */"),

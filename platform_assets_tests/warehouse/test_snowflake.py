@@ -36,6 +36,8 @@ from platform_assets_tests.fixtures.snowflake import SnowflakeServer
 from platform_assets_tests.fixtures.warehouse_snowflake import local_access
 from platform_assets_tests.warehouse.conformance import MODEL, StarLake, fetch, row_of
 
+pytestmark = pytest.mark.sampled(2)
+
 _, DESIGN, _, PAYMENT = MODEL
 ACCOUNT = {"account": "ORGANISATION-ACCOUNT", "user": "LOADER", "database": "SALES", "warehouse": "COMPUTE"}
 

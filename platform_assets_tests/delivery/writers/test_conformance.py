@@ -12,6 +12,8 @@ from platform_assets.delivery.interfaces import DeliveryError, DestinationUnavai
 from platform_assets_tests.delivery.writers.killed import killed_at
 from platform_assets_tests.delivery.writers.places import WRONG, Place, Stage, deliver, opened, writer_of
 
+pytestmark = pytest.mark.sampled(2)
+
 LARGE = random.Random(1).randbytes(20_000_000)
 OLDER = random.Random(2).randbytes(20_000_000)
 
