@@ -40,6 +40,7 @@ ROOT = Path(stored.__file__).parents[1]
 NUMBER = (Column("number", Integer(64), ""),)
 WRITES = {"write_text", "write_bytes", "write_whole", "write_deltalake"}
 WRITERS = {
+    "dlp/accepted.py": "a baseline, which the user keeps beside what was scanned",
     # Formats of `FORMATS`.
     "lake/delta.py": "Delta tables",
     "lake/upkeep/rewrite.py": "Delta tables",
@@ -328,6 +329,8 @@ def test_every_module_that_creates_tables_in_databases_is_known() -> None:
         "snowflake/refresh.py",
         # A description, the sample's own business, and tables in memory.
         *("snowflake/defs.py", "sample/ddl.py", "lineage/proof.py"),
+        # Rights that are named.
+        *("snowflake/assembly.py", "warehouse/assembly.py"),
     }
 
 
