@@ -89,6 +89,7 @@ def rows_of(lake: Lake, table: Table) -> pa.Table:
     return rows.drop_columns("_seen_at")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("target", ["sail_target", "spark_target"])
 def test_workers_load_the_rows_that_one_process_loads(
     request: pytest.FixtureRequest, database: Database, tmp_path: Path, target: str
