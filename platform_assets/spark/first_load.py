@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -33,16 +34,10 @@ class SparkFirstLoader:
 
     def load(self, load: FirstLoad, target: LoadTarget) -> int:
         """See `FirstLoader.load`."""
-
-        def read(numbers: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-            for batch in numbers:
-                for part in batch.column(0).to_pylist():
-                    yield from load.rows(part)
-
         count = len(load.scan.queries)
         with self.target.working(f"reading {load.scan.table} in parts") as session:
             parts = session.range(0, count, 1, min(load.connections, count))
-            frame = parts.mapInArrow(read, ddl(target.table.columns))
+            frame = parts.mapInArrow(partial(_read, load), ddl(target.table.columns))
             with written(frame, target.table, self.target) as files:
                 if not files.files:
                     return 0
@@ -54,3 +49,10 @@ class SparkFirstLoader:
                     metadata=target.metadata,
                 )
                 return files.rows
+
+
+# A function of this module travels by its name; one inside a method would travel with all that it refers to.
+def _read(load: FirstLoad, numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in numbers:
+        for part in batch.column(0).to_pylist():
+            yield from load.rows(part)

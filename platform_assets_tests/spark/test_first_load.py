@@ -89,7 +89,6 @@ def rows_of(lake: Lake, table: Table) -> pa.Table:
     return rows.drop_columns("_seen_at")
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("target", ["sail_target", "spark_target"])
 def test_workers_load_the_rows_that_one_process_loads(
     request: pytest.FixtureRequest, database: Database, tmp_path: Path, target: str
@@ -103,6 +102,7 @@ def test_workers_load_the_rows_that_one_process_loads(
     alone = Extractor(source_of(database), expected, sql).extract(TABLES)
     together = Extractor(source_of(database), lake, sql, first_loader=loader).extract(TABLES)
     assert loader.loads == [("note", 5)]
+    assert {name: change.stopped for name, change in together.tables.items()} == {"note": "", "small": ""}
     counts = {name: (change.inserted, change.rows_read) for name, change in together.tables.items()}
     assert counts == {"note": (ROWS, ROWS), "small": (2, 2)}
     assert counts == {name: (change.inserted, change.rows_read) for name, change in alone.tables.items()}
