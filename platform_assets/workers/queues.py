@@ -66,7 +66,8 @@ class Broker:
         except ImportError:
             raise missing_extra() from None
         url, _ = addresses(settings)
-        address = re.sub(r"(?<=://)[^@/]*@", "", url)
+        # A password may have an @ too.
+        address = re.sub(r"(?<=://).*@", "", url)
         client = redis.Redis.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
         try:
             with contextlib.closing(client):
