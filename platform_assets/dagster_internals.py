@@ -78,8 +78,8 @@ def execute_job(
 
 
 RETRIES_ENABLED = RetryMode.ENABLED
-"""What an executor is told so that steps that ask for it are retried; executors of Dagster have it as their
-default, but not those that other code makes.
+"""Setting of an executor: steps that ask for retries are retried. Dagster's own executors have it by default,
+executors that other code makes do not.
 """
 
 

@@ -41,6 +41,7 @@ ORDER = (
     *(room.name for room in ROOMS),
     "build",
     "doctor",
+    "summary",
     "definitions",
     "cli",
 )

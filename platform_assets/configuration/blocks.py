@@ -51,8 +51,8 @@ class PlatformSettings(Block):
     state_dir: LocalPath = Field(description="the path of the folder for local state")
     """Everything that the platform keeps on this machine, unless a place of its own is named elsewhere."""
     machines: Literal["one", "many"] = Field(default="one", description="one or many")
-    """Whether all runs and steps work on one machine, or on many, such as pods and Celery's workers. With
-    `many`, what several machines cannot share is a mistake."""
+    """`one` if all runs and steps work on one machine, `many` if they are spread, as over pods or Celery's
+    workers. With `many`, settings that several machines cannot share are mistakes."""
     schedule: ScheduleSettings = Field(
         default_factory=ScheduleSettings, description="a block with cron and timezone"
     )

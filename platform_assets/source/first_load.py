@@ -51,7 +51,7 @@ class FirstLoad:
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """Where the rows of a first load go, and the commit that they go with.
+    """The table that takes the rows of a first load, and the commit that adds them.
 
     Args:
         table: The bronze table.

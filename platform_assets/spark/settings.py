@@ -64,8 +64,8 @@ class SparkBlock(Block):
     master: Annotated[str, BeforeValidator(_master)] = Field(
         default="local[2]", description="local[N], spark://host:port or sc://host:port"
     )
-    """Where it runs: `local[2]` in a process of this machine with two threads; `spark://host:7077` on a
-    standalone cluster; `sc://host:15002` on what speaks Spark Connect, such as a managed Spark or a Sail
+    """The address: `local[2]` is a process of this machine with two threads; `spark://host:7077` a
+    standalone cluster; `sc://host:15002` a server of Spark Connect, such as a managed Spark or a Sail
     server. With `engine = sail`, `local[N]` is a Sail server inside this process."""
     token: Secret | None = Field(default=None, description="a reference to a secret")
     """Token of a managed Spark, sent to `sc://` addresses."""
@@ -78,7 +78,7 @@ class SparkBlock(Block):
     )
     """Rows from which on the numbering of a fact's new rows is split into ranges for several workers."""
     s3_scheme: Text = Field(default="s3a", description="s3a, s3 or s3n", pattern="^s3[an]?$")
-    """How this Spark writes the address of a bucket: `s3a` for Hadoop's connector, `s3` on EMR."""
+    """The scheme of the bucket addresses that this Spark takes: `s3a` for Hadoop's connector, `s3` on EMR."""
     first_loads: bool = Field(default=False, description="true or false")
     """Have Spark's workers read large source tables that the lake does not have yet. They need this package,
     and a way to the source, whose password they get."""

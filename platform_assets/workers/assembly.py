@@ -1,4 +1,4 @@
-"""What the room of the workers offers: where the jobs of the code location work, and its probes."""
+"""The room of the workers: the place of each job in the code location, and the probes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from platform_assets.workers.settings import CelerySettings, WorkersSettings
 
 
 class WorkersRoom(Assembly[WorkersSettings]):
-    """Where the jobs of the code location work, by the room's own settings."""
+    """The place of each job of the code location, as the settings say."""
 
     settings_class = WorkersSettings
 

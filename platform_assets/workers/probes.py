@@ -1,4 +1,4 @@
-"""What the doctor looks at in the workers: the broker, and whether each queue has a worker."""
+"""Probes of the doctor: the broker answers and keeps its queues, and each queue has a worker."""
 
 from __future__ import annotations
 

@@ -46,11 +46,11 @@ class CelerySettings(Block):
 
 
 class JobSettings(Block):
-    """Where the runs of a job work, and what they take."""
+    """The place of a job's runs and steps, and the resources of its runs."""
 
     steps: Literal["run", "celery"] = Field(default="run", description="run or celery")
-    """Where the steps work: `run`, all of them in the process of the run, or `celery`, each on a worker that
-    takes the step's queue."""
+    """The place of the steps: `run`, all of them in the process of the run, or `celery`, each on a worker
+    that takes the step's queue."""
     queue: Annotated[Text | None, AfterValidator(lambda value: value and _queue_name(value))] = Field(
         default=None, description="the name of a queue: letters, digits, - and _"
     )

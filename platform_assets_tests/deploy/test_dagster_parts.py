@@ -34,7 +34,7 @@ pytest_plugins = ["platform_assets_tests.fixtures.gcs"]
 
 @pytest.fixture
 def on_aws(s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """What the environment of a task on AWS has; the server takes the place of all services."""
+    """The environment of a task on AWS; the server takes the place of all services."""
     for name, value in {
         "AWS_ENDPOINT_URL": s3_server.endpoint_url,
         "AWS_REGION": s3_server.region,
@@ -259,4 +259,4 @@ DAEMON_MAY = (
     *("ecs:RegisterTaskDefinition", "ecs:TagResource", "ec2:DescribeNetworkInterfaces", "logs:GetLogEvents"),
     "iam:PassRole",
 )
-"""What docs/deploy_dagster_parts.md says that the role of the daemon needs."""
+"""The rights of the daemon's role, as docs/deploy_dagster_parts.md lists them."""

@@ -34,7 +34,7 @@ OF_AWS = {
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an installation sets in the environment."""
+    """The environment of an installation."""
     for name, value in {**PLACES, **OF_AWS}.items():
         monkeypatch.setenv(name, value)
 

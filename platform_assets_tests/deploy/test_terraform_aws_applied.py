@@ -41,7 +41,7 @@ ROLES = (
 
 @dataclasses.dataclass(frozen=True)
 class Applied:
-    """What Terraform has made, and those who may use it.
+    """The applied resources, and those who may use them.
 
     Attributes:
         aws: The server.
@@ -352,7 +352,7 @@ def test_a_mistake_in_the_variables_is_told_before_anything_is_made(
 
 
 def _counts(pattern: str, line: str) -> bool:
-    """Whether a metric filter of CloudWatch counts a line: comparisons with texts, joined by && or ||."""
+    """True if a metric filter of CloudWatch counts a line: comparisons with texts, joined by && or ||."""
     inner = pattern.strip().removeprefix("{").removesuffix("}")
     comparisons = re.findall(r'\$\.(\w+) = "([^"]*)"', inner)
     assert len(comparisons) == inner.count("$.")

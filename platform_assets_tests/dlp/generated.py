@@ -347,7 +347,7 @@ def _generated(chance: random.Random, parsed: object) -> str:
         elif name == "BRANCH":
             made.append(_generated(chance, chance.choice(argument[1])))
         else:
-            raise NotImplementedError(name)
+            raise ValueError(f"The generator does not know {name}.")
     return "".join(made)
 
 

@@ -37,7 +37,7 @@ from platform_assets_tests.integration.installation import FACTS, ROOT, Installa
 
 SALES = 400
 KILLS = {"reading": 2, "bronze": 5, "star": 5, "checking": 1, "loading": 5, "after": 2}
-"""How many kills are aimed at each phase of a tick."""
+"""Number of kills that are aimed at each phase of a tick."""
 MOST_KILLS = 100
 
 Result = TypeVar("Result")

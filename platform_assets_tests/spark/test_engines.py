@@ -76,7 +76,7 @@ def content(lake: Lake, sql: SqlEngine) -> dict[str, dict[str, object]]:
 def differences(
     expected: Mapping[str, Mapping[str, object]], found: Mapping[str, Mapping[str, object]]
 ) -> list[str]:
-    """What differs, by table and column."""
+    """Differences, by table and column."""
     return [
         f"{table}: {name} is {found[table].get(name)}, not {value}"
         for table, values in expected.items()
