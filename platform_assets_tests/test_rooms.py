@@ -73,6 +73,7 @@ def house_without(removed: Sequence[str], folder: Path) -> None:
         shutil.rmtree(folder / "platform_assets" / room)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("room", OPTIONAL)
 def test_a_room_can_be_removed_with_its_line_and_the_rest_loads(
     room: str, business: Database, tmp_path: Path

@@ -258,6 +258,7 @@ def test_a_rule_for_snowflake_alone_holds_there_alone(platform: Platform) -> Non
     assert "uploads/prices.label contains EMAIL_ADDRESS" in sentence
 
 
+@pytest.mark.soak
 def test_masked_columns_arrive_masked_and_as_they_are_once_the_rule_is_gone(platform: Platform) -> None:
     masked = platform.with_rules(
         '"addresses" { action = tokenize, prefix = "t_", info_types = [EMAIL_ADDRESS], '
@@ -345,6 +346,7 @@ class _Interrupting:
         return cursor
 
 
+@pytest.mark.soak
 def test_a_load_that_is_interrupted_leaves_what_was_there_and_the_next_brings_each_row_once(
     platform: Platform,
 ) -> None:

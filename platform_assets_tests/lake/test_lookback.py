@@ -241,6 +241,7 @@ def test_the_commands_print_sql_write_files_and_show_rows(
     assert "No table differs." in said("diff", str(batch), str(batch))
 
 
+@pytest.mark.soak
 def test_a_lake_in_a_bucket_shows_the_same(
     new_database: NewDatabase, s3_server: S3Server, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from platform_assets.lake.lookback import look_back
 from platform_assets.lake.verification import LakeVerifier, accept_loss
 from platform_assets.rooms import Rooms
 from platform_assets_tests.fixtures.postgres import NewDatabase
+from platform_assets_tests.fixtures.properties import examples
 from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, STAR_TABLE, Platform, Totesys
 from platform_assets_tests.fixtures.upkeep import Kept, opened
@@ -102,6 +103,7 @@ def test_a_whole_lake_has_no_losses_before_and_after_upkeep(place: Place) -> Non
     assert place.losses(deep=True) == []
 
 
+@pytest.mark.thorough
 def test_any_file_that_is_removed_or_damaged_is_named_with_its_table(place: Place) -> None:
     chance = random.Random(7)
     lake = place.path()
@@ -111,7 +113,7 @@ def test_any_file_that_is_removed_or_damaged_is_named_with_its_table(place: Plac
         for file in sorted(lake.rglob("*"))
         if (LOG in file.parts and file.suffix == ".json") or str(file) in used
     ]
-    for file in chance.sample(files, 14):
+    for file in chance.sample(files, examples(25)):
         content = file.read_bytes()
         parts = file.relative_to(lake).parts
         table = "/".join(parts[1 : parts.index(LOG)] if LOG in parts else parts[1:-1])
@@ -281,6 +283,7 @@ def test_a_copy_that_was_taken_beside_ticks_continues_and_catches_up(
     assert len(STAR_TABLE) == 11
 
 
+@pytest.mark.soak
 def test_a_bucket_is_verified_too(new_database: NewDatabase, s3_server: S3Server, tmp_path: Path) -> None:
     bucket = s3_server.create_bucket()
     lake = Lake(f"s3://{bucket}/i", f"s3://{bucket}/p", lambda: s3_server.storage_options)

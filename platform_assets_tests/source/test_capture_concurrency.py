@@ -341,6 +341,7 @@ def follow(
         server.drop_database(name)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("layout", "policy", "seed"),

@@ -844,6 +844,7 @@ def change_a_little(capture: Capture, round_: int) -> TableChange:
     return TableChange(inserted=1, updated=4, deleted=1)
 
 
+@pytest.mark.soak
 def test_nothing_is_missed_while_transaction_numbers_pass_2_31_and_2_32(tmp_path: Path) -> None:
     with running_server() as server, database_of(server, "around") as made:
         capture = made(tmp_path, SMALL)
@@ -991,7 +992,9 @@ def test_a_table_part_of_which_is_kept_elsewhere_is_not_captured_by_transactions
     assert (relation.kind, relation.has_xmin, relation.parts) == ("table", False, (relation.oid,))
 
 
-@pytest.mark.parametrize("policy", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param(SMALL, id="small"), pytest.param(LARGE, id="large", marks=pytest.mark.soak)]
+)
 def test_a_dead_letter_that_only_its_parent_mends_waits_through_many_ticks_and_is_not_read_again(
     new_database: NewDatabase, tmp_path: Path, policy: CapturePolicy
 ) -> None:

@@ -58,6 +58,7 @@ def test_ticks_at_once_all_end_well_and_every_row_is_there_once(
     assert [row["paid"] for row in platform.star("fact_payment") if row["payment_id"] == 1] == [False, True]
 
 
+@pytest.mark.soak
 def test_ticks_and_verification_go_on_beside_compaction(totesys: Totesys, tmp_path: Path) -> None:
     platform = patient(Platform.on_disk(totesys, tmp_path))
     platform.tick()

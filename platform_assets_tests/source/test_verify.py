@@ -469,6 +469,7 @@ def test_an_empty_table_equals_an_empty_lake(bench: Bench) -> None:
     assert bench.found_by(table, comparison.differing[0]) == ({(1,)}, set())
 
 
+@pytest.mark.soak
 def test_many_columns_are_compared_as_well_as_few(bench: Bench) -> None:
     names = [f"c{number}" for number in range(1_500)]
     bench.owner.run(f"CREATE TABLE wide (id int PRIMARY KEY, {', '.join(f'{name} text' for name in names)})")

@@ -18,6 +18,7 @@ from platform_assets.spark.session import SailTarget, SparkTarget
 from platform_assets.star.engine import StarEngine
 from platform_assets.star.transform import StarBuilder
 from platform_assets_tests.fixtures.postgres import NewDatabase
+from platform_assets_tests.fixtures.properties import is_thorough
 from platform_assets_tests.fixtures.totesys import Platform, Totesys
 from platform_assets_tests.star.test_transform import fourth_tick, second_tick, third_tick
 
@@ -118,6 +119,8 @@ def replayed(
             change(totesys)
         platform.extract()
         for name, engine in engines.items():
+            if name == "spark" and len(done.builds[name]) == 2 and not is_thorough():
+                continue  # a minute: `make soak` replays the rest with Spark too
             lake = over(platform, name)
             changes = StarBuilder(lake, star.STAR, platform.engine, star_engine=engine).build(star.TABLES)
             done.builds[name].append(
@@ -130,15 +133,18 @@ def replayed(
     return done
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("engine", ["spark", "sail"])
 def test_every_tick_gives_the_rows_and_types_that_duckdb_gives(replayed: Replayed, engine: str) -> None:
-    assert replayed.builds[engine] == replayed.builds["duckdb"]
-    found = zip(replayed.contents["duckdb"], replayed.contents[engine], strict=True)
-    assert [differences(expected, one) for expected, one in found] == [[]] * 4
+    ticks = len(replayed.builds[engine])
+    assert ticks == (2 if engine == "spark" and not is_thorough() else 4)
+    assert replayed.builds[engine] == replayed.builds["duckdb"][:ticks]
+    found = zip(replayed.contents["duckdb"], replayed.contents[engine], strict=False)
+    assert [differences(expected, one) for expected, one in found] == [[]] * ticks
 
 
 def test_rows_that_are_dead_letters_are_in_no_star_table(replayed: Replayed) -> None:
-    facts = [one["fact_sales_order"]["rows"] for one in replayed.contents["spark"]]
+    facts = [one["fact_sales_order"]["rows"] for one in replayed.contents["sail"]]
     assert facts == [4, 7, 8, 9]
     dead = [(row["_batch"], row["key"], row["reason"]) for row in replayed.platform.dead_letters()]
     assert sorted(dead) == [

@@ -474,6 +474,7 @@ def test_a_dropped_table_is_not_forgotten_when_another_one_is_loaded_first(
     assert engine.star(warehouse, MODEL) == lake.star()
 
 
+@pytest.mark.soak
 @pytest.mark.needs("many_rows")
 def test_200_000_rows_are_loaded_and_streamed(
     engine: EngineUnderTest, warehouse: Warehouse, lake: StarLake

@@ -265,6 +265,7 @@ def test_a_table_that_fails_in_the_middle_of_a_load_stays_as_it_was_and_all_othe
     }
 
 
+@pytest.mark.soak
 def test_a_star_schema_that_was_made_anew_replaces_what_was_loaded_and_goes_on(
     totesys: Totesys, platform: Platform
 ) -> None:
