@@ -6,6 +6,7 @@ Every session computes in UTC and fails on what it cannot convert, as DuckDB doe
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import sys
@@ -177,6 +178,8 @@ class SailTarget(SparkTarget):
             from pysail.spark import SparkConnectServer
         except ImportError as error:
             raise _missing("sail", "pysail") from error
+        # Sail logs each start and session to the standard error output; who wants that sets the variable.
+        os.environ.setdefault("RUST_LOG", "error")
         server = SparkConnectServer("127.0.0.1", 0)
         server.start(background=True)
         weakref.finalize(self, server.stop)
