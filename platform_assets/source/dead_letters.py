@@ -44,6 +44,7 @@ class DeadLetters:
         batch: Number of the batch.
         stream: Name of the app transaction in the attempt's commits.
         stopped: Names of tables that were stopped.
+        written: Names of tables of which this attempt wrote rows.
         found: Names of tables with dead letters in this batch.
     """
 
@@ -54,7 +55,16 @@ class DeadLetters:
     batch: int
     stream: str
     stopped: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
     found: set[str] = field(default_factory=set)
+
+    def batch_of(self, table: str) -> int | None:
+        """Return the batch being written if it has rows of a table that count, otherwise None.
+
+        Another run may have begun at the same time, with the same number. A table that this run did not write
+        may hold its rows.
+        """
+        return self.batch if table in self.written - self.stopped else None
 
     def mended_sql(self, table: Table) -> str:
         """Return SQL for the latest versions of dead letters that no longer break a rule.
@@ -84,6 +94,7 @@ class DeadLetters:
 
     def set_apart(self, table: Table, written: int) -> int:
         """Add the batch's rows that break a rule to the dead-letter table, and return their number."""
+        self.written.add(table.name)
         lake, source = self.reader.lake, self.source.name
         handle = lake.bronze(source, table).open()
         self.reader.create_versions_view(
@@ -161,7 +172,7 @@ class DeadLetters:
             if parent is None:
                 continue
             view = f"parent {name}"
-            self.reader.create_versions_view(self.connection, [view], parent, uncommitted=self.batch)
+            self.reader.create_versions_view(self.connection, [view], parent, uncommitted=self.batch_of(name))
             selects[column] = f"SELECT {columns_sql(parent.primary_key)} FROM {quote(view)}"
         return selects
 

@@ -700,8 +700,7 @@ class _Attempt:
             self.connection,
             [view],
             one.table,
-            # Where nothing changed, the number was not used, and another run may have taken it since.
-            uncommitted=self.batch if self.cursors else None,
+            uncommitted=self.dead_letters.batch_of(one.table.name),
             handle=bronze.open(),
             valid_only=False,
         )

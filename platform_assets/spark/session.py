@@ -6,7 +6,6 @@ Every session computes in UTC and fails on what it cannot convert, as DuckDB doe
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from platform_assets.configuration.environment import set_unless_given
 from platform_assets.errors import PlatformError
 from platform_assets.lake.delta import reason_in_short
 
@@ -179,7 +179,7 @@ class SailTarget(SparkTarget):
         except ImportError as error:
             raise _missing("sail", "pysail") from error
         # Sail logs each start and session to the standard error output; who wants that sets the variable.
-        os.environ.setdefault("RUST_LOG", "error")
+        set_unless_given("RUST_LOG", "error")
         server = SparkConnectServer("127.0.0.1", 0)
         server.start(background=True)
         weakref.finalize(self, server.stop)
