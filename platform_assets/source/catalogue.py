@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,7 +38,17 @@ RESERVED_COLUMNS = frozenset(column.name for column in (*PLATFORM_COLUMNS, HASH_
 KEY_IS_MISSING = "nothing identifies its rows"
 """Beginning of the message for a table that needs a configured key."""
 
-_RELATIONS = """
+_IS_LISTED = """NOT c.relispartition AND NOT EXISTS (
+  SELECT FROM pg_catalog.pg_depend AS d
+  WHERE d.classid = CAST('pg_catalog.pg_class' AS regclass) AND d.objid = c.oid AND d.deptype = 'e')"""
+_LIST = f"""
+SELECT c.relname, c.relkind FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {_IS_LISTED}
+ORDER BY c.relname
+"""
+_RELATIONS = (
+    """
 WITH RECURSIVE
 relation AS (
   SELECT c.oid, c.relname, c.relkind
@@ -49,9 +59,7 @@ relation AS (
           WHEN CAST(:names AS json) IS NOT NULL
           THEN CAST(c.relname AS text) IN (SELECT json_array_elements_text(CAST(:names AS json)))
           -- What belongs to an extension (its statistics, its lookup tables) is not the owner's data.
-          ELSE NOT c.relispartition AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_depend AS d
-            WHERE d.classid = CAST('pg_catalog.pg_class' AS regclass) AND d.objid = c.oid AND d.deptype = 'e')
+          ELSE IS_LISTED
         END
 ),
 -- A relation's partitions, or the tables that inherit from it: reading it reads them.
@@ -224,7 +232,10 @@ LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = r.oid AND d.adnum = a.attnum
 LEFT JOIN LATERAL (SELECT pg_get_expr(d.adbin, d.adrelid)) AS computed (expression) ON a.attgenerated = 'v'
 LEFT JOIN form ON form.type = a.atttypid
 ORDER BY r.relname, a.attnum
-""".replace("FIRST_OWN_OID", "16384").replace("MOST_PIECES", "2000")
+""".replace("FIRST_OWN_OID", "16384")
+    .replace("MOST_PIECES", "2000")
+    .replace("IS_LISTED", _IS_LISTED)
+)
 # Objects below FIRST_OWN_OID are built into the server and keep their names. With more than MOST_PIECES
 # pieces, one hash of all of them is stored: less precise, but smaller in the cursor.
 
@@ -350,11 +361,11 @@ class Selection:
     """Result of applying a list of patterns.
 
     Args:
-        relations: The selected relations by name.
+        names: Names of the selected relations, in the order given.
         unmatched: Patterns to select or exclude that match no relation, probably misspelt.
     """
 
-    relations: Mapping[str, Relation]
+    names: tuple[str, ...]
     unmatched: tuple[str, ...] = field(default=())
 
 
@@ -429,6 +440,21 @@ def read_relations(
     return found
 
 
+def read_kinds(run: Callable[..., list[Any]], schema: str) -> dict[str, Kind]:
+    """List the relations that `read_relations` reads without names, in the order of their names.
+
+    The server opens none of them, so it waits for no lock on them.
+
+    Args:
+        run: As in `read_relations`.
+        schema: The schema.
+
+    Returns:
+        The kind of each relation by name.
+    """
+    return {name: _KINDS[kind] for name, kind in run(_LIST, schema=schema)}
+
+
 def _keys(rows: list[Any]) -> dict[tuple[int, str], list[Any]]:
     """Return the keys by relation and kind: tuples of columns, and pairs of column and parent."""
     parts: dict[tuple[int, str, int], tuple[str, ...]] = {}
@@ -441,12 +467,12 @@ def _keys(rows: list[Any]) -> dict[tuple[int, str], list[Any]]:
 
 
 def select_relations(
-    relations: Mapping[str, Relation], patterns: Sequence[str], exclude: Sequence[str] = ()
+    names: Collection[str], patterns: Sequence[str], exclude: Sequence[str] = ()
 ) -> Selection:
     """Choose relations by name.
 
     Args:
-        relations: All relations by name.
+        names: Names of all relations.
         patterns: Case-sensitive shell patterns (`*`, `?`, `[abc]`); a name must match at least one of them. A
             pattern that is itself a relation's name selects that relation.
         exclude: Patterns that a name must not match.
@@ -456,16 +482,16 @@ def select_relations(
     """
 
     def matching(pattern: str) -> set[str]:
-        if pattern in relations:
+        if pattern in names:
             return {pattern}
-        return {name for name in relations if fnmatch.fnmatchcase(name, pattern)}
+        return {name for name in names if fnmatch.fnmatchcase(name, pattern)}
 
     matches = {pattern: matching(pattern) for pattern in (*patterns, *exclude)}
     wanted = set[str]().union(*(matches[pattern] for pattern in patterns))
     unwanted = set[str]().union(*(matches[pattern] for pattern in exclude))
     return Selection(
-        {name: relation for name, relation in relations.items() if name in wanted - unwanted},
-        tuple(pattern for pattern, names in matches.items() if not names),
+        tuple(name for name in names if name in wanted - unwanted),
+        tuple(pattern for pattern, matched in matches.items() if not matched),
     )
 
 

@@ -112,8 +112,9 @@ def discover(
             found = declaration.discover(source, configured.tables, configured.exclude, progress)
         file = room.catalogue_file(name)
         before = declaration.Catalogue.read(file, name) if file.exists() else None
+        catalogue = found.keeping(before)
         _print_discovery(found, before)
-        if not found.catalogue.tables:
+        if not catalogue.tables:
             raise SettingsError(
                 f"None of the tables of {name} can be read, so no catalogue was written. Correct the causes "
                 "above."
@@ -122,7 +123,7 @@ def discover(
             text = declaration.configuration(name, connection, found)
             declaration.write_configuration(room.source_file(name), text)
             typer.echo(f"The configuration is in {room.source_file(name)}.")
-        written = found.catalogue.write(file)
+        written = catalogue.write(file)
         typer.echo(f"The catalogue is in {file}{'' if written else ', unchanged'}.")
         room.tables(name)
         keep = "it" if host is None else "both"
@@ -197,7 +198,8 @@ def _print_discovery(found: Discovery, before: Catalogue | None) -> None:
             name, one.kind, str(len(one.columns)), rows, ", ".join(one.key), found.strategies[name], news
         )
     for name, kind in found.kinds.items():
-        table.add_row(name, kind, "", "", "", "", "refused")
+        news = "kept as it was" if name in found.unseen and name in known else "refused"
+        table.add_row(name, kind, "", "", "", "", news)
     for name in known:
         if name not in found.catalogue.tables and name not in found.refused:
             table.add_row(name, known[name].kind, "", "", "", "", "gone")

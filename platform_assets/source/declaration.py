@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.errors import SettingsError, SourceError
+from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.model.table import (
     Binary,
     Boolean,
@@ -250,6 +251,8 @@ class Discovery:
             that were never analysed.
         strategies: Strategy for finding changes in each table: `xmin`, `last_updated` or `diff`.
         refused: For each table that cannot be read, the reason and the remedy.
+        unseen: Those of them that could not be inspected, for example because another session has locked the
+            table.
         kinds: Kind of each table that cannot be read.
         unmatched: Names and patterns of the configuration that match nothing.
     """
@@ -258,8 +261,15 @@ class Discovery:
     rows: Mapping[str, int | None]
     strategies: Mapping[str, str]
     refused: Mapping[str, str]
+    unseen: frozenset[str]
     kinds: Mapping[str, str]
     unmatched: tuple[str, ...]
+
+    def keeping(self, before: Catalogue | None) -> Catalogue:
+        """Return the catalogue to write: with the earlier entries of the tables that are unseen."""
+        earlier = before.tables if before is not None else {}
+        kept = (table for name, table in earlier.items() if name in self.unseen)
+        return Catalogue.of([*self.catalogue.tables.values(), *kept])
 
 
 def discover(
@@ -288,35 +298,46 @@ def discover(
     with source.snapshot() as snapshot:
         progress("connecting", 1, 1)
         where = snapshot.connection
-        relations = snapshot.relations()
-        selection = select_relations(relations, patterns, exclude)
-        if not selection.relations:
+        kinds = snapshot.kinds()
+        selection = select_relations(kinds, patterns, exclude)
+        if not selection.names:
             raise SourceError(
                 f"Schema {where.schema} of {where.database} on {where.host}:{where.port} has no table that "
                 f"matches {', '.join(patterns)}"
                 + (f" and not {', '.join(exclude)}" if exclude else "")
-                + f"; {where.user} can see {len(relations)} tables"
-                + (f": {', '.join(list(relations)[:20])}" if relations else "")
+                + f"; {where.user} can see {len(kinds)} tables"
+                + (f": {', '.join(list(kinds)[:20])}" if kinds else "")
                 + ". Correct schema, tables and exclude of the source, or grant the missing privileges."
             )
-        tables, strategies, refused = [], {}, {}
-        for number, (name, relation) in enumerate(selection.relations.items(), 1):
-            drift = compare((), relation, name=name, key=source.keys.get(name), types=source.types.get(name))
+        relations, unseen = snapshot.relations_or_reasons(selection.names)
+        tables, strategies = [], {}
+        refused = {name: reason_of(error) for name, error in unseen.items()}
+        for number, (name, relation) in enumerate(relations.items(), 1):
             try:
+                drift = compare(
+                    (), relation, name=name, key=source.keys.get(name), types=source.types.get(name)
+                )
                 if drift.table is None:
                     raise SourceError(" ".join(drift.incompatible))
                 reading = plan(drift.table, drift, relation, source.policy_of(name), None, snapshot, 0)
+                found = CataloguedTable.of(relation, drift.table)
+            except BaseException as error:
+                if not is_isolated(error) or (isinstance(error, SourceError) and not snapshot.is_open()):
+                    raise
+                refused[name] = reason_of(error)
+                if not isinstance(error, SourceError):
+                    unseen[name] = error
+            else:
                 strategies[name] = reading.strategy
-                tables.append(CataloguedTable.of(relation, drift.table))
-            except SourceError as error:
-                refused[name] = str(error)
-            progress("tables", number, len(selection.relations))
+                tables.append(found)
+            progress("tables", number, len(relations))
     return Discovery(
         Catalogue.of(tables),
-        {name: relation.estimated_rows for name, relation in selection.relations.items()},
+        {name: relation.estimated_rows for name, relation in relations.items()},
         strategies,
         refused,
-        {name: selection.relations[name].kind for name in refused},
+        frozenset(unseen),
+        {name: kinds[name] for name in refused},
         selection.unmatched,
     )
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.errors import SourceError
 from platform_assets.model.dialects import quote
 from platform_assets.model.table import LogicalType, Table
-from platform_assets.source.catalogue import Relation, read_relations
+from platform_assets.source.catalogue import Kind, Relation, read_kinds, read_relations
 from platform_assets.source.connection import Connection
 from platform_assets.source.policy import DEFAULT_POLICY, CapturePolicy
 from platform_assets.source.session import neutralise, open_control, translated
@@ -241,15 +241,31 @@ class Snapshot:
             return False
         return True
 
-    def relations(self, names: Sequence[str] | None = None) -> dict[str, Relation]:
+    def relations(
+        self,
+        names: Sequence[str] | None = None,
+        attempt: str = "reading the tables' catalogue entries",
+    ) -> dict[str, Relation]:
         """Read the catalogue entries of these tables, or of all in the schema; missing tables are left out.
+
+        Raises:
+            SourceUnavailable: The connection broke.
+            SourceError: The server rejected the query, or the configured encoding is not the database's.
+        """
+        self._refuse_another_encoding()
+        encoding = self.source.encoding if self.encoding == _NO_ENCODING else ""
+        run = partial(self.run, attempt=attempt)
+        relations = read_relations(run, self.connection.schema, names, encoding)
+        return {name: self._with_encoding(one) for name, one in relations.items()}
+
+    def kinds(self) -> dict[str, Kind]:
+        """Read the kinds of all tables in the schema by name; no table's lock is waited for.
 
         Raises:
             SourceUnavailable: The connection broke.
             SourceError: The server rejected the query.
         """
-        self._refuse_another_encoding()
-        return self._relations(names, "reading the tables' catalogue entries")
+        return read_kinds(partial(self.run, attempt="listing the tables"), self.connection.schema)
 
     def relations_or_reasons(
         self, names: Sequence[str]
@@ -266,13 +282,12 @@ class Snapshot:
             SourceUnavailable: The connection broke.
             SourceError: The configured encoding is not that of the database.
         """
-        self._refuse_another_encoding()
         reasons: dict[str, BaseException] = {}
 
         def read(part: Sequence[str], attempt: str, wait: float) -> dict[str, Relation]:
             try:
                 with self._waiting_for_locks(wait):
-                    return self._relations(part, attempt)
+                    return self.relations(part, attempt)
             except SourceError as error:
                 if not self.is_open():
                     raise
@@ -312,12 +327,6 @@ class Snapshot:
                 f"but its database {self.connection.database} has the encoding {self.encoding}, which the "
                 "server converts. Remove `encoding` from the source and from its overrides."
             )
-
-    def _relations(self, names: Sequence[str] | None, attempt: str) -> dict[str, Relation]:
-        run = partial(self.run, attempt=attempt)
-        encoding = self.source.encoding if self.encoding == _NO_ENCODING else ""
-        relations = read_relations(run, self.connection.schema, names, encoding)
-        return {name: self._with_encoding(one) for name, one in relations.items()}
 
     def _with_encoding(self, relation: Relation) -> Relation:
         encoding = self.source.encodings.get(relation.name, self.source.encoding)

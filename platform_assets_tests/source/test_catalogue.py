@@ -249,13 +249,9 @@ def test_privileges_are_those_of_the_role_that_asks(new_database: NewDatabase) -
 def test_shell_patterns_select_by_name_and_those_that_match_nothing_are_told(
     patterns: list[str], exclude: list[str], selected: list[str], unmatched: tuple[str, ...]
 ) -> None:
-    relations = {
-        name: Relation("public", name, 1, "table", ())
-        for name in ("Order line", "Orders", "a[1]", "order_1", "order_2")
-    }
-    selection = select_relations(relations, patterns, exclude)
-    assert (list(selection.relations), selection.unmatched) == (selected, unmatched)
-    assert all(selection.relations[name] is relations[name] for name in selected)
+    names = ("Order line", "Orders", "a[1]", "order_1", "order_2")
+    selection = select_relations(names, patterns, exclude)
+    assert (list(selection.names), selection.unmatched) == (selected, unmatched)
 
 
 def test_a_discovered_table_is_declared_with_wide_types_and_its_primary_key(

@@ -20,11 +20,13 @@ from platform_assets.model.table import (
     Float,
     Integer,
     LogicalType,
+    Table,
     Text,
     Time,
     Timestamp,
 )
 from platform_assets.settings import load_settings
+from platform_assets.source.catalogue import Relation
 from platform_assets.source.connection import Connection
 from platform_assets.source.declaration import (
     Catalogue,
@@ -139,6 +141,42 @@ def test_what_cannot_be_read_is_refused_with_what_to_do_and_the_rest_goes_on(sou
     assert found.kinds == {"big_orders": "view", "keyless": "table"}
     assert "name the columns that do as its key" in found.refused["keyless"]
     assert "The view public.big_orders cannot be read" in found.refused["big_orders"]
+
+
+def test_a_locked_table_is_refused_alone_and_keeps_its_earlier_entry(
+    source: SourceDatabase, database: Database
+) -> None:
+    before = discover(source, ["*"]).catalogue
+    hurried = replace(source, lock_timeout=0.3)
+    with session(database.owner) as other:
+        other.run("BEGIN")
+        other.run('LOCK TABLE "ORDERS" IN ACCESS EXCLUSIVE MODE')
+        found = discover(hurried, ["*"])
+        other.run("ROLLBACK")
+    assert found.unseen == {"ORDERS"}
+    assert "Another session holds a lock on the table" in found.refused["ORDERS"]
+    assert found.kinds["ORDERS"] == "table"
+    assert set(found.catalogue.tables) == set(before.tables) - {"ORDERS"}
+    assert found.keeping(before) == before
+    assert found.keeping(None) == found.catalogue
+
+
+def test_an_error_that_nobody_foresaw_keeps_no_other_table_out_of_the_catalogue(
+    source: SourceDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = discover(source, ["*"]).catalogue
+    of = CataloguedTable.of
+
+    def poisoned(relation: Relation, table: Table) -> CataloguedTable:
+        if table.name == "ORDERS":
+            raise OverflowError("too large")
+        return of(relation, table)
+
+    monkeypatch.setattr(CataloguedTable, "of", poisoned)
+    found = discover(source, ["*"])
+    assert "OverflowError" in found.refused["ORDERS"]
+    assert set(found.catalogue.tables) == set(before.tables) - {"ORDERS"}
+    assert found.keeping(before) == before
 
 
 def test_keys_types_and_strategies_of_the_configuration_count(source: SourceDatabase) -> None:
