@@ -8,9 +8,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from platform_assets.dlp.local.detectors.service_keys import SERVICE_KEYS
 from platform_assets.dlp.local.inspector import LocalInspector
-from platform_assets.dlp.local.scanners.secrets import _beginning
 from platform_assets.dlp.model import InspectConfig
 from platform_assets_tests.dlp import generated as make
 
@@ -99,25 +97,6 @@ def test_it_finds_what_is_there_and_takes_nothing_else_for_it(
     least = LEAST.get(info_type, 0.99)
     assert hits / EACH >= least, missed[:5]
     assert hits / (hits + false_positives[info_type]) >= least
-
-
-@pytest.mark.parametrize("key", SERVICE_KEYS, ids=lambda key: f"{key.service}: {key.pattern[:12]}")
-def test_it_knows_a_services_key_by_its_prefix(key, inspector: LocalInspector) -> None:  # type: ignore[no-untyped-def]
-    chance = random.Random(key.pattern)
-    hits = 0
-    for _ in range(20):
-        text = f'setting = "{make.matching(chance, key.pattern)}"  # rotate'
-        hits += any(finding.info_type.name == key.name for finding in inspector.inspect_text(text.encode()))
-    assert hits >= 19
-
-
-def test_every_key_begins_or_is_signed_with_something_literal() -> None:
-    for key in SERVICE_KEYS:
-        assert len(_beginning(key.sign or key.pattern)) >= 2, key
-
-
-def test_it_knows_the_keys_of_sixty_services_and_more() -> None:
-    assert len({key.name for key in SERVICE_KEYS}) >= 60
 
 
 COLUMNS: tuple[tuple[str | None, str, make.Make], ...] = (

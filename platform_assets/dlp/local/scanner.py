@@ -10,7 +10,7 @@ from functools import lru_cache
 from platform_assets.dlp.local.context import NOTHING, Hotwords, Surroundings
 from platform_assets.dlp.local.detectors import DETECTORS
 from platform_assets.dlp.local.detectors.identifiers import NOT_AN_IDENTIFIER
-from platform_assets.dlp.local.scanners import commands, network, numbers, pairs, people, secrets
+from platform_assets.dlp.local.scanners import commands, network, numbers, pairs, people, secrets, services
 from platform_assets.dlp.local.scanners.text import VERY_UNLIKELY, InfoTypeScanner, Match, ScannedText
 from platform_assets.formats.words import words_of
 
@@ -47,7 +47,7 @@ class Scanner:
         self._around: dict[tuple[bytes, bytes], Surroundings] = {}
         self.scanners = tuple(
             scanner
-            for module in (numbers, network, secrets, pairs, commands, people)
+            for module in (numbers, network, services, secrets, pairs, commands, people)
             for scanner in module.scanners()
             if names & scanner.names
         )

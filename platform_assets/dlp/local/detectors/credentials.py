@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from platform_assets.dlp.local.detectors.declaration import Detector
 from platform_assets.dlp.local.detectors.service_keys import SERVICE_KEYS
+from platform_assets.dlp.local.detectors.service_names import NAMED_KEYS
 from platform_assets.dlp.model import Sensitivity
 
 _HIGH = Sensitivity.HIGH
 
+_SERVICES = dict.fromkeys((*(key.name for key in SERVICE_KEYS), *(key.name for key in NAMED_KEYS)))
+
 CREDENTIALS: tuple[Detector, ...] = (
-    *(Detector(name, _HIGH) for name in dict.fromkeys(key.name for key in SERVICE_KEYS)),
+    *(Detector(name, _HIGH) for name in _SERVICES),
     Detector("AUTH_TOKEN", _HIGH),
     Detector("JSON_WEB_TOKEN", _HIGH),
     Detector(

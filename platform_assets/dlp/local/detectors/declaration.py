@@ -91,3 +91,20 @@ class Key:
     entropy: float = 2.5
     sign: str = ""
     before: int = 0
+
+
+@dataclass(frozen=True)
+class NamedKey:
+    """Keys of one service that have no form of their own, recognised by the service's name before them.
+
+    Args:
+        name: Name of the info type.
+        service: The issuer.
+        written: RE2 pattern of the issuer's name as variables, settings and addresses have it, in lower case.
+        shape: RE2 pattern of the whole key.
+    """
+
+    name: str
+    service: str
+    written: str
+    shape: str

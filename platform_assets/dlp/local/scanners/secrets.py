@@ -1,4 +1,4 @@
-"""Secrets: keys by their prefixes, values by their names, tokens by their structure."""
+"""Secrets: values by their names, tokens by their structure. Keys of services are found in `services`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
-
-import re2  # type: ignore[import-untyped]
 
 from platform_assets.dlp.local import checks
 from platform_assets.dlp.local.detectors import credentials as _credentials
-from platform_assets.dlp.local.detectors.declaration import Key
-from platform_assets.dlp.local.detectors.service_keys import SERVICE_KEYS
-from platform_assets.dlp.local.regex import compiled, latin_1
+from platform_assets.dlp.local.regex import compiled
 from platform_assets.dlp.local.scanners.harmless import (
     is_harmless,
     is_name_in_code,
@@ -42,16 +37,12 @@ from platform_assets.dlp.local.scanners.text import (
 )
 from platform_assets.formats.words import word_set, words_of
 
-_KEYS = tuple((key, compiled(key.pattern)) for key in SERVICE_KEYS)
-_LONGEST_KEY = 2_048
 _PLACEHOLDER = compiled(f"(?i){_credentials.PLACEHOLDER}")
 _CODE = compiled(f"(?i){_credentials.CODE}")
 _NO_KEY = compiled(_credentials.NO_KEY)
 _DIGEST_NAMES = frozenset(_credentials.DIGEST_NAMES.split(", "))
-_FILLERS = (
-    "EXAMPLE",
-    "xxxx",
-    "XXXX",
+_FILLERS = ("EXAMPLE", "xxxx", "XXXX", "placeholder", "your_", "YOUR_", "....", "****")
+_SEQUENCES = (
     "0000000000",
     "1234567890123",
     "123456789abcdef",
@@ -61,20 +52,24 @@ _FILLERS = (
     "ABCDEFGH",
     "aaaaaaa",
     "AAAAAAAA",
-    "placeholder",
-    "your_",
-    "YOUR_",
-    "....",
-    "****",
 )
 
 
-# A run of one character, as in the webhooks of a documentation; and names such as `xoxb-my-bot-token`.
-_SAME = re.compile(r"([Xx0*])\1{5}")
-_WORDS_ALONE = re.compile(r"(?i)[a-z]{2,9}(?:[_\-]+[a-z]{1,12}){2,}")
+def is_filler(value: str, dummies: bool, own: str = "") -> bool:
+    """Return True for a value with the words of examples, or with a sequence that nobody's key has.
+
+    Args:
+        value: The value.
+        dummies: True if sequences count as secrets.
+        own: The pattern of the value, whose literals are no fillers.
+    """
+    return any(filler in value and filler not in own for filler in _FILLERS) or (
+        not dummies and any(sequence in value and sequence not in own for sequence in _SEQUENCES)
+    )
 
 
-def _is_placeholder(value: str) -> bool:
+def is_placeholder(value: str) -> bool:
+    """Return True for a value that stands for a secret, or that has hardly any different characters."""
     return _PLACEHOLDER.search(value.encode()) is not None or len(set(value)) < 3
 
 
@@ -87,74 +82,6 @@ _ADDRESS = re.compile(r"[a-z][a-z+]{1,10}://[^\s@]*|[\w.\-]+@[\w.\-]+\.[a-z]{2,}
 def _is_place(value: str) -> bool:
     """Return True for paths and addresses, which tell where a secret is."""
     return _LOCATION.fullmatch(value) is not None or _ADDRESS.fullmatch(value) is not None
-
-
-def _look_at_service_keys(text: ScannedText, found: list[Match]) -> None:
-    data = text.data
-    for start, _ in spans(_beginnings(), data):
-        for place in sorted(_key_patterns().Match(data[start : start + _LONGEST_KEY]) or ()):
-            key, pattern = _KEYS[place]
-            if _is_key(text, found, key, start, pattern.match(data, start).end()):
-                break
-    for key, pattern in _KEYS:
-        if key.sign:
-            for sign, last in spans(key.sign, data):
-                match = pattern.search(data, max(sign - key.before, 0), last + _LONGEST_KEY)
-                if match is not None and match.start() < sign < match.end():
-                    _is_key(text, found, key, *match.span())
-
-
-def _is_key(text: ScannedText, found: list[Match], key: Key, start: int, end: int) -> bool:
-    """Add a key, unless it is part of something longer, an example, or not requested."""
-    if key.name not in text.names or not text.stands_alone(start, end):
-        return False
-    written = text.data[start:end].decode("latin-1")
-    filled = (
-        _SAME.search(written) is not None
-        if key.name.endswith("WEBHOOK")
-        else any(filler in written for filler in _FILLERS) or _WORDS_ALONE.fullmatch(written) is not None
-    )
-    if filled or checks.entropy(written) < key.entropy or key.likelihood < text.floor:
-        return False
-    found.append(Match(start, end, key.name, int(key.likelihood), PREFIX | ENTROPY, 0))
-    return True
-
-
-@lru_cache(maxsize=1)
-def _key_patterns() -> re2.Set:
-    """All keys' patterns as one set, which finds in one pass those that match at the beginning of a text."""
-    patterns = re2.Set.MatchSet(latin_1())
-    for key in SERVICE_KEYS:
-        patterns.Add(key.pattern.encode())
-    patterns.Compile()
-    return patterns
-
-
-@lru_cache(maxsize=1)
-def _beginnings() -> str:
-    """A pattern of the beginnings of keys; short, because long repetitions make a slow automaton."""
-    beginnings = dict.fromkeys(_beginning(key.pattern) for key in SERVICE_KEYS if not key.sign)
-    return rf"\b(?:{'|'.join(beginnings)})"
-
-
-_PATTERN_PART = re.compile(r"\(\?:|[()|]|\\.|\[(?:\\.|[^\]\\])+\]|[{*+?]|.")
-
-
-def _beginning(pattern: str) -> str:
-    """The part of a pattern before its first repeated or optional element, whole groups only."""
-    groups: list[int] = []
-    last = 0
-    for part in _PATTERN_PART.finditer(pattern):
-        written = part.group()
-        if written in ("{", "*", "+", "?"):
-            return pattern[: groups[0] if groups else last]
-        if written == "(?:":
-            groups.append(part.start())
-        elif written == ")":
-            last = groups.pop()
-        if written not in ("(?:", ")", "|"):
-            last = part.start()
-    return pattern
 
 
 NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
@@ -401,7 +328,7 @@ def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tupl
     if not _names_a_secret(name, suffix, words):
         return None
     value = without_caseless_scripts(value)
-    if len(value) < _SHORTEST_SECRET or _is_placeholder(value) or is_harmless(value, quoted):
+    if len(value) < _SHORTEST_SECRET or is_placeholder(value) or is_harmless(value, quoted):
         return None
     if not quoted and _CODE.search(value.encode()) is not None:
         return None
@@ -488,8 +415,8 @@ def _look_at_keys(text: ScannedText, found: list[Match]) -> None:
             or _PATH_LIKE.search(written)
             or _HEXADECIMAL.fullmatch(written)
             or _NO_KEY.search(value[0]) is not None
-            or _is_placeholder(written)
-            or any(filler in written for filler in _FILLERS)
+            or is_placeholder(written)
+            or is_filler(written, text.dummies)
         ):
             continue
         if (
@@ -568,7 +495,7 @@ def _look_at_curl(text: ScannedText, found: list[Match]) -> None:
     for start, end in spans(_SIGNED_IN_BY_CURL, data):
         line = data.rfind(b"\n", max(start - 500, 0), start) + 1
         first = data.index(b":", start, end) + 1
-        if b"curl" in data[max(line, start - 500) : start] and not _is_placeholder(
+        if b"curl" in data[max(line, start - 500) : start] and not is_placeholder(
             data[first:end].decode("utf-8", "replace")
         ):
             found.append(Match(first, end, "PASSWORD", LIKELY, SHAPE, 0))
@@ -600,7 +527,7 @@ def _look_at_headers(text: ScannedText, found: list[Match]) -> None:
         value = value.strip(b" \"'")
         first = end - len(value)
         written = value.decode("ascii")
-        if _is_placeholder(written) or any(filler in written for filler in _FILLERS):
+        if is_placeholder(written) or is_filler(written, text.dummies):
             continue
         if scheme.lower() == b"basic":
             try:
@@ -666,7 +593,7 @@ def _look_at_cookies(text: ScannedText, found: list[Match]) -> None:
         mark = re.search(rb"[:=] ?[\"']? ?", value)
         first = start + (mark.end() if mark else 0)
         content = text.data[first:end].partition(b"=")[2].partition(b";")[0].decode("latin-1")
-        if not _is_placeholder(content) and text.floor <= LIKELY:
+        if not is_placeholder(content) and text.floor <= LIKELY:
             found.append(Match(first, end, "HTTP_COOKIE", LIKELY, SHAPE | HOTWORD, 0))
 
 
@@ -699,7 +626,7 @@ def _look_at_url_passwords(text: ScannedText, found: list[Match]) -> None:
             match is not None
             and start
             and data[start - 1] in WORD_BYTES
-            and not _is_placeholder(match[2].decode("latin-1"))
+            and not is_placeholder(match[2].decode("latin-1"))
             and not _EXAMPLE_HOST.match(data, match.end())
             and not is_harmless(match[2].decode("latin-1"), True)
             and not match[2].startswith(b"pserver:")  # a protocol of CVS
@@ -714,7 +641,6 @@ def _look_at_url_passwords(text: ScannedText, found: list[Match]) -> None:
 
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
-    yield InfoTypeScanner(frozenset(key.name for key in SERVICE_KEYS), (), _look_at_service_keys)
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"@",), _look_at_pairs)

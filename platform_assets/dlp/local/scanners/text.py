@@ -68,6 +68,7 @@ class ScannedText:
         header: The hotwords in its column's name.
         lines: True if every line is a separate value.
         words_around: Returns the hotwords before and after a position.
+        dummies: True if sequences and UUIDs in a secret's place count as secrets.
     """
 
     data: bytes
@@ -77,6 +78,7 @@ class ScannedText:
     header: Surroundings
     lines: bool
     words_around: Callable[[bytes, bytes], Surroundings]
+    dummies: bool = False
 
     def around(self, start: int, end: int) -> Surroundings:
         """The hotwords around a position and in the header together."""
