@@ -95,6 +95,8 @@ PAIRS: dict[str, tuple[str, Callable[[str, str], str]]] = {
     "INI": of("a.ini", "[NAME]\nvalue = VALUE\n"),
     "properties": of("a.properties", "app.url=x\napp.NAME=VALUE\n"),
     "env": of("a.env", "HOST=db1\nexport NAME=VALUE\n"),
+    "JSON, lists of two": of_json(lambda name, secret: [["host", "db1"], [name, secret], ["port", "1"]]),
+    "YAML, lists of two": of("a.yaml", "env:\n  - [host, db1]\n  - [NAME, VALUE]\n"),
     "CSV": of("a.csv", "name,value\nHOST,db1.local\nNAME,VALUE\n"),
 }
 PASSWORD_NAMES = (
@@ -276,6 +278,87 @@ NAMED = (
     ),
     *("requirepass VALUE", "masterauth VALUE", "bindpw VALUE", "rootpw VALUE", "PGPASSWORD=VALUE psql shop"),
     *("machine db1 login bob password LETTERS", "wpa_passphrase=VALUE", "zip -P VALUE a.zip b"),
+    *("mongodump -u bob -pVALUE", "sqlplus bob/VALUE@db1", "impdp system/VALUE", "rman target sys/VALUE"),
+    *(
+        "az keyvault secret set --name x --value VALUE",
+        "net use x: /user:bob VALUE",
+        "net user bob VALUE /add",
+    ),
+    *("ConvertTo-SecureString 'VALUE' -AsPlainText -Force", "echo 'bob:VALUE' | chpasswd"),
+    *("echo VALUE | docker login -u bob --password-stdin r", 'ssh db1 "echo VALUE | sudo -S reboot"'),
+    *(
+        "htpasswd -bc .htpasswd bob VALUE",
+        "mosquitto_passwd -b f bob VALUE",
+        "db2 connect to x user bob using VALUE",
+    ),
+    *(
+        "npm config set //r.local/:_authToken TOKEN",
+        "poetry config http-basic.x bob VALUE",
+        "rar a -hpVALUE b",
+    ),
+    *("ssh-keygen -t rsa -N VALUE -f k", "nmcli con modify x wifi-sec.psk VALUE", "x11vnc -passwd VALUE"),
+    *("rabbitmqadmin -u bob -p VALUE list", "samba-tool user create bob VALUE", "pdftotext -upw VALUE a.pdf"),
+    *(
+        "mc alias set x http://s1 bob TOKEN",
+        "aws configure set aws_secret_access_key TOKEN",
+        "jenkins-cli -auth bob:TOKEN x",
+    ),
+    *(
+        "security unlock-keychain -p VALUE k",
+        "signtool sign /f x /p VALUE a",
+        "kadmin -p bob -w VALUE",
+        "curl -u bob:VALUE x",
+    ),
+    *(
+        "NEO4J_AUTH=neo4j/VALUE",
+        "basic.auth.user.info=bob:VALUE",
+        "stats auth bob:VALUE",
+        "db1:5432:shop:bob:VALUE",
+    ),
+    *("enable secret VALUE", "username bob privilege 15 secret VALUE", "snmp-server community VALUE RO"),
+    *(
+        "tacacs-server key VALUE",
+        "auth_pass VALUE",
+        "storePassword 'VALUE'",
+        'keyPassword "VALUE"',
+        "set passwd VALUE",
+    ),
+    *("connection.setPassword('VALUE')", 'builder.withPassword("VALUE")', "options.password('VALUE')"),
+    *('DriverManager.getConnection(url, "bob", "VALUE")', "new NetworkCredential('bob', 'VALUE')"),
+    *(
+        "requests.get(url, auth=('bob', 'VALUE'))",
+        'HTTPBasicAuth("bob", "VALUE")',
+        "smtp.login('bob', 'VALUE')",
+    ),
+    *(
+        'new mysqli("db1", "bob", "VALUE", "shop")',
+        "new PDO($dsn, 'bob', 'VALUE')",
+        "pymysql.connect(host, 'bob', 'VALUE')",
+    ),
+    *(
+        'new PasswordAuthentication("bob", "VALUE".toCharArray())',
+        'var dbPass string = "VALUE"',
+        "-Dsonar.login=TOKEN",
+    ),
+    *(
+        "SET PASSWORD FOR bob = PASSWORD('VALUE')",
+        "kubectl create secret generic x --from-literal=password=VALUE",
+    ),
+    *(
+        "helm install x y --set auth.password=VALUE",
+        "ansible all -e ansible_ssh_pass=VALUE",
+        "gcloud sql users create b --password=VALUE",
+    ),
+    *(
+        "az ad sp create --password VALUE",
+        "terraform apply -var='db_password=VALUE'",
+        "vault kv put secret/x password=VALUE",
+    ),
+    *(
+        "mongodb://bob:LETTERS@db1.local/x",
+        "amqp://bob:LETTERS@mq1.local:5672/",
+        "postgresql://bob:LETTERS@db1.local/x",
+    ),
 )
 
 
@@ -338,6 +421,34 @@ def test_secrets_by_the_names_of_drivers_tools_and_frameworks(
             "kubectl port-forward -p web-5d4f8c",
             "az group list -o table",
             "the unzip command -x1 pattern22 here",
+        ),
+        *(
+            "form.setPassword(password2)",
+            'client.login(user, getpass("Password: "))',
+            "auth=('user', 'password')",
+        ),
+        *(
+            'setPassword("Enter your new password 2")',
+            "new PDO($dsn, $user, $pass1)",
+            "echo Hj7kQ2mZx9 | sha256sum",
+        ),
+        *(
+            "sqlplus /nolog @run9.sql",
+            "db1:5432:*:*",
+            "ssh-keygen -t ed25519 -f k9",
+            "net use x: \\\\db1\\share9",
+        ),
+        *(
+            "snmp-server community",
+            "mysqli_query($db, 'x', 'y1')",
+            "usermod -p '!' bob",
+            "security import key9.pem",
+        ),
+        *(
+            '["password", "username", "email"]',
+            "check(password, value2)",
+            "login('bob')",
+            "getConnection('a', 'b9')",
         ),
     ],
 )

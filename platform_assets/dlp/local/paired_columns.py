@@ -17,12 +17,13 @@ from platform_assets.dlp.local.scanners.pairs import (
     secrets_below,
 )
 from platform_assets.dlp.local.scanners.secrets import NAMES
-from platform_assets.dlp.local.scanners.text import ENTROPY, HEADER, HOTWORD, Match
+from platform_assets.dlp.local.scanners.text import ENTROPY, HEADER, HOTWORD, LIKELY, Match
 from platform_assets.formats.words import words_of
 
 PAIRED_TYPES = frozenset({"PASSWORD", "AUTH_TOKEN"})
 """The info types of secrets in pairs."""
 
+_NAME_ALONE = f"^[A-Za-z0-9_.\\-]{{0,40}}(?:{NAMES})[A-Za-z0-9_.\\-]{{0,20}}$"
 _MOST_PAIRS = 4
 _MOST_VALUES = 10_000
 _LAST_KEY = re.compile(r"^(?P<above>.*?)(?P<last>[^./@]*)$", re.DOTALL)
@@ -61,15 +62,20 @@ def paired_secrets(columns: Mapping[str, pa.Array]) -> dict[str, list[PairedSecr
             values = pc.unique(columns[column].cast(pa.large_string())).slice(0, _MOST_VALUES)
             for value in values.to_pylist():
                 _judge(found, column, above, value or "", HEADER)
+        if column.endswith("[]"):
+            for name, value in _pairs_of_elements(columns[column]):
+                _judge(found, column, name, value, HOTWORD, LIKELY)
     return {
         column: [PairedSecret(value, match) for value, match in matches.items()]
         for column, matches in found.items()
     }
 
 
-def _judge(found: dict[str, dict[str, Match]], column: str, name: str, value: str, evidence: int) -> None:
+def _judge(
+    found: dict[str, dict[str, Match]], column: str, name: str, value: str, evidence: int, least: int = 0
+) -> None:
     judged = paired_secret(name, value)
-    if judged is not None:
+    if judged is not None and judged[1] >= least:
         size = len(value.encode("utf-8", "replace"))
         found.setdefault(column, {})[value] = Match(0, size, *judged, ENTROPY | evidence, 0)
 
@@ -121,6 +127,20 @@ def _named_values(names: pa.Array, values: pa.Array) -> Iterator[tuple[str, str]
     for row in both.aggregate([]).slice(0, _MOST_VALUES).to_pylist():
         if row["name"] and row["value"]:
             yield row["name"], row["value"]
+
+
+def _pairs_of_elements(column: pa.Array) -> Iterator[tuple[str, str]]:
+    """The elements of lists that are the name of a secret, each with the next one: `["password", "..."]`."""
+    if not _is_text(column.type) or len(column) < 2:
+        return
+    elements = column.cast(pa.large_string())
+    held = pc.match_substring_regex(elements, _NAME_ALONE, ignore_case=True).fill_null(False)
+    places = pc.indices_nonzero(held).slice(0, _MOST_VALUES)
+    for place in places.to_pylist():
+        if place + 1 < len(elements):
+            name, value = elements[place].as_py(), elements[place + 1].as_py()
+            if value and not held[place + 1].as_py():
+                yield name, value
 
 
 def _is_text(kind: pa.DataType) -> bool:

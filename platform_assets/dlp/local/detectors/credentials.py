@@ -48,7 +48,7 @@ NAMES_OF_SECRETS = (
     r"(?:storage|crypt|crypto|cipher|aes|des|deploy|admin|security|instrumentation|integration|write|server|ssh|"
     r"ingest|ingestion|merchant|application|decryption|validation|machine|functions?|personal|bot|push|maps|gateway|"
     r"root|user|database|backup|vault|seal|unseal|recovery)[ _\-]?key|"
-    r"priv[_\-]?key|(?:\b|_)creds?\b|pepper|(?:\b|_|totp_)seed\b|auth[_\-]?code|(?:\b|:)_auth\b|sas[_\-]?sig"
+    r"priv[_\-]?key|(?:\b|_)creds?\b|pepper|(?:\b|_|totp_)seed\b|auth[_\-]?code|(?:\b|:)_auth\b|sas[_\-]?sig|sonar\.login"
 )
 """Names of other secrets, as an RE2 alternation over lower-case bytes."""
 
@@ -57,47 +57,129 @@ PASSWORD_OPTIONS = (
         "mysql(?:dump|admin|import|show|check|pump|sh)?|mariadb(?:-dump|-admin)?|percona-toolkit|innobackupex",
         "-p",
     ),
-    ("sshpass|htpasswd -[a-z]*b[a-z]* \\S+ \\S+|zip|unzip|7z|7za|rar|unrar|qpdf", "-[pP][ ]?|--password="),
+    ("mongo(?:sh|dump|restore|import|export|top|stat)?", "-p[ ]?"),
+    ("sshpass|zip|unzip|7z|7za|rar|unrar|qpdf", "-(?:hp|[pP])[ ]?|--(?:password=|encrypt[ ])"),
     (
         "(?:docker|podman|buildah|skopeo|nerdctl|crane|oras|helm registry|helm repo|az|az acr|oc|cf|"
         "ibmcloud|bx|"
-        "argocd|rancher|heroku|mongo|mongosh|mongodump|mongorestore|mongoimport|mongoexport|beeline|cqlsh|"
+        "argocd|rancher|heroku|beeline|cqlsh|"
         "nodetool|jenkins-cli|rdesktop|psexec|psexec64|winexe|twine|neo4j-admin|cypher-shell|arangosh|couchbase-cli|"
-        "cbbackup|databricks|tabcmd|isql|tsql|usql|psftp|pscp|plink|ncftpput|ncftpget|asadmin|wlst|vsql|nzsql)",
+        "cbbackup|databricks|tabcmd|usql|putty|psftp|pscp|plink|ncftpput|ncftpget|asadmin|wlst|nzsql|"
+        "elasticsearch-users|rabbitmqadmin|crackmapexec|nxc|evil-winrm|hydra|medusa|racadm|altool|xcrun|usermod|useradd)",
         "-(?:p|pw)[ =]",
     ),
     ("redis-cli|valkey-cli|keydb-cli|redis-benchmark", "-a[ ]?|--pass[ =]"),
-    ("sqlcmd|bcp|osql|ipmitool|mosquitto_(?:pub|sub)|db2cli|fexp|bteq|virsh|kcadm.sh|jboss-cli.sh", "-P[ ]?"),
-    ("ldap(?:search|add|modify|delete|passwd|whoami|compare|modrdn)", "-w[ ]?"),
-    ("smbclient|smbget|rpcclient|net|wmic", "-U[ ]?[^%\\s]{1,60}%|/(?:user|password):[^%\\s]{0,60}%"),
-    ("xfreerdp|wfreerdp|mstsc|schtasks|cmdkey|vncviewer", "/(?:p|pass|rp)[: ]"),
+    (
+        "sqlcmd|bcp|osql|tsql|ipmitool|mosquitto_(?:pub|sub)|db2cli|fexp|bteq|virsh|kcadm.sh|jboss-cli.sh",
+        "-P[ ]?",
+    ),
+    ("ldap(?:search|add|modify|delete|passwd|whoami|compare|modrdn)|dsconfig|vsql", "-w[ ]?"),
+    ("kadmin(?:\\.local)?", "-(?:w|pw)[ ]"),
+    (
+        "smbclient|smbget|rpcclient|winexe|net|wmic",
+        "-U[ ]?[^%\\s]{1,60}%|/(?:user|password):[^%\\s]{0,60}%",
+    ),
+    ("xfreerdp|wfreerdp|mstsc|schtasks|cmdkey|vncviewer|signtool", "/(?:p|pass|rp)[: ]"),
     ("openssl", "-(?:pass|passin|passout)[ ]pass:|-(?:k|password)[ ]"),
     (
         "keytool|jarsigner|apksigner",
-        "-(?:store|key|srcstore|deststore|srckey|destkey|new)pass(?:word)?[ ](?:pass:)?",
+        "-(?:store|key|srcstore|deststore|srckey|destkey|new)pass(?:word)?[ ](?:pass:)?|"
+        "--(?:ks|key)-pass[ ]pass:",
     ),
     ("snmp(?:walk|get|set|bulkwalk|table|trap)", "-[AX][ ]"),
     (
-        "influx|cassandra-cli|hana|hdbsql|impala-shell|signtool|osslsigncode|gpg|gpg2",
-        "-{1,2}(?:password|pass|passphrase|p)[ ]",
+        "influx|cassandra-cli|hana|hdbsql|impala-shell|osslsigncode|pfx2pem|gpg|gpg2|x11vnc",
+        "-{1,2}(?:password|passwd|pass|passphrase|p)[ ]",
     ),
     ("rabbitmqctl", "(?:add_user|change_password|authenticate_user)[ ][^\\s]{1,60}[ ]"),
     ("lftp|ncftp", "-u[ ][^,\\s]{1,60},"),
     ("az keyvault secret set", "--value[ =]"),
+    ("aws secretsmanager (?:create-secret|put-secret-value|update-secret)", "--secret-string[ =]"),
+    ("aws configure set", "(?:aws_secret_access_key|aws_session_token)[ ]"),
     ("pulumi config set", "--secret[ ][^\\s]{1,60}[ ]"),
-    ("vault login|vault unseal|vault operator unseal", "(?:token=)?"),
-    ("net user", "[^\\s]{1,60}[ ](?=[^/])"),
+    ("vault login|vault unseal|vault operator unseal|bw unlock", "(?:token=)?"),
+    ("bw login", "[^\\s@]{1,60}@[^\\s]{1,60}[ ]"),
+    ("net user", "[^\\s/][^\\s]{0,60}[ ](?=[^/])"),
+    ("net use", "/user:[^\\s]{1,60}[ ]|\\\\\\\\[^\\s]{1,80}[ ](?=[^/])"),
+    ("(?:htpasswd|mosquitto_passwd) -[a-zA-Z]*b[a-zA-Z]*", "[^\\s]{1,80}[ ][^\\s]{1,60}[ ]"),
+    ("isql", "[\\w.]{1,60}[ ][\\w.]{1,60}[ ]"),
+    ("(?:sqlplus|expdp|impdp|sqlldr|rman)", "(?:userid=|target[ ])?\\w{2,30}/"),
+    ("(?:exp|imp)", "userid=\\w{2,30}/"),
+    ("db2 connect to", "using[ ]"),
+    ("(?:npm|pnpm|yarn) config set", "[^\\s]{0,80}_(?:auth|authToken|password)[ =]"),
+    (
+        "(?:poetry|composer) config",
+        "http-basic\\.[^\\s]{1,60}[ ][^\\s]{1,60}[ ]|pypi-token\\.[^\\s]{1,60}[ ]",
+    ),
+    ("(?:dotnet )?nuget (?:push|setapikey)", "(?:-k|--api-key|-ApiKey)[ ]"),
+    ("ssh-keygen", "-[NP][ ]?"),
+    ("rclone config (?:create|update)|fetchmail|nmcli", "(?:pass|password|(?:[a-z\\-]{1,20}\\.)?psk)[ ]"),
+    ("sendEmail|swaks", "-(?:xp|ap)[ ]"),
+    ("wpa_passphrase", "[^\\s]{1,60}[ ]"),
+    ("iwconfig", "key[ ](?:s:)?"),
+    ("netlify|ntl", "--auth[ =]"),
+    ("https?|xh", "(?:-a|--auth)[ ][^\\s:]{1,60}:"),
+    ("doctl", "-t[ ]|--access-token[ =]"),
+    ("jenkins-cli(?:\\.jar)?", "-auth[ ][^\\s:]{1,60}:"),
+    ("add-user\\.sh", "(?:-u[ ])?[\\w.]{1,60}[ ](?:-p[ ])?"),
+    ("samba-tool user (?:create|add)", "[^\\s\\-][^\\s]{0,60}[ ]"),
+    (
+        "(?:impacket-)?(?:psexec|smbexec|wmiexec|secretsdump|atexec|dcomexec)(?:\\.py)?",
+        "(?:[\\w.\\-]{1,60}/)?[\\w.\\-]{1,60}:",
+    ),
+    ("ccrypt", "-K[ ]?"),
+    ("mcrypt", "-k[ ]?"),
+    ("pdf(?:totext|info|images|topdf|tocairo|toppm|tohtml|fonts)", "-[uo]pw[ ]"),
+    ("pdftk", "(?:input|user|owner)_pw[ ]"),
+    ("mc (?:alias set|config host add)", "[^\\s]{1,60}[ ]https?://[^\\s]{1,80}[ ][^\\s]{1,60}[ ]"),
+    (
+        "security (?:unlock-keychain|create-keychain|set-keychain-password|import)|certutil",
+        "-[pP][ ]",
+    ),
+    ("ConvertTo-SecureString", "(?:-String[ ])?"),
 )
-"""Tools and their options that take a password: patterns of their names, "
-"and of an option with its separator."""
+"""Tools and their options that take a password: patterns of their names, and of what precedes it."""
+
+CUT_AT = {"sqlplus": "@", "expdp": "@", "impdp": "@", "sqlldr": "@", "rman": "@"}
+"""Tools whose password ends before this character, where the address of the server follows."""
+
+PIPED = r"(?:sudo[ ](?:-[a-zA-Z]+[ ])*-[a-zA-Z]*S|[^|\n]{0,120}--(?:password-)?stdin|(?:sudo[ ])?chpasswd)\b"
+"""Commands that read a password from what is piped to them."""
+
+CALLS = (
+    (r"(?:set|with)_?[A-Za-z]{0,12}(?:[Pp]assword|[Pp]asswd|[Pp]assphrase|Pwd)|[Pp]assword|PASSWORD", 0),
+    (
+        r"login|authenticate|setBasicAuth|basicAuth|basic_auth|HTTPBasicAuth|HTTPDigestAuth|HTTPProxyAuth|BasicAuth|"
+        r"NetworkCredential|UsernamePasswordCredentials?|PasswordAuthentication|"
+        r"UsernamePasswordAuthenticationToken|BasicAWSCredentials|PlainCredentials|"
+        r"(?:http_|basic_|proxy_)?auth[ ]?=[ ]?|(?:cx_Oracle|oracledb)\.connect",
+        1,
+    ),
+    (
+        r"getConnection|mysqli?|mysqli?_p?connect|PDO|(?:pymysql|MySQLdb|pymssql)\.connect",
+        2,
+    ),
+)
+"""Functions and constructors of drivers and clients, and the place of the password among their arguments."""
 
 DIRECTIVES = (
-    "requirepass|masterauth|sentinel auth-pass [^ ]+|bindpw|rootpw|rootbindpw|olcRootPW|wpa_passphrase|"
-    "ipsec_psk|smtpd_password|proxy-password|http-proxy-password|stats auth [^: ]+:|"
-    "enable password(?: [07])?|"
-    "username [^ ]+ password(?: [07])?|ppp chap password(?: [07])?|key-string|authentication-key [0-9]+ md5"
+    "requirepass|masterauth|sentinel auth-pass [^ ]+|bindpw|ldap_bind_password|rootpw|rootbindpw|olcRootPW|"
+    "wpa_passphrase|ipsec_psk|smtpd_password|proxy-password|http-proxy-password|"
+    "enable (?:password|secret)(?: [0-9])?|"
+    "username [^ ]+ (?:privilege [0-9]+ )?(?:password|secret)(?: [0-9])?|"
+    "ppp chap password(?: [07])?|key-string|neighbor [^ ]+ password(?: [07])?|"
+    "snmp-server community|(?:tacacs|radius)-server key(?: [07])?|"
+    "set (?:passwd|psksecret|password)|auth_pass|DBDPassword|SSLPassPhrase|AuthLDAPBindPassword|"
+    "storePassword|keyPassword|authentication-key [0-9]+ md5"
 )
 """Directives of servers and devices that a password follows after a blank."""
+
+LOGINS = (
+    r"(?:NEO4J_AUTH|BASIC_AUTH|HTTP_AUTH|HTTP_BASIC_AUTH|ELASTIC_AUTH|basic\.auth\.user\.info|CURLOPT_USERPWD|userpwd)"
+    r"[\"']?[ \t]{0,4}[=:,][ \t]{0,4}[\"']?[\w.\-@]{1,60}[:/]|stats auth[ ][\w.\-@]{1,60}:|"
+    r"5432:[^\s:/]{1,60}:[^\s:]{1,60}:"
+)
+"""Settings whose value is a user with a password: up to the password."""
 
 PLACEHOLDER = (
     r"^(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|0+|1234567890?|<.*>|\[.*\]|\{.*\}|\$\{.*|\$[a-z_][a-z0-9_]*|"

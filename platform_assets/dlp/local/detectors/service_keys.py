@@ -18,7 +18,7 @@ SERVICE_KEYS: tuple[Key, ...] = (
         r"amzn\.mws\.[a-z0-9]{8}-[a-z0-9]{4}-[a-z0-9]{4}-[a-z0-9]{4}-[a-z0-9]{12}",
     ),
     Key("AWS_CREDENTIALS", "Amazon Web Services, Bedrock", r"ABSK[A-Za-z0-9+/]{100,140}={0,2}"),
-    Key("AWS_CREDENTIALS", "Amazon Web Services, Bedrock for hours", r"bedrock-api-key-[A-Za-z0-9+/=]{30,}"),
+    Key("AWS_CREDENTIALS", "Amazon Web Services, Bedrock session", r"bedrock-api-key-[A-Za-z0-9+/=]{30,}"),
     Key("GCP_API_KEY", "Google Cloud", r"AIza[A-Za-z0-9_\-]{35}"),
     Key("GCP_CREDENTIALS", "Google Cloud, OAuth access token", r"ya29\.[A-Za-z0-9_\-]{20,}"),
     Key("GCP_CREDENTIALS", "Google Cloud, OAuth refresh token", r"1//0[A-Za-z0-9_\-]{60,}"),

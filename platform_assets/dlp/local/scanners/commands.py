@@ -1,6 +1,6 @@
-"""Secrets in the syntax of tools: Dockerfiles, options of commands, directives of servers, logins.
+"""Secrets in the syntax of tools: Dockerfiles, options of commands, directives of servers, calls of drivers.
 
-The names of options and directives come from the tools' manuals.
+The names of options, directives and functions come from the tools' manuals.
 """
 
 from __future__ import annotations
@@ -8,7 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from platform_assets.dlp.local.detectors.credentials import DIRECTIVES, PASSWORD_OPTIONS
+from platform_assets.dlp.local.detectors.credentials import (
+    CALLS,
+    CUT_AT,
+    DIRECTIVES,
+    LOGINS,
+    PASSWORD_OPTIONS,
+    PIPED,
+)
 from platform_assets.dlp.local.regex import compiled
 from platform_assets.dlp.local.scanners.pairs import paired_secret
 from platform_assets.dlp.local.scanners.text import (
@@ -16,6 +23,7 @@ from platform_assets.dlp.local.scanners.text import (
     HOTWORD,
     LIKELY,
     SHAPE,
+    UNLIKELY,
     InfoTypeScanner,
     Match,
     ScannedText,
@@ -57,45 +65,113 @@ _TOOLS = tuple(
     for tools, option in PASSWORD_OPTIONS
 )
 _DIRECTIVE = compiled(rf"(?:{DIRECTIVES})[ \t]")
+_LOGIN_SETTING = compiled(LOGINS)
+_CALLS = tuple((compiled(rf"(?:{names})\("), place) for names, place in CALLS)
 _COMMAND = (
-    r"\b(?:(?:"
+    r"\b(?:(?:(?:"
     + "|".join(dict.fromkeys(tools for tools, _ in PASSWORD_OPTIONS))
-    + rf")(?:\.exe)?|{DIRECTIVES}|ENV|ARG)[ \t]+[^\s=:#]"
+    + rf")(?:\.exe)?|{DIRECTIVES}|ENV|ARG|echo|printf)[ \t]+[^\s=:#]|{LOGINS}|(?:"
+    + "|".join(names for names, _ in CALLS)
+    + r")\()"
 )
 _END_OF_COMMAND = re.compile(rb"(?<!\\)\r?\n|[;|&]{1,2}[ \t]|`")
 _LONGEST_COMMAND = 600
 _NO_PASSWORD = re.compile(
     r"-.*|[0-9]{1,5}(?::[0-9]{1,5})?|[a-z]+|.*[$`].*|.*:.*/.*|[\w.\-]+/[\w.\-/:]+|\.{0,2}/.*"
 )
+_PIPED = re.compile(
+    rb"(?:-[a-zA-Z]+[ \t]+)?(?:\"(?P<double>[^\"\n]{4,100})\"|'(?P<single>[^'\n]{4,100})'|"
+    rb"(?P<bare>[^\s\"'|&;<>]{4,100}))"
+    rb"[ \t]*\|[ \t]*" + PIPED.encode()
+)
+_ARGUMENT = re.compile(
+    rb"[ \t\r\n]*(?:(?:[a-z]+[ ]?=[ ]?)?[brfu@]?"
+    rb"(?:\"(?P<double>[^\"\n]{0,200})\"|'(?P<single>[^'\n]{0,200})')(?P<more>[^,()\"']{0,40})|"
+    rb"[^,()\"'\n]{0,120}(?:\([^()\n]{0,80}\))?[^,()\"'\n]{0,40})[ \t\r\n]*(?P<end>[,)(]|$)"
+)
 
 
 def _look_at_commands(text: ScannedText, found: list[Match]) -> None:
-    """Find the passwords among the options of commands."""
+    """Find the passwords among the options of commands, in directives, and among the arguments of calls."""
     data = text.data
     for start, end in spans(_COMMAND, data):
-        if start and (data[start - 1] in b"-_.=@" or data[start - 1 : start] == b"$"):
+        if data[end - 1 : end] == b"(":
+            _look_at_call(text, found, start, end)
+        elif start and (data[start - 1] in b"-_.=@" or data[start - 1 : start] == b"$"):
             continue
-        if data[start : start + 3] in (b"ENV", b"ARG"):
+        elif data[start : start + 3] in (b"ENV", b"ARG"):
             _look_at_instruction(text, found, start)
-            continue
-        if _DIRECTIVE.match(data, start, end) is not None:
+        elif data[start : start + 4] == b"echo" or data[start : start + 6] == b"printf":
+            _look_at_piped(text, found, end - 1)
+        elif _LOGIN_SETTING.match(data, start, end) is not None:
+            value = _QUOTED_VALUE.match(data, end)
+            if value is not None:
+                _add_password(text, found, value.start(value.lastindex or 0), value[value.lastindex or 0])
+        elif _DIRECTIVE.match(data, start, end) is not None:
             _look_at_directive(text, found, start, end)
+        else:
+            _look_at_options(text, found, start, end)
+
+
+def _look_at_options(text: ScannedText, found: list[Match], start: int, end: int) -> None:
+    data = text.data
+    stop = _END_OF_COMMAND.search(data, end, min(end + _LONGEST_COMMAND, len(data)))
+    last = stop.start() if stop else min(end + _LONGEST_COMMAND, len(data))
+    for tool, option in _TOOLS:
+        named = tool.match(data, start, last)
+        if named is None:
             continue
-        stop = _END_OF_COMMAND.search(data, end, min(end + _LONGEST_COMMAND, len(data)))
-        last = stop.start() if stop else min(end + _LONGEST_COMMAND, len(data))
-        for tool, option in _TOOLS:
-            if tool.match(data, start, end) is None:
-                continue
-            for match in option.finditer(data, end - 2, last):
-                group = match.lastindex or 0
-                written = match[group].decode("utf-8", "replace")
-                if (
-                    _NO_PASSWORD.fullmatch(written) is None
-                    and paired_secret("password", written) is not None
-                    and "PASSWORD" in text.names
-                    and text.floor <= LIKELY
-                ):
-                    found.append(Match(*match.span(group), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
+        cut = CUT_AT.get(named[0].strip().decode("latin-1").lower(), "")
+        for match in option.finditer(data, named.end() - 1, last):
+            value = match[match.lastindex or 0]
+            value = value.partition(cut.encode())[0] if cut else value
+            _add_password(text, found, match.start(match.lastindex or 0), value)
+
+
+def _add_password(text: ScannedText, found: list[Match], start: int, value: bytes) -> None:
+    """Add a password, unless it is a number, a word, a path or a reference."""
+    written = value.decode("utf-8", "replace")
+    if _NO_PASSWORD.fullmatch(written) is not None or "PASSWORD" not in text.names or text.floor > LIKELY:
+        return
+    judged = paired_secret("password", written)
+    if judged is not None and judged[1] > UNLIKELY:
+        found.append(Match(start, start + len(value), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
+
+
+def _look_at_piped(text: ScannedText, found: list[Match], start: int) -> None:
+    """Find a password that is piped to a command: `echo ... | sudo -S`, `echo user:... | chpasswd`."""
+    match = _PIPED.match(text.data, start)
+    if match is None:
+        return
+    kind = next(kind for kind in ("double", "single", "bare") if match[kind] is not None)
+    value, first = match[kind], match.start(kind)
+    if b"chpasswd" in match[0]:
+        first += value.find(b":") + 1
+        value = value.partition(b":")[2]
+    _add_password(text, found, first, value)
+
+
+def _look_at_call(text: ScannedText, found: list[Match], start: int, end: int) -> None:
+    """Find the password among the arguments of a call: literals only, at the place of the password."""
+    data = text.data
+    place = next((number for names, number in _CALLS if names.match(data, start, end)), None)
+    if place is None:
+        return
+    at, argument = end, None
+    for number in range(place + 1):
+        argument = _ARGUMENT.match(data, at, min(at + 400, len(data)))
+        if argument is None or (number < place and argument["end"] != b","):
+            return
+        at = argument.end()
+    if argument is None:
+        return
+    kind = "double" if argument["double"] is not None else "single"
+    value = argument[kind]
+    if value is None or (argument["more"].strip() and not argument["more"].startswith(b".")):
+        return
+    judged = paired_secret("password", value.decode("utf-8", "replace"))
+    if judged is not None and judged[1] >= LIKELY >= text.floor and "PASSWORD" in text.names:
+        found.append(Match(*argument.span(kind), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
 
 
 _LOGIN = (
@@ -111,7 +187,8 @@ def _look_at_directive(text: ScannedText, found: list[Match], start: int, end: i
     if data[line:start].strip(b" \t+-"):
         return
     value = _QUOTED_VALUE.match(data, end - 1)
-    if value is not None and not data[value.end() : value.end() + 40].partition(b"\n")[0].strip():
+    rest = data[value.end() : value.end() + 40].partition(b"\n")[0].strip() if value is not None else b""
+    if value is not None and rest in (b"", b"RO", b"RW", b"}", b";"):
         _add(text, found, "password", value)
 
 
@@ -129,5 +206,7 @@ def _look_at_logins(text: ScannedText, found: list[Match]) -> None:
 
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
-    yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN"}), (b" ", b"\t"), _look_at_commands)
+    yield InfoTypeScanner(
+        frozenset({"PASSWORD", "AUTH_TOKEN"}), (b" ", b"\t", b"(", b"5432:"), _look_at_commands
+    )
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"machine ",), _look_at_logins)

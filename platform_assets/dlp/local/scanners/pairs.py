@@ -70,6 +70,7 @@ _CLOSED = re.compile(rb"\s*</[\w.:\-]{1,48}>")
 _ITEM = re.compile(
     rb"[\s,]*(?:\\?\"(?P<double>[^\"\\\n]*)\\?\"|'(?P<single>[^'\n]*)'|(?P<bare>[^\s\"'`,<>\[\](){}]+))(?=[\s,\]})\\])"
 )
+_SECOND = re.compile(rb"[ \t]*,[ \t]*(?P<bare>[^\s\"'`,<>\[\](){}=.]{4,200})[ \t]*\]")
 _LINE = re.compile(rb"(?P<indent>[ \t]*)(?P<dash>(?:-[ \t]+)*)(?P<rest>[^\r\n]*)\r?\n?")
 _SECTION = re.compile(rb"[ \t]*\[{1,2}[^\[\]\n]*")
 _ASSIGNMENT = re.compile(
@@ -194,6 +195,11 @@ def _values(data: bytes, before: bytes, begin: int, name_end: int, end: int) -> 
             if is_name_field(element[1].decode("latin-1")):
                 yield from _elements(data, name_end)
             return
+    elif before.rstrip(b"\"' \t").endswith(b"[") and data[end - 1 : end] == b",":
+        second = _SECOND.match(data, end - 1)
+        if second is not None and any(map(str.isdigit, second["bare"].decode("latin-1"))):
+            yield _Value("", *second.span("bare"), False)
+        return
     line = data.rfind(b"\n", max(begin - 120, 0), begin) + 1
     of_line = data[line - 1 if line else max(begin - 120, 0) : begin]
     last = data[end - 1]
