@@ -168,7 +168,10 @@ def _refuse_unusable(names: Sequence[str], *, names_are_shown: bool) -> None:
         shown = f"column {name}" if names_are_shown and name else f"column {place}"
         folded = name.casefold()
         if not name:
-            raise LayoutChanged(f"{shown} has no name")
+            raise LayoutChanged(
+                f"{shown} has no name in the header; give it one, or leave the column out (in pandas: "
+                "to_csv(index=False))"
+            )
         if folded in seen:
             raise LayoutChanged(
                 f"{shown} occurs twice, as columns {seen[folded]} and {place}; column names ignore case"

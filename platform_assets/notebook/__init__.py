@@ -6,6 +6,7 @@ Dagster is not imported.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     from platform_assets.notebook.completion import complete_names
     from platform_assets.notebook.magics import PlatformMagics
 
+    # Every result is a DataFrame: what loads slowly is loaded here, so that the first query answers at once.
+    importlib.import_module("pandas")
+    importlib.import_module("duckdb")
     magics = PlatformMagics(shell)
     shell.register_magics(magics)
     if shell.Completer is not None:

@@ -343,7 +343,7 @@ def test_values_do_not_become_names_of_columns_where_something_sensitive_was_fou
 @pytest.mark.parametrize(
     ("header", "told"),
     [
-        ("id,,note", "column 2 has no name"),
+        ("id,,note", "column 2 has no name in the header; give it one, or leave the column out"),
         ("id,ID,note", "column ID occurs twice, as columns 1 and 2"),
         ("id,_batch,note", "has the name of one of the platform's own columns"),
         ("1,2.5,2024", "the header may be missing: the name of column 1 has no letter"),
