@@ -276,10 +276,10 @@ def test_four_numbers_of_releases_identifiers_and_drawings_are_no_addresses(
 
 @pytest.mark.parametrize(
     "text",
-    ["login from 10.20.30.40", "host = 10.20.30.40", 'bind("10.20.30.40")', "updated dns to 10.20.30.40",
-     "call http://10.20.30.40/x", "fax server 40.67.88.88", "0.5,10.20.30.40,7",
-     "10.20.30.40 10.20.30.41 10.20.30.42", "10.20.30.40 GET /x",
-     "from 10.20.30.40. Then", "41.207.3.9 - - [12/May]"],
+    ["login from 41.207.3.9", "host = 41.207.3.9", 'bind("41.207.3.9")', "updated dns to 41.207.3.9",
+     "call http://41.207.3.9/x", "fax server 40.67.88.88", "0.5,41.207.3.9,7",
+     "41.207.3.9 82.14.3.77 142.33.22.11", "41.207.3.9 GET /x",
+     "from 41.207.3.9. Then", "41.207.3.9 - - [12/May]"],
 )  # fmt: skip
 def test_addresses_of_machines_are_found_beside_them(text: str, usual: LocalInspector) -> None:
     assert "IP_ADDRESS" in found(usual, text, Likelihood.LIKELY)
@@ -396,3 +396,66 @@ def test_network_cards_of_nobody_are_not_reported(usual: LocalInspector) -> None
 @pytest.mark.parametrize("piece", ["a", "A", "aA", "a-", "/a", "a.", "ab_", "[a", "{", "a-1."])
 def test_long_values_in_a_secrets_place_take_linear_time(piece: str, usual: LocalInspector) -> None:
     usual.inspect_text(f'token: "{(piece * 500)[:498]}!"'.encode())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["shapes.CreateUser.members.Password.shape", "schemas.User.properties.password.type",
+     "a.AuthToken.pattern", "definitions.passwords.items.enum[]", "Contact.members.DisplayName.documentation",
+     "x.address.properties.zip.format", "$defs.Address.$ref", "form/passwordField/@type",
+     "properties.birthDate.description"],
+)  # fmt: skip
+def test_what_describes_sensitive_data_is_none(name: str, usual: LocalInspector) -> None:
+    for values in (
+        ["SensitiveString"],
+        ["DisplayName", "POSTGRES_SCRAM_SHA_256"],
+        ["int32"],
+        ["First line of address 1. Max length 64 bytes."],
+        ["#/$defs/io.k8s.api.core.v1.NodeAddress"],
+        ["12/2024"],
+    ):
+        assert verdicts(usual, name, values) == set(), values
+
+
+def test_what_lies_below_a_name_is_found_although_it_is_described_too(usual: LocalInspector) -> None:
+    assert verdicts(usual, "db.password.value", ["Hj7kQ2mZx9"]) == {"PASSWORD"}
+    assert verdicts(usual, "user.password", ["Hj7kQ2mZx9"]) == {"PASSWORD"}
+    assert verdicts(usual, "address.line1", ["12 Elm Row", "7 Oak Way"]) == {"STREET_ADDRESS"}
+    assert verdicts(usual, "contact.description", ["call +49 30 12345678"]) == {"PHONE_NUMBER"}
+    assert verdicts(usual, "password_type", ["Hj7kQ2mZx9"]) == {"PASSWORD"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("metadata.serviceFullName", ["AWS Glue"]),
+        ("serviceFullName", ["Amazon CloudFront", "AWS CodeBuild"]),
+        ("ownerName", ["Google"]),
+        ("params[].name", ["Key"]),
+        ("request.params[].name", ["BucketName"]),
+        ("displayName", ["snow-device-management"]),
+        ("operations.DeleteContact.name", ["DeleteContact"]),
+        ("name", ["Thigpen", "Livingston Municipal", "Perry-Warsaw"]),
+        ("csa_name", ["Raleigh-Durham-Cary, NC"]),
+        ("neighborhood", ["Marcy Holmes", "Anthony West"]),
+    ],
+)
+def test_services_variables_and_places_are_no_likely_people(
+    name: str, values: list[str], usual: LocalInspector
+) -> None:
+    found = usual.inspect_columns({name: pa.array(values)}).tallies
+    assert all(tally.highest < Likelihood.LIKELY for tally in found.values()), found
+
+
+def test_decimals_and_single_numbers_among_many_are_no_identifiers(usual: LocalInspector) -> None:
+    assert "CREDIT_CARD_NUMBER" not in found(usual, "4446.001353765128")
+    volumes = [str(1_234_567 + 7_919 * n) for n in range(200)]
+    assert verdicts(usual, "Volume", [*volumes, "11456230000"]) == set()
+    assert verdicts(usual, "cpf", [*volumes, "11456230000"]) == {"BRAZIL_CPF_NUMBER"}
+    notes = [f"note {n} is fine" for n in range(200)]
+    assert verdicts(usual, "c1", [*notes, "my card 4532015112830366"]) == {"CREDIT_CARD_NUMBER"}
+
+
+def test_a_name_in_brackets_is_no_ethnic_group(usual: LocalInspector) -> None:
+    assert "ETHNIC_GROUP" not in found(usual, "fix block device open race  [Sami Kerola]")
+    assert "ETHNIC_GROUP" in found(usual, "race: White (self-reported)")

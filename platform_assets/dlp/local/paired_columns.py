@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from platform_assets.dlp.local.column_names import describes_another
 from platform_assets.dlp.local.scanners.pairs import (
     is_name_field,
     is_value_field,
@@ -58,7 +59,7 @@ def paired_secrets(columns: Mapping[str, pa.Array]) -> dict[str, list[PairedSecr
                 _judge(found, value_name, name, value, HOTWORD)
     for column in columns:
         above = secrets_below(column)
-        if above is not None:
+        if above is not None and not describes_another(column):
             values = pc.unique(columns[column].cast(pa.large_string())).slice(0, _MOST_VALUES)
             for value in values.to_pylist():
                 _judge(found, column, above, value or "", HEADER)

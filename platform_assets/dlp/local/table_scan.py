@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from platform_assets.dlp.local.column_names import words_of_column
 from platform_assets.dlp.local.context import Surroundings
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors.contacts import VERSION_WORDS
@@ -175,7 +176,7 @@ class TableScan:
         column.distinct = int(np.count_nonzero(lengths))
         if not column.distinct:
             return column
-        words = words_of(name)
+        words = words_of_column(name)
         header = hotwords().among(words)
         named = header.hot.keys()
         if VERSION_WORDS & set(words) or ("IP_ADDRESS" not in named and _OF_NUMBERS & named):
@@ -227,6 +228,7 @@ class TableScan:
         candidates = self._scanner.scan(data, header, True, everything, scanners)
         if noise is None:
             noise = _judged_together(candidates, _owners(starts, candidates), header)
+            noise |= _by_chance(data, candidates, len(starts), header)
             if _NO_ADDRESS in header.hot:
                 noise["IP_ADDRESS"] = UNLIKELY
         candidates = [
@@ -430,6 +432,25 @@ def _judged_together(candidates: list[Match], owners: list[int], header: Surroun
     return levels
 
 
+_NUMBER_LINE = re.compile(rb"(?m)^-?[0-9][0-9.,]*(?:[eE][+\-]?[0-9]+)?$")
+
+
+def _by_chance(data: bytes, candidates: list[Match], count: int, header: Surroundings) -> dict[str, int]:
+    """Info types that so few values of a column of numbers have that chance explains them."""
+    valid = Counter(match.name for match in candidates if match.valid and match.name not in header.hot)
+    few = {
+        name: UNLIKELY
+        for name, right in valid.items()
+        if (detector := BY_NAME.get(name)) is not None
+        and detector.forms
+        and count >= _FEW
+        and right <= min(4 * detector.chance, 0.2) * count
+    }
+    if few and len(_NUMBER_LINE.findall(data)) >= 0.9 * count:
+        return few
+    return {}
+
+
 _CLASSES = np.frombuffer(SHAPES, np.uint8)
 _LINE_BREAK = np.uint8(ord("\n"))
 _RUNS = np.where((ord("0") == _CLASSES) | (ord("A") == _CLASSES), np.uint8(ord("a")), _CLASSES)
@@ -474,7 +495,11 @@ _NAME_LIKE = re.compile(
     r"[^\W\d_](?:[^\W\d_]|[.'\u2019\-])*(?:[ ,]{1,2}[^\W\d_](?:[^\W\d_]|[.'\u2019\-])*){0,4}"
 )
 _NAME_PATTERN = r"^\s*\pL[\pL.'\x{2019}\-]*(?:[ ,]{1,2}\pL[\pL.'\x{2019}\-]*){0,4}\s*$"
+_OF_THINGS_TOO = (("owner",), ("display",), ("author",), ("sender",), ("recipient",), ("account",))
 _NOT_PEOPLE = word_set("""
+    service services signing endpoint application app api resource server cluster stream queue bucket topic
+    agency organization organisation business entity entities park airport station neighborhood county
+    ship vessel storm hurricane
     product company file table column city country region store brand model event host domain bank game
     team category department item project user login group role class type process field package
     currency color street place state county currency species plant drug university school hotel device
@@ -490,8 +515,18 @@ def _share(values: Iterable[str], test: Callable[[str], object]) -> float:
     return passed / looked if looked else 0.0
 
 
+# Identifiers of programs: camel case, except names such as McDonald and DeVito, and hyphens without capitals.
+_IDENTIFIER = re.compile(
+    r"(?<!\bMc)(?<!\bMac)(?<!\b[DLdl][aeiu])(?<!\bFitz)(?<=[a-z])[A-Z]|^[a-z]+(?:-[a-z]+)+$"
+)
+
+
 def _is_name_like(value: str) -> bool:
-    return len(value) <= 60 and _NAME_LIKE.fullmatch(value.strip()) is not None
+    return (
+        len(value) <= 60
+        and _NAME_LIKE.fullmatch(value.strip()) is not None
+        and _IDENTIFIER.search(value) is None
+    )
 
 
 def _has_known_name(value: str) -> bool:
@@ -501,8 +536,10 @@ def _has_known_name(value: str) -> bool:
 
 def _has_given_name(value: str) -> bool:
     """Return True for a given name beside another word; a surname alone may be any word, as in FIRST WARD."""
-    words = [folded(word) for word in re.split(r"[ ,.\-]+", value) if word]
-    return len(words) > 1 and any(word in GIVEN_NAMES for word in words)
+    words = [word for word in re.split(r"[ ,.]+", value) if word]
+    return len(words) > 1 and any(
+        all(folded(part) in GIVEN_NAMES for part in word.split("-")) for word in words
+    )
 
 
 def _is_place(value: str) -> bool:
@@ -538,7 +575,12 @@ def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...
         return _NO
     known = _share(values, _has_known_name)
     if "PERSON_NAME" in header.hot:
-        return (VERY_LIKELY if known >= 0.15 else LIKELY), HEADER | DICTIONARY, _NAME_PATTERN
+        if known >= 0.15:
+            return VERY_LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
+        # Services, products and firms have display names and owners too.
+        if _NOT_PEOPLE & set(words) or words[-2:-1] in _OF_THINGS_TOO:
+            return POSSIBLE, HEADER, _NAME_PATTERN
+        return LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
     if _ROLES & set(words[-2:]) and set(words[-1:]) <= (_ROLES | _OF_PEOPLE):
         given = _share(values, _begins_with_given_name)
         if (
@@ -553,7 +595,13 @@ def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...
     if ATTRIBUTE in words and _share(values, _has_given_name) < 0.7:
         return _NO  # an attribute of XML names things
     if words[-1:] in (("name",), ("names",)) and known >= 0.3:
-        return LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
+        given = _share(values, _has_given_name)
+        if given >= 0.3:
+            return LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
+        # Storms, boats and variables have given names alone, or words that are surnames too.
+        if _share(values, _begins_with_given_name) >= 0.3 or len(values) >= _FEW_NAMES:
+            return POSSIBLE, HEADER | DICTIONARY, _NAME_PATTERN
+        return _NO
     if known >= 0.7 and len(values) >= 5:
         return LIKELY, DICTIONARY | COLUMN, _NAME_PATTERN
     if known >= 0.5 and len(values) >= 20:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -10,6 +11,13 @@ from platform_assets.dlp.local import checks
 from platform_assets.dlp.local.context import FAR, NOTHING
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors import contacts as _contacts
+from platform_assets.dlp.local.scanners.published import (
+    are_of_authors,
+    is_notice,
+    is_of_author,
+    is_of_example,
+    is_of_nobody,
+)
 from platform_assets.dlp.local.scanners.text import (
     LIKELY,
     POSSIBLE,
@@ -30,12 +38,23 @@ from platform_assets.formats.words import word_set
 _AT_DOMAIN = rb"@(?:[A-Za-z0-9\x80-\xff][A-Za-z0-9\x80-\xff\-]*\.)+[A-Za-z\x80-\xff]{2,24}"
 _LOCAL_REVERSED = re.compile(rb"[A-Za-z0-9\x80-\xff._%+'\-]{1,64}")
 _NOT_MAIL = frozenset(
-    (b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"css", b"js", b"ts", b"py", b"json", b"html")
+    b"png jpg jpeg gif svg webp css js ts py json html yml yaml toml cfg txt log tgz gz xz whl java jar "
+    # Catalogues of translations, and units of systemd: en@shaw.po, getty@tty1.service.
+    b"po gmo qm service timer socket mount target slice scope".split()
 )
+
+
+# A package, module or host with a path, not the end of a list of addresses: user@host/resource.
+_PATH_AFTER_MAIL = re.compile(rb"/[A-Za-z0-9_~\-][^\s@]{0,200}(?:\s|$|[\"'`<>)])")
+_OF_PROGRAMS = frozenset((b"git", b"hg", b"svn", b"cvs", b"anoncvs", b"anonymous", b"pserver"))
+_ID_OF_MESSAGE = re.compile(rb"(?i)(?:message-id|in-reply-to|references|content-id|cid)\b[^\n@]{0,80}$")
 
 
 def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
     data = text.data
+    is_named = "EMAIL_ADDRESS" in text.header.hot
+    published: list[tuple[int, int]] = []
+    others: list[tuple[int, int]] = []
     for at, end in spans(_AT_DOMAIN, data):
         before = _LOCAL_REVERSED.match(data[max(at - 64, 0) : at][::-1])
         if before is None:
@@ -45,12 +64,35 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
             not local
             or local[-1] in b".'"
             or b".." in local
-            or local == b"git"
+            or local in _OF_PROGRAMS
             or data[at + 1 : end].rpartition(b".")[2].lower() in _NOT_MAIL
             or (end < len(data) and data[end] in WORD_BYTES)
         ):
             continue
-        text.add(found, (at - len(local), end), "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
+        span = (at - len(local), end)
+        if data[end : end + 1] == b"/" and _PATH_AFTER_MAIL.match(data, end):
+            text.add(found, span, "EMAIL_ADDRESS", UNLIKELY, SHAPE, hot=UNLIKELY)
+        elif is_named:
+            text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
+        elif is_of_example(data, at, end) or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0]):
+            text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
+        elif data[max(span[0] - 7, 0) : span[0]].lower() == b"mailto:" or is_of_author(
+            data, *span, alone=text.lines
+        ):
+            published.append(span)
+        elif is_of_nobody(data, *span):
+            text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR)
+        else:
+            others.append(span)
+    alike = are_of_authors(len(published), len(published) + len(others)) or (
+        bool(others) and not text.lines and is_notice(data)
+    )
+    for spans_, likely in ((published, False), (others, not alike)):
+        for span in spans_:
+            if likely:
+                text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
+            else:
+                text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
 
 
 _URL = (
@@ -144,7 +186,7 @@ _RELEASE_BEFORE = re.compile(
 )
 _RELEASE_AFTER = re.compile(rb"(?i)[ \-_]?(?:releases?|version|build|beta|alpha)\b")
 _HEADING_BEFORE = re.compile(rb"(?:^|[\n>])[ \t]{0,8}$")
-_HEADING_AFTER = re.compile(rb"\.[ \t]{1,4}[A-Z\xc3]")
+_HEADING_AFTER = re.compile(rb"\.[ \t]{1,4}[A-Z\xc3]|[ \t]{1,8}[A-Z][a-z]+[ ,][a-z\"'A-Z]")
 # Numbers that begin with a dot, or with a minus right after another: only drawings have them.
 _DRAWN = re.compile(rb"[A-Za-z, \-]\.[0-9]|[0-9]-[0-9]{0,3}\.[0-9]{1,4}(?![0-9.])")
 _ONLY_DRAWN = re.compile(rb"[0-9A-Za-z., \-]*")
@@ -155,6 +197,12 @@ _OBJECT_IDENTIFIER = re.compile(rb"1\.3\.(?:6|12|14|36|101|132)\.|2\.5\.(?:4|8|2
 _NOBODYS = re.compile(
     rb"127\.|0\.0\.0\.0$|255\.|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.|2(?:2[4-9]|3[0-9])\.|169\.254\.169\.254$"
 )
+# Addresses of private networks, which identify a machine only within its own network (RFC 1918, 6598).
+_PRIVATE = re.compile(
+    rb"10\.|192\.168\.|172\.(?:1[6-9]|2[0-9]|3[01])\.|100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\."
+)
+_OCTETS = re.compile(rb"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")
+_PRIVATE_6 = re.compile(rb"(?i)fe[89ab][0-9a-f]:|f[cd][0-9a-f]{2}:|64:ff9b:|2001:0?db8:|::")
 _PAIRS_OF_DIGITS = re.compile(rb"[0-9]{2}(?:\.[0-9]{2}){3}")
 
 
@@ -169,6 +217,21 @@ def _is_drawn(data: bytes, start: int, end: int) -> bool:
         and _ONLY_DRAWN.fullmatch(before[-8:]) is not None
         and _ONLY_DRAWN.fullmatch(after[:8]) is not None
     )
+
+
+def _is_made_up(octets: list[bytes]) -> bool:
+    """Return True for addresses of examples: equal steps from number to number, as in 1.2.3.4 and 8.8.8.8."""
+    numbers = [int(octet) for octet in octets]
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    return len(steps) == 1 or (numbers[3] == 0 and len(steps - {-numbers[2]}) == 1)
+
+
+_HIGHEST_RELEASE = 30
+
+
+def _may_be_a_release(octets: list[bytes]) -> bool:
+    """Return True for four numbers of which the first two are as small as those of releases are."""
+    return max(int(octets[0]), int(octets[1])) < _HIGHEST_RELEASE
 
 
 def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
@@ -191,7 +254,9 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
         surroundings = text.around(start, end)
         distance = surroundings.hot.get("IP_ADDRESS", FAR)
         alone, hot = LIKELY, VERY_LIKELY
-        if _NOBODYS.match(data, start, end):
+        if _NOBODYS.match(data, start, end) or (
+            "IP_ADDRESS" not in text.header.hot and (_PRIVATE.match(data, start, end) or _is_made_up(octets))
+        ):
             alone = hot = POSSIBLE
         if octets[0] == b"0" and octets != [b"0"] * 4:
             alone = UNLIKELY
@@ -221,7 +286,7 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
             )
         ):
             alone, surroundings = UNLIKELY, NOTHING
-        elif all(len(octet) == 1 for octet in octets):
+        elif all(len(octet) == 1 for octet in octets) or (not text.lines and _may_be_a_release(octets)):
             alone = min(alone, POSSIBLE)
         elif _DECIMAL_BEFORE.search(data, max(start - 12, 0), start) and _DECIMAL_AFTER.match(data, end):
             alone = UNLIKELY  # numbers in a drawing, where spaces may be left out
@@ -241,6 +306,8 @@ def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
             continue
         if data[end : end + 1] == b"." and data[end + 1 : end + 2].isdigit():
             continue  # four numbers that are not octets
+        if _OCTETS.fullmatch(address) and text.around(start, end).hot.get("IP_ADDRESS", FAR) > 1:
+            continue  # a serial number or a fingerprint
         short = len(address) < 6
         if (
             short
@@ -254,7 +321,9 @@ def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
             continue
         if not short and not any(48 <= byte <= 57 for byte in address):
             continue
-        nobodys = address.lower().startswith(b"2001:db8:")  # documentation (RFC 3849)
+        nobodys = address.lower().startswith(b"2001:db8:") or (
+            "IP_ADDRESS" not in text.header.hot and _PRIVATE_6.match(address) is not None
+        )  # documentation (RFC 3849), or a network's own
         text.add(
             found,
             (start, end),
@@ -271,6 +340,13 @@ _MAC = (
 )
 
 
+# Equal or counted octets, and words of hexadecimal digits.
+_MADE_UP_MAC = re.compile(
+    rb"(?i)(?:([0-9a-f])\1[:\-.]?){6}|(?:00[:\-])?0?1[:\-]0?2[:\-]0?3[:\-]|12[:\-]34[:\-]56|"
+    rb".*(?:de[:\-]ad[:\-]be[:\-]ef|ca[:\-]fe|ba[:\-]be|c0[:\-]ff[:\-]ee|fe[:\-]ed|x)"
+)
+
+
 def _look_at_macs(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_MAC, data):
@@ -279,8 +355,10 @@ def _look_at_macs(text: ScannedText, found: list[Match]) -> None:
         dotted = b"." in data[start:end]
         plain = data[start:end].translate(None, b"-.:").isdigit()
         nobody = not data[start:end].translate(None, b"-.:0fF")
+        made_up = _MADE_UP_MAC.match(data, start, end) is not None
         alone = UNLIKELY if dotted or nobody or (plain and b"-" in data[start:end]) else LIKELY
-        text.add(found, (start, end), "MAC_ADDRESS", alone, SHAPE, hot=UNLIKELY if nobody else VERY_LIKELY)
+        hot = UNLIKELY if nobody else POSSIBLE if made_up else VERY_LIKELY
+        text.add(found, (start, end), "MAC_ADDRESS", min(alone, hot), SHAPE, hot=hot)
 
 
 _COIN = rb"\b[13][1-9A-HJ-NP-Za-km-z]{25,34}\b|\b(?:bc1[02-9ac-hj-np-z]{11,71}|BC1[02-9AC-HJ-NP-Z]{11,71})\b"

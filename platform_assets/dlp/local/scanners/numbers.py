@@ -519,6 +519,7 @@ _CURRENCIES = (
 # An amount: a currency, a comma with digits, or an addend.
 _SUM_BEFORE = re.compile(rb"(?:[0-9],|" + _CURRENCIES + rb") ?$|[0-9)] [+*=] $")
 _SUM_AFTER = re.compile(rb",[0-9]| ?(?:%|" + _CURRENCIES + rb")| [+*=] [0-9(]")
+_NEGATIVE = re.compile(rb"(?:^|[^A-Za-z.:])-$")
 _MAIL_AFTER = re.compile(rb"[A-Za-z0-9._%+\-]{0,63}@[A-Za-z0-9]")
 _LABEL_AFTER = re.compile(
     rb"(?i) ?[(\-]? ?(?:office|fax|home|cell|mobile|mob|direct|desk|tel|phone|landline)\b"
@@ -563,6 +564,15 @@ def _phones(
         distance, named = text.named("PHONE_NUMBER", surroundings)
         if surroundings.against < distance:
             named = 0
+        if (
+            named
+            and (rule.is_weak or (kind == "national" and data[start] not in b"0("))
+            and not text.lines
+            and distance > 1
+            and not _LABEL_AFTER.match(data, stop)
+            and "PHONE_NUMBER" not in text.before(start).hot
+        ):
+            distance, named = FAR, 0  # a word behind digits is mostly of what follows
         if not named and kind != "bare" and end == last and _LABEL_AFTER.match(data, stop):
             distance, named = 0, HOTWORD
         if usual < floor and not named and not text.everything:
@@ -580,6 +590,7 @@ def _phones(
         likelihood = _named_phone(kind, alone, assigned, distance, len(written)) if named else alone
         if likelihood >= floor and (
             (kind != "international" and _is_another(data, start, stop, written))
+            or (data[start] not in b"0(+" and _NEGATIVE.search(data, max(start - 2, 0), start))
             or _MAIL_AFTER.match(data, stop)
             or data[start - 1 : start] == b"@"
         ):

@@ -10,6 +10,7 @@ from functools import lru_cache
 from platform_assets.dlp.local import checks
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors import people as _people
+from platform_assets.dlp.local.scanners.published import is_of_author, is_public_street
 from platform_assets.dlp.local.scanners.text import (
     DICTIONARY,
     HOTWORD,
@@ -133,10 +134,17 @@ _ETHNIC_TERM = re.compile(
 )
 
 
+_NAME_IN_BRACKETS = re.compile(r" [A-Z][a-z]+[\])]")
+
+
 def _is_no_surname(term: re.Match[str]) -> bool:
     """Return True for a term right after its hotword that no given name precedes, as in Brian White."""
     before = term.string[: term.start()].split()
-    return term.start() <= 12 and not (before and folded(before[-1]) in _people.GIVEN_NAMES)
+    return (
+        term.start() <= 12
+        and not (before and folded(before[-1]) in _people.GIVEN_NAMES)
+        and not _NAME_IN_BRACKETS.match(term.string, term.end())
+    )
 
 
 _BETWEEN_LEADS = r"[ _\-.]{0,2}"
@@ -250,35 +258,37 @@ _COMPANY_WORDS = word_set("""
 _NO_SURNAMES = (frozenset(_people.STREET_WORDS.split("|")) - _people.SURNAMES) | _COMPANY_WORDS
 
 
+# Words of people that begin with a capital as names do, at the start of a sentence: "Dear Ann Smith".
+_CALLS = word_set("dear hi hello hey patient employee customer contact regards sincerely signed name")
+
+
 def _look_at_names(text: ScannedText, found: list[Match]) -> None:
     data = text.data
-    for start, end in spans(_PERSON, data):
-        title = _TITLE.match(data, start, end)
-        words = [
-            folded(word)
-            for word in data[start + (len(title[0]) if title else 0) : end].decode("utf-8", "replace").split()
-        ]
-        if words[-1] in _NO_SURNAMES or _AFTER_NUMBER.search(data, max(start - 3, 0), start):
+    for first, end in spans(_PERSON, data):
+        title = _TITLE.match(data, first, end)
+        start = title.end() if title else first
+        words = [folded(word) for word in data[start:end].decode("utf-8", "replace").split()]
+        if words[-1] in _NO_SURNAMES or _AFTER_NUMBER.search(data, max(first - 3, 0), first):
             continue  # a company, or the name of a street
         if " ".join(words[:2]) in _people.PLACES:
             continue
         given = words[0] in _people.GIVEN_NAMES or (len(words) > 2 and words[1] in _people.GIVEN_NAMES)
         family = words[-1] in _people.SURNAMES
-        named = _NAMED.search(data, max(start - 16, 0), start) is not None
+        named = _NAMED.search(data, max(first - 16, 0), first) is not None
+        if len(words) > 2 and words[0] in _CALLS and words[1] in _people.GIVEN_NAMES:
+            named, start = True, data.index(b" ", start) + 1
         if title:
             likelihood, evidence = (LIKELY if len(words) > 1 or given or family else POSSIBLE), HOTWORD
-        elif given and family:
-            likelihood, evidence = LIKELY, DICTIONARY
         elif given or (family and named):
             likelihood, evidence = POSSIBLE, DICTIONARY
         else:
             continue
         if named and likelihood < VERY_LIKELY:
             likelihood, evidence = likelihood + 1, evidence | HOTWORD
+        if likelihood >= LIKELY and is_of_author(data, start, end, alone=text.lines):
+            likelihood = POSSIBLE
         if likelihood >= text.floor:
-            found.append(
-                Match(start + (len(title[0]) if title else 0), end, "PERSON_NAME", likelihood, evidence)
-            )
+            found.append(Match(start, end, "PERSON_NAME", likelihood, evidence))
 
 
 @lru_cache(maxsize=16_384)
@@ -344,6 +354,7 @@ def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
         end = start + len(street)
         if street.islower() and _NO_STREET_NAME.intersection(street.decode("utf-8", "replace").split()[1:-1]):
             continue  # a distance or a number of things
+        line = data[data.rfind(b"\n", max(start - 80, 0), start) + 1 : start]
         years = _YEARS.match(street)
         if years is not None and years["range"]:
             continue  # years of a copyright, and its owner
@@ -358,8 +369,13 @@ def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
             years is not None and folded(years["word"].decode("utf-8", "replace")) in _people.GIVEN_NAMES
         ):
             alone = POSSIBLE
+        elif _RECENT_YEAR.match(street) and not text.lines and not line.strip(b" \t*#-/"):
+            alone = POSSIBLE  # a year and a name in a list of owners
         else:
             alone = LIKELY
+        if not text.lines and is_public_street(data, start, end):
+            text.add(found, (start, end), "STREET_ADDRESS", min(alone, POSSIBLE), SHAPE, hot=POSSIBLE)
+            continue
         text.add(found, (start, end), "STREET_ADDRESS", alone, SHAPE)
 
 

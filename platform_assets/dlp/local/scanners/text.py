@@ -53,7 +53,9 @@ SEPARATORS = b" -./()+,\t"
 _BEFORE, _AFTER = 64, 24
 _CLAUSE_END = re.compile(rb"[,;|\t]|[.!?] ")
 _NO_WORD = re.compile(rb"[^A-Za-z0-9_\x80-\xff]")
-_NAMED_BEFORE = re.compile(rb"[A-Za-z\x80-\xff]{2}")
+_NAMED_BEFORE = re.compile(rb"[A-Za-z\x80-\xff]{2,}")
+_SENTENCE = 3
+"""Number of words after a value from which on it is not alone on its line."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,19 @@ class ScannedText:
         first = max(start - _BEFORE, 0)
         line = data.rfind(b"\n", first, start) + 1
         before = data[max(line, first) : start]
-        if line and not self.lines and not _NAMED_BEFORE.search(before):
+        after = data[end : end + _AFTER].partition(b"\n")[0]
+        if (
+            line
+            and not self.lines
+            and not _NAMED_BEFORE.search(before)
+            and len(_NAMED_BEFORE.findall(after)) < _SENTENCE
+        ):
             # A value on a line of its own is named by the line above.
             before = data[first:start]
         if first and first > line and data[first - 1] in WORD_BYTES and before:
             # Ignore a word that is cut off by the window.
             cut = _NO_WORD.search(before)
             before = before[cut.start() :] if cut else b""
-        after = data[end : end + _AFTER].partition(b"\n")[0]
         clause = _CLAUSE_END.search(after)
         if clause:
             after = after[: clause.start()]
@@ -106,6 +113,11 @@ class ScannedText:
         for name in self.header.hot:
             hot[name] = 0
         return Surroundings(hot, min(surroundings.against, self.header.against + 1))
+
+    def before(self, start: int) -> Surroundings:
+        """The hotwords before a position on its line."""
+        line = self.data.rfind(b"\n", max(start - _BEFORE, 0), start) + 1
+        return self.words_around(self.data[max(line, start - _BEFORE, 0) : start], b"")
 
     def named(self, name: str, surroundings: Surroundings) -> tuple[int, int]:
         """The distance of an info type's hotword, and the evidence of it."""

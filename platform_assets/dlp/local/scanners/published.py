@@ -1,0 +1,176 @@
+"""Contact data that is public on purpose, or nobody's: authors of programs and documents, roles, examples.
+
+Such data is what it looks like, but no leak: it is at most POSSIBLE.
+"""
+
+from __future__ import annotations
+
+import re
+
+from platform_assets.dlp.local.regex import AT_START, UNANCHORED, matcher
+
+# Reserved for documents and tests (RFC 2606, 6761).
+_EXAMPLE_HOST = (
+    rb"(?i)(?:.*\.)?(?:example[0-9]?\.(?:com?|org|net|edu|io|gov|co\.[a-z]{2}|[a-z]{2})"
+    rb"|[a-z0-9\-]+\.(?:example|test|invalid|localhost|localdomain))"
+)
+# Names that documents use for any domain, and for any person.
+_ANY_HOST = (
+    rb"(?i)(?:.*\.)?(?:foo|bar|baz|qux|foobar|acme|contoso|fabrikam|hooli|initech|(?:my|your|some|any|the|other)?"
+    rb"[_\-]?(?:domain|company|corp|organi[sz]ation|org|host|hostname|server|site|website|provider|school)"
+    rb"|here|there|somewhere|nowhere|test|testing|samples?|dummy|fake|placeholder|whatever|xyz|[a-df-wyz])"
+    rb"\.(?:com|org|net|edu|io|co|dev|tld|local|internal|gov)"
+)
+_ANYBODY = (
+    rb"(?i)(?:foo|bar|baz|user|username|user[._\-]?name|login|your|my|me|you|someone|somebody|name|nobody|"
+    rb"anybody|first(?:[._\-]?name)?[._\-]?last(?:[._\-]?name)?|(?:your|my|the|some)[._\-]?[a-z._\-]{2,20}"
+    rb"|(?:john|jane)[._\-]?doe|[jx]\.?doe|test|testuser|tester|test[._\-]?user|example|sample|dummy|"
+    rb"anonymous|x{2,}|abc|email|e-?mail|mail|address|recipient|sender)[0-9]{0,3}"
+)
+_ROLE = (
+    rb"(?i)(?:info|support|admin|administrator|webmaster|postmaster|hostmaster|security|contact|sales|help|"
+    rb"hello|press|abuse|root|bugs?|bug-?reports?|team|maintainers?|packages?|developers?|devs?|opensource|"
+    rb"open-source|legal|licensing|licen[cs]e|copyright|feedback|privacy|conduct|coc|ops|noc|"
+    rb"no-?reply|do-?not-?reply|mailer-daemon|daemon|nobody|service|services|office|mail|enquiries|inquiries|"
+    rb"editors?|authors?|committers?|cert-?authority|ca|pki|registry|dev|list|lists|announce|majordomo|submit|"
+    rb"[a-z0-9._\-]*[._\-](?:dev|devel|developers?|users?|bugs?|list|lists|announce|commits?|packages|security|"
+    rb"maint|maintainers?|team|request|requests|discuss|general|feedback|support|info|help|patches|core|users-list|"
+    rb"authors|hackers|ml))(?:[+._\-][a-z0-9+._\-]*)?"
+)
+_ROLE_HOST = (
+    rb"(?i)(?:lists?|groups|mailman|listserv|bugs|noreply|tracker|[a-z0-9\-]*lists|alioth-lists)\..*"
+    rb"|googlegroups\.com|.*\.(?:gserviceaccount\.com|noreply\.github\.com)|groups\.io|openssh\.com|libssh\.org"
+)
+_EXAMPLE = rb"(?:" + _EXAMPLE_HOST + rb")$"
+_NOBODYS = (
+    rb"(?:(?:" + _ANYBODY + rb")|(?:" + _ROLE + rb"))@.*$"
+    rb"|[^@]*@(?:(?:" + _ANY_HOST + rb")|(?:" + _ROLE_HOST + rb"))$"
+)
+# Words of the people who make programs; business has things created, sent and requested by people too.
+_AUTHORED = (
+    rb"(?i)copyright|\(c\)|\xc2\xa9|&copy;|\bauthors?\b|author[_\-]|_author|\bmaintain(?:er|ed)|"
+    rb"\bcontribut(?:or|ed)|\btranslat(?:or|ed)|\buploaders?\b|\bpackage[rd]|\bcommitter|"
+    rb"\b(?:written|implemented|pointed out|spotted|patch(?:e[ds])?|fix|ported|debugged|diagnosed|rewritten|"
+    rb"adapted|original(?:ly)?|designed|code|idea|version)[ \-]+(?:by|from)\b|"
+    rb"\b(?:signed-off|acked|reviewed|tested|reported|suggested|co-authored|co-developed)-(?:and-[a-z\-]+-)?by\b|"
+    rb"\bthanks to\b|\bcourtesy of\b|\bupstream\b|\bbug[ \-]?reports?\b|\breport(?:ing)? bugs\b|"
+    rb"\bsend bugs\b|__e?mail__|changelog|\blicen[cs]e|\bcloses?: ?#|\bmailing list|\bsubscribe"
+)
+_NAMED_ADDRESS = rb"[\w.()\"'*\x80-\xff\]][ \t]{0,40}(?:\r?\n[ \t]{1,40})?<$|(?:^|\n)[ \t]{1,40}<$"
+_OF_A_MESSAGE = (
+    rb"(?i)(?:^|\n)[> \t]{0,8}(?:from|to|cc|bcc|reply-to|sender|resent-[a-z]+|delivered-to|return-path|"
+    rb"x-[a-z\-]+|envelope-[a-z]+)[ \t]*:[^\n]*$"
+)
+# Heads of entries in changes' logs: a day before the name, or after the address.
+_DAY = rb"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6},?"
+_ENTRY_BEFORE = (
+    rb"(?i)(?:^|\n)[ \t*\-#]{0,6}(?:(?:19|20)[0-9]{2}(?:[\-/.][0-9]{1,2}){2}|"
+    + _DAY
+    + rb" [a-z0-9: ,+]{6,40}|(?:(?:19|20)[0-9]{2}(?:[,\- ]+|$)){1,8})[^\n0-9=:;|{}]{1,60}[(<]?$"
+)
+_ENTRY_AFTER = rb"(?i)>?[ \t]{1,3}" + _DAY + rb" [0-9]{1,2} "
+_BEFORE, _AFTER = 160, 48
+_ORGANISATION = re.compile(
+    rb"(?i)\b(?:inc|foundation|corp|corporation|company|llc|ltd|limited|gmbh|university|institute|initiatives?|"
+    rb"laborator(?:y|ies)|bsd|microsystems|systems|software|technologies|licen[cs]e|copyright)\b"
+    rb"[^\n]{0,60}(?:\n[^\n]{0,30})?$"
+)
+# Everybody's examples, and the Free Software Foundation in copies of its licenses.
+_MADE_UP_STREET = re.compile(
+    rb"(?i)51\W{1,2}franklin\b[^\n]{0,30}\n?[^\n]{0,24}\bboston|"
+    rb"(?:1|10|100|1000|123|1234|12345|12|42|999|555|111|221b) (?:[nsew]\.? )?"
+    rb"(?:main|any|fake|some|example|sample|test|foo|street|oak|elm|my|your|first|1st)\b"
+)
+_LINES_OF_A_LIST = 4
+"""Number of addresses of a text from which on they are judged together."""
+
+
+def is_of_example(data: bytes, at: int, end: int) -> bool:
+    """Return True for an e-mail address whose domain is reserved for documents and tests.
+
+    Args:
+        data: The text.
+        at: Place of the address's @.
+        end: The byte after it.
+    """
+    return _is_found(_EXAMPLE, AT_START, data, at + 1, end)
+
+
+def is_of_nobody(data: bytes, start: int, end: int) -> bool:
+    """Return True for an e-mail address of a role, a mailing list or a made-up person.
+
+    Args:
+        data: The text.
+        start: Start of the address.
+        end: The byte after it.
+    """
+    return _is_found(_NOBODYS, AT_START, data, start, end)
+
+
+def _is_found(pattern: bytes, anchor: object, data: bytes, start: int, end: int) -> bool:
+    # RE2's anchors are those of the whole text, whatever the span.
+    part = data[start:end]
+    return matcher(pattern)(anchor, part, 0, len(part))[0][0] >= 0
+
+
+def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool:
+    """Return True for a name or an e-mail address that its text publishes as that of an author.
+
+    These are lines with a word for it (copyright, author, patch by), heads of entries in a log of changes,
+    and addresses in angle brackets after a name, except in the head of a message.
+
+    Args:
+        data: The text.
+        start: Start of the name or address.
+        end: The byte after it.
+        alone: True if the line is a value of its own, in which a name before an address says nothing.
+    """
+    first = max(start - _BEFORE, 0)
+    line = data.rfind(b"\n", first, start) + 1
+    if line and not alone and not data[line:start].strip(b" \t<(*"):
+        line = data.rfind(b"\n", first, line - 1) + 1  # the name is on the line above
+    place = max(line, first)
+    if _is_found(_OF_A_MESSAGE, UNANCHORED, data, place, start):
+        return False
+    stop = data.find(b"\n", end, end + _AFTER)
+    stop = min(end + _AFTER, len(data)) if stop < 0 else stop
+    bracketed = data[start - 1 : start] == b"<" and data[end : end + 1] == b">"
+    return (
+        (bracketed and not alone and _is_found(_NAMED_ADDRESS, UNANCHORED, data, place, start))
+        or _is_found(_AUTHORED, UNANCHORED, data, place, start)
+        or (not alone and _is_found(_ENTRY_BEFORE, UNANCHORED, data, place, start))
+        or _is_found(_ENTRY_AFTER, AT_START, data, end, stop)
+        or _is_found(_AUTHORED, UNANCHORED, data, end, stop)
+    )
+
+
+# Sentences of licenses, which name their authors.
+_LICENSE = (
+    rb"(?i)permission (?:is hereby granted|to use, copy)|general public licen|implied warrant|"
+    rb"without any warrant|redistribution and use|licensed under the|public domain|this file is distributed"
+)
+
+
+_GRATITUDE = rb"(?i)thanks? (?:to|go|are)\b|\bcontribut(?:ors?|ed|ions?)\b|bug reports|\bmaintainers?\b"
+_HEAD, _LONGEST_LICENSE = 2_000, 65_536
+
+
+def is_notice(data: bytes) -> bool:
+    """Return True for a text with the license of a program, or that begins with thanks to contributors."""
+    size = len(data)
+    return _is_found(_GRATITUDE, UNANCHORED, data, 0, min(_HEAD, size)) or _is_found(
+        _LICENSE, UNANCHORED, data, 0, min(_LONGEST_LICENSE, size)
+    )
+
+
+def are_of_authors(published: int, addresses: int) -> bool:
+    """Return True if so many of a text's addresses are published that the others are too, as in THANKS."""
+    return addresses >= _LINES_OF_A_LIST and 4 * published >= 3 * addresses
+
+
+def is_public_street(data: bytes, start: int, end: int) -> bool:
+    """Return True for the address of an organisation that is named before it, and for made-up ones."""
+    before = data[max(start - 120, 0) : start]
+    return (
+        _MADE_UP_STREET.match(data, start, end + 64) is not None or _ORGANISATION.search(before) is not None
+    )

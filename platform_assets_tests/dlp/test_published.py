@@ -1,0 +1,186 @@
+"""Contact data that is public on purpose or nobody's is at most POSSIBLE; that of customers is LIKELY."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.model import InspectConfig, Likelihood
+
+LIKELY, POSSIBLE = Likelihood.LIKELY, Likelihood.POSSIBLE
+
+
+@pytest.fixture(scope="module")
+def usual() -> LocalInspector:
+    return LocalInspector(InspectConfig(include_quote=True), b"a key that is of these tests only")
+
+
+def highest(inspector: LocalInspector, text: str, info_type: str) -> Likelihood | None:
+    """The highest likelihood of an info type in a text."""
+    tally = inspector.inspect_text(text.encode()).tallies.get(info_type)
+    return tally.highest if tally else None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Copyright (C) 2007 Barry Pederson <bp@barryp.org>",
+        "   2014 Michael Adam <obnox@samba.org>",
+        "Copyright Christian Klein (chrikle@berlios.de)",
+        "Author-email: Paul Moore <p.f.moore@gmail.com>",
+        "Maintainer: Ann Stone <ann@stone-house.net>",
+        '__email__ = "joe@bitworking.org"',
+        'authors = [{name = "Ann", email = "ann@stone-house.net"}]',
+        " -- Aron Xu <aron@debian.org>  Mon, 25 Aug 2025 19:30:10 +0800",
+        "2019-01-15  Daniel Le  <greenrecyclebin@gmail.com>",
+        "Fri Oct  4 12:22:58 1996  Angela Marie Thomas (angela@cygnus.com)",
+        "* Wed Jan 03 2024 Ann Stone <ann@stone-house.net> - 1.2-3",
+        "    Signed-off-by: Petr Novak <petr@true.cz>",
+        "Co-authored-by: Ann Stone <ann@stone-house.net>",
+        "  - Applied dtd2pm.pl patches from <peterm@zeta.org.au>.",
+        "\t  - fix spotted by\n\t  <rsk@gsp.org>).",
+        "Federico Mena     <quartic@gtk.org>",
+        "%% Written by ann@stone-house.net",
+        '<p>Logo by <a href="mailto:liyanage@access.ch">Marc</a>.</p>',
+        "Report bugs to <bug-grep@gnu.org>.",
+        "write to support@stone-house.net",
+        "write to postgresql-hackers@lists.stone-house.net",
+        "Contact noreply@stone-house.net",
+        "my-app@appspot.gserviceaccount.com",
+        "12+ann@users.noreply.github.com",
+        "mail alice@example.com",
+        "email: bob@shop.example, eve@mail.example.org and joe@x.test",
+        "run as user@host.com or foo@bar.com",
+        "your.name@gmail.com",
+        "Message-ID: <545627C2.3050608@recorder.com>",
+    ],
+)
+def test_addresses_of_authors_roles_and_examples_are_possible(text: str, usual: LocalInspector) -> None:
+    assert highest(usual, text, "EMAIL_ADDRESS") == POSSIBLE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Please write to ann.smith@gmail.com about the order.",
+        "From: Ann Smith <ann.smith@gmail.com>\nTo: bob@stone-house.net\n\nHello",
+        "Refund requested by ann.smith@gmail.com on Monday",
+        "order created by ann.smith@gmail.com",
+        "2024-03-01 10:12:13 INFO login user=ann.smith@gmail.com ok",
+        "INSERT INTO customer VALUES (12, 'ann.smith@gmail.com');",
+        "ann.smith@gmail.com",
+        "Thanks, Ann (ann.smith@gmail.com)",
+        "my email address is gary@somedomain.com",
+        "customer: ann.smith@gmail.com / bob@stone-house.net",
+    ],
+)
+def test_addresses_of_customers_are_likely(text: str, usual: LocalInspector) -> None:
+    found = highest(usual, text, "EMAIL_ADDRESS")
+    assert found is not None
+    assert found >= LIKELY
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["po/en@shaw.po", "getty@tty1.service", "import x@google.golang.org/genproto/type/q;q", "logo@2x.webp"],
+)
+def test_files_units_and_packages_are_no_addresses(text: str, usual: LocalInspector) -> None:
+    assert highest(usual, text, "EMAIL_ADDRESS") is None
+
+
+def test_addresses_of_a_list_of_authors_are_judged_together(usual: LocalInspector) -> None:
+    people = "".join(f"Ann Stone{n} <ann{n}@stone{n}-house.net>\n" for n in range(9))
+    assert highest(usual, people + "zoe@stone-house.net", "EMAIL_ADDRESS") == POSSIBLE
+    thanks = "Thanks go to these people, who contributed.\n"
+    two = "Zoe Moe                zoe@stone-house.net\n"
+    assert highest(usual, thanks + two, "EMAIL_ADDRESS") == POSSIBLE
+    assert highest(usual, two, "EMAIL_ADDRESS") == LIKELY
+    licensed = "Redistribution and use in source and binary forms are permitted.\nzoe@stone-house.net\n"
+    assert highest(usual, licensed, "EMAIL_ADDRESS") == POSSIBLE
+
+
+def test_a_column_of_addresses_is_likely_whoever_has_them(usual: LocalInspector) -> None:
+    values = ["ann@example.com", "info@stone-house.net", "bob@foo.com"]
+    (verdict,) = usual.inspect_columns({"email": pa.array(values)}).columns
+    assert (verdict.info_type.name, verdict.likelihood) == ("EMAIL_ADDRESS", Likelihood.VERY_LIKELY)
+    contacts = [f"Ann Stone <ann{n}@stone-house.net>" for n in range(4)]
+    (verdict,) = usual.inspect_columns({"c1": pa.array(contacts)}).columns[:1]
+    assert (verdict.info_type.name, verdict.likelihood) == ("EMAIL_ADDRESS", LIKELY)
+
+
+def test_names_need_a_word_or_a_title_to_be_likely_and_authors_are_not(usual: LocalInspector) -> None:
+    for text in (
+        "patch from Ann Smith to fix it",
+        "fix strictEqual (Maria Garcia) [#23508]",
+        "Upstream-Contact: Ann Smith",
+        "2022-03-05  Dr. Werner Fink  <werner@suse.de>",
+        '"name": "John Smith",',
+    ):
+        assert highest(usual, text, "PERSON_NAME") == POSSIBLE, text
+    for text in ("Patient: Ann Smith", "Dear Ann Smith,", "Mrs. Smith called", "Customer name: John Smith"):
+        found = highest(usual, text, "PERSON_NAME")
+        assert found is not None
+        assert found >= LIKELY, text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Free Software Foundation, Inc., 59 Temple Place, Suite 330",
+        "Free Software Foundation, Inc.,\n * 51 Franklin Street, Fifth Floor, Boston, MA 02110",
+        "51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA",
+        "Sun Microsystems, Inc.\n  2550 Garcia Avenue",
+        "lives at 123 Main St in the example",
+        "such as 123 Any Street",
+    ],
+)
+def test_addresses_of_organisations_and_examples_are_possible(text: str, usual: LocalInspector) -> None:
+    assert highest(usual, text, "STREET_ADDRESS") in (None, POSSIBLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["login from 10.20.30.40", "host = 192.168.1.5", "peer 172.16.4.9", "nat 100.64.3.7",
+     "host fe80::2618:1234:1", "server 1.2.3.4", "server 8.8.8.8", "server 1.2.3.0",
+     "dpkg (1.14.16.4) unstable; urgency=low",
+     "2013-04-12 (3.7.16.2)", "since libxcb 1.1.90.1", "libX11 1.4.99.1", "sqlplus 12.2.0.1",
+     "serial c7:26:0d:ac:98:16:56:a0",
+     "3.43.5.1 Why does the test complain"],
+)  # fmt: skip
+def test_private_made_up_and_released_numbers_are_possible_addresses(
+    text: str, usual: LocalInspector
+) -> None:
+    assert highest(usual, text, "IP_ADDRESS") in (None, POSSIBLE)
+
+
+def test_a_column_of_private_addresses_is_likely_by_its_name(usual: LocalInspector) -> None:
+    (verdict,) = usual.inspect_columns({"client_ip": pa.array(["10.0.0.7", "10.20.30.40"])}).columns
+    assert (verdict.info_type.name, verdict.likelihood) == ("IP_ADDRESS", Likelihood.VERY_LIKELY)
+
+
+def test_counted_and_spelled_network_cards_are_possible(usual: LocalInspector) -> None:
+    for address in ("aa:bb:cc:dd:ff:ee", "01:02:03:0a:0b:0c", "13:10:de:ad:be:ef", "12:34:56:78:9a:bc"):
+        assert highest(usual, f"mac {address}", "MAC_ADDRESS") == POSSIBLE, address
+    assert highest(usual, "mac 00:1a:2b:3c:4d:5e", "MAC_ADDRESS") == Likelihood.VERY_LIKELY
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["'37123402':{'en': 'Tele2 Mobile'},", "24284459 replace unneeded calls to copy",
+     "[Bug 3027438]: Tk calls it", "insert ( 3084 1255 0 'list an extension''s update paths' )",
+     "N Aring ; B -28 0 663 872 ;",
+     "see call\n 18102  9.0.0618  calling function for reduce() has too much overhead"],
+)  # fmt: skip
+def test_digits_before_a_sentence_about_calls_are_no_telephone_numbers(
+    text: str, usual: LocalInspector
+) -> None:
+    assert highest(usual, text, "PHONE_NUMBER") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["phone 4155550143", "Phone:\n4155550143", "4155550143 (mobile)", "Telefon\n  0171 2345678 (Büro)"],
+)
+def test_digits_beside_a_word_for_telephones_are(text: str, usual: LocalInspector) -> None:
+    assert highest(usual, text, "PHONE_NUMBER") is not None
