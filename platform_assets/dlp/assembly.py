@@ -170,6 +170,7 @@ class InspectionRoom(Assembly[InspectionSettings]):
             },
             custom_info_types=tuple(custom),
             rule_set=tuple(rules),
+            dummy_secrets=given.dummy_secrets,
         )
 
     @cached_property

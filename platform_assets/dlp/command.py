@@ -112,6 +112,9 @@ def scan(
     no_exceptions: Annotated[
         bool, typer.Option("--no-exceptions", help="Heed no .dlpignore file and no comment dlp:allow.")
     ] = False,
+    dummy_secrets: Annotated[
+        bool, typer.Option("--dummy-secrets", help="Count sequences and UUIDs in a secret's place too.")
+    ] = False,
 ) -> None:
     """Inspect files, folders and buckets. Exits with 1 if something was found, 2 if something was not read.
 
@@ -128,7 +131,8 @@ def scan(
         if accept and baseline is None:
             raise typer.BadParameter("it needs --baseline FILE", param_hint="--accept")
         known = _baseline(baseline, accept)
-        inspector = _inspector(min_likelihood, info_types, known.key if known is not None else None)
+        key = known.key if known is not None else None
+        inspector = _inspector(min_likelihood, info_types, key, dummy_secrets)
         walk = _Walk(heeds_ignore_files=not no_exceptions, skipped=baseline)
         # Only findings that are reported one by one can be accepted.
         limits = FindingLimits() if baseline is None else FindingLimits(_MOST_ACCEPTED, _MOST_ACCEPTED)
@@ -199,14 +203,18 @@ def explain(
 
 
 def _inspector(
-    min_likelihood: Level, info_types: Sequence[str] | None, key: bytes | None = None
+    min_likelihood: Level,
+    info_types: Sequence[str] | None,
+    key: bytes | None = None,
+    dummy_secrets: bool = False,
 ) -> LocalInspector:
     from platform_assets.dlp.local.inspector import LocalInspector
 
     names = tuple(
         name.strip().upper() for given in info_types or () for name in given.split(",") if name.strip()
     )
-    config = InspectConfig(info_types=names, min_likelihood=Likelihood[min_likelihood.value])
+    least = Likelihood[min_likelihood.value]
+    config = InspectConfig(info_types=names, min_likelihood=least, dummy_secrets=dummy_secrets)
     # Without a baseline nothing is stored, so fingerprints need to be comparable within this run only.
     return LocalInspector(config, key or secrets.token_bytes(32))
 

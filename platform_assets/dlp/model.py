@@ -253,6 +253,8 @@ class InspectConfig:
         custom_info_types: Additional info types.
         exclude_info_types: Names of info types to ignore.
         rule_set: Rules for built-in and custom info types.
+        dummy_secrets: True if sequences and UUIDs in a secret's place count as secrets; only the local
+            inspector has this.
     """
 
     info_types: tuple[str, ...] = ()
@@ -263,6 +265,7 @@ class InspectConfig:
     custom_info_types: tuple[CustomInfoType, ...] = ()
     exclude_info_types: tuple[str, ...] = ()
     rule_set: tuple[RuleSet, ...] = ()
+    dummy_secrets: bool = False
 
     def threshold(self, info_type: str) -> Likelihood:
         """The lowest likelihood to report for an info type."""

@@ -142,6 +142,8 @@ class InspectSettings(Block):
     """Findings below this likelihood are dropped."""
     per_info_type: dict[str, Level] = Field(default_factory=dict, description=_LEVELS)
     """The same for single info types. It also adds them to the default info types."""
+    dummy_secrets: bool = Field(default=False, description="true or false")
+    """Count sequences (`abcdef1234567890`) and UUIDs in a secret's place; only the local inspector has it."""
     custom: dict[str, CustomInfoTypeSettings] = Field(
         default_factory=dict, description="a block of info types by name, each with regex or words"
     )

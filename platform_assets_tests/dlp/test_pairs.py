@@ -467,3 +467,42 @@ def test_a_table_of_names_and_values_of_any_size(inspector: LocalInspector) -> N
         (one.location.row, one.location.column, one.quote) for one in found if one.info_type.name in SECRETS
     ]
     assert secrets == [(4_321, "value", VALUE)]
+
+
+SEQUENCE, UNIQUE = (
+    "abcdef" + "1234567890" + "abcdef" + "1234567890",
+    "3f2a9c1e-7b4d-4e0a-9c55-" + "0d1e2f3a4b5c",
+)
+IN_A_SECRETS_PLACE = {
+    "a.env": "SERVICE_TOKEN={}\n",
+    "a.json": '{{"api_token": "{}"}}',
+    "a.txt": "curl -H 'Authorization: Bearer {}' https://api1.local\n",
+    "a.yaml": "- name: CLIENT_SECRET\n  value: {}\n",
+    "b.json": '[{{"name": "CLIENT_SECRET", "value": "{}"}}]',
+    "Dockerfile": "ENV SERVICE_TOKEN {}\n",
+}
+
+
+@pytest.mark.parametrize("value", [SEQUENCE, UNIQUE])
+@pytest.mark.parametrize("file", IN_A_SECRETS_PLACE)
+def test_a_setting_counts_sequences_and_uuids_in_a_secrets_place(file: str, value: str) -> None:
+    content = IN_A_SECRETS_PLACE[file].format(value)
+    asked = LocalInspector(
+        InspectConfig(include_quote=True, dummy_secrets=True), b"a key of these tests only"
+    )
+    assert secrets_in(asked, file, content) == [value]
+    elsewhere = (
+        content.replace("TOKEN", "ID").replace("SECRET", "ID").replace("token", "id").replace("Bearer", "id")
+    )
+    assert secrets_in(asked, file, elsewhere) == []
+
+
+def test_uuids_and_unquoted_sequences_are_no_secrets_without_that_setting(inspector: LocalInspector) -> None:
+    for file, content in IN_A_SECRETS_PLACE.items():
+        assert secrets_in(inspector, file, content.format(UNIQUE)) == []
+    assert secrets_in(inspector, "a.env", f"SERVICE_TOKEN={SEQUENCE}\n") == []
+    asked = LocalInspector(
+        InspectConfig(include_quote=True, dummy_secrets=True), b"a key of these tests only"
+    )
+    for harmless in ("00000000-0000-0000-0000-000000000000", "changeme", "x" * 32, "EXAMPLE" * 4):
+        assert secrets_in(asked, "a.env", f"SERVICE_TOKEN={harmless}\n") == [], harmless

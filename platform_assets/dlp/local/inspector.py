@@ -113,6 +113,7 @@ class LocalInspector:
         self._scanner = Scanner(
             (self._names | self._needed(config)) & frozenset(BY_NAME),
             int(Likelihood.VERY_UNLIKELY) if self._rules.present else lowest,
+            config.dummy_secrets,
         )
         self._evidence: dict[int, tuple[Evidence, ...]] = {}
 
@@ -151,7 +152,7 @@ class LocalInspector:
         verdicts: list[ColumnVerdict] = []
         room = dict.fromkeys(self._reported, self.config.limits.max_findings_per_info_type)
         table = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
-        paired = paired_secrets(columns) if self._names & PAIRED_TYPES else {}
+        paired = paired_secrets(columns, self.config.dummy_secrets) if self._names & PAIRED_TYPES else {}
         for name, array in columns.items():
             column = table.inspect(name, array)
             if name in paired:
@@ -176,7 +177,7 @@ class LocalInspector:
         """
         text = value.encode()
         header = hotwords().among(words_of(words)) if words else NOTHING
-        scanner = Scanner(frozenset(BY_NAME), int(Likelihood.VERY_UNLIKELY))
+        scanner = Scanner(frozenset(BY_NAME), int(Likelihood.VERY_UNLIKELY), self.config.dummy_secrets)
         candidates = scanner.scan(text, header, lines=True, everything=True) + self._rules.custom(text)
         candidates = self._rules.apply(candidates, text, words)
         best: dict[str, Match] = {}

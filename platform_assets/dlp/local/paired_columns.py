@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from platform_assets.dlp.local.column_names import describes_another
+from platform_assets.dlp.local.regex import compiled
 from platform_assets.dlp.local.scanners.pairs import (
     is_name_field,
     is_value_field,
@@ -27,6 +28,7 @@ PAIRED_TYPES = frozenset({"PASSWORD", "AUTH_TOKEN"})
 _NAME_ALONE = f"^[A-Za-z0-9_.\\-]{{0,40}}(?:{NAMES})[A-Za-z0-9_.\\-]{{0,20}}$"
 _MOST_PAIRS = 4
 _MOST_VALUES = 10_000
+_SECRET_NAME = compiled(f"(?i)(?:{NAMES})")
 _LAST_KEY = re.compile(r"^(?P<above>.*?)(?P<last>[^./@]*)$", re.DOTALL)
 _BEST_NAMES = ("name", "key", "parameter", "variable", "property", "id")
 
@@ -43,11 +45,12 @@ class PairedSecret(NamedTuple):
     match: Match
 
 
-def paired_secrets(columns: Mapping[str, pa.Array]) -> dict[str, list[PairedSecret]]:
+def paired_secrets(columns: Mapping[str, pa.Array], dummies: bool = False) -> dict[str, list[PairedSecret]]:
     """The secrets of a table that need the row's name or the path of keys to be known, by column.
 
     Args:
         columns: The columns of the table, all of one length.
+        dummies: True if sequences and UUIDs count as secrets, also under a name of their own.
 
     Returns:
         Distinct values with their matches; only columns that have any.
@@ -56,16 +59,18 @@ def paired_secrets(columns: Mapping[str, pa.Array]) -> dict[str, list[PairedSecr
     for value_name, named_by in _pairs(tuple(map(str, columns))):
         for place in named_by:
             for name, value in _named_values(columns[place], columns[value_name]):
-                _judge(found, value_name, name, value, HOTWORD)
+                _judge(found, value_name, (name, value), HOTWORD, dummies=dummies)
     for column in columns:
         above = secrets_below(column)
+        if above is None and dummies and _SECRET_NAME.search(_split(column)[1].encode()) is not None:
+            above = _split(column)[1].strip("[]")
         if above is not None and not describes_another(column):
             values = pc.unique(columns[column].cast(pa.large_string())).slice(0, _MOST_VALUES)
             for value in values.to_pylist():
-                _judge(found, column, above, value or "", HEADER)
+                _judge(found, column, (above, value or ""), HEADER, dummies=dummies)
         if column.endswith("[]"):
             for name, value in _pairs_of_elements(columns[column]):
-                _judge(found, column, name, value, HOTWORD, LIKELY)
+                _judge(found, column, (name, value), HOTWORD, LIKELY, dummies)
     return {
         column: [PairedSecret(value, match) for value, match in matches.items()]
         for column, matches in found.items()
@@ -73,9 +78,15 @@ def paired_secrets(columns: Mapping[str, pa.Array]) -> dict[str, list[PairedSecr
 
 
 def _judge(
-    found: dict[str, dict[str, Match]], column: str, name: str, value: str, evidence: int, least: int = 0
+    found: dict[str, dict[str, Match]],
+    column: str,
+    pair: tuple[str, str],
+    evidence: int,
+    least: int = 0,
+    dummies: bool = False,
 ) -> None:
-    judged = paired_secret(name, value)
+    name, value = pair
+    judged = paired_secret(name, value, dummies=dummies)
     if judged is not None and judged[1] >= least:
         size = len(value.encode("utf-8", "replace"))
         found.setdefault(column, {})[value] = Match(0, size, *judged, ENTROPY | evidence, 0)

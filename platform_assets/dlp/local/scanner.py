@@ -39,9 +39,11 @@ class Scanner:
     Args:
         names: The info types to report. Others are scanned for too if they could explain the same text.
         floor: The lowest likelihood that is needed.
+        dummies: True if sequences and UUIDs in a secret's place count as secrets.
     """
 
-    def __init__(self, names: frozenset[str], floor: int) -> None:
+    def __init__(self, names: frozenset[str], floor: int, dummies: bool = False) -> None:
+        self._dummies = dummies
         self._names = names
         self._floor = floor
         self._around: dict[tuple[bytes, bytes], Surroundings] = {}
@@ -76,7 +78,9 @@ class Scanner:
             return self._scan_plain(data, header, lines, everything, scanners)
         found: list[Match] = []
         floor = VERY_UNLIKELY if everything else self._floor
-        text = ScannedText(data, self._names, floor, everything, header, lines, self._words_around)
+        text = ScannedText(
+            data, self._names, floor, everything, header, lines, self._words_around, self._dummies
+        )
         for scanner in self.scanners if scanners is None else scanners:
             if not scanner.needs or any(need in data for need in scanner.needs):
                 scanner.look(text, found)

@@ -13,12 +13,13 @@ _SERVICES = dict.fromkeys((*(key.name for key in SERVICE_KEYS), *(key.name for k
 
 CREDENTIALS: tuple[Detector, ...] = (
     *(Detector(name, _HIGH) for name in _SERVICES),
-    Detector("AUTH_TOKEN", _HIGH),
+    Detector("AUTH_TOKEN", _HIGH, version="2"),
     Detector("JSON_WEB_TOKEN", _HIGH),
     Detector(
         "PASSWORD",
         _HIGH,
         "password, passwd, pwd, passphrase, passcode, pass, mot de passe, passwort, contraseña, senha",
+        version="2",
     ),
     Detector("ENCRYPTION_KEY", _HIGH),
     Detector("HTTP_COOKIE", _HIGH, contains=True),

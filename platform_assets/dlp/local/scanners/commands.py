@@ -52,7 +52,8 @@ def _add(text: ScannedText, found: list[Match], name: str, value: re.Match[bytes
     """Add the value of a name, if it is a secret."""
     group = value.lastindex or 0
     written = value[group].decode("utf-8", "replace")
-    judged = paired_secret(name, written, value.start(group) > value.start() or "(" not in written)
+    is_literal = value.start(group) > value.start() or "(" not in written
+    judged = paired_secret(name, written, is_literal, text.dummies)
     if judged is not None and judged[0] in text.names and judged[1] >= text.floor:
         found.append(Match(*value.span(group), *judged, ENTROPY | HOTWORD, 0))
 
@@ -133,7 +134,7 @@ def _add_password(text: ScannedText, found: list[Match], start: int, value: byte
     written = value.decode("utf-8", "replace")
     if _NO_PASSWORD.fullmatch(written) is not None or "PASSWORD" not in text.names or text.floor > LIKELY:
         return
-    judged = paired_secret("password", written)
+    judged = paired_secret("password", written, dummies=text.dummies)
     if judged is not None and judged[1] > UNLIKELY:
         found.append(Match(start, start + len(value), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
 
@@ -169,7 +170,7 @@ def _look_at_call(text: ScannedText, found: list[Match], start: int, end: int) -
     value = argument[kind]
     if value is None or (argument["more"].strip() and not argument["more"].startswith(b".")):
         return
-    judged = paired_secret("password", value.decode("utf-8", "replace"))
+    judged = paired_secret("password", value.decode("utf-8", "replace"), dummies=text.dummies)
     if judged is not None and judged[1] >= LIKELY >= text.floor and "PASSWORD" in text.names:
         found.append(Match(*argument.span(kind), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
 

@@ -136,13 +136,15 @@ def _names_many(parent: str) -> bool:
     return bool(words) and words[-1].endswith("s") and _SECRET_NAME.search(parent.encode()) is not None
 
 
-def paired_secret(name: str, value: str, quoted: bool = True) -> tuple[str, int] | None:
+def paired_secret(
+    name: str, value: str, quoted: bool = True, dummies: bool = False
+) -> tuple[str, int] | None:
     """Classify a value by the name beside or above it: its info type and likelihood, or None."""
     if not 4 <= len(value) <= 500:
         return None
     if not quoted and _CODE.search(value.encode()) is not None:
         return None
-    return named_secret(name, value)
+    return named_secret(name, value, dummies)
 
 
 _NAMED = f"{ASSIGNED}|{_PAIRED}"
@@ -174,7 +176,7 @@ def _look_at_pair(text: ScannedText, found: list[Match], start: int, end: int) -
     before = data[max(begin - 280, 0) : begin]
     for value in _values(data, before, begin, name_end, end):
         written = data[value.start : value.end].decode("utf-8", "replace")
-        judged = paired_secret(name, written, value.quoted)
+        judged = paired_secret(name, written, value.quoted, text.dummies)
         if judged is not None and judged[0] in text.names and judged[1] >= text.floor:
             found.append(Match(value.start, value.end, *judged, ENTROPY | HOTWORD, 0))
 

@@ -68,6 +68,31 @@ def is_filler(value: str, dummies: bool, own: str = "") -> bool:
     )
 
 
+_UUID = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_LEAST_DUMMY, _LEAST_RUN = 8, 3
+
+
+def is_dummy(value: str) -> bool:
+    """Return True for a UUID, and for ascending characters, such as `abcdef1234567890` or `a1b2c3d4`.
+
+    Somebody's tokens may be UUIDs, and a test's are sequences; neither can be told from what is no secret.
+    """
+    if len(value) < _LEAST_DUMMY or len(set(value)) <= _LEAST_RUN:
+        return False
+    if _UUID.fullmatch(value) is not None:
+        return True
+    lower = value.lower()
+    for stride in (1, 2):
+        covered = run = 0
+        for before, after in zip(lower, lower[stride:], strict=False):
+            follows = ord(after) - ord(before) == 1 or (before, after) == ("9", "0")
+            run = run + 1 if follows else 0
+            covered += _LEAST_RUN if run == _LEAST_RUN else run > _LEAST_RUN
+        if 2 * covered >= len(value):
+            return True
+    return False
+
+
 def is_placeholder(value: str) -> bool:
     """Return True for a value that stands for a secret, or that has hardly any different characters."""
     return _PLACEHOLDER.search(value.encode()) is not None or len(set(value)) < 3
@@ -174,7 +199,12 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
     if _is_no_password(data[max(begin - 16, 0) : begin], name, rest, quoted):
         return
     judged = _secret(
-        name, suffix.group() if suffix else "", data[start:end].decode("utf-8", "replace"), quoted, rest
+        name,
+        suffix.group() if suffix else "",
+        data[start:end].decode("utf-8", "replace"),
+        quoted,
+        rest,
+        text.dummies,
     )
     if judged is None:
         return
@@ -323,11 +353,16 @@ def _names_a_secret(name: str, suffix: str, words: Sequence[str]) -> bool:
     return not (is_one_word and words[-1] != "s" and len(suffix) > 1)
 
 
-def _secret(name: str, suffix: str, value: str, quoted: bool, sign: str) -> tuple[str, int] | None:
+def _secret(
+    name: str, suffix: str, value: str, quoted: bool, sign: str, dummies: bool = False
+) -> tuple[str, int] | None:
     """Classify the value of a name that indicates a secret: its info type and likelihood, or None."""
     words = words_of(name + suffix)
     if not _names_a_secret(name, suffix, words):
         return None
+    if dummies and is_dummy(value):
+        is_password = _PASSWORD_NAME.search(name.encode("latin-1")) is not None
+        return "PASSWORD" if is_password else "AUTH_TOKEN", LIKELY
     value = without_caseless_scripts(value)
     if len(value) < _SHORTEST_SECRET or is_placeholder(value) or is_harmless(value, quoted):
         return None
@@ -369,14 +404,25 @@ def _token(one: _Value) -> int | None:
     return next((kind.likelihood for kind in random), None)
 
 
-def named_secret(name: str, value: str) -> tuple[str, int] | None:
-    """Classify a value by a name that is not in the same place: its info type and likelihood, or None."""
+def named_secret(name: str, value: str, dummies: bool = False) -> tuple[str, int] | None:
+    """Classify a value by a name that is not in the same place: its info type and likelihood, or None.
+
+    Args:
+        name: The name.
+        value: The value.
+        dummies: True if sequences and UUIDs count as secrets.
+    """
     match = _NAME_PART.search(name.encode())
     if match is None:
         return None
     named = name.encode()
     return _secret(
-        named[: match.end()].decode("latin-1"), named[match.end() :].decode("latin-1"), value, True, ""
+        named[: match.end()].decode("latin-1"),
+        named[match.end() :].decode("latin-1"),
+        value,
+        True,
+        "",
+        dummies,
     )
 
 
@@ -537,7 +583,8 @@ def _look_at_headers(text: ScannedText, found: list[Match]) -> None:
                 likelihood = 0
         else:
             random = any(letter.isdigit() for letter in written) and checks.entropy(written) >= 3.3
-            likelihood = LIKELY if random and _NO_KEY.search(value) is None and not is_slug(written) else 0
+            random = random and _NO_KEY.search(value) is None and not is_slug(written)
+            likelihood = LIKELY if random or (text.dummies and is_dummy(written)) else 0
         if likelihood >= max(text.floor, 1):
             found.append(Match(first, end, "AUTH_TOKEN", likelihood, ENTROPY | HOTWORD, 0))
 

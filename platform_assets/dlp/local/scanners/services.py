@@ -18,7 +18,7 @@ from platform_assets.dlp.local.detectors.service_keys import SERVICE_KEYS
 from platform_assets.dlp.local.detectors.service_names import NAMED_KEYS
 from platform_assets.dlp.local.regex import AT_START, UNANCHORED, compiled, latin_1, matcher
 from platform_assets.dlp.local.scanners.harmless import is_harmless, is_slug
-from platform_assets.dlp.local.scanners.secrets import ABOUT, is_filler, is_placeholder
+from platform_assets.dlp.local.scanners.secrets import ABOUT, is_dummy, is_filler, is_placeholder
 from platform_assets.dlp.local.scanners.text import (
     ENTROPY,
     HOTWORD,
@@ -224,7 +224,7 @@ def _is_random(text: ScannedText, key: NamedKey, written: str) -> bool:
         and (has_digit or "0-9" not in key.shape)
         and any(map(str.isalpha, written))
         and not is_filler(written, text.dummies, key.shape)
-        and not is_placeholder(written)
+        and (not is_placeholder(written) or (text.dummies and is_dummy(written)))
         and not is_harmless(written, True)
         and not is_slug(written)
     )
