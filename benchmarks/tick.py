@@ -48,6 +48,7 @@ class Checkout:
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(root),
+            "PYTHONDONTWRITEBYTECODE": "",  # an installed program is not compiled at each start
             "PLATFORM_CONFIG": str(root / "config" / "platform.conf"),
             "PLATFORM_STATE_DIR": str(state),
             "LAKE_INGESTION": str(state / "lake" / "ingestion"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from platform_assets.processes import leave, without_garbage_collection
 from platform_assets.rooms import Room, door, has_door, present
 from platform_assets.terminal import plain_errors, this_command, warn
 
@@ -102,28 +103,30 @@ def run(
     ] = "totesys",
 ) -> None:
     """Run a source's job once (for Totesys, up to the warehouse), then show the content of each layer."""
-    with plain_errors():
+    with plain_errors(), contextlib.ExitStack() as opened:
         import gc
         import time
 
-        from platform_assets.build import MAIN_JOB, build_defs
-        from platform_assets.logs import is_json
-        from platform_assets.rooms import Rooms
-        from platform_assets.runs import open_instance, run_job
-        from platform_assets.settings import dagster_home, load_settings
-        from platform_assets.source.assembly import SourceRoom, lake_job
-        from platform_assets.summary import print_summary
-
-        settings = load_settings()
-        rooms = Rooms(settings)
-        rooms.of(SourceRoom).readable_tables(source)
         started = time.monotonic()
-        job = build_defs(settings).resolve_job_def(MAIN_JOB if source == "totesys" else lake_job(source))
-        # What is loaded by now lives as long as the process: the garbage collector need not visit it again.
-        gc.freeze()
-        with open_instance(dagster_home(settings)) as instance:
-            done = run_job(job, instance, lambda line: typer.echo(f"  {line}"))
+        with without_garbage_collection():
+            from platform_assets.build import MAIN_JOB, build_defs
+            from platform_assets.logs import is_json
+            from platform_assets.rooms import Rooms
+            from platform_assets.runs import open_instance, run_job
+            from platform_assets.settings import dagster_home, load_settings
+            from platform_assets.source.assembly import SourceRoom, lake_job
+            from platform_assets.summary import print_summary
+
+            settings = load_settings()
+            rooms = Rooms(settings)
+            rooms.of(SourceRoom).readable_tables(source)
+            job = build_defs(settings).resolve_job_def(MAIN_JOB if source == "totesys" else lake_job(source))
+            instance = opened.enter_context(open_instance(dagster_home(settings)))
+            # What is loaded by now lives as long as the process: the garbage collector need not visit it.
+            gc.freeze()
+        done = run_job(job, instance, lambda line: typer.echo(f"  {line}"))
         gc.unfreeze()
+        opened.close()
         seconds = time.monotonic() - started
         if is_json():
             # The run has logged its end, and what failed in it.
@@ -285,5 +288,15 @@ def doctor(
     raise typer.Exit(int(has_errors))
 
 
+def main() -> None:
+    """Run the command that the arguments of the process name, and end the process."""
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            leave(ended.code or 0)
+        raise
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -57,7 +57,7 @@ from dagster._core.storage.sqlite_storage import (
     _runs_directory,
     _schedule_directory,
 )
-from dagster._serdes import ConfigurableClassData, serialize_value
+from dagster._serdes import ConfigurableClassData
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
 
@@ -372,15 +372,16 @@ class EventLogStorage(SqliteEventLogStorage):
         if event.dagster_event_type in ASSET_EVENTS:
             self._store_asset_event_tags(connection, [event], [event_id])
             self._store_asset_event(connection, event, event_id)
+        elif event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+            self._store_planned_check(connection, one, event_id)
         elif event.dagster_event_type in ASSET_CHECK_EVENTS:
             self.store_asset_check_event(event, event_id)
 
-    def _store_asset_check_evaluation_planned(self, event: dg.EventLogEntry, event_id: int | None) -> None:
+    def _store_planned_check(self, connection: Connection, one: _Waiting, event_id: int) -> None:
         # Dagster's statement for many rows cannot be cached, and is compiled again for each check.
+        event = one.event
         planned: Any = event.get_dagster_event().event_specific_data
         keys = planned.partitions_subset.get_partition_keys() if planned.partitions_subset else [None]
-        timestamp: Any = self._event_to_row(event)["timestamp"]
-        text = serialize_value(event)
         rows = [
             {
                 "asset_key": planned.asset_key.to_string(),
@@ -388,14 +389,13 @@ class EventLogStorage(SqliteEventLogStorage):
                 "partition": key,
                 "run_id": event.run_id,
                 "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
-                "evaluation_event": text,
-                "evaluation_event_timestamp": timestamp,
+                "evaluation_event": one.row["event"],
+                "evaluation_event_timestamp": one.row["timestamp"],
                 "evaluation_event_storage_id": event_id,
             }
             for key in keys
         ]
-        with self.index_connection() as connection:
-            connection.execute(AssetCheckExecutionsTable.insert(), rows)
+        connection.execute(AssetCheckExecutionsTable.insert(), rows)
 
     # Connections
 

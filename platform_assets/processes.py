@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import gc
 import json
+import logging
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +30,30 @@ def without_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def leave(code: int) -> None:
+    """End this process as Python ends it, but leave the memory to the system.
+
+    Threads are waited for, what is registered for the end of the process is called, and output is flushed, as
+    `multiprocessing` does it in its processes. Python would also visit and free every object that was ever
+    loaded, which takes a fifth of the processor time of a short command. Returns if a profiler still needs
+    the process, or if the output cannot be written, which Python then reports.
+
+    Args:
+        code: The exit code.
+    """
+    if sys.getprofile() is not None:
+        return
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(code)
 
 
 def is_alive(pid: int) -> bool:

@@ -32,7 +32,7 @@ CALLED_BY_LIBRARIES = {
                 "EventLogStorage.delete_events",
                 "EventLogStorage._has_asset_key_index_cols_on_connection",
             ),
-            *("EventLogStorage._store_asset_check_evaluation_planned", "_Watchdog.dispatch", "Instance"),
+            *("_Watchdog.dispatch", "Instance"),
         )
     },
     "delivery/writers/ftp.py: _Explicit.ntransfercmd": "ftplib",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from platform_assets.processes import command_line, is_alive
+from platform_assets.processes import command_line, is_alive, leave
 
 WAITING = "import sys; print('up', flush=True); sys.stdin.read()"
 
@@ -86,3 +86,34 @@ def test_a_command_line_holds_the_arguments_and_can_be_printed(child: subprocess
     child.kill()
     child.wait()
     assert command_line(child.pid) == ""
+
+
+LEAVING = """
+import atexit, sys, threading, time
+from platform_assets.processes import leave
+
+class Freed:
+    def __del__(self):
+        print("freed")
+
+lasting = Freed()
+atexit.register(print, "registered")
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+print("said", end=" ")
+leave(3)
+"""
+
+
+def test_a_process_that_leaves_ends_its_threads_and_calls_but_frees_nothing() -> None:
+    left = subprocess.run(
+        [sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (left.returncode, left.stdout, left.stderr) == (3, "said thread\nregistered\n", "")
+
+
+def test_a_process_that_is_profiled_does_not_leave() -> None:
+    sys.setprofile(lambda *_: None)
+    try:
+        leave(3)
+    finally:
+        sys.setprofile(None)

@@ -20,6 +20,7 @@ from platform_assets.orchestration import (
     failed_checks,
     lazy_resource,
     preview,
+    recorded,
     report_stopped,
     row_count_metadata,
     run_checks,
@@ -187,7 +188,7 @@ def build_warehouse_defs(
     @with_resource_keys(warehouse=name)
     def check(
         context: dg.AssetCheckExecutionContext, lake: LakeResource, warehouse: WarehouseResource
-    ) -> Iterator[dg.AssetCheckResult]:
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         from platform_assets.warehouse.verify import WarehouseVerifier
 
         with clear_failures():
@@ -201,7 +202,7 @@ def build_warehouse_defs(
                     f"platform-assets lake rebuild {'/'.join(key.asset_key.path)} --apply"
                 ] if difference else []
 
-            yield from run_checks(context, run)
+            yield from recorded(context, run_checks(context, run))
         report_stopped(
             context,
             [dg.AssetKey([group, key.path[-1]]) for key in by_key for group in ("star", name)],

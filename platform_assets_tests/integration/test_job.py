@@ -396,6 +396,10 @@ def test_a_blocking_check_that_fails_leaves_its_table_in_the_warehouse_as_it_was
     assert [event.step_key for event in result.all_events if event.is_step_success] == [
         *("totesys", "totesys_checks", "totesys_schema", "star", "star_checks", "warehouse"),
     ]
+    # Beside a check's result, an output is recorded only where another step waits for the check.
+    assert {event.step_key for event in result.all_events if event.is_successful_output} == {
+        *("totesys", "totesys_checks", "star", "star_checks", "warehouse"),
+    }
 
 
 def closed_port() -> int:
