@@ -1,12 +1,18 @@
 """Words beside values: abbreviated, dotted, in plural; small letters; columns named after people."""
 
+# ruff: noqa: RUF001
+
 from __future__ import annotations
+
+import random
 
 import pyarrow as pa
 import pytest
 
 from platform_assets.dlp.local.inspector import LocalInspector
 from platform_assets.dlp.model import InspectConfig
+from platform_assets_tests.dlp import generated as make
+from platform_assets_tests.dlp.test_quality import TRUTH
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +120,134 @@ def test_columns_of_roles_that_hold_machines_and_companies(
     column: str, values: list[str], inspector: LocalInspector
 ) -> None:
     assert inspector.inspect_columns({column: pa.array(values)}).columns == ()
+
+
+LABELS = {
+    "CREDIT_CARD_NUMBER": """
+        Card No.; Card Nos; C.C.; C.C. No.; Kreditkarten-Nr.; Kreditkartennummer; Kartennr.;
+        Karten-Nr.; N° de carte; Nº tarjeta; N. carta; Numéro de carte; Número de tarjeta;
+        número do cartão; numero carta di credito; creditcardnr; kortnummer; nr karty;
+        numer karty; kart numarası; номер карты; カード番号; 信用卡号; luottokortti
+    """,
+    "IBAN_CODE": """
+        I.B.A.N.; IBANs; Bankverbindung; N° IBAN; Kontonr.; Konto-Nr.
+    """,
+    "US_SOCIAL_SECURITY_NUMBER": """
+        S.S.N.; S.S.N; SSNs; SS#; Soc. Sec. No.; Social Sec. No.; Social Security Nos.; Soc.Sec.#;
+        número de seguro social; NSS; SS No.; Soc Sec Num
+    """,
+    "US_EMPLOYER_IDENTIFICATION_NUMBER": """
+        E.I.N.; EINs; F.E.I.N.; Fed. Tax ID; Employer ID No.; Tax I.D.
+    """,
+    "US_BANK_ROUTING_MICR": """
+        A.B.A.; ABA No.; Routing No.; Routing Nos.; R.T.N.; RTN:; ABA#; Rtg. No.; Bank routing #
+    """,
+    "CANADA_SOCIAL_INSURANCE_NUMBER": """
+        S.I.N.; SINs; Soc. Ins. No.; N.A.S.; NAS; numéro d'assurance sociale;
+        no d'assurance sociale; N° d'assurance sociale; Social Ins. No.
+    """,
+    "AUSTRALIA_TAX_FILE_NUMBER": """
+        T.F.N.; T.F.N; TFNs; Tax File No.; Tax File Nos; Tax-File-Number; tax file #
+    """,
+    "AUSTRALIA_MEDICARE_NUMBER": """
+        Medicare No.; Medicare card no.; Medicare nos.; M'care No.; Medicare #; medicare numbers
+    """,
+    "NETHERLANDS_BSN_NUMBER": """
+        B.S.N.; BSNs; BSN-nummer; BSN nr.; burgerservicenr.; burgerservicenummers; sofi-nummer;
+        sofinr.; sofi-nr.
+    """,
+    "UK_NATIONAL_HEALTH_SERVICE_NUMBER": """
+        N.H.S. No.; NHS No.; NHS nos; N.H.S. Number; NHS #; NHS numbers; Health Service No.
+    """,
+    "UK_NATIONAL_INSURANCE_NUMBER": """
+        N.I. No.; N.I.N.O.; Nat. Ins. No.; NI Nos; National Ins. No.; N.I.; NINOs
+    """,
+    "INDIA_AADHAAR_INDIVIDUAL": """
+        Aadhaar No.; Aadhaar Nos; Aadhar card no; U.I.D.; UID No.; U.I.D.A.I.; आधार संख्या;
+        आधार नंबर; aadhaars
+    """,
+    "INDIA_PAN_INDIVIDUAL": """
+        P.A.N.; PAN No.; PANs; Perm. Acct. No.; स्थायी खाता संख्या; पैन
+    """,
+    "BRAZIL_CPF_NUMBER": """
+        C.P.F.; CPFs; CPF nº; CPF/MF; C.P.F. n.º; CPF do titular; Nº CPF
+    """,
+    "SPAIN_NIF_NUMBER": """
+        D.N.I.; DNIs; N.I.F.; NIFs; N.I.E.; D.N.I. nº; DNI núm.; núm. de identificación
+    """,
+    "FRANCE_NIR": """
+        N.I.R.; NIRs; N° Sécu; n° de sécurité sociale; N° S.S.; no sécu. sociale; num. sécu;
+        No. séc. soc.; n° INSEE; Numéros de sécurité sociale
+    """,
+    "GERMANY_TAXPAYER_IDENTIFICATION_NUMBER": """
+        Steuer-Nr.; Steuer-ID; Steuer-IdNr.; St.-Nr.; Steuernr.; Steueridentifikationsnummern;
+        IdNr.; Steuer-Ident-Nr.; Id.-Nr.; St.-Id.-Nr.; TIN; Steuer-IDs; Pers. Steuer-ID;
+        Steuerident
+    """,
+    "ITALY_FISCAL_CODE": """
+        C.F.; Cod. Fisc.; Cod.Fisc.; Codici fiscali; C.F. n.; cod. fiscale; CODICE FISC.
+    """,
+    "POLAND_PESEL_NUMBER": """
+        P.E.S.E.L.; nr PESEL; PESEL-e; numery PESEL; Nr. PESEL; PESELs; PESEL nr
+    """,
+    "SWEDEN_NATIONAL_ID_NUMBER": """
+        Pers.nr; Pers.nr.; Personnr.; P.nr; Pnr.; Personnumren; personnummren; Pers nr;
+        samordningsnr
+    """,
+    "IMEI_HARDWARE_ID": """
+        I.M.E.I.; IMEIs; IMEI No.; IMEI-Nr.; n° IMEI; IMEI Nos
+    """,
+    "VEHICLE_IDENTIFICATION_NUMBER": """
+        V.I.N.; VINs; Fahrgestell-Nr.; Fahrgestellnr.; FIN; F.I.N.; Chassis No.; N° de châssis;
+        Nº bastidor; Numero telaio; numéro de série
+    """,
+    "DATE_OF_BIRTH": """
+        D.O.B.; DOBs; Geb.-Datum; Geb.-Dat.; geb.; Geb. am; Geburtstag; Geburtsdaten; Birth Dt.;
+        B'day; Bday; Date de naiss.; Né(e) le; née le; Nac.; F. Nac.; Fecha de nac.; Fec. nac.;
+        Data di nasc.; nata il; nato il; Data nasc.; Dt. Nasc.; Nascido em; nascida a; Data ur.;
+        urodzony; urodzona; Ur. dnia; Geb.datum; geboren op; Geb. dat.; född; Född den;
+        Födelsedatum; fødselsdag; født; syntynyt; synt.; d. nar.; datum narození; született;
+        szül.; szül. idő; doğum tarihi; дата рождения; д.р.; родился; 生年月日; 出生日期; 생년월일; जन्म तिथि;
+        ημερομηνία γέννησης; תאריך לידה; تاريخ الميلاد
+    """,
+    "PASSPORT": """
+        Pass-Nr.; Passnr.; Reisepass-Nr.; Reisepassnr.; Passport No.; Passport Nos.; Ppt. No.;
+        P/P No.; Passport #; N° de passeport; No. de passeport; N° passeport; Nº de pasaporte;
+        Nº pasaporte; Núm. pasaporte; pasaportes; N. passaporto; passaporto n.; Nº do passaporte;
+        passaporte n.º; paspoortnr.; paspoort-nr; nr paszportu; paszport nr; passnummer; pass nr;
+        passnr; pasnummer; passinumero; číslo pasu; útlevélszám; pasaport no; номер паспорта;
+        паспорт; パスポート番号; 旅券番号; 护照号码; 护照号; 여권번호; पासपोर्ट; διαβατήριο; דרכון; جواز السفر
+    """,
+    "PHONE_NUMBER": """
+        Tel.; Ph.; Ph. No.; Phone Nos.; Tel. No.; Tel. Nos; Mob.; Mob. No.; Cell.; Tél.;
+        N° de tél.; Téléphones; Teléf.; Tfno.; Tlf.; Tlfn; Tel.-Nr.; Telefon-Nr.; Telefonnr.;
+        Handy-Nr.; Mobilnr.; Rufnr.; Fax-Nr.; Nº de teléfono; núm. de teléfono; N. telefono;
+        telefoni; Nº de telefone; telefones; telefoonnr.; telefoonnummer; tel.nr; gsm-nr; nr tel.;
+        nr telefonu; telefonnummer; telefonszám; puh.; telefoni; tel. č.; тел.; номер телефона;
+        電話番号; 电话号码; 전화번호
+    """,
+}
+"""Words before a value in the languages of the countries whose numbers are known: abbreviated, in plural."""
+
+VALUES: dict[str, make.Make] = {
+    **{name: made for name, (made, _) in TRUTH.items()},
+    "US_EMPLOYER_IDENTIFICATION_NUMBER": lambda chance: "12" + make.digits(chance, 7),
+    "DATE_OF_BIRTH": lambda chance: f"04.05.{chance.randrange(1940, 2005)}",
+    "PASSPORT": lambda chance: f"C{make.digits(chance, 2)}X{make.digits(chance, 2)}T{make.digits(chance, 2)}",
+    "PHONE_NUMBER": lambda chance: "41555501" + make.digits(chance, 2),
+}
+AS_WRITTEN = {"CREDIT_CARD_NUMBER", "IBAN_CODE", "DATE_OF_BIRTH", "VEHICLE_IDENTIFICATION_NUMBER"}
+
+
+@pytest.mark.parametrize("info_type", LABELS)
+def test_labels_of_many_languages_name_a_value(info_type: str, inspector: LocalInspector) -> None:
+    chance = random.Random(info_type)
+    missed = []
+    for label in (" ".join(one.split()) for one in LABELS[info_type].split(";")):
+        value = VALUES[info_type](chance)
+        if info_type not in AS_WRITTEN:
+            value = "".join(filter(str.isalnum, value))
+        for text in (f"{label} {value}\n", f"{label.rstrip(':')}: {value}\n"):
+            if info_type not in {name for name, _ in found(inspector, text)}:
+                missed.append(text)
+    assert missed == []

@@ -91,6 +91,15 @@ def _spellings(text: str) -> set[tuple[str, ...]]:
     spellings = {words, (*words[:-1], last + "s")}
     if last.endswith(("nummer", "karte")):
         spellings.add((*words[:-1], last + "n"))
+    stem = last.removesuffix("nummer")
+    if stem != last:
+        spellings.add((*words[:-1], f"{stem}nr"))
+        if stem:
+            spellings |= {(*words[:-1], stem, "nr"), (*words[:-1], stem, "nummer")}
+    if last == "number" and len(words) > 1:
+        spellings |= {(*words[:-1], short) for short in ("no", "nos", "nr", "num", "nbr")}
+    if last == "id" and len(words) > 1:
+        spellings.add((*words[:-1], "i", "d"))
     if len(words) > 1:
         spellings |= {("".join(words),), (first + "s", *words[1:]), (first + "s", *words[1:-1], last + "s")}
     elif 3 <= len(first) <= _LONGEST_ACRONYM and first.isascii():

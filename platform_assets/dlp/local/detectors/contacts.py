@@ -16,19 +16,33 @@ CONTACTS: tuple[Detector, ...] = (
     Detector(
         "PHONE_NUMBER",
         Sensitivity.MODERATE,
-        "phone, phones, phone number, phonenumber, phone no, telephone, tel, telefon, telefono, teléfono, "
+        "phone, phones, phone number, phonenumber, phone no, telephone, tel, telefon, telefono, "
+        "teléfono, "
         "téléphone, "
         "telefone, mobile, mobil, mobiltelefon, mobile number, cell, cell phone, cellphone, cellular, "
         "fax, call, "
         "called, calling, call me, call us, contact number, contact no, handy, handynummer, whatsapp, "
-        "sms, text me, dial, hotline, helpline, landline, phone1, phone2, msisdn, ring me, a ring, móvil, "
+        "sms, text me, dial, hotline, helpline, landline, phone1, phone2, msisdn, ring me, a ring, "
+        "móvil, "
         "movil, celular, portable, "
         "rufnummer, telefonnummer, extension, voicemail, reach me, reach us, reached at, home number, "
         "work number, tele, fon, contact, contacts, callback, call back, reach, reachable, switchboard, "
-        "front desk, helpdesk, desk, answering, pick up, texting, messages to, text to, phone nr, ph, mob, "
-        "gsm, cel, fono, tlf, tfno, tél, telefax, faks, mobilnummer, mobilnr, telefonnr, telefonní, puhelin, "
+        "front desk, helpdesk, desk, answering, pick up, texting, messages to, text to, phone nr, "
+        "ph, mob, "
+        "gsm, cel, fono, tlf, tfno, tél, telefax, faks, mobilnummer, mobilnr, telefonnr, telefonní, "
+        "puhelin, "
         "komórka, numer telefonu, телефон, тел, моб, τηλέφωνο, 电话, 手机, 電話, 携帯, 전화, "
-        "फ़ोन, मोबाइल, הנייד, טלפון, هاتف",
+        "फ़ोन, मोबाइल, הנייד, טלפון, هاتف, "
+        "teléf, teléfonos, telefoni, tlfn, rufnr, telefoonnummer, telefoonnr, mobielnummer, mobiel, "
+        "nr telefonu, "
+        "telefony, komórkowy, telefonszám, puh, puhelinnumero, telefonní číslo, telefónne číslo, "
+        "mobiltelefon, numero di telefono, "
+        "número de teléfono, número de telefone, numéro de téléphone, cellulare, cell num, "
+        "telefon numarası, "  # noqa: RUF001
+        "номер телефона, телефоны, мобильный, αριθμός τηλεφώνου, κινητό, 電話番号, 携帯番号, "
+        "携帯電話, 电话号码, "
+        "手机号, 手机号码, 電話號碼, 전화번호, 휴대폰, 휴대전화, दूरभाष, फोन, फोन नंबर, मोबाइल नंबर, "
+        "رقم الهاتف, الجوال",
         chance=0.3,
     ),
     # Every file of source code is full of addresses, and they are not sensitive; what hides in them has its

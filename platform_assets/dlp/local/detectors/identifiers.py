@@ -16,10 +16,14 @@ IDENTIFIERS: tuple[Detector, ...] = (
         _HIGH,
         (
             "credit card, creditcard, debit card, card, cards, card number, cardnumber, cc, ccn, cc "
-            "number, pan, visa, mastercard, master card, amex, american express, discover, diners, diners "
+            "number, pan, visa, mastercard, master card, amex, american express, discover, diners, "
+            "diners "
             "club, jcb, maestro, unionpay, rupay, kreditkarte, kartennummer, carte bancaire, carte de "
             "credit, carte de crédit, tarjeta, carta di credito, cartao, cartão, creditcardnumber, "
-            "payment card, card no"
+            "payment card, card no, kortnummer, luottokortti, nr karty, numer karty, kart numarası, "  # noqa: RUF001
+            "номер карты, "
+            "カード番号, 信用卡号, 신용카드, número de tarjeta, número do cartão, numéro de carte, "
+            "numero di carta, creditkaart"
         ),
         forms=(
             Form(r"0{13,19}"),
@@ -49,8 +53,11 @@ IDENTIFIERS: tuple[Detector, ...] = (
         "US_SOCIAL_SECURITY_NUMBER",
         _HIGH,
         (
-            "ssn, ssns, ss, social security, social security number, social security no, socsec, soc sec, "
-            "socialsecurity, ssnum, ssid, tin, taxpayer, itin, social number, social"
+            "ssn, ssns, ss, social security, social security number, social security no, socsec, "
+            "soc sec, "
+            "socialsecurity, ssnum, ssid, tin, taxpayer, itin, social number, social, nss, "
+            "seguro social, "
+            "número de seguro social, seguridad social, numero de seguro social"
         ),
         forms=(
             Form(r"000-00-0000", _LIKELY),
@@ -78,7 +85,7 @@ IDENTIFIERS: tuple[Detector, ...] = (
         _MODERATE,
         (
             "routing, routing number, aba, aba number, aba routing, rtn, micr, routing transit, bank "
-            "routing, abartn, routing no, wire"
+            "routing, abartn, routing no, wire, rtg, rtg no, bank routing no"
         ),
         forms=(Form(r"0{9}", _UNLIKELY), Form(r"0000-0000-0", _LIKELY)),
         valid=checks.us_routing,
@@ -88,8 +95,9 @@ IDENTIFIERS: tuple[Detector, ...] = (
         "CANADA_SOCIAL_INSURANCE_NUMBER",
         _HIGH,
         (
-            "sin, social insurance, social insurance number, social insurance no, nas, numéro d assurance "
-            "sociale, assurance sociale, sin number"
+            "sin, social insurance, social insurance number, social insurance no, nas, "
+            "numéro d assurance "
+            "sociale, assurance sociale, sin number, soc ins, soc ins no, social ins, social ins no"
         ),
         forms=(Form(r"000([ \-])000\g<sep>000", _POSSIBLE), Form(r"0{9}", _UNLIKELY)),
         valid=checks.ca_sin,
@@ -125,7 +133,8 @@ IDENTIFIERS: tuple[Detector, ...] = (
     Detector(
         "UK_NATIONAL_HEALTH_SERVICE_NUMBER",
         _HIGH,
-        "nhs, nhs number, nhs no, national health service, national health, health service number",
+        "nhs, nhs number, nhs no, national health service, national health, health service number, "
+        "health service no",
         forms=(Form(r"000 000 0000", _POSSIBLE), Form(r"000-000-0000", _UNLIKELY), Form(r"0{10}", _UNLIKELY)),
         valid=checks.uk_nhs,
         chance=0.09,
@@ -133,7 +142,7 @@ IDENTIFIERS: tuple[Detector, ...] = (
     Detector(
         "AUSTRALIA_MEDICARE_NUMBER",
         _HIGH,
-        "medicare, medicare number, medicare card, medicare no",
+        "medicare, medicare number, medicare card, medicare no, m care, m care no",
         forms=(
             Form(r"0000([ \-])00000\g<sep>0(?:[ \-/]?0)?", _LIKELY),
             Form(r"0{10,11}", _UNLIKELY),
@@ -146,7 +155,9 @@ IDENTIFIERS: tuple[Detector, ...] = (
         _HIGH,
         (
             "personnummer, personal number, swedish id, samordningsnummer, personnr, swedish personal, "
-            "identitetsnummer, pnr, födelsenummer, swedish national id"
+            "identitetsnummer, pnr, födelsenummer, swedish national id, pers nr, p nr, personnumren, "
+            "personnumret, "
+            "personnummren, persnr"
         ),
         forms=(
             Form(r"000000[\-+]0000", _LIKELY),
@@ -196,7 +207,9 @@ IDENTIFIERS: tuple[Detector, ...] = (
     Detector(
         "INDIA_AADHAAR_INDIVIDUAL",
         _HIGH,
-        "aadhaar, aadhar, adhaar, aadhaar number, uid, uidai, unique identification, आधार",
+        "aadhaar, aadhar, adhaar, aadhaar number, uid, uidai, unique identification, आधार, "
+        "आधार संख्या, आधार नंबर, "
+        "ஆதார், ఆధార్, আধার, આધાર, ಆಧಾರ್",
         forms=(Form(r"0000([ \-])0000\g<sep>0000", _LIKELY), Form(r"0{12}", _UNLIKELY)),
         valid=checks.in_aadhaar,
         chance=0.08,
@@ -242,7 +255,8 @@ IDENTIFIERS: tuple[Detector, ...] = (
         "UK_NATIONAL_INSURANCE_NUMBER",
         _HIGH,
         (
-            "nino, national insurance, national insurance number, ni number, ni no, insurance number, nat "
+            "nino, national insurance, national insurance number, ni number, ni no, "
+            "insurance number, nat "
             "ins, ni"
         ),
         forms=(Form(r"AA0{6}A"), Form(r"AA([ \-])00\g<sep>00\g<sep>00\g<sep>A"), Form(r"AA 0{6} ?A")),
@@ -252,7 +266,8 @@ IDENTIFIERS: tuple[Detector, ...] = (
     Detector(
         "INDIA_PAN_INDIVIDUAL",
         _HIGH,
-        "pan, pan card, pan number, permanent account number, income tax, pan no, permanent account",
+        "pan, pan card, pan number, permanent account number, income tax, pan no, permanent account, "
+        "perm acct no, स्थायी खाता संख्या, पैन, पैन नंबर",
         forms=(Form(r"AAAAA0000A"),),
         valid=checks.in_pan,
         chance=0.38,
@@ -315,9 +330,11 @@ IDENTIFIERS: tuple[Detector, ...] = (
 """Identifiers by their forms. If two fit equally well, the earlier one wins."""
 
 NOT_AN_IDENTIFIER = (
-    "order, orders, order id, order number, order no, invoice, invoice number, tracking, tracking number, "
+    "order, orders, order id, order number, order no, invoice, invoice number, tracking, "
+    "tracking number, "
     "shipment, parcel, sku, isbn, ean, gtin, upc, asin, barcode, serial, serial number, build, version, "
-    "ticket, batch, commit, revision, timestamp, epoch, hash, uuid, guid, checksum, sha, md5, transaction "
+    "ticket, batch, commit, revision, timestamp, epoch, hash, uuid, guid, checksum, sha, md5, "
+    "transaction "
     "id, transaction, txn, request id, trace, trace id, span id, session id, event id, row id, product, "
     "product id, part number, item, item number, lot, case number, reference, ref, ref no, confirmation, "
     "booking, message id, bestellnummer, rechnungsnummer, coupon, catalog, model number, firmware, port, "

@@ -16,7 +16,8 @@ PEOPLE: tuple[Detector, ...] = (
     Detector(
         "PERSON_NAME",
         Sensitivity.MODERATE,
-        "first name, firstname, last name, lastname, full name, fullname, surname, given name, givenname, "
+        "first name, firstname, last name, lastname, full name, fullname, surname, given name, "
+        "givenname, "
         "family name, "
         "middle name, maiden name, fname, lname, forename, person name, customer name, patient name, "
         "employee name, "
@@ -26,7 +27,8 @@ PEOPLE: tuple[Detector, ...] = (
         "nombre, cognome, "
         "patient, applicant, passenger, guest name, student name, author name, owner name, signatory, "
         "display name, "
-        "emergency contact, next of kin, nom de famille, imię, nazwisko, voornaam, achternaam, efternamn, "
+        "emergency contact, next of kin, nom de famille, imię, nazwisko, voornaam, achternaam, "
+        "efternamn, "
         "förnamn",
     ),
     Detector(
@@ -52,7 +54,8 @@ PEOPLE: tuple[Detector, ...] = (
         Sensitivity.MODERATE,
         "dob, d o b, birth, birthdate, birth date, birthday, date of birth, born, born on, dateofbirth, "
         "geburtsdatum, "
-        "geboren, date de naissance, né le, née le, naissance, fecha de nacimiento, nacido, nascita, data "
+        "geboren, date de naissance, né le, née le, naissance, fecha de nacimiento, nacido, nascita, "
+        "data "
         "di nascita, "
         "geboortedatum, data de nascimento, birth dt, födelsedatum, data urodzenia, birthdt, "
         "dates of birth, born in, geb, geb am, geb dat, geboren am, geburtstag, geboortedat, "
@@ -60,8 +63,22 @@ PEOPLE: tuple[Detector, ...] = (
         "data nasc, dt nasc, nato il, nata il, date naiss, d naiss, ddn, data ur, data urodz, "
         "fodselsdato, fodt, "
         "syntymaaika, datum narozeni, "
-        "bday, b day, birth day, geb datum, gebdatum, data nascita, fødselsdato, 生年月日, 出生日期",
-        version="3",
+        "bday, b day, birth day, geb datum, gebdatum, data nascita, fødselsdato, 生年月日, 出生日期, "
+        "date de naiss, d nar, geburtsdaten, geburtsdatums, fecha de nac, nac, data di nasc, "
+        "né e le, né en, née en, fechas de nacimiento, "
+        "dates de naissance, date di nascita, nascido em, nascida em, nascida a, nascido a, nasc, "
+        "urodzony, urodzona, urodzeni, ur dnia, geboren op, geboortedata, född, född den, "
+        "födelsedag, födelsedata, "
+        "fødselsdag, født, født den, syntynyt, synt, synt aika, syntymäaika, datum narození, "
+        "dat nar, narozen, narozena, "
+        "dátum narodenia, született, szül, szül idő, születési idő, születési dátum, data nașterii, "
+        "născut, născută, "
+        "doğum tarihi, doğum, дата рождения, родился, родилась, д р, дата народження, дата на раждане, "  # noqa: RUF001
+        "ημερομηνία γέννησης, ημ γέννησης, תאריך לידה, تاريخ الميلاد, "
+        "생년월일, 出生年月日, 出生, जन्म तिथि, जन्मतिथि, জন্ম তারিখ, dzimšanas datums, gimimo data, "
+        "sünniaeg, "
+        "datum rojstva, datum rođenja, ngày sinh, tanggal lahir",
+        version="4",
     ),
     Detector(
         "PASSPORT",
@@ -75,7 +92,22 @@ PEOPLE: tuple[Detector, ...] = (
         "paspoortnummer, paspoortnr, paszport nr, nr paszportu, passeport no, numero de passeport, "
         "passport card, "
         "numero di passaporto, numero de pasaporte, numero do passaporte, passaporte no, ppt no, "
-        "reisepassnummer, numéro de passeport",
+        "reisepassnummer, numéro de passeport, p p no, passaporto n, passaporto nr, passaporto no, "
+        "passaporte n, passaporte nº, "
+        "pasaporte n, pasaporte nº, nº de pasaporte, nº pasaporte, núm pasaporte, nº do passaporte, "
+        "nº passaporte, "
+        "passeport n, passeport n°, n° de passeport, n° passeport, no de passeport, passeports, "
+        "pasaportes, pasnummer, "
+        "pas nr, pasnr, passi, passin numero, passinumero, číslo pasu, cestovní pas, číslo pasu č, "
+        "útlevélszám, útlevél, "
+        "pașaport, nr pașaport, pasaport, pasaport no, pasaport numarası, паспорт, номер паспорта, "  # noqa: RUF001
+        "серия и номер паспорта, "
+        "διαβατήριο, αριθμός διαβατηρίου, דרכון, מספר דרכון, جواز السفر, رقم جواز السفر, パスポート, "
+        "パスポート番号, "
+        "旅券番号, 旅券, 护照, 护照号, 护照号码, 護照號碼, 여권, 여권번호, 여권 번호, पासपोर्ट, "
+        "पासपोर्ट नंबर, पासपोर्ट संख्या, "
+        "pases nr, paso nr, passi number, putovnica, potni list",
+        version="2",
     ),
 )
 

@@ -147,7 +147,7 @@ def _is_no_surname(term: re.Match[str]) -> bool:
     )
 
 
-_BETWEEN_LEADS = r"[ _\-.]{0,2}"
+_BETWEEN_LEADS = r"[ _\-.()/']{0,2}"
 _AFTER_LEAD = 48
 # The next sentence may refer back: "my date of birth. It's ...".
 _SENTENCE_END = re.compile(rb"(?i)\n|\. (?!it(?:'s| is| was) )")
@@ -184,11 +184,20 @@ _LED_BY = (
     "(?i)(?:"
     + "|".join(
         phrase.replace(" ", _BETWEEN_LEADS)
-        for phrase in sorted((one for name in _LED for one in BY_NAME[name].phrases), key=len, reverse=True)
+        for phrase in sorted(
+            # RE2 ignores the case of ASCII letters only, in a pattern over bytes.
+            {
+                written
+                for name in _LED
+                for one in BY_NAME[name].phrases
+                for written in ((one,) if one.isascii() else (one, one[0].upper() + one[1:], one.upper()))
+            },
+            key=lambda phrase: (-len(phrase), phrase),
+        )
     )
     + ")s?"
 )
-_BETWEEN_LEADS_BYTES = b" _-."
+_BETWEEN_LEADS_BYTES = b" _-.()/'"
 
 
 def _look_at_led(text: ScannedText, found: list[Match]) -> None:
@@ -199,7 +208,7 @@ def _look_at_led(text: ScannedText, found: list[Match]) -> None:
         # Camel case and underscores join words: birthDate, patient_dob.
         if not text.stands_alone(start, end, _LETTER_BYTES) and not _is_part(data, start, end):
             continue
-        lead = data[start:end].translate(None, _BETWEEN_LEADS_BYTES).decode().lower()
+        lead = data[start:end].translate(None, _BETWEEN_LEADS_BYTES).decode("utf-8", "replace").lower()
         name = _LEADS.get(lead) or _LEADS.get(lead.removesuffix("s"))
         if name is None or name not in text.names:
             continue
