@@ -25,6 +25,7 @@ from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.execution.retries import RetryMode
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
@@ -75,12 +76,6 @@ def execute_job(
         job, run_config=run_config, tags={**job.run_tags, **(tags or {})}, remote_job_origin=_origin(job.name)
     )
     return run.run_id, list(execute_run_iterator(InMemoryJob(job), run, instance))
-
-
-RETRIES_ENABLED = RetryMode.ENABLED
-"""Setting of an executor: steps that ask for retries are retried. Dagster's own executors have it by default,
-executors that other code makes do not.
-"""
 
 
 def with_tags(job: Any, tags: Mapping[str, str], executor: dg.ExecutorDefinition | None) -> Any:
@@ -135,13 +130,158 @@ def with_jobs(defs: dg.Definitions, change: Callable[[Any], Any]) -> dg.Definiti
     )
 
 
-def run_of_task(packed: Any) -> str:
+class StepOrder(NamedTuple):
+    """A step of a run that a worker has to execute.
+
+    Args:
+        run: Id of the run.
+        key: The step.
+        attempt: 1, and one more for each retry.
+        tags: Tags of the step.
+        packed: Arguments for `execute_step`, as JSON.
+    """
+
+    run: str
+    key: str
+    attempt: int
+    tags: Mapping[str, str]
+    packed: Any
+
+
+def steps_elsewhere(
+    name: str,
+    *,
+    send: Callable[[StepOrder], None],
+    lost: Callable[[StepOrder], str | None],
+    stop: Callable[[StepOrder], None],
+    interval: float,
+) -> dg.Executor:
+    """Build an executor that has each step executed elsewhere, and follows it by the run's events.
+
+    It can resume a run whose process has died: steps that have ended stay, steps that still work are followed
+    again. Dagster's Kubernetes and ECS executors are made of the same parts, which are not public.
+
+    Args:
+        name: Name for the run's log.
+        send: Hands a step on.
+        lost: Gives the reason why a step that was handed on will never end; None if it still can.
+        stop: Stops a step.
+        interval: Seconds between two looks at the events.
+    """
+    # Imported here because the code location does not need it.
+    from dagster._core.executor.step_delegating import (
+        CheckStepHealthResult,
+        StepDelegatingExecutor,
+        StepHandler,
+        StepHandlerContext,
+    )
+    from dagster._serdes import pack_value
+
+    def order(context: StepHandlerContext) -> StepOrder:
+        given: Any = context.execute_step_args
+        (key,) = given.step_keys_to_execute
+        attempt = given.known_state.get_retry_state().get_attempt_count(key) + 1
+        return StepOrder(given.run_id, key, attempt, context.step_tags[key], pack_value(given))
+
+    class Elsewhere(StepHandler):
+        @property
+        def name(self) -> str:
+            return name
+
+        def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
+            one = order(step_handler_context)
+            yield dg.DagsterEvent.step_worker_starting(
+                step_handler_context.get_step_context(one.key),
+                message=f"Handing step {one.key} to {name}.",
+                metadata={},
+            )
+            send(one)
+
+        def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
+            reason = lost(order(step_handler_context))
+            return CheckStepHealthResult.unhealthy(reason) if reason else CheckStepHealthResult.healthy()
+
+        def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
+            stop(order(step_handler_context))
+            return iter(())
+
+    return StepDelegatingExecutor(Elsewhere(), RetryMode.ENABLED, sleep_seconds=interval)
+
+
+def run_of(packed: Any) -> str:
     """Return the id of the run that a message to a worker is about; its format is not public."""
     # Imported here because the code location does not need it.
     from dagster._serdes import unpack_value
 
     arguments: Any = unpack_value(packed)
     return str(arguments.run_id)
+
+
+def execute_step(packed: Any, instance: dg.DagsterInstance, *, is_repeated: bool) -> None:
+    """Execute the step of a message in this process, as Dagster's command for it does.
+
+    Args:
+        packed: The message of a `StepOrder`.
+        instance: The instance.
+        is_repeated: True if a worker had the message before; a step that it has ended is not executed again.
+    """
+    # Imported here because the code location does not need them.
+    from dagster._cli.api import _execute_step_command_body
+    from dagster._core.errors import DagsterExecutionInterruptedError
+    from dagster._serdes import unpack_value
+
+    arguments: Any = unpack_value(packed)
+    (key,) = arguments.step_keys_to_execute
+    run = instance.get_run_by_id(arguments.run_id)
+    if run is None:
+        return
+    if is_repeated:
+        earlier = arguments.known_state.get_retry_state().get_attempt_count(key)
+        events = instance.all_logs(run.run_id, of_type=ENDS_OF_STEP)
+        if sum(one.step_key == key for one in events) > earlier:
+            return
+    try:
+        for _ in _execute_step_command_body(arguments, instance, run):
+            pass
+    except DagsterExecutionInterruptedError:
+        # The run was cancelled. Its place in a pool is free for the next run at once.
+        instance.event_log_storage.free_concurrency_slot_for_step(run.run_id, key)
+
+
+ENDS_OF_STEP = {
+    dg.DagsterEventType.STEP_SUCCESS,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.STEP_SKIPPED,
+    dg.DagsterEventType.STEP_UP_FOR_RETRY,
+}
+
+
+def execute_run(run_id: str, instance: dg.DagsterInstance, *, resume: bool = False) -> None:
+    """Execute a run that a launcher has created in this process, or resume it, as Dagster's commands do."""
+    # Imported here because the code location does not need it.
+    from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
+
+    body: Any = _resume_run_command_body if resume else _execute_run_command_body
+    body(run_id=run_id, instance=instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=False)
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Note SIGTERM and SIGINT; a run or step that is executed inside is interrupted when it may be."""
+    # Imported here because the code location does not need it.
+    from dagster._utils.interrupts import capture_interrupts
+
+    with capture_interrupts():
+        yield
+
+
+RUN_WORKS = CheckRunHealthResult(WorkerStatus.RUNNING)
+"""A launcher's answer that a run has a worker."""
+
+
+def run_is_lost(reason: str) -> CheckRunHealthResult:
+    """Return a launcher's answer that a run has no worker any more, so that the daemon resumes it."""
+    return CheckRunHealthResult(WorkerStatus.UNKNOWN, reason)
 
 
 def load_code_location() -> None:

@@ -48,7 +48,7 @@ ORDER = (
 MAY_IMPORT_DAGSTER = {
     *("defs.py", "io_manager.py", "resources.py", "build.py", "runs.py", "orchestration.py"),
     *("dagster_internals.py", "dagster_storage.py", "definitions.py", "cron.py", "dagster_facts.py"),
-    *("component.py", "components.py", "executor.py"),
+    *("component.py", "components.py", "executor.py", "launcher.py"),
 }
 # Where the whole environment is handed on to a child process; nothing is looked up in it.
 HAND_ON_THE_ENVIRONMENT = {f"{PACKAGE}/sample/embedded.py", f"{PACKAGE}/tasks/builtin/shell_script.py"}

@@ -50,7 +50,7 @@ def start(
         load_code_location()
         gc.freeze()
         taken = queues or ",".join(room.queues())
-        program = build_worker(room.celery())
+        program = build_worker(room.settings.workers, room.celery())
         size = ["--autoscale", f"{up_to},{processes}"] if up_to else ["--concurrency", str(processes)]
         program.worker_main(
             [
@@ -67,7 +67,7 @@ def show_queues() -> None:
         from platform_assets.workers.queues import Broker, workers_by_queue
 
         room = _room()
-        with Broker.open(room.celery()) as broker:
+        with Broker.open(room.celery().broker.resolve()) as broker:
             waiting = broker.waiting(room.queues())
         workers = workers_by_queue(room.celery(), 2.0)
         rows = [(name, count, len(workers.get(name, []))) for name, count in waiting.items()]

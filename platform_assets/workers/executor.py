@@ -1,23 +1,41 @@
 """Celery's part in Dagster: the executor of steps, the tags of jobs, and the program of the workers."""
 
 import json
-from collections.abc import Mapping
+import time
+import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from platform_assets.dagster_internals import RETRIES_ENABLED, run_of_task, with_tags
+from platform_assets.dagster_internals import (
+    ENDS_OF_STEP,
+    StepOrder,
+    execute_run,
+    execute_step,
+    run_of,
+    signals_held_back,
+    steps_elsewhere,
+    with_tags,
+)
 from platform_assets.errors import SettingsError
 from platform_assets.orchestration import QUEUE
-from platform_assets.workers.settings import DEFAULT_QUEUE, CelerySettings, JobSettings
+from platform_assets.workers.settings import DEFAULT_QUEUE, CelerySettings, JobSettings, WorkersBlock
 
 if TYPE_CHECKING:
     from celery import Celery
 
 _RESOURCES = "dagster-k8s/config"
 """Tag of a run: what its pod takes."""
-_RESULTS_FOR = 3600
-"""Seconds that the result of a step is kept; the run reads it within a second."""
+STEP_TASK = "execute_step"
+"""Name of the task that executes a step."""
+_LOOKS_EVERY = 0.2
+"""Seconds between two looks of a run at the events of its steps: one indexed query each."""
+_ON_ITS_WAY = 1.0
+_RESULTS_FOR = 86_400
+"""Seconds that the state of a step or run is known, longer than either takes: the daemon resumes a run whose
+state is unknown.
+"""
 _MOST_STEPS = 200
 """Steps and runs after which a worker's process is replaced, which returns what libraries have leaked."""
 
@@ -53,16 +71,21 @@ def steps_on_workers(settings: CelerySettings) -> dg.ExecutorDefinition:
     """
 
     def build(_: dg.InitExecutorContext) -> dg.Executor:
-        try:
-            from dagster_celery import executor
-        except ImportError:
-            raise missing_extra() from None
-        broker, results = addresses(settings)
-        kind: Any = executor.CeleryExecutor
-        made: dg.Executor = kind(
-            retries=RETRIES_ENABLED, broker=broker, backend=results, config_source=options(settings)
-        )
-        return made
+        app = build_app(settings)
+
+        def send(step: StepOrder) -> None:
+            queue = step.tags.get(QUEUE, DEFAULT_QUEUE)
+            identity = task_of_step(step.run, step.key, step.attempt)
+            app.send_task(STEP_TASK, kwargs={"packed": step.packed}, queue=queue, task_id=identity)
+
+        def lost(step: StepOrder) -> str | None:
+            queue = step.tags.get(QUEUE, DEFAULT_QUEUE)
+            return reason_of_loss(app, task_of_step(step.run, step.key, step.attempt), queue)
+
+        def stop(step: StepOrder) -> None:
+            app.control.revoke(task_of_step(step.run, step.key, step.attempt), terminate=True)
+
+        return steps_elsewhere("Celery's workers", send=send, lost=lost, stop=stop, interval=_LOOKS_EVERY)
 
     return dg.ExecutorDefinition(
         name="celery",
@@ -70,6 +93,29 @@ def steps_on_workers(settings: CelerySettings) -> dg.ExecutorDefinition:
         executor_creation_fn=build,
         description="Hands each step to a Celery worker that takes the step's queue.",
     )
+
+
+def task_of_step(run: str, key: str, attempt: int) -> str:
+    """Return the id of the task that executes a step, which any process can compute."""
+    return str(uuid.uuid5(uuid.UUID(run), f"{key} {attempt}"))
+
+
+def reason_of_loss(app: "Celery", task: str, queue: str) -> str | None:
+    """Return the reason why a task will not end by itself; None if it waits, works or has ended well."""
+    from platform_assets.workers.queues import Broker
+
+    for is_last in (False, True):
+        state = app.AsyncResult(task).state
+        if state in ("FAILURE", "REVOKED"):
+            return f"its task ended as {state.lower()}"
+        if state != "PENDING":
+            return None
+        with Broker.open(app.conf.broker_url) as broker:
+            if broker.holds(task, queue):
+                return None
+        if not is_last:
+            time.sleep(_ON_ITS_WAY)  # between the queue and the worker
+    return f"Redis has lost its message in the queue {queue}"
 
 
 def missing_extra() -> SettingsError:
@@ -116,60 +162,100 @@ def options(settings: CelerySettings) -> dict[str, Any]:
     }
 
 
-def build_worker(settings: CelerySettings) -> "Celery":
-    """Build the program of a worker, which executes steps and whole runs.
+def build_app(settings: CelerySettings) -> "Celery":
+    """Build Celery's program without its tasks.
 
     Raises:
         SettingsError: Celery is not installed.
     """
     try:
-        from dagster_celery import make_app, tasks
+        from celery import Celery
     except ImportError:
         raise missing_extra() from None
-    from platform_assets.workers.lease import renew_leases, work_of_platform
-
-    build: Any = make_app.make_app
-    create: Any = tasks
     broker, results = addresses(settings)
-    app: Celery = build({"broker": broker, "backend": results, "config_source": options(settings)})
-    renew_leases(app, settings.lease)
-    create.create_task(app, base=work_of_platform(refuse_step))
-    create.create_execute_job_task(app, base=work_of_platform(fail_interrupted_run))
-    create.create_resume_job_task(app)
+    app = Celery("platform", broker=broker, backend=results, set_as_current=False)
+    app.conf.update(options(settings))
     return app
 
 
-def refuse_step(arguments: Mapping[str, Any], is_repeated: bool) -> bool:
-    """Return True if a step need not run any more, as its run has ended.
+def build_worker(block: WorkersBlock, settings: CelerySettings) -> "Celery":
+    """Build the program of a worker, which executes steps and whole runs.
 
     Args:
-        arguments: Arguments of the task.
-        is_repeated: Whether another worker had the task before.
+        block: The jobs: a run that gives its steps to workers is resumed by the worker that gets its message.
+        settings: The broker.
+
+    Raises:
+        SettingsError: Celery is not installed.
     """
-    if not is_repeated:
-        return False
-    with dg.DagsterInstance.get() as instance:
-        run = instance.get_run_by_id(run_of_task(arguments["execute_step_args_packed"]))
-    return run is None or run.is_finished
+    app = build_app(settings)
+    from platform_assets.workers.lease import Work, renew_leases
+
+    renew_leases(app, settings.lease)
+
+    def gives_steps_away(run: dg.DagsterRun) -> bool:
+        one = block.job(run.job_name)
+        return one is not None and one.steps == "celery"
+
+    def do_step(self: Work, packed: Any) -> None:
+        with signals_held_back(), dg.DagsterInstance.get() as instance:
+            execute_step(packed, instance, is_repeated=self.is_repeated)
+
+    def do_run(self: Work, execute_job_args_packed: Any) -> None:
+        with signals_held_back(), dg.DagsterInstance.get() as instance:
+            run = instance.get_run_by_id(run_of(execute_job_args_packed))
+            if run is None or run.is_finished:
+                return
+            if run.status == dg.DagsterRunStatus.CANCELING:
+                cancel(app, run, instance)
+            elif run.status == dg.DagsterRunStatus.STARTED and self.is_repeated:
+                take_over(run, instance, is_resumed=gives_steps_away(run))
+            else:
+                execute_run(run.run_id, instance)
+
+    def do_resumed_run(_: Work, execute_job_args_packed: Any) -> None:
+        with signals_held_back(), dg.DagsterInstance.get() as instance:
+            run = instance.get_run_by_id(run_of(execute_job_args_packed))
+            if run is not None and run.status == dg.DagsterRunStatus.STARTED:
+                take_over(run, instance, is_resumed=gives_steps_away(run))
+
+    # The names of runs, and of their arguments, are those of Dagster's launcher.
+    for name, work in ((STEP_TASK, do_step), ("execute_job", do_run), ("resume_job", do_resumed_run)):
+        app.task(name=name, base=Work, bind=True)(work)
+    return app
 
 
-def fail_interrupted_run(arguments: Mapping[str, Any], is_repeated: bool) -> bool:
-    """Mark a run as failed if the worker that executed it has died; `run_retries` then repeats the run.
+def take_over(run: dg.DagsterRun, instance: dg.DagsterInstance, *, is_resumed: bool) -> None:
+    """Continue a run whose worker has died, or mark it as failed; `run_retries` then repeats it.
 
     Args:
-        arguments: Arguments of the task.
-        is_repeated: Whether another worker had the task before.
-
-    Returns:
-        True if the run must not be executed by this task.
+        run: The run.
+        instance: The instance.
+        is_resumed: True if the steps of the run are on other workers, where they may still work.
     """
-    if not is_repeated:
-        return False
-    with dg.DagsterInstance.get() as instance:
-        run = instance.get_run_by_id(run_of_task(arguments["execute_job_args_packed"]))
-        if run is None or run.is_finished:
-            return True
-        if run.status not in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING):
-            return False
+    if is_resumed:
+        execute_run(run.run_id, instance, resume=True)
+    else:
         instance.report_run_failed(run, "The worker that executed this run has died.")
-    return True
+
+
+def cancel(app: "Celery", run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+    """Stop the steps of a run that nobody executes any more, and mark it as cancelled."""
+    if tasks := tasks_of_steps(instance, run.run_id):
+        app.control.revoke(tasks, terminate=True)
+    instance.report_run_canceled(run)
+
+
+def tasks_of_steps(instance: dg.DagsterInstance, run: str) -> list[str]:
+    """Return the ids of the tasks of a run's steps that were handed to workers and have not ended."""
+    handed = Counter(
+        one.step_key for one in instance.all_logs(run, of_type=dg.DagsterEventType.STEP_WORKER_STARTING)
+    )
+    ended = Counter(one.step_key for one in instance.all_logs(run, of_type=ENDS_OF_STEP))
+    # A step that was handed on twice for the same attempt counts one too many, which harms nobody.
+    return [
+        task_of_step(run, key, attempt)
+        for key, count in handed.items()
+        for attempt in range(ended[key] + 1, count + 1)
+        if key is not None
+    ]

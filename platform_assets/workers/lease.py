@@ -9,11 +9,10 @@ wait for hours. Here each worker renews the times of its own messages, so that t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Celery, Task, bootsteps
-from celery.exceptions import Ignore
+from celery.worker.request import Request
 
 _RENEWALS = 3
 """Renewals within a lease: two may fail."""
@@ -52,21 +51,25 @@ def renew(consumer: Any) -> None:
             client.zadd(channel.unacked_index_key, dict.fromkeys(held, time.time()), xx=True)
 
 
-def work_of_platform(is_refused: Callable[[Mapping[str, Any], bool], bool]) -> type[Task]:
-    """Return a class of tasks that are not executed where a function refuses them.
+class WorkRequest(Request):  # type: ignore[misc]
+    """A message that a worker has taken."""
 
-    Args:
-        is_refused: Takes the arguments of a task, and whether the task had been delivered before.
-    """
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Give up the work, because the worker has lost the broker or has to stop; another worker gets it.
 
-    class Work(Task):  # type: ignore[misc]
-        """A step or a run."""
+        SIGTERM would let Dagster record that the step has failed.
+        """
+        super().cancel(pool, "KILL", emit_retry=emit_retry)
 
-        abstract = True
-        resultrepr_maxsize = 64  # Celery logs results, which are a step's events
 
-        def before_start(self, task_id: str, args: Any, kwargs: Mapping[str, Any]) -> None:
-            if is_refused(kwargs, bool((self.request.delivery_info or {}).get("redelivered"))):
-                raise Ignore
+class Work(Task):  # type: ignore[misc]
+    """A step or a run."""
 
-    return Work
+    abstract = True
+    ignore_result = False
+    Request = WorkRequest
+
+    @property
+    def is_repeated(self) -> bool:
+        """True if a worker had the message before, and did not end its work."""
+        return bool((self.request.delivery_info or {}).get("redelivered"))

@@ -18,7 +18,7 @@ def look_at_broker(settings: CelerySettings) -> Iterator[Observation]:
     from platform_assets.workers.queues import Broker, BrokerUnavailable
 
     try:
-        with Broker.open(settings) as broker:
+        with Broker.open(settings.broker.resolve()) as broker:
             facts = broker.facts()
     except BrokerUnavailable as failure:
         yield error(

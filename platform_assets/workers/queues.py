@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from platform_assets.workers.settings import CelerySettings
 
 _TIMEOUT = 5.0
+_TAKEN = "unacked"
+"""Celery's hash of the messages that are with workers."""
 
 
 class BrokerUnavailable(PlatformError):
@@ -52,20 +54,22 @@ class Broker:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, settings: CelerySettings) -> Iterator[Broker]:
+    def open(cls, url: str) -> Iterator[Broker]:
         """Connect with the broker.
+
+        Args:
+            url: Its URL.
 
         Raises:
             BrokerUnavailable: It does not answer, or refuses the connection.
             SettingsError: The client is not installed.
         """
-        from platform_assets.workers.executor import addresses, missing_extra
+        from platform_assets.workers.executor import missing_extra
 
         try:
             import redis
         except ImportError:
             raise missing_extra() from None
-        url, _ = addresses(settings)
         # A password may have an @ too.
         address = re.sub(r"(?<=://).*@", "", url)
         client = redis.Redis.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
@@ -96,6 +100,16 @@ class Broker:
         """Return the number of runs or steps that wait in each queue."""
         return {name: int(self._client.llen(name)) for name in queues}
 
+    def holds(self, task: str, queue: str) -> bool:
+        """Return True if the message of a task waits in a queue, or is with a worker.
+
+        The cost is that of reading all messages, so that this is for a task of which nothing else is known.
+        """
+        sought = task.encode()
+        return any(
+            sought in message for message in (*self._client.lrange(queue, 0, -1), *self._client.hvals(_TAKEN))
+        )
+
 
 def workers_by_queue(settings: CelerySettings, seconds: float) -> dict[str, list[str]]:
     """Return the names of the workers of each queue.
@@ -104,9 +118,9 @@ def workers_by_queue(settings: CelerySettings, seconds: float) -> dict[str, list
         settings: The broker.
         seconds: How long to wait for answers.
     """
-    from platform_assets.workers.executor import build_worker
+    from platform_assets.workers.executor import build_app
 
-    app = build_worker(settings)
+    app = build_app(settings)
     try:
         answers = app.control.inspect(timeout=seconds).active_queues() or {}
     except app.connection().connection_errors as failure:

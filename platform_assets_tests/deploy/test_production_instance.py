@@ -17,7 +17,7 @@ from platform_assets_tests.integration.installation import ROOT
 
 DEPLOY = ROOT / "deploy"
 COPIES = {
-    "CeleryRunLauncher": DEPLOY / "celery" / "dagster.yaml",
+    "WorkersRunLauncher": DEPLOY / "celery" / "dagster.yaml",
     "K8sRunLauncher": DEPLOY / "kubernetes" / "base" / "dagster.yaml",
 }
 
@@ -37,7 +37,7 @@ def test_instances_differ_in_their_launcher_only(launcher: str) -> None:
     assert copy == default
 
 
-@pytest.mark.parametrize("file", [DEPLOY / "dagster.yaml", COPIES["CeleryRunLauncher"]])
+@pytest.mark.parametrize("file", [DEPLOY / "dagster.yaml", COPIES["WorkersRunLauncher"]])
 def test_runs_events_and_places_in_pools_are_kept_in_postgresql(
     file: Path, new_database: NewDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +78,7 @@ def test_runs_events_and_places_in_pools_are_kept_in_postgresql(
             "platform_assets/objects",
         ]
         if file.parent.name == "celery":
-            assert type(instance.run_launcher).__name__ == "CeleryRunLauncher"
+            assert type(instance.run_launcher).__name__ == "WorkersRunLauncher"
             assert instance.run_monitoring_max_resume_run_attempts == 2
     # Another process finds the same.
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as again:

@@ -127,7 +127,7 @@ def test_a_broker_that_does_not_answer_is_named_without_its_password(tmp_path: P
         pytest.raises(
             BrokerUnavailable, match=r"Redis at redis://127\.0\.0\.1:9/0 cannot be used"
         ) as refused,
-        Broker.open(settings) as broker,
+        Broker.open(settings.broker.resolve()) as broker,
     ):
         broker.facts()
     assert "ss@" not in str(refused.value)

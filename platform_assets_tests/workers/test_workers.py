@@ -69,16 +69,16 @@ def test_the_step_of_a_killed_worker_runs_on_another_one_and_the_result_is_that_
                 "AND datname = current_database()"
             )
             wait_until(lambda: observer.run(waiting)[0][0], "a step waits for the table")
-            killed = next(one for one in both if "Task execute_plan[" in one.log.read_text())
+            killed = next(one for one in both if "Task execute_step[" in one.log.read_text())
             other = next(one for one in both if one is not killed)
-            assert "Task execute_plan[" not in other.log.read_text()
+            assert "Task execute_step[" not in other.log.read_text()
             killed.kill()
             # The server notices that the worker is gone only when it next writes to it.
             observer.run(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
                 "AND datname = current_database()"
             )
-            wait_until(lambda: "Task execute_plan[" in other.log.read_text(), "another worker gets the step")
+            wait_until(lambda: "Task execute_step[" in other.log.read_text(), "another worker gets the step")
             holder.run("ROLLBACK")
             assert run.wait(PATIENCE) == 0, (platform.folder / "run.log").read_text()
         finally:
@@ -89,11 +89,11 @@ def test_the_step_of_a_killed_worker_runs_on_another_one_and_the_result_is_that_
     assert [row["_batch"] for row in platform.bronze_versions("sales_order")] == [1] * 300
     with open_instance(platform.folder / "dagster") as instance:
         (record,) = instance.get_run_records()
-        # Written at once; the start of a step may wait for the events after it, and die with the worker.
         starts = [
-            one.dagster_event.step_key
-            for one in instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-            if one.dagster_event and "Executing steps" in (one.dagster_event.message or "")
+            one.step_key
+            for one in instance.all_logs(
+                record.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTED
+            )
         ]
     assert starts.count("totesys") == 2
     assert len(starts) == len(set(starts)) + 1
