@@ -6,6 +6,7 @@ Every session computes in UTC and fails on what it cannot convert, as DuckDB doe
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import socket
 import sys
@@ -13,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.configuration.environment import set_unless_given
 from platform_assets.errors import PlatformError
@@ -46,6 +47,7 @@ _ON_THIS_MACHINE = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host"
 _RETRIES = 6
 _SECONDS_TO_CONNECT = 10
 _PORT = 15_002
+_REFUSED = re.compile(r"\b40[13]\b|credential|Forbidden", re.IGNORECASE)
 
 
 class SparkError(PlatformError):
@@ -103,7 +105,8 @@ class SparkTarget:
             yield session
         except (PySparkException, Py4JError, grpc.RpcError, ConnectionError) as error:
             if self._answers(session):
-                raise SparkError(f"Spark failed at {attempt}: {reason_in_short(error)}") from error
+                reason = reason_in_short(error)
+                raise SparkError(f"Spark failed at {attempt}: {reason}{self._advice(reason)}") from error
             self._open.clear()
             raise SparkUnavailable(
                 f"Spark ended or did not answer at {attempt}: {reason_in_short(error)}. See that it runs "
@@ -111,10 +114,35 @@ class SparkTarget:
             ) from error
 
     def place(self, uri: str) -> str:
-        """Return the address of a file or folder of the lake as this Spark writes it."""
+        """Return the address of a file or folder of the lake as this Spark writes it.
+
+        Raises:
+            SparkError: It is in a bucket of S3, for which this Spark has no connector.
+        """
         if uri.startswith("s3://"):
+            self._require_connector()
             return f"{self.s3_scheme}{uri.removeprefix('s3')}"
         return uri if "://" in uri else f"file://{uri}"
+
+    def _require_connector(self) -> None:
+        """Look for the class of the connector, for which Spark itself searches a minute and tells in Java."""
+        import pyspark.sql
+
+        session = self._open[0] if self._open else None
+        # What is behind Spark Connect has its connectors itself.
+        if type(session) is pyspark.sql.SparkSession:
+            properties: Any = session.sparkContext._jsc.hadoopConfiguration()
+            kind = properties.get(f"fs.{self.s3_scheme}.impl")
+            if kind is None or properties.getClassByNameOrNull(kind) is None:
+                raise SparkError(
+                    "This Spark cannot read the lake's bucket: it has no connector for S3, which is in no "
+                    "Python package. Set spark.options { spark.jars.packages = "
+                    f'"org.apache.hadoop:hadoop-aws:{_hadoop_version(session)}" }}, which Spark downloads '
+                    "from Maven, or take engine = sail, which needs none."
+                )
+
+    def _advice(self, _: str) -> str:
+        return ""
 
     def _answers(self, session: SparkSession) -> bool:
         try:
@@ -170,6 +198,15 @@ class SailTarget(SparkTarget):
         """See `SparkTarget.place`."""
         return uri
 
+    def _advice(self, reason: str) -> str:
+        if not _REFUSED.search(reason):
+            return ""
+        return (
+            ". Sail takes the credentials and the address of a bucket from its environment "
+            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL) or the role of its "
+            "machine, not from lake.storage_options"
+        )
+
     def _start(self) -> SparkSession:
         master = self.master()
         if master.startswith("sc://"):
@@ -218,6 +255,12 @@ def connected(address: str, partitions: int) -> SparkSession:
             "and that the server runs."
         ) from error
     return session  # type: ignore[return-value]
+
+
+def _hadoop_version(session: SparkSession) -> str:
+    """Return the version of Hadoop in a Spark; its connector for S3 has the same."""
+    jvm: Any = session.sparkContext._jvm
+    return str(jvm.org.apache.hadoop.util.VersionInfo.getVersion())
 
 
 def _partitions(count: int) -> dict[str, str]:

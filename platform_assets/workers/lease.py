@@ -9,10 +9,12 @@ wait for hours. Here each worker renews the times of its own messages, so that t
 from __future__ import annotations
 
 import time
+from signal import SIGKILL
 from typing import Any
 
 from celery import Celery, Task, bootsteps
 from celery.worker.request import Request
+from kombu.asynchronous import get_event_loop
 
 _RENEWALS = 3
 """Renewals within a lease: two may fail."""
@@ -54,12 +56,27 @@ def renew(consumer: Any) -> None:
 class WorkRequest(Request):  # type: ignore[misc]
     """A message that a worker has taken."""
 
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Stop the work of a cancelled run: by SIGTERM, and by SIGKILL if it still works after a lease.
+
+        Python looks at signals between two of its instructions; a call into a database driver may wait for
+        the lock of another session for long.
+        """
+        super().terminate(pool, signal)
+        lease = self._app.conf.broker_transport_options["visibility_timeout"]
+        get_event_loop().call_later(lease, self._kill, pool)
+
+    def _kill(self, pool: Any) -> None:
+        result = self._apply_result() if self._apply_result is not None else None
+        if result is not None and not result.ready():
+            pool.terminate_job(self.worker_pid, SIGKILL)
+
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Give up the work, because the worker has lost the broker or has to stop; another worker gets it.
 
         SIGTERM would let Dagster record that the step has failed.
         """
-        super().cancel(pool, "KILL", emit_retry=emit_retry)
+        super().cancel(pool, SIGKILL, emit_retry=emit_retry)
 
 
 class Work(Task):  # type: ignore[misc]
