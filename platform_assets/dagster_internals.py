@@ -7,6 +7,7 @@ import datetime as dt
 import importlib
 import logging
 import operator
+import signal
 import sqlite3
 import sys
 import types
@@ -267,12 +268,19 @@ def execute_run(run_id: str, instance: dg.DagsterInstance, *, resume: bool = Fal
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Note SIGTERM and SIGINT; a run or step that is executed inside is interrupted when it may be."""
+    """Note SIGTERM and SIGINT; a run or step that is executed inside is interrupted when it may be.
+
+    Dagster leaves SIGTERM with the handler of SIGINT. Workers ignore that one, and would never end.
+    """
     # Imported here because the code location does not need it.
     from dagster._utils.interrupts import capture_interrupts
 
-    with capture_interrupts():
-        yield
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with capture_interrupts():
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 RUN_WORKS = CheckRunHealthResult(WorkerStatus.RUNNING)

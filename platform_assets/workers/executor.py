@@ -18,8 +18,9 @@ from platform_assets.dagster_internals import (
     steps_elsewhere,
     with_tags,
 )
-from platform_assets.errors import SettingsError
 from platform_assets.orchestration import QUEUE
+from platform_assets.workers.messages import build_app
+from platform_assets.workers.queues import Broker
 from platform_assets.workers.settings import DEFAULT_QUEUE, CelerySettings, JobSettings, WorkersBlock
 
 if TYPE_CHECKING:
@@ -32,12 +33,6 @@ STEP_TASK = "execute_step"
 _LOOKS_EVERY = 0.2
 """Seconds between two looks of a run at the events of its steps: one indexed query each."""
 _ON_ITS_WAY = 1.0
-_RESULTS_FOR = 86_400
-"""Seconds that the state of a step or run is known, longer than either takes: the daemon resumes a run whose
-state is unknown.
-"""
-_MOST_STEPS = 200
-"""Steps and runs after which a worker's process is replaced, which returns what libraries have leaked."""
 
 
 def placed(job: Any, settings: JobSettings, executor: dg.ExecutorDefinition | None) -> Any:
@@ -102,8 +97,6 @@ def task_of_step(run: str, key: str, attempt: int) -> str:
 
 def reason_of_loss(app: "Celery", task: str, queue: str) -> str | None:
     """Return the reason why a task will not end by itself; None if it waits, works or has ended well."""
-    from platform_assets.workers.queues import Broker
-
     for is_last in (False, True):
         state = app.AsyncResult(task).state
         if state in ("FAILURE", "REVOKED"):
@@ -116,66 +109,6 @@ def reason_of_loss(app: "Celery", task: str, queue: str) -> str | None:
         if not is_last:
             time.sleep(_ON_ITS_WAY)  # between the queue and the worker
     return f"Redis has lost its message in the queue {queue}"
-
-
-def missing_extra() -> SettingsError:
-    """Build the error that Celery is not installed."""
-    return SettingsError(
-        "Runs and steps cannot be given to workers without Celery: pip install 'platform-assets[celery]'."
-    )
-
-
-def addresses(settings: CelerySettings) -> tuple[str, str]:
-    """Return the URLs of the broker and of the results."""
-    broker = settings.broker.resolve()
-    return broker, settings.results.resolve() if settings.results is not None else broker
-
-
-def options(settings: CelerySettings) -> dict[str, Any]:
-    """Return Celery's options: what is sent and what is received need the same.
-
-    A message is acknowledged when its work has ended, so that the broker still has the work of a worker that
-    died. It hands it to another worker when the lease, its visibility timeout, was not renewed.
-    """
-    return {
-        "task_default_queue": DEFAULT_QUEUE,
-        "task_acks_late": True,
-        "task_reject_on_worker_lost": True,
-        "task_track_started": True,
-        "worker_prefetch_multiplier": 1,
-        "worker_max_tasks_per_child": _MOST_STEPS,
-        # A worker that has lost the broker stops: another one gets its work.
-        "worker_cancel_long_running_tasks_on_connection_loss": True,
-        "worker_hijack_root_logger": False,
-        # Dagster captures what steps print.
-        "worker_redirect_stdouts": False,
-        "broker_connection_retry_on_startup": True,
-        "broker_transport_options": {
-            "visibility_timeout": settings.lease,
-            "unacked_restore_interval": max(1, settings.lease // 3),
-            "unacked_restore_throttle": 1,
-            # One list for each queue, so that its length is a number that an autoscaler reads.
-            "priority_steps": [0],
-            "socket_keepalive": True,
-        },
-        "result_expires": _RESULTS_FOR,
-    }
-
-
-def build_app(settings: CelerySettings) -> "Celery":
-    """Build Celery's program without its tasks.
-
-    Raises:
-        SettingsError: Celery is not installed.
-    """
-    try:
-        from celery import Celery
-    except ImportError:
-        raise missing_extra() from None
-    broker, results = addresses(settings)
-    app = Celery("platform", broker=broker, backend=results, set_as_current=False)
-    app.conf.update(options(settings))
-    return app
 
 
 def build_worker(block: WorkersBlock, settings: CelerySettings) -> "Celery":

@@ -64,7 +64,9 @@ class WorkRequest(Request):  # type: ignore[misc]
         """
         super().terminate(pool, signal)
         lease = self._app.conf.broker_transport_options["visibility_timeout"]
-        get_event_loop().call_later(lease, self._kill, pool)
+        loop: Any = get_event_loop()
+        if loop is not None:
+            loop.call_later(lease, self._kill, pool)
 
     def _kill(self, pool: Any) -> None:
         result = self._apply_result() if self._apply_result is not None else None

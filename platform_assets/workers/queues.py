@@ -64,7 +64,7 @@ class Broker:
             BrokerUnavailable: It does not answer, or refuses the connection.
             SettingsError: The client is not installed.
         """
-        from platform_assets.workers.executor import missing_extra
+        from platform_assets.workers.messages import missing_extra
 
         try:
             import redis
@@ -118,7 +118,7 @@ def workers_by_queue(settings: CelerySettings, seconds: float) -> dict[str, list
         settings: The broker.
         seconds: How long to wait for answers.
     """
-    from platform_assets.workers.executor import build_app
+    from platform_assets.workers.messages import build_app
 
     app = build_app(settings)
     try:
