@@ -184,7 +184,7 @@ def steps_elsewhere(
         attempt = given.known_state.get_retry_state().get_attempt_count(key) + 1
         return StepOrder(given.run_id, key, attempt, context.step_tags[key], pack_value(given))
 
-    class Elsewhere(StepHandler):
+    class StepsElsewhere(StepHandler):
         @property
         def name(self) -> str:
             return name
@@ -206,7 +206,7 @@ def steps_elsewhere(
             stop(order(step_handler_context))
             return iter(())
 
-    return StepDelegatingExecutor(Elsewhere(), RetryMode.ENABLED, sleep_seconds=interval)
+    return StepDelegatingExecutor(StepsElsewhere(), RetryMode.ENABLED, sleep_seconds=interval)
 
 
 def run_of(packed: Any) -> str:

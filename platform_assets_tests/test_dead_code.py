@@ -57,6 +57,9 @@ CALLED_BY_LIBRARIES = {
         for room, name in (("lake", "Lake"), ("warehouse", "Warehouse"))
         for method in ("handle_output", "load_input")
     },
+    "workers/launcher.py: WorkersRunLauncher": "Dagster",
+    "workers/launcher.py: WorkersRunLauncher.check_run_worker_health": "Dagster",
+    "workers/lease.py: WorkRequest.terminate": "Celery",
 }
 REASONS = {
     "sample/embedded.py: EmbeddedPostgres.create_database": "the databases of tests and benchmarks",
