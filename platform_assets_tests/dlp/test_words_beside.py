@@ -79,7 +79,25 @@ def test_other_words_and_abbreviations_name_nothing(text: str, inspector: LocalI
 
 @pytest.mark.parametrize(
     "address",
-    ["500 elm street", "12 north oak avenue", "7 st. james court", "1 old mill rd", "hauptstraße 5"],
+    [
+        *("500 elm street", "12 north oak avenue", "7 st. james court", "1 old mill rd", "hauptstraße 5"),
+        *(
+            "221b baker street",
+            "42 west 3rd street",
+            "742 evergreen terrace",
+            "p.o. box 4521",
+            "bahnhofstr. 7a",
+        ),
+        *("lindenallee 14", "kerkstraat 8", "keizersgracht 123", "kungsgatan 12", "15 rue de la paix"),
+        *(
+            "12 bis rue des lilas",
+            "3 avenue de verdun",
+            "calle mayor 12",
+            "avda. de la paz 4",
+            "corso italia 22",
+        ),
+        *("via roma 10", "rua augusta 1500", "ul. długa 5"),
+    ],
 )
 def test_addresses_in_small_letters(address: str, inspector: LocalInspector) -> None:
     text = f"she lives at {address}, springfield"
@@ -88,7 +106,19 @@ def test_addresses_in_small_letters(address: str, inspector: LocalInspector) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["a 10 minute drive", "a 2 way street", "the 4 lane road", "24 hours on the road", "a 500 gb hard drive"],
+    [
+        "a 10 minute drive",
+        "a 2 way street",
+        "the 4 lane road",
+        "24 hours on the road",
+        "a 500 gb hard drive",
+        "sent via port 8080",
+        "5 avenue traffic",
+        "renegade 12",
+        "constr. 5",
+        "the instr. 3 of it",
+        "auf dem weg 9",
+    ],
 )
 def test_distances_and_drives_are_no_addresses(text: str, inspector: LocalInspector) -> None:
     assert "STREET_ADDRESS" not in {name for name, _ in found(inspector, text)}

@@ -324,10 +324,28 @@ _STREET = (
     rb"|\b(?:Calle|Avenida|Avda\.?|Plaza|Paseo|Carrera|Rua|Travessa|Via|Viale|Piazza|Corso|ulica|ul\.) "
     rb"(?:(?:de|del|la|los|las|da|do|dei|della) ){0,2}[A-Z\xc3][A-Za-z\x80-\xff'\-]{2,30}(?: "
     rb"[A-Za-z\x80-\xff'\-]{2,30}){0,3},? (?:n\xc2\xba ?)?[0-9]{1,5}[A-Za-z]?\b"
-    rb"|\bP\.? ?O\.? Box [0-9]{1,7}\b"
-    rb"|\b[0-9]{1,6} (?:(?:n|s|e|w|ne|nw|se|sw|north|south|east|west)\.? )?(?:[a-z][a-z'\-]+\.? ){1,2}"
-    rb"(?:street|st|avenue|ave|road|rd|lane|ln|drive|dr|boulevard|blvd|court|ct)\b"
+    rb"|\b(?i:p\.? ?o\.? box) [0-9]{1,7}\b"
+    rb"|\b[0-9]{1,6}[a-z]? (?:(?:n|s|e|w|ne|nw|se|sw|north|south|east|west)\.? )?"
+    rb"(?:(?:[a-z][a-z'\-]+|[0-9]{1,3}(?:st|nd|rd|th))\.? ){1,2}"
+    rb"(?:street|st|avenue|ave|road|rd|lane|ln|drive|dr|boulevard|blvd|court|ct|terrace|crescent|parkway|"
+    rb"highway)\b"
     rb"|\b[a-z\-]+(?:stra(?:\xc3\x9f|ss)e) [0-9]{1,4}\b"
+    # In small letters, as they are typed in forms and searches.
+    rb"|\b[a-z\x80-\xff\-]+(?:str\.|weg|platz|allee|gasse|damm|straat|laan|gracht|gatan|v\xc3\xa4gen|vej) "
+    rb"[0-9]{1,4} ?[a-z]?\b"
+    rb"|\b[0-9]{1,4}(?: ?bis| ?ter)?,? (?:rue|avenue|boulevard|chemin|all\xc3\xa9e|impasse|quai) "
+    rb"(?:(?:de|du|des|la|le|les|d'|l')[ ']?){0,2}[a-z\x80-\xff'\-]{3,30}(?: [a-z\x80-\xff'\-]{3,30})?\b"
+    rb"|\b(?:calle|c/|avenida|avda\.?|paseo|plaza|carrera|rua|travessa|via|viale|piazza|corso|ulica|ul\.) "
+    rb"(?:(?:de|del|la|los|las|da|do|dei|della) ){0,2}[a-z\x80-\xff'\-]{3,30}"
+    rb"(?: [a-z\x80-\xff'\-]{2,30}){0,2},? (?:n\xc2\xba ?)?[0-9]{1,5}[a-z]?\b"
+)
+# Small letters that English sentences have too: "via port 8080", "5 avenue traffic".
+_DOUBTFUL_SMALL = re.compile(
+    rb"via |[0-9]+,? (?:avenue|boulevard|quai|chemin) (?!(?:de|du|des|la|le|les)\b)[a-z]+$"
+)
+_OF_SMALL_LETTERS = re.compile(
+    rb"[a-z\x80-\xff/]+\.? ?[^0-9]* ?[0-9]+[a-z]?$|[0-9]+(?: ?bis| ?ter)?,? "
+    rb"(?:rue|avenue|boulevard|chemin|all\xc3\xa9e|impasse|quai) [^A-Z]*$"
 )
 # Words between a number and "street", "drive" and the like that are not the name of a street.
 _NO_STREET_NAME = word_set("""
@@ -382,6 +400,8 @@ def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
             alone = POSSIBLE  # a year and a name in a list of owners
         else:
             alone = LIKELY
+        if street.islower() and _OF_SMALL_LETTERS.match(street):
+            alone = UNLIKELY if _DOUBTFUL_SMALL.match(street) else min(alone, POSSIBLE)
         if not text.lines and is_public_street(data, start, end):
             text.add(found, (start, end), "STREET_ADDRESS", min(alone, POSSIBLE), SHAPE, hot=POSSIBLE)
             continue
