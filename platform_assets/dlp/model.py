@@ -6,15 +6,17 @@ the local inspector and Google's are interchangeable. This module inspects nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from platform_assets.formats.problems import Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from platform_assets.formats.reading import Cells
 
 
 class Likelihood(IntEnum):
@@ -431,6 +433,21 @@ class InspectResult:
         return max((tally.highest for tally in self.tallies.values()), default=None)
 
 
+@dataclass(frozen=True)
+class SmallTable:
+    """A table of few values.
+
+    Args:
+        columns: Its columns by name, all of one length.
+        container: The place of the table, for the findings' locations.
+        row: Returns the number in its table of one of the rows.
+    """
+
+    columns: Mapping[str, Cells]
+    container: tuple[str, ...]
+    row: Callable[[int], int]
+
+
 class Inspector(Protocol):
     """An inspector of pieces of objects, local or remote."""
 
@@ -442,6 +459,19 @@ class Inspector(Protocol):
         self, columns: Mapping[str, pa.Array], first_row: int = 0, container: tuple[str, ...] = ()
     ) -> Found:
         """Inspect rows of a table: its columns by name, all of one length, of any type that casts to text."""
+        ...
+
+
+@runtime_checkable
+class TablesInspector(Inspector, Protocol):
+    """An inspector to which many small tables cost hardly more than one table of the same values."""
+
+    def inspect_tables(self, tables: Sequence[SmallTable]) -> list[Found]:
+        """Inspect several tables, with the same result as inspecting each of them."""
+        ...
+
+    def inspect_texts(self, texts: Sequence[bytes]) -> list[frozenset[str]]:
+        """The info types that each of several short texts has findings of."""
         ...
 
 

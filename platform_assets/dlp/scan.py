@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -25,7 +26,9 @@ from platform_assets.dlp.model import (
     Location,
     Range,
     Sensitivity,
+    SmallTable,
     Status,
+    TablesInspector,
     Tally,
     merged_tallies,
 )
@@ -42,6 +45,8 @@ from platform_assets.formats.content import (
 )
 from platform_assets.formats.isolation import is_about_content, kind_of_error
 from platform_assets.formats.problems import Problem, ProblemKind
+from platform_assets.formats.reading import Cells, cells_of_texts
+from platform_assets.formats.trees import MOST_ROWS_OF_CELLS
 
 _MOST_PROBLEMS = 100
 _MOST_COLUMNS = 10_000
@@ -50,6 +55,8 @@ _NOT_OF_NAMES = frozenset({"DOMAIN_NAME", "URL"})
 _MOST_NAMES_KNOWN = 10_000
 _MOST_MISSING = 8
 _MOST_TABLES = 64
+_MANY_COLUMNS = 16
+_TEXT = pa.large_string()
 
 
 def scan_object(
@@ -133,8 +140,9 @@ class _Gathered:
 
     def __init__(self, piece: ColumnsPiece) -> None:
         self.container = piece.container
-        self._chunks: dict[str, list[pa.Array]] = {name: [] for name in piece.columns}
+        self._chunks: dict[str, list[pa.Array | Cells]] = {name: [] for name in piece.columns}
         self._starts: list[int] = []
+        self._sizes: list[int] = []
         self._pieces: list[ColumnsPiece] = []
         self._count = 0
         self.add(piece)
@@ -151,27 +159,74 @@ class _Gathered:
     def add(self, piece: ColumnsPiece) -> None:
         """Add the rows of a piece."""
         count = piece.row_count
-        for name in piece.columns.keys() - self._chunks.keys():
-            self._chunks[name] = [pa.nulls(self._count, pa.large_string())]
+        if self._count and len(piece.columns) != len(self._chunks):
+            for name in piece.columns.keys() - self._chunks.keys():
+                self._chunks[name] = [Cells((), (), start) for start in self._sizes]
         for name, chunks in self._chunks.items():
             column = piece.columns.get(name)
-            chunks.append(pa.nulls(count, pa.large_string()) if column is None else column)
+            chunks.append(Cells((), (), count) if column is None else column)
+        self._sizes.append(count)
         self._starts.append(self._count)
         self._pieces.append(ColumnsPiece({}, piece.first_row, piece.container, piece.rows))
         self._count += count
 
+    def cells(self) -> dict[str, Cells] | None:
+        """The rows of all pieces, if they are few."""
+        if self._count > MOST_ROWS_OF_CELLS:
+            return None
+        cells: dict[str, Cells] = {}
+        for name, chunks in self._chunks.items():
+            if len(chunks) == 1 and isinstance(chunks[0], Cells):
+                cells[name] = chunks[0]
+                continue
+            texts: list[str] = []
+            places: list[int] = []
+            for start, chunk in zip(self._starts, chunks, strict=True):
+                if not isinstance(chunk, Cells):
+                    return None
+                texts.extend(chunk.texts)
+                places.extend(at + start for at in chunk.places)
+            cells[name] = Cells(texts, places, self._count)
+        return cells
+
     def columns(self) -> dict[str, pa.Array]:
-        """The rows of all pieces."""
-        return {
-            name: chunks[0] if len(chunks) == 1 else pa.chunked_array(chunks).combine_chunks()
-            for name, chunks in self._chunks.items()
-        }
+        """The rows of all pieces, as arrays."""
+        columns = {}
+        for name, chunks in self._chunks.items():
+            arrays = [chunk.array() if isinstance(chunk, Cells) else chunk for chunk in chunks]
+            columns[name] = arrays[0] if len(arrays) == 1 else pa.chunked_array(arrays).combine_chunks()
+        return columns
 
     def row(self, at: int) -> int:
         """The number in its table of one of these rows."""
         place = bisect_right(self._starts, at) - 1
         piece, within = self._pieces[place], at - self._starts[place]
         return piece.first_row + within if piece.rows is None else piece.rows[within]
+
+
+class _Gathering:
+    """Tables whose rows arrive in several pieces."""
+
+    def __init__(self) -> None:
+        self.tables: list[_Gathered] = []
+        self.size = 0
+        self._with_column: dict[str, list[int]] = {}
+
+    def add(self, piece: ColumnsPiece, size: int) -> None:
+        """Add the rows of a piece, to the first table that takes them, or as a new one."""
+        self.size += size
+        # A table of the same columns has at least one of them.
+        known = set(chain.from_iterable(map(self._with_column.get, piece.columns, repeat(()))))
+        place = next((at for at in sorted(known) if self.tables[at].takes(piece)), None)
+        if place is None:
+            place = len(self.tables)
+            self.tables.append(_Gathered(piece))
+        else:
+            self.tables[place].add(piece)
+        for name in piece.columns:
+            among = self._with_column.setdefault(name, [])
+            if not among or place not in among:
+                among.append(place)
 
 
 @dataclass
@@ -202,13 +257,14 @@ class _Scan:
     _content_since_part: bool = True
     _content: bool = False
     _names: dict[str, str] = field(default_factory=dict)
-    _gathered: list[_Gathered] = field(default_factory=list)
-    _gathered_size: int = 0
+    _gathered: _Gathering = field(default_factory=_Gathering)
+    _waiting: list[_Gathered] = field(default_factory=list)
+    _waiting_size: int = 0
 
     def knows_of_severe(self) -> bool:
         """Return True if the inspected content has a severe finding."""
         if not self.is_severe:
-            self._inspect_gathered()
+            self._inspect_waiting()
         return self.is_severe
 
     def next_of(self, items: Iterator[Item]) -> Item | None:
@@ -238,7 +294,7 @@ class _Scan:
     def _take(self, item: Item) -> None:
         match item:
             case Part():
-                self._inspect_gathered()
+                self._inspect_waiting()
                 self._parts += 1
                 self._content_since_part = False
             case Problem():
@@ -291,45 +347,71 @@ class _Scan:
             return
         if piece.is_new:
             self._rows += piece.row_count
-        self.bytes_inspected += sum(map(_bytes_of, piece.columns.values()))
+        piece = _with_cells(piece)
+        size, held = _sizes_of(piece)
+        self.bytes_inspected += size
         self._content_since_part = True
         # Columns that a table lacks are filled with nulls, which take memory too.
-        held = sum(column.nbytes for column in piece.columns.values()) + 8 * _MOST_MISSING * piece.row_count
-        if self._gathered_size + held > self.gathers or len(self._gathered) >= _MOST_TABLES:
-            self._inspect_gathered()
-        same = next((one for one in self._gathered if one.takes(piece)), None)
-        if same is not None:
-            same.add(piece)
-        else:
-            self._gathered.append(_Gathered(piece))
-        self._gathered_size += held
+        held += 8 * _MOST_MISSING * piece.row_count
+        if self._gathered.size + held > self.gathers or len(self._gathered.tables) >= _MOST_TABLES:
+            self._close_gathered()
+            if self._waiting_size > self.gathers:
+                self._inspect_waiting()
+        self._gathered.add(piece, held)
 
-    def _inspect_gathered(self) -> None:
-        gathered, self._gathered, self._gathered_size = self._gathered, [], 0
-        for one in gathered:
+    def _close_gathered(self) -> None:
+        """Add no more rows to the tables gathered so far."""
+        self._waiting += self._gathered.tables
+        self._waiting_size += self._gathered.size
+        self._gathered = _Gathering()
+
+    def _inspect_waiting(self) -> None:
+        """Inspect the gathered tables: those of few rows together, else one by one."""
+        self._close_gathered()
+        waiting, self._waiting, self._waiting_size = self._waiting, [], 0
+        small = [(one, cells) for one in waiting if (cells := one.cells()) is not None]
+        found = self._found_together(small)
+        for one in waiting:
             try:
-                self._inspect_table(one)
+                if (together := found.get(id(one))) is not None:
+                    self._add_found(together)
+                else:
+                    self._inspect_table(one)
             except BaseException as error:
                 if not is_about_content(error):
                     raise
                 self._take_failure(one.container, "the rows of a table", error)
 
+    def _found_together(self, small: Sequence[tuple[_Gathered, dict[str, Cells]]]) -> dict[int, Found]:
+        """What an inspection of several tables at once finds; empty if they are to be inspected singly."""
+        if not small or not isinstance(self.inspector, TablesInspector):
+            return {}
+        try:
+            tables = [SmallTable(cells, one.container, one.row) for one, cells in small]
+            found = self.inspector.inspect_tables(tables)
+            self._learn_names(found)
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
+            return {}  # each is inspected by itself, so that the others do not suffer from one
+        return {id(one): of for (one, _), of in zip(small, found, strict=True)}
+
     def _inspect_table(self, one: _Gathered) -> None:
         for found in self._found_in(one.columns(), one.container):
-            self._content = True
-            self._add(
-                [
-                    finding
-                    if finding.location.row is None
-                    else replace(
-                        finding, location=replace(finding.location, row=one.row(finding.location.row))
-                    )
-                    for finding in found.findings
-                ],
-                found.tallies,
-            )
-            for verdict in found.columns:
-                self._add_verdict(verdict)
+            rows = [
+                finding
+                if finding.location.row is None
+                else replace(finding, location=replace(finding.location, row=one.row(finding.location.row)))
+                for finding in found.findings
+            ]
+            self._add_found(replace(found, findings=tuple(rows)))
+
+    def _add_found(self, found: Found) -> None:
+        self._content = True
+        if found.tallies:
+            self._add(found.findings, found.tallies)
+        for verdict in found.columns:
+            self._add_verdict(verdict)
 
     def _found_in(self, columns: Mapping[str, pa.Array], container: tuple[str, ...]) -> Iterator[Found]:
         """Inspect columns; if the inspector fails for a column, that column becomes a problem."""
@@ -353,7 +435,8 @@ class _Scan:
     def _add(self, findings: Iterable[Finding], tallies: Mapping[str, Tally]) -> None:
         self._tallies = merged_tallies([self._tallies, tallies])
         limits = self.finding_limits
-        for one in findings:
+        for finding in findings:
+            one = finding
             self.is_severe |= one.info_type.sensitivity is Sensitivity.HIGH
             name = one.info_type.name
             if (
@@ -362,21 +445,22 @@ class _Scan:
             ):
                 continue
             self._findings_by_type[name] += 1
-            column = one.location.column
-            location = replace(
-                one.location,
-                container=self._safe(one.location.container),
-                column=None if column is None else self._safe_name(column),
-            )
-            self._findings.append(replace(one, location=location))
+            container, column = one.location.container, one.location.column
+            safe = self._safe(container), None if column is None else self._safe_name(column)
+            if safe != (container, column):
+                one = replace(one, location=replace(one.location, container=safe[0], column=safe[1]))
+            self._findings.append(one)
 
     def _add_verdict(self, verdict: ColumnVerdict) -> None:
         key = (verdict.container, verdict.column, verdict.info_type.name)
         known = self._columns.get(key)
         if known is None and len(self._columns) >= _MOST_COLUMNS:
             return
-        safe = replace(
-            verdict, container=self._safe(verdict.container), column=self._safe_name(verdict.column)
+        names = self._safe(verdict.container), self._safe_name(verdict.column)
+        safe = (
+            verdict
+            if names == (verdict.container, verdict.column)
+            else replace(verdict, container=names[0], column=names[1])
         )
         self._columns[key] = (
             safe
@@ -389,6 +473,18 @@ class _Scan:
                 matching=known.matching + verdict.matching,
             )
         )
+
+    def _learn_names(self, found: Sequence[Found]) -> None:
+        """Inspect the names that results repeat, all at once: most are harmless."""
+        if not isinstance(self.inspector, TablesInspector):
+            return
+        named = {one.location.column: None for of in found for one in of.findings}
+        named.update((verdict.column, None) for of in found for verdict in of.columns)
+        new = [name for name in named if name is not None and name not in self._names]
+        texts = [name.encode(errors="replace") for name in new]
+        for name, of in zip(new, self.inspector.inspect_texts(texts), strict=True):
+            if not of and len(self._names) < _MOST_NAMES_KNOWN:
+                self._names[name] = name
 
     def _safe(self, container: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(self._safe_name(name) for name in container)
@@ -410,7 +506,7 @@ class _Scan:
         return known
 
     def result(self, name: str, size: int | None) -> InspectResult:
-        self._inspect_gathered()
+        self._inspect_waiting()
         status = Status.INSPECTED
         if self._problems:
             status = Status.PARTIAL if self._content else Status.UNREADABLE
@@ -434,6 +530,32 @@ class _Scan:
             ),
             problems=tuple(self._problems),
         )
+
+
+def _with_cells(piece: ColumnsPiece) -> ColumnsPiece:
+    """A piece of few rows and many columns with cells in place of arrays."""
+    columns = list(piece.columns.values())
+    count = piece.row_count
+    if (
+        len(columns) < _MANY_COLUMNS
+        or count > MOST_ROWS_OF_CELLS
+        or any(isinstance(one, Cells) or len(one) != count or one.type != _TEXT for one in columns)
+    ):
+        return piece
+    texts = pa.concat_arrays(columns).to_pylist()
+    cells = (cells_of_texts(texts[first : first + count]) for first in range(0, len(texts), count))
+    return replace(piece, columns=dict(zip(piece.columns, cells, strict=True)))
+
+
+def _sizes_of(piece: ColumnsPiece) -> tuple[int, int]:
+    """Bytes of a piece's texts, and about the bytes of memory that it takes."""
+    columns = piece.columns.values()
+    if isinstance(next(iter(columns)), Cells):
+        texts = chain.from_iterable(column.texts for column in columns if isinstance(column, Cells))
+        size = len("".join(texts).encode("utf-8", "replace"))
+        return size, size + 8 * (piece.row_count + 1) * len(piece.columns)
+    arrays = [column for column in columns if not isinstance(column, Cells)]
+    return sum(map(_bytes_of, arrays)), sum(array.nbytes for array in arrays)
 
 
 def _bytes_of(column: pa.Array) -> int:

@@ -11,13 +11,12 @@ import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias
+
+import pyarrow as pa
 
 from platform_assets.formats.isolation import is_about_content, kind_of_error
 from platform_assets.formats.problems import Problem, ProblemKind
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 HEAD = 64 * KIB
@@ -59,19 +58,84 @@ class NamePiece:
     container: tuple[str, ...] = ()
 
 
+class Cells:
+    """A column with few texts; documents have thousands of them, and an array of each would cost more.
+
+    Args:
+        texts: The texts that are not null, all of them valid.
+        places: The row of each, ascending, counted from 0.
+        length: Number of rows.
+    """
+
+    __slots__ = ("length", "places", "texts")
+
+    def __init__(self, texts: Sequence[str], places: Sequence[int], length: int) -> None:
+        self.texts = texts
+        self.places = places
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def to_pylist(self) -> list[str | None]:
+        """A text or None for each row."""
+        values: list[str | None] = [None] * self.length
+        for at, text in zip(self.places, self.texts, strict=True):
+            values[at] = text
+        return values
+
+    def array(self) -> pa.Array:
+        """The same as an array."""
+        if not self.texts:
+            return pa.nulls(self.length, pa.large_string())
+        return pa.array(self.to_pylist(), pa.large_string())
+
+
+def cells_of_texts(texts: Sequence[str | None]) -> Cells:
+    """A text or None for each row, as cells."""
+    held = [text for text in texts if text is not None]
+    if len(held) == len(texts):
+        return Cells(held, range(len(held)), len(held))
+    return Cells(held, [at for at, text in enumerate(texts) if text is not None], len(texts))
+
+
+def texts_array(texts: Sequence[str | None]) -> pa.Array:
+    """Texts as an array; half of a surrogate pair, which JSON may escape, becomes a question mark."""
+    try:
+        return pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:
+        whole = [None if one is None else one.encode(errors="replace").decode() for one in texts]
+        return pa.array(whole, pa.large_string())
+
+
+def is_text(text: str) -> bool:
+    """Return True unless a text has half of a surrogate pair, which JSON may escape."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def cleaned(texts: Sequence[str]) -> Sequence[str]:
+    """Texts with question marks in place of halves of surrogate pairs."""
+    return [text.encode(errors="replace").decode() for text in texts]
+
+
 @dataclass(frozen=True)
 class ColumnsPiece:
     """Rows of a table.
 
     Args:
-        columns: Texts by name of the column, all of one length; null if a row has no value.
+        columns: Texts by name of the column, all of one length; null if a row has no value. All are arrays,
+            or all are cells.
         first_row: Number of the first row in its table, counted from 0 after the header.
         container: As in `TextPiece`.
         rows: Number of each row, if they are not consecutive: in ragged files and lists.
         is_new: True if the rows count; False if these are further columns of earlier rows.
     """
 
-    columns: Mapping[str, pa.Array]
+    columns: Mapping[str, pa.Array | Cells]
     first_row: int = 0
     container: tuple[str, ...] = ()
     rows: Sequence[int] | None = None

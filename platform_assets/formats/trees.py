@@ -11,15 +11,18 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from platform_assets.formats.headers import is_column_name
-from platform_assets.formats.reading import ColumnsPiece
+from platform_assets.formats.reading import Cells, ColumnsPiece, cells_of_texts, cleaned, is_text, texts_array
 
 _MOST_COLUMNS = 2_000
 # Cells of all columns created at once, including empty ones: rows may have hardly any column in common.
 _MOST_CELLS = 1 << 20
 _MOST_PATHS = 10_000
+MOST_ROWS_OF_CELLS = 1_024
+"""Columns of more rows are arrays."""
 # A column is sparse with fewer values than one in this many rows.
 _SPARSE = 16
 _LONGEST_KEY = 64
+_PLAIN = re.compile(r"[A-Za-z_.\-]{1,64}")
 _DATA = re.compile(r"@|\d{4}|://")
 
 
@@ -28,6 +31,8 @@ _MAPPING, _LIST, _LEAF = range(3)
 
 def _is_data(key: str, words: Set[str]) -> bool:
     """Return True if a key is data: an address, a number, or words that are not typical of column names."""
+    if _PLAIN.fullmatch(key):
+        return False
     if _DATA.search(key):
         return True
     return (len(key) > _LONGEST_KEY or any(map(str.isspace, key))) and not is_column_name(key, words)
@@ -173,6 +178,11 @@ class Tables:
         groups: list[_Group] = [(values, rows, self._new_rows("", rows), "", "")]
         while groups:
             nodes, numbers, places, table, path = groups.pop()
+            if len(nodes) == 1 and isinstance(nodes[0], dict):
+                groups += reversed(self._members_of_one(nodes[0], numbers[0], places[0], table, path))
+                if self.is_full:
+                    raise _TooWide
+                continue
             kinds = {kind: _sort_of(kind) for kind in set(map(type, nodes))}
             sorts = set(kinds.values())
             for sort in sorts:
@@ -189,6 +199,25 @@ class Tables:
                     self._put_all(table, path or "value", at, of)
             if self.is_full:
                 raise _TooWide
+
+    def _members_of_one(
+        self, node: Mapping[Any, Any], number: int, at: int, table: str, path: str
+    ) -> list[_Group]:
+        """Add the leaves of a mapping that has no like, and return its other members by column."""
+        within: dict[str, list[Any]] = {}
+        for key, member in node.items():
+            column = self._paths.get((path, key)) or self._path(table, path, key, (at,))
+            if isinstance(member, str):
+                if member:
+                    self._put(table, column or "value", at, member)
+            elif isinstance(member, Mapping | list | tuple):
+                within.setdefault(column, []).append(member)
+            elif member is not None and not isinstance(member, bool) and (text := _text(member)):
+                self._put(table, column or "value", at, text)
+        return [
+            (members, [number] * len(members), [at] * len(members), table, column)
+            for column, members in within.items()
+        ]
 
     def _members(
         self, nodes: Sequence[Any], numbers: Sequence[int], places: Sequence[int], table: str, path: str
@@ -260,7 +289,7 @@ class Tables:
     def _path(self, table: str, path: str, key: Any, places: Sequence[int]) -> str:
         """The column of a key; a key that is data becomes a value."""
         # JSON may escape half of a surrogate pair, which is not valid text.
-        name = str(key).encode(errors="replace").decode()
+        name = key if isinstance(key, str) and key.isascii() else str(key).encode(errors="replace").decode()
         if _is_data(name, self._words):
             keys = f"{path}.(key)" if path else "(key)"
             if len(places) == 1:
@@ -325,6 +354,8 @@ class Tables:
         """Return everything as columns, and start again empty."""
         cells, numbers = self._cells, self._numbers
         self._start()
+        written = (column.texts for columns in cells.values() for column in columns.values())
+        is_valid = is_text("".join(chain.from_iterable(written)))
         for table, columns in cells.items():
             rows = numbers.get(table, [])
             for column in columns.values():
@@ -335,28 +366,32 @@ class Tables:
                 for name, cells in columns.items()
                 if cells.has_several or (is_wide and len(cells.texts) * _SPARSE < len(rows))
             }
-            dense = {
-                name: _array(cells.in_rows(len(rows))) for name, cells in columns.items() if name not in apart
-            }
+            count = len(rows)
+            if count <= MOST_ROWS_OF_CELLS:
+                dense: dict[str, pa.Array | Cells] = {
+                    name: Cells(cells.texts if is_valid else cleaned(cells.texts), cells.places, count)
+                    for name, cells in columns.items()
+                    if name not in apart
+                }
+            else:
+                dense = {
+                    name: texts_array(cells.in_rows(count))
+                    for name, cells in columns.items()
+                    if name not in apart
+                }
             if dense:
                 yield self._piece(dense, rows, is_new=not table)
-            for name in apart:
+            for name in filter(apart.__contains__, columns):
+                texts = columns[name].texts
                 places = [rows[at] for at in columns[name].places]
-                yield self._piece({name: _array(columns[name].texts)}, places, is_new=False)
+                few = len(texts) <= MOST_ROWS_OF_CELLS
+                alone = cells_of_texts(cleaned(texts)) if few else texts_array(texts)
+                yield self._piece({name: alone}, places, is_new=False)
 
-    def _piece(self, columns: dict[str, pa.Array], rows: list[int], *, is_new: bool) -> ColumnsPiece:
+    def _piece(self, columns: dict[str, pa.Array | Cells], rows: list[int], *, is_new: bool) -> ColumnsPiece:
         first = rows[0] if rows else 0
-        follow = rows == list(range(first, first + len(rows)))
+        follow = len(rows) == 1 or rows == list(range(first, first + len(rows)))
         return ColumnsPiece(columns, first, self._container, None if follow else rows, is_new)
-
-
-def _array(texts: Sequence[str | None]) -> pa.Array:
-    try:
-        return pa.array(texts, pa.large_string())
-    except UnicodeEncodeError:
-        # Half of a surrogate pair, as above.
-        whole = [None if one is None else one.encode(errors="replace").decode() for one in texts]
-        return pa.array(whole, pa.large_string())
 
 
 def _sort_of(kind: type) -> int:

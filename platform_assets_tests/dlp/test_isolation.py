@@ -329,7 +329,7 @@ def test_a_column_of_nothing_has_nothing_in_it(size: int, value: str | None) -> 
 
 def test_forms_are_those_of_each_value_wherever_it_stands() -> None:
     values = pa.array(["12-a", "", "34-bcd", "é5", "", "12-a", "99-x", ""], pa.large_string())
-    forms = table_scan._forms(*table_scan._joined(values))
+    forms = table_scan._forms(*table_scan.joined_lines(values))
     digits, runs = forms["digits"], forms["runs"]
     assert digits[0] == digits[2] == digits[5] == digits[6] != digits[1]
     assert digits[1] == digits[4] == digits[7]

@@ -6,7 +6,6 @@ below them keys such as `type` or `description`, whose values describe the data 
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from platform_assets.formats.words import word_set, words_of
@@ -16,14 +15,12 @@ _DESCRIBING = word_set("""
     comments ref schema enum enums required optional example examples annotations annotation help hint
     tooltip kind datatype validation validators deprecated readonly scopes
     """)
-_LAST_KEY = re.compile(r"[^./@]*$")
 
 
 @lru_cache(maxsize=16_384)
 def describes_another(name: str) -> bool:
     """Return True if values of a path of keys describe what the keys above name, as `password.type` does."""
-    last = _LAST_KEY.search(name)
-    key = last[0] if last else name
+    key = _last_key(name)
     return len(key) < len(name) and key.strip("[]$").lower() in _DESCRIBING
 
 
@@ -32,5 +29,8 @@ def words_of_column(name: str) -> tuple[str, ...]:
     """The words of a column's name, or only of its last key if that describes what the keys above name."""
     if not describes_another(name):
         return words_of(name)
-    last = _LAST_KEY.search(name)
-    return words_of(last[0]) if last else ()
+    return words_of(_last_key(name))
+
+
+def _last_key(name: str) -> str:
+    return name[max(map(name.rfind, "./@")) + 1 :]

@@ -6,7 +6,7 @@ words, and `ACADEMIC_YEAR_CODE` does not contain CVV.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from platform_assets.formats.words import words_of
@@ -22,10 +22,17 @@ class Surroundings:
         hot: Number of words between the match and the nearest hotword, by the info type of the hotword.
         against: Number of words between the match and the nearest word for something else; large if there is
             none.
+        title: The info types of the hotwords in the name of the match's column.
     """
 
     hot: Mapping[str, int]
     against: int
+    title: Set[str] = frozenset()
+
+    @property
+    def as_title(self) -> Surroundings:
+        """The same as those of a column's name."""
+        return Surroundings(self.hot, self.against, self.hot.keys()) if self is not NOTHING else self
 
 
 FAR = 1_000
@@ -54,26 +61,62 @@ class Hotwords:
             lengths = {*self._lengths.get(phrase[-1], ()), len(phrase)}
             self._lengths[phrase[-1]] = tuple(sorted(lengths))
 
+    def last_words(self, name: str) -> frozenset[str]:
+        """The last words of an info type's hotwords: a text without any of them has none."""
+        return frozenset(phrase[-1] for phrase, names in self._named.items() if name in names)
+
     def among(self, before: tuple[str, ...], after: tuple[str, ...] = ()) -> Surroundings:
         """Evaluate the words before and after a match; words before it count as nearer."""
         hot: dict[str, int] = {}
         against = FAR
-        last = len(before) - 1
-        for words, base, backwards in ((before, 0, True), (after, 2, False)):
-            for place, word in enumerate(words):
-                for length in self._lengths.get(word, ()):
-                    if length > place + 1:
-                        continue
-                    phrase = words[place + 1 - length : place + 1]
-                    distance = base + (last - place if backwards else place + 1 - length)
-                    # A phrase is stronger evidence than its words: "card number" counts as nearer than
-                    # "number" alone.
-                    for name in self._named.get(phrase, ()):
-                        if distance < hot.get(name, FAR):
-                            hot[name] = distance
-                    if phrase in self._against and distance < against:
-                        against = distance
+        lengths_of, last = self._lengths.get, len(before) - 1
+        for place, word in enumerate(before):
+            lengths = lengths_of(word)
+            if lengths is not None:
+                against = self._take(before, place, lengths, last - place, 0, hot, against)
+        for place, word in enumerate(after):
+            lengths = lengths_of(word)
+            if lengths is not None:
+                against = self._take(after, place, lengths, place + 3, 1, hot, against)
         return Surroundings(hot, against) if hot or against < FAR else NOTHING
+
+    def among_more(
+        self, words: tuple[str, ...], of_words: Surroundings, more: tuple[str, ...]
+    ) -> Surroundings:
+        """Evaluate words before a match and some more after them, given what is known of the former."""
+        count = len(more)
+        hot = {name: distance + count for name, distance in of_words.hot.items()}
+        against = of_words.against + count if of_words.against < FAR else FAR
+        both = words + more
+        for place in range(len(words), len(both)):
+            lengths = self._lengths.get(both[place])
+            if lengths is not None:
+                against = self._take(both, place, lengths, len(both) - 1 - place, 0, hot, against)
+        return Surroundings(hot, against) if hot or against < FAR else NOTHING
+
+    def _take(
+        self,
+        words: tuple[str, ...],
+        place: int,
+        lengths: tuple[int, ...],
+        distance: int,
+        per_word: int,
+        hot: dict[str, int],
+        against: int,
+    ) -> int:
+        """Take the phrases that end with one of the words; return the distance of what speaks against."""
+        for length in lengths:
+            if length > place + 1:
+                break
+            phrase = words[place + 1 - length : place + 1]
+            away = distance - per_word * length
+            # A phrase is stronger evidence than its words: "card number" counts as nearer than "number".
+            for name in self._named.get(phrase, ()):
+                if away < hot.get(name, FAR):
+                    hot[name] = away
+            if phrase in self._against and away < against:
+                against = away
+        return against
 
 
 _LONGEST_ACRONYM = 5

@@ -6,8 +6,12 @@ The detectors are declared in `detectors` and described in docs/dlp_detection.md
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import itemgetter
 
 import pyarrow as pa
 
@@ -19,8 +23,9 @@ from platform_assets.dlp.local.paired_columns import PAIRED_TYPES, paired_secret
 from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.rules import Rules
 from platform_assets.dlp.local.scanner import Scanner, hotwords
-from platform_assets.dlp.local.scanners.text import PRIORITY, SEPARATORS, Match
-from platform_assets.dlp.local.table_scan import ColumnMatches, TableScan
+from platform_assets.dlp.local.scanners.text import BETWEEN, PRIORITY, SEPARATORS, Match, Segments
+from platform_assets.dlp.local.small_columns import SmallColumns
+from platform_assets.dlp.local.table_scan import ColumnMatches, TableScan, cells_of
 from platform_assets.dlp.model import (
     ColumnVerdict,
     Evidence,
@@ -32,9 +37,11 @@ from platform_assets.dlp.model import (
     Likelihood,
     Location,
     Range,
+    SmallTable,
     Tally,
 )
 from platform_assets.errors import SettingsError
+from platform_assets.formats.trees import MOST_ROWS_OF_CELLS
 from platform_assets.formats.words import words_of
 
 _EVIDENCE = tuple(Evidence)
@@ -46,6 +53,8 @@ _WHY_INVALID: Mapping[str, Callable[[str], str]] = {
     "CREDIT_CARD_NUMBER": checks.why_no_payment_card,
     "US_SOCIAL_SECURITY_NUMBER": checks.why_no_us_ssn,
 }
+
+_NOTHING_FOUND = Found()
 
 
 @dataclass(frozen=True)
@@ -147,23 +156,81 @@ class LocalInspector:
         Returns:
             The findings by row, the tallies of all findings, and verdicts for columns with sensitive values.
         """
-        findings: list[Finding] = []
+        if len(columns) > 1 and all(len(array) <= MOST_ROWS_OF_CELLS for array in columns.values()):
+            cells = {name: cells_of(array) for name, array in columns.items()}
+            return self.inspect_tables([SmallTable(cells, container, first_row.__add__)])[0]
+        scan = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
+        paired = paired_secrets(columns, self.config.dummy_secrets) if self._names & PAIRED_TYPES else {}
+        inspected = []
+        for name, array in columns.items():
+            column = scan.inspect(name, array)
+            if name in paired:
+                scan.add(column, paired[name])
+            inspected.append(column)
+        return self._found_in_table(inspected, first_row.__add__, container)
+
+    def inspect_tables(self, tables: Sequence[SmallTable]) -> list[Found]:
+        """Inspect several tables of few values, with the same result as inspecting each of them.
+
+        Args:
+            tables: The tables.
+
+        Returns:
+            What was found in each.
+        """
+        scan = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
+        pairs, dummies = bool(self._names & PAIRED_TYPES), self.config.dummy_secrets
+        small = SmallColumns(scan, [one.columns for one in tables], pairs=pairs, dummies=dummies)
+        return [
+            self._found_in_table(columns, table.row, table.container) if columns else _NOTHING_FOUND
+            for table, columns in zip(tables, small.matches(), strict=True)
+        ]
+
+    def inspect_texts(self, texts: Sequence[bytes]) -> list[frozenset[str]]:
+        """Inspect several short texts, such as names.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            The info types that each of them has findings of.
+        """
+        if self._rules.present:
+            return [frozenset(self.inspect_text(text).tallies) for text in texts]
+        starts = [0, *accumulate(len(text) + len(BETWEEN) for text in texts)]
+        data = BETWEEN.join(texts)
+        segments = Segments(starts, lambda at: NOTHING)
+        found: list[set[str]] = [set() for _ in texts]
+        for match in self._judged(self._scanner.scan(data, segments=segments), data, ""):
+            found[bisect_right(starts, match.start) - 1].add(match.name)
+        return list(map(frozenset, found))
+
+    def _found_in_table(
+        self, columns: Iterable[ColumnMatches], row: Callable[[int], int], container: tuple[str, ...]
+    ) -> Found:
+        """The findings, tallies and verdicts of a table's columns."""
+        located: list[tuple[int, str, Match, bytes]] = []
         tallies: dict[str, Tally] = {}
         verdicts: list[ColumnVerdict] = []
-        room = dict.fromkeys(self._reported, self.config.limits.max_findings_per_info_type)
-        table = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
-        paired = paired_secrets(columns, self.config.dummy_secrets) if self._names & PAIRED_TYPES else {}
-        for name, array in columns.items():
-            column = table.inspect(name, array)
-            if name in paired:
-                table.add(column, paired[name])
-            for info_type, (count, highest) in column.counts.items():
+        most = self.config.limits.max_findings_per_info_type
+        room: dict[str, int] = defaultdict(lambda: most)
+        for column in columns:
+            counts = column.counts
+            for info_type, (count, highest) in counts.items():
                 tally = Tally(count, _LIKELIHOODS[highest])
                 tallies[info_type] = tallies[info_type].plus(tally) if info_type in tallies else tally
             verdicts.extend(column.verdicts(self._types, container))
-            findings.extend(self._located(column, name, room, first_row, container))
-        findings.sort(key=lambda finding: finding.location.row or 0)
-        return Found(tuple(findings[: self.config.limits.max_findings_per_item]), tallies, tuple(verdicts))
+            located.extend(_located(column, counts, room))
+        located.sort(key=itemgetter(0))
+        findings = []
+        for at, name, match, value in located[: self.config.limits.max_findings_per_item]:
+            start, end = match.start, match.end
+            first = len(value[:start].translate(None, _CONTINUATION))
+            found = value[start:end]
+            points = Range(first, first + len(found.translate(None, _CONTINUATION)))
+            location = Location(Range(start, end), points, row(at), name, container)
+            findings.append(self._finding(match, found, location))
+        return Found(tuple(findings), tallies, tuple(verdicts))
 
     def explain(self, value: str, words: str = "") -> list[Explanation]:
         """Explain what a value could be, and why it is or is not reported.
@@ -270,29 +337,6 @@ class LocalInspector:
         tallies = {name: Tally(count, _LIKELIHOODS[highest]) for name, (count, highest) in counts.items()}
         return Found(tuple(findings), tallies)
 
-    def _located(
-        self,
-        column: ColumnMatches,
-        name: str,
-        room: dict[str, int],
-        first_row: int,
-        container: tuple[str, ...],
-    ) -> Iterable[Finding]:
-        """Findings of a column, up to the limit."""
-        for info_type in column.counts:
-            left = room.get(info_type, 0)
-            if left <= 0:
-                continue
-            for row, match, value in column.rows(info_type, left):
-                left -= 1
-                start, end = match.start, match.end
-                first = len(value[:start].translate(None, _CONTINUATION))
-                found = value[start:end]
-                points = Range(first, first + len(found.translate(None, _CONTINUATION)))
-                location = Location(Range(start, end), points, first_row + row, name, container)
-                yield self._finding(match, found, location)
-            room[info_type] = left
-
     def _finding(self, match: Match, value: bytes, location: Location) -> Finding:
         # HMAC as defined in RFC 2104, with the key hashed only once.
         inner, outer = self._inner.copy(), self._outer.copy()
@@ -314,3 +358,17 @@ class LocalInspector:
                 kind for place, kind in enumerate(_EVIDENCE) if bits >> place & 1
             )
         return evidence
+
+
+def _located(
+    column: ColumnMatches, info_types: Iterable[str], room: dict[str, int]
+) -> Iterator[tuple[int, str, Match, bytes]]:
+    """The places of a column's matches, up to the limit: row, column, match, and its value."""
+    for info_type in info_types:
+        left = room[info_type]
+        if left <= 0:
+            continue
+        for row, match, value in column.rows(info_type, left):
+            left -= 1
+            yield row, column.name, match, value
+        room[info_type] = left

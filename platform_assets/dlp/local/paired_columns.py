@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,7 +28,6 @@ _NAME_ALONE = f"^[A-Za-z0-9_.\\-]{{0,40}}(?:{NAMES})[A-Za-z0-9_.\\-]{{0,20}}$"
 _MOST_PAIRS = 4
 _MOST_VALUES = 10_000
 _SECRET_NAME = compiled(f"(?i)(?:{NAMES})")
-_LAST_KEY = re.compile(r"^(?P<above>.*?)(?P<last>[^./@]*)$", re.DOTALL)
 _BEST_NAMES = ("name", "key", "parameter", "variable", "property", "id")
 
 
@@ -123,8 +121,8 @@ def _rank(name: str, stem: tuple[str, ...]) -> tuple[bool, int]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    match = _LAST_KEY.match(name)
-    return (match["above"], match["last"]) if match else ("", name)
+    at = max(map(name.rfind, "./@")) + 1
+    return name[:at], name[at:]
 
 
 def _named_values(names: pa.Array, values: pa.Array) -> Iterator[tuple[str, str]]:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 
 from platform_assets.dlp.local.context import NOTHING, Hotwords, Surroundings
 from platform_assets.dlp.local.detectors import DETECTORS
 from platform_assets.dlp.local.detectors.identifiers import NOT_AN_IDENTIFIER
 from platform_assets.dlp.local.scanners import commands, network, numbers, pairs, people, secrets, services
-from platform_assets.dlp.local.scanners.text import VERY_UNLIKELY, InfoTypeScanner, Match, ScannedText
+from platform_assets.dlp.local.scanners.text import (
+    VERY_UNLIKELY,
+    InfoTypeScanner,
+    Match,
+    ScannedText,
+    Segments,
+)
 from platform_assets.formats.words import words_of
 
 _REMEMBERED = 32_768
@@ -61,6 +68,7 @@ class Scanner:
         lines: bool = False,
         everything: bool = False,
         scanners: Iterable[InfoTypeScanner] | None = None,
+        segments: Segments | None = None,
     ) -> list[Match]:
         """Find candidates.
 
@@ -70,16 +78,25 @@ class Scanner:
             lines: True if every line is a separate value without relation to its neighbours.
             everything: True to include invalid candidates and those below the floor.
             scanners: The scanners to run; None means all.
+            segments: The parts of the text, if it has several, instead of a header.
 
         Returns:
             The candidates, including overlapping ones.
         """
         if not data.isascii() and _FOREIGN.search(data):
-            return self._scan_plain(data, header, lines, everything, scanners)
+            return self._scan_plain(data, header, lines, everything, scanners, segments)
         found: list[Match] = []
         floor = VERY_UNLIKELY if everything else self._floor
         text = ScannedText(
-            data, self._names, floor, everything, header, lines, self._words_around, self._dummies
+            data,
+            self._names,
+            floor,
+            everything,
+            header.as_title,
+            lines,
+            self._words_around,
+            self._dummies,
+            segments,
         )
         for scanner in self.scanners if scanners is None else scanners:
             if not scanner.needs or any(need in data for need in scanner.needs):
@@ -93,6 +110,7 @@ class Scanner:
         lines: bool,
         everything: bool,
         scanners: Iterable[InfoTypeScanner] | None,
+        segments: Segments | None,
     ) -> list[Match]:
         """Find candidates with blanks, hyphens and digits as ASCII has them, at their places in the text."""
         places: list[int] = []
@@ -104,7 +122,13 @@ class Scanner:
             shifts.append(shifts[-1] + len(match[0]) - len(instead))
             return instead
 
-        found = self.scan(_FOREIGN.sub(plain, data), header, lines, everything, scanners)
+        written = _FOREIGN.sub(plain, data)
+        if segments is not None:
+            foreign = [at + shifts[number] for number, at in enumerate(places)]
+            segments = replace(
+                segments, starts=[at - shifts[bisect_left(foreign, at)] for at in segments.starts]
+            )
+        found = self.scan(written, header, lines, everything, scanners, segments)
         return [
             match._replace(
                 start=match.start + shifts[bisect_left(places, match.start)],

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from platform_assets.dlp.local.column_names import words_of_column
-from platform_assets.dlp.local.context import Surroundings
+from platform_assets.dlp.local.column_names import describes_another, words_of_column
+from platform_assets.dlp.local.context import NOTHING, Surroundings
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors.contacts import VERSION_WORDS
 from platform_assets.dlp.local.detectors.credentials import PLACEHOLDER
@@ -41,8 +42,10 @@ from platform_assets.dlp.local.scanners.text import (
     VERY_LIKELY,
     InfoTypeScanner,
     Match,
+    Segments,
 )
 from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood
+from platform_assets.formats.reading import Cells, cells_of_texts
 from platform_assets.formats.words import SHAPES, word_set, words_of
 
 SAMPLE = 1_024
@@ -125,13 +128,9 @@ class ColumnMatches:
             for place, matches in self.matches.items()
         }
         wanted = {place: matches for place, matches in wanted.items() if matches}
-        flags = np.zeros(len(self.values) + 1, dtype=np.bool_)
-        flags[list(wanted)] = True
         places, likelihood, evidence = self.assumed.get(info_type, (np.empty(0, dtype=np.int64), 0, 0))
-        flags[places[:limit]] = True
         given = 0
-        for row in np.flatnonzero(flags[self.indices])[:limit].tolist():
-            place = int(self.indices[row])
+        for row, place in self._rows_of({*wanted, *places[:limit].tolist()}, limit):
             value = self.values[place].as_py().encode("utf-8", "replace")
             matches = wanted.get(place) or [Match(0, len(value), info_type, likelihood, evidence)]
             for match in matches:
@@ -139,6 +138,15 @@ class ColumnMatches:
                     return
                 given += 1
                 yield row, match, value
+
+    def _rows_of(self, places: set[int], limit: int) -> Iterable[tuple[int, int]]:
+        """The first rows with some of the values, and each one's value."""
+        if len(self.indices) <= SAMPLE:
+            return ((row, place) for row, place in enumerate(self.indices.tolist()) if place in places)
+        flags = np.zeros(len(self.values) + 1, dtype=np.bool_)
+        flags[list(places)] = True
+        rows = np.flatnonzero(flags[self.indices])[:limit]
+        return zip(rows.tolist(), self.indices[rows].tolist(), strict=True)
 
 
 class TableScan:
@@ -155,9 +163,9 @@ class TableScan:
         self, scanner: Scanner, thresholds: Mapping[str, int], judge: _Judge, *, exact: bool
     ) -> None:
         self._scanner = scanner
-        self._exact = exact
+        self.is_exact = exact
         self._thresholds = thresholds
-        self._judge = judge
+        self.judge = judge
 
     def inspect(self, name: str, array: pa.Array | pa.ChunkedArray) -> ColumnMatches:
         """Inspect one column.
@@ -176,20 +184,16 @@ class TableScan:
         column.distinct = int(np.count_nonzero(lengths))
         if not column.distinct:
             return column
-        words = words_of_column(name)
-        header = hotwords().among(words)
-        named = header.hot.keys()
-        if VERSION_WORDS & set(words) or ("IP_ADDRESS" not in named and _OF_NUMBERS & named):
-            header = Surroundings({**header.hot, _NO_ADDRESS: 0}, header.against)
-        if "@" in name:
-            words = (ATTRIBUTE, *words)
-        whole = self._as_a_whole(column, header, words)
-        if len(values) <= SAMPLE or self._exact:
+        header, words = title_of(name)
+        step = max(len(values) // SAMPLE, 1)
+        sample = values[::step].slice(0, SAMPLE).to_pylist()
+        whole = self.as_a_whole(sample, header, words)
+        if len(values) <= SAMPLE or self.is_exact:
             places = np.arange(len(values))
-            column.matches = self._scanned(name, _joined(values), places, header, noise=None)[0]
+            column.matches = self._scanned(name, joined_lines(values), places, header, noise=None)[0]
         else:
             self._scan_by_forms(column, header, frozenset(whole))
-        self._add_whole(column, header, whole)
+        self.add_whole(column, header, whole)
         return column
 
     def add(self, column: ColumnMatches, paired: Iterable[PairedSecret]) -> None:
@@ -197,7 +201,7 @@ class TableScan:
         matches = dict(paired)
         places = pc.index_in(pa.array(list(matches), pa.large_string()), value_set=column.values).to_pylist()
         for place, (value, match) in zip(places, matches.items(), strict=True):
-            judged = self._judge([match], value.encode("utf-8", "replace"), column.name)
+            judged = self.judge([match], value.encode("utf-8", "replace"), column.name)
             if place is not None and judged:
                 column.matches[place] = resolved([*column.matches.get(place, ()), *judged])
 
@@ -227,22 +231,10 @@ class TableScan:
         everything = noise is None or any(level >= POSSIBLE for level in noise.values())
         candidates = self._scanner.scan(data, header, True, everything, scanners)
         if noise is None:
-            noise = _judged_together(candidates, _owners(starts, candidates), header)
-            noise |= _by_chance(data, candidates, len(starts), header)
-            if _NO_ADDRESS in header.hot:
-                noise["IP_ADDRESS"] = UNLIKELY
-        candidates = [
-            match
-            if (level := noise.get(match.name)) is None or not match.valid
-            else match._replace(
-                likelihood=min(match.likelihood, level) if level < POSSIBLE else max(match.likelihood, level),
-                evidence=match.evidence | (COLUMN if level >= POSSIBLE else 0),
-            )
-            for match in candidates
-        ]
-        judged = self._judge(candidates, data, name)
+            noise = judged_together(candidates, owners(starts, candidates), header, data, len(starts))
+        judged = self.judge([adjusted(match, noise) for match in candidates], data, name)
         found: dict[int, list[Match]] = {}
-        for match, owner in zip(judged, _owners(starts, judged), strict=True):
+        for match, owner in zip(judged, owners(starts, judged), strict=True):
             start = int(starts[owner])
             found.setdefault(int(places[owner]), []).append(
                 match._replace(start=match.start - start, end=match.end - start)
@@ -253,11 +245,11 @@ class TableScan:
         """Scan a sample, decide about the frequent forms, and scan the values that remain undecided."""
         values, name = column.values, column.name
         size = len(values)
-        joined = _joined(values)
+        joined = joined_lines(values)
         by_form = [scanner for scanner in self._scanner.scanners if scanner.form]
         sample = np.unique(np.linspace(0, size - 1, SAMPLE).astype(np.int64))
         column.matches, noise = self._scanned(
-            name, _joined(values.take(pa.array(sample))), sample, header, None, by_form
+            name, joined_lines(values.take(pa.array(sample))), sample, header, None, by_form
         )
         found: dict[str, list[int]] = {}
         likelihoods: dict[str, Counter[int]] = {}
@@ -286,7 +278,7 @@ class TableScan:
                     column.assumed[info_type] = (places, likelihood, SHAPE | COLUMN)
             undecided = np.flatnonzero(left & is_open[of])
             if len(undecided):
-                part = _joined(values.take(pa.array(undecided)))
+                part = joined_lines(values.take(pa.array(undecided)))
                 together = (scanner, *addresses) if scanner.names & UNSURE_IN_URL else (scanner,)
                 matched = self._scanned(name, part, undecided, header, noise, together)[0]
                 for place, matches in matched.items():
@@ -301,23 +293,40 @@ class TableScan:
         for place in scanned:
             column.matches[place] = resolved(column.matches[place])
 
-    def _as_a_whole(
-        self, column: ColumnMatches, header: Surroundings, words: tuple[str, ...]
+    def candidates(self, data: bytes, segments: Segments) -> list[Match]:
+        """The candidates in several columns, whose values are lines of one text."""
+        return self._scanner.scan(data, NOTHING, True, True, None, segments)
+
+    def as_a_whole(
+        self,
+        values: Iterable[str],
+        header: Surroundings,
+        words: tuple[str, ...],
+        among: Iterable[Whole] | None = None,
     ) -> dict[str, tuple[int, int, str | None]]:
-        """Info types that only the values and the name together reveal, from a sample."""
-        step = max(len(column.values) // SAMPLE, 1)
-        looked = [text for text in column.values[::step].slice(0, SAMPLE).to_pylist() if text.strip()]
+        """Info types that only the values of a column and its name together reveal.
+
+        Args:
+            values: A sample of its distinct values.
+            header: The hotwords in its name.
+            words: The words of its name.
+            among: The info types to look for; None means all.
+
+        Returns:
+            By info type: its likelihood, evidence as bits, and a pattern of the values that count.
+        """
+        looked = [text for text in values if text.strip()]
         whole = {}
         if looked:
-            for name, judge in _WHOLE:
-                threshold = self._thresholds.get(name)
+            for one in WHOLES if among is None else among:
+                threshold = self._thresholds.get(one.name)
                 if threshold is not None:
-                    judged = judge(looked, header, words)
+                    judged = one.judge(looked, header, words)
                     if judged[0] >= threshold:
-                        whole[name] = judged
+                        whole[one.name] = judged
         return whole
 
-    def _add_whole(
+    def add_whole(
         self, column: ColumnMatches, header: Surroundings, whole: Mapping[str, tuple[int, int, str | None]]
     ) -> None:
         """Mark values without a better match as the info type of the column as a whole."""
@@ -353,8 +362,23 @@ class TableScan:
 
 def _distinct(array: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, _Ints]:
     """A column's distinct values as texts, and the index of every row's value; -1 for nulls."""
+    encoded = _as_text(array).dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return encoded.dictionary, indices
+
+
+def cells_of(array: pa.Array | pa.ChunkedArray) -> Cells:
+    """A column, of any type that casts to text, as cells."""
+    return cells_of_texts(_as_text(array).to_pylist())
+
+
+def _as_text(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
+    if array.type == pa.large_string():
+        return array
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_null(array.type):
@@ -364,14 +388,10 @@ def _distinct(array: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, _Ints]:
             [None if value is None else value.decode("utf-8", "replace") for value in array.to_pylist()],
             pa.large_string(),
         )
-    encoded = array.cast(pa.large_string()).dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return encoded.dictionary, indices
+    return array.cast(pa.large_string())
 
 
-def _joined(values: pa.Array) -> tuple[bytes, _Ints]:
+def joined_lines(values: pa.Array) -> tuple[bytes, _Ints]:
     """Values as lines of one text, and the start of each. A line break within a value becomes a space."""
     values = pc.replace_substring(values, "\n", " ")
     lengths = pc.binary_length(values).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -382,30 +402,88 @@ def _joined(values: pa.Array) -> tuple[bytes, _Ints]:
     return joined, starts
 
 
-def _owners(starts: _Ints, matches: list[Match]) -> list[int]:
+def owners(starts: _Ints, matches: list[Match]) -> list[int]:
     """The value that contains each match."""
     if not matches:
         return []
     places = np.fromiter((match.start for match in matches), np.int64, len(matches))
-    owners: list[int] = (np.searchsorted(starts, places, side="right") - 1).tolist()
-    return owners
+    found: list[int] = (np.searchsorted(starts, places, side="right") - 1).tolist()
+    return found
 
 
-_FEW = 10
+FEW = 10
+"""Fewer values than this say nothing about each other."""
 _NO_ADDRESS = "version"
 # A column of this name holds numbers that may have four groups, such as telephone numbers of France.
 _OF_NUMBERS = frozenset({"PHONE_NUMBER", "DATE_OF_BIRTH", *(detector.name for detector in IDENTIFIERS)})
 
 
-def _judged_together(candidates: list[Match], owners: list[int], header: Surroundings) -> dict[str, int]:
+def title_of(name: str) -> tuple[Surroundings, tuple[str, ...]]:
+    """The hotwords in the name of a column, and its words."""
+    if describes_another(name):
+        words = words_of_column(name)
+        header = hotwords().among(words)
+    else:
+        words, header = _title_words(name)
+    named = header.hot.keys()
+    if VERSION_WORDS & set(words) or ("IP_ADDRESS" not in named and _OF_NUMBERS & named):
+        header = Surroundings({**header.hot, _NO_ADDRESS: 0}, header.against)
+    return header, ((ATTRIBUTE, *words) if "@" in name else words)
+
+
+_PATH_SIGNS = "./"
+_LONGEST_DERIVED = 300
+
+
+@lru_cache(maxsize=16_384)
+def _title_words(path: str) -> tuple[tuple[str, ...], Surroundings]:
+    """The words of a path of keys and the hotwords among them, derived from those of the path above it."""
+    at = max(map(path.rfind, _PATH_SIGNS))
+    if at < 0 or len(path) > _LONGEST_DERIVED:
+        words = words_of(path)
+        return words, hotwords().among(words)
+    own = words_of(path[at + 1 :])
+    words, header = _title_words(path[:at])
+    return words + own, hotwords().among_more(words, header, own)
+
+
+def adjusted(match: Match, noise: Mapping[str, int]) -> Match:
+    """A candidate with the likelihood that the values of its column as a whole give its info type."""
+    level = noise.get(match.name)
+    if level is None or not match.valid:
+        return match
+    return match._replace(
+        likelihood=min(match.likelihood, level) if level < POSSIBLE else max(match.likelihood, level),
+        evidence=match.evidence | (COLUMN if level >= POSSIBLE else 0),
+    )
+
+
+def judged_together(
+    candidates: list[Match], of: Sequence[int], header: Surroundings, data: bytes, count: int
+) -> dict[str, int]:
     """Likelihoods by info type, from the share of valid values among all values of a form.
 
     If no more are valid than expected by chance, none is a match: UNLIKELY. If all are valid, and chance
     cannot explain it, even bare digits are LIKELY.
+
+    Args:
+        candidates: The candidates in a column.
+        of: The value of each, as a number.
+        header: The hotwords in the column's name.
+        data: The values as lines.
+        count: Number of values.
     """
+    levels = _judged_by_share(candidates, of, header)
+    levels |= _by_chance(data, candidates, count, header)
+    if _NO_ADDRESS in header.hot:
+        levels["IP_ADDRESS"] = UNLIKELY
+    return levels
+
+
+def _judged_by_share(candidates: list[Match], of: Sequence[int], header: Surroundings) -> dict[str, int]:
     seen: dict[str, set[int]] = {}
     valid: dict[str, set[int]] = {}
-    for match, owner in zip(candidates, owners, strict=True):
+    for match, owner in zip(candidates, of, strict=True):
         seen.setdefault(match.name, set()).add(owner)
         if match.valid:
             valid.setdefault(match.name, set()).add(owner)
@@ -418,9 +496,9 @@ def _judged_together(candidates: list[Match], owners: list[int], header: Surroun
         share = right / all_
         if name in header.hot:
             continue
-        if all_ >= _FEW and share < min(0.5, max(4 * detector.chance, 0.2)):
+        if all_ >= FEW and share < min(0.5, max(4 * detector.chance, 0.2)):
             levels[name] = UNLIKELY
-        elif detector.chance <= 0.2 and all_ >= _FEW and share >= 0.9:
+        elif detector.chance <= 0.2 and all_ >= FEW and share >= 0.9:
             levels[name] = LIKELY
     # Several info types may fit the same digits: the one least likely to fit by chance is the explanation.
     promoted = [name for name, level in levels.items() if level == LIKELY]
@@ -443,7 +521,7 @@ def _by_chance(data: bytes, candidates: list[Match], count: int, header: Surroun
         for name, right in valid.items()
         if (detector := BY_NAME.get(name)) is not None
         and detector.forms
-        and count >= _FEW
+        and count >= FEW
         and right <= min(4 * detector.chance, 0.2) * count
     }
     if few and len(_NUMBER_LINE.findall(data)) >= 0.9 * count:
@@ -614,13 +692,17 @@ def _is_ethnic_group(value: str) -> bool:
 
 
 def _ethnic_groups(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
-    share = _share(values, _is_ethnic_group)
-    if "ETHNIC_GROUP" in header.hot and share >= 0.3:
+    if "ETHNIC_GROUP" in header.hot and _share(values, _is_ethnic_group) >= 0.3:
         return VERY_LIKELY, HEADER | DICTIONARY, None
-    several = sum(" " in value and _is_ethnic_group(value) for value in values)
-    if share >= 0.8 and several >= 2:
-        return POSSIBLE, DICTIONARY | COLUMN, None
-    return _NO
+    misses, several = 0, 0
+    for value in values:
+        if not _is_ethnic_group(value):
+            misses += 1
+            if len(values) - misses < 0.8 * len(values):
+                return _NO
+        elif " " in value:
+            several += 1
+    return (POSSIBLE, DICTIONARY | COLUMN, None) if several >= 2 else _NO
 
 
 _ADDRESS_LIKE = re.compile(r"(?=.*[0-9])(?=.*[^\W\d_]{2}).{5,120}")
@@ -698,12 +780,33 @@ def _tokens(values: list[str], header: Surroundings, words: tuple[str, ...]) -> 
     return _NO
 
 
-_WHOLE: tuple[tuple[str, Callable[[list[str], Surroundings, tuple[str, ...]], _Judged]], ...] = (
-    ("PERSON_NAME", _person_names),
-    ("ETHNIC_GROUP", _ethnic_groups),
-    ("STREET_ADDRESS", _street_addresses),
-    ("DATE_OF_BIRTH", _births),
-    ("PASSPORT", _passports),
-    ("PASSWORD", _passwords),
-    ("AUTH_TOKEN", _tokens),
+@dataclass(frozen=True)
+class Whole:
+    """An info type that only a whole column reveals.
+
+    Args:
+        name: Its name.
+        judge: Judges the values of a column, the hotwords in its name, and the words of its name.
+        words: Words of names that the judge looks for, beside the info type's hotwords.
+        alone: The least number of values that it judges without such a word; 0 if it judges none.
+        digits: True if the values that count have digits, False if they have none, None if either is so.
+        share: The least share of values that must count.
+    """
+
+    name: str
+    judge: Callable[[list[str], Surroundings, tuple[str, ...]], _Judged]
+    words: frozenset[str] = frozenset()
+    alone: int = 0
+    digits: bool | None = None
+    share: float = 0.5
+
+
+WHOLES = (
+    Whole("PERSON_NAME", _person_names, _ROLES | {"name", "names"}, alone=5, digits=False, share=0.7),
+    Whole("ETHNIC_GROUP", _ethnic_groups, alone=2, digits=False, share=0.3),
+    Whole("STREET_ADDRESS", _street_addresses, digits=True, share=0.6),
+    Whole("DATE_OF_BIRTH", _births, digits=True, share=0.6),
+    Whole("PASSPORT", _passports, digits=True, share=0.6),
+    Whole("PASSWORD", _passwords),
+    Whole("AUTH_TOKEN", _tokens, word_set("token secret apikey key")),
 )

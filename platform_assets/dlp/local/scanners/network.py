@@ -52,9 +52,8 @@ _ID_OF_MESSAGE = re.compile(rb"(?i)(?:message-id|in-reply-to|references|content-
 
 def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
     data = text.data
-    is_named = "EMAIL_ADDRESS" in text.header.hot
-    published: list[tuple[int, int]] = []
-    others: list[tuple[int, int]] = []
+    # Published addresses, and others, by the part of the text that they are in.
+    of_parts: dict[tuple[int, int], tuple[list[tuple[int, int]], list[tuple[int, int]]]] = {}
     for at, end in spans(_AT_DOMAIN, data):
         before = _LOCAL_REVERSED.match(data[max(at - 64, 0) : at][::-1])
         if before is None:
@@ -72,27 +71,28 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
         span = (at - len(local), end)
         if data[end : end + 1] == b"/" and _PATH_AFTER_MAIL.match(data, end):
             text.add(found, span, "EMAIL_ADDRESS", UNLIKELY, SHAPE, hot=UNLIKELY)
-        elif is_named:
+        elif "EMAIL_ADDRESS" in text.header_at(at).hot:
             text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
         elif is_of_example(data, at, end) or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0]):
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
         elif data[max(span[0] - 7, 0) : span[0]].lower() == b"mailto:" or is_of_author(
             data, *span, alone=text.lines
         ):
-            published.append(span)
+            of_parts.setdefault(text.part_of(at), ([], []))[0].append(span)
         elif is_of_nobody(data, *span):
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR)
         else:
-            others.append(span)
-    alike = are_of_authors(len(published), len(published) + len(others)) or (
-        bool(others) and not text.lines and is_notice(data)
-    )
-    for spans_, likely in ((published, False), (others, not alike)):
-        for span in spans_:
-            if likely:
-                text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
-            else:
-                text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
+            of_parts.setdefault(text.part_of(at), ([], []))[1].append(span)
+    for (begin, end), (published, others) in of_parts.items():
+        alike = are_of_authors(len(published), len(published) + len(others)) or (
+            bool(others) and not text.lines and is_notice(data[begin:end])
+        )
+        for spans_, likely in ((published, False), (others, not alike)):
+            for span in spans_:
+                if likely:
+                    text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
+                else:
+                    text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
 
 
 _URL = (
@@ -158,7 +158,9 @@ def _look_at_domains(text: ScannedText, found: list[Match]) -> None:
             alone = LIKELY
         else:
             alone = POSSIBLE if domain.count(b".") > 1 else UNLIKELY
-        if "DOMAIN_NAME" in text.names and (alone >= text.floor or "DOMAIN_NAME" in text.header.hot):
+        if "DOMAIN_NAME" in text.names and (
+            alone >= text.floor or "DOMAIN_NAME" in text.header_at(start).hot
+        ):
             text.add(found, (start, end), "DOMAIN_NAME", alone, SHAPE | VALIDATOR)
         if "URL" in text.names and after[:1] == b"/" and ending not in _contacts.FILE_SUFFIXES:
             path = _PATH.match(data, end)
@@ -255,7 +257,8 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
         distance = surroundings.hot.get("IP_ADDRESS", FAR)
         alone, hot = LIKELY, VERY_LIKELY
         if _NOBODYS.match(data, start, end) or (
-            "IP_ADDRESS" not in text.header.hot and (_PRIVATE.match(data, start, end) or _is_made_up(octets))
+            "IP_ADDRESS" not in text.header_at(start).hot
+            and (_PRIVATE.match(data, start, end) or _is_made_up(octets))
         ):
             alone = hot = POSSIBLE
         if octets[0] == b"0" and octets != [b"0"] * 4:
@@ -322,7 +325,7 @@ def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
         if not short and not any(48 <= byte <= 57 for byte in address):
             continue
         nobodys = address.lower().startswith(b"2001:db8:") or (
-            "IP_ADDRESS" not in text.header.hot and _PRIVATE_6.match(address) is not None
+            "IP_ADDRESS" not in text.header_at(start).hot and _PRIVATE_6.match(address) is not None
         )  # documentation (RFC 3849), or a network's own
         text.add(
             found,

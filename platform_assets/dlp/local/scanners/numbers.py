@@ -545,7 +545,7 @@ def _phones(
         return
     data, floor = text.data, text.floor
     # A value at the start of its line has no words before it except its column's name.
-    unnamed = text.lines and not text.everything and "PHONE_NUMBER" not in text.header.hot
+    unnamed = text.lines and not text.everything and "PHONE_NUMBER" not in text.header_at(offset).hot
     for first, end, looks, kind, highest in numbers:
         rule, start, stop, is_glued = _KINDS[kind], offset + first, offset + end, glued and not first
         if (

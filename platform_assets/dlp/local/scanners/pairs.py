@@ -105,10 +105,23 @@ def is_value_field(key: str) -> bool:
     return words_of(key)[-1:] != () and words_of(key)[-1] in _VALUE_FIELDS
 
 
+def mentions_secrets(text: str) -> bool:
+    """Return True if the name of a secret is anywhere in a text."""
+    return _SECRET_NAME.search(text.encode(errors="replace")) is not None
+
+
+@lru_cache(maxsize=16_384)
+def names_secrets(key: str) -> bool:
+    """Return True if a key is named after secrets, so that keys below it may hold them."""
+    return mentions_secrets(key)
+
+
 @lru_cache(maxsize=16_384)
 def secrets_below(path: str) -> str | None:
     """The key of a path that makes the values at its end secrets: `passwords.admin`, `token.value`."""
     *above, last = path.replace("/@", ".").replace("/", ".").split(".")
+    if not (names_secrets(last) or any(map(names_secrets, above))):
+        return None
     if last.endswith("[]") and _names_many(last.strip("[]")):
         return last.strip("[]")
     if _SECRET_NAME.search(last.encode()) is not None:
@@ -346,7 +359,7 @@ def _of_section(data: bytes, start: int) -> Iterator[_Value]:
     for _ in range(_MOST_MEMBERS):
         line_end = data.find(b"\n", place)
         line_end = len(data) if line_end < 0 else line_end
-        if data[place : place + 1] == b"[" or place >= len(data):
+        if data[place : place + 1] in (b"[", b"\0") or place >= len(data):
             return
         match = _ASSIGNMENT.match(data, place, line_end)
         if (

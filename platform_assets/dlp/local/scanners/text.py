@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,6 +59,34 @@ _SENTENCE = 3
 """Number of words after a value from which on it is not alone on its line."""
 
 
+BETWEEN = b"\n\0\n"
+"""Separates texts that are scanned as one: nothing matches across it, as it is no blank and no word."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Parts of a text that have nothing to do with each other, such as columns with few values.
+
+    Args:
+        starts: The first byte of each, ascending; `BETWEEN` precedes each but the first.
+        titles: Returns the hotwords in the name of one of them.
+    """
+
+    starts: Sequence[int]
+    titles: Callable[[int], Surroundings]
+
+    def of(self, position: int) -> tuple[int, Surroundings]:
+        """The first byte of the part of a position, and the hotwords in its name."""
+        at = bisect_right(self.starts, position) - 1
+        return self.starts[at], self.titles(at)
+
+    def span(self, position: int, size: int) -> tuple[int, int]:
+        """The span of the part of a position, in a text of a size."""
+        at = bisect_right(self.starts, position)
+        last = self.starts[at] - len(BETWEEN) if at < len(self.starts) else size
+        return self.starts[at - 1], last
+
+
 @dataclass(frozen=True)
 class ScannedText:
     """A text being scanned, with the request.
@@ -67,25 +96,37 @@ class ScannedText:
         names: Names of the requested info types.
         floor: The lowest likelihood that is needed.
         everything: True to include invalid candidates.
-        header: The hotwords in its column's name.
+        _header: The hotwords in its column's name, as a title; `header_at` is for everybody.
         lines: True if every line is a separate value.
         words_around: Returns the hotwords before and after a position.
         dummies: True if sequences and UUIDs in a secret's place count as secrets.
+        segments: The parts of the text, if it has several, each with a header of its own.
     """
 
     data: bytes
     names: frozenset[str]
     floor: int
     everything: bool
-    header: Surroundings
+    _header: Surroundings
     lines: bool
     words_around: Callable[[bytes, bytes], Surroundings]
     dummies: bool = False
+    segments: Segments | None = None
+
+    def header_at(self, position: int) -> Surroundings:
+        """The hotwords in the name of the column at a position."""
+        return self._header if self.segments is None else self.segments.of(position)[1]
+
+    def part_of(self, position: int) -> tuple[int, int]:
+        """The span of the text around a position that belongs together."""
+        size = len(self.data)
+        return (0, size) if self.segments is None else self.segments.span(position, size)
 
     def around(self, start: int, end: int) -> Surroundings:
         """The hotwords around a position and in the header together."""
         data = self.data
-        first = max(start - _BEFORE, 0)
+        begin, header = (0, self._header) if self.segments is None else self.segments.of(start)
+        first = max(start - _BEFORE, begin)
         line = data.rfind(b"\n", first, start) + 1
         before = data[max(line, first) : start]
         after = data[end : end + _AFTER].partition(b"\n")[0]
@@ -105,14 +146,12 @@ class ScannedText:
         if clause:
             after = after[: clause.start()]
         surroundings = self.words_around(before, after)
-        if self.header is NOTHING:
+        if header is NOTHING:
             return surroundings
         if surroundings is NOTHING:
-            return self.header
-        hot = dict(surroundings.hot)
-        for name in self.header.hot:
-            hot[name] = 0
-        return Surroundings(hot, min(surroundings.against, self.header.against + 1))
+            return header
+        hot = {**surroundings.hot, **dict.fromkeys(header.hot, 0)}
+        return Surroundings(hot, min(surroundings.against, header.against + 1), header.title)
 
     def before(self, start: int) -> Surroundings:
         """The hotwords before a position on its line."""
@@ -124,7 +163,7 @@ class ScannedText:
         distance = surroundings.hot.get(name)
         if distance is None:
             return FAR, 0
-        return distance, HEADER if name in self.header.hot else HOTWORD
+        return distance, HEADER if name in surroundings.title else HOTWORD
 
     def add(
         self,
