@@ -112,10 +112,10 @@ def _is_place(value: str) -> bool:
 NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
 """The names of passwords and other secrets, as an RE2 group."""
 ASSIGNED = (
-    rf"(?i){NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,6}}"
+    rf"(?i){NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,24}}"
     r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?|string[ ])?"
     r"(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|:)|"
-    r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"'])[ \t]{0,6}"
+    r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"'])[ \t]{0,24}"
     r"(?:[brfu@$]?\\?[\"'`]|&quot;)?"
     rf"|(?i)--[a-z\-]{{0,20}}{NAMES}[ =][\"']?|(?i)[ \t]-{NAMES}[ ][\"']"
 )
@@ -460,8 +460,8 @@ def _look_at_keys(text: ScannedText, found: list[Match]) -> None:
             or len(written) > 200
             or written.count("/") > 2
             or _PATH_LIKE.search(written)
-            or _HEXADECIMAL.fullmatch(written)
-            or _NO_KEY.search(value[0]) is not None
+            or (not text.dummies and _HEXADECIMAL.fullmatch(written))
+            or (_NO_KEY.search(value[0]) is not None and not (text.dummies and is_dummy(written)))
             or is_placeholder(written)
             or is_filler(written, text.dummies)
         ):
@@ -469,7 +469,7 @@ def _look_at_keys(text: ScannedText, found: list[Match]) -> None:
         if (
             sum(letter.isdigit() for letter in written) >= 3
             and any(letter.isalpha() for letter in written)
-            and checks.entropy(written) >= 3.7
+            and checks.entropy(written) >= (3.0 if text.dummies else 3.7)
             and text.floor <= POSSIBLE
         ):
             found.append(Match(*value.span(), "AUTH_TOKEN", POSSIBLE, ENTROPY | HOTWORD, 0))
@@ -564,19 +564,24 @@ def _look_at_registry_auths(text: ScannedText, found: list[Match]) -> None:
             found.append(Match(first, end, "AUTH_TOKEN", VERY_LIKELY, SHAPE | HOTWORD, 0))
 
 
-_BEARER = rb"(?i)\b(?:bearer|basic|token|digest|apikey)[ :]{1,2}[\"']?[A-Za-z0-9\-._~+/]{16,}={0,2}"
+_BEARER = (
+    rb"(?i)(?:\b(?:bearer|basic|token|digest|apikey)[ :]{1,2}[\"']?[A-Za-z0-9\-._~+/]{16,}={0,2}|"
+    rb"(?:secret|token|(?:api|access|auth|private)[ _\-]?key)[ ]{1,2}[\"']?[A-Za-z0-9\-._~+/]{16,}={0,2})"
+)
+_SCHEMES = frozenset((b"bearer", b"basic", b"token", b"digest", b"apikey"))
 
 
 def _look_at_headers(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     for start, end in spans(_BEARER, data):
-        scheme, _, value = data[start:end].replace(b":", b" ").partition(b" ")
-        value = value.strip(b" \"'")
+        scheme, _, value = data[start:end].replace(b":", b" ").rpartition(b" ")
+        scheme, value = scheme.strip().lower(), value.strip(b"\"'")
+        is_header = scheme in _SCHEMES and not (start and data[start - 1] in WORD_BYTES)
         first = end - len(value)
         written = value.decode("ascii")
         if is_placeholder(written) or is_filler(written, text.dummies):
             continue
-        if scheme.lower() == b"basic":
+        if scheme == b"basic":
             try:
                 likelihood = VERY_LIKELY if b":" in base64.b64decode(value, validate=True) else 0
             except (binascii.Error, ValueError):
@@ -584,7 +589,8 @@ def _look_at_headers(text: ScannedText, found: list[Match]) -> None:
         else:
             random = any(letter.isdigit() for letter in written) and checks.entropy(written) >= 3.3
             random = random and _NO_KEY.search(value) is None and not is_slug(written)
-            likelihood = LIKELY if random or (text.dummies and is_dummy(written)) else 0
+            likely = LIKELY if is_header else POSSIBLE
+            likelihood = likely if random or (text.dummies and is_dummy(written)) else 0
         if likelihood >= max(text.floor, 1):
             found.append(Match(first, end, "AUTH_TOKEN", likelihood, ENTROPY | HOTWORD, 0))
 
