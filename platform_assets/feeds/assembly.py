@@ -18,10 +18,15 @@ from platform_assets.stored import FEED, FEED_LEDGER
 from platform_assets.warehouse.assembly import WarehouseRoom
 
 if TYPE_CHECKING:
+    import datetime as dt
+
+    import duckdb
+
     from platform_assets.feeds.feed import Feed
     from platform_assets.feeds.feeding import Feeding
     from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.interfaces import CurrentTable
+    from platform_assets.lake.past import PastTable
 
 UPLOADS = "uploads"
 """Group of the feeds' tables, and the first part of their asset keys."""
@@ -189,6 +194,37 @@ class FeedsRoom(Assembly[FeedsSettings]):
             ledger = FeedLedger(kept, room.engine)
             yield KeptTable(f"{UPLOADS}/{name}", table, outdated=ledger.withdrawn_rows)
             yield ledger.log.kept(f"{UPLOADS}/{name} (ledger)")
+
+    def past_tables(self) -> Iterator[PastTable]:
+        """See `HasPastTables.past_tables`: feeds without a table are left out."""
+        from platform_assets.feeds.load import Feeds
+        from platform_assets.feeds.past import past_feed_table
+
+        lake = self.rooms.of(LakeRoom)
+        feeds = Feeds(lake.lake, lake.engine, lake.spill_directory)
+        for path in self.lake_paths():
+            feed = self.feed(path[1])
+            layout = feeds.layout(feed)
+            if layout.columns:
+                yield past_feed_table(feeds, feed, layout, "/".join(path))
+
+    def settled_letters(self, connection: duckdb.DuckDBPyConnection, before: dt.datetime) -> str:
+        """See `SettlesDeadLetters.settled_letters`: rows of files that were replaced or withdrawn."""
+        from platform_assets.feeds.load import Feeds
+        from platform_assets.model.dialects import literal
+
+        lake = self.rooms.of(LakeRoom)
+        feeds = Feeds(lake.lake, lake.engine, lake.spill_directory)
+        conditions = []
+        for number, name in enumerate(self.settings.feeds):
+            counting = f"counting_{number}"
+            if feeds.ledger(self.feed(name)).counting_batches(connection, counting):
+                conditions.append(
+                    f'(source = {literal(UPLOADS)} AND "table" = {literal(name)} '
+                    f"AND _batch NOT IN (SELECT batch FROM {counting}))"
+                )
+        old = f"_seen_at < {literal(before.isoformat())}::TIMESTAMPTZ AND row <> '{{}}'"
+        return f"{old} AND ({' OR '.join(conditions)})" if conditions else ""
 
     def upload_assets(self) -> Sequence[tuple[str, ...]]:
         """See `UsesUploads.upload_assets`."""

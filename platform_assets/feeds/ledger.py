@@ -16,7 +16,7 @@ from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine, fetch_rows
 from platform_assets.lake.interfaces import Outdated
 from platform_assets.lake.log import AppendLog, LogVersion, batched
-from platform_assets.model.dialects import columns_sql, literal
+from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import Column, Integer, Text, Timestamp
 
 if TYPE_CHECKING:
@@ -218,6 +218,29 @@ class FeedLedger:
             "AND later.object_id = ledger.object_id AND later.version = ledger.version)"
         )
         return Outdated("_batch IN (SELECT batch FROM withdrawn)")
+
+    def counting_batches(self, connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+        """Create a table with the batches of the latest load of each object, without withdrawn ones.
+
+        Args:
+            connection: The connection.
+            name: Name of the table, whose column is `batch`.
+
+        Returns:
+            False if the feed has no ledger; then there is no table.
+        """
+        state = self.log.read()
+        if state.handle is None:
+            return False
+        state.create_view(connection, "ledger")
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {quote(name)} AS SELECT batch FROM (SELECT * FROM ledger WHERE "
+            "status = 'loaded' QUALIFY row_number() OVER "
+            '(PARTITION BY object_id ORDER BY "commit" DESC, batch DESC) = 1) AS load '
+            "WHERE NOT EXISTS (FROM ledger AS later WHERE later.status = 'withdrawn' "
+            "AND later.object_id = load.object_id AND later.version = load.version)"
+        )
+        return True
 
     def commit(self, state: FeedState, rows: Sequence[LedgerRow]) -> None:
         """Write status changes in one commit.

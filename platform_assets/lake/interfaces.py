@@ -129,6 +129,23 @@ class HasDeltaTables(Protocol):
         ...
 
 
+@runtime_checkable
+class SettlesDeadLetters(Protocol):
+    """A room that writes dead letters of its own, and knows which of them are settled."""
+
+    def settled_letters(self, connection: duckdb.DuckDBPyConnection, before: dt.datetime) -> str:
+        """Return SQL that is true for dead letters of the view `stored` whose content is no longer needed.
+
+        Args:
+            connection: A connection with that view; further tables may be created in it.
+            before: Only rows that were seen before this time (UTC).
+
+        Returns:
+            The condition; empty if there are none.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class VersionInUse:
     """A version of a Delta table that something outside the lake still refers to.

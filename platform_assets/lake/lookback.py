@@ -48,6 +48,7 @@ class LookBack:
     _lake: Lake = field(repr=False)
     _engine: SqlEngine = field(repr=False)
     _state: LedgerState = field(repr=False)
+    _at: int = field(repr=False)
 
     def query(self, table: str) -> str:
         """Return the rows of a table as a query in plain DuckDB SQL, for any DuckDB that can read the lake.
@@ -58,7 +59,7 @@ class LookBack:
         Raises:
             LakeError: The lake cannot be read.
         """
-        return self.tables[table].select(Past(self._lake, self._state, self.batch), False)
+        return self.tables[table].select(self._unread(), False)
 
     def script(self, names: Sequence[str]) -> str:
         """Return statements that create the tables as views, in schemas named after sources and `star`."""
@@ -90,7 +91,7 @@ class LookBack:
         new = file.with_name(f"{file.name}.new")
         new.unlink(missing_ok=True)
         with self._engine.connect(new) as connection:
-            past = Past(self._lake, self._state, self.batch) if is_view else self._past(connection)
+            past = self._unread() if is_view else self._past(connection)
             problems = self._create(connection, past, "VIEW" if is_view else "TABLE")
         new.replace(file)
         return problems
@@ -120,7 +121,11 @@ class LookBack:
             yield connection, self.tables[table].select(self._past(connection), False)
 
     def _past(self, connection: duckdb.DuckDBPyConnection) -> Past:
-        return Past(self._lake, self._state, self.batch, _reader(connection))
+        return Past(self._lake, self._state, self.batch, self._at, _reader(connection))
+
+    def _unread(self) -> Past:
+        """Return the state with plain SQL for the files."""
+        return Past(self._lake, self._state, self.batch, self._at)
 
     def _create(self, connection: duckdb.DuckDBPyConnection, past: Past, kind: str) -> dict[str, str]:
         problems = {}
@@ -136,7 +141,7 @@ class LookBack:
 
     def _statements(self, name: str, kind: str, past: Past | None = None) -> list[str]:
         table = self.tables[name]
-        select = table.select(past or Past(self._lake, self._state, self.batch), False)
+        select = table.select(past or self._unread(), False)
         return [
             f"CREATE SCHEMA IF NOT EXISTS {quote(table.path[0])}",
             f"CREATE OR REPLACE {kind} {quote(*table.path)} AS {select}",
@@ -236,7 +241,7 @@ class PastComparison:
         table = self.after.tables[name]
         with self.after._engine.connect() as connection:
             after = self.after._past(connection)
-            before = Past(after.lake, after.state, self.before.batch, after.read)
+            before = Past(after.lake, after.state, self.before.batch, self.before._at, after.read)
             changed = table.changed(after, self.before.batch)
             connection.execute(f"CREATE TEMP TABLE {quote(TOUCHED)} AS {changed}")
             names = columns_sql(table.columns)
@@ -261,7 +266,8 @@ def look_back(rooms: Rooms, when: str | int | dt.datetime, tables: Sequence[str]
     Args:
         rooms: The rooms.
         when: Number of a batch, or a time: an ISO 8601 text or a value; UTC where no zone is given. At a
-            time, the state is that of the last snapshot of a source taken until then.
+            time, the state is that of the last snapshot of a source taken until then. Tables of feeds are as
+            they were at that time, and after a batch, at the time of its snapshot.
         tables: Names of tables, such as `star/dim_staff`, of a source or layer, such as `star`, or of tables
             alone; all without names.
 
@@ -271,16 +277,24 @@ def look_back(rooms: Rooms, when: str | int | dt.datetime, tables: Sequence[str]
     """
     room = rooms.of(LakeRoom)
     state = room.lake.ledger.read()
-    batch = _batch_of(state, when)
+    batch, at = _batch_of(state, when)
     known = {one.name: one for one in _tables(rooms)}
     names = [name for name in known if not tables or _is_meant(name, tables)]
     if unknown := [one for one in tables if not any(_is_meant(name, [one]) for name in known)]:
         raise SettingsError(
             f"There is no table {', '.join(unknown)} to look back at. There are {', '.join(known)}."
         )
-    at = max((one for one in _seen(state) if one[0] <= batch), default=None)
-    seen_at = dt.datetime.fromtimestamp(at[1] / 1e6, dt.UTC) if at is not None else None
-    return LookBack(batch, seen_at, {name: known[name] for name in names}, room.lake, room.engine, state)
+    seen = max((one for one in _seen(state) if one[0] <= batch), default=None)
+    seen_at = dt.datetime.fromtimestamp(seen[1] / 1e6, dt.UTC) if seen is not None else None
+    return LookBack(
+        batch,
+        seen_at,
+        {name: known[name] for name in names},
+        room.lake,
+        room.engine,
+        state,
+        at if at is not None else seen[1] if seen is not None else 0,
+    )
 
 
 def compare(
@@ -312,13 +326,14 @@ def _is_meant(table: str, names: Sequence[str]) -> bool:
     return any(one in (table, layer, name) for one in names)
 
 
-def _batch_of(state: LedgerState, when: str | int | dt.datetime) -> int:
+def _batch_of(state: LedgerState, when: str | int | dt.datetime) -> tuple[int, int | None]:
+    """Return the batch that is meant, and the time, in microseconds, if a time is meant."""
     text = str(when).strip()
     if isinstance(when, int) or text.isdecimal():
         batch = int(when) if isinstance(when, int) else int(text)
         if batch > state.last_batch:
             raise LakeError(f"The lake has no batch {batch} yet; its last batch is {state.last_batch}.")
-        return batch
+        return batch, None
     try:
         at = when if isinstance(when, dt.datetime) else dt.datetime.fromisoformat(text)
     except ValueError:
@@ -327,7 +342,7 @@ def _batch_of(state: LedgerState, when: str | int | dt.datetime) -> int:
         ) from None
     at = at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at
     micros = (at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
-    return max((batch for batch, seen in _seen(state) if seen <= micros), default=0)
+    return max((batch for batch, seen in _seen(state) if seen <= micros), default=0), micros
 
 
 def _seen(state: LedgerState) -> list[tuple[int, int]]:

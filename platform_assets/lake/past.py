@@ -51,12 +51,15 @@ class Past:
         lake: The lake.
         state: The ledger.
         batch: The batch.
+        at: The time of the state, in microseconds since 1970, UTC, for tables whose rows have no batch of the
+            lake's ledger.
         read: Returns SQL for the rows in some files of a table.
     """
 
     lake: Lake
     state: LedgerState
     batch: int
+    at: int
     read: Callable[[LakeTable, DeltaTable, Sequence[str]], str] = field(default=in_text)
 
     def versions(self, source: str, table: Table, *, after: int = 0, valid_only: bool = True) -> str:
@@ -159,7 +162,7 @@ class HasPastTables(Protocol):
     """A room whose tables can be read as they were after an earlier batch."""
 
     def past_tables(self) -> Iterable[PastTable]:
-        """Return the tables; the lake is not read."""
+        """Return the tables; at most their columns are looked up in the lake."""
         ...
 
 

@@ -31,13 +31,23 @@ def rebuild_tables(rooms: Rooms, names: Sequence[str], options: RebuildOptions) 
         raise SettingsError(
             f"There is no table {', '.join(unknown)} to rebuild. There are {', '.join(sorted(known))}."
         )
+    failed: dict[str, str] = {}
     for room, tables in offered:
         wanted = [table for table in tables if not names or _is_meant(table, names)]
         # A table that is meant by its layer or its whole name, and not only as part of everything.
         layers = {table.partition("/")[0] for table in wanted}
         is_named = any(name.partition("/")[0] in layers for name in names)
+        # What a failed table would bring into those of higher rooms stays out of them.
+        held = {one: failed[one.partition("/")[2]] for one in wanted if one.partition("/")[2] in failed}
+        for one, because in held.items():
+            problem = f"It was not loaded, because {because} failed." if options.apply else ""
+            yield Rebuilding(one, problem=problem)
+        wanted = [one for one in wanted if one not in held]
         if wanted:
-            yield from room.rebuild(wanted, replace(options, is_named=is_named))
+            for rebuilt in room.rebuild(wanted, replace(options, is_named=is_named)):
+                if rebuilt.problem:
+                    failed.setdefault(rebuilt.table.partition("/")[2], rebuilt.table)
+                yield rebuilt
 
 
 def _is_meant(table: str, names: Sequence[str]) -> bool:

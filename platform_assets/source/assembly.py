@@ -11,7 +11,7 @@ from platform_assets.column_lineage import DeclaredTable
 from platform_assets.diagnosis import Probe, ok
 from platform_assets.errors import SettingsError
 from platform_assets.lake.assembly import LakeRoom
-from platform_assets.lake.interfaces import CurrentTable, KeptTable
+from platform_assets.lake.interfaces import CurrentTable, KeptTable, Outdated, SettlesDeadLetters
 from platform_assets.rooms import Assembly
 from platform_assets.source.interfaces import HasSampleDatabase
 from platform_assets.source.settings import (
@@ -28,6 +28,8 @@ from platform_assets.stored import CATALOGUE, Stored, json_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import duckdb
 
     from platform_assets.configuration.connections import ServerSettings
     from platform_assets.diagnosis import Observation
@@ -208,7 +210,7 @@ class SourceRoom(Assembly[SourceRoomSettings]):
             SettingsError: As `tables`.
             LakeError: The ledger cannot be read.
         """
-        from platform_assets.source.dead_letters import mended_before
+        from platform_assets.source.dead_letters import EMPTIED, mended_before
 
         lake = self.rooms.of(LakeRoom).lake
         days, tables = self.rooms.of(LakeRoom).retention.dead_letters_days, self.source_tables()
@@ -216,6 +218,15 @@ class SourceRoom(Assembly[SourceRoomSettings]):
 
         def counting(source: str, table: str) -> tuple[int, Batches]:
             return read().last_batch, read().batches_of(source, table)
+
+        def outdated(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> Outdated | None:
+            before = now - dt.timedelta(days=days)
+            mended = mended_before(connection, lake, read(), tables, before)
+            settled = [
+                room.settled_letters(connection, before) for room in self.rooms.offering(SettlesDeadLetters)
+            ]
+            conditions = [one for one in (mended.condition if mended else "", *settled) if one]
+            return Outdated(" OR ".join(f"({one})" for one in conditions), EMPTIED) if conditions else None
 
         for source, listed in tables.items():
             for table in listed:
@@ -225,9 +236,7 @@ class SourceRoom(Assembly[SourceRoomSettings]):
             "dead_letters",
             lake.dead_letters,
             ("source", "table", "_batch", "key"),
-            outdated=lambda connection, now: mended_before(
-                connection, lake, read(), tables, now - dt.timedelta(days=days)
-            ),
+            outdated=outdated,
         )
 
     def database(self, name: str, tables: Sequence[Table] | None = None) -> SourceDatabase:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from platform_assets.source.snapshot import SourceDatabase
 
 _ROWS_WORTH_A_LOOK_BY_COLUMN = 100_000
+EMPTIED = {"row": "'{}'"}
+"""What retention sets in dead letters whose content is no longer needed."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def mended_before(
     return Outdated(
         'EXISTS (FROM mended WHERE mended.source = stored.source AND mended."table" = stored."table" '
         "AND mended.key = stored.key AND mended._batch = stored._batch)",
-        {"row": "'{}'"},
+        EMPTIED,
     )
 
 

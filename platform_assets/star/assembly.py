@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from platform_assets.model.star_model import StarModel
     from platform_assets.model.table import Table
     from platform_assets.star.engine import StarEngine
+    from platform_assets.star.rebuild import StarRebuilder
 
 
 class StarRoom(Assembly[None]):
@@ -155,7 +156,7 @@ class StarRoom(Assembly[None]):
                 yield Loss(name, what, f"Take it back: platform-assets lake rebuild {name} --apply.")
         if deep:
             others = [name for name in self.rebuildable() if name not in ahead]
-            for one in self.rebuild(others, RebuildOptions()):
+            for one in self._rebuilder(RebuildOptions()).rebuild(self._declared(others)):
                 if one.problem or (one.why and one.inserted + one.updated + one.deleted):
                     rows = one.inserted + one.updated + one.deleted
                     what = one.problem or f"{rows:,} of its rows differ from those that bronze gives."
@@ -175,7 +176,14 @@ class StarRoom(Assembly[None]):
         return ["/".join(path) for path in self.lake_paths()]
 
     def rebuild(self, tables: Sequence[str], options: RebuildOptions) -> Iterator[Rebuilding]:
-        """See `RebuildsTables.rebuild`."""
+        """See `RebuildsTables.rebuild`; a table that breaks one of its checks afterwards has failed."""
+        rebuilder = self._rebuilder(options)
+        return rebuilder.checked(rebuilder.rebuild(self._declared(tables)))
+
+    def _declared(self, names: Sequence[str]) -> list[Table]:
+        return [self.model.table(name.partition("/")[2]) for name in names]
+
+    def _rebuilder(self, options: RebuildOptions) -> StarRebuilder:
         from platform_assets.star.rebuild import StarRebuilder
         from platform_assets.star.transform import StarBuilder
 
@@ -183,8 +191,7 @@ class StarRoom(Assembly[None]):
         builder = StarBuilder(
             lake.lake, self.model, lake.engine, options.report, self.star_engine(lake.engine)
         )
-        rebuilder = StarRebuilder(builder, options.first, options.apply, options.report)
-        return rebuilder.rebuild([self.model.table(name.partition("/")[2]) for name in tables])
+        return StarRebuilder(builder, options.first, options.apply, options.report)
 
     def holdings(self) -> list[TableHoldings]:
         """Return the content of the tables.

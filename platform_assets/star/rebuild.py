@@ -11,21 +11,24 @@ later than the commit finds the new rows, and continues from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from platform_assets.errors import LakeError
-from platform_assets.isolation import is_isolated, reason_of
+from platform_assets.isolation import is_isolated, reason_of, result_or_reason
 from platform_assets.lake.delta import REBUILT
 from platform_assets.lake.duck import ROWS_PER_BATCH, stored_type
 from platform_assets.lake.interfaces import Rebuilding
 from platform_assets.lake.races import retry_while_others_progress
+from platform_assets.lake.rules import row_checks
 from platform_assets.model.dialects import columns_sql, quote
 from platform_assets.model.star_model import BUILT_BY, STREAM
 from platform_assets.star.engine import create_inputs
+from platform_assets.star.verify import StarVerifier
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,6 +72,37 @@ class StarRebuilder:
                 if not is_isolated(error):
                     raise
                 yield Rebuilding(f"star/{table.name}", problem=reason_of(error))
+
+    def checked(self, rebuilt: Iterable[Rebuilding]) -> Iterator[Rebuilding]:
+        """Yield the results of rebuilds; a table that has its rows by now, and breaks a check, has a problem.
+
+        Checks look at all tables after the last one is rebuilt, because rows refer to rows of other tables.
+        While a table is yet to be rebuilt, nothing is checked.
+        """
+        done, model = list(rebuilt), self.builder.model
+        if any(one.why and not one.is_done for one in done):
+            yield from done
+            return
+        with StarVerifier.open(self.builder.lake, model, self.builder.engine) as verifier:
+            for one in done:
+                table = model.table(one.table.partition("/")[2])
+                is_there = self.builder.lake.star(table).open() is not None
+                if one.problem or not is_there:
+                    yield one
+                    continue
+                broken = result_or_reason(partial(self._broken, verifier), table)
+                yield replace(one, problem=broken) if broken else one
+
+    def _broken(self, verifier: StarVerifier, table: Table) -> str:
+        """Return which checks of a table fail, as sentences; empty if all pass."""
+        names = ["primary_key", *(["record_ids_dense"] if table.kind == "fact" else []), *row_checks(table)]
+        found = []
+        for name in names:
+            outcome = verifier.verify(table, name, 0)
+            if not outcome.passed:
+                examples = "; ".join(outcome.examples)
+                found.append(f"The check {name} fails: {outcome.broken} broken, such as {examples}.")
+        return " ".join(found)
 
     def _rebuild(self, table: Table) -> Rebuilding:
         target, state = self.builder.lake.star(table), self.builder.lake.ledger.read()

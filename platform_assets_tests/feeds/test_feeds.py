@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,10 +26,12 @@ from platform_assets.feeds.feed import CsvDialect, Feed
 from platform_assets.feeds.layout import Layout
 from platform_assets.feeds.ledger import FeedLedger
 from platform_assets.feeds.load import Feeds, Loaded, Result, UploadedObject
+from platform_assets.feeds.settings import FeedSettings
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.interfaces import KeptTable
 from platform_assets.lake.lake import Lake
+from platform_assets.lake.lookback import compare, look_back
 from platform_assets.model.table import (
     Boolean,
     Column,
@@ -43,10 +46,13 @@ from platform_assets.model.table import (
 from platform_assets.objects.bucket import Bucket, ObjectVersion
 from platform_assets.objects.places import open_bucket
 from platform_assets.objects.s3 import S3Bucket
+from platform_assets.rooms import Rooms
+from platform_assets.source.assembly import SourceRoom
 from platform_assets.warehouse.duckdb import DuckDBWarehouse
+from platform_assets_tests.fixtures.house import with_keys
 from platform_assets_tests.fixtures.properties import examples
 from platform_assets_tests.fixtures.s3 import S3Server
-from platform_assets_tests.fixtures.upkeep import merged
+from platform_assets_tests.fixtures.upkeep import merged, settings_of, upkeep_of
 
 ORDERS = Feed(
     "orders",
@@ -663,6 +669,68 @@ def test_upkeep_removes_the_rows_of_withdrawn_files_from_the_table_of_their_feed
     merged(KeptTable("uploads/orders", table, outdated=ledger.withdrawn_rows), inbox.root / "kept")
     assert table.row_count(table.open()) == 1
     assert inbox.rows(ORDERS, "id") == [(2,)]
+
+
+def rooms_over(inbox: Inbox) -> Rooms:
+    """The rooms of a configuration with the feed of orders, over the lake of an inbox."""
+    columns = {"id": {"type": "integer"}, "amount": {"type": "decimal(10,2)", "nullable": True}}
+    columns["note"] = {"type": "text", "nullable": True}
+    given = {"watch": "inbox", "pattern": "orders/**/*.csv", "format": "csv", "columns": columns}
+    settings = settings_of(inbox.root, inbox.feeds.lake)
+    return Rooms(with_keys(settings, feeds={"orders": FeedSettings.model_validate(given)}))
+
+
+def test_a_look_back_shows_the_rows_that_counted_at_the_time(inbox: Inbox, tmp_path: Path) -> None:
+    times = []
+
+    def note() -> None:
+        times.append(dt.datetime.now(dt.UTC))
+
+    note()
+    inbox.put("orders/1.csv", "id,amount,note\n1,9.50,a\n2,,b\n")
+    inbox.load(ORDERS, "orders/1.csv")
+    note()
+    inbox.put("orders/2.csv", "id,amount,note\n3,1,c\n")
+    inbox.load(ORDERS, "orders/2.csv")
+    note()
+    inbox.put("orders/1.csv", "id,amount,note\n1,7.25,a\n")
+    inbox.load(ORDERS, "orders/1.csv")
+    note()
+    inbox.withdraw(ORDERS, "orders/2.csv")
+    note()
+    rooms = rooms_over(inbox)
+    seen = [look_back(rooms, time, ["uploads/orders"]).rows("uploads/orders", 9) for time in times]
+    old, third = {(1, "9.50"), (2, "None")}, (3, "1.00")
+    assert [{(row["id"], str(row["amount"])) for row in rows} for rows in seen] == [
+        set(), old, {*old, third}, {third, (1, "7.25")}, {(1, "7.25")}
+    ]  # fmt: skip
+    [changed] = compare(rooms, times[2], times[4], ["orders"]).tables()
+    assert (changed.inserted, changed.updated, changed.deleted, changed.problem) == (1, 0, 3, "")
+    file = tmp_path / "then.duckdb"
+    assert look_back(rooms, times[2], ["uploads"]).write(file) == {}
+    with duckdb.connect(str(file), read_only=True) as connection:
+        assert connection.sql('SELECT count(*) FROM "uploads"."orders"').fetchall() == [(3,)]
+
+
+def test_rejected_rows_lose_their_content_once_their_file_was_replaced_or_withdrawn(inbox: Inbox) -> None:
+    for key, bad in (("orders/1.csv", "x"), ("orders/2.csv", "y"), ("orders/3.csv", "z")):
+        inbox.put(key, f"id,amount,note\n{bad},1,a\n")
+    inbox.load(ORDERS, "orders/1.csv", "orders/2.csv", "orders/3.csv")
+    inbox.put("orders/1.csv", "id,amount,note\n1,1,a\nw,1,a\n")
+    inbox.load(ORDERS, "orders/1.csv")
+    inbox.withdraw(ORDERS, "orders/2.csv")
+    rooms = rooms_over(inbox)
+    [kept] = [one for one in rooms.of(SourceRoom).delta_tables() if one.name == "dead_letters"]
+
+    def after(days: int) -> int:
+        [one] = upkeep_of(kept, inbox.root / str(days), later=dt.timedelta(days=days)).run()
+        assert not one.error, one.error
+        return one.outdated
+
+    assert after(364) == 0
+    assert after(366) == 2
+    assert [row.get("id") for _, _, row in inbox.letters(ORDERS)] == [None, None, "z", "w"]
+    assert after(367) == 0
 
 
 def test_a_name_in_other_upper_and_lower_case_stops_the_feed(inbox: Inbox) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +24,10 @@ from platform_assets.model.star_model import BUILT_BY, StarModel
 from platform_assets.model.totesys import star
 from platform_assets.settings import load_settings
 from platform_assets.star import rebuild as rebuilding
+from platform_assets.star.assembly import StarRoom
 from platform_assets.star.rebuild import StarRebuilder
 from platform_assets.star.transform import StarBuilder
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import STAR_TABLE, Platform, Totesys
 from platform_assets_tests.fixtures.upkeep import content, opened, rows_hash
@@ -238,6 +243,64 @@ def test_a_rebuild_that_was_interrupted_is_continued(
     assert rows_hash(business.platform.lake.star(STAR_TABLE["dim_location"])) == before
     assert set(business.rebuild()) == {"star/dim_design", "star/dim_location"}
     assert {row["city"] for row in business.platform.star("dim_location")} == {"LEEDS", "WELLS"}
+
+
+KILLED = """
+import os, signal, sys
+from platform_assets.cli import app
+from platform_assets.lake.delta import LakeTable
+
+commit, left = LakeTable.overwrite, [int(sys.argv[1])]
+
+def killed(self, *arguments, **options):
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    commit(self, *arguments, **options)
+
+LakeTable.overwrite = killed
+app(["lake", "rebuild", "--apply"])
+"""
+
+
+@pytest.mark.parametrize("commits", [0, 2])
+def test_a_rebuild_that_is_killed_leaves_each_table_as_it_was_or_is_to_be_and_is_continued(
+    business: Business, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    monkeypatch.setenv("PLATFORM_STATE_DIR", str(tmp_path / "platform"))
+    lake = business.platform.lake
+    right = content(lake)
+    for table in ("dim_design", "dim_location", "dim_staff"):
+        opened(lake.star(STAR_TABLE[table])).delete(f"{STAR_TABLE[table].primary_key[0]} = 1")
+    wrong = content(lake)
+    died = subprocess.run(
+        [sys.executable, "-c", KILLED, str(commits)], capture_output=True, timeout=PATIENCE, check=False
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    found = content(lake)
+    assert all(found[table] in (right[table], wrong[table]) for table in right)
+    assert sum(found[table] != wrong[table] for table in right) == commits
+    # The tick that follows has nothing to do with it; the next rebuild does the rest.
+    business.platform.tick()
+    ended = CliRunner().invoke(app, ["lake", "rebuild", "--apply"], catch_exceptions=False)
+    assert ended.exit_code == 0, ended.output
+    assert content(lake) == right
+
+
+def test_a_rebuilt_table_that_breaks_a_check_is_told_and_the_command_fails(
+    business: Business, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_STATE_DIR", str(tmp_path / "platform"))
+    monkeypatch.setattr(StarRoom, "model", property(lambda _: business.model))
+    business.sql("dim_design", "d.design_name,", "NULL AS design_name,")
+    warehouse = business.platform.query("SELECT * FROM star.dim_design ORDER BY design_id")
+    ended = CliRunner().invoke(app, ["lake", "rebuild", "dim_design", "dim_staff", "--apply"])
+    said = " ".join(ended.output.split())
+    assert ended.exit_code == 1
+    assert "star/dim_design: The check not_null fails: " in said
+    assert "warehouse/dim_design: It was not loaded, because star/dim_design failed." in said
+    assert "warehouse/dim_staff" not in said
+    assert business.platform.query("SELECT * FROM star.dim_design ORDER BY design_id") == warehouse
 
 
 def test_the_command_and_the_job_mend_star_and_warehouse(
