@@ -403,7 +403,9 @@ def test_long_values_in_a_secrets_place_take_linear_time(piece: str, usual: Loca
     ["shapes.CreateUser.members.Password.shape", "schemas.User.properties.password.type",
      "a.AuthToken.pattern", "definitions.passwords.items.enum[]", "Contact.members.DisplayName.documentation",
      "x.address.properties.zip.format", "$defs.Address.$ref", "form/passwordField/@type",
-     "properties.birthDate.description"],
+     "properties.birthDate.description", "waiters.PasswordDataAvailable.acceptors[].state",
+     "PasswordData.request.params[].target", "schemas.UserPassword.id",
+     "schemas.AddressType.enumDescriptions[]", "addressGroups.methods.list.flatPath"],
 )  # fmt: skip
 def test_what_describes_sensitive_data_is_none(name: str, usual: LocalInspector) -> None:
     for values in (
@@ -413,6 +415,7 @@ def test_what_describes_sensitive_data_is_none(name: str, usual: LocalInspector)
         ["First line of address 1. Max length 64 bytes."],
         ["#/$defs/io.k8s.api.core.v1.NodeAddress"],
         ["12/2024"],
+        ["v1/projects/{projectsId}/locations/{locationsId}/addressGroups 2"],
     ):
         assert verdicts(usual, name, values) == set(), values
 
@@ -422,6 +425,9 @@ def test_what_lies_below_a_name_is_found_although_it_is_described_too(usual: Loc
     assert verdicts(usual, "user.password", ["Hj7kQ2mZx9"]) == {"PASSWORD"}
     assert verdicts(usual, "address.line1", ["12 Elm Row", "7 Oak Way"]) == {"STREET_ADDRESS"}
     assert verdicts(usual, "contact.description", ["call +49 30 12345678"]) == {"PHONE_NUMBER"}
+    assert verdicts(usual, "customers.address.street", ["Elm Row 12", "Oak Way 7"]) == {"STREET_ADDRESS"}
+    assert verdicts(usual, "address.lines[].text", ["Elm Row 12", "Oak Way 7"]) == {"STREET_ADDRESS"}
+    assert verdicts(usual, "login.secrets.password.current", ["Hj7kQ2mZx9"]) == {"PASSWORD"}
     assert verdicts(usual, "password_type", ["Hj7kQ2mZx9"]) == {"PASSWORD"}
 
 
@@ -445,6 +451,21 @@ def test_services_variables_and_places_are_no_likely_people(
 ) -> None:
     found = usual.inspect_columns({name: pa.array(values)}).tallies
     assert all(tally.highest < Likelihood.LIKELY for tally in found.values()), found
+
+
+def test_values_of_a_list_do_not_name_the_next_one(usual: LocalInspector) -> None:
+    choices = ["USER_PASSWORD", "ADMIN_NO_SRP_AUTH", "DB_PASSWORD", "POSTGRES_SCRAM_SHA_256"]
+    assert verdicts(usual, "AuthFlow.enum[]", choices) == set()
+    assert verdicts(usual, "c1", ["DB_PASSWORD=Hj7kQ2mZx9", "x"]) == {"PASSWORD"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["'secret': 'V1SecretVolumeSource',", '"password": "SensitiveString"', '"token": "GetTokenResponse"',
+     "spwd: 3.0-3.12", "pwd: 3.0-", "github://org:repo@sha/precip/catalog.yml"],
+)  # fmt: skip
+def test_classes_releases_and_repositories_are_no_secrets(text: str, usual: LocalInspector) -> None:
+    assert found(usual, text, Likelihood.LIKELY) == {}
 
 
 def test_decimals_and_single_numbers_among_many_are_no_identifiers(usual: LocalInspector) -> None:

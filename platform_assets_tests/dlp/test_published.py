@@ -53,6 +53,10 @@ def highest(inspector: LocalInspector, text: str, info_type: str) -> Likelihood 
         "email: bob@shop.example, eve@mail.example.org and joe@x.test",
         "run as user@host.com or foo@bar.com",
         "your.name@gmail.com",
+        "for example cloudysky@gmail.com becomes XXXXX@gmail.com",
+        "# bio.pl mikem@open.com.au",
+        "// Ann Stone (ann@stone-house.net)",
+        "E-mail: info@stone-house.net",
         "Message-ID: <545627C2.3050608@recorder.com>",
     ],
 )
@@ -104,6 +108,9 @@ def test_a_column_of_addresses_is_likely_whoever_has_them(usual: LocalInspector)
     values = ["ann@example.com", "info@stone-house.net", "bob@foo.com"]
     (verdict,) = usual.inspect_columns({"email": pa.array(values)}).columns
     assert (verdict.info_type.name, verdict.likelihood) == ("EMAIL_ADDRESS", Likelihood.VERY_LIKELY)
+    authors = ["Ann Stone <ann@stone-house.net>", "Bob Moe <bob@stone-house.net>"]
+    tallies = usual.inspect_columns({"components[].author": pa.array(authors)}).tallies
+    assert tallies["EMAIL_ADDRESS"].highest == POSSIBLE
     contacts = [f"Ann Stone <ann{n}@stone-house.net>" for n in range(4)]
     (verdict,) = usual.inspect_columns({"c1": pa.array(contacts)}).columns[:1]
     assert (verdict.info_type.name, verdict.likelihood) == ("EMAIL_ADDRESS", LIKELY)
@@ -145,7 +152,8 @@ def test_addresses_of_organisations_and_examples_are_possible(text: str, usual: 
      "host fe80::2618:1234:1", "server 1.2.3.4", "server 8.8.8.8", "server 1.2.3.0",
      "dpkg (1.14.16.4) unstable; urgency=low",
      "2013-04-12 (3.7.16.2)", "since libxcb 1.1.90.1", "libX11 1.4.99.1", "sqlplus 12.2.0.1",
-     "serial c7:26:0d:ac:98:16:56:a0",
+     "serial c7:26:0d:ac:98:16:56:a0", "Example of IPv4: 168.192.5.6", "Major changes in 3.31.0.1",
+     "join ff0e:0:0:0:0:0:0:a", "dns 2001:4860:4860::8888", "at 0:0:0:0:0:0:0:1", "169.254.0.0/16",
      "3.43.5.1 Why does the test complain"],
 )  # fmt: skip
 def test_private_made_up_and_released_numbers_are_possible_addresses(
@@ -154,13 +162,23 @@ def test_private_made_up_and_released_numbers_are_possible_addresses(
     assert highest(usual, text, "IP_ADDRESS") in (None, POSSIBLE)
 
 
-def test_a_column_of_private_addresses_is_likely_by_its_name(usual: LocalInspector) -> None:
-    (verdict,) = usual.inspect_columns({"client_ip": pa.array(["10.0.0.7", "10.20.30.40"])}).columns
-    assert (verdict.info_type.name, verdict.likelihood) == ("IP_ADDRESS", Likelihood.VERY_LIKELY)
+def test_a_column_of_addresses_is_as_likely_as_its_network_is_public(usual: LocalInspector) -> None:
+    for values, likelihood in (
+        (["10.0.0.7", "10.20.30.40"], POSSIBLE),
+        (["41.207.3.9", "1.2.3.4"], Likelihood.VERY_LIKELY),
+    ):
+        (verdict,) = usual.inspect_columns({"client_ip": pa.array(values)}).columns
+        assert (verdict.info_type.name, verdict.likelihood) == ("IP_ADDRESS", likelihood)
 
 
 def test_counted_and_spelled_network_cards_are_possible(usual: LocalInspector) -> None:
-    for address in ("aa:bb:cc:dd:ff:ee", "01:02:03:0a:0b:0c", "13:10:de:ad:be:ef", "12:34:56:78:9a:bc"):
+    for address in (
+        "aa:bb:cc:dd:ff:ee",
+        "01:02:03:0a:0b:0c",
+        "13:10:de:ad:be:ef",
+        "12:34:56:78:9a:bc",
+        "02:1a:80:41:52:9c",
+    ):
         assert highest(usual, f"mac {address}", "MAC_ADDRESS") == POSSIBLE, address
     assert highest(usual, "mac 00:1a:2b:3c:4d:5e", "MAC_ADDRESS") == Likelihood.VERY_LIKELY
 
@@ -170,6 +188,7 @@ def test_counted_and_spelled_network_cards_are_possible(usual: LocalInspector) -
     ["'37123402':{'en': 'Tele2 Mobile'},", "24284459 replace unneeded calls to copy",
      "[Bug 3027438]: Tk calls it", "insert ( 3084 1255 0 'list an extension''s update paths' )",
      "N Aring ; B -28 0 663 872 ;",
+     "N Aring ; B 15 0 651 979 ;", "'37066864':{'en': 'Tele 2'},\n '37066865':{'en': 'Tele 2'},",
      "see call\n 18102  9.0.0618  calling function for reduce() has too much overhead"],
 )  # fmt: skip
 def test_digits_before_a_sentence_about_calls_are_no_telephone_numbers(

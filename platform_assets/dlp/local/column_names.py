@@ -6,6 +6,7 @@ below them keys such as `type` or `description`, whose values describe the data 
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from platform_assets.formats.words import word_set, words_of
@@ -13,7 +14,7 @@ from platform_assets.formats.words import word_set, words_of
 _DESCRIBING = word_set("""
     type types shape format pattern regex description descriptions documentation desc doc docs summary comment
     comments ref schema enum enums required optional example examples annotations annotation help hint
-    tooltip kind datatype validation validators deprecated readonly scopes
+    tooltip title kind datatype validation validators deprecated readonly scopes
     """)
 
 
@@ -21,7 +22,25 @@ _DESCRIBING = word_set("""
 def describes_another(name: str) -> bool:
     """Return True if values of a path of keys describe what the keys above name, as `password.type` does."""
     key = _last_key(name)
-    return len(key) < len(name) and key.strip("[]$").lower() in _DESCRIBING
+    words = words_of(key)
+    return len(key) < len(name) and bool(words) and words[-1] in _DESCRIBING
+
+
+_VALUE_KEYS = word_set("value values val text item items element entry content data raw plain current")
+
+
+@lru_cache(maxsize=16_384)
+def words_of_keys(name: str, count: int) -> tuple[str, ...]:
+    """The words of the last keys of a path, without those at its end that only say that they hold a value.
+
+    Args:
+        name: The path.
+        count: Number of keys.
+    """
+    keys = [words_of(key) for key in re.split(r"[./@]", name)]
+    while len(keys) > 1 and all(word in _VALUE_KEYS or word.isdigit() for word in keys[-1]):
+        keys.pop()
+    return tuple(word for key in keys[-count:] for word in key)
 
 
 @lru_cache(maxsize=16_384)

@@ -59,10 +59,12 @@ def paired_secrets(columns: Mapping[str, pa.Array], dummies: bool = False) -> di
             for name, value in _named_values(columns[place], columns[value_name]):
                 _judge(found, value_name, (name, value), HOTWORD, dummies=dummies)
     for column in columns:
+        if describes_another(column):
+            continue
         above = secrets_below(column)
         if above is None and dummies and _SECRET_NAME.search(_split(column)[1].encode()) is not None:
             above = _split(column)[1].strip("[]")
-        if above is not None and not describes_another(column):
+        if above is not None:
             values = pc.unique(columns[column].cast(pa.large_string())).slice(0, _MOST_VALUES)
             for value in values.to_pylist():
                 _judge(found, column, (above, value or ""), HEADER, dummies=dummies)

@@ -248,7 +248,7 @@ class SmallColumns:
         judged = {}
         for number, among in candidates.items():
             values = dict.fromkeys(self._cells[number].texts)
-            whole = self._scan.as_a_whole(values, *self._title(number), among)
+            whole = self._scan.as_a_whole(values, self._names[number], *self._title(number), among)
             if whole:
                 judged[number] = whole
         return judged

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from platform_assets.dlp.local.column_names import describes_another, words_of_column
+from platform_assets.dlp.local.column_names import describes_another, words_of_column, words_of_keys
 from platform_assets.dlp.local.context import NOTHING, Surroundings
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors.contacts import VERSION_WORDS
@@ -28,6 +28,7 @@ from platform_assets.dlp.local.detectors.people import ETHNIC_GROUPS, GIVEN_NAME
 from platform_assets.dlp.local.paired_columns import PAIRED_TYPES, PairedSecret
 from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.scanner import Scanner, hotwords
+from platform_assets.dlp.local.scanners.network import OF_AUTHORS
 from platform_assets.dlp.local.scanners.people import folded, is_date, is_day_since_1970
 from platform_assets.dlp.local.scanners.secrets import secret_value
 from platform_assets.dlp.local.scanners.text import (
@@ -187,7 +188,7 @@ class TableScan:
         header, words = title_of(name)
         step = max(len(values) // SAMPLE, 1)
         sample = values[::step].slice(0, SAMPLE).to_pylist()
-        whole = self.as_a_whole(sample, header, words)
+        whole = self.as_a_whole(sample, name, header, words)
         if len(values) <= SAMPLE or self.is_exact:
             places = np.arange(len(values))
             column.matches = self._scanned(name, joined_lines(values), places, header, noise=None)[0]
@@ -300,6 +301,7 @@ class TableScan:
     def as_a_whole(
         self,
         values: Iterable[str],
+        name: str,
         header: Surroundings,
         words: tuple[str, ...],
         among: Iterable[Whole] | None = None,
@@ -308,6 +310,7 @@ class TableScan:
 
         Args:
             values: A sample of its distinct values.
+            name: Its name.
             header: The hotwords in its name.
             words: The words of its name.
             among: The info types to look for; None means all.
@@ -321,7 +324,11 @@ class TableScan:
             for one in WHOLES if among is None else among:
                 threshold = self._thresholds.get(one.name)
                 if threshold is not None:
-                    judged = one.judge(looked, header, words)
+                    title = header, words
+                    if one.keys and not describes_another(name):
+                        own = words_of_keys(name, one.keys)
+                        title = hotwords().among(own), own
+                    judged = one.judge(looked, *title)
                     if judged[0] >= threshold:
                         whole[one.name] = judged
         return whole
@@ -414,6 +421,7 @@ def owners(starts: _Ints, matches: list[Match]) -> list[int]:
 FEW = 10
 """Fewer values than this say nothing about each other."""
 _NO_ADDRESS = "version"
+_AUTHORS = word_set("author authors maintainer maintainers contributor contributors committer uploader")
 # A column of this name holds numbers that may have four groups, such as telephone numbers of France.
 _OF_NUMBERS = frozenset({"PHONE_NUMBER", "DATE_OF_BIRTH", *(detector.name for detector in IDENTIFIERS)})
 
@@ -428,6 +436,8 @@ def title_of(name: str) -> tuple[Surroundings, tuple[str, ...]]:
     named = header.hot.keys()
     if VERSION_WORDS & set(words) or ("IP_ADDRESS" not in named and _OF_NUMBERS & named):
         header = Surroundings({**header.hot, _NO_ADDRESS: 0}, header.against)
+    if words[-1:] and words[-1] in _AUTHORS:
+        header = Surroundings({**header.hot, OF_AUTHORS: 0}, header.against)
     return header, ((ATTRIBUTE, *words) if "@" in name else words)
 
 
@@ -653,12 +663,11 @@ def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...
         return _NO
     known = _share(values, _has_known_name)
     if "PERSON_NAME" in header.hot:
-        if known >= 0.15:
-            return VERY_LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
         # Services, products and firms have display names and owners too.
-        if _NOT_PEOPLE & set(words) or words[-2:-1] in _OF_THINGS_TOO:
+        of_things = _NOT_PEOPLE & set(words) or words[-2:-1] in _OF_THINGS_TOO
+        if of_things and _share(values, _begins_with_given_name) < 0.3:
             return POSSIBLE, HEADER, _NAME_PATTERN
-        return LIKELY, HEADER | DICTIONARY, _NAME_PATTERN
+        return (VERY_LIKELY if known >= 0.15 else LIKELY), HEADER | DICTIONARY, _NAME_PATTERN
     if _ROLES & set(words[-2:]) and set(words[-1:]) <= (_ROLES | _OF_PEOPLE):
         given = _share(values, _begins_with_given_name)
         if (
@@ -705,7 +714,8 @@ def _ethnic_groups(values: list[str], header: Surroundings, words: tuple[str, ..
     return (POSSIBLE, DICTIONARY | COLUMN, None) if several >= 2 else _NO
 
 
-_ADDRESS_LIKE = re.compile(r"(?=.*[0-9])(?=.*[^\W\d_]{2}).{5,120}")
+# An identifier has no blanks, and a street in the scripts that write without blanks is not in ASCII.
+_ADDRESS_LIKE = re.compile(r"(?=.*[0-9])(?=.*[^\W\d_]{2})(?=.*(?:[ ,]|\.[0-9]|[^\x00-\x7f])).{5,120}")
 
 
 def _street_addresses(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
@@ -791,6 +801,8 @@ class Whole:
         alone: The least number of values that it judges without such a word; 0 if it judges none.
         digits: True if the values that count have digits, False if they have none, None if either is so.
         share: The least share of values that must count.
+        keys: Number of keys at the end of a path whose words name the values, as a key far above says little
+            of them (`waiters.PasswordDataAvailable.state`); 0 means all.
     """
 
     name: str
@@ -799,14 +811,15 @@ class Whole:
     alone: int = 0
     digits: bool | None = None
     share: float = 0.5
+    keys: int = 0
 
 
 WHOLES = (
     Whole("PERSON_NAME", _person_names, _ROLES | {"name", "names"}, alone=5, digits=False, share=0.7),
     Whole("ETHNIC_GROUP", _ethnic_groups, alone=2, digits=False, share=0.3),
-    Whole("STREET_ADDRESS", _street_addresses, digits=True, share=0.6),
+    Whole("STREET_ADDRESS", _street_addresses, digits=True, share=0.6, keys=2),
     Whole("DATE_OF_BIRTH", _births, digits=True, share=0.6),
     Whole("PASSPORT", _passports, digits=True, share=0.6),
-    Whole("PASSWORD", _passwords),
-    Whole("AUTH_TOKEN", _tokens, word_set("token secret apikey key")),
+    Whole("PASSWORD", _passwords, keys=1),
+    Whole("AUTH_TOKEN", _tokens, word_set("token secret apikey key"), keys=1),
 )

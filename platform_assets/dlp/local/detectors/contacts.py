@@ -22,7 +22,7 @@ CONTACTS: tuple[Detector, ...] = (
         "telefone, mobile, mobil, mobiltelefon, mobile number, cell, cell phone, cellphone, cellular, "
         "fax, call, "
         "called, calling, call me, call us, contact number, contact no, handy, handynummer, whatsapp, "
-        "sms, text me, dial, hotline, helpline, landline, phone1, phone2, msisdn, ring me, a ring, "
+        "sms, text me, dial, hotline, helpline, landline, phone1, phone2, msisdn, ring me, me a ring, "
         "móvil, "
         "movil, celular, portable, "
         "rufnummer, telefonnummer, extension, voicemail, reach me, reach us, reached at, home number, "

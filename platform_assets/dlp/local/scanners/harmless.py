@@ -31,6 +31,14 @@ _SLUG_WORD = re.compile(
     r"(?:[A-Z]+|[A-Z]{0,2}(?:[A-Z][a-z]+|[a-z]{2,}){1,3}[A-Z]{0,4}|[a-z])[0-9]{0,2}"
     r"|[0-9]{1,4}(?:\.[0-9]{1,3})*"
 )
+_RELEASES = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}-(?:[0-9]{1,2}\.[0-9]{1,2})?")
+# Classes of programs and their interfaces: SensitiveString, V1SecretVolumeSource.
+_TYPES = (
+    "Source Request Response Result Input Output Type Ref Reference Config Spec Provider Factory Attachment "
+    "Attachments Credential Credentials Verification String List Map Exception Error Handler Service"
+)
+_ENDS_OF_TYPES = tuple(_TYPES.split())
+_LONGEST_TYPE = 120
 _LEAST_SLUG_WORDS, _LONGEST_SLUG_WORD = 3, 24  # longer words take the pattern too many tries
 _NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _NAME = compiled(f"(?i)(?:{NAMES_OF_PASSWORDS}|{NAMES_OF_SECRETS})")
@@ -51,7 +59,20 @@ def is_harmless(value: str, quoted: bool) -> bool:
         or _PATTERN.search(value) is not None
         or ("/" in value and _ROUTE.fullmatch(value) is not None and not _is_mixed_up(value))
         or _is_label(value)
+        or _RELEASES.fullmatch(value) is not None
+        or _is_type(value)
         or (not quoted and any(sign in value for sign in (".", "::", "->")) and is_name_in_code(value))
+    )
+
+
+def _is_type(value: str) -> bool:
+    """Return True for the name of a class of a program or an interface, made of words."""
+    return (
+        value.endswith(_ENDS_OF_TYPES)
+        and value[0].isupper()
+        and value.isalnum()
+        and len(value) <= _LONGEST_TYPE
+        and not _is_mixed_up(value)
     )
 
 

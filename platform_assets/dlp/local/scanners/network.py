@@ -13,9 +13,9 @@ from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors import contacts as _contacts
 from platform_assets.dlp.local.scanners.published import (
     are_of_authors,
+    is_made_up,
     is_notice,
     is_of_author,
-    is_of_example,
     is_of_nobody,
 )
 from platform_assets.dlp.local.scanners.text import (
@@ -50,6 +50,10 @@ _OF_PROGRAMS = frozenset((b"git", b"hg", b"svn", b"cvs", b"anoncvs", b"anonymous
 _ID_OF_MESSAGE = re.compile(rb"(?i)(?:message-id|in-reply-to|references|content-id|cid)\b[^\n@]{0,80}$")
 
 
+OF_AUTHORS = "author"
+"""A hotword of columns called after authors: a name before an address shows that it is published."""
+
+
 def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     # Published addresses, and others, by the part of the text that they are in.
@@ -71,15 +75,15 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
         span = (at - len(local), end)
         if data[end : end + 1] == b"/" and _PATH_AFTER_MAIL.match(data, end):
             text.add(found, span, "EMAIL_ADDRESS", UNLIKELY, SHAPE, hot=UNLIKELY)
-        elif "EMAIL_ADDRESS" in text.header_at(at).hot:
+        elif "EMAIL_ADDRESS" in (named := text.header_at(at).hot):
             text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
-        elif is_of_example(data, at, end) or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0]):
+        elif is_of_nobody(data, *span) or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0]):
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
         elif data[max(span[0] - 7, 0) : span[0]].lower() == b"mailto:" or is_of_author(
-            data, *span, alone=text.lines
+            data, *span, alone=text.lines and OF_AUTHORS not in named
         ):
             of_parts.setdefault(text.part_of(at), ([], []))[0].append(span)
-        elif is_of_nobody(data, *span):
+        elif is_made_up(data, *span) or text.is_example(span[0]):
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR)
         else:
             of_parts.setdefault(text.part_of(at), ([], []))[1].append(span)
@@ -197,14 +201,15 @@ _DRAWN_AROUND = 32
 _OBJECT_IDENTIFIER = re.compile(rb"1\.3\.(?:6|12|14|36|101|132)\.|2\.5\.(?:4|8|29)\.|2\.16\.")
 # Addresses of nobody: loopback, all, masks, documentation (RFC 5737), multicast, the metadata of clouds.
 _NOBODYS = re.compile(
-    rb"127\.|0\.0\.0\.0$|255\.|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.|2(?:2[4-9]|3[0-9])\.|169\.254\.169\.254$"
+    rb"127\.|0\.0\.0\.0$|255\.|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.|2(?:2[4-9]|3[0-9])\.|169\.254\.|"
+    rb"1\.(?:1\.1\.1|0\.0\.1)$|8\.8\.[48]\.[48]$|9\.9\.9\.9$|208\.67\.22[02]\.22[02]$"  # resolvers
 )
 # Addresses of private networks, which identify a machine only within its own network (RFC 1918, 6598).
 _PRIVATE = re.compile(
     rb"10\.|192\.168\.|172\.(?:1[6-9]|2[0-9]|3[01])\.|100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\."
 )
 _OCTETS = re.compile(rb"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")
-_PRIVATE_6 = re.compile(rb"(?i)fe[89ab][0-9a-f]:|f[cd][0-9a-f]{2}:|64:ff9b:|2001:0?db8:|::")
+_RESOLVERS_6 = b"2001:4860:4860:", b"2606:4700:4700:", b"2620:fe:"
 _PAIRS_OF_DIGITS = re.compile(rb"[0-9]{2}(?:\.[0-9]{2}){3}")
 
 
@@ -232,8 +237,10 @@ _HIGHEST_RELEASE = 30
 
 
 def _may_be_a_release(octets: list[bytes]) -> bool:
-    """Return True for four numbers of which the first two are as small as those of releases are."""
-    return max(int(octets[0]), int(octets[1])) < _HIGHEST_RELEASE
+    """Return True for four numbers that are as small as those of releases are."""
+    return int(octets[0]) < _HIGHEST_RELEASE and (
+        int(octets[1]) < _HIGHEST_RELEASE or sum(len(octet) == 1 for octet in octets[1:]) > 1
+    )
 
 
 def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
@@ -256,9 +263,13 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
         surroundings = text.around(start, end)
         distance = surroundings.hot.get("IP_ADDRESS", FAR)
         alone, hot = LIKELY, VERY_LIKELY
-        if _NOBODYS.match(data, start, end) or (
-            "IP_ADDRESS" not in text.header_at(start).hot
-            and (_PRIVATE.match(data, start, end) or _is_made_up(octets))
+        if (
+            _NOBODYS.match(data, start, end)
+            or _PRIVATE.match(data, start, end)
+            or (
+                "IP_ADDRESS" not in text.header_at(start).hot
+                and (_is_made_up(octets) or text.is_example(start))
+            )
         ):
             alone = hot = POSSIBLE
         if octets[0] == b"0" and octets != [b"0"] * 4:
@@ -319,14 +330,18 @@ def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
         ):
             continue  # common in program code
         try:
-            ipaddress.IPv6Address(address.decode("ascii"))
+            parsed = ipaddress.IPv6Address(address.decode("ascii"))
         except ValueError:
             continue
         if not short and not any(48 <= byte <= 57 for byte in address):
             continue
-        nobodys = address.lower().startswith(b"2001:db8:") or (
-            "IP_ADDRESS" not in text.header_at(start).hot and _PRIVATE_6.match(address) is not None
-        )  # documentation (RFC 3849), or a network's own
+        nobodys = (
+            not parsed.is_global
+            or parsed.is_multicast
+            or parsed.is_reserved
+            or address.lower().startswith(_RESOLVERS_6)
+            or ("IP_ADDRESS" not in text.header_at(start).hot and text.is_example(start))
+        )
         text.add(
             found,
             (start, end),
@@ -358,7 +373,8 @@ def _look_at_macs(text: ScannedText, found: list[Match]) -> None:
         dotted = b"." in data[start:end]
         plain = data[start:end].translate(None, b"-.:").isdigit()
         nobody = not data[start:end].translate(None, b"-.:0fF")
-        made_up = _MADE_UP_MAC.match(data, start, end) is not None
+        # An address that its machine gave itself changes, and is no hardware's.
+        made_up = data[start + 1] in b"26AEae" or _MADE_UP_MAC.match(data, start, end) is not None
         alone = UNLIKELY if dotted or nobody or (plain and b"-" in data[start:end]) else LIKELY
         hot = UNLIKELY if nobody else POSSIBLE if made_up else VERY_LIKELY
         text.add(found, (start, end), "MAC_ADDRESS", min(alone, hot), SHAPE, hot=hot)

@@ -596,6 +596,8 @@ def _phones(
         ):
             likelihood, named, assigned = VERY_UNLIKELY, 0, False
         start, stop = _without_open_parentheses(data, start, stop)
+        if likelihood > POSSIBLE and text.is_example(start):
+            likelihood = POSSIBLE
         if likelihood >= floor or text.everything:
             evidence = (VALIDATOR if assigned else SHAPE) | named
             stop = stop if extension is None else extension.end()

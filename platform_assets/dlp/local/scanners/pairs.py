@@ -189,6 +189,8 @@ def _look_at_pair(text: ScannedText, found: list[Match], start: int, end: int) -
     before = data[max(begin - 280, 0) : begin]
     for value in _values(data, before, begin, name_end, end):
         written = data[value.start : value.end].decode("utf-8", "replace")
+        if text.lines and b"\n" in data[name_end : value.start]:
+            return  # another value of the column
         judged = paired_secret(name, written, value.quoted, text.dummies)
         if judged is not None and judged[0] in text.names and judged[1] >= text.floor:
             found.append(Match(value.start, value.end, *judged, ENTROPY | HOTWORD, 0))

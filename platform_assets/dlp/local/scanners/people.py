@@ -10,7 +10,7 @@ from functools import lru_cache
 from platform_assets.dlp.local import checks
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors import people as _people
-from platform_assets.dlp.local.scanners.published import is_of_author, is_public_street
+from platform_assets.dlp.local.scanners.published import is_notice, is_of_author, is_public_street
 from platform_assets.dlp.local.scanners.text import (
     DICTIONARY,
     HOTWORD,
@@ -273,6 +273,7 @@ _CALLS = word_set("dear hi hello hey patient employee customer contact regards s
 
 def _look_at_names(text: ScannedText, found: list[Match]) -> None:
     data = text.data
+    in_notice: bool | None = None
     for first, end in spans(_PERSON, data):
         title = _TITLE.match(data, first, end)
         start = title.end() if title else first
@@ -294,8 +295,11 @@ def _look_at_names(text: ScannedText, found: list[Match]) -> None:
             continue
         if named and likelihood < VERY_LIKELY:
             likelihood, evidence = likelihood + 1, evidence | HOTWORD
-        if likelihood >= LIKELY and is_of_author(data, start, end, alone=text.lines):
-            likelihood = POSSIBLE
+        if likelihood >= LIKELY:
+            if in_notice is None:
+                in_notice = not text.lines and is_notice(data)
+            if in_notice or is_of_author(data, start, end, alone=text.lines):
+                likelihood = POSSIBLE
         if likelihood >= text.floor:
             found.append(Match(start, end, "PERSON_NAME", likelihood, evidence))
 
@@ -402,7 +406,7 @@ def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
             alone = LIKELY
         if street.islower() and _OF_SMALL_LETTERS.match(street):
             alone = UNLIKELY if _DOUBTFUL_SMALL.match(street) else min(alone, POSSIBLE)
-        if not text.lines and is_public_street(data, start, end):
+        if text.is_example(start) or (not text.lines and is_public_street(data, start, end)):
             text.add(found, (start, end), "STREET_ADDRESS", min(alone, POSSIBLE), SHAPE, hot=POSSIBLE)
             continue
         text.add(found, (start, end), "STREET_ADDRESS", alone, SHAPE)

@@ -16,7 +16,7 @@ _EXAMPLE_HOST = (
 )
 # Names that documents use for any domain, and for any person.
 _ANY_HOST = (
-    rb"(?i)(?:.*\.)?(?:foo|bar|baz|qux|foobar|acme|contoso|fabrikam|hooli|initech|(?:my|your|some|any|the|other)?"
+    rb"(?i)(?:.*\.)?(?:foo|bar|baz|qux|foobar|(?:my)?dom|acme|contoso|fabrikam|hooli|initech|(?:my|your|some|any|the|other)?"
     rb"[_\-]?(?:domain|company|corp|organi[sz]ation|org|host|hostname|server|site|website|provider|school)"
     rb"|here|there|somewhere|nowhere|test|testing|samples?|dummy|fake|placeholder|whatever|xyz|[a-df-wyz])"
     rb"\.(?:com|org|net|edu|io|co|dev|tld|local|internal|gov)"
@@ -41,11 +41,8 @@ _ROLE_HOST = (
     rb"(?i)(?:lists?|groups|mailman|listserv|bugs|noreply|tracker|[a-z0-9\-]*lists|alioth-lists)\..*"
     rb"|googlegroups\.com|.*\.(?:gserviceaccount\.com|noreply\.github\.com)|groups\.io|openssh\.com|libssh\.org"
 )
-_EXAMPLE = rb"(?:" + _EXAMPLE_HOST + rb")$"
-_NOBODYS = (
-    rb"(?:(?:" + _ANYBODY + rb")|(?:" + _ROLE + rb"))@.*$"
-    rb"|[^@]*@(?:(?:" + _ANY_HOST + rb")|(?:" + _ROLE_HOST + rb"))$"
-)
+_NOBODYS = rb"(?:" + _ROLE + rb")@.*$|[^@]*@(?:(?:" + _EXAMPLE_HOST + rb")|(?:" + _ROLE_HOST + rb"))$"
+_MADE_UP = rb"(?:" + _ANYBODY + rb")@.*$|[^@]*@(?:" + _ANY_HOST + rb")$"
 # Words of the people who make programs; business has things created, sent and requested by people too.
 _AUTHORED = (
     rb"(?i)copyright|\(c\)|\xc2\xa9|&copy;|\bauthors?\b|author[_\-]|_author|\bmaintain(?:er|ed)|"
@@ -54,6 +51,7 @@ _AUTHORED = (
     rb"adapted|original(?:ly)?|designed|code|idea|version)[ \-]+(?:by|from)\b|"
     rb"\b(?:signed-off|acked|reviewed|tested|reported|suggested|co-authored|co-developed)-(?:and-[a-z\-]+-)?by\b|"
     rb"\bthanks to\b|\bcourtesy of\b|\bupstream\b|\bbug[ \-]?reports?\b|\breport(?:ing)? bugs\b|"
+    rb"(?:^|\n)[ \t]*(?:#+|//+|;+|%+|--|REM|dnl)[ \t]+[^\n=:\"'/]{0,50}$|"
     rb"\bsend bugs\b|__e?mail__|changelog|\blicen[cs]e|\bcloses?: ?#|\bmailing list|\bsubscribe"
 )
 _NAMED_ADDRESS = rb"[\w.()\"'*\x80-\xff\]][ \t]{0,40}(?:\r?\n[ \t]{1,40})?<$|(?:^|\n)[ \t]{1,40}<$"
@@ -77,7 +75,7 @@ _ORGANISATION = re.compile(
 )
 # Everybody's examples, and the Free Software Foundation in copies of its licenses.
 _MADE_UP_STREET = re.compile(
-    rb"(?i)51\W{1,2}franklin\b[^\n]{0,30}\n?[^\n]{0,24}\bboston|"
+    rb"(?i)(?:51\W{1,2}franklin|59\W{1,2}temple)\b[^\n]{0,30}\n?[^\n]{0,24}\bboston|"
     rb"(?:1|10|100|1000|123|1234|12345|12|42|999|555|111|221b) (?:[nsew]\.? )?"
     rb"(?:main|any|fake|some|example|sample|test|foo|street|oak|elm|my|your|first|1st)\b"
 )
@@ -85,19 +83,8 @@ _LINES_OF_A_LIST = 4
 """Number of addresses of a text from which on they are judged together."""
 
 
-def is_of_example(data: bytes, at: int, end: int) -> bool:
-    """Return True for an e-mail address whose domain is reserved for documents and tests.
-
-    Args:
-        data: The text.
-        at: Place of the address's @.
-        end: The byte after it.
-    """
-    return _is_found(_EXAMPLE, AT_START, data, at + 1, end)
-
-
 def is_of_nobody(data: bytes, start: int, end: int) -> bool:
-    """Return True for an e-mail address of a role, a mailing list or a made-up person.
+    """Return True for an e-mail address of a role or a mailing list, or of a domain reserved for documents.
 
     Args:
         data: The text.
@@ -105,6 +92,11 @@ def is_of_nobody(data: bytes, start: int, end: int) -> bool:
         end: The byte after it.
     """
     return _is_found(_NOBODYS, AT_START, data, start, end)
+
+
+def is_made_up(data: bytes, start: int, end: int) -> bool:
+    """Return True for an e-mail address that documents use for anybody's, such as user@domain.com."""
+    return _is_found(_MADE_UP, AT_START, data, start, end)
 
 
 def _is_found(pattern: bytes, anchor: object, data: bytes, start: int, end: int) -> bool:
@@ -165,7 +157,7 @@ def is_notice(data: bytes) -> bool:
 
 def are_of_authors(published: int, addresses: int) -> bool:
     """Return True if so many of a text's addresses are published that the others are too, as in THANKS."""
-    return addresses >= _LINES_OF_A_LIST and 4 * published >= 3 * addresses
+    return addresses >= _LINES_OF_A_LIST and 2 * published >= addresses
 
 
 def is_public_street(data: bytes, start: int, end: int) -> bool:

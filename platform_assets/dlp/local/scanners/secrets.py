@@ -684,6 +684,7 @@ def _look_at_url_passwords(text: ScannedText, found: list[Match]) -> None:
             and not _EXAMPLE_HOST.match(data, match.end())
             and not is_harmless(match[2].decode("latin-1"), True)
             and not match[2].startswith(b"pserver:")  # a protocol of CVS
+            and not data[max(start - 6, 0) : start].endswith((b"github", b"gitlab"))  # user:repository@branch
             and (match[1], match[2]) != (b"scott", b"tiger")  # everybody's example of a database
         ):
             # Everybody has the databases of a tutorial on their own machine.

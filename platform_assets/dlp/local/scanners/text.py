@@ -55,6 +55,9 @@ _BEFORE, _AFTER = 64, 24
 _CLAUSE_END = re.compile(rb"[,;|\t]|[.!?] ")
 _NO_WORD = re.compile(rb"[^A-Za-z0-9_\x80-\xff]")
 _NAMED_BEFORE = re.compile(rb"[A-Za-z\x80-\xff]{2,}")
+# A key, not a value: what follows it says nothing of the line above.
+_KEY = re.compile(rb"[\"'`]?[ \t]*[:=]")
+_SAYS_SO = rb"(?i)placeholder|\b(?:e\.g\.|i\.e\.)|\b(?:examples?|samples?|dummy|fake|such as|for instance)\b"
 _SENTENCE = 3
 """Number of words after a value from which on it is not alone on its line."""
 
@@ -135,6 +138,7 @@ class ScannedText:
             and not self.lines
             and not _NAMED_BEFORE.search(before)
             and len(_NAMED_BEFORE.findall(after)) < _SENTENCE
+            and not _KEY.match(after)
         ):
             # A value on a line of its own is named by the line above.
             before = data[first:start]
@@ -152,6 +156,12 @@ class ScannedText:
             return header
         hot = {**surroundings.hot, **dict.fromkeys(header.hot, 0)}
         return Surroundings(hot, min(surroundings.against, header.against + 1), header.title)
+
+    def is_example(self, start: int) -> bool:
+        """Return True if the text before a position calls what follows an example."""
+        line = self.data.rfind(b"\n", max(start - _BEFORE, 0), start) + 1
+        part = self.data[max(line, start - _BEFORE, 0) : start]
+        return matcher(_SAYS_SO)(UNANCHORED, part, 0, len(part))[0][0] >= 0
 
     def before(self, start: int) -> Surroundings:
         """The hotwords before a position on its line."""
