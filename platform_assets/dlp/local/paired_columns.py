@@ -145,7 +145,8 @@ def _pairs_of_elements(column: pa.Array) -> Iterator[tuple[str, str]]:
     """The elements of lists that are the name of a secret, each with the next one: `["password", "..."]`."""
     if not _is_text(column.type) or len(column) < 2:
         return
-    elements = column.cast(pa.large_string())
+    # Lists of pairs are short; long lists are of something else, and would take their time.
+    elements = column.slice(0, 2 * _MOST_VALUES).cast(pa.large_string())
     held = pc.match_substring_regex(elements, _NAME_ALONE, ignore_case=True).fill_null(False)
     places = pc.indices_nonzero(held).slice(0, _MOST_VALUES)
     for place in places.to_pylist():
