@@ -63,10 +63,11 @@ bench: $(DEV) home ## Run every measurement in benchmarks/
 	  if [ -e "$$benchmark" ]; then echo "== $$benchmark"; $(BIN)/python "$$benchmark" || missed="$$missed $$benchmark"; fi; \
 	  done; [ -z "$$missed" ] || { echo "Failed, or missed its limits:$$missed" >&2; exit 1; }
 
-soak: $(DEV) home ## Run what takes an hour: all examples of the properties; capture with late commits; runs at once
+soak: $(DEV) home ## Run what takes an hour: all examples of the properties; capture with late commits; runs at once; kills among everything
 	@$(BIN)/python -m pytest --hypothesis-profile thorough -m "hypothesis or sampled or soak or thorough" $(ARGS)
 	@$(BIN)/python -m pytest platform_assets_tests/source/soak_capture.py $(ARGS)
 	@$(BIN)/python -m pytest platform_assets_tests/integration/soak_runs.py $(ARGS)
+	@$(BIN)/python -m pytest platform_assets_tests/integration/soak_life.py $(ARGS)
 
 plan-example: $(DEV) home ## Show what Terraform would make on AWS for its example; a local server plays AWS
 	@PYTHONPATH=. $(BIN)/python .ci/plan_example.py
