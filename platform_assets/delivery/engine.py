@@ -219,6 +219,8 @@ class _Run:
             return self._rehearsed(source, version)
         claimed = self._claim(version)
         if not claimed.pending:
+            # A run that was killed after its last receipt has left its files.
+            self.staging.remove(claimed.stamp.uuid)
             return self._unchanged(claimed)
         with self._claiming(claimed.stamp):
             return self._made(source, claimed, started)

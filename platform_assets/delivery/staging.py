@@ -14,7 +14,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -267,14 +267,24 @@ class Staging:
             return None
         return None
 
+    def remove(self, uuid: str) -> None:
+        """Remove what is left of one version."""
+        if (self.folder / uuid).is_dir():
+            shutil.rmtree(self.folder / uuid, ignore_errors=True)
+            self._remove_empty()
+
     def remove_others(self, uuid: str) -> None:
         """Remove what is left of other versions than this; all if empty."""
         if self.folder.is_dir():
             for one in self.folder.iterdir():
                 if one.name != uuid:
                     shutil.rmtree(one, ignore_errors=True)
-            if not uuid and not any(self.folder.iterdir()):
-                self.folder.rmdir()
+            self._remove_empty()
+
+    def _remove_empty(self) -> None:
+        # Another run may have begun to fill the folder.
+        with suppress(OSError):
+            self.folder.rmdir()
 
 
 def staged_lists(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from platform_assets.delivery import engine
 from platform_assets.delivery.engine import Watcher
 from platform_assets.delivery.receipts import LastShipments, ReceiptRow, Receipts
+from platform_assets.delivery.staging import Staging
 from platform_assets_tests.delivery.making import Block, Deliveries, Document
 from platform_assets_tests.fixtures.environment import server_environment
 
@@ -42,6 +44,18 @@ def killed_at(moment: str, folder: Path, to: dict[str, Block], version: str | No
 
 def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_for_the_other(destination: str, *_: object) -> None:
+    """Hold up a destination, so that the other is recorded alone."""
+    if destination == "ftp":
+        threading.Event().wait()
+
+
+def die_at_the_end(staging: Staging, uuid: str) -> None:
+    """Kill the process when the files of all versions are to be removed: after the last receipt."""
+    if not uuid:
+        die()
 
 
 class DeadlyReceipts(Receipts):
@@ -79,8 +93,11 @@ def main() -> None:
     source = Document({"big.csv": CONTENT}, work["version"])
     if moment == "rendering":
         source.before = die
+    if moment == "delivered":
+        Staging.remove_others = die_at_the_end  # type: ignore[method-assign]
     order = deliveries.order(source, work["to"], template=TEMPLATE)
-    watcher = Watcher(progress=die) if moment == "sending" else Watcher()
+    progress = {"sending": die, "recorded": wait_for_the_other}
+    watcher = Watcher(progress=progress[moment]) if moment in progress else Watcher()
     type(deliveries.engine)(receipts, deliveries.engine.staging, deliveries.engine.protection).deliver(
         order, watcher
     )

@@ -38,3 +38,20 @@ def test_a_killed_delivery_is_continued_as_the_same(
     delivered = [row.destination for row in deliveries.rows() if row.status == "delivered" and row.file]
     assert sorted(delivered) == ["archive", "ftp"], "one receipt for each destination"
     assert deliveries.staged() == []
+
+
+@pytest.mark.parametrize("version", ["1", None], ids=["versioned", "unversioned"])
+def test_what_a_run_that_is_killed_after_its_last_receipt_has_left_is_removed_by_the_next(
+    version: str | None, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    to = {"archive": folder_block(archive)}
+    killed_at("delivered", tmp_path, to, version)
+    deliveries = Deliveries(tmp_path)
+    assert deliveries.staged() != []
+    before = contents(archive)
+    result = deliveries.make(deliveries.order(Document({"big.csv": CONTENT}, version), to, template=TEMPLATE))
+    assert [one.status for one in result.destinations] == ["unchanged"]
+    assert contents(archive) == before
+    assert list(before.values()) == [CONTENT]
+    assert deliveries.staged() == []
