@@ -27,4 +27,9 @@ def word_set(text: str) -> frozenset[str]:
 @lru_cache(maxsize=16_384)
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a text or the parts of a name, in lower case and in order."""
-    return tuple(word.lower() for word in _WORD.findall(text))
+    return split_words(text)
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """The same for texts that hardly ever occur again."""
+    return tuple(map(str.lower, _WORD.findall(text)))

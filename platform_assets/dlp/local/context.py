@@ -70,12 +70,10 @@ class Hotwords:
         hot: dict[str, int] = {}
         against = FAR
         lengths_of, last = self._lengths.get, len(before) - 1
-        for place, word in enumerate(before):
-            lengths = lengths_of(word)
+        for place, lengths in enumerate(map(lengths_of, before)):
             if lengths is not None:
                 against = self._take(before, place, lengths, last - place, 0, hot, against)
-        for place, word in enumerate(after):
-            lengths = lengths_of(word)
+        for place, lengths in enumerate(map(lengths_of, after)):
             if lengths is not None:
                 against = self._take(after, place, lengths, place + 3, 1, hot, against)
         return Surroundings(hot, against) if hot or against < FAR else NOTHING

@@ -19,7 +19,7 @@ from platform_assets.dlp.local.scanners.text import (
     ScannedText,
     Segments,
 )
-from platform_assets.formats.words import words_of
+from platform_assets.formats.words import split_words
 
 _REMEMBERED = 32_768
 _WORDS_BEFORE, _WORDS_AFTER = 9, 4
@@ -145,8 +145,8 @@ class Scanner:
             if len(self._around) >= _REMEMBERED:
                 self._around.clear()
             surroundings = self._around[key] = hotwords().among(
-                words_of(before.decode("utf-8", "replace"))[-_WORDS_BEFORE:],
-                words_of(after.decode("utf-8", "replace"))[:_WORDS_AFTER],
+                split_words(before.decode("utf-8", "replace"))[-_WORDS_BEFORE:],
+                split_words(after.decode("utf-8", "replace"))[:_WORDS_AFTER] if after else (),
             )
         return surroundings
 
