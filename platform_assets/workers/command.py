@@ -49,7 +49,14 @@ def start(
         room = _room()
         load_code_location()
         gc.freeze()
-        taken = queues or ",".join(room.queues())
+        known = room.queues()
+        taken = queues or ",".join(known)
+        for name in sorted({one.strip() for one in taken.split(",")} - set(known)):
+            typer.echo(
+                f"No job of the configuration uses the queue {name}: only steps that carry its name as a tag "
+                f"come here. The queues of the configuration are {', '.join(known)}.",
+                err=True,
+            )
         program = build_worker(room.settings.workers, room.celery())
         size = ["--autoscale", f"{up_to},{processes}"] if up_to else ["--concurrency", str(processes)]
         program.worker_main(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _RESOURCES = "dagster-k8s/config"
 """Tag of a run: what its pod takes."""
+_TASK = "ecs/task_overrides"
+"""Tag of a run: what differs from the task definition of ECS."""
 STEP_TASK = "execute_step"
 """Name of the task that executes a step."""
 _LOOKS_EVERY = 0.2
@@ -55,6 +57,8 @@ def placed(job: Any, settings: JobSettings, executor: dg.ExecutorDefinition | No
     if wanted:
         resources = {"requests": wanted, **({"limits": limits} if limits else {})}
         tags[_RESOURCES] = json.dumps({"container_config": {"resources": resources}})
+    if settings.aws_role is not None:
+        tags[_TASK] = json.dumps({"taskRoleArn": settings.aws_role})
     return with_tags(job, tags, executor)
 
 

@@ -77,7 +77,8 @@ class Broker:
             with contextlib.closing(client):
                 yield cls(client, address)
         except redis.RedisError as failure:
-            raise BrokerUnavailable(f"Redis at {address} cannot be used: {failure}.") from failure
+            reason = str(failure).rstrip(".")
+            raise BrokerUnavailable(f"Redis at {address} cannot be used: {reason}.") from failure
 
     def facts(self) -> BrokerFacts:
         """Return the server's version and how it keeps its data."""

@@ -59,6 +59,12 @@ class JobSettings(Block):
     """Processors that a run asks for on Kubernetes."""
     memory_mb: Integer | None = Field(default=None, ge=64, description="whole megabytes, 64 or more")
     """Memory that a run on Kubernetes asks for, and may not exceed."""
+    aws_role: Text | None = Field(
+        default=None,
+        pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/\S+$",
+        description="the ARN of a role, arn:aws:iam::123456789012:role/NAME",
+    )
+    """The role that a run has on ECS, one of those that the daemon may give it."""
 
 
 class WorkersBlock(Block):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,21 @@ def test_runs_and_steps_of_the_celery_profile_go_to_the_queues_of_their_work() -
     # The schedule and the sensor start the same jobs.
     assert defs.resolve_schedule_def(f"{MAIN_JOB}_schedule").job.executor_def.name == "celery"
     assert defs.resolve_sensor_def("uploads_objects").job.run_tags[queue] == "inspection"
+
+
+def test_a_job_with_a_role_runs_under_it_on_ecs_and_no_other_job_does(tmp_path: Path) -> None:
+    role = "arn:aws:iam::123456789012:role/platform-upkeep"
+    config = tmp_path / "platform.conf"
+    config.write_text(
+        f'include file("{ROOT / "config" / "platform.conf"}")\nworkers.jobs.lake_upkeep.aws_role = "{role}"\n'
+    )
+    defs = build_defs(load_settings(config))
+    tag = "ecs/task_overrides"
+    assert json.loads(defs.resolve_job_def("lake_upkeep").run_tags[tag]) == {"taskRoleArn": role}
+    assert tag not in defs.resolve_job_def(MAIN_JOB).run_tags
+    config.write_text(config.read_text().replace(role, "platform-upkeep"))
+    with pytest.raises(SettingsError, match=r"workers\.jobs\.lake_upkeep\.aws_role"):
+        load_settings(config)
 
 
 def test_many_machines_refuse_what_they_cannot_share(tmp_path: Path) -> None:
