@@ -462,7 +462,8 @@ def test_values_of_a_list_do_not_name_the_next_one(usual: LocalInspector) -> Non
 @pytest.mark.parametrize(
     "text",
     ["'secret': 'V1SecretVolumeSource',", '"password": "SensitiveString"', '"token": "GetTokenResponse"',
-     "spwd: 3.0-3.12", "pwd: 3.0-", "github://org:repo@sha/precip/catalog.yml"],
+     "spwd: 3.0-3.12", "pwd: 3.0-", "github://org:repo@sha/precip/catalog.yml",
+     ";;   dbname= host= port= user= password= auth_user="],
 )  # fmt: skip
 def test_classes_releases_and_repositories_are_no_secrets(text: str, usual: LocalInspector) -> None:
     assert found(usual, text, Likelihood.LIKELY) == {}

@@ -121,11 +121,18 @@ def test_names_need_a_word_or_a_title_to_be_likely_and_authors_are_not(usual: Lo
         "patch from Ann Smith to fix it",
         "fix strictEqual (Maria Garcia) [#23508]",
         "Upstream-Contact: Ann Smith",
+        "Contributions from: Dr. Ann Smith, Prof. Bob Moe",
         "2022-03-05  Dr. Werner Fink  <werner@suse.de>",
         '"name": "John Smith",',
     ):
         assert highest(usual, text, "PERSON_NAME") == POSSIBLE, text
-    for text in ("Patient: Ann Smith", "Dear Ann Smith,", "Mrs. Smith called", "Customer name: John Smith"):
+    for text in (
+        "Patient: Ann Smith",
+        "Dear Ann Smith,",
+        "Mrs. Smith called",
+        "Patient: Dr. Ann Smith",
+        "Customer name: John Smith",
+    ):
         found = highest(usual, text, "PERSON_NAME")
         assert found is not None
         assert found >= LIKELY, text
@@ -186,7 +193,8 @@ def test_counted_and_spelled_network_cards_are_possible(usual: LocalInspector) -
 @pytest.mark.parametrize(
     "text",
     ["'37123402':{'en': 'Tele2 Mobile'},", "24284459 replace unneeded calls to copy",
-     "[Bug 3027438]: Tk calls it", "insert ( 3084 1255 0 'list an extension''s update paths' )",
+     "[Bug 3027438]: Tk calls it", "PushMethodCallFrame: [Bug 3001438]: Make",
+     "insert ( 3084 1255 0 'list an extension''s update paths' )",
      "N Aring ; B -28 0 663 872 ;",
      "N Aring ; B 15 0 651 979 ;", "'37066864':{'en': 'Tele 2'},\n '37066865':{'en': 'Tele 2'},",
      "see call\n 18102  9.0.0618  calling function for reduce() has too much overhead"],

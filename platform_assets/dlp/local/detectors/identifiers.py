@@ -339,6 +339,7 @@ NOT_AN_IDENTIFIER = (
     "product id, part number, item, item number, lot, case number, reference, ref, ref no, confirmation, "
     "booking, message id, bestellnummer, rechnungsnummer, coupon, catalog, model number, firmware, port, "
     "pid, offset, bytes, size, duration, nonce, seq, sequence, counter, etag, latitude, longitude, lat, "
-    "lon, lng, population, amount, price, total, npi, provider identifier, mrn, medical record number"
+    "lon, lng, population, amount, price, total, npi, provider identifier, mrn, medical record number, bug, "
+    "pull request"
 )
 """Words for something else: nearer to a number than any hotword, they are evidence against it."""

@@ -39,6 +39,7 @@ _TYPES = (
 )
 _ENDS_OF_TYPES = tuple(_TYPES.split())
 _LONGEST_TYPE = 120
+_EMPTY = re.compile(r"[a-z_]+=")  # the next of several assignments without values
 _LEAST_SLUG_WORDS, _LONGEST_SLUG_WORD = 3, 24  # longer words take the pattern too many tries
 _NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _NAME = compiled(f"(?i)(?:{NAMES_OF_PASSWORDS}|{NAMES_OF_SECRETS})")
@@ -61,6 +62,7 @@ def is_harmless(value: str, quoted: bool) -> bool:
         or _is_label(value)
         or _RELEASES.fullmatch(value) is not None
         or _is_type(value)
+        or (not quoted and _EMPTY.fullmatch(value) is not None)
         or (not quoted and any(sign in value for sign in (".", "::", "->")) and is_name_in_code(value))
     )
 

@@ -252,6 +252,7 @@ _PERSON = (
     + _NAME_WORD
 )
 _TITLE = re.compile(_TITLES + rb" ")
+_ACADEMIC = re.compile(rb"(?:Dr|Prof)\b")
 _NAMED = re.compile(
     rb"(?i)(?:\bname(?:d| is|:)?|\bi'?m|\bi am|\bcalled|\bdear|\bhi|\bhello|regards,?|sincerely,?|signed|"
     rb"patient|employee|customer|contact|attn:?)[ :\t]{1,3}$"
@@ -287,7 +288,9 @@ def _look_at_names(text: ScannedText, found: list[Match]) -> None:
         named = _NAMED.search(data, max(first - 16, 0), first) is not None
         if len(words) > 2 and words[0] in _CALLS and words[1] in _people.GIVEN_NAMES:
             named, start = True, data.index(b" ", start) + 1
-        if title:
+        if title and _ACADEMIC.match(title[0]):
+            likelihood, evidence = POSSIBLE, HOTWORD  # authors have such titles too
+        elif title:
             likelihood, evidence = (LIKELY if len(words) > 1 or given or family else POSSIBLE), HOTWORD
         elif given or (family and named):
             likelihood, evidence = POSSIBLE, DICTIONARY
