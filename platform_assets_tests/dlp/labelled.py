@@ -192,7 +192,7 @@ NAMED_FORMS = (
 
 NAMED_TOKENS = (
     "secretkey=<<value>>",
-    "ENV DRONE_TOKEN <<value>>",
+    "ENV DEPLOY_TOKEN <<value>>",
     "SECRET_KEY_BASE=<<value>>",
     "client_secret: <<value>>",
     "x-api-key: <<value>>",

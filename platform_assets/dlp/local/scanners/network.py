@@ -77,13 +77,17 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
             text.add(found, span, "EMAIL_ADDRESS", UNLIKELY, SHAPE, hot=UNLIKELY)
         elif "EMAIL_ADDRESS" in (named := text.header_at(at).hot):
             text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
-        elif is_of_nobody(data, *span) or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0]):
+        elif (
+            is_of_nobody(data, *span)
+            or text.is_example(span[0])
+            or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0])
+        ):
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
         elif data[max(span[0] - 7, 0) : span[0]].lower() == b"mailto:" or is_of_author(
             data, *span, alone=text.lines and OF_AUTHORS not in named
         ):
             of_parts.setdefault(text.part_of(at), ([], []))[0].append(span)
-        elif is_made_up(data, *span) or text.is_example(span[0]):
+        elif is_made_up(data, *span):
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR)
         else:
             of_parts.setdefault(text.part_of(at), ([], []))[1].append(span)

@@ -288,12 +288,12 @@ def _look_at_names(text: ScannedText, found: list[Match]) -> None:
         named = _NAMED.search(data, max(first - 16, 0), first) is not None
         if len(words) > 2 and words[0] in _CALLS and words[1] in _people.GIVEN_NAMES:
             named, start = True, data.index(b" ", start) + 1
-        if title and _ACADEMIC.match(title[0]):
-            likelihood, evidence = POSSIBLE, HOTWORD  # authors have such titles too
+        if title and (_ACADEMIC.match(title[0]) or (title[0][:2] == b"Sr" and not given and not family)):
+            likelihood, evidence = POSSIBLE, HOTWORD  # authors have such titles too, and jobs are senior
         elif title:
             likelihood, evidence = (LIKELY if len(words) > 1 or given or family else POSSIBLE), HOTWORD
         elif given or (family and named):
-            likelihood, evidence = POSSIBLE, DICTIONARY
+            likelihood, evidence = (POSSIBLE if given else UNLIKELY), DICTIONARY
         else:
             continue
         if named and likelihood < VERY_LIKELY:

@@ -9,10 +9,10 @@ import re
 
 from platform_assets.dlp.local.regex import AT_START, UNANCHORED, matcher
 
-# Reserved for documents and tests (RFC 2606, 6761).
+# Reserved for documents and tests (RFC 2606, 6761), and names within private networks.
 _EXAMPLE_HOST = (
     rb"(?i)(?:.*\.)?(?:example[0-9]?\.(?:com?|org|net|edu|io|gov|co\.[a-z]{2}|[a-z]{2})"
-    rb"|[a-z0-9\-]+\.(?:example|test|invalid|localhost|localdomain))"
+    rb"|[a-z0-9\-]+\.(?:example|test|invalid|localhost|localdomain|local|internal|lan|intranet))"
 )
 # Names that documents use for any domain, and for any person.
 _ANY_HOST = (
