@@ -225,6 +225,12 @@ def _values(data: bytes, before: bytes, begin: int, name_end: int, end: int) -> 
         if last == ord("{") and (signed or _BLOCK_KEYWORD.fullmatch(of_line) is not None):
             name = data[begin:name_end].decode("utf-8", "replace")
             yield from _below(name, _fields(data, end, end + _FAR))
+        elif last == ord("{") and of_line.rstrip()[-1:] in (b"", b"{", b","):
+            # HOCON needs no sign before a block; other languages have code and sentences in theirs.
+            name = data[begin:name_end].decode("utf-8", "replace")
+            for field in _below(name, _fields(data, end, end + _FAR)):
+                if field.quoted and b" " not in data[field.start : field.end]:
+                    yield field
         elif signed:
             yield from _members(data, end, b":" in data[name_end:end])
     elif data[name_end : name_end + 1] == b"]" and _SECTION.fullmatch(data[line:begin]):
