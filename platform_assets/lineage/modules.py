@@ -11,7 +11,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def has_own_assets(module: str) -> bool:
-    """Return whether a module may define assets of its own: it imports something beside the platform.
+    """Return whether a module may define assets of its own: it imports more than the platform and Python.
 
     While the module itself is being imported, its own assets are not known yet, and the answer is no.
 
@@ -30,4 +30,5 @@ def has_own_assets(module: str) -> bool:
     tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return any(name.split(".")[0] != _PACKAGE for name in names)
+    known = {_PACKAGE, *sys.stdlib_module_names} - {"importlib", "runpy"}
+    return any(name.partition(".")[0] not in known for name in names)

@@ -24,7 +24,7 @@ OTHER = "owen.fletcher@company-mail.com"
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "contacts.py").write_text(f'author = "{MAIL}"\n')
+    (tmp_path / "contacts.py").write_text(f'customer = "{MAIL}"\n')
     (tmp_path / "clean.txt").write_text("nothing to see here\n")
     return tmp_path
 
@@ -49,9 +49,9 @@ def test_what_a_baseline_accepts_is_not_found_and_anything_new_is(here: Path) ->
     assert (done.exit_code, "1 finding accepted." in done.output) == (0, True)
     assert run(".", "--baseline", "accepted.json").exit_code == 0
     # Lines move, and values are repeated: the finding stays the accepted one.
-    (here / "contacts.py").write_text(f'import this\n\nauthor = "{MAIL}"\nowner = "{MAIL}"\n')
+    (here / "contacts.py").write_text(f'import this\n\ncustomer = "{MAIL}"\nowner = "{MAIL}"\n')
     assert run(".", "--baseline", "accepted.json").exit_code == 0
-    (here / "contacts.py").write_text(f'author = "{MAIL}"\nowner = "{OTHER}"\n')
+    (here / "contacts.py").write_text(f'customer = "{MAIL}"\nowner = "{OTHER}"\n')
     assert found(".", "--baseline", "accepted.json") == {"contacts.py": {"EMAIL_ADDRESS": 1}}
     # The same value in another file is another finding.
     shutil.copy(here / "contacts.py", here / "copy.py")

@@ -148,7 +148,7 @@ def test_names_need_a_word_or_a_title_to_be_likely_and_authors_are_not(usual: Lo
         "Free Software Foundation, Inc.,\n * 51 Franklin Street, Fifth Floor, Boston, MA 02110",
         "51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA",
         "Sun Microsystems, Inc.\n  2550 Garcia Avenue",
-        "lives at 123 Main St in the example",
+        "see 123 Main St in the example",
         "such as 123 Any Street",
     ],
 )
@@ -214,3 +214,28 @@ def test_digits_before_a_sentence_about_calls_are_no_telephone_numbers(
 )
 def test_digits_beside_a_word_for_telephones_are(text: str, usual: LocalInspector) -> None:
     assert highest(usual, text, "PHONE_NUMBER") is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "info_type"),
+    [
+        ("write to somebody@company-three.com", "EMAIL_ADDRESS"),
+        ("the order of john.doe@harbour-mail.net was sent", "EMAIL_ADDRESS"),
+        ("Please contact ann@example.com or call +44 20 7183 8750.", "PHONE_NUMBER"),
+        ("My address is 123 Main St, Springfield", "STREET_ADDRESS"),
+    ],
+)
+def test_a_name_that_many_use_or_an_example_beside_it_makes_nobody_s_data_of_it(
+    text: str, info_type: str, usual: LocalInspector
+) -> None:
+    found = highest(usual, text, info_type)
+    assert found is not None
+    assert found >= LIKELY
+
+
+def test_addresses_of_roles_and_reserved_domains_in_a_column_are_those_of_its_rows(
+    usual: LocalInspector,
+) -> None:
+    addresses = ["ann.lee@example.com", "support@harbour-mail.net", "bob.ray@example.org"]
+    found = usual.inspect_columns({"contact": pa.array(addresses), "n": pa.array([1, 2, 3])})
+    assert [one.likelihood for one in found.findings if one.info_type.name == "EMAIL_ADDRESS"] == [LIKELY] * 3

@@ -78,7 +78,7 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
         elif "EMAIL_ADDRESS" in (named := text.header_at(at).hot):
             text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
         elif (
-            is_of_nobody(data, *span)
+            (not text.lines and is_of_nobody(data, *span))
             or text.is_example(span[0])
             or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0])
         ):

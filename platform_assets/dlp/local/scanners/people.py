@@ -10,7 +10,12 @@ from functools import lru_cache
 from platform_assets.dlp.local import checks
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors import people as _people
-from platform_assets.dlp.local.scanners.published import is_notice, is_of_author, is_public_street
+from platform_assets.dlp.local.scanners.published import (
+    is_made_up_street,
+    is_notice,
+    is_of_author,
+    is_street_of_organisation,
+)
 from platform_assets.dlp.local.scanners.text import (
     DICTIONARY,
     HOTWORD,
@@ -409,9 +414,11 @@ def _look_at_streets(text: ScannedText, found: list[Match]) -> None:
             alone = LIKELY
         if street.islower() and _OF_SMALL_LETTERS.match(street):
             alone = UNLIKELY if _DOUBTFUL_SMALL.match(street) else min(alone, POSSIBLE)
-        if text.is_example(start) or (not text.lines and is_public_street(data, start, end)):
+        if text.is_example(start) or (not text.lines and is_street_of_organisation(data, start)):
             text.add(found, (start, end), "STREET_ADDRESS", min(alone, POSSIBLE), SHAPE, hot=POSSIBLE)
             continue
+        if not text.lines and is_made_up_street(data, start, end):
+            alone = min(alone, POSSIBLE)
         text.add(found, (start, end), "STREET_ADDRESS", alone, SHAPE)
 
 

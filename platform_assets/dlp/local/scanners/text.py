@@ -57,8 +57,10 @@ _NO_WORD = re.compile(rb"[^A-Za-z0-9_\x80-\xff]")
 _NAMED_BEFORE = re.compile(rb"[A-Za-z\x80-\xff]{2,}")
 # A key, not a value: what follows it says nothing of the line above.
 _KEY = re.compile(rb"[\"'`]?[ \t]*[:=]")
+# Not in a domain, as in jane@example.com.
 _SAYS_SO = (
-    rb"(?i)placeholder|\b(?:e\.g\.|i\.e\.|eg:)|\b(?:examples?|samples?|dummy|fake|such as|for instance)\b"
+    rb"(?i)placeholder|\b(?:e\.g\.|i\.e\.|eg:)|(?:^|[^a-z0-9@.\-/])(?:examples?|samples?|dummy|fake|such as|"
+    rb"for instance)(?:[^a-z0-9.@\-]|\.[^a-z0-9]|\.?$)"
 )
 _SENTENCE = 3
 """Number of words after a value from which on it is not alone on its line."""
