@@ -199,6 +199,11 @@ class GcsTransfer:
         while True:
             end = min(there + _CHUNK, file.size)
             answer = self._request(upload, _Chunk(file, there, end, progress), _range(there, end, file.size))
+            if answer.status_code in (400, 416):
+                # Bytes of a broken request may have been written after the upload was asked for its size.
+                now = self._request(upload, b"", f"bytes */{file.size}")
+                if now.status_code == 308 and there < _arrived(now) < file.size:
+                    answer = now
             if answer.status_code == 308:
                 arrived = _arrived(answer)
                 if arrived <= there:
