@@ -239,3 +239,9 @@ def test_addresses_of_roles_and_reserved_domains_in_a_column_are_those_of_its_ro
     addresses = ["ann.lee@example.com", "support@harbour-mail.net", "bob.ray@example.org"]
     found = usual.inspect_columns({"contact": pa.array(addresses), "n": pa.array([1, 2, 3])})
     assert [one.likelihood for one in found.findings if one.info_type.name == "EMAIL_ADDRESS"] == [LIKELY] * 3
+
+
+def test_an_example_in_a_description_of_a_column_is_nobody_s(usual: LocalInspector) -> None:
+    described = ["Calls the member, such as user:mike@example.com here", "A group: admins@example.com"]
+    found = usual.inspect_columns({"description": pa.array(described), "n": pa.array([1, 2])})
+    assert {one.likelihood for one in found.findings if one.info_type.name == "EMAIL_ADDRESS"} == {POSSIBLE}

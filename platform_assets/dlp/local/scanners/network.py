@@ -54,6 +54,16 @@ OF_AUTHORS = "author"
 """A hotword of columns called after authors: a name before an address shows that it is published."""
 
 
+def _is_a_value(text: ScannedText, start: int, end: int) -> bool:
+    """Return True for a match that is a value of a column as a whole, and not a part of a sentence in it."""
+    data = text.data
+    return (
+        text.lines
+        and (not start or data[start - 1 : start] == b"\n")
+        and (end == len(data) or data[end : end + 1] == b"\n")
+    )
+
+
 def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     # Published addresses, and others, by the part of the text that they are in.
@@ -78,7 +88,7 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
         elif "EMAIL_ADDRESS" in (named := text.header_at(at).hot):
             text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
         elif (
-            (not text.lines and is_of_nobody(data, *span))
+            (not _is_a_value(text, *span) and is_of_nobody(data, *span))
             or text.is_example(span[0])
             or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0])
         ):
