@@ -373,27 +373,6 @@ def run_checks(
         )
 
 
-def recorded(
-    context: dg.AssetCheckExecutionContext, results: Iterable[dg.AssetCheckResult]
-) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
-    """Yield a step's check results, each as one event.
-
-    Dagster records an output of the step beside each result. Only steps that wait for a blocking check use
-    it.
-
-    Args:
-        context: The check step's context.
-        results: The results.
-    """
-    step = context.get_step_execution_context()
-    for result in results:
-        evaluation = result.to_asset_check_evaluation(step)
-        name = step.job_def.asset_layer.get_op_output_name(evaluation.asset_check_key)
-        if evaluation.blocking and name is not None:
-            yield dg.Output(None, output_name=name)
-        yield evaluation
-
-
 def hold_back(
     context: dg.AssetCheckExecutionContext, results: Iterator[dg.AssetCheckResult], group: str
 ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
@@ -410,23 +389,24 @@ def hold_back(
     Raises:
         dagster.Failure: A blocking check failed, and no later step of the run is tagged to report it.
     """
-    failed = {}
-    for one in recorded(context, results):
-        if not isinstance(one, dg.AssetCheckEvaluation):
-            yield one
-            continue
-        if one.blocking and not one.passed:
-            failed[one.asset_key] = _of_check(one)
+    step, failed = context.get_step_execution_context(), {}
+    for result in results:
+        evaluation = result.to_asset_check_evaluation(step)
+        name = step.job_def.asset_layer.get_op_output_name(evaluation.asset_check_key)
+        if name is not None:
+            yield dg.Output(None, output_name=name)
+        if evaluation.blocking and not evaluation.passed:
+            failed[evaluation.asset_key] = _of_check(evaluation)
         yield dg.AssetCheckEvaluation(
-            asset_key=one.asset_key,
-            check_name=one.check_name,
-            passed=one.passed,
-            metadata=one.metadata,
-            target_materialization_data=one.target_materialization_data,
-            severity=one.severity,
-            description=one.description,
+            asset_key=evaluation.asset_key,
+            check_name=evaluation.check_name,
+            passed=evaluation.passed,
+            metadata=evaluation.metadata,
+            target_materialization_data=evaluation.target_materialization_data,
+            severity=evaluation.severity,
+            description=evaluation.description,
             blocking=False,
-            partition=one.partition,
+            partition=evaluation.partition,
         )
     fail_for_stopped(context, failed, group)
 

@@ -20,7 +20,6 @@ from platform_assets.orchestration import (
     failed_checks,
     lazy_resource,
     preview,
-    recorded,
     report_stopped,
     row_count_metadata,
     run_checks,
@@ -188,7 +187,7 @@ def build_warehouse_defs(
     @with_resource_keys(warehouse=name)
     def check(
         context: dg.AssetCheckExecutionContext, lake: LakeResource, warehouse: WarehouseResource
-    ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+    ) -> Iterator[dg.AssetCheckResult]:
         from platform_assets.warehouse.verify import WarehouseVerifier
 
         with clear_failures():
@@ -202,7 +201,7 @@ def build_warehouse_defs(
                     f"platform-assets lake rebuild {'/'.join(key.asset_key.path)} --apply"
                 ] if difference else []
 
-            yield from recorded(context, run_checks(context, run))
+            yield from run_checks(context, run)
         report_stopped(
             context,
             [dg.AssetKey([group, key.path[-1]]) for key in by_key for group in ("star", name)],
