@@ -169,43 +169,11 @@ def prepare(
 ) -> None:
     """Create the folders that users expect before the first run, and write Dagster's folder to .env."""
     with plain_errors():
-        home = _prepare()
+        from platform_assets.preparation import name_instance, prepare_state
+
+        home = prepare_state()
         if env_file is not None:
-            _name_instance(env_file, home)
-
-
-def _prepare() -> Path:
-    """Create the folders that users expect before the first run, and return Dagster's."""
-    from platform_assets.rooms import Rooms
-    from platform_assets.runs import prepare_home
-    from platform_assets.settings import dagster_home, load_settings
-    from platform_assets.status import HasFolders
-    from platform_assets.stored import stamp_new_state
-
-    settings = load_settings()
-    stamp_new_state(settings.platform.state_dir)
-    for room in Rooms(settings).offering(HasFolders):
-        room.create_folders()
-    home = dagster_home(settings)
-    prepare_home(home)
-    return home
-
-
-_WRITTEN = "# Written by make"
-
-
-def _name_instance(env_file: Path, home: Path) -> None:
-    """Write .env, so that commands without make find the same instance; a user's own file stays unchanged."""
-    before = env_file.read_text() if env_file.exists() else _WRITTEN
-    text = "\n".join(
-        (
-            f"{_WRITTEN}; remove this line to keep your changes.",
-            f'DAGSTER_HOME="${{DAGSTER_HOME:-{home}}}"',
-            "DAGSTER_DISABLE_TELEMETRY=yes\n",
-        )
-    )
-    if before.startswith(_WRITTEN) and before != text:
-        env_file.write_text(text)
+            name_instance(env_file, home)
 
 
 @app.command(hidden=True)
@@ -215,10 +183,11 @@ def ui(
 ) -> None:
     """Serve the Dagster UI and its daemon, as `make ui` does; fails if this instance is already served."""
     with plain_errors():
+        from platform_assets.preparation import prepare_state
         from platform_assets.runs import fail_abandoned_runs, serve_ui
         from platform_assets.settings import hand_on_dagster_home
 
-        home = _prepare()
+        home = prepare_state()
         for run_id in fail_abandoned_runs(home):
             typer.echo(f"Run {run_id} is marked as failed: its process has ended.")
         hand_on_dagster_home(home)

@@ -42,6 +42,7 @@ ORDER = (
     "build",
     "doctor",
     "summary",
+    "preparation",
     "definitions",
     "cli",
 )

@@ -383,7 +383,7 @@ class _Scan:
                 self._take_failure(one.container, "the rows of a table", error)
 
     def _found_together(self, small: Sequence[tuple[_Gathered, dict[str, Cells]]]) -> dict[int, Found]:
-        """What an inspection of several tables at once finds; empty if they are to be inspected singly."""
+        """Return the results of inspecting several tables at once; empty if they must be inspected singly."""
         if not small or not isinstance(self.inspector, TablesInspector):
             return {}
         try:

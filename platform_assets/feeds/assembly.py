@@ -10,6 +10,7 @@ from platform_assets.column_lineage import DeclaredTable
 from platform_assets.dlp.assembly import InspectionRoom
 from platform_assets.errors import FeedError
 from platform_assets.feeds.settings import FeedColumnSettings, FeedsSettings
+from platform_assets.isolation import is_isolated, reason_of
 from platform_assets.lake.assembly import LakeRoom
 from platform_assets.lake.interfaces import KeptTable
 from platform_assets.objects.assembly import ObjectsRoom
@@ -198,15 +199,21 @@ class FeedsRoom(Assembly[FeedsSettings]):
     def past_tables(self) -> Iterator[PastTable]:
         """See `HasPastTables.past_tables`: feeds without a table are left out."""
         from platform_assets.feeds.load import Feeds
-        from platform_assets.feeds.past import past_feed_table
+        from platform_assets.feeds.past import past_feed_table, unreadable_feed_table
 
         lake = self.rooms.of(LakeRoom)
         feeds = Feeds(lake.lake, lake.engine, lake.spill_directory)
         for path in self.lake_paths():
-            feed = self.feed(path[1])
-            layout = feeds.layout(feed)
+            feed, name = self.feed(path[1]), "/".join(path)
+            try:
+                layout = feeds.layout(feed)
+            except BaseException as error:
+                if not is_isolated(error):
+                    raise
+                yield unreadable_feed_table(name, reason_of(error))
+                continue
             if layout.columns:
-                yield past_feed_table(feeds, feed, layout, "/".join(path))
+                yield past_feed_table(feeds, feed, layout, name)
 
     def settled_letters(self, connection: duckdb.DuckDBPyConnection, before: dt.datetime) -> str:
         """See `SettlesDeadLetters.settled_letters`: rows of files that were replaced or withdrawn."""
@@ -218,7 +225,13 @@ class FeedsRoom(Assembly[FeedsSettings]):
         conditions = []
         for number, name in enumerate(self.settings.feeds):
             counting = f"counting_{number}"
-            if feeds.ledger(self.feed(name)).counting_batches(connection, counting):
+            try:
+                has_loads = feeds.ledger(self.feed(name)).counting_batches(connection, counting)
+            except BaseException as error:
+                if not is_isolated(error):
+                    raise
+                continue  # its rows stay; the upkeep of the ledger itself tells the reason
+            if has_loads:
                 conditions.append(
                     f'(source = {literal(UPLOADS)} AND "table" = {literal(name)} '
                     f"AND _batch NOT IN (SELECT batch FROM {counting}))"

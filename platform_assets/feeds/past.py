@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from platform_assets.errors import LakeError
 from platform_assets.feeds.counting import counting_rows_sql
 from platform_assets.lake.past import TOUCHED, Past, PastTable
 from platform_assets.model.dialects import columns_sql, literal, quote
@@ -53,3 +54,12 @@ def past_feed_table(feeds: Feeds, feed: Feed, layout: Layout, name: str) -> Past
         return f"SELECT DISTINCT {columns_sql(key)} FROM {stored}"
 
     return PastTable(name, tuple(key), columns, select, changed)
+
+
+def unreadable_feed_table(name: str, reason: str) -> PastTable:
+    """Return the table of a feed whose ledger cannot be read: it has no rows to show, only the reason."""
+
+    def refuse(*_: object) -> str:
+        raise LakeError(f"{name} cannot be looked at: {reason}")
+
+    return PastTable(name, ("_batch",), (), refuse, refuse)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ROWS_WORTH_A_LOOK_BY_COLUMN = 100_000
 EMPTIED = {"row": "'{}'"}
-"""What retention sets in dead letters whose content is no longer needed."""
+"""Values that retention gives dead letters whose content is no longer needed."""
 
 
 @dataclass(frozen=True)

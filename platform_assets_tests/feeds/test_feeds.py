@@ -12,7 +12,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import duckdb
 import pyarrow as pa
@@ -731,6 +731,26 @@ def test_rejected_rows_lose_their_content_once_their_file_was_replaced_or_withdr
     assert after(366) == 2
     assert [row.get("id") for _, _, row in inbox.letters(ORDERS)] == [None, None, "z", "w"]
     assert after(367) == 0
+
+
+def test_a_feed_whose_ledger_is_damaged_keeps_no_other_table_from_a_look_back_or_from_retention(
+    inbox: Inbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.put("orders/1.csv", "id,amount,note\nx,1,a\n")
+    inbox.load(ORDERS, "orders/1.csv")
+    inbox.withdraw(ORDERS, "orders/1.csv")
+    rooms = rooms_over(inbox)
+
+    def damaged(*_: object) -> Never:
+        raise OverflowError("a number beyond all bounds")
+
+    monkeypatch.setattr(Feeds, "ledger", damaged)
+    problems = look_back(rooms, dt.datetime.now(dt.UTC)).write(tmp_path / "then.duckdb")
+    assert list(problems) == ["uploads/orders"]
+    assert "a number beyond all bounds" in problems["uploads/orders"]
+    [kept] = [one for one in rooms.of(SourceRoom).delta_tables() if one.name == "dead_letters"]
+    [one] = upkeep_of(kept, inbox.root / "later", later=dt.timedelta(days=400)).run()
+    assert (one.error, one.outdated) == ("", 0)
 
 
 def test_a_name_in_other_upper_and_lower_case_stops_the_feed(inbox: Inbox) -> None:

@@ -1,4 +1,4 @@
-"""What the name of a column says about its values; in a document the name is a path of keys.
+"""Evidence from the name of a column about its values; in a document the name is a path of keys.
 
 Documents about data (schemas, descriptions of services, forms) have names of sensitive data as keys, and
 below them keys such as `type` or `description`, whose values describe the data and are none.

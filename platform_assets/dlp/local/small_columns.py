@@ -231,7 +231,7 @@ class SmallColumns:
         self._has_digit = digits[lines] > 0
 
     def _judged_as_a_whole(self) -> dict[int, dict[str, tuple[int, int, str | None]]]:
-        """What columns as a whole are, by their number."""
+        """Return the verdicts about whole columns, by the column's number and the info type."""
         count = len(self._cells)
         facts = np.fromiter(self._facts, np.int64, count)
         sizes = np.bincount(self._column_of, self._has_text, minlength=count)
@@ -289,7 +289,7 @@ def _lists_secrets(table: Mapping[str, Cells]) -> bool:
 
 
 def _facts_of(name: str) -> int:
-    """What the keys of a path say, as bits."""
+    """Return the facts that the keys of a path tell, as bits."""
     *above, last = map(_facts_of_key, name.replace("/", ".").split("."))
     for facts in above:
         last |= facts & ~_NAMES_ANOTHER

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from platform_assets.delivery.interfaces import DeliveryError, DestinationUnavailable
+from platform_assets.delivery.interfaces import DeliveryError, DestinationUnavailable, StagedFile, Writer
 from platform_assets.delivery.writers import gcs
 from platform_assets_tests.delivery.writers.places import GcsPlace, Stage, deliver, writer_of
 from platform_assets_tests.fixtures.gcs import GcsServer
@@ -20,7 +20,8 @@ from platform_assets_tests.fixtures.wire import wired
 LARGE = random.Random(5).randbytes(40_000_000)
 
 
-def test_an_upload_is_continued_by_the_next_attempt_of_the_process(gcs_place: GcsPlace, stage: Stage) -> None:
+def broken_off(gcs_place: GcsPlace, stage: Stage) -> tuple[StagedFile, Writer]:
+    """Break off the upload of a large file; return the file, and a writer that knows the upload."""
     with wired(gcs_place.port, cut_after=36_000_000) as wire:
         writer = writer_of(gcs_place.at_port(wire.port))
         file = stage(LARGE)
@@ -31,6 +32,11 @@ def test_an_upload_is_continued_by_the_next_attempt_of_the_process(gcs_place: Gc
     writer = writer_of(gcs_place.block())
     identity = ("in/here/customers.csv", file.stamp.uuid, file.sha256)
     writer.sessions[identity] = upload.replace(f":{wire.port}/", f":{gcs_place.port}/")  # type: ignore[attr-defined]
+    return file, writer
+
+
+def test_an_upload_is_continued_by_the_next_attempt_of_the_process(gcs_place: GcsPlace, stage: Stage) -> None:
+    file, writer = broken_off(gcs_place, stage)
     seen: list[int] = []
     with writer.open() as transfer:
         receipt = transfer.write(file, seen.append)
@@ -42,15 +48,7 @@ def test_an_upload_is_continued_by_the_next_attempt_of_the_process(gcs_place: Gc
 def test_an_upload_goes_on_where_it_is_if_a_broken_request_was_written_late(
     gcs_place: GcsPlace, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with wired(gcs_place.port, cut_after=36_000_000) as wire:
-        writer = writer_of(gcs_place.at_port(wire.port))
-        file = stage(LARGE)
-        with pytest.raises(DestinationUnavailable), writer.open() as transfer:
-            transfer.write(file, lambda _: None)
-        (upload,) = writer.sessions.values()  # type: ignore[attr-defined]
-    writer = writer_of(gcs_place.block())
-    identity = ("in/here/customers.csv", file.stamp.uuid, file.sha256)
-    writer.sessions[identity] = upload.replace(f":{wire.port}/", f":{gcs_place.port}/")  # type: ignore[attr-defined]
+    file, writer = broken_off(gcs_place, stage)
     arrived, answers = gcs._arrived, []
 
     def late(answer: object) -> int:
