@@ -49,7 +49,7 @@ WRITERS = {
     "delivery/staging.py": "lists of staged files, and staged files",
     "tasks/execution.py": "records of what tasks made",
     # Files of others, in formats of others.
-    "cli.py": "an .env that make writes anew",
+    "preparation.py": "an .env that make writes anew",
     "runs.py": "a copy of dagster.yaml",
     "logs.py": "the output of this process",
     "lake/probes.py": "a table and a file that the doctor removes again",
