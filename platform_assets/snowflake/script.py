@@ -358,15 +358,23 @@ def _patterns(names: Sequence[str], others: Sequence[str]) -> list[str]:
     rest = [name[len(prefix) :] for name in names]
     suffix = posixpath.commonprefix([one[::-1] for one in rest])[::-1]
     shortest = len(prefix) + len(suffix)
-    matched = [
-        one for one in others if one.startswith(prefix) and one.endswith(suffix) and len(one) >= shortest
-    ]
-    if not matched:
+    alike = [one for one in others if one.startswith(prefix)]
+    if not any(one.endswith(suffix) and len(one) >= shortest for one in alike):
         return [f"{prefix}*{suffix}"]
-    by_next: dict[str, list[str]] = {}
+    # A group's suffix may be shorter than this one's, so that its pattern may match any that begins alike.
+    names_by_next, others_by_next = (_by_character(some, len(prefix)) for some in (names, alike))
+    return [
+        pattern
+        for character, group in names_by_next.items()
+        for pattern in _patterns(group, others_by_next.get(character, ()))
+    ]
+
+
+def _by_character(names: Sequence[str], position: int) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
     for name in names:
-        by_next.setdefault(name[len(prefix) : len(prefix) + 1], []).append(name)
-    return [pattern for alike in by_next.values() for pattern in _patterns(alike, matched)]
+        groups.setdefault(name[position : position + 1], []).append(name)
+    return groups
 
 
 def _location(stage: str, folder: str = "") -> str:

@@ -14,7 +14,7 @@ import pytest
 import sqlglot
 from deltalake import DeltaTable, Field, write_deltalake
 from deltalake.schema import PrimitiveType
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
@@ -337,6 +337,7 @@ def test_many_files_are_few_uploads(write: Write, tmp_path: Path) -> None:
 
 @settings(max_examples=examples(100), deadline=None)
 @given(st.sets(st.text("ab1", min_size=1, max_size=5), min_size=2), st.sets(st.text("ab1", max_size=5)))
+@example({"ab", "b", "bb"}, {"1b", "b1"})  # the group b, bb has a shorter suffix than all three
 def test_patterns_match_just_the_names_that_they_are_made_of(names: set[str], others: set[str]) -> None:
     patterns = _patterns(sorted(names), sorted(others - names))
     assert {one for one in names | others if any(fnmatch(one, pattern) for pattern in patterns)} == names

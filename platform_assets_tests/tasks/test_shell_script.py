@@ -235,8 +235,8 @@ def test_an_interruption_ends_the_program(bench: Bench, tmp_path: Path) -> None:
 
 def test_a_secret_reaches_the_script_and_no_log(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLANTED", "s3cr3t value/+")
-    log = TaskLog(bench.redactor, bench.lines.append, bench.warnings.append)
     context = bench.context()
+    log = TaskLog(bench.redactor, context.log, context.warn)
     object.__setattr__(context, "log", log)
     object.__setattr__(context, "warn", log.warn)
     from platform_assets.configuration.secrets import Secret
