@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +20,8 @@ from platform_assets.lake.delta import LakeTable
 from platform_assets.orchestration import TELLS_ITS_OWN_FAILURES
 from platform_assets_tests.alerts.house import OWNER, NewHouse
 from platform_assets_tests.fixtures.http import HttpServer
+from platform_assets_tests.fixtures.queues import create_queue
+from platform_assets_tests.fixtures.s3 import S3Server
 from platform_assets_tests.fixtures.smtp import PASSWORD, USER, NewSmtpServer, SmtpServer
 
 AT = dt.datetime(2031, 5, 1, 12, tzinfo=dt.UTC)
@@ -191,6 +195,39 @@ def test_a_run_that_fails_is_an_email_and_so_is_the_next_one_that_succeeds(
     assert f"https://dagster.example.org/runs/{run}" in body
     assert "What to do" in body
     assert "Recovered: The job nightly fails" in recovered["Subject"]
+
+
+@pytest.mark.parametrize("ending", ["", ".fifo"])
+def test_a_topic_gets_an_incident_its_reminder_and_its_end(
+    new_house: NewHouse, aws_server: S3Server, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    name = f"incidents-{uuid.uuid4().hex[:8]}{ending}"
+    queue = create_queue(aws_server, name, **({"FifoQueue": "true"} if ending else {}))
+    sns = aws_server.client("sns")
+    topic = sns.create_topic(Name=name, Attributes={"FifoTopic": "true"} if ending else {})["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue.arn)
+    given = dict(aws_server.storage_options)
+    monkeypatch.setenv("TOPIC_SECRET", given["AWS_SECRET_ACCESS_KEY"])
+    given["AWS_SECRET_ACCESS_KEY"] = "secret://env/TOPIC_SECRET"
+    options = ", ".join(f'{name} = "{value}"' for name, value in given.items())
+    channel = f'channels.pager {{ sns {{ topic = "{topic}", options {{ {options} }} }} }}'
+    house = new_house(f"incidents.remind_hours = 1\n{channel}")
+    now = dt.datetime.now(dt.UTC)
+    house.error = PlatformError("The source does not answer. Start it.")
+    house.run()
+    house.look()
+    house.look(now + dt.timedelta(hours=2))
+    house.error = None
+    house.run()
+    house.look(now + dt.timedelta(hours=2, minutes=5))
+    told = [json.loads(message["Body"]) for message in queue.receive()]
+    assert [one["Subject"] for one in told] == [
+        "[ERROR] The job nightly fails",
+        "[ERROR] Still: The job nightly fails",
+        "[INFO] Recovered: The job nightly fails",
+    ]
+    assert "The source does not answer. Start it." in told[0]["Message"]
+    assert [one["MessageAttributes"]["severity"]["Value"] for one in told] == ["ERROR", "ERROR", "INFO"]
 
 
 def test_an_instance_without_failures_tells_nothing(new_house: NewHouse) -> None:
