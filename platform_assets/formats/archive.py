@@ -259,34 +259,12 @@ def read_zip(
         for member in archive.infolist():
             if not wanted(member.filename):
                 continue
-            yield NamePiece(member.filename.encode(errors="replace"), reading.container)
-            if member.is_dir():
-                continue
-            within = reading.within(member.filename)
-            if member.comment:
-                text = member.comment.decode("utf-8", "replace").encode()
-                yield TextPiece(text, (*within.container, "(comment)"))
-            if member.flag_bits & _LOCKED:
-                yield within.problem(ProblemKind.ENCRYPTED, "the file is protected by a password")
-                continue
             if reading.budget.expanded < 0:
-                yield within.problem(ProblemKind.BOMB, "the limit of unpacked bytes is reached")
+                yield reading.within(member.filename).problem(
+                    ProblemKind.BOMB, "the limit of unpacked bytes is reached"
+                )
                 return
-            if member.compress_type not in _METHODS:
-                yield within.problem(ProblemKind.UNSUPPORTED, _unsupported(member.compress_type))
-                continue
-            try:
-                with archive.open(member) as file:
-                    guarded = Guarded(_translated(file.read), reading.budget)
-                    yield from reading.part(cast("BinaryIO", guarded), member.filename, member.file_size)
-            except NotImplementedError:
-                yield within.problem(ProblemKind.UNSUPPORTED, "it uses an unsupported feature of zip files")
-            except _ERRORS as error:
-                yield within.problem(ProblemKind.CORRUPT, f"it cannot be opened ({type(error).__name__})")
-            except BaseException as error:
-                if not is_about_content(error):
-                    raise
-                yield within.problem(ProblemKind.FAILED, f"it cannot be opened ({kind_of_error(error)})")
+            yield from _read_member(archive, member, reading)
         for start, end in _unlisted(archive, source):
             yield reading.problem(
                 ProblemKind.CORRUPT,
@@ -295,6 +273,34 @@ def read_zip(
             )
             source.seek(start)
             yield from _salvaged(Stream(cast("BinaryIO", _Region(source, end)), stream.name), reading)
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, reading: Reading) -> Iterator[Item]:
+    yield NamePiece(member.filename.encode(errors="replace"), reading.container)
+    if member.is_dir():
+        return
+    within = reading.within(member.filename)
+    if member.comment:
+        text = member.comment.decode("utf-8", "replace").encode()
+        yield TextPiece(text, (*within.container, "(comment)"))
+    if member.flag_bits & _LOCKED:
+        yield within.problem(ProblemKind.ENCRYPTED, "the file is protected by a password")
+        return
+    if member.compress_type not in _METHODS:
+        yield within.problem(ProblemKind.UNSUPPORTED, _unsupported(member.compress_type))
+        return
+    try:
+        with archive.open(member) as file:
+            guarded = Guarded(_translated(file.read), reading.budget)
+            yield from reading.part(cast("BinaryIO", guarded), member.filename, member.file_size)
+    except NotImplementedError:
+        yield within.problem(ProblemKind.UNSUPPORTED, "it uses an unsupported feature of zip files")
+    except _ERRORS as error:
+        yield within.problem(ProblemKind.CORRUPT, f"it cannot be opened ({type(error).__name__})")
+    except BaseException as error:
+        if not is_about_content(error):
+            raise
+        yield within.problem(ProblemKind.FAILED, f"it cannot be opened ({kind_of_error(error)})")
 
 
 def _unlisted(archive: zipfile.ZipFile, source: BinaryIO) -> Iterator[tuple[int, int]]:
