@@ -46,6 +46,7 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 from dagster._core.storage.tags import CODE_LOCATION_TAG, REPOSITORY_LABEL_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._serdes import ConfigurableClassData
 from dagster._utils.schedules import cron_string_iterator, reverse_cron_string_iterator
 from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.record import copy as copy_of_record
@@ -292,10 +293,32 @@ def run_is_lost(reason: str) -> CheckRunHealthResult:
     return CheckRunHealthResult(WorkerStatus.UNKNOWN, reason)
 
 
-def load_code_location() -> None:
-    """Load the code location of Dagster's runs, so that processes that are forked from this one have it."""
+def load_code_location(home: Path) -> None:
+    """Load the code location of Dagster's runs, so that processes that are forked from this one have it.
+
+    Dagster's own modules that execute steps, and the parts that `dagster.yaml` names, are imported too. The
+    instance itself is opened by each process.
+
+    Args:
+        home: Dagster's folder.
+    """
     definitions = importlib.import_module(_MODULE).defs
     definitions.get_repository_def()
+    for name in _EXECUTES_STEPS:
+        importlib.import_module(name)
+    if home.is_dir():
+        parts: Any = InstanceRef.from_dir(str(home))
+        for part in parts:
+            if isinstance(part, ConfigurableClassData):
+                importlib.import_module(part.module_name)
+
+
+_EXECUTES_STEPS = (
+    *("dagster._cli.api", "dagster._core.executor.in_process", "dagster._core.executor.step_delegating"),
+    *("dagster._core.instance.factory", "dagster._core.instance.runs.run_domain"),
+    *("dagster._core.secrets.env_file", "dagster._core.storage.migration.utils"),
+)
+"""Modules that Dagster imports when a process opens the instance and executes its first step."""
 
 
 def keeps_runs_on_this_machine(instance: dg.DagsterInstance) -> bool:

@@ -32,6 +32,7 @@ BELOW = (
     "smtp",
     "rooms",
     "settings",
+    "warming",
 )
 DAGSTER = ("dagster_storage", "dagster_internals", "orchestration", "runs", "components")
 ORDER = (

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 OBJECT_ASSETS = (("dlp", "objects"), ("dlp", "findings"))
 """Paths of the keys of the assets that are made of uploaded objects."""
+_SOME_TEXT = b"""name,email,telephone,note
+Mary Example,mary@example.org,+44 20 7946 0123,"card 4111 1111 1111 1111, password = 'correct horse'"
+"""
+"""Candidates of several kinds, so that what is loaded and compiled for the first of a kind is there."""
 
 
 class InspectionRoom(Assembly[InspectionSettings]):
@@ -185,6 +189,18 @@ class InspectionRoom(Assembly[InspectionSettings]):
     @property
     def _is_local(self) -> bool:
         return self.settings.dlp.inspect.inspector == "local"
+
+    def warm_up(self) -> None:
+        """See `WarmsUp.warm_up`: compile the patterns of the local inspector.
+
+        Raises:
+            SettingsError: The configured info types cannot be inspected.
+        """
+        if self._is_local:
+            from platform_assets.dlp.local.inspector import LocalInspector
+
+            # Only fingerprints need the key, which a worker of other steps may not read.
+            LocalInspector(self.inspect_config(), b"no key" * 4).inspect_text(_SOME_TEXT)
 
     @contextlib.contextmanager
     def open_inspector(self) -> Iterator[Inspector]:

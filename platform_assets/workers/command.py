@@ -44,10 +44,15 @@ def start(
         import gc
 
         from platform_assets.dagster_internals import load_code_location
+        from platform_assets.settings import dagster_home, load_settings
+        from platform_assets.warming import warm_up
         from platform_assets.workers.executor import build_worker
 
         room = _room()
-        load_code_location()
+        # Each process of the worker is a copy of this one, and shares its memory.
+        load_code_location(dagster_home(load_settings()))
+        warm_up(room.rooms)
+        gc.collect()
         gc.freeze()
         known = room.queues()
         taken = queues or ",".join(known)
