@@ -1,8 +1,9 @@
 """Times Celery with two workers on this machine: the price of a step, inspection by one worker and by two.
 
-First the main job: once in one process, then with its steps on two workers. The tables have to be equal, and
-the price of a step is the difference of the runs' durations by the number of steps. Then 200 files are
-inspected in runs of 25, each run whole on a worker: by one worker, then by two.
+First the main job, in turns: in one process, with a process for each step (Dagster's multiprocess executor),
+and with its steps on two workers. The tables have to be equal, and the price of a step is what a tick takes
+more than in one process, by the number of steps. Then 200 files are inspected in runs of 25, each run whole
+on a worker: by one worker, then by two.
 
 Needs redis-server.
 """
@@ -13,13 +14,19 @@ import argparse
 import json
 import os
 import random
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +45,14 @@ _STEPS_ON_WORKERS = (
 _RUNS_ON_WORKERS = (
     '{ celery { broker = "secret://file/./broker" }, jobs { inspect_uploads { queue = inspection } } }'
 )
+_THE_PLATFORM = ("-m", "platform_assets.definitions")
+_WITH_PROCESSES = """
+import dagster as dg
+from platform_assets import definitions
+from platform_assets.dagster_internals import with_jobs, with_tags
+
+defs = with_jobs(definitions.defs, lambda job: with_tags(job, {}, dg.multiprocess_executor))
+"""
 
 
 def main() -> None:
@@ -46,6 +61,7 @@ def main() -> None:
     parser.add_argument("--sales", type=int, default=13_000, help="sales orders of the main job's source")
     parser.add_argument("--objects", type=int, default=200, help="files to inspect")
     parser.add_argument("--rows", type=int, default=4_000, help="rows of each file")
+    parser.add_argument("--rounds", type=int, default=3, help="ticks of the main job in each way")
     parser.add_argument("--only", choices=["steps", "inspection"], help="measure one of the two")
     parser.add_argument("--launch", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -56,7 +72,7 @@ def main() -> None:
         folder = Path(name)
         with redis_in(folder / "redis") as server:
             if given.only != "inspection":
-                measure_steps(folder, server, given.sales)
+                measure_steps(folder, server, given.sales, given.rounds)
             if given.only != "steps":
                 ratio = measure_inspection(folder, server, given.objects, given.rows)
                 if ratio < LEAST_RATIO:
@@ -75,37 +91,105 @@ def platform(folder: Path, server: RedisServer | None, placed: str, sales: int) 
     return made
 
 
-def measure_steps(folder: Path, server: RedisServer, sales: int) -> None:
-    """Compare the main job in one process with the same on two workers."""
+def measure_steps(folder: Path, server: RedisServer, sales: int, rounds: int) -> None:
+    """Compare the main job in one process with the same on two workers, and with a process for each step."""
     alone = platform(folder / "alone", None, "", sales)
     spread = platform(folder / "spread", server, _STEPS_ON_WORKERS, sales)
-    seconds = {"in one process": [execute(alone), execute(alone)]}
-    with workers(spread, "first", "second"):
-        seconds["on two workers"] = [execute(spread), execute(spread)]
+    try:
+        compare_ways(folder, alone, spread, sales, rounds)
+    finally:
+        for each in (alone, spread):
+            command = [str(BIN / "platform-assets"), "sample", "stop"]
+            subprocess.run(command, env=each.environment, check=True, capture_output=True, timeout=60)
+
+
+def compare_ways(folder: Path, alone: Installation, spread: Installation, sales: int, rounds: int) -> None:
+    """Compare two platforms, the second of which gives its steps to workers."""
+    module = folder / "with_processes.py"
+    module.write_text(_WITH_PROCESSES)
+    with workers(spread, "first", "second") as started:
+        alone_on_one = partial(execute, alone, *_THE_PLATFORM)
+        with_processes = partial(execute, alone, "-f", str(module))
+        on_workers = partial(execute, spread, *_THE_PLATFORM, started=started)
+        print(f"Main job, {sales:,} sales, first load in one process: {alone_on_one()}")
+        print(f"First load on two workers: {on_workers()}")
+        used: list[list[Run]] = [[], [], []]
+        # In turns, so that other programs on the machine disturb all of them. The first tick is not counted:
+        # each process of a worker has its first step then.
+        for _ in range(rounds + 1):
+            for way, run in enumerate((alone_on_one, with_processes, on_workers)):
+                used[way].append(run())
     one, other = (
         {name: [row[:-1] for row in rows] for name, rows in each.warehouse_rows().items()}
         for each in (alone, spread)
     )
     if one != other:
         sys.exit("The tables differ")
-    for how, (first, tick) in seconds.items():
-        print(f"Main job, {sales:,} sales, {how}: first load {first:.1f} s, unchanged tick {tick:.1f} s")
-    price = (seconds["on two workers"][1] - seconds["in one process"][1]) / 7
-    print(f"The tables are equal; a step on a worker costs {price:.2f} s more")
-    for each in (alone, spread):
-        command = [str(BIN / "platform-assets"), "sample", "stop"]
-        subprocess.run(command, env=each.environment, check=True, capture_output=True, timeout=60)
+    base, processes, spread_ticks = map(middle, used)
+    print(f"The tables are equal. An unchanged tick of {base.steps} steps, medians of {rounds} in turns:")
+    print(f"in one process: {base}")
+    for way, tick in (("a process for each step", processes), ("on two workers", spread_ticks)):
+        print(f"{way}: {tick}; more than in one process, a step: {tick.more_a_step(base)}")
 
 
-def execute(platform: Installation) -> float:
-    """Run the main job, and return how long its run took."""
-    command = [str(BIN / "dagster"), "job", "execute", "-m", "platform_assets.definitions", "-j", MAIN_JOB]
+@dataclass(frozen=True)
+class Run:
+    """The price of a run.
+
+    Args:
+        seconds: How long it took.
+        processor: Processor seconds of all its processes, with the start of the command.
+        steps: Its steps.
+    """
+
+    seconds: float
+    processor: float
+    steps: int
+
+    def more_a_step(self, base: Run) -> Run:
+        """What each step takes more than in another run."""
+        return Run(
+            (self.seconds - base.seconds) / self.steps, (self.processor - base.processor) / self.steps, 1
+        )
+
+    def __str__(self) -> str:
+        """The figures."""
+        return f"{self.seconds:.2f} s, processor {self.processor:.2f} s"
+
+
+def middle(runs: list[Run]) -> Run:
+    """Return the medians of runs, without the first."""
+    counted = runs[1:]
+    return Run(
+        statistics.median(one.seconds for one in counted),
+        statistics.median(one.processor for one in counted),
+        counted[0].steps,
+    )
+
+
+def execute(platform: Installation, *where: str, started: Sequence[Worker] = ()) -> Run:
+    """Run the main job, and return its price.
+
+    Args:
+        platform: The platform.
+        where: Options of Dagster that name the code location.
+        started: The workers that execute the steps.
+    """
+    command = [str(BIN / "dagster"), "job", "execute", *where, "-j", MAIN_JOB]
+    before = of_children() + processor_seconds(started)
     subprocess.run(
         command, cwd=ROOT, env=platform.environment, check=True, capture_output=True, timeout=_LIMIT
     )
+    used = of_children() + processor_seconds(started) - before
     with open_instance(platform.folder / "dagster") as instance:
         (record,) = instance.get_run_records(limit=1)
-    return (record.end_time or 0) - (record.start_time or 0)
+        ends = instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)
+    return Run((record.end_time or 0) - (record.start_time or 0), used, len(ends))
+
+
+def of_children() -> float:
+    """Return the processor seconds of all processes that this one has started and that have ended."""
+    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def measure_inspection(folder: Path, server: RedisServer, objects: int, rows: int) -> float:
@@ -154,7 +238,7 @@ def measure_inspection(folder: Path, server: RedisServer, objects: int, rows: in
     return ratio
 
 
-def processor_seconds(started: list[Worker]) -> float:
+def processor_seconds(started: Sequence[Worker]) -> float:
     """Return the processor time of workers with their processes."""
     family = [
         one
