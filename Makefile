@@ -43,7 +43,7 @@ ui: $(INSTALLED) home ## Serve the Dagster UI and its daemon on 127.0.0.1:3000 (
 
 test: $(DEV) home ## Run all tests and measure their coverage
 	@rm -rf .coverage .coverage.*
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -p platform_assets_tests.fixtures.lines $(ARGS)
+	@unset PYTHONDONTWRITEBYTECODE; $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -p platform_assets_tests.fixtures.lines $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report $(COVERAGE:%=--fail-under=%)
 
 check: $(DEV) home ## Check style, types, security and known vulnerabilities

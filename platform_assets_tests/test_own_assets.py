@@ -13,8 +13,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster_gcp import BigQueryResource
-from dagster_snowflake import SnowflakeResource
 
 from platform_assets.bigquery.resources import bigquery_resource
 from platform_assets.build import build_defs
@@ -109,6 +107,8 @@ def test_google_cloud_storage_is_reached_as_the_lake_is(configure: Configure, gc
 def test_bigquery_has_the_project_of_the_warehouse(
     configure: Configure, bigquery_server: FakeBigQuery
 ) -> None:
+    from dagster_gcp import BigQueryResource
+
     project = bigquery_server.create_project()
     settings = configure(
         f"warehouse {{ engine = bigquery, bigquery {{ project = {project}, location = EU }} }}"
@@ -149,6 +149,9 @@ ACCOUNT = """account = "organisation-account", user = loader, password = "secret
 def test_snowflake_has_the_account_of_the_configuration(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, lines: str, schema: str | None
 ) -> None:
+    # Takes two seconds to import, which each process that collects the tests would spend.
+    from dagster_snowflake import SnowflakeResource
+
     monkeypatch.setenv("SNOWFLAKE_PASSWORD", "of the test")
     made = build_defs(configure(lines)).resources["snowflake"].resource_fn  # type: ignore[index]
     resource = made(dg.build_init_resource_context())
