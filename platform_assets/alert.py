@@ -275,11 +275,14 @@ _DATE = re.compile(
 
 def plain(text: str) -> str:
     """One line of at most 300 characters, without control characters and bidirectional or invisible marks."""
-    shown = "".join(
-        " " if char.isspace() else char
-        for char in text
-        if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")
-    )
+    shown = text
+    # Most texts have nothing to look for, and looking at each character takes long.
+    if not (text.isascii() and text.isprintable()):
+        shown = "".join(
+            " " if char.isspace() else char
+            for char in text
+            if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+        )
     line = " ".join(shown.split())
     return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
 

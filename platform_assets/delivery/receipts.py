@@ -38,6 +38,9 @@ _COMMITS_BETWEEN_LOOKS = 50
 _READ_ONE_BY_ONE = 2
 # A commit takes longer the more commits there are since the last checkpoint.
 _COMMITS_BETWEEN_CHECKPOINTS = 20
+# On local disk, a commit takes longer the more versions the log can show. Nobody reads old ones: rows are
+# never amended, and have the number of their commit.
+_VERSIONS_KEPT = 100
 # The rows of each delivery's newest plan, and of the newest whose files were sent.
 _NEWEST = """
     SELECT log.* FROM log JOIN (
@@ -304,7 +307,7 @@ class Receipts:
         """Take rows that were just recorded into what is known."""
         self._number = before + 1
         is_due = self._number % _COMMITS_BETWEEN_CHECKPOINTS == 0
-        if is_due and self._version is not None and self._version.checkpoint():
+        if is_due and self._version is not None and self._version.checkpoint(_VERSIONS_KEPT):
             self._version = None
         if self._known_as_of != before:
             return

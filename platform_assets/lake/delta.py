@@ -40,12 +40,17 @@ _BYTES_PER_FILE = 64 * 1024 * 1024
 _BYTES_OF_DICTIONARY = 32 * 1024
 _LONGEST_REASON = 600
 _COLUMNS_WITH_STATISTICS = 32  # as many as Delta keeps by default
+# So delta-rs says, before it commits anything, that the log has lost the version that a writer began with.
+_OUTDATED = "Invalid table version"
+_LOG_ENTRY = re.compile(r"(\d{20})\.(json|crc|checkpoint\.parquet|checkpoint\.\d+\.\d+\.parquet)$")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BYTES_OF_STATISTICS = 64
 _WHOLE_BATCHES = re.compile(r"batches-(\d+)-")
 # Return the memory of a commit to the system quickly. Otherwise it stays allocated until the process ends,
 # in addition to the memory that DuckDB takes next.
 _ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
+LOG_FOLDER = "_delta_log"
+"""Folder of a table's log."""
 REBUILT = "platform_assets/rebuilt"
 """Name of the app transaction whose version is the number of times that a table's rows were rebuilt."""
 _REBUILT_MARK = "+"
@@ -219,7 +224,7 @@ class LakeTable:
 
     def commit_info(self, version: int) -> Mapping[str, Any]:
         """Return the commit info of a version; empty if Delta Lake has already cleaned it up."""
-        name = f"_delta_log/{version:020d}.json"
+        name = f"{LOG_FOLDER}/{version:020d}.json"
         try:
             if self.is_local:
                 text = (Path(self.uri) / name).read_bytes()
@@ -255,6 +260,26 @@ class LakeTable:
         if "max._batch" not in files.column_names:
             return 0
         return max(files["max._batch"].drop_null().to_pylist(), default=0)
+
+    def forget_versions(self, handle: DeltaTable, keep: int) -> None:
+        """Remove what the log of a table on local disk says of old versions; no row is lost.
+
+        A commit looks at every entry of a log on local disk; a bucket lists only those that it asks for. The
+        newest versions stay, so that readers and writers at work find what they began with.
+
+        Args:
+            handle: The table in its current state.
+            keep: Number of versions that stay, at least.
+        """
+        if not self.is_local:
+            return
+        folder = Path(self.uri) / LOG_FOLDER
+        entries = [(int(found[1]), name) for name in os.listdir(folder) if (found := _LOG_ENTRY.match(name))]
+        start = handle.version() - keep
+        checkpoints = [number for number, name in entries if ".checkpoint." in name and number <= start]
+        for number, name in sorted(entries):
+            if number < max(checkpoints, default=0):
+                (folder / name).unlink(missing_ok=True)
 
     def append(
         self,
@@ -536,7 +561,8 @@ class LakeTable:
         except CommitFailedError as error:
             raise _conflict(self.uri, version, error) from error
         except (DeltaError, OSError) as error:
-            if handle is None and "already exists" in str(error):
+            is_created_by_another = handle is None and "already exists" in str(error)
+            if is_created_by_another or _OUTDATED in str(error):
                 raise _conflict(self.uri, version, error) from error
             raise named_file_error(error) or LakeError(
                 f"Writing to the lake table {self.uri} failed: {reason_in_short(error)}."

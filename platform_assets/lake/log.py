@@ -216,11 +216,16 @@ class LogVersion:
             *(_python_values(column, found[column.name]) for column in self.log.table.columns), strict=True
         )
 
-    def checkpoint(self) -> bool:
-        """Write a checkpoint, from which the next reader and commit start; return False without a table."""
+    def checkpoint(self, keep: int) -> bool:
+        """Write a checkpoint, from which the next reader and commit start; return False without a table.
+
+        Args:
+            keep: Number of versions before it that can still be read, at least.
+        """
         if self.handle is None:
             return False
         self.handle.create_checkpoint()
+        self.log.table.forget_versions(self.handle, keep)
         return True
 
     def create_view(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -147,7 +147,8 @@ class _Carrying:
         return found
 
     def _is_removed(self, ref: ColumnRef, given: dict[ColumnRef, Mark]) -> bool:
-        return any(self._removes(ref, one.info_type, one.likelihood) for one in given.values())
+        kinds = {(one.info_type, one.likelihood) for one in given.values()}
+        return any(self._removes(ref, *one) for one in kinds)
 
     def _carry(self, starts: Sequence[ColumnRef]) -> None:
         # The most likely first: of two ways into a column, the mark that counts more is carried.
