@@ -20,6 +20,14 @@ from platform_assets.lineage.positions import Span, SqlPositions
 
 _OF_ONE_ROW = (exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue)
 """Window functions that sqlglot takes for aggregates; their value is that of one row."""
+_SET_RETURNING = frozenset({
+    "GENERATE_SUBSCRIPTS", "JSONB_ARRAY_ELEMENTS", "JSONB_ARRAY_ELEMENTS_TEXT", "JSONB_EACH",
+    "JSONB_EACH_TEXT", "JSONB_OBJECT_KEYS", "JSON_ARRAY_ELEMENTS", "JSON_ARRAY_ELEMENTS_TEXT",
+    "JSON_EACH", "JSON_EACH_TEXT", "JSON_OBJECT_KEYS", "REGEXP_SPLIT_TO_TABLE", "STRING_TO_TABLE",
+})  # fmt: skip
+"""Functions that return several rows for one, and that sqlglot has no type for."""
+_READING_BY_TEXT = frozenset({"DYNAMICIDENTIFIER", "QUERY", "QUERY_TABLE", "RESULT_SCAN"})
+"""Table functions that read what a text names: a table, a query, or the result of an earlier query."""
 _MOST_ROUNDS = 20
 """Rounds after which the flows of a recursive query no longer change: one for each column that they pass."""
 
@@ -59,7 +67,12 @@ def derive(
     try:
         dialect = sqlglot.Dialect.get_or_raise(query.dialect)
         tokens = dialect.tokenize(query.sql)
-        trees = [tree for tree in dialect.parser().parse(tokens, query.sql) if tree is not None]
+        trees = [
+            tree
+            for tree in dialect.parser().parse(tokens, query.sql)
+            # A comment after the last semicolon is a tree of its own.
+            if tree is not None and not isinstance(tree, exp.Semicolon)
+        ]
     except SqlglotError as error:
         reason = str(error).partition("\n")[0].strip().removesuffix(".")
         raise UnknownLineage(f"it cannot be parsed ({reason})") from None
@@ -86,19 +99,23 @@ class _Env:
     Args:
         parent: Names of the query around this one, for correlated subqueries.
         sources: Relations of FROM and JOIN by their aliases.
+        written: Names of tables without an alias as they are written, by their keys in `sources`.
         shared: Columns that USING and NATURAL have merged.
         aliases: Expressions of the select list so far, by their aliases.
         ctes: The WITH queries.
         locals: Parameters of lambdas and list comprehensions.
+        named: Aliases of the select list that come before columns, outside of aggregates, as in HAVING.
         windows: Named windows.
     """
 
     parent: _Env | None = None
     sources: dict[str, QueryRelation] = field(default_factory=dict)
+    written: dict[str, tuple[str, ...]] = field(default_factory=dict)
     shared: dict[str, Flows] = field(default_factory=dict)
     aliases: dict[str, Flows] = field(default_factory=dict)
     ctes: dict[str, QueryRelation] = field(default_factory=dict)
     locals: dict[str, Flows] = field(default_factory=dict)
+    named: Mapping[str, Flows] = field(default_factory=dict)
     windows: dict[str, exp.Expr] = field(default_factory=dict)
 
     def chain(self) -> Iterator[_Env]:
@@ -112,6 +129,26 @@ class _Env:
         """Return the WITH query of this name that is visible here."""
         return next((env.ctes[name] for env in self.chain() if name in env.ctes), None)
 
+    def source(self, prefix: Sequence[str]) -> QueryRelation | None:
+        """Return the relation that the parts before a column's name stand for, such as `schema.table`."""
+        for one in self.chain():
+            if len(prefix) > 1:
+                # Of tables of one name in two schemas, the one that shares most parts.
+                shared = {
+                    key: min(len(parts), len(prefix))
+                    for key, parts in one.written.items()
+                    if key in one.sources and _end_alike(parts, prefix)
+                }
+                if shared:
+                    return one.sources[max(shared, key=lambda key: shared[key])]
+            if prefix[-1] in one.sources:
+                return one.sources[prefix[-1]]
+        return None
+
+    def window(self, name: str) -> exp.Expr | None:
+        """Return the named window of this name that is visible here."""
+        return next((env.windows[name] for env in self.chain() if name in env.windows), None)
+
 
 class _Deriving:
     def __init__(
@@ -124,10 +161,13 @@ class _Deriving:
         self._tables = {name.lower(): name for name in query.tables}
         self._paths = query.tables
         self._is_model = query.is_model
+        self._dialect = query.dialect
         self._columns_of = columns_of
         self._masking = masking
         self._positions = positions
         self._known: dict[str, QueryRelation] = {}
+        # What decides how many rows the SELECT gives for one that it reads, as `unnest(...)` does.
+        self._multiplied: list[Flows] = []
 
     # Queries
 
@@ -235,7 +275,7 @@ class _Deriving:
             rows += [*self._join(node, joined), *(source.rows for source in joined.sources.values())]
             columns: dict[str, Flows] = {}
             names: dict[str, str] = {}
-            for name, shown, flows in self._star(joined, None):
+            for name, shown, flows in self._star(joined, ()):
                 columns.setdefault(name, flows)
                 names.setdefault(name, shown)
             relation = QueryRelation(columns, names, merged(rows), None, _tables_of(joined))
@@ -247,6 +287,7 @@ class _Deriving:
 
     def _select(self, node: exp.Select, env: _Env) -> QueryRelation:
         rows: list[Flows] = []
+        around, self._multiplied = self._multiplied, []
         if (from_ := node.args.get("from_")) is not None:
             self._add_source(from_.this, env, rows)
         rows += self._join(node, env)
@@ -259,6 +300,7 @@ class _Deriving:
         names: dict[str, str] = {}
         columns: dict[str, Flows] = {}
         places: dict[str, Span] = {}
+        projected: list[tuple[exp.Expr, Flows]] = []
         for projection in projections:
             place = self._positions.projection(projection)
             for shown, flows in self._projected(projection, env):
@@ -268,34 +310,48 @@ class _Deriving:
                     number += 1
                     name = f"{shown.lower()}_{number}"
                 columns[name], names[name] = flows, f"{shown}_{number}" if number else shown
+                projected.append((projection, flows))
                 env.aliases.setdefault(name, flows)
                 if place is not None:
                     places[name] = place
-        rows += self._conditions(node, env, columns)
+        rows += [*self._multiplied, *self._conditions(node, env, columns, projected)]
+        self._multiplied = around
         relation = QueryRelation(columns, names, merged(rows), None, _tables_of(env), places)
         return self._ordered(node, env, relation)
 
-    def _conditions(self, node: exp.Select, env: _Env, columns: Mapping[str, Flows]) -> Iterator[Flows]:
+    def _conditions(
+        self,
+        node: exp.Select,
+        env: _Env,
+        columns: Mapping[str, Flows],
+        projected: Sequence[tuple[exp.Expr, Flows]],
+    ) -> Iterator[Flows]:
         """Yield what decides about the rows of a SELECT: WHERE, GROUP BY, HAVING, QUALIFY, DISTINCT."""
+        group = node.args.get("group")
         for key in ("where", "having", "qualify"):
             if (clause := node.args.get(key)) is not None:
-                yield deciding(self.flows(clause.this, env), Subtype.FILTER, self._place(clause.this))
-        if (group := node.args.get("group")) is not None:
-            yield from self._grouped(group, node, env, columns)
+                seen = _Env(env, named=_named_in_having(columns, group)) if key == "having" else env
+                yield deciding(self.flows(clause.this, seen), Subtype.FILTER, self._place(clause.this))
+        if group is not None:
+            yield from self._grouped(group, env, columns, projected)
         if (distinct := node.args.get("distinct")) is not None:
             if (on := distinct.args.get("on")) is not None:
-                yield deciding(self._by_alias(on, env, columns), Subtype.GROUP_BY, self._place(on))
+                for one in on.expressions if isinstance(on, exp.Tuple) else [on]:
+                    yield deciding(self._by_alias(one, env, columns), Subtype.GROUP_BY, self._place(one))
             else:
                 yield deciding(merged(columns.values()), Subtype.GROUP_BY)
 
     def _grouped(
-        self, group: exp.Expr, node: exp.Select, env: _Env, columns: Mapping[str, Flows]
+        self,
+        group: exp.Expr,
+        env: _Env,
+        columns: Mapping[str, Flows],
+        projected: Sequence[tuple[exp.Expr, Flows]],
     ) -> Iterator[Flows]:
         if group.args.get("all"):
-            values = list(columns.values())
-            for number, projection in enumerate(node.expressions):
-                if len(values) == len(node.expressions) and not _aggregates(projection):
-                    yield deciding(values[number], Subtype.GROUP_BY, self._positions.projection(projection))
+            for projection, flows in projected:
+                if not _aggregates(projection):
+                    yield deciding(flows, Subtype.GROUP_BY, self._positions.projection(projection))
             return
         keys = [*group.expressions]
         for kind in ("cube", "rollup", "grouping_sets"):
@@ -330,8 +386,9 @@ class _Deriving:
         return replace(relation, rows=merged([relation.rows, *found]))
 
     def _by_alias(self, node: exp.Expr, env: _Env, columns: Mapping[str, Flows]) -> Flows:
-        """Return the flows of an expression in which aliases of the select list come before columns."""
-        return self.flows(node, _Env(env, locals=dict(columns)))
+        """Return the flows of a key: a name alone is an alias of the select list first, then a column."""
+        name = node.name.lower() if isinstance(node, exp.Column) and not node.table else ""
+        return dict(columns[name]) if name in columns else self.flows(node, env)
 
     # FROM and JOIN
 
@@ -350,6 +407,8 @@ class _Deriving:
         while name in env.sources:
             name = f"{name}\0"
         env.sources[name] = relation
+        if isinstance(node, exp.Table) and not node.alias:
+            env.written[name] = tuple(part.name.lower() for part in node.parts)
         if not isinstance(node, exp.Subquery):
             rows += self._join(node, env)
         return name
@@ -369,8 +428,9 @@ class _Deriving:
                 return alias, self._values(node, env)
             case exp.Lateral() if isinstance(node.this, exp.Subquery):
                 return alias, self.query(node.this, env).renamed(names)
-            case exp.Lateral() | exp.Unnest():
-                inputs = [node.this] if isinstance(node, exp.Lateral) else node.expressions
+            case exp.Lateral() | exp.Unnest() | exp.TableFromRows():
+                inputs = node.expressions if isinstance(node, exp.Unnest) else [node.this]
+                self._refuse_text(inputs[0])
                 flows = made(merged(self.flows(one, env) for one in inputs), Subtype.TRANSFORMATION)
                 kept = QueryRelation(
                     {name.lower(): flows for name in names}, {name.lower(): name for name in names}
@@ -379,13 +439,21 @@ class _Deriving:
                 columns = dict(kept.columns)
                 if isinstance(offset, exp.Expr):
                     columns[offset.name.lower()] = {}
-                return alias or "".join(names[:1]).lower(), QueryRelation(columns, kept.names, {}, flows)
+                rows = deciding(flows, Subtype.JOIN, self._place(node))
+                return alias or "".join(names[:1]).lower(), QueryRelation(columns, kept.names, rows, flows)
         raise UnknownLineage(f"it reads from {node.key.upper()}, which is not followed")
 
     def _table(self, node: exp.Table, env: _Env) -> QueryRelation:
-        if isinstance(node.this, exp.Func):
-            flows = made(self._of_children(node.this, env), Subtype.TRANSFORMATION)
-            return QueryRelation({}, {}, {}, flows)
+        function = node.this.expression if isinstance(node.this, exp.Dot) else node.this
+        if isinstance(function, exp.Func):
+            self._refuse_text(function)
+            flows = made(self._of_children(function, env), Subtype.TRANSFORMATION)
+            return QueryRelation({}, {}, deciding(flows, Subtype.JOIN, self._place(function)), flows)
+        if not isinstance(node.this, exp.Identifier | exp.Dot):
+            raise UnknownLineage(
+                f"it reads from {node.sql(self._dialect)}, which is not followed; read a table, a view or a "
+                "subquery"
+            )
         parts = [part.name for part in node.parts]
         if len(parts) == 1 and (cte := env.cte(parts[0].lower())) is not None:
             return cte
@@ -396,6 +464,14 @@ class _Deriving:
                 return self._base(self._tables[name])
         known = ", ".join(sorted(self._tables.values())[:8]) or "no tables"
         raise UnknownLineage(f"it reads {'.'.join(parts)}, whose columns are not declared; known are {known}")
+
+    def _refuse_text(self, node: exp.Expr) -> None:
+        """Refuse a source that only a text names: which table it is cannot be told from the query."""
+        name = node.name.upper() if isinstance(node, exp.Anonymous) else node.key.upper()
+        if name in _READING_BY_TEXT or isinstance(node, exp.Literal):
+            raise UnknownLineage(
+                f"it reads what a text names ({node.sql(self._dialect)}); write the table or the query itself"
+            )
 
     def _base(self, name: str) -> QueryRelation:
         if name not in self._known:
@@ -448,7 +524,7 @@ class _Deriving:
         """Yield the names and flows of the columns that an item of a select list gives."""
         star = node.this if isinstance(node, exp.Column) and isinstance(node.this, exp.Star) else node
         if isinstance(star, exp.Star):
-            of = node.table.lower() if isinstance(node, exp.Column) else None
+            of = [part.name.lower() for part in node.parts[:-1]] if isinstance(node, exp.Column) else []
             yield from self._starred(star, of, env)
             return
         if node.find(exp.Columns) is not None:
@@ -461,9 +537,16 @@ class _Deriving:
             shown = node.sql("duckdb").lower()
         span = self._positions.projection(node)
         inner = node.this if isinstance(node, exp.Alias) else node
+        if isinstance(inner, exp.Dot) and isinstance(inner.expression, exp.Star):
+            raise UnknownLineage(
+                f"it has {inner.sql(self._dialect)}; write the fields of a struct one by one, as columns of "
+                "their own"
+            )
         yield shown, placed(self.flows(inner, env), span)
 
-    def _starred(self, star: exp.Star, of: str | None, env: _Env) -> Iterator[tuple[str, Flows]]:
+    def _starred(self, star: exp.Star, of: Sequence[str], env: _Env) -> Iterator[tuple[str, Flows]]:
+        if star.args.get("ilike") is not None:
+            raise _refused_pattern()
         excluded = {one.name.lower() for one in star.args.get("except_") or ()}
         replaced = {one.alias.lower(): one.this for one in star.args.get("replace") or ()}
         renamed = {one.this.name.lower(): one.alias for one in star.args.get("rename") or ()}
@@ -477,17 +560,17 @@ class _Deriving:
             found = flows if all(one.span for one in flows.values()) else placed(flows, span)
             yield renamed.get(name, shown), found
 
-    def _star(self, env: _Env, of: str | None) -> Iterator[tuple[str, str, Flows]]:
+    def _star(self, env: _Env, of: Sequence[str]) -> Iterator[tuple[str, str, Flows]]:
         """Yield what `*`, or `name.*`, stands for: names in lower case and as written, and flows."""
-        if of is not None:
-            source = self._named_source(env, of)
+        if of:
+            source, shown = env.source(of), ".".join(of)
             if source is None:
                 raise UnknownLineage(
-                    f"it has {of}.*, and {of} is not a table of its FROM; write the fields of a struct one "
-                    "by one, as columns of their own"
+                    f"it has {shown}.*, and {shown} is not a table of its FROM; write the fields of a struct "
+                    "one by one, as columns of their own"
                 )
             if source.rest is not None and not source.columns:
-                raise UnknownLineage(f"it has {of}.* over columns that are not known; name the columns")
+                raise UnknownLineage(f"it has {shown}.* over columns that are not known; name the columns")
             for name, flows in source.columns.items():
                 yield name, source.names.get(name, name), flows
             return
@@ -506,10 +589,6 @@ class _Deriving:
         if not env.sources:
             raise UnknownLineage("it has * without a table")
 
-    @staticmethod
-    def _named_source(env: _Env, name: str) -> QueryRelation | None:
-        return next((one.sources[name] for one in env.chain() if name in one.sources), None)
-
     # Expressions
 
     def flows(self, node: exp.Expr, env: _Env) -> Flows:
@@ -524,7 +603,8 @@ class _Deriving:
             case exp.Subquery():
                 return self._scalar(self.query(node, env))
             case exp.Exists():
-                return deciding(self._scalar(self.query(node.this, env)), Subtype.CONDITIONAL)
+                inner = self.query(node.this, env)
+                return deciding(merged([inner.rows, _rows_of(inner.tables)]), Subtype.CONDITIONAL)
             case exp.In():
                 return self._in(node, env)
             case exp.Query():
@@ -539,13 +619,20 @@ class _Deriving:
                 return self._with_order(node, env)
             case exp.Lambda():
                 names = {one.name.lower(): Flows() for one in node.expressions}
+                self._refuse_hiding(names, node.this, env)
                 return self.flows(node.this, _Env(env, locals=names))
+            case exp.ToMap():
+                return self._map(node, env)
             case exp.Comprehension():
                 return self._comprehension(node, env)
             case exp.Columns():
                 raise UnknownLineage("it has COLUMNS(...); name the columns one by one")
+            case exp.Star() if isinstance(node.parent, exp.Binary):
+                raise _refused_pattern()
             case exp.Star():
-                return self._every_row(env)
+                return merged(flows for _, flows in self._starred(node, (), env))
+            case exp.Count() if isinstance(node.this, exp.Star):
+                return made(self._every_row(env), Subtype.AGGREGATION, hiding=hiding_of(node, self._masking))
             case exp.Dot():
                 self._refuse_fields(node)
             case exp.StructExtract():
@@ -556,9 +643,20 @@ class _Deriving:
                 self._refuse_fields(node)
         aggregates = isinstance(node, exp.AggFunc) and not isinstance(node, _OF_ONE_ROW)
         subtype = Subtype.AGGREGATION if aggregates else Subtype.TRANSFORMATION
+        if aggregates and env.named and env.parent is not None:
+            env = env.parent
         found = self._of_children(node, env)
         if isinstance(node, exp.Count | exp.CountIf) and not found:
             found = self._every_row(env)
+        if isinstance(node, exp.Explode | exp.ExplodingGenerateSeries) or (
+            isinstance(node, exp.Anonymous) and node.name.upper() in _SET_RETURNING
+        ):
+            if any(one.this.name.lower() == "recursive" for one in node.find_all(exp.PropertyEQ, exp.Kwarg)):
+                raise UnknownLineage(
+                    "it has unnest(..., recursive := true), which makes a column of each field of a struct; "
+                    "unnest the list alone, and write the fields one by one"
+                )
+            self._multiplied.append(deciding(found, Subtype.JOIN, self._place(node)))
         return made(found, subtype, hiding=hiding_of(node, self._masking))
 
     def _of_children(self, node: exp.Expr, env: _Env) -> Flows:
@@ -574,12 +672,13 @@ class _Deriving:
 
     def _column(self, node: exp.Column, env: _Env) -> Flows:
         if isinstance(node.this, exp.Star):
-            return merged(flows for _, _, flows in self._star(env, node.table.lower() or None))
+            of = [part.name.lower() for part in node.parts[:-1]]
+            return merged(flows for _, flows in self._starred(node.this, of, env))
         parts = [part.name.lower() for part in node.parts]
         if len(parts) > 1:
             # `alias.column`, `schema.table.column`, or a field of a struct in one of them.
             for place in range(len(parts) - 1):
-                source = self._named_source(env, parts[place])
+                source = env.source(parts[: place + 1])
                 if source is None:
                     continue
                 flows = source.columns.get(parts[place + 1], source.rest)
@@ -589,7 +688,7 @@ class _Deriving:
                     self._refuse_fields(node)
                     return made(flows, Subtype.TRANSFORMATION)
                 return dict(flows)
-            is_table = self._named_source(env, parts[0]) is not None
+            is_table = env.source(parts[:1]) is not None
             found = None if is_table else self._unqualified(parts[0], env)
             if found is not None:
                 self._refuse_fields(node)
@@ -605,6 +704,8 @@ class _Deriving:
         for one in env.chain():
             if name in one.locals:
                 return one.locals[name]
+            if name in one.named:
+                return one.named[name]
             if name in one.shared:
                 return one.shared[name]
             having = [source for source in one.sources.values() if name in source.columns]
@@ -654,14 +755,20 @@ class _Deriving:
     def _window(self, node: exp.Window, env: _Env) -> Flows:
         found = [made(self.flows(node.this, env), Subtype.TRANSFORMATION)]
         found += self._window_keys(node, env)
-        if (name := node.args.get("alias")) is not None and name.name.lower() in env.windows:
-            found += self._window_keys(env.windows[name.name.lower()], env)
         return merged(found)
 
     def _window_keys(self, node: exp.Expr, env: _Env) -> Iterator[Flows]:
+        """Yield what decides which rows a window has; it takes over the clauses of a window that it names."""
+        base = node.args.get("alias")
+        known = None if base is None else env.window(base.name.lower())
+        if known is not None:
+            yield from self._window_keys(known, env)
         keys = list(node.args.get("partition_by") or ())
         if (order := node.args.get("order")) is not None:
             keys += [one.this if isinstance(one, exp.Ordered) else one for one in order.expressions]
+        if (frame := node.args.get("spec")) is not None:
+            bounds = (frame.args.get("start"), frame.args.get("end"))
+            keys += [bound for bound in bounds if isinstance(bound, exp.Expr)]
         for key in keys:
             yield deciding(self.flows(key, env), Subtype.WINDOW, self._place(key))
 
@@ -679,11 +786,34 @@ class _Deriving:
 
     def _comprehension(self, node: exp.Comprehension, env: _Env) -> Flows:
         items = self.flows(node.args["iterator"], env)
-        inner = _Env(env, locals={node.expression.name.lower(): items})
+        names = {node.expression.name.lower(): items}
+        if (position := node.args.get("position")) is not None:
+            names[position.name.lower()] = {}
+        self._refuse_hiding(names, node.this, env)
+        inner = _Env(env, locals=names)
         found = [items, self.flows(node.this, inner)]
         if (condition := node.args.get("condition")) is not None:
             found.append(deciding(self.flows(condition, inner), Subtype.CONDITIONAL))
         return made(merged(found), Subtype.TRANSFORMATION)
+
+    @staticmethod
+    def _refuse_hiding(names: Iterable[str], body: exp.Expr, env: _Env) -> None:
+        """Refuse `p.a` where the parameter p of a lambda is called like a table, whose column it would be."""
+        dotted = {one.this.name.lower() for one in body.find_all(exp.Dot)}
+        dotted |= {one.table.lower() for one in body.find_all(exp.Column)}
+        for name in names:
+            if name in dotted and env.source([name]) is not None:
+                raise UnknownLineage(
+                    f"a parameter of its lambda is called like the table {name}; give the parameter another "
+                    "name"
+                )
+
+    def _map(self, node: exp.ToMap, env: _Env) -> Flows:
+        """Return the flows of `map {key: value}`; sqlglot takes a column that is a key for a name."""
+        pairs = node.this.expressions if isinstance(node.this, exp.Struct) else ()
+        keys = [one.this for one in pairs if isinstance(one, exp.PropertyEQ)]
+        found = [self._column(exp.column(one), env) for one in keys if isinstance(one, exp.Identifier)]
+        return made(merged([self._of_children(node, env), *found]), Subtype.TRANSFORMATION)
 
     @staticmethod
     def _scalar(relation: QueryRelation) -> Flows:
@@ -693,10 +823,14 @@ class _Deriving:
     @staticmethod
     def _every_row(env: _Env) -> Flows:
         """Return the flows of a value that only depends on how many rows there are."""
-        return {Flow(ColumnRef(table, ROWS), Subtype.TRANSFORMATION): Passage() for table in _tables_of(env)}
+        return _rows_of(_tables_of(env))
 
     def _place(self, node: exp.Expr) -> Span | None:
         return self._positions.expression(node)
+
+
+def _rows_of(tables: Iterable[tuple[str, ...]]) -> Flows:
+    return {Flow(ColumnRef(table, ROWS), Subtype.TRANSFORMATION): Passage() for table in tables}
 
 
 def _tables_of(env: _Env) -> tuple[tuple[str, ...], ...]:
@@ -711,9 +845,25 @@ def _refused_pivot() -> UnknownLineage:
     )
 
 
+def _refused_pattern() -> UnknownLineage:
+    return UnknownLineage("it picks columns by a pattern (* LIKE ...); name the columns one by one")
+
+
 def _aggregates(node: exp.Expr) -> bool:
-    """Return whether an expression aggregates the rows of a group; a window function does not."""
-    return any(not isinstance(found.parent, exp.Window) for found in node.find_all(exp.AggFunc))
+    """Return whether an expression aggregates the rows of a group; a window or a subquery does not."""
+    inner = node.walk(prune=lambda one: isinstance(one, exp.Query))
+    return any(isinstance(one, exp.AggFunc) and not isinstance(one.parent, exp.Window) for one in inner)
+
+
+def _end_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    return all(a == b for a, b in zip(reversed(one), reversed(other), strict=False))
+
+
+def _named_in_having(columns: Mapping[str, Flows], group: exp.Expr | None) -> Mapping[str, Flows]:
+    """Return the aliases that HAVING reads before columns: those that are no names of columns in GROUP BY."""
+    keys = group.expressions if group is not None else ()
+    grouped = {key.name.lower() for key in keys if isinstance(key, exp.Column)}
+    return {name: flows for name, flows in columns.items() if name not in grouped}
 
 
 def _position(node: exp.Expr) -> int | None:

@@ -13,12 +13,13 @@ COLUMNS = {
     "t": ["a", "b", "c", "s"],
     "u": ["a", "d", "k"],
     "sch.v": ["a", "b"],
+    "two.v": ["a", "b"],
     "o.mixed": ["OrderId", "Größe"],
 }
 
 
 def derived(sql: str, *, is_model: bool = True, dialect: str = "duckdb", masking: str = "") -> Derived:
-    tables = {name: tuple(name.split(".")) for name in COLUMNS}
+    tables = {name: ("two", "w") if name == "two.v" else tuple(name.split(".")) for name in COLUMNS}
     query = LineageQuery(sql, tables, dialect, is_model=is_model)
     return derive(query, lambda name: COLUMNS[name], frozenset({masking}))
 
@@ -85,6 +86,28 @@ def lineage(sql: str, **options: object) -> dict[str, str]:
         ("SELECT u.a FROM t AS u", {"a": "t.a:iden", "*": ""}),
         ("SELECT x.a FROM (SELECT * FROM (SELECT a AS b, b AS a FROM t)) AS x", {"a": "t.b:iden", "*": ""}),
         ("SELECT p FROM (SELECT a, b FROM t) AS x(p, q)", {"p": "t.a:iden", "*": ""}),
+        # Tables of one name in two schemas.
+        (
+            "SELECT sch.v.a AS x, two.v.a AS y, db.two.v.b AS z FROM sch.v JOIN two.v ON sch.v.b = two.v.b",
+            {"x": "v.a:iden", "y": "w.a:iden", "z": "w.b:iden", "*": "v.b:join w.b:join"},
+        ),
+        # In ORDER BY and DISTINCT ON an alias alone comes before columns, in an expression after them.
+        ("SELECT a AS b, b AS a FROM sch.v ORDER BY -b", {"b": "v.a:iden", "a": "v.b:iden", "*": "v.b:sort"}),
+        ("SELECT a + 1 AS x FROM t ORDER BY -x", {"x": "t.a:tran", "*": "t.a:sort"}),
+        ("SELECT DISTINCT ON (c, b) a AS c FROM t", {"c": "t.a:iden", "*": "t.a:grou t.b:grou"}),
+        # In HAVING an alias comes first, but for what is grouped by and in aggregates.
+        (
+            "SELECT a, sum(c) AS b FROM t GROUP BY a HAVING b > 1",
+            {"a": "t.a:iden", "b": "t.c:aggr", "*": "t.a:grou t.c:filt"},
+        ),
+        (
+            "SELECT a, sum(c) AS b FROM t GROUP BY a HAVING max(b) > 1",
+            {"a": "t.a:iden", "b": "t.c:aggr", "*": "t.a:grou t.b:filt"},
+        ),
+        (
+            "SELECT max(c) AS a, count(b) AS n FROM t GROUP BY a HAVING a > 1",
+            {"a": "t.c:aggr", "n": "t.b:aggr", "*": "t.a:filt t.a:grou"},
+        ),
         # Aliases of the same SELECT; a column comes first.
         (
             "SELECT a + 1 AS x, x * 2 AS y FROM t WHERE x > 2",
@@ -136,10 +159,19 @@ def lineage(sql: str, **options: object) -> dict[str, str]:
             {"x": "t.b:aggr", "*": "t.a:grou t.c:filt"},
         ),
         ("SELECT sum(b) AS x FROM t GROUP BY a HAVING x > 1", {"x": "t.b:aggr", "*": "t.a:grou t.b:filt"}),
+        (
+            "SELECT *, count(b) AS n FROM sch.v GROUP BY ALL",
+            {"a": "v.a:iden", "b": "v.b:iden", "n": "v.b:aggr", "*": "v.a:grou v.b:grou"},
+        ),
+        (
+            "SELECT (SELECT max(d) FROM u) AS m, count(b) AS n FROM t GROUP BY ALL",
+            {"m": "u.d:aggr", "n": "t.b:aggr", "*": "u.d:grou"},
+        ),
         ("SELECT sum(b) FILTER (WHERE c) AS x FROM t", {"x": "t.b:aggr t.c:cond", "*": ""}),
         ("SELECT string_agg(a, ',' ORDER BY b) AS x FROM t", {"x": "t.a:aggr t.b:sort", "*": ""}),
         ("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a) AS x FROM t", {"x": "t.a:aggr", "*": ""}),
         ("SELECT count(*) AS n FROM t, u", {"n": "t.*:aggr u.*:aggr", "*": ""}),
+        ("SELECT count(DISTINCT *) AS n FROM sch.v", {"n": "v.a:aggr v.b:aggr", "*": ""}),
         ("SELECT count(a) AS n FROM t", {"n": "t.a:aggr", "*": ""}),
         ("SELECT upper(max(a)) AS x FROM t", {"x": "t.a:aggr", "*": ""}),
         ("SELECT max(upper(a)) AS x FROM t", {"x": "t.a:aggr", "*": ""}),
@@ -160,6 +192,19 @@ def lineage(sql: str, **options: object) -> dict[str, str]:
         (
             "SELECT a, row_number() OVER (ORDER BY b) AS n FROM t QUALIFY n = 1",
             {"a": "t.a:iden", "n": "t.b:wind", "*": "t.b:filt"},
+        ),
+        (
+            "SELECT sum(c) OVER (ORDER BY s ROWS BETWEEN a PRECEDING AND b + 1 FOLLOWING) AS n FROM t",
+            {"n": "t.a:wind t.b:wind t.c:aggr t.s:wind", "*": ""},
+        ),
+        (
+            "SELECT sum(c) OVER y AS n FROM t WINDOW x AS (PARTITION BY a), y AS (x ORDER BY b)",
+            {"n": "t.a:wind t.b:wind t.c:aggr", "*": ""},
+        ),
+        (
+            "SELECT sum(c) OVER (x RANGE BETWEEN b PRECEDING AND CURRENT ROW) AS n FROM t "
+            "WINDOW x AS (ORDER BY a)",
+            {"n": "t.a:wind t.b:wind t.c:aggr", "*": ""},
         ),
         # DISTINCT, ORDER BY, LIMIT.
         ("SELECT DISTINCT a FROM t", {"a": "t.a:iden", "*": "t.a:grou"}),
@@ -191,10 +236,14 @@ def lineage(sql: str, **options: object) -> dict[str, str]:
             "SELECT (SELECT max(d) FROM u WHERE k = s) AS m FROM t",
             {"m": "t.s:filt u.d:aggr u.k:filt", "*": ""},
         ),
-        ("SELECT EXISTS (SELECT 1 FROM u WHERE u.k = t.b) AS e FROM t", {"e": "t.b:cond u.k:cond", "*": ""}),
         (
-            "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.k = t.b)",
-            {"a": "t.a:iden", "*": "t.b:filt u.k:filt"},
+            "SELECT EXISTS (SELECT 1 FROM u WHERE u.k = t.b) AS e FROM t",
+            {"e": "t.b:cond u.*:cond u.k:cond", "*": ""},
+        ),
+        ("SELECT EXISTS (SELECT d FROM u) AS e FROM t", {"e": "u.*:cond", "*": ""}),
+        (
+            "SELECT a FROM t WHERE EXISTS (FROM u WHERE u.k = t.b)",
+            {"a": "t.a:iden", "*": "t.b:filt u.*:filt u.k:filt"},
         ),
         (
             "SELECT a FROM t WHERE c IN (SELECT d FROM u WHERE k = 1)",
@@ -211,8 +260,17 @@ def lineage(sql: str, **options: object) -> dict[str, str]:
             "SELECT m FROM t LEFT JOIN LATERAL (SELECT max(d) AS m FROM u WHERE u.a = t.a) AS l ON TRUE",
             {"m": "u.d:aggr", "*": "t.a:filt u.a:filt"},
         ),
-        ("SELECT k FROM t, UNNEST(s) AS x(k)", {"k": "t.s:tran", "*": ""}),
-        ("SELECT unnest(s) AS k FROM t", {"k": "t.s:tran", "*": ""}),
+        # How long a list is decides how many rows there are.
+        ("SELECT k FROM t, UNNEST(s) AS x(k)", {"k": "t.s:tran", "*": "t.s:join"}),
+        ("SELECT k FROM t, LATERAL (SELECT unnest(s) AS k) AS l", {"k": "t.s:tran", "*": "t.s:join"}),
+        ("SELECT n FROM t, range(a) AS r(n)", {"n": "t.a:tran", "*": "t.a:join"}),
+        ("SELECT unnest(s) AS k FROM t", {"k": "t.s:tran", "*": "t.s:join"}),
+        ("SELECT (SELECT sum(k) FROM unnest(s) AS x(k)) AS k FROM t", {"k": "t.s:aggr t.s:join", "*": ""}),
+        (
+            "SELECT (SELECT max(k) FROM (SELECT unnest(s) AS k)) AS k FROM t",
+            {"k": "t.s:aggr t.s:join", "*": ""},
+        ),
+        ("SELECT generate_subscripts(s, 1) AS k FROM t", {"k": "t.s:tran", "*": "t.s:join"}),
         ("SELECT i FROM range(10) AS r(i)", {"i": "", "*": ""}),
         ("SELECT x, d FROM (VALUES (1, 2)) AS v(x, y), u", {"x": "", "d": "u.d:iden", "*": ""}),
         ("SELECT x.b FROM ((t AS x JOIN u ON x.a = u.k))", {"b": "t.b:iden", "*": "t.a:join u.k:join"}),
@@ -228,7 +286,12 @@ def lineage(sql: str, **options: object) -> dict[str, str]:
             "SELECT [a || c FOR a IN s IF a <> b] AS x FROM t",
             {"x": "t.b:cond t.c:tran t.s:cond t.s:tran", "*": ""},
         ),
+        ("SELECT [a || i FOR a, i IN s] AS x FROM t", {"x": "t.s:tran", "*": ""}),
         ("SELECT {'p': a, 'q': b} AS x FROM t", {"x": "t.a:tran t.b:tran", "*": ""}),
+        ("SELECT {p: a, c: b} AS x FROM t", {"x": "t.a:tran t.b:tran", "*": ""}),
+        # In a map, a name before the colon is a column.
+        ("SELECT map {c: b, 'k': 1} AS x FROM t", {"x": "t.b:tran t.c:tran", "*": ""}),
+        ("SELECT a FROM t; -- the end", {"a": "t.a:iden", "*": ""}),
         (
             "SELECT s[1] AS x, list_filter(s, y -> y > 1) AS z FROM t",
             {"x": "t.s:tran", "z": "t.s:tran", "*": ""},
@@ -250,6 +313,14 @@ def test_each_construct_has_the_edges_of_its_meaning(sql: str, expected: dict[st
         ("SELECT * FROM t PIVOT (sum(b) FOR a IN (1, 2))", r"FILTER \(WHERE \.\.\.\)"),
         ("SELECT COLUMNS('a|b') FROM t", "name the columns one by one"),
         ("SELECT max(COLUMNS(*)) FROM t", "name the columns one by one"),
+        ("SELECT * LIKE 'a%' FROM t", "picks columns by a pattern .* name the columns one by one"),
+        ("SELECT * NOT SIMILAR TO 'a.*' FROM t", "picks columns by a pattern"),
+        ("SELECT * ILIKE 'A%' FROM t", "picks columns by a pattern"),
+        ("SELECT unnest(s, recursive := true) FROM t", "unnest the list alone"),
+        ("SELECT list_transform(s, t -> t.a) FROM t", "give the parameter another name"),
+        ("SELECT [t.a FOR t IN s] FROM t", "give the parameter another name"),
+        ("SELECT a FROM query_table('t')", r"what a text names .* write the table or the query itself"),
+        ("SELECT a FROM query('SELECT a FROM t')", "write the table or the query itself"),
         ("SELECT s.* FROM t", "write the fields of a struct one by one"),
         ("SELECT s.f FROM t", "keep the field as a column of its own"),
         ("SELECT t.s.f FROM t", "keep the field as a column of its own"),
@@ -293,14 +364,51 @@ def test_other_sql_than_the_models_may_use_structs_and_unions_by_name(
         (
             "snowflake",
             "SELECT f.value:x AS v FROM t, LATERAL FLATTEN(input => t.s) f",
-            {"v": "t.s:tran", "*": ""},
+            {"v": "t.s:tran", "*": "t.s:join"},
         ),
-        ("bigquery", "SELECT x FROM `proj.sch.v`, UNNEST(b) AS x", {"x": "v.b:tran", "*": ""}),
+        (
+            "snowflake",
+            "SELECT f.value AS v FROM t, TABLE(FLATTEN(input => t.s)) f",
+            {"v": "t.s:tran", "*": "t.s:join"},
+        ),
+        # A star in a function is all columns, and in COUNT the rows.
+        (
+            "snowflake",
+            "SELECT OBJECT_CONSTRUCT(*) AS o, HASH(* EXCLUDE b) AS h, COUNT(*) AS n FROM sch.v",
+            {"o": "v.a:tran v.b:tran", "h": "v.a:tran", "n": "v.*:aggr", "*": ""},
+        ),
+        ("snowflake", "SELECT two.v.* FROM sch.v, two.v", {"a": "w.a:iden", "b": "w.b:iden", "*": ""}),
+        (
+            "bigquery",
+            "SELECT x FROM `proj.sch.v`, UNNEST(b) AS x",
+            {"x": "v.b:tran", "*": "v.b:join"},
+        ),
         ("postgres", "SELECT v.a::text AS x FROM sch.v WHERE b ~ 'x'", {"x": "v.a:tran", "*": "v.b:filt"}),
+        (
+            "postgres",
+            "SELECT regexp_split_to_table(a, ',') AS x, generate_series(1, b) AS y FROM sch.v",
+            {"x": "v.a:tran", "y": "v.b:tran", "*": "v.a:join v.b:join"},
+        ),
+        ("tsql", "SELECT f.x AS y FROM srv.db.sch.fn(1) AS f, t", {"y": "", "*": ""}),
     ],
 )
 def test_warehouses_have_their_own_dialects(dialect: str, sql: str, expected: dict[str, str]) -> None:
     assert lineage(sql, dialect=dialect) == expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql", "advice"),
+    [
+        ("snowflake", "SELECT a FROM IDENTIFIER('t')", "write the table or the query itself"),
+        ("snowflake", "SELECT a FROM TABLE('t')", "write the table or the query itself"),
+        ("snowflake", "SELECT a FROM TABLE(RESULT_SCAN(LAST_QUERY_ID()))", "what a text names"),
+        ("snowflake", "SELECT a FROM SEMANTIC_VIEW(t FACTS b)", "read a table, a view or a subquery"),
+        ("postgres", "SELECT (s).* FROM t", r"it has \(s\)\.\*; write the fields of a struct one by one"),
+    ],
+)
+def test_what_only_warehouses_have_is_followed_or_refused(dialect: str, sql: str, advice: str) -> None:
+    with pytest.raises(UnknownLineage, match=advice):
+        derived(sql, is_model=False, dialect=dialect)
 
 
 @pytest.mark.parametrize(

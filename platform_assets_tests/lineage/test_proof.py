@@ -79,6 +79,12 @@ def test_at_least_95_percent_of_the_direct_edges_of_the_star_are_proved(
         "WITH x AS (SELECT id, max(day) AS m FROM t GROUP BY id) "
         "SELECT x.m, u.name FROM x JOIN u ON u.id = x.id",
         "SELECT id, list_transform([name], lambda n: n || 'x')[1] AS l FROM t",
+        "SELECT id, unnest(range(id % 4)) AS n FROM t",
+        "SELECT t.id, g.n FROM t, generate_series(1, id % 3) AS g(n)",
+        "SELECT name, sum(id) OVER (ORDER BY day ROWS BETWEEN id PRECEDING AND CURRENT ROW) AS s FROM t",
+        "SELECT name, count(*) OVER (w ORDER BY day) AS n FROM t WINDOW w AS (PARTITION BY ok)",
+        "SELECT name, day AS id FROM t ORDER BY -id LIMIT 5",
+        "SELECT (SELECT max(id) FROM u) AS m, ok, count(*) AS n FROM t GROUP BY ALL",
     ],
 )
 def test_every_edge_of_small_queries_is_proved(sql: str) -> None:
@@ -115,6 +121,12 @@ def test_an_edge_too_many_is_not_proved() -> None:
 def test_a_column_that_differs_in_every_run_is_left_out() -> None:
     graph = graph_of("SELECT id, random() AS r, name FROM t")
     assert try_edges(graph).wrong == ()
+
+
+def test_a_query_that_takes_no_missing_values_is_tried_with_the_others() -> None:
+    graph = graph_of("SELECT id, map {name: day} AS m FROM t")
+    found = try_edges(graph)
+    assert (found.wrong, found.failed, unproved(graph, found)) == ((), {}, [])
 
 
 def test_a_query_that_fails_concerns_no_other() -> None:
