@@ -115,7 +115,9 @@ python-pkg-refresh: ## Resolve and install the newest packages in a container, t
 	$(call copy_locks,$(IMAGE)-refresh:$(TAG))
 	$(CONTAINER) rmi $(IMAGE)-refresh:$(TAG)
 
-container_found = [ -n "$(CONTAINER)" ] || { echo "No docker, podman or buildah works on this machine. Install one, or name one: make CONTAINER=podman" >&2; exit 1; }
+container_found = [ -n "$(CONTAINER)" ] || { echo "No docker, podman or buildah works on this machine. Install one, or name one: make CONTAINER=podman" >&2; exit 1; }; \
+  command -v $(CONTAINER) > /dev/null || { echo "$(CONTAINER) is not installed on this machine. Install it, or name another: docker, podman or buildah" >&2; exit 1; }; \
+  [ "$(CONTAINER)" != docker ] || docker buildx version > /dev/null 2>&1 || { echo "docker has no buildx, which builds the image. Install docker-buildx-plugin, or docker-buildx from the packages of Debian or Ubuntu" >&2; exit 1; }
 
 # A stage, its name, and where the versions of the packages come from. podman and buildah give every file in a layer the
 # date of SOURCE_DATE_EPOCH; docker only dates the image with it, see docs/deploy_vm.md.

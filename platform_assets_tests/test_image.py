@@ -264,12 +264,30 @@ def test_the_targets_of_make_call_the_engine_that_is_there(container: str) -> No
     assert places == sorted(places)
 
 
-def test_without_an_engine_make_says_what_to_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("container", "answer"),
+    [
+        ("", "No docker, podman or buildah works on this machine."),
+        ("podmann", "podmann is not installed on this machine."),
+        ("docker", "docker has no buildx, which builds the image."),
+    ],
+)
+def test_without_a_working_engine_make_says_what_to_install(
+    tmp_path: Path, container: str, answer: str
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\n[ "$1" != buildx ]\n')
+    docker.chmod(0o755)
     done = subprocess.run(
-        ["make", "build", "CONTAINER="], cwd=ROOT, capture_output=True, text=True, check=False
+        ["make", "build", f"CONTAINER={container}"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
-    assert "No docker, podman or buildah works on this machine." in done.stderr
+    assert answer in done.stderr
 
 
 # compose.yaml
