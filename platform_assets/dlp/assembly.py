@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from platform_assets.alert import RaisesAlerts
@@ -250,7 +250,10 @@ class InspectionRoom(Assembly[InspectionSettings]):
             yield by_job
 
     def policy(self) -> Policy:
-        """Return the policy that decides what happens to findings."""
+        """Return the policy that decides what happens to findings.
+
+        Where a rule is written is looked up when its first alert tells it, which parses the configuration.
+        """
         from platform_assets.dlp.model import Likelihood
         from platform_assets.dlp.policy import (
             Action,
@@ -279,7 +282,7 @@ class InspectionRoom(Assembly[InspectionSettings]):
                     Likelihood[one.min_likelihood],
                     one.places,
                     how,
-                    partial(self.settings.dlp.written_at, name),
+                    cache(partial(self.settings.dlp.written_at, name)),
                 )
             )
         uninspected = [
@@ -289,7 +292,7 @@ class InspectionRoom(Assembly[InspectionSettings]):
                 one.status,
                 one.problems,
                 one.places,
-                partial(self.settings.dlp.written_at, name, "uninspected"),
+                cache(partial(self.settings.dlp.written_at, name, "uninspected")),
             )
             for name, one in self.settings.dlp.uninspected.items()
         ]
