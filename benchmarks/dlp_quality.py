@@ -189,7 +189,7 @@ def _alarms(path: Path, inspector: LocalInspector, arguments: argparse.Namespace
     limits = FindingLimits(MOST_FINDINGS, MOST_FINDINGS)
     begun = time.perf_counter()
     for number, file in enumerate(_texts(path)):
-        if number % arguments.every:
+        if number % arguments.every != arguments.first % arguments.every:
             continue
         with file.open("rb") as opened:
             result = scan_object(
@@ -277,6 +277,9 @@ def _arguments() -> argparse.Namespace:
         "--alarm", choices=levels, default="LIKELY", help="likelihood of an alarm (default: %(default)s)"
     )
     parser.add_argument("--every", type=int, default=1, help="read only each n-th file of a tree")
+    parser.add_argument(
+        "--first", type=int, default=0, help="the first of these, counted from 0, for samples of other files"
+    )
     parser.add_argument(
         "--show", type=int, default=0, help="alarms of each info type to print with their values"
     )

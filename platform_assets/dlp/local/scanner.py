@@ -11,7 +11,16 @@ from functools import lru_cache
 from platform_assets.dlp.local.context import NOTHING, Hotwords, Surroundings
 from platform_assets.dlp.local.detectors import DETECTORS
 from platform_assets.dlp.local.detectors.identifiers import NOT_AN_IDENTIFIER
-from platform_assets.dlp.local.scanners import commands, network, numbers, pairs, people, secrets, services
+from platform_assets.dlp.local.scanners import (
+    commands,
+    network,
+    numbers,
+    pairs,
+    people,
+    secrets,
+    services,
+    statements,
+)
 from platform_assets.dlp.local.scanners.text import (
     VERY_UNLIKELY,
     InfoTypeScanner,
@@ -56,7 +65,7 @@ class Scanner:
         self._around: dict[tuple[bytes, bytes], Surroundings] = {}
         self.scanners = tuple(
             scanner
-            for module in (numbers, network, services, secrets, pairs, commands, people)
+            for module in (numbers, network, services, secrets, pairs, commands, statements, people)
             for scanner in module.scanners()
             if names & scanner.names
         )

@@ -28,7 +28,7 @@ from platform_assets.dlp.local.detectors.people import ETHNIC_GROUPS, GIVEN_NAME
 from platform_assets.dlp.local.paired_columns import PAIRED_TYPES, PairedSecret
 from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.scanner import Scanner, hotwords
-from platform_assets.dlp.local.scanners.network import OF_AUTHORS
+from platform_assets.dlp.local.scanners.network import OF_AUTHORS, OF_PUBLISHED
 from platform_assets.dlp.local.scanners.people import folded, is_date, is_day_since_1970
 from platform_assets.dlp.local.scanners.secrets import secret_value
 from platform_assets.dlp.local.scanners.text import (
@@ -37,6 +37,7 @@ from platform_assets.dlp.local.scanners.text import (
     ENTROPY,
     HEADER,
     LIKELY,
+    OF_EXAMPLES,
     POSSIBLE,
     SHAPE,
     UNLIKELY,
@@ -438,7 +439,25 @@ def title_of(name: str) -> tuple[Surroundings, tuple[str, ...]]:
         header = Surroundings({**header.hot, _NO_ADDRESS: 0}, header.against)
     if words[-1:] and words[-1] in _AUTHORS:
         header = Surroundings({**header.hot, OF_AUTHORS: 0}, header.against)
+    marks = _marks_of(name)
+    if marks:
+        header = Surroundings({**header.hot, **dict.fromkeys(marks, 0)}, header.against)
     return header, ((ATTRIBUTE, *words) if "@" in name else words)
+
+
+_MARKED = re.compile(
+    r"(?i)(?:^|[./])(?:(?P<example>@?(?:examples?|samples?))(?:\[\])?(?:$|[./@])"
+    r"|(?:authors?|maintainers?|contributors?|committers?)(?:\[\])?(?=[./@])(?P<published>))"
+)
+
+
+@lru_cache(maxsize=16_384)
+def _marks_of(path: str) -> tuple[str, ...]:
+    """Marks of a path of keys of which one says that the values below are examples, or published."""
+    if "." not in path and "/" not in path:
+        return ()
+    found = {match.lastgroup for match in _MARKED.finditer(path)}
+    return tuple(mark for mark in (OF_EXAMPLES, OF_PUBLISHED) if mark in found)
 
 
 _PATH_SIGNS = "./"
@@ -657,12 +676,21 @@ def _begins_with_given_name(value: str) -> bool:
     return folded((value.split() or [""])[0]) in GIVEN_NAMES
 
 
+def _are_codes(values: list[str]) -> bool:
+    """Return True for single words in small letters or capitals, as enumerations and keywords are."""
+    return all(
+        value.isalpha() and (value.islower() or value.isupper()) and value.isascii() for value in values
+    )
+
+
 def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
     like = _share(values, _is_name_like)
     if like < 0.7:
         return _NO
     known = _share(values, _has_known_name)
     if "PERSON_NAME" in header.hot:
+        if OF_EXAMPLES in header.hot or OF_PUBLISHED in header.hot or (not known and _are_codes(values)):
+            return POSSIBLE, HEADER, _NAME_PATTERN
         # Services, products and firms have display names and owners too.
         of_things = _NOT_PEOPLE & set(words) or words[-2:-1] in _OF_THINGS_TOO
         if of_things and _share(values, _begins_with_given_name) < 0.3:
@@ -715,7 +743,7 @@ def _ethnic_groups(values: list[str], header: Surroundings, words: tuple[str, ..
 
 
 # An identifier has no blanks, and a street in the scripts that write without blanks is not in ASCII.
-_ADDRESS_LIKE = re.compile(r"(?=.*[0-9])(?=.*[^\W\d_]{2})(?=.*(?:[ ,]|\.[0-9]|[^\x00-\x7f])).{5,120}")
+_ADDRESS_LIKE = re.compile(r"(?=.*[0-9])(?=.*[^\W\d_]{2})(?=.*(?:[ ,]|\.[0-9]+[a-z]?$|[^\x00-\x7f])).{5,120}")
 
 
 def _street_addresses(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:

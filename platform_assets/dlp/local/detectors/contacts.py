@@ -12,6 +12,7 @@ CONTACTS: tuple[Detector, ...] = (
         "EMAIL_ADDRESS",
         Sensitivity.MODERATE,
         "email, e mail, mail, email address, mailto, courriel, correo, posta",
+        version="2",
     ),
     Detector(
         "PHONE_NUMBER",
@@ -44,6 +45,7 @@ CONTACTS: tuple[Detector, ...] = (
         "手机号, 手机号码, 電話號碼, 전화번호, 휴대폰, 휴대전화, दूरभाष, फोन, फोन नंबर, मोबाइल नंबर, "
         "رقم الهاتف, الجوال",
         chance=0.3,
+        version="2",
     ),
     # Every file of source code is full of addresses, and they are not sensitive; what hides in them has its
     # own info types.
@@ -61,6 +63,7 @@ CONTACTS: tuple[Detector, ...] = (
         "ip, ips, ip address, ipaddr, ipv4, ipv6, address, host, server, client, remote, remote addr, "
         "src, dst, "
         "source ip, gateway, peer, dns, subnet, login from, logged in from",
+        version="2",
     ),
     Detector(
         "MAC_ADDRESS",

@@ -13,20 +13,20 @@ _SERVICES = dict.fromkeys((*(key.name for key in SERVICE_KEYS), *(key.name for k
 
 CREDENTIALS: tuple[Detector, ...] = (
     *(Detector(name, _HIGH) for name in _SERVICES),
-    Detector("AUTH_TOKEN", _HIGH, version="2"),
+    Detector("AUTH_TOKEN", _HIGH, version="3"),
     Detector("JSON_WEB_TOKEN", _HIGH),
     Detector(
         "PASSWORD",
         _HIGH,
         "password, passwd, pwd, passphrase, passcode, pass, mot de passe, passwort, contraseña, senha",
-        version="2",
+        version="3",
     ),
     Detector("ENCRYPTION_KEY", _HIGH),
-    Detector("HTTP_COOKIE", _HIGH, contains=True),
+    Detector("HTTP_COOKIE", _HIGH, contains=True, version="2"),
 )
 
 NAMES_OF_PASSWORDS = (
-    r"password|passwd|passphrase|passcode|pwd|passw|passwort|kennwort|mot[ _]de[ _]passe|"
+    r"password|passwd|passphrase|passcode|pwd|passw(?:ort|rd)?|kennwort|mot[ _]de[ _]passe|"
     r"contrase(?:n|\xc3\xb1)a|senha|wachtwoord|lösenord|passord|adgangskode|salasana|heslo|hasło|parola|şifre|"
     r"jelszó|пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|패스워드|(?:\b|_)pw\b|"
     r"(?:\b|_)pass[0-9]?\b|"
@@ -96,6 +96,11 @@ PASSWORD_OPTIONS = (
     ("lftp|ncftp", "-u[ ][^,\\s]{1,60},"),
     ("az keyvault secret set", "--value[ =]"),
     ("aws secretsmanager (?:create-secret|put-secret-value|update-secret)", "--secret-string[ =]"),
+    (
+        "aws ssm put-parameter",
+        "--(?:type[ =]SecureString|name[ =][^\\s]{0,80}(?i:password|passwd|pwd|secret|token)[^\\s]{0,20})[ ]"
+        "(?:[^\\n]{0,120}[ ])?--value[ =]",
+    ),
     ("aws configure set", "(?:aws_secret_access_key|aws_session_token)[ ]"),
     ("pulumi config set", "--secret[ ][^\\s]{1,60}[ ]"),
     ("vault login|vault unseal|vault operator unseal|bw unlock", "(?:token=)?"),
@@ -186,7 +191,7 @@ PLACEHOLDER = (
     r"^(?:x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|0+|1234567890?|<.*>|\[.*\]|\{.*\}|\$\{.*|\$[a-z_][a-z0-9_]*|"
     r"%[a-z_]+%|%\([a-z_]+\)s?|@[a-z_.\-]+@|#\{.*|null|nil|none|undefined|true|false|yes|no|empty|string|"
     r"str|int|"
-    r"bool|bytes|char|varchar|text|object|optional|required|secret|password|passwd|pwd|pass|token|key|value|"
+    r"bool|bytes|char|varchar|text|object|optional|required|secret|password|passphrase|passwd|pwd|pass|token|key|value|"
     r"default|redacted|masked|hidden|filtered|omitted|removed|unset|unknown|n/?a|tbd|todo|fixme|foo|bar|"
     r"baz|foobar|"
     r"test|testing|dummy|sample|example|placeholder|change[_\-]?me.*|replace[_\-]?me.*|insert[_\-].*|"

@@ -30,11 +30,13 @@ PEOPLE: tuple[Detector, ...] = (
         "emergency contact, next of kin, nom de famille, imię, nazwisko, voornaam, achternaam, "
         "efternamn, "
         "förnamn",
+        version="2",
     ),
     Detector(
         "ETHNIC_GROUP",
         _HIGH,
         "ethnicity, ethnic, ethnic group, ethnic origin, race, racial, ethnic background, ancestry, ethnie",
+        version="2",
     ),
     Detector(
         "STREET_ADDRESS",
@@ -47,7 +49,9 @@ PEOPLE: tuple[Detector, ...] = (
         "street name, "
         "address2, address line 2, calle, endereço, live at, lived at, living at, residing at, "
         "resides at, located at, "
-        "ship to, deliver to, wohnhaft, wohnt in, habite, domicilié, domiciliado, residente, addresses",
+        "ship to, deliver to, wohnhaft, wohnt in, habite, domicilié, domiciliado, residente, addresses, "
+        "abita in, abito in, vive en, vivo en, mora na, moro na, woont op, mieszka przy, bor på",
+        version="2",
     ),
     Detector(
         "DATE_OF_BIRTH",
@@ -78,7 +82,7 @@ PEOPLE: tuple[Detector, ...] = (
         "생년월일, 出生年月日, 出生, जन्म तिथि, जन्मतिथि, জন্ম তারিখ, dzimšanas datums, gimimo data, "
         "sünniaeg, "
         "datum rojstva, datum rođenja, ngày sinh, tanggal lahir",
-        version="4",
+        version="5",
     ),
     Detector(
         "PASSPORT",
@@ -107,7 +111,7 @@ PEOPLE: tuple[Detector, ...] = (
         "旅券番号, 旅券, 护照, 护照号, 护照号码, 護照號碼, 여권, 여권번호, 여권 번호, पासपोर्ट, "
         "पासपोर्ट नंबर, पासपोर्ट संख्या, "
         "pases nr, paso nr, passi number, putovnica, potni list",
-        version="2",
+        version="3",
     ),
 )
 

@@ -32,12 +32,15 @@ from platform_assets.dlp.local.scanners.text import (
 
 _VALUE = rb"(?:\"([^\"\n]{4,200})\"|'([^'\n]{4,200})'|([^\s\"'`<>$|;&\\][^\s\"'`<>|;&]{3,199}))"
 
-_NAME = re.compile(rb"(?:ENV|ARG)[ \t]+(\w{1,80})[ \t]+")
+_NAME = re.compile(
+    rb"(?:ENV|ARG|setx(?:[ ]/[mM])?|setenv|set[ ](?:-[a-z]{1,3}[ ])*-[a-z]{1,3})[ \t]+(\w{1,80})[ \t]+"
+)
+_SETS = re.compile(rb"set(?:x|env|[ ]-)")
 _QUOTED_VALUE = re.compile(_VALUE)
 
 
 def _look_at_instruction(text: ScannedText, found: list[Match], start: int) -> None:
-    """Find the secret of a Dockerfile's instruction that separates name and value by a blank."""
+    """Find the secret of a Dockerfile's or a shell's instruction with a blank between name and value."""
     data = text.data
     line = data.rfind(b"\n", max(start - 40, 0), start) + 1
     name = _NAME.match(data, start)
@@ -71,9 +74,8 @@ _CALLS = tuple((compiled(rf"(?:{names})\("), place) for names, place in CALLS)
 _COMMAND = (
     r"\b(?:(?:(?:"
     + "|".join(dict.fromkeys(tools for tools, _ in PASSWORD_OPTIONS))
-    + rf")(?:\.exe)?|{DIRECTIVES}|ENV|ARG|echo|printf)[ \t]+[^\s=:#]|{LOGINS}|(?:"
-    + "|".join(names for names, _ in CALLS)
-    + r")\()"
+    + rf")(?:\.exe)?|{DIRECTIVES}|ENV|ARG|setx|setenv|set -[a-z]{{1,3}}|echo|printf)"
+    rf"[ \t]+[^\s=:#]|{LOGINS}|(?:" + "|".join(names for names, _ in CALLS) + r")\()"
 )
 _END_OF_COMMAND = re.compile(rb"(?<!\\)\r?\n|[;|&]{1,2}[ \t]|`")
 _LONGEST_COMMAND = 600
@@ -100,7 +102,7 @@ def _look_at_commands(text: ScannedText, found: list[Match]) -> None:
             _look_at_call(text, found, start, end)
         elif start and (data[start - 1] in b"-_.=@" or data[start - 1 : start] == b"$"):
             continue
-        elif data[start : start + 3] in (b"ENV", b"ARG"):
+        elif data[start : start + 3] in (b"ENV", b"ARG") or _SETS.match(data, start, end) is not None:
             _look_at_instruction(text, found, start)
         elif data[start : start + 4] == b"echo" or data[start : start + 6] == b"printf":
             _look_at_piped(text, found, end - 1)

@@ -16,11 +16,11 @@ from platform_assets.dlp.local.regex import compiled
 _TEMPLATE = re.compile(
     r"\$\([A-Za-z_]|\$\{|#\{|\{\{|\}\}|<%|%>|@@[A-Za-z_.\-]+@@|%%[A-Za-z_.\-]+%%|__[A-Z][A-Z0-9_]*__"
     r"|\{\}|\{[0-9]\}|\{![rsa]\}|%\([A-Za-z_]+\)[sdr]|(?:^|[^A-Za-z0-9%])%[sdrq](?![A-Za-z0-9])"
-    r"|(?<=[A-Za-z])[_\-]%[sdrq]$|^%[0-9]\$[sd]$|^\$[A-Za-z_]\w*$|^@[A-Za-z_]\w*/\w+$"
+    r"|(?<=[A-Za-z])[_\-]%[sdrq]$|^%[0-9]\$[sd]$|^\$[A-Za-z_]\w*$|^\$[A-Za-z_]{2,}(?:[\[{]|->)|^@[A-Za-z_]\w*/\w+$"
 )
 # Parts of regular expressions, and selectors of CSS.
 _PATTERN = re.compile(
-    r"\[\^?[^\]]*(?:a-z|A-Z|0-9)[^\]]*\]|\(\?[:=!<P]|\\[dwsS][+*{]|\.[*+]\??\)|\]\{[0-9]|^[a-z]*\[[a-z\-]+[~|^$*]?="
+    r"a-zA-Z|A-Za-z|a-z0-9|A-Z0-9|0-9a-z|0-9A-Z|0-9a-f|0-9A-F|\[\^?[^\]]*(?:a-z|A-Z|0-9)[^\]]*\]|\(\?[:=!<P]|\\[dwsS][+*{]|\.[*+]\??\)|\]\{[0-9]|^[a-z]*\[[a-z\-]+[~|^$*]?="
 )
 _ROUTE = re.compile(
     r"(?:#?/|\.{1,2}/)?:?[a-z]+(?:[_\-.][a-z]+)*(?:/:?[a-z]+(?:[_\-.][a-z]+)*)*/?[*?]?", re.IGNORECASE
@@ -62,13 +62,35 @@ def is_harmless(value: str, quoted: bool) -> bool:
         or _is_label(value)
         or _RELEASES.fullmatch(value) is not None
         or _is_type(value)
+        or _FILE.fullmatch(value) is not None
+        or _ALGORITHM.fullmatch(value) is not None
+        or _PLACE_IN_SOURCE.fullmatch(value) is not None
         or (not quoted and _EMPTY.fullmatch(value) is not None)
         or (not quoted and any(sign in value for sign in (".", "::", "->")) and is_name_in_code(value))
     )
 
 
+# The name of a file, of a way to hash or to write, and a line and column of a file.
+_FILE = re.compile(
+    r"(?:[\w\-]{1,60}\.){1,3}(?:xml|json|ya?ml|toml|ini|conf|cfg|cnf|txt|md|rst|html?|csv|pem|crt|cer|der|key|pub|p12|pfx"
+    r"|jks|keystore|truststore|asc|gpg|kdbx|env|properties|plist|py|js|ts|rb|go|java|sh|php|log|bin|dat|sql|tfvars|enc)"
+)
+_ALGORITHM = re.compile(
+    r"(?i)(?:scram-|hmac-?|pbkdf2[_\-]?)?(?:sha|md)-?[0-9](?:[\-/]?[0-9]{2,3}){0,2}(?:-plus)?|(?:bcrypt|scrypt|argon2)(?:id?|d)?"
+    r"|aes-?[0-9]{3}(?:-(?:cbc|gcm|ctr|ecb|cfb))?|(?:[hre]s|ps)[0-9]{3}|utf-?(?:8|16|32)(?:le|be)?|iso-?8859-[0-9]{1,2}"
+    r"|latin-?1|us-ascii|base-?(?:16|32|58|64)(?:url)?|ucs-?2|ed25519|rsa-?[0-9]{4}|x509|oauth-?2?|pkcs-?[0-9]{1,2}"
+)
+_PLACE_IN_SOURCE = re.compile(r"[0-9]{1,6}(?::[0-9]{1,6})+")
+_GENERIC = re.compile(
+    r"(?:list|dict|set|tuple|map|array|optional|union|seq|vec|option|promise|future)[\[<(].*", re.IGNORECASE
+)
+_VERSIONED_TYPE = re.compile(r"V[0-9](?:(?:alpha|beta)[0-9])?(?:[A-Z][A-Za-z]+){2,}")
+
+
 def _is_type(value: str) -> bool:
     """Return True for the name of a class of a program or an interface, made of words."""
+    if _GENERIC.fullmatch(value) is not None or _VERSIONED_TYPE.fullmatch(value) is not None:
+        return True
     return (
         value.endswith(_ENDS_OF_TYPES)
         and value[0].isupper()
@@ -107,11 +129,7 @@ def _is_label(value: str) -> bool:
     """Return True for a text of a user interface: the name itself, or a sentence that has the name."""
     words = value.split()
     if len(words) < 3:
-        return (
-            not value.isalpha()
-            and not any(map(str.isdigit, value))
-            and _WHOLE_NAME.fullmatch(value.encode()) is not None
-        )
+        return not any(map(str.isdigit, value)) and _WHOLE_NAME.fullmatch(value.encode()) is not None
     return _NAME.search(value.encode()) is not None and sum(
         word.strip(".,:;!?()*'\"").isalpha() for word in words
     ) >= 0.7 * len(words)

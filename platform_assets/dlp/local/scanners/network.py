@@ -20,6 +20,7 @@ from platform_assets.dlp.local.scanners.published import (
 )
 from platform_assets.dlp.local.scanners.text import (
     LIKELY,
+    OF_EXAMPLES,
     POSSIBLE,
     SHAPE,
     UNLIKELY,
@@ -48,10 +49,14 @@ _NOT_MAIL = frozenset(
 _PATH_AFTER_MAIL = re.compile(rb"/[A-Za-z0-9_~\-][^\s@]{0,200}(?:\s|$|[\"'`<>)])")
 _OF_PROGRAMS = frozenset((b"git", b"hg", b"svn", b"cvs", b"anoncvs", b"anonymous", b"pserver"))
 _ID_OF_MESSAGE = re.compile(rb"(?i)(?:message-id|in-reply-to|references|content-id|cid)\b[^\n@]{0,80}$")
+# An id that a program made from the time, in the address of an archive: .../20240131120501.GA1234@host.
+_ID_IN_ADDRESS = re.compile(rb"/[0-9]{8,14}\.[A-Za-z0-9.]{2,40}$")
 
 
 OF_AUTHORS = "author"
 """A hotword of columns called after authors: a name before an address shows that it is published."""
+OF_PUBLISHED = "published"
+"""A hotword of fields below a key for authors, as descriptions of packages have them: `authors[].email`."""
 
 
 def _is_a_value(text: ScannedText, start: int, end: int) -> bool:
@@ -83,14 +88,18 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
         ):
             continue
         span = (at - len(local), end)
+        named = text.header_at(at).hot
         if data[end : end + 1] == b"/" and _PATH_AFTER_MAIL.match(data, end):
             text.add(found, span, "EMAIL_ADDRESS", UNLIKELY, SHAPE, hot=UNLIKELY)
-        elif "EMAIL_ADDRESS" in (named := text.header_at(at).hot):
+        elif OF_EXAMPLES in named or OF_PUBLISHED in named:
+            text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
+        elif "EMAIL_ADDRESS" in named:
             text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
         elif (
             (not _is_a_value(text, *span) and is_of_nobody(data, *span))
             or text.is_example(span[0])
             or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0])
+            or _ID_IN_ADDRESS.search(data, max(span[0] - 1, 0), at)
         ):
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
         elif data[max(span[0] - 7, 0) : span[0]].lower() == b"mailto:" or is_of_author(
@@ -105,9 +114,11 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
         alike = are_of_authors(len(published), len(published) + len(others)) or (
             bool(others) and not text.lines and is_notice(data[begin:end])
         )
+        # An address that is published once is published wherever its text has it.
+        known = {data[slice(*span)] for span in published} if not text.lines else set()
         for spans_, likely in ((published, False), (others, not alike)):
             for span in spans_:
-                if likely:
+                if likely and data[slice(*span)] not in known:
                     text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
                 else:
                     text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
@@ -202,8 +213,12 @@ _VERSION_BEFORE = re.compile(
 )
 # Words and signs before the number of a release that is upgraded to, or required.
 _RELEASE_BEFORE = re.compile(
-    rb"(?i)(?:(?:upgrad|updat|bump|downgrad)[a-z]{0,4}\b[^\n]{0,40}\b(?:to|from)|>=|<=|~=|~>|\^)[ \"']{0,2}$"
+    rb"(?i)(?:(?:upgrad|updat|bump|downgrad)[a-z]{0,4}\b[^\n]{0,40}\b(?:to|from)|"
+    rb"\bversions?\b[^\n]{0,90}(?:,|\b(?:to|from|and|or|through|than))|"
+    rb"\b(?:changes?|fix(?:es)?|patch(?:es)?|branch|revisions?|merged?) (?:from|in|since|of|for|to)|"
+    rb">=|<=|~=|~>|->|\^)[ \"']{0,2}$"
 )
+_RELEASE_WINDOW = 112
 _RELEASE_AFTER = re.compile(rb"(?i)[ \-_]?(?:releases?|version|build|beta|alpha)\b")
 _HEADING_BEFORE = re.compile(rb"(?:^|[\n>])[ \t]{0,8}$")
 _HEADING_AFTER = re.compile(rb"\.[ \t]{1,4}[A-Z\xc3]|[ \t]{1,8}[A-Z][a-z]+[ ,][a-z\"'A-Z]")
@@ -216,14 +231,21 @@ _OBJECT_IDENTIFIER = re.compile(rb"1\.3\.(?:6|12|14|36|101|132)\.|2\.5\.(?:4|8|2
 # Addresses of nobody: loopback, all, masks, documentation (RFC 5737), multicast, the metadata of clouds.
 _NOBODYS = re.compile(
     rb"127\.|0\.0\.0\.0$|255\.|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.|2(?:2[4-9]|3[0-9])\.|169\.254\.|"
-    rb"1\.(?:1\.1\.1|0\.0\.1)$|8\.8\.[48]\.[48]$|9\.9\.9\.9$|208\.67\.22[02]\.22[02]$"  # resolvers
+    rb"1\.(?:1\.1\.[123]|0\.0\.[123])$|8\.8\.[48]\.[48]$|9\.9\.9\.(?:9|1[0-2])$|208\.67\.22[02]\.22[0-3]$"
+    # More resolvers that are open to everybody.
+    rb"|4\.2\.2\.[1-6]$|64\.6\.6[45]\.6$|149\.112\.112\.1[0-2]{1,2}$|223\.[56]\.[56]\.[56]$|114\.114\.11[45]\.11[0-9]$"
+    rb"|119\.(?:29\.29\.29|28\.28\.28)$|180\.(?:76\.76\.76|184\.223\.60)$|77\.88\.8\.(?:[1-8]|88)$|94\.140\.1[45]\.1[45]$"
+    rb"|76\.76\.(?:2|10|19|21)\.[0-9]{1,2}$|185\.228\.16[89]\.(?:9|10|168)$|84\.200\.(?:69\.80|70\.40)$"
 )
 # Addresses of private networks, which identify a machine only within its own network (RFC 1918, 6598).
 _PRIVATE = re.compile(
     rb"10\.|192\.168\.|172\.(?:1[6-9]|2[0-9]|3[01])\.|100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\."
 )
 _OCTETS = re.compile(rb"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")
+_BITS_AFTER_6 = re.compile(rb" ?/ ?(?P<bits>[0-9]{1,3})(?![0-9.])")
 _RESOLVERS_6 = b"2001:4860:4860:", b"2606:4700:4700:", b"2620:fe:"
+_BESIDE = 2
+"""Number of words up to which a hotword is beside an address."""
 _PAIRS_OF_DIGITS = re.compile(rb"[0-9]{2}(?:\.[0-9]{2}){3}")
 
 
@@ -241,20 +263,78 @@ def _is_drawn(data: bytes, start: int, end: int) -> bool:
 
 
 def _is_made_up(octets: list[bytes]) -> bool:
-    """Return True for addresses of examples: equal steps from number to number, as in 1.2.3.4 and 8.8.8.8."""
+    """Return True for addresses of examples: equal steps from number to number, as in 1.2.3.4 and 8.8.8.8.
+
+    So are numbers of equal digits, as in 222.111.111.222.
+    """
     numbers = [int(octet) for octet in octets]
     steps = {after - before for before, after in itertools.pairwise(numbers)}
-    return len(steps) == 1 or (numbers[3] == 0 and len(steps - {-numbers[2]}) == 1)
+    return (
+        len(steps) == 1
+        or (numbers[3] == 0 and len(steps - {-numbers[2]}) == 1)
+        or all(len(set(octet)) == 1 or octet == b"123" for octet in octets)
+    )
 
 
 _HIGHEST_RELEASE = 30
+_BRANCHES = (b"2", b"4", b"6", b"8")
 
 
 def _may_be_a_release(octets: list[bytes]) -> bool:
-    """Return True for four numbers that are as small as those of releases are."""
+    """Return True for four numbers that are as small as those of releases are, or a branch's in CVS."""
     return int(octets[0]) < _HIGHEST_RELEASE and (
-        int(octets[1]) < _HIGHEST_RELEASE or sum(len(octet) == 1 for octet in octets[1:]) > 1
+        int(octets[1]) < _HIGHEST_RELEASE
+        or sum(len(octet) == 1 for octet in octets[1:]) > 1
+        or (octets[0] == b"1" and octets[2] in _BRANCHES)
     )
+
+
+# What follows the address of a network: the number of its bits, or a mask on the same line.
+_BITS_AFTER = re.compile(rb" ?/ ?(?P<bits>[0-9]{1,2})(?![0-9.])")
+_MASK_AFTER = re.compile(rb"[^\n]{1,48}?(?<![0-9.])(?P<mask>255(?:\.[0-9]{1,3}){3})(?![0-9.])")
+_RANGE_BEFORE = re.compile(rb"\.0 ?(?:-|to|\.\.) ?$")
+_BROADCAST_BEFORE = re.compile(rb"(?i)(?:broadcast|bcast|brd)[^\n0-9]{0,12}$")
+_ALL_BITS = 0xFFFFFFFF
+
+
+def _is_network(data: bytes, octets: list[bytes], start: int, end: int) -> bool:
+    """Return True for the address of a network, which is no machine's.
+
+    Its host bits are zero, by the number of bits or the mask that follows; or all set, as the last of a range
+    or the broadcast address.
+    """
+    number = int.from_bytes(bytes(map(int, octets)), "big")
+    if (after := _BITS_AFTER.match(data, end)) is not None:
+        bits = int(after["bits"])
+        return bits < 32 and not number & (_ALL_BITS >> bits)
+    if octets[3] == b"255":
+        return (
+            _RANGE_BEFORE.search(data, max(start - 6, 0), start) is not None
+            or _BROADCAST_BEFORE.search(data, max(start - 24, 0), start) is not None
+        )
+    if octets[3] in (b"0", b"128", b"192", b"224", b"240") and (after := _MASK_AFTER.match(data, end)):
+        parts = [int(part) for part in after["mask"].split(b".")]
+        hosts = _ALL_BITS ^ int.from_bytes(bytes(parts), "big") if max(parts) < 256 else 0
+        return hosts > 0 and not hosts & (hosts + 1) and not number & hosts
+    return False
+
+
+# Hosts of examples, and those that every resolver knows: the addresses beside them are published.
+_PUBLISHED_NEAR = re.compile(
+    rb"(?i)(?<![a-z0-9@.\-])(?:www\.)?example\.(?:com|org|net)\b|\broot-servers?\b|\b[a-m]-root\b"
+)
+_NEAR_BEFORE, _NEAR_AFTER = 240, 80
+
+
+def _is_published(text: ScannedText, start: int, end: int) -> bool:
+    """Return True for a network address in the example of a document about a reserved domain."""
+    data = text.data
+    first, last = max(start - _NEAR_BEFORE, 0), end + _NEAR_AFTER
+    if text.lines:
+        first = max(data.rfind(b"\n", first, start) + 1, first)
+        stop = data.find(b"\n", end, last)
+        last = stop if stop >= 0 else last
+    return _PUBLISHED_NEAR.search(data, first, last) is not None
 
 
 def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
@@ -280,10 +360,18 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
         if (
             _NOBODYS.match(data, start, end)
             or _PRIVATE.match(data, start, end)
+            or _is_network(data, octets, start, end)
+            or OF_EXAMPLES in (named := text.header_at(start).hot)
             or (
-                "IP_ADDRESS" not in text.header_at(start).hot
-                and (_is_made_up(octets) or text.is_example(start))
+                "IP_ADDRESS" not in named
+                and (
+                    octets[3] == b"0"  # a network's, or one whose last part was removed to hide a machine
+                    or _is_made_up(octets)
+                    or text.is_example(start)
+                    or _is_published(text, start, end)
+                )
             )
+            or (distance > _BESIDE and not text.lines and all(len(octet) == 1 for octet in octets))
         ):
             alone = hot = POSSIBLE
         if octets[0] == b"0" and octets != [b"0"] * 4:
@@ -299,7 +387,7 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
             distance > 1
             and (
                 _OBJECT_IDENTIFIER.match(data, start, end)
-                or _RELEASE_BEFORE.search(data, max(start - 64, 0), start)
+                or _RELEASE_BEFORE.search(data, max(start - _RELEASE_WINDOW, 0), start)
                 or _RELEASE_AFTER.match(data, end)
                 or (
                     _HEADING_AFTER.match(data, end) and _HEADING_BEFORE.search(data, max(start - 9, 0), start)
@@ -349,12 +437,20 @@ def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
             continue
         if not short and not any(48 <= byte <= 57 for byte in address):
             continue
+        named = text.header_at(start).hot
+        after = _BITS_AFTER_6.match(data, end)
         nobodys = (
             not parsed.is_global
             or parsed.is_multicast
             or parsed.is_reserved
             or address.lower().startswith(_RESOLVERS_6)
-            or ("IP_ADDRESS" not in text.header_at(start).hot and text.is_example(start))
+            or OF_EXAMPLES in named
+            # A network, whose host bits are zero.
+            or (after is not None and not int(parsed) & ((1 << 128) - 1 >> min(int(after["bits"]), 127)))
+            or (
+                "IP_ADDRESS" not in named
+                and (address.endswith(b"::") or text.is_example(start) or _is_published(text, start, end))
+            )
         )
         text.add(
             found,

@@ -285,8 +285,8 @@ _NO_PHONE = re.compile(
 )
 
 
-# The limits of integers of 32 bits.
-_LIMITS = frozenset((b"2147483647", b"2147483648", b"4294967295", b"4294967296"))
+# Powers of two, and the number before each: limits of integers and of fields.
+_LIMITS = frozenset(b"%d" % (2**bits - less) for bits in range(20, 64) for less in (0, 1))
 
 
 # Start and end in the run, notations, kind of the first notation, highest likelihood of all.
@@ -517,7 +517,7 @@ _CURRENCIES = (
     rb"kr|Ft|Rs)\b\.?)"
 )
 # An amount: a currency, a comma with digits, or an addend.
-_SUM_BEFORE = re.compile(rb"(?:[0-9],|" + _CURRENCIES + rb") ?$|[0-9)] [+*=] $")
+_SUM_BEFORE = re.compile(rb"[0-9],$|(?:" + _CURRENCIES + rb") ?$|[0-9)] [+*=] $")
 _SUM_AFTER = re.compile(rb",[0-9]| ?(?:%|" + _CURRENCIES + rb")| [+*=] [0-9(]")
 _NEGATIVE = re.compile(rb"(?:^|[^A-Za-z.:])-$")
 _MAIL_AFTER = re.compile(rb"[A-Za-z0-9._%+\-]{0,63}@[A-Za-z0-9]")

@@ -203,6 +203,7 @@ _LED_BY = (
     + ")s?"
 )
 _BETWEEN_LEADS_BYTES = b" _-.()/'"
+_GREETING = re.compile(rb"(?i)\bhappy[ \t]{1,2}$")
 
 
 def _look_at_led(text: ScannedText, found: list[Match]) -> None:
@@ -215,7 +216,7 @@ def _look_at_led(text: ScannedText, found: list[Match]) -> None:
             continue
         lead = data[start:end].translate(None, _BETWEEN_LEADS_BYTES).decode("utf-8", "replace").lower()
         name = _LEADS.get(lead) or _LEADS.get(lead.removesuffix("s"))
-        if name is None or name not in text.names:
+        if name is None or name not in text.names or _GREETING.search(data, max(start - 7, 0), start):
             continue
         led = _LED[name]
         dot = _ABBREVIATED.match(data, end)
@@ -237,9 +238,13 @@ _LETTER_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 def _is_part(data: bytes, start: int, end: int) -> bool:
     """Return True if a hotword is a whole part of an identifier in camel case."""
-    before = start == 0 or data[start - 1] not in _LETTER_BYTES or data[start : start + 1].isupper()
-    after = end >= len(data) or data[end] not in _LETTER_BYTES or data[end : end + 1].isupper()
-    return before and after
+    # A part begins with a capital after a small letter: `birthDate`, but not "data URLs" or TRACE.
+    before = start == 0 or data[start - 1] not in _LETTER_BYTES or _is_new_part(data, start)
+    return before and (end >= len(data) or data[end] not in _LETTER_BYTES or _is_new_part(data, end))
+
+
+def _is_new_part(data: bytes, at: int) -> bool:
+    return data[at - 1 : at].islower() and data[at : at + 1].isupper()
 
 
 _NAME_WORD = rb"[A-Z\xc3][a-z\x80-\xff]{1,20}(?:[\-'][A-Z][a-z\x80-\xff]{1,20})?"

@@ -5,27 +5,29 @@ Such data is what it looks like, but no leak: it is at most POSSIBLE.
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from platform_assets.dlp.local.regex import AT_START, UNANCHORED, matcher
+from platform_assets.dlp.local.scanners.text import spans
 
 # Reserved for documents and tests (RFC 2606, 6761), and names within private networks.
 _EXAMPLE_HOST = (
-    rb"(?i)(?:.*\.)?(?:example[0-9]?\.(?:com?|org|net|edu|io|gov|co\.[a-z]{2}|[a-z]{2})"
-    rb"|[a-z0-9\-]+\.(?:example|test|invalid|localhost|localdomain|local|internal|lan|intranet))"
+    rb"(?i)(?:.*\.)?(?:example[0-9]?(?:\.[a-z]{2,5}){1,2}"
+    rb"|[a-z0-9\-]+\.(?:example|test|invalid|localhost|localdomain|local|internal|lan|intranet|tld))"
 )
 # Names that documents use for any domain, and for any person.
 _ANY_HOST = (
     rb"(?i)(?:.*\.)?(?:foo|bar|baz|qux|foobar|(?:my)?dom|acme|contoso|fabrikam|hooli|initech|(?:my|your|some|any|the|other)?"
     rb"[_\-]?(?:domain|company|corp|organi[sz]ation|org|host|hostname|server|site|website|provider|school)"
-    rb"|here|there|somewhere|nowhere|test|testing|samples?|dummy|fake|placeholder|whatever|xyz|[a-df-wyz])"
+    rb"|here|there|somewhere|nowhere|wherever|test|testing|samples?|dummy|fake|placeholder|whatever|xyz|[a-df-wyz])"
     rb"\.(?:com|org|net|edu|io|co|dev|tld|local|internal|gov)"
 )
 _ANYBODY = (
     rb"(?i)(?:foo|bar|baz|user|username|user[._\-]?name|login|your|name|"
     rb"first(?:[._\-]?name)?[._\-]?last(?:[._\-]?name)?|(?:your|my|the|some)[._\-][a-z._\-]{2,20}"
     rb"|your[a-z]{2,20}|testuser|test[._\-]?user|example|sample|dummy|"
-    rb"anonymous|x{2,}|email|e-?mail|mail|address|recipient|sender)[0-9]{0,3}"
+    rb"anonymous|x{2,}|email|e-?mail|mail|address|recipient|sender|some[._\-]?user)[0-9]{0,3}"
 )
 _ROLE = (
     rb"(?i)(?:info|support|admin|administrator|webmaster|postmaster|hostmaster|security|contact|sales|help|"
@@ -33,28 +35,38 @@ _ROLE = (
     rb"open-source|legal|licensing|licen[cs]e|copyright|feedback|privacy|conduct|coc|ops|noc|"
     rb"no-?reply|do-?not-?reply|mailer-daemon|daemon|nobody|service|services|office|mail|enquiries|inquiries|"
     rb"editors?|authors?|committers?|cert-?authority|ca|pki|registry|dev|list|lists|announce|majordomo|submit|"
+    rb"translations?|i18n|l10n|docs?|documentation|patches|"
     rb"[a-z0-9._\-]*[._\-](?:dev|devel|developers?|users?|bugs?|list|lists|announce|commits?|packages|security|"
     rb"maint|maintainers?|team|request|requests|discuss|general|feedback|support|info|help|patches|core|users-list|"
-    rb"authors|hackers|ml))(?:[+._\-][a-z0-9+._\-]*)?"
+    rb"authors|hackers|ml|reports?|exports?|imports?|server|robot|bot))(?:[+._\-][a-z0-9+._\-]*)?"
 )
 _ROLE_HOST = (
     rb"(?i)(?:lists?|groups|mailman|listserv|bugs|noreply|tracker|[a-z0-9\-]*lists|alioth-lists)\..*"
     rb"|googlegroups\.com|.*\.(?:gserviceaccount\.com|noreply\.github\.com)|groups\.io|openssh\.com|libssh\.org"
 )
-_NOBODYS = rb"(?:" + _ROLE + rb")@.*$|[^@]*@(?:(?:" + _EXAMPLE_HOST + rb")|(?:" + _ROLE_HOST + rb"))$"
+_NOBODYS = (
+    rb"(?:" + _ROLE + rb")@.*$|[^@]*@(?:(?:" + _EXAMPLE_HOST + rb")|(?:" + _ROLE_HOST + rb"))$"
+    rb"|(?:" + _ANYBODY + rb")@(?:" + _ANY_HOST + rb")$"
+)
 _MADE_UP = rb"(?:" + _ANYBODY + rb")@.*$|[^@]*@(?:" + _ANY_HOST + rb")$"
 # Words of the people who make programs; business has things created, sent and requested by people too.
 _AUTHORED = (
     rb"(?i)copyright|\(c\)|\xc2\xa9|&copy;|\bauthors?\b|author[_\-]|_author|\bmaintain(?:er|ed)|"
     rb"\bcontribut(?:or|ed)|\btranslat(?:or|ed)|\buploaders?\b|\bpackage[rd]|\bcommitter|"
-    rb"\b(?:written|implemented|pointed out|spotted|patch(?:e[ds])?|fix|ported|debugged|diagnosed|rewritten|"
+    rb"\b(?:written|authored|modified|implemented|pointed out|spotted|patch(?:e[ds])?|fix|ported|debugged|"
+    rb"diagnosed|rewritten|"
     rb"adapted|original(?:ly)?|designed|code|idea|version)[ \-]+(?:by|from)\b|"
     rb"\b(?:signed-off|acked|reviewed|tested|reported|suggested|co-authored|co-developed)-(?:and-[a-z\-]+-)?by\b|"
     rb"\bthanks to\b|\bcourtesy of\b|\bupstream\b|\bbug[ \-]?reports?\b|\breport(?:ing)? bugs\b|"
     rb"(?:^|\n)[ \t]*(?:#+|//+|;+|%+|--|REM|dnl)[ \t]+[^\n=:\"'/]{0,50}$|"
     rb"\bsend bugs\b|__e?mail__|changelog|\blicen[cs]e|\bcloses?: ?#|\bmailing list|\bsubscribe"
 )
-_NAMED_ADDRESS = rb"[\w.()\"'*\x80-\xff\]][ \t]{0,40}(?:\r?\n[ \t]{1,40})?<$|(?:^|\n)[ \t]{1,40}<$"
+_NAMED_ADDRESS = rb"[\w.()\"'*\x80-\xff\]][ \t]{0,40}(?:\r?\n[ \t]{1,40})?<$|(?:^|\n)[ \t]{0,40}<$"
+# A comment in code that says by whom, and the name in a certificate.
+_SIGNED = (
+    rb"(?i)(?:^|\n)[ \t]*(?:/?\*+|#+|//+|;+|%+|--|REM|dnl)[^\n]*\bby[ \t]*[:(<]?[ \t]*$|"
+    rb"\b(?:CN|OU?|DC) ?= ?[^\n]{1,140}[/,] ?e(?:mailAddress)? ?= ?$"
+)
 _OF_A_MESSAGE = (
     rb"(?i)(?:^|\n)[> \t]{0,8}(?:from|to|cc|bcc|reply-to|sender|resent-[a-z]+|delivered-to|return-path|"
     rb"x-[a-z\-]+|envelope-[a-z]+)[ \t]*:[^\n]*$"
@@ -66,11 +78,13 @@ _ENTRY_BEFORE = (
     + _DAY
     + rb" [a-z0-9: ,+]{6,40}|(?:(?:19|20)[0-9]{2}(?:[,\- ]+|$)){1,8})[^\n0-9=:;|{}]{1,60}[(<]?$"
 )
-_ENTRY_AFTER = rb"(?i)>?[ \t]{1,3}" + _DAY + rb" [0-9]{1,2} "
+# Before a day, or a number of changes.
+_ENTRY_AFTER = rb"(?i)>?[ \t]{1,3}" + _DAY + rb" [0-9]{1,2} |>? \([0-9]{1,4}\):\s"
 _BEFORE, _AFTER = 160, 48
 _ORGANISATION = re.compile(
     rb"(?i)\b(?:inc|foundation|corp|corporation|company|llc|ltd|limited|gmbh|university|institute|initiatives?|"
-    rb"laborator(?:y|ies)|bsd|microsystems|systems|software|technologies|licen[cs]e|copyright)\b"
+    rb"laborator(?:y|ies)|bsd|microsystems|systems|software|technologies|licen[cs]e|copyright|commons|association|"
+    rb"department|society|press|publishers?|wiskunde)\b"
     rb"[^\n]{0,60}(?:\n[^\n]{0,30})?$"
 )
 # Everybody's examples, and the Free Software Foundation in copies of its licenses.
@@ -121,6 +135,8 @@ def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool
     line = data.rfind(b"\n", first, start) + 1
     if line and not alone and not data[line:start].strip(b" \t<(*"):
         line = data.rfind(b"\n", first, line - 1) + 1  # the name is on the line above
+    if line and not alone and data[line : line + 1].islower():
+        line = data.rfind(b"\n", first, line - 1) + 1  # a sentence that began on the line above
     place = max(line, first)
     if _is_found(_OF_A_MESSAGE, UNANCHORED, data, place, start):
         return False
@@ -130,6 +146,7 @@ def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool
     return (
         (bracketed and not alone and _is_found(_NAMED_ADDRESS, UNANCHORED, data, place, start))
         or _is_found(_AUTHORED, UNANCHORED, data, place, start)
+        or _is_found(_SIGNED, UNANCHORED, data, place, start)
         or (not alone and _is_found(_ENTRY_BEFORE, UNANCHORED, data, place, start))
         or _is_found(_ENTRY_AFTER, AT_START, data, end, stop)
         or _is_found(_AUTHORED, UNANCHORED, data, end, stop)
@@ -144,15 +161,28 @@ _LICENSE = (
 
 
 _GRATITUDE = rb"(?i)thanks? (?:to|go|are)\b|\bcontribut(?:ors?|ed|ions?)\b|bug reports|\bmaintainers?\b"
+# Entries of a log of changes or of a release's notes: what was done to a program.
+_CHANGE = (
+    rb"(?im)^[ \t]*[*+\-\xe2\xe0][\x80-\xff]{0,2}[ \t]+(?:[\w./\-]{1,40}(?:[ ,(][^:\n]{0,60})?: )?"
+    rb"(?:fix|add|remov|updat|improv|chang|allow|avoid|refactor|support|implement|bump|upgrad|renam|document|"
+    rb"replac|handl|correct|revert|drop|deprecat|clarif|prevent|don't|do not|make|use|new)[a-z]{0,6}\b"
+)
+_CHANGES_OF_A_LOG, _HEAD_OF_A_LOG = 8, 8_192
 _HEAD, _LONGEST_LICENSE = 2_000, 65_536
 
 
 def is_notice(data: bytes) -> bool:
-    """Return True for a text with the license of a program, or that begins with thanks to contributors."""
+    """Return True for a text about a program: its license, thanks to its contributors, or its changes."""
     size = len(data)
-    return _is_found(_GRATITUDE, UNANCHORED, data, 0, min(_HEAD, size)) or _is_found(
-        _LICENSE, UNANCHORED, data, 0, min(_LONGEST_LICENSE, size)
+    return (
+        _is_found(_GRATITUDE, UNANCHORED, data, 0, min(_HEAD, size))
+        or _is_found(_LICENSE, UNANCHORED, data, 0, min(_LONGEST_LICENSE, size))
+        or _is_log_of_changes(data[:_HEAD_OF_A_LOG])
     )
+
+
+def _is_log_of_changes(head: bytes) -> bool:
+    return len(list(itertools.islice(spans(_CHANGE, head), _CHANGES_OF_A_LOG))) == _CHANGES_OF_A_LOG
 
 
 def are_of_authors(published: int, addresses: int) -> bool:

@@ -115,7 +115,8 @@ ASSIGNED = (
     rf"(?i){NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,24}}"
     r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?|string[ ])?"
     r"(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|:)|"
-    r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"'])[ \t]{0,24}"
+    r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"']|"
+    r"\{[ ]?get;[^}\n]{0,24}\}[ ]?=)[ \t]{0,24}"
     r"(?:[brfu@$]?\\?[\"'`]|&quot;)?"
     rf"|(?i)--[a-z\-]{{0,20}}{NAMES}[ =][\"']?|(?i)[ \t]-{NAMES}[ ][\"']"
 )
@@ -198,6 +199,8 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
     suffix = re.match(r"[A-Za-z0-9_\-.]*", rest)
     if _is_no_password(data[max(begin - 16, 0) : begin], name, rest, quoted):
         return
+    if name.lower() == "token" and _GOING_ON.search(data, max(begin - 16, 0), begin):
+        return
     judged = _secret(
         name,
         suffix.group() if suffix else "",
@@ -219,6 +222,9 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
         kind, likelihood = "AWS_CREDENTIALS", VERY_LIKELY
     if kind in names and likelihood >= text.floor:
         found.append(Match(start, end, kind, likelihood, ENTROPY | HOTWORD, 0))
+
+
+_GOING_ON = re.compile(rb"(?i)\b(?:page|next|continuation|pagination|resume|sync|delta) $")
 
 
 class _Value(NamedTuple):
@@ -345,9 +351,15 @@ def _is_no_password(before: bytes, name: str, sign: str, quoted: bool) -> bool:
     return len(words) > 1 and words[-2] in _NOT_BEFORE_PASS
 
 
+# Tokens of lists that go on, which open nothing.
+_NOT_BEFORE_TOKEN = word_set("page next continuation pagination resume starting sync delta cursor")
+
+
 def _names_a_secret(name: str, suffix: str, words: Sequence[str]) -> bool:
     """Return True if a name is a secret's own: not of its length, not a digest, not `tokenizer`."""
     if not words or words[-1] in ABOUT or _DIGEST_NAMES & set(words[-2:]):
+        return False
+    if words[-1] == "token" and words[-2:-1] and words[-2] in _NOT_BEFORE_TOKEN:
         return False
     is_one_word = suffix[:1].isalpha() and suffix[:1].islower() and name[-1].islower()
     return not (is_one_word and words[-1] != "s" and len(suffix) > 1)
@@ -479,7 +491,8 @@ _PATH_LIKE = re.compile(r"\.[A-Za-z]{2,}|[A-Za-z]{4,}[/_\-][A-Za-z]{4,}")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F\-]+")
 
 _SPOKEN = (
-    rb"(?i)\b(?:password|passphrase|passcode|passwort|contrase\xc3\xb1a|mot de passe|identified by)[ \t]{1,3}"
+    rb"(?i)\b(?:password|passphrase|passcode|passwort|contrase\xc3\xb1a|mot de passe|identified by"
+    rb"|password for [^\s=]{1,60}[ ]?(?:=|to))[ \t]{1,3}"
     rb"(?:'[^'\s]{4,64}'|\"[^\"\s]{4,64}\"|[^\s'\"`<>(){}\[\]]{6,64})"
 )
 
@@ -512,6 +525,24 @@ def _kinds(value: str) -> int:
         + any(letter.islower() for letter in value)
         + any(not letter.isalnum() and letter not in "-_./:" for letter in value)
     )
+
+
+# Both are named before both are given: user/password: ann / ...
+_BOTH = (
+    rb"(?i)\b(?:user(?:name)?|login|id|account)[ ]?/[ ]?(?:password|passwd|pass|pw|pwd)[ ]?[:=][ ]{0,4}"
+    rb"[^\s/]{1,64}[ ]?/[ ]?[^\s/]{4,64}"
+)
+
+
+def _look_at_both(text: ScannedText, found: list[Match]) -> None:
+    """Find passwords after a user, where a label names both."""
+    for start, end in spans(_BOTH, text.data):
+        first = text.data.rindex(b"/", start, end) + 1
+        first += len(text.data[first:end]) - len(text.data[first:end].lstrip())
+        value = text.data[first:end].rstrip(b".,;)")
+        judged = _secret("password", "", value.decode("utf-8", "replace"), False, ":", text.dummies)
+        if judged is not None and judged[1] >= max(text.floor, POSSIBLE):
+            found.append(Match(first, first + len(value), *judged, SHAPE | HOTWORD, 0))
 
 
 _PAIRED = rb"@[A-Za-z0-9][A-Za-z0-9.\-]*\.[A-Za-z]{2,24}(?:[ ]/[ ]|:)[^\s'\"`<>(){}\[\],;/:@]{6,64}"
@@ -581,11 +612,18 @@ def _look_at_headers(text: ScannedText, found: list[Match]) -> None:
         written = value.decode("ascii")
         if is_placeholder(written) or is_filler(written, text.dummies):
             continue
+        if scheme == b"token" and _GOING_ON.search(data, max(start - 16, 0), start):
+            continue
         if scheme == b"basic":
             try:
-                likelihood = VERY_LIKELY if b":" in base64.b64decode(value, validate=True) else 0
+                _, colon, secret = base64.b64decode(value, validate=True).partition(b":")
             except (binascii.Error, ValueError):
-                likelihood = 0
+                continue
+            # The example of RFC 7617; without a password, the user is the key of a service.
+            example = secret == b"open sesame" or (
+                secret and is_placeholder(secret.decode("utf-8", "replace"))
+            )
+            likelihood = VERY_LIKELY if colon and not example else 0
         else:
             random = any(letter.isdigit() for letter in written) and checks.entropy(written) >= 3.3
             random = random and _NO_KEY.search(value) is None and not is_slug(written)
@@ -647,7 +685,12 @@ def _look_at_cookies(text: ScannedText, found: list[Match]) -> None:
         mark = re.search(rb"[:=] ?[\"']? ?", value)
         first = start + (mark.end() if mark else 0)
         content = text.data[first:end].partition(b"=")[2].partition(b";")[0].decode("latin-1")
-        if not is_placeholder(content) and text.floor <= LIKELY:
+        if text.floor <= LIKELY and not (
+            is_placeholder(content)
+            or is_filler(content, text.dummies)
+            or (is_dummy(content) and not text.dummies)
+            or is_harmless(content, True)
+        ):
             found.append(Match(first, end, "HTTP_COOKIE", LIKELY, SHAPE | HOTWORD, 0))
 
 
@@ -667,6 +710,11 @@ _SIGNED_IN = rb"://[^\s/:@\"'<>]*:[^\s/@\"'<>]{2,}@"
 _EXAMPLE_HOST = re.compile(
     rb"(?i)(?:[a-z0-9\-]+\.)*example\.(?:com|org|net)\b"
     rb"|(?:my|your|some|the)?[_\-]?(?:host|hostname|server|domain|address|proxy[_\-]?host)(?![a-z0-9.\-])"
+)
+# Data sources of drivers that are no URLs: of Go for MySQL, and of Oracle.
+_SOURCE = (
+    rb"\b[\w.\-]{1,40}:[^\s:@/\"'`<>]{4,64}@(?:tcp|unix|udp)\("
+    rb"|\bjdbc:oracle:[a-z]{2,6}:[\w$]{1,40}/[^\s@/\"'<>]{4,64}@"
 )
 _OWN_HOST = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?![a-z0-9.\-])")
 _WITH_PASSWORD = re.compile(rb"://([^\s/:@\"']*):([^\s/@\"']{2,})@")
@@ -694,14 +742,29 @@ def _look_at_url_passwords(text: ScannedText, found: list[Match]) -> None:
                 found.append(Match(*match.span(2), "PASSWORD", likelihood, SHAPE, 0))
 
 
+def _look_at_sources(text: ScannedText, found: list[Match]) -> None:
+    """Find the passwords in data sources: `user:...@tcp(host)`, `jdbc:oracle:thin:user/...@host`."""
+    data = text.data
+    for start, end in spans(_SOURCE, data):
+        last = data.rindex(b"@", start, end)
+        first = data.rindex(b"/" if data.startswith(b"jdbc", start) else b":", start, last) + 1
+        written = data[first:last].decode("utf-8", "replace")
+        if not is_placeholder(written) and not is_harmless(written, True) and text.floor <= LIKELY:
+            found.append(Match(first, last, "PASSWORD", LIKELY, SHAPE, 0))
+
+
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"@",), _look_at_pairs)
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"/p", b"/ p", b"/P", b"/ P"), _look_at_both)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"curl",), _look_at_curl)
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (b'"auth',), _look_at_registry_auths)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"://",), _look_at_url_passwords)
+    yield InfoTypeScanner(
+        frozenset({"PASSWORD"}), (b"@tcp(", b"@unix(", b"@udp(", b"jdbc:oracle"), _look_at_sources
+    )
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (), _look_at_headers)
     yield InfoTypeScanner(frozenset({"JSON_WEB_TOKEN"}), (b"eyJ",), _look_at_jwts)
     yield InfoTypeScanner(

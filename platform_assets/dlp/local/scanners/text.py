@@ -62,6 +62,9 @@ _SAYS_SO = (
     rb"(?i)placeholder|\b(?:e\.g\.|i\.e\.|eg:)|(?:^|[^a-z0-9@.\-/])(?:examples?|samples?|dummy|fake|such as|"
     rb"for instance)(?:[^a-z0-9.@\-]|\.[^a-z0-9]|\.?$)"
 )
+_NO_WORDS = re.compile(rb"(?:[^A-Za-z\n<]|<[^<>\n]{0,40}>)*")
+OF_EXAMPLES = "example"
+"""A hotword of fields below a key for examples: `examples[].phone`."""
 _SENTENCE = 3
 """Number of words after a value from which on it is not alone on its line."""
 
@@ -162,9 +165,14 @@ class ScannedText:
         return Surroundings(hot, min(surroundings.against, header.against + 1), header.title)
 
     def is_example(self, start: int) -> bool:
-        """Return True if the text before a position calls what follows an example."""
-        line = self.data.rfind(b"\n", max(start - _BEFORE, 0), start) + 1
-        part = self.data[max(line, start - _BEFORE, 0) : start]
+        """Return True if the text before a position, or its column's name, calls what follows an example."""
+        if OF_EXAMPLES in self.header_at(start).hot:
+            return True
+        first = max(start - _BEFORE, 0)
+        line = self.data.rfind(b"\n", first, start) + 1
+        if line and not self.lines and _NO_WORDS.fullmatch(self.data, line, start):
+            line = self.data.rfind(b"\n", first, line - 1) + 1  # the sentence began on the line above
+        part = self.data[max(line, first) : start]
         return matcher(_SAYS_SO)(UNANCHORED, part, 0, len(part))[0][0] >= 0
 
     def before(self, start: int) -> Surroundings:
