@@ -481,3 +481,63 @@ def test_decimals_and_single_numbers_among_many_are_no_identifiers(usual: LocalI
 def test_a_name_in_brackets_is_no_ethnic_group(usual: LocalInspector) -> None:
     assert "ETHNIC_GROUP" not in found(usual, "fix block device open race  [Sami Kerola]")
     assert "ETHNIC_GROUP" in found(usual, "race: White (self-reported)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "secret: 'V1SecretProjection', token: 'V1ServiceAccountTokenProjection'",
+        "token: list[StorageV1TokenRequest]",
+        '"pattern": "secret:[a-zA-Z0-9/_+=.@!-]+"',
+        "#password_encryption = scram-sha-256",
+        "psk.c:275:21: warning: use of a value",
+        "createHmac(password, 'utf8')",
+        "encrypt tmpl.xml deskey.bin > encrypt1-res.xml",
+        "Next page token: eav1OzQB0OM8rLdGXOEsyQWSG",
+        "next_page_token = 'eav1OzQB0OM8rLdGXOEsyQWSG'",
+        "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+        "sqlite+pysqlcipher://:passphrase@/foo.db",
+        "Set-Cookie: cs-trivf=$Cookie{'cs-trivf'}; path=/",
+        "Cookie: _xsrf=0123456789abcdef0123456789abcdef",
+        '{"password": "Passwort", "hint": "Wachtwoord"}',
+    ],
+)
+def test_types_patterns_algorithms_and_examples_are_no_secrets(text: str, usual: LocalInspector) -> None:
+    assert found(usual, text, Likelihood.LIKELY) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("secret: 'V1SecretPr0jection9Kq2'", "AUTH_TOKEN", "V1SecretPr0jection9Kq2"),
+        ("password = sha-Kq256x", "PASSWORD", "sha-Kq256x"),
+        ("psk: 275-Kq:21", "PASSWORD", "275-Kq:21"),
+        ("deploy token: eav1OzQB0OM8rLdGXOEsyQWSG", "AUTH_TOKEN", "eav1OzQB0OM8rLdGXOEsyQWSG"),
+        ("Authorization: Basic YW5uOkg3a1EybVp4OXE=", "AUTH_TOKEN", "YW5uOkg3a1EybVp4OXE="),
+        ("Set-Cookie: sid=Hj7kQ2mZx9dd; path=/", "HTTP_COOKIE", "sid=Hj7kQ2mZx9dd; path=/"),
+        ("Passwort: SwKq72zz", "PASSWORD", "SwKq72zz"),
+        ("passwrd: SwKq72zz", "PASSWORD", "SwKq72zz"),
+    ],
+)
+def test_secrets_beside_them_are_found(text: str, name: str, value: str, usual: LocalInspector) -> None:
+    assert found(usual, text, Likelihood.LIKELY)[name] == value
+
+
+def test_greetings_and_capitals_are_no_words_for_births_or_groups(usual: LocalInspector) -> None:
+    for text in (
+        '"Happy Birthday Sophie" (2012-11-06)',
+        "data URLs (fsspec>=2023.12.2)",
+        "TRACE: mixed results",
+    ):
+        assert found(usual, text, Likelihood.LIKELY) == {}
+    assert found(usual, "Birthday: 2012-11-06") == {"DATE_OF_BIRTH": "2012-11-06"}
+    assert found(usual, "patientRace: mixed") == {"ETHNIC_GROUP": "mixed"}
+
+
+def test_the_second_number_of_a_list_is_a_telephone_number_and_a_power_of_two_is_none(
+    usual: LocalInspector,
+) -> None:
+    text = "phone: 415-555-2671, 415-555-2672"
+    assert [one.quote for one in usual.inspect_text(text.encode())] == ["415-555-2671", "415-555-2672"]
+    assert found(usual, "phone max: 268435455") == {}
+    assert found(usual, "phone: 268435459", Likelihood.POSSIBLE).keys() <= {"PHONE_NUMBER"}

@@ -26,6 +26,17 @@ def highest(inspector: LocalInspector, text: str, info_type: str) -> Likelihood 
     "text",
     [
         "# Copyright (C) 2007 Barry Pederson <bp@barryp.org>",
+        " * based on the program, by Daniel.Stone@stone-house.net",
+        "ann@stone-house.net (4):\n      Documentation: unify options",
+        "Subject: C=US, O=Stone, CN=Ann Stone/emailAddress=ann@stone-house.net",
+        "I'd be happy to hear from you at\n<ann@stone-house.net>.",
+        "First authored by Jay Stone (jay@stone-house.net)\nand later modified by Tom (tom@stone-house.net)",
+        "see https://archive.stone-house.net/git/20160419091055.GF2345@stone-house.net/",
+        '<a href="mailto:ann@stone-house.net">ann@stone-house.net</a>',
+        "the e-mail address of the user: user@domain.tld",
+        "an e-mail: foo@bar.com",
+        "".join(f"- {verb} the parser\n" for verb in ("fix", "add", "remove", "update") * 2)
+        + "- sanity check, thanks [ann@stone-house.net]\n",
         "   2014 Michael Adam <obnox@samba.org>",
         "Copyright Christian Klein (chrikle@berlios.de)",
         "Author-email: Paul Moore <p.f.moore@gmail.com>",

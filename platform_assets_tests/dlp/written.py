@@ -339,7 +339,6 @@ BESIDE = (
     "DOB <<B|04.05.1987>>",
     "Date of Birth - <<B|May 4, 1987>>",
     "born on <<B|4 May 1987>>",
-    "b/d: <<B|05/04/1987>>",
     "birthdate=<<B|1987-05-04>>",
     "patient_dob: <<B|1987-05-04>>",
     "Geb.-Dat.: <<B|04.05.1987>>",

@@ -199,8 +199,8 @@ def _look_at_domains(text: ScannedText, found: list[Match]) -> None:
 
 _IP_4 = rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
 _IP_6 = (
-    rb"(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{1,4}(?:\.[0-9]{1,3}){0,3}"
-    rb"|[0-9A-Fa-f:]{0,40}::[0-9A-Fa-f:]{0,40}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"
+    rb"[0-9A-Fa-f:]{0,40}::[0-9A-Fa-f:]{0,40}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"
+    rb"|(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{1,4}(?:\.[0-9]{1,3}){0,3}"
 )
 _DECIMAL_BEFORE = re.compile(rb"(?:^|[^0-9.])[0-9]{0,6}\.[0-9]{1,6} $")
 # The next number of a drawing may follow without a blank: 2.03.5.

@@ -79,7 +79,7 @@ _ENTRY_BEFORE = (
     + rb" [a-z0-9: ,+]{6,40}|(?:(?:19|20)[0-9]{2}(?:[,\- ]+|$)){1,8})[^\n0-9=:;|{}]{1,60}[(<]?$"
 )
 # Before a day, or a number of changes.
-_ENTRY_AFTER = rb"(?i)>?[ \t]{1,3}" + _DAY + rb" [0-9]{1,2} |>? \([0-9]{1,4}\):\s"
+_ENTRY_AFTER = rb"(?i)>?[ \t]{1,3}" + _DAY + rb" [0-9]{1,2} |>? \([0-9]{1,4}\):(?:\s|$)"
 _BEFORE, _AFTER = 160, 48
 _ORGANISATION = re.compile(
     rb"(?i)\b(?:inc|foundation|corp|corporation|company|llc|ltd|limited|gmbh|university|institute|initiatives?|"

@@ -610,7 +610,7 @@ def _look_at_headers(text: ScannedText, found: list[Match]) -> None:
         is_header = scheme in _SCHEMES and not (start and data[start - 1] in WORD_BYTES)
         first = end - len(value)
         written = value.decode("ascii")
-        if is_placeholder(written) or is_filler(written, text.dummies):
+        if is_placeholder(written) or is_filler(written, text.dummies) or is_harmless(written, True):
             continue
         if scheme == b"token" and _GOING_ON.search(data, max(start - 16, 0), start):
             continue
@@ -758,7 +758,9 @@ def scanners() -> Iterator[InfoTypeScanner]:
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"@",), _look_at_pairs)
-    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"/p", b"/ p", b"/P", b"/ P"), _look_at_both)
+    yield InfoTypeScanner(
+        frozenset({"PASSWORD"}), (b"/pass", b"/ pass", b"/Pass", b"/ Pass", b"/pw", b"/PW"), _look_at_both
+    )
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"curl",), _look_at_curl)
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (b'"auth',), _look_at_registry_auths)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"://",), _look_at_url_passwords)

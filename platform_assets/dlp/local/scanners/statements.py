@@ -89,6 +89,13 @@ def _add(text: ScannedText, found: list[Match], name: str, start: int, end: int)
 
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanner of this module."""
-    yield InfoTypeScanner(
-        frozenset({"PASSWORD", "AUTH_TOKEN"}), (b"VALUES", b"values", b"stdin", b"STDIN"), _look_at_statements
+    needs = (
+        b"NSERT INTO",
+        b"nsert into",
+        b"NSERT IGNORE",
+        b"EPLACE INTO",
+        b"eplace into",
+        b"FROM stdin",
+        b"from stdin",
     )
+    yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN"}), needs, _look_at_statements)
