@@ -523,6 +523,11 @@ def test_secrets_beside_them_are_found(text: str, name: str, value: str, usual: 
     assert found(usual, text, Likelihood.LIKELY)[name] == value
 
 
+def test_equal_digits_behind_a_country_are_a_placeholder(usual: LocalInspector) -> None:
+    assert found(usual, "VAT number: SK9999999999") == {}
+    assert found(usual, "VAT number: SK2022749619") == {"VAT_NUMBER": "SK2022749619"}
+
+
 def test_greetings_and_capitals_are_no_words_for_births_or_groups(usual: LocalInspector) -> None:
     for text in (
         '"Happy Birthday Sophie" (2012-11-06)',

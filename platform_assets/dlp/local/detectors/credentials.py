@@ -53,6 +53,9 @@ NAMES_OF_SECRETS = (
 )
 """Names of other secrets, as an RE2 alternation over lower-case bytes."""
 
+IS = "is|was|are|to|(?:has|have) been (?:re)?(?:set|changed) to|ist|lautet|war|est|es|è|é|är|er|til"
+"""Words between the name of a secret and the secret, in sentences of several languages."""
+
 PASSWORD_OPTIONS = (
     (
         "mysql(?:dump|admin|import|show|check|pump|sh)?|mariadb(?:-dump|-admin)?|percona-toolkit|innobackupex",
@@ -71,10 +74,13 @@ PASSWORD_OPTIONS = (
     ),
     ("redis-cli|valkey-cli|keydb-cli|redis-benchmark", "-a[ ]?|--pass[ =]"),
     (
-        "sqlcmd|bcp|osql|tsql|ipmitool|mosquitto_(?:pub|sub)|db2cli|fexp|bteq|virsh|kcadm.sh|jboss-cli.sh",
+        "sqlcmd|bcp|osql|tsql|isql|ipmitool|mosquitto_(?:pub|sub)|db2cli|fexp|bteq|virsh|kcadm.sh|jboss-cli.sh",
         "-P[ ]?",
     ),
-    ("ldap(?:search|add|modify|delete|passwd|whoami|compare|modrdn)|dsconfig|vsql", "-w[ ]?"),
+    (
+        "ldap(?:search|add|modify|delete|passwd|whoami|compare|modrdn)|ds(?:config|conf|ctl|idm)|vsql",
+        "-w[ ]?",
+    ),
     ("kadmin(?:\\.local)?", "-(?:w|pw)[ ]"),
     (
         "smbclient|smbget|rpcclient|winexe|net|wmic",
@@ -104,6 +110,9 @@ PASSWORD_OPTIONS = (
     ("aws configure set", "(?:aws_secret_access_key|aws_session_token)[ ]"),
     ("pulumi config set", "--secret[ ][^\\s]{1,60}[ ]"),
     ("vault login|vault unseal|vault operator unseal|bw unlock", "(?:token=)?"),
+    ("etcdctl|influx|aria2c", "(?:-u|--user|--userid)[ =][^\\s:]{1,60}:"),
+    ("mysqlsh", "[\\w.]{1,60}:"),
+    ("kinit|gh auth login", "<<<[ ]?"),
     ("bw login", "[^\\s@]{1,60}@[^\\s]{1,60}[ ]"),
     ("net user", "[^\\s/][^\\s]{0,60}[ ](?=[^/])"),
     ("net use", "/user:[^\\s]{1,60}[ ]|\\\\\\\\[^\\s]{1,80}[ ](?=[^/])"),
@@ -146,7 +155,7 @@ PASSWORD_OPTIONS = (
 )
 """Tools and their options that take a password: patterns of their names, and of what precedes it."""
 
-CUT_AT = {"sqlplus": "@", "expdp": "@", "impdp": "@", "sqlldr": "@", "rman": "@"}
+CUT_AT = {"mysqlsh": "@", "sqlplus": "@", "expdp": "@", "impdp": "@", "sqlldr": "@", "rman": "@"}
 """Tools whose password ends before this character, where the address of the server follows."""
 
 PIPED = r"(?:sudo[ ](?:-[a-zA-Z]+[ ])*-[a-zA-Z]*S|[^|\n]{0,120}--(?:password-)?stdin|(?:sudo[ ])?chpasswd)\b"
@@ -162,7 +171,8 @@ CALLS = (
         1,
     ),
     (
-        r"getConnection|mysqli?|mysqli?_p?connect|PDO|(?:pymysql|MySQLdb|pymssql)\.connect",
+        r"getConnection|mysqli?|mysqli?_p?connect|PDO|(?:pymysql|MySQLdb|pymssql)\.connect|DBI->connect(?:_cached)?|"
+        r"odbc_p?connect|ldap_bind|ftp_login|ssh2_auth_password|imap_open",
         2,
     ),
 )
@@ -170,7 +180,7 @@ CALLS = (
 
 DIRECTIVES = (
     "requirepass|masterauth|sentinel auth-pass [^ ]+|bindpw|ldap_bind_password|rootpw|rootbindpw|olcRootPW|"
-    "wpa_passphrase|ipsec_psk|smtpd_password|proxy-password|http-proxy-password|"
+    "ipsec_psk|smtpd_password|proxy-password|http-proxy-password|"
     "enable (?:password|secret)(?: [0-9])?|"
     "username [^ ]+ (?:privilege [0-9]+ )?(?:password|secret)(?: [0-9])?|"
     "ppp chap password(?: [07])?|key-string|neighbor [^ ]+ password(?: [07])?|"
@@ -183,7 +193,8 @@ DIRECTIVES = (
 LOGINS = (
     r"(?:NEO4J_AUTH|BASIC_AUTH|HTTP_AUTH|HTTP_BASIC_AUTH|ELASTIC_AUTH|basic\.auth\.user\.info|CURLOPT_USERPWD|userpwd)"
     r"[\"']?[ \t]{0,4}[=:,][ \t]{0,4}[\"']?[\w.\-@]{1,60}[:/]|stats auth[ ][\w.\-@]{1,60}:|"
-    r"5432:[^\s:/]{1,60}:[^\s:]{1,60}:"
+    r"5432:[^\s:/]{1,60}:[^\s:]{1,60}:|cache_peer[ ][^\n]{1,120}login=[\w.\-@]{1,60}:|"
+    r"sp_addlogin[ ]+N?'[^'\n]{1,60}'[ ]?,[ ]?N?'|(?:PSK|EAP|XAUTH|NTLM)[ \t]{1,8}\""
 )
 """Settings whose value is a user with a password: up to the password."""
 

@@ -57,7 +57,7 @@ PEOPLE: tuple[Detector, ...] = (
         "DATE_OF_BIRTH",
         Sensitivity.MODERATE,
         "dob, d o b, birth, birthdate, birth date, birthday, date of birth, born, born on, dateofbirth, "
-        "geburtsdatum, "
+        "geburtsdatum, nacida, "
         "geboren, date de naissance, né le, née le, naissance, fecha de nacimiento, nacido, nascita, "
         "data "
         "di nascita, "

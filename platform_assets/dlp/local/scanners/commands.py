@@ -33,9 +33,11 @@ from platform_assets.dlp.local.scanners.text import (
 _VALUE = rb"(?:\"([^\"\n]{4,200})\"|'([^'\n]{4,200})'|([^\s\"'`<>$|;&\\][^\s\"'`<>|;&]{3,199}))"
 
 _NAME = re.compile(
-    rb"(?:ENV|ARG|setx(?:[ ]/[mM])?|setenv|set[ ](?:-[a-z]{1,3}[ ])*-[a-z]{1,3})[ \t]+(\w{1,80})[ \t]+"
+    rb"(?:ENV|ARG|define|setx(?:[ ]/[mM])?|setenv|set[ ](?:-[a-z]{1,3}[ ])*-[a-z]{1,3}|user-secrets set)"
+    rb"[ \t]+([\w:.]{1,80})[ \t]+"
 )
-_SETS = re.compile(rb"set(?:x|env|[ ]-)")
+_SETS = re.compile(rb"set(?:x|env|[ ]-)|define|user-secrets")
+_BEFORE_SETTING = frozenset((b"", b"#", b"dotnet", b"RUN", b"$"))
 _QUOTED_VALUE = re.compile(_VALUE)
 
 
@@ -44,10 +46,11 @@ def _look_at_instruction(text: ScannedText, found: list[Match], start: int) -> N
     data = text.data
     line = data.rfind(b"\n", max(start - 40, 0), start) + 1
     name = _NAME.match(data, start)
-    if name is None or data[line:start].strip():
+    if name is None or data[line:start].strip() not in _BEFORE_SETTING:
         return
     value = _QUOTED_VALUE.match(data, name.end())
-    if value is not None:
+    # Without quotes, a macro's value is code.
+    if value is not None and (value[3] is None or not data.startswith(b"define", start)):
         _add(text, found, name[1].decode("latin-1"), value)
 
 
@@ -74,7 +77,7 @@ _CALLS = tuple((compiled(rf"(?:{names})\("), place) for names, place in CALLS)
 _COMMAND = (
     r"\b(?:(?:(?:"
     + "|".join(dict.fromkeys(tools for tools, _ in PASSWORD_OPTIONS))
-    + rf")(?:\.exe)?|{DIRECTIVES}|ENV|ARG|setx|setenv|set -[a-z]{{1,3}}|echo|printf)"
+    + rf")(?:\.exe)?|{DIRECTIVES}|ENV|ARG|define|setx|setenv|set -[a-z]{{1,3}}|user-secrets set|echo|printf)"
     rf"[ \t]+[^\s=:#]|{LOGINS}|(?:" + "|".join(names for names, _ in CALLS) + r")\()"
 )
 _END_OF_COMMAND = re.compile(rb"(?<!\\)\r?\n|[;|&]{1,2}[ \t]|`")
@@ -181,6 +184,11 @@ _LOGIN = (
     rb"\b(?:login|user(?:name)?)[ \t\n]{1,4}[^\s:=]{1,64}[ \t\n]{1,4}pass(?:word)?[ \t]+[^\s\"'`<>$:=]{4,64}"
 )
 _MACHINE = re.compile(rb"\bmachine\b")
+# User, server and password, and the addresses that the user may have.
+_OF_PPP = (
+    rb"(?m)^[ \t]*\"?[\w.@\\\-]{1,60}\"?[ \t]+(?:\*|[\w.\-]{1,40})[ \t]+"
+    rb"\"?[^\s\"]{4,64}\"?[ \t]+(?:\*|[0-9.]{7,15})[ \t]*$"
+)
 
 
 def _look_at_directive(text: ScannedText, found: list[Match], start: int, end: int) -> None:
@@ -207,9 +215,20 @@ def _look_at_logins(text: ScannedText, found: list[Match]) -> None:
             found.append(Match(first, end, "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
 
 
+def _look_at_secrets_of_ppp(text: ScannedText, found: list[Match]) -> None:
+    """Find passwords in files of the form of chap-secrets."""
+    data = text.data
+    for start, end in spans(_OF_PPP, data):
+        written = data[start:end].split()[2]
+        value = written.strip(b'"')
+        first = data.rindex(written, start, end) + written.startswith(b'"')
+        _add_password(text, found, first, value)
+
+
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
     yield InfoTypeScanner(
         frozenset({"PASSWORD", "AUTH_TOKEN"}), (b" ", b"\t", b"(", b"5432:"), _look_at_commands
     )
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"machine ",), _look_at_logins)
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b'" * "', b"\t*\t"), _look_at_secrets_of_ppp)

@@ -451,7 +451,9 @@ def _identifier(
         return
     value = text.data[span[0] : span[1]].translate(None, SEPARATORS).decode("latin-1")
     if hit.valid is None or hit.valid(value):
-        if b" " in text.data[span[0] : span[1]] and _is_among_codes(text.data, *span):
+        if (b" " in text.data[span[0] : span[1]] and _is_among_codes(text.data, *span)) or (
+            value[:1].isupper() and len(set(value[2:])) == 1  # a placeholder behind a country: SK9999999999
+        ):
             likelihood = VERY_UNLIKELY
         if likelihood >= text.floor or text.everything:
             found.append(Match(*span, hit.name, max(likelihood, 1), VALIDATOR | named, distance))

@@ -36,17 +36,6 @@ _MONTHS = (
     r"juli|aug(?:ust)?|sept?(?:ember)?|"
     r"o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?)"
 )
-_DATE = re.compile(
-    r"(?i)(?<![0-9])(?:(?P<y>(?:18|19|20)[0-9]{2})[\-/. ](?P<m>[0-9]{1,2})[\-/. ](?P<d>[0-9]{1,2})"
-    r"|(?P<a>[0-9]{1,2})[\-/. ](?P<b>[0-9]{1,2})[\-/. ](?P<c>(?:18|19|20)[0-9]{2}|[0-9]{2})"
-    rf"|[0-9]{{1,2}}(?:st|nd|rd|th|\.)?[ \-](?:of )?{_MONTHS}\.?[ ,\-]{{1,2}}(?P<e>(?:18|19|20)[0-9]{{2}}|"
-    rf"[0-9]{{2}})"
-    rf"|{_MONTHS}\.? [0-9]{{1,2}}(?:st|nd|rd|th)?,? (?P<f>(?:18|19|20)[0-9]{{2}})"
-    rf"|{_MONTHS}/[0-9]{{2}}"
-    r"|(?P<g>(?:19|20)[0-9]{2})(?P<h>[01][0-9])(?P<i>[0-3][0-9]))(?![0-9])"
-)
-
-
 _ZONE = r"(?:\s*(?:z|[+\-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?|[a-z]{2,5}|[a-z]+/[a-z_/]+|\[[^\]]*\]))"
 # A time of day with its zone, as programs and databases write it after a date, or between day and year.
 _CLOCK = re.compile(
@@ -70,6 +59,25 @@ _MONTHS_ABROAD = (
     r"maart|mrt|mei|augustus|j[aä]nner)"
 )
 _ANY_MONTH = rf"(?:{_MONTHS}|{_MONTHS_ABROAD})"
+
+
+def _date(months: str) -> str:
+    """The pattern of a date within a text, given that of the names of months."""
+    return (
+        r"(?i)(?<![0-9])(?:(?P<y>(?:18|19|20)[0-9]{2})[\-/. ](?P<m>[0-9]{1,2})[\-/. ](?P<d>[0-9]{1,2})"
+        r"|(?P<a>[0-9]{1,2})(?:\. |[\-/. ])(?P<b>[0-9]{1,2})(?:\. |[\-/. ])"
+        r"(?P<c>(?:18|19|20)[0-9]{2}|[0-9]{2})"
+        rf"|[0-9]{{1,2}}(?:st|nd|rd|th|er|\.)?[ \-](?:of |de )?{months}\.?(?: de)?[ ,\-]{{1,2}}"
+        rf"(?P<e>(?:18|19|20)[0-9]{{2}}|[0-9]{{2}})"
+        rf"|{months}\.? [0-9]{{1,2}}(?:st|nd|rd|th)?,? (?P<f>(?:18|19|20)[0-9]{{2}})"
+        rf"|{months}/[0-9]{{2}}"
+        r"|(?P<g>(?:19|20)[0-9]{2})(?P<h>[01][0-9])(?P<i>[0-3][0-9]))(?![0-9])"
+    )
+
+
+_DATE = re.compile(_date(_MONTHS))
+# For texts whose bytes are read as Latin-1, so that places in them are those of bytes.
+_DATE_IN_BYTES = re.compile(_date(re.sub(r"\[(.)(.)\]", r"(?:\1|\2)", _ANY_MONTH).encode().decode("latin-1")))
 _COUNTED = re.compile(r"-?[0-9]{5,19}")
 _YEAR = r"(?:18|19|20)[0-9]{2}"
 # Separators between the parts of a date outside of texts; `_DATE` has those within texts.
@@ -155,7 +163,7 @@ def _is_no_surname(term: re.Match[str]) -> bool:
 _BETWEEN_LEADS = r"[ _\-.()/']{0,2}"
 _AFTER_LEAD = 48
 # The next sentence may refer back: "my date of birth. It's ...".
-_SENTENCE_END = re.compile(rb"(?i)\n|\. (?!it(?:'s| is| was) )")
+_SENTENCE_END = re.compile(rb"(?i)\n|(?<![0-9])\. (?!it(?:'s| is| was) )")
 # The dot of an abbreviation: "D.O.B. 04/05/1987", "Passport No. ...".
 _ABBREVIATED = re.compile(rb"(?i)(?:\(s\)|s)?\.(?=[ \t]*[:#]|[ \t]+[a-z]{0,3}[0-9])")
 _ANOTHER = re.compile(r"[ ]?(?:[,;/&]|and|or|und|et|y)[ ]?")
@@ -180,7 +188,7 @@ class _Led:
 
 
 _LED = {
-    "DATE_OF_BIRTH": _Led(_DATE, _plausible, VERY_LIKELY),
+    "DATE_OF_BIRTH": _Led(_DATE_IN_BYTES, _plausible, VERY_LIKELY),
     "PASSPORT": _Led(_PASSPORT_NUMBER, lambda number: True, LIKELY),
     "ETHNIC_GROUP": _Led(_ETHNIC_TERM, _is_no_surname, LIKELY, numeric=False),
 }
@@ -367,7 +375,7 @@ _OF_SMALL_LETTERS = re.compile(
 # Words between a number and "street", "drive" and the like that are not the name of a street.
 _NO_STREET_NAME = word_set("""
     minute minutes min hour hours day days week weeks month months year years mile miles km kilometer
-    meters feet
+    meters meter metre metres feet foot yard yards gear
     percent times people cars lane lanes way ways of the on in per by a an and or to for from down off at
     is are with into new more other side busy major single different usb hard flash disk
     tape floppy tb gb mb inch
@@ -380,6 +388,10 @@ _DOUBTFUL_STREET = re.compile(
     rb"(?i)(?:[aeiouyr]|\b[a-z\-]*sp|"
     rb"\b[bpw]|\b(?:sub|semi)|\b[a-z\-]*(?<!\bo)(?<!\bwe)(?<!do)(?<!dwe)st)ring "
     rb"|(?:con|in|ob|de|regi|mini|illu|demon|indu|ab|re|che|seme|magi)str\. "
+    # Ways and places that are no streets: detours, jobs, seats, storage.
+    rb"|\b(?:um|r\xc3\xbcck|hin|aus|ab|irr|heim|flucht|arbeits|l\xc3\xb6sungs|dienst|vertriebs|transport|rechts|"
+    rb"rad|knie)weg |\b(?:arbeits|park|speicher|sitz|steh|stell|studien|ausbildungs|lager|lade|liege|spiel|"
+    rb"sport|flug|start|tabellen)platz "
 )
 _POSTAL_CODE_AFTER = re.compile(rb"(?:,|\r?\n| -)? {0,2}(?:[A-Z]{1,2}-)?[0-9]{4,5} [A-Z\xc3]")
 # A year of a copyright is before its owner, or after.

@@ -114,9 +114,10 @@ NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
 ASSIGNED = (
     rf"(?i){NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,24}}"
     r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?|string[ ])?"
-    r"(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|:)|"
-    r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:is|was|are|to)[ :]|>|,[ ]?[\"']|"
-    r"\{[ ]?get;[^}\n]{0,24}\}[ ]?=)[ \t]{0,24}"
+    r"(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|\|\|=|:)|"
+    r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:or|\|\||\?\?|\?:)[ ][\"']|"
+    rf"[ ](?:{_credentials.IS})[ :]|>|,[ ]?[\"']|[ ]as[ ]string[ ]?=|"
+    r"\{[ ]?[\"']|\{[ ]?get;[^}\n]{0,24}\}[ ]?=|[ ]?(?:：|是|为|は|—|–))[ \t]{0,24}"  # noqa: RUF001
     r"(?:[brfu@$]?\\?[\"'`]|&quot;)?"
     rf"|(?i)--[a-z\-]{{0,20}}{NAMES}[ =][\"']?|(?i)[ \t]-{NAMES}[ ][\"']"
 )
@@ -195,7 +196,7 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
         begin -= 1
     named = _NAME_PART.search(data, first)
     name = data[begin : named.end() if named else start].decode("latin-1")
-    rest = data[named.end() if named else start : start].decode("latin-1")
+    rest = data[named.end() if named else start : start].decode("utf-8", "replace")
     suffix = re.match(r"[A-Za-z0-9_\-.]*", rest)
     if _is_no_password(data[max(begin - 16, 0) : begin], name, rest, quoted):
         return
@@ -225,6 +226,9 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
 
 
 _GOING_ON = re.compile(rb"(?i)\b(?:page|next|continuation|pagination|resume|sync|delta) $")
+
+
+_SAID = re.compile(f"(?i)(?:(?:{_credentials.IS}):?|[是为は])?")
 
 
 class _Value(NamedTuple):
@@ -387,7 +391,7 @@ def _secret(
         name,
         words,
         quoted,
-        sign.strip(" \"'") in ("is", "was", "are", "to", "is:", "") and not quoted,
+        not quoted and _SAID.fullmatch(sign.strip(" \"'")) is not None,
         any(letter.isdigit() for letter in value),
         any(letter.isalpha() for letter in value),
         sum(not letter.isalnum() for letter in value),
@@ -531,13 +535,32 @@ def _kinds(value: str) -> int:
 _BOTH = (
     rb"(?i)\b(?:user(?:name)?|login|id|account)[ ]?/[ ]?(?:password|passwd|pass|pw|pwd)[ ]?[:=][ ]{0,4}"
     rb"[^\s/]{1,64}[ ]?/[ ]?[^\s/]{4,64}"
+    rb"|\b(?:credentials|creds|zugangsdaten|identifiants|credenciales)"
+    rb"(?:[ ](?:are|is|sind|sont|son)|:)[ ]{1,3}[\w.@\-]{2,64}[ ]?[:/][ ]?[^\s:/]{4,64}"
+)
+
+
+_NEEDS_OF_BOTH = tuple(
+    word.encode()
+    for word in (
+        "/pass",
+        "/ pass",
+        "/Pass",
+        "/ Pass",
+        "/pw",
+        "/PW",
+        "redentials",
+        "creds",
+        "ugangsdaten",
+        "dentifiants",
+    )
 )
 
 
 def _look_at_both(text: ScannedText, found: list[Match]) -> None:
     """Find passwords after a user, where a label names both."""
     for start, end in spans(_BOTH, text.data):
-        first = text.data.rindex(b"/", start, end) + 1
+        first = max(text.data.rfind(b"/", start, end), text.data.rfind(b":", start, end)) + 1
         first += len(text.data[first:end]) - len(text.data[first:end].lstrip())
         value = text.data[first:end].rstrip(b".,;)")
         judged = _secret("password", "", value.decode("utf-8", "replace"), False, ":", text.dummies)
@@ -758,9 +781,7 @@ def scanners() -> Iterator[InfoTypeScanner]:
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (), _look_at_keys)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (), _look_at_spoken_passwords)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"@",), _look_at_pairs)
-    yield InfoTypeScanner(
-        frozenset({"PASSWORD"}), (b"/pass", b"/ pass", b"/Pass", b"/ Pass", b"/pw", b"/PW"), _look_at_both
-    )
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), _NEEDS_OF_BOTH, _look_at_both)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"curl",), _look_at_curl)
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (b'"auth',), _look_at_registry_auths)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"://",), _look_at_url_passwords)
