@@ -500,6 +500,9 @@ def test_a_name_in_brackets_is_no_ethnic_group(usual: LocalInspector) -> None:
         "Set-Cookie: cs-trivf=$Cookie{'cs-trivf'}; path=/",
         "Cookie: _xsrf=0123456789abcdef0123456789abcdef",
         '{"password": "Passwort", "hint": "Wachtwoord"}',
+        "arn:aws:secretsmanager:us-west-2:123456789012:secret:TestDatabaseSecret-a1b2c3",
+        "_SECRET_NAMESPACE = 'oauth2client:secrets#ns'",
+        "the record identified by 'nameID', 'platformID'",
     ],
 )
 def test_types_patterns_algorithms_and_examples_are_no_secrets(text: str, usual: LocalInspector) -> None:
@@ -516,6 +519,8 @@ def test_types_patterns_algorithms_and_examples_are_no_secrets(text: str, usual:
         ("Authorization: Basic YW5uOkg3a1EybVp4OXE=", "AUTH_TOKEN", "YW5uOkg3a1EybVp4OXE="),
         ("Set-Cookie: sid=Hj7kQ2mZx9dd; path=/", "HTTP_COOKIE", "sid=Hj7kQ2mZx9dd; path=/"),
         ("Passwort: SwKq72zz", "PASSWORD", "SwKq72zz"),
+        ("aws:secretsmanager secret: kQ92vvXm47TzLpa0RbYd", "AUTH_TOKEN", "kQ92vvXm47TzLpa0RbYd"),
+        ("user app identified by 'name9ID'", "PASSWORD", "name9ID"),
         ("passwrd: SwKq72zz", "PASSWORD", "SwKq72zz"),
     ],
 )

@@ -256,3 +256,29 @@ def test_an_example_in_a_description_of_a_column_is_nobody_s(usual: LocalInspect
     described = ["Calls the member, such as user:mike@example.com here", "A group: admins@example.com"]
     found = usual.inspect_columns({"description": pa.array(described), "n": pa.array([1, 2])})
     assert {one.likelihood for one in found.findings if one.info_type.name == "EMAIL_ADDRESS"} == {POSSIBLE}
+
+
+def test_what_a_session_with_an_interpreter_shows_is_an_example(usual: LocalInspector) -> None:
+    session = ">>> iban('DE29100500001061045672')\nTrue\n>>> mail('ann@stone-house.net')\n"
+    session += ">>> call('415-555-2671')\n"
+    tallies = usual.inspect_text(session.encode()).tallies
+    assert tallies.keys() == {"IBAN_CODE", "EMAIL_ADDRESS", "PHONE_NUMBER"}
+    assert {one.highest for one in tallies.values()} == {POSSIBLE}
+    pasted = "iban('DE29100500001061045672')\nTrue\nmail('ann@stone-house.net')\ncall('415-555-2671')\n"
+    assert min(one.highest for one in usual.inspect_text(pasted.encode()).tallies.values()) >= LIKELY
+
+
+def test_contact_data_in_titles_licenses_and_links_is_published(usual: LocalInspector) -> None:
+    title = (
+        "\n\t\t\tThe Protocol\n\n\t\t\t  2010-11-15\n\t\t\tAnn Stone\n\t\t   ann@stone-house.net\n\n1. Text"
+    )
+    assert highest(usual, title, "EMAIL_ADDRESS") is POSSIBLE
+    assert highest(usual, "call\nAnn Stone\nann@stone-house.net\n", "EMAIL_ADDRESS") >= LIKELY
+    terms = "Redistribution and use are permitted.\nContact Stone Inc., phone: (718) 575-1816.\n"
+    assert highest(usual, terms, "PHONE_NUMBER") is POSSIBLE
+    assert highest(usual, "Contact Stone Inc., phone: (718) 575-1816.\n", "PHONE_NUMBER") >= LIKELY
+    archive = "https://lore.stone-house.net/git/7vbptlsuyv.fsf@gitster.stone-house.net/"
+    assert highest(usual, archive, "EMAIL_ADDRESS") is POSSIBLE
+    assert highest(usual, "https://crm.stone-house.net/users/ann@smith-house.net", "EMAIL_ADDRESS") >= LIKELY
+    assert highest(usual, "write to stone-house@stone-house.net", "EMAIL_ADDRESS") is POSSIBLE
+    assert highest(usual, "write to stone@stone-house.net", "EMAIL_ADDRESS") >= LIKELY

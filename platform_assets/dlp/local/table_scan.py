@@ -448,6 +448,8 @@ def title_of(name: str) -> tuple[Surroundings, tuple[str, ...]]:
 _MARKED = re.compile(
     r"(?i)(?:^|[./])(?:(?P<example>@?(?:examples?|samples?))(?:\[\])?(?:$|[./@])"
     r"|(?:authors?|maintainers?|contributors?|committers?)(?:\[\])?(?=[./@])(?P<published>))"
+    # The text of a link in a page: mostly that of mailto:.
+    r"|^html/.*/a(?P<link>)$"
 )
 
 
@@ -457,7 +459,10 @@ def _marks_of(path: str) -> tuple[str, ...]:
     if "." not in path and "/" not in path:
         return ()
     found = {match.lastgroup for match in _MARKED.finditer(path)}
-    return tuple(mark for mark in (OF_EXAMPLES, OF_PUBLISHED) if mark in found)
+    return (
+        *((OF_EXAMPLES,) if "example" in found else ()),
+        *((OF_PUBLISHED,) if found & {"published", "link"} else ()),
+    )
 
 
 _PATH_SIGNS = "./"

@@ -17,6 +17,7 @@ from platform_assets.dlp.local.scanners.published import (
     is_notice,
     is_of_author,
     is_of_nobody,
+    is_on_title_page,
 )
 from platform_assets.dlp.local.scanners.text import (
     LIKELY,
@@ -50,7 +51,10 @@ _PATH_AFTER_MAIL = re.compile(rb"/[A-Za-z0-9_~\-][^\s@]{0,200}(?:\s|$|[\"'`<>)])
 _OF_PROGRAMS = frozenset((b"git", b"hg", b"svn", b"cvs", b"anoncvs", b"anonymous", b"pserver"))
 _ID_OF_MESSAGE = re.compile(rb"(?i)(?:message-id|in-reply-to|references|content-id|cid)\b[^\n@]{0,80}$")
 # An id that a program made from the time, in the address of an archive: .../20240131120501.GA1234@host.
-_ID_IN_ADDRESS = re.compile(rb"/[0-9]{8,14}\.[A-Za-z0-9.]{2,40}$")
+_ID_IN_ADDRESS = re.compile(
+    rb"(?i)/[0-9]{8,14}\.[A-Za-z0-9.]{2,40}$"
+    rb"|://(?:lore|lists?|marc|mail-?archives?|public-inbox)\.[^\s\"'<>]{1,100}/[^\s/\"'<>]{1,64}$"
+)
 
 
 OF_AUTHORS = "author"
@@ -99,11 +103,15 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
             (not _is_a_value(text, *span) and is_of_nobody(data, *span))
             or text.is_example(span[0])
             or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0])
-            or _ID_IN_ADDRESS.search(data, max(span[0] - 1, 0), at)
+            or (
+                data[span[0] - 1 : span[0]] == b"/" and _ID_IN_ADDRESS.search(data, max(span[0] - 120, 0), at)
+            )
         ):
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
-        elif data[max(span[0] - 7, 0) : span[0]].lower() == b"mailto:" or is_of_author(
-            data, *span, alone=text.lines and OF_AUTHORS not in named
+        elif (
+            data[max(span[0] - 7, 0) : span[0]].lower() == b"mailto:"
+            or is_of_author(data, *span, alone=text.lines and OF_AUTHORS not in named)
+            or (not text.lines and is_on_title_page(data, *span))
         ):
             of_parts.setdefault(text.part_of(at), ([], []))[0].append(span)
         elif is_made_up(data, *span):

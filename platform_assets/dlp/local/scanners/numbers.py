@@ -11,6 +11,7 @@ from platform_assets.dlp.local import checks, phones
 from platform_assets.dlp.local.context import FAR, Surroundings
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors.identifiers import IDENTIFIERS
+from platform_assets.dlp.local.scanners.published import is_in_notice
 from platform_assets.dlp.local.scanners.text import (
     HOTWORD,
     JOINERS,
@@ -455,6 +456,8 @@ def _identifier(
             value[:1].isupper() and len(set(value[2:])) == 1  # a placeholder behind a country: SK9999999999
         ):
             likelihood = VERY_UNLIKELY
+        if likelihood > POSSIBLE and text.is_in_session(span[0]):
+            likelihood = POSSIBLE
         if likelihood >= text.floor or text.everything:
             found.append(Match(*span, hit.name, max(likelihood, 1), VALIDATOR | named, distance))
         return
@@ -598,7 +601,7 @@ def _phones(
         ):
             likelihood, named, assigned = VERY_UNLIKELY, 0, False
         start, stop = _without_open_parentheses(data, start, stop)
-        if likelihood > POSSIBLE and text.is_example(start):
+        if likelihood > POSSIBLE and (text.is_example(start) or is_in_notice(text)):
             likelihood = POSSIBLE
         if likelihood >= floor or text.everything:
             evidence = (VALIDATOR if assigned else SHAPE) | named

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from platform_assets.dlp.local.detectors import credentials as _credentials
-from platform_assets.dlp.local.regex import AT_START, compiled, matcher
+from platform_assets.dlp.local.regex import AT_START, UNANCHORED, compiled, matcher
 from platform_assets.dlp.local.scanners.secrets import (
     ABOUT,
     ASSIGNED,
@@ -25,7 +25,6 @@ from platform_assets.dlp.local.scanners.text import (
     InfoTypeScanner,
     Match,
     ScannedText,
-    spans,
 )
 from platform_assets.formats.words import word_set, words_of
 
@@ -163,11 +162,23 @@ def paired_secret(
 _NAMED = f"{ASSIGNED}|{_PAIRED}"
 
 
+def _names(data: bytes) -> Iterator[tuple[int, int]]:
+    """The spans of names of secrets with what follows; the first letter of a next word is read again."""
+    match = matcher(_NAMED)
+    place, size = 0, len(data)
+    while place < size:
+        start, end = match(UNANCHORED, data, place, size)[0]
+        if start < 0:
+            return
+        yield start, end
+        place = end - 1 if data[end - 2] in b" \t" else end
+
+
 def _look_at_names(text: ScannedText, found: list[Match]) -> None:
     """Find names of secrets in one pass, and judge their values beside, after or below them."""
     data = text.data
     assigned, paired = matcher(ASSIGNED), matcher(_PAIRED)
-    for start, end in spans(_NAMED, data):
+    for start, end in _names(data):
         last = min(end + 8, len(data))
         value = assigned(AT_START, data, start, last)[0][1]
         if value >= 0:

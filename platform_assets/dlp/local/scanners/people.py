@@ -11,8 +11,8 @@ from platform_assets.dlp.local import checks
 from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors import people as _people
 from platform_assets.dlp.local.scanners.published import (
+    is_in_notice,
     is_made_up_street,
-    is_notice,
     is_of_author,
     is_street_of_organisation,
 )
@@ -292,7 +292,6 @@ _CALLS = word_set("dear hi hello hey patient employee customer contact regards s
 
 def _look_at_names(text: ScannedText, found: list[Match]) -> None:
     data = text.data
-    in_notice: bool | None = None
     for first, end in spans(_PERSON, data):
         title = _TITLE.match(data, first, end)
         start = title.end() if title else first
@@ -316,11 +315,10 @@ def _look_at_names(text: ScannedText, found: list[Match]) -> None:
             continue
         if named and likelihood < VERY_LIKELY:
             likelihood, evidence = likelihood + 1, evidence | HOTWORD
-        if likelihood >= LIKELY:
-            if in_notice is None:
-                in_notice = not text.lines and is_notice(data)
-            if in_notice or is_of_author(data, start, end, alone=text.lines):
-                likelihood = POSSIBLE
+        if likelihood >= LIKELY and (
+            is_in_notice(text) or text.is_example(first) or is_of_author(data, start, end, alone=text.lines)
+        ):
+            likelihood = POSSIBLE
         if likelihood >= text.floor:
             found.append(Match(start, end, "PERSON_NAME", likelihood, evidence))
 

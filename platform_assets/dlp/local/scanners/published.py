@@ -9,7 +9,7 @@ import itertools
 import re
 
 from platform_assets.dlp.local.regex import AT_START, UNANCHORED, matcher
-from platform_assets.dlp.local.scanners.text import spans
+from platform_assets.dlp.local.scanners.text import ScannedText, spans
 
 # Reserved for documents and tests (RFC 2606, 6761), and names within private networks.
 _EXAMPLE_HOST = (
@@ -58,13 +58,15 @@ _AUTHORED = (
     rb"adapted|original(?:ly)?|designed|code|idea|version)[ \-]+(?:by|from)\b|"
     rb"\b(?:signed-off|acked|reviewed|tested|reported|suggested|co-authored|co-developed)-(?:and-[a-z\-]+-)?by\b|"
     rb"\bthanks to\b|\bcourtesy of\b|\bupstream\b|\bbug[ \-]?reports?\b|\breport(?:ing)? bugs\b|"
+    rb"\bin case of (?:bugs|problems)|"
     rb"(?:^|\n)[ \t]*(?:#+|//+|;+|%+|--|REM|dnl)[ \t]+[^\n=:\"'/]{0,50}$|"
     rb"\bsend bugs\b|__e?mail__|changelog|\blicen[cs]e|\bcloses?: ?#|\bmailing list|\bsubscribe"
 )
 _NAMED_ADDRESS = rb"[\w.()\"'*\x80-\xff\]][ \t]{0,40}(?:\r?\n[ \t]{1,40})?<$|(?:^|\n)[ \t]{0,40}<$"
 # A comment in code that says by whom, and the name in a certificate.
 _SIGNED = (
-    rb"(?i)(?:^|\n)[ \t]*(?:/?\*+|#+|//+|;+|%+|--|REM|dnl)[^\n]*\bby[ \t]*[:(<]?[ \t]*$|"
+    rb"(?i)(?:^|\n)[ \t]*(?:/?\*+|#+|//+|;+|%+|--|REM|dnl)[^\n]*\bby(?:[ \t][\w.'\-\x80-\xff]{1,24}){0,4}"
+    rb"[ \t]*[:(<]?[ \t]*$|"
     rb"\b(?:CN|OU?|DC) ?= ?[^\n]{1,140}[/,] ?e(?:mailAddress)? ?= ?$"
 )
 _OF_A_MESSAGE = (
@@ -105,7 +107,24 @@ def is_of_nobody(data: bytes, start: int, end: int) -> bool:
         start: Start of the address.
         end: The byte after it.
     """
-    return _is_found(_NOBODYS, AT_START, data, start, end)
+    if _is_found(_NOBODYS, AT_START, data, start, end):
+        return True
+    local, _, host = data[start:end].lower().partition(b"@")
+    return host.split(b".")[-2:-1] == [local]  # that of a project or firm: project@project.org
+
+
+# The authors below the title of a document: in the middle of lines at its beginning, below their names.
+_TITLE_PAGE = re.compile(rb"\n[ \t]*(?:\t|   )[ \t]*[A-Z][^\n@]{2,40}\n[ \t]*(?:\t|   )[ \t]*[<(]?$")
+_LONGEST_TITLE_PAGE = 1_500
+
+
+def is_on_title_page(data: bytes, start: int, end: int) -> bool:
+    """Return True for an address on a line of its own below a name, in the middle of a title page."""
+    return (
+        start < _LONGEST_TITLE_PAGE
+        and not data[end : end + 40].split(b"\n", 1)[0].strip(b" \t>)\r")
+        and _TITLE_PAGE.search(data, max(start - 120, 0), start) is not None
+    )
 
 
 def is_made_up(data: bytes, start: int, end: int) -> bool:
@@ -179,6 +198,16 @@ def is_notice(data: bytes) -> bool:
         or _is_found(_LICENSE, UNANCHORED, data, 0, min(_LONGEST_LICENSE, size))
         or _is_log_of_changes(data[:_HEAD_OF_A_LOG])
     )
+
+
+def is_in_notice(text: ScannedText) -> bool:
+    """Return True for a text about a program, looked at once; not for the values of a column."""
+    if text.lines:
+        return False
+    known = text.remembered.get("notice")
+    if known is None:
+        known = text.remembered["notice"] = is_notice(text.data)
+    return known
 
 
 def _is_log_of_changes(head: bytes) -> bool:

@@ -196,6 +196,8 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
         begin -= 1
     named = _NAME_PART.search(data, first)
     name = data[begin : named.end() if named else start].decode("latin-1")
+    if data[begin - 1 : begin] == b":" and _RESOURCE.search(data, max(begin - 120, 0), begin):
+        return  # the address of a secret: arn:aws:secretsmanager:...:secret:name
     rest = data[named.end() if named else start : start].decode("utf-8", "replace")
     suffix = re.match(r"[A-Za-z0-9_\-.]*", rest)
     if _is_no_password(data[max(begin - 16, 0) : begin], name, rest, quoted):
@@ -225,6 +227,7 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
         found.append(Match(start, end, kind, likelihood, ENTROPY | HOTWORD, 0))
 
 
+_RESOURCE = re.compile(rb"\b(?:arn|urn|crn|ocid1?):[^\s\"'<>]*$")
 _GOING_ON = re.compile(rb"(?i)\b(?:page|next|continuation|pagination|resume|sync|delta) $")
 
 
@@ -517,8 +520,10 @@ def _look_at_spoken_passwords(text: ScannedText, found: list[Match]) -> None:
         if _kinds(written) < (2 if quoted else 3) or (not quoted and code):
             continue
         begin = first + 1 if quoted else first
-        if text.floor <= LIKELY:
-            found.append(Match(begin, begin + len(value), "PASSWORD", LIKELY, SHAPE | HOTWORD, 0))
+        # Letters alone may be any name: "the record identified by 'nameID'".
+        likelihood = POSSIBLE if written.isalpha() else LIKELY
+        if text.floor <= likelihood:
+            found.append(Match(begin, begin + len(value), "PASSWORD", likelihood, SHAPE | HOTWORD, 0))
 
 
 def _kinds(value: str) -> int:

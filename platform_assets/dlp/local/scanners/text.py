@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from platform_assets.dlp.local.context import FAR, NOTHING, Surroundings
@@ -65,6 +65,7 @@ _SAYS_SO = (
 _NO_WORDS = re.compile(rb"(?:[^A-Za-z\n<]|<[^<>\n]{0,40}>)*")
 OF_EXAMPLES = "example"
 """A hotword of fields below a key for examples: `examples[].phone`."""
+_SESSION = 200
 _SENTENCE = 3
 """Number of words after a value from which on it is not alone on its line."""
 
@@ -111,6 +112,7 @@ class ScannedText:
         words_around: Returns the hotwords before and after a position.
         dummies: True if sequences and UUIDs in a secret's place count as secrets.
         segments: The parts of the text, if it has several, each with a header of its own.
+        remembered: What scanners have found out about the text as a whole.
     """
 
     data: bytes
@@ -122,6 +124,7 @@ class ScannedText:
     words_around: Callable[[bytes, bytes], Surroundings]
     dummies: bool = False
     segments: Segments | None = None
+    remembered: dict[str, bool] = field(default_factory=dict)
 
     def header_at(self, position: int) -> Surroundings:
         """The hotwords in the name of the column at a position."""
@@ -168,12 +171,22 @@ class ScannedText:
         """Return True if the text before a position, or its column's name, calls what follows an example."""
         if OF_EXAMPLES in self.header_at(start).hot:
             return True
+        if self.is_in_session(start):
+            return True
         first = max(start - _BEFORE, 0)
         line = self.data.rfind(b"\n", first, start) + 1
         if line and not self.lines and _NO_WORDS.fullmatch(self.data, line, start):
             line = self.data.rfind(b"\n", first, line - 1) + 1  # the sentence began on the line above
         part = self.data[max(line, first) : start]
         return matcher(_SAYS_SO)(UNANCHORED, part, 0, len(part))[0][0] >= 0
+
+    def is_in_session(self, start: int) -> bool:
+        """Return True after the prompt of a session with an interpreter, or up to two lines below."""
+        if self.lines or b">>> " not in self.data:
+            return False
+        last = self.data.find(b"\n", start, start + _BEFORE)
+        lines = self.data[max(start - _SESSION, 0) : last if last >= 0 else start].split(b"\n")[-3:]
+        return any(line.lstrip(b" \t*#/").startswith(b">>> ") for line in lines)
 
     def before(self, start: int) -> Surroundings:
         """The hotwords before a position on its line."""
