@@ -9,7 +9,7 @@ import itertools
 import re
 
 from platform_assets.dlp.local.regex import AT_START, UNANCHORED, matcher
-from platform_assets.dlp.local.scanners.text import ScannedText, spans
+from platform_assets.dlp.local.scanners.text import ScannedText
 
 # Reserved for documents and tests (RFC 2606, 6761), and names within private networks.
 _EXAMPLE_HOST = (
@@ -64,11 +64,11 @@ _AUTHORED = (
 )
 _NAMED_ADDRESS = rb"[\w.()\"'*\x80-\xff\]][ \t]{0,40}(?:\r?\n[ \t]{1,40})?<$|(?:^|\n)[ \t]{0,40}<$"
 # A comment in code that says by whom, and the name in a certificate.
-_SIGNED = (
+_SIGNED = re.compile(
     rb"(?i)(?:^|\n)[ \t]*(?:/?\*+|#+|//+|;+|%+|--|REM|dnl)[^\n]*\bby(?:[ \t][\w.'\-\x80-\xff]{1,24}){0,4}"
-    rb"[ \t]*[:(<]?[ \t]*$|"
-    rb"\b(?:CN|OU?|DC) ?= ?[^\n]{1,140}[/,] ?e(?:mailAddress)? ?= ?$"
+    rb"[ \t]*[:(<]?[ \t]*$"
 )
+_CERTIFIED = re.compile(rb"(?i)\b(?:CN|OU?|DC) ?= ?[^\n]{1,140}[/,] ?e(?:mailAddress)? ?= ?$")
 _OF_A_MESSAGE = (
     rb"(?i)(?:^|\n)[> \t]{0,8}(?:from|to|cc|bcc|reply-to|sender|resent-[a-z]+|delivered-to|return-path|"
     rb"x-[a-z\-]+|envelope-[a-z]+)[ \t]*:[^\n]*$"
@@ -165,7 +165,8 @@ def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool
     return (
         (bracketed and not alone and _is_found(_NAMED_ADDRESS, UNANCHORED, data, place, start))
         or _is_found(_AUTHORED, UNANCHORED, data, place, start)
-        or _is_found(_SIGNED, UNANCHORED, data, place, start)
+        or (b"by" in data[place:start] and _SIGNED.search(data, place, start) is not None)
+        or (data[start - 1 : start] == b"=" and _CERTIFIED.search(data, place, start) is not None)
         or (not alone and _is_found(_ENTRY_BEFORE, UNANCHORED, data, place, start))
         or _is_found(_ENTRY_AFTER, AT_START, data, end, stop)
         or _is_found(_AUTHORED, UNANCHORED, data, end, stop)
@@ -181,11 +182,12 @@ _LICENSE = (
 
 _GRATITUDE = rb"(?i)thanks? (?:to|go|are)\b|\bcontribut(?:ors?|ed|ions?)\b|bug reports|\bmaintainers?\b"
 # Entries of a log of changes or of a release's notes: what was done to a program.
-_CHANGE = (
-    rb"(?im)^[ \t]*[*+\-\xe2\xe0][\x80-\xff]{0,2}[ \t]+(?:[\w./\-]{1,40}(?:[ ,(][^:\n]{0,60})?: )?"
+_CHANGE = re.compile(
+    rb"(?im)^[ \t]{0,12}(?:[*+\-]|\xe2\x80\xa2)[ \t]{1,4}(?:[\w./\-]{1,40}(?:[ ,(][^:\n]{0,60})?: )?"
     rb"(?:fix|add|remov|updat|improv|chang|allow|avoid|refactor|support|implement|bump|upgrad|renam|document|"
     rb"replac|handl|correct|revert|drop|deprecat|clarif|prevent|don't|do not|make|use|new)[a-z]{0,6}\b"
 )
+_ENTRY_SIGNS = b"- ", b"* ", b"+ ", b"\xe2\x80\xa2 "
 _CHANGES_OF_A_LOG, _HEAD_OF_A_LOG = 8, 8_192
 _HEAD, _LONGEST_LICENSE = 2_000, 65_536
 
@@ -211,7 +213,9 @@ def is_in_notice(text: ScannedText) -> bool:
 
 
 def _is_log_of_changes(head: bytes) -> bool:
-    return len(list(itertools.islice(spans(_CHANGE, head), _CHANGES_OF_A_LOG))) == _CHANGES_OF_A_LOG
+    if sum(map(head.count, _ENTRY_SIGNS)) < _CHANGES_OF_A_LOG:
+        return False
+    return len(list(itertools.islice(_CHANGE.finditer(head), _CHANGES_OF_A_LOG))) == _CHANGES_OF_A_LOG
 
 
 def are_of_authors(published: int, addresses: int) -> bool:

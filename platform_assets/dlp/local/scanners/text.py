@@ -182,11 +182,12 @@ class ScannedText:
 
     def is_in_session(self, start: int) -> bool:
         """Return True after the prompt of a session with an interpreter, or up to two lines below."""
-        if self.lines or b">>> " not in self.data:
-            return False
-        last = self.data.find(b"\n", start, start + _BEFORE)
-        lines = self.data[max(start - _SESSION, 0) : last if last >= 0 else start].split(b"\n")[-3:]
-        return any(line.lstrip(b" \t*#/").startswith(b">>> ") for line in lines)
+        before = self.data[max(start - _SESSION, 0) : start]
+        return (
+            b">>> " in before
+            and not self.lines
+            and any(line.lstrip(b" \t*#/").startswith(b">>> ") for line in before.split(b"\n")[-3:])
+        )
 
     def before(self, start: int) -> Surroundings:
         """The hotwords before a position on its line."""
