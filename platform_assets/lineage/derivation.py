@@ -286,6 +286,12 @@ class _Deriving:
         return relation.renamed(node.alias_column_names)
 
     def _select(self, node: exp.Select, env: _Env) -> QueryRelation:
+        if node.args.get("match") is not None:
+            raise UnknownLineage(
+                "it has MATCH_RECOGNIZE, which is not followed; read a table or a view of its rows"
+            )
+        if node.args.get("exclude"):
+            raise UnknownLineage("it has EXCLUDE after its columns; name the columns that it gives")
         rows: list[Flows] = []
         around, self._multiplied = self._multiplied, []
         if (from_ := node.args.get("from_")) is not None:
@@ -328,7 +334,10 @@ class _Deriving:
     ) -> Iterator[Flows]:
         """Yield what decides about the rows of a SELECT: WHERE, GROUP BY, HAVING, QUALIFY, DISTINCT."""
         group = node.args.get("group")
-        for key in ("where", "having", "qualify"):
+        if (connect := node.args.get("connect")) is not None:
+            for one in filter(None, (connect.args.get("start"), connect.args.get("connect"))):
+                yield deciding(self.flows(one, env), Subtype.FILTER, self._place(one))
+        for key in ("prewhere", "where", "having", "qualify"):
             if (clause := node.args.get(key)) is not None:
                 seen = _Env(env, named=_named_in_having(columns, group)) if key == "having" else env
                 yield deciding(self.flows(clause.this, seen), Subtype.FILTER, self._place(clause.this))
@@ -365,9 +374,9 @@ class _Deriving:
             yield deciding(flows, Subtype.GROUP_BY, self._place(key))
 
     def _ordered(self, node: exp.Expr, env: _Env, relation: QueryRelation) -> QueryRelation:
-        order = node.args.get("order")
+        orders = [node.args.get(key) for key in ("order", "sort", "cluster", "distribute")]
         found: list[Flows] = []
-        for one in order.expressions if order is not None else ():
+        for one in (one for order in orders if order is not None for one in order.expressions):
             key = one.this if isinstance(one, exp.Ordered) else one
             position = _position(key)
             if isinstance(key, exp.Var) and key.name.upper() == "ALL":
@@ -381,6 +390,9 @@ class _Deriving:
             limit = node.args.get(clause)
             if limit is not None and isinstance(limit.expression, exp.Expr):
                 found.append(deciding(self.flows(limit.expression, env), Subtype.FILTER))
+            # ClickHouse's LIMIT n BY.
+            for key in limit.expressions if limit is not None else ():
+                found.append(deciding(self._by_alias(key, env, relation.columns), Subtype.FILTER))
         if not found:
             return relation
         return replace(relation, rows=merged([relation.rows, *found]))
@@ -508,7 +520,7 @@ class _Deriving:
                     if side == "RIGHT"
                     else left
                 )
-            if (on := join.args.get("on")) is not None:
+            for on in filter(None, (join.args.get("on"), join.args.get("match_condition"))):
                 found.append(deciding(self.flows(on, env), Subtype.JOIN, self._place(on)))
             if str(join.args.get("kind") or "").upper() in ("SEMI", "ANTI"):
                 found.append(env.sources.pop(added).rows)
@@ -615,6 +627,13 @@ class _Deriving:
                 condition = node.expression.this
                 decides = deciding(self.flows(condition, env), Subtype.CONDITIONAL, self._place(condition))
                 return merged([self.flows(node.this, env), decides])
+            case exp.Aliases():
+                raise UnknownLineage(
+                    f"it names several columns of one function ({node.sql(self._dialect)}); write one SELECT "
+                    "for each part of a UNION ALL, or a table function in FROM"
+                )
+            case exp.Parameter() if self._dialect == "snowflake" and node.name.isdigit():
+                raise UnknownLineage(f"it reads a column by its place (${node.name}); name the column")
             case exp.WithinGroup() | exp.Order():
                 return self._with_order(node, env)
             case exp.Lambda():
@@ -747,6 +766,8 @@ class _Deriving:
         listed = [self.flows(one, env) for one in (node.this, *node.expressions)]
         if isinstance(node.args.get("field"), exp.Expr):
             listed.append(self.flows(node.args["field"], env))
+        if (unnested := node.args.get("unnest")) is not None:
+            listed.append(self._of_children(unnested, env))
         if query is not None:
             found = self.query(query, env)
             listed.append(deciding(self._scalar(found), Subtype.CONDITIONAL))
@@ -777,7 +798,8 @@ class _Deriving:
         order = node.expression if isinstance(node, exp.WithinGroup) else node
         keys = [one.this if isinstance(one, exp.Ordered) else one for one in order.expressions]
         flows = [self.flows(one, env) for one in keys]
-        if isinstance(node, exp.WithinGroup):
+        # An ordered list or text only has its order from it.
+        if isinstance(node, exp.WithinGroup) and not isinstance(node.this, exp.ArrayAgg | exp.GroupConcat):
             return made(merged([self.flows(node.this, env), *flows]), Subtype.AGGREGATION)
         decides = [
             deciding(one, Subtype.SORT, self._place(key)) for one, key in zip(flows, keys, strict=True)

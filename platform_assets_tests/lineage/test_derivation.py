@@ -389,6 +389,29 @@ def test_other_sql_than_the_models_may_use_structs_and_unions_by_name(
             "SELECT regexp_split_to_table(a, ',') AS x, generate_series(1, b) AS y FROM sch.v",
             {"x": "v.a:tran", "y": "v.b:tran", "*": "v.a:join v.b:join"},
         ),
+        (
+            "snowflake",
+            "SELECT a FROM t START WITH b = 1 CONNECT BY PRIOR a = c",
+            {"a": "t.a:iden", "*": "t.a:filt t.b:filt t.c:filt"},
+        ),
+        (
+            "snowflake",
+            "SELECT t.b FROM t ASOF JOIN u MATCH_CONDITION (t.s >= u.d) ON t.c = u.k",
+            {"b": "t.b:iden", "*": "t.c:join t.s:join u.d:join u.k:join"},
+        ),
+        (
+            "snowflake",
+            "SELECT ARRAY_AGG(a) WITHIN GROUP (ORDER BY b) AS l FROM t",
+            {"l": "t.a:aggr t.b:sort", "*": ""},
+        ),
+        ("bigquery", "SELECT a IN UNNEST(s) AS x FROM t", {"x": "t.a:tran t.s:tran", "*": ""}),
+        ("spark", "SELECT a FROM t DISTRIBUTE BY b SORT BY c", {"a": "t.a:iden", "*": "t.b:sort t.c:sort"}),
+        ("spark", "SELECT a FROM t CLUSTER BY b", {"a": "t.a:iden", "*": "t.b:sort"}),
+        (
+            "clickhouse",
+            "SELECT a FROM t PREWHERE b = 1 LIMIT 1 BY c",
+            {"a": "t.a:iden", "*": "t.b:filt t.c:filt"},
+        ),
         ("tsql", "SELECT f.x AS y FROM srv.db.sch.fn(1) AS f, t", {"y": "", "*": ""}),
     ],
 )
@@ -403,6 +426,14 @@ def test_warehouses_have_their_own_dialects(dialect: str, sql: str, expected: di
         ("snowflake", "SELECT a FROM TABLE('t')", "write the table or the query itself"),
         ("snowflake", "SELECT a FROM TABLE(RESULT_SCAN(LAST_QUERY_ID()))", "what a text names"),
         ("snowflake", "SELECT a FROM SEMANTIC_VIEW(t FACTS b)", "read a table, a view or a subquery"),
+        ("snowflake", "SELECT $2 AS x FROM t", r"by its place \(\$2\); name the column"),
+        (
+            "snowflake",
+            "SELECT * FROM t MATCH_RECOGNIZE (MEASURES MAX(c) AS m PATTERN (x+) DEFINE x AS c > 3)",
+            "read a table or a view of its rows",
+        ),
+        ("redshift", "SELECT *, a + 1 AS d EXCLUDE b FROM t", "name the columns that it gives"),
+        ("spark", "SELECT stack(2, a, b) AS (x, y) FROM t", "one SELECT for each part of a UNION ALL"),
         ("postgres", "SELECT (s).* FROM t", r"it has \(s\)\.\*; write the fields of a struct one by one"),
     ],
 )
