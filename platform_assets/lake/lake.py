@@ -256,15 +256,38 @@ class BronzeReader:
                 + (f" OR _batch = {uncommitted:d})" if uncommitted is not None else ")")
             )
         if valid_only and (uncommitted is not None or self.state.dead_letters(self.source, table.name)):
-            dead = f"{name} dead letters"
-            self.create_dead_letters_view(connection, [dead], table)
-            condition += (
-                f" AND NOT EXISTS (SELECT 1 FROM {quote(dead)} AS dead"
-                f" WHERE dead._batch = version._batch AND dead.key = {key_json(table, 'version')})"
-            )
+            condition += f" AND {self._is_valid_sql(connection, name, table)}"
         connection.execute(
             f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(raw)} AS version WHERE "
             f"{condition}"
+        )
+
+    def create_valid_versions_view(
+        self, connection: duckdb.DuckDBPyConnection, view: Sequence[str], table: Table, versions: str
+    ) -> None:
+        """Create a DuckDB view of those versions of a table that are not in the dead-letter table.
+
+        Args:
+            connection: Connection in which the view is created.
+            view: Qualified name of the view.
+            table: The source table.
+            versions: Name of the view of the versions, see `create_versions_view`.
+        """
+        condition = "true"
+        if self.state.dead_letters(self.source, table.name):
+            condition = self._is_valid_sql(connection, ".".join(view), table)
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {quote(*view)} AS SELECT * FROM {quote(versions)} AS version "
+            f"WHERE {condition}"
+        )
+
+    def _is_valid_sql(self, connection: duckdb.DuckDBPyConnection, view: str, table: Table) -> str:
+        """Return SQL for whether a row `version` is not in the dead-letter table, for a view of this name."""
+        dead = f"{view} dead letters"
+        self.create_dead_letters_view(connection, [dead], table)
+        return (
+            f"NOT EXISTS (SELECT 1 FROM {quote(dead)} AS dead"
+            f" WHERE dead._batch = version._batch AND dead.key = {key_json(table, 'version')})"
         )
 
     def create_latest_view(

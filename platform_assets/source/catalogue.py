@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from platform_assets.errors import SourceError
+from platform_assets.model.dialects import literal
 from platform_assets.model.table import HASH_COLUMN, PLATFORM_COLUMNS, Column, LogicalType, Table
 from platform_assets.source.types import (
     SourceType,
@@ -54,10 +55,10 @@ relation AS (
   SELECT c.oid, c.relname, c.relkind
   FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-  WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     AND CASE
-          WHEN CAST(:names AS json) IS NOT NULL
-          THEN CAST(c.relname AS text) IN (SELECT json_array_elements_text(CAST(:names AS json)))
+          WHEN CAST({names} AS json) IS NOT NULL
+          THEN CAST(c.relname AS text) IN (SELECT json_array_elements_text(CAST({names} AS json)))
           -- What belongs to an extension (its statistics, its lookup tables) is not the owner's data.
           ELSE IS_LISTED
         END
@@ -200,9 +201,9 @@ text_search AS (
 )
 SELECT r.oid, r.relname, r.relkind, coalesce(size.pages, 0),
        CASE WHEN size.root IS NULL THEN 0 ELSE size."rows" END,
-       has_schema_privilege(:schema, 'USAGE')
+       has_schema_privilege({schema}, 'USAGE')
          AND (has_table_privilege(r.oid, 'SELECT') OR has_any_column_privilege(r.oid, 'SELECT')),
-       has_schema_privilege(:schema, 'USAGE') AND has_table_privilege(r.oid, 'SELECT'),
+       has_schema_privilege({schema}, 'USAGE') AND has_table_privilege(r.oid, 'SELECT'),
        row_security_active(r.oid), part.oids, part.forms, coalesce(part.has_xmin, false),
        coalesce(r.relkind <> 'p' AND part.is_divided, false),
        {table_comment},
@@ -239,7 +240,8 @@ ORDER BY r.relname, a.attnum
 # Objects below FIRST_OWN_OID are built into the server and keep their names. With more than MOST_PIECES
 # pieces, one hash of all of them is stored: less precise, but smaller in the cursor.
 
-# pg8000 searches for parameters character by character, so long SQL costs as much time as the server.
+# The SQL has no parameters: pg8000 searches for them character by character, which takes longer than the
+# server needs for the query.
 _RELATIONS = re.sub(r"\s*--.*|\s+", " ", _RELATIONS)
 _KEYS = """
 SELECT i.indrelid, CASE WHEN i.indisprimary THEN 'primary' ELSE 'unique' END, i.indexrelid, part.position,
@@ -247,7 +249,7 @@ SELECT i.indrelid, CASE WHEN i.indisprimary THEN 'primary' ELSE 'unique' END, i.
 FROM pg_catalog.pg_index AS i
 CROSS JOIN LATERAL unnest(CAST(i.indkey AS int2[])) WITH ORDINALITY AS part (number, position)
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = part.number
-WHERE i.indrelid = ANY (CAST(:relations AS oid[])) AND i.indisunique AND i.indisvalid
+WHERE i.indrelid = ANY (CAST({relations} AS oid[])) AND i.indisunique AND i.indisvalid
   AND i.indpred IS NULL AND i.indexprs IS NULL AND part.position <= i.indnkeyatts
 UNION ALL
 SELECT k.conrelid, 'foreign', k.oid, 1, a.attname, parent.relname
@@ -258,7 +260,7 @@ JOIN pg_catalog.pg_index AS key ON key.indexrelid = k.conindid AND key.indisprim
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
 -- A key to a partitioned table is listed once more for each of its partitions. One that is not enforced
 -- (PostgreSQL 18) counts as not validated.
-WHERE k.conrelid = ANY (CAST(:relations AS oid[])) AND k.contype = 'f' AND k.convalidated
+WHERE k.conrelid = ANY (CAST({relations} AS oid[])) AND k.contype = 'f' AND k.convalidated
   AND cardinality(k.conkey) = 1 AND parent.relnamespace = child.relnamespace AND NOT parent.relispartition
 ORDER BY 1, 2, 3, 4
 """
@@ -375,7 +377,7 @@ def read_relations(
     """Read the relations of a schema in two statements.
 
     Args:
-        run: `run` of a pg8000 connection: SQL with `:name` parameters, and these as keywords, to rows.
+        run: `run` of a pg8000 connection: SQL to rows.
         schema: The schema.
         names: Names of relations, including partitions; names that do not exist are ignored. None for all
             tables, partitioned tables, views, materialized views and foreign tables, except partitions and
@@ -388,8 +390,10 @@ def read_relations(
     relations_sql = _RELATIONS.format(
         table_comment=decoded("obj_description(r.oid, 'pg_class')", encoding),
         column_comment=decoded("col_description(r.oid, a.attnum)", encoding),
+        schema=literal(schema),
+        names="NULL" if names is None else literal(json.dumps(list(names))),
     )
-    rows = run(relations_sql, schema=schema, names=None if names is None else json.dumps(list(names)))
+    rows = run(relations_sql)
     columns: dict[int, list[SourceColumn]] = {}
     heads: dict[int, list[Any]] = {}
     for row in rows:
@@ -407,7 +411,7 @@ def read_relations(
         )
     if not heads:
         return {}
-    keys = _keys(run(_KEYS, relations="{" + ",".join(map(str, heads)) + "}"))
+    keys = _keys(run(_KEYS.format(relations=literal("{" + ",".join(map(str, heads)) + "}"))))
     found = {}
     for oid, name, kind, pages, estimated, can_read, can_read_all, *more in heads.values():
         row_security, parts, forms, has_xmin, has_heirs, comment = more

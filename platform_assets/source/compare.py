@@ -10,6 +10,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,16 +35,23 @@ class LakeState:
     """A table's state in the lake, as SQL for the DuckDB connection that compares rows.
 
     Args:
-        versions: Quoted view of all committed versions, with all bronze columns.
+        create: Creates the views that the SQL reads, and returns the quoted name of the view of all committed
+            versions, with all bronze columns. Views that open files cost more than a look at the source which
+            finds nothing new.
         last_values: Takes a quoted relation of primary keys; returns SQL for the row versions that record the
             deletion of these rows: the latest valid version of each, or the latest if none is valid.
         mended: SQL for the latest versions, with all bronze columns, of dead letters that no longer break a
             rule; empty if the table has no dead letters.
     """
 
-    versions: str
+    create: Callable[[], str]
     last_values: Callable[[str], str]
     mended: str = ""
+
+    @cached_property
+    def versions(self) -> str:
+        """The quoted view of all committed versions."""
+        return self.create()
 
 
 @dataclass
@@ -85,7 +93,7 @@ class Comparison:
     """Comparison of one table's rows with the lake, for one batch.
 
     Args:
-        connection: A DuckDB connection in which the views of `known` exist.
+        connection: The DuckDB connection in which `known` creates its views.
         table: The table's declaration.
         known: The table's state in the lake; None if the lake has no version of any row.
         batch: Number of the batch that records the changes.

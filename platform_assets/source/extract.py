@@ -13,7 +13,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -737,12 +737,12 @@ class _Attempt:
         changes = Changes(look_seconds=count.seconds if count else 0)
         schema = bronze_schema(one.table)
         stream = self._changed(one, comparison, rows, changes, count)
-        failures: list[SourceError | _RowsMissing] = []
+        failures: list[SourceError | LakeError | _RowsMissing] = []
 
         def watched() -> Iterator[pa.RecordBatch]:
             try:
                 yield from stream
-            except (SourceError, _RowsMissing) as error:
+            except (SourceError, LakeError, _RowsMissing) as error:
                 failures.append(error)
                 raise
 
@@ -840,9 +840,13 @@ class _Attempt:
 
     def _known(self, table: Table) -> LakeState:
         key = columns_sql(table.primary_key)
-        reader, handle = self._reader, self.handles[table.name]
-        reader.create_versions_view(self.connection, ["all versions"], table, handle=handle, valid_only=False)
-        reader.create_versions_view(self.connection, ["valid versions"], table, handle=handle)
+        reader, handle, versions = self._reader, self.handles[table.name], "all versions"
+
+        @cache
+        def create() -> str:
+            reader.create_versions_view(self.connection, [versions], table, handle=handle, valid_only=False)
+            reader.create_valid_versions_view(self.connection, ["valid versions"], table, versions)
+            return quote(versions)
 
         def last_values(keys: str) -> str:
             return f"""
@@ -853,7 +857,10 @@ class _Attempt:
                 QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _valid DESC, _batch DESC) = 1
             """
 
-        return LakeState('"all versions"', last_values, self.dead_letters.mended_sql(table))
+        mended = self.dead_letters.mended_sql(table)
+        if mended:
+            create()  # which it reads
+        return LakeState(create, last_values, mended)
 
 
 def sample_rows(

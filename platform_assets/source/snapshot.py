@@ -109,6 +109,8 @@ class SourceDatabase:
         types: Logical types by table and column, to override the defaults.
         encoding: Encoding of text, by its PostgreSQL name, in a database with the encoding SQL_ASCII.
         encodings: Encodings of single tables that differ from `encoding`.
+        adbc: What the driver knows of the server's types: scans cast what they read to built-in types, which
+            are the same in all databases.
     """
 
     name: str
@@ -124,8 +126,7 @@ class SourceDatabase:
     types: Mapping[str, Mapping[str, LogicalType]] = field(default_factory=dict)
     encoding: str = ""
     encodings: Mapping[str, str] = field(default_factory=dict)
-    # Scans cast what they read to built-in types, which are the same in all databases.
-    adbc: SharedAdbc = field(default_factory=SharedAdbc, init=False, repr=False, compare=False)
+    adbc: SharedAdbc = field(default_factory=SharedAdbc, repr=False, compare=False)
 
     def policy_of(self, table: str) -> CapturePolicy:
         """Return the policy for finding changes in a table."""
