@@ -35,6 +35,7 @@ from platform_assets_tests.fixtures.capture import (
     session,
     without_platform,
 )
+from platform_assets_tests.fixtures.postgres import create_database, drop_database
 
 WRITERS = 8
 GROUPS = ("a", "b", "c", "d")
@@ -331,14 +332,14 @@ def follow(
 ) -> Counter[str]:
     """Make a database for one seed, and run it; what happened, counted."""
     name = f"writers_{seed}"
-    server.create_database(name)
+    create_database(server, name)
     try:
         capture = Capture(
             lambda: server.owner(name), lambda: server.reader(name), folder, policy=POLICIES[policy]
         )
         return run_ticks(capture, layout, load, seed)
     finally:
-        server.drop_database(name)
+        drop_database(server, name)
 
 
 @pytest.mark.sampled(3)

@@ -27,7 +27,7 @@ from platform_assets.sample.embedded import EmbeddedPostgres
 from platform_assets.source.outcome import TableChange
 from platform_assets_tests.fixtures.capture import Capture, running_server, session
 from platform_assets_tests.fixtures.patience import PATIENCE
-from platform_assets_tests.fixtures.postgres import NewDatabase
+from platform_assets_tests.fixtures.postgres import NewDatabase, create_database
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, Platform, Totesys
 from platform_assets_tests.integration.installation import wait_until
 
@@ -276,7 +276,7 @@ def test_a_server_process_that_is_killed_ends_the_run_and_the_next_one_does_the_
     crashing: EmbeddedPostgres, tmp_path: Path, moment: str, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"{which} {moment}"
-    crashing.create_database(name)
+    create_database(crashing, name)
     capture = Capture(lambda: crashing.owner(name), lambda: crashing.reader(name), tmp_path)
     capture.run(
         "SET synchronous_commit = on",

@@ -25,7 +25,7 @@ from platform_assets.source.outcome import TableChange
 from platform_assets.source.policy import CapturePolicy
 from platform_assets.source.snapshot import Snapshot
 from platform_assets_tests.fixtures.capture import Capture, run_binary, running_server, session
-from platform_assets_tests.fixtures.postgres import NewDatabase
+from platform_assets_tests.fixtures.postgres import NewDatabase, create_database, drop_database
 from platform_assets_tests.fixtures.totesys import Platform, Totesys
 
 pytestmark = pytest.mark.sampled(2)
@@ -59,13 +59,13 @@ def server() -> Iterator[EmbeddedPostgres]:
 
 @contextlib.contextmanager
 def database_of(server: EmbeddedPostgres, name: str) -> Iterator[Callable[[Path, CapturePolicy], Capture]]:
-    server.create_database(name)
+    create_database(server, name)
     try:
         yield lambda folder, policy: Capture(
             lambda: server.owner(name), lambda: server.reader(name), folder, policy=policy
         )
     finally:
-        server.drop_database(name)
+        drop_database(server, name)
 
 
 @pytest.fixture
@@ -918,7 +918,7 @@ def test_a_dump_that_is_restored_into_another_database_is_compared_and_makes_no_
     moved: tuple[EmbeddedPostgres, Capture], tmp_path: Path
 ) -> None:
     server, capture = moved
-    server.create_database("restored")
+    create_database(server, "restored")
     restore(server, server, "restored")
     elsewhere = dataclasses.replace(
         capture, owner=lambda: server.owner("restored"), reader=lambda: server.reader("restored")
@@ -940,7 +940,7 @@ def test_another_cluster_with_the_same_data_is_compared_and_makes_no_version(
 ) -> None:
     server, capture = moved
     with running_server() as another:
-        another.create_database("history")
+        create_database(another, "history")
         restore(server, another, "history")
         assert_compared_anew(
             dataclasses.replace(
