@@ -6,6 +6,7 @@ errs without saying so in some of DuckDB's constructs and takes a hundred times 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +29,8 @@ _SET_RETURNING = frozenset({
 """Functions that return several rows for one, and that sqlglot has no type for."""
 _READING_BY_TEXT = frozenset({"DYNAMICIDENTIFIER", "QUERY", "QUERY_TABLE", "RESULT_SCAN"})
 """Table functions that read what a text names: a table, a query, or the result of an earlier query."""
+_UNPARSED = {"apply": "list_transform", "reduce": "list_reduce"}
+"""Functions of DuckDB that sqlglot takes for something else, with their other names."""
 _MOST_ROUNDS = 20
 """Rounds after which the flows of a recursive query no longer change: one for each column that they pass."""
 
@@ -75,7 +78,12 @@ def derive(
         ]
     except SqlglotError as error:
         reason = str(error).partition("\n")[0].strip().removesuffix(".")
-        raise UnknownLineage(f"it cannot be parsed ({reason})") from None
+        advice = "".join(
+            f"; write {known} instead of {name}"
+            for name, known in _UNPARSED.items()
+            if query.dialect == "duckdb" and re.search(rf"\b{name}\s*\(", query.sql, re.IGNORECASE)
+        )
+        raise UnknownLineage(f"it cannot be parsed ({reason}){advice}") from None
     except RecursionError:
         raise UnknownLineage("it is nested too deeply; write parts of it as WITH queries") from None
     if len(trees) != 1:

@@ -333,6 +333,8 @@ def test_each_construct_has_the_edges_of_its_meaning(sql: str, expected: dict[st
         ("SELECT a FROM t; SELECT a FROM t", "2 statements; write one SELECT"),
         ("CREATE TABLE x AS SELECT a FROM t", "not one SELECT"),
         ("SELECT a FROM", "cannot be parsed"),
+        ("SELECT reduce(s, lambda x, y: x + y) FROM t", "write list_reduce instead of reduce"),
+        ("SELECT apply(s, lambda x: x + 1) FROM t", "write list_transform instead of apply"),
         ("SELECT a, b FROM t UNION ALL SELECT a FROM u", "2 and 1 columns"),
     ],
 )
