@@ -503,6 +503,8 @@ def test_a_name_in_brackets_is_no_ethnic_group(usual: LocalInspector) -> None:
         "arn:aws:secretsmanager:us-west-2:123456789012:secret:TestDatabaseSecret-a1b2c3",
         "_SECRET_NAMESPACE = 'oauth2client:secrets#ns'",
         "the record identified by 'nameID', 'platformID'",
+        "push --creds=ipbabble:5bbb9990-6eeb-4234-af1a-aaa80066887c image",
+        "Add parse_password_expiring_control to libldap-2.4-2.symbols.",
     ],
 )
 def test_types_patterns_algorithms_and_examples_are_no_secrets(text: str, usual: LocalInspector) -> None:
@@ -521,6 +523,8 @@ def test_types_patterns_algorithms_and_examples_are_no_secrets(text: str, usual:
         ("Passwort: SwKq72zz", "PASSWORD", "SwKq72zz"),
         ("aws:secretsmanager secret: kQ92vvXm47TzLpa0RbYd", "AUTH_TOKEN", "kQ92vvXm47TzLpa0RbYd"),
         ("user app identified by 'name9ID'", "PASSWORD", "name9ID"),
+        ("push --creds=ipbabble:Kq9Zx7Lm2Tv8Pw3R image", "AUTH_TOKEN", "ipbabble:Kq9Zx7Lm2Tv8Pw3R"),
+        ("the db_password is Kq9Zx7Lm", "PASSWORD", "Kq9Zx7Lm"),
         ("passwrd: SwKq72zz", "PASSWORD", "SwKq72zz"),
     ],
 )
@@ -531,6 +535,13 @@ def test_secrets_beside_them_are_found(text: str, name: str, value: str, usual: 
 def test_equal_digits_behind_a_country_are_a_placeholder(usual: LocalInspector) -> None:
     assert found(usual, "VAT number: SK9999999999") == {}
     assert found(usual, "VAT number: SK2022749619") == {"VAT_NUMBER": "SK2022749619"}
+
+
+def test_places_in_drawings_and_parts_in_compounds_are_no_numbers_of_people(usual: LocalInspector) -> None:
+    assert found(usual, "(Extension Decompressor)231.62 218.6 R 349.38 223.1") == {}
+    assert found(usual, "an MC146818A-compatible clock") == {}
+    assert found(usual, "NI number MC146818A, compatible").keys() == {"UK_NATIONAL_INSURANCE_NUMBER"}
+    assert found(usual, "extension 231.622.2186").keys() == {"PHONE_NUMBER"}
 
 
 def test_greetings_and_capitals_are_no_words_for_births_or_groups(usual: LocalInspector) -> None:

@@ -75,6 +75,7 @@ def test_the_address_of_a_machine_in_a_network_is_likely(
         "from version 3.14.5.9 in January and 3.26.33 in May to 3.31.74.1 in July",
         "dig example.org: 93.184.216.34",
         "e.g.\n<code>['74.125.79.104', '74.125.79.105']</code>",
+        "For example,\n`'74.125.127.100'` or `'2001:4860:a005::68'`",
         "blocked('222.111.111.222')",
         "nameserver 223.5.5.5",
     ],

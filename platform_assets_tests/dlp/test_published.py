@@ -34,6 +34,9 @@ def highest(inspector: LocalInspector, text: str, info_type: str) -> Likelihood 
         "see https://archive.stone-house.net/git/20160419091055.GF2345@stone-house.net/",
         '<a href="mailto:ann@stone-house.net">ann@stone-house.net</a>',
         "the e-mail address of the user: user@domain.tld",
+        "send an e-mail: friend@mydomain.com",
+        "Copyright:\n 2014 ann@stone-house.net\nLicense: BSL",
+        "ask stone@packages.stone-house.net",
         "an e-mail: foo@bar.com",
         "".join(f"- {verb} the parser\n" for verb in ("fix", "add", "remove", "update") * 2)
         + "- sanity check, thanks [ann@stone-house.net]\n",

@@ -449,7 +449,7 @@ _MARKED = re.compile(
     r"(?i)(?:^|[./])(?:(?P<example>@?(?:examples?|samples?))(?:\[\])?(?:$|[./@])"
     r"|(?:authors?|maintainers?|contributors?|committers?)(?:\[\])?(?=[./@])(?P<published>))"
     # The text of a link in a page: mostly that of mailto:.
-    r"|^html/.*/a(?P<link>)$"
+    r"|^html/.*/a(?:/@href)?(?P<link>)$"
 )
 
 

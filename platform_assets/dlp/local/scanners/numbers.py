@@ -282,6 +282,7 @@ _NO_PHONE = re.compile(
     rb"(?:19|20)[0-9]{2} ?[ \-.] ?(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])[0-3][0-9]"
     rb"|.*00[ .\-]00[ .\-]00.*"
     # A network with the length of its prefix, and versions.
+    rb"|[0-9]{1,4}\.[0-9]{1,3} [0-9]{1,4}\.[0-9]{1,3}"  # places in a drawing
     rb"|[0-9]{1,3}(?:\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9]{1,2}(?:\.[0-9]{1,2}){2}/[0-9]{1,2}(?:\.[0-9]{1,2}){2}"
 )
 
@@ -368,6 +369,10 @@ def _look_at_small_letters(text: ScannedText, found: list[Match]) -> None:
             text.add(found, (start, end), name, LIKELY, VALIDATOR)
 
 
+_COMPOUND = re.compile(rb"-[a-z]{3}")
+"""What follows the name of a part in a compound: MC146818A-compatible."""
+
+
 def _look_at_shapes(text: ScannedText, found: list[Match], pattern: bytes) -> None:
     """Look up runs of digits and letters by their shapes, and validate what could be reported."""
     data, floor = text.data, text.floor
@@ -395,7 +400,11 @@ def _look_at_shapes(text: ScannedText, found: list[Match], pattern: bytes) -> No
             if (
                 ends_in_word
                 and hit.end == last
-                and (data[end] in WORD_BYTES or data[end + 1 : end + 2].isdigit())
+                and (
+                    data[end] in WORD_BYTES
+                    or data[end + 1 : end + 2].isdigit()
+                    or (pattern is MIXED and _COMPOUND.match(data, end) is not None)
+                )
             ):
                 continue
             first, after = start + hit.start, start + hit.end

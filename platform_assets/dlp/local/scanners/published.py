@@ -14,6 +14,7 @@ from platform_assets.dlp.local.scanners.text import ScannedText
 # Reserved for documents and tests (RFC 2606, 6761), and names within private networks.
 _EXAMPLE_HOST = (
     rb"(?i)(?:.*\.)?(?:example[0-9]?(?:\.[a-z]{2,5}){1,2}"
+    rb"|(?:my|your|the)?[_\-]?dom(?:ain)?\.(?:com|org|net)"
     rb"|[a-z0-9\-]+\.(?:example|test|invalid|localhost|localdomain|local|internal|lan|intranet|tld))"
 )
 # Names that documents use for any domain, and for any person.
@@ -42,7 +43,7 @@ _ROLE = (
 )
 _ROLE_HOST = (
     rb"(?i)(?:lists?|groups|mailman|listserv|bugs|noreply|tracker|[a-z0-9\-]*lists|alioth-lists)\..*"
-    rb"|googlegroups\.com|.*\.(?:gserviceaccount\.com|noreply\.github\.com)|groups\.io|openssh\.com|libssh\.org"
+    rb"|googlegroups\.com|.*\.(?:gserviceaccount\.com|noreply\.github\.com)|groups\.io|packages\.[a-z0-9.\-]+|openssh\.com|libssh\.org"
 )
 _NOBODYS = (
     rb"(?:" + _ROLE + rb")@.*$|[^@]*@(?:(?:" + _EXAMPLE_HOST + rb")|(?:" + _ROLE_HOST + rb"))$"
@@ -152,7 +153,7 @@ def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool
     """
     first = max(start - _BEFORE, 0)
     line = data.rfind(b"\n", first, start) + 1
-    if line and not alone and not data[line:start].strip(b" \t<(*"):
+    if line and not alone and not data[line:start].strip(b" \t<(*,-0123456789"):
         line = data.rfind(b"\n", first, line - 1) + 1  # the name is on the line above
     if line and not alone and data[line : line + 1].islower():
         line = data.rfind(b"\n", first, line - 1) + 1  # a sentence that began on the line above

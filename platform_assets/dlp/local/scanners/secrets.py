@@ -383,6 +383,8 @@ def _secret(
         is_password = _PASSWORD_NAME.search(name.encode("latin-1")) is not None
         return "PASSWORD" if is_password else "AUTH_TOKEN", LIKELY
     value = without_caseless_scripts(value)
+    if _UUID.fullmatch(value.partition(":")[2]) is not None:
+        return None  # of a user before it, as in --creds
     if len(value) < _SHORTEST_SECRET or is_placeholder(value) or is_harmless(value, quoted):
         return None
     if not quoted and _CODE.search(value.encode()) is not None:
@@ -399,6 +401,9 @@ def _secret(
         any(letter.isalpha() for letter in value),
         sum(not letter.isalnum() for letter in value),
     )
+    said = sign[len(suffix) :].strip(" \"'")
+    if suffix[:1] in ("_", "-") and said and not quoted and _SAID.fullmatch(said) is not None:
+        return None  # a function in a sentence: "parse_password_control to the library"
     if _PASSWORD_NAME.search(name.encode("latin-1")) is not None:
         likelihood = next(likelihood for holds, likelihood in _PASSWORDS if holds(one))
         return None if likelihood is None else ("PASSWORD", likelihood)

@@ -63,6 +63,7 @@ _SAYS_SO = (
     rb"for instance)(?:[^a-z0-9.@\-]|\.[^a-z0-9]|\.?$)"
 )
 _NO_WORDS = re.compile(rb"(?:[^A-Za-z\n<]|<[^<>\n]{0,40}>)*")
+_SAYS_SO_AT_END = re.compile(rb"(?i)(?:for example|for instance|e\.g\.|such as)[,:]?[ \t]*\r?\n$")
 OF_EXAMPLES = "example"
 """A hotword of fields below a key for examples: `examples[].phone`."""
 _SESSION = 200
@@ -175,7 +176,14 @@ class ScannedText:
             return True
         first = max(start - _BEFORE, 0)
         line = self.data.rfind(b"\n", first, start) + 1
-        if line and not self.lines and _NO_WORDS.fullmatch(self.data, line, start):
+        if (
+            line
+            and not self.lines
+            and (
+                _NO_WORDS.fullmatch(self.data, line, start)
+                or _SAYS_SO_AT_END.search(self.data, max(line - 24, 0), line)
+            )
+        ):
             line = self.data.rfind(b"\n", first, line - 1) + 1  # the sentence began on the line above
         part = self.data[max(line, first) : start]
         return matcher(_SAYS_SO)(UNANCHORED, part, 0, len(part))[0][0] >= 0
