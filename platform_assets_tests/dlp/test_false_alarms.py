@@ -503,6 +503,7 @@ def test_a_name_in_brackets_is_no_ethnic_group(usual: LocalInspector) -> None:
         "arn:aws:secretsmanager:us-west-2:123456789012:secret:TestDatabaseSecret-a1b2c3",
         "_SECRET_NAMESPACE = 'oauth2client:secrets#ns'",
         "the record identified by 'nameID', 'platformID'",
+        '["PASSWORD", "WEB_AUTHN"]',
         "push --creds=ipbabble:5bbb9990-6eeb-4234-af1a-aaa80066887c image",
         "Add parse_password_expiring_control to libldap-2.4-2.symbols.",
     ],

@@ -113,6 +113,15 @@ def test_values_below_a_key_for_examples_are_those_of_a_document(usual: LocalIns
     assert min(found.values()) >= LIKELY
 
 
+def test_values_in_the_descriptions_of_a_schema_are_examples(usual: LocalInspector) -> None:
+    said = "Call (415) 555-2671 or the server at 52.94.3.17, or e-mail ann@stone-house.net."
+    schema = {"properties": {"user": {"type": "string", "description": said}}}
+    assert set(in_document(usual, schema).values()) == {POSSIBLE}
+    ticket = {"tickets": [{"user": {"id": 7, "description": said}}]}
+    assert in_document(usual, ticket).keys() == {"PHONE_NUMBER", "IP_ADDRESS", "EMAIL_ADDRESS"}
+    assert min(in_document(usual, ticket).values()) >= LIKELY
+
+
 def test_people_below_a_key_for_authors_are_published(usual: LocalInspector) -> None:
     people = [{"name": "Ann Stone", "email": "ann@stone-house.net"}]
     assert set(in_document(usual, {"metadata": {"authors": people}}).values()) == {POSSIBLE}

@@ -446,7 +446,10 @@ def title_of(name: str) -> tuple[Surroundings, tuple[str, ...]]:
 
 
 _MARKED = re.compile(
+    # Examples, and what a schema or the manual of an interface says of its parts.
     r"(?i)(?:^|[./])(?:(?P<example>@?(?:examples?|samples?))(?:\[\])?(?:$|[./@])"
+    r"|(?:properties|members|shapes|parameters|methods|definitions|\$defs|schemas|modules|classes|operations)"
+    r"(?:\[\])?[./].*\b(?:description|documentation|desc|enumDescriptions)(?P<described>)(?:\[\])?$"
     r"|(?:authors?|maintainers?|contributors?|committers?)(?:\[\])?(?=[./@])(?P<published>))"
     # The text of a link in a page: mostly that of mailto:.
     r"|^html/.*/a(?:/@href)?(?P<link>)$"
@@ -460,7 +463,7 @@ def _marks_of(path: str) -> tuple[str, ...]:
         return ()
     found = {match.lastgroup for match in _MARKED.finditer(path)}
     return (
-        *((OF_EXAMPLES,) if "example" in found else ()),
+        *((OF_EXAMPLES,) if found & {"example", "described"} else ()),
         *((OF_PUBLISHED,) if found & {"published", "link"} else ()),
     )
 

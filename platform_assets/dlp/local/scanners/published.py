@@ -14,7 +14,7 @@ from platform_assets.dlp.local.scanners.text import ScannedText
 # Reserved for documents and tests (RFC 2606, 6761), and names within private networks.
 _EXAMPLE_HOST = (
     rb"(?i)(?:.*\.)?(?:example[0-9]?(?:\.[a-z]{2,5}){1,2}"
-    rb"|(?:my|your|the)?[_\-]?dom(?:ain)?\.(?:com|org|net)"
+    rb"|(?:(?:my|your|the)?[_\-]?dom(?:ain)?|foo|bar|baz|qux|foobar)\.(?:com|org|net)"
     rb"|[a-z0-9\-]+\.(?:example|test|invalid|localhost|localdomain|local|internal|lan|intranet|tld))"
 )
 # Names that documents use for any domain, and for any person.
@@ -25,7 +25,7 @@ _ANY_HOST = (
     rb"\.(?:com|org|net|edu|io|co|dev|tld|local|internal|gov)"
 )
 _ANYBODY = (
-    rb"(?i)(?:foo|bar|baz|user|username|user[._\-]?name|login|your|name|"
+    rb"(?i)(?:foo|bar|baz|test|abc|user|username|user[._\-]?name|login|your|name|"
     rb"first(?:[._\-]?name)?[._\-]?last(?:[._\-]?name)?|(?:your|my|the|some)[._\-][a-z._\-]{2,20}"
     rb"|your[a-z]{2,20}|testuser|test[._\-]?user|example|sample|dummy|"
     rb"anonymous|x{2,}|email|e-?mail|mail|address|recipient|sender|some[._\-]?user)[0-9]{0,3}"
@@ -39,7 +39,7 @@ _ROLE = (
     rb"translations?|i18n|l10n|docs?|documentation|patches|"
     rb"[a-z0-9._\-]*[._\-](?:dev|devel|developers?|users?|bugs?|list|lists|announce|commits?|packages|security|"
     rb"maint|maintainers?|team|request|requests|discuss|general|feedback|support|info|help|patches|core|users-list|"
-    rb"authors|hackers|ml|reports?|exports?|imports?|server|robot|bot))(?:[+._\-][a-z0-9+._\-]*)?"
+    rb"authors|hackers|ml|reports?|exports?|imports?|registry|server|robot|bot))(?:[+._\-][a-z0-9+._\-]*)?"
 )
 _ROLE_HOST = (
     rb"(?i)(?:lists?|groups|mailman|listserv|bugs|noreply|tracker|[a-z0-9\-]*lists|alioth-lists)\..*"
@@ -152,7 +152,7 @@ def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool
         alone: True if the line is a value of its own, in which a name before an address says nothing.
     """
     first = max(start - _BEFORE, 0)
-    line = data.rfind(b"\n", first, start) + 1
+    line = own = data.rfind(b"\n", first, start) + 1
     if line and not alone and not data[line:start].strip(b" \t<(*,-0123456789"):
         line = data.rfind(b"\n", first, line - 1) + 1  # the name is on the line above
     if line and not alone and data[line : line + 1].islower():
@@ -166,6 +166,12 @@ def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool
     return (
         (bracketed and not alone and _is_found(_NAMED_ADDRESS, UNANCHORED, data, place, start))
         or _is_found(_AUTHORED, UNANCHORED, data, place, start)
+        or (
+            not alone
+            and not data[end:stop].strip()
+            and data[own:start].strip() == b"*"
+            and data.rfind(b"/*", max(start - _HEAD, 0), start) >= 0  # on a line of its own in a comment of C
+        )
         or (b"by" in data[place:start] and _SIGNED.search(data, place, start) is not None)
         or (data[start - 1 : start] == b"=" and _CERTIFIED.search(data, place, start) is not None)
         or (not alone and _is_found(_ENTRY_BEFORE, UNANCHORED, data, place, start))

@@ -261,6 +261,7 @@ class _Value(NamedTuple):
 _SALTED_HASH = re.compile(r"\$?(?:2[aby]|argon2\w*|pbkdf2\w*|scrypt|[156])\$|\{[A-Z0-9]+\}")
 _HYPHENATED = re.compile(r"[a-z]+[-'][a-z]+")
 _WORDS_IN_LOWER_CASE = re.compile(r"[a-z]{2,}(?:[_\-.:][a-z]{2,})+")
+_WORDS_IN_CAPITALS = re.compile(r"[A-Z]{2,}(?:_[A-Z]{2,})+")
 _LIKE_A_NAME = re.compile(r"[A-Za-z_][A-Za-z_.]*")
 _ALL_HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
 
@@ -283,6 +284,8 @@ _PASSWORDS: tuple[tuple[Callable[[_Value], object], int | None], ...] = (
     (lambda one: one.is_quoted and " " in one.text and not one.has_digit, UNLIKELY),
     (lambda one: one.is_quoted and " " in one.text, POSSIBLE),
     (lambda one: one.is_quoted and _WORDS_IN_LOWER_CASE.fullmatch(one.text), POSSIBLE),
+    # Constants of an enumeration.
+    (lambda one: _WORDS_IN_CAPITALS.fullmatch(one.text), POSSIBLE),
     (lambda one: one.is_quoted and (one.has_digit or one.symbols), LIKELY),
     (lambda one: one.is_quoted, POSSIBLE),
     (lambda one: one.is_prose and _is_likely_spoken(one), LIKELY),
