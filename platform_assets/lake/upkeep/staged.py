@@ -29,7 +29,7 @@ def remove_staged_files(folder: Path, older_than: dt.timedelta, now: dt.datetime
     size = 0
     for place in leftovers(folder, older_than, now):
         with removing.guard(place.name):
-            found = sum(file.lstat().st_size for file in _files(place))
+            found = sum(file.lstat().st_size for file in _with_files(place))
             if place.is_dir() and not place.is_symlink():
                 shutil.rmtree(place)
             else:
@@ -48,12 +48,15 @@ def leftovers(folder: Path, older_than: dt.timedelta, now: dt.datetime) -> Itera
         if pid.isdecimal() and is_alive(int(pid)):
             continue
         try:
-            newest = max(file.lstat().st_mtime for file in [place, *_files(place)])
+            # Only files of a folder that is old are all looked at: one that is in use may have millions.
+            is_left = all(file.lstat().st_mtime < before for file in _with_files(place))
         except OSError:
             continue  # somebody removes it at this moment, or another account owns it
-        if newest < before:
+        if is_left:
             yield place
 
 
-def _files(place: Path) -> list[Path]:
-    return [*place.rglob("*")] if place.is_dir() and not place.is_symlink() else []
+def _with_files(place: Path) -> Iterator[Path]:
+    yield place
+    if place.is_dir() and not place.is_symlink():
+        yield from place.rglob("*")
