@@ -29,7 +29,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from platform_assets.delivery.interfaces import Rows, Stamp
+from platform_assets.delivery.interfaces import Query, Rows, Stamp
 from platform_assets.delivery.renderers.settings import RenderSettings, build_renderers
 from platform_assets.delivery.renderers.workshop import Workshop
 from platform_assets.delivery.sources.assets import ROWS_PER_BATCH
@@ -54,13 +54,18 @@ def engine(folder: Path) -> SqlEngine:
     return SqlEngine(1024, 2, folder / "spill")
 
 
-def rendered(steps: list[str]) -> Callable[[Path, Path], int]:
-    """Render as a delivery does."""
+def rendered(steps: list[str], *, use_query: bool = True) -> Callable[[Path, Path], int]:
+    """Render as a delivery does; without the query, as one whose rows are changed or come from a query."""
 
     def work(source: Path, folder: Path) -> int:
         with engine(folder).connect() as connection:
-            stream = connection.sql(f"FROM '{source}'").to_arrow_reader(ROWS_PER_BATCH)
-            content: Iterator[object] = iter([Rows("rows", stream)])
+            sql = f"FROM '{source}'"
+            relation = connection.sql(sql)
+            schema = relation.limit(0).to_arrow_table().schema
+            batches = (batch for one in [relation] for batch in one.to_arrow_reader(ROWS_PER_BATCH))
+            stream = pa.RecordBatchReader.from_batches(schema, batches)
+            query = Query(connection, sql, tuple(map(str, relation.types))) if use_query else None
+            content: Iterator[object] = iter([Rows("rows", stream, query)])
             validated = TypeAdapter(RenderSettings).validate_python(steps)
             for renderer in build_renderers(validated, Workshop(engine(folder), folder)):
                 content = renderer.render(content, STAMP)  # type: ignore[arg-type]
@@ -126,6 +131,7 @@ FORMATS: dict[str, dict[str, Callable[[Path, Path], int]]] = {
     },
     "parquet": {
         "platform": rendered(["parquet"]),
+        "platform, changed rows": rendered(["parquet"], use_query=False),
         "copy of a stream": copied(PARQUET, stream=True),
         "copy": copied(PARQUET, stream=False),
     },

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from platform_assets.errors import PlatformError
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 
@@ -39,16 +40,34 @@ class DestinationUnavailable(DeliveryError):
 
 
 @dataclass(frozen=True)
+class Query:
+    """A query that DuckDB has not run yet.
+
+    Attributes:
+        connection: The connection that can run it.
+        sql: The query.
+        types: DuckDB's names of its columns' types.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    sql: str
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Rows:
     """A stream of rows.
 
     Attributes:
         name: Name for the file that is made of them, without suffix.
         batches: The rows; read once, in order.
+        query: A query with the same rows, for a renderer that has DuckDB write its file; read in place of
+            the batches. None where rows are changed on the way, or were read already.
     """
 
     name: str
     batches: pa.RecordBatchReader
+    query: Query | None = None
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ class DataReading:
                 batches = self._hashed_rows(one.batches)
                 for place in self.places:
                     batches = self.protection.applied(batches, place)
-                yield replace(one, batches=batches)
+                query = one.query if batches is one.batches else None
+                yield replace(one, batches=batches, query=query)
             else:
                 # The empty name stands for the place of the delivery itself.
                 self.columns.append(("", one.name))

@@ -9,16 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.delivery.engine import Order
-from platform_assets.delivery.interfaces import Bytes, DeliveryError, Rows
+from platform_assets.delivery.interfaces import Bytes, DeliveryError, Query, Rows
 from platform_assets.delivery.renderers.settings import RenderStep, build_renderers
 from platform_assets.delivery.renderers.workshop import Workshop
 from platform_assets.dlp.assembly import InspectionRoom
 from platform_assets.dlp.protect import StarProtection
 from platform_assets.errors import DlpError
+from platform_assets.lake.duck import SqlEngine
 from platform_assets.rooms import Rooms
 from platform_assets_tests.delivery.house import NewHouse, new_house
 from platform_assets_tests.delivery.making import Deliveries, contents, folder_block
@@ -105,6 +108,38 @@ def test_a_column_is_changed_for_all_destinations(protected: Protected, tmp_path
     for name in ("archive", "partner"):
         assert [row["email"] for row in rows_of(tmp_path / "to" / name)] == ["************org"] * 2
     assert people.opened == 1, "destinations with equal rules share their files"
+
+
+def test_a_query_is_copied_only_where_the_policy_changes_nothing(
+    protected: Protected, tmp_path: Path
+) -> None:
+    deliveries = protected(
+        'action = redact, info_types = ["*"], places = ["delivery/customers/partner.email"]'
+    )
+
+    @dataclass
+    class Asked:
+        """Rows whose query has another value, which shows what was read."""
+
+        connection: duckdb.DuckDBPyConnection
+
+        def version(self) -> str:
+            return "1"
+
+        @contextmanager
+        def open(self) -> Iterator[Iterator[Rows | Bytes]]:
+            query = Query(self.connection, "SELECT 7 AS id, 'queried' AS email", ("INTEGER", "VARCHAR"))
+            yield iter([Rows("people", PEOPLE.select(["id", "email"]).to_reader(), query)])
+
+    deliveries.render = lambda folder: build_renderers(  # type: ignore[attr-defined]
+        (RenderStep.model_validate("parquet"),), Workshop(SqlEngine(256, 2, tmp_path / "spill"), folder)
+    )
+    with duckdb.connect() as connection:
+        deliveries.make(order(deliveries, Asked(connection), tmp_path))
+    read = {name: pq.read_table(tmp_path / "to" / name / "people.parquet") for name in ("archive", "partner")}
+    assert read["archive"].to_pylist() == [{"id": 7, "email": "queried"}]
+    assert read["partner"]["id"].to_pylist() == [1, 2]
+    assert "example.org" not in str(read["partner"])
 
 
 def test_a_column_is_changed_for_one_destination(protected: Protected, tmp_path: Path) -> None:

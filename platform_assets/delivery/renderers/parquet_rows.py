@@ -44,7 +44,7 @@ class Parquet:
 
     def _file(self, rows: Rows, stamp: Stamp) -> Bytes:
         path = self.workshop.new_file(".parquet")
-        with self.workshop.relation(rows) as relation:
+        with self.workshop.copyable(rows) as relation:
             columns = ", ".join(f"{one.sql} AS {quote(one.name)}" for one in relation.columns)
             told = {
                 "title": stamp.title,
@@ -54,8 +54,6 @@ class Parquet:
                 "version": stamp.version,
             }
             metadata = ", ".join(f"{name}: {literal(value)}" for name, value in told.items())
-            # With more threads, DuckDB makes a row group of each small batch, and is no faster over a stream.
-            relation.connection.execute("SET threads = 1")
             count = relation.copy_to(
                 columns,
                 path,

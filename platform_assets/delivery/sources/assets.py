@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from platform_assets.delivery.interfaces import Bytes, DeliveryError, Rows
+from platform_assets.delivery.interfaces import Bytes, DeliveryError, Query, Rows
 from platform_assets.errors import lake_file_error
 from platform_assets.isolation import is_isolated
 from platform_assets.lake.interfaces import CurrentTable
@@ -83,21 +83,27 @@ class AssetSource:
                 if self.query is not None:
                     _refuse_what_does_not_read(connection, sql, tables)
                     _close_off(connection, self.folders)
-                rows = connection.sql(sql).to_arrow_reader(ROWS_PER_BATCH)
+                relation = connection.sql(sql)
+                schema = relation.limit(0).to_arrow_table().schema
             except duckdb.Error as error:
                 raise self._failed(error) from error
-            yield iter([Rows(self.name, self._explained(rows))])
+            # A connection that is closed off writes no file, and a bucket's tables are streams to DuckDB.
+            is_open = self.query is None and bool(self.folders)
+            query = Query(connection, sql, tuple(map(str, relation.types))) if is_open else None
+            yield iter([Rows(self.name, self._streamed(relation, schema), query)])
 
-    def _explained(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    def _streamed(self, relation: duckdb.DuckDBPyRelation, schema: pa.Schema) -> pa.RecordBatchReader:
+        """The rows of a relation, whose query runs from the first batch on."""
+
         def batches() -> Iterator[pa.RecordBatch]:
             try:
-                yield from rows
+                yield from relation.to_arrow_reader(ROWS_PER_BATCH)
             except Exception as error:
                 if not is_isolated(error):
                     raise
                 raise self._failed(error) from error
 
-        return pa.RecordBatchReader.from_batches(rows.schema, batches())
+        return pa.RecordBatchReader.from_batches(schema, batches())
 
     def _failed(self, error: Exception) -> Exception:
         text = str(error).strip()

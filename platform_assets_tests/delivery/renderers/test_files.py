@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from platform_assets.delivery.interfaces import DeliveryError, Rows
-from platform_assets_tests.delivery.renderers.rendering import Kitchen, files
+from platform_assets.delivery.interfaces import DeliveryError, Query, Rows
+from platform_assets.errors import LakeError
+from platform_assets_tests.delivery.renderers.rendering import Kitchen, Rendered, files
 from platform_assets_tests.fixtures.properties import examples
 
 FIRST = dt.datetime.min  # noqa: DTZ901 - times without a zone
@@ -237,3 +238,52 @@ def test_rendering_takes_no_more_memory_for_more_rows(kitchen: Kitchen) -> None:
                 peak = max(peak, pa.total_allocated_bytes() - before)
         largest.append(peak)
     assert largest[1] < largest[0] + 8_000_000
+
+
+ALIKE = """
+SELECT i::INTEGER AS small, i AS big, i * 1.5 AS "half of it", (i / 7)::DECIMAL(18, 3) AS amount,
+  i % 2 = 0 AS even, CASE WHEN i % 5 > 0 THEN 'name ' || i END AS name, 'x'::BLOB AS data,
+  DATE '2026-01-01' + i::INTEGER AS day, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS at
+FROM range(20000) AS rows(i)
+"""
+
+
+def copied_and_streamed(kitchen: Kitchen, sql: str) -> tuple[Rendered, Rendered]:
+    """Render the same rows from a query that DuckDB copies, and from a stream."""
+    options = [{"parquet": {"row_group_rows": 4_096}}]
+    with kitchen.workshop.engine.connect() as connection:
+        relation = connection.sql(sql)
+        table, types = relation.to_arrow_table(), tuple(map(str, relation.types))
+        unread = pa.RecordBatchReader.from_batches(table.schema, iter([]))
+        copied = kitchen.one(options, iter([Rows("customers", unread, Query(connection, sql, types))]))
+    return copied, kitchen.one(options, table)
+
+
+def test_parquet_that_duckdb_copies_is_that_of_the_stream(kitchen: Kitchen) -> None:
+    copied, streamed = copied_and_streamed(kitchen, ALIKE)
+    assert (copied.name, copied.rows) == (streamed.name, streamed.rows) == ("customers.parquet", 20_000)
+    read = [pq.ParquetFile(io.BytesIO(one.content)) for one in (copied, streamed)]
+    assert read[0].schema_arrow.equals(read[1].schema_arrow)
+    assert read[0].metadata.metadata == read[1].metadata.metadata
+    assert {one.metadata.num_row_groups for one in read} <= {4, 5}
+    assert read[0].read().equals(read[1].read())
+
+
+def test_values_that_duckdb_would_copy_otherwise_are_streamed(kitchen: Kitchen) -> None:
+    rows = pa.table({"large": pa.array([2**100], pa.decimal128(38, 0))})
+    with kitchen.workshop.engine.connect() as connection:
+        query = Query(connection, f"SELECT {2**100}::HUGEINT AS large", ("HUGEINT",))
+        found = kitchen.one(["parquet"], iter([Rows("customers", rows.to_reader(), query)]))
+    assert pq.read_table(io.BytesIO(found.content)).equals(rows)
+
+
+def test_a_lost_file_of_the_lake_is_named_when_duckdb_copies(kitchen: Kitchen, tmp_path: Path) -> None:
+    file = tmp_path / "part.parquet"
+    pq.write_table(pa.table({"n": [1]}), file)
+    with kitchen.workshop.engine.connect() as connection:
+        connection.execute(f"CREATE VIEW found AS FROM read_parquet('{file}')")
+        unread = pa.RecordBatchReader.from_batches(pa.schema([("n", pa.int64())]), iter([]))
+        file.write_bytes(b"PAR1 no longer")
+        query = Query(connection, "FROM found", ("BIGINT",))
+        with pytest.raises(LakeError, match=f"{file} cannot be read: it is damaged"):
+            kitchen.one(["parquet"], iter([Rows("customers", unread, query)]))
