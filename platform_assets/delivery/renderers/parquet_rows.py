@@ -35,6 +35,11 @@ class Parquet:
         """See `Renderer.render`."""
         for rows in rows_only(content, "parquet"):
             refuse_equal_names(rows, "parquet")
+            if "" in rows.batches.schema.names:
+                raise DeliveryError(
+                    f"{rows.name} has a column without a name, and parquet identifies columns by their "
+                    "names. Name it in the query."
+                )
             if self.rows_per_file is None:
                 yield self._file(rows, stamp)
                 continue

@@ -67,6 +67,8 @@ def plain_text(type_: pa.DataType, sql: str, timezone: str = "UTC") -> str:
     text = f"CAST({sql} AS VARCHAR)"
     if pa.types.is_floating(type_):
         return _number(sql, text)
+    if pa.types.is_decimal(type_):
+        return _with_zero(type_, text)
     if pa.types.is_timestamp(type_) and type_.tz is not None:
         return _with_minutes(type_, sql, text, timezone)
     if is_binary(type_):
@@ -74,6 +76,14 @@ def plain_text(type_: pa.DataType, sql: str, timezone: str = "UTC") -> str:
     if is_nested(type_):
         return json_text(type_, sql)
     return text
+
+
+def _with_zero(type_: pa.DataType, text: str) -> str:
+    """Return a decimal's text with the 0 before the point that DuckDB leaves out where no digit may be there.
+
+    JSON knows no number without it.
+    """
+    return rf"regexp_replace({text}, '^(-?)\.', '\10.')" if type_.scale == type_.precision else text
 
 
 def _with_minutes(type_: pa.DataType, sql: str, text: str, timezone: str) -> str:
@@ -103,8 +113,10 @@ def json_text(type_: pa.DataType, sql: str, depth: int = 0) -> str:
     text = f"CAST({sql} AS VARCHAR)"
     if pa.types.is_null(type_):
         return "CAST(NULL AS VARCHAR)"
-    if pa.types.is_integer(type_) or pa.types.is_decimal(type_) or pa.types.is_boolean(type_):
+    if pa.types.is_integer(type_) or pa.types.is_boolean(type_):
         return text
+    if pa.types.is_decimal(type_):
+        return _with_zero(type_, text)
     if pa.types.is_floating(type_):
         return _number(sql, text, '"')
     if pa.types.is_timestamp(type_):

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from email import policy
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
@@ -77,7 +76,7 @@ class Letter:
         message["From"] = self.sender
         message["To"] = ", ".join(self.recipients)
         message["Date"] = format_datetime(file.stamp.at)
-        message["Message-ID"] = f"<{mark(file)}@{Address(addr_spec=parseaddr(self.sender)[1]).domain}>"
+        message["Message-ID"] = f"<{mark(file)}@{_ascii_domain(self.sender)}>"
         message["Auto-Submitted"] = "auto-generated"
         for key, value in file.metadata.items():
             message[f"X-Delivery-{key.title()}"] = ascii_text(value)
@@ -225,6 +224,12 @@ def _attach(message: EmailMessage, content: bytes, content_type: str, name: str)
     if main in ("message", "multipart") or not sub:
         main, sub = "application", "octet-stream"
     message.add_attachment(content, maintype=main, subtype=sub, filename=name)
+
+
+def _ascii_domain(sender: str) -> str:
+    """The domain of a sender, as it may stand where other characters may not."""
+    domain = parseaddr(sender)[1].rpartition("@")[2]
+    return domain if domain.isascii() else domain.encode("idna").decode()
 
 
 def _one_line(text: str) -> str:

@@ -209,6 +209,7 @@ class FtpTransfer:
         address = f"{self._address}/{name}"
         final, temporary = self._start + name, self._start + temporary_name(file)
         with _explained(f"{address} was not written"):
+            self._check_encoding(final, address)
             about = temporary.removesuffix(".part") + SIDECAR
             before = self._size(final)
             if before == file.size and self._is_same(final, file):
@@ -223,6 +224,15 @@ class FtpTransfer:
             elif file.size >= _WORTH_RESUMING:
                 self._delete(about)
             return Receipt(address, file.size, verified_by, sent)
+
+    def _check_encoding(self, path: str, address: str) -> None:
+        try:
+            path.encode(self._server.encoding)
+        except UnicodeEncodeError as error:
+            raise DeliveryError(
+                f"{address} was not written: {error.encoding} has no {path[error.start]!r}. Set "
+                "ftp.encoding = utf-8 if the server knows it, or correct the file name."
+            ) from None
 
     def _is_same(self, final: str, file: StagedFile) -> bool:
         """Return whether a file of the right size under the final name is the same file."""
@@ -358,7 +368,11 @@ class FtpTransfer:
     def _size(self, path: str) -> int | None:
         try:
             return self._server.size(path)
-        except ftplib.error_perm:
+        except ValueError:
+            return None  # an answer without a number
+        except ftplib.Error as error:
+            if not _is_missing(error):
+                raise
             return None
 
     def _read(self, path: str) -> bytes:
@@ -371,7 +385,9 @@ class FtpTransfer:
 
         try:
             self._server.retrbinary(f"RETR {path}", take)
-        except ftplib.error_perm:
+        except ftplib.Error as error:
+            if not _is_missing(error):
+                raise
             return b""
         return bytes(content)
 
@@ -388,6 +404,11 @@ def _features(server: ftplib.FTP) -> dict[str, str]:
         return {}
     words = (line.strip().partition(" ") for line in lines)
     return {name.upper(): rest for name, _, rest in words}
+
+
+def _is_missing(error: ftplib.Error) -> bool:
+    """Return whether a server says that it has no such file, or cannot tell; some say so for now (450)."""
+    return isinstance(error, ftplib.error_perm) or str(error).startswith("450")
 
 
 def _line(error: Exception) -> str:

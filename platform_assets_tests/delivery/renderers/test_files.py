@@ -129,6 +129,21 @@ def test_any_values_are_read_back_from_json(kitchen: Kitchen, rows: list[dict[st
     assert json.loads(kitchen.one(["json"], table).text) == rows
 
 
+def test_a_decimal_below_one_has_its_zero(kitchen: Kitchen) -> None:
+    values = [Decimal("0.05"), Decimal("-0.50"), Decimal("0.00"), None]
+    rows = pa.table({"share": pa.array(values, pa.decimal128(2, 2)), "in": [[one] for one in values]})
+    rows = rows.set_column(1, "in", rows["in"].cast(pa.list_(pa.decimal128(2, 2))))
+    found = json.loads(kitchen.one(["json"], rows).text, parse_float=Decimal)
+    assert [row["share"] for row in found] == [row["in"][0] for row in found] == values
+    assert kitchen.one(["csv"], rows.select(["share"])).text == 'share\n0.05\n-0.50\n0.00\n""\n'
+
+
+def test_parquet_refuses_a_column_without_a_name(kitchen: Kitchen) -> None:
+    rows = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["id", ""])
+    with pytest.raises(DeliveryError, match="has a column without a name"):
+        kitchen.one(["parquet"], rows)
+
+
 def test_parquet_keeps_values_and_types(kitchen: Kitchen) -> None:
     found = kitchen.one(["parquet"], TYPES)
     assert (found.name, found.rows, found.size) == ("customers.parquet", 3, len(found.content))

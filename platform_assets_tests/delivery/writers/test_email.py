@@ -165,6 +165,18 @@ def test_one_refused_recipient_is_named(new_smtp_server: NewSmtpServer, stage: S
     assert len(server.messages) == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"sender": "Jörg <jörg@exämple.org>"}], ids=["to", "from"])
+def test_addresses_beyond_ascii_are_sent_where_the_server_takes_them(
+    new_smtp_server: NewSmtpServer, stage: Stage, tmp_path: Path, options: dict[str, str]
+) -> None:
+    server = new_smtp_server()
+    given = {**block(server, tmp_path, **options), "address": "mailto:anna.müller@exämple.org"}
+    deliver(given, stage(CONTENT))
+    (message,) = server.messages
+    assert message["To"] == "anna.müller@exämple.org"
+    assert attached(message)[0][2] == CONTENT.decode()
+
+
 def test_the_spool_keeps_a_message_once(stage: Stage, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     file = stage(CONTENT, "Kunden März.csv")

@@ -117,6 +117,22 @@ def test_a_server_that_tells_no_sizes_is_believed(ftp_place: FtpPlace, stage: St
     assert ftp_place.read("customers.csv") == LARGE
 
 
+@pytest.mark.parametrize("answer", ["450 Not now.", "213 unknown"])
+def test_an_odd_answer_about_a_size_is_none(ftp_place: FtpPlace, stage: Stage, answer: str) -> None:
+    ftp_place.server.refuse = [("SIZE", answer)] * 20 + [("RETR", "450 Not now.")]
+    (receipt,) = deliver(ftp_place.block(), stage(LARGE))
+    assert receipt.verified_by == "accepted"
+    assert ftp_place.read("customers.csv") == LARGE
+
+
+def test_a_name_that_the_encoding_of_the_server_lacks_is_final(ftp_place: FtpPlace, stage: Stage) -> None:
+    block = ftp_place.block()
+    block["ftp"] = {**block["ftp"], "encoding": "latin-1"}
+    deliver(block, stage(b"1", "März.csv"))
+    with pytest.raises(DeliveryError, match=r"日本\.csv was not written: latin-1 has no '日'"):
+        deliver(block, stage(b"1", "日本.csv"))
+
+
 def test_a_server_that_does_not_rename_over_a_file_gets_the_old_one_deleted_after_the_new_one_is_whole(
     ftp_place: FtpPlace, stage: Stage
 ) -> None:
