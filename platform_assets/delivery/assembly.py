@@ -93,6 +93,13 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
                 if known is not None and name not in known:
                     expected = f"a channel of alerts.channels: {', '.join(known)}"
                     yield Mistake((key, "channels", place), shown(name), expected)
+        for path in asset_keys(settings.source):
+            if path[0] == "delivery" and path != ("delivery", "receipts"):
+                key = "assets" if settings.source.assets is not None else "asset"
+                expected = (
+                    "the key of a table (a delivery is none: read the asset that it reads, or its files)"
+                )
+                yield Mistake(("source", key), shown("/".join(path)), expected)
         paths = self._asset_paths
         # Assets of users' own code are not known here; those of the platform's groups are.
         if all(path[0] in self._asset_groups for path in asset_keys(settings.source)):
@@ -348,6 +355,8 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         if not result.files:
             state = self.receipts.last(name).planned
             if state is None or now - state.delivered_at > _TOLD_AGAIN_WITHIN:
+                return
+            if state.is_empty:
                 return
             result = dataclasses.replace(result, files=state.files(result.stamp))
         writer = None

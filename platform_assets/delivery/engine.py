@@ -30,6 +30,7 @@ from platform_assets.delivery.interfaces import (
     DeliveryResult,
     DestinationResult,
     DestinationUnavailable,
+    NothingToDeliver,
     Receipt,
     Renderer,
     Rows,
@@ -41,6 +42,7 @@ from platform_assets.delivery.reading import DataReading
 from platform_assets.delivery.receipts import (
     DELIVERED,
     FAILED,
+    NO_FILE,
     PLANNED,
     SKIPPED,
     STARTED,
@@ -309,6 +311,12 @@ class _Run:
         plan = claimed.stamp
         try:
             staged, failures, claimed = self._staged(source, claimed)
+        except NothingToDeliver as error:
+            if not _may_be_empty(source):
+                self._record_failure(error, started, plan)
+                raise
+            self.receipts.append([self._whole(plan, SKIPPED, version=claimed.version or "", reason=NO_FILE)])
+            return self._empty(plan)
         except BaseException as error:
             if is_isolated(error):
                 self._record_failure(error, started, plan)
@@ -327,6 +335,14 @@ class _Run:
         files = next(iter(staged.values())).files if staged else ()
         ordered = tuple(results[name] for name in self.order.destinations)
         return DeliveryResult(replace(claimed.stamp, version=claimed.version or ""), files, ordered)
+
+    def _empty(self, stamp: Stamp) -> DeliveryResult:
+        """The result of a delivery without a file."""
+        self.staging.remove_others("")
+        self.watcher.report(f"{self.order.name}: {NO_FILE}; nothing was sent.")
+        return DeliveryResult(
+            stamp, (), tuple(DestinationResult(name, "unchanged", "") for name in self.order.destinations)
+        )
 
     def _staged(
         self, source: DataSource, claimed: _Claimed
@@ -435,6 +451,10 @@ class _Run:
                 address = "" if isinstance(writer, BaseException) else writer.address
                 reason = "" if error is None else told(error)
                 results.append(DestinationResult(name, "failed" if error else "planned", address, (), reason))
+        except NothingToDeliver:
+            if not _may_be_empty(source):
+                raise
+            return self._empty(claimed.stamp)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         files = next((one.files for one in staged.values()), ())
@@ -731,6 +751,10 @@ def _is_of_destination(error: BaseException) -> bool:
         return is_isolated(error) and not isinstance(error, _Stopped)
     except KeyboardInterrupt:
         return False
+
+
+def _may_be_empty(source: DataSource) -> bool:
+    return bool(getattr(source, "may_be_empty", False))
 
 
 def _files(content: Iterator[Rows | Bytes]) -> Iterator[Bytes]:

@@ -39,6 +39,10 @@ class DestinationUnavailable(DeliveryError):
         self.wait = wait
 
 
+class NothingToDeliver(DeliveryError):
+    """The source of a delivery has no file."""
+
+
 @dataclass(frozen=True)
 class Query:
     """A query that DuckDB has not run yet.
@@ -95,7 +99,10 @@ class Bytes:
 
 @runtime_checkable
 class DataSource(Protocol):
-    """The data of a delivery."""
+    """The data of a delivery.
+
+    A source with an attribute `may_be_empty` that is true may have no file: nothing is delivered then.
+    """
 
     def version(self) -> str | None:
         """Return a text that changes when the data changes, without reading all of it.

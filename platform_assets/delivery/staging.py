@@ -23,6 +23,7 @@ from platform_assets.delivery.interfaces import (
     Bytes,
     DeliveryError,
     DestinationUnavailable,
+    NothingToDeliver,
     StagedFile,
     Stamp,
 )
@@ -182,7 +183,7 @@ class Staging:
                 size += 0 if file.path in originals else file.size
                 written.append(file)
             if not written:
-                raise DeliveryError(
+                raise NothingToDeliver(
                     f"The delivery {stamp.delivery} has no file: its source has no data. Check the source."
                 )
             stamp = replace(stamp, version=stamp.version or data.version)

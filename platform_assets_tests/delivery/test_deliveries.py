@@ -89,6 +89,16 @@ on_success { channels = [mial], link { to = archve } }
     assert len(said) == len(expected), said
 
 
+def test_a_delivery_is_no_table_that_another_one_could_read(new_house: NewHouse) -> None:
+    reads = 'source { asset = "delivery/hello" }\nrender = [csv]'
+    after = HELLO.replace('source { text = "id,name" }', reads)
+    log = after.replace("delivery/hello", "delivery/receipts")
+    room = room_of(new_house(hello=HELLO, after=after, log=log))
+    [said] = room.problems()
+    assert 'source.asset: found "delivery/hello"' in said
+    assert "read the asset that it reads, or its files" in said
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_assets.delivery.engine import Watcher
+from platform_assets.delivery.engine import Order, Watcher
 from platform_assets.delivery.interfaces import (
     Bytes,
     DeliveryError,
@@ -24,6 +24,7 @@ from platform_assets.delivery.interfaces import (
     Rows,
 )
 from platform_assets.delivery.receipts import DeliveryBusy, ReceiptRow, claim_end
+from platform_assets.delivery.sources.files import FileSource
 from platform_assets.errors import PathError
 from platform_assets_tests.delivery.making import QUICK, Deliveries, Document, contents, folder_block
 from platform_assets_tests.delivery.writers.places import FtpPlace, SftpPlace
@@ -292,6 +293,34 @@ def test_the_version_of_data_that_only_reading_tells_is_a_checksum_of_it(
     assert deliveries.make(order).destinations[0].status == "delivered"
     assert len(contents(archive)) == 2
     assert deliveries.staged() == []
+
+
+def test_files_that_may_be_missing_are_nothing_to_deliver_until_there_are_some(
+    deliveries: Deliveries, archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+
+    def order(*, may_be_empty: bool) -> Order:
+        return deliveries.order(
+            FileSource(f"{tmp_path}/in/*.csv", may_be_empty), {"archive": folder_block(archive)}
+        )
+
+    empty = order(may_be_empty=True)
+    assert deliveries.make(empty, dry_run=True).destinations[0].status == "unchanged"
+    assert deliveries.rows() == []
+    for reason in (
+        "the source has no file, and may be empty",
+        *["every destination has this version already"] * 2,
+    ):
+        result = deliveries.make(empty)
+        assert (result.files, [one.status for one in result.destinations]) == ((), ["unchanged"])
+        assert (deliveries.rows()[-1].status, deliveries.rows()[-1].reason) == ("skipped", reason)
+    assert deliveries.staged() == []
+    with pytest.raises(DeliveryError, match="No file matches"):
+        deliveries.make(order(may_be_empty=False))
+    (tmp_path / "in" / "a.csv").write_bytes(CONTENT)
+    assert deliveries.make(empty).destinations[0].status == "delivered"
+    assert contents(archive) == {"a.csv": CONTENT}
 
 
 def test_unread_data_that_a_destination_lacks_is_sent_there_alone(
