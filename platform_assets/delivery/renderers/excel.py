@@ -290,17 +290,28 @@ class _Writing:
         Raises:
             DeliveryError: It is too long.
         """
-        if len(text) > _LONGEST_TEXT:
+        length = _length(text)
+        if length > _LONGEST_TEXT:
             if self._form.long_texts == "refuse":
                 raise DeliveryError(
                     f"{self._rows_name} cannot be written as a workbook: column {self._names[place]}, {where}"
-                    f", has a text of {len(text):,} characters, and a cell holds {_LONGEST_TEXT:,}. Set "
+                    f", has a text of {length:,} characters, and a cell holds {_LONGEST_TEXT:,}. Set "
                     "long_texts = cut, or deliver another format."
                 )
-            text = text[:_LONGEST_TEXT]
+            text = _beginning(text, _LONGEST_TEXT)
         if _NOT_IN_XML.search(text):
             text = _NOT_IN_XML.sub("\ufffd", text)
         return text
+
+
+def _length(text: str) -> int:
+    """Characters of a text as Excel counts them: one beyond the first 65,536, such as 😀, counts twice."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _beginning(text: str, length: int) -> str:
+    """The beginning of a text, up to so many characters as Excel counts them."""
+    return text.encode("utf-16-le", "surrogatepass")[: 2 * length].decode("utf-16-le", "ignore")
 
 
 def _within_dates(sql: str) -> str:
@@ -357,6 +368,6 @@ def _sheet_name(title: str, number: int) -> str:
     """Return a name that Excel takes for a sheet."""
     plain = re.sub(r"[\[\]:*?/\\\x00-\x1f]", " ", title).strip(" '") or "Sheet"
     ending = f" {number}" if number > 1 else ""
-    plain = plain[: _LONGEST_SHEET_NAME - len(ending)].rstrip(" '") + ending
+    plain = _beginning(plain, _LONGEST_SHEET_NAME - len(ending)).rstrip(" '") + ending
     # Excel keeps this name for itself.
     return f"{plain}_" if plain.casefold() == "history" else plain

@@ -160,6 +160,16 @@ def test_a_text_too_long_for_a_cell_is_refused_or_cut(kitchen: Kitchen) -> None:
     assert [row[1] for row in found[1:]] == ["x" * 32_767, "y" * 32_767]
 
 
+def test_characters_that_excel_counts_twice_count_twice(kitchen: Kitchen) -> None:
+    table = pa.table({"t": ["😀" * 16_383, "😀" * 16_384]})
+    with pytest.raises(DeliveryError, match="row 2, has a text of 32,768 characters"):
+        kitchen.render(["excel"], table)
+    found = rows(kitchen, table, long_texts="cut", sheet="😀" * 20)
+    assert [row[0] for row in found[1:]] == ["😀" * 16_383, "😀" * 16_383]
+    content = kitchen.one([{"excel": {"long_texts": "cut", "sheet": "😀" * 20}}], table).content
+    assert list(sheets(content)) == ["😀" * 15]
+
+
 def test_the_name_of_a_sheet_is_one_that_excel_takes(kitchen: Kitchen) -> None:
     table = pa.table({"n": [1]})
     found = sheets(kitchen.one([{"excel": {"sheet": "Januar 2026"}}], table).content)
