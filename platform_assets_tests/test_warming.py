@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from platform_assets.sample.database import create_sample
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.integration.installation import ROOT, Installation
@@ -48,15 +46,6 @@ def in_a_child(work):
         told = answer.read()
     assert os.waitpid(child, 0)[1] == 0, "a child has died"
     return json.loads(told)
-"""
-THREADS = """
-prepare()
-names = []
-for thread in os.listdir("/proc/self/task"):
-    if int(thread) != os.getpid():
-        names.append(Path(f"/proc/self/task/{thread}/comm").read_text().strip())
-links = [os.readlink(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")[:-1]]
-print(json.dumps([names, [one for one in links if one.startswith("socket:")]]))
 """
 # Everything that has threads or locks of its own: the parent only imports it, each child uses it.
 WORK = """
@@ -98,6 +87,11 @@ print(json.dumps([in_a_child(work) for _ in range(int(sys.argv[2]))]))
 """
 IMPORTS = """
 prepare()
+names = []
+for thread in os.listdir("/proc/self/task"):
+    if int(thread) != os.getpid():
+        names.append(Path(f"/proc/self/task/{thread}/comm").read_text().strip())
+links = [os.readlink(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")[:-1]]
 before = set(sys.modules)
 
 def work():
@@ -109,7 +103,7 @@ def work():
             done.append(run_job(defs.resolve_job_def(job), instance, lambda line: None).succeeded)
     return [done, sorted(set(sys.modules) - before)]
 
-print(json.dumps(in_a_child(work)))
+print(json.dumps([names, [one for one in links if one.startswith("socket:")], *in_a_child(work)]))
 """
 
 
@@ -129,24 +123,10 @@ def told_by(program: str, *arguments: str, platform: Installation | None = None,
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """A platform whose source nobody asks."""
-    return Installation.create_embedded(tmp_path_factory.mktemp("warming") / "platform", 10)
-
-
-def test_a_process_that_has_prepared_has_no_threads_but_its_allocators_and_is_connected_with_nothing(
-    platform: Installation,
-) -> None:
-    # OpenBLAS starts its threads when numpy is imported, and stops them before a fork.
-    threads, sockets = told_by(THREADS, platform=platform, OPENBLAS_NUM_THREADS="1")
-    assert set(threads) <= {"jemalloc_bg_thd"}
-    assert sockets == []
-
-
 def test_children_of_a_process_that_has_prepared_compute_read_and_write_like_those_of_a_new_one(
-    platform: Installation,
+    tmp_path: Path,
 ) -> None:
+    platform = Installation.create_embedded(tmp_path / "platform", 10)
     warmed = told_by(WORK, "warmed", str(CHILDREN), platform=platform)
     (new,) = told_by(WORK, "new", "1", platform=platform)
     assert len({one.pop("random") for one in warmed}) == CHILDREN
@@ -154,7 +134,7 @@ def test_children_of_a_process_that_has_prepared_compute_read_and_write_like_tho
     assert warmed == [new] * CHILDREN
 
 
-def test_the_first_steps_of_a_child_import_almost_nothing_more(
+def test_a_process_that_has_prepared_is_idle_and_the_first_steps_of_its_child_import_almost_nothing(
     new_database: NewDatabase, tmp_path: Path
 ) -> None:
     database = new_database()
@@ -164,7 +144,11 @@ def test_the_first_steps_of_a_child_import_almost_nothing_more(
         file.write("watches.uploads { place = uploads }\n")
     (platform.folder / "uploads").mkdir()
     (platform.folder / "uploads" / "people.csv").write_text("name,email\nMary,mary@example.org\n")
-    done, imported = told_by(IMPORTS, platform=platform)
+    # OpenBLAS starts its threads when numpy is imported, and stops them before a fork.
+    told = told_by(IMPORTS, platform=platform, OPENBLAS_NUM_THREADS="1")
+    threads, sockets, done, imported = told
+    assert set(threads) <= {"jemalloc_bg_thd"}
+    assert sockets == []
     assert done == [True, True]
     ours = [name for name in imported if name.startswith("platform_assets.")]
     heavy = {"duckdb", "pandas", "deltalake", "numpy", "sqlalchemy", "boto3", "phonenumbers", "alembic"}
