@@ -504,6 +504,8 @@ def test_a_name_in_brackets_is_no_ethnic_group(usual: LocalInspector) -> None:
         "_SECRET_NAMESPACE = 'oauth2client:secrets#ns'",
         "the record identified by 'nameID', 'platformID'",
         '["PASSWORD", "WEB_AUTHN"]',
+        "pkcs11:token=Root%20CA%20Certificates;serial=1%3AROOTS%3ADEFAULT",
+        "man/{readpassphrase.3 => readpassphrase.3bsd}",
         "push --creds=ipbabble:5bbb9990-6eeb-4234-af1a-aaa80066887c image",
         "Add parse_password_expiring_control to libldap-2.4-2.symbols.",
     ],
@@ -543,6 +545,15 @@ def test_places_in_drawings_and_parts_in_compounds_are_no_numbers_of_people(usua
     assert found(usual, "an MC146818A-compatible clock") == {}
     assert found(usual, "NI number MC146818A, compatible").keys() == {"UK_NATIONAL_INSURANCE_NUMBER"}
     assert found(usual, "extension 231.622.2186").keys() == {"PHONE_NUMBER"}
+
+
+def test_one_valid_number_among_thousands_of_amounts_is_chance(usual: LocalInspector) -> None:
+    amounts = [str(7 * number**2 + 13) for number in range(100, 2_500)]
+    amounts.insert(1, "11456230000")  # a place that the sample leaves out
+    assert verdicts(usual, "volume", amounts) == set()
+    assert verdicts(usual, "cpf", amounts) == {"BRAZIL_CPF_NUMBER"}
+    notes = [f"note {number}" for number in range(1_400)]
+    assert verdicts(usual, "remark", [*notes, "114.562.300-00"]) == {"BRAZIL_CPF_NUMBER"}
 
 
 def test_greetings_and_capitals_are_no_words_for_births_or_groups(usual: LocalInspector) -> None:

@@ -78,6 +78,8 @@ def test_the_address_of_a_machine_in_a_network_is_likely(
         "For example,\n`'74.125.127.100'` or `'2001:4860:a005::68'`",
         "blocked('222.111.111.222')",
         "nameserver 223.5.5.5",
+        "".join(f"- {verb} the parser\n" for verb in ("fix", "add", "remove", "update") * 2)
+        + "server 53.8.7.91",
     ],
 )
 def test_releases_examples_and_open_resolvers_are_at_most_possible(text: str, usual: LocalInspector) -> None:

@@ -35,6 +35,8 @@ def highest(inspector: LocalInspector, text: str, info_type: str) -> Likelihood 
         '<a href="mailto:ann@stone-house.net">ann@stone-house.net</a>',
         "the e-mail address of the user: user@domain.tld",
         "send an e-mail: friend@mydomain.com",
+        "#  Author  :  Ann Stone\n#  Email   :  ann@stone-house.net",
+        "This notice may not be removed.\n\n  Ann Stone    ann@stone-house.net\n",
         '.filter(a1.email_address == "ed@foo.com")',
         "/* the header\n *\n * ann@stone-house.net\n */",
         "Copyright:\n 2014 ann@stone-house.net\nLicense: BSL",

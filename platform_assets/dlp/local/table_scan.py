@@ -250,9 +250,10 @@ class TableScan:
         joined = joined_lines(values)
         by_form = [scanner for scanner in self._scanner.scanners if scanner.form]
         sample = np.unique(np.linspace(0, size - 1, SAMPLE).astype(np.int64))
-        column.matches, noise = self._scanned(
-            name, joined_lines(values.take(pa.array(sample))), sample, header, None, by_form
-        )
+        sampled = joined_lines(values.take(pa.array(sample)))
+        column.matches, noise = self._scanned(name, sampled, sample, header, None, by_form)
+        # Among so many numbers, some of rare forms are valid by chance.
+        numbers = size if len(_NUMBER_LINE.findall(sampled[0])) >= 0.9 * len(sample) else 0
         found: dict[str, list[int]] = {}
         likelihoods: dict[str, Counter[int]] = {}
         for place, matches in column.matches.items():
@@ -283,6 +284,8 @@ class TableScan:
                 part = joined_lines(values.take(pa.array(undecided)))
                 together = (scanner, *addresses) if scanner.names & UNSURE_IN_URL else (scanner,)
                 matched = self._scanned(name, part, undecided, header, noise, together)[0]
+                if numbers:
+                    matched = _beyond_chance(matched, numbers, header)
                 for place, matches in matched.items():
                     if place in column.matches:
                         scanned.add(place)
@@ -564,6 +567,28 @@ def _by_chance(data: bytes, candidates: list[Match], count: int, header: Surroun
     if few and len(_NUMBER_LINE.findall(data)) >= 0.9 * count:
         return few
     return {}
+
+
+def _beyond_chance(
+    matched: dict[int, list[Match]], count: int, header: Surroundings
+) -> dict[int, list[Match]]:
+    """The matches of info types that more of a column's numbers have than chance explains."""
+    found = Counter(match.name for matches in matched.values() for match in matches)
+    few = {
+        name
+        for name, right in found.items()
+        if name not in header.hot
+        and (detector := BY_NAME.get(name)) is not None
+        and detector.forms
+        and right <= min(4 * detector.chance, 0.2) * count
+    }
+    if not few:
+        return matched
+    return {
+        place: left
+        for place, matches in matched.items()
+        if (left := [match for match in matches if match.name not in few])
+    }
 
 
 _CLASSES = np.frombuffer(SHAPES, np.uint8)

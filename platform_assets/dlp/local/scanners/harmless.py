@@ -74,6 +74,7 @@ def is_harmless(value: str, quoted: bool) -> bool:
 _FILE = re.compile(
     r"(?:[\w\-]{1,60}\.){1,3}(?:xml|json|ya?ml|toml|ini|conf|cfg|cnf|txt|md|rst|html?|csv|pem|crt|cer|der|key|pub|p12|pfx"
     r"|jks|keystore|truststore|asc|gpg|kdbx|env|properties|plist|py|js|ts|rb|go|java|sh|php|log|bin|dat|sql|tfvars|enc)"
+    r"|[a-z_]{6,40}\.[1-9](?:bsd|ssl|pm|posix|perl|x|p)?"  # a page of the manual
 )
 _ALGORITHM = re.compile(
     r"(?i)(?:scram-|hmac-?|pbkdf2[_\-]?)?(?:sha|md)-?[0-9](?:[\-/]?[0-9]{2,3}){0,2}(?:-plus)?|(?:bcrypt|scrypt|argon2)(?:id?|d)?"

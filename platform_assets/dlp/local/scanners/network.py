@@ -13,6 +13,7 @@ from platform_assets.dlp.local.detectors import BY_NAME
 from platform_assets.dlp.local.detectors import contacts as _contacts
 from platform_assets.dlp.local.scanners.published import (
     are_of_authors,
+    is_in_notice,
     is_made_up,
     is_notice,
     is_of_author,
@@ -92,6 +93,8 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
         ):
             continue
         span = (at - len(local), end)
+        if len(local) == 1 and data[span[0] - 1 : span[0]] == b"-":
+            continue  # an option of a command: lsof -i@host
         named = text.header_at(at).hot
         if data[end : end + 1] == b"/" and _PATH_AFTER_MAIL.match(data, end):
             text.add(found, span, "EMAIL_ADDRESS", UNLIKELY, SHAPE, hot=UNLIKELY)
@@ -377,6 +380,7 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
                     or _is_made_up(octets)
                     or text.is_example(start)
                     or _is_published(text, start, end)
+                    or is_in_notice(text)
                 )
             )
             or (distance > _BESIDE and not text.lines and all(len(octet) == 1 for octet in octets))
@@ -457,7 +461,12 @@ def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
             or (after is not None and not int(parsed) & ((1 << 128) - 1 >> min(int(after["bits"]), 127)))
             or (
                 "IP_ADDRESS" not in named
-                and (address.endswith(b"::") or text.is_example(start) or _is_published(text, start, end))
+                and (
+                    address.endswith(b"::")
+                    or text.is_example(start)
+                    or _is_published(text, start, end)
+                    or is_in_notice(text)
+                )
             )
         )
         text.add(

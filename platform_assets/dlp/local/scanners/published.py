@@ -69,6 +69,7 @@ _SIGNED = re.compile(
     rb"(?i)(?:^|\n)[ \t]*(?:/?\*+|#+|//+|;+|%+|--|REM|dnl)[^\n]*\bby(?:[ \t][\w.'\-\x80-\xff]{1,24}){0,4}"
     rb"[ \t]*[:(<]?[ \t]*$"
 )
+_CONTACT_OF_AUTHOR = re.compile(rb"(?i)[ \t#*%;/]{0,8}(?:contact|e-?mail|mail)[ \t]*:[ \t]*[<(]?")
 _CERTIFIED = re.compile(rb"(?i)\b(?:CN|OU?|DC) ?= ?[^\n]{1,140}[/,] ?e(?:mailAddress)? ?= ?$")
 _OF_A_MESSAGE = (
     rb"(?i)(?:^|\n)[> \t]{0,8}(?:from|to|cc|bcc|reply-to|sender|resent-[a-z]+|delivered-to|return-path|"
@@ -155,6 +156,8 @@ def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool
     line = own = data.rfind(b"\n", first, start) + 1
     if line and not alone and not data[line:start].strip(b" \t<(*,-0123456789"):
         line = data.rfind(b"\n", first, line - 1) + 1  # the name is on the line above
+    elif line and not alone and _CONTACT_OF_AUTHOR.fullmatch(data, line, start):
+        line = data.rfind(b"\n", first, line - 1) + 1
     if line and not alone and data[line : line + 1].islower():
         line = data.rfind(b"\n", first, line - 1) + 1  # a sentence that began on the line above
     place = max(line, first)
@@ -183,11 +186,15 @@ def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool
 # Sentences of licenses, which name their authors.
 _LICENSE = (
     rb"(?i)permission (?:is hereby granted|to use, copy)|general public licen|implied warrant|"
-    rb"without any warrant|redistribution and use|licensed under the|public domain|this file is distributed"
+    rb"without any warrant|this notice may not be removed|"
+    rb"redistribution and use|licensed under the|public domain|this file is distributed"
 )
 
 
-_GRATITUDE = rb"(?i)thanks? (?:to|go|are)\b|\bcontribut(?:ors?|ed|ions?)\b|bug reports|\bmaintainers?\b"
+_GRATITUDE = (
+    rb"(?i)/copyright-format/|thanks? (?:to|go|are)\b|\bcontribut(?:ors?|ed|ions?)\b|bug reports|"
+    rb"\bmaintainers?\b"
+)
 # Entries of a log of changes or of a release's notes: what was done to a program.
 _CHANGE = re.compile(
     rb"(?im)^[ \t]{0,12}(?:[*+\-]|\xe2\x80\xa2)[ \t]{1,4}(?:[\w./\-]{1,40}(?:[ ,(][^:\n]{0,60})?: )?"

@@ -196,7 +196,7 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
         begin -= 1
     named = _NAME_PART.search(data, first)
     name = data[begin : named.end() if named else start].decode("latin-1")
-    if data[begin - 1 : begin] == b":" and _RESOURCE.search(data, max(begin - 120, 0), begin):
+    if data[begin - 1 : begin] in (b":", b";") and _RESOURCE.search(data, max(begin - 120, 0), begin):
         return  # the address of a secret: arn:aws:secretsmanager:...:secret:name
     rest = data[named.end() if named else start : start].decode("utf-8", "replace")
     suffix = re.match(r"[A-Za-z0-9_\-.]*", rest)
@@ -227,7 +227,7 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
         found.append(Match(start, end, kind, likelihood, ENTROPY | HOTWORD, 0))
 
 
-_RESOURCE = re.compile(rb"\b(?:arn|urn|crn|ocid1?):[^\s\"'<>]*$")
+_RESOURCE = re.compile(rb"\b(?:arn|urn|crn|ocid1?|pkcs11):[^\s\"'<>]*$")
 _GOING_ON = re.compile(rb"(?i)\b(?:page|next|continuation|pagination|resume|sync|delta) $")
 
 
