@@ -138,14 +138,14 @@ class _Gathered:
     thousand.
     """
 
-    def __init__(self, piece: ColumnsPiece) -> None:
+    def __init__(self, piece: ColumnsPiece, count: int) -> None:
         self.container = piece.container
         self._chunks: dict[str, list[pa.Array | Cells]] = {name: [] for name in piece.columns}
         self._starts: list[int] = []
         self._sizes: list[int] = []
-        self._pieces: list[ColumnsPiece] = []
+        self._numbers: list[tuple[int, Sequence[int] | None]] = []
         self._count = 0
-        self.add(piece)
+        self.add(piece, count)
 
     def takes(self, piece: ColumnsPiece) -> bool:
         """Return True if a piece is of the same table: the same columns, except a few missing in either."""
@@ -156,9 +156,8 @@ class _Gathered:
             and abs(len(given) - len(mine)) <= _MOST_MISSING
         )
 
-    def add(self, piece: ColumnsPiece) -> None:
+    def add(self, piece: ColumnsPiece, count: int) -> None:
         """Add the rows of a piece."""
-        count = piece.row_count
         if self._count and len(piece.columns) != len(self._chunks):
             for name in piece.columns.keys() - self._chunks.keys():
                 self._chunks[name] = [Cells((), (), start) for start in self._sizes]
@@ -167,7 +166,7 @@ class _Gathered:
             chunks.append(Cells((), (), count) if column is None else column)
         self._sizes.append(count)
         self._starts.append(self._count)
-        self._pieces.append(ColumnsPiece({}, piece.first_row, piece.container, piece.rows))
+        self._numbers.append((piece.first_row, piece.rows))
         self._count += count
 
     def cells(self) -> dict[str, Cells] | None:
@@ -200,8 +199,8 @@ class _Gathered:
     def row(self, at: int) -> int:
         """The number in its table of one of these rows."""
         place = bisect_right(self._starts, at) - 1
-        piece, within = self._pieces[place], at - self._starts[place]
-        return piece.first_row + within if piece.rows is None else piece.rows[within]
+        (first, rows), within = self._numbers[place], at - self._starts[place]
+        return first + within if rows is None else rows[within]
 
 
 class _Gathering:
@@ -212,7 +211,7 @@ class _Gathering:
         self.size = 0
         self._with_column: dict[str, list[int]] = {}
 
-    def add(self, piece: ColumnsPiece, size: int) -> None:
+    def add(self, piece: ColumnsPiece, count: int, size: int) -> None:
         """Add the rows of a piece, to the first table that takes them, or as a new one."""
         self.size += size
         # A table of the same columns has at least one of them.
@@ -220,9 +219,9 @@ class _Gathering:
         place = next((at for at in sorted(known) if self.tables[at].takes(piece)), None)
         if place is None:
             place = len(self.tables)
-            self.tables.append(_Gathered(piece))
+            self.tables.append(_Gathered(piece, count))
         else:
-            self.tables[place].add(piece)
+            self.tables[place].add(piece, count)
         for name in piece.columns:
             among = self._with_column.setdefault(name, [])
             if not among or place not in among:
@@ -343,21 +342,22 @@ class _Scan:
             self.bytes_inspected += end - start
 
     def _take_columns(self, piece: ColumnsPiece) -> None:
-        if not piece.row_count:
+        count = piece.row_count
+        if not count:
             return
         if piece.is_new:
-            self._rows += piece.row_count
-        piece = _with_cells(piece)
-        size, held = _sizes_of(piece)
+            self._rows += count
+        piece = _with_cells(piece, count)
+        size, held = _sizes_of(piece, count)
         self.bytes_inspected += size
         self._content_since_part = True
         # Columns that a table lacks are filled with nulls, which take memory too.
-        held += 8 * _MOST_MISSING * piece.row_count
+        held += 8 * _MOST_MISSING * count
         if self._gathered.size + held > self.gathers or len(self._gathered.tables) >= _MOST_TABLES:
             self._close_gathered()
             if self._waiting_size > self.gathers:
                 self._inspect_waiting()
-        self._gathered.add(piece, held)
+        self._gathered.add(piece, count, held)
 
     def _close_gathered(self) -> None:
         """Add no more rows to the tables gathered so far."""
@@ -532,28 +532,25 @@ class _Scan:
         )
 
 
-def _with_cells(piece: ColumnsPiece) -> ColumnsPiece:
+def _with_cells(piece: ColumnsPiece, count: int) -> ColumnsPiece:
     """A piece of few rows and many columns with cells in place of arrays."""
+    if len(piece.columns) < _MANY_COLUMNS or count > MOST_ROWS_OF_CELLS:
+        return piece
     columns = list(piece.columns.values())
-    count = piece.row_count
-    if (
-        len(columns) < _MANY_COLUMNS
-        or count > MOST_ROWS_OF_CELLS
-        or any(isinstance(one, Cells) or len(one) != count or one.type != _TEXT for one in columns)
-    ):
+    if any(isinstance(one, Cells) or len(one) != count or one.type != _TEXT for one in columns):
         return piece
     texts = pa.concat_arrays(columns).to_pylist()
     cells = (cells_of_texts(texts[first : first + count]) for first in range(0, len(texts), count))
     return replace(piece, columns=dict(zip(piece.columns, cells, strict=True)))
 
 
-def _sizes_of(piece: ColumnsPiece) -> tuple[int, int]:
+def _sizes_of(piece: ColumnsPiece, count: int) -> tuple[int, int]:
     """Bytes of a piece's texts, and about the bytes of memory that it takes."""
     columns = piece.columns.values()
     if isinstance(next(iter(columns)), Cells):
         texts = chain.from_iterable(column.texts for column in columns if isinstance(column, Cells))
         size = len("".join(texts).encode("utf-8", "replace"))
-        return size, size + 8 * (piece.row_count + 1) * len(piece.columns)
+        return size, size + 8 * (count + 1) * len(piece.columns)
     arrays = [column for column in columns if not isinstance(column, Cells)]
     return sum(map(_bytes_of, arrays)), sum(array.nbytes for array in arrays)
 

@@ -142,6 +142,7 @@ class Elements:
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
+        self._block = reading.limits.block
         # Path and number of the innermost open element, and those of the elements around it.
         self._path = ""
         self._number = 0
@@ -251,7 +252,7 @@ class Elements:
             return
         self._texts.append(text)
         self._text_size += len(text)
-        if self._text_size > self._reading.limits.block:
+        if self._text_size > self._block:
             # A text longer than a block is split between words and returned as flowing text.
             long = "".join(self._texts)
             cut = max(long.rfind(" "), long.rfind("\n")) + 1 or len(long)

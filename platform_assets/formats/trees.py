@@ -269,7 +269,12 @@ class Tables:
 
     def _put_all(self, table: str, column: str, places: Sequence[int], leaves: Sequence[Any]) -> None:
         texts = leaves
-        if set(map(type, leaves)) != {str} or "" in leaves:
+        kinds = set(map(type, leaves))
+        if kinds == {int}:
+            texts = list(map(str, leaves))
+        elif kinds == {float}:
+            texts = list(map(_number, leaves))
+        elif kinds != {str} or "" in leaves:
             texts = [
                 ""
                 if leaf is None or leaf is True or leaf is False
@@ -408,6 +413,8 @@ def _text(leaf: Any) -> str:
             return bytes(leaf).decode()
         except UnicodeDecodeError:
             return bytes(leaf).decode("latin-1")
-    if isinstance(leaf, float) and leaf.is_integer() and abs(leaf) < 1e20:
-        return str(int(leaf))
-    return str(leaf)
+    return _number(leaf) if isinstance(leaf, float) else str(leaf)
+
+
+def _number(number: float) -> str:
+    return str(int(number)) if number.is_integer() and abs(number) < 1e20 else str(number)

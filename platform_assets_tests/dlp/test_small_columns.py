@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_assets.dlp.local import inspector as local
 from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.local.regex import UNANCHORED, text_matcher
 from platform_assets.dlp.model import (
     CustomInfoType,
     ExclusionRule,
@@ -224,3 +226,14 @@ def test_thousands_of_keys_each_have_their_own_verdict_and_rows_keep_their_numbe
     lines = "\n".join(json.dumps({"n": n, "mail": f"u{n}@company-three.com"}) for n in range(50)).encode()
     result = scan_object(io.BytesIO(lines), "x.jsonl", LocalInspector(InspectConfig(), KEY), size=len(lines))
     assert sorted(one.location.row or 0 for one in result.findings) == list(range(50))
+
+
+@given(texts=st.lists(st.text("aAkKsS\u017f\u212a\xe4\xc4\u00df0 .$", max_size=12), max_size=8))
+@settings(deadline=None, max_examples=60)
+@pytest.mark.parametrize("pattern", [r"^\s*\pL[\pL.]*\s*$", r"k.?s", r"[0-9].*\pL|\pL.*[0-9]", "\xe4|ss"])
+@pytest.mark.parametrize("ignore_case", [False, True])
+def test_few_values_match_a_pattern_as_many_do(texts: list[str], pattern: str, ignore_case: bool) -> None:
+    expected = pc.match_substring_regex(pa.array(texts, pa.large_string()), pattern, ignore_case=ignore_case)
+    match = text_matcher(pattern, ignore_case)
+    found = [match(UNANCHORED, text.encode(), 0, len(text.encode()))[0][0] >= 0 for text in texts]
+    assert found == expected.to_pylist()

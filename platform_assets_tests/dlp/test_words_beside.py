@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from platform_assets.dlp.local.inspector import LocalInspector
-from platform_assets.dlp.model import InspectConfig
+from platform_assets.dlp.local.scanner import hotwords
+from platform_assets.dlp.model import Evidence, InspectConfig
 from platform_assets_tests.dlp import generated as make
 from platform_assets_tests.dlp.test_quality import TRUTH
 
@@ -281,3 +282,23 @@ def test_labels_of_many_languages_name_a_value(info_type: str, inspector: LocalI
             if info_type not in {name for name, _ in found(inspector, text)}:
                 missed.append(text)
     assert missed == []
+
+
+@pytest.mark.parametrize(
+    ("info_type", "value"), [("EMAIL_ADDRESS", "u7k@bluefirbank.org"), ("IP_ADDRESS", "81.27.143.66")]
+)
+@pytest.mark.parametrize("separator", [" ", ". "])
+def test_every_hotword_before_an_address_counts(
+    inspector: LocalInspector, info_type: str, value: str, separator: str
+) -> None:
+    for phrase in hotwords().phrases_of(info_type):
+        for words in (phrase, tuple(map(str.upper, phrase)), tuple(map(str.title, phrase))):
+            text = f"qwq {separator.join(words)}{separator} {value}"
+            likely = [one for one in inspector.inspect_text(text.encode()) if one.info_type.name == info_type]
+            assert [Evidence.HOTWORD in one.evidence for one in likely] == [True], text
+
+
+def test_part_of_a_word_before_an_address_is_no_hotword(inspector: LocalInspector) -> None:
+    for words in ("snailmailing", "emailed", "addresses4u"):
+        found = inspector.inspect_text(f"qwq {words} u7k@bluefirbank.org".encode()).findings
+        assert [one.evidence for one in found] == [(Evidence.SHAPE, Evidence.VALIDATOR)], words

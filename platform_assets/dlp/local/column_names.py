@@ -52,4 +52,4 @@ def words_of_column(name: str) -> tuple[str, ...]:
 
 
 def _last_key(name: str) -> str:
-    return name[max(map(name.rfind, "./@")) + 1 :]
+    return name[max(name.rfind("."), name.rfind("/"), name.rfind("@")) + 1 :]

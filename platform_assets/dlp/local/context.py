@@ -61,9 +61,13 @@ class Hotwords:
             lengths = {*self._lengths.get(phrase[-1], ()), len(phrase)}
             self._lengths[phrase[-1]] = tuple(sorted(lengths))
 
+    def phrases_of(self, name: str) -> list[tuple[str, ...]]:
+        """The hotwords of an info type, as words."""
+        return [phrase for phrase, names in self._named.items() if name in names]
+
     def last_words(self, name: str) -> frozenset[str]:
         """The last words of an info type's hotwords: a text without any of them has none."""
-        return frozenset(phrase[-1] for phrase, names in self._named.items() if name in names)
+        return frozenset(phrase[-1] for phrase in self.phrases_of(name))
 
     def among(self, before: tuple[str, ...], after: tuple[str, ...] = ()) -> Surroundings:
         """Evaluate the words before and after a match; words before it count as nearer."""

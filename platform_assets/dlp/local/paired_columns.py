@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -43,32 +43,50 @@ class PairedSecret(NamedTuple):
     match: Match
 
 
-def paired_secrets(columns: Mapping[str, pa.Array], dummies: bool = False) -> dict[str, list[PairedSecret]]:
+def _always(column: str) -> bool:
+    return True
+
+
+def paired_secrets(
+    columns: Mapping[str, pa.Array],
+    dummies: bool = False,
+    *,
+    may_name: Callable[[str], bool] = _always,
+    may_be_named: Callable[[str], bool] = _always,
+) -> dict[str, list[PairedSecret]]:
     """The secrets of a table that need the row's name or the path of keys to be known, by column.
 
     Args:
         columns: The columns of the table, all of one length.
         dummies: True if sequences and UUIDs count as secrets, also under a name of their own.
+        may_name: Returns False only if no value of a column mentions the name of a secret.
+        may_be_named: Returns False only if no key of a column's path is named after secrets.
 
     Returns:
         Distinct values with their matches; only columns that have any.
     """
     found: dict[str, dict[str, Match]] = {}
     for value_name, named_by in _pairs(tuple(map(str, columns))):
-        for place in named_by:
+        for place in filter(may_name, named_by):
             for name, value in _named_values(columns[place], columns[value_name]):
                 _judge(found, value_name, (name, value), HOTWORD, dummies=dummies)
     for column in columns:
-        if describes_another(column):
+        is_named, is_list = may_be_named(column), column.endswith("[]")
+        if not (is_named or is_list) or describes_another(column):
             continue
-        above = secrets_below(column)
-        if above is None and dummies and _SECRET_NAME.search(_split(column)[1].encode()) is not None:
+        above = secrets_below(column) if is_named else None
+        if (
+            above is None
+            and dummies
+            and is_named
+            and _SECRET_NAME.search(_split(column)[1].encode()) is not None
+        ):
             above = _split(column)[1].strip("[]")
         if above is not None:
             values = pc.unique(columns[column].cast(pa.large_string())).slice(0, _MOST_VALUES)
             for value in values.to_pylist():
                 _judge(found, column, (above, value or ""), HEADER, dummies=dummies)
-        if column.endswith("[]"):
+        if is_list and may_name(column):
             for name, value in _pairs_of_elements(columns[column]):
                 _judge(found, column, (name, value), HOTWORD, LIKELY, dummies)
     return {
@@ -96,15 +114,14 @@ def _judge(
 def _pairs(names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The columns of values, each with the columns that name them, the likeliest first."""
     naming: dict[str, list[str]] = {}
-    for name in names:
-        above, last = _split(name)
+    parts = [(name, *_split(name)) for name in names]
+    for name, above, last in parts:
         if is_name_field(last):
             naming.setdefault(above.rstrip("./@"), []).append(name)
     if not naming:
         return ()
     pairs = []
-    for name in names:
-        above, last = _split(name)
+    for name, above, last in parts:
         # The text of an XML element is named by its own attributes.
         candidates = [one for one in naming.get(name, ()) if "/@" in one]
         if is_value_field(last):
@@ -123,7 +140,7 @@ def _rank(name: str, stem: tuple[str, ...]) -> tuple[bool, int]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    at = max(map(name.rfind, "./@")) + 1
+    at = max(name.rfind("."), name.rfind("/"), name.rfind("@")) + 1
     return name[:at], name[at:]
 
 

@@ -42,3 +42,13 @@ def matcher(pattern: str | bytes) -> Matcher:
     """Return RE2's own method that matches a pattern."""
     method: Matcher = compiled(pattern)._regexp.Match
     return method
+
+
+@lru_cache(maxsize=512)
+def text_matcher(pattern: str, ignore_case: bool = False) -> Matcher:
+    """Return RE2's own method that matches a pattern over the characters of UTF-8."""
+    options = re2.Options()
+    options.log_errors = False
+    options.case_sensitive = not ignore_case
+    method: Matcher = re2.compile(pattern.encode(), options)._regexp.Match
+    return method

@@ -27,6 +27,7 @@ from platform_assets.dlp.local.scanners.text import (
     Match,
     ScannedText,
     Segments,
+    found_in,
 )
 from platform_assets.formats.words import split_words
 
@@ -104,6 +105,7 @@ class Scanner:
             header.as_title,
             lines,
             self._words_around,
+            _may_name,
             self._dummies,
             segments,
         )
@@ -158,6 +160,30 @@ class Scanner:
                 split_words(after.decode("utf-8", "replace"))[:_WORDS_AFTER] if after else (),
             )
         return surroundings
+
+
+def _may_name(info_types: tuple[str, ...], text: bytes) -> bool:
+    return found_in(_ends_of_hotwords(info_types), text)
+
+
+_SHORT = 2
+
+
+@lru_cache(maxsize=512)
+def _ends_of_hotwords(info_types: tuple[str, ...]) -> str:
+    """A pattern that matches wherever a hotword ends, and in places where none does."""
+    # Folding of case beyond ASCII is left to the words: the Kelvin sign is a k.
+    patterns = {r"\xe2\x84\xaa"}
+    for name in info_types:
+        for phrase in hotwords().phrases_of(name):
+            *above, last = (re.sub(r"[^a-z0-9]+", r"[\\x80-\\xff]+", word) for word in phrase)
+            if len(last) > _SHORT:
+                patterns.add(f"(?i:{last})")
+            else:
+                # The end of an acronym, `I.P.`, would be in any text: here are the letters before it too.
+                before = f"(?i:{above[-1]})[^A-Za-z0-9]*" if above else ""
+                patterns.add(f"{before}(?i:{last})(?:[^a-z]|$)")
+    return "|".join(sorted(patterns))
 
 
 @lru_cache(maxsize=1)

@@ -18,7 +18,11 @@ import pyarrow.compute as pc
 from platform_assets.dlp.local.context import Surroundings
 from platform_assets.dlp.local.paired_columns import PairedSecret, paired_secrets
 from platform_assets.dlp.local.scanner import hotwords
-from platform_assets.dlp.local.scanners.pairs import is_name_field, mentions_secrets, names_secrets
+from platform_assets.dlp.local.scanners.pairs import (
+    any_mentions_secrets,
+    is_name_field,
+    names_secrets,
+)
 from platform_assets.dlp.local.scanners.text import BETWEEN, Match, Segments
 from platform_assets.dlp.local.table_scan import (
     FEW,
@@ -73,7 +77,8 @@ class SmallColumns:
         for number in sorted({*found, *whole}):
             column = self._column(number)
             column.matches = found.get(number, {})
-            self._scan.add_whole(column, self._title(number)[0], whole.get(number, {}))
+            if number in whole:
+                self._scan.add_whole(column, self._title(number)[0], whole[number])
         given, first = [], 0
         for table in self._tables:
             last = first + len(table)
@@ -238,13 +243,16 @@ class SmallColumns:
         digits = np.bincount(self._column_of, self._has_digit & self._has_text, minlength=count)
         candidates: dict[int, list[Whole]] = {}
         for bit, one in enumerate(WHOLES):
-            may_be = facts & (_TELLS << bit) > 0
+            may_be = is_told = facts & (_TELLS << bit) > 0
             if one.alone:
-                may_be |= sizes >= one.alone
+                may_be = is_told | (sizes >= one.alone)
             if one.digits is not None:
                 may_be &= (digits if one.digits else sizes - digits) >= one.share * sizes
-            for number in np.flatnonzero(may_be & (sizes > 0)).tolist():
-                candidates.setdefault(number, []).append(one)
+            numbers = np.flatnonzero(may_be & (sizes > 0))
+            for number, told in zip(numbers.tolist(), is_told[numbers].tolist(), strict=True):
+                # Most columns are ruled out by their values alone, which cost less to look at than names.
+                if told or one.may_be(list(dict.fromkeys(filter(str.strip, self._cells[number].texts)))):
+                    candidates.setdefault(number, []).append(one)
         judged = {}
         for number, among in candidates.items():
             values = dict.fromkeys(self._cells[number].texts)
@@ -260,7 +268,17 @@ class SmallColumns:
             facts |= self._facts[number]
         if self._pairs and (facts & (_NAMES_ANOTHER | _NAMES_SECRETS) or _lists_secrets(table)):
             numbers = {name: number for number, name in enumerate(table, first)}
-            for name, secrets in paired_secrets(_Arrays(table), self._dummies).items():
+
+            def may_be_named(name: str) -> bool:
+                return "@" in name or self._facts[numbers[name]] & _NAMES_SECRETS > 0
+
+            paired = paired_secrets(
+                _Arrays(table),
+                self._dummies,
+                may_name=lambda name: any_mentions_secrets(table[name].texts),
+                may_be_named=may_be_named,
+            )
+            for name, secrets in paired.items():
                 if self._has_text[self._bounds[numbers[name]] : self._bounds[numbers[name] + 1]].any():
                     yield numbers[name], secrets
 
@@ -283,9 +301,7 @@ class _Arrays(Mapping[str, pa.Array]):
 
 def _lists_secrets(table: Mapping[str, Cells]) -> bool:
     """Return True if an element of a list is named after secrets, so that the next may be one."""
-    return any(
-        name.endswith("[]") and mentions_secrets("\n".join(cells.texts)) for name, cells in table.items()
-    )
+    return any(name.endswith("[]") and any_mentions_secrets(cells.texts) for name, cells in table.items())
 
 
 def _facts_of(name: str) -> int:

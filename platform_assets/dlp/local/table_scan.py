@@ -26,6 +26,7 @@ from platform_assets.dlp.local.detectors.credentials import PLACEHOLDER
 from platform_assets.dlp.local.detectors.identifiers import IDENTIFIERS
 from platform_assets.dlp.local.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, PLACES, SURNAMES
 from platform_assets.dlp.local.paired_columns import PAIRED_TYPES, PairedSecret
+from platform_assets.dlp.local.regex import UNANCHORED, text_matcher
 from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.scanner import Scanner, hotwords
 from platform_assets.dlp.local.scanners.network import OF_AUTHORS, OF_PUBLISHED
@@ -195,7 +196,8 @@ class TableScan:
             column.matches = self._scanned(name, joined_lines(values), places, header, noise=None)[0]
         else:
             self._scan_by_forms(column, header, frozenset(whole))
-        self.add_whole(column, header, whole)
+        if whole:
+            self.add_whole(column, header, whole)
         return column
 
     def add(self, column: ColumnMatches, paired: Iterable[PairedSecret]) -> None:
@@ -350,11 +352,9 @@ class TableScan:
                 continue
             counts = pc.binary_length(column.values).to_numpy(zero_copy_only=False) > 0
             if pattern is not None:
-                counts &= pc.match_substring_regex(column.values, pattern).to_numpy(zero_copy_only=False)
+                counts &= _matching(column.values, pattern)
             if name in PAIRED_TYPES:
-                counts &= ~pc.match_substring_regex(column.values, PLACEHOLDER, ignore_case=True).to_numpy(
-                    zero_copy_only=False
-                )
+                counts &= ~_matching(column.values, PLACEHOLDER, ignore_case=True)
             known = np.fromiter(column.matches, np.int64, len(column.matches))
             counts[known] = False
             places = np.flatnonzero(counts)
@@ -369,6 +369,21 @@ class TableScan:
                     else match
                     for match in matches
                 ]
+
+
+_FEW_VALUES = 64
+
+
+def _matching(values: pa.Array, pattern: str, *, ignore_case: bool = False) -> npt.NDArray[np.bool_]:
+    """Which values a pattern matches."""
+    if len(values) > _FEW_VALUES:
+        matched = pc.match_substring_regex(values, pattern, ignore_case=ignore_case)
+        return matched.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+    # Arrow compiles the pattern each time, which costs more than matching a few values.
+    match = text_matcher(pattern, ignore_case)
+    texts = (value.encode() for value in values.to_pylist())
+    found = [match(UNANCHORED, text, 0, len(text))[0][0] >= 0 for text in texts]
+    return np.array(found, np.bool_)
 
 
 def _distinct(array: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, _Ints]:
@@ -655,6 +670,17 @@ def _share(values: Iterable[str], test: Callable[[str], object]) -> float:
     return passed / looked if looked else 0.0
 
 
+def _reaches(values: Sequence[str], test: Callable[[str], object], share: float) -> bool:
+    """Return True if at least a share of some values passes a test."""
+    left = size = len(values)
+    for value in values:
+        if not test(value):
+            left -= 1
+            if left / size < share:
+                return False
+    return size > 0
+
+
 # Identifiers of programs: camel case, except names such as McDonald and DeVito, and hyphens without capitals.
 _IDENTIFIER = re.compile(
     r"(?<!\bMc)(?<!\bMac)(?<!\b[DLdl][aeiu])(?<!\bFitz)(?<=[a-z])[A-Z]|^[a-z]+(?:-[a-z]+)+$"
@@ -717,8 +743,7 @@ def _are_codes(values: list[str]) -> bool:
 
 
 def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
-    like = _share(values, _is_name_like)
-    if like < 0.7:
+    if not _reaches(values, _is_name_like, 0.7):
         return _NO
     known = _share(values, _has_known_name)
     if "PERSON_NAME" in header.hot:
@@ -757,6 +782,11 @@ def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...
     return _NO
 
 
+def _may_be_people(values: list[str]) -> bool:
+    """Return True if values may be names of people although nothing in their column's name says so."""
+    return _reaches(values, _is_name_like, 0.7) and _reaches(values, _has_known_name, 0.5)
+
+
 def _is_ethnic_group(value: str) -> bool:
     return " ".join(words_of(value)) in ETHNIC_GROUPS
 
@@ -764,15 +794,20 @@ def _is_ethnic_group(value: str) -> bool:
 def _ethnic_groups(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
     if "ETHNIC_GROUP" in header.hot and _share(values, _is_ethnic_group) >= 0.3:
         return VERY_LIKELY, HEADER | DICTIONARY, None
+    return (POSSIBLE, DICTIONARY | COLUMN, None) if _may_be_ethnic_groups(values) else _NO
+
+
+def _may_be_ethnic_groups(values: list[str]) -> bool:
+    """Return True if values are ethnic groups whatever their column's name is."""
     misses, several = 0, 0
     for value in values:
         if not _is_ethnic_group(value):
             misses += 1
             if len(values) - misses < 0.8 * len(values):
-                return _NO
+                return False
         elif " " in value:
             several += 1
-    return (POSSIBLE, DICTIONARY | COLUMN, None) if several >= 2 else _NO
+    return several >= 2
 
 
 # An identifier has no blanks, and a street in the scripts that write without blanks is not in ASCII.
@@ -860,6 +895,7 @@ class Whole:
         judge: Judges the values of a column, the hotwords in its name, and the words of its name.
         words: Words of names that the judge looks for, beside the info type's hotwords.
         alone: The least number of values that it judges without such a word; 0 if it judges none.
+        may_be: Returns False only if the judge rejects values without such a word.
         digits: True if the values that count have digits, False if they have none, None if either is so.
         share: The least share of values that must count.
         keys: Number of keys at the end of a path whose words name the values, as a key far above says little
@@ -870,14 +906,23 @@ class Whole:
     judge: Callable[[list[str], Surroundings, tuple[str, ...]], _Judged]
     words: frozenset[str] = frozenset()
     alone: int = 0
+    may_be: Callable[[list[str]], bool] = bool
     digits: bool | None = None
     share: float = 0.5
     keys: int = 0
 
 
 WHOLES = (
-    Whole("PERSON_NAME", _person_names, _ROLES | {"name", "names"}, alone=5, digits=False, share=0.7),
-    Whole("ETHNIC_GROUP", _ethnic_groups, alone=2, digits=False, share=0.3),
+    Whole(
+        "PERSON_NAME",
+        _person_names,
+        _ROLES | {"name", "names"},
+        alone=5,
+        may_be=_may_be_people,
+        digits=False,
+        share=0.7,
+    ),
+    Whole("ETHNIC_GROUP", _ethnic_groups, alone=2, may_be=_may_be_ethnic_groups, digits=False, share=0.3),
     Whole("STREET_ADDRESS", _street_addresses, digits=True, share=0.6, keys=2),
     Whole("DATE_OF_BIRTH", _births, digits=True, share=0.6),
     Whole("PASSPORT", _passports, digits=True, share=0.6),

@@ -33,6 +33,7 @@ from platform_assets.dlp.local.scanners.text import (
     InfoTypeScanner,
     Match,
     ScannedText,
+    found_in,
     spans,
 )
 from platform_assets.formats.words import word_set
@@ -50,7 +51,7 @@ _NOT_MAIL = frozenset(
 # A package, module or host with a path, not the end of a list of addresses: user@host/resource.
 _PATH_AFTER_MAIL = re.compile(rb"/[A-Za-z0-9_~\-][^\s@]{0,200}(?:\s|$|[\"'`<>)])")
 _OF_PROGRAMS = frozenset((b"git", b"hg", b"svn", b"cvs", b"anoncvs", b"anonymous", b"pserver"))
-_ID_OF_MESSAGE = re.compile(rb"(?i)(?:message-id|in-reply-to|references|content-id|cid)\b[^\n@]{0,80}$")
+_ID_OF_MESSAGE = rb"(?i)(?:message-id|in-reply-to|references|content-id|cid)\b[^\n@]{0,80}\n?\z"
 # An id that a program made from the time, in the address of an archive: .../20240131120501.GA1234@host.
 _ID_IN_ADDRESS = re.compile(
     rb"(?i)/[0-9]{8,14}\.[A-Za-z0-9.]{2,40}$"
@@ -105,7 +106,7 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
         elif (
             (not _is_a_value(text, *span) and is_of_nobody(data, *span))
             or text.is_example(span[0])
-            or _ID_OF_MESSAGE.search(data, max(span[0] - 120, 0), span[0])
+            or found_in(_ID_OF_MESSAGE, data[max(span[0] - 120, 0) : span[0]])
             or (
                 data[span[0] - 1 : span[0]] == b"/" and _ID_IN_ADDRESS.search(data, max(span[0] - 120, 0), at)
             )
@@ -365,7 +366,7 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
             after[0] in WORD_BYTES or (after[:1] in (b".", b"-", b"+") and after[1:2].isalnum())
         ):
             continue
-        surroundings = text.around(start, end)
+        surroundings = text.around_for(start, end, "IP_ADDRESS", "PHONE_NUMBER")
         distance = surroundings.hot.get("IP_ADDRESS", FAR)
         alone, hot = LIKELY, VERY_LIKELY
         if (
@@ -434,13 +435,18 @@ def _look_at_ip_6(text: ScannedText, found: list[Match]) -> None:
             continue
         if data[end : end + 1] == b"." and data[end + 1 : end + 2].isdigit():
             continue  # four numbers that are not octets
-        if _OCTETS.fullmatch(address) and text.around(start, end).hot.get("IP_ADDRESS", FAR) > 1:
+        if (
+            _OCTETS.fullmatch(address)
+            and text.around_for(start, end, "IP_ADDRESS").hot.get("IP_ADDRESS", FAR) > 1
+        ):
             continue  # a serial number or a fingerprint
         short = len(address) < 6
         if (
             short
             and not _PREFIX_LENGTH.match(data, end)
-            and (address != b"::1" or text.around(start, end).hot.get("IP_ADDRESS", FAR) > 1)
+            and (
+                address != b"::1" or text.around_for(start, end, "IP_ADDRESS").hot.get("IP_ADDRESS", FAR) > 1
+            )
         ):
             continue  # common in program code
         try:

@@ -6,12 +6,12 @@ Assignments in one place, as in `password = ...`, are judged in `secrets`; colum
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 from platform_assets.dlp.local.detectors import credentials as _credentials
-from platform_assets.dlp.local.regex import AT_START, UNANCHORED, compiled, matcher
+from platform_assets.dlp.local.regex import AT_START, UNANCHORED, compiled, matcher, text_matcher
 from platform_assets.dlp.local.scanners.secrets import (
     ABOUT,
     ASSIGNED,
@@ -94,19 +94,27 @@ class _Value(NamedTuple):
     quoted: bool
 
 
+@lru_cache(maxsize=16_384)
 def is_name_field(key: str) -> bool:
     """Return True if a field of this key names its neighbour, as `name` and `ParameterKey` do."""
-    return words_of(key)[-1:] != () and words_of(key)[-1] in _NAME_FIELDS
+    return not _NAME_FIELDS.isdisjoint(words_of(key)[-1:])
 
 
+@lru_cache(maxsize=16_384)
 def is_value_field(key: str) -> bool:
     """Return True if a field of this key has the value of a named neighbour, as `value` does."""
-    return words_of(key)[-1:] != () and words_of(key)[-1] in _VALUE_FIELDS
+    return not _VALUE_FIELDS.isdisjoint(words_of(key)[-1:])
 
 
 def mentions_secrets(text: str) -> bool:
     """Return True if the name of a secret is anywhere in a text."""
     return _SECRET_NAME.search(text.encode(errors="replace")) is not None
+
+
+def any_mentions_secrets(texts: Iterable[str]) -> bool:
+    """Return True if the name of a secret is in one of several texts, also with letters beyond ASCII."""
+    text = "\n".join(texts).encode(errors="replace")
+    return text_matcher(f"(?i)(?:{NAMES})")(UNANCHORED, text, 0, len(text))[0][0] >= 0
 
 
 @lru_cache(maxsize=16_384)

@@ -111,6 +111,7 @@ class ScannedText:
         _header: The hotwords in its column's name, as a title; `header_at` is for everybody.
         lines: True if every line is a separate value.
         words_around: Returns the hotwords before and after a position.
+        may_name: Returns False only if no hotword of some info types is among some bytes.
         dummies: True if sequences and UUIDs in a secret's place count as secrets.
         segments: The parts of the text, if it has several, each with a header of its own.
         remembered: What scanners have found out about the text as a whole.
@@ -123,6 +124,7 @@ class ScannedText:
     _header: Surroundings
     lines: bool
     words_around: Callable[[bytes, bytes], Surroundings]
+    may_name: Callable[[tuple[str, ...], bytes], bool]
     dummies: bool = False
     segments: Segments | None = None
     remembered: dict[str, bool] = field(default_factory=dict)
@@ -135,6 +137,12 @@ class ScannedText:
         """The span of the text around a position that belongs together."""
         size = len(self.data)
         return (0, size) if self.segments is None else self.segments.span(position, size)
+
+    def around_for(self, start: int, end: int, *names: str) -> Surroundings:
+        """The same as `around` for the hotwords of some info types; those of others may be missing."""
+        data = self.data
+        near = data[max(start - _BEFORE, 0) : start] + b"\n" + data[end : end + _AFTER]
+        return self.around(start, end) if self.may_name(names, near) else self.header_at(start)
 
     def around(self, start: int, end: int) -> Surroundings:
         """The hotwords around a position and in the header together."""
@@ -186,7 +194,7 @@ class ScannedText:
         ):
             line = self.data.rfind(b"\n", first, line - 1) + 1  # the sentence began on the line above
         part = self.data[max(line, first) : start]
-        return matcher(_SAYS_SO)(UNANCHORED, part, 0, len(part))[0][0] >= 0
+        return found_in(_SAYS_SO, part)
 
     def is_in_session(self, start: int) -> bool:
         """Return True after the prompt of a session with an interpreter, or up to two lines below."""
@@ -221,7 +229,7 @@ class ScannedText:
         surroundings: Surroundings | None = None,
     ) -> None:
         """Add a candidate with one likelihood alone and another beside a hotword."""
-        distance, named = self.named(name, surroundings or self.around(*span))
+        distance, named = self.named(name, surroundings or self.around_for(*span, name))
         likelihood = max(alone, hot) if named else alone
         if likelihood >= self.floor:
             found.append(Match(*span, name, likelihood, evidence | named, distance, valid))
@@ -249,6 +257,11 @@ class InfoTypeScanner:
     needs: tuple[bytes, ...]
     look: Callable[[ScannedText, list[Match]], None]
     form: str | None = None
+
+
+def found_in(pattern: bytes | str, data: bytes) -> bool:
+    """Return True if a pattern matches anywhere in some bytes."""
+    return matcher(pattern)(UNANCHORED, data, 0, len(data))[0][0] >= 0
 
 
 def spans(pattern: bytes | str, data: bytes) -> Iterator[tuple[int, int]]:
