@@ -231,4 +231,4 @@ def scanners() -> Iterator[InfoTypeScanner]:
         frozenset({"PASSWORD", "AUTH_TOKEN"}), (b" ", b"\t", b"(", b"5432:"), _look_at_commands
     )
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"machine ",), _look_at_logins)
-    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b'" * "', b"\t*\t"), _look_at_secrets_of_ppp)
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b'" * "',), _look_at_secrets_of_ppp)

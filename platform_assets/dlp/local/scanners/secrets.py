@@ -553,21 +553,7 @@ _BOTH = (
 )
 
 
-_NEEDS_OF_BOTH = tuple(
-    word.encode()
-    for word in (
-        "/pass",
-        "/ pass",
-        "/Pass",
-        "/ Pass",
-        "/pw",
-        "/PW",
-        "redentials",
-        "creds",
-        "ugangsdaten",
-        "dentifiants",
-    )
-)
+_NEEDS_OF_BOTH = b"/pass", b"redentials"
 
 
 def _look_at_both(text: ScannedText, found: list[Match]) -> None:
@@ -749,7 +735,7 @@ _EXAMPLE_HOST = re.compile(
 )
 # Data sources of drivers that are no URLs: of Go for MySQL, and of Oracle.
 _SOURCE = (
-    rb"\b[\w.\-]{1,40}:[^\s:@/\"'`<>]{4,64}@(?:tcp|unix|udp)\("
+    rb"\b[\w.\-]{1,40}:[^\s:@/\"'`<>]{4,64}@tcp\("
     rb"|\bjdbc:oracle:[a-z]{2,6}:[\w$]{1,40}/[^\s@/\"'<>]{4,64}@"
 )
 _OWN_HOST = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?![a-z0-9.\-])")
@@ -798,9 +784,7 @@ def scanners() -> Iterator[InfoTypeScanner]:
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"curl",), _look_at_curl)
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (b'"auth',), _look_at_registry_auths)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"://",), _look_at_url_passwords)
-    yield InfoTypeScanner(
-        frozenset({"PASSWORD"}), (b"@tcp(", b"@unix(", b"@udp(", b"jdbc:oracle"), _look_at_sources
-    )
+    yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"@tcp(", b"jdbc:oracle"), _look_at_sources)
     yield InfoTypeScanner(frozenset({"AUTH_TOKEN"}), (), _look_at_headers)
     yield InfoTypeScanner(frozenset({"JSON_WEB_TOKEN"}), (b"eyJ",), _look_at_jwts)
     yield InfoTypeScanner(

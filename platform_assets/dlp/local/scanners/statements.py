@@ -89,13 +89,5 @@ def _add(text: ScannedText, found: list[Match], name: str, start: int, end: int)
 
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanner of this module."""
-    needs = (
-        b"NSERT INTO",
-        b"nsert into",
-        b"NSERT IGNORE",
-        b"EPLACE INTO",
-        b"eplace into",
-        b"FROM stdin",
-        b"from stdin",
-    )
+    needs = (b"NTO ", b"nsert into", b"FROM stdin")
     yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN"}), needs, _look_at_statements)
