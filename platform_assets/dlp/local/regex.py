@@ -6,7 +6,7 @@ The wrapper's match objects cost more than matching itself: for short texts, mos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -52,3 +52,26 @@ def text_matcher(pattern: str, ignore_case: bool = False) -> Matcher:
     options.case_sensitive = not ignore_case
     method: Matcher = re2.compile(pattern.encode(), options)._regexp.Match
     return method
+
+
+def literal_finder(literals: Sequence[bytes]) -> Callable[[bytes], list[bytes]]:
+    """Return a function that says which of some literals a text contains.
+
+    RE2 looks for all of them in one pass, which takes as long as Python's search for two or three.
+
+    Args:
+        literals: Distinct texts, at least one.
+    """
+    one_pass = re2.Set.SearchSet(latin_1())
+    for literal in literals:
+        one_pass.Add(re2.escape(literal))
+    one_pass.Compile()
+
+    def contained(data: bytes) -> list[bytes]:
+        found: list[int] | None = one_pass.Match(data)
+        if found is None:
+            # It finds nothing in a text without any, and when its memory is used up.
+            return [literal for literal in literals if literal in data]
+        return [literals[number] for number in found]
+
+    return contained

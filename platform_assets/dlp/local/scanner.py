@@ -11,6 +11,7 @@ from functools import lru_cache
 from platform_assets.dlp.local.context import NOTHING, Hotwords, Surroundings
 from platform_assets.dlp.local.detectors import DETECTORS
 from platform_assets.dlp.local.detectors.identifiers import NOT_AN_IDENTIFIER
+from platform_assets.dlp.local.regex import literal_finder
 from platform_assets.dlp.local.scanners import (
     commands,
     network,
@@ -70,6 +71,7 @@ class Scanner:
             for scanner in module.scanners()
             if names & scanner.names
         )
+        self._needed = literal_finder(sorted({need for scanner in self.scanners for need in scanner.needs}))
 
     def scan(
         self,
@@ -109,8 +111,9 @@ class Scanner:
             self._dummies,
             segments,
         )
+        there = self._needed(data)
         for scanner in self.scanners if scanners is None else scanners:
-            if not scanner.needs or any(need in data for need in scanner.needs):
+            if not scanner.needs or any(need in there for need in scanner.needs):
                 scanner.look(text, found)
         return found
 
