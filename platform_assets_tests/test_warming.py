@@ -91,7 +91,9 @@ names = []
 for thread in os.listdir("/proc/self/task"):
     if int(thread) != os.getpid():
         names.append(Path(f"/proc/self/task/{thread}/comm").read_text().strip())
-links = [os.readlink(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")[:-1]]
+paths = [Path(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")]
+# The one of the list itself is gone when it is looked at.
+links = [str(path.readlink()) for path in paths if os.path.lexists(path)]
 before = set(sys.modules)
 
 def work():

@@ -50,7 +50,8 @@ def text_matcher(pattern: str, ignore_case: bool = False) -> Matcher:
     options = re2.Options()
     options.log_errors = False
     options.case_sensitive = not ignore_case
-    method: Matcher = re2.compile(pattern.encode(), options)._regexp.Match
+    by_character: Pattern = re2.compile(pattern.encode(), options)
+    method: Matcher = by_character._regexp.Match
     return method
 
 
