@@ -34,6 +34,7 @@ from platform_assets.dlp.local.table_scan import (
     joined_lines,
     judged_together,
     owners,
+    say_something,
     title_of,
 )
 from platform_assets.formats.reading import Cells
@@ -239,8 +240,9 @@ class SmallColumns:
         """Return the verdicts about whole columns, by the column's number and the info type."""
         count = len(self._cells)
         facts = np.fromiter(self._facts, np.int64, count)
-        sizes = np.bincount(self._column_of, self._has_text, minlength=count)
-        digits = np.bincount(self._column_of, self._has_digit & self._has_text, minlength=count)
+        counts = say_something(self._values)
+        sizes = np.bincount(self._column_of, counts, minlength=count)
+        digits = np.bincount(self._column_of, self._has_digit & counts, minlength=count)
         candidates: dict[int, list[Whole]] = {}
         for bit, one in enumerate(WHOLES):
             may_be = is_told = facts & (_TELLS << bit) > 0

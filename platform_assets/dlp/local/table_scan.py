@@ -324,7 +324,7 @@ class TableScan:
         Returns:
             By info type: its likelihood, evidence as bits, and a pattern of the values that count.
         """
-        looked = [text for text in values if text.strip()]
+        looked = [text for text in values if _says_something(text)]
         whole = {}
         if looked:
             for one in WHOLES if among is None else among:
@@ -350,7 +350,7 @@ class TableScan:
         for name, (likelihood, evidence, pattern) in whole.items():
             if taken > column.distinct / 2 and name not in header.hot:
                 continue
-            counts = pc.binary_length(column.values).to_numpy(zero_copy_only=False) > 0
+            counts = say_something(column.values)
             if pattern is not None:
                 counts &= _matching(column.values, pattern)
             if name in PAIRED_TYPES:
@@ -369,6 +369,30 @@ class TableScan:
                     else match
                     for match in matches
                 ]
+
+
+# What people and programs write where a value is missing.
+_NO_VALUES = frozenset({
+    "", "-", "--", "---", ".", "..", "...", "?", "??", "???", "*", "/", "_", "\u2013", "\u2014",
+    "n/a", "n.a.", "n.a", "na", "#n/a", "nan", "none", "null", "(null)", "<null>", "nil", "unk", "unknown",
+    "(unknown)", "not known", "not available", "not applicable", "not given", "not provided", "not set",
+    "not specified", "not disclosed", "unspecified", "undisclosed", "undefined", "missing", "empty",
+    "(empty)", "blank", "(blank)", "tbd", "tba", "withheld", "redacted", "[redacted]", "<redacted>",
+    "deleted", "removed", "unbekannt", "k.a.", "keine angabe", "inconnu", "inconnue", "non renseigné",
+    "desconocido", "desconocida", "no disponible", "sconosciuto", "sconosciuta", "desconhecido", "onbekend",
+    "okänd", "ukjent", "ukendt", "nieznany", "brak", "neznámý", "неизвестно", "不明", "未知", "없음",
+})  # fmt: skip
+_NO_VALUE_SET = pa.array(sorted(_NO_VALUES), pa.large_string())
+
+
+def _says_something(text: str) -> bool:
+    return text.strip().lower() not in _NO_VALUES
+
+
+def say_something(values: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which values are neither blank nor a word for a missing value."""
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(values))
+    return ~pc.is_in(words, value_set=_NO_VALUE_SET).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
 _FEW_VALUES = 64
@@ -829,11 +853,11 @@ def _births(values: list[str], header: Surroundings, words: tuple[str, ...]) -> 
     if "DATE_OF_BIRTH" in header.hot and (
         _share(values, is_date) >= 0.6 or _share(values, is_day_since_1970) >= 0.6
     ):
-        return VERY_LIKELY, HEADER | SHAPE, None
+        return VERY_LIKELY, HEADER | SHAPE, "[0-9]"
     return _NO
 
 
-_PASSPORT_LIKE = re.compile(r"(?=.*[0-9]{4})[A-Z0-9]{6,10}")
+_PASSPORT_LIKE = re.compile(r"(?=(?:[A-Z]*[0-9]){4})[A-Z0-9]{6,10}")
 
 
 def _passports(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
