@@ -390,7 +390,7 @@ def _says_something(text: str) -> bool:
 
 
 def say_something(values: pa.Array) -> npt.NDArray[np.bool_]:
-    """Which values are neither blank nor a word for a missing value."""
+    """Return True for values that are neither blank nor a word for a missing value."""
     words = pc.utf8_lower(pc.utf8_trim_whitespace(values))
     return ~pc.is_in(words, value_set=_NO_VALUE_SET).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
@@ -399,7 +399,7 @@ _FEW_VALUES = 64
 
 
 def _matching(values: pa.Array, pattern: str, *, ignore_case: bool = False) -> npt.NDArray[np.bool_]:
-    """Which values a pattern matches."""
+    """Return True for values that a pattern matches."""
     if len(values) > _FEW_VALUES:
         matched = pc.match_substring_regex(values, pattern, ignore_case=ignore_case)
         return matched.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]

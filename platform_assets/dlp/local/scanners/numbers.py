@@ -370,7 +370,7 @@ def _look_at_small_letters(text: ScannedText, found: list[Match]) -> None:
 
 
 _COMPOUND = re.compile(rb"-[a-z]{3}")
-"""What follows the name of a part in a compound: MC146818A-compatible."""
+"""The hyphen and letters behind a part's name in a compound: MC146818A-compatible."""
 
 
 def _look_at_shapes(text: ScannedText, found: list[Match], pattern: bytes) -> None:
