@@ -63,3 +63,10 @@ def test_values_of_columns_named_after_secrets_are_found(
 )
 def test_parameters_hashes_and_other_columns_are_no_secrets(text: str, usual: LocalInspector) -> None:
     assert found(usual, text) == []
+
+
+@pytest.mark.parametrize("run", [" ", "x", "x ", "f(", "'", "''", "\\", "::a ", "\t\n"])
+def test_a_long_text_that_is_no_row_is_read_once(run: str, usual: LocalInspector) -> None:
+    # A pattern that tries every way to divide it would take hours.
+    row = "INSERT INTO users (login, password) VALUES ('ann', "
+    assert found(usual, row + run * (20_000 // len(run))) == []

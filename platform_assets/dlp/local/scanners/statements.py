@@ -24,9 +24,10 @@ _BEFORE_ROWS = re.compile(
     rb"(?i)(?P<columns>[^()]{1,4000})\)\s*"
     rb"(?:(?:output\s[^\n;(]{1,80}\s)?values\s*\(|from\s+stdin\b[^\n;]{0,80};\r?(?P<copy>\n))"
 )
+# Nothing is read twice: a long text that is no row would otherwise take for ever.
 _LITERAL = re.compile(
-    rb"\s*(?:[NEXB]?'(?P<text>(?:[^'\\]|\\.|'')*)'|\"(?P<double>[^\"\n]*)\"|[^,()'\"]*(?:\([^()]*\))?[^,()'\"]*)"
-    rb"(?:::[\w ]+)?\s*(?P<end>[,)])"
+    rb"\s*+(?:[NEXB]?'(?P<text>(?:[^'\\]|\\.|'')*+)'|\"(?P<double>[^\"\n]*+)\""
+    rb"|[^,()'\"]*+(?:\([^()]*+\))?[^,()'\"]*+)(?:::[\w ]++)?\s*+(?P<end>[,)])"
 )
 _NEXT_ROW = re.compile(rb"\s*,\s*\(")
 _SIGNS_OF_NAMES = ' \t\r\n"`[]'
