@@ -22,7 +22,7 @@ from platform_assets.lake.adbc import executed
 from platform_assets.model.dialects import literal
 from platform_assets.source.connection import Connection
 from platform_assets.source.scan import Scan
-from platform_assets.source.session import SharedAdbc, ValueRefused, adbc_error
+from platform_assets.source.session import ValueRefused, adbc_error, open_adbc
 
 if TYPE_CHECKING:
     from adbc_driver_manager import AdbcConnection
@@ -67,7 +67,7 @@ def read_part(snapshot: SharedSnapshot, scan: Scan, query: str) -> Iterator[pa.R
         SourceUnavailable: The server does not answer, or the snapshot is gone.
         SourceError: The server refused the query, or a value does not fit.
     """
-    with _imported(snapshot, SharedAdbc()) as connection:
+    with _imported(snapshot) as connection:
         yield from _read(connection, snapshot, scan, query)
         _end(connection)
 
@@ -192,9 +192,7 @@ class BulkReader:
                 is_whole = False
                 try:
                     if connection is None:
-                        connection = session.enter_context(
-                            _imported(self._snapshot, self._snapshot.source.adbc)
-                        )
+                        connection = session.enter_context(_imported(self._snapshot))
                     for batch in _read(connection, self._snapshot, scan, query):
                         channel.put(batch)
                     is_whole = True
@@ -227,12 +225,8 @@ def _advice(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _imported(snapshot: Snapshot | SharedSnapshot, adbc: SharedAdbc) -> Iterator[AdbcConnection]:
+def _imported(snapshot: Snapshot | SharedSnapshot) -> Iterator[AdbcConnection]:
     """Open an ADBC connection in a transaction that has imported the snapshot.
-
-    Args:
-        snapshot: The snapshot.
-        adbc: What the driver knows of the server's types.
 
     Raises:
         SourceUnavailable: The server does not answer, or the snapshot is gone.
@@ -246,7 +240,7 @@ def _imported(snapshot: Snapshot | SharedSnapshot, adbc: SharedAdbc) -> Iterator
         settings["transaction_timeout"] = "0"
     with contextlib.ExitStack() as stack:
         try:
-            connection = stack.enter_context(adbc.open(snapshot.connection, **settings))
+            connection = stack.enter_context(open_adbc(snapshot.connection, **settings))
             _run(connection, f"{_BEGIN}; SET TRANSACTION SNAPSHOT {literal(snapshot.exported_id)}")
         except adbc_driver_manager.Error as error:
             raise adbc_error(error, snapshot.connection, attempt, lost=_NO_SUCH_SNAPSHOT) from error
@@ -267,7 +261,7 @@ def _with_column(refused: ValueRefused, snapshot: Snapshot, scan: Scan) -> Sourc
 
     for name, query in scan.probes.items():
         try:
-            with _imported(snapshot, snapshot.source.adbc) as connection:
+            with _imported(snapshot) as connection:
                 _run(connection, query)
         except adbc_driver_manager.DataError:
             found = SourceError(f"Table {scan.table}, column {name}: {refused}")

@@ -211,16 +211,15 @@ class SharedAdbc:
         self._database: AdbcDatabase | None = None
 
     @contextlib.contextmanager
-    def open(self, connection: Connection, **settings: str) -> Iterator[AdbcConnection]:
+    def open(self, connection: Connection) -> Iterator[AdbcConnection]:
         """Open a connection; see `open_adbc`."""
         import adbc_driver_manager
 
         # The driver counts the connections of a database without a lock.
         with self._lock:
-            in_login = {**_LOGIN_SETTINGS, **settings}
-            uri = adbc_uri(connection, in_login)
+            uri = adbc_uri(connection, _LOGIN_SETTINGS)
             if self._database is None or uri != self._uri:
-                self._uri, self._database = uri, _adbc_database(connection, in_login)
+                self._uri, self._database = uri, _adbc_database(connection, _LOGIN_SETTINGS)
                 weakref.finalize(self, self._database.close)
             opened = adbc_driver_manager.AdbcConnection(self._database)
         try:

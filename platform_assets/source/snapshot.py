@@ -21,7 +21,7 @@ from platform_assets.model.table import LogicalType, Table
 from platform_assets.source.catalogue import Kind, Relation, read_kinds, read_relations
 from platform_assets.source.connection import Connection
 from platform_assets.source.policy import DEFAULT_POLICY, CapturePolicy
-from platform_assets.source.session import SharedAdbc, neutralise, open_control, translated
+from platform_assets.source.session import neutralise, open_control, translated
 
 if TYPE_CHECKING:
     from pg8000.native import Connection as ControlConnection
@@ -126,7 +126,6 @@ class SourceDatabase:
     types: Mapping[str, Mapping[str, LogicalType]] = field(default_factory=dict)
     encoding: str = ""
     encodings: Mapping[str, str] = field(default_factory=dict)
-    adbc: SharedAdbc = field(default_factory=SharedAdbc, repr=False, compare=False)
 
     def policy_of(self, table: str) -> CapturePolicy:
         """Return the policy for finding changes in a table."""
