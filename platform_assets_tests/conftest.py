@@ -1,9 +1,11 @@
 """Fixtures for every folder: the servers are in `fixtures/`, one module each."""
 
 import gc
+import logging
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,11 @@ def pytest_collection_finish() -> None:
     """Have the garbage collector look at what tests make, and never again at what was imported before."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def _no_json_logs_afterwards() -> Iterator[None]:
+    """Take away the JSON handler that a test's configuration gave to this process, for the tests after it."""
+    yield
+    root = logging.getLogger()
+    root.handlers[:] = [one for one in root.handlers if type(one).__name__ != "JsonHandler"]
