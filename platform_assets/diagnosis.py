@@ -6,6 +6,7 @@ has to write, in order to know that it may, it removes again.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -101,7 +102,12 @@ def diagnose(probes: Sequence[Probe]) -> Iterator[tuple[Probe, list[Observation]
     def start() -> None:
         for attempt in attempts:
             free.acquire()
-            attempt.start(free)
+            try:
+                attempt.start(free)
+            except RuntimeError as refusal:
+                # The system allows no more threads.
+                attempt.fail(refusal)
+                free.release()
 
     threading.Thread(target=start, name="doctor", daemon=True).start()
     for probe, attempt in zip(probes, attempts, strict=True):
@@ -115,6 +121,11 @@ class _Attempt:
         self._probe = probe
         self._begun: queue.SimpleQueue[float] = queue.SimpleQueue()
         self._result: queue.SimpleQueue[list[Observation]] = queue.SimpleQueue()
+
+    def fail(self, reason: BaseException) -> None:
+        """End without having begun."""
+        self._begun.put(time.monotonic())
+        self._result.put([error(self._probe.subject, reason_of(reason))])
 
     def start(self, free: threading.Semaphore) -> None:
         """Begin, in a place that is already taken."""
@@ -135,9 +146,10 @@ class _Attempt:
                 limit.cancel()
                 leave()
 
-        self._begun.put(time.monotonic())
-        limit.start()
         threading.Thread(target=run, name=self._probe.subject, daemon=True).start()
+        self._begun.put(time.monotonic())
+        with contextlib.suppress(RuntimeError):
+            limit.start()
 
     def findings(self) -> list[Observation]:
         """The findings of the probe once it has ended, or that it gives no answer."""

@@ -8,6 +8,7 @@ of rows; docs/logs.md describes them.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import logging
@@ -150,14 +151,14 @@ def json_output() -> Iterator[None]:
     os.close(writing)
 
     def translate() -> None:
-        with (
-            open(reading, encoding="utf-8", errors="replace") as lines,
-            open(kept, "w", encoding="utf-8") as out,
-        ):
+        with open(reading, encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                if text := line.strip():
-                    out.write(f"{json.dumps(translated(text), ensure_ascii=False)}\n")
-                    out.flush()
+                # A line that cannot be written, such as to a full disk, is lost; who prints goes on.
+                with contextlib.suppress(Exception):
+                    if text := line.strip():
+                        printed = json.dumps(translated(text), ensure_ascii=False)
+                        _write_all(kept, f"{printed}\n".encode(errors="replace"))
+        os.close(kept)
 
     thread = threading.Thread(target=translate, daemon=True)
     thread.start()
@@ -173,11 +174,17 @@ def json_output() -> Iterator[None]:
         thread.join(timeout=5)
 
 
+def _write_all(file: int, data: bytes) -> None:
+    """Write bytes to an open file, all of them."""
+    while data:
+        data = data[os.write(file, data) :]
+
+
 def translated(text: str) -> dict[str, Any]:
     """Return the object for a printed line: ours as it is, Dagster's with our names, others as a message."""
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         line = None
     if isinstance(line, dict) and {"time", "level", "event", "message"} <= line.keys():
         return line

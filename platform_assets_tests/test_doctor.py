@@ -94,6 +94,24 @@ def test_a_probe_that_fails_unexpectedly_or_hangs_is_a_finding_and_the_others_go
     assert health_of(found[-1][1]) == {"last": Health.OK}
 
 
+def test_a_probe_for_which_the_system_has_no_thread_is_a_finding_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def refuse_one(thread: threading.Thread) -> None:
+        if thread.name == "second":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_one)
+    names = ["first", "second", *(f"{number}" for number in range(20))]
+    probes = [Probe("a", name, lambda name=name: [ok(name, "is well")]) for name in names]
+    found = {probe.subject: findings for probe, findings in diagnose(probes)}
+    assert "new thread" in found["second"][0].sentence
+    assert {name for name in names if found[name][0].status is Health.OK} == set(names) - {"second"}
+
+
 # The command
 
 

@@ -1,6 +1,7 @@
 """Logs as JSON: every line is one object, with the same names, whoever logs it."""
 
 import datetime as dt
+import errno
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from platform_assets.errors import LakeError
 from platform_assets.logs import EVENTS, configure, event, is_json, json_output, translated
 from platform_assets.terminal import plain_errors
 from platform_assets_tests.fixtures.logs import json_logs, objects
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import Totesys
 
@@ -282,6 +284,27 @@ def test_what_other_processes_print_becomes_objects(capfd: Captured) -> None:
         "2036-07-08T00:00:00Z",
     )
     assert translated("")["message"] == ""
+
+
+def test_a_line_that_cannot_be_written_stops_neither_the_next_ones_nor_who_prints_them(
+    capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def full(file: int, data: bytes) -> int:
+        if b"lost" in data:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[:7])
+
+    monkeypatch.setattr(os, "write", full)
+    lines = ["lost", "[" * 100_000, json.dumps({"event": "half \ud800 a sign"}), *["kept " * 100] * 300]
+    with json_output():
+        program = "import sys; sys.stdout.writelines(f'{line}\\n' for line in sys.argv[1:])"
+        subprocess.run([sys.executable, "-c", program, *lines], check=True, timeout=PATIENCE)
+    found = [one["message"] for one in objects(capfd.readouterr().err)]
+    assert len(found) == len(lines) - 1
+    assert found[1] == "half ? a sign"
+    assert {one.split()[0] for one in found[2:]} == {"kept"}
 
 
 def test_every_event_that_is_logged_is_documented() -> None:

@@ -110,6 +110,8 @@ class Order:
 class Watcher:
     """Follows a delivery.
 
+    A watcher that fails, such as a terminal that was closed, does the delivery no harm.
+
     Args:
         report: Receives lines.
         progress: Receives a destination, the bytes sent so far, and all bytes.
@@ -117,6 +119,11 @@ class Watcher:
 
     report: Callable[[str], None] = field(default=lambda line: None)
     progress: Callable[[str, int, int], None] = field(default=lambda destination, sent, total: None)
+
+    def __post_init__(self) -> None:
+        """Let errors of the two functions go no further."""
+        object.__setattr__(self, "report", _harmless(self.report))
+        object.__setattr__(self, "progress", _harmless(self.progress))
 
 
 @dataclass(frozen=True)
@@ -288,8 +295,8 @@ class _Run:
 
         def renew() -> None:
             while not ended_.wait(_RENEWED_EVERY):
-                # A renewal that fails is made up for by the next one.
-                with suppress(PlatformError):
+                # A renewal that fails, whatever the error is, is made up for by the next one.
+                with suppress(Exception):
                     now = dt.datetime.now(dt.UTC)
                     self.receipts.append([self._whole(stamp, PLANNED, claimed_until=claim_end(now))])
 
@@ -494,10 +501,12 @@ class _Run:
         events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
 
         def work() -> None:
-            with suppress(queue.Empty):
-                while True:
+            while True:
+                try:
                     name = left.get_nowait()
-                    events.put(_Sending(self, claimed, name, staged[name], events.put).to_the_end())
+                except queue.Empty:
+                    return
+                events.put(self._sent_to(name, claimed, staged[name], events.put))
 
         for number in range(min(self.order.parallel, len(staged))):
             # Daemons: an interrupted process does not wait for a slow server.
@@ -514,6 +523,19 @@ class _Run:
             self.receipts.append(rows)
             rows = []
         return results
+
+    def _sent_to(
+        self, name: str, claimed: _Claimed, staged: StagedData, report: Callable[[_Event], None]
+    ) -> _Event:
+        """Send the files to one destination; the main thread waits for this event, whatever the error is."""
+        try:
+            return _Sending(self, claimed, name, staged, report).to_the_end()
+        except BaseException as error:  # noqa: BLE001 - the main thread raises an interruption
+            if not _is_of_destination(error):
+                return _Event((), error=error)
+            reason = told(error)
+            row = self.row(claimed, name, FAILED, reason=reason[:_LONGEST_REASON])
+            return _Event((row,), DestinationResult(name, "failed", "", reason=reason))
 
     def _outcome(
         self, claimed: _Claimed, results: Mapping[str, DestinationResult], plan: Stamp, started: float
@@ -713,6 +735,16 @@ class _Sending:
                 f"{self.name} did not get the files within {minutes:g} minutes, the deadline of the "
                 "attempts. The next run continues; raise attempts.deadline_minutes if it needs longer."
             )
+
+
+def _harmless(function: Callable[..., None]) -> Callable[..., None]:
+    """Return the function with its errors suppressed."""
+
+    def called(*arguments: object) -> None:
+        with suppress(Exception):
+            function(*arguments)
+
+    return called
 
 
 def _arrived(events: queue.SimpleQueue[_Event], timeout: float | None) -> list[_Event]:

@@ -146,8 +146,14 @@ class BulkReader:
         count = min(self._snapshot.source.connections if is_large else 1, len(self._parts))
         for number in range(count):
             thread = threading.Thread(target=self._read_parts, name=f"bulk reader {number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The system allows no more threads: those that run read the other parts too.
+                if not self._threads:
+                    raise
+                break
             self._threads.append(thread)
-            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -183,8 +189,9 @@ class BulkReader:
             return self._parts.popleft() if self._parts else None
 
     def _read_parts(self) -> None:
-        with contextlib.ExitStack() as session:
-            connection: AdbcConnection | None = None
+        session = contextlib.ExitStack()
+        connection: AdbcConnection | None = None
+        try:
             while part := self._next_part():
                 scan, query = part
                 channel = self._channels[scan.table]
@@ -199,7 +206,7 @@ class BulkReader:
                 except _Stopped:
                     pass
                 except ValueRefused as error:
-                    session.close()
+                    _give_up(session)
                     failure = _with_column(error, self._snapshot, scan)
                 except SourceError as error:
                     failure = error
@@ -211,10 +218,21 @@ class BulkReader:
                 channel.end_part(failure)
                 if not is_whole:
                     # The transaction has ended or rows are in transit: other tables need a new connection.
-                    session.close()
+                    _give_up(session)
                     connection = None
             if connection is not None:
                 _end(connection)
+        finally:
+            _give_up(session)
+
+
+def _give_up(session: contextlib.ExitStack) -> None:
+    """Close a connection that is no longer needed; a failure does no harm.
+
+    An error that ended the reader's thread would leave the consumers of all further tables waiting forever.
+    """
+    with contextlib.suppress(Exception):
+        session.close()
 
 
 def _advice(error: BaseException) -> str:
@@ -267,16 +285,14 @@ def _with_column(refused: ValueRefused, snapshot: Snapshot, scan: Scan) -> Sourc
             found = SourceError(f"Table {scan.table}, column {name}: {refused}")
             found.__cause__ = refused
             return found
-        except (SourceError, adbc_driver_manager.Error):
+        except Exception:  # noqa: BLE001 - without the column's name, the refusal itself is told
             break
     return refused
 
 
 def _end(connection: AdbcConnection) -> None:
     """End the transaction, so that a pooler can reuse the session; a failure does no harm."""
-    import adbc_driver_manager
-
-    with contextlib.suppress(adbc_driver_manager.Error):
+    with contextlib.suppress(Exception):
         _run(connection, "ROLLBACK")
 
 

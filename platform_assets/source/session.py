@@ -206,7 +206,8 @@ class SharedAdbc:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Python may finalise a session that was abandoned, and so close it, while this thread opens another.
+        self._lock = threading.RLock()
         self._uri = ""
         self._database: AdbcDatabase | None = None
 
@@ -220,13 +221,19 @@ class SharedAdbc:
             uri = adbc_uri(connection, _LOGIN_SETTINGS)
             if self._database is None or uri != self._uri:
                 self._uri, self._database = uri, _adbc_database(connection, _LOGIN_SETTINGS)
-                weakref.finalize(self, self._database.close)
+                weakref.finalize(self, _close, self._database)
             opened = adbc_driver_manager.AdbcConnection(self._database)
         try:
             yield opened
         finally:
             with self._lock:
                 opened.close()
+
+
+def _close(database: AdbcDatabase) -> None:
+    """Close the driver's database; while a session is open, the driver keeps it until that session ends."""
+    with contextlib.suppress(RuntimeError):
+        database.close()
 
 
 @contextlib.contextmanager

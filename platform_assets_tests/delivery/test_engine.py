@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from platform_assets.delivery import engine
 from platform_assets.delivery.engine import Order, Watcher
 from platform_assets.delivery.interfaces import (
     Bytes,
@@ -30,6 +31,7 @@ from platform_assets_tests.delivery.making import QUICK, Deliveries, Document, c
 from platform_assets_tests.delivery.writers.places import FtpPlace, SftpPlace
 from platform_assets_tests.fixtures.ftp import FtpServer
 from platform_assets_tests.fixtures.patience import PATIENCE
+from platform_assets_tests.fixtures.poison import UNEXPECTED, name_of, poison_call, told
 from platform_assets_tests.fixtures.ssh import SshServer
 
 CONTENT = b"id,name\n1,Ann\n"
@@ -375,6 +377,69 @@ def test_an_error_that_nobody_foresaw_is_recorded_without_its_text(
         deliveries.make(deliveries.order(Document(before=fail), {"archive": folder_block(archive)}))
     assert "4111" not in str(deliveries.rows())
     assert "KeyError" in deliveries.rows()[-1].reason
+
+
+@pytest.mark.parametrize("error", UNEXPECTED, ids=name_of)
+def test_an_error_before_the_first_attempt_fails_one_destination_and_the_others_get_the_files(
+    deliveries: Deliveries,
+    archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    new = tmp_path / "new"
+    order = deliveries.order(Document(), {"archive": folder_block(archive), "new": folder_block(new)})
+    with monkeypatch.context() as patch:
+        poison_call(
+            patch, engine._Sending, "__init__", lambda _, run, claimed, name, *__: name == "new", error
+        )
+        result = deliveries.make(order)
+    assert [one.status for one in result.destinations] == ["delivered", "failed"]
+    assert told(error) in result.failures["new"]
+    assert deliveries.told("new")[-1][0] == "failed"
+    assert deliveries.make(order).failures == {}
+    assert len(contents(new)) == len(contents(archive)) == 1
+
+
+def test_a_watcher_that_fails_does_the_delivery_no_harm(deliveries: Deliveries, archive: Path) -> None:
+    calls = []
+
+    def fail(*arguments: object) -> None:
+        calls.append(arguments)
+        raise BrokenPipeError("The terminal was closed.")
+
+    order = deliveries.order(Document(), {"archive": folder_block(archive)})
+    result = deliveries.engine.deliver(order, Watcher(fail, fail))
+    assert calls
+    assert [one.status for one in result.destinations] == ["delivered"]
+    assert deliveries.told("archive") == [("started", 1), ("delivered", 1)]
+
+
+def test_a_claim_is_renewed_again_after_an_error_that_nobody_foresaw(
+    deliveries: Deliveries, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_RENEWED_EVERY", 0.01)
+    append, tries, renewed = deliveries.receipts.append, [], threading.Event()
+
+    def appended(rows: list[ReceiptRow]) -> None:
+        if rows[0].status != "planned" or reading.is_set() is False:
+            return append(rows)
+        tries.append(rows)
+        if len(tries) == 1:
+            raise KeyError("unforeseen")
+        renewed.set()
+        return append(rows)
+
+    reading = threading.Event()
+
+    def wait(name: str) -> None:
+        reading.set()
+        assert renewed.wait(PATIENCE)
+
+    monkeypatch.setattr(deliveries.receipts, "append", appended)
+    order = deliveries.order(Document(before=wait), {"archive": folder_block(archive)})
+    assert deliveries.make(order).failures == {}
+    assert len(tries) >= 2
 
 
 def test_held_back_data_is_not_even_read(deliveries: Deliveries, archive: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from platform_assets.errors import LakeError, SourceError, SourceUnavailable
@@ -16,6 +19,8 @@ from platform_assets.lake.delta import LakeTable
 from platform_assets.source import bulk, extract
 from platform_assets.source.compare import Comparison
 from platform_assets.source.dead_letters import DeadLetters
+from platform_assets.source.scan import Scan
+from platform_assets.source.session import ValueRefused
 from platform_assets.source.snapshot import Snapshot
 from platform_assets_tests.fixtures.poison import (
     UNEXPECTED,
@@ -26,6 +31,9 @@ from platform_assets_tests.fixtures.poison import (
 )
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.totesys import SOURCE_TABLE, Platform, Totesys
+
+if TYPE_CHECKING:
+    from adbc_driver_manager import AdbcConnection
 
 POISONED = "design"
 OTHERS = ("currency", "department")
@@ -168,6 +176,59 @@ def test_a_connection_that_breaks_while_it_reads_one_table_is_replaced_by_anothe
         poison_call(patch, bulk, "_read", first_time, BROKEN)
         found = platform.extract(*TABLES).tables
     assert [(found[table].inserted, found[table].stopped) for table in TABLES] == [(1, "")] * 3
+
+
+@pytest.mark.parametrize("error", [REFUSED, ValueRefused("It refused a value.")], ids=["table", "value"])
+def test_a_connection_that_cannot_be_closed_keeps_no_table_waiting(
+    totesys: Totesys, platform: Platform, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    insert_into_each(totesys)
+    open_adbc, closed = bulk.open_adbc, []
+
+    @contextlib.contextmanager
+    def opened(*arguments: Any, **settings: Any) -> Iterator[AdbcConnection]:
+        with open_adbc(*arguments, **settings) as connection:
+            yield connection
+        closed.append(connection)
+        raise RuntimeError("Cannot close AdbcConnection with open AdbcStatement")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "open_adbc", opened)
+        poison_call(patch, bulk, "_read", lambda _, __, scan, ___: scan.table == POISONED, error)
+        found = platform.extract(*TABLES).tables
+    assert told(error) in found[POISONED].stopped
+    assert [(found[table].inserted, found[table].stopped) for table in OTHERS] == [(1, "")] * 2
+    assert len(closed) >= 2
+    assert platform.extract(*TABLES).tables[POISONED].inserted == 1
+
+
+def test_a_thread_that_the_system_refuses_leaves_the_reading_to_the_others(
+    totesys: Totesys, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pa.table({"n": [1]})
+    started, start = [], threading.Thread.start
+
+    def refuse_the_second(thread: threading.Thread) -> None:
+        if thread.name.startswith("bulk reader"):
+            started.append(thread)
+            if len(started) == 2:
+                raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with platform.source.snapshot() as snapshot:
+        scans = [
+            Scan(name, ("SELECT 1::bigint AS n", "SELECT 2::bigint AS n"), rows.schema, lambda batch: batch)
+            for name in OTHERS
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse_the_second)
+            with bulk.BulkReader(snapshot, scans) as reader:
+                read = []
+                for name in OTHERS:
+                    with reader.stream(name) as stream:
+                        read.append(sorted(stream.read_all()["n"].to_pylist()))
+    assert len(started) == 2
+    assert read == [[1, 2]] * 2
 
 
 @pytest.mark.parametrize("limits", [{"lock_timeout": 0.3}, {"statement_timeout": 1}], ids=str)

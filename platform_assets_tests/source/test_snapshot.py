@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ from platform_assets.model.dialects import POSTGRES
 from platform_assets.model.table import Column, Table
 from platform_assets.model.totesys.source import DESIGN, TABLES
 from platform_assets.sample.embedded import EmbeddedPostgres
+from platform_assets.source.connection import Connection
+from platform_assets.source.session import SharedAdbc, adbc_uri
 from platform_assets.source.snapshot import Snapshot, SourceDatabase
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
@@ -604,3 +608,33 @@ def test_a_bigint_may_be_declared_narrower_until_a_value_does_not_fit(database: 
     with pytest.raises(SourceError, match=r"reading table v: .*integer out of range") as error:
         read_table(source, table)
     assert not error.value.retryable
+
+
+class Abandoned:
+    """A session that nobody closes; only the garbage collector finds it, because it refers to itself."""
+
+    def __init__(self, shared: SharedAdbc, connection: Connection) -> None:
+        self.session = shared.open(connection)
+        self.session.__enter__()
+        self.itself = self
+
+
+def test_a_session_that_was_abandoned_is_closed_while_another_is_opened(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, freed = SharedAdbc(), []
+
+    def collected(*arguments: Any) -> str:
+        gc.collect()
+        freed.append(abandoned() is None)
+        return adbc_uri(*arguments)
+
+    gc.disable()
+    abandoned = weakref.ref(Abandoned(shared, database.reader))
+    monkeypatch.setattr("platform_assets.source.session.adbc_uri", collected)
+    try:
+        with shared.open(database.reader):
+            pass
+    finally:
+        gc.enable()
+    assert freed == [True]
