@@ -94,7 +94,8 @@ def build_deliveries(
     """
     if not deliveries:
         return dg.Definitions()
-    jobs = {name: _job(name, one, loggers) for name, one in deliveries.items()}
+    graph = dg.GraphDefinition(name="deliver_one", node_defs=[_deliver])
+    jobs = {name: _job(graph, name, one, loggers) for name, one in deliveries.items()}
     schedules = [
         dg.ScheduleDefinition(
             name=f"{jobs[name].name}_schedule",
@@ -186,7 +187,8 @@ def _assets(deliveries: Mapping[str, "DeliverySettings"], step: str) -> dg.Asset
 
 @dg.op(
     name="deliver",
-    out=dg.Out(dg.Nothing),
+    # An output would need an I/O manager, which each job would look for.
+    out={},
     description="Sends what each destination does not have yet.",
     tags=LOADS,
 )
@@ -202,19 +204,21 @@ def _deliver(
         raise made
     if made is not None:
         yield dg.AssetMaterialization(dg.AssetKey([GROUP, name]), metadata=made)
-    yield dg.Output(None)
 
 
 def _job(
-    name: str, settings: "DeliverySettings", loggers: Mapping[str, dg.LoggerDefinition] | None
+    graph: dg.GraphDefinition,
+    name: str,
+    settings: "DeliverySettings",
+    loggers: Mapping[str, dg.LoggerDefinition] | None,
 ) -> dg.JobDefinition:
-    """Define the job of a delivery: one step, which reports the asset.
+    """Define the job of a delivery: one step, which reports the asset; all jobs share the graph of this step.
 
     A job over the asset would take Dagster the longer to resolve the more assets there are in the code
     location, for each delivery again.
     """
-    graph = dg.GraphDefinition(name=f"{GROUP}_{name}", node_defs=[_deliver])
     return graph.to_job(
+        name=f"{GROUP}_{name}",
         description=f"Makes the delivery {name}: {settings.title}.",
         executor_def=dg.in_process_executor,
         logger_defs=loggers,

@@ -265,19 +265,20 @@ class RenderStep(Block):
             value = {value: {}}
         if not isinstance(value, dict) or len(value) != 1:
             raise ValueError("a step is a name, or a block with one key: the name, with the options in it")
-        [name] = value
+        [(name, options)] = value.items()
         if name not in ORDER:
             import difflib
 
             close = difflib.get_close_matches(str(name), ORDER, n=1)
             hint = f"; perhaps {close[0]}" if close else ""
             raise ValueError(f"there is no step {name}{hint}. Known are {', '.join(ORDER)}")
-        return value
+        return {name: {} if options is None else options}
 
     @property
     def name(self) -> str:
         """The step's name."""
-        return next(name for name in ORDER if self.options(name) is not None)
+        [key] = self.model_fields_set
+        return key.removesuffix("_")
 
     def options(self, name: str) -> Block | None:
         """Return the options of a step, if this is it."""

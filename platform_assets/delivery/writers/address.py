@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class Address:
     path: str
 
 
+@functools.lru_cache(maxsize=256)
 def parse_address(text: str) -> Address:
     """Split an address.
 

@@ -13,7 +13,11 @@ from pydantic import ValidationError
 
 from platform_assets.delivery.interfaces import DeliveryError, StagedFile
 from platform_assets.delivery.renderers.naming import FileNames, manifest, split_name, template_mistake
-from platform_assets.delivery.renderers.settings import has_manifest, rendering_mistakes
+from platform_assets.delivery.renderers.settings import (
+    JsonRenderSettings,
+    has_manifest,
+    rendering_mistakes,
+)
 from platform_assets_tests.delivery.renderers.rendering import STAMP, STEPS
 
 
@@ -197,3 +201,10 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_a_manifest_is_asked_for_as_a_step() -> None:
     assert has_manifest(STEPS.validate_python(["csv", "manifest"]))
     assert not has_manifest(STEPS.validate_python(["csv"]))
+
+
+@pytest.mark.parametrize("step", ["json", {"json": {}}, {"json": None}])
+def test_a_step_without_options_is_its_name_or_its_empty_block(step: Any) -> None:
+    [one] = STEPS.validate_python([step])
+
+    assert (one.name, one.options("json")) == ("json", JsonRenderSettings())
