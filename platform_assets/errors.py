@@ -125,13 +125,22 @@ def lake_file_error(message: str) -> LakeError | None:
     if found is None or not _UNREADABLE_FILE.search(message):
         return None
     if re.search("No files found|not found|No such file", message):
-        reason, advice = "it does not exist", _RESTORE
-    elif "Permission denied" in message:
-        reason, advice = "permission denied", "Grant the platform's user access to it"
-    else:
-        reason, advice = "it is damaged", _RESTORE
+        return missing_lake_file(found["path"])
+    if "Permission denied" in message:
+        return _unreadable_lake_file(
+            found["path"], "permission denied", "Grant the platform's user access to it"
+        )
+    return _unreadable_lake_file(found["path"], "it is damaged", _RESTORE)
+
+
+def missing_lake_file(path: str) -> LakeError:
+    """Return the error about a Parquet file that does not exist."""
+    return _unreadable_lake_file(path, "it does not exist", _RESTORE)
+
+
+def _unreadable_lake_file(path: str, reason: str, advice: str) -> LakeError:
     return LakeError(
-        f"The lake's file {found['path']} cannot be read: {reason}. {advice}; the next run then continues."
+        f"The lake's file {path} cannot be read: {reason}. {advice}; the next run then continues."
     )
 
 

@@ -12,16 +12,19 @@ import socket
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.configuration.environment import set_unless_given
-from platform_assets.errors import PlatformError
+from platform_assets.errors import PlatformError, missing_lake_file
 from platform_assets.lake.delta import reason_in_short
+from platform_assets.lake.upkeep.store import TableStore
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from platform_assets.lake.delta import LakeTable
 
 _OLDEST_JAVA = 17
 _SESSION = {
@@ -47,6 +50,9 @@ _ON_THIS_MACHINE = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host"
 _RETRIES = 6
 _SECONDS_TO_CONNECT = 10
 _PORT = 15_002
+_RAISED = re.compile(
+    r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)+([\w.]+)(?:: (.*))?", re.MULTILINE
+)
 _REFUSED = re.compile(r"\b40[13]\b|credential|Forbidden", re.IGNORECASE)
 
 
@@ -105,7 +111,7 @@ class SparkTarget:
             yield session
         except (PySparkException, Py4JError, grpc.RpcError, ConnectionError) as error:
             if self._answers(session):
-                reason = reason_in_short(error)
+                reason = _reason(error)
                 raise SparkError(f"Spark failed at {attempt}: {reason}{self._advice(reason)}") from error
             self._open.clear()
             raise SparkUnavailable(
@@ -123,6 +129,17 @@ class SparkTarget:
             self._require_connector()
             return f"{self.s3_scheme}{uri.removeprefix('s3')}"
         return uri if "://" in uri else f"file://{uri}"
+
+    def require_files(self, table: LakeTable, paths: Sequence[str]) -> None:
+        """Look for files of a table before they are read, where this Spark would pass over what is missing.
+
+        Args:
+            table: The table.
+            paths: Paths or addresses of the files.
+
+        Raises:
+            LakeError: A file does not exist.
+        """
 
     def _require_connector(self) -> None:
         """Look for the class of the connector, for which Spark itself searches a minute and tells in Java."""
@@ -198,6 +215,13 @@ class SailTarget(SparkTarget):
         """See `SparkTarget.place`."""
         return uri
 
+    def require_files(self, table: LakeTable, paths: Sequence[str]) -> None:
+        """See `SparkTarget.require_files`: Sail 0.7 reads no rows from a file that does not exist."""
+        stored = {one.path for one in TableStore(table).listed()}
+        for path in paths:
+            if path.rpartition("/")[2] not in stored:
+                raise missing_lake_file(path)
+
     def _advice(self, reason: str) -> str:
         if not _REFUSED.search(reason):
             return ""
@@ -255,6 +279,19 @@ def connected(address: str, partitions: int) -> SparkSession:
             "and that the server runs."
         ) from error
     return session  # type: ignore[return-value]
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error in one line; of what a worker's Python raised, the message only if it is our own.
+
+    That of another error may quote a value.
+    """
+    raised = _RAISED.findall(str(error))
+    if not raised:
+        return reason_in_short(error)
+    name, message = raised[-1]
+    is_own = name.startswith(f"{__package__.partition('.')[0]}.") and message
+    return f"a worker failed: {message if is_own else name.rpartition('.')[2]}"
 
 
 def _hadoop_version(session: SparkSession) -> str:

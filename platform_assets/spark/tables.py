@@ -94,6 +94,7 @@ class Views:
         paths, is_mixed = table.files(handle, batches, only) if handle is not None else ([], False)
         if not paths or handle is None:
             return self.add(self.session.createDataFrame([], ddl(table.columns))), is_mixed
+        self.target.require_files(table, paths)
         stored = stored_columns(handle)
         self.rows += _rows_in(handle, {path.rpartition("/")[2] for path in paths})
         # Files written before a column was added lack it, and have NULL in it.

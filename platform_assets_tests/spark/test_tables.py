@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from platform_assets.errors import LakeError
 from platform_assets.lake.delta import LakeTable
 from platform_assets.model.dialects import SPARK
 from platform_assets.model.table import (
@@ -29,7 +30,7 @@ from platform_assets.model.table import (
 )
 from platform_assets.spark.dialect import Numbering, constant, spark_sql, sql_of
 from platform_assets.spark.files import written
-from platform_assets.spark.session import SparkTarget
+from platform_assets.spark.session import SparkError, SparkTarget
 from platform_assets.spark.tables import Views
 
 COLUMNS = (
@@ -127,6 +128,21 @@ def test_columns_that_were_added_are_null_in_older_files(
             assert not files.fit(wider.open())
             wider.append(wider.open(), files.stream(), stream="s", version=2)
     assert rows_in(wider)["added"].to_pylist() == [None] * 8
+
+
+def test_a_missing_file_is_told_and_not_passed_over(target: SparkTarget, tmp_path: Path) -> None:
+    table = table_of(tmp_path, (Column("id", Integer(), ""), Column("_batch", Integer(64), "")))
+    for batch in (1, 2):
+        rows = pa.table({"id": pa.array([batch], pa.int32()), "_batch": [batch]})
+        table.append(table.open(), rows.to_reader(), stream="t", version=batch)
+    lost = sorted(Path(table.uri).glob("*.parquet"))[0]
+    lost.unlink()
+    with (
+        pytest.raises((SparkError, LakeError), match=f"{lost.name}.*(cannot be read|SQLSTATE)"),
+        target.working("reading") as session,
+        Views.open(session, target) as views,
+    ):
+        session.table(views.add_table(table, table.open())[0]).toArrow()
 
 
 def test_a_query_without_rows_writes_no_file(
