@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from platform_assets.alert import Alert
     from platform_assets.classification import Mark
     from platform_assets.column_lineage import ColumnRef
+    from platform_assets.dlp.column_parts import LargeTables
     from platform_assets.dlp.columns import ColumnInspector
     from platform_assets.dlp.findings import FindingsStore
     from platform_assets.dlp.google.access import DlpAccess
@@ -47,6 +48,8 @@ _SOME_TEXT = b"""name,email,telephone,note
 Mary Example,mary@example.org,+44 20 7946 0123,"card 4111 1111 1111 1111, password = 'correct horse'"
 """
 """Candidates of several kinds, so that what is loaded and compiled for the first of a kind is there."""
+_NO_KEY = b"no key" * 4
+"""In place of the key, which only fingerprints need, and which not every worker may read."""
 
 
 class InspectionRoom(Assembly[InspectionSettings]):
@@ -199,8 +202,7 @@ class InspectionRoom(Assembly[InspectionSettings]):
         if self._is_local:
             from platform_assets.dlp.local.inspector import LocalInspector
 
-            # Only fingerprints need the key, which a worker of other steps may not read.
-            LocalInspector(self.inspect_config(), b"no key" * 4).inspect_text(_SOME_TEXT)
+            LocalInspector(self.inspect_config(), _NO_KEY).inspect_text(_SOME_TEXT)
 
     @contextlib.contextmanager
     def open_inspector(self) -> Iterator[Inspector]:
@@ -413,8 +415,24 @@ class InspectionRoom(Assembly[InspectionSettings]):
 
         with self.open_inspector() as inspector:
             yield ColumnInspector(
-                inspector, self.rooms.of(LakeRoom).engine, self.settings.dlp.inspect.sample_rows
+                inspector,
+                self.rooms.of(LakeRoom).engine,
+                self.settings.dlp.inspect.sample_rows,
+                self._large_tables(),
             )
+
+    def _large_tables(self) -> LargeTables | None:
+        """Return the inspection of large tables by workers; None without them, and for Google."""
+        from platform_assets.dlp.column_parts import LargeTables
+        from platform_assets.lake.column_values import HasValueWorkers
+
+        found = (room.value_workers() for room in self.rooms.offering(HasValueWorkers))
+        workers = next((one for one in found if one is not None), None) if self._is_local else None
+        if workers is None:
+            return None
+        from platform_assets.dlp.local.inspector import LocalInspector
+
+        return LargeTables(workers, partial(LocalInspector, self.inspect_config(), _NO_KEY))
 
     @contextlib.contextmanager
     def open_upload_inspector(self, name: str) -> Iterator[UploadInspector]:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
+from platform_assets.dlp.column_parts import ColumnPart, FailedPart, inspected_part, merged_parts
 from platform_assets.dlp.findings import InspectedTable
-from platform_assets.dlp.model import ColumnVerdict, InfoType, Likelihood, Sensitivity, Tally
+from platform_assets.dlp.model import ColumnVerdict, InfoType, Sensitivity
 from platform_assets.formats.isolation import is_about_content, kind_of_error
-from platform_assets.model.dialects import quote
+from platform_assets.lake.column_values import pieces
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
+    from platform_assets.dlp.column_parts import LargeTables
     from platform_assets.dlp.model import Inspector
     from platform_assets.lake.delta import LakeTable
     from platform_assets.lake.duck import SqlEngine
 
-_VALUES_AT_ONCE = 50_000
-_BYTES_AT_ONCE = 8_000_000
 # Types that cannot hold sensitive data, or whose source text is inspected instead.
 _NOT_INSPECTED = ("BOOLEAN", "TIME", "INTERVAL", "UUID", "HUGEINT")
 _ROWS_OF_A_SAMPLE = 200_000
@@ -36,11 +35,13 @@ class ColumnInspector:
         engine: Memory and threads for finding distinct values.
         sample_rows: Tables with more rows are sampled evenly to this many; a column with a finding of a
             severe info type is then inspected in full.
+        large_tables: Inspects large tables of the lake in full, by workers; if None, they are sampled here.
     """
 
     inspector: Inspector
     engine: SqlEngine
     sample_rows: int = _ROWS_OF_A_SAMPLE
+    large_tables: LargeTables | None = None
 
     def inspect_lake_table(self, table: LakeTable, key: str) -> InspectedTable | None:
         """Inspect a table of the lake; None if it does not exist yet.
@@ -55,9 +56,16 @@ class ColumnInspector:
         from platform_assets.lake.delta import LakeTable, stored_columns
 
         columns = table.columns or stored_columns(handle)
+        whole = LakeTable(table.uri, columns, table.storage_options)
+        version = str(handle.version())
         with self.engine.connect() as connection:
-            LakeTable(table.uri, columns, table.storage_options).create_view(connection, ["given"], handle)
-            return self._inspect(connection, "lake", key, str(handle.version()))
+            whole.create_view(connection, ["given"], handle)
+            if self.large_tables is None or not self.large_tables.has(whole, handle):
+                return self._inspect(connection, "lake", key, version)
+            names = _inspected_columns(connection)
+        total = whole.row_count(handle)
+        found = _by_column(names, self.large_tables.parts(whole, handle, names))
+        return _inspected_table(("lake", key, version), names, found, total, total)
 
     def inspect_rows(self, rows: pa.RecordBatchReader, place: str, key: str, version: str) -> InspectedTable:
         """Inspect streamed rows, such as those of a warehouse table; the rows are read once.
@@ -78,12 +86,7 @@ class ColumnInspector:
     def _inspect(
         self, connection: duckdb.DuckDBPyConnection, place: str, key: str, version: str
     ) -> InspectedTable:
-        relation = connection.sql("FROM given")
-        columns = [
-            name
-            for name, type_ in zip(relation.columns, relation.types, strict=True)
-            if not name.startswith("_") and str(type_).split("(")[0] not in _NOT_INSPECTED
-        ]
+        columns = _inspected_columns(connection)
         [[total]] = connection.sql("SELECT count(*) FROM given").fetchall()
         inspected = total
         source = "given"
@@ -93,100 +96,67 @@ class ColumnInspector:
                 f"{self.sample_rows:d} ROWS (reservoir, 1)"
             )
             source, inspected = "sampled", self.sample_rows
-        verdicts: list[ColumnVerdict] = []
-        failures: dict[str, str] = {}
+        found: dict[str, list[ColumnVerdict] | FailedPart] = {}
         for column in columns:
-            try:
-                found = self._inspect_column(connection, source, column)
-                if source != "given" and any(_is_severe(verdict.info_type) for verdict in found):
-                    found = self._inspect_column(connection, "given", column)
-            except BaseException as error:
-                if not is_about_content(error):
-                    raise
-                failures[column] = f"the inspection failed over its values ({kind_of_error(error)})"
-                continue
-            verdicts += found
-        return InspectedTable(
-            place, key, version, tuple(columns), tuple(verdicts), inspected, total, failures
-        )
+            found[column] = self._inspect_column(connection, source, column)
+            if source != "given" and _has_severe(found[column]):
+                found[column] = self._inspect_column(connection, "given", column)
+        return _inspected_table((place, key, version), columns, found, inspected, total)
 
     def _inspect_column(
         self, connection: duckdb.DuckDBPyConnection, source: str, column: str
-    ) -> list[ColumnVerdict]:
+    ) -> list[ColumnVerdict] | FailedPart:
         """One verdict for each info type in a column: for the column as a whole or for some values."""
-        name = quote(column)
-        values = connection.sql(
-            f"SELECT DISTINCT CAST({name} AS VARCHAR) AS value FROM {source} WHERE {name} IS NOT NULL "
-            f"AND CAST({name} AS VARCHAR) <> ''"
-        ).to_arrow_reader(_VALUES_AT_ONCE)
-        distinct = 0
-        tallies: dict[str, Tally] = {}
-        types: dict[str, InfoType] = {}
-        whole: dict[str, ColumnVerdict] = {}
-        for batch in _bounded(values):
-            distinct += batch.num_rows
-            found = self.inspector.inspect_columns({column: batch.column(0)})
-            types |= {finding.info_type.name: finding.info_type for finding in found}
-            for verdict in found.columns:
-                known = whole.get(verdict.info_type.name)
-                types[verdict.info_type.name] = verdict.info_type
-                whole[verdict.info_type.name] = (
-                    ColumnVerdict(
-                        column,
-                        verdict.info_type,
-                        max(known.likelihood, verdict.likelihood),
-                        known.distinct + verdict.distinct,
-                        known.matching + verdict.matching,
-                    )
-                    if known
-                    else verdict
-                )
-            for info_type, tally in found.tallies.items():
-                tallies[info_type] = tallies[info_type].plus(tally) if info_type in tallies else tally
-        verdicts = []
-        for info_type in sorted({*tallies, *whole}):
-            seen = whole.get(info_type)
-            tally = tallies.get(info_type, Tally(0, Likelihood.VERY_UNLIKELY))
-            verdicts.append(
-                ColumnVerdict(
-                    column,
-                    types.get(info_type, InfoType(info_type)),
-                    max(seen.likelihood, tally.highest) if seen else tally.highest,
-                    distinct,
-                    # A value may contain several findings of one info type.
-                    min(max(seen.matching if seen else 0, tally.count), distinct),
-                )
-            )
-        return verdicts
+        try:
+            values = pieces(connection, source, column)
+            return merged_parts(column, (inspected_part(self.inspector, column, one) for one in values))
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
+            return FailedPart(kind_of_error(error))
+
+
+def _inspected_columns(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The columns of the view `given` that may hold sensitive data."""
+    relation = connection.sql("FROM given")
+    return [
+        name
+        for name, type_ in zip(relation.columns, relation.types, strict=True)
+        if not name.startswith("_") and str(type_).split("(")[0] not in _NOT_INSPECTED
+    ]
+
+
+def _by_column(
+    columns: Sequence[str], parts: Iterable[tuple[str, ColumnPart | FailedPart]]
+) -> dict[str, list[ColumnVerdict] | FailedPart]:
+    """The verdicts on columns whose parts were inspected elsewhere."""
+    gathered: dict[str, list[ColumnPart | FailedPart]] = {column: [] for column in columns}
+    for column, part in parts:
+        gathered[column].append(part)
+    return {column: merged_parts(column, of) for column, of in gathered.items()}
+
+
+def _inspected_table(
+    named: tuple[str, str, str],
+    columns: Sequence[str],
+    found: Mapping[str, list[ColumnVerdict] | FailedPart],
+    inspected: int,
+    total: int,
+) -> InspectedTable:
+    verdicts: list[ColumnVerdict] = []
+    failures: dict[str, str] = {}
+    for column in columns:
+        of = found[column]
+        if isinstance(of, FailedPart):
+            failures[column] = f"the inspection failed over its values ({of.reason})"
+        else:
+            verdicts += of
+    return InspectedTable(*named, tuple(columns), tuple(verdicts), inspected, total, failures)
+
+
+def _has_severe(found: list[ColumnVerdict] | FailedPart) -> bool:
+    return not isinstance(found, FailedPart) and any(_is_severe(verdict.info_type) for verdict in found)
 
 
 def _is_severe(info_type: InfoType) -> bool:
     return info_type.sensitivity is Sensitivity.HIGH
-
-
-def _bounded(values: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """The values in pieces as large as one inspection takes.
-
-    A column is judged by all values of a piece together. DuckDB returns distinct values in batches of any
-    size, depending on its threads.
-    """
-    gathered: list[pa.RecordBatch] = []
-    rows = size = 0
-    for batch in _cut(values):
-        if gathered and (rows + batch.num_rows > _VALUES_AT_ONCE or size + batch.nbytes > _BYTES_AT_ONCE):
-            yield pa.concat_batches(gathered)
-            gathered, rows, size = [], 0, 0
-        gathered.append(batch)
-        rows += batch.num_rows
-        size += batch.nbytes
-    if gathered:
-        yield pa.concat_batches(gathered)
-
-
-def _cut(values: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """The batches, split so that none has much more text than one inspection takes."""
-    for batch in values:
-        pieces = max(1, -(-batch.nbytes // _BYTES_AT_ONCE))
-        rows = max(1, -(-batch.num_rows // pieces))
-        for start in range(0, batch.num_rows, rows):
-            yield batch.slice(start, rows)

@@ -44,7 +44,7 @@ class EngineSettings(Block):
 
     name: Literal["duckdb", "spark", "sail"] = Field(default="duckdb", description="duckdb, spark or sail")
     """The engine that runs the SQL of the star tables: DuckDB in this process, or Spark or Sail as `spark`
-    says. Also written as `engine = spark`. Everything else runs on DuckDB."""
+    says. They also inspect large tables. Also written as `engine = spark`. Everything else runs on DuckDB."""
     memory_limit_mb: Integer = Field(
         default=112, ge=64, le=1_048_576, description="whole megabytes, 64 or more"
     )

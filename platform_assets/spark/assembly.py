@@ -14,6 +14,7 @@ from platform_assets.spark.settings import SparkSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from platform_assets.lake.column_values import ValueWorkers
     from platform_assets.source.first_load import FirstLoader
     from platform_assets.spark.session import SparkTarget
     from platform_assets.star.engine import StarEngine
@@ -36,6 +37,15 @@ class SparkRoom(Assembly[SparkSettings]):
         from platform_assets.spark.first_load import SparkFirstLoader
 
         return SparkFirstLoader(target())
+
+    def value_workers(self) -> ValueWorkers | None:
+        """See `HasValueWorkers.value_workers`."""
+        target = self._targets.get(self.rooms.of(LakeRoom).settings.engine.name)
+        if target is None:
+            return None
+        from platform_assets.spark.values import SparkValueWorkers
+
+        return SparkValueWorkers(target(), self.settings.spark.inspect_rows)
 
     def probes(self) -> Iterator[Probe]:
         """See `HasProbes.probes`: whether the chosen engine answers, and sees the files of the lake."""
