@@ -402,6 +402,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         from pydantic import ValidationError
 
         from platform_assets.delivery.attempts import with_attempts
+        from platform_assets.delivery.recipients import Recipients
         from platform_assets.delivery.staging import Staging, local_files
         from platform_assets.delivery.writers.build import build_writer
         from platform_assets.delivery.writers.settings import DestinationSettings
@@ -418,6 +419,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
             raise SettingsError(f"The destination has mistakes: {'; '.join(lines)}.") from None
         policy = self._policy()
         receipts: list[Receipt] = []
+        recipients = Recipients()
         with tempfile.TemporaryDirectory() as folder:
             staged = local_files(Staging(Path(folder), 0), files, _generator())
             left = list(staged.files)
@@ -425,7 +427,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
             def attempt(number: int) -> None:
                 with build_writer(settings).open() as transfer:
                     while left:
-                        receipts.append(transfer.write(left[0], lambda sent: None))
+                        receipts.append(recipients.write(transfer, left[0], lambda sent: None))
                         staged.check_unchanged(left.pop(0))
 
             until = time.monotonic() + policy.deadline

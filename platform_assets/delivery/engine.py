@@ -36,6 +36,7 @@ from platform_assets.delivery.interfaces import (
     Rows,
     StagedFile,
     Stamp,
+    Transfer,
     Writer,
 )
 from platform_assets.delivery.reading import DataReading
@@ -43,6 +44,7 @@ from platform_assets.delivery.receipts import (
     DELIVERED,
     FAILED,
     NO_FILE,
+    PARTLY,
     PLANNED,
     SKIPPED,
     STARTED,
@@ -54,6 +56,7 @@ from platform_assets.delivery.receipts import (
     claim_end,
     new_claimant,
 )
+from platform_assets.delivery.recipients import PartlyDelivered, Recipients
 from platform_assets.delivery.staging import Naming, StagedData, Staging
 from platform_assets.errors import LakeConflict, PlatformError
 from platform_assets.isolation import ended, is_isolated, reason_of
@@ -611,6 +614,10 @@ class _Sending:
         had = claimed.state.delivered(name) if claimed.state is not None else {}
         done = [one for one in staged.files if one.name in had and had[one.name].sha256 == one.sha256]
         self.left = [one for one in staged.files if one not in done]
+        self.recipients = Recipients()
+        if claimed.state is not None:
+            for one in self.left:
+                self.recipients.have(one.name, claimed.state.recipients(name, one))
         self.total = sum(one.size for one in staged.files)
         self.done = sum(one.size for one in done)
         self.of_file = self.of_attempt = self.attempt = 0
@@ -651,7 +658,7 @@ class _Sending:
             while self.left:
                 file, began = self.left[0], time.monotonic()
                 self.staged.check_unchanged(file)
-                receipt = transfer.write(file, self._progress)
+                receipt = self._written(transfer, file, number)
                 self.staged.check_unchanged(file)
                 self.left.pop(0)
                 self.done, self.of_file = self.done + file.size, 0
@@ -661,6 +668,17 @@ class _Sending:
                 if self.left and time.monotonic() - reported > _SECONDS_BETWEEN_RECEIPTS:
                     reported = time.monotonic()
                     self.report(self._event())
+
+    def _written(self, transfer: Transfer, file: StagedFile, number: int) -> Receipt:
+        """Write a file; record who has it already if some recipients refuse it."""
+        try:
+            return self.recipients.write(transfer, file, self._progress)
+        except PartlyDelivered as error:
+            members = {"files": len(self.staged.files), "attempt": number, "sha256": file.sha256}
+            for one in error.recipients:
+                row = self.run.row(self.claimed, self.name, PARTLY, file=file.name, address=one, **members)
+                self.rows.append(row)
+            raise
 
     def _delivered(self, file: StagedFile, receipt: Receipt, number: int, seconds: float) -> ReceiptRow:
         return self.run.row(

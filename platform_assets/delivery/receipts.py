@@ -32,6 +32,8 @@ from platform_assets.model.table import Timestamp
 from platform_assets.processes import is_alive
 
 PLANNED, STARTED, DELIVERED, FAILED, SKIPPED = "planned", "started", "delivered", "failed", "skipped"
+PARTLY = "partly"
+"""Status of a file that one of a destination's recipients has, and not all of them."""
 NO_FILE = "the source has no file, and may be empty"
 """Reason of a delivery that was skipped because there is nothing to deliver."""
 _OUTCOMES = (DELIVERED, FAILED, SKIPPED)
@@ -179,6 +181,13 @@ class ShipmentState:
             for one in self.rows
             if one.destination == destination and one.status == DELIVERED and one.file
         }
+
+    def recipients(self, destination: str, file: StagedFile) -> frozenset[str]:
+        """The addresses of those recipients of a destination that have a file."""
+        wanted = (destination, PARTLY, file.name, file.sha256)
+        return frozenset(
+            one.address for one in self.rows if (one.destination, one.status, one.file, one.sha256) == wanted
+        )
 
     def has_all(self, destination: str) -> bool:
         """Return True if a destination has all files."""

@@ -13,7 +13,7 @@ RECEIPT_COLUMNS = (
     Column("file", Text(), "Name of the file at the destination; empty for all files"),
     Column("files", Integer(32), "Number of files of the delivery, 0 while it is not known"),
     Column("attempt", Integer(32), "Number of the attempt in its run, from 1; 0 for the delivery as a whole"),
-    Column("status", Text(), "planned, started, delivered, failed or skipped"),
+    Column("status", Text(), "planned, started, delivered, partly, failed or skipped"),
     Column("at", Timestamp(utc=True), "When this was recorded, UTC"),
     Column("planned_at", Timestamp(utc=True), "The time of the delivery's first attempt, UTC", nullable=True),
     Column("seconds", Float(64), "How long it took"),

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from platform_assets.cli import app
 from platform_assets.delivery.engine import Watcher
 from platform_assets.delivery.handlers import success_alert
-from platform_assets.delivery.interfaces import DeliveryError, Receipt, StagedFile
+from platform_assets.delivery.interfaces import DeliveryError, DestinationUnavailable, Receipt, StagedFile
 from platform_assets.errors import SettingsError
 from platform_assets.settings import dagster_home
 from platform_assets_tests.delivery.house import HELLO, NewHouse, body, mails, new_house, room_of
@@ -25,6 +25,7 @@ from platform_assets_tests.fixtures.ftp import FtpServer
 from platform_assets_tests.fixtures.house import instance_of
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.s3 import S3Server
+from platform_assets_tests.fixtures.smtp import NewSmtpServer
 
 __all__ = ["new_house"]
 
@@ -374,3 +375,70 @@ def test_a_delivery_to_a_bucket_is_announced_with_a_link_that_works_and_ends(
     assert "s3://results/hello/message.txt" in rows
     assert s3_server.secret_access_key not in rows
     assert "Signature" not in rows
+
+
+MAIL = """
+title = "Hello in the morning"
+source { text = "id,name" }
+to {
+  mail {
+    address = "mailto:a@example.org,b@example.org,c@example.org"
+    email { host = "127.0.0.1", port = %d, sender = "data@example.org", security = none }
+  }
+}
+"""
+
+
+def test_an_attempt_after_a_refused_recipient_is_sent_to_that_one_only(
+    new_house: NewHouse, new_smtp_server: NewSmtpServer
+) -> None:
+    server = new_smtp_server(starttls=False)
+    server.refuse = {"b@example.org": "451 later"}
+
+    def report(line: str) -> None:
+        if "attempt 1 failed" in line:
+            server.refuse = {}
+
+    result = room_of(new_house(hello=MAIL % server.port)).deliver("hello", Watcher(report))
+    assert result.failures == {}
+    assert server.received == [["a@example.org", "c@example.org"], ["b@example.org"]]
+
+
+def test_a_run_after_a_refused_recipient_is_sent_to_that_one_only(
+    new_house: NewHouse, new_smtp_server: NewSmtpServer
+) -> None:
+    server = new_smtp_server(starttls=False)
+    server.refuse = {"b@example.org": "451 later"}
+    settings = new_house(hello=MAIL % server.port)
+    first = room_of(settings).deliver("hello", Watcher())
+    assert "b@example.org (451)" in first.failures["mail"]
+    assert room_of(settings).deliver("hello", Watcher()).failures.keys() == {"mail"}
+    assert server.received == [["a@example.org", "c@example.org"]]
+    partly = [row.address for row in room_of(settings).receipts.newest(100) if row.status == "partly"]
+    assert sorted(partly) == ["mailto:a@example.org", "mailto:c@example.org"]
+
+    server.refuse = {}
+    assert room_of(settings).deliver("hello", Watcher()).failures == {}
+    assert server.received[1:] == [["b@example.org"]]
+    assert room_of(settings).failing() == {}
+    room_of(settings).deliver("hello", Watcher())
+    assert len(server.received) == 2
+    room_of(settings).deliver("hello", Watcher(), force=True)
+    assert server.received[2:] == [["a@example.org", "b@example.org", "c@example.org"]]
+
+
+def test_an_upload_after_a_refused_recipient_is_sent_to_that_one_only(
+    new_house: NewHouse, new_smtp_server: NewSmtpServer, tmp_path: Path
+) -> None:
+    server = new_smtp_server(starttls=False)
+    server.refuse = {"a@example.org": "451 later"}
+    room = room_of(new_house())
+    (tmp_path / "report.txt").write_text("all well")
+    mail = {"host": "127.0.0.1", "port": server.port, "sender": "data@example.org", "security": "none"}
+    with pytest.raises(DestinationUnavailable):
+        room.upload(
+            {"report.txt": tmp_path / "report.txt"},
+            {"address": "mailto:a@example.org,b@example.org", "email": mail},
+        )
+    # The configuration has two attempts.
+    assert server.received == [["b@example.org"]]

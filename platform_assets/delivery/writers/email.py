@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from email import policy
@@ -21,6 +21,7 @@ from platform_assets.delivery.interfaces import (
     Receipt,
     StagedFile,
 )
+from platform_assets.delivery.recipients import PartlyDelivered
 from platform_assets.delivery.writers.content import SIDECAR, ascii_text, changed, safe_name, sidecar
 from platform_assets.delivery.writers.folder import explained, write_new
 from platform_assets.delivery.writers.trust import untrusted
@@ -136,6 +137,10 @@ class MailTransfer:
 
         Both messages then have the same Message-ID, by which mail programs know a second copy.
         """
+        return self.write_to_others(file, progress, ())
+
+    def write_to_others(self, file: StagedFile, progress: Progress, had: Collection[str]) -> Receipt:
+        """See `HasRecipients.write_to_others`. The message names all recipients, whoever gets it now."""
         message = self.letter.message(file)
         attempt = f"{file.name} was not sent to {self.letter.address}"
         size = len(message.as_bytes())
@@ -148,23 +153,27 @@ class MailTransfer:
                 f"{attempt}: with it the message has {size / _MIB:.1f} MB, and the mail server {self.server} "
                 f"takes {int(limit) / _MIB:.1f} MB. Deliver it to a bucket and send a link."
             )
-        with _explained(told):
-            refused = self.connection.send_message(
-                message,
-                parseaddr(self.letter.sender)[1],
-                [parseaddr(one)[1] for one in self.letter.recipients],
-            )
+        left = [one for one in self.letter.recipients if f"mailto:{one}" not in had]
+        refused: dict[str, tuple[int, bytes]] = {}
+        if left:
+            with _explained(told):
+                refused = self.connection.send_message(message, parseaddr(self.letter.sender)[1], left)
         if refused:
-            raise DeliveryError(
+            # As with other answers, 4yz passes and 5yz does not (RFC 5321, 4.2.1).
+            is_passing = any(code < 500 for code, _ in refused.values())
+            advice = "" if is_passing else "Correct these addresses. "
+            raise PartlyDelivered(
                 f"{attempt}: the mail server {self.server} sent it to some, and refused "
-                f"{', '.join(refused)}. Correct these addresses; a repeat is sent to all of them."
+                f"{_refused(refused)}. {advice}The next attempt is sent to them only.",
+                [f"mailto:{one}" for one in left if one not in refused],
+                retryable=is_passing,
             )
         progress(file.size)
         return Receipt(
             self.letter.address,
             file.size,
             "accepted",
-            file.size,
+            file.size if left else 0,
             {"message_id": str(message["Message-ID"]), "server": self.server},
         )
 
@@ -236,6 +245,10 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _refused(recipients: Mapping[str, tuple[int, bytes]]) -> str:
+    return ", ".join(f"{one} ({code})" for one, (code, _) in recipients.items())
+
+
 @contextmanager
 def _explained(attempt: str) -> Iterator[None]:
     """Translate the errors of SMTP and of the network, with what was attempted."""
@@ -253,9 +266,8 @@ def _explained(attempt: str) -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise untrusted(attempt.rpartition(" ")[2], error) from None
     except smtplib.SMTPRecipientsRefused as error:
-        codes = sorted({code for code, _ in error.recipients.values()})
-        message = f"{attempt}: it refused all recipients, {', '.join(map(str, codes))}."
-        if all(code >= 500 for code in codes):
+        message = f"{attempt}: it refused {_refused(error.recipients)}."
+        if all(code >= 500 for code, _ in error.recipients.values()):
             raise DeliveryError(f"{message} Correct the addresses.") from None
         raise DestinationUnavailable(f"{message} The next attempt sends it again.") from None
     except smtplib.SMTPResponseException as error:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from platform_assets.delivery.interfaces import DeliveryError, DestinationUnavailable
+from platform_assets.delivery.recipients import PartlyDelivered, Recipients
 from platform_assets_tests.delivery.writers.places import WRONG, Stage, deliver, writer_of
 from platform_assets_tests.fixtures.smtp import PASSWORD, USER, NewSmtpServer, SmtpServer
 from platform_assets_tests.fixtures.wire import free_port
@@ -156,13 +157,34 @@ def test_refused_recipients_are_final_or_not_as_the_server_means_it(
     assert type(error.value) is kind
 
 
-def test_one_refused_recipient_is_named(new_smtp_server: NewSmtpServer, stage: Stage, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("answer", "is_passing"), [("451 later", True), ("550 no such user", False)])
+def test_one_refused_recipient_is_named_and_alone_gets_the_repeat(
+    new_smtp_server: NewSmtpServer, stage: Stage, tmp_path: Path, answer: str, is_passing: bool
+) -> None:
     server = new_smtp_server()
-    server.refuse = {"b@example.org": "550 no such user"}
-    with pytest.raises(DeliveryError, match=r"refused b@example.org") as error:
-        deliver(block(server, tmp_path), stage(CONTENT))
-    assert not error.value.retryable
-    assert len(server.messages) == 1
+    server.refuse = {"b@example.org": answer}
+    file, recipients, seen = stage(CONTENT), Recipients(), list[int]()
+    with writer_of(block(server, tmp_path)).open() as transfer:
+        with pytest.raises(PartlyDelivered, match=rf"refused b@example\.org \({answer[:3]}\)") as error:
+            recipients.write(transfer, file, seen.append)
+        assert (error.value.recipients, error.value.retryable) == (("mailto:a@example.org",), is_passing)
+        server.refuse = {}
+        receipt = recipients.write(transfer, file, seen.append)
+        again = recipients.write(transfer, stage(CONTENT, "other.csv"), seen.append)
+    assert server.received == [["a@example.org"], ["b@example.org"], ["a@example.org", "b@example.org"]]
+    first, second, _ = server.messages
+    assert (first["To"], first["Message-ID"]) == (second["To"], second["Message-ID"])
+    assert (receipt.sent, again.sent, sum(seen)) == (file.size, file.size, 2 * file.size)
+
+
+def test_a_message_that_everybody_has_is_not_sent(
+    new_smtp_server: NewSmtpServer, stage: Stage, tmp_path: Path
+) -> None:
+    server, recipients, file = new_smtp_server(), Recipients(), stage(CONTENT)
+    recipients.have(file.name, ["mailto:a@example.org", "mailto:b@example.org", "mailto:gone@example.org"])
+    with writer_of(block(server, tmp_path)).open() as transfer:
+        receipt = recipients.write(transfer, file, lambda sent: None)
+    assert (receipt.sent, server.messages) == (0, [])
 
 
 @pytest.mark.parametrize("options", [{}, {"sender": "Jörg <jörg@exämple.org>"}], ids=["to", "from"])
