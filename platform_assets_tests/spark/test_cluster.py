@@ -1,4 +1,4 @@
-"""A cluster that loses a worker in the middle of a job gives the rows that DuckDB gives."""
+"""A cluster that loses a worker in the middle of a job gives what one process gives."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
+from platform_assets.dlp.columns import ColumnInspector
+from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.model import InspectConfig
+from platform_assets.lake import column_values
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import SqlEngine
 from platform_assets.model.totesys import star
 from platform_assets.sample.database import create_sample
 from platform_assets.star.transform import StarBuilder
@@ -45,6 +53,90 @@ done = StarBuilder(
 ).build(star.TABLES)
 print(json.dumps({name: [one.stopped, one.rows_written] for name, one in done.items()}))
 """
+
+VALUES_PER_PIECE = 500
+INSPECT = f"""
+import json, sys, time
+from functools import partial
+from pathlib import Path
+from platform_assets.dlp.column_parts import LargeTables
+from platform_assets.dlp.columns import ColumnInspector
+from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.model import InspectConfig
+from platform_assets.lake import column_values
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.duck import SqlEngine
+from platform_assets.spark.session import SparkTarget
+from platform_assets.spark.values import SparkValueWorkers
+
+master, uri, pieces, folder = sys.argv[1:]
+options = {{
+    "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1",
+    "spark.executor.memory": "600m", "spark.executor.cores": "1",
+    "spark.shuffle.io.maxRetries": "1", "spark.shuffle.io.retryWait": "1s",
+}}
+
+
+class Slow(LocalInspector):
+    def inspect_columns(self, columns, first_row=0, container=()):
+        Path(pieces, str(time.monotonic_ns())).touch()
+        time.sleep(0.2)
+        return super().inspect_columns(columns, first_row, container)
+
+
+column_values.VALUES_PER_PIECE = {VALUES_PER_PIECE}
+target = SparkTarget(lambda: master, memory_mb=600, partitions=8, options=lambda: options)
+new = partial(Slow, InspectConfig(), b"k" * 32)
+large = LargeTables(SparkValueWorkers(target, 1), new)
+seen = ColumnInspector(new(), SqlEngine(256, 2, Path(folder)), large_tables=large).inspect_lake_table(
+    LakeTable(uri, ()), "star/t"
+)
+print(repr(seen))
+"""
+
+
+@pytest.mark.soak
+def test_a_worker_that_is_killed_in_the_middle_of_an_inspection_changes_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = LakeTable(str(tmp_path / "table"), ())
+    numbers = range(20_000)
+    mails = [f"member{number}@company-one.com" for number in numbers]
+    write_deltalake(place.uri, pa.table({"mail": mails, "note": [f"{one}, of old" for one in mails]}))
+    monkeypatch.setattr(column_values, "VALUES_PER_PIECE", VALUES_PER_PIECE)
+    sql = SqlEngine(256, 2, tmp_path / "alone")
+    alone = ColumnInspector(LocalInspector(InspectConfig(), b"k" * 32), sql).inspect_lake_table(
+        place, "star/t"
+    )
+    pieces = tmp_path / "pieces"
+    pieces.mkdir()
+    (tmp_path / "cluster").mkdir()
+    with standalone_cluster(tmp_path / "cluster", memory_mb=1024) as cluster:
+        process = subprocess.Popen(
+            [sys.executable, "-c", INSPECT, cluster.master, place.uri, str(pieces), str(tmp_path / "driver")],
+            stdout=subprocess.PIPE,
+            stderr=(tmp_path / "driver.log").open("wb"),
+            text=True,
+        )
+        watchdog = threading.Timer(600, process.kill)
+        watchdog.start()
+        try:
+            while process.poll() is None and len(list(pieces.iterdir())) < 10:
+                time.sleep(0.05)
+            before = len(list(pieces.iterdir()))
+            killed = cluster.kill_worker(0)
+            said, _ = process.communicate()
+            assert process.returncode == 0, (tmp_path / "driver.log").read_text()[-3000:]
+        finally:
+            watchdog.cancel()
+            process.kill()
+            process.wait(60)
+        lost = (tmp_path / "cluster" / "master.log").read_text()
+    # The worker, its executor, and the Python that was inspecting.
+    assert killed > 2
+    assert "Removing worker" in lost or "got disassociated" in lost
+    assert before < 2 * len(numbers) / VALUES_PER_PIECE <= len(list(pieces.iterdir()))
+    assert said.strip() == repr(alone)
 
 
 @pytest.mark.soak
