@@ -282,14 +282,13 @@ def connected(address: str, partitions: int) -> SparkSession:
 
 
 def _reason(error: BaseException) -> str:
-    """Return an error in one line; of what a worker's Python raised, the message only if it is our own.
-
-    That of another error may quote a value.
-    """
+    """Return an error in one line; the message of a worker's Python only if it quotes no value."""
     raised = _RAISED.findall(str(error))
     if not raised:
         return reason_in_short(error)
     name, message = raised[-1]
+    if name in ("ImportError", "ModuleNotFoundError"):
+        return f"a worker failed: {message}. Workers need this package, in the version of the run"
     is_own = name.startswith(f"{__package__.partition('.')[0]}.") and message
     return f"a worker failed: {message if is_own else name.rpartition('.')[2]}"
 

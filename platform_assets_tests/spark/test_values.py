@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import random
+import sys
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pytest
@@ -189,6 +191,20 @@ def test_a_table_that_the_workers_cannot_read_or_judge_fails_and_the_next_one_do
     with pytest.raises((SparkError, LakeError), match="lost/part-"):
         list(workers.look(lost, opened, ["mail"], refuse))
     assert inspector(tmp_path, workers).inspect_lake_table(large, "star/large") is not None
+
+
+def test_a_worker_without_the_package_is_told(
+    monkeypatch: pytest.MonkeyPatch, large: LakeTable, spark_target: SparkTarget
+) -> None:
+    # A module that this process has, and its workers have not.
+    only_here = ModuleType("platform_of_another_version")
+    exec("def look(column, values): return ''", only_here.__dict__)
+    monkeypatch.setitem(sys.modules, only_here.__name__, only_here)
+    handle = large.open()
+    assert handle is not None
+    declared = LakeTable(large.uri, stored_columns(handle))
+    with pytest.raises(SparkError, match=r"'platform_of_another_version'\. Workers need this package"):
+        list(SparkValueWorkers(spark_target, 1).look(declared, handle, ["mail"], only_here.look))
 
 
 def test_smaller_tables_and_those_of_googles_inspector_are_inspected_by_the_run(
