@@ -8,7 +8,9 @@ The contestants take turns. Those in Python are processes of their own: seconds 
 everything is imported, from the connection to the verified end, peak memory is what the operating system says
 in the end, 1 MB being 1,000,000 bytes. The others are timed from start to end. Files and servers are in
 memory where the machine has a place for that. What arrived is checked before a run counts. The limits were
-set for 2 GB and two cores that are otherwise idle: at other sizes they are shown and not judged.
+set for 2 GB and two cores that are otherwise idle: at other sizes they are shown and not judged. On a machine
+that does other things, the ratio of the processor's seconds says more: the peer's by ours, of the client
+alone.
 """
 
 from __future__ import annotations
@@ -47,9 +49,10 @@ _NAME = "large.bin"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished transfer: seconds, and peak memory in MB where it was measured."""
+    """A finished transfer: seconds by the clock and of the processor, and peak memory in MB if measured."""
 
     seconds: float
+    processor: float
     peak: float = 0.0
 
 
@@ -76,7 +79,7 @@ def main() -> None:
         source = _large_file(folder, arguments.megabytes)
         judged = arguments.megabytes == MEGABYTES
         print(f"{arguments.megabytes:,} MB, {arguments.rounds} rounds; MB/s, the median of the rounds")
-        print(f"{'protocol':10} {'ours':>8} {'peer':>8} {'ratio':>6} {'peak MB':>8}  peer")
+        print(f"{'protocol':10} {'ours':>8} {'peer':>8} {'ratio':>6} {'processor':>9} {'peak MB':>8}  peer")
         for begin in (_ftp, _sftp, _s3):
             if begin.__name__.strip("_") in arguments.parts:
                 with ExitStack() as stack:
@@ -110,7 +113,10 @@ def _play(match: Match, megabytes: int, rounds: int, *, judged: bool) -> None:
     peak = max(run.peak for run in ours)
     kept = "kept" if own / other >= LEAST_RATIO and peak <= MOST_MB else "NOT KEPT"
     verdict = f"   {kept}" if judged else ""
-    figures = f"{own:8,.0f} {other:8,.0f} {own / other:6.2f} {peak:8,.0f}"
+    processor = statistics.median(
+        there.processor / here.processor for here, there in zip(ours, theirs, strict=True)
+    )
+    figures = f"{own:8,.0f} {other:8,.0f} {own / other:6.2f} {processor:9.2f} {peak:8,.0f}"
     print(f"{match.protocol:10} {figures}  {match.peer}{verdict}", flush=True)
 
 
@@ -150,11 +156,11 @@ def _in_a_process(work: dict[str, Any], environment: dict[str, str] | None = Non
 def _child(work: dict[str, Any]) -> None:
     """A contestant: what it needs is imported before the time counts."""
     run = _delivery(work) if work["kind"] == "ours" else _boto3(work)
-    begun = time.perf_counter()
+    begun, processor = time.perf_counter(), time.process_time()
     run()
-    seconds = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": seconds, "peak": peak * (1 if sys.platform == "darwin" else 1024) / 1e6}))
+    seconds, processor = time.perf_counter() - begun, time.process_time() - processor
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps({"seconds": seconds, "processor": processor, "peak": peak / 1e6}))
 
 
 def _delivery(work: dict[str, Any]) -> Callable[[], None]:
@@ -190,12 +196,18 @@ def _boto3(work: dict[str, Any]) -> Callable[[], None]:
 
 
 def _timed(command: list[str], **options: Any) -> Run:
-    begun = time.perf_counter()
+    begun, processor = time.perf_counter(), _of_children()
     ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     seconds = time.perf_counter() - begun
     if ended.returncode:
         sys.exit(f"{command[0]} failed: {ended.stderr}")
-    return Run(seconds)
+    return Run(seconds, _of_children() - processor)
+
+
+def _of_children() -> float:
+    """The seconds of the processor that processes started here, and ended since, have taken."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _lacks(*programs: str) -> bool:

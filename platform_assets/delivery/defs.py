@@ -110,7 +110,7 @@ def build_deliveries(
     ]
     changed = [name for name, one in deliveries.items() if one.when is not None]
     return dg.Definitions(
-        assets=[_assets(deliveries, step)],
+        assets=[_assets(deliveries, step, changed_sensor)],
         jobs=list(jobs.values()),
         schedules=schedules,
         sensors=[_changed_sensor(changed, jobs, changed_sensor)] if changed else [],
@@ -132,7 +132,9 @@ def _disabled(file: "ConfigFile[DeliverySettings]") -> dg.AssetSpec:
     )
 
 
-def _assets(deliveries: Mapping[str, "DeliverySettings"], step: str) -> dg.AssetsDefinition:
+def _assets(
+    deliveries: Mapping[str, "DeliverySettings"], step: str, changed_sensor: str
+) -> dg.AssetsDefinition:
     """Define the assets of deliveries, of which a run makes those that are selected, each on its own.
 
     One definition for all of them loads twenty times as fast as one for each.
@@ -154,7 +156,7 @@ def _assets(deliveries: Mapping[str, "DeliverySettings"], step: str) -> dg.Asset
                 group_name=GROUP,
                 owners=one.owners,
                 kinds=_kinds(one),
-                description=_description(one),
+                description=_description(name, one, changed_sensor),
             )
             for name, one in deliveries.items()
         },
@@ -276,9 +278,14 @@ def _kinds(settings: "DeliverySettings") -> set[str]:
     return {*formats, *sorted(set(schemes))[:2]}
 
 
-def _description(settings: "DeliverySettings") -> str:
+def _description(name: str, settings: "DeliverySettings", changed_sensor: str) -> str:
     lines = [f"**{settings.title}**", ""]
     lines += [settings.description, ""] if settings.description else []
+    # An asset's page shows the schedules of jobs over assets only.
+    if (at := settings.schedule) is not None:
+        lines += [f"When: `{at.cron}` {at.timezone}, once `{GROUP}_{name}_schedule` is switched on", ""]
+    elif settings.when is not None:
+        lines += [f"When: as its data changes, once the sensor `{changed_sensor}` is switched on", ""]
     lines += ["To:", *(f"- {name}: {_shown(one.address)}" for name, one in settings.to.items())]
     return "\n".join(lines)
 

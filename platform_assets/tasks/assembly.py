@@ -20,11 +20,11 @@ from platform_assets.tasks.names import TASKS
 from platform_assets.tasks.settings import TasksRoomSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from platform_assets.configuration.folder import ConfigFile
     from platform_assets.delivery.interfaces import TaskOutput
     from platform_assets.stored import Stored
     from platform_assets.tasks.execution import TaskRunner
+    from platform_assets.tasks.files import TaskFile
     from platform_assets.tasks.plan import Elsewhere, PlannedTask, TaskPlan
     from platform_assets.tasks.registry import TaskRegistry
 
@@ -173,7 +173,8 @@ class TasksRoom(Assembly[TasksRoomSettings]):
             elsewhere: As for `plans`.
 
         Raises:
-            SettingsError: There is no such file, or a given value is not of the form `key=value`.
+            SettingsError: There is no such file, or a given value is not of the form `key=value` or takes the
+                place of nothing.
         """
         from platform_assets.configuration.folder import load_file, load_files
         from platform_assets.tasks.files import TaskFile, replacement
@@ -182,10 +183,36 @@ class TasksRoom(Assembly[TasksRoomSettings]):
         path = self._located(file)
         replaced = [replacement(one) for one in given]
         chosen = load_file(path, TaskFile, variables=self.variables, replaced=replaced)
+        if replaced:
+            self._check_known(chosen, given)
         others = load_files(self.files_folder, TaskFile, variables=self.variables)
         files = [chosen, *(one for one in others if one.name != chosen.name)]
         plans = build_plans(files, self.registry, elsewhere, self.settings.tasks.external_assets)
         return next(one for one in plans if one.file == path)
+
+    def _check_known(self, chosen: ConfigFile[TaskFile], given: Sequence[str]) -> None:
+        """Check that given values of `vars` take the place of others: a misspelt one would be ignored.
+
+        Raises:
+            SettingsError: The file has no such value, and does not ask for one either: `${?vars.days}`.
+        """
+        from platform_assets.configuration.folder import load_file
+        from platform_assets.tasks.files import TaskFile, replacement
+
+        own = load_file(chosen.file, TaskFile, variables=self.variables).content
+        known = own.get("vars", {})
+        for one in given:
+            line = replacement(one)
+            first, _, rest = line.partition(" = ")[0].partition(".")
+            name = rest.partition(".")[0]
+            if first != "vars" or not name or not isinstance(known, Mapping) or name in known:
+                continue
+            alone = load_file(chosen.file, TaskFile, variables=self.variables, replaced=[line]).content
+            if all(alone[key] == own.get(key) for key in alone if key != "vars"):
+                raise SettingsError(
+                    f"--set {name}: {chosen.file.name} has no such value. Its values in vars are: "
+                    f"{', '.join(known) or 'none'}."
+                )
 
     def _located(self, file: str) -> Path:
         named = self.files_folder / f"{file.removesuffix('.conf')}.conf"

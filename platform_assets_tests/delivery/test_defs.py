@@ -57,6 +57,7 @@ to { s3 { address = "s3://bucket/prefix" } }
         {"csv", "s3"},
     )
     assert "s3://bucket/prefix" in (node.description or "")
+    assert "`0 6 * * *` Europe/London, once `delivery_staff_schedule` is" in (node.description or "")
     schedule = definitions.resolve_schedule_def("delivery_staff_schedule")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 6 * * *", "Europe/London")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED

@@ -106,6 +106,22 @@ def test_run_starts_where_it_is_told_and_replaces_values(house: TaskHouse) -> No
     assert (ended.exit_code, "write KEY=VALUE" in ended.stderr) == (1, True)
 
 
+def test_run_refuses_to_replace_a_value_that_the_file_does_not_have(house: TaskHouse) -> None:
+    house.write("tasks/x.conf", FILE)
+    for key in ("foldr", "vars.foldr"):
+        ended = tasks("run", "x", "--set", f"{key}={house.folder}/new")
+        assert ended.exit_code == 1
+        assert "--set foldr: x.conf has no such value. Its values in vars are: folder." in ended.stderr
+    assert not (house.folder / "new").exists()
+
+
+def test_run_replaces_a_value_that_the_file_only_asks_for(house: TaskHouse) -> None:
+    house.write("tasks/x.conf", FILE.replace('"/second"', '"/second"${?vars.ending}'))
+    ended = tasks("run", "x", "--set", "ending=.txt", "--set", f"folder={house.folder}/new")
+    assert ended.exit_code == 0, ended.output
+    assert sorted(one.name for one in (house.folder / "new").iterdir()) == ["first", "second.txt"]
+
+
 def test_run_takes_a_file_anywhere_and_refuses_a_broken_one(house: TaskHouse) -> None:
     elsewhere = house.folder / "other.conf"
     elsewhere.write_text(FILE.replace("x.conf", str(house.config / "platform.conf")))
