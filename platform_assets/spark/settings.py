@@ -77,7 +77,7 @@ class SparkBlock(Block):
         default=1_000_000, ge=1, le=2_000_000_000, description="a whole number, 1 or more"
     )
     """Rows from which on the numbering of a fact's new rows is split into ranges for several workers."""
-    inspect_rows: Integer = Field(default=1_000_000, ge=1, le=2**53, description="a whole number, 1 or more")
+    inspect_rows: Integer = Field(default=10_000_000, ge=1, le=2**53, description="a whole number, 1 or more")
     """Rows from which on the workers inspect all values of a table of the lake for sensitive data; they need
     this package. The run inspects smaller tables, sampled as `dlp.inspect.sample_rows` says."""
     s3_scheme: Text = Field(default="s3a", description="s3a, s3 or s3n", pattern="^s3[an]?$")

@@ -220,7 +220,7 @@ def test_smaller_tables_and_those_of_googles_inspector_are_inspected_by_the_run(
     ("engine", "more", "rows"),
     [
         ("duckdb", "", None),
-        ("spark", "", 1_000_000),
+        ("spark", "", 10_000_000),
         ("sail", "spark.inspect_rows = 70000", 70_000),
         ("spark", 'dlp.inspect { inspector = google, project = "p" }', None),
     ],
