@@ -1,6 +1,7 @@
 """The rules of the house, read from the source itself; each rule is also shown something that breaks it."""
 
 import ast
+import functools
 import re
 import subprocess
 from collections.abc import Iterator
@@ -59,10 +60,14 @@ MADE_UP_PLACES = {f"{PACKAGE}/sample/names.py"}
 UNTOLD_NAMES = {"utils", "util", "helpers", "common", "core", "misc"}
 
 
-def modules(root: Path) -> Iterator[tuple[str, ast.Module]]:
-    """Give every module of the package with its path from the root."""
-    for file in sorted((root / PACKAGE).rglob("*.py")):
-        yield file.relative_to(root).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+# Reading the whole package takes seconds. Rules that are tried on other folders take its place again.
+@functools.lru_cache(maxsize=1)
+def modules(root: Path) -> tuple[tuple[str, ast.Module], ...]:
+    """Return every module of the package with its path from the root."""
+    return tuple(
+        (file.relative_to(root).as_posix(), ast.parse(file.read_text(encoding="utf-8")))
+        for file in sorted((root / PACKAGE).rglob("*.py"))
+    )
 
 
 def imported(tree: ast.Module) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,8 @@ def is_found_by_its_module(file: Path, node: Definition) -> bool:
     return is_task and file.parent.name == "builtin"
 
 
+# Two tests look at the same package.
+@functools.lru_cache(maxsize=1)
 def unused(root: Path) -> list[str]:
     """Name what nothing in a package uses, except its own body: `file.py: Class.method`."""
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(root.rglob("*.py"))}
