@@ -187,12 +187,15 @@ set -e; python="$(PYTHON)"; \
     'export DAGSTER_DISABLE_TELEMETRY=yes' >> $(1)/bin/activate
 endef
 
-# setuptools comes first: the tests' pyhocon has no wheel, and an isolated build would fetch what no lock names.
+# setuptools comes first: the tests' pyhocon has no wheel, and an isolated build would fetch what no lock names. pip
+# compiles with one core what it installs; compileall takes all of them. Files that are templates do not compile.
 define install
 set -e; echo "Installing what $(1) lists"; rm -f $(VENV)/.runtime-* $(VENV)/.dev-*; \
   awk '/^setuptools==/ { on = 1 } on { print } !/\\$$/ { on = 0 }' $(1) > $(VENV)/setuptools.txt; \
-  $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(VENV)/setuptools.txt; \
-  $(BIN)/python -m pip install --quiet --no-deps --require-hashes --no-build-isolation -r $(1); \
-  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
+  pip="$(BIN)/python -m pip install --no-compile --quiet --no-deps"; \
+  $$pip --require-hashes -r $(VENV)/setuptools.txt; \
+  $$pip --require-hashes --no-build-isolation -r $(1); \
+  $$pip --no-build-isolation --editable .; \
+  $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; \
   touch "$(2)-$$($(BIN)/python -V | tr -d ' ')"
 endef
