@@ -234,7 +234,12 @@ class S3Transfer:
             raise changed(file)
         checksum = _base64(bytes.fromhex(file.sha256))
         answer = self._client.put_object(
-            **self._where(key), **self._object(file), Body=content, ChecksumSHA256=checksum
+            **self._where(key),
+            **self._object(file),
+            Body=content,
+            # Buckets that lock objects demand the algorithm's name beside the checksum.
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=checksum,
         )
         progress(file.size)
         if answer.get("ChecksumSHA256") == checksum:
@@ -293,6 +298,7 @@ class S3Transfer:
             **self._where(key + SIDECAR),
             **arguments,
             Body=content,
+            ChecksumAlgorithm="SHA256",
             ChecksumSHA256=_base64(hashlib.sha256(content).digest()),
         )
 
@@ -401,7 +407,12 @@ class _Multipart:
             etag, has_checksum = str(there["ETag"]), bool(there.get("ChecksumCRC32"))
             return _Part(number, len(content), etag, digest, has_checksum, is_new=False)
         answer = self._client.upload_part(
-            **self._where, UploadId=upload, PartNumber=number, Body=content, ChecksumCRC32=checksum
+            **self._where,
+            UploadId=upload,
+            PartNumber=number,
+            Body=content,
+            ChecksumAlgorithm="CRC32",
+            ChecksumCRC32=checksum,
         )
         has_checksum = answer.get("ChecksumCRC32") == checksum
         return _Part(number, len(content), str(answer["ETag"]), digest, has_checksum, is_new=True)

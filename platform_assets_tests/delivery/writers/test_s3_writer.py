@@ -34,11 +34,7 @@ def with_options(place: S3Place, **options: Any) -> dict[str, Any]:
 def test_class_tags_encryption_and_metadata_are_set_with_the_object(
     s3_place: S3Place, s3_server: S3Server, stage: Stage, content: bytes
 ) -> None:
-    key = (
-        s3_server.client("kms").create_key()["KeyMetadata"]["Arn"]
-        if False
-        else "arn:aws:kms:eu-west-2:1:key/k"
-    )
+    key = "arn:aws:kms:eu-west-2:1:key/k"
     block = with_options(
         s3_place,
         storage_class="STANDARD_IA",
@@ -59,6 +55,39 @@ def test_class_tags_encryption_and_metadata_are_set_with_the_object(
     title = str(make_header(decode_header(head["Metadata"]["title"])))
     assert title == "Kunden am Morgen: März"
     assert receipt.verified_by in ("sha256", "md5", "crc32 of parts")
+
+
+@pytest.mark.parametrize("content", [b"a;b\n", LARGE], ids=["small", "large"])
+def test_a_bucket_that_locks_objects_gets_a_version_for_each_delivery(
+    s3_place: S3Place, s3_server: S3Server, stage: Stage, content: bytes
+) -> None:
+    client, bucket = s3_server.client(), f"locked-{len(content)}"
+    client.create_bucket(
+        Bucket=bucket,
+        ObjectLockEnabledForBucket=True,
+        CreateBucketConfiguration={"LocationConstraint": "eu-west-2"},
+    )
+    client.put_object_lock_configuration(
+        Bucket=bucket,
+        ObjectLockConfiguration={
+            "ObjectLockEnabled": "Enabled",
+            "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}},
+        },
+    )
+    block = {**s3_place.block(), "address": f"s3://{bucket}/in", "sidecar": "always"}
+    first = stage(content)
+    newer = replace(first, stamp=replace(first.stamp, uuid="newer"))
+    receipts = [*deliver(block, first), *deliver(block, first), *deliver(block, newer)]
+    assert [one.sent for one in receipts] == [first.size, 0, first.size]
+    found = client.list_object_versions(Bucket=bucket)["Versions"]
+    versions = [one for one in found if one["Key"] == "in/customers.csv"]
+    assert [one["IsLatest"] for one in versions] == [True, False]
+    assert {one.facts["version"] for one in receipts} == {one["VersionId"] for one in versions}
+    for one in versions:
+        where = {"Bucket": bucket, "Key": "in/customers.csv", "VersionId": one["VersionId"]}
+        assert client.get_object(**where)["Body"].read() == content
+        head = client.head_object(**where, ChecksumMode="ENABLED")
+        assert head.keys() & {"ChecksumSHA256", "ChecksumCRC32"}
 
 
 def test_an_abandoned_upload_of_an_older_delivery_is_aborted_and_a_recent_one_of_others_is_not(
