@@ -51,7 +51,6 @@ WRITERS = {
     # Files of others, in formats of others.
     "preparation.py": "an .env that make writes anew",
     "runs.py": "a copy of dagster.yaml",
-    "logs.py": "the output of this process",
     "lake/probes.py": "a table and a file that the doctor removes again",
     "sample/embedded.py": "files of PostgreSQL",
     "dlp/assembly.py": "a random key",
