@@ -61,6 +61,17 @@ def table_of_everything() -> pa.Table:
             "mail": [mail if n % 5 else None for n, mail in enumerate(mails)],
             "card": [card(numbers) for _ in range(ROWS)],
             "card_as_number": [int(card(numbers)) for _ in range(ROWS)],
+            # How many are found depends on which values are judged together: on those that are in a sample.
+            **{
+                f"reference_{place}": [
+                    card(numbers) if n % place else f"4{n:015}" for n in range(1, ROWS + 1)
+                ]
+                for place in (300, 1_499, 1_500, 1_501)
+            },
+            "host": [
+                f"10.{n % 250}.{n // 250}.7" if n % 250 else f"999.{n % 250}.{n // 250}.7"
+                for n in range(ROWS)
+            ],
             "first name": ["Mary", "Ruth", "Heinz", "Olga", "Per"] * (ROWS // 5),
             "month": [*("May", "April", "August", "June", "July", "March")] * (ROWS // 6),
             "phone": [f"+44 20 7946 {numbers.randrange(10_000):04}" for _ in range(ROWS)],
@@ -108,12 +119,24 @@ class Watched(SparkValueWorkers):
             yield column, answer
 
 
-def inspector(tmp_path: Path, workers: SparkValueWorkers | None = None) -> ColumnInspector:
-    new = partial(LocalInspector, CONFIG, KEY)
+def inspector(
+    tmp_path: Path, workers: SparkValueWorkers | None = None, config: InspectConfig = CONFIG
+) -> ColumnInspector:
+    new = partial(LocalInspector, config, KEY)
     large_tables = LargeTables(workers, new) if workers is not None else None
-    return ColumnInspector(
-        LocalInspector(CONFIG, KEY), SqlEngine(256, 2, tmp_path / "spill"), large_tables=large_tables
-    )
+    return ColumnInspector(new(), SqlEngine(256, 2, tmp_path / "spill"), large_tables=large_tables)
+
+
+@targets
+@pytest.mark.usefixtures("small_pieces")
+def test_workers_judge_the_same_values_together(
+    request: pytest.FixtureRequest, large: LakeTable, tmp_path: Path, target: str
+) -> None:
+    # Without rules and custom info types, a sample of a piece decides about many of its values.
+    workers = Watched(request.getfixturevalue(target), least_rows=ROWS)
+    alone = inspector(tmp_path, config=InspectConfig()).inspect_lake_table(large, "star/large")
+    assert inspector(tmp_path, workers, InspectConfig()).inspect_lake_table(large, "star/large") == alone
+    assert workers.pieces.count("reference_300") == 4
 
 
 @targets
