@@ -22,7 +22,7 @@ from platform_assets_tests.fixtures.upkeep import DAYS_LATER, Kept, age, content
 
 ROOT = Path(__file__).parents[2]
 CHILD = """
-import dataclasses, datetime as dt, importlib, json, os, signal, sys
+import dataclasses, datetime as dt, importlib, itertools, json, os, signal, sys
 from pathlib import Path
 from platform_assets.lake.lake import Lake
 from platform_assets_tests.fixtures.upkeep import DAYS_LATER, EAGER, settings_of
@@ -37,14 +37,15 @@ if order["function"]:
     for one in owners:
         owner = getattr(owner, one)
     original = getattr(owner, name)
-    calls = []
+    numbers = itertools.count(1)
 
     def called(*arguments, **named):
-        calls.append(1)
-        if len(calls) == order["call"] and order["before"]:
+        # Several threads call at the same time, so each keeps the number of its call.
+        number = next(numbers)
+        if number == order["call"] and order["before"]:
             os.kill(os.getpid(), signal.SIGKILL)
         result = original(*arguments, **named)
-        if len(calls) == order["call"]:
+        if number == order["call"]:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 

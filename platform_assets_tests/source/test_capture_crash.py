@@ -36,7 +36,7 @@ pytestmark = pytest.mark.sampled(2)
 ROOT = Path(__file__).parents[2]
 ORDERS = SOURCE_TABLE["sales_order"]
 CHILD = """
-import datetime, importlib, json, os, signal, sys
+import datetime, importlib, itertools, json, os, signal, sys
 from pathlib import Path
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.lake import Lake
@@ -52,14 +52,15 @@ try:
 except ModuleNotFoundError:
     module, _, class_ = place.rpartition(".")
     owner = getattr(importlib.import_module(module), class_)
-function, calls = getattr(owner, name), []
+function, numbers = getattr(owner, name), itertools.count(1)
 
 def called(*arguments, **options):
-    calls.append(name)
-    if order["before"] and len(calls) == order["call"]:
+    # Several threads may call at the same time, so each keeps the number of its call.
+    number = next(numbers)
+    if order["before"] and number == order["call"]:
         os.kill(os.getpid(), signal.SIGKILL)
     result = function(*arguments, **options)
-    if len(calls) == order["call"]:
+    if number == order["call"]:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 
