@@ -6,6 +6,7 @@ the value and the size of its column, and not from the order in which an engine 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -24,6 +25,8 @@ PLACE_BITS = 32
 """Bits of a value's place: a hash of its text by DuckDB, which workers have in the version of the run."""
 _PIECES_TO_SCAN = 64
 """Pieces up to which it is quicker to scan all values for each than to sort them."""
+_BYTES_HELD = 64_000_000
+"""Arrow bytes of a column's values up to which they are cut in memory, in half the time."""
 
 
 def texts_sql(column: str, source: str) -> str:
@@ -56,6 +59,10 @@ def pieces(connection: duckdb.DuckDBPyConnection, source: str, column: str) -> I
         source: The table.
         column: The column.
     """
+    few = _few_texts(connection, source, column)
+    if few is not None:
+        yield from _pieces_of_few(few)
+        return
     connection.execute(f"CREATE OR REPLACE TEMP TABLE texts AS {texts_sql(column, source)}")
     try:
         [[values, size]] = connection.sql(
@@ -65,7 +72,7 @@ def pieces(connection: duckdb.DuckDBPyConnection, source: str, column: str) -> I
         if count > _PIECES_TO_SCAN:
             connection.execute("CREATE OR REPLACE TEMP TABLE texts AS FROM texts ORDER BY place")
         for piece in range(count):
-            first, after = (-(-(number << PLACE_BITS) // count) for number in (piece, piece + 1))
+            first, after = _first_place(piece, count), _first_place(piece + 1, count)
             found = connection.sql(
                 f"SELECT place, value FROM texts WHERE place >= {first:d} AND place < {after:d}"
             ).to_arrow_table()
@@ -73,6 +80,46 @@ def pieces(connection: duckdb.DuckDBPyConnection, source: str, column: str) -> I
                 yield in_order(found)
     finally:
         connection.execute("DROP TABLE IF EXISTS texts")
+
+
+def _few_texts(connection: duckdb.DuckDBPyConnection, source: str, column: str) -> pa.Table | None:
+    """Return the values of a column with their places; None if they are too much text to be held at once."""
+    import pyarrow as pa
+
+    batches, size = [], 0
+    with connection.sql(texts_sql(column, source)).to_arrow_reader(VALUES_PER_PIECE) as reader:
+        for batch in reader:
+            batches.append(batch)
+            size += batch.nbytes
+            if size > _BYTES_HELD:
+                return None
+        return pa.Table.from_batches(batches, reader.schema)
+
+
+def _pieces_of_few(texts: pa.Table) -> Iterator[pa.Array]:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = texts.column("value").combine_chunks()
+    place = texts.column("place").to_numpy()
+    # A place is a number, so this takes half the time of a sort by place and text. Few texts share a place.
+    order = np.argsort(place, kind="stable")
+    place = place[order]
+    for start in np.flatnonzero(place[1:] == place[:-1]):
+        same = slice(start, np.searchsorted(place, place[start], side="right"))
+        order[same] = sorted(order[same], key=lambda index: values[index].as_py())
+    ordered = values.take(pa.array(order))
+    count = number_of_pieces(len(ordered), pc.sum(pc.binary_length(ordered)).as_py() or 0)
+    bounds = np.searchsorted(place, [_first_place(piece, count) for piece in range(count + 1)])
+    for first, after in itertools.pairwise(bounds.tolist()):
+        if after > first:
+            yield ordered.slice(first, after - first)
+
+
+def _first_place(piece: int, count: int) -> int:
+    """Return the first place of a piece of a number of pieces."""
+    return -(-(piece << PLACE_BITS) // count)
 
 
 def in_order(piece: pa.Table) -> pa.Array:
