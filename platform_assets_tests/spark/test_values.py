@@ -41,6 +41,10 @@ CONFIG = InspectConfig(
     ),
 )
 targets = pytest.mark.parametrize("target", ["sail_target", "spark_target"])
+# The same code runs on both, and Spark takes ten times as long.
+spark_in_soak = pytest.mark.parametrize(
+    "target", ["sail_target", pytest.param("spark_target", marks=pytest.mark.soak)]
+)
 
 
 def card(numbers: random.Random) -> str:
@@ -127,7 +131,7 @@ def inspector(
     return ColumnInspector(new(), SqlEngine(256, 2, tmp_path / "spill"), large_tables=large_tables)
 
 
-@targets
+@spark_in_soak
 @pytest.mark.usefixtures("small_pieces")
 def test_workers_judge_the_same_values_together(
     request: pytest.FixtureRequest, large: LakeTable, tmp_path: Path, target: str
@@ -193,7 +197,7 @@ def stumble(column: str, values: pa.Array) -> str:
     raise ArithmeticError(values[0].as_py())
 
 
-@targets
+@spark_in_soak
 def test_a_table_that_the_workers_cannot_read_or_judge_fails_and_the_next_one_does_not(
     request: pytest.FixtureRequest, large: LakeTable, tmp_path: Path, target: str
 ) -> None:
