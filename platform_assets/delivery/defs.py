@@ -94,8 +94,7 @@ def build_deliveries(
     """
     if not deliveries:
         return dg.Definitions()
-    graph = dg.GraphDefinition(name="deliver_one", node_defs=[_deliver])
-    jobs = {name: _job(graph, name, one, loggers) for name, one in deliveries.items()}
+    jobs = {name: _job(name, one, loggers) for name, one in deliveries.items()}
     schedules = [
         dg.ScheduleDefinition(
             name=f"{jobs[name].name}_schedule",
@@ -208,18 +207,19 @@ def _deliver(
         yield dg.AssetMaterialization(dg.AssetKey([GROUP, name]), metadata=made)
 
 
+# The graph of all jobs: those of components too, because a code location has one graph of a name.
+_DELIVER_ONE = dg.GraphDefinition(name="deliver_one", node_defs=[_deliver])
+
+
 def _job(
-    graph: dg.GraphDefinition,
-    name: str,
-    settings: "DeliverySettings",
-    loggers: Mapping[str, dg.LoggerDefinition] | None,
+    name: str, settings: "DeliverySettings", loggers: Mapping[str, dg.LoggerDefinition] | None
 ) -> dg.JobDefinition:
     """Define the job of a delivery: one step, which reports the asset; all jobs share the graph of this step.
 
     A job over the asset would take Dagster the longer to resolve the more assets there are in the code
     location, for each delivery again.
     """
-    return graph.to_job(
+    return _DELIVER_ONE.to_job(
         name=f"{GROUP}_{name}",
         description=f"Makes the delivery {name}: {settings.title}.",
         executor_def=dg.in_process_executor,
