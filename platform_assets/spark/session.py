@@ -54,6 +54,7 @@ _RAISED = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)+([\w.]+)(?:: (.*))?", re.MULTILINE
 )
 _REFUSED = re.compile(r"\b40[13]\b|credential|Forbidden", re.IGNORECASE)
+_JAVA_ENDED = "JAVA_GATEWAY_EXITED"
 
 
 class SparkError(PlatformError):
@@ -188,7 +189,7 @@ class SparkTarget:
         for name, value in properties.items():
             builder = builder.config(name, value)
         try:
-            session = builder.getOrCreate()
+            session = _created(builder)
             # Workers run the Python of this path; it is the only place where pyspark takes it from.
             session.sparkContext.pythonExec = sys.executable
             return session
@@ -203,6 +204,18 @@ class SparkTarget:
                 f"Spark could not be started at {master}: {reason_in_short(error)}. Check spark.master "
                 "and spark.options."
             ) from error
+
+
+def _created(builder: Any) -> SparkSession:
+    """Create a session; Java, which seldom ends by itself at its start, is then started once more."""
+    created: SparkSession
+    try:
+        created = builder.getOrCreate()
+    except Exception as error:
+        if _JAVA_ENDED not in str(error) or shutil.which("java") is None:
+            raise
+        created = builder.getOrCreate()
+    return created
 
 
 @dataclass(frozen=True)

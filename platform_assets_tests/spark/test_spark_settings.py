@@ -8,8 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pyspark.errors import PySparkRuntimeError
 
 from platform_assets.diagnosis import Health
 from platform_assets.errors import SettingsError
@@ -21,7 +23,7 @@ from platform_assets.settings import load_settings
 from platform_assets.spark.assembly import SparkRoom
 from platform_assets.spark.engine import SparkEngine
 from platform_assets.spark.probes import look_at_engine
-from platform_assets.spark.session import SailTarget, SparkError, SparkTarget
+from platform_assets.spark.session import SailTarget, SparkError, SparkTarget, SparkUnavailable
 from platform_assets.star.assembly import StarRoom
 from platform_assets.star.engine import EmbeddedEngine
 from platform_assets.star.transform import StarBuilder
@@ -157,6 +159,29 @@ def test_missing_java_is_named(tmp_path: Path) -> None:
     assert "Spark needs Java 17 or later, and this machine has no java. Install it" in ended.stdout, (
         ended.stderr
     )
+
+
+@pytest.mark.parametrize("ends", [1, 2])
+def test_java_that_ends_at_its_start_is_started_once_more(monkeypatch: pytest.MonkeyPatch, ends: int) -> None:
+    starts = []
+    session = SimpleNamespace(sparkContext=SimpleNamespace())
+
+    def create(_: object) -> object:
+        starts.append(1)
+        if len(starts) <= ends:
+            raise PySparkRuntimeError(errorClass="JAVA_GATEWAY_EXITED", messageParameters={})
+        return session
+
+    monkeypatch.setattr("pyspark.sql.SparkSession.Builder.getOrCreate", create)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    target = SparkTarget(lambda: "local[1]")
+    if ends == 1:
+        with target.working("starting") as working:
+            assert working is session
+    else:
+        with pytest.raises(SparkUnavailable, match="Java gateway process exited"), target.working("starting"):
+            pass
+    assert len(starts) == 2
 
 
 def test_the_doctor_sees_that_the_engine_answers_and_reads_the_lake(
