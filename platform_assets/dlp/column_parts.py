@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ColumnPart:
-    """What was found in a piece of a column's distinct values.
+    """Findings in a piece of a column's distinct values.
 
     Args:
         distinct: Number of the values.
