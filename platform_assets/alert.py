@@ -104,10 +104,12 @@ class Alert:
     @property
     def findings(self) -> list[str]:
         """A line for each info type, sorted by likelihood and count; the last line may combine several."""
-        ordered = sorted(self.counts, key=lambda one: (-_rank(one.likelihood), -one.count, one.info_type))
+        ordered = sorted(
+            self.counts, key=lambda count: (-_rank(count.likelihood), -count.count, count.info_type)
+        )
         lines = [
-            f"{plain(one.info_type)}: {one.count:,}, up to {plain(one.likelihood)}"
-            for one in ordered[:_TYPES_NAMED]
+            f"{plain(type_count.info_type)}: {type_count.count:,}, up to {plain(type_count.likelihood)}"
+            for type_count in ordered[:_TYPES_NAMED]
         ]
         left = len(ordered) - len(lines)
         return lines + ([f"and {left} more info types"] if left else [])
@@ -123,7 +125,7 @@ class Alert:
                 "title": self.title,
                 "at": self.at.isoformat(),
                 "where": self.where,
-                "counts": [[one.info_type, one.count, one.likelihood] for one in self.counts],
+                "counts": [[count.info_type, count.count, count.likelihood] for count in self.counts],
                 "status": self.status,
                 "coverage": self.coverage,
                 "facts": [list(fact) for fact in facts],
@@ -139,7 +141,7 @@ class Alert:
         members = json.loads(text)
         members["severity"] = Severity(members["severity"])
         members["at"] = dt.datetime.fromisoformat(members["at"])
-        members["counts"] = tuple(TypeCount(*one) for one in members["counts"])
+        members["counts"] = tuple(TypeCount(*count) for count in members["counts"])
         facts = [(name, value) for name, value in members["facts"]]
         if facts and facts[-1][0] == _MESSAGE:
             members["message"] = facts.pop()[1]

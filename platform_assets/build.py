@@ -47,7 +47,7 @@ def build_defs(settings: Settings, *, resources: Mapping[str, Any] | None = None
 
 def _build_defs(rooms: Rooms, settings: Settings, resources: Mapping[str, Any] | None) -> dg.Definitions:
     of_rooms = list(rooms.definitions().values())
-    configured = {key: one for defs in of_rooms for key, one in (defs.resources or {}).items()}
+    configured = {key: resource for defs in of_rooms for key, resource in (defs.resources or {}).items()}
     limits = {
         dg.AssetKey(path): limit
         for room in rooms.offering(HasFreshnessLimits)
@@ -83,7 +83,9 @@ def _build_defs(rooms: Rooms, settings: Settings, resources: Mapping[str, Any] |
 def _for_own_assets(rooms: Rooms) -> dict[str, dg.ResourceDefinition]:
     """Define the resources that the user's own assets may ask for."""
     found = {
-        key: one for room in rooms.offering(HasAssetResources) for key, one in room.asset_resources().items()
+        key: asset_resource
+        for room in rooms.offering(HasAssetResources)
+        for key, asset_resource in room.asset_resources().items()
     }
     return {key: lazy_resource(build, description) for key, (description, build) in found.items()}
 
@@ -105,8 +107,8 @@ def _main_job(of_rooms: Sequence[dg.Definitions], settings: Settings) -> dg.Defi
     checks = [
         key
         for defs in of_rooms
-        for one in defs.asset_checks or ()
-        for key in one.check_keys
+        for asset_check in defs.asset_checks or ()
+        for key in asset_check.check_keys
         if _is_main(key.asset_key) and key.name not in CHECKS_WITH_OWN_JOB
     ]
     schedule = settings.platform.schedule

@@ -156,19 +156,21 @@ class _Location:
         _refuse(_repeated(components))
         settings = load_settings(
             blocks=[
-                GivenBlock(one.key, one.name, one.block(), one.document) for one in components if one.is_block
+                GivenBlock(component.key, component.name, component.block(), component.document)
+                for component in components
+                if component.is_block
             ]
         )
-        files = [one for one in components if not one.is_block]
+        files = [component for component in components if not component.is_block]
         _refuse(_taken(files, settings.file.parent))
         given: dict[str, dict[str, Document]] = {}
-        for one in files:
-            given.setdefault(one.key, {})[one.name] = one.document
+        for file in files:
+            given.setdefault(file.key, {})[file.name] = file.document
         self._rooms = Rooms(settings, given=given)
         of_rooms = list(self._rooms.definitions().values())
-        self._mistakes = {id(one): one.mistakes(self._rooms) for one in components}
+        self._mistakes = {id(component): component.mistakes(self._rooms) for component in components}
         self._resources: dict[str, Any] = {
-            **{key: one for defs in of_rooms for key, one in (defs.resources or {}).items()},
+            **{key: resource for defs in of_rooms for key, resource in (defs.resources or {}).items()},
             BLOCKING_CHECKS: dg.ResourceDefinition.hardcoded_resource(blocking_checks(of_rooms)),
         }
 
@@ -180,10 +182,10 @@ class _Location:
         """
         if self._mistakes[id(component)]:
             _refuse([line for found in self._mistakes.values() for line in found])
-        same = [one for one in self._components if type(one) is type(component)]
+        same = [other for other in self._components if type(other) is type(component)]
         parts = [component.own_defs(self._rooms)]
         if same[0] is component:
-            parts.append(component.shared_defs(self._rooms, [one.name for one in same]))
+            parts.append(component.shared_defs(self._rooms, [other.name for other in same]))
         merged = dg.Definitions.merge(*parts)
         # Every component gives the same objects: Dagster accepts those under one key.
         resources = {key: self._resources[key] for key in _needed(merged) if key in self._resources}
@@ -210,26 +212,31 @@ def _components(context: dg.ComponentLoadContext) -> list[PlatformComponent]:
 def _needed(defs: dg.Definitions) -> set[str]:
     """Return the keys of the resources that definitions use."""
     found: set[str] = set()
-    for one in (*(defs.assets or ()), *(defs.asset_checks or ()), *(defs.jobs or ()), *(defs.sensors or ())):
-        found |= getattr(one, "required_resource_keys", set())
+    for asset in (
+        *(defs.assets or ()),
+        *(defs.asset_checks or ()),
+        *(defs.jobs or ()),
+        *(defs.sensors or ()),
+    ):
+        found |= getattr(asset, "required_resource_keys", set())
     return found
 
 
 def _repeated(components: Sequence[PlatformComponent]) -> Iterator[str]:
     """Yield the components whose name another one of their kind has."""
     known: dict[tuple[str, str], Path] = {}
-    for one in components:
-        other = known.setdefault((one.key, one.name), one.file)
-        if other is not one.file:
-            yield str(_taken_name(one, other))
+    for component in components:
+        other = known.setdefault((component.key, component.name), component.file)
+        if other is not component.file:
+            yield str(_taken_name(component, other))
 
 
 def _taken(components: Sequence[PlatformComponent], folder: Path) -> Iterator[str]:
     """Yield the components whose name a file of the configuration has."""
-    for one in components:
-        other = folder / one.key / f"{one.name}.conf"
+    for component in components:
+        other = folder / component.key / f"{component.name}.conf"
         if other.is_file():
-            yield str(_taken_name(one, other))
+            yield str(_taken_name(component, other))
 
 
 def _taken_name(component: PlatformComponent, other: Path) -> Located:
@@ -247,9 +254,9 @@ def _refuse(mistakes: Iterator[str] | Sequence[str]) -> None:
 def _resolved(context: dg.ResolutionContext, value: Any) -> Any:
     """Resolve templates; text without one stays as it is, which Dagster would read as a Python literal."""
     if isinstance(value, dict):
-        return {key: _resolved(context.at_path(key), one) for key, one in value.items()}
+        return {key: _resolved(context.at_path(key), item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_resolved(context.at_path(number), one) for number, one in enumerate(value)]
+        return [_resolved(context.at_path(number), item) for number, item in enumerate(value)]
     is_template = isinstance(value, str) and ("{{" in value or "{%" in value)
     return context.resolve_value(value) if is_template else value
 

@@ -107,27 +107,31 @@ def with_jobs(defs: dg.Definitions, change: Callable[[Any], Any]) -> dg.Definiti
             changed[id(job)] = change(job)
         return changed[id(job)]
 
-    def schedule(one: Any) -> Any:
-        if not isinstance(one, dg.ScheduleDefinition) or not one.has_job:
-            return one
-        return one if once(one.job) is one.job else one.with_updated_job(once(one.job))
+    def schedule(schedule_def: Any) -> Any:
+        if not isinstance(schedule_def, dg.ScheduleDefinition) or not schedule_def.has_job:
+            return schedule_def
+        return (
+            schedule_def
+            if once(schedule_def.job) is schedule_def.job
+            else schedule_def.with_updated_job(once(schedule_def.job))
+        )
 
-    def sensor(one: dg.SensorDefinition) -> dg.SensorDefinition:
-        jobs = list(one.jobs) if one.has_jobs else []
+    def sensor(sensor_def: dg.SensorDefinition) -> dg.SensorDefinition:
+        jobs = list(sensor_def.jobs) if sensor_def.has_jobs else []
         new = [once(job) for job in jobs]
         if all(map(operator.is_, jobs, new)):
-            return one
+            return sensor_def
         with warnings.catch_warnings():
             # Dagster hands on the owners of the sensor, which it calls a feature in beta.
             warnings.simplefilter("ignore")
-            return one.with_updated_jobs(new)
+            return sensor_def.with_updated_jobs(new)
 
     return dg.Definitions(
         assets=defs.assets,
         asset_checks=defs.asset_checks,
         jobs=[once(job) for job in defs.jobs or ()],
-        schedules=[schedule(one) for one in defs.schedules or ()],
-        sensors=[sensor(one) for one in defs.sensors or ()],
+        schedules=[schedule(schedule_def) for schedule_def in defs.schedules or ()],
+        sensors=[sensor(sensor_def) for sensor_def in defs.sensors or ()],
         resources=defs.resources,
     )
 
@@ -240,7 +244,7 @@ def execute_step(packed: Any, instance: dg.DagsterInstance, *, is_repeated: bool
     if is_repeated:
         earlier = arguments.known_state.get_retry_state().get_attempt_count(key)
         events = instance.all_logs(run.run_id, of_type=ENDS_OF_STEP)
-        if sum(one.step_key == key for one in events) > earlier:
+        if sum(event.step_key == key for event in events) > earlier:
             return
     try:
         for _ in _execute_step_command_body(arguments, instance, run):
@@ -701,7 +705,7 @@ def next_tick(cron: str, timezone: str, after: dt.datetime) -> dt.datetime:
 def last_tick(cron: str, timezone: str, before: dt.datetime) -> dt.datetime:
     """Return when a schedule last had to run up to a time, UTC."""
     found = reverse_cron_string_iterator(before.timestamp(), cron, timezone)
-    return next(one for one in found if one <= before).astimezone(dt.UTC)
+    return next(tick for tick in found if tick <= before).astimezone(dt.UTC)
 
 
 def running_schedules(instance: dg.DagsterInstance) -> dict[str, dt.datetime]:
@@ -760,7 +764,7 @@ def instigator_states(instance: dg.DagsterInstance) -> list[InstigatorState]:
     """Return the states of schedules and sensors that are on; they are not part of the public interface."""
     kinds = (InstigatorType.SCHEDULE, InstigatorType.SENSOR)
     states = instance.all_instigator_state()
-    return [one for one in states if one.is_running and one.instigator_type in kinds]
+    return [state for state in states if state.is_running and state.instigator_type in kinds]
 
 
 def instigator_of(instance: dg.DagsterInstance, state: InstigatorState) -> Instigator:
@@ -797,7 +801,7 @@ def last_heartbeat(instance: dg.DagsterInstance) -> dt.datetime | None:
     The heartbeats are not part of the public interface.
     """
     found = instance.get_daemon_heartbeats().values()
-    return _time(max((one.timestamp for one in found), default=None))
+    return _time(max((event.timestamp for event in found), default=None))
 
 
 def is_made_ad_hoc(run: dg.DagsterRun) -> bool:

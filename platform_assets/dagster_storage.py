@@ -166,8 +166,8 @@ _engines_of_parents: list[Engine] = []
 
 
 def _after_fork() -> None:
-    for one in list(_forgotten_after_fork):
-        one.forget()
+    for storage in list(_forgotten_after_fork):
+        storage.forget()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -345,41 +345,41 @@ class EventLogStorage(SqliteEventLogStorage):
                 return
             durable = False
             by_run: dict[str, list[_Waiting]] = {}
-            for one in self._waiting:
-                by_run.setdefault(one.event.run_id, []).append(one)
+            for waiting in self._waiting:
+                by_run.setdefault(waiting.event.run_id, []).append(waiting)
             for run_id, events in by_run.items():
-                ends = any(_is_of_run(one.event) for one in events)
+                ends = any(_is_of_run(event.event) for event in events)
                 durable = durable or ends
                 with self._run_file(run_id).connected(durable=ends) as connection:
-                    connection.execute(SqlEventLogStorageTable.insert(), [one.row for one in events])
-                self._waiting = [one for one in self._waiting if one.event.run_id != run_id]
-                self._to_mirror += [one for one in events if one.is_mirrored]
+                    connection.execute(SqlEventLogStorageTable.insert(), [event.row for event in events])
+                self._waiting = [waiting for waiting in self._waiting if waiting.event.run_id != run_id]
+                self._to_mirror += [event for event in events if event.is_mirrored]
             if self._to_mirror:
                 with self._index_file().connected(durable=durable) as connection:
                     self._writing.connection = connection
                     try:
-                        for one in self._to_mirror:
-                            self._mirror(connection, one)
+                        for waiting in self._to_mirror:
+                            self._mirror(connection, waiting)
                     finally:
                         self._writing.connection = None
                 self._to_mirror = []
 
-    def _mirror(self, connection: Connection, one: _Waiting) -> None:
-        event = one.event
-        stored = connection.execute(SqlEventLogStorageTable.insert(), one.row)
+    def _mirror(self, connection: Connection, waiting: _Waiting) -> None:
+        event = waiting.event
+        stored = connection.execute(SqlEventLogStorageTable.insert(), waiting.row)
         key: Any = stored.inserted_primary_key
         event_id = int(key[0])
         if event.dagster_event_type in ASSET_EVENTS:
             self._store_asset_event_tags(connection, [event], [event_id])
             self._store_asset_event(connection, event, event_id)
         elif event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
-            self._store_planned_check(connection, one, event_id)
+            self._store_planned_check(connection, waiting, event_id)
         elif event.dagster_event_type in ASSET_CHECK_EVENTS:
             self.store_asset_check_event(event, event_id)
 
-    def _store_planned_check(self, connection: Connection, one: _Waiting, event_id: int) -> None:
+    def _store_planned_check(self, connection: Connection, waiting: _Waiting, event_id: int) -> None:
         # Dagster's statement for many rows cannot be cached, and is compiled again for each check.
-        event = one.event
+        event = waiting.event
         planned: Any = event.get_dagster_event().event_specific_data
         keys = planned.partitions_subset.get_partition_keys() if planned.partitions_subset else [None]
         rows = [
@@ -389,8 +389,8 @@ class EventLogStorage(SqliteEventLogStorage):
                 "partition": key,
                 "run_id": event.run_id,
                 "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
-                "evaluation_event": one.row["event"],
-                "evaluation_event_timestamp": one.row["timestamp"],
+                "evaluation_event": waiting.row["event"],
+                "evaluation_event_timestamp": waiting.row["timestamp"],
                 "evaluation_event_storage_id": event_id,
             }
             for key in keys

@@ -86,11 +86,11 @@ _COLORS = {
 
 
 def _print_findings(area: str, findings: Sequence[Observation]) -> None:
-    for one in findings:
-        mark = typer.style(f"{one.status.value:<8}", fg=_COLORS[one.status])
-        typer.echo(f"{mark}{area}  {one.subject}: {one.sentence}")
-        if one.advice:
-            typer.echo(f"{'':8}{'':{len(area)}}  {one.advice}")
+    for finding in findings:
+        mark = typer.style(f"{finding.status.value:<8}", fg=_COLORS[finding.status])
+        typer.echo(f"{mark}{area}  {finding.subject}: {finding.sentence}")
+        if finding.advice:
+            typer.echo(f"{'':8}{'':{len(area)}}  {finding.advice}")
 
 
 def probes(rooms: Rooms, file: Path, home: Path) -> Iterator[Probe]:
@@ -135,8 +135,8 @@ def _formats(rooms: Rooms) -> Iterator[Observation]:
     """Look whether this version can use all that is stored."""
     everything = everything_stored(rooms.platform.state_dir, rooms.offering(StoresFormats))
     problems = format_problems(everything)
-    for one in problems:
-        yield error(one.place, one.reason)
+    for problem in problems:
+        yield error(problem.place, problem.reason)
     if not problems:
         yield ok("formats", "this version can use all that is stored")
 
@@ -242,7 +242,7 @@ def _instance(rooms: Rooms, home: Path) -> Iterator[Observation]:
     for room in rooms.offering(HasFreshnessLimits):
         limits |= room.freshness_limits()
     for last in reads:
-        within = min(limits.get((last.source, one), dt.timedelta.max) for one in sources[last.source])
+        within = min(limits.get((last.source, table), dt.timedelta.max) for table in sources[last.source])
         yield _aged(f"last read of {last.source}", last.at, now, within, f"platform-assets run {last.source}")
         for table, reason in last.stopped.items():
             yield error(f"{last.source}/{table}", f"is skipped and keeps its last loaded data: {reason}")
@@ -299,7 +299,7 @@ def _summary(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> str:
 
 
 def _count(found: Sequence[tuple[Probe, Sequence[Observation]]], status: Health) -> int:
-    return sum(one.status is status for _, findings in found for one in findings)
+    return sum(finding.status is status for _, findings in found for finding in findings)
 
 
 def _objects(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> list[dict[str, str]]:
@@ -307,11 +307,11 @@ def _objects(found: Sequence[tuple[Probe, Sequence[Observation]]]) -> list[dict[
     return [
         {
             "area": probe.area,
-            "subject": one.subject,
-            "status": one.status.value,
-            "sentence": one.sentence,
-            "advice": one.advice,
+            "subject": finding.subject,
+            "status": finding.status.value,
+            "sentence": finding.sentence,
+            "advice": finding.advice,
         }
         for probe, findings in found
-        for one in findings
+        for finding in findings
     ]

@@ -102,7 +102,7 @@ class Isolation:
 
     def has_failed(self, name: str) -> bool:
         """Return whether an item with this name has failed."""
-        return any(one.name == name for one in self.failures)
+        return any(failure.name == name for failure in self.failures)
 
     def raise_failures(self) -> None:
         """Raise one error that lists all failures and their reasons, if any.
@@ -112,12 +112,14 @@ class Isolation:
         """
         if not self.failures:
             return
-        reasons = " ".join(f"{one.name}: {ended(one.reason)}" for one in self.failures[:_MOST_TOLD])
+        reasons = " ".join(
+            f"{failure.name}: {ended(failure.reason)}" for failure in self.failures[:_MOST_TOLD]
+        )
         left = len(self.failures) - _MOST_TOLD
         more = f" And {left} more." if left > 0 else ""
         raise IsolatedFailure(
             f"{self.attempt} failed for {len(self.failures)}; all others succeeded. {reasons}{more}",
-            retryable=any(one.retryable for one in self.failures),
+            retryable=any(failure.retryable for failure in self.failures),
         ) from self.failures[0].error
 
 
@@ -168,7 +170,7 @@ def is_isolated(error: BaseException) -> bool:
     """
     if not (isinstance(error, Exception) or _is_panic(error)):
         return False
-    if any(_is_interruption(one) for one in _chain(error)):
+    if any(_is_interruption(cause) for cause in _chain(error)):
         raise KeyboardInterrupt from error
     return True
 

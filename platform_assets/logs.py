@@ -95,7 +95,9 @@ def is_json() -> bool:
 
 
 def _handler() -> JsonHandler | None:
-    return next((one for one in logging.getLogger().handlers if isinstance(one, JsonHandler)), None)
+    return next(
+        (handler for handler in logging.getLogger().handlers if isinstance(handler, JsonHandler)), None
+    )
 
 
 def configure(format_: Literal["json", "text"], level: Level) -> None:

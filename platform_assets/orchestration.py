@@ -160,27 +160,27 @@ def with_notes(assets: Iterable[Any], notes: Notes) -> list[Any]:
         return spec.merge_attributes(metadata=metadata)
 
     return [
-        one.map_asset_specs(noted)
-        if isinstance(one, dg.AssetsDefinition)
-        else noted(one)
-        if isinstance(one, dg.AssetSpec)
-        else one
-        for one in assets
+        asset.map_asset_specs(noted)
+        if isinstance(asset, dg.AssetsDefinition)
+        else noted(asset)
+        if isinstance(asset, dg.AssetSpec)
+        else asset
+        for asset in assets
     ]
 
 
 def _tagged(schema: dg.TableSchema, tags: Mapping[str, Mapping[str, str]]) -> dg.TableSchema:
     columns = [
         dg.TableColumn(
-            one.name,
-            one.type,
-            one.description,
-            one.constraints,
-            {**one.tags, **tags[one.name]},
+            column.name,
+            column.type,
+            column.description,
+            column.constraints,
+            {**column.tags, **tags[column.name]},
         )
-        if one.name in tags
-        else one
-        for one in schema.columns
+        if column.name in tags
+        else column
+        for column in schema.columns
     ]
     return dg.TableSchema(columns, schema.constraints)
 
@@ -545,7 +545,10 @@ def with_resource_keys(**keys: str) -> Callable[[Callable[..., Any]], Callable[.
         def renamed(*args: Any, **resources: Any) -> Iterator[Any]:
             yield from step(*args, **{names.get(key, key): value for key, value in resources.items()})
 
-        parameters = [one.replace(name=keys.get(one.name, one.name)) for one in signature.parameters.values()]
+        parameters = [
+            parameter.replace(name=keys.get(parameter.name, parameter.name))
+            for parameter in signature.parameters.values()
+        ]
         renamed.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return renamed
 
@@ -556,8 +559,8 @@ def blocking_checks(of_rooms: Iterable[dg.Definitions]) -> dict[dg.AssetKey, lis
     """Return the checks that hold back the readers of their assets."""
     found: dict[dg.AssetKey, list[dg.AssetCheckKey]] = {}
     for defs in of_rooms:
-        for one in (*(defs.assets or ()), *(defs.asset_checks or ())):
-            for spec in one.check_specs if isinstance(one, dg.AssetsDefinition) else ():
+        for asset in (*(defs.assets or ()), *(defs.asset_checks or ())):
+            for spec in asset.check_specs if isinstance(asset, dg.AssetsDefinition) else ():
                 if spec.blocking:
                     found.setdefault(spec.asset_key, []).append(spec.key)
     return found

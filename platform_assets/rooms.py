@@ -110,7 +110,7 @@ def component_names() -> list[str]:
 
 def component(name: str) -> object | None:
     """Import a room's Dagster component by its public name; None if there is none."""
-    room = next((one for one in present() if one.component == name), None)
+    room = next((room for room in present() if room.component == name), None)
     module = door(room, "component") if room is not None else None
     return module.COMPONENT if module is not None else None
 

@@ -308,8 +308,12 @@ def instance_state(instance: dg.DagsterInstance, jobs: Sequence[str]) -> Instanc
         bool(outdated_storages(instance)),
         keeps_runs_on_this_machine(instance),
         last_heartbeat(instance),
-        frozenset(one.name for one in found),
-        {one.name: (one.last.at, one.last.error) for one in found if one.last and one.last.failed},
+        frozenset(automation.name for automation in found),
+        {
+            automation.name: (automation.last.at, automation.last.error)
+            for automation in found
+            if automation.last and automation.last.failed
+        },
         {job: _last_success(instance, job) for job in jobs},
     )
 

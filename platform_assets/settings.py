@@ -121,7 +121,7 @@ def settings_reference() -> str:
     found = ((room.summary, door(room, "settings")) for room in present())
     modules = [(summary.rstrip("."), module) for summary, module in found if module is not None]
     sections = [(summary, module.SETTINGS) for summary, module in modules]
-    files = [one for _, module in modules if hasattr(module, "files") for one in module.files()]
+    files = [file for _, module in modules if hasattr(module, "files") for file in module.files()]
     return reference(
         [("The platform as a whole", PlatformSettings), *sections],
         parse_document(file).all_variables(),
@@ -200,31 +200,31 @@ def _with_blocks(
         The document with the blocks as they were written; its content with the validated ones; the mistakes.
     """
     content, mistakes = {**document.content}, []
-    for one in blocks:
-        known = content.get(one.key, {})
+    for block in blocks:
+        known = content.get(block.key, {})
         if not isinstance(known, dict):
             continue
-        if one.name in known:
-            file, _ = document.place((one.key, one.name))
+        if block.name in known:
+            file, _ = document.place((block.key, block.name))
             said = f"found a second definition; expected a name of its own; {file} has one of this name."
-            found = located(one.document.place((one.name,)), (one.key, one.name), said)
+            found = located(block.document.place((block.name,)), (block.key, block.name), said)
             document = replace(document, unread=(*document.unread, found))
             continue
-        raw = one.document.content[one.name]
-        written = document.content.get(one.key, {})
+        raw = block.document.content[block.name]
+        written = document.content.get(block.key, {})
         document = document.with_parts(
-            one.key, {**written, one.name: raw}, {one.name: one.document}, one.document.unread
+            block.key, {**written, block.name: raw}, {block.name: block.document}, block.document.unread
         )
         try:
-            valid = one.model.model_validate(
-                raw, context={"base": one.document.file.parent, "file": one.document.file}
+            valid = block.model.model_validate(
+                raw, context={"base": block.document.file.parent, "file": block.document.file}
             )
         except ValidationError as error:
             for detail in error.errors(include_url=False):
-                whole = {**detail, "loc": (one.key, one.name, *detail["loc"])}
+                whole = {**detail, "loc": (block.key, block.name, *detail["loc"])}
                 mistakes.append(explained(document, whole, model))
         else:
-            content[one.key] = {**known, one.name: valid}
+            content[block.key] = {**known, block.name: valid}
     return document, content, mistakes
 
 

@@ -109,8 +109,8 @@ TASK_OUTPUT = StoredFormat("task_output", "The record of a task's files", f"{_ST
 STATE = StoredFormat("state", "The state folder", f"{_STATE}`{_STATE_FILE}`")
 
 FORMATS: Mapping[str, StoredFormat] = {
-    one.name: one
-    for one in (
+    file.name: file
+    for file in (
         *(LEDGER, BRONZE, DEAD_LETTERS, FEED, FEED_LEDGER, STAR, COPY, ASSET, OBJECT_LOG, INSPECTIONS),
         *(FINDINGS, INSPECTED_COLUMNS, OUTBOX, INCIDENTS, RECEIPTS, UPKEEP, INVENTORY, LOADS),
         *(SNOWFLAKE_LOADS, CATALOGUE, STAGED, TASK_OUTPUT, STATE),
@@ -167,19 +167,19 @@ def format_problems(stored: Iterable[Stored | FormatProblem]) -> list[FormatProb
         stored: As `everything_stored` yields it.
     """
     found = []
-    for one in stored:
-        if isinstance(one, FormatProblem):
-            found.append(one)
+    for holding in stored:
+        if isinstance(holding, FormatProblem):
+            found.append(holding)
             continue
         try:
-            version = one.version()
-            reason = "" if version is None else one.format.refusal(version, one.place)
+            version = holding.version()
+            reason = "" if version is None else holding.format.refusal(version, holding.place)
         except BaseException as error:
             if not is_isolated(error):
                 raise
             reason = reason_of(error)
         if reason:
-            found.append(FormatProblem(one.place, reason))
+            found.append(FormatProblem(holding.place, reason))
     return found
 
 
@@ -281,7 +281,7 @@ def stamp_new_state(state_dir: Path) -> None:
     """
     file = state_dir / _STATE_FILE
     if not file.is_file():
-        is_new = all(one.name == _MADE_BEFORE or one.is_dir() for one in state_dir.rglob("*"))
+        is_new = all(entry.name == _MADE_BEFORE or entry.is_dir() for entry in state_dir.rglob("*"))
         version = STATE.version if is_new else 1
         content = {"format": version, "written_by": program_version()}
         try:

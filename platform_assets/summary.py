@@ -31,7 +31,7 @@ def print_summary(rooms: Rooms, home: Path) -> None:
     """
     now = dt.datetime.now(dt.UTC)
     sources = rooms.of(SourceRoom)
-    found = [one for room in rooms.offering(HasHoldings) for one in room.holdings()]
+    found = [holding for room in rooms.offering(HasHoldings) for holding in room.holdings()]
     tables = {name: [table.name for table in listed] for name, listed in sources.source_tables().items()}
     with open_instance(home) as instance:
         runs = last_runs(instance, tables)
@@ -39,24 +39,28 @@ def print_summary(rooms: Rooms, home: Path) -> None:
     for name in ("layer", "table", "rows", "batch", "as of (UTC)"):
         table.add_column(name, justify="right" if name in ("rows", "batch") else "left")
     layer = ""
-    for one in found:
-        as_of = f"{one.as_of:%Y-%m-%d %H:%M:%S}" if one.as_of else "never"
+    for state in found:
+        as_of = f"{state.as_of:%Y-%m-%d %H:%M:%S}" if state.as_of else "never"
         table.add_row(
-            "" if one.layer == layer else one.layer, one.table, f"{one.rows:,}", str(one.batch or ""), as_of
+            "" if state.layer == layer else state.layer,
+            state.table,
+            f"{state.rows:,}",
+            str(state.batch or ""),
+            as_of,
         )
-        layer = one.layer
+        layer = state.layer
     print_table(table)
     for last in runs:
         _print_last_run(last, found, now, sources.fresh_within(last.source), is_only=len(runs) == 1)
     in_lake, in_warehouse = (
-        max((one.batch for one in found if one.layer == layer), default=0)
+        max((state.batch for state in found if state.layer == layer), default=0)
         for layer in ("totesys", "warehouse")
     )
     if in_warehouse < in_lake:
         warn(
             f"The warehouse ends at batch {in_warehouse}, the lake at {in_lake}: the next run loads the rest."
         )
-    dead_letters = sum(one.dead_letters for one in found)
+    dead_letters = sum(state.dead_letters for state in found)
     for room in rooms.offering(HasProblems):
         for problem in room.problems():
             warn(problem)
@@ -75,7 +79,7 @@ def _print_last_run(
         typer.echo(f"No run has read {of} yet.")
         return
     layers = (last.source, "star", "warehouse") if last.source == "totesys" else (last.source,)
-    changes = [one.as_of for one in found if one.as_of and one.layer in layers]
+    changes = [state.as_of for state in found if state.as_of and state.layer in layers]
     newest = f"; the newest change is from {age_text(now - max(changes))} ago" if changes else ""
     typer.echo(f"{of.capitalize()} was last read {age_text(now - last.at)} ago{newest}.")
     if now - last.at > dt.timedelta(minutes=within):

@@ -115,11 +115,11 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
         given = self.settings.alerts
         known = {owner for asset in assets for owner in owners.get(asset, ())}
         named = {name for owner in known for name in given.owners.get(owner, ())}
-        unnamed = {name for name, one in given.channels.items() if not one.named_only}
+        unnamed = {name for name, channel in given.channels.items() if not channel.named_only}
         chosen = [
             name
-            for name, one in given.channels.items()
-            if name in (named or unnamed) and severity >= Severity[one.min_severity]
+            for name, channel in given.channels.items()
+            if name in (named or unnamed) and severity >= Severity[channel.min_severity]
         ]
         return (LOG, *chosen)
 

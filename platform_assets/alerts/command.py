@@ -46,10 +46,10 @@ def list_incidents(
         from platform_assets.alerts.incidents import IncidentStatus
 
         found, cursor = _room().incidents.read()
-    shown = [one for one in found if one.status is IncidentStatus.OPEN]
+    shown = [incident for incident in found if incident.status is IncidentStatus.OPEN]
     if show_all:
-        shown += [one for one in found if one.status is IncidentStatus.WATCHED]
-        shown += [one for one in found if one.status is IncidentStatus.CLOSED][:_MOST_CLOSED]
+        shown += [incident for incident in found if incident.status is IncidentStatus.WATCHED]
+        shown += [incident for incident in found if incident.status is IncidentStatus.CLOSED][:_MOST_CLOSED]
     if shown:
         _print(shown)
     elif cursor is not None:
@@ -95,7 +95,7 @@ def close(
         incidents = _room().incidents
         if incidents.close(incident, dt.datetime.now(dt.UTC)) is None:
             found, _ = incidents.read()
-            known = tuple(one.key for one in found if one.closed_at is None)
+            known = tuple(incident.key for incident in found if incident.closed_at is None)
             hint = nearest(incident, known) if known else "; nothing fails"
             raise SettingsError(f"There is no open incident {incident}{hint}")
     typer.echo(f"The incident {incident} is closed.")
@@ -107,14 +107,14 @@ def _print(incidents: Sequence[Incident]) -> None:
         ("incident", "status", "severity", "since (UTC)", "lasted", "failures", "reason"),
         [
             (
-                one.key,
-                one.status,
-                one.fact.severity.name,
-                f"{one.opened_at:%Y-%m-%d %H:%M:%S}",
-                age_text((one.closed_at or now) - one.opened_at),
-                one.failures,
-                one.fact.sentence,
+                incident.key,
+                incident.status,
+                incident.fact.severity.name,
+                f"{incident.opened_at:%Y-%m-%d %H:%M:%S}",
+                age_text((incident.closed_at or now) - incident.opened_at),
+                incident.failures,
+                incident.fact.sentence,
             )
-            for one in incidents
+            for incident in incidents
         ],
     )

@@ -94,7 +94,7 @@ class FactReader:
         ends: list[dt.datetime] = []
         self._part("runs", now, facts, lambda: self._runs(at, ends))
         self._part("daemon", now, facts, lambda: self._daemon(now))
-        is_alive = not any(one.kind is Kind.DAEMON and one.failing for one in facts)
+        is_alive = not any(fact.kind is Kind.DAEMON and fact.failing for fact in facts)
         self._part("schedules and sensors", now, facts, lambda: self._instigators(now, is_alive=is_alive))
         self._part("upkeep", now, facts, lambda: self._upkeep(at, now))
         owners: dict[str, tuple[str, ...]] = {}
@@ -119,8 +119,8 @@ class FactReader:
 
     def _owners(self, owners: dict[str, tuple[str, ...]]) -> Iterator[Fact]:
         for defs in self.rooms.definitions().values():
-            for one in defs.assets or ():
-                for spec in one.specs if isinstance(one, dg.AssetsDefinition) else (one,):
+            for asset in defs.assets or ():
+                for spec in asset.specs if isinstance(asset, dg.AssetsDefinition) else (asset,):
                     owners["/".join(spec.key.path)] = tuple(spec.owners or ())
         return iter(())
 
@@ -212,27 +212,27 @@ class FactReader:
     def _failure(
         self, run: dg.DagsterRun, end: dt.datetime, events: Sequence[dg.DagsterEvent]
     ) -> Iterator[Fact]:
-        failed = [one for one in events if one.is_step_failure]
+        failed = [event for event in events if event.is_step_failure]
         planned: dict[str, list[str]] = {}
-        for one in events:
-            if one.is_asset_materialization_planned and one.asset_key and one.step_key:
-                planned.setdefault(one.step_key, []).append("/".join(one.asset_key.path))
-        reasons = [self._reason(one) for one in failed[:_MOST_STEPS]]
+        for event in events:
+            if event.is_asset_materialization_planned and event.asset_key and event.step_key:
+                planned.setdefault(event.step_key, []).append("/".join(event.asset_key.path))
+        reasons = [self._reason(event) for event in failed[:_MOST_STEPS]]
         if not failed:
             reasons = [
-                self.masked(one.message or "")
-                for one in events
-                if one.event_type == dg.DagsterEventType.RUN_FAILURE
+                self.masked(event.message or "")
+                for event in events
+                if event.event_type == dg.DagsterEventType.RUN_FAILURE
             ]
         if len(failed) > _MOST_STEPS:
             reasons.append(f"And {len(failed) - _MOST_STEPS} more steps failed.")
         sentence = " ".join(dict.fromkeys(filter(None, reasons)))
-        assets = tuple(sorted({name for one in failed for name in planned.get(one.step_key or "", ())}))
+        assets = tuple(sorted({name for event in failed for name in planned.get(event.step_key or "", ())}))
         tried = self._tried(run, failed, events)
         if not is_made_ad_hoc(run):
             yield Fact(Kind.JOB, run.job_name, end, True, Severity.ERROR, sentence, tried, assets, run.run_id)
             return
-        made = {"/".join(one.asset_key.path) for one in events if _is_made(one) and one.asset_key}
+        made = {"/".join(event.asset_key.path) for event in events if _is_made(event) and event.asset_key}
         for name in sorted({name for names in planned.values() for name in names} - made):
             yield Fact(Kind.ASSET, name, end, True, Severity.ERROR, sentence, tried, (name,), run.run_id)
 
@@ -251,9 +251,9 @@ class FactReader:
         self, run: dg.DagsterRun, failed: Sequence[dg.DagsterEvent], events: Sequence[dg.DagsterEvent]
     ) -> str:
         said = []
-        for one in islice(failed, _MOST_STEPS):
-            again = sum(other.is_step_up_for_retry and other.step_key == one.step_key for other in events)
-            said += [f"the step {one.step_key} {again + 1} times"] if again else []
+        for event in islice(failed, _MOST_STEPS):
+            again = sum(other.is_step_up_for_retry and other.step_key == event.step_key for other in events)
+            said += [f"the step {event.step_key} {again + 1} times"] if again else []
         if run.tags.get(_RETRY_NUMBER):
             said.append(f"the run {int(run.tags[_RETRY_NUMBER]) + 1} times")
         return ", ".join(said)
@@ -309,10 +309,10 @@ class FactReader:
     def _zones(self) -> dict[str, str]:
         """Return the time zones of the schedules of the rooms, and of the main job's."""
         zones = {
-            one.name: one.execution_timezone or "UTC"
+            schedule.name: schedule.execution_timezone or "UTC"
             for defs in self.rooms.definitions().values()
-            for one in defs.schedules or ()
-            if isinstance(one, dg.ScheduleDefinition)
+            for schedule in defs.schedules or ()
+            if isinstance(schedule, dg.ScheduleDefinition)
         }
         return zones | {f"{MAIN_JOB}_schedule": self.rooms.platform.schedule.timezone}
 

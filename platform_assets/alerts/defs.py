@@ -142,7 +142,7 @@ def look(alerts: AlertsRoom, instance: dg.DagsterInstance) -> "Sequence[Incident
 
     def last_upkeep() -> dt.datetime | None:
         journal = alerts.rooms.of(LakeRoom).upkeep().journal
-        return max((one.at for one in journal.last().values()), default=None)
+        return max((last.at for last in journal.last().values()), default=None)
 
     now = dt.datetime.now(dt.UTC)
     _, cursor = alerts.incidents.read()

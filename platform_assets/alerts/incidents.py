@@ -134,20 +134,27 @@ def changed(
         now: The time, UTC.
     """
     current = dict(stored)
-    for fact in sorted(facts, key=lambda one: one.at):
+    for fact in sorted(facts, key=lambda fact: fact.at):
         before = current.get(fact.key)
         after = _failing(before, fact, policy) if fact.failing else _working(before, fact)
         if after is not None:
             current[fact.key] = after
-    for key, one in current.items():
-        is_due = one.told_at is not None and now - one.told_at >= policy.remind_every
-        if one.status is IncidentStatus.OPEN and one.telling is Telling.NOTHING and is_due:
-            current[key] = replace(one, telling=Telling.REMINDER)
-    new = [one for key, one in current.items() if one != stored.get(key)]
+    for key, incident in current.items():
+        is_due = incident.told_at is not None and now - incident.told_at >= policy.remind_every
+        if incident.status is IncidentStatus.OPEN and incident.telling is Telling.NOTHING and is_due:
+            current[key] = replace(incident, telling=Telling.REMINDER)
+    new = [incident for key, incident in current.items() if incident != stored.get(key)]
     # What another watch is about to tell keeps the key of its message.
-    to_tell = [one for one in new if one.telling and one.telling is not _telling(stored.get(one.key))]
+    to_tell = [
+        incident
+        for incident in new
+        if incident.telling and incident.telling is not _telling(stored.get(incident.key))
+    ]
     keys = _message_keys(to_tell, now)
-    return [replace(one, message=keys[one.key], told_at=now) if one.key in keys else one for one in new]
+    return [
+        replace(incident, message=keys[incident.key], told_at=now) if incident.key in keys else incident
+        for incident in new
+    ]
 
 
 def _telling(incident: Incident | None) -> Telling:
@@ -187,17 +194,21 @@ def _working(before: Incident | None, fact: Fact) -> Incident | None:
 def _message_keys(incidents: Iterable[Incident], now: dt.datetime) -> dict[str, str]:
     """Return the key of the message about each incident; incidents of one kind at once have one message."""
     groups: dict[tuple[object, ...], list[Incident]] = {}
-    for one in incidents:
-        of = one.key
-        if one.fact.kind in _GROUPED:
-            of = f"{one.fact.kind}:{one.fact.subject.partition(': ')[2]}"
-        groups.setdefault((of, one.telling, one.fact.severity, one.channels), []).append(one)
+    for incident in incidents:
+        of = incident.key
+        if incident.fact.kind in _GROUPED:
+            of = f"{incident.fact.kind}:{incident.fact.subject.partition(': ')[2]}"
+        groups.setdefault((of, incident.telling, incident.fact.severity, incident.channels), []).append(
+            incident
+        )
     keys: dict[str, str] = {}
     for group in groups.values():
-        parts = sorted(f"{one.key} {one.opened_at.isoformat()} {one.telling}" for one in group)
+        parts = sorted(
+            f"{incident.key} {incident.opened_at.isoformat()} {incident.telling}" for incident in group
+        )
         named = "\0".join(("incident", now.isoformat(), *parts))
         key = hashlib.blake2b(named.encode("utf-8", "replace"), digest_size=16).hexdigest()
-        keys |= {one.key: key for one in group}
+        keys |= {incident.key: key for incident in group}
     return keys
 
 
@@ -227,7 +238,7 @@ class Incidents:
         for log in self._log.attempts():
             stored, last = _read(log.latest())
             new = changed(stored, found, policy, now)
-            rows = [_row(one) for one in new]
+            rows = [_row(incident) for incident in new]
             # Another watch may be ahead.
             if last is None or cursor.runs > last.runs:
                 rows.append(_cursor_row(cursor))
@@ -241,13 +252,13 @@ class Incidents:
         Raises:
             LakeError: The table cannot be read or written.
         """
-        messages = {one.message for one in incidents}
+        messages = {incident.message for incident in incidents}
         for log in self._log.attempts():
             stored, _ = _read(log.latest())
             rows = [
-                _row(replace(one, telling=Telling.NOTHING))
-                for one in stored.values()
-                if one.telling and one.message in messages
+                _row(replace(incident, telling=Telling.NOTHING))
+                for incident in stored.values()
+                if incident.telling and incident.message in messages
             ]
             if not rows or log.try_append(rows):
                 return
@@ -278,7 +289,7 @@ class Incidents:
     def read(self) -> tuple[list[Incident], Cursor | None]:
         """Return all incidents, the newest first, and the cursor of the watch; None before its first look."""
         stored, cursor = _read(self._log.read().latest())
-        return sorted(stored.values(), key=lambda one: one.opened_at, reverse=True), cursor
+        return sorted(stored.values(), key=lambda incident: incident.opened_at, reverse=True), cursor
 
     def kept(self, days: int) -> KeptTable:
         """Return the table as upkeep takes care of it.
@@ -303,8 +314,8 @@ class Incidents:
         return self._log.kept("alerts/incidents", outdated=outdated)
 
 
-def _row(one: Incident) -> dict[str, Any]:
-    fact = one.fact
+def _row(incident: Incident) -> dict[str, Any]:
+    fact = incident.fact
     details = {
         "kind": fact.kind,
         "subject": fact.subject,
@@ -313,19 +324,19 @@ def _row(one: Incident) -> dict[str, Any]:
         "assets": fact.assets,
         "run": fact.run_id,
         "counted": fact.counted,
-        "channels": one.channels,
+        "channels": incident.channels,
     }
     return {
         "key": storable(fact.key),
-        "status": one.status,
+        "status": incident.status,
         "severity": fact.severity.name,
-        "opened_at": one.opened_at,
+        "opened_at": incident.opened_at,
         "seen_at": fact.at,
-        "failures": one.failures,
-        "told_at": one.told_at,
-        "closed_at": one.closed_at,
-        "telling": one.telling,
-        "message": one.message,
+        "failures": incident.failures,
+        "told_at": incident.told_at,
+        "closed_at": incident.closed_at,
+        "telling": incident.telling,
+        "message": incident.message,
         "details": storable(json.dumps(details, ensure_ascii=False, separators=(",", ":"))),
     }
 

@@ -174,7 +174,8 @@ class Outbox:
         }
         for log in self._log.attempts():
             stored = {
-                (one.alert.key, one.channel) for one in _messages(log.latest_of(key for key, _ in wanted))
+                (message.alert.key, message.channel)
+                for message in _messages(log.latest_of(key for key, _ in wanted))
             }
             new = [message for pair, message in wanted.items() if pair not in stored]
             if not new or log.try_append(map(_row, new)):
@@ -212,18 +213,23 @@ class Outbox:
         finally:
             # Record sent messages even if the rest is interrupted, so that they are not sent again.
             self._record(ended)
-        counts = {status: sum(one.status == status for one in ended) for status in _Status}
+        counts = {status: sum(delivery.status == status for delivery in ended) for status in _Status}
         return Delivery(
             counts[_Status.SENT],
             counts[_Status.QUEUED],
             counts[_Status.UNDELIVERABLE],
-            {one.channel: one.error for one in ended if one.error and one.status is not _Status.SENT},
+            {
+                delivery.channel: delivery.error
+                for delivery in ended
+                if delivery.error and delivery.status is not _Status.SENT
+            },
         )
 
     def messages(self) -> list[Message]:
         """All messages with their current status, in the order in which they were first stored."""
         return sorted(
-            _messages(self._log.read().latest()), key=lambda one: (one.queued_at, one.alert.key, one.channel)
+            _messages(self._log.read().latest()),
+            key=lambda message: (message.queued_at, message.alert.key, message.channel),
         )
 
     def kept(self, days: int) -> KeptTable:
@@ -258,16 +264,23 @@ class Outbox:
         for log in self._log.attempts():
             found = _messages(log.latest(f"channel IN ({names})", pending))
             due = [
-                one
-                for one in found
-                if one.status in pending
-                and one.due_at <= now
-                and (one.channel not in quiet or one.alert.severity >= Severity.CRITICAL)
+                delivery
+                for delivery in found
+                if delivery.status in pending
+                and delivery.due_at <= now
+                and (delivery.channel not in quiet or delivery.alert.severity >= Severity.CRITICAL)
             ]
             # Messages that failed before come last, so that an unacceptable message delays no other.
-            due.sort(key=lambda one: (one.attempt > 0, -one.alert.severity, one.queued_at, one.alert.key))
+            due.sort(
+                key=lambda delivery: (
+                    delivery.attempt > 0,
+                    -delivery.alert.severity,
+                    delivery.queued_at,
+                    delivery.alert.key,
+                )
+            )
             until = now + self.policy.claim
-            claimed = [replace(one, status=_Status.CLAIMED, due_at=until) for one in due[:limit]]
+            claimed = [replace(delivery, status=_Status.CLAIMED, due_at=until) for delivery in due[:limit]]
             if not claimed or log.try_append(map(_row, claimed)):
                 return claimed
         raise self._log.lost_race()

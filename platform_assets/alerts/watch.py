@@ -64,9 +64,9 @@ class IncidentWatch:
         """
         # What a watch that was killed had decided to tell.
         left, _ = self.incidents.read()
-        self._tell([one for one in left if one.telling], observed.owners, now)
+        self._tell([incident for incident in left if incident.telling], observed.owners, now)
         changed = self.incidents.update(observed.facts, observed.cursor, self.policy, now)
-        told = [one for one in changed if one.telling]
+        told = [incident for incident in changed if incident.telling]
         self._tell(told, observed.owners, now)
         return told
 
@@ -76,8 +76,8 @@ class IncidentWatch:
         if not incidents:
             return
         groups: dict[str, list[Incident]] = {}
-        for one in incidents:
-            groups.setdefault(one.message, []).append(one)
+        for incident in incidents:
+            groups.setdefault(incident.message, []).append(incident)
         self.post([message(group, owners, self.run_url, now) for group in groups.values()])
         self.incidents.told(incidents)
 
@@ -96,16 +96,16 @@ def message(
         run_url: Returns the address of a run in Dagster's UI.
         now: The time, UTC.
     """
-    group = sorted(group, key=lambda one: one.key)
+    group = sorted(group, key=lambda incident: incident.key)
     first = group[0]
-    assets = sorted({asset for one in group for asset in one.fact.assets})
-    opened = min(one.opened_at for one in group)
+    assets = sorted({asset for incident in group for asset in incident.fact.assets})
+    opened = min(incident.opened_at for incident in group)
     facts: list[tuple[str, str]] = [("What happened", _reasons(group)), ("Since", _when(opened))]
     if first.telling is Telling.RECOVERED:
-        closed = max(one.closed_at or now for one in group)
+        closed = max(incident.closed_at or now for incident in group)
         facts += [("Until", f"{_when(closed)}, {_length(closed - opened)} later")]
     else:
-        failures = max(one.failures for one in group)
+        failures = max(incident.failures for incident in group)
         facts += [("Failures in a row", str(failures))] if first.fact.counted and failures > 1 else []
         facts += [("What was tried", first.fact.tried)] if first.fact.tried else []
         facts += [("What to do", WHAT_TO_DO[first.fact.kind])]
@@ -137,7 +137,7 @@ def _title(group: Sequence[Incident]) -> str:
 
 def _reasons(group: Sequence[Incident]) -> str:
     """Return the reasons of a group: each one once, because a common cause is common."""
-    return " ".join(dict.fromkeys(one.fact.sentence for one in group if one.fact.sentence))
+    return " ".join(dict.fromkeys(incident.fact.sentence for incident in group if incident.fact.sentence))
 
 
 def _listed(names: Iterable[str]) -> str:

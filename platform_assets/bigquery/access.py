@@ -179,7 +179,7 @@ class BigQueryAccess:
             raise self._explained(error, attempt, client) from error
 
     def _explained(self, error: Any, attempt: str, client: bigquery.Client) -> WarehouseError:
-        details = next((one for one in error.errors if isinstance(one, dict)), {})
+        details = next((detail for detail in error.errors if isinstance(detail, dict)), {})
         # Error messages start with the request or the job's address, which only adds noise.
         message = _REQUEST.sub("", _first_line(str(details.get("message") or error.message))).rstrip(".")
         reason, code = str(details.get("reason", "")), int(error.code or 0)

@@ -135,10 +135,10 @@ def _print(result: LoadResult, seconds: float) -> None:
         shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for title in ("table", "files", "rows loaded", "seconds"):
             shown.add_column(title, justify="left" if title == "table" else "right", no_wrap=True)
-        for one in result.tables:
-            shown.add_row(escape(one.name), f"{one.files:,}", f"{one.rows:,}", f"{one.seconds:.1f}")
+        for table in result.tables:
+            shown.add_row(escape(table.name), f"{table.files:,}", f"{table.rows:,}", f"{table.seconds:.1f}")
         Console().print(shown)
-    rows, files = sum(one.rows for one in result.tables), sum(one.files for one in result.tables)
+    rows, files = sum(table.rows for table in result.tables), sum(table.files for table in result.tables)
     typer.echo(
         f"{rows:,} rows of {files:,} files were loaded into {len(result.tables):,} tables in {seconds:.1f} s."
     )

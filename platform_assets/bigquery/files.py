@@ -98,7 +98,9 @@ def find_tables(
                     )
                 )
                 continue
-            misread = {one.name: what for one in table.columns if (what := _misread(one.type, table))}
+            misread = {
+                column.name: what for column in table.columns if (what := _misread(column.type, table))
+            }
             if misread:
                 reasons = "; ".join(f"column {column} is {what}" for column, what in misread.items())
                 problems.append(ParquetProblem(table.root, f"{reasons}."))

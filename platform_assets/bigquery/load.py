@@ -137,7 +137,7 @@ def load_parquet(
     for table in tables:
         target = table_name(options.prefix + table.name)
         check_table(target)
-        if target.casefold() in {one.casefold() for one in targets}:
+        if target.casefold() in {target.casefold() for target in targets}:
             problems.append(
                 ParquetProblem(table.root, f"another table is called {target} too; load the two apart")
             )

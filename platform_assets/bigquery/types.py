@@ -82,7 +82,7 @@ def _loadable_type(name: str, type_: pa.DataType) -> pa.DataType:
         if not is_.is_nested(type_.value_type) or is_.is_struct(type_.value_type):
             return pa.list_(_loadable_type(name, type_.value_type))
     elif is_.is_struct(type_):
-        return pa.struct([pa.field(one.name, _loadable_type(name, one.type)) for one in type_])
+        return pa.struct([pa.field(member.name, _loadable_type(name, member.type)) for member in type_])
     elif is_.is_boolean(type_) or is_.is_string(type_) or is_.is_binary(type_):
         return type_
     raise WarehouseError(
@@ -103,7 +103,9 @@ def _schema_field(field: pa.Field) -> bigquery.SchemaField:
     if pa.types.is_list(type_):
         type_, mode = type_.value_type, "REPEATED"
     if pa.types.is_struct(type_):
-        return bigquery.SchemaField(field.name, "RECORD", mode, fields=[_schema_field(one) for one in type_])
+        return bigquery.SchemaField(
+            field.name, "RECORD", mode, fields=[_schema_field(member) for member in type_]
+        )
     if pa.types.is_decimal(type_):
         kind = BIGQUERY.type_name(Decimal(type_.precision, type_.scale)).partition("(")[0]
         return bigquery.SchemaField(field.name, kind, mode, precision=type_.precision, scale=type_.scale)

@@ -128,8 +128,8 @@ def _secrets_in(value: object) -> Iterator[Secret]:
         for name in type(value).model_fields:
             yield from _secrets_in(getattr(value, name))
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _secrets_in(one)
+        for item in value.values():
+            yield from _secrets_in(item)
     elif isinstance(value, list | tuple | set | frozenset):
-        for one in value:
-            yield from _secrets_in(one)
+        for item in value:
+            yield from _secrets_in(item)

@@ -56,11 +56,13 @@ class ConfigFile(Generic[B]):
         Returns:
             The same file with these mistakes too and without a block; or as it is if there are none.
         """
-        further = [one for one in found if not any(one.key[: len(key)] == key for key in self._keys)]
+        further = [
+            mistake for mistake in found if not any(mistake.key[: len(key)] == key for key in self._keys)
+        ]
         if not further:
             return self
-        located = sorted({*self._located, *(description_of(self._document, one) for one in further)})
-        earlier = {str(one) for one in self._located}
+        located = sorted({*self._located, *(description_of(self._document, mistake) for mistake in further)})
+        earlier = {str(text) for text in self._located}
         lines = [*(line for line in self.mistakes if line not in earlier), *map(str, located)]
         return dataclasses.replace(
             self, block=None, mistakes=tuple(dict.fromkeys(lines)), _located=tuple(located)
@@ -136,7 +138,7 @@ def checked(name: str, document: Document, model: type[B]) -> ConfigFile[B]:
     except ValidationError as error:
         found = all_explained(document, error.errors(include_url=False), model)
         repaired = repair(document, model, context)
-    located = sorted({*document.unread, *(description_of(document, one) for one in found)})
+    located = sorted({*document.unread, *(description_of(document, mistake) for mistake in found)})
     block = repaired.block if repaired is not None and not located else None
-    keys = (*(one.key for one in found), *(repaired.lost if repaired is not None else ()))
+    keys = (*(mistake.key for mistake in found), *(repaired.lost if repaired is not None else ()))
     return ConfigFile(name, file, block, tuple(map(str, located)), document, repaired, tuple(located), keys)

@@ -449,7 +449,7 @@ class _Parser:
             self._at = found.end()
             name = self._string()
             brackets = _brackets(self._text, self._at)[0]  # type: ignore[index]
-            if brackets.count(")") != sum(one is not None for one in found.groups()):
+            if brackets.count(")") != sum(group is not None for group in found.groups()):
                 self._fail(
                     self._at, "expected only a name in quotes, in file(...), in required(...) or in both"
                 )

@@ -84,7 +84,7 @@ def all_explained(
 def causes(details: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Leave out errors that follow from others: a list is too short because its members are wrong."""
     given = list(details)
-    places = [tuple(one["loc"]) for one in given]
+    places = [tuple(detail["loc"]) for detail in given]
 
     def is_consequence(detail: Mapping[str, Any]) -> bool:
         own = tuple(detail["loc"])
@@ -92,7 +92,7 @@ def causes(details: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
             len(place) > len(own) and place[: len(own)] == own for place in places
         )
 
-    return [one for one in given if not is_consequence(one)]
+    return [detail for detail in given if not is_consequence(detail)]
 
 
 def _declared(
@@ -136,7 +136,9 @@ def _member(node: Any, part: str | int) -> object:
 def member_type(annotation: object, part: str) -> tuple[object, str, bool]:
     """Return the type of a type's member, its own description, and whether it is a field of a block."""
     for model in models_of(annotation):
-        found = {one.alias or name: one for name, one in model.model_fields.items()}.get(part)
+        found = {
+            model_field.alias or name: model_field for name, model_field in model.model_fields.items()
+        }.get(part)
         if found is not None:
             return found.annotation, found.description or "", True
         if (named := named_block(model)) is not None:
@@ -151,7 +153,9 @@ def _branch(annotation: object, name: str) -> object:
     """The one of several types that pydantic calls by a name: its class, or the value of a literal field."""
     for model in models_of(annotation):
         literals = (field.annotation for field in model.model_fields.values())
-        tags = {value for one in literals if get_origin(one) is Literal for value in get_args(one)}
+        tags = {
+            value for literal in literals if get_origin(literal) is Literal for value in get_args(literal)
+        }
         if name == model.__name__ or name in tags:
             return model
     return annotation
@@ -204,7 +208,7 @@ def _suggest(whole: type[BaseModel], model: type[BaseModel] | None, key: tuple[s
     """Suggest what an unknown key may mean: a similar name in the same block, or the same name elsewhere."""
     import difflib
 
-    names = [one.alias or name for name, one in model.model_fields.items()] if model else []
+    names = [model_field.alias or name for name, model_field in model.model_fields.items()] if model else []
     close = difflib.get_close_matches(key[-1].lower().replace("-", "_"), names, n=1)
     elsewhere = [known for known in _known_keys(whole) if known[-1] == key[-1]]
     if close:

@@ -183,7 +183,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if isinstance(default, tuple):
-        return f"`[{', '.join(_quoted(one) for one in default)}]`"
+        return f"`[{', '.join(_quoted(item) for item in default)}]`"
     return f"`{_quoted(default)}`"
 
 

@@ -83,7 +83,9 @@ def _mended(content: Any, key: Key, model: type[BaseModel], tried: set[Key]) -> 
         owner = next(models_of(around), None)
         field = None
         if owner is not None:
-            field = {one.alias or name: one for name, one in owner.model_fields.items()}.get(str(path[-1]))
+            field = {
+                model_field.alias or name: model_field for name, model_field in owner.model_fields.items()
+            }.get(str(path[-1]))
         own = getattr(owner, "stand_ins", {})
         element = getattr(next(models_of(_type_at(model, path)), None), "stand_ins", {})
         if field is not None and not field.is_required():

@@ -119,7 +119,7 @@ class Resolution:
         if type(node) is not Layers:
             return None
         layers = zip(reversed(node.nodes), reversed(node.places), strict=True)
-        return next((place for one, place in layers if self._value(one) is not _NOTHING), node.places[-1])
+        return next((place for layer, place in layers if self._value(layer) is not _NOTHING), node.places[-1])
 
     def _plain(self, node: Any, place: Place | None) -> Any:
         """A value as plain Python values, with all that is inside it."""
@@ -269,7 +269,7 @@ class Resolution:
                     appended[0].at, "+= adds to a list, and this key has another value."
                 )
             both = Items()
-            for items in (value, *(one.items for one in reversed(appended))):
+            for items in (value, *(extension.items for extension in reversed(appended))):
                 both.items += items.items
                 both.places += items.places
             return both

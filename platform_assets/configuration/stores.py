@@ -129,4 +129,6 @@ def resolve_options(options: Mapping[str, str | Secret]) -> dict[str, str]:
     Raises:
         SettingsError: A secret cannot be fetched.
     """
-    return {name: one.resolve() if isinstance(one, Secret) else one for name, one in options.items()}
+    return {
+        name: option.resolve() if isinstance(option, Secret) else option for name, option in options.items()
+    }

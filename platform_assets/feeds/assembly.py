@@ -42,8 +42,8 @@ class FeedsRoom(Assembly[FeedsSettings]):
     def descriptions(self) -> dict[str, str]:
         """The feeds by name, each with a sentence about the objects that it loads."""
         return {
-            name: f"Rows of the {one.format} files {one.pattern} of {one.watch}."
-            for name, one in self.settings.feeds.items()
+            name: f"Rows of the {feed.format} files {feed.pattern} of {feed.watch}."
+            for name, feed in self.settings.feeds.items()
         }
 
     def feed(self, name: str) -> Feed:
@@ -56,11 +56,11 @@ class FeedsRoom(Assembly[FeedsSettings]):
         from platform_assets.model.table import Column, Text
         from platform_assets.source.declaration import parse_type
 
-        def column(key: str, one: FeedColumnSettings) -> Column:
-            type_ = parse_type(one.type)
-            if one.max_length is not None and isinstance(type_, Text):
-                type_ = replace(type_, max_length=one.max_length)
-            return Column(key, type_, nullable=one.nullable, accepted=one.accepted)
+        def column(key: str, declared: FeedColumnSettings) -> Column:
+            type_ = parse_type(declared.type)
+            if declared.max_length is not None and isinstance(type_, Text):
+                type_ = replace(type_, max_length=declared.max_length)
+            return Column(key, type_, nullable=declared.nullable, accepted=declared.accepted)
 
         if name not in self.settings.feeds:
             known = ", ".join(self.settings.feeds) or "none"
@@ -71,8 +71,8 @@ class FeedsRoom(Assembly[FeedsSettings]):
             given.watch,
             given.pattern,
             given.format,
-            tuple(column(key, one) for key, one in given.columns.items()),
-            {key: one.format for key, one in given.columns.items() if one.format},
+            tuple(column(key, declared) for key, declared in given.columns.items()),
+            {key: column.format for key, column in given.columns.items() if column.format},
             given.key,
             given.mode,
             given.new_columns,

@@ -98,7 +98,7 @@ class CountingRows:
             [[last]] = connection.sql(
                 "SELECT coalesce(max(\"commit\"), 0) FROM ledger WHERE status IN ('loaded', 'withdrawn')"
             ).fetchall()
-        names = tuple(one.name for one in self.layout.columns)
+        names = tuple(column.name for column in self.layout.columns)
         return CurrentTable(f"{self._identity}.{last}", names, create_view)
 
     def bring_up(self, folder: str, change: Change) -> LakeTable:
@@ -124,7 +124,7 @@ class CountingRows:
     def _copy(self, folder: str, change: Change) -> LakeTable:
         columns = self.table.columns
         identity = repr(
-            (self.feed.mode, self.feed.key, change.name, [(one.name, one.type) for one in columns])
+            (self.feed.mode, self.feed.key, change.name, [(column.name, column.type) for column in columns])
         )
         name = hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()
         return LakeTable(f"{folder}/{name}-{self._identity}", columns, self.table.storage_options, COPY)

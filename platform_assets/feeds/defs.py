@@ -70,7 +70,7 @@ def build_feed_sensor(name: str, feed: dg.Definitions) -> dg.Definitions:
         name: Name of the feed.
         feed: Its definitions.
     """
-    assets = [one for one in feed.assets or () if isinstance(one, dg.AssetsDefinition)]
+    assets = [asset for asset in feed.assets or () if isinstance(asset, dg.AssetsDefinition)]
     job = dg.define_asset_job(
         f"{UPLOADS}_{name}",
         selection=dg.AssetSelection.assets(*assets),

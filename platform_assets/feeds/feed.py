@@ -122,7 +122,7 @@ class Feed:
             mistakes.append("without a header the columns have to be declared")
         if isinstance(self.sheet.name, int) and self.sheet.name < 1:
             mistakes.append("sheets are counted from 1")
-        if self.format != "parquet" and any(isinstance(one.type, Binary) for one in self.columns):
+        if self.format != "parquet" and any(isinstance(column.type, Binary) for column in self.columns):
             mistakes.append("only Parquet files have columns of bytes")
         try:
             "a".encode(self.encoding)  # also rejects encodings that are not for text
@@ -133,11 +133,11 @@ class Feed:
         except re.error as error:
             mistakes.append(f"its pattern is not valid: {error}")
         marks = [
-            one
-            for one in (self.dialect.delimiter, self.dialect.quote, self.dialect.escape)
-            if one is not None
+            sign
+            for sign in (self.dialect.delimiter, self.dialect.quote, self.dialect.escape)
+            if sign is not None
         ]
-        if len(set(marks)) < len(marks) or any(len(one) != 1 or one in "\r\n" for one in marks):
+        if len(set(marks)) < len(marks) or any(len(mark) != 1 or mark in "\r\n" for mark in marks):
             mistakes.append(
                 "delimiter, quote and escape must be one character each, all different, and no line end"
             )

@@ -81,13 +81,14 @@ class Feeding:
         failing = Isolation(f"The feed {feed.name}")
         pending = self.feeds.pending(feed, list(self._uploads(watch, failing)))
         loaded = self.feeds.load(feed, watch.bucket, pending) if pending else []
-        done = [one for one in loaded if one.result is Result.LOADED]
-        left = [one for one in loaded if one.result not in _WORKED]
+        done = [result for result in loaded if result.result is Result.LOADED]
+        left = [result for result in loaded if result.result not in _WORKED]
         problems = [_problem_of(feed, left)] if left else []
         problems += [
-            f"The feed {feed.name} did not load {one.name}: {one.reason}" for one in failing.failures
+            f"The feed {feed.name} did not load {failure.name}: {failure.reason}"
+            for failure in failing.failures
         ]
-        rows, dead_letters = sum(one.rows for one in done), sum(one.dead_letters for one in done)
+        rows, dead_letters = sum(result.rows for result in done), sum(result.dead_letters for result in done)
         return Fed(len(done), rows, dead_letters, " ".join(problems))
 
     def resume(self) -> str:
@@ -125,9 +126,9 @@ class Feeding:
         watch = self.watch(self.feed.watch)
         entries = watch.log.read().of([file, file.removeprefix(f"{watch.bucket.uri}/")]).values()
         current = [
-            UploadedObject(one.object, None, mask_uri(one.object.key))
-            for one in entries
-            if self.feed.takes(self.feed.watch, one.object.key)
+            UploadedObject(entry.object, None, mask_uri(entry.object.key))
+            for entry in entries
+            if self.feed.takes(self.feed.watch, entry.object.key)
         ]
         rows = self.feeds.withdraw(self.feed, file, current, reason)
         if rows is None:
@@ -195,10 +196,10 @@ class Feeding:
 
 def _problem_of(feed: Feed, left: Sequence[Loaded]) -> str:
     """The objects that a feed did not load, with reasons; objects that wait for another are only counted."""
-    shown = [one for one in left if one.result is not Result.WAITING] or left[:1]
+    shown = [result for result in left if result.result is not Result.WAITING] or left[:1]
     reasons = " ".join(
-        f"The feed {feed.name} did not load {one.upload.label}: {ended(one.reason)}"
-        for one in shown[:_MOST_REASONS]
+        f"The feed {feed.name} did not load {result.upload.label}: {ended(result.reason)}"
+        for result in shown[:_MOST_REASONS]
     )
     more = len(left) - len(shown[:_MOST_REASONS])
     return f"{reasons} {more:,} more wait." if more else reasons
@@ -232,7 +233,7 @@ class _Columns:
         concerning = [
             rule
             for rule in rules
-            if any(rule.concerns(place) for one in columns for place in self._places(one.name))
+            if any(rule.concerns(place) for column in columns for place in self._places(column.name))
         ]
         held = self._held(run_id) if any(rule.depends_on_content for rule in concerning) else {}
         changes, refused = [], []
@@ -250,7 +251,7 @@ class _Columns:
             )
         if not changes:
             return Change()
-        table = Table(key, "", tuple(one.column for one in changes), ())
+        table = Table(key, "", tuple(change.column for change in changes), ())
         change = TransformedTable(table, tuple(changes), self.protection.key)
         return Change(change.fingerprint, change.applied)
 

@@ -53,8 +53,13 @@ class Layout:
     def to_json(self) -> str:
         """Compact JSON, for the feed's ledger."""
         shown = [
-            {"name": one.name, "nullable": one.nullable, "type": type(one.type).__name__, **asdict(one.type)}
-            for one in self.columns
+            {
+                "name": column.name,
+                "nullable": column.nullable,
+                "type": type(column.type).__name__,
+                **asdict(column.type),
+            }
+            for column in self.columns
         ]
         return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
 
@@ -150,9 +155,10 @@ def refuse_other_columns(layout: Layout, stored: pa.Schema) -> None:
 
     types = {field.name: field.type for field in stored}
     other = [
-        f"column {one.name} is declared as {type_name(one.type)}, but its table has {types[one.name]}"
-        for one in layout.columns
-        if one.name in types and types[one.name] != arrow_type(one.type)
+        f"column {column.name} is declared as {type_name(column.type)}, but its table has "
+        f"{types[column.name]}"
+        for column in layout.columns
+        if column.name in types and types[column.name] != arrow_type(column.type)
     ]
     if other:
         raise LayoutChanged(f"{'; '.join(other)}; declare the table's type, or a feed with another name")
@@ -203,7 +209,7 @@ def _is_plain(name: str) -> bool:
 
 def _refuse_same_names(known: Sequence[Column], found: Sequence[Column]) -> None:
     names = {column.name.casefold(): column.name for column in known}
-    twice = [names[one.name.casefold()] for one in found if one.name.casefold() in names]
+    twice = [names[column.name.casefold()] for column in found if column.name.casefold() in names]
     if twice:
         raise LayoutChanged(f"it has {_listed(twice)} in different upper and lower case")
 
@@ -211,9 +217,9 @@ def _refuse_same_names(known: Sequence[Column], found: Sequence[Column]) -> None
 def _other_types(known: Layout, file: RowFile) -> list[str]:
     types = file.types or {}
     return [
-        f"column {one.name} is {types[one.name]}, but declared as {type_name(one.type)}"
-        for one in known.columns
-        if one.name in types and not is_taken_as(types[one.name], one.type)
+        f"column {column.name} is {types[column.name]}, but declared as {type_name(column.type)}"
+        for column in known.columns
+        if column.name in types and not is_taken_as(types[column.name], column.type)
     ]
 
 

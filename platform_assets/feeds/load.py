@@ -157,10 +157,14 @@ class Feeds:
         """The uploads that the feed takes, that may be loaded, and that are not loaded yet."""
         ledger = self.ledger(feed)
         wanted = [
-            one for one in uploads if feed.takes(feed.watch, one.object.key) and one.decision in ADMITTED
+            upload
+            for upload in uploads
+            if feed.takes(feed.watch, upload.object.key) and upload.decision in ADMITTED
         ]
-        latest = ledger.latest_statuses(ledger.read(), (one.object_id for one in wanted))
-        return [one for one in wanted if not _is_settled(latest.get(one.object_id, ()), one, feed)]
+        latest = ledger.latest_statuses(ledger.read(), (upload.object_id for upload in wanted))
+        return [
+            upload for upload in wanted if not _is_settled(latest.get(upload.object_id, ()), upload, feed)
+        ]
 
     def load(self, feed: Feed, bucket: Bucket, uploads: Sequence[UploadedObject]) -> list[Loaded]:
         """Load those objects that their inspection allows.
@@ -207,19 +211,19 @@ class Feeds:
             The number of rows that were loaded from it; None if nothing is known of the file.
         """
         ledger, now = self.ledger(feed), self.clock()
-        ids = [one.object_id for one in current] or [_object_id(file)]
+        ids = [entry.object_id for entry in current] or [_object_id(file)]
         loads = ledger.loads(ledger.read(), ids, [] if current else [file])
-        rows = [_row(feed, one, FeedStatus.WITHDRAWN, now, reason=reason) for one in current]
+        rows = [_row(feed, entry, FeedStatus.WITHDRAWN, now, reason=reason) for entry in current]
         known = {(row.object_id, row.version) for row in rows}
         rows += [
             replace(load, batch=0, status=FeedStatus.WITHDRAWN, reason=storable(reason), at=now, layout="")
-            for load in {(one.object_id, one.version): one for one in loads}.values()
+            for load in {(load.object_id, load.version): load for load in loads}.values()
             if (load.object_id, load.version) not in known
         ]
         if not rows:
             return None
         ledger.log.append([vars(row) for row in rows])
-        return sum(one.rows for one in loads)
+        return sum(load.rows for load in loads)
 
     def resume(self, feed: Feed) -> None:
         """Resume a stopped feed; the object that stopped it is tried again."""
@@ -275,17 +279,17 @@ class _FeedLoad:
     def run(self, uploads: Sequence[UploadedObject]) -> list[Loaded]:
         state = self.ledger.read()
         admitted = []
-        for one in uploads:
-            if one.decision not in ADMITTED:
-                self._end(one, Result.REFUSED, _refusal(one))
+        for upload in uploads:
+            if upload.decision not in ADMITTED:
+                self._end(upload, Result.REFUSED, _refusal(upload))
             else:
-                admitted.append(one)
-        if len({one.object_id for one in uploads}) < len(uploads):
+                admitted.append(upload)
+        if len({upload.object_id for upload in uploads}) < len(uploads):
             raise FeedError(
                 f"The feed {self.feed.name} cannot load two versions of one object at the same time; load "
                 "the current version."
             )
-        last = self.ledger.latest_statuses(state, (one.object_id for one in admitted))
+        last = self.ledger.latest_statuses(state, (upload.object_id for upload in admitted))
         stop = (
             state.stop if state.stop is not None and state.stop.definition == self.feed.definition else None
         )
@@ -293,74 +297,74 @@ class _FeedLoad:
         # Load the object that may end the stop first.
         ordered = sorted(
             admitted,
-            key=lambda one: (
-                stop is None or one.object_id != stop.object_id,
-                one.object.modified,
-                one.object.key,
+            key=lambda upload: (
+                stop is None or upload.object_id != stop.object_id,
+                upload.object.modified,
+                upload.object.key,
             ),
         )
-        for one in ordered:
-            if _is_settled(last.get(one.object_id, ()), one, self.feed):
-                self._end(one, Result.SETTLED, "it was loaded, or rejected, before")
+        for upload in ordered:
+            if _is_settled(last.get(upload.object_id, ()), upload, self.feed):
+                self._end(upload, Result.SETTLED, "it was loaded, or rejected, before")
                 continue
             try:
-                stop, layout = self._take(one, layout, stop)
+                stop, layout = self._take(upload, layout, stop)
             except BaseException as error:
                 if not is_isolated(error):
                     raise
-                self._fail(one, error)
+                self._fail(upload, error)
         self._declare(state)
-        return [self.results[one.object_id] for one in uploads]
+        return [self.results[upload.object_id] for upload in uploads]
 
-    def _take(self, one: UploadedObject, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
+    def _take(self, upload: UploadedObject, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
         """Stage one object, or record why not; returns the new stop and columns."""
-        if stop is not None and (one.object_id, one.object.version) == (stop.object_id, stop.version):
-            found = self.bucket.find(one.object.key)
+        if stop is not None and (upload.object_id, upload.object.version) == (stop.object_id, stop.version):
+            found = self.bucket.find(upload.object.key)
             if found is not None and found.version == stop.version:
-                self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, stop.reason))
+                self._end(upload, Result.STOPPED, _stop_message(self.feed, upload.label, stop.reason))
                 return stop, layout
-            self.changes.append(_row(self.feed, one, FeedStatus.GONE, self.now))
-            self._end(one, Result.GONE, f"{one.label} no longer exists in this version")
+            self.changes.append(_row(self.feed, upload, FeedStatus.GONE, self.now))
+            self._end(upload, Result.GONE, f"{upload.label} no longer exists in this version")
             return None, layout
-        if stop is not None and one.object_id != stop.object_id:
+        if stop is not None and upload.object_id != stop.object_id:
             waits = f"the feed {self.feed.name} is stopped by {stop.object}: {stop.reason}"
-            self._end(one, Result.WAITING, waits, retryable=True)
+            self._end(upload, Result.WAITING, waits, retryable=True)
             return stop, layout
-        return self._stage(one, layout, stop)
+        return self._stage(upload, layout, stop)
 
-    def _fail(self, one: UploadedObject, error: BaseException) -> None:
+    def _fail(self, upload: UploadedObject, error: BaseException) -> None:
         """Record that an object failed; the ledger has no entry for it, so that it is tried again."""
         reason = reason_of(error, tell_text=False)
-        for name in (one.object.uri, one.object.key):
-            reason = renamed(reason, name, one.label)
-        self._end(one, Result.FAILED, reason, retryable=is_retryable(error))
+        for name in (upload.object.uri, upload.object.key):
+            reason = renamed(reason, name, upload.label)
+        self._end(upload, Result.FAILED, reason, retryable=is_retryable(error))
 
-    def _stage(self, one: UploadedObject, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
+    def _stage(self, upload: UploadedObject, layout: Layout, stop: Stop | None) -> tuple[Stop | None, Layout]:
         folder = self.folder / str(len(self.results) + len(self.staged))
         try:
             folder.mkdir()
-            opened = self.bucket.open(one.object)
-            with read_rows(self.feed, one.object.key, opened, folder) as file:
-                staged = stage(self.feed, layout, file, folder, is_clean=one.is_clean)
+            opened = self.bucket.open(upload.object)
+            with read_rows(self.feed, upload.object.key, opened, folder) as file:
+                staged = stage(self.feed, layout, file, folder, is_clean=upload.is_clean)
         except (LayoutChanged, NoHeader) as error:
             reason = str(error)
-            self.changes.append(_row(self.feed, one, FeedStatus.STOPPED, self.now, reason=reason))
-            self._end(one, Result.STOPPED, _stop_message(self.feed, one.label, reason))
-            version = one.object.version
-            return Stop(one.object_id, one.label, version, reason, self.feed.definition), layout
+            self.changes.append(_row(self.feed, upload, FeedStatus.STOPPED, self.now, reason=reason))
+            self._end(upload, Result.STOPPED, _stop_message(self.feed, upload.label, reason))
+            version = upload.object.version
+            return Stop(upload.object_id, upload.label, version, reason, self.feed.definition), layout
         except Unreadable as error:
             reason = (
-                f"{one.label} cannot be loaded into the feed {self.feed.name}: {error}. Correct the file and "
-                "upload it again."
+                f"{upload.label} cannot be loaded into the feed {self.feed.name}: {error}. Correct the "
+                "file and upload it again."
             )
-            self.changes.append(_row(self.feed, one, FeedStatus.FAILED, self.now, reason=str(error)))
-            self._end(one, Result.FAILED, reason)
+            self.changes.append(_row(self.feed, upload, FeedStatus.FAILED, self.now, reason=str(error)))
+            self._end(upload, Result.FAILED, reason)
             return stop, layout
         except ObjectGone as error:
-            self.changes.append(_row(self.feed, one, FeedStatus.GONE, self.now))
-            self._end(one, Result.GONE, str(error))
-            return None if stop and stop.object_id == one.object_id else stop, layout
-        self.staged.append((one, staged))
+            self.changes.append(_row(self.feed, upload, FeedStatus.GONE, self.now))
+            self._end(upload, Result.GONE, str(error))
+            return None if stop and stop.object_id == upload.object_id else stop, layout
+        self.staged.append((upload, staged))
         # A new version without the mistake ends the stop.
         return None, staged.layout
 
@@ -422,20 +426,20 @@ class _FeedLoad:
         if len(self.staged) == 1:
             self._fail(self.staged[0][0], why)
         else:
-            for one in self.staged:
-                failure = failure_of(partial(self._append_one, state, one, rows))
+            for upload in self.staged:
+                failure = failure_of(partial(self._append_one, state, upload, rows))
                 if isinstance(failure, LakeConflict):
                     raise failure
                 if failure is not None:
-                    self._fail(one[0], failure)
+                    self._fail(upload[0], failure)
         if not rows and isinstance(why, LakeError):
             raise why
         return rows
 
     def _append_one(
-        self, state: FeedState, one: tuple[UploadedObject, Staged], rows: list[LedgerRow]
+        self, state: FeedState, pair: tuple[UploadedObject, Staged], rows: list[LedgerRow]
     ) -> None:
-        rows += self._append(state, [one])
+        rows += self._append(state, [pair])
 
     def _taken_over(self, state: FeedState) -> FeedState:
         """The ledger state for replacing a table that has other columns and no valid rows.
@@ -463,7 +467,7 @@ class _FeedLoad:
                 return self._stopped(staged, str(error))
         stream = f"{UPLOADS}/{self.feed.name}"
         first = table.cursor(self.leftover or handle, stream) + 1
-        numbered = [(first + place, *one) for place, one in enumerate(staged)]
+        numbered = [(first + place, *upload) for place, upload in enumerate(staged)]
         last = first + len(numbered) - 1
         rows = pa.RecordBatchReader.from_batches(table.arrow_schema, self._rows(numbered, table.arrow_schema))
         if self.leftover is not None:
@@ -474,14 +478,14 @@ class _FeedLoad:
         self._append_letters(numbered, stream, last)
         stored_layout = layout.to_json() if layout.columns else ""
         changes = []
-        for batch, one, file in numbered:
-            row = _row(self.feed, one, FeedStatus.LOADED, self.now)
+        for batch, upload, file in numbered:
+            row = _row(self.feed, upload, FeedStatus.LOADED, self.now)
             changes.append(
                 replace(
                     row, layout=stored_layout, batch=batch, rows=file.rows, dead_letters=file.dead_letters
                 )
             )
-            self.results[one.object_id] = Loaded(one, Result.LOADED, file.rows, file.dead_letters)
+            self.results[upload.object_id] = Loaded(upload, Result.LOADED, file.rows, file.dead_letters)
         return changes
 
     def _stopped(self, staged: Sequence[tuple[UploadedObject, Staged]], reason: str) -> list[LedgerRow]:
@@ -495,10 +499,10 @@ class _FeedLoad:
     def _rows(
         self, numbered: Sequence[tuple[int, UploadedObject, Staged]], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        for batch_number, one, staged in numbered:
+        for batch_number, upload, staged in numbered:
             for batch in staged.batches():
                 given: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
-                given |= self._place(batch_number, one, batch.num_rows)
+                given |= self._place(batch_number, upload, batch.num_rows)
                 arrays = [
                     given[field.name] if field.name in given else pa.nulls(batch.num_rows, field.type)
                     for field in schema
@@ -514,11 +518,11 @@ class _FeedLoad:
         schema = table.arrow_schema
 
         def batches() -> Iterator[pa.RecordBatch]:
-            for batch_number, one, staged in numbered:
+            for batch_number, upload, staged in numbered:
                 for batch in staged.letter_batches():
                     sheet = {"sheet": self.feed.sheet.name} if self.feed.format == "excel" else {}
                     keys = [
-                        json.dumps({"object": one.label, **sheet, "line": line}, ensure_ascii=False)
+                        json.dumps({"object": upload.label, **sheet, "line": line}, ensure_ascii=False)
                         for line in batch["line"].to_pylist()
                     ]
                     given = {
@@ -528,19 +532,19 @@ class _FeedLoad:
                         "reason": batch["reason"],
                         "row": batch["row"],
                         "_change": _same("insert", pa.string(), batch.num_rows),
-                        **self._place(batch_number, one, batch.num_rows),
+                        **self._place(batch_number, upload, batch.num_rows),
                     }
                     yield pa.RecordBatch.from_arrays([given[name] for name in schema.names], schema=schema)
 
         rows = pa.RecordBatchReader.from_batches(schema, batches())
         table.append(table.open(), rows, stream=stream, version=last)
 
-    def _place(self, batch: int, one: UploadedObject, rows: int) -> dict[str, pa.Array]:
+    def _place(self, batch: int, upload: UploadedObject, rows: int) -> dict[str, pa.Array]:
         seen_at = (self.now - _EPOCH) // dt.timedelta(microseconds=1)
         return {
             "_batch": _same(batch, pa.int64(), rows),
             "_seen_at": _same(seen_at, pa.int64(), rows).cast(pa.timestamp("us", tz="UTC")),
-            "_object": _same(storable(one.label), pa.string(), rows),
+            "_object": _same(storable(upload.label), pa.string(), rows),
         }
 
     def _still_new(self, state: FeedState, rows: Sequence[LedgerRow], *, is_first: bool) -> list[LedgerRow]:
@@ -566,14 +570,14 @@ class _FeedLoad:
                 kept.append(row)
         return kept
 
-    def _end(self, one: UploadedObject, result: Result, reason: str, *, retryable: bool = False) -> None:
-        self.results[one.object_id] = Loaded(one, result, reason=reason, retryable=retryable)
+    def _end(self, upload: UploadedObject, result: Result, reason: str, *, retryable: bool = False) -> None:
+        self.results[upload.object_id] = Loaded(upload, result, reason=reason, retryable=retryable)
 
 
-def _is_settled(statuses: Sequence[LatestStatus], one: UploadedObject, feed: Feed) -> bool:
+def _is_settled(statuses: Sequence[LatestStatus], upload: UploadedObject, feed: Feed) -> bool:
     """Return True if nothing is left to do for a version, by the latest statuses of its object."""
     return any(
-        row.version == one.object.version
+        row.version == upload.object.version
         and (
             row.status in _FOR_GOOD or (row.status == FeedStatus.FAILED and row.definition == feed.definition)
         )
@@ -588,7 +592,9 @@ def _object_id(uri: str) -> str:
 def _holds(handle: DeltaTable, schema: pa.Schema) -> bool:
     """Return True if a table has exactly these columns."""
     stored = pa.schema(handle.schema().to_arrow())
-    return {one.name: one.type for one in stored} == {one.name: one.type for one in schema}
+    return {stored_field.name: stored_field.type for stored_field in stored} == {
+        stored_field.name: stored_field.type for stored_field in schema
+    }
 
 
 def _resumed(feed: Feed, now: dt.datetime) -> LedgerRow:
@@ -596,14 +602,14 @@ def _resumed(feed: Feed, now: dt.datetime) -> LedgerRow:
 
 
 def _row(
-    feed: Feed, one: UploadedObject, status: FeedStatus, now: dt.datetime, *, reason: str = ""
+    feed: Feed, upload: UploadedObject, status: FeedStatus, now: dt.datetime, *, reason: str = ""
 ) -> LedgerRow:
     return LedgerRow(
         batch=0,
-        object_id=one.object_id,
-        object=storable(one.label),
-        version=one.object.version,
-        modified=one.object.modified,
+        object_id=upload.object_id,
+        object=storable(upload.label),
+        version=upload.object.version,
+        modified=upload.object.modified,
         status=status,
         rows=0,
         dead_letters=0,
@@ -614,12 +620,13 @@ def _row(
     )
 
 
-def _refusal(one: UploadedObject) -> str:
-    if one.decision is None:
+def _refusal(upload: UploadedObject) -> str:
+    if upload.decision is None:
         return (
-            f"this version of {one.label} was not inspected; objects are loaded only after their inspection"
+            f"this version of {upload.label} was not inspected; objects are loaded only after their "
+            "inspection"
         )
-    return f"the policy's action for {one.label} is {one.decision}; it is not loaded"
+    return f"the policy's action for {upload.label} is {upload.decision}; it is not loaded"
 
 
 def _stop_message(feed: Feed, label: str, reason: str) -> str:

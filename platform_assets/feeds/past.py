@@ -29,7 +29,7 @@ def past_feed_table(feeds: Feeds, feed: Feed, layout: Layout, name: str) -> Past
         name: The name of the table, such as `uploads/orders`.
     """
     table, ledger = feeds.table(feed, layout), feeds.ledger(feed).table
-    names = tuple(one.name for one in layout.columns)
+    names = tuple(column.name for column in layout.columns)
     # Without a key of its own, a row is identified by its load and its place in the file.
     key = feed.key if feed.mode == "merge" else ("_batch", "_line")
     columns = tuple(dict.fromkeys((*names, *key)))
@@ -38,7 +38,7 @@ def past_feed_table(feeds: Feeds, feed: Feed, layout: Layout, name: str) -> Past
         stored, _ = past.relation(table, table.open())
         entries, _ = past.relation(ledger, ledger.open())
         at = literal(dt.datetime.fromtimestamp(past.at / 1e6, dt.UTC).isoformat())
-        shown = columns_sql([one.name for one in table.columns])
+        shown = columns_sql([column.name for column in table.columns])
         return (
             f"WITH stored AS (SELECT * FROM {stored}), ledger AS (SELECT * FROM {entries} "
             f'WHERE "at" <= {at}::TIMESTAMPTZ) SELECT {shown} FROM ({counting_rows_sql(feed)})'

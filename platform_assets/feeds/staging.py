@@ -106,7 +106,7 @@ def stage(feed: Feed, known: Layout, file: RowFile, folder: Path, *, is_clean: b
                 rows.write_batch(batch)
             for some in _cut(bad):
                 letters.write_batch(_letters(some, is_clean=is_clean))
-            counts.reasons.update(one.reason for one in bad)
+            counts.reasons.update(bad_row.reason for bad_row in bad)
             staged.rows += batch.num_rows
             staged.dead_letters += len(bad)
     _refuse_other_content(layout, counts, staged)
@@ -175,7 +175,7 @@ def _shaped(feed: Feed, layout: Layout, chunk: Chunk, counts: _Counts) -> tuple[
     ]
     if reasons:
         batch = batch.filter(pa.array([index not in reasons for index in range(count)]))
-    return batch, sorted([*chunk.bad, *bad], key=lambda one: one.line)
+    return batch, sorted([*chunk.bad, *bad], key=lambda bad_row: bad_row.line)
 
 
 def _refuse_other_content(layout: Layout, counts: _Counts, staged: Staged) -> None:
@@ -195,11 +195,11 @@ def _refuse_other_content(layout: Layout, counts: _Counts, staged: Staged) -> No
 
 
 def _letters(bad: Sequence[BadRow], *, is_clean: bool) -> pa.RecordBatch:
-    rows = [_row(one.values, _value if is_clean else _shape) for one in bad]
+    rows = [_row(bad_row.values, _value if is_clean else _shape) for bad_row in bad]
     return pa.RecordBatch.from_arrays(
         [
-            pa.array([one.line for one in bad], pa.int64()),
-            pa.array([one.reason for one in bad], pa.string()),
+            pa.array([bad_row.line for bad_row in bad], pa.int64()),
+            pa.array([bad_row.reason for bad_row in bad], pa.string()),
             pa.array(rows, pa.string()),
         ],
         schema=LETTER_SCHEMA,
@@ -236,7 +236,7 @@ def _shape(value: Any) -> dict[str, Any] | None:
         "digits": any(character.isdigit() for character in text),
         "blanks": any(character.isspace() for character in text),
     }
-    others = any(not (one.isalpha() or one.isdigit() or one.isspace()) for one in text)
+    others = any(not (sign.isalpha() or sign.isdigit() or sign.isspace()) for sign in text)
     made_of = [kind for kind, is_there in {**kinds, "others": others}.items() if is_there]
     return {"length": len(text), "of": ", ".join(made_of)}
 

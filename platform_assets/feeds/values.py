@@ -142,8 +142,13 @@ def kept_type(type_: pa.DataType) -> LogicalType | None:
         (types.is_boolean, Boolean()),
         (types.is_date, Date()),
         (types.is_time, Time()),
-        (lambda one: types.is_string(one) or types.is_large_string(one) or types.is_string_view(one), Text()),
-        (lambda one: types.is_binary(one) or types.is_large_binary(one), Binary()),
+        (
+            lambda type_: (
+                types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_)
+            ),
+            Text(),
+        ),
+        (lambda type_: types.is_binary(type_) or types.is_large_binary(type_), Binary()),
         (types.is_fixed_size_binary, Binary()),
         (types.is_null, Text()),
     )

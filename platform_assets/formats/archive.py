@@ -305,8 +305,11 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, reading: Rea
 
 def _unlisted(archive: zipfile.ZipFile, source: BinaryIO) -> Iterator[tuple[int, int]]:
     """Find files that the directory does not list, as in concatenated zip files."""
-    members = sorted(archive.infolist(), key=lambda one: one.header_offset)
-    places = [(0, 0, 0), *((one.header_offset, len(one.orig_filename), one.compress_size) for one in members)]
+    members = sorted(archive.infolist(), key=lambda member: member.header_offset)
+    places = [
+        (0, 0, 0),
+        *((member.header_offset, len(member.orig_filename), member.compress_size) for member in members),
+    ]
     ends = [*(start for start, _, _ in places[1:]), archive.start_dir]
     for (start, name, size), end in zip(places, ends, strict=True):
         after = start + (30 + name if size or name else 0) + size

@@ -221,7 +221,7 @@ def text_of(array: pa.Array) -> pa.Array | None:
 
 def _written(array: pa.Array) -> pa.Array:
     """Values of any type in Python's notation."""
-    return pa.array([None if one is None else str(one) for one in array.to_pylist()], pa.large_string())
+    return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.large_string())
 
 
 def _text_of_binary(array: pa.Array) -> pa.Array:
@@ -230,5 +230,6 @@ def _text_of_binary(array: pa.Array) -> pa.Array:
     except pa.ArrowInvalid:
         values = array.to_pylist()
         return pa.array(
-            [None if one is None else one.decode("utf-8", "replace") for one in values], pa.large_string()
+            [None if value is None else value.decode("utf-8", "replace") for value in values],
+            pa.large_string(),
         )

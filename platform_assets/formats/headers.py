@@ -92,7 +92,7 @@ def _judged(cell: str, kind: str, below: Sequence[str], words: Set[str]) -> floa
     for value in some:
         of = _kind(value)
         counts[of] = counts.get(of, 0) + 1
-    usual = max(counts, key=lambda one: counts[one])
+    usual = max(counts, key=lambda count: counts[count])
     if usual != "text" and counts[usual] * 5 >= 4 * len(some):
         if kind != usual:
             # Digits above codes, or a date above numbers, are weak evidence.

@@ -247,32 +247,32 @@ def _whole(source: Any, most: int) -> bytes | None:
 def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
     """The text of all streams of a file, of any page, and the number of streams that failed."""
     left, total = 0, 0
-    for number, one in enumerate(streams(data, most), 1):
+    for number, stream in enumerate(streams(data, most), 1):
         total += 1
-        left += one is None or not one.is_whole
-        if one is None:
+        left += stream is None or not stream.is_whole
+        if stream is None:
             continue
-        reading.budget.expanded -= len(one.data)
+        reading.budget.expanded -= len(stream.data)
         if reading.budget.expanded < 0:
             yield reading.problem(
                 ProblemKind.BOMB, "it unpacks to more bytes than an object of its size may have"
             )
             return
-        if one.is_attachment:
-            yield from reading.part(io.BytesIO(one.data), f"attachment {number}", len(one.data))
+        if stream.is_attachment:
+            yield from reading.part(io.BytesIO(stream.data), f"attachment {number}", len(stream.data))
             continue
-        is_drawn = b"BT" in one.data and b"T" in one.data
-        text = shown_text(one.data) if is_drawn else one.data
+        is_drawn = b"BT" in stream.data and b"T" in stream.data
+        text = shown_text(stream.data) if is_drawn else stream.data
         if not text.strip():
             continue
         if is_drawn and b"\0" in text:
             # Two bytes for each character: its glyph number in a font, mostly not a character code.
-            left += one.is_whole
+            left += stream.is_whole
             text = text.translate(None, b"\0")
         printable = len(text) - len(text.translate(None, _PRINTABLE))
         if printable * 10 < len(text) * 7:
             # Glyph numbers, or other data.
-            left += one.is_whole
+            left += stream.is_whole
             continue
         decoded = text.decode("utf-8" if not is_drawn else "latin-1", "replace").encode()
         for piece in windows([decoded], reading.limits):
@@ -286,11 +286,11 @@ def _unpacked(data: bytes, reading: Reading, most: int) -> Iterator[Item]:
 
 def _undrawn(data: bytes, drawn: frozenset[int], reading: Reading, most: int) -> Iterator[Item]:
     """The text of streams that no page draws: of earlier versions of the file, of removed pages."""
-    for one in streams(data, most, drawn):
-        if one is None or b"BT" not in one.data or b"T" not in one.data:
+    for stream in streams(data, most, drawn):
+        if stream is None or b"BT" not in stream.data or b"T" not in stream.data:
             continue
-        reading.budget.expanded -= len(one.data)
-        text = shown_text(one.data).translate(None, b"\0")
+        reading.budget.expanded -= len(stream.data)
+        text = shown_text(stream.data).translate(None, b"\0")
         if text.strip():
             decoded = text.decode("latin-1").encode()
             for piece in windows([decoded], reading.limits):
@@ -388,8 +388,10 @@ def _has_pictures(page: Any, *, is_blank: bool) -> bool:
     drawn = (resources.get_object() if resources is not None else {}).get("/XObject")
     if drawn is None:
         return False
-    objects = [one.get_object() for one in drawn.get_object().values()]
-    return is_blank or any(one.get("/Subtype") == "/Image" for one in objects if hasattr(one, "get"))
+    objects = [reference.get_object() for reference in drawn.get_object().values()]
+    return is_blank or any(
+        object_.get("/Subtype") == "/Image" for object_ in objects if hasattr(object_, "get")
+    )
 
 
 def _titles(outline: Any) -> Iterator[str]:

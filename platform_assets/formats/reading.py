@@ -104,7 +104,7 @@ def texts_array(texts: Sequence[str | None]) -> pa.Array:
     try:
         return pa.array(texts, pa.large_string())
     except UnicodeEncodeError:
-        whole = [None if one is None else one.encode(errors="replace").decode() for one in texts]
+        whole = [None if text is None else text.encode(errors="replace").decode() for text in texts]
         return pa.array(whole, pa.large_string())
 
 

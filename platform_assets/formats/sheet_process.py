@@ -47,7 +47,7 @@ def main(sheet: int | str | None, memory: int, seconds: int, parent_lives: int) 
         try:
             book = python_calamine.CalamineWorkbook.from_filelike(file)
             kind = python_calamine.SheetTypeEnum.WorkSheet
-            sheets = [one.name for one in book.sheets_metadata if one.typ == kind]
+            sheets = [sheet.name for sheet in book.sheets_metadata if sheet.typ == kind]
             if sheet is None:
                 for name in book.sheet_names:
                     book.get_sheet_by_name(name)

@@ -115,9 +115,9 @@ class InventoryHistory:
         else:
             raise self.log.lost_race()
         columns = [Column(field.name, logical_type_of(field.type), nullable=True) for field in found.schema]
-        counts = collections.Counter(str(one["change"]) for one in changes)
+        counts = collections.Counter(str(change["change"]) for change in changes)
         sample = [
-            {name: _shown(value) for name, value in one.items()} for one in found.slice(0, 5).to_pylist()
+            {name: _shown(value) for name, value in row.items()} for row in found.slice(0, 5).to_pylist()
         ]
         return Look(len(rows), counts, columns, sample)
 
@@ -125,10 +125,10 @@ class InventoryHistory:
         """Return the rows as JSON, by their keys."""
         rows: dict[str, str] = {}
         alike: collections.Counter[str] = collections.Counter()
-        for one in found.to_pylist():
-            row = json.dumps(one, default=_shown, ensure_ascii=False)
+        for asset_row in found.to_pylist():
+            row = json.dumps(asset_row, default=_shown, ensure_ascii=False)
             if key:
-                identity = json.dumps([one[name] for name in key], default=_shown, ensure_ascii=False)
+                identity = json.dumps([asset_row[name] for name in key], default=_shown, ensure_ascii=False)
                 if identity in rows:
                     raise StackqlError(
                         f"The inventory {self.name} has two rows with {', '.join(key)} = {identity[1:-1]}. "
@@ -180,7 +180,7 @@ class InventoryHistory:
         version = self.log.read()
         latest = list(version.latest())
         rows = sum(1 for _, change, *_ in latest if change != DELETE)
-        return rows, version.number, max((time_of(one[2]) for one in latest), default=None)
+        return rows, version.number, max((time_of(entry[2]) for entry in latest), default=None)
 
 
 def _current(version: LogVersion) -> Iterator[tuple[str, str]]:
@@ -229,7 +229,7 @@ def _create_view(
     """Create a view of the rows with their columns; older rows may have had others."""
     stored = f"{name} log"
     version.create_view(connection, stored)
-    selected = [f"TRY_CAST({_member(one)} AS {type_}) AS {quote(one)}" for one, type_ in columns]
+    selected = [f"TRY_CAST({_member(name)} AS {type_}) AS {quote(name)}" for name, type_ in columns]
     rows = quote(stored)
     if is_current:
         rows = (

@@ -78,20 +78,20 @@ class StackqlResult:
     @property
     def answer(self) -> StackqlAnswer:
         """The last answer with columns, else the last one."""
-        with_columns = [one for one in self.answers if one.columns]
+        with_columns = [answer for answer in self.answers if answer.columns]
         return (with_columns or list(self.answers) or [StackqlAnswer()])[-1]
 
     @property
     def messages(self) -> list[str]:
         """The notices and the statements' ends, for statements that have no columns."""
-        lines = [line.strip() for one in self.answers for line in one.tag.splitlines()]
+        lines = [line.strip() for answer in self.answers for line in answer.tag.splitlines()]
         said = [*self.notices, *(line for line in lines if line and line != "OK")]
         return said or ["OK"]
 
     @property
     def failures(self) -> list[str]:
         """Notices by which the server says that a provider did not answer completely."""
-        return [one for one in self.notices if _PROVIDER_FAILED.search(one)]
+        return [notice for notice in self.notices if _PROVIDER_FAILED.search(notice)]
 
     def table(self) -> pa.Table:
         """Return the rows as Arrow; a result without columns has one, `message`, with what the server said.
@@ -268,7 +268,7 @@ class StackqlServer:
             if self.sslcert is not None:
                 context.load_cert_chain(self.sslcert, self.sslkey)
         except OSError as error:
-            files = ", ".join(one for one in (self.sslrootcert, self.sslcert, self.sslkey) if one)
+            files = ", ".join(file for file in (self.sslrootcert, self.sslcert, self.sslkey) if file)
             raise StackqlError(
                 f"The certificates for {self.host}:{self.port} cannot be used ({files}): {_reason(error)}. "
                 "Check stackql.sslrootcert, sslcert and sslkey."
@@ -392,7 +392,7 @@ class _Session(Connection):  # type: ignore[misc]
 
     def said(self) -> list[str]:
         """Return the notices so far."""
-        return [_notice(one) for one in self.notices]
+        return [_notice(notice) for notice in self.notices]
 
     def execute_unnamed(self, *arguments: Any, **options: Any) -> Any:
         try:
@@ -415,7 +415,9 @@ class _Session(Connection):  # type: ignore[misc]
         super().handle_ROW_DESCRIPTION(data, context)
         if self._is_open and not self.answers[-1].rows:
             self.answers.pop()  # described twice: by the statement, and by its execution
-        self.answers.append(StackqlAnswer([(one["name"], one["type_oid"]) for one in context.columns]))
+        self.answers.append(
+            StackqlAnswer([(column["name"], column["type_oid"]) for column in context.columns])
+        )
         self._is_open = True
         context.rows = self.answers[-1].rows
 
@@ -472,7 +474,7 @@ def _array(oid: int, values: Sequence[str | None]) -> pa.Array:
     from pg8000.converters import PG_TYPES
 
     def converted(convert: Callable[[str], Any]) -> list[Any]:
-        return [None if one is None else convert(one) for one in values]
+        return [None if value is None else convert(value) for value in values]
 
     try:
         if oid in _INTEGERS:
@@ -480,8 +482,8 @@ def _array(oid: int, values: Sequence[str | None]) -> pa.Array:
         if oid in _FLOATS:
             return pa.array(converted(float), pa.float64())
         if oid == _BOOLEAN:
-            return pa.array(converted(lambda one: _TRUTH[one.lower()]), pa.bool_())
-        if oid == _NUMERIC and any(one is not None for one in values):
+            return pa.array(converted(lambda text: _TRUTH[text.lower()]), pa.bool_())
+        if oid == _NUMERIC and any(value is not None for value in values):
             return pa.array(converted(PG_TYPES[oid]))
         if oid == _DATE:
             return pa.array(converted(PG_TYPES[oid]), pa.date32())

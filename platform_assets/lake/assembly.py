@@ -164,13 +164,13 @@ class LakeRoom(Assembly[LakeSettings]):
         from platform_assets.lake.delta import LakeTable
         from platform_assets.lake.upkeep.tables import kept_tables
 
-        for one in kept_tables(self.lake, lambda: self.rooms.offering(HasDeltaTables)):
-            if not isinstance(one, KeptTable):
-                yield FormatProblem(one.name, one.reason)
+        for kept_table in kept_tables(self.lake, lambda: self.rooms.offering(HasDeltaTables)):
+            if not isinstance(kept_table, KeptTable):
+                yield FormatProblem(kept_table.name, kept_table.reason)
                 continue
-            table = result_or_reason(LakeTable.stored, one.table)
+            table = result_or_reason(LakeTable.stored, kept_table.table)
             if isinstance(table, str):
-                yield FormatProblem(one.table.uri, table)
+                yield FormatProblem(kept_table.table.uri, table)
             elif table is not None:
                 yield table
 

@@ -59,7 +59,7 @@ def upkeep(
             size, failing = room.remove_staged_files()
             typer.echo(f"{size:,} bytes of staged files were removed.")
             failing.raise_failures()
-    if any(one.error for one in done):
+    if any(table_upkeep.error for table_upkeep in done):
         raise typer.Exit(1)
 
 
@@ -89,21 +89,25 @@ def rebuild(
 
         options = RebuildOptions(first, apply, report=lambda line: typer.echo(line, err=True))
         done = list(rebuild_tables(Rooms(load_settings()), tables or (), options))
-    due = [one for one in done if one.why or one.problem]
+    due = [table_upkeep for table_upkeep in done if table_upkeep.why or table_upkeep.problem]
     if due:
         names = ["table", "rows", "inserted", "updated", "deleted", "why"]
         print_rows(
-            names, [[one.table, one.rows, one.inserted, one.updated, one.deleted, one.why] for one in due]
+            names,
+            [
+                [rebuilt.table, rebuilt.rows, rebuilt.inserted, rebuilt.updated, rebuilt.deleted, rebuilt.why]
+                for rebuilt in due
+            ],
         )
-    for one in due:
-        if one.problem:
-            warn(f"{one.table}: {one.problem}")
+    for table_upkeep in due:
+        if table_upkeep.problem:
+            warn(f"{table_upkeep.table}: {table_upkeep.problem}")
     left = len(done) - len(due)
     if left:
         typer.echo(f"{left} table{' has' if left == 1 else 's have'} the rows that {_its(left)} should have.")
     if due and not apply:
         typer.echo("Nothing was changed. To do it, add --apply. Warehouses follow rebuilt star tables.")
-    if any(one.problem for one in done):
+    if any(table_upkeep.problem for table_upkeep in done):
         raise typer.Exit(1)
 
 
@@ -132,23 +136,23 @@ def verify(
             typer.echo(accept_loss(rooms, room.lake, room.engine, accept))
             return
         found = 0
-        for one in LakeVerifier(rooms, room.lake, room.engine, deep).losses():
+        for loss in LakeVerifier(rooms, room.lake, room.engine, deep).losses():
             found += 1
-            typer.echo(f"{one.table}: {one.what}{_concerned(one)}")
-            typer.echo(f"    {one.advice}")
+            typer.echo(f"{loss.table}: {loss.what}{_concerned(loss)}")
+            typer.echo(f"    {loss.advice}")
     if found:
         warn(f"{found} problem{'' if found == 1 else 's'} found.")
         raise typer.Exit(1)
     typer.echo("Everything is there, and fits together.")
 
 
-def _concerned(one: Loss) -> str:
+def _concerned(loss: Loss) -> str:
     """Return the batches and rows that a loss concerns, as a sentence."""
-    if not one.batches:
-        return f" Rows: {one.rows:,}." if one.rows else ""
-    shown = ", ".join(map(str, one.batches[:_MOST_BATCHES]))
-    more = len(one.batches) - _MOST_BATCHES
-    return f" Batches: {shown}{f' and {more:,} more' if more > 0 else ''}; rows: {one.rows:,}."
+    if not loss.batches:
+        return f" Rows: {loss.rows:,}." if loss.rows else ""
+    shown = ", ".join(map(str, loss.batches[:_MOST_BATCHES]))
+    more = len(loss.batches) - _MOST_BATCHES
+    return f" Batches: {shown}{f' and {more:,} more' if more > 0 else ''}; rows: {loss.rows:,}."
 
 
 _When = Annotated[str, typer.Argument(help="A batch, or a time such as 2026-03-01T12:00 (UTC).")]
@@ -229,36 +233,48 @@ def diff(
             [name] = compared.after.tables
             changes = compared.rows(name, limit)
             if as_json:
-                found = [dataclasses.asdict(one) for one in changes]
+                found = [dataclasses.asdict(change) for change in changes]
                 typer.echo(json.dumps({**span, "table": name, "rows": found}, default=str))
             else:
-                print_rows(["change", "row"], [[one.change, _told(one)] for one in changes])
+                print_rows(["change", "row"], [[change.change, _told(change)] for change in changes])
             return
         differences = list(compared.tables())
     if as_json:
-        typer.echo(json.dumps({**span, "tables": [dataclasses.asdict(one) for one in differences]}))
+        typer.echo(
+            json.dumps({**span, "tables": [dataclasses.asdict(difference) for difference in differences]})
+        )
     else:
         typer.echo(f"From batch {span['from batch']} to batch {span['to batch']}:")
-        some = [one for one in differences if one.inserted or one.updated or one.deleted]
+        some = [
+            difference
+            for difference in differences
+            if difference.inserted or difference.updated or difference.deleted
+        ]
         names = ["table", "inserted", "updated", "deleted"]
         if some:
-            print_rows(names, [[one.table, one.inserted, one.updated, one.deleted] for one in some])
+            print_rows(
+                names,
+                [
+                    [difference.table, difference.inserted, difference.updated, difference.deleted]
+                    for difference in some
+                ],
+            )
         else:
             typer.echo("No table differs.")
-    for one in differences:
-        if one.problem:
-            warn(f"{one.table}: {one.problem}")
-    if any(one.problem for one in differences):
+    for difference in differences:
+        if difference.problem:
+            warn(f"{difference.table}: {difference.problem}")
+    if any(difference.problem for difference in differences):
         raise typer.Exit(1)
 
 
-def _told(one: RowChange) -> str:
+def _told(change: RowChange) -> str:
     """Return a changed row in one line; of an updated row, its key would not tell enough, so all values."""
-    if one.before is None or one.after is None:
-        return ", ".join(f"{name}={value}" for name, value in (one.after or one.before or {}).items())
+    if change.before is None or change.after is None:
+        return ", ".join(f"{name}={value}" for name, value in (change.after or change.before or {}).items())
     return ", ".join(
-        f"{name}={one.before[name]} → {value}" if value != one.before[name] else f"{name}={value}"
-        for name, value in one.after.items()
+        f"{name}={change.before[name]} → {value}" if value != change.before[name] else f"{name}={value}"
+        for name, value in change.after.items()
     )
 
 
@@ -267,7 +283,7 @@ def _its(count: int) -> str:
 
 
 def _print(done: Sequence[TableUpkeep], *, is_done: bool) -> None:
-    due = [one for one in done if one.is_due or one.pinned_by]
+    due = [table_upkeep for table_upkeep in done if table_upkeep.is_due or table_upkeep.pinned_by]
     if due:
         tense = "" if is_done else "to be "
         names = [
@@ -280,12 +296,15 @@ def _print(done: Sequence[TableUpkeep], *, is_done: bool) -> None:
             f"old files {tense}removed",
             "outdated rows",
         ]
-        print_rows(names, [_row(one, is_done=is_done) for one in due])
-    for one in due:
-        if one.pinned_by:
-            typer.echo(f"{one.table}: old versions stay, because {', '.join(one.pinned_by)} refers to them.")
-        if one.error:
-            warn(f"{one.table}: {one.error}")
+        print_rows(names, [_row(table_upkeep, is_done=is_done) for table_upkeep in due])
+    for table_upkeep in due:
+        if table_upkeep.pinned_by:
+            typer.echo(
+                f"{table_upkeep.table}: old versions stay, because {', '.join(table_upkeep.pinned_by)} "
+                "refers to them."
+            )
+        if table_upkeep.error:
+            warn(f"{table_upkeep.table}: {table_upkeep.error}")
     left = len(done) - len(due)
     nothing = f"{left} table{'' if left == 1 else 's'} needed nothing." if left else ""
     if is_done:
@@ -296,14 +315,14 @@ def _print(done: Sequence[TableUpkeep], *, is_done: bool) -> None:
         typer.echo("There is nothing to do.")
 
 
-def _row(one: TableUpkeep, *, is_done: bool) -> list[object]:
+def _row(table_upkeep: TableUpkeep, *, is_done: bool) -> list[object]:
     return [
-        one.table,
-        one.files[0],
-        one.files[1],
-        one.size[0],
-        one.rewritten,
-        one.size[1] if is_done else one.removed.size,
-        one.removed.files + one.removed.entries,
-        one.outdated,
+        table_upkeep.table,
+        table_upkeep.files[0],
+        table_upkeep.files[1],
+        table_upkeep.size[0],
+        table_upkeep.rewritten,
+        table_upkeep.size[1] if is_done else table_upkeep.removed.size,
+        table_upkeep.removed.files + table_upkeep.removed.entries,
+        table_upkeep.outdated,
     ]

@@ -130,7 +130,7 @@ def _upkeep_defs(rooms: Rooms) -> dg.Definitions:
             except UpkeepBusy as busy:
                 context.log.warning("%s", busy)
                 return
-        failed = [f"{one.table}: {one.error}" for one in done if one.error]
+        failed = [f"{upkeep.table}: {upkeep.error}" for upkeep in done if upkeep.error]
         failed += _retained(context, lake_room)
         problems = [*failed, *_too_many_files(done, most_files)]
         yield dg.MaterializeResult(
@@ -170,7 +170,7 @@ def _outdated(rooms: Rooms) -> dg.AssetCheckResult:
     for room in rooms.offering(HasOutdatedTables):
         with looking.guard(type(room).__name__):
             outdated += room.outdated_tables()
-    outdated += [one.reason for one in looking.failures]
+    outdated += [failure.reason for failure in looking.failures]
     return dg.AssetCheckResult(
         passed=not outdated,
         check_name=BUILT_BY_CURRENT_SQL,
@@ -202,12 +202,12 @@ def _rebuild_defs(rooms: Rooms) -> dg.Definitions:
         options = RebuildOptions(config.from_batch, config.apply, report=context.log.info)
         with clear_failures(retried=False):
             done = list(rebuild_tables(rooms, config.tables, options))
-        for one in done:
-            if one.why:
-                context.log.info(one.sentence)
-        due = [one for one in done if one.why]
+        for upkeep in done:
+            if upkeep.why:
+                context.log.info(upkeep.sentence)
+        due = [upkeep for upkeep in done if upkeep.why]
         context.log.info("%d of %d tables %s", len(due), len(done), "rebuilt" if config.apply else "differ")
-        if failed := [f"{one.table}: {one.problem}" for one in done if one.problem]:
+        if failed := [f"{upkeep.table}: {upkeep.problem}" for upkeep in done if upkeep.problem]:
             raise dg.Failure(
                 description=f"{len(failed)} tables were not rebuilt: {' '.join(failed[:_MOST_NAMED])}",
                 allow_retries=False,
@@ -235,50 +235,50 @@ def _retained(context: dg.AssetExecutionContext, lake_room: LakeRoom) -> list[st
         succeeded = dt.timedelta(days=retention.runs_days)
         others = dt.timedelta(days=retention.failed_runs_days)
         forgotten = forget_old_runs(context.instance, succeeded, others, now)
-        problems += [f"Run {one.name}: {one.reason}" for one in forgotten.failures]
+        problems += [f"Run {failure.name}: {failure.reason}" for failure in forgotten.failures]
     with removing.guard("staged files"):
         size, left = lake_room.remove_staged_files()
-        problems += [f"{one.name}: {one.reason}" for one in left.failures]
+        problems += [f"{failure.name}: {failure.reason}" for failure in left.failures]
         if size:
             context.log.info("%d bytes of staged files were removed", size)
-    return problems + [f"{one.name}: {one.reason}" for one in removing.failures]
+    return problems + [f"{failure.name}: {failure.reason}" for failure in removing.failures]
 
 
 def _too_many_files(done: Sequence["TableUpkeep"], most_files: int) -> list[str]:
     """Return a sentence for each table that has too many files."""
     return [
-        f"{one.table} has {one.mergeable} files to merge, more than {most_files}: upkeep runs too seldom, or "
-        "other commits keep it from merging. Look at the last runs of lake_upkeep."
-        for one in done
-        if one.mergeable > most_files
+        f"{upkeep.table} has {upkeep.mergeable} files to merge, more than {most_files}: upkeep runs too "
+        "seldom, or other commits keep it from merging. Look at the last runs of lake_upkeep."
+        for upkeep in done
+        if upkeep.mergeable > most_files
     ]
 
 
 def _metadata(done: Sequence["TableUpkeep"]) -> dict[str, Any]:
     return {
         **row_count_metadata(len(done)),
-        "files": sum(one.files[1] for one in done),
-        "files to merge": sum(one.mergeable for one in done),
-        "most files of a table": max((one.files[1] for one in done), default=0),
-        "bytes": sum(one.size[1] for one in done),
-        "bytes rewritten": sum(one.rewritten for one in done),
-        "bytes of old versions removed": sum(one.removed.size for one in done),
-        "versions": sum(one.versions for one in done),
-        "outdated rows": sum(one.outdated for one in done),
-        "tables": preview([_table_row(one) for one in sorted(done, key=lambda one: -one.size[1])]),
+        "files": sum(upkeep.files[1] for upkeep in done),
+        "files to merge": sum(upkeep.mergeable for upkeep in done),
+        "most files of a table": max((upkeep.files[1] for upkeep in done), default=0),
+        "bytes": sum(upkeep.size[1] for upkeep in done),
+        "bytes rewritten": sum(upkeep.rewritten for upkeep in done),
+        "bytes of old versions removed": sum(upkeep.removed.size for upkeep in done),
+        "versions": sum(upkeep.versions for upkeep in done),
+        "outdated rows": sum(upkeep.outdated for upkeep in done),
+        "tables": preview([_table_row(upkeep) for upkeep in sorted(done, key=lambda one: -one.size[1])]),
     }
 
 
-def _table_row(one: "TableUpkeep") -> dict[str, Any]:
+def _table_row(upkeep: "TableUpkeep") -> dict[str, Any]:
     return {
-        "table": one.table,
-        "rows": f"{one.rows:,}",
-        "files": one.files[1],
-        "to merge": one.mergeable,
-        "bytes": f"{one.size[1]:,}",
-        "versions": one.versions,
-        "oldest needed version": "" if one.oldest is None else one.oldest,
-        "kept for": ", ".join(one.pinned_by),
-        "old versions removed": "" if one.removed_at is None else f"{one.removed_at:%Y-%m-%d %H:%M}",
-        "problem": one.error,
+        "table": upkeep.table,
+        "rows": f"{upkeep.rows:,}",
+        "files": upkeep.files[1],
+        "to merge": upkeep.mergeable,
+        "bytes": f"{upkeep.size[1]:,}",
+        "versions": upkeep.versions,
+        "oldest needed version": "" if upkeep.oldest is None else upkeep.oldest,
+        "kept for": ", ".join(upkeep.pinned_by),
+        "old versions removed": "" if upkeep.removed_at is None else f"{upkeep.removed_at:%Y-%m-%d %H:%M}",
+        "problem": upkeep.error,
     }

@@ -347,7 +347,7 @@ class LakeTable:
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
         now = time.time_ns() // 1_000_000
-        actions = [AddAction(one.path, one.size, {}, now, True, one.stats) for one in files]
+        actions = [AddAction(file.path, file.size, {}, now, True, file.stats) for file in files]
         commit = _commit_properties(stream, version, metadata, is_next=handle is None, also=also)
         try:
             if handle is None:
@@ -428,7 +428,7 @@ class LakeTable:
                 "append",
                 handle.schema(),
                 commit_properties=CommitProperties(
-                    app_transactions=[Transaction(*one) for one in versions.items()], max_commit_retries=0
+                    app_transactions=[Transaction(*item) for item in versions.items()], max_commit_retries=0
                 ),
             )
         except CommitFailedError as error:
@@ -627,7 +627,7 @@ class LakeTable:
             connection.register(name, pa.Table.from_batches([], self.arrow_schema))
             source = quote(name)
         else:
-            stored = {one.name for one in handle.schema().fields}
+            stored = {column.name for column in handle.schema().fields}
             selected = ", ".join(
                 quote(column.name)
                 if column.name in stored
@@ -773,7 +773,7 @@ def table_of_identity(identity: str) -> str:
 def stored_columns(handle: DeltaTable) -> tuple[Column, ...]:
     """Return the stored columns of a table, with the logical types that correspond to the stored types."""
     fields = pa.schema(handle.schema().to_arrow())
-    return tuple(Column(one.name, logical_type_of(one.type), "", nullable=True) for one in fields)
+    return tuple(Column(column.name, logical_type_of(column.type), "", nullable=True) for column in fields)
 
 
 def file_statistics(handle: DeltaTable) -> pa.Table:
@@ -919,7 +919,10 @@ def _commit_properties(
 
     return CommitProperties(
         custom_metadata=dict(metadata) if metadata else None,
-        app_transactions=[Transaction(stream, version), *(Transaction(*one) for one in (also or {}).items())],
+        app_transactions=[
+            Transaction(stream, version),
+            *(Transaction(*item) for item in (also or {}).items()),
+        ],
         # delta-rs retries a lost first commit without checking the winner, so both commits would count.
         max_commit_retries=0 if is_next else _MOST_COMMIT_RETRIES,
     )

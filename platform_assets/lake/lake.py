@@ -351,7 +351,7 @@ def as_stored(lake: Lake, source: str, table: Table) -> Table:
         )
     handle = lake.bronze(source, table).open()
     types = {column.name: column.type for column in stored_columns(handle)} if handle is not None else {}
-    columns = (replace(one, type=types.get(one.name, one.type)) for one in table.columns)
+    columns = (replace(column, type=types.get(column.name, column.type)) for column in table.columns)
     return replace(table, columns=tuple(columns))
 
 
@@ -413,7 +413,7 @@ def current_other_table(lake: Lake, path: Sequence[str]) -> CurrentTable:
     declared = replace(target, columns=stored_columns(handle))
     return CurrentTable(
         f"{str(handle.metadata().id)[:8]}.{target.cursor(handle, _WRITER)}",
-        tuple(one.name for one in declared.columns),
+        tuple(column.name for column in declared.columns),
         lambda connection, name: declared.create_view(connection, [name], handle),
     )
 

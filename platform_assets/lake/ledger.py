@@ -125,7 +125,7 @@ class LedgerState:
         """Return the batch and table of every entry of a source."""
         names = ("source", "batch", "table")
         entries = zip(*(self.rows[name].to_pylist() for name in names), strict=True)
-        return frozenset((batch, table) for one, batch, table in entries if one == source)
+        return frozenset((batch, table) for name, batch, table in entries if name == source)
 
     def row_count(self, source: str, table: str) -> int:
         """Return the source table's row count at its last batch: all inserted rows minus all deleted rows."""
@@ -193,7 +193,7 @@ class LedgerState:
         last = np.zeros(len(pairs), np.int64)
         np.maximum.at(last, places[self._is_changed], self._numbers("batch")[self._is_changed])
         return {
-            pair: _Totals(int(last[place]), *(int(one[place]) for one in sums.values()))
+            pair: _Totals(int(last[place]), *(int(sum_[place]) for sum_ in sums.values()))
             for pair, place in pairs.items()
         }
 

@@ -202,7 +202,7 @@ class PastComparison:
                     counts = dict(
                         connection.sql(f"SELECT change, count(*) FROM ({joined}) GROUP BY change").fetchall()
                     )
-                yield TableDifference(name, *(counts.get(one, 0) for one in ("insert", "update", "delete")))
+                yield TableDifference(name, *(counts.get(kind, 0) for kind in ("insert", "update", "delete")))
             except BaseException as error:
                 if not is_isolated(error):
                     raise
@@ -221,7 +221,9 @@ class PastComparison:
                 for side in ("old", "new")
                 for name in names
             )
-            order = ", ".join(f"coalesce({quote(f'new {one}')}, {quote(f'old {one}')})" for one in key)
+            order = ", ".join(
+                f"coalesce({quote(f'new {column}')}, {quote(f'old {column}')})" for column in key
+            )
             found = fetch_rows(
                 connection,
                 f"SELECT change, {selected} FROM ({joined}) ORDER BY {order} LIMIT {limit:d}",
@@ -250,7 +252,7 @@ class PastComparison:
                     f"CREATE TEMP VIEW {side} AS SELECT {names} FROM ({table.select(past, True)}) "
                     f"WHERE {table.present}"
                 )
-            same = " AND ".join(f"old.{quote(one)} = new.{quote(one)}" for one in table.key)
+            same = " AND ".join(f"old.{quote(column)} = new.{quote(column)}" for column in table.key)
             missing = quote(table.key[0])
             yield (
                 connection,
@@ -278,13 +280,13 @@ def look_back(rooms: Rooms, when: str | int | dt.datetime, tables: Sequence[str]
     room = rooms.of(LakeRoom)
     state = room.lake.ledger.read()
     batch, at = _batch_of(state, when)
-    known = {one.name: one for one in _tables(rooms)}
+    known = {table.name: table for table in _tables(rooms)}
     names = [name for name in known if not tables or _is_meant(name, tables)]
-    if unknown := [one for one in tables if not any(_is_meant(name, [one]) for name in known)]:
+    if unknown := [table for table in tables if not any(_is_meant(name, [table]) for name in known)]:
         raise SettingsError(
             f"There is no table {', '.join(unknown)} to look back at. There are {', '.join(known)}."
         )
-    seen = max((one for one in _seen(state) if one[0] <= batch), default=None)
+    seen = max((place for place in _seen(state) if place[0] <= batch), default=None)
     seen_at = dt.datetime.fromtimestamp(seen[1] / 1e6, dt.UTC) if seen is not None else None
     return LookBack(
         batch,
@@ -316,14 +318,14 @@ def _tables(rooms: Rooms) -> Iterator[PastTable]:
     lake = rooms.of(LakeRoom).lake
     for room in rooms.offering(HasSourceTables):
         for source, tables in room.source_tables().items():
-            yield from (past_source_table(lake, source, one) for one in tables if one.columns)
+            yield from (past_source_table(lake, source, table) for table in tables if table.columns)
     for past in rooms.offering(HasPastTables):
         yield from past.past_tables()
 
 
 def _is_meant(table: str, names: Sequence[str]) -> bool:
     layer, _, name = table.partition("/")
-    return any(one in (table, layer, name) for one in names)
+    return any(wanted in (table, layer, name) for wanted in names)
 
 
 def _batch_of(state: LedgerState, when: str | int | dt.datetime) -> tuple[int, int | None]:

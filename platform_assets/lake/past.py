@@ -32,7 +32,7 @@ def in_text(table: LakeTable, handle: DeltaTable, files: Sequence[str]) -> str:
     """Return SQL for the rows of a table's files that any DuckDB can run, with all columns of the table."""
     listed = ", ".join(literal(file) for file in files)
     columns = ", ".join(
-        f"CAST(NULL AS {stored_type(one.type)}) AS {quote(one.name)}" for one in table.columns
+        f"CAST(NULL AS {stored_type(column.type)}) AS {quote(column.name)}" for column in table.columns
     )
     none = f"SELECT {columns} WHERE false"
     if not files:
@@ -88,7 +88,7 @@ class Past:
                 f'dead."table" = {literal(table.name)} AND dead._batch = version._batch AND dead.key = '
                 f"{key_json(table, 'version')})"
             )
-        names = columns_sql([one.name for one in bronze.columns if one != HASH_COLUMN])
+        names = columns_sql([column.name for column in bronze.columns if column != HASH_COLUMN])
         return f"SELECT {names} FROM {relation} AS version WHERE {' AND '.join(conditions)}"
 
     def latest(self, source: str, table: Table, *, touched: bool = False) -> str:
@@ -109,7 +109,7 @@ class Past:
     def rows(self, table: LakeTable, condition: str = "") -> str:
         """Return the SELECT of the rows of a table whose rows stay as they are, of batches up to this one."""
         relation, _ = self.relation(table, table.open(), (0, self.batch))
-        names = columns_sql([one.name for one in table.columns])
+        names = columns_sql([column.name for column in table.columns])
         return f"SELECT {names} FROM {relation} WHERE _batch <= {self.batch:d}{condition}"
 
     def relation(

@@ -86,7 +86,7 @@ def look_at_zone(lake: Lake, zone: str) -> Iterator[Observation]:
         try:
             step()
             if permission is _WRITE:
-                written_at = max((one.modified for one in store.listed(deep=True)), default=None)
+                written_at = max((file.modified for file in store.listed(deep=True)), default=None)
         except BaseException as failure:
             if not is_isolated(failure):
                 raise
@@ -180,7 +180,7 @@ def look_for_staged_files(leftovers: Callable[[], Iterator[Path]]) -> Iterator[O
     if not found:
         yield ok("staged files", "nothing was left behind by killed runs")
         return
-    named = ", ".join(str(one) for one in found[:_MOST_NAMED])
+    named = ", ".join(str(loss) for loss in found[:_MOST_NAMED])
     yield warning(
         "staged files",
         f"{len(found)} left behind by killed runs: {named}",

@@ -38,11 +38,13 @@ def rebuild_tables(rooms: Rooms, names: Sequence[str], options: RebuildOptions) 
         layers = {table.partition("/")[0] for table in wanted}
         is_named = any(name.partition("/")[0] in layers for name in names)
         # What a failed table would bring into those of higher rooms stays out of them.
-        held = {one: failed[one.partition("/")[2]] for one in wanted if one.partition("/")[2] in failed}
-        for one, because in held.items():
+        held = {
+            table: failed[table.partition("/")[2]] for table in wanted if table.partition("/")[2] in failed
+        }
+        for held_table, because in held.items():
             problem = f"It was not loaded, because {because} failed." if options.apply else ""
-            yield Rebuilding(one, problem=problem)
-        wanted = [one for one in wanted if one not in held]
+            yield Rebuilding(held_table, problem=problem)
+        wanted = [table for table in wanted if table not in held]
         if wanted:
             for rebuilt in room.rebuild(wanted, replace(options, is_named=is_named)):
                 if rebuilt.problem:
@@ -52,4 +54,4 @@ def rebuild_tables(rooms: Rooms, names: Sequence[str], options: RebuildOptions) 
 
 def _is_meant(table: str, names: Sequence[str]) -> bool:
     layer, _, name = table.partition("/")
-    return any(one in (table, layer, name) for one in names)
+    return any(wanted in (table, layer, name) for wanted in names)

@@ -86,7 +86,10 @@ def conditions(column: Column, value: str, parents: Mapping[str, str]) -> Iterat
     if not column.nullable:
         yield "not_null", f"{value} IS NULL"
     if column.accepted:
-        yield "accepted_values", f"{value} NOT IN ({', '.join(literal(one) for one in column.accepted)})"
+        yield (
+            "accepted_values",
+            f"{value} NOT IN ({', '.join(literal(accepted) for accepted in column.accepted)})",
+        )
     if isinstance(column.type, Text) and column.type.max_length is not None:
         yield "max_length", f"length({value}) > {column.type.max_length:d}"
     if column.iso_date:

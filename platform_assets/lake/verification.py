@@ -59,7 +59,7 @@ class _File:
     @property
     def batches(self) -> tuple[int, ...]:
         """The first and the last batch in it."""
-        return tuple(sorted({one for one in (self.first, self.last) if one is not None}))
+        return tuple(sorted({batch for batch in (self.first, self.last) if batch is not None}))
 
 
 @dataclass(frozen=True)
@@ -119,16 +119,16 @@ class LakeVerifier:
         if kept.table.is_local and not Path(kept.table.uri).is_dir():
             return  # nothing was written to it yet; what it should have, `_of_source` and rooms know
         store = TableStore(kept.table)
-        entries = {one.path.rpartition("/")[2] for one in store.listed(LOG)}
+        entries = {file.path.rpartition("/")[2] for file in store.listed(LOG)}
         if not entries:
             return
-        versions = sorted(int(found[1]) for one in entries if (found := _ENTRY.fullmatch(one)))
-        checkpoints = sorted(int(found[1]) for one in entries if (found := _CHECKPOINT.fullmatch(one)))
+        versions = sorted(int(found[1]) for entry in entries if (found := _ENTRY.fullmatch(entry)))
+        checkpoints = sorted(int(found[1]) for entry in entries if (found := _CHECKPOINT.fullmatch(entry)))
         newest = max([*versions, *checkpoints], default=-1)
         start = max(checkpoints, default=-1)
         missing = sorted(set(range(start + 1, newest + 1)) - set(versions))
         if missing:
-            listed = ", ".join(f"{one:020d}.json" for one in missing)
+            listed = ", ".join(f"{version:020d}.json" for version in missing)
             yield Loss(
                 kept.name,
                 f"Its log lacks {listed}.",
@@ -144,18 +144,18 @@ class LakeVerifier:
                 kept.name, f"It cannot be opened: its log in {kept.table.uri}/{LOG} is incomplete.", advice
             )
             return
-        files = {one.path: one for one in _files(handle)}
+        files = {file.path: file for file in _files(handle)}
         for use in in_use.get(str(handle.metadata().id), ()):
             older = kept.table.open_at(getattr(use, "version", handle.version()))
-            for one in _files(older) if older is not None else ():
-                files.setdefault(one.path, one)
-        stored = {one.path: one.size for one in store.listed(deep=True)}
+            for older_file in _files(older) if older is not None else ():
+                files.setdefault(older_file.path, older_file)
+        stored = {file.path: file.size for file in store.listed(deep=True)}
         with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-            for one, problem in pool.map(
-                lambda one: (one, self._problem(store, stored, one)), files.values()
+            for path, problem in pool.map(
+                lambda checked: (checked, self._problem(store, stored, checked)), files.values()
             ):
                 if problem:
-                    yield Loss(kept.name, f"Its file {one.path} {problem}.", advice, one.batches, one.rows)
+                    yield Loss(kept.name, f"Its file {path.path} {problem}.", advice, path.batches, path.rows)
 
     def _problem(self, store: TableStore, stored: Mapping[str, int], file: _File) -> str:
         """Return what is wrong with a data file; empty if nothing is."""
@@ -204,10 +204,10 @@ class LakeVerifier:
                     connection.sql("SELECT _batch, count(*) FROM counted GROUP BY _batch").fetchall()
                 )
         for what, counts in (
-            ("lacks", {one: count - found.get(one, 0) for one, count in expected.items()}),
-            ("has too many", {one: found.get(one, 0) - count for one, count in expected.items()}),
+            ("lacks", {row: count - found.get(row, 0) for row, count in expected.items()}),
+            ("has too many", {row: found.get(row, 0) - count for row, count in expected.items()}),
         ):
-            differing = {one: count for one, count in counts.items() if count > 0}
+            differing = {row: count for row, count in counts.items() if count > 0}
             if differing:
                 rows = sum(differing.values())
                 yield Loss(
@@ -289,8 +289,8 @@ def accept_loss(rooms: Rooms, lake: Lake, engine: SqlEngine, name: str) -> str:
     declared = {
         table.name: table
         for room in rooms.offering(HasSourceTables)
-        for one, tables in room.source_tables().items()
-        if one == source
+        for source_name, tables in room.source_tables().items()
+        if source_name == source
         for table in tables
     }
     if wanted not in declared:
@@ -302,9 +302,11 @@ def accept_loss(rooms: Rooms, lake: Lake, engine: SqlEngine, name: str) -> str:
             f"{name} is gone as a whole. Restore {bronze.uri} from a backup, or start with an empty lake."
         )
     batch = max(state.last_batch, bronze.cursor(handle, bronze_stream(source))) + 1
-    stored = {one.path for one in TableStore(bronze).listed(deep=True)}
-    gone = [one for one in _files(handle) if one.path not in stored]
-    bronze.forget(handle, {one.path: one.size for one in gone}, stream=bronze_stream(source), version=batch)
+    stored = {file.path for file in TableStore(bronze).listed(deep=True)}
+    gone = [file for file in _files(handle) if file.path not in stored]
+    bronze.forget(
+        handle, {file.path: file.size for file in gone}, stream=bronze_stream(source), version=batch
+    )
     table, handle = as_stored(lake, source, declared[wanted]), bronze.open()
     with engine.connect() as connection:
         bronze.create_view(connection, ["left"], handle)
@@ -322,7 +324,7 @@ def accept_loss(rooms: Rooms, lake: Lake, engine: SqlEngine, name: str) -> str:
     correction = present - state.row_count(source, wanted)
     entry = LedgerEntry(batch, source, wanted, correction, 0, 0, 0, "", now, now)
     lake.ledger.commit(state, [entry], {name: ""})
-    rows = sum(one.rows for one in gone)
+    rows = sum(loss.rows for loss in gone)
     return (
         f"{name}: the log has forgotten {len(gone)} files with {rows:,} rows, and the ledger counts "
         f"{present:,} rows now. The next tick reads the whole table from its source."

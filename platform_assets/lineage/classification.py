@@ -91,7 +91,7 @@ def classify(graph: Graph, given: Iterable[Mark], removes: Removal | None = None
     for _, marks in sorted(of_types.items()):
         carried = _Carrying(graph, marks, removes or (lambda *_: False))
         trails += carried.trails.values()
-        stopped += (one for ref, one in carried.stopped.items() if ref not in carried.trails)
+        stopped += (trail for ref, trail in carried.stopped.items() if ref not in carried.trails)
     return Classified(tuple(trails), tuple(stopped))
 
 
@@ -147,8 +147,8 @@ class _Carrying:
         return found
 
     def _is_removed(self, ref: ColumnRef, given: dict[ColumnRef, Mark]) -> bool:
-        kinds = {(one.info_type, one.likelihood) for one in given.values()}
-        return any(self._removes(ref, *one) for one in kinds)
+        kinds = {(finding.info_type, finding.likelihood) for finding in given.values()}
+        return any(self._removes(ref, *kind) for kind in kinds)
 
     def _carry(self, starts: Sequence[ColumnRef]) -> None:
         # The most likely first: of two ways into a column, the mark that counts more is carried.

@@ -79,7 +79,7 @@ def show(
             console = Console(highlight=False, width=_WIDEST)
             table = graph.tables[ref.asset]
             if (found := table.column(ref.column)) is not None and (found.type or found.description):
-                typer.echo(f"{ref}: {', '.join(one for one in (found.type, found.description) if one)}")
+                typer.echo(f"{ref}: {', '.join(part for part in (found.type, found.description) if part)}")
             for tree in display.trees(graph, ref, up=up or both, down=down or both, indirect=not direct):
                 console.print(tree)
             return
@@ -223,6 +223,6 @@ def where(
         told = {Report.TEXT: report.as_text, Report.JSON: report.as_json, Report.MARKDOWN: report.as_markdown}
         if trails or format_ is Report.JSON:
             typer.echo(told[format_](wanted, trails))
-        for one in room.contradictions(classified):
-            if one.mark.info_type == wanted:
-                _warn(str(one))
+        for contradiction in room.contradictions(classified):
+            if contradiction.mark.info_type == wanted:
+                _warn(str(contradiction))

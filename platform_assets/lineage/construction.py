@@ -64,13 +64,13 @@ class _Construction:
     def _in_order(self) -> Sequence[tuple[str, ...]]:
         """Return the tables, each after those whose columns have to be known first."""
         needs = {
-            asset: [one for one in _read_by(table) if one in self._declared and one != asset]
+            asset: [read for read in _read_by(table) if read in self._declared and read != asset]
             for asset, table in self._declared.items()
         }
         try:
             return tuple(graphlib.TopologicalSorter(needs).static_order())
         except graphlib.CycleError as error:
-            names = ", ".join("/".join(one) for one in error.args[1])
+            names = ", ".join("/".join(path) for path in error.args[1])
             raise LineageError(
                 f"The tables {names} are declared as copies or queries of each other. Correct one of them."
             ) from None
@@ -117,7 +117,7 @@ class _Construction:
             if made is None or not made.columns:
                 raise UnknownLineage(f"it reads {'/'.join(path)}, whose columns are not declared")
             names = [column.name for column in made.columns]
-            return [one for one in names if not one.startswith("_")] if name in query.plain else names
+            return [name for name in names if not name.startswith("_")] if name in query.plain else names
 
         try:
             return derive(query, columns_of, self._masking)
@@ -139,21 +139,21 @@ class _Construction:
         if table.columns:
             return [
                 GraphColumn(
-                    one.name,
-                    type_name(one.type),
-                    one.description,
-                    table.constants.get(one.name, ""),
-                    expression=places.get(one.name.casefold()),
-                    accepted=one.accepted,
-                    is_iso_date=one.iso_date,
+                    column.name,
+                    type_name(column.type),
+                    column.description,
+                    table.constants.get(column.name, ""),
+                    expression=places.get(column.name.casefold()),
+                    accepted=column.accepted,
+                    is_iso_date=column.iso_date,
                 )
-                for one in table.columns
+                for column in table.columns
             ]
         if source is not None:
             return [
-                replace(one, constant=table.constants.get(one.name, ""), tags={}, expression=None)
-                for one in source.columns
-                if not (table.is_plain and one.name.startswith("_"))
+                replace(column, constant=table.constants.get(column.name, ""), tags={}, expression=None)
+                for column in source.columns
+                if not (table.is_plain and column.name.startswith("_"))
             ]
         if derived is None:
             return []

@@ -19,7 +19,7 @@ LINEAGE = "platform_assets/lineage"
 _CONSTANT = "constant:"
 _MASKED = "masked"
 _SOURCE = re.compile(r"(?P<asset>[^\s]+)\.(?P<column>[^\s.]+)(?:\s+(?P<words>.+))?")
-_SUBTYPES = {one.lower(): one for one in Subtype}
+_SUBTYPES = {subtype.lower(): subtype for subtype in Subtype}
 
 
 def own_tables(module: str, known: Collection[tuple[str, ...]]) -> list[DeclaredTable]:
@@ -82,7 +82,9 @@ def _table(spec: dg.AssetSpec) -> DeclaredTable | None:
     if mistakes:
         lines = "\n  ".join(mistakes)
         raise LineageError(f"The metadata {LINEAGE} of {'/'.join(asset)} has mistakes:\n  {lines}")
-    columns = [Column(one.name, Text(), one.description or "") for one in schema.columns] if schema else []
+    columns = (
+        [Column(column.name, Text(), column.description or "") for column in schema.columns] if schema else []
+    )
     known = {column.name for column in columns} | {ROWS}
     names = dict.fromkeys([*(edge.column for edge in edges), *constants])
     columns += [Column(name, Text()) for name in names if name not in known]
@@ -154,8 +156,8 @@ def ended_runs(
         kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.RUN_FAILURE}
         written: dict[tuple[str, ...], None] = {}
         failure = ""
-        for one in instance.get_records_for_run(run.run_id, of_type=kinds).records:
-            event = one.event_log_entry.dagster_event
+        for event_record in instance.get_records_for_run(run.run_id, of_type=kinds).records:
+            event = event_record.event_log_entry.dagster_event
             if event is not None and event.asset_key is not None:
                 written[tuple(event.asset_key.path)] = None
             elif event is not None:

@@ -88,7 +88,7 @@ def _page_defs(rooms: Rooms) -> dg.Definitions:
         return dg.AssetCheckResult(
             passed=not found,
             severity=dg.AssetCheckSeverity.WARN,
-            description=" ".join(str(one) for one in found[:_LONGEST_LIST]) or "none contradicts it",
+            description=" ".join(str(problem) for problem in found[:_LONGEST_LIST]) or "none contradicts it",
             metadata={"findings that contradict the lineage": len(found)},
         )
 

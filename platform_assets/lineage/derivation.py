@@ -128,10 +128,10 @@ class _Env:
 
     def chain(self) -> Iterator[_Env]:
         """Yield this and the environments around it, from the inside out."""
-        one: _Env | None = self
-        while one is not None:
-            yield one
-            one = one.parent
+        env: _Env | None = self
+        while env is not None:
+            yield env
+            env = env.parent
 
     def cte(self, name: str) -> QueryRelation | None:
         """Return the WITH query of this name that is visible here."""
@@ -139,18 +139,18 @@ class _Env:
 
     def source(self, prefix: Sequence[str]) -> QueryRelation | None:
         """Return the relation that the parts before a column's name stand for, such as `schema.table`."""
-        for one in self.chain():
+        for scope in self.chain():
             if len(prefix) > 1:
                 # Of tables of one name in two schemas, the one that shares most parts.
                 shared = {
                     key: min(len(parts), len(prefix))
-                    for key, parts in one.written.items()
-                    if key in one.sources and _end_alike(parts, prefix)
+                    for key, parts in scope.written.items()
+                    if key in scope.sources and _end_alike(parts, prefix)
                 }
                 if shared:
-                    return one.sources[max(shared, key=lambda key: shared[key])]
-            if prefix[-1] in one.sources:
-                return one.sources[prefix[-1]]
+                    return scope.sources[max(shared, key=lambda key: shared[key])]
+            if prefix[-1] in scope.sources:
+                return scope.sources[prefix[-1]]
         return None
 
     def window(self, name: str) -> exp.Expr | None:
@@ -267,7 +267,10 @@ class _Deriving:
         return self._ordered(node, env, result)
 
     def _values(self, node: exp.Values, env: _Env) -> QueryRelation:
-        rows = [one.expressions if isinstance(one, exp.Tuple) else [one] for one in node.expressions]
+        rows = [
+            expression.expressions if isinstance(expression, exp.Tuple) else [expression]
+            for expression in node.expressions
+        ]
         columns = {
             f"col{number}": made(merged(self.flows(row[number], env) for row in rows), Subtype.TRANSFORMATION)
             for number in range(min(map(len, rows), default=0))
@@ -343,8 +346,8 @@ class _Deriving:
         """Yield what decides about the rows of a SELECT: WHERE, GROUP BY, HAVING, QUALIFY, DISTINCT."""
         group = node.args.get("group")
         if (connect := node.args.get("connect")) is not None:
-            for one in filter(None, (connect.args.get("start"), connect.args.get("connect"))):
-                yield deciding(self.flows(one, env), Subtype.FILTER, self._place(one))
+            for condition in filter(None, (connect.args.get("start"), connect.args.get("connect"))):
+                yield deciding(self.flows(condition, env), Subtype.FILTER, self._place(condition))
         for key in ("prewhere", "where", "having", "qualify"):
             if (clause := node.args.get(key)) is not None:
                 seen = _Env(env, named=_named_in_having(columns, group)) if key == "having" else env
@@ -353,8 +356,10 @@ class _Deriving:
             yield from self._grouped(group, env, columns, projected)
         if (distinct := node.args.get("distinct")) is not None:
             if (on := distinct.args.get("on")) is not None:
-                for one in on.expressions if isinstance(on, exp.Tuple) else [on]:
-                    yield deciding(self._by_alias(one, env, columns), Subtype.GROUP_BY, self._place(one))
+                for expression in on.expressions if isinstance(on, exp.Tuple) else [on]:
+                    yield deciding(
+                        self._by_alias(expression, env, columns), Subtype.GROUP_BY, self._place(expression)
+                    )
             else:
                 yield deciding(merged(columns.values()), Subtype.GROUP_BY)
 
@@ -384,8 +389,8 @@ class _Deriving:
     def _ordered(self, node: exp.Expr, env: _Env, relation: QueryRelation) -> QueryRelation:
         orders = [node.args.get(key) for key in ("order", "sort", "cluster", "distribute")]
         found: list[Flows] = []
-        for one in (one for order in orders if order is not None for one in order.expressions):
-            key = one.this if isinstance(one, exp.Ordered) else one
+        for item in (key for order in orders if order is not None for key in order.expressions):
+            key = item.this if isinstance(item, exp.Ordered) else item
             position = _position(key)
             if isinstance(key, exp.Var) and key.name.upper() == "ALL":
                 flows = merged(relation.columns.values())
@@ -451,7 +456,7 @@ class _Deriving:
             case exp.Lateral() | exp.Unnest() | exp.TableFromRows():
                 inputs = node.expressions if isinstance(node, exp.Unnest) else [node.this]
                 self._refuse_text(inputs[0])
-                flows = made(merged(self.flows(one, env) for one in inputs), Subtype.TRANSFORMATION)
+                flows = made(merged(self.flows(input_, env) for input_ in inputs), Subtype.TRANSFORMATION)
                 kept = QueryRelation(
                     {name.lower(): flows for name in names}, {name.lower(): name for name in names}
                 )
@@ -498,8 +503,11 @@ class _Deriving:
             path = self._paths[name]
             columns = self._columns_of(name)
             self._known[name] = QueryRelation(
-                {one.lower(): {Flow(ColumnRef(path, one), Subtype.IDENTITY): Passage()} for one in columns},
-                {one.lower(): one for one in columns},
+                {
+                    column.lower(): {Flow(ColumnRef(path, column), Subtype.IDENTITY): Passage()}
+                    for column in columns
+                },
+                {column.lower(): column for column in columns},
                 tables=(path,),
             )
         return self._known[name]
@@ -510,13 +518,13 @@ class _Deriving:
         for join in node.args.get("joins") or ():
             before = list(env.sources)
             added = self._add_source(join.this, env, found)
-            using = [one.name.lower() for one in join.args.get("using") or ()]
+            using = [column.name.lower() for column in join.args.get("using") or ()]
             side = str(join.args.get("side") or "").upper()
             if str(join.args.get("method") or "").upper() == "NATURAL":
-                seen = {name for one in before for name in env.sources[one].columns}
+                seen = {name for alias in before for name in env.sources[alias].columns}
                 using = [name for name in env.sources[added].columns if name in seen]
             for name in using:
-                left = env.shared.get(name) or self._first(name, [env.sources[one] for one in before])
+                left = env.shared.get(name) or self._first(name, [env.sources[alias] for alias in before])
                 right = env.sources[added].columns.get(name)
                 if left is None or right is None:
                     raise UnknownLineage(f"a side of its join has no column {name}")
@@ -536,7 +544,7 @@ class _Deriving:
 
     @staticmethod
     def _first(name: str, relations: Iterable[QueryRelation]) -> Flows | None:
-        return next((one.columns[name] for one in relations if name in one.columns), None)
+        return next((relation.columns[name] for relation in relations if name in relation.columns), None)
 
     # The select list
 
@@ -567,9 +575,9 @@ class _Deriving:
     def _starred(self, star: exp.Star, of: Sequence[str], env: _Env) -> Iterator[tuple[str, Flows]]:
         if star.args.get("ilike") is not None:
             raise _refused_pattern()
-        excluded = {one.name.lower() for one in star.args.get("except_") or ()}
-        replaced = {one.alias.lower(): one.this for one in star.args.get("replace") or ()}
-        renamed = {one.this.name.lower(): one.alias for one in star.args.get("rename") or ()}
+        excluded = {item.name.lower() for item in star.args.get("except_") or ()}
+        replaced = {item.alias.lower(): item.this for item in star.args.get("replace") or ()}
+        renamed = {item.this.name.lower(): item.alias for item in star.args.get("rename") or ()}
         span = self._place(star)
         for name, shown, flows in self._star(env, of):
             if name in excluded:
@@ -577,7 +585,7 @@ class _Deriving:
             if name in replaced:
                 yield shown, placed(self.flows(replaced[name], env), self._place(replaced[name]))
                 continue
-            found = flows if all(one.span for one in flows.values()) else placed(flows, span)
+            found = flows if all(flow.span for flow in flows.values()) else placed(flows, span)
             yield renamed.get(name, shown), found
 
     def _star(self, env: _Env, of: Sequence[str]) -> Iterator[tuple[str, str, Flows]]:
@@ -645,7 +653,7 @@ class _Deriving:
             case exp.WithinGroup() | exp.Order():
                 return self._with_order(node, env)
             case exp.Lambda():
-                names = {one.name.lower(): Flows() for one in node.expressions}
+                names = {expression.name.lower(): Flows() for expression in node.expressions}
                 self._refuse_hiding(names, node.this, env)
                 return self.flows(node.this, _Env(env, locals=names))
             case exp.ToMap():
@@ -665,7 +673,8 @@ class _Deriving:
             case exp.StructExtract():
                 self._refuse_fields(node)
             case exp.Bracket() if any(
-                isinstance(one, exp.Literal) and one.is_string for one in node.expressions
+                isinstance(expression, exp.Literal) and expression.is_string
+                for expression in node.expressions
             ):
                 self._refuse_fields(node)
         aggregates = isinstance(node, exp.AggFunc) and not isinstance(node, _OF_ONE_ROW)
@@ -678,7 +687,9 @@ class _Deriving:
         if isinstance(node, exp.Explode | exp.ExplodingGenerateSeries) or (
             isinstance(node, exp.Anonymous) and node.name.upper() in _SET_RETURNING
         ):
-            if any(one.this.name.lower() == "recursive" for one in node.find_all(exp.PropertyEQ, exp.Kwarg)):
+            if any(
+                option.this.name.lower() == "recursive" for option in node.find_all(exp.PropertyEQ, exp.Kwarg)
+            ):
                 raise UnknownLineage(
                     "it has unnest(..., recursive := true), which makes a column of each field of a struct; "
                     "unnest the list alone, and write the fields one by one"
@@ -687,7 +698,7 @@ class _Deriving:
         return made(found, subtype, hiding=hiding_of(node, self._masking))
 
     def _of_children(self, node: exp.Expr, env: _Env) -> Flows:
-        return merged(self.flows(one, env) for one in node.iter_expressions())
+        return merged(self.flows(expression, env) for expression in node.iter_expressions())
 
     def _refuse_fields(self, node: exp.Expr) -> None:
         """Refuse fields of structs in model SQL: all fields of a struct have the lineage of the struct."""
@@ -728,25 +739,25 @@ class _Deriving:
 
     def _unqualified(self, name: str, env: _Env) -> Flows | None:
         """Return the flows of a name from the inside out: parameter, column, alias of a select list."""
-        for one in env.chain():
-            if name in one.locals:
-                return one.locals[name]
-            if name in one.named:
-                return one.named[name]
-            if name in one.shared:
-                return one.shared[name]
-            having = [source for source in one.sources.values() if name in source.columns]
+        for scope in env.chain():
+            if name in scope.locals:
+                return scope.locals[name]
+            if name in scope.named:
+                return scope.named[name]
+            if name in scope.shared:
+                return scope.shared[name]
+            having = [source for source in scope.sources.values() if name in source.columns]
             if len(having) > 1:
                 raise UnknownLineage(f"the column {name} is in several of its tables; write table.{name}")
             if having:
                 return having[0].columns[name]
-            if name in one.aliases:
-                return one.aliases[name]
-            if name in one.sources:
+            if name in scope.aliases:
+                return scope.aliases[name]
+            if name in scope.sources:
                 # A whole row as a value.
-                whole = one.sources[name]
+                whole = scope.sources[name]
                 return made(merged([*whole.columns.values(), whole.rest or {}]), Subtype.TRANSFORMATION)
-            open_ = [source.rest for source in one.sources.values() if source.rest is not None]
+            open_ = [source.rest for source in scope.sources.values() if source.rest is not None]
             if len(open_) == 1:
                 return open_[0]
         return None
@@ -759,19 +770,20 @@ class _Deriving:
             branches.append(node.args.get("true"))
             branches.append(node.args.get("false"))
         else:
-            for one in node.args.get("ifs") or ():
-                conditions.append(one.this)
-                branches.append(one.args.get("true"))
+            for when in node.args.get("ifs") or ():
+                conditions.append(when.this)
+                branches.append(when.args.get("true"))
             branches.append(node.args.get("default"))
-        values = [self.flows(one, env) for one in branches if one is not None]
+        values = [self.flows(branch, env) for branch in branches if branch is not None]
         decides = [
-            deciding(self.flows(one, env), Subtype.CONDITIONAL, self._place(one)) for one in conditions
+            deciding(self.flows(condition, env), Subtype.CONDITIONAL, self._place(condition))
+            for condition in conditions
         ]
         return merged([made(merged(values), Subtype.TRANSFORMATION), *decides])
 
     def _in(self, node: exp.In, env: _Env) -> Flows:
         query = node.args.get("query")
-        listed = [self.flows(one, env) for one in (node.this, *node.expressions)]
+        listed = [self.flows(element, env) for element in (node.this, *node.expressions)]
         if isinstance(node.args.get("field"), exp.Expr):
             listed.append(self.flows(node.args["field"], env))
         if (unnested := node.args.get("unnest")) is not None:
@@ -794,7 +806,10 @@ class _Deriving:
             yield from self._window_keys(known, env)
         keys = list(node.args.get("partition_by") or ())
         if (order := node.args.get("order")) is not None:
-            keys += [one.this if isinstance(one, exp.Ordered) else one for one in order.expressions]
+            keys += [
+                expression.this if isinstance(expression, exp.Ordered) else expression
+                for expression in order.expressions
+            ]
         if (frame := node.args.get("spec")) is not None:
             bounds = (frame.args.get("start"), frame.args.get("end"))
             keys += [bound for bound in bounds if isinstance(bound, exp.Expr)]
@@ -804,13 +819,16 @@ class _Deriving:
     def _with_order(self, node: exp.Expr, env: _Env) -> Flows:
         """Return the flows of an aggregate with an order; in an ordered set, the order is the value."""
         order = node.expression if isinstance(node, exp.WithinGroup) else node
-        keys = [one.this if isinstance(one, exp.Ordered) else one for one in order.expressions]
-        flows = [self.flows(one, env) for one in keys]
+        keys = [
+            expression.this if isinstance(expression, exp.Ordered) else expression
+            for expression in order.expressions
+        ]
+        flows = [self.flows(key, env) for key in keys]
         # An ordered list or text only has its order from it.
         if isinstance(node, exp.WithinGroup) and not isinstance(node.this, exp.ArrayAgg | exp.GroupConcat):
             return made(merged([self.flows(node.this, env), *flows]), Subtype.AGGREGATION)
         decides = [
-            deciding(one, Subtype.SORT, self._place(key)) for one, key in zip(flows, keys, strict=True)
+            deciding(flow, Subtype.SORT, self._place(key)) for flow, key in zip(flows, keys, strict=True)
         ]
         return merged([self.flows(node.this, env) if node.this is not None else {}, *decides])
 
@@ -829,8 +847,8 @@ class _Deriving:
     @staticmethod
     def _refuse_hiding(names: Iterable[str], body: exp.Expr, env: _Env) -> None:
         """Refuse `p.a` where the parameter p of a lambda is called like a table, whose column it would be."""
-        dotted = {one.this.name.lower() for one in body.find_all(exp.Dot)}
-        dotted |= {one.table.lower() for one in body.find_all(exp.Column)}
+        dotted = {dot.this.name.lower() for dot in body.find_all(exp.Dot)}
+        dotted |= {column.table.lower() for column in body.find_all(exp.Column)}
         for name in names:
             if name in dotted and env.source([name]) is not None:
                 raise UnknownLineage(
@@ -841,8 +859,8 @@ class _Deriving:
     def _map(self, node: exp.ToMap, env: _Env) -> Flows:
         """Return the flows of `map {key: value}`; sqlglot takes a column that is a key for a name."""
         pairs = node.this.expressions if isinstance(node.this, exp.Struct) else ()
-        keys = [one.this for one in pairs if isinstance(one, exp.PropertyEQ)]
-        found = [self._column(exp.column(one), env) for one in keys if isinstance(one, exp.Identifier)]
+        keys = [pair.this for pair in pairs if isinstance(pair, exp.PropertyEQ)]
+        found = [self._column(exp.column(key), env) for key in keys if isinstance(key, exp.Identifier)]
         return made(merged([self._of_children(node, env), *found]), Subtype.TRANSFORMATION)
 
     @staticmethod
@@ -881,8 +899,11 @@ def _refused_pattern() -> UnknownLineage:
 
 def _aggregates(node: exp.Expr) -> bool:
     """Return whether an expression aggregates the rows of a group; a window or a subquery does not."""
-    inner = node.walk(prune=lambda one: isinstance(one, exp.Query))
-    return any(isinstance(one, exp.AggFunc) and not isinstance(one.parent, exp.Window) for one in inner)
+    inner = node.walk(prune=lambda inner_node: isinstance(inner_node, exp.Query))
+    return any(
+        isinstance(inner_node, exp.AggFunc) and not isinstance(inner_node.parent, exp.Window)
+        for inner_node in inner
+    )
 
 
 def _end_alike(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -87,7 +87,7 @@ class GraphTable:
 
     def column(self, name: str) -> GraphColumn | None:
         """Return the column of this name; None if there is none."""
-        return next((one for one in self.columns if one.name == name), None)
+        return next((column for column in self.columns if column.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +252,10 @@ class Graph:
         if len(fits) == 1:
             return fits[0]
         if fits:
-            listed = ", ".join(str(one) for one in fits[:_NEAREST])
+            listed = ", ".join(str(fit) for fit in fits[:_NEAREST])
             raise LineageError(f"{text} is the name of {len(fits)} columns: {listed}. Write the whole path.")
         if table is not None:
-            columns = [one.name for one in table.columns]
+            columns = [column.name for column in table.columns]
             near = difflib.get_close_matches(name, columns, _NEAREST, 0.4) or columns[:_NEAREST]
             raise LineageError(f"{table.name} has no column {name}. The nearest are: {', '.join(near)}.")
         near = difflib.get_close_matches(text, names, _NEAREST, 0.5)
@@ -294,7 +294,7 @@ class Graph:
         return json.dumps(
             {
                 "format": _FORMAT,
-                "subtypes": [str(one) for one in subtypes],
+                "subtypes": [str(subtype) for subtype in subtypes],
                 "tables": [_table_json(table) for table in self.tables.values()],
                 # Source table and column, target table and column (-1: its rows), subtype, masking (2: also
                 # removing), start and end of the expression (-1: none), proved (null: not tried).
@@ -325,8 +325,8 @@ class Graph:
             content = json.loads(text)
             if content["format"] != _FORMAT:
                 raise ValueError(f"format {content['format']} of a lineage graph is not {_FORMAT}")
-            tables = [_table_of(one) for one in content["tables"]]
-            subtypes = [Subtype(one) for one in content["subtypes"]]
+            tables = [_table_of(table) for table in content["tables"]]
+            subtypes = [Subtype(subtype) for subtype in content["subtypes"]]
 
             def ref(table: int, column: int) -> ColumnRef:
                 found = tables[table]
@@ -334,15 +334,15 @@ class Graph:
 
             edges = [
                 Edge(
-                    ref(*one[0:2]),
-                    ref(*one[2:4]),
-                    subtypes[one[4]],
-                    bool(one[5]),
-                    None if one[6] < 0 else (one[6], one[7]),
-                    one[8],
-                    one[5] == 2,
+                    ref(*edge[0:2]),
+                    ref(*edge[2:4]),
+                    subtypes[edge[4]],
+                    bool(edge[5]),
+                    None if edge[6] < 0 else (edge[6], edge[7]),
+                    edge[8],
+                    edge[5] == 2,
                 )
-                for one in content["edges"]
+                for edge in content["edges"]
             ]
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"not the JSON of a lineage graph: {error!r}") from error
@@ -371,8 +371,11 @@ def _table_json(table: GraphTable) -> dict[str, Any]:
     return {
         "asset": table.asset,
         "columns": [
-            {"name": one.name, **{key: getattr(one, key) for key in _COLUMN_FIELDS if getattr(one, key)}}
-            for one in table.columns
+            {
+                "name": column.name,
+                **{key: getattr(column, key) for key in _COLUMN_FIELDS if getattr(column, key)},
+            }
+            for column in table.columns
         ],
         **{
             key: getattr(table, key)

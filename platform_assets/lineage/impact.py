@@ -171,7 +171,9 @@ def impact_markdown(impact: Impact, revision: str) -> str:
     lines = [f"## Lineage since `{revision}`", ""]
     if not impact.changed:
         return "\n".join([*lines, "No column changes."])
-    count = sum(len([one for one in columns if one != ROWS]) for columns in impact.downstream.values())
+    count = sum(
+        len([column for column in columns if column != ROWS]) for columns in impact.downstream.values()
+    )
     lines += [
         f"**{_many(len(impact.changed), 'change')}; downstream {_many(count, 'column')} of "
         f"{_many(len(impact.downstream), 'table')}, {_many(len(impact.checks), 'check')}, "
@@ -211,7 +213,7 @@ def _cell(text: str) -> str:
 
 
 def _listed(columns: Iterable[str]) -> str:
-    names = [one for one in columns if one != ROWS]
+    names = [column for column in columns if column != ROWS]
     if not names:
         return "rows"
     more = len(names) - _MOST_COLUMNS

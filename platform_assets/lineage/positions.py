@@ -95,13 +95,13 @@ class SqlPositions:
         """
         leftmost: exp.Expr | None = None
         start = end = -1
-        for one in node.walk():
-            place = one.meta.get("start")
+        for part in node.walk():
+            place = part.meta.get("start")
             if place is None:
                 continue
             if leftmost is None or place < start:
-                leftmost, start = one, place
-            end = max(end, one.meta["end"])
+                leftmost, start = part, place
+            end = max(end, part.meta["end"])
         if leftmost is None:
             return None
         selects, around = 0, leftmost

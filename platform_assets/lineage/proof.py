@@ -74,7 +74,7 @@ def try_edges(graph: Graph, layer: str = "") -> Proof:
             observed |= experiment.observed
             wrong += experiment.wrong
             tried.append(table.name)
-    failed = {one.name: one.reason for one in proving.failures}
+    failed = {failure.name: failure.reason for failure in proving.failures}
     if layer and not tried and not failed:
         layers = dict.fromkeys(table.asset[0] for table in graph.tables.values() if table.sql is not None)
         raise LineageError(f"No table of {layer} has a query. Groups with queries are {', '.join(layers)}.")
@@ -186,7 +186,7 @@ class _Experiment:
     def _rows(self, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         names = [column.name for column in self._table.columns]
         found = connection.execute(self._table.sql or "", self._parameters or None)
-        given = {one[0].casefold(): place for place, one in enumerate(found.description or ())}
+        given = {column[0].casefold(): place for place, column in enumerate(found.description or ())}
         places = [given.get(name.casefold(), place) for place, name in enumerate(names)]
         return [
             {name: _comparable(row[place]) for name, place in zip(names, places, strict=True)}
@@ -293,9 +293,9 @@ def _parameters(sql: str) -> set[str]:
     from sqlglot import exp, parse_one
 
     return {
-        one.name
-        for one in parse_one(sql, dialect="duckdb").find_all(exp.Placeholder, exp.Parameter)
-        if one.name
+        parameter.name
+        for parameter in parse_one(sql, dialect="duckdb").find_all(exp.Placeholder, exp.Parameter)
+        if parameter.name
     }
 
 
@@ -353,7 +353,7 @@ def _values(
     elif repeats and (column.name.startswith("_") or data.random() < _SHARE_OF_REPEATS):
         places = [place // _ROWS_OF_A_VALUE for place in places]
     found = [_value(column, kind, place, shared=shared) for place in places]
-    return [None if nulls and data.random() < _SHARE_OF_NULLS else one for one in found]
+    return [None if nulls and data.random() < _SHARE_OF_NULLS else value for value in found]
 
 
 def _value(column: GraphColumn, kind: str, place: int, *, shared: bool) -> Any:

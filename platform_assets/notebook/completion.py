@@ -37,7 +37,7 @@ def complete_names(completer: IPCompleter, tables_of: Callable[[], NotebookTable
     @context_matcher(identifier=_IDENTIFIER)  # type: ignore[untyped-decorator]
     def match(context: CompletionContext) -> SimpleMatcherResult:
         # Whatever goes wrong while somebody types, such as a broken configuration, the magic will tell.
-        found = result_or_reason(lambda one: candidates(one, tables_of), context)
+        found = result_or_reason(lambda wanted: candidates(wanted, tables_of), context)
         names = [] if isinstance(found, str) else found
         return {
             "completions": [SimpleCompletion(name, type=kind) for name, kind in names],
@@ -52,7 +52,9 @@ def complete_names(completer: IPCompleter, tables_of: Callable[[], NotebookTable
 def forget_names(completer: IPCompleter) -> None:
     """Undo `complete_names`."""
     completer.custom_matchers[:] = [
-        one for one in completer.custom_matchers if getattr(one, "matcher_identifier", None) != _IDENTIFIER
+        custom_matcher
+        for custom_matcher in completer.custom_matchers
+        if getattr(custom_matcher, "matcher_identifier", None) != _IDENTIFIER
     ]
 
 
@@ -71,7 +73,7 @@ def candidates(context: CompletionContext, tables_of: Callable[[], NotebookTable
     if _is_in_text(until if in_line is not None else _until_cursor(context)):
         return []
     if re.search(r"(?:^|\s)--lake\b", line):
-        relations = [(one["table"].replace('"', ""), one["alias"]) for one in _RELATION.finditer(query)]
+        relations = [(match["table"].replace('"', ""), match["alias"]) for match in _RELATION.finditer(query)]
         tables = tables_of().lake_tables([table for table, _ in relations])
     else:
         named = _OF.search(line)
@@ -81,7 +83,13 @@ def candidates(context: CompletionContext, tables_of: Callable[[], NotebookTable
     )
     offered = _tables(tables) if wanted else _columns(tables, query, token)
     prefix = token.casefold()
-    return sorted({one for one in offered if one[0].casefold().startswith(prefix) and one[0] != token})
+    return sorted(
+        {
+            candidate
+            for candidate in offered
+            if candidate[0].casefold().startswith(prefix) and candidate[0] != token
+        }
+    )
 
 
 def _until_cursor(context: CompletionContext) -> str:
@@ -116,9 +124,9 @@ def _used(tables: Mapping[str, Sequence[str]], query: str) -> dict[str, str]:
     """Return the tables that a query names, by their aliases and by their own last names."""
     short: dict[str, str] = {name.rpartition(".")[2]: name for name in tables}
     used: dict[str, str] = {}
-    for one in _RELATION.finditer(query):
-        name = one["table"].replace('"', "")
+    for match in _RELATION.finditer(query):
+        name = match["table"].replace('"', "")
         known = name if name in tables else short.get(name)
         if known is not None:
-            used[one["alias"] or known.rpartition(".")[2]] = known
+            used[match["alias"] or known.rpartition(".")[2]] = known
     return used

@@ -53,7 +53,7 @@ def parse(line: str, options: Sequence[Option]) -> tuple[Mapping[str, Any], str]
     Raises:
         OptionError: An option does not exist, lacks its value or has a wrong one.
     """
-    by_name = {one.name: one for one in (*options, HELP)}
+    by_name = {option.name: option for option in (*options, HELP)}
     values: dict[str, Any] = {}
     place = 0
     while (found := _OPTION.match(line, place)) is not None:
@@ -68,7 +68,7 @@ def parse(line: str, options: Sequence[Option]) -> tuple[Mapping[str, Any], str]
             values[name] = True
             continue
         word = _WORD.match(line, place)
-        text = next((one for one in word.groups() if one is not None), "") if word is not None else None
+        text = next((group for group in word.groups() if group is not None), "") if word is not None else None
         if option.choices and not found[2] and text not in option.choices:
             values[name] = ""
             continue
@@ -90,7 +90,7 @@ def _unknown(written: str, known: Mapping[str, Option]) -> OptionError:
 
 def describe(usage: str, options: Sequence[Option]) -> str:
     """Return the text of `--help`."""
-    rows = [(f"{one.name} {one.value}".strip(), one.help) for one in (*options, HELP)]
+    rows = [(f"{option.name} {option.value}".strip(), option.help) for option in (*options, HELP)]
     width = max(len(left) for left, _ in rows)
     return "\n".join([usage, "", *(f"  {left:<{width}}  {right}" for left, right in rows)])
 

@@ -24,15 +24,17 @@ def status_frame(rooms: Rooms) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found = [one for room in rooms.offering(HasHoldings) for one in room.holdings()]
+    found = [holding for room in rooms.offering(HasHoldings) for holding in room.holdings()]
     return pd.DataFrame(
         {
-            "layer": [one.layer for one in found],
-            "table": [one.table for one in found],
-            "rows": pd.array([one.rows for one in found], dtype="int64"),
-            "batch": pd.array([one.batch or None for one in found], dtype="Int64"),
-            "as_of": pd.to_datetime(pd.Series([one.as_of for one in found], dtype=object), utc=True),
-            "dead_letters": pd.array([one.dead_letters for one in found], dtype="int64"),
+            "layer": [layer_state.layer for layer_state in found],
+            "table": [layer_state.table for layer_state in found],
+            "rows": pd.array([layer_state.rows for layer_state in found], dtype="int64"),
+            "batch": pd.array([layer_state.batch or None for layer_state in found], dtype="Int64"),
+            "as_of": pd.to_datetime(
+                pd.Series([layer_state.as_of for layer_state in found], dtype=object), utc=True
+            ),
+            "dead_letters": pd.array([layer_state.dead_letters for layer_state in found], dtype="int64"),
         }
     )
 

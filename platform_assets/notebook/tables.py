@@ -127,7 +127,7 @@ class NotebookTables:
         import duckdb
 
         text = sql.text(lambda number: f"$value_{number}")
-        values = {f"value_{number}": one for number, one in enumerate(sql.values.values(), 1)}
+        values = {f"value_{number}": value for number, value in enumerate(sql.values.values(), 1)}
         engine = self._rooms.of(LakeRoom).engine
         with (
             engine.connect(trusted=engine.is_query(text)) as connection,

@@ -168,10 +168,10 @@ def bound_sql(sql: str, namespace: Mapping[str, object]) -> BoundSql:
             raise VariableError(
                 f"{piece.written} is an empty list, and a query cannot compare with no value."
             )
-        for number, one in enumerate(items):
+        for number, item in enumerate(items):
             name = f"{piece.name}[{number}]" if is_list else piece.name
             parts[-1] += ", " if number else ""
-            values[name] = _plain(one)
+            values[name] = _plain(item)
             names.append(name)
             parts.append("")
     return BoundSql(tuple(parts), tuple(names), values)
@@ -192,7 +192,7 @@ def _value(mention: Mention, namespace: Mapping[str, object]) -> object:
 def _text(mention: Mention, value: object) -> str:
     value = _plain(value)
     if isinstance(value, list | tuple | set | frozenset) and not mention.quote:
-        return ", ".join(_literal(mention, _plain(one)) for one in value)
+        return ", ".join(_literal(mention, _plain(item)) for item in value)
     if not isinstance(value, _PASTED):
         raise VariableError(
             f"The variable {mention.name} is of type {type(value).__name__}, which has no form in a query. "

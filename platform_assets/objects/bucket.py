@@ -49,7 +49,7 @@ def raise_if_partly_listed(uri: str, failing: Isolation) -> None:
         PartlyListed: Some parts failed.
     """
     if failing.failures:
-        reasons = " ".join(one.reason for one in failing.failures[:_MOST_REASONS])
+        reasons = " ".join(failure.reason for failure in failing.failures[:_MOST_REASONS])
         raise PartlyListed(
             f"{len(failing.failures):,} objects or folders in {uri} could not be listed; all others were. "
             f"{reasons}"

@@ -29,8 +29,8 @@ def _watches(name: str | None) -> Iterator[Watch]:
     from platform_assets.settings import load_settings
 
     room = Rooms(load_settings()).of(ObjectsRoom)
-    for one in [name] if name is not None else list(room.settings.watches):
-        yield room.watch(one)
+    for watch_name in [name] if name is not None else list(room.settings.watches):
+        yield room.watch(watch_name)
 
 
 @app.command()
@@ -39,14 +39,23 @@ def parked(
 ) -> None:
     """List the objects that failed too often, or can never be read, each with its reason."""
     with plain_errors():
-        found = [(one.name, entry) for one in _watches(watch) for entry in _parked(one)]
+        found = [(watched.name, entry) for watched in _watches(watch) for entry in _parked(watched)]
     if not found:
         typer.echo("No object is parked.")
         return
     names = ["watch", "object", "attempts", "parked at", "reason"]
     print_rows(
         names,
-        [[name, one.object.key, one.attempt, f"{one.at:%Y-%m-%d %H:%M}", one.error] for name, one in found],
+        [
+            [
+                name,
+                entry.object.key,
+                entry.attempt,
+                f"{entry.at:%Y-%m-%d %H:%M}",
+                entry.error,
+            ]
+            for name, entry in found
+        ],
     )
     typer.echo(f"To try them again: {this_command()} objects retry WATCH [OBJECT...]")
 
@@ -63,15 +72,15 @@ def retry(
     with plain_errors():
         from platform_assets.errors import ObjectsError
 
-        [one] = _watches(watch)
-        known = {entry.object.key for entry in _parked(one)}
+        [watched] = _watches(watch)
+        known = {entry.object.key for entry in _parked(watched)}
         if unknown := sorted(set(objects or ()) - known):
             raise ObjectsError(
                 f"{', '.join(unknown)} is not parked in the watch {watch}; nothing was changed. List the "
                 f"parked objects: {this_command()} objects parked {watch}"
             )
         keys = sorted(objects or known)
-        released = one.log.release(keys, dt.datetime.now(dt.UTC)) if keys else 0
+        released = watched.log.release(keys, dt.datetime.now(dt.UTC)) if keys else 0
     if not released:
         typer.echo("No object is parked.")
         return

@@ -32,7 +32,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         executor_def=dg.in_process_executor,
     )
     watches = rooms.of(ObjectsRoom).settings.watches
-    sensors = [build_upload_sensor(name, job, one.every) for name, one in watches.items()]
+    sensors = [build_upload_sensor(name, job, watch.every) for name, watch in watches.items()]
     return dg.Definitions(jobs=[job], sensors=sensors, resources=resources)
 
 

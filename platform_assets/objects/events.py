@@ -102,7 +102,7 @@ class SqsEvents:
         """See `Events.acknowledge`."""
         for start in range(0, len(notices), _MESSAGES_PER_CALL):
             some = notices[start : start + _MESSAGES_PER_CALL]
-            entries = [{"Id": str(place), "ReceiptHandle": one.receipt} for place, one in enumerate(some)]
+            entries = [{"Id": str(place), "ReceiptHandle": event.receipt} for place, event in enumerate(some)]
             with explained(f"Messages of the queue {self.queue_url} cannot be deleted"):
                 # A message that could not be deleted is delivered again, and its objects are then already
                 # settled.
@@ -161,7 +161,7 @@ class PubSubEvents:
     def acknowledge(self, notices: Sequence[Notice]) -> None:
         """See `Events.acknowledge`."""
         for start in range(0, len(notices), _PULLED_AT_ONCE):
-            receipts = [one.receipt for one in notices[start : start + _PULLED_AT_ONCE]]
+            receipts = [notice.receipt for notice in notices[start : start + _PULLED_AT_ONCE]]
             with _pubsub_explained(
                 f"Messages of the subscription {self.subscription} cannot be acknowledged"
             ):

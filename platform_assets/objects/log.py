@@ -85,7 +85,8 @@ class Progress:
     def to_json(self) -> str:
         """Compact JSON; times are whole microseconds since 1970, UTC."""
         times = (
-            {str(batch): micros_of(at) for batch, at in one.items()} for one in (self.open, self.retries)
+            {str(batch): micros_of(at) for batch, at in batches.items()}
+            for batches in (self.open, self.retries)
         )
         return json.dumps([self.last_batch, *times], separators=(",", ":"))
 
@@ -93,7 +94,7 @@ class Progress:
     def from_json(cls, text: str) -> Progress:
         """Parse the JSON of `to_json`."""
         last, *times = json.loads(text)
-        opened, retries = ({int(batch): time_of(at) for batch, at in one.items()} for one in times)
+        opened, retries = ({int(batch): time_of(at) for batch, at in time.items()} for time in times)
         return cls(last, opened, retries)
 
 
@@ -139,7 +140,11 @@ class LogState:
     def planned(self, number: int) -> list[DueObject]:
         """The objects of a batch without an outcome, in key order: the work of its run."""
         entries = self.batch(number).values()
-        return [DueObject(one.object, one.attempt) for one in entries if one.status is ObjectStatus.PLANNED]
+        return [
+            DueObject(entry.object, entry.attempt)
+            for entry in entries
+            if entry.status is ObjectStatus.PLANNED
+        ]
 
     def with_status(self, *statuses: ObjectStatus) -> list[Entry]:
         """The latest entries with one of these statuses, such as PARKED; reads the whole log."""
@@ -153,7 +158,9 @@ class LogState:
         due: list[Entry] = []
         later = {batch: at for batch, at in self.progress.retries.items() if at > now}
         for batch in sorted(self.progress.retries.keys() - later.keys()):
-            failed = {key: one for key, one in self.batch(batch).items() if one.status is ObjectStatus.FAILED}
+            failed = {
+                key: entry for key, entry in self.batch(batch).items() if entry.status is ObjectStatus.FAILED
+            }
             last = self.of(failed)
             for key, entry in failed.items():
                 if last[key] != entry:
@@ -252,7 +259,9 @@ class ObjectLog:
                     "batch is closed, because its run was considered lost. Another batch has its objects."
                 )
             planned = {
-                key: one for key, one in state.batch(batch).items() if one.status is ObjectStatus.PLANNED
+                key: entry
+                for key, entry in state.batch(batch).items()
+                if entry.status is ObjectStatus.PLANNED
             }
             ended = [after(planned[key], by_key[key], policy, now) for key in planned if key in by_key]
             if self._tried(state, batch, ended, is_last=len(ended) == len(planned)):
@@ -275,22 +284,22 @@ class ObjectLog:
         for state in self._attempts():
             if batch not in state.progress.open:
                 return
-            planned = [one for one in state.batch(batch).values() if one.status is ObjectStatus.PLANNED]
+            planned = [entry for entry in state.batch(batch).values() if entry.status is ObjectStatus.PLANNED]
             failed = [
-                after(one, Outcome(one.object.key, ObjectStatus.FAILED, reason), policy, now)
-                for one in planned
+                after(entry, Outcome(entry.object.key, ObjectStatus.FAILED, reason), policy, now)
+                for entry in planned
             ]
             if not ran:
                 failed = [
                     replace(
-                        one,
+                        entry,
                         status=ObjectStatus.FAILED,
-                        attempt=one.attempt - 1,
+                        attempt=entry.attempt - 1,
                         at=now,
                         retry_at=now,
                         error=reason,
                     )
-                    for one in planned
+                    for entry in planned
                 ]
             if self._tried(state, batch, failed, is_last=True):
                 return
@@ -303,8 +312,8 @@ class ObjectLog:
         """
         wanted = list(keys)
         for state in self._attempts():
-            parked = [one for one in state.of(wanted).values() if one.status is ObjectStatus.PARKED]
-            released = [replace(one, status=ObjectStatus.RELEASED, at=now, attempt=0) for one in parked]
+            parked = [entry for entry in state.of(wanted).values() if entry.status is ObjectStatus.PARKED]
+            released = [replace(entry, status=ObjectStatus.RELEASED, at=now, attempt=0) for entry in parked]
             if not released or self.commit(state, released, state.progress):
                 return len(released)
         raise self._log.lost_race()
@@ -336,19 +345,23 @@ class ObjectLog:
         for attempt, version in enumerate(self._log.attempts(known.state.version)):
             if attempt:
                 state = self._state(version)
-                known = Known(state, state.of([*(one.key for one in found), *gone]))
+                known = Known(state, state.of([*(candidate.key for candidate in found), *gone]))
             state, last = known.state, known.last
-            verdicts = {one.key: judge(one, last.get(one.key), now) for one in found}
-            due = [due_object(one, last.get(one.key)) for one in found if verdicts[one.key] is Verdict.DUE]
+            verdicts = {candidate.key: judge(candidate, last.get(candidate.key), now) for candidate in found}
+            due = [
+                due_object(entry, last.get(entry.key))
+                for entry in found
+                if verdicts[entry.key] is Verdict.DUE
+            ]
             room = max(policy.open_runs - len(state.progress.open), 0)
             first = state.progress.last_batch + 1
             batches = dict(enumerate(islice(slices(due, policy), room), first))
             entries = {
-                one.object.key: Entry(one.object, ObjectStatus.PLANNED, one.attempt, batch, now)
+                entry.object.key: Entry(entry.object, ObjectStatus.PLANNED, entry.attempt, batch, now)
                 for batch, cut in batches.items()
-                for one in cut
+                for entry in cut
             }
-            left = frozenset(one.object.key for one in due if one.object.key not in entries)
+            left = frozenset(entry.object.key for entry in due if entry.object.key not in entries)
             for key in gone:
                 if key in last and last[key].status is ObjectStatus.FAILED:
                     entries[key] = replace(last[key], status=ObjectStatus.GONE, at=now, retry_at=None)
@@ -365,10 +378,10 @@ class ObjectLog:
     def _later(self, state: LogState, entries: Set[str], now: dt.datetime) -> dict[int, dt.datetime]:
         """The next retry time of each batch with failed objects that are not retried now."""
         due, later = state.due_again(now)
-        for one in due:
-            if one.object.key not in entries:
-                at = one.retry_at or now
-                later[one.batch] = min(at, later.get(one.batch, at))
+        for candidate in due:
+            if candidate.object.key not in entries:
+                at = candidate.retry_at or now
+                later[candidate.batch] = min(at, later.get(candidate.batch, at))
         return later
 
     def kept(self, watch: str, bucket: Callable[[], Bucket], days: int) -> KeptTable:
@@ -395,7 +408,7 @@ class ObjectLog:
             f'(PARTITION BY key) AS is_last, status FROM stored QUALIFY "at" < {at} '
             f"AND batch NOT IN ({in_use})"
         )
-        settled = ", ".join(literal(one) for one in _SETTLED)
+        settled = ", ".join(literal(status) for status in _SETTLED)
         is_gone = "false"
         last = f"is_last AND status IN ({settled})"
         if connection.sql(f"SELECT 1 FROM settled WHERE {last} LIMIT 1").fetchall():
@@ -425,7 +438,7 @@ class ObjectLog:
         opened, retries = dict(state.progress.open), dict(state.progress.retries)
         if is_last:
             opened.pop(batch)
-        times = [one.retry_at for one in entries if one.retry_at is not None]
+        times = [entry.retry_at for entry in entries if entry.retry_at is not None]
         if times:
             retries[batch] = min(*times, retries.get(batch, times[0]))
         return self.commit(state, entries, replace(state.progress, open=opened, retries=retries))

@@ -149,12 +149,14 @@ def slices(due: Iterable[DueObject], policy: BatchLimits) -> Iterator[list[DueOb
     """Split due objects into batches, each the work of one run, in order."""
     batch: list[DueObject] = []
     size = 0
-    for one in due:
-        if batch and (len(batch) >= policy.objects_per_run or size + one.object.size > policy.bytes_per_run):
+    for candidate in due:
+        if batch and (
+            len(batch) >= policy.objects_per_run or size + candidate.object.size > policy.bytes_per_run
+        ):
             yield batch
             batch, size = [], 0
-        batch.append(one)
-        size += one.object.size
+        batch.append(candidate)
+        size += candidate.object.size
     if batch:
         yield batch
 

@@ -149,7 +149,7 @@ class Watch:
         now = self.clock()
         failing = Isolation("Closing batches")
         repeated = self._close(state_of, now, failing)
-        problems = [f"{one.name}: {ended(one.reason)}" for one in failing.failures]
+        problems = [f"{failure.name}: {ended(failure.reason)}" for failure in failing.failures]
         state = self.log.read()
         if len(state.progress.open) >= self.policy.open_runs:
             # Without room for new batches, notices would only be received and returned.
@@ -184,15 +184,17 @@ class Watch:
         except BaseException as error:
             if not is_isolated(error):
                 raise
-            refused = {one.key: failure_of(partial(self.log.refuse_unstorable, one)) for one in due}
+            refused = {
+                candidate.key: failure_of(partial(self.log.refuse_unstorable, candidate)) for candidate in due
+            }
             if not any(refused.values()):
                 raise
         problems += [
-            f"An object of {self.bucket.uri} cannot be planned: {reason_of(one, tell_text=False)}"
-            for one in refused.values()
-            if one is not None
+            f"An object of {self.bucket.uri} cannot be planned: {reason_of(error, tell_text=False)}"
+            for error in refused.values()
+            if error is not None
         ]
-        return plan([one for one in due if refused[one.key] is None])
+        return plan([candidate for candidate in due if refused[candidate.key] is None])
 
     def _close(
         self, state_of: Callable[[str], RunState], now: dt.datetime, failing: Isolation
@@ -213,7 +215,7 @@ class Watch:
                     case RunState.UNKNOWN:
                         tasks = state.planned(batch)
                         asked.append(
-                            self._request(batch, (len(tasks), sum(one.object.size for one in tasks)))
+                            self._request(batch, (len(tasks), sum(task.object.size for task in tasks)))
                         )
                     case RunState.ACTIVE:
                         pass
@@ -262,7 +264,7 @@ class _Slice:
     def acknowledge(self, events: Events, planned: Planned) -> list[str]:
         """Acknowledge the notices whose objects are now in the log."""
         pending = planned.waiting | planned.left | self._unknown
-        settled = [one for one in self.notices if pending.isdisjoint(one.keys)]
+        settled = [notice for notice in self.notices if pending.isdisjoint(notice.keys)]
         error = failure_of(partial(events.acknowledge, settled))
         return [] if error is None else [_told(error)]
 
@@ -364,4 +366,4 @@ def _told(error: BaseException) -> str:
 
 def _sizes(planned: Planned) -> Iterator[tuple[int, tuple[int, int]]]:
     for batch, tasks in planned.batches.items():
-        yield batch, (len(tasks), sum(one.object.size for one in tasks))
+        yield batch, (len(tasks), sum(task.object.size for task in tasks))

@@ -210,7 +210,9 @@ def read_delta(uri: str, storage_options: Callable[[], Mapping[str, str]]) -> De
     _refuse_hidden_features(handle)
     metadata = handle.metadata()
     names = list(metadata.partition_columns)
-    types = {one.name: _delta_type(str(getattr(one.type, "type", ""))) for one in handle.schema().fields}
+    types = {
+        field.name: _delta_type(str(getattr(field.type, "type", ""))) for field in handle.schema().fields
+    }
     schema = pa.schema(handle.schema().to_arrow())
     in_files = pa.schema([field for field in schema if field.name not in names])
     return DeltaFiles(
@@ -250,9 +252,9 @@ def _physical_names(type_: Any) -> Iterator[tuple[str, str]]:
     """Table names and physical names of all fields in a schema in Delta's JSON."""
     if not isinstance(type_, Mapping):
         return
-    for one in type_.get("fields", ()):
-        yield one["name"], one.get("metadata", {}).get(_PHYSICAL_NAME, one["name"])
-        yield from _physical_names(one["type"])
+    for field in type_.get("fields", ()):
+        yield field["name"], field.get("metadata", {}).get(_PHYSICAL_NAME, field["name"])
+        yield from _physical_names(field["type"])
     for inner in ("elementType", "keyType", "valueType"):
         yield from _physical_names(type_.get(inner))
 

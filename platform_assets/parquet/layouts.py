@@ -120,7 +120,7 @@ def table_in(stem: str) -> str | None:
     if stem.casefold() in _SAYS_NOTHING or is_part(stem):
         return None
     if found := _NUMBERED.fullmatch(stem):
-        name = next(one for one in found.groupdict().values() if one)
+        name = next(group for group in found.groupdict().values() if group)
         return None if name.casefold() in _SAYS_NOTHING else name
     return stem
 

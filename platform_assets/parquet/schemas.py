@@ -70,7 +70,7 @@ def unified(footers: Mapping[str, Footer]) -> Unified:
     if len(footers) == 1:
         ((file, footer),) = footers.items()
         names = _refuse_equal_names(file, footer)
-        alone = tuple(TableColumn(one.name, one.type, one.nullable) for one in footer.columns)
+        alone = tuple(TableColumn(column.name, column.type, column.nullable) for column in footer.columns)
         return Unified(alone, (file,), names)
     columns: dict[str, TableColumn] = {}
     seen_in: dict[str, str] = {}

@@ -79,7 +79,7 @@ def is_data(path: str, folder: str) -> bool:
     # Shortcut for the usual case.
     if "/_" not in folders and "/." not in folders and not folders.startswith(("_", ".")):
         return True
-    return not any(is_hidden(one, is_folder=True) for one in folders.strip("/").split("/"))
+    return not any(is_hidden(folder, is_folder=True) for folder in folders.strip("/").split("/"))
 
 
 def open_store(place: str, options: Mapping[str, str]) -> tuple[Store, str]:

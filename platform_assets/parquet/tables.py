@@ -211,7 +211,7 @@ def read_tables(
             if name is None and grouping != "folder" and group.delta is None:
                 _refuse_unlike(store, files)
             tables.append(_table(store, group, files, base))
-        problems += [ParquetProblem(one.name, one.reason) for one in putting.failures]
+        problems += [ParquetProblem(failure.name, failure.reason) for failure in putting.failures]
     return FoundTables(
         tuple(sorted(tables, key=lambda table: table.name)),
         tuple(sorted(problems, key=lambda problem: problem.place)),
@@ -357,7 +357,7 @@ class _Gathering:
         with reading.guard(uri):
             delta = read_delta(uri, self._storage_options)
         if delta is None:
-            self.problems += [ParquetProblem(one.name, one.reason) for one in reading.failures]
+            self.problems += [ParquetProblem(failure.name, failure.reason) for failure in reading.failures]
             return
         name = self._name or posixpath.basename(root)
         paths = dict.fromkeys(f"{root}/{path}" for path in delta.paths)
@@ -588,7 +588,9 @@ def _refuse_unlike(store: Store, footers: Mapping[str, Footer]) -> None:
         if last is not None and last[0] == key and last[1].columns == footer.columns:
             continue
         last = key, footer
-        columns_of.setdefault(key, (path, set()))[1].update(one.name.casefold() for one in footer.columns)
+        columns_of.setdefault(key, (path, set()))[1].update(
+            column.name.casefold() for column in footer.columns
+        )
     if len(columns_of) < 2:
         return
     (first, known), *others = columns_of.values()
@@ -649,17 +651,17 @@ def _partition_columns(paths: Sequence[str], delta: DeltaFiles | None) -> list[T
         return [
             TableColumn(
                 name,
-                _type_of_values(one.values.values()),
-                has_nulls or None in one.values.values(),
-                one,
+                _type_of_values(files.values.values()),
+                has_nulls or None in files.values.values(),
+                files,
             )
-            for name, one in found.items()
+            for name, files in found.items()
         ]
     return [
         TableColumn(
             name,
             type_,
-            any(one.get(name) is None for one in delta.paths.values()),
+            any(path.get(name) is None for path in delta.paths.values()),
             found.get(name) or Partition(name, {}, is_in_paths=not paths),
         )
         for name, type_ in delta.partitions.items()

@@ -203,7 +203,7 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _cluster(text: str) -> tuple[str, list[str]]:
     table, separator, columns = text.rpartition("=")
-    return (table if separator else "*"), [one.strip() for one in columns.split(",") if one.strip()]
+    return (table if separator else "*"), [column.strip() for column in columns.split(",") if column.strip()]
 
 
 def _read_config(file: Path) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _read_config(file: Path) -> dict[str, Any]:
     except SettingsError as error:
         raise ParquetError(f"The options in {file} cannot be read: {error}") from error
     options: dict[str, Any] = {}
-    mistakes = [str(one).rstrip(".") for one in document.unread]
+    mistakes = [str(mistake).rstrip(".") for mistake in document.unread]
     for key, value in document.content.items():
         name = key.replace("-", "_")
         if name not in _option_names():
@@ -350,9 +350,9 @@ def _is_whole(results: Sequence[TableResult]) -> bool:
     for result in results:
         if result.error is not None:
             _complain(f"{result.name}: {result.error}")
-    rejections = [(result.name, one) for result in results for one in result.rejections]
-    for name, one in rejections[:_LONGEST_LIST_OF_REJECTIONS]:
-        _complain(f"{name}: {one.rows:,} rows of {one.file} were rejected: {one.reason}")
+    rejections = [(result.name, rejection) for result in results for rejection in result.rejections]
+    for name, rejected in rejections[:_LONGEST_LIST_OF_REJECTIONS]:
+        _complain(f"{name}: {rejected.rows:,} rows of {rejected.file} were rejected: {rejected.reason}")
     if len(rejections) > _LONGEST_LIST_OF_REJECTIONS:
         _complain(f"{len(rejections) - _LONGEST_LIST_OF_REJECTIONS:,} further files had rows rejected.")
     return not rejections and all(result.error is None for result in results)
@@ -476,7 +476,7 @@ def _setup_script(
             governance=typed_identifier(governance),
             policies=policies,
             warehouse_size=_known_size(warehouse_size),
-            allowed=tuple(_address(one) for one in allow or ()),
+            allowed=tuple(_address(address) for address in allow or ()),
             storage_role=storage_role,
             columns=columns,
         )

@@ -128,7 +128,9 @@ class LakeCopies:
     def _options_of(self, table: LakeTable, name: str) -> ScriptOptions:
         """The options of one table; Snowflake reads its files below the zone."""
         # The lake has no type for times of day and stores them as text.
-        times = {f"{name}.{one.name}": "TIME(6)" for one in table.columns if isinstance(one.type, Time)}
+        times = {
+            f"{name}.{column.name}": "TIME(6)" for column in table.columns if isinstance(column.type, Time)
+        }
         options = replace(self.options, columns={**self.options.columns, **times})
         if options.stage_url is None:
             return options

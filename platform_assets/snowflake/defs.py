@@ -138,8 +138,8 @@ def _star_copies(tables: Sequence[Table]) -> dg.AssetsDefinition:
             for table, done in copies.refresh_star(list(selected.values()), failing):
                 yield loaded(context, keys[table.name], done)
         if failing.failures:
-            reasons = " ".join(f"{one.name}: {ended(one.reason)}" for one in failing.failures)
-            is_retryable = any(one.retryable for one in failing.failures)
+            reasons = " ".join(f"{failure.name}: {ended(failure.reason)}" for failure in failing.failures)
+            is_retryable = any(failure.retryable for failure in failing.failures)
             raise dg.Failure(NOT_LOADED + reasons, allow_retries=is_retryable)
 
     return load

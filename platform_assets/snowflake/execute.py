@@ -146,7 +146,8 @@ def _set_aside(table: TableScript, cursor: SnowflakeCursor) -> str | None:
     from snowflake.connector.errors import Error
 
     if not any(
-        one.purpose == "table" and one.sql.startswith("CREATE OR REPLACE") for one in table.statements
+        statement.purpose == "table" and statement.sql.startswith("CREATE OR REPLACE")
+        for statement in table.statements
     ):
         return None
     suffix = f"_BEFORE_{uuid.uuid4().hex[:8].upper()}"

@@ -268,7 +268,9 @@ class _Refreshing:
             # its record must not claim otherwise.
             self._forget()
             statements = table_script(self._table, self._options).statements
-            created = [self._create(one.sql) for one in statements if one.purpose == "table"]
+            created = [
+                self._create(statement.sql) for statement in statements if statement.purpose == "table"
+            ]
             if all(created):
                 return
             # Another process has created it, perhaps from another version.

@@ -105,7 +105,11 @@ class Script:
     @property
     def statements(self) -> tuple[Statement, ...]:
         """All statements, in order."""
-        return (*self.before, *(one for table in self.tables for one in table.statements), *self.after)
+        return (
+            *self.before,
+            *(statement for table in self.tables for statement in table.statements),
+            *self.after,
+        )
 
     @property
     def text(self) -> str:
@@ -262,7 +266,11 @@ def _refuse_what_is_not_read_right(table: ParquetTable, options: ScriptOptions) 
                     f"column {column.name} is {column.type.name}, for which INFER_SCHEMA finds another type. "
                     "Use mode projection: its message names the remedy."
                 )
-    lost = [one.name for one in table.columns if one.partition is not None and not one.partition.is_in_paths]
+    lost = [
+        column.name
+        for column in table.columns
+        if column.partition is not None and not column.partition.is_in_paths
+    ]
     if lost:
         raise ParquetError(
             f"the partition columns {', '.join(lost)} are in the Delta log but not in the files' paths, so "
@@ -356,10 +364,10 @@ def _patterns(names: Sequence[str], others: Sequence[str]) -> list[str]:
         return list(names)
     prefix = posixpath.commonprefix(names)
     rest = [name[len(prefix) :] for name in names]
-    suffix = posixpath.commonprefix([one[::-1] for one in rest])[::-1]
+    suffix = posixpath.commonprefix([name[::-1] for name in rest])[::-1]
     shortest = len(prefix) + len(suffix)
-    alike = [one for one in others if one.startswith(prefix)]
-    if not any(one.endswith(suffix) and len(one) >= shortest for one in alike):
+    alike = [other for other in others if other.startswith(prefix)]
+    if not any(name.endswith(suffix) and len(name) >= shortest for name in alike):
         return [f"{prefix}*{suffix}"]
     # A group's suffix may be shorter than this one's, so that its pattern may match any that begins alike.
     names_by_next, others_by_next = (_by_character(some, len(prefix)) for some in (names, alike))

@@ -215,7 +215,7 @@ def _objects(script: _Script, use: SnowflakeUse, options: SetupOptions) -> None:
     )
     add(f"CREATE DATABASE IF NOT EXISTS {use.database}")
     # In a schema with managed access, a role that owns a table cannot grant it to others.
-    for schema in (*(one.name for one in use.schemas), options.policies):
+    for schema in (*(schema.name for schema in use.schemas), options.policies):
         add(f"CREATE SCHEMA IF NOT EXISTS {use.database}.{identifier(schema)} WITH MANAGED ACCESS")
 
 

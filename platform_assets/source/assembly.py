@@ -80,7 +80,9 @@ class SourceRoom(Assembly[SourceRoomSettings]):
         file = self.catalogue_file(name)
         catalogue = Catalogue.read(file, name)
         patterns = [
-            one for one in source.tables if is_pattern(one) and not (catalogue and one in catalogue.tables)
+            table
+            for table in source.tables
+            if is_pattern(table) and not (catalogue and table in catalogue.tables)
         ]
         if catalogue is None and patterns:
             raise SettingsError(
@@ -94,7 +96,9 @@ class SourceRoom(Assembly[SourceRoomSettings]):
             for table in known
             if matches(table, source.tables) and not matches(table, source.exclude)
         }
-        named = [one for one in source.tables if one not in patterns and not matches(one, source.exclude)]
+        named = [
+            table for table in source.tables if table not in patterns and not matches(table, source.exclude)
+        ]
         tables |= {table: undiscovered(table) for table in named if table not in tables}
         found = tuple(tables[table] for table in sorted(tables))
         _refuse_unknown_tables(name, source.overrides, found, "its catalogue has", discover_command(name))
@@ -105,7 +109,7 @@ class SourceRoom(Assembly[SourceRoomSettings]):
         from platform_assets.source.first_load import HasFirstLoader
 
         found = (room.first_loader() for room in self.rooms.offering(HasFirstLoader))
-        return next((one for one in found if one is not None), None)
+        return next((candidate for candidate in found if candidate is not None), None)
 
     def readable_tables(self, name: str) -> tuple[Table, ...]:
         """Return the tables of a source by a name that a user gave.
@@ -200,7 +204,7 @@ class SourceRoom(Assembly[SourceRoomSettings]):
         """See `HasCurrentTables.current_table`."""
         from platform_assets.lake.lake import current_source_table
 
-        [table] = (one for one in self.tables(path[0]) if one.name == path[1])
+        [table] = (table for table in self.tables(path[0]) if table.name == path[1])
         return current_source_table(self.rooms.of(LakeRoom).lake, path[0], table)
 
     def delta_tables(self) -> Iterator[KeptTable]:
@@ -225,8 +229,14 @@ class SourceRoom(Assembly[SourceRoomSettings]):
             settled = [
                 room.settled_letters(connection, before) for room in self.rooms.offering(SettlesDeadLetters)
             ]
-            conditions = [one for one in (mended.condition if mended else "", *settled) if one]
-            return Outdated(" OR ".join(f"({one})" for one in conditions), EMPTIED) if conditions else None
+            conditions = [
+                condition for condition in (mended.condition if mended else "", *settled) if condition
+            ]
+            return (
+                Outdated(" OR ".join(f"({condition})" for condition in conditions), EMPTIED)
+                if conditions
+                else None
+            )
 
         for source, listed in tables.items():
             for table in listed:
@@ -272,9 +282,9 @@ class SourceRoom(Assembly[SourceRoomSettings]):
             """Merge capture options; the last (innermost) setting wins."""
             merged = {
                 key: value
-                for one in options
+                for option in options
                 for key in CaptureOverrides.model_fields
-                if (value := getattr(one, key)) is not None
+                if (value := getattr(option, key)) is not None
             }
             minutes = merged.get("deletions_every", self.fresh_within(name) / 2)
             return CapturePolicy(

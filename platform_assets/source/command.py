@@ -38,13 +38,13 @@ def verify(
 
         rooms = Rooms(load_settings())
         room, lake = rooms.of(SourceRoom), rooms.of(LakeRoom)
-        tables = {one.name: one for one in room.readable_tables(name)}
-        if unknown := [one for one in table or () if one not in tables]:
+        tables = {readable_table.name: readable_table for readable_table in room.readable_tables(name)}
+        if unknown := [name for name in table or () if name not in tables]:
             raise SettingsError(f"{name} has no table {', '.join(unknown)}; it has {', '.join(tables)}.")
         source = room.database(name, tuple(tables.values()))
         extractor = Extractor(source, lake.lake, lake.engine)
         try:
-            found = extractor.verify([tables[one] for one in table or tables])
+            found = extractor.verify([tables[name] for name in table or tables])
         except PlatformError:
             raise
         except Exception as error:
@@ -54,7 +54,7 @@ def verify(
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("table", "rows in source", "rows in lake", "ranges", "differing"):
         shown.add_column(title, justify="left" if title == "table" else "right")
-    for one, verification in sorted(found.items()):
+    for table_name, verification in sorted(found.items()):
         if (compared := verification.comparison) is not None:
             counts = (
                 compared.rows_in_source,
@@ -62,7 +62,7 @@ def verify(
                 compared.ranges,
                 len(compared.differing),
             )
-            shown.add_row(one, *(f"{count:,}" for count in counts))
+            shown.add_row(table_name, *(f"{count:,}" for count in counts))
     print_table(shown)
     differing = [verification for verification in found.values() if not verification.passed]
     for verification in differing:
@@ -186,16 +186,24 @@ def _print_discovery(found: Discovery, before: Catalogue | None) -> None:
     ):
         table.add_column(heading, justify="right" if heading in ("columns", "rows, about") else "left")
     changes = {
-        name: differences(known[name], one) for name, one in found.catalogue.tables.items() if name in known
+        name: differences(known[name], table)
+        for name, table in found.catalogue.tables.items()
+        if name in known
     }
-    for name, one in found.catalogue.tables.items():
+    for name, relation in found.catalogue.tables.items():
         news = "new" if name not in known else "changed" if changes[name] else ""
         count = found.rows[name]
         rows = "never analysed" if count is None else f"{count:,}"
-        if one.kind in ("view", "foreign table"):
+        if relation.kind in ("view", "foreign table"):
             rows = ""
         table.add_row(
-            name, one.kind, str(len(one.columns)), rows, ", ".join(one.key), found.strategies[name], news
+            name,
+            relation.kind,
+            str(len(relation.columns)),
+            rows,
+            ", ".join(relation.key),
+            found.strategies[name],
+            news,
         )
     for name, kind in found.kinds.items():
         news = "kept as it was" if name in found.unseen and name in known else "refused"

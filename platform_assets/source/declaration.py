@@ -127,7 +127,8 @@ class CataloguedTable:
     def declaration(self) -> Table:
         """The table's declaration for the rest of the platform."""
         columns = tuple(
-            Column(one.name, parse_type(one.type), one.comment, nullable=one.nullable) for one in self.columns
+            Column(column.name, parse_type(column.type), column.comment, nullable=column.nullable)
+            for column in self.columns
         )
         kind = "partitioned table" if self.kind == "partitioned" else self.kind
         return Table(self.name, _sentence(self.comment) or f"The {kind} {self.name}.", columns, self.key)

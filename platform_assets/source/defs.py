@@ -102,7 +102,7 @@ def build_discovered_defs(room: SourceRoom, name: str, tables: Sequence[Table]) 
     """
     of_source = build_source_defs(name, tables, is_declared=False, first_loader=room.workers_of_first_loads)
     schedule = room.settings.sources.discovered[name].schedule or room.platform.schedule
-    checks = [key for one in of_source.asset_checks or () for key in one.check_keys]
+    checks = [key for asset_check in of_source.asset_checks or () for key in asset_check.check_keys]
     return dg.Definitions.merge(
         of_source,
         build_source_job(name, checks, schedule.cron, schedule.timezone),
@@ -279,15 +279,15 @@ def _log_extraction(source: str, extraction: "Extraction", seconds: float) -> No
                 **place,
                 rows=change.dead_lettered,
             )
-    changes = [one for one in extraction.tables.values() if not one.stopped]
+    changes = [table for table in extraction.tables.values() if not table.stopped]
     event(
         "batch_committed",
         f"{source} was read; the lake ends at batch {extraction.batch}",
         source=source,
         batch=extraction.batch,
         tables=len(changes),
-        tables_changed=sum(1 for one in changes if one.rows),
-        rows=sum(one.rows for one in changes),
+        tables_changed=sum(1 for change in changes if change.rows),
+        rows=sum(change.rows for change in changes),
         seconds=round(seconds, 3),
     )
 
@@ -414,7 +414,7 @@ def _as_stored(lake: "Lake", source: str, table: Table) -> Table:
 
 def _loaded_metadata(seen_at: dt.datetime, change: "TableChange") -> dict[str, Any]:
     drift = (
-        {DRIFT: dg.MetadataValue.md("\n".join(f"- {one}" for one in change.drift))} if change.drift else {}
+        {DRIFT: dg.MetadataValue.md("\n".join(f"- {line}" for line in change.drift))} if change.drift else {}
     )
     return {
         LOOKED_AT: dg.MetadataValue.timestamp(seen_at),

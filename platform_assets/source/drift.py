@@ -64,8 +64,8 @@ class Remembered:
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON-compatible value."""
         columns = {
-            name: [one.number, one.type, one.nullable, *([one.form] if one.form else [])]
-            for name, one in self.columns.items()
+            name: [column.number, column.type, column.nullable, *([column.form] if column.form else [])]
+            for name, column in self.columns.items()
         }
         return {
             "oid": self.oid,
@@ -79,7 +79,7 @@ class Remembered:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Remembered:
         """Restore from the result of `to_json`."""
-        columns = {name: RememberedColumn(*one) for name, one in value["columns"].items()}
+        columns = {name: RememberedColumn(*stored) for name, stored in value["columns"].items()}
         return cls(
             value["oid"],
             tuple(value["key"]),
@@ -93,7 +93,10 @@ class Remembered:
 def remember(relation: Relation, table: Table) -> Remembered:
     """Create the record of a table that a batch has read as `table` from `relation`."""
     read = (column for column in relation.columns if column.name in table.column_names)
-    columns = {one.name: RememberedColumn(one.number, one.type.text, one.nullable, one.form) for one in read}
+    columns = {
+        column.name: RememberedColumn(column.number, column.type.text, column.nullable, column.form)
+        for column in read
+    }
     return Remembered(
         relation.oid,
         table.primary_key,
@@ -337,7 +340,7 @@ def _discovered(
 
 def _unlike_lake(name: str, lake: Mapping[str, Column], table: Table) -> Iterator[str]:
     """Yield the columns that conflict with the lake's columns in name or type."""
-    by_case = {one.lower(): one for one in lake}
+    by_case = {name.lower(): name for name in lake}
     for column in table.columns:
         alike = by_case.get(column.name.lower(), column.name)
         if alike != column.name and column.name not in lake:

@@ -127,7 +127,9 @@ class Extractor:
         found: dict[str, Verification] = {}
         with self._begun(state, lead, tables) as attempt:
             extraction = self._extract(attempt, tables)
-            found |= {name: Verification(one) for name, one in attempt.compare_with_source().items()}
+            found |= {
+                name: Verification(comparison) for name, comparison in attempt.compare_with_source().items()
+            }
             differing = [table for table in tables if table.name in found and not found[table.name].passed]
             ranges = attempt.ranges_of(found)
             with contextlib.suppress(LakeConflict):
@@ -264,7 +266,9 @@ class Extractor:
             for name in attempt.cursors
         ]
         if entries:
-            cursors = {f"{self.source.name}/{name}": one.to_json() for name, one in attempt.cursors.items()}
+            cursors = {
+                f"{self.source.name}/{name}": cursor.to_json() for name, cursor in attempt.cursors.items()
+            }
             self._commit(attempt, entries, cursors)
         row_counts = {
             name: attempt.state.row_count(self.source.name, name) + change.inserted - change.deleted
@@ -369,12 +373,12 @@ class _Attempt:
         # unread.
         held = {name: bronze[name].cursor(handle, bronze_stream(source)) for name, handle in handles.items()}
         used = max(held.values(), default=0)
-        for one in tables:
-            last = state.last_batch_of([(source, one.name)])
-            if held[one.name] >= last or one.name in unreadable:
+        for configured in tables:
+            last = state.last_batch_of([(source, configured.name)])
+            if held[configured.name] >= last or configured.name in unreadable:
                 continue
-            if lost := lost_commits(lake, source, one, handles[one.name], last):
-                unreadable[one.name] = LakeError(lost)
+            if lost := lost_commits(lake, source, configured, handles[configured.name], last):
+                unreadable[configured.name] = LakeError(lost)
         relations, reasons = snapshot.relations_or_reasons(list(bronze))
         unreadable |= reasons
         batch = max(state.last_batch, used) + 1 + lead
@@ -413,11 +417,11 @@ class _Attempt:
         """
         planned = list(self._plan(parents_first(tables)))
         counts = self._counts(planned)
-        here = [one.scan() for one in planned if self._parts_for_workers(one) is None]
+        here = [table_plan.scan() for table_plan in planned if self._parts_for_workers(table_plan) is None]
         with BulkReader(self.snapshot, here) as bulk:
-            for one in planned:
-                with self._isolated(one.table):
-                    self._load(one, bulk, counts.get(one.table.name))
+            for table_plan in planned:
+                with self._isolated(table_plan.table):
+                    self._load(table_plan, bulk, counts.get(table_plan.table.name))
         errors = [self.failures.get(table.name) for table in tables]
         if errors and all(isinstance(error, LakeError) for error in errors):
             # The problem is the lake, not a single table.
@@ -430,9 +434,11 @@ class _Attempt:
         are compared.
         """
         due = [
-            one.relation
-            for one in planned
-            if one.known_rows and one.reading.compare_keys and not one.reading.is_complete
+            table_plan.relation
+            for table_plan in planned
+            if table_plan.known_rows
+            and table_plan.reading.compare_keys
+            and not table_plan.reading.is_complete
         ]
         try:
             return self.snapshot.count(due)
@@ -472,12 +478,12 @@ class _Attempt:
         """
         readable = 0
         for declared in tables:
-            one = None
+            planned = None
             with self._isolated(declared):
-                one = self._planned(declared)
-            if one is not None:
+                planned = self._planned(declared)
+            if planned is not None:
                 readable += 1
-                yield one
+                yield planned
         if not readable and self.extractor.source.declared and not any(map(self._is_known, tables)):
             where = self.snapshot.connection
             reasons = " ".join(dict.fromkeys(self.changes[table.name].stopped for table in tables))
@@ -544,32 +550,32 @@ class _Attempt:
         self.cursors.pop(table.name, None)
         self.dead_letters.stopped.add(table.name)
 
-    def _load(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> None:
+    def _load(self, planned: _Planned, bulk: BulkReader, count: Counted | None) -> None:
         """Append a table's changes and dead letters."""
-        name = one.table.name
-        self._refuse_a_loose_key(one)
-        if one.is_known and one.handle is not None:
-            self.extractor.lake.bronze(self._source, one.table).widen(self.connection, one.handle)
+        name = planned.table.name
+        self._refuse_a_loose_key(planned)
+        if planned.is_known and planned.handle is not None:
+            self.extractor.lake.bronze(self._source, planned.table).widen(self.connection, planned.handle)
         try:
-            changes = self._read(one, bulk, count)
+            changes = self._read(planned, bulk, count)
         except _RowsMissing:
-            if one.reading.is_complete:
-                raise self._unaccountable(one) from None
+            if planned.reading.is_complete:
+                raise self._unaccountable(planned) from None
             reason = "the lake lacked rows of the source"
-            one = dataclasses.replace(one, reading=ReadPlan(one.reading.strategy, None, reason))
-            self._refuse_a_loose_key(one)
+            planned = dataclasses.replace(planned, reading=ReadPlan(planned.reading.strategy, None, reason))
+            self._refuse_a_loose_key(planned)
             try:
-                with self._stream(one.scan()) as rows:
-                    changes = self._append(one, rows, None)
+                with self._stream(planned.scan()) as rows:
+                    changes = self._append(planned, rows, None)
             except _RowsMissing:
-                raise self._unaccountable(one) from None
-        if one.is_known and not self.snapshot.is_still_there(one.relation):
+                raise self._unaccountable(planned) from None
+        if planned.is_known and not self.snapshot.is_still_there(planned.relation):
             raise SourceError(
                 f"Table {name} was truncated, rewritten or replaced while it was read. Nothing of it was "
                 "loaded; the next run reads it again."
             )
         written = changes.counts.total()
-        dead_lettered = self.dead_letters.set_apart(one.table, written) if written else 0
+        dead_lettered = self.dead_letters.set_apart(planned.table, written) if written else 0
         counts = changes.counts
         change = TableChange(
             counts["insert"],
@@ -577,108 +583,110 @@ class _Attempt:
             counts["delete"],
             dead_lettered,
             changes.rows_read,
-            one.reading.sentence,
-            one.drift,
-            deletions_looked_for=self._cursor(one, changes).keys_compared_at,
+            planned.reading.sentence,
+            planned.drift,
+            deletions_looked_for=self._cursor(planned, changes).keys_compared_at,
         )
-        self.changes[name], self.loaded[name] = change, one
+        self.changes[name], self.loaded[name] = change, planned
         if change.rows:
             self.extractor.report(
                 f"{self._source}/{name}: {change.inserted} inserted, {change.updated} updated, "
                 f"{change.deleted} deleted"
                 + (f", {dead_lettered} of them rejected as dead letters" if dead_lettered else "")
             )
-        if change.rows or (one.is_known and self._is_worth_a_commit(one, changes)):
-            self.cursors[name] = self._cursor(one, changes)
+        if change.rows or (planned.is_known and self._is_worth_a_commit(planned, changes)):
+            self.cursors[name] = self._cursor(planned, changes)
 
-    def _read(self, one: _Planned, bulk: BulkReader, count: Counted | None) -> Changes:
+    def _read(self, planned: _Planned, bulk: BulkReader, count: Counted | None) -> Changes:
         """Read a table as planned, and append its changes."""
-        loader, parts = self.extractor.first_loader, self._parts_for_workers(one)
+        loader, parts = self.extractor.first_loader, self._parts_for_workers(planned)
         if loader is not None and parts is not None:
-            return self._load_on_workers(one, parts, loader)
+            return self._load_on_workers(planned, parts, loader)
         try:
-            with bulk.stream(one.table.name) as rows:
-                return self._append(one, rows, count)
+            with bulk.stream(planned.table.name) as rows:
+                return self._append(planned, rows, count)
         except SourceUnavailable:
             # Nothing is committed before all rows are read. A single connection of several may have broken.
             if not self.snapshot.is_open():
                 raise
-        with self._stream(one.scan()) as rows:
-            return self._append(one, rows, count)
+        with self._stream(planned.scan()) as rows:
+            return self._append(planned, rows, count)
 
-    def _parts_for_workers(self, one: _Planned) -> Scan | None:
+    def _parts_for_workers(self, planned: _Planned) -> Scan | None:
         """Return the parts of a table that workers read; None if this process reads the table."""
         loader = self.extractor.first_loader
-        if loader is None or one.is_known or one.reading.strategy == "last_updated":
+        if loader is None or planned.is_known or planned.reading.strategy == "last_updated":
             return None
-        scan = table_scan(one.table, one.relation, one.version, one.reading.predicate, loader.parts)
+        scan = table_scan(
+            planned.table, planned.relation, planned.version, planned.reading.predicate, loader.parts
+        )
         return scan if len(scan.queries) > 1 else None
 
-    def _load_on_workers(self, one: _Planned, parts: Scan, loader: FirstLoader) -> Changes:
+    def _load_on_workers(self, planned: _Planned, parts: Scan, loader: FirstLoader) -> Changes:
         """Have workers read a table that the lake does not have yet."""
         changes = Changes()
         load = FirstLoad(
             parts,
             SharedSnapshot.of(self.snapshot),
-            BatchStamp(bronze_schema(one.table), self.batch, self.snapshot.taken_at),
+            BatchStamp(bronze_schema(planned.table), self.batch, self.snapshot.taken_at),
             self.snapshot.source.connections,
         )
         target = LoadTarget(
-            self.extractor.lake.bronze(self._source, one.table),
-            one.handle,
+            self.extractor.lake.bronze(self._source, planned.table),
+            planned.handle,
             bronze_stream(self._source),
             self.batch,
-            {"platform_assets.cursor": self._cursor(one, changes).to_json()},
+            {"platform_assets.cursor": self._cursor(planned, changes).to_json()},
         )
         changes.rows_read = loader.load(load, target)
         changes.counts["insert"] = changes.rows_read
         return changes
 
-    def _refuse_a_loose_key(self, one: _Planned) -> None:
+    def _refuse_a_loose_key(self, planned: _Planned) -> None:
         """Reject a key that the source does not enforce and that does not identify the rows."""
-        key = one.table.primary_key
-        if one.relation.enforces(key):
+        key = planned.table.primary_key
+        if planned.relation.enforces(key):
             return
-        relation, columns = quote(one.relation.schema, one.relation.name), columns_sql(key)
+        relation, columns = quote(planned.relation.schema, planned.relation.name), columns_sql(key)
         without = " OR ".join(f"{quote(name)} IS NULL" for name in key)
         same = "true"
-        if one.reading.predicate is not None and one.reading.strategy == "xmin":
+        if planned.reading.predicate is not None and planned.reading.strategy == "xmin":
             # Rows with distinct keys at the last tick still have them, unless one of them has changed.
-            same = f"({columns}) IN (SELECT {columns} FROM {relation} WHERE {one.reading.predicate})"
+            same = f"({columns}) IN (SELECT {columns} FROM {relation} WHERE {planned.reading.predicate})"
         twice, empty = self.snapshot.run(
             f"SELECT EXISTS (SELECT FROM {relation} WHERE {same} GROUP BY {columns} HAVING count(*) > 1), "
             f"EXISTS (SELECT FROM {relation} WHERE {without})",
-            f"checking the key of {one.table.name}",
+            f"checking the key of {planned.table.name}",
         )[0]
         if twice or empty:
             how = "with the same key ({})" if twice else "without a value in the key ({})"
             reason, way_out = "", "Configure columns that identify a row as its key."
-            if one.relation.has_heirs:
+            if planned.relation.has_heirs:
                 reason = ": other tables inherit from it, and no key is enforced over all of their rows"
                 way_out += (
-                    f" Or read a view: of its own rows only (SELECT * FROM ONLY {one.table.name}), or "
+                    f" Or read a view: of its own rows only (SELECT * FROM ONLY {planned.table.name}), or "
                     "with a column that names the table of each row (tableoid::regclass)."
                 )
             raise SourceError(
-                f"Table {one.table.name} has rows {how.format(', '.join(key))}{reason}. {way_out}"
+                f"Table {planned.table.name} has rows {how.format(', '.join(key))}{reason}. {way_out}"
             )
 
-    def _unaccountable(self, one: _Planned) -> SourceError | LakeError:
+    def _unaccountable(self, planned: _Planned) -> SourceError | LakeError:
         """Create the error for a table whose row count in the lake is wrong although all rows were read."""
-        name, key = one.table.name, columns_sql(one.table.primary_key)
-        versions = self._known(one.table).versions
+        name, key = planned.table.name, columns_sql(planned.table.primary_key)
+        versions = self._known(planned.table).versions
         [[in_lake]] = self.connection.execute(
             f"SELECT count(*) FROM (SELECT {key} FROM {versions} GROUP BY {key} "
             "HAVING arg_max(_change, _batch) <> 'delete')"
         ).fetchall()
-        if in_lake != one.known_rows:
+        if in_lake != planned.known_rows:
             return LakeError(
                 f"The lake's table {self._source}/{name} and the ledger have different row counts: another "
                 "program has written to the table or to the ledger. Restore both to the version before that "
                 "write (RESTORE in Delta Lake)."
             )
         return SourceError(
-            f"Table {name} has rows whose keys ({', '.join(one.table.primary_key)}) differ in the source "
+            f"Table {name} has rows whose keys ({', '.join(planned.table.primary_key)}) differ in the source "
             "but are equal in the lake. Configure other columns that identify a row as its key."
         )
 
@@ -688,55 +696,55 @@ class _Attempt:
         A table that fails is stopped and is missing from the result.
         """
         comparisons = {}
-        for name, one in list(self.loaded.items()):
-            with self._isolated(one.table):
-                comparisons[name] = self._comparison(one)
+        for name, loaded in list(self.loaded.items()):
+            with self._isolated(loaded.table):
+                comparisons[name] = self._comparison(loaded)
         return comparisons
 
-    def _comparison(self, one: _Planned) -> TableComparison:
+    def _comparison(self, planned: _Planned) -> TableComparison:
         view = "compared versions"
-        bronze = self.extractor.lake.bronze(self._source, one.table)
+        bronze = self.extractor.lake.bronze(self._source, planned.table)
         self._reader.create_versions_view(
             self.connection,
             [view],
-            one.table,
-            uncommitted=self.dead_letters.batch_of(one.table.name),
+            planned.table,
+            uncommitted=self.dead_letters.batch_of(planned.table.name),
             handle=bronze.open(),
             valid_only=False,
         )
         return compare_table(
             self.snapshot.run,
             self.connection,
-            one.table,
-            relation=quote(one.relation.schema, one.relation.name),
-            expression=partial(_expression, one.relation),
+            planned.table,
+            relation=quote(planned.relation.schema, planned.relation.name),
+            expression=partial(_expression, planned.relation),
             versions=quote(view),
         )
 
     def ranges_of(self, found: Mapping[str, Verification]) -> dict[str, str]:
         """Return SQL for the rows of the ranges that differ, by table."""
         return {
-            name: " OR ".join(f"({one.source_predicate})" for one in verification.comparison.differing)
+            name: " OR ".join(f"({row.source_predicate})" for row in verification.comparison.differing)
             for name, verification in found.items()
             if verification.comparison is not None and not verification.passed
         }
 
-    def _append(self, one: _Planned, rows: pa.RecordBatchReader, count: Counted | None) -> Changes:
-        watch = one.policy.column if one.reading.strategy == "last_updated" else None
-        known = self._known(one.table) if one.is_known else None
+    def _append(self, planned: _Planned, rows: pa.RecordBatchReader, count: Counted | None) -> Changes:
+        watch = planned.policy.column if planned.reading.strategy == "last_updated" else None
+        known = self._known(planned.table) if planned.is_known else None
         comparison = Comparison(
             self.connection,
-            one.table,
+            planned.table,
             known,
             self.batch,
             self.snapshot.taken_at,
             watch,
             # If source and lake differ, the hash stored with a row proves nothing about the row.
-            trust_hashes=one.reading.strategy != "verify",
+            trust_hashes=planned.reading.strategy != "verify",
         )
         changes = Changes(look_seconds=count.seconds if count else 0)
-        schema = bronze_schema(one.table)
-        stream = self._changed(one, comparison, rows, changes, count)
+        schema = bronze_schema(planned.table)
+        stream = self._changed(planned, comparison, rows, changes, count)
         failures: list[SourceError | LakeError | _RowsMissing] = []
 
         def watched() -> Iterator[pa.RecordBatch]:
@@ -749,12 +757,12 @@ class _Attempt:
         try:
             changed = non_empty(pa.RecordBatchReader.from_batches(schema, watched()))
             if changed is not None:
-                self.extractor.lake.bronze(self._source, one.table).append(
-                    one.handle,
+                self.extractor.lake.bronze(self._source, planned.table).append(
+                    planned.handle,
                     changed,
                     stream=bronze_stream(self._source),
                     version=self.batch,
-                    metadata={"platform_assets.cursor": self._cursor(one, changes).to_json()},
+                    metadata={"platform_assets.cursor": self._cursor(planned, changes).to_json()},
                 )
         except Exception as error:
             # The consumer of the stream wraps the stream's errors in errors of its own type.
@@ -765,14 +773,14 @@ class _Attempt:
 
     def _changed(
         self,
-        one: _Planned,
+        planned: _Planned,
         comparison: Comparison,
         rows: pa.RecordBatchReader,
         changes: Changes,
         count: Counted | None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield all bronze rows of a batch for a table: inserts, updates, deletions, mended dead letters."""
-        table, known = one.table, comparison.known
+        table, known = planned.table, comparison.known
         if known is None:
             yield from comparison.changed(rows, changes)
             return
@@ -781,11 +789,11 @@ class _Attempt:
             if touched is not None:
                 touched.add_rows(batch)
             yield batch
-        in_source = changes.rows_read if one.reading.is_complete else count.rows if count else None
-        expected = one.known_rows + changes.counts["insert"]
+        in_source = changes.rows_read if planned.reading.is_complete else count.rows if count else None
+        expected = planned.known_rows + changes.counts["insert"]
         if in_source is not None and in_source != expected:
             began = time.monotonic()
-            with self._stream(key_scan(one.table, one.relation)) as keys:
+            with self._stream(key_scan(planned.table, planned.relation)) as keys:
                 deleted = find_deleted(self.connection, table, known.versions, keys)
             changes.look_seconds += time.monotonic() - began
             if touched is not None:
@@ -802,10 +810,10 @@ class _Attempt:
         with BulkReader(self.snapshot, [scan]) as bulk, bulk.stream(scan.table) as rows:
             yield rows
 
-    def _cursor(self, one: _Planned, changes: Changes) -> CaptureCursor:
-        before = one.cursor
-        compared = before is None or one.reading.compare_keys
-        look_seconds = changes.look_seconds if self._is_costly(one, changes) else 0
+    def _cursor(self, planned: _Planned, changes: Changes) -> CaptureCursor:
+        before = planned.cursor
+        compared = before is None or planned.reading.compare_keys
+        look_seconds = changes.look_seconds if self._is_costly(planned, changes) else 0
         seen = [
             mark for mark in (changes.watermark, before.watermark if before else None) if mark is not None
         ]
@@ -814,28 +822,28 @@ class _Attempt:
             self.snapshot.server,
             self.snapshot.taken_at,
             self.snapshot.taken_at if compared or before is None else before.keys_compared_at,
-            remember(one.relation, one.table),
-            watermark_of(one.table, one.policy, max(seen, default=None), self.snapshot.taken_at),
+            remember(planned.relation, planned.table),
+            watermark_of(planned.table, planned.policy, max(seen, default=None), self.snapshot.taken_at),
             look_seconds if compared or before is None else before.look_seconds,
         )
 
-    def _is_costly(self, one: _Planned, changes: Changes) -> bool:
+    def _is_costly(self, planned: _Planned, changes: Changes) -> bool:
         """Return whether looking for deletions took too long to be done at every tick."""
-        is_large = one.known_rows > one.policy.small_table_rows
-        return is_large and dt.timedelta(seconds=changes.look_seconds) >= one.policy.costly_look
+        is_large = planned.known_rows > planned.policy.small_table_rows
+        return is_large and dt.timedelta(seconds=changes.look_seconds) >= planned.policy.costly_look
 
-    def _is_worth_a_commit(self, one: _Planned, changes: Changes) -> bool:
+    def _is_worth_a_commit(self, planned: _Planned, changes: Changes) -> bool:
         """Return whether to commit the cursor without other changes: the commit saves more than it costs."""
-        if one.drift:
+        if planned.drift:
             return True
-        if one.reading.strategy == "diff":
+        if planned.reading.strategy == "diff":
             return False
-        if one.cursor is None or one.reading.reason:
+        if planned.cursor is None or planned.reading.reason:
             return True
         return (
             changes.rows_read > _MOST_ROWS_READ_AGAIN
-            or (one.reading.compare_keys and self._is_costly(one, changes))
-            or is_worth_a_commit(one.cursor, self.snapshot)
+            or (planned.reading.compare_keys and self._is_costly(planned, changes))
+            or is_worth_a_commit(planned.cursor, self.snapshot)
         )
 
     def _known(self, table: Table) -> LakeState:
@@ -890,7 +898,9 @@ class _Touched:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         self._connection, self._key = connection, list(table.primary_key)
-        columns = ", ".join(f"{quote(one)} {stored_type(table.column(one).type)}" for one in self._key)
+        columns = ", ".join(
+            f"{quote(column)} {stored_type(table.column(column).type)}" for column in self._key
+        )
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {self.name} ({columns})")
 
     def add(self, keys: str) -> None:
@@ -923,4 +933,8 @@ def _with_further_columns(declared: Table, relation: Relation | None, stored: Se
 
 def _expression(relation: Relation, column: Column) -> str:
     """Return SQL for a relation's column as the lake stores its values."""
-    return next(value_expression(column, one.type) for one in relation.columns if one.name == column.name)
+    return next(
+        value_expression(column, attribute.type)
+        for attribute in relation.columns
+        if attribute.name == column.name
+    )

@@ -177,8 +177,8 @@ def _privileges(
     missing = [name for name, exists, *_ in rows if not exists]
     unreadable = [name for name, exists, whole, some, *_ in rows if exists and not whole and not some]
     partly = [name for name, _, whole, some, *_ in rows if some and not whole]
-    filtered = [one[0] for one in rows if one[5]]
-    writable = [one[0] for one in rows if one[4]]
+    filtered = [row[0] for row in rows if row[5]]
+    writable = [row[0] for row in rows if row[4]]
     for name in missing:
         advice = "Correct the name, or discover the source again."
         yield error(name, f"the schema {connection.schema} has no such table", advice)

@@ -60,7 +60,9 @@ def _split(
             )
             for low, high in zip([None, *starts], [*starts, None], strict=True)
         ]
-    conditions = (" AND ".join(f"({one})" for one in (part, predicate) if one) for part in ranges)
+    conditions = (
+        " AND ".join(f"({condition})" for condition in (part, predicate) if condition) for part in ranges
+    )
     return tuple(f"{select} WHERE {condition}" if condition else select for condition in conditions)
 
 

@@ -534,6 +534,6 @@ def server_message(error: Exception, connection: Connection, parts: Sequence[str
     details = dict(getattr(error, "details", None) or ())
     names = [f"PG_DIAG_MESSAGE_{part}" for part in parts]
     found = [details.get(name) or details.get(name.encode()) for name in names]
-    texts = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in found if one]
-    message = " ".join(one if one.endswith((".", "?")) else f"{one}." for one in texts) or str(error)
+    texts = [text.decode(errors="replace") if isinstance(text, bytes) else text for text in found if text]
+    message = " ".join(text if text.endswith((".", "?")) else f"{text}." for text in texts) or str(error)
     return " ".join(message.replace(connection.password or "\0", "***").split())

@@ -356,7 +356,9 @@ def _late_deletions(settings: Settings) -> Iterator[Mistake]:
     for name in sources.names:
         source, within = sources[name], own.fresh_within(name, settings.platform.freshness)
         blocks: dict[tuple[str, ...], int | None] = {(): source.deletions_every}
-        blocks |= {("overrides", table): one.deletions_every for table, one in source.overrides.items()}
+        blocks |= {
+            ("overrides", table): override.deletions_every for table, override in source.overrides.items()
+        }
         for place, minutes in blocks.items():
             if minutes is not None and 2 * minutes > within:
                 has_own = name in sources.discovered and sources.discovered[name].freshness

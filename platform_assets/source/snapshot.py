@@ -74,7 +74,7 @@ class SnapshotPosition:
     def parse(cls, text: str) -> SnapshotPosition:
         """Read PostgreSQL's text form, `xmin:xmax:xip_list`."""
         xmin, xmax, listed = text.split(":")
-        return cls(int(xmin), int(xmax), tuple(int(one) for one in listed.split(",") if one))
+        return cls(int(xmin), int(xmax), tuple(int(xid) for xid in listed.split(",") if xid))
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ class Snapshot:
         encoding = self.source.encoding if self.encoding == _NO_ENCODING else ""
         run = partial(self.run, attempt=attempt)
         relations = read_relations(run, self.connection.schema, names, encoding)
-        return {name: self._with_encoding(one) for name, one in relations.items()}
+        return {name: self._with_encoding(relation) for name, relation in relations.items()}
 
     def kinds(self) -> dict[str, Kind]:
         """Read the kinds of all tables in the schema by name; no table's lock is waited for.
@@ -335,8 +335,8 @@ class Snapshot:
         if not encoding or self.encoding != _NO_ENCODING:
             return relation
         columns = (
-            dataclasses.replace(one, type=dataclasses.replace(one.type, encoding=encoding))
-            for one in relation.columns
+            dataclasses.replace(column, type=dataclasses.replace(column.type, encoding=encoding))
+            for column in relation.columns
         )
         return dataclasses.replace(relation, columns=tuple(columns))
 

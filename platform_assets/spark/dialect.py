@@ -88,24 +88,27 @@ class Numbering:
         if order is None or window.args.get("partition_by") or window.args.get("spec"):
             return None
         is_plain = isinstance(window.this, exp.RowNumber) and (
-            all(isinstance(one, exp.Ordered) and not one.args.get("desc") for one in order.expressions)
+            all(
+                isinstance(expression, exp.Ordered) and not expression.args.get("desc")
+                for expression in order.expressions
+            )
         )
-        return cls(select, tuple(one.this for one in order.expressions)) if is_plain else None
+        return cls(select, tuple(expression.this for expression in order.expressions)) if is_plain else None
 
     def rows(self, selected: Sequence[exp.Expr]) -> exp.Select:
         """Return a SELECT of other expressions from the same rows."""
         found = self.select.copy()
-        found.set("expressions", [one.copy() for one in selected])
+        found.set("expressions", [term.copy() for term in selected])
         return found
 
     def sample(self, one_in: int) -> str:
         """Return SQL for the order of about one in so many rows, sorted."""
-        hashed = exp.Anonymous(this="XXHASH64", expressions=[one.copy() for one in self.order])
+        hashed = exp.Anonymous(this="XXHASH64", expressions=[term.copy() for term in self.order])
         chosen = exp.EQ(
             this=exp.Anonymous(this="PMOD", expressions=[hashed, exp.Literal.number(one_in)]),
             expression=exp.Literal.number(0),
         )
-        named = [one.copy().as_(f"o{place}") for place, one in enumerate(self.order)]
+        named = [term.copy().as_(f"o{place}") for place, term in enumerate(self.order)]
         select = self.rows(named).where(chosen)
         return sql_of(select.order_by(*(f"o{place}" for place in range(len(named)))))
 
@@ -124,7 +127,7 @@ class Numbering:
         found = self.select.copy()
         [window] = found.find_all(exp.Window)
         window.set("partition_by", [self._range(bounds)])
-        numbers = [exp.Literal.number(one) for one in before]
+        numbers = [exp.Literal.number(value) for value in before]
         window.replace(exp.paren(exp.Add(this=self._by_range(bounds, numbers), expression=window.copy())))
         return found
 

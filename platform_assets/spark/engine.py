@@ -92,8 +92,8 @@ class SparkEngine:
         if task.table.kind == "fact":
             select = self._numbered_in_ranges(select, views)
         columns = ", ".join(
-            f"CAST({SPARK.quote(one.name)} AS {stored_type(one.type)}) AS {SPARK.quote(one.name)}"
-            for one in task.target.columns
+            f"CAST({SPARK.quote(column.name)} AS {stored_type(column.type)}) AS {SPARK.quote(column.name)}"
+            for column in task.target.columns
         )
         new = "" if task.new_after is None else f" WHERE _batch > {task.new_after:d}"
         return views.session.sql(f"SELECT {columns} FROM ({sql_of(select)}) AS new{new}")
@@ -117,7 +117,7 @@ class SparkEngine:
         one_in = max(views.rows // (ranges * _SAMPLED_PER_RANGE), 1)
         sample: pa.Table = views.session.sql(numbering.sample(one_in)).toArrow()
         try:
-            types = [logical_type_of(one.type) for one in sample.schema]
+            types = [logical_type_of(field.type) for field in sample.schema]
         except ValueError:
             return []
         places = sorted({len(sample) * number // ranges for number in range(1, ranges)} - {0})

@@ -56,7 +56,7 @@ class ScratchFiles:
     @property
     def rows(self) -> int:
         """Number of rows in the files."""
-        return sum(json.loads(one.stats)["numRecords"] for one in self.files)
+        return sum(json.loads(file.stats)["numRecords"] for file in self.files)
 
     def placed(self) -> list[WrittenFile]:
         """Move the files beside those of the table, and return them with their new paths."""
@@ -71,7 +71,7 @@ class ScratchFiles:
 
     def fit(self, handle: DeltaTable | None) -> bool:
         """Return whether the files have the columns that the table has: no more, no fewer."""
-        names = {one.name for one in handle.schema().fields} if handle is not None else None
+        names = {field.name for field in handle.schema().fields} if handle is not None else None
         return names is None or names == set(self.table.arrow_schema.names)
 
     def stream(self) -> pa.RecordBatchReader:
@@ -112,7 +112,7 @@ def written(frame: DataFrame, table: LakeTable, target: SparkTarget) -> Iterator
         frame.write.mode("error").option("compression", "snappy").parquet(
             target.place(f"{table.uri}/{folder}")
         )
-        names = [one.path for one in store.listed(folder) if one.path.endswith(".parquet")]
+        names = [file.path for file in store.listed(folder) if file.path.endswith(".parquet")]
         if not names:
             yield ScratchFiles(table, store, folder, [])
             return
@@ -132,8 +132,8 @@ def written(frame: DataFrame, table: LakeTable, target: SparkTarget) -> Iterator
                 "write to the place that this machine reads."
             ) from error
         adds = [action["add"] for action in actions if "add" in action]
-        files = [WrittenFile(one["path"], one["size"], one["stats"]) for one in adds]
-        full = [one for one in files if json.loads(one.stats)["numRecords"]]
+        files = [WrittenFile(add["path"], add["size"], add["stats"]) for add in adds]
+        full = [file for file in files if json.loads(file.stats)["numRecords"]]
         yield ScratchFiles(table, store, folder, full)
     finally:
         store.remove_folder(folder)

@@ -230,7 +230,7 @@ class SailTarget(SparkTarget):
 
     def require_files(self, table: LakeTable, paths: Sequence[str]) -> None:
         """See `SparkTarget.require_files`: Sail 0.7 reads no rows from a file that does not exist."""
-        stored = {one.path for one in TableStore(table).listed()}
+        stored = {file.path for file in TableStore(table).listed()}
         for path in paths:
             if path.rpartition("/")[2] not in stored:
                 raise missing_lake_file(path)

@@ -69,7 +69,7 @@ class Views:
         """Create a view of a few rows, and return its name."""
         if rows.num_rows:
             return self.add(self.session.createDataFrame(rows))
-        columns = [Column(one.name, logical_type_of(one.type), "") for one in rows.schema]
+        columns = [Column(column.name, logical_type_of(column.type), "") for column in rows.schema]
         return self.add(self.session.createDataFrame([], ddl(columns)))
 
     def add_table(
@@ -102,9 +102,9 @@ class Views:
         raw = self.add(frame)
         known = {column.name for column in stored}
         selected = ", ".join(
-            f"CAST({SPARK.quote(one.name) if one.name in known else 'NULL'} "
-            f"AS {stored_type(one.type)}) AS {SPARK.quote(one.name)}"
-            for one in table.columns
+            f"CAST({SPARK.quote(column.name) if column.name in known else 'NULL'} "
+            f"AS {stored_type(column.type)}) AS {SPARK.quote(column.name)}"
+            for column in table.columns
         )
         condition = "" if batches is None else f" WHERE _batch > {batches[0]:d} AND _batch <= {batches[1]:d}"
         return self.add_sql(f"SELECT {selected} FROM {raw}{condition}"), is_mixed
@@ -146,7 +146,7 @@ class Views:
     def add_latest(self, reader: BronzeReader, table: Table, after: int, engine: SqlEngine) -> str:
         """Create a view of the latest valid version of each row; see `add_versions`."""
         versions = self.add_versions(reader, table, after, engine)
-        columns = SPARK.columns([one.name for one in reader.lake.bronze(reader.source, table).columns])
+        columns = SPARK.columns([column.name for column in reader.lake.bronze(reader.source, table).columns])
         place = SPARK.quote(_PLACE)
         return self.add_sql(
             f"SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY "
@@ -166,7 +166,7 @@ def stored_type(type_: LogicalType) -> str:
 
 def ddl(columns: Sequence[Column]) -> str:
     """Return columns as Spark declares those of files of the lake."""
-    return ", ".join(f"{SPARK.quote(one.name)} {stored_type(one.type)}" for one in columns)
+    return ", ".join(f"{SPARK.quote(column.name)} {stored_type(column.type)}" for column in columns)
 
 
 def _rows_in(handle: DeltaTable, names: set[str]) -> int:

@@ -68,8 +68,8 @@ class SparkValueWorkers:
                     f"FROM {values} GROUP BY number"
                 ).toArrow()
                 counts = {
-                    one["number"]: number_of_pieces(one["how_many"], one["size"])
-                    for one in counted.to_pylist()
+                    row["number"]: number_of_pieces(row["how_many"], row["size"])
+                    for row in counted.to_pylist()
                 }
                 if not counts:
                     return
@@ -84,8 +84,8 @@ class SparkValueWorkers:
                 found = answers.toArrow().sort_by([("number", "ascending"), ("piece", "ascending")])
             finally:
                 distinct.unpersist()
-        for one in found.to_pylist():
-            yield columns[one["number"]], one["answer"]
+        for row in found.to_pylist():
+            yield columns[row["number"]], row["answer"]
 
 
 # Functions of this module travel by their names; one inside a method would travel with all that it refers to.

@@ -132,7 +132,7 @@ class StarRoom(Assembly[None]):
             outdated_advice(self.model, self.model.table(name), table, table.open())
             for (_, name), table in self.lake_tables().items()
         ]
-        return [one for one in found if one]
+        return [item for item in found if item]
 
     def losses(self, *, deep: bool) -> Iterator[Loss]:
         """See `VerifiesTables.losses`: tables ahead of the ledger, of older SQL, or unlike bronze."""
@@ -145,7 +145,7 @@ class StarRoom(Assembly[None]):
         ahead = set()
         for path, table in self.lake_tables().items():
             name, handle = "/".join(path), table.open()
-            reads = [(self.model.source, one) for one in self.model.table(path[1]).reads]
+            reads = [(self.model.source, read) for read in self.model.table(path[1]).reads]
             if handle is None and state.last_batch_of(reads):
                 advice = f"Build it: platform-assets lake rebuild {name} --apply, or the next tick."
                 yield Loss(name, "It does not exist.", advice)
@@ -156,12 +156,15 @@ class StarRoom(Assembly[None]):
                 yield Loss(name, what, f"Take it back: platform-assets lake rebuild {name} --apply.")
         if deep:
             others = [name for name in self.rebuildable() if name not in ahead]
-            for one in self._rebuilder(RebuildOptions()).rebuild(self._declared(others)):
-                if one.problem or (one.why and one.inserted + one.updated + one.deleted):
-                    rows = one.inserted + one.updated + one.deleted
-                    what = one.problem or f"{rows:,} of its rows differ from those that bronze gives."
+            for rebuilt in self._rebuilder(RebuildOptions()).rebuild(self._declared(others)):
+                if rebuilt.problem or (rebuilt.why and rebuilt.inserted + rebuilt.updated + rebuilt.deleted):
+                    rows = rebuilt.inserted + rebuilt.updated + rebuilt.deleted
+                    what = rebuilt.problem or f"{rows:,} of its rows differ from those that bronze gives."
                     yield Loss(
-                        one.table, what, f"platform-assets lake rebuild {one.table} shows more.", rows=rows
+                        rebuilt.table,
+                        what,
+                        f"platform-assets lake rebuild {rebuilt.table} shows more.",
+                        rows=rows,
                     )
 
     def past_tables(self) -> list[PastTable]:
@@ -169,7 +172,7 @@ class StarRoom(Assembly[None]):
         from platform_assets.star.past import past_star_table
 
         room = self.rooms.of(LakeRoom)
-        return [past_star_table(room.lake, self.model, room.engine, one) for one in self.model.tables]
+        return [past_star_table(room.lake, self.model, room.engine, table) for table in self.model.tables]
 
     def rebuildable(self) -> list[str]:
         """See `RebuildsTables.rebuildable`."""

@@ -67,7 +67,7 @@ def _stored(past: Past, lake: Lake, model: StarModel, table: Table) -> str:
 
 def _computed(past: Past, lake: Lake, model: StarModel, engine: SqlEngine, table: Table) -> str:
     """Return the SELECT of a dimension from bronze, in one statement."""
-    by_name = {one.name: one for one in model.source_tables}
+    by_name = {source_table.name: source_table for source_table in model.source_tables}
     parts = {
         f"{model.source}.{name}": past.latest(model.source, as_stored(lake, model.source, by_name[name]))
         for name in table.reads
@@ -75,18 +75,18 @@ def _computed(past: Past, lake: Lake, model: StarModel, engine: SqlEngine, table
     for name in table.inputs:
         rows = REFERENCE_INPUTS[name].rows(Written(table, None, [], lake, EmbeddedEngine(engine)))
         parts[f"reference.{name}"] = _values(rows)
-    names = "|".join(re.escape(one) for one in parts)
+    names = "|".join(re.escape(part) for part in parts)
     # Texts and comments stay as they are.
     references = re.compile(rf"""('(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*)|\b({names})\b""")
     sql = references.sub(lambda found: found[1] or quote(found[2]), model.select_of(table))
     common = ",\n".join(f"{quote(name)} AS ({part})" for name, part in parts.items())
-    columns = columns_sql([one.name for one in lake.star(table).columns])
+    columns = columns_sql([column.name for column in lake.star(table).columns])
     return f"WITH {common}\nSELECT {columns} FROM (\n{sql}\n) AS built"
 
 
 def _values(rows: pa.Table) -> str:
     """Return the SELECT of a few rows of constants."""
-    types = [DUCKDB.type_name(logical_type_of(one.type)) for one in rows.schema]
+    types = [DUCKDB.type_name(logical_type_of(field.type)) for field in rows.schema]
     columns = columns_sql(rows.schema.names)
     lines = ", ".join(
         "("

@@ -80,18 +80,18 @@ class StarRebuilder:
         While a table is yet to be rebuilt, nothing is checked.
         """
         done, model = list(rebuilt), self.builder.model
-        if any(one.why and not one.is_done for one in done):
+        if any(rebuilt.why and not rebuilt.is_done for rebuilt in done):
             yield from done
             return
         with StarVerifier.open(self.builder.lake, model, self.builder.engine) as verifier:
-            for one in done:
-                table = model.table(one.table.partition("/")[2])
+            for rebuilt_table in done:
+                table = model.table(rebuilt_table.table.partition("/")[2])
                 is_there = self.builder.lake.star(table).open() is not None
-                if one.problem or not is_there:
-                    yield one
+                if rebuilt_table.problem or not is_there:
+                    yield rebuilt_table
                     continue
                 broken = result_or_reason(partial(self._broken, verifier), table)
-                yield replace(one, problem=broken) if broken else one
+                yield replace(rebuilt_table, problem=broken) if broken else rebuilt_table
 
     def _broken(self, verifier: StarVerifier, table: Table) -> str:
         """Return which checks of a table fail, as sentences; empty if all pass."""
@@ -167,8 +167,8 @@ class StarRebuilder:
             # A file is missing or damaged. `_differences` tells of it, and takes all rows for new.
         create_inputs(connection, self.builder.task(table, state, None, after, {}), up_to=goal)
         values = ", ".join(
-            f"CAST({quote(one.name)} AS {stored_type(one.type)}) AS {quote(one.name)}"
-            for one in target.columns
+            f"CAST({quote(column.name)} AS {stored_type(column.type)}) AS {quote(column.name)}"
+            for column in target.columns
         )
         select = (
             f"SELECT {values} FROM ({self.builder.model.select_of(table)}) AS new WHERE _batch > {after:d}"
@@ -181,8 +181,8 @@ class StarRebuilder:
         if after:
             key = columns_sql(table.primary_key)
             connection.execute(
-                f"INSERT INTO rebuilt SELECT {columns_sql([one.name for one in target.columns])} FROM stored "
-                f"ANTI JOIN rebuilt USING ({key}) WHERE stored._batch <= {after:d}"
+                f"INSERT INTO rebuilt SELECT {columns_sql([column.name for column in target.columns])} "
+                f"FROM stored ANTI JOIN rebuilt USING ({key}) WHERE stored._batch <= {after:d}"
             )
 
     def _differences(
@@ -191,7 +191,7 @@ class StarRebuilder:
         """Return how many rows a rebuild inserts, updates and deletes."""
         try:
             return count_differences(
-                connection, "stored", "rebuilt", table.primary_key, [one.name for one in target.columns]
+                connection, "stored", "rebuilt", table.primary_key, [column.name for column in target.columns]
             )
         except BaseException as error:
             if not is_isolated(error):

@@ -85,7 +85,7 @@ class Calendar:
     def has_news(self, written: Written) -> bool:
         """See `ReferenceInput.has_news`; the dates are those in the statistics of the files."""
         years = _years(written.handle, written.table.primary_key)
-        spans = [_years(written.lake.star(one).open(), dates) for one, dates in _dated(written)]
+        spans = [_years(written.lake.star(name).open(), dates) for name, dates in _dated(written)]
         known = [span for span in spans if span is not None]
         if not known:
             return False
@@ -151,23 +151,23 @@ def new_days(years: tuple[int, int] | None, spans: Iterable[DateSpan]) -> pa.Tab
 def _dated(written: Written) -> list[tuple[Table, list[str]]]:
     """Return the tables that a calendar is derived from, each with its columns that reference it."""
     return [
-        (one, dates)
-        for one in written.derived_from
-        if (dates := [column for column, parent in one.foreign_keys if parent == written.table.name])
+        (name, dates)
+        for name in written.derived_from
+        if (dates := [column for column, parent in name.foreign_keys if parent == written.table.name])
     ]
 
 
 def _date_spans(written: Written, years: tuple[int, int] | None) -> list[DateSpan]:
     """Return the date span of each batch of facts, limited to dates outside `years`."""
     spans: list[DateSpan] = []
-    for one, dates in _dated(written):
+    for table_name, dates in _dated(written):
         columns = ", ".join(quote(name) for name in dates)
         first, last = f"least({columns})", f"greatest({columns})"
         outside = f"WHERE year({first}) < {years[0]:d} OR year({last}) > {years[1]:d}" if years else ""
         rows = written.engine.fetch(
-            f"SELECT _batch, max(_seen_at), min({first}), max({last}) FROM {quote(one.name)} "
+            f"SELECT _batch, max(_seen_at), min({first}), max({last}) FROM {quote(table_name.name)} "
             f"{outside} GROUP BY _batch",
-            {one.name: written.lake.star(one)},
+            {table_name.name: written.lake.star(table_name)},
         )
         spans += [DateSpan(batch, seen.astimezone(dt.UTC), low, high) for batch, seen, low, high in rows]
     return spans

@@ -58,7 +58,7 @@ class StarVerifier:
         if check != "foreign_key" or not outcome.broken or self.is_quiet:
             return outcome
         related = [table, *map(self.model.table, dict.fromkeys(dict(table.foreign_keys).values()))]
-        for _ in attempts(lambda: [self.lake.star(one).version() for one in related], patience=_PATIENCE):
+        for _ in attempts(lambda: [self.lake.star(name).version() for name in related], patience=_PATIENCE):
             self.opened.clear()
             outcome = self._look(table, check, after)
             if not outcome.broken:

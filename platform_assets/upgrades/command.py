@@ -49,12 +49,12 @@ def upgrade(
                 refuse_while_used(home)
                 stack.enter_context(one_at_a_time(state_dir / "upgrade.lock"))
             # One after the other: a step for the state folder may move what is listed after it.
-            for one in due(everything_stored(state_dir, rooms.offering(StoresFormats)), STEPS):
-                if isinstance(one, FormatProblem):
-                    problems.append(one)
+            for step in due(everything_stored(state_dir, rooms.offering(StoresFormats)), STEPS):
+                if isinstance(step, FormatProblem):
+                    problems.append(step)
                     continue
-                found.append(one)
-                failed = apply_steps(one, typer.echo) if apply else None
+                found.append(step)
+                failed = apply_steps(step, typer.echo) if apply else None
                 problems += [failed] if failed else []
             if apply and not problems:
                 problems = format_problems(everything_stored(state_dir, rooms.offering(StoresFormats)))
@@ -69,9 +69,15 @@ def upgrade(
 def _print(found: list[Due], problems: list[FormatProblem], *, is_done: bool) -> None:
     if found and not is_done:
         rows = [
-            [one.stored.place, step.to - 1 if number else one.version, step.to, step.name, step.summary]
-            for one in found
-            for number, step in enumerate(one.steps)
+            [
+                problem.stored.place,
+                step.to - 1 if number else problem.version,
+                step.to,
+                step.name,
+                step.summary,
+            ]
+            for problem in found
+            for number, step in enumerate(problem.steps)
         ]
         print_rows(["stored", "version", "to version", "step", "what it does"], rows)
         typer.echo(f"Nothing was changed. To do it: {this_command()} upgrade --apply")

@@ -38,50 +38,50 @@ def due(
         everything: As `everything_stored` yields it.
         steps: All steps.
     """
-    for one in everything:
-        if isinstance(one, FormatProblem):
-            yield one
+    for stored in everything:
+        if isinstance(stored, FormatProblem):
+            yield stored
             continue
         try:
-            found = _due(one, steps)
+            found = _due(stored, steps)
         except BaseException as error:
             if not is_isolated(error):
                 raise
-            found = FormatProblem(one.place, reason_of(error))
+            found = FormatProblem(stored.place, reason_of(error))
         if found is not None:
             yield found
 
 
-def _due(one: Stored, steps: Sequence[UpgradeStep]) -> Due | FormatProblem | None:
-    version = one.version()
+def _due(stored: Stored, steps: Sequence[UpgradeStep]) -> Due | FormatProblem | None:
+    version = stored.version()
     if version is None:
         return None
     needed = tuple(
         step
         for step in sorted(steps, key=lambda step: step.to)
-        if step.format == one.format.name and version < step.to <= one.format.version
+        if step.format == stored.format.name and version < step.to <= stored.format.version
     )
     reached = needed[-1].to if needed else version
-    if reason := one.format.refusal(reached, one.place):
-        return FormatProblem(one.place, reason)
-    return Due(one, version, needed) if needed else None
+    if reason := stored.format.refusal(reached, stored.place):
+        return FormatProblem(stored.place, reason)
+    return Due(stored, version, needed) if needed else None
 
 
-def apply(one: Due, report: Callable[[str], None]) -> FormatProblem | None:
+def apply(pending: Due, report: Callable[[str], None]) -> FormatProblem | None:
     """Take the steps of a table or file; return what failed. Steps that succeeded stay.
 
     Args:
-        one: The table or file.
+        pending: The table or file, and its steps.
         report: Receives a line for each step.
     """
-    for step in one.steps:
+    for step in pending.steps:
         try:
-            step.run(one.stored.subject)
-            one.stored.stamp(step.to)
+            step.run(pending.stored.subject)
+            pending.stored.stamp(step.to)
         except BaseException as error:
             if not is_isolated(error):
                 raise
             reason = f"The step {step.name} failed: {reason_of(error)} Correct that, then upgrade again."
-            return FormatProblem(one.stored.place, reason)
-        report(f"{one.stored.place}: {step.name}, now version {step.to}")
+            return FormatProblem(pending.stored.place, reason)
+        report(f"{pending.stored.place}: {step.name}, now version {step.to}")
     return None

@@ -117,8 +117,8 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
 
     def bigquery_access(self) -> BigQueryAccess | None:
         """Return the access of the first BigQuery warehouse; None without such a warehouse."""
-        for one in self.settings.by_name.values():
-            if (given := one.bigquery) is not None:
+        for settings in self.settings.by_name.values():
+            if (given := settings.bigquery) is not None:
                 from platform_assets.bigquery.assembly import build_access
 
                 return build_access(given.project, given.location, given.credentials)
@@ -126,8 +126,8 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
 
     def snowflake_uses(self) -> Iterator[SnowflakeUse]:
         """See `UsesSnowflake.snowflake_uses`: each Snowflake warehouse."""
-        for name, one in self.settings.by_name.items():
-            if one.engine == "snowflake" and (given := one.snowflake) is not None:
+        for name, settings in self.settings.by_name.items():
+            if settings.engine == "snowflake" and (given := settings.snowflake) is not None:
                 from platform_assets.snowflake.assembly import describe_use
                 from platform_assets.snowflake.setup import SchemaUse, WritesToWarehouses
 
@@ -151,8 +151,8 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
 
     def snowflake_access(self) -> SnowflakeAccess | None:
         """See `HasSnowflakeAccess.snowflake_access`: the account of the first Snowflake warehouse."""
-        for one in self.settings.by_name.values():
-            if one.engine == "snowflake" and (given := one.snowflake) is not None:
+        for settings in self.settings.by_name.values():
+            if settings.engine == "snowflake" and (given := settings.snowflake) is not None:
                 from platform_assets.snowflake.assembly import build_access
 
                 return build_access(given)
@@ -199,8 +199,8 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
         schema, found = self.star_schema(name), dict[str, tuple[str, ...]]()
         for table in self.rooms.of(StarRoom).model.tables:
             views = VIEWS if table.kind == "fact" else ()
-            for one in (table.name, *(f"{table.name}_{suffix}" for suffix in views)):
-                found[f"{schema}.{one}"] = found[one] = (name, one)
+            for relation in (table.name, *(f"{table.name}_{suffix}" for suffix in views)):
+                found[f"{schema}.{relation}"] = found[relation] = (name, relation)
         # Tables of uploaded files have the same schema and name in the lake and in each warehouse.
         for room in self.rooms.offering(HasLakeTables):
             for path in room.lake_paths():
@@ -248,15 +248,15 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
         A table that has what was loaded into it is not loaded again, unless the user has named it.
         """
         for name in self.engines:
-            wanted = [one.partition("/")[2] for one in tables if one.partition("/")[0] == name]
+            wanted = [table.partition("/")[2] for table in tables if table.partition("/")[0] == name]
             if wanted:
                 try:
                     yield from self._rebuilt(name, wanted, options)
                 except BaseException as error:
                     if not is_isolated(error):
                         raise
-                    for one in wanted:
-                        yield Rebuilding(f"{name}/{one}", problem=reason_of(error))
+                    for table_name in wanted:
+                        yield Rebuilding(f"{name}/{table_name}", problem=reason_of(error))
 
     def _rebuilt(self, name: str, wanted: Sequence[str], options: RebuildOptions) -> Iterator[Rebuilding]:
         from platform_assets.warehouse.verify import LostRows
@@ -265,21 +265,21 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
         warehouse, lake = self.warehouse(name), self.seen_by(name)
         lost = self.lost_rows(name, wanted)
         if options.is_named:
-            lost |= {one: LostRows(0, (), "it is to be loaded again") for one in wanted if one not in lost}
+            lost |= {name: LostRows(0, (), "it is to be loaded again") for name in wanted if name not in lost}
         done: Mapping[str, Load] = {}
         if options.apply and lost:
             options.report(f"{name}: loading {', '.join(lost)}")
-            done = warehouse.load(lake, [model.table(one) for one in wanted], again=set(lost))
-        for one in wanted:
-            why = lost[one].reason if one in lost else ""
-            load = done.get(one)
+            done = warehouse.load(lake, [model.table(name) for name in wanted], again=set(lost))
+        for table_name in wanted:
+            why = lost[table_name].reason if table_name in lost else ""
+            load = done.get(table_name)
             if load is None:
-                yield Rebuilding(f"{name}/{one}", why=why)
+                yield Rebuilding(f"{name}/{table_name}", why=why)
             elif load.stopped:
-                yield Rebuilding(f"{name}/{one}", why=why, problem=load.stopped)
+                yield Rebuilding(f"{name}/{table_name}", why=why, problem=load.stopped)
             else:
                 yield Rebuilding(
-                    f"{name}/{one}", load.row_count, load.rows_written, why=why, is_done=bool(why)
+                    f"{name}/{table_name}", load.row_count, load.rows_written, why=why, is_done=bool(why)
                 )
 
     def losses(self, *, deep: bool) -> Iterator[Loss]:
@@ -319,8 +319,11 @@ class WarehouseRoom(Assembly[WarehousesSettings]):
         model, engine = self.rooms.of(StarRoom).model, self.rooms.of(LakeRoom).engine
         warehouse, lake = self.warehouse(name), self.seen_by(name)
         loaded = {status.table: status for status in warehouse.status()}
-        found = {one: lost_rows(lake, warehouse, engine, model.table(one), loaded.get(one)) for one in tables}
-        return {one: lost for one, lost in found.items() if lost is not None}
+        found = {
+            table: lost_rows(lake, warehouse, engine, model.table(table), loaded.get(table))
+            for table in tables
+        }
+        return {name: lost for name, lost in found.items() if lost is not None}
 
     def versions_in_use(self) -> list[VersionInUse]:
         """See `RefersToVersions.versions_in_use`.

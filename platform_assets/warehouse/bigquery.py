@@ -131,7 +131,9 @@ class BigQueryWarehouse:
         from google.cloud import bigquery
 
         retry, sql = self.access.retry, query.text(lambda number: f"@value_{number}")
-        values = [_parameter(f"value_{number}", one) for number, one in enumerate(query.values.values(), 1)]
+        values = [
+            _parameter(f"value_{number}", value) for number, value in enumerate(query.values.values(), 1)
+        ]
         planning = bigquery.QueryJobConfig(dry_run=True, query_parameters=values)
         planned = client.query(sql, planning, retry=retry, job_retry=None)
         if planned.statement_type != "SELECT":
@@ -388,7 +390,7 @@ class _Connected:
             dataset = f"{self.client.project}.{self.warehouse.star_schema}"
             with self.access.translated("list the tables of the star schema", self.client):
                 listed = self.client.list_tables(dataset, retry=self.access.retry)
-                existing = {one.table_id for one in listed}
+                existing = {item.table_id for item in listed}
             loaded = [table for table in loaded if table.name in existing]
             rows = self.rows(self.sql.status(loaded), attempt) if loaded else []
         return list(statuses(loaded, positions, (tuple(row.values()) for row in rows)))
@@ -442,20 +444,20 @@ class _Connected:
             for dataset in (own, stars):
                 self.warehouse._create_dataset(client, dataset)
             listed = [
-                [one.table_id for one in client.list_tables(f"{client.project}.{dataset}", retry=retry)]
+                [table.table_id for table in client.list_tables(f"{client.project}.{dataset}", retry=retry)]
                 for dataset in (own, stars)
             ]
             columns = {
                 name: {
-                    one.name: one.mode != "REQUIRED"
-                    for one in client.get_table(f"{client.project}.{stars}.{name}", retry=retry).schema
+                    target.name: target.mode != "REQUIRED"
+                    for target in client.get_table(f"{client.project}.{stars}.{name}", retry=retry).schema
                 }
                 for name in listed[1]
                 if any(name.startswith(table.name) for table in self.warehouse.tables)
             }
         script = [] if {"loads", "load_lock"} <= set(listed[0]) else self._bookkeeping()
         # A foreign key requires the referenced table.
-        for table in sorted(self.warehouse.tables, key=lambda one: one.kind == "fact"):
+        for table in sorted(self.warehouse.tables, key=lambda table: table.kind == "fact"):
             script += self._table(table, columns.get(table.name))
             script += self.sql.missing_views(table, columns)
         if script:
@@ -516,7 +518,7 @@ class _Connected:
                 granted = self.client.test_iam_permissions(
                     _table_reference(table), _NEEDED_ON_TABLES, retry=self.access.retry
                 ).get("permissions", [])
-                missing = [one for one in _NEEDED_ON_TABLES if one not in granted]
+                missing = [permission for permission in _NEEDED_ON_TABLES if permission not in granted]
                 if missing:
                     dataset = ".".join(table.split(".")[:-1]).replace(".", ":")
                     denial = f"Permission {missing[0]} denied on dataset {dataset}"
@@ -592,7 +594,7 @@ class _Session(LoadSession):
                 incoming.table_id,
                 str(incoming.lake_version),
                 str(incoming.batches),
-                *(f"{one.name} {one.field_type}" for one in fields),
+                *(f"{column.name} {column.field_type}" for column in fields),
             ],
         )
         return copied
@@ -692,7 +694,7 @@ def _write_parquet(file: Path, rows: pa.RecordBatchReader, schema: pa.Schema) ->
 
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for batch in rows:
-            columns = [array.cast(one.type) for array, one in zip(batch.columns, schema, strict=True)]
+            columns = [array.cast(target.type) for array, target in zip(batch.columns, schema, strict=True)]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
 

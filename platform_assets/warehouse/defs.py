@@ -55,7 +55,9 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
         resources = dg.Definitions(resources=_resources(room, name, engine, schema))
         defs += [of_warehouse, resources]
         if name != MAIN_WAREHOUSE:
-            checks = [key for one in of_warehouse.asset_checks or () for key in one.check_keys]
+            checks = [
+                key for asset_check in of_warehouse.asset_checks or () for key in asset_check.check_keys
+            ]
             defs.append(build_load_defs(name, model.tables, checks, schedule.cron, schedule.timezone))
     return dg.Definitions.merge(*defs)
 

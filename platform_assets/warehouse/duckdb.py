@@ -120,7 +120,7 @@ class DuckDBWarehouse:
             interrupted_after(timeout, connection),
         ):
             if given.values:
-                values = {f"value_{number}": one for number, one in enumerate(given.values.values(), 1)}
+                values = {f"value_{number}": value for number, value in enumerate(given.values.values(), 1)}
                 yield connection.sql(text, params=values).to_arrow_reader(ROWS_PER_BATCH)
                 return
             relation: Any = connection.sql(text)
@@ -174,7 +174,7 @@ class DuckDBWarehouse:
             return []
         with self._open(read_only=True) as connection:
             positions, existing = _read_positions(connection), _existing_columns(connection)
-            loaded = [one for one in self.tables if one.name in positions and one.name in existing]
+            loaded = [table for table in self.tables if table.name in positions and table.name in existing]
             if not loaded:
                 return []
             return list(statuses(loaded, positions, connection.sql(_SQL.status(loaded)).fetchall()))
@@ -284,14 +284,14 @@ class _Session:
         return lacking_columns(self._warehouse.tables, _existing_columns(self._connection))
 
     def prepare(self, filled: Sequence[Incoming], dropped: Set[str], superseded: Set[str]) -> None:
-        self.filled_first = [one.table for one in filled if one.is_first]
+        self.filled_first = [fill.table for fill in filled if fill.is_first]
         if not _has_loads(self._connection):
             script = f"{_SQL.create_loads()}; {_SQL.first_format(_now())}"
             self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS platform; {script}")
         if superseded:
             self._connection.execute(_SQL.supersede(superseded))
-        created = [one for one in self._warehouse.tables if one.name not in dropped]
-        _create_tables(self._connection, created, {one.table.name for one in filled})
+        created = [table for table in self._warehouse.tables if table.name not in dropped]
+        _create_tables(self._connection, created, {fill.table.name for fill in filled})
 
     def clear(self, table: Table) -> None:
         # The old table may have been built by different SQL, so it is dropped.
@@ -314,7 +314,7 @@ class _Session:
         return _scalar(self._connection, _SQL.count(table))
 
     def missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
-        keys = {one.name: one.primary_key[0] for one in self._warehouse.tables}
+        keys = {table.name: table.primary_key[0] for table in self._warehouse.tables}
         query = _SQL.missing_parents(
             table, _SQL.relation(table.name), lambda name: (keys[name], _SQL.relation(name)), after
         )

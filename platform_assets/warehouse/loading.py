@@ -287,7 +287,7 @@ def _load_one_by_one(
             raise busy
     if not loads:
         raise error
-    return loads | {one.name: Load(0, 0, 0, 0, one.reason) for one in loading.failures}
+    return loads | {failure.name: Load(0, 0, 0, 0, failure.reason) for failure in loading.failures}
 
 
 def retry_load(
@@ -330,7 +330,7 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target, again: Collection
         recorded, lacking = session.positions(), session.lacking()
         _refuse_another_lake(target, recorded, lake_id)
         positions = _checked(recorded, handles, lacking, again)
-        filled = {one.table.name: one for one in _incoming(lake, wanted, handles, positions, lake_id)}
+        filled = {fill.table.name: fill for fill in _incoming(lake, wanted, handles, positions, lake_id)}
         dropped = _dropped(target.tables, recorded, lacking) - set(filled)
         gone = dropped | _filled_again(filled.values(), recorded)
         superseded = {name for name in gone if not recorded[name].is_superseded}
@@ -364,7 +364,7 @@ def with_dimensions(tables: Sequence[Table], model: Sequence[Table]) -> list[Tab
     names = {table.name for table in tables} | {
         parent for table in tables for _, parent in table.foreign_keys
     }
-    return [table for table in sorted(model, key=lambda one: one.kind == "fact") if table.name in names]
+    return [table for table in sorted(model, key=lambda entry: entry.kind == "fact") if table.name in names]
 
 
 def _incoming(
@@ -433,9 +433,9 @@ def _dropped(
 def _filled_again(filled: Iterable[Incoming], positions: Mapping[str, Position]) -> set[str]:
     """Return the names of tables that are filled from their first row although they were loaded before."""
     return {
-        one.table.name
-        for one in filled
-        if one.is_first and positions.get(one.table.name, Position()).table_id == one.table_id
+        fill.table.name
+        for fill in filled
+        if fill.is_first and positions.get(fill.table.name, Position()).table_id == fill.table_id
     }
 
 
@@ -444,7 +444,7 @@ def _has_values(handle: DeltaTable, columns: Set[str], last: int) -> bool:
 
     A column that the model gained later has no value.
     """
-    stored = {one.name for one in handle.schema().fields} & columns
+    stored = {field.name for field in handle.schema().fields} & columns
     if not stored:
         return False
     files = file_statistics(handle)
@@ -453,7 +453,7 @@ def _has_values(handle: DeltaTable, columns: Set[str], last: int) -> bool:
         return True
     for rows, first, *nulls in zip(*(files[name].to_pylist() for name in names), strict=True):
         # An older file without the column has no statistics of it.
-        if (first is None or first <= last) and any(one is not None and one < rows for one in nulls):
+        if (first is None or first <= last) and any(null is not None and null < rows for null in nulls):
             return True
     return False
 

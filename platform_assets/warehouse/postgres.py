@@ -208,7 +208,7 @@ class PostgresWarehouse:
         with self._transaction(self.connect(), "report its state", read_only=True) as session:
             positions = self._read_positions(session)
             existing = read_schema(session, self.star_schema).relations
-            loaded = [one for one in self.tables if one.name in positions and one.name in existing]
+            loaded = [table for table in self.tables if table.name in positions and table.name in existing]
             if not loaded:
                 return []
             rows = session.rows(self.sql.status(loaded))
@@ -384,11 +384,11 @@ class _Loading:
         self._records = records
         self._found = found
         self._widened: Set[str] = frozenset()
-        self._primary_keys = {name: one.primary_key for name, one in found.relations.items()}
+        self._primary_keys = {name: relation.primary_key for name, relation in found.relations.items()}
         self._foreign_keys = {
             (name, column): constraint
-            for name, one in found.relations.items()
-            for column, constraint in one.foreign_keys.items()
+            for name, relation in found.relations.items()
+            for column, constraint in relation.foreign_keys.items()
         }
 
     def lacking(self) -> dict[str, set[str]]:
@@ -404,9 +404,9 @@ class _Loading:
         self._warehouse._supersede(self._session, self._records, superseded)
         if not self._found.exists:
             self._session.run(f"CREATE SCHEMA {quote(self._warehouse.star_schema)}")
-        self._tables = {one.name: one for one in self._warehouse.tables if one.name not in dropped}
-        filled_first = {one.table.name for one in filled if one.is_first}
-        widened = {one.table.name for one in filled}
+        self._tables = {table.name: table for table in self._warehouse.tables if table.name not in dropped}
+        filled_first = {fill.table.name for fill in filled if fill.is_first}
+        widened = {fill.table.name for fill in filled}
         self._widened = widened
         for table in self._tables.values():
             self._create_table(table, is_widened=table.name in widened)
@@ -443,9 +443,9 @@ class _Loading:
         if present is not None:
             # The table still has columns that the model has lost, and PostgreSQL cannot drop them from the
             # view.
-            lost = [one for one in present.columns if one not in _columns_of_view(table, suffix)]
-            wider = replace(table, columns=(*table.columns, *(Column(one, Text()) for one in lost)))
-            added = [one for one in table.column_names if one not in present.columns]
+            lost = [column for column in present.columns if column not in _columns_of_view(table, suffix)]
+            wider = replace(table, columns=(*table.columns, *(Column(name, Text()) for name in lost)))
+            added = [column_name for column_name in table.column_names if column_name not in present.columns]
             body = (
                 f"SELECT {columns_sql([*present.columns, *added])} FROM "
                 f"({self._sql.view(wider, suffix)}) AS versions"
@@ -458,9 +458,9 @@ class _Loading:
     def clear(self, table: Table) -> None:
         for name, column in list(self._foreign_keys):
             references = {
-                (one.name, key)
-                for one in self._warehouse.tables
-                for key, parent in one.foreign_keys
+                (known_table.name, key)
+                for known_table in self._warehouse.tables
+                for key, parent in known_table.foreign_keys
                 if parent == table.name
             }
             if name == table.name or (name, column) in references:
@@ -472,17 +472,17 @@ class _Loading:
         table, source = incoming.table, incoming.source
         # COPY sends times as microseconds, the only form available.
         values = ", ".join(
-            f"epoch_us(CAST({quote(one.name)} AS TIME)) AS {quote(one.name)}"
-            if isinstance(one.type, Time)
-            else quote(one.name)
-            for one in source.columns
+            f"epoch_us(CAST({quote(column.name)} AS TIME)) AS {quote(column.name)}"
+            if isinstance(column.type, Time)
+            else quote(column.name)
+            for column in source.columns
         )
         rows = _read(self._duck, f"SELECT {values} FROM incoming")
         if table.kind == "fact":
             if incoming.is_first:
                 self._drop_keys(table)
             return self._session.copy((self._warehouse.star_schema, table.name), rows)
-        staging, names = quote("pg_temp", _staging(table.name)), [one.name for one in source.columns]
+        staging, names = quote("pg_temp", _staging(table.name)), [column.name for column in source.columns]
         self._session.run(
             f"CREATE TEMPORARY TABLE {quote(_staging(table.name))} (LIKE {self._sql.relation(table.name)}) "
             "ON COMMIT DROP"
@@ -503,7 +503,7 @@ class _Loading:
 
     def missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
         """See `LoadSession`. The foreign keys themselves are the check; missing ones are declared first."""
-        parents = {one.name: one for one in self._warehouse.tables}
+        parents = {table.name: table for table in self._warehouse.tables}
         for column, name in table.foreign_keys:
             if missing := self._missing_parents(table, column, parents[name], after):
                 return {column: missing}

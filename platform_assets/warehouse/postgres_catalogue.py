@@ -90,7 +90,7 @@ def read_schema(session: PostgresSession, schema: str) -> ExistingSchema:
     )
     if not found:
         return ExistingSchema(schema, False, {"USAGE": True, "CREATE": True}, {})
-    rights = [f"has_table_privilege(c.oid, '{one}') AS {one.lower()}_" for one in _RIGHTS]
+    rights = [f"has_table_privilege(c.oid, '{right}') AS {right.lower()}_" for right in _RIGHTS]
     columns = session.rows(
         "SELECT c.relname::text AS relation, c.relkind::text AS kind, "
         "pg_get_userbyid(c.relowner)::text AS owner, pg_has_role(c.relowner, 'USAGE') AS is_owned, "
@@ -126,7 +126,7 @@ def read_schema(session: PostgresSession, schema: str) -> ExistingSchema:
                 row["owner"],
                 row["is_owned"],
                 row["is_supers"],
-                {one: row[f"{one.lower()}_"] for one in _RIGHTS},
+                {right: row[f"{right.lower()}_"] for right in _RIGHTS},
                 primary.get(name, ""),
                 foreign.get(name, {}),
             ),
@@ -150,12 +150,12 @@ class Grants:
 
     def need(self, held: Mapping[str, bool], on: str, *needed: str) -> None:
         """Note the needed privileges on an object that are not held; `on` is its kind and name as SQL."""
-        if lacking := [one for one in needed if not held[one]]:
+        if lacking := [right for right in needed if not held[right]]:
             self._missing.append(f"GRANT {', '.join(lacking)} ON {on} TO {self._role};")
 
     def need_on_database(self, *needed: str) -> None:
         """Note the needed privileges on the database that are not held: CREATE, TEMPORARY."""
-        held = (f"has_database_privilege(current_database(), '{one}') AS \"{one}\"" for one in needed)
+        held = (f"has_database_privilege(current_database(), '{right}') AS \"{right}\"" for right in needed)
         [row] = self._session.rows(f"SELECT current_database()::text AS database, {', '.join(held)}")
         self.need(row, f"DATABASE {quote(row['database'])}", *needed)
 

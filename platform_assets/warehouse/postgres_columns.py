@@ -15,17 +15,17 @@ _MOST_DIGITS = 38
 _EARLIEST_MICROSECONDS = -210_866_803_200_000_000  # 4714-11-24 BC, see "Date/Time Types" in the manual
 
 _TYPES: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
-    (lambda one: one in (pa.int8(), pa.uint8(), pa.int16()), "smallint"),
-    (lambda one: one in (pa.uint16(), pa.int32()), "integer"),
-    (lambda one: one in (pa.uint32(), pa.int64()), "bigint"),
+    (lambda type_: type_ in (pa.int8(), pa.uint8(), pa.int16()), "smallint"),
+    (lambda type_: type_ in (pa.uint16(), pa.int32()), "integer"),
+    (lambda type_: type_ in (pa.uint32(), pa.int64()), "bigint"),
     (pa.types.is_uint64, "numeric(20,0)"),
-    (lambda one: one in (pa.float16(), pa.float32()), "real"),
+    (lambda type_: type_ in (pa.float16(), pa.float32()), "real"),
     (pa.types.is_float64, "double precision"),
     (pa.types.is_boolean, "boolean"),
-    (lambda one: pa.types.is_string(one) or pa.types.is_large_string(one), "text"),
-    (lambda one: one == pa.string_view() or pa.types.is_null(one), "text"),
-    (lambda one: pa.types.is_binary(one) or pa.types.is_large_binary(one), "bytea"),
-    (lambda one: one == pa.binary_view() or pa.types.is_fixed_size_binary(one), "bytea"),
+    (lambda type_: pa.types.is_string(type_) or pa.types.is_large_string(type_), "text"),
+    (lambda type_: type_ == pa.string_view() or pa.types.is_null(type_), "text"),
+    (lambda type_: pa.types.is_binary(type_) or pa.types.is_large_binary(type_), "bytea"),
+    (lambda type_: type_ == pa.binary_view() or pa.types.is_fixed_size_binary(type_), "bytea"),
     (pa.types.is_date, "date"),
     (pa.types.is_time, "time without time zone"),
 )

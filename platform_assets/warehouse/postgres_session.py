@@ -292,7 +292,7 @@ class PostgresSession:
 
 def _as_row(values: Sequence[object]) -> pa.Table:
     """Return the values of a query's placeholders as a table of one row."""
-    return pa.table({str(number): pa.array([one]) for number, one in enumerate(values, 1)})
+    return pa.table({str(number): pa.array([value]) for number, value in enumerate(values, 1)})
 
 
 class _OutgoingRows:

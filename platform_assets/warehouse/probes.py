@@ -43,9 +43,9 @@ def look_at_content(status: Callable[[], Sequence[TableStatus]]) -> Iterator[Obs
     if not tables:
         yield ok("content", "nothing was loaded yet; the first run does it")
         return
-    loaded = max((one.loaded_at for one in tables if one.loaded_at is not None), default=None)
+    loaded = max((table.loaded_at for table in tables if table.loaded_at is not None), default=None)
     age = f", last loaded {age_text(dt.datetime.now(dt.UTC) - loaded)} ago" if loaded is not None else ""
-    yield ok("content", f"{len(tables)} tables up to batch {max(one.last_batch for one in tables)}{age}")
+    yield ok("content", f"{len(tables)} tables up to batch {max(table.last_batch for table in tables)}{age}")
 
 
 def look_at_duckdb(file: Path) -> Iterator[Observation]:

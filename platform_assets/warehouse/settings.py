@@ -155,23 +155,27 @@ class WarehousesSettings(RoomSettings):
         for name, reason in refused.items():
             expected = f"a unique name of lower case letters, digits and _ ({reason})"
             yield Mistake(("warehouses", name), f"a warehouse called {shown(name)}", expected)
-        content["warehouses"] = {name: one for name, one in warehouses.items() if name not in refused}
+        content["warehouses"] = {
+            name: warehouse for name, warehouse in warehouses.items() if name not in refused
+        }
 
     def mistakes(self, settings: Settings) -> Iterator[Mistake]:
         """Check that no two warehouses are one file."""
         taken: dict[object, str] = {}
-        for name, one in {"": self.warehouse, **self.warehouses}.items():
-            if one.engine != "duckdb" or one.duckdb is None:
+        for name, warehouse in {"": self.warehouse, **self.warehouses}.items():
+            if warehouse.engine != "duckdb" or warehouse.duckdb is None:
                 continue
             key = ("warehouses", name, "duckdb", "path") if name else ("warehouse", "duckdb", "path")
-            other = taken.setdefault(one.duckdb.path, ".".join(key))
+            other = taken.setdefault(warehouse.duckdb.path, ".".join(key))
             if other != ".".join(key):
-                yield Mistake(key, shown(str(one.duckdb.path)), f"a file of its own: {other} has this one")
+                yield Mistake(
+                    key, shown(str(warehouse.duckdb.path)), f"a file of its own: {other} has this one"
+                )
 
     def unshared(self) -> Iterator[Mistake]:
         """Report DuckDB files, which one machine at a time can open."""
-        for name, one in {"": self.warehouse, **self.warehouses}.items():
-            if one.engine == "duckdb":
+        for name, settings in {"": self.warehouse, **self.warehouses}.items():
+            if settings.engine == "duckdb":
                 key = ("warehouses", name, "engine") if name else ("warehouse", "engine")
                 expected = (
                     "postgres, snowflake or bigquery: with machines = many, a DuckDB file cannot be shared"

@@ -151,12 +151,13 @@ class SnowflakeWarehouse:
             warehouse.use(schema)
             stage = warehouse.create_stage(schema)
             staged = f"written_{uuid.uuid4().hex}"
-            typed = [(one, target) for one, (_, target) in zip(numbered, types, strict=True)]
+            typed = [(number, target) for number, (_, target) in zip(numbered, types, strict=True)]
             grants = [warehouse.grant("CREATE TABLE", "SCHEMA", schema)]
             warehouse.run(_temporary_table(staged, typed), attempt, grants)
             warehouse.put(folder, stage, "rows")
             selected = ", ".join(
-                expression(one, type_, target) for one, (type_, target) in zip(numbered, types, strict=True)
+                expression(number, type_, target)
+                for number, (type_, target) in zip(numbered, types, strict=True)
             )
             warehouse.run(_copy(staged, numbered, selected, f"@{stage}/rows/"), attempt)
             declared = ", ".join(
@@ -310,7 +311,7 @@ class _Connected:
                 if timeout is None or "due to a timeout" not in str(error):
                     raise
                 raise QueryTimeout(timeout) from error
-            schema = pa.schema([pa.field(one.name, _arrow_type(one)) for one in cursor.description])
+            schema = pa.schema([pa.field(column.name, _arrow_type(column)) for column in cursor.description])
             tables = cursor.fetch_arrow_batches(force_microsecond_precision=True)
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -445,8 +446,8 @@ class _Connected:
         present = {table: columns for (schema, table), columns in existing.items() if schema == stars}
         columns: dict[str, dict[str, bool]] = {}
         # A foreign key requires the referenced table.
-        for table in sorted(self.warehouse.tables, key=lambda one: one.kind == "fact"):
-            declared = {one.name: one.nullable for one in columns_of(table)}
+        for table in sorted(self.warehouse.tables, key=lambda table: table.kind == "fact"):
+            declared = {column.name: column.nullable for column in columns_of(table)}
             statements += self._table(table, present.get(table.name))
             statements += self.sql.missing_views(table, present)
             columns[table.name] = declared | present.get(table.name, {})
@@ -512,7 +513,7 @@ class _Connected:
             )
         }
         statements = []
-        keys = {one.name: one.primary_key for one in self.warehouse.tables}
+        keys = {table.name: table.primary_key for table in self.warehouse.tables}
         for table in self.warehouse.tables:
             for column, parent in table.foreign_keys:
                 name = f"{table.name}_{column}_fkey"
@@ -599,8 +600,8 @@ class _Session(LoadSession):
         files = incoming.files
         if not files:
             return
-        stored = {one.name for one in incoming.handle.schema().fields}
-        if incoming.source.is_local and stored == {one.name for one in incoming.source.columns}:
+        stored = {column.name for column in incoming.handle.schema().fields}
+        if incoming.source.is_local and stored == {column.name for column in incoming.source.columns}:
             for number, file in enumerate(files):
                 (folder / f"{number}.parquet").symlink_to(Path(incoming.source.uri, file).absolute())
             expected = sum(files.values())
@@ -621,9 +622,9 @@ class _Session(LoadSession):
         from platform_assets.snowflake.execute import copied
 
         columns = incoming.source.columns
-        selected = ", ".join(f"{path(one.name)}::{_staged_type(one.type)}" for one in columns)
+        selected = ", ".join(f"{path(column.name)}::{_staged_type(column.type)}" for column in columns)
         name = incoming.table.name
-        sql = _copy(_staged(incoming.table), [one.name for one in columns], selected, location, files)
+        sql = _copy(_staged(incoming.table), [column.name for column in columns], selected, location, files)
         with self.connected.executed(sql, f"stage {name}") as cursor:
             loaded, _ = copied(cursor)
         if loaded != expected:
@@ -665,7 +666,9 @@ class _Session(LoadSession):
         """Extend an error about nulls by the columns concerned, which Snowflake does not name."""
         table = incoming.table
         self.connected.run("ROLLBACK", "undo the load")
-        required = [one.name for one in columns_of(table) if not self.columns[table.name].get(one.name, True)]
+        required = [
+            column.name for column in columns_of(table) if not self.columns[table.name].get(column.name, True)
+        ]
         counts = ", ".join(f"COUNT(*) - COUNT({quoted(name)})" for name in required)
         [found] = self.connected.rows(
             f"SELECT {counts} FROM {quoted(_staged(table))} WHERE {self.connected.sql.is_new(incoming)}",
@@ -688,7 +691,7 @@ class _Session(LoadSession):
 
     def missing_parents(self, table: Table, after: int) -> dict[str, list[str]]:
         sql = self.connected.sql
-        keys = {one.name: one.primary_key[0] for one in self.connected.warehouse.tables}
+        keys = {table.name: table.primary_key[0] for table in self.connected.warehouse.tables}
         query = sql.missing_parents(
             table, sql.relation(table.name), lambda name: (keys[name], sql.relation(name)), after
         )
@@ -726,13 +729,13 @@ def _written_types(schema: pa.Schema, name: tuple[str, str], attempt: str) -> li
     Raises:
         WarehouseError: Snowflake cannot store such a table.
     """
-    for one in (*name, *schema.names):
-        if not 0 < len(one) <= LONGEST_NAME or "\0" in one:
+    for text in (*name, *schema.names):
+        if not 0 < len(text) <= LONGEST_NAME or "\0" in text:
             raise WarehouseError(
-                f"Snowflake could not {attempt}: {one[:60]!r} is not a valid name. Choose a name with 1 to "
+                f"Snowflake could not {attempt}: {text[:60]!r} is not a valid name. Choose a name with 1 to "
                 f"{LONGEST_NAME} characters and no NUL."
             )
-    twice = sorted({one for one in schema.names if schema.names.count(one) > 1})
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if twice:
         raise WarehouseError(
             f"Snowflake could not {attempt}: the rows have the column {twice[0]} twice. Rename one of them."
@@ -758,7 +761,7 @@ def _written_types(schema: pa.Schema, name: tuple[str, str], attempt: str) -> li
 def _write_parquet(file: Path, rows: pa.RecordBatchReader, names: Sequence[str], attempt: str) -> None:
     import pyarrow.parquet as pq
 
-    schema = pa.schema([one.with_name(name) for one, name in zip(rows.schema, names, strict=True)])
+    schema = pa.schema([column.with_name(name) for column, name in zip(rows.schema, names, strict=True)])
     try:
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for batch in rows:
@@ -796,14 +799,14 @@ def _as_declared(table: pa.Table, schema: pa.Schema) -> pa.Table:
         WarehouseError: A number does not fit 64 bits.
     """
     columns = []
-    for one, values in zip(schema, table.columns, strict=True):
+    for column, values in zip(schema, table.columns, strict=True):
         try:
             # Fractions of a microsecond are truncated, as everywhere in the platform.
-            is_time = pa.types.is_temporal(one.type)
-            columns.append(values.cast(one.type, safe=not is_time))
+            is_time = pa.types.is_temporal(column.type)
+            columns.append(values.cast(column.type, safe=not is_time))
         except pa.ArrowInvalid as error:
             raise WarehouseError(
-                f"Snowflake's result cannot be read: a value of {one.name} does not fit {one.type}. Cast the "
-                "column in the query, for example to NUMBER(38, 0)."
+                f"Snowflake's result cannot be read: a value of {column.name} does not fit {column.type}. "
+                "Cast the column in the query, for example to NUMBER(38, 0)."
             ) from error
     return pa.Table.from_arrays(columns, schema=schema)

@@ -394,7 +394,7 @@ def refuse_schemas_of_the_platform(
     Raises:
         WarehouseError: The schema is one of the platform's.
     """
-    if schema in own or (folds and schema.casefold() in {one.casefold() for one in own}):
+    if schema in own or (folds and schema.casefold() in {name.casefold() for name in own}):
         raise WarehouseError(
             f"{kind} {schema} of the warehouse belongs to the platform; write to another {kind.lower()}."
         )

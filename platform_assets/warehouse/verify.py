@@ -105,9 +105,9 @@ def lost_rows(
         source.create_view(connection, ["loaded"], handle)
         expected = dict(connection.sql("SELECT _batch, count(*) FROM loaded GROUP BY _batch").fetchall())
     found = warehouse.batch_counts(table)
-    missing = {one: count - found.get(one, 0) for one, count in expected.items() if count > found.get(one, 0)}
+    missing = {row: count - found.get(row, 0) for row, count in expected.items() if count > found.get(row, 0)}
     surplus = {
-        one: count - expected.get(one, 0) for one, count in found.items() if count > expected.get(one, 0)
+        row: count - expected.get(row, 0) for row, count in found.items() if count > expected.get(row, 0)
     }
     if not missing and not surplus:
         return None

@@ -55,8 +55,8 @@ class WorkersRoom(Assembly[WorkersSettings]):
         from platform_assets.orchestration import EXTRACTION, INSPECTION, LOADS, QUEUE, TRANSFORMATION
         from platform_assets.workers.settings import RUNS_QUEUE
 
-        found = {RUNS_QUEUE, *(one.queue for one in self.settings.workers.jobs.values() if one.queue)}
-        if any(one.steps == "celery" for one in self.settings.workers.jobs.values()):
+        found = {RUNS_QUEUE, *(job.queue for job in self.settings.workers.jobs.values() if job.queue)}
+        if any(job.steps == "celery" for job in self.settings.workers.jobs.values()):
             found |= {tags[QUEUE] for tags in (EXTRACTION, TRANSFORMATION, INSPECTION, LOADS)}
         return sorted(found)
 

@@ -56,7 +56,7 @@ def start(
         gc.freeze()
         known = room.queues()
         taken = queues or ",".join(known)
-        for name in sorted({one.strip() for one in taken.split(",")} - set(known)):
+        for name in sorted({name.strip() for name in taken.split(",")} - set(known)):
             typer.echo(
                 f"No job of the configuration uses the queue {name}: only steps that carry its name as a tag "
                 f"come here. The queues of the configuration are {', '.join(known)}.",

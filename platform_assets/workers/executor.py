@@ -186,9 +186,9 @@ def cancel(app: "Celery", run: dg.DagsterRun, instance: dg.DagsterInstance) -> N
 def tasks_of_steps(instance: dg.DagsterInstance, run: str) -> list[str]:
     """Return the ids of the tasks of a run's steps that were handed to workers and have not ended."""
     handed = Counter(
-        one.step_key for one in instance.all_logs(run, of_type=dg.DagsterEventType.STEP_WORKER_STARTING)
+        log.step_key for log in instance.all_logs(run, of_type=dg.DagsterEventType.STEP_WORKER_STARTING)
     )
-    ended = Counter(one.step_key for one in instance.all_logs(run, of_type=ENDS_OF_STEP))
+    ended = Counter(log.step_key for log in instance.all_logs(run, of_type=ENDS_OF_STEP))
     # A step that was handed on twice for the same attempt counts one too many, which harms nobody.
     return [
         task_of_step(run, key, attempt)

@@ -81,7 +81,7 @@ class WorkersBlock(Block):
         """Return the settings of a job; None if nothing fits its name."""
         if name in self.jobs:
             return self.jobs[name]
-        return next((one for pattern, one in self.jobs.items() if fnmatchcase(name, pattern)), None)
+        return next((job for pattern, job in self.jobs.items() if fnmatchcase(name, pattern)), None)
 
 
 class WorkersSettings(RoomSettings):
@@ -91,13 +91,13 @@ class WorkersSettings(RoomSettings):
 
     def mistakes(self, settings: Settings) -> Iterator[Mistake]:
         """Check that steps have a broker to go to, and that runs do not wait in the queue of their steps."""
-        for name, one in self.workers.jobs.items():
+        for name, job in self.workers.jobs.items():
             key = ("workers", "jobs", name)
-            if one.steps == "celery" and self.workers.celery is None:
+            if job.steps == "celery" and self.workers.celery is None:
                 yield Mistake((*key, "steps"), "celery", "run, as there is no block workers.celery")
-            if one.steps == "celery" and one.queue not in (None, RUNS_QUEUE):
+            if job.steps == "celery" and job.queue not in (None, RUNS_QUEUE):
                 expected = f"nothing: runs that wait for their steps go to the queue {RUNS_QUEUE}"
-                yield Mistake((*key, "queue"), str(one.queue), expected)
+                yield Mistake((*key, "queue"), str(job.queue), expected)
 
 
 SETTINGS = WorkersSettings

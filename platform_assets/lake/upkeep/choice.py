@@ -70,7 +70,7 @@ def data_files(handle: DeltaTable) -> list[DataFile]:
         DataFile(path, size, count or 0, first, last, dt.datetime.fromtimestamp(modified / 1000, dt.UTC))
         for path, size, count, first, last, modified in zip(*rows.values(), strict=True)
     ]
-    return sorted(files, key=lambda one: (one.first or 0, one.last or 0, one.modified, one.path))
+    return sorted(files, key=lambda file: (file.first or 0, file.last or 0, file.modified, file.path))
 
 
 def mergeable(files: Sequence[DataFile], kept: KeptTable) -> list[DataFile]:
@@ -79,12 +79,12 @@ def mergeable(files: Sequence[DataFile], kept: KeptTable) -> list[DataFile]:
         return list(files)
     last, batches = kept.whole_batches()
     return [
-        one
-        for one in files
-        if one.first is not None
-        and one.last is not None
-        and one.last <= last
-        and (one.first != one.last or one.first in batches)
+        file
+        for file in files
+        if file.first is not None
+        and file.last is not None
+        and file.last <= last
+        and (file.first != file.last or file.first in batches)
     ]
 
 
@@ -107,18 +107,18 @@ def chosen(files: Sequence[DataFile], least: int, cold_before: dt.datetime) -> l
             groups.append(group[::-1])
         group, total = [], 0
 
-    for one in reversed(files):
-        fits = not one.is_full and total + one.size <= _TARGET
-        if group and not (fits and (one.is_small or one.size <= total)):
+    for file in reversed(files):
+        fits = not file.is_full and total + file.size <= _TARGET
+        if group and not (fits and (file.is_small or file.size <= total)):
             close()
-        group.append(one)
-        total += one.size
-        if one.is_full:
+        group.append(file)
+        total += file.size
+        if file.is_full:
             close()
     close()
     return groups[::-1]
 
 
-def _is_worth_compressing(one: DataFile, cold_before: dt.datetime) -> bool:
+def _is_worth_compressing(file: DataFile, cold_before: dt.datetime) -> bool:
     """Return True for a large old file of a tick: ticks compress less, because they have to be fast."""
-    return one.size >= _WORTH_COMPRESSING and _COMPRESSED not in one.path and one.modified < cold_before
+    return file.size >= _WORTH_COMPRESSING and _COMPRESSED not in file.path and file.modified < cold_before

@@ -127,13 +127,13 @@ class Journal:
         rows = [
             {
                 "key": name,
-                "status": "failed" if one.error else "done",
-                "at": one.at,
+                "status": "failed" if entry.error else "done",
+                "at": entry.at,
                 "until": None,
-                "done": json.dumps(dict(one.done)),
-                "error": storable(one.error),
+                "done": json.dumps(dict(entry.done)),
+                "error": storable(entry.error),
             }
-            for name, one in entries.items()
+            for name, entry in entries.items()
         ]
         if rows:
             self.log.append(rows)

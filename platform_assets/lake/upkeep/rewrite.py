@@ -125,7 +125,7 @@ class Rewriter:
         written = self._sorted(handle, rows) if self.kept.order else self._write(handle, rows)
         if written is None:
             return None
-        expected = sum(one.rows for one in files)
+        expected = sum(file.rows for file in files)
         if written.rows != expected:
             raise LakeError(
                 f"The merged file of {self._table.uri} has {written.rows:,} rows, and the files it replaces "
@@ -153,7 +153,7 @@ class Rewriter:
         for folder in self.store.folders(SCRATCH):
             place = f"{SCRATCH}/{folder}"
             newest = max(
-                (one.modified.timestamp() for one in self.store.listed(place, deep=True)), default=0.0
+                (file.modified.timestamp() for file in self.store.listed(place, deep=True)), default=0.0
             )
             if now - newest > older_than_seconds:
                 self.store.remove_folder(place)
@@ -248,7 +248,7 @@ class Rewriter:
             paths = _paths(handle) if handle is not None else set()
             if written is not None and written.path in paths:
                 return written  # the store had taken the commit, and only its answer was lost
-            if handle is None or not {one.path for one in files} <= paths:
+            if handle is None or not {file.path for file in files} <= paths:
                 return None
             self.alive()
             try:
@@ -275,11 +275,11 @@ class Rewriter:
 
         now = time.time_ns() // 1_000_000
         actions: list[AddAction | RemoveAction] = [
-            RemoveAction(one.path, data_change, now, size=one.size, partition_values={}) for one in files
+            RemoveAction(file.path, data_change, now, size=file.size, partition_values={}) for file in files
         ]
         if written is not None:
             # As old as its newest rows: files without batch numbers are ordered by this time.
-            newest = int(max(one.modified for one in files).timestamp() * 1000)
+            newest = int(max(file.modified for file in files).timestamp() * 1000)
             actions.insert(0, AddAction(written.path, written.size, {}, newest, data_change, written.stats))
         handle.create_write_transaction(
             actions,
@@ -312,8 +312,10 @@ def _with_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     present: Mapping[str, pa.Array] = dict(zip(batch.schema.names, batch.columns, strict=True))
     return pa.RecordBatch.from_arrays(
         [
-            present[one.name].cast(one.type) if one.name in present else pa.nulls(batch.num_rows, one.type)
-            for one in schema
+            present[column.name].cast(column.type)
+            if column.name in present
+            else pa.nulls(batch.num_rows, column.type)
+            for column in schema
         ],
         schema=schema,
     )
@@ -336,10 +338,10 @@ def read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
     is_over = threading.Event()
 
-    def put(one: pa.RecordBatch | BaseException | None) -> None:
+    def put(item: pa.RecordBatch | BaseException | None) -> None:
         while not is_over.is_set():
             try:
-                ready.put(one, timeout=0.1)
+                ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
             return

@@ -54,14 +54,18 @@ class TableStore:
         import pyarrow.fs as pafs
 
         found = self.files.get_file_info(pafs.FileSelector(folder, recursive=deep, allow_not_found=True))
-        return [StoredFile(one.path, one.size, one.mtime) for one in found if one.type == pafs.FileType.File]
+        return [
+            StoredFile(entry.path, entry.size, entry.mtime)
+            for entry in found
+            if entry.type == pafs.FileType.File
+        ]
 
     def folders(self, folder: str = "") -> list[str]:
         """List the names of the folders in a folder."""
         import pyarrow.fs as pafs
 
         found = self.files.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-        return [one.base_name for one in found if one.type == pafs.FileType.Directory]
+        return [entry.base_name for entry in found if entry.type == pafs.FileType.Directory]
 
     def move(self, path: str, to: str) -> None:
         """Give a file another path."""
@@ -83,4 +87,4 @@ class TableStore:
         if self._root is not None:
             shutil.rmtree(self._root / folder, ignore_errors=True)
         else:
-            self.remove(one.path for one in self.listed(folder, deep=True))
+            self.remove(entry.path for entry in self.listed(folder, deep=True))

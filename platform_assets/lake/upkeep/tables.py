@@ -40,7 +40,9 @@ def kept_tables(lake: Lake, rooms: Callable[[], Iterable[HasDeltaTables]]) -> It
             named.add(kept.table.uri)
             yield kept
     try:
-        others = [_unnamed(*one) for one in lake.found_tables() if one[2].uri not in named]
+        others = [
+            _unnamed(*found_table) for found_table in lake.found_tables() if found_table[2].uri not in named
+        ]
     except BaseException as error:
         if not is_isolated(error):
             raise
@@ -58,8 +60,8 @@ def _unnamed(zone: str, path: str, table: LakeTable) -> KeptTable:
 def _metadata_of(table: LakeTable) -> str:
     """Return the key of the platform's metadata in the newest commits; empty if they have none."""
     version = table.version()
-    for one in range(version, max(version - _COMMITS_TO_LOOK_AT, -1), -1):
-        for name in table.commit_info(one):
+    for number in range(version, max(version - _COMMITS_TO_LOOK_AT, -1), -1):
+        for name in table.commit_info(number):
             if name.startswith(_PREFIX):
                 return name
     return ""
@@ -71,8 +73,8 @@ def positions(rooms: Callable[[], Iterable[RefersToVersions]]) -> Positions:
     unknown = []
     for room in rooms():
         try:
-            for one in room.versions_in_use():
-                found.setdefault(one.table_id, []).append(one)
+            for use in room.versions_in_use():
+                found.setdefault(use.table_id, []).append(use)
         except BaseException as error:
             if not is_isolated(error):
                 raise

@@ -177,20 +177,24 @@ class Upkeep:
         began = time.monotonic()
         with self.journal.locked() as lock:
             last = self.journal.last()
-            known = {name: replace(one, done={}) for name, one in last.items()} if whole else last
+            known = (
+                {name: replace(last_upkeep, done={}) for name, last_upkeep in last.items()} if whole else last
+            )
             done: list[TableUpkeep] = []
             try:
                 done.extend(self._each(wanted, known, is_dry=False, alive=lock.extend))
             finally:
                 now = self.clock()
-                self.journal.record({one.table: LastUpkeep(now, one.done, one.error) for one in done})
+                self.journal.record(
+                    {upkeep.table: LastUpkeep(now, upkeep.done, upkeep.error) for upkeep in done}
+                )
         event(
             "upkeep_finished",
             f"Upkeep looked at {len(done)} tables",
             tables=len(done),
-            tables_failed=sum(1 for one in done if one.error),
-            bytes_rewritten=sum(one.rewritten for one in done),
-            bytes_removed=sum(one.removed.size for one in done),
+            tables_failed=sum(1 for upkeep in done if upkeep.error),
+            bytes_rewritten=sum(upkeep.rewritten for upkeep in done),
+            bytes_removed=sum(upkeep.removed.size for upkeep in done),
             seconds=round(time.monotonic() - began, 3),
         )
         return done
@@ -232,21 +236,21 @@ class Upkeep:
                 yield one
 
 
-def _log(one: TableUpkeep) -> None:
+def _log(upkeep: TableUpkeep) -> None:
     """Log the upkeep of a table; if there was nothing to do, as a detail."""
-    changed = bool(one.rewritten or one.removed.size or one.outdated)
+    changed = bool(upkeep.rewritten or upkeep.removed.size or upkeep.outdated)
     event(
         "upkeep",
-        f"{one.table}: {one.error or f'{one.files[0]} files became {one.files[1]}'}",
-        level="error" if one.error else "info" if changed else "debug",
-        table=one.table,
-        files_before=one.files[0],
-        files=one.files[1],
-        bytes=one.size[1],
-        bytes_rewritten=one.rewritten,
-        bytes_removed=one.removed.size,
-        outdated_rows=one.outdated,
-        **({"reason": one.error} if one.error else {}),
+        f"{upkeep.table}: {upkeep.error or f'{upkeep.files[0]} files became {upkeep.files[1]}'}",
+        level="error" if upkeep.error else "info" if changed else "debug",
+        table=upkeep.table,
+        files_before=upkeep.files[0],
+        files=upkeep.files[1],
+        bytes=upkeep.size[1],
+        bytes_rewritten=upkeep.rewritten,
+        bytes_removed=upkeep.removed.size,
+        outdated_rows=upkeep.outdated,
+        **({"reason": upkeep.error} if upkeep.error else {}),
     )
 
 
@@ -322,7 +326,7 @@ class _OfTable:
         return self.kept.table.open() or handle
 
     def _merge(
-        self, one: TableUpkeep, handle: DeltaTable, rewriter: Rewriter, now: dt.datetime, *, is_dry: bool
+        self, upkeep: TableUpkeep, handle: DeltaTable, rewriter: Rewriter, now: dt.datetime, *, is_dry: bool
     ) -> TableUpkeep:
         files = data_files(handle)
         groups = chosen(mergeable(files, self.kept), self.upkeep.policy.least_files, now - _COLD)
@@ -335,7 +339,7 @@ class _OfTable:
                 rewritten += sum(file.size for file in group)
         if rewritten and not is_dry:
             self.upkeep.report(f"{self.kept.name}: {len(files)} files became {left}")
-        return replace(one, files=(len(files), left), rewritten=rewritten)
+        return replace(upkeep, files=(len(files), left), rewritten=rewritten)
 
     def _retain(self, handle: DeltaTable, rewriter: Rewriter, now: dt.datetime, *, is_dry: bool) -> int:
         """Apply retention; return how many rows it concerns."""
@@ -373,28 +377,30 @@ class _OfTable:
         self.upkeep.report(f"{self.kept.name}: retention concerned {count:,} rows")
         return int(count)
 
-    def _remove(self, one: TableUpkeep, versions: Versions, now: dt.datetime, *, is_dry: bool) -> TableUpkeep:
+    def _remove(
+        self, upkeep: TableUpkeep, versions: Versions, now: dt.datetime, *, is_dry: bool
+    ) -> TableUpkeep:
         policy = self.upkeep.policy
         cutoff = now - policy.keep
         oldest = versions.needed_since(cutoff)
-        one = replace(one, oldest=oldest)
+        upkeep = replace(upkeep, oldest=oldest)
         data, entries = versions.unneeded(oldest, cutoff, policy.longest_run)
         if (data or entries) and self.kept.is_loaded_elsewhere:
             positions = self.positions()
             if positions.unknown:
                 return replace(
-                    one, error=f"{one.error} No old version was removed: {positions.unknown}".lstrip()
+                    upkeep, error=f"{upkeep.error} No old version was removed: {positions.unknown}".lstrip()
                 )
             in_use = positions.versions.get(str(versions.handle.metadata().id), ())
             needed = versions.needed_since(cutoff, (use.version for use in in_use))
             if needed < oldest:
                 pinned = tuple(sorted({use.reader for use in in_use if use.version < oldest}))
-                one = replace(one, pinned_by=pinned, oldest=needed)
+                upkeep = replace(upkeep, pinned_by=pinned, oldest=needed)
                 data, entries = versions.unneeded(needed, cutoff, policy.longest_run)
         if is_dry:
             size = sum(file.size for file in data)
-            return replace(one, removed=Removed(len(data), size, len(entries)))
-        return replace(one, removed=versions.remove(data, entries, self.alive), removed_at=now)
+            return replace(upkeep, removed=Removed(len(data), size, len(entries)))
+        return replace(upkeep, removed=versions.remove(data, entries, self.alive), removed_at=now)
 
 
 def _is_over(since: dt.datetime | None, term: dt.timedelta, now: dt.datetime) -> bool:

@@ -60,9 +60,9 @@ class Versions:
     def _entries(self) -> dict[int, list[StoredFile]]:
         """The files of the log by version."""
         found: dict[int, list[StoredFile]] = {}
-        for one in self.store.listed(LOG):
-            if (entry := _ENTRY.fullmatch(one.path)) is not None:
-                found.setdefault(int(entry[1]), []).append(one)
+        for log_entry in self.store.listed(LOG):
+            if (entry := _ENTRY.fullmatch(log_entry.path)) is not None:
+                found.setdefault(int(entry[1]), []).append(log_entry)
         return dict(sorted(found.items()))
 
     @property
@@ -73,14 +73,14 @@ class Versions:
     @property
     def count(self) -> int:
         """The number of versions in the log."""
-        return sum(any(one.path.endswith(".json") for one in files) for files in self._entries.values())
+        return sum(any(file.path.endswith(".json") for file in files) for files in self._entries.values())
 
     @cached_property
     def _checkpoints(self) -> list[int]:
         return [
             version
             for version, files in self._entries.items()
-            if any(".checkpoint." in one.path for one in files)
+            if any(".checkpoint." in file.path for file in files)
         ]
 
     @property
@@ -97,10 +97,12 @@ class Versions:
             version
             for version, files in self._entries.items()
             if version <= self.current
-            and any(one.path.endswith(".json") and one.modified <= cutoff for one in files)
+            and any(file.path.endswith(".json") and file.modified <= cutoff for file in files)
         ]
         oldest = max(committed, default=self.readable_from)
-        oldest = min([oldest, self.current, *(one for one in in_use if one >= self.readable_from)])
+        oldest = min(
+            [oldest, self.current, *(version for version in in_use if version >= self.readable_from)]
+        )
         if self.kept.metadata:
             oldest = min(oldest, self._version_with_metadata())
         return oldest
@@ -114,7 +116,9 @@ class Versions:
 
     def add_checkpoint(self) -> bool:
         """Write a checkpoint if many commits have come since the last one, so that opening stays fast."""
-        newest = max((one for one in self._checkpoints if one <= self.current), default=-1)
+        newest = max(
+            (checkpoint for checkpoint in self._checkpoints if checkpoint <= self.current), default=-1
+        )
         if self.current - newest < _COMMITS_PER_CHECKPOINT:
             return False
         self.handle.create_checkpoint()
@@ -132,22 +136,22 @@ class Versions:
         if first is None:
             return (), ()  # the log does not reach back to a version that is in use: nothing is known of it
         live = {path for handle in (self.handle, first) for path in _paths(handle)}
-        began = [one.modified for one in self._entries.get(oldest, ()) if one.path.endswith(".json")]
+        began = [entry.modified for entry in self._entries.get(oldest, ()) if entry.path.endswith(".json")]
         limit = min([cutoff, *began]) - longest_run
         data = [
-            one
-            for one in self.store.listed(deep=True)
-            if _is_data(one.path) and one.path not in live and one.modified < limit
+            file
+            for file in self.store.listed(deep=True)
+            if _is_data(file.path) and file.path not in live and file.modified < limit
         ]
-        start = max((one for one in self._checkpoints if one <= oldest), default=0)
+        start = max((checkpoint for checkpoint in self._checkpoints if checkpoint <= oldest), default=0)
         entries = [
-            one
+            file
             for version, files in self._entries.items()
             if version < start
-            for one in files
-            if one.modified < limit
+            for file in files
+            if file.modified < limit
         ]
-        return sorted(data, key=lambda one: one.modified), entries
+        return sorted(data, key=lambda file: file.modified), entries
 
     def remove(
         self, data: Sequence[StoredFile], entries: Sequence[StoredFile], alive: Callable[[], None]
@@ -159,11 +163,11 @@ class Versions:
             entries: Files of the log.
             alive: Called between some hundred files; keeps the lock of upkeep.
         """
-        paths = [one.path for one in (*entries, *data)]
+        paths = [entry.path for entry in (*entries, *data)]
         for some in batched(paths, _REMOVED_AT_ONCE):
             alive()
             self.store.remove(some)
-        return Removed(len(data), sum(one.size for one in data), len(entries))
+        return Removed(len(data), sum(file.size for file in data), len(entries))
 
 
 def _paths(handle: DeltaTable) -> set[str]:

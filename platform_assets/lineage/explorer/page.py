@@ -75,7 +75,7 @@ def _data(graph: Graph, marks: Sequence[Mark], made: str) -> str:
         marked.setdefault(mark.column, []).append([mark.info_type, origins.index(mark.origin.value), source])
     content = {
         "made": made,
-        "subtypes": [str(one) for one in _SUBTYPES],
+        "subtypes": [str(subtype) for subtype in _SUBTYPES],
         "tables": [_table(table, marked, table.asset in with_rows) for table in graph.tables.values()],
         "edges": [value for edge in graph.edges for value in _edge(edge, graph, numbers)],
     }
@@ -85,9 +85,14 @@ def _data(graph: Graph, marks: Sequence[Mark], made: str) -> str:
 
 def _table(table: GraphTable, marked: Mapping[ColumnRef, list[list[Any]]], with_rows: bool) -> list[Any]:
     columns: list[list[Any]] = []
-    for one in table.columns:
-        row = [one.name, one.type, one.description, marked.get(ColumnRef(table.asset, one.name), [])]
-        columns.append([*row, one.constant] if one.constant else row)
+    for column in table.columns:
+        row = [
+            column.name,
+            column.type,
+            column.description,
+            marked.get(ColumnRef(table.asset, column.name), []),
+        ]
+        columns.append([*row, column.constant] if column.constant else row)
     if with_rows:
         columns.append([ROWS, "", "", []])
     group = table.group or _OUTSIDE
