@@ -316,11 +316,11 @@ def main() -> None:
         "sales": arguments.sales,
         **machine,
         "versions": _versions(),
-        "figures": [asdict(one) for one in figures],
+        "figures": [asdict(figure) for figure in figures],
     }
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    sys.exit(failure or any(one.kept is False for one in figures))
+    sys.exit(failure or any(figure.kept is False for figure in figures))
 
 
 def _collect(measured: Iterator[Figure]) -> tuple[list[Figure], str]:
@@ -774,17 +774,21 @@ def _print(figures: Sequence[Figure], sales: int, machine: Mapping[str, Any]) ->
     table = Table(title=title)
     for name in ("what", "median s", "min", "process s", "peak MB", "ratio", "of", "limit", "kept"):
         table.add_column(name, justify="left" if name in ("what", "of") else "right")
-    for one in figures:
+    for figure in figures:
         table.add_row(
-            escape(one.name),
-            _shown(statistics.median, one.seconds, 2),
-            _shown(min, one.seconds, 2),
-            _shown(statistics.median, one.process, 2),
-            _shown(max, one.peak_mb, 0),
-            "" if one.ratio is None else f"{one.ratio:.0f}" if one.of == "MB" else f"{one.ratio:.2f}",
-            one.of,
-            "" if one.limit is None else f"{one.limit:g}",
-            "" if one.kept is None else "yes" if one.kept else "NO",
+            escape(figure.name),
+            _shown(statistics.median, figure.seconds, 2),
+            _shown(min, figure.seconds, 2),
+            _shown(statistics.median, figure.process, 2),
+            _shown(max, figure.peak_mb, 0),
+            ""
+            if figure.ratio is None
+            else f"{figure.ratio:.0f}"
+            if figure.of == "MB"
+            else f"{figure.ratio:.2f}",
+            figure.of,
+            "" if figure.limit is None else f"{figure.limit:g}",
+            "" if figure.kept is None else "yes" if figure.kept else "NO",
         )
     Console(width=140).print(table)
 

@@ -49,8 +49,8 @@ def main() -> None:
             for name in ("shipped", "project", "cached", "prove"):
                 found.setdefault(name, []).append(_in_a_process(name, Path(folder), given))
     for name, rounds in found.items():
-        seconds = statistics.median(one["seconds"] for one in rounds)
-        memory = max(one["megabytes"] for one in rounds)
+        seconds = statistics.median(round_["seconds"] for round_ in rounds)
+        memory = max(round_["megabytes"] for round_ in rounds)
         target = f" (target {TARGETS[name]:.0f})" if name in TARGETS else ""
         print(f"{name:8} {seconds:7.3f} s{target}  {memory:5.0f} MB  {rounds[0]['columns']:,.0f} columns")
     print(f"memory target: {MOST_MEGABYTES} MB")

@@ -100,8 +100,8 @@ def make_lake(folder: Path, orders: int) -> float:
                 "sales_order_id": f"CAST(sales_order_id + {SAMPLE} * r AS INT) AS sales_order_id",
                 "_batch": "CAST(2 AS BIGINT) AS _batch",
                 "_seen_at": f"TIMESTAMPTZ '{now.isoformat()}' AS _seen_at",
-            }.get(one.name, f'"{one.name}"')
-            for one in bronze.columns
+            }.get(column.name, f'"{column.name}"')
+            for column in bronze.columns
         )
         rows = connection.sql(
             f"SELECT {columns} FROM base, range(1, {orders // SAMPLE}) AS repeated(r)"
@@ -145,7 +145,7 @@ def build(name: str, folder: Path, memory: int, master: str) -> None:
     started = time.perf_counter()
     changes = StarBuilder(lake_in(folder, name), STAR, sql, star_engine=engine).build(STAR.tables)
     seconds = time.perf_counter() - started
-    failed = [f"{table}: {one.stopped}" for table, one in changes.items() if one.stopped]
+    failed = [f"{table}: {change.stopped}" for table, change in changes.items() if change.stopped]
     if failed:
         raise RuntimeError(" ".join(failed))
     print(json.dumps({"seconds": seconds, "rows": changes["fact_sales_order"].row_count}))
@@ -166,7 +166,7 @@ def measure(name: str, folder: Path, memory: int) -> None:
             (folder / "cluster").mkdir(exist_ok=True)
             cluster = stack.enter_context(standalone_cluster(folder / "cluster", memory_mb=memory + 512))
             arguments += ["--master", cluster.master]
-            watched = [one.pid for one in cluster.processes]
+            watched = [process.pid for process in cluster.processes]
         log = stack.enter_context((folder / f"{name}.log").open("w"))
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(

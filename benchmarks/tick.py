@@ -98,13 +98,13 @@ def main() -> None:
     subprocess.run([*worktree, "add", "--quiet", "--detach", folder / "before", arguments.before], check=True)
     checkouts = [Checkout(folder / "before", folder / "state-before"), Checkout(ROOT, folder / "state-now")]
     try:
-        for one in checkouts:
-            one.run("run")
+        for checkout in checkouts:
+            checkout.run("run")
         kept = [_compared("unchanged tick", _in_turns(checkouts, arguments.rounds, change=False), UNCHANGED)]
         kept += [_compared("changed tick", _in_turns(checkouts, arguments.rounds, change=True), CHANGED)]
     finally:
-        for one in checkouts:
-            one.run("sample", "stop")
+        for checkout in checkouts:
+            checkout.run("sample", "stop")
         subprocess.run([*worktree, "remove", "--force", folder / "before"], check=True)
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(not all(kept))
@@ -113,10 +113,10 @@ def main() -> None:
 def _in_turns(checkouts: Sequence[Checkout], rounds: int, *, change: bool) -> list[list[Tick]]:
     ticks: list[list[Tick]] = [[] for _ in checkouts]
     for _ in range(rounds):
-        for one, measured in zip(checkouts, ticks, strict=True):
+        for checkout, measured in zip(checkouts, ticks, strict=True):
             if change:
-                one.run("sample", "advance", "--days", "1", "--silent-edits", "10")
-            measured.append(one.run("run"))
+                checkout.run("sample", "advance", "--days", "1", "--silent-edits", "10")
+            measured.append(checkout.run("run"))
     return ticks
 
 

@@ -329,17 +329,17 @@ def _size(folder: Path, sales: int, ticks: int, dlt: Path, dbt: Path) -> list[Me
         )
         others = (_other(state / mode, mode, url, dlt, dbt) for mode in ("incremental", "snapshots"))
         contestants = [own, *others]
-        measured = [Measured(one.name, sales) for one in contestants]
-        for one, result in zip(contestants, measured, strict=True):
-            result.first = one.run(environment)
+        measured = [Measured(contestant.name, sales) for contestant in contestants]
+        for contestant, result in zip(contestants, measured, strict=True):
+            result.first = contestant.run(environment)
         for tick in range(ticks):
             change = ("--days", "1", "--silent-edits", "30", "--deletes", "10")
             timed((*sample, "advance", *change), ROOT, environment)
             turn = [(tick + place) % len(contestants) for place in range(len(contestants))]
             for place in turn:
                 measured[place].ticks.append(contestants[place].run(environment))
-        for one, result in zip(contestants, measured, strict=True):
-            result.wrong = _compared(one, connection)
+        for contestant, result in zip(contestants, measured, strict=True):
+            result.wrong = _compared(contestant, connection)
     finally:
         timed((*sample, "stop"), ROOT, environment)
     return measured
@@ -465,8 +465,8 @@ def _reported(measured: Sequence[Measured], sales: int) -> bool:
     console.print(table)
     limits: dict[str, Any] = {
         f"first load at least {FIRST_LOAD} x": min(map(first, others)) / first(own),
-        f"ticks at least {TICKS} x": min(one.tick for one in others) / own.tick,
-        "memory below 1 x": own.peak_mb / min(one.peak_mb for one in others),
+        f"ticks at least {TICKS} x": min(other.tick for other in others) / own.tick,
+        "memory below 1 x": own.peak_mb / min(other.peak_mb for other in others),
     }
     kept = {
         name: value < 1 if name.startswith("memory") else value >= (FIRST_LOAD if "first" in name else TICKS)

@@ -83,10 +83,10 @@ def main() -> None:
     result = {
         "ticks": arguments.ticks,
         "sales": arguments.sales,
-        "figures": [{**asdict(one), "kept": one.kept} for one in figures],
+        "figures": [{**asdict(figure), "kept": figure.kept} for figure in figures],
     }
     arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    sys.exit(any(one.kept is False for one in figures))
+    sys.exit(any(figure.kept is False for figure in figures))
 
 
 def _arguments() -> argparse.Namespace:
@@ -319,7 +319,7 @@ class _Lake:
             disk += sum(one.stat().st_size for one in (self.folder / zone).rglob("*") if one.is_file())
         for _, _, table in self.lake.found_tables():
             handle = table.open()
-            live += sum(one.size for one in data_files(handle)) if handle is not None else 0
+            live += sum(data_file.size for data_file in data_files(handle)) if handle is not None else 0
         return {"files": self._most_files(), "disk": disk, "live": live, "once": self._compacted_once()}
 
     def _compacted_once(self) -> int:
@@ -479,10 +479,10 @@ def _print(figures: list[Figure]) -> None:
     table = Table()
     for name in ("what", "value", "unit", "limit", "kept"):
         table.add_column(name, justify="left" if name in ("what", "unit") else "right")
-    for one in figures:
-        kept = "" if one.kept is None else "yes" if one.kept else "NO"
-        limit = "" if one.limit is None else f"{one.limit:.3g}"
-        table.add_row(one.name, f"{one.value:.2f}", one.unit, limit, kept)
+    for figure in figures:
+        kept = "" if figure.kept is None else "yes" if figure.kept else "NO"
+        limit = "" if figure.limit is None else f"{figure.limit:.3g}"
+        table.add_row(figure.name, f"{figure.value:.2f}", figure.unit, limit, kept)
     Console(width=140).print(table)
 
 

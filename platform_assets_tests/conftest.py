@@ -109,4 +109,4 @@ def _no_json_logs_afterwards() -> Iterator[None]:
     """Take away the JSON handler that a test's configuration gave to this process, for the tests after it."""
     yield
     root = logging.getLogger()
-    root.handlers[:] = [one for one in root.handlers if type(one).__name__ != "JsonHandler"]
+    root.handlers[:] = [handler for handler in root.handlers if type(handler).__name__ != "JsonHandler"]

@@ -104,10 +104,10 @@ def project(tmp_path: Path, configuration: Path, monkeypatch: pytest.MonkeyPatch
             f'[project]\nname = "{name}"\nversion = "0"\nrequires-python = ">=3.11"\n'
             f'[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "{name}"\n'
         )
-        for folder, one in components.items():
+        for folder, component in components.items():
             place = package / "defs" / folder
             place.mkdir(parents=True)
-            text = one if isinstance(one, str) else _defs_yaml(*one)
+            text = component if isinstance(component, str) else _defs_yaml(*component)
             (place / "defs.yaml").write_text(text)
         monkeypatch.syspath_prepend(str(package.parent))
         return package
@@ -139,8 +139,8 @@ def names(defs: dg.Definitions) -> dict[str, set[str]]:
     return {
         "assets": {
             key.to_user_string()
-            for one in defs.assets or ()
-            for key in (one.keys if isinstance(one, dg.AssetsDefinition) else [one.key])
+            for asset in defs.assets or ()
+            for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [asset.key])
         },
         "checks": {
             f"{key.asset_key.to_user_string()} {key.name}"
@@ -148,9 +148,14 @@ def names(defs: dg.Definitions) -> dict[str, set[str]]:
             if key.name != "freshness"
         },
         "jobs": {job.name for job in defs.resolve_all_job_defs()} - {"__ASSET_JOB"},
-        "schedules": {one.name for one in repository.schedule_defs},
-        "timezones": {f"{one.name} {one.execution_timezone}" for one in repository.schedule_defs},
-        "crons": {f"{one.name} {one.cron_schedule}" for one in repository.schedule_defs},
+        "schedules": {schedule_def.name for schedule_def in repository.schedule_defs},
+        "timezones": {
+            f"{schedule_def.name} {schedule_def.execution_timezone}"
+            for schedule_def in repository.schedule_defs
+        },
+        "crons": {
+            f"{schedule_def.name} {schedule_def.cron_schedule}" for schedule_def in repository.schedule_defs
+        },
     }
 
 
@@ -218,7 +223,9 @@ def test_a_feed_is_loaded_when_the_platform_has_inspected_an_object(project: Pro
     inspection = {dg.AssetKey(["dlp", "objects"]), dg.AssetKey(["dlp", "findings"])}
     everything = build_defs(load_settings()).resolve_implicit_global_asset_job_def()
     repository = defs.get_repository_def()
-    sensor = next(one for one in repository.sensor_defs if one.name == "uploads_orders_sensor")
+    sensor = next(
+        sensor_def for sensor_def in repository.sensor_defs if sensor_def.name == "uploads_orders_sensor"
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         assert everything.get_subset(asset_selection=inspection).execute_in_process(instance=instance).success
         context = dg.build_sensor_context(
@@ -340,10 +347,10 @@ def test_templates_are_resolved_and_secrets_stay_references(
         options = {"ops": {"deliver": {"config": {"force": True}}}}
         failed = job.execute_in_process(instance=instance, run_config=options, raise_on_error=False)
         assert not failed.success
-        said = [str(entry) for one in instance.get_runs() for entry in instance.all_logs(one.run_id)]
+        said = [str(entry) for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
     stored = [file.read_bytes() for place in (state, package) for file in place.rglob("*") if file.is_file()]
     stored += [file.read_bytes() for file in home.rglob("*") if file.is_file()]
-    shown = [*map(repr, defs.assets or ()), *(str(one.metadata) for one in defs.resolve_all_asset_specs())]
+    shown = [*map(repr, defs.assets or ()), *(str(spec.metadata) for spec in defs.resolve_all_asset_specs())]
     for password in (plain_ftp_server.password, WRONG):
         assert not any(password in line for line in (*said, *shown))
         assert not any(password.encode() in content for content in stored)
@@ -372,7 +379,7 @@ def test_a_source_is_read_from_its_database(
 
     def versions() -> list[tuple[Any, ...]]:
         rows = DeltaTable(str(tmp_path / "state/lake/ingestion/crm/customers")).to_pyarrow_table().to_pylist()
-        return [(one["_batch"], one["_change"], one["id"], one["name"], one["since"]) for one in rows]
+        return [(row["_batch"], row["_change"], row["id"], row["name"], row["since"]) for row in rows]
 
     with dg.DagsterInstance.ephemeral() as instance:
         done = job.execute_in_process(instance=instance, raise_on_error=False)
@@ -389,7 +396,9 @@ def test_a_source_is_read_from_its_database(
             ("delete", 2, "Zoë"),
             ("update", 1, "Anne"),
         ]
-        passed = {one.check_name: one.passed for one in done.get_asset_check_evaluations()}
+        passed = {
+            evaluation.check_name: evaluation.passed for evaluation in done.get_asset_check_evaluations()
+        }
         assert passed
         assert all(passed.values()), passed
 
@@ -443,7 +452,7 @@ def test_dg_lists_and_scaffolds_the_components(project: Project, tmp_path: Path)
     written["attributes"]["to"]["copy"] = {"address": "./copy"}
     file.write_text(yaml.safe_dump(written))
     specs = loaded(package).resolve_all_asset_specs()
-    [spec] = [one for one in specs if one.key == dg.AssetKey(["delivery", "customers"])]
+    [spec] = [spec for spec in specs if spec.key == dg.AssetKey(["delivery", "customers"])]
     assert f"copy: {file.parent}/copy" in (spec.description or "")
 
 

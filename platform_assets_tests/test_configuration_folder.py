@@ -53,7 +53,7 @@ class Letter(Block):
 def plans(folder: Path, **texts: str) -> dict[str, ConfigFile[Plan]]:
     for name, text in texts.items():
         (folder / f"{name}.conf").write_text(text)
-    return {one.name: one for one in load_files(folder, Plan)}
+    return {load_file.name: load_file for load_file in load_files(folder, Plan)}
 
 
 def test_a_folder_that_is_not_there_has_no_files(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_process_that_reads_many_runs_keeps_few_files_open(tmp_path: Path) -> 
         storage = instance.event_log_storage
         for number in range(40):
             instance.report_engine_event("told", job_name="job", run_id=f"run-{number}")
-        found = {number: [one.message for one in instance.all_logs(f"run-{number}")] for number in range(40)}
+        found = {number: [log.message for log in instance.all_logs(f"run-{number}")] for number in range(40)}
         assert found == {number: ["told"] for number in range(40)}
         assert isinstance(storage, EventLogStorage)
         assert open_files(home) <= 3 * 18
@@ -441,7 +441,7 @@ def test_the_ui_and_the_daemon_read_a_run_while_it_goes_on(tmp_path: Path) -> No
     try:
 
         def answers() -> bool:
-            assert all(one.poll() is None for one in programs)
+            assert all(program.poll() is None for program in programs)
             try:
                 return bool(graphql(port, "{ version }"))
             except OSError:
@@ -467,7 +467,7 @@ def test_the_ui_and_the_daemon_read_a_run_while_it_goes_on(tmp_path: Path) -> No
         assert "RunSuccessEvent" in {event["__typename"] for event in page["events"]}
         asked = "{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }"
         nodes = graphql(port, asked)["assetNodes"]
-        assert {one["assetMaterializations"][0]["runId"] for one in nodes} == {run_id}
+        assert {node["assetMaterializations"][0]["runId"] for node in nodes} == {run_id}
         statuses = "allDaemonStatuses { daemonType healthy lastHeartbeatErrors { message } }"
         asked = f"{{ instance {{ daemonHealth {{ {statuses} }} }} }}"
 
@@ -481,11 +481,11 @@ def test_the_ui_and_the_daemon_read_a_run_while_it_goes_on(tmp_path: Path) -> No
             stored = [entry.message for entry in instance.all_logs(run_id)]
         assert [event.get("message") for event in events] == stored
     finally:
-        for one in [*programs, *([run] if run else [])]:
-            one.send_signal(signal.SIGINT)
-        for one in [*programs, *([run] if run else [])]:
+        for program in [*programs, *([run] if run else [])]:
+            program.send_signal(signal.SIGINT)
+        for program in [*programs, *([run] if run else [])]:
             try:
-                one.wait(20)
+                program.wait(20)
             except subprocess.TimeoutExpired:
-                one.kill()
-                one.wait()
+                program.kill()
+                program.wait()

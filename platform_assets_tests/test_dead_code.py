@@ -84,9 +84,13 @@ def definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
 def private_constants(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        for one in targets:
-            if isinstance(one, ast.Name) and one.id.startswith("_") and not one.id.startswith(_FOR_LIBRARIES):
-                yield one.id
+        for target in targets:
+            if (
+                isinstance(target, ast.Name)
+                and target.id.startswith("_")
+                and not target.id.startswith(_FOR_LIBRARIES)
+            ):
+                yield target.id
 
 
 def references(tree: ast.AST) -> Counter[str]:

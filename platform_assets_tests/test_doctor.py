@@ -57,11 +57,11 @@ def command(*arguments: str) -> Result:
 
 
 def health_of(findings: Sequence[Observation]) -> dict[str, Health]:
-    return {one.subject: one.status for one in findings}
+    return {finding.subject: finding.status for finding in findings}
 
 
 def advice(findings: Sequence[Observation], subject: str) -> str:
-    [found] = (one for one in findings if one.subject == subject)
+    [found] = (finding for finding in findings if finding.subject == subject)
     return found.advice
 
 
@@ -168,7 +168,7 @@ def test_packages_that_differ_from_the_lock_are_named(
         "duckdb==0.0.1 \\\n    --hash=sha256:00\nnothing-of-this-name==1 ; python_version < '3'\n"
     )
     monkeypatch.setattr(doctor, "_LOCK", lock)
-    found = {one["subject"]: one for one in json.loads(command("doctor", "--json").stdout)}
+    found = {load["subject"]: load for load in json.loads(command("doctor", "--json").stdout)}
     assert found["versions"]["status"] == "warning"
     assert "1 of 1 packages differ" in found["versions"]["sentence"]
     assert "duckdb is" in found["versions"]["sentence"]
@@ -345,7 +345,7 @@ def test_a_destination_is_tried_without_an_object(s3_server: S3Server, s3_bucket
 
 def test_a_table_that_belongs_to_nothing_is_named(state: Path) -> None:
     write_deltalake(str(state / "lake" / "ingestion" / "old_shop" / "staff"), pa.table({"id": [1]}))
-    found = {one["subject"]: one for one in json.loads(command("doctor", "--json").stdout)}
+    found = {load["subject"]: load for load in json.loads(command("doctor", "--json").stdout)}
     assert found["tables"]["status"] == "warning"
     assert "ingestion/old_shop/staff" in found["tables"]["sentence"]
 

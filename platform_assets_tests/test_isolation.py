@@ -29,7 +29,7 @@ def test_whatever_one_thing_raises_the_others_are_done_and_its_reason_is_told(er
         assert guard.failed == (name == "sales_order")
 
     assert done == ["address", "staff"]
-    assert [one.name for one in loading.failures] == ["sales_order"]
+    assert [failure.name for failure in loading.failures] == ["sales_order"]
     with pytest.raises(
         IsolatedFailure, match=r"^Loading failed for 1; all others succeeded\. sales_order: "
     ) as failure:

@@ -32,7 +32,7 @@ Captured = pytest.CaptureFixture[str]
 
 
 def named(lines: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    return [one for one in lines if one["event"] == name]
+    return [line for line in lines if line["event"] == name]
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +176,9 @@ def test_warnings_and_other_libraries_are_objects_too(capfd: Captured) -> None:
         logging.getLogger("library").warning("of a library, line one\nline two")
         logging.getLogger("library").info("its progress")
     lines = objects(capfd.readouterr().err)
-    assert [one["logger"] for one in lines] == ["py.warnings", "library"]
+    assert [line["logger"] for line in lines] == ["py.warnings", "library"]
     assert lines[1]["message"] == "of a library, line one\nline two"
-    assert all(one["event"] == "line" for one in lines)
+    assert all(line["event"] == "line" for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_only_what_is_severe_enough_is_logged(capfd: Captured, level: Any, expec
     with json_logs(level):
         for one in ("debug", "info", "warning", "error"):
             event("line", "a line", level=one)  # type: ignore[arg-type]
-    assert [one["level"] for one in objects(capfd.readouterr().err)] == expected
+    assert [object_["level"] for object_ in objects(capfd.readouterr().err)] == expected
 
 
 def test_failures_and_retries_of_steps_are_events(capfd: Captured) -> None:
@@ -211,19 +211,19 @@ def test_failures_and_retries_of_steps_are_events(capfd: Captured) -> None:
     with json_logs("info"), dg.DagsterInstance.ephemeral() as instance:
         result = short.execute_in_process(instance=instance, raise_on_error=False)
     lines = objects(capfd.readouterr().err)
-    assert [one["event"] for one in lines] == [
+    assert [line["event"] for line in lines] == [
         "run_started",
         *("line", "line", "step_retried"),
         *("line", "line", "step_failed"),
         "run_failed",
     ]
-    assert {one["run_id"] for one in lines} == {result.run_id}
-    assert {one.get("step") for one in lines[1:-1]} == {"broken"}
+    assert {line["run_id"] for line in lines} == {result.run_id}
+    assert {line.get("step") for line in lines[1:-1]} == {"broken"}
     assert "step" not in lines[-1]
     assert lines[1]["message"] == "1 of 2"
     assert lines[2]["logger"] == "platform_assets.somewhere"
     assert (lines[6]["error"]["type"], lines[3]["error"]["type"]) == ("LakeError", "LakeError")
-    assert [one["level"] for one in lines] == [
+    assert [line["level"] for line in lines] == [
         "info",
         "info",
         "warning",
@@ -277,7 +277,7 @@ def test_what_other_processes_print_becomes_objects(capfd: Captured) -> None:
             subprocess.run([sys.executable, "-c", f"print({line!r})"], check=True)
     lines = objects(capfd.readouterr().err)
     assert lines[1] == ours
-    assert [one["message"] for one in lines] == ["plain text", "m", "of Dagster", '["no object"]']
+    assert [line["message"] for line in lines] == ["plain text", "m", "of Dagster", '["no object"]']
     assert (lines[2]["level"], lines[2]["logger"], lines[2]["time"]) == (
         "error",
         "dagster.daemon",
@@ -301,7 +301,7 @@ def test_a_line_that_cannot_be_written_stops_neither_the_next_ones_nor_who_print
     with json_output():
         program = "import sys; sys.stdout.writelines(f'{line}\\n' for line in sys.argv[1:])"
         subprocess.run([sys.executable, "-c", program, *lines], check=True, timeout=PATIENCE)
-    found = [one["message"] for one in objects(capfd.readouterr().err)]
+    found = [object_["message"] for object_ in objects(capfd.readouterr().err)]
     assert len(found) == len(lines) - 1
     assert found[1] == "half ? a sign"
     assert {one.split()[0] for one in found[2:]} == {"kept"}

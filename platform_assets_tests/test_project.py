@@ -168,7 +168,7 @@ def test_what_a_benchmark_imports_exists(benchmark: Path) -> None:
     for node in ast.walk(ast.parse(benchmark.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("platform_assets"):
             module = importlib.import_module(node.module or "")
-            for name in (one.name for one in node.names if not hasattr(module, one.name)):
+            for name in (name.name for name in node.names if not hasattr(module, name.name)):
                 assert importlib.util.find_spec(f"{node.module}.{name}"), f"{benchmark.name}: {name}"
 
 

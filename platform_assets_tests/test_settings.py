@@ -402,7 +402,7 @@ def test_a_warehouse_is_an_engine_and_a_block_of_its_name(write: Write) -> None:
     assert keys_of(settings).warehouse.postgres is not None
     assert keys_of(settings).warehouse.postgres.platform_schema == "platform"
     assert keys_of(settings).warehouse.duckdb is not None, "the blocks of other engines are read and not used"
-    assert {name: one.star_schema for name, one in keys_of(settings).warehouses.items()} == {
+    assert {name: warehouse.star_schema for name, warehouse in keys_of(settings).warehouses.items()} == {
         "finance": "star",
         "archive": "star",
     }
@@ -806,6 +806,6 @@ def test_importing_settings_imports_neither_dagster_nor_boto3() -> None:
 
 def test_every_key_of_the_default_file_is_declared_and_described() -> None:
     blocks = (PlatformSettings, *settings_classes())
-    for model in (*blocks, *(field.annotation for one in blocks for field in one.model_fields.values())):
+    for model in (*blocks, *(field.annotation for block in blocks for field in block.model_fields.values())):
         for name, declared in getattr(model, "model_fields", {}).items():
             assert declared.description, f"{model}.{name} has no description"

@@ -67,7 +67,7 @@ def test_rules_for_what_was_not_inspected_become_a_policy_that_says_where_they_a
             ("SAMPLED", "objects/x/a"), ("ENCRYPTED", "objects/inbox/a"), ("ENCRYPTED", "objects/x/a"),
         )
     ]  # fmt: skip
-    assert [one.word for one in decisions] == ["alert", "quarantine", "block"]
+    assert [decision.word for decision in decisions] == ["alert", "quarantine", "block"]
     assert str(decisions[0].rule) == "config/platform.conf line 7, rule samples will do"
 
 

@@ -296,7 +296,7 @@ def test_the_sensor_beats_after_the_main_job_alone(new_house: NewHouse, tmp_path
 
 def test_without_a_heartbeat_there_is_no_sensor_for_it(new_house: NewHouse) -> None:
     house = new_house("")
-    names = [one.name for one in build_defs(house.settings).sensors or ()]
+    names = [sensor.name for sensor in build_defs(house.settings).sensors or ()]
     assert "heartbeat" not in names
     assert "failed_runs" in names
     assert Kind.JOB == "job"

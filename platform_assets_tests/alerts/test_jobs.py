@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parents[2]
 def subjects(folder: Path) -> list[str]:
     files = sorted(folder.glob("*.eml"))
     return sorted(
-        str(message_from_bytes(one.read_bytes(), policy=policy.default)["Subject"]) for one in files
+        str(message_from_bytes(file.read_bytes(), policy=policy.default)["Subject"]) for file in files
     )
 
 
@@ -39,9 +39,9 @@ def test_a_newcomer_finds_a_message_about_a_failed_run_and_its_recovery(
         run = instance.get_run_by_id(house.run())
         assert run is not None
         event = next(
-            one.dagster_event
-            for one in instance.all_logs(run.run_id)
-            if one.dagster_event and one.dagster_event.event_type == dg.DagsterEventType.RUN_FAILURE
+            log.dagster_event
+            for log in instance.all_logs(run.run_id)
+            if log.dagster_event and log.dagster_event.event_type == dg.DagsterEventType.RUN_FAILURE
         )
         sensor = defs.resolve_sensor_def("failed_runs")
         assert sensor.default_status is dg.DefaultSensorStatus.RUNNING

@@ -54,7 +54,7 @@ def test_a_channel_gets_what_matters_to_it_the_most_severe_first(
 ) -> None:
     only_errors = Channel("slack", slack.notifier, Severity.ERROR)
     severities = [Severity.INFO, Severity.ERROR, Severity.CRITICAL]
-    alerts = [alert(version=one.name, severity=one) for one in severities]
+    alerts = [alert(version=severity.name, severity=severity) for severity in severities]
     assert outbox.post(alerts, [only_errors], AT) == 2
     outbox.deliver([only_errors], AT)
     assert [message["text"].split(":")[0] for message in http_server.posted] == ["CRITICAL", "ERROR"]
@@ -71,7 +71,9 @@ def test_a_channel_that_is_down_delays_its_own_messages_alone_and_longer_each_ti
     assert outbox.deliver([slack, down], later(29)).delayed == 0
     assert outbox.deliver([slack, down], later(30)).delayed == 3
     waits = sorted(
-        (one.due_at - later(30)).total_seconds() for one in outbox.messages() if one.channel == "mail"
+        (message.due_at - later(30)).total_seconds()
+        for message in outbox.messages()
+        if message.channel == "mail"
     )
     # After two failures in a row it is not asked for the third message; that one is the first to be next.
     assert waits == [30, 30, 60]
@@ -149,4 +151,4 @@ def test_messages_for_a_channel_that_is_not_configured_any_more_stay_where_they_
     outbox.post([alert()], [down], AT)
     assert outbox.deliver([slack], AT).sent == 0
     assert outbox.deliver([], AT).sent == 0
-    assert [one.status for one in outbox.messages()] == ["queued"]
+    assert [message.status for message in outbox.messages()] == ["queued"]

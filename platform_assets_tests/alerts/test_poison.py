@@ -62,7 +62,7 @@ def test_a_message_that_cannot_be_sent_leaves_all_others_alone_and_is_sent_once_
     assert done.problems is not None
     assert list(done.problems) == ["team"]
     assert told(error) in done.problems["team"]
-    [left] = [one for one in outbox.messages() if one.status == "queued"]
+    [left] = [message for message in outbox.messages() if message.status == "queued"]
     assert (left.channel, left.alert.status, left.attempt) == ("team", "v2", 1)
     assert told(error) in left.error
 
@@ -113,7 +113,7 @@ def test_settings_of_one_channel_that_cannot_be_used_delay_nothing_but_its_own(
     nobody = Connection("127.0.0.1", 1, "nothing", "nobody", "no password")
     settings = Installation.create(tmp_path / "platform", nobody, alerts__channels=given).settings
     mine = ("log", "nowhere", "topic", "plain")
-    channels = [one for one in Rooms(settings).of(AlertsRoom).channels if one.name in mine]
+    channels = [channel for channel in Rooms(settings).of(AlertsRoom).channels if channel.name in mine]
     outbox.post([named("v1")], channels, AT)
     done = outbox.deliver(channels, AT)
     assert (done.sent, done.delayed, done.undeliverable) == (2, 2, 0)
@@ -185,7 +185,7 @@ def test_a_row_of_the_outbox_that_nobody_can_read_holds_up_no_other_and_is_told_
         # Somebody is told that there was something to tell.
         assert len(channel.taken) == 4
     else:
-        [unknown] = [one for one in outbox.messages() if one.status == "undeliverable"]
+        [unknown] = [message for message in outbox.messages() if message.status == "undeliverable"]
         assert unknown.error
     # Nothing is raised again, and nothing sent again.
     assert outbox.post([named(name) for name in NAMES], channels, LATER) == 0

@@ -56,12 +56,12 @@ class Posted:
     def _post(self, alerts: Any) -> None:
         if self.is_down:
             raise KeyboardInterrupt
-        self.alerts |= {one.key: one for one in alerts}
+        self.alerts |= {alert.key: alert for alert in alerts}
 
     def look(self, minute: float, *facts: Fact) -> list[str]:
         before = set(self.alerts)
         self.watch.apply(Observed(facts, Cursor(AT, minutes(minute))), minutes(minute))
-        return [one.title for key, one in self.alerts.items() if key not in before]
+        return [alert.title for key, alert in self.alerts.items() if key not in before]
 
 
 def test_an_incident_is_told_once_and_then_told_to_be_over(tmp_path: Any) -> None:
@@ -95,7 +95,7 @@ def test_people_are_told_after_as_many_failures_in_a_row_as_are_asked_for(tmp_pa
     assert posted.look(3, fact(3, failing=False)) == []
     assert posted.look(4, fact(4), fact(4, subject="hourly")) == ["The job hourly fails"]
     assert posted.look(6, fact(5), fact(6)) == ["The job nightly fails"]
-    [told] = [one for one in posted.alerts.values() if "nightly" in one.title]
+    [told] = [alert for alert in posted.alerts.values() if "nightly" in alert.title]
     assert dict(told.facts)["Failures in a row"] == "3"
     assert dict(told.facts)["Since"] == "2031-05-01 12:04:00 UTC"
 
@@ -331,7 +331,9 @@ def test_a_planted_secret_is_in_no_message_and_in_no_table(
     house.look()
     sent = "".join(message.as_string() for message in mail.messages) + str(http_server.posted)
     found, _ = house.room.incidents.read()
-    stored = "".join(map(str, found)) + "".join(one.alert.to_json() for one in house.room.outbox.messages())
+    stored = "".join(map(str, found)) + "".join(
+        message.alert.to_json() for message in house.room.outbox.messages()
+    )
     assert len(mail.messages) == 3
     assert "The server refused the password [hidden]. No answer from" in stored
     for secret in (PASSWORD, "the-hidden-part", "wonderland"):

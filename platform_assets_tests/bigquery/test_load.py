@@ -73,7 +73,7 @@ def load(bigquery_server: FakeBigQuery, project: str) -> Loader:
 
 
 def counts(result: LoadResult) -> dict[str, tuple[int, int]]:
-    return {one.name: (one.files, one.rows) for one in result.tables}
+    return {table.name: (table.files, table.rows) for table in result.tables}
 
 
 def test_a_file_is_a_table_of_its_name_with_its_values(
@@ -85,7 +85,7 @@ def test_a_file_is_a_table_of_its_name_with_its_values(
         tuple(column[0].as_py() for column in EVERY_TYPE.values()),
         (None,) * len(EVERY_TYPE),
     ]
-    types = {one["name"]: one["type"] for one in asked.table("sales", "every_type").fields}
+    types = {field["name"]: field["type"] for field in asked.table("sales", "every_type").fields}
     assert types == {
         "whole": "INTEGER",
         "small": "INTEGER",
@@ -118,7 +118,7 @@ def test_rows_that_are_there_stay_or_go_as_asked(
         put(folder / f"part-{number}.parquet", id=[1, 2] if files == 1 else [number + 1])
     for _ in range(2):
         assert counts(load(folder, write=write)) == {"orders": (files, 2)}
-    assert load.rows("orders") == [(one,) for one in rows]
+    assert load.rows("orders") == [(row,) for row in rows]
 
 
 @pytest.mark.parametrize("files", [1, 2])
@@ -146,7 +146,7 @@ def test_several_files_become_visible_at_once_and_leave_nothing_else(
     assert counts(load(tmp_path / "orders")) == {"orders": (4, 4)}
     assert load.rows("orders") == [(0, None), (1, None), (2, None), (3, "a column that the others lack")]
     assert list(asked.datasets["sales"].tables) == ["orders"]
-    targets = [one["destinationTable"]["tableId"] for one in asked.loads]
+    targets = [load_["destinationTable"]["tableId"] for load_ in asked.loads]
     assert all(target.startswith("orders_loading_") for target in targets)
 
 
@@ -159,7 +159,7 @@ def test_bad_files_are_named_and_the_others_are_loaded(load: Loader, tmp_path: P
     put(tmp_path / "parts" / "part-2.parquet", id=["another type"])
     result = load(tmp_path)
     assert counts(result) == {"good": (1, 2)}
-    problems = {Path(one.place).name: one.reason for one in result.problems}
+    problems = {Path(problem.place).name: problem.reason for problem in result.problems}
     assert {name: reason.partition(":")[0].partition(" at ")[0] for name, reason in problems.items()} == {
         "empty.parquet": "it is empty, 0 bytes; remove it or write it again.",
         "text.parquet": "it is not a Parquet file",
@@ -199,8 +199,8 @@ def test_local_files_are_as_wide_as_their_table(
     put(tmp_path / "parts" / "part-2.parquet", id=second)
     result = load(tmp_path)
     assert (counts(result), result.problems) == ({"parts": (2, 2)}, ())
-    assert load.rows("parts") == [(one,) for one in rows]
-    assert [one["type"] for one in asked.datasets["sales"].tables["parts"].fields] == [kind]
+    assert load.rows("parts") == [(row,) for row in rows]
+    assert [field["type"] for field in asked.datasets["sales"].tables["parts"].fields] == [kind]
 
 
 def test_a_column_that_a_file_must_have_and_another_lacks_may_be_null(load: Loader, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_hive_partitions_are_columns(load: Loader, tmp_path: Path) -> None:
 def test_of_a_delta_table_only_the_active_files_are_loaded(load: Loader, tmp_path: Path) -> None:
     folder = tmp_path / "shops"
     for mode, ids in (("overwrite", [1]), ("overwrite", [2, 3]), ("append", [4])):
-        rows = pa.table({"id": ids, "year": pa.array([2020 + one for one in ids], pa.int32())})
+        rows = pa.table({"id": ids, "year": pa.array([2020 + id_ for id_ in ids], pa.int32())})
         write_deltalake(str(folder), rows, mode=mode, partition_by=["year"])
     assert counts(load(folder, prefix="dim_")) == {"dim_shops": (3, 3)}
     assert load.rows("dim_shops") == [(2, 2022), (3, 2023), (4, 2024)]
@@ -275,7 +275,7 @@ def test_two_files_of_one_table_name_in_different_stores_are_told_apart(load: Lo
     local = put(tmp_path / "here" / "orders.parquet", id=[2])
     result = load(local, "gs://lake/orders.parquet", bucket=tmp_path)
     assert counts(result) == {"orders": (1, 1)}
-    assert [str(one) for one in result.problems] == [
+    assert [str(problem) for problem in result.problems] == [
         "gs://lake/orders.parquet: the table orders is in another store too; load the two apart"
     ]
 
@@ -295,7 +295,7 @@ def test_delta_tables_whose_files_do_not_tell_all_are_left_out(load: Loader, tmp
     map_columns(tmp_path / "staff", version=2)
     result = load(tmp_path)
     assert result.tables == ()
-    assert {Path(one.place).name: one.reason for one in result.problems} == {
+    assert {Path(problem.place).name: problem.reason for problem in result.problems} == {
         "orders": "it cannot be loaded file by file: deletion vectors mark deleted rows, which the files "
         "still contain; run REORG TABLE ... APPLY (PURGE) or rewrite the table.",
         "staff": "it cannot be loaded file by file: its columns have other names in the files (column "
@@ -347,7 +347,7 @@ def test_tables_are_told_apart_as_in_the_other_loaders(load: Loader, tmp_path: P
     put(tmp_path / "ice" / "data" / "00000-0-a.parquet")
     result = load(tmp_path)
     assert counts(result) == {"customers": (1, 1), "orders": (1, 1)}
-    assert [(one.place, "it is an Iceberg table" in one.reason) for one in result.problems] == [
+    assert [(problem.place, "it is an Iceberg table" in problem.reason) for problem in result.problems] == [
         (f"{tmp_path}/ice", True)
     ]
 
@@ -386,7 +386,7 @@ def test_local_times_in_nanoseconds_and_short_floats_are_loaded_as_what_they_are
     load(put(tmp_path / "t.parquet", **NANOSECONDS))
     [(moment, walls, half)] = load.rows("t")
     assert (moment, walls, half) == (MOMENT, [{"at": MOMENT.replace(tzinfo=None)}], 1.5)
-    kinds = [one["type"] for one in asked.datasets["sales"].tables["t"].fields]
+    kinds = [field["type"] for field in asked.datasets["sales"].tables["t"].fields]
     assert kinds == ["TIMESTAMP", "RECORD", "FLOAT"]
 
 

@@ -27,10 +27,16 @@ def run(name: str, group: str) -> dict[str, Any]:
         instance=dg.DagsterInstance.ephemeral(), raise_on_error=False, asset_selection=chosen
     )
     failures = [
-        one.event_specific_data.error_display_string[:4000]
-        for one in result.filter_events(lambda event: event.is_step_failure)
+        filter_event.event_specific_data.error_display_string[:4000]
+        for filter_event in result.filter_events(lambda event: event.is_step_failure)
     ]
-    failed = sorted({one.check_name for one in result.get_asset_check_evaluations() if not one.passed})
+    failed = sorted(
+        {
+            evaluation.check_name
+            for evaluation in result.get_asset_check_evaluations()
+            if not evaluation.passed
+        }
+    )
     return {"success": result.success, "failures": failures, "failed_checks": failed}
 
 

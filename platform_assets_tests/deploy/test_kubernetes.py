@@ -33,15 +33,19 @@ def manifests() -> list[dict[str, Any]]:
 
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
-    for one in manifests():
-        if one["kind"] == "Deployment":
-            yield one["metadata"]["name"], one["spec"]["template"]
-        if one["kind"] == "CronJob":
-            yield one["metadata"]["name"], one["spec"]["jobTemplate"]["spec"]["template"]
+    for manifest in manifests():
+        if manifest["kind"] == "Deployment":
+            yield manifest["metadata"]["name"], manifest["spec"]["template"]
+        if manifest["kind"] == "CronJob":
+            yield manifest["metadata"]["name"], manifest["spec"]["jobTemplate"]["spec"]["template"]
 
 
 def named(kind: str, name: str) -> dict[str, Any]:
-    return next(one for one in manifests() if one["kind"] == kind and one["metadata"]["name"] == name)
+    return next(
+        manifest
+        for manifest in manifests()
+        if manifest["kind"] == kind and manifest["metadata"]["name"] == name
+    )
 
 
 def refuse_lax_pod(pod: dict[str, Any]) -> None:
@@ -57,10 +61,10 @@ def refuse_lax_pod(pod: dict[str, Any]) -> None:
 
 
 def test_every_manifest_has_the_form_that_the_api_declares() -> None:
-    for one in manifests():
-        if one["kind"] not in NOT_OF_KUBERNETES:
-            kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
-    assert Counter(one["kind"] for one in manifests()) == {
+    for manifest in manifests():
+        if manifest["kind"] not in NOT_OF_KUBERNETES:
+            kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+    assert Counter(manifest["kind"] for manifest in manifests()) == {
         "Namespace": 1,
         "ServiceAccount": 4,
         "Role": 1,
@@ -101,12 +105,14 @@ def test_selectors_ports_maps_and_accounts_exist() -> None:
         assert {one["name"] for one in container["ports"]} == {
             one["targetPort"] for one in service["spec"]["ports"]
         }
-    accounts = {one["metadata"]["name"] for one in manifests() if one["kind"] == "ServiceAccount"}
-    maps = {one["metadata"]["name"] for one in manifests() if one["kind"] == "ConfigMap"}
+    accounts = {
+        manifest["metadata"]["name"] for manifest in manifests() if manifest["kind"] == "ServiceAccount"
+    }
+    maps = {manifest["metadata"]["name"] for manifest in manifests() if manifest["kind"] == "ConfigMap"}
     for _, pod in pods():
         assert pod["spec"]["serviceAccountName"] in accounts
         sources = pod["spec"]["containers"][0]["envFrom"]
-        assert {one["configMapRef"]["name"] for one in sources if "configMapRef" in one} <= maps
+        assert {source["configMapRef"]["name"] for source in sources if "configMapRef" in source} <= maps
     secret = named("ExternalSecret", "platform")["spec"]
     assert secret["secretStoreRef"]["name"] == named("SecretStore", "platform")["metadata"]["name"]
     environment = named("ConfigMap", "platform")["data"]
@@ -124,7 +130,7 @@ def test_the_environment_of_the_pods_is_all_that_the_profile_needs(monkeypatch: 
     assert given["PLATFORM_CONFIG"] == "/opt/platform/config/kubernetes.conf"
     settings = load_settings(ROOT / "config" / "kubernetes.conf")
     secrets = {one["secretKey"] for one in named("ExternalSecret", "platform")["spec"]["data"]}
-    needed = {str(one).removeprefix("secret://env/") for one in settings.secrets()}
+    needed = {str(secret).removeprefix("secret://env/") for secret in settings.secrets()}
     assert needed | {"DAGSTER_PG_PASSWORD"} == secrets
 
 

@@ -73,7 +73,7 @@ def test_runs_events_and_places_in_pools_are_kept_in_postgresql(
         assert storage.claim_concurrency_slot("warehouse/warehouse", "two", "load").is_claimed
         queue = instance.get_concurrency_config().run_queue_config
         assert queue is not None
-        assert [one["key"] for one in queue.tag_concurrency_limits] == [
+        assert [limit["key"] for limit in queue.tag_concurrency_limits] == [
             "platform_assets/exclusive",
             "platform_assets/objects",
         ]

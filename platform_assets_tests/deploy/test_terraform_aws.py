@@ -78,7 +78,7 @@ def test_no_check_is_left_out_without_a_reason() -> None:
         if "checkov:skip" in line
     ]
     assert len(skips) > 10
-    assert [one for one in skips if len(one[1].partition("=")[2].partition(":")[2].split()) < 2] == []
+    assert [skip for skip in skips if len(skip[1].partition("=")[2].partition(":")[2].split()) < 2] == []
 
 
 def test_the_costs_add_up() -> None:

@@ -144,13 +144,13 @@ def test_no_password_of_a_database_is_in_the_state(applied: Applied) -> None:
     found = json.loads(state)
     servers = [one for one in found["resources"] if one["type"] == "aws_db_instance"]
     assert len(servers) == 2
-    assert {one["instances"][0]["attributes"]["password"] for one in servers} == {None}
+    assert {server["instances"][0]["attributes"]["password"] for server in servers} == {None}
     versions = [
         one
         for one in found["resources"]
         if one["mode"] == "managed" and one["type"] == "aws_secretsmanager_secret_version"
     ]
-    assert {one["instances"][0]["attributes"]["secret_string"] for one in versions} <= {None, ""}
+    assert {version["instances"][0]["attributes"]["secret_string"] for version in versions} <= {None, ""}
 
 
 def test_each_component_does_its_work_under_its_role(applied: Applied) -> None:
@@ -399,16 +399,19 @@ def test_a_failing_run_is_an_alarm_that_is_sent(applied: Applied) -> None:
     subscribed = sns.list_subscriptions_by_topic(TopicArn=applied.outputs["alarm_topic"])["Subscriptions"]
     assert [(one["Protocol"], one["Endpoint"]) for one in subscribed] == [("email", "ops@example.org")]
     metrics = {
-        (one["metricTransformations"][0]["metricNamespace"], one["metricTransformations"][0]["metricName"])
-        for one in filters.values()
+        (
+            filter_["metricTransformations"][0]["metricNamespace"],
+            filter_["metricTransformations"][0]["metricName"],
+        )
+        for filter_ in filters.values()
     }
     own = {
-        (one["Namespace"], one["MetricName"])
-        for one in alarms.values()
-        if one["Namespace"].startswith("Platform/")
+        (alarm["Namespace"], alarm["MetricName"])
+        for alarm in alarms.values()
+        if alarm["Namespace"].startswith("Platform/")
     }
     assert own == metrics
-    assert all(one["AlarmActions"] == [applied.outputs["alarm_topic"]] for one in alarms.values())
+    assert all(alarm["AlarmActions"] == [applied.outputs["alarm_topic"]] for alarm in alarms.values())
     targets = applied.aws.client("events").list_targets_by_rule(Rule="platform-heartbeat")["Targets"]
     assert targets[0]["Arn"].endswith("log-group:/aws/events/platform-heartbeat")
 

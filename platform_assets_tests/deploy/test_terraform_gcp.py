@@ -49,7 +49,7 @@ def with_provider(module: Path) -> Path:
         Path("/usr/local/share/terraform/plugins"),
         Path("/usr/share/terraform/plugins"),
     ]
-    found = next((one for one in folders if (one / PROVIDER).is_dir()), None)
+    found = next((folder for folder in folders if (folder / PROVIDER).is_dir()), None)
     if found is None:
         pytest.skip(
             "the provider hashicorp/google lies in no plugin directory of this machine; TERRAFORM_PLUGINS "

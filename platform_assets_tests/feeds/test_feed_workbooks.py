@@ -157,7 +157,7 @@ def test_columns_that_are_not_declared_are_found_in_the_first_workbook(inbox: In
     rows = [["id", "price", "code", "at"], [1, 2, "007", day], [2, 2.5, "008", hour]]
     inbox.put("a.xlsx", a_workbook({"Orders": rows}))
     inbox.load(feed, "a.xlsx")
-    assert [(one.name, type(one.type)) for one in inbox.feeds.layout(feed).columns] == [
+    assert [(column.name, type(column.type)) for column in inbox.feeds.layout(feed).columns] == [
         ("id", Integer),
         ("price", Decimal),
         ("code", Text),

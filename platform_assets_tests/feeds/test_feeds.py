@@ -720,7 +720,11 @@ def test_rejected_rows_lose_their_content_once_their_file_was_replaced_or_withdr
     inbox.load(ORDERS, "orders/1.csv")
     inbox.withdraw(ORDERS, "orders/2.csv")
     rooms = rooms_over(inbox)
-    [kept] = [one for one in rooms.of(SourceRoom).delta_tables() if one.name == "dead_letters"]
+    [kept] = [
+        delta_table
+        for delta_table in rooms.of(SourceRoom).delta_tables()
+        if delta_table.name == "dead_letters"
+    ]
 
     def after(days: int) -> int:
         [one] = upkeep_of(kept, inbox.root / str(days), later=dt.timedelta(days=days)).run()
@@ -748,7 +752,11 @@ def test_a_feed_whose_ledger_is_damaged_keeps_no_other_table_from_a_look_back_or
     problems = look_back(rooms, dt.datetime.now(dt.UTC)).write(tmp_path / "then.duckdb")
     assert list(problems) == ["uploads/orders"]
     assert "a number beyond all bounds" in problems["uploads/orders"]
-    [kept] = [one for one in rooms.of(SourceRoom).delta_tables() if one.name == "dead_letters"]
+    [kept] = [
+        delta_table
+        for delta_table in rooms.of(SourceRoom).delta_tables()
+        if delta_table.name == "dead_letters"
+    ]
     [one] = upkeep_of(kept, inbox.root / "later", later=dt.timedelta(days=400)).run()
     assert (one.error, one.outdated) == ("", 0)
 

@@ -91,7 +91,7 @@ def far_apart(sheet: str = "Orders") -> bytes:
     """Two cells, between which a reader makes room for 17 billion."""
     places = {1: "A1", 1_048_576: "XFD1048576"}
     return a_workbook(
-        {sheet: "".join(f'<row r="{row}"><c r="{one}"><v>1</v></c></row>' for row, one in places.items())}
+        {sheet: "".join(f'<row r="{row}"><c r="{place}"><v>1</v></c></row>' for row, place in places.items())}
     )
 
 

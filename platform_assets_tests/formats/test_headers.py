@@ -147,7 +147,7 @@ def scan(data: bytes, name: str) -> InspectResult:
 
 
 def held(result: InspectResult) -> set[tuple[str, str]]:
-    return {(one.column, one.info_type.name) for one in result.columns}
+    return {(column.column, column.info_type.name) for column in result.columns}
 
 
 PEOPLE = ("Nancy Wood,536221234,1968-02-10,yes", "Tom Reed,212334455,1971-07-01,no")

@@ -166,7 +166,7 @@ def assert_agreed(lake: Lake, warehouse: Warehouse, totesys: Totesys) -> None:
         target = lake.bronze("totesys", table)
         taken = {one["batch"] for one in counted if one["table"] == table.name}
         rows = [one for one in target.scan(target.open()).read_all().to_pylist() if one["_batch"] in taken]
-        versions = Counter((one["_batch"], *(one[name] for name in table.primary_key)) for one in rows)
+        versions = Counter((row["_batch"], *(row[name] for name in table.primary_key)) for row in rows)
         assert max(versions.values()) == 1
         [[there]] = totesys.run(f"SELECT count(*) FROM {table.name}")
         assert len({version[1:] for version in versions}) == there

@@ -82,7 +82,9 @@ def held(platform: Platform) -> dict[str, Any]:
     for name in TABLES:
         handle = platform.lake.bronze("totesys", SOURCE_TABLE[name]).open()
         assert handle is not None
-        further = [one for one in stored_columns(handle) if one.name == "season"]
+        further = [
+            stored_column for stored_column in stored_columns(handle) if stored_column.name == "season"
+        ]
         table = dataclasses.replace(SOURCE_TABLE[name], columns=(*SOURCE_TABLE[name].columns, *further))
         rows = stream_current(platform.lake, platform.engine, "totesys", table).read_all()
         bronze[name] = plain(rows.to_pylist())

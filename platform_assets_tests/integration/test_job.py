@@ -278,7 +278,10 @@ def test_it_runs_when_it_is_launched_from_the_ui(
         """,
         where=where,
     )["schedulesOrError"]["results"]
-    by_name = {one["name"]: (one["cronSchedule"], one["scheduleState"]["status"]) for one in schedules}
+    by_name = {
+        schedule["name"]: (schedule["cronSchedule"], schedule["scheduleState"]["status"])
+        for schedule in schedules
+    }
     assert by_name[f"{MAIN_JOB}_schedule"] == ("*/5 * * * *", "STOPPED")
     assert webserver("{ shouldShowNux }") == {"shouldShowNux": False}
     assert webserver("{ instance { hasInfo daemonHealth { allDaemonStatuses { daemonType } } } }")

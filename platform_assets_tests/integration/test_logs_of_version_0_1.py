@@ -128,7 +128,7 @@ def test_an_outbox_sends_what_was_queued_and_nothing_that_was_sent(tmp_path: Pat
 
     outbox = Outbox(LakeTable(str(uri), OUTBOX_COLUMNS))
     channels = [Channel("team", LogNotifier())]
-    assert [(one.alert, one.status, one.attempt) for one in outbox.messages()] == [
+    assert [(message.alert, message.status, message.attempt) for message in outbox.messages()] == [
         (first, "sent", 1),
         (second, "queued", 0),
     ]

@@ -217,9 +217,9 @@ def test_a_new_column_flows_without_a_new_look_and_is_shown(shop: Shop, instance
     assert said["schema drift"] == "- Column note is new."
     assert "note" in [column.name for column in said["dagster/column_schema"].columns]
     (check,) = [
-        one
-        for one in result.get_asset_check_evaluations()
-        if one.check_name == "source_schema" and one.asset_key.path[-1] == "orders"
+        evaluation
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.check_name == "source_schema" and evaluation.asset_key.path[-1] == "orders"
     ]
     assert check.passed
     assert check.description == "Applied:\n\n- Column note is new."
@@ -271,9 +271,9 @@ def test_a_table_that_cannot_be_taken_in_is_left_alone_and_said_to_be_stale(
 
 def freshness(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {
-        "/".join(one.asset_key.path): one.passed
-        for one in result.get_asset_check_evaluations()
-        if one.asset_key.path[0] == "shop"
+        "/".join(evaluation.asset_key.path): evaluation.passed
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.asset_key.path[0] == "shop"
     }
 
 
@@ -318,7 +318,7 @@ def test_status_shows_every_source_and_what_was_left_as_it_was(shop: Shop) -> No
     assert (totesys.source, totesys.at, look.source) == ("totesys", None, "shop")
     assert list(look.stopped) == ["orders"]
     settings = shop.settings
-    held = [one for room in Rooms(settings).offering(HasHoldings) for one in room.holdings()]
+    held = [holding for room in Rooms(settings).offering(HasHoldings) for holding in room.holdings()]
     rows = {one.table: (one.rows, one.batch) for one in held if one.layer == "shop"}
     assert rows["orders"] == (2, 1)
     assert rows["select"] == (1, 1)

@@ -216,7 +216,7 @@ def test_nothing_that_was_found_is_written_anywhere(
     # The log of objects and what is done with them knows names as they are; nobody is sent it.
     known = {name for name in written if "/processed/objects/" in name}
     if logs is json_logs:
-        events = [one["event"] for one in objects(written["output"]) if one["event"] != "line"]
+        events = [object_["event"] for object_ in objects(written["output"]) if object_["event"] != "line"]
         assert events.count("object_inspected") == 3
     for secret in planted:
         holders = [name for name, text in written.items() if secret in text and name not in known]

@@ -208,7 +208,7 @@ def versions(states: Iterable[Rows]) -> list[tuple[int, int, str, Row]]:
         changes += [(key, "update", rows[key]) for key in edits(before, rows)]
         changes += [(key, "delete", before[key]) for key in before.keys() - rows.keys()]
         happened += [
-            (number, key, change, row) for key, change, row in sorted(changes, key=lambda one: one[0])
+            (number, key, change, row) for key, change, row in sorted(changes, key=lambda change: change[0])
         ]
         before = rows
     return happened

@@ -90,7 +90,7 @@ def test_a_server_without_the_extended_protocol_is_named_before_anything_runs(ki
 
 def test_several_statements_run_one_after_the_other_and_the_last_rows_count(server: FakeStackql) -> None:
     result = client(server, protocol="auto").run(f"SHOW PROVIDERS; {INSTANCES}; EXEC google.compute.x.y")
-    assert [len(one.rows) for one in result.answers] == [2, 3, 0]
+    assert [len(answer.rows) for answer in result.answers] == [2, 3, 0]
     assert result.table().column_names[0] == "name"
     assert result.table().num_rows == 3
 

@@ -185,7 +185,7 @@ def test_a_column_of_any_type_is_hashed_as_defined_also_in_slices(name: str, nul
     type_, value = VALUES[name]
     random = np.random.default_rng([int(nulls * 10), *name.encode()])
     values = [None if random.random() < nulls else value(random) for _ in range(200)]
-    whole = [expected({name: one}) for one in values]
+    whole = [expected({name: value}) for value in values]
     rows = batch(**{name: pa.array(values, type_)})
     assert hashes(rows) == whole
     for start, length in ((0, 1), (1, 7), (13, 64), (64, 136), (199, 1), (5, 0)):
@@ -214,7 +214,7 @@ def test_several_threads_compute_what_one_does() -> None:
         for _ in range(8)
     ]
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(hashes, batches * 3)) == [hashes(one) for one in batches] * 3
+        assert list(threads.map(hashes, batches * 3)) == [hashes(batch_) for batch_ in batches] * 3
 
 
 def test_garbage_under_nulls_does_not_count() -> None:

@@ -208,7 +208,7 @@ def test_statistics_leave_out_days_that_python_has_no_value_for(tmp_path: Path) 
                 )
                 + ")"
             ).to_arrow_table()
-        new = given.rename_columns([one.name for one in columns]).cast(table.arrow_schema)
+        new = given.rename_columns([column.name for column in columns]).cast(table.arrow_schema)
         table.append(table.open(), new, stream=STREAM, version=batch)
     handle = table.open()
     assert handle is not None

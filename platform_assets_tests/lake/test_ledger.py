@@ -37,7 +37,7 @@ ENTRIES = st.builds(
 
 def state_of(entries: list[LedgerEntry]) -> LedgerState:
     """The state of a ledger whose rows come in pieces of two."""
-    rows = table_of([vars(one) for one in entries], SCHEMA)
+    rows = table_of([vars(entry) for entry in entries], SCHEMA)
     pieces = [rows.slice(start, 2) for start in range(0, max(len(entries), 1), 2)]
     return LedgerState(LakeTable("", LEDGER_COLUMNS), None, pa.concat_tables(pieces), "")
 
@@ -47,7 +47,7 @@ def state_of(entries: list[LedgerEntry]) -> LedgerState:
 def test_totals_and_batches_are_those_of_the_rows(entries: list[LedgerEntry]) -> None:
     state = state_of(entries)
     for pair in [("a", "t"), ("a", "u"), ("b", "ü"), ("c", "t")]:
-        own = [one for one in entries if (one.source, one.table) == pair]
+        own = [entry for entry in entries if (entry.source, entry.table) == pair]
         changed = {one.batch for one in own if one.inserted or one.updated or one.deleted}
         assert set(state.batches_of(*pair)) == changed
         assert state.last_batch_of([pair]) == max(changed, default=0)
@@ -60,7 +60,7 @@ def test_totals_and_batches_are_those_of_the_rows(entries: list[LedgerEntry]) ->
 def test_batches_count_their_members_in_a_range(numbers: set[int], first: int, last: int) -> None:
     batches = Batches(numbers)
     assert (len(batches), list(batches)) == (len(numbers), sorted(numbers))
-    assert batches.count_between(first, last) == sum(first <= one <= last for one in numbers)
+    assert batches.count_between(first, last) == sum(first <= number <= last for number in numbers)
     assert (first in batches) == (first in numbers)
     assert set(batches.with_one(first)) == numbers | {first}
     assert {first} <= batches.with_one(first)

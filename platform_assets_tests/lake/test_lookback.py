@@ -86,7 +86,9 @@ class History:
         for name, table in SOURCE_TABLE.items():
             rows = past.rows(f"totesys/{name}", 10_000)
             key = table.primary_key[0]
-            found[name] = {row[key]: tuple(row[one] for one in table.column_names) for row in rows}
+            found[name] = {
+                row[key]: tuple(row[column_name] for column_name in table.column_names) for row in rows
+            }
         return found
 
     def star_in_lake(self, batch: int) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -141,8 +143,8 @@ def test_differences_are_those_of_the_recorded_copies(history: History) -> None:
     pairs = [*itertools.pairwise(batches), (0, batches[-1]), (batches[1], batches[-1])]
     for before, after in [*pairs, (batches[3], batches[3])]:
         found = {
-            one.table: (one.inserted, one.updated, one.deleted)
-            for one in compare(history.rooms, before, after, ["totesys"]).tables()
+            table.table: (table.inserted, table.updated, table.deleted)
+            for table in compare(history.rooms, before, after, ["totesys"]).tables()
         }
         assert found == {
             f"totesys/{name}": differences(history.source[before][name], history.source[after][name])
@@ -152,10 +154,10 @@ def test_differences_are_those_of_the_recorded_copies(history: History) -> None:
     rows = compare(history.rooms, first, last, ["totesys/sales_order"]).rows("totesys/sales_order", 1_000)
     names = SOURCE_TABLE["sales_order"].column_names
     old, new = history.source[first]["sales_order"], history.source[last]["sales_order"]
-    for one in rows:
-        key = (one.after or one.before or {})["sales_order_id"]
-        assert (None if one.before is None else tuple(one.before[name] for name in names)) == old.get(key)
-        assert (None if one.after is None else tuple(one.after[name] for name in names)) == new.get(key)
+    for row in rows:
+        key = (row.after or row.before or {})["sales_order_id"]
+        assert (None if row.before is None else tuple(row.before[name] for name in names)) == old.get(key)
+        assert (None if row.after is None else tuple(row.after[name] for name in names)) == new.get(key)
     assert len(rows) == sum(differences(old, new))
 
 
@@ -165,7 +167,7 @@ def test_differences_of_the_star_count_deleted_dimension_rows_as_gone(history: H
     def present(batch: int, name: str) -> dict[Any, Row]:
         table = STAR_TABLE[name]
         return {
-            row[table.primary_key[0]]: tuple(row[one] for one in table.column_names)
+            row[table.primary_key[0]]: tuple(row[column_name] for column_name in table.column_names)
             for row in history.star[batch][name]
             if table.kind == "fact" or row["_change"] != "delete"
         }
@@ -259,11 +261,14 @@ def test_a_lake_in_a_bucket_shows_the_same(
     columns = SOURCE_TABLE["department"].column_names
     then = look_back(rooms, 1, ["totesys/department", "star/dim_staff"])
     assert {
-        row["department_id"]: tuple(row[one] for one in columns) for row in then.rows("totesys/department", 9)
+        row["department_id"]: tuple(row[column] for column in columns)
+        for row in then.rows("totesys/department", 9)
     } == first
     assert {row["department_name"] for row in then.rows("star/dim_staff", 9)} == {"Sales", "Dispatch"}
     assert then.write(tmp_path / "then.duckdb") == {}
     with duckdb.connect(str(tmp_path / "then.duckdb"), read_only=True) as written:
         assert written.sql("SELECT count(*) FROM totesys.department").fetchall() == [(2,)]
-    changed = {one.table: one.updated for one in compare(rooms, 1, 2, ["department", "dim_staff"]).tables()}
+    changed = {
+        table.table: table.updated for table in compare(rooms, 1, 2, ["department", "dim_staff"]).tables()
+    }
     assert changed == {"totesys/department": 1, "star/dim_staff": 1}

@@ -76,7 +76,7 @@ def test_alerts_that_were_sent_go_and_those_that_wait_stay(tmp_path: Path) -> No
     assert outbox.deliver(here, AT).sent == 2
     assert retain(outbox.kept(90), tmp_path, AT + 89 * DAY) == 0
     assert retain(outbox.kept(90), tmp_path, AT + 91 * DAY) == 6
-    assert [(one.channel, one.status) for one in outbox.messages()] == [("other", "queued")] * 2
+    assert [(message.channel, message.status) for message in outbox.messages()] == [("other", "queued")] * 2
     assert outbox.deliver([nowhere], AT + 91 * DAY).sent == 2
 
 
@@ -121,8 +121,8 @@ def test_a_mended_dead_letter_loses_its_content_and_a_rebuilt_star_stays_the_sam
     assert content(platform.lake) == rows
     done = kept.run(later=366 * DAY)
     assert done["dead_letters"].outdated == 1
-    letters = {one["key"]: one for one in platform.dead_letters()}
-    assert [one["row"] == "{}" for one in letters.values()] == [True, False]
+    letters = {dead_letter["key"]: dead_letter for dead_letter in platform.dead_letters()}
+    assert [letter["row"] == "{}" for letter in letters.values()] == [True, False]
     assert "units_sold" in letters['{"sales_order_id":7}']["reason"]
     assert rebuilt(platform, tmp_path / "after") == star
     assert kept.run(later=368 * DAY)["dead_letters"].outdated == 0

@@ -67,7 +67,7 @@ def test_the_job_records_every_table_and_one_that_fails_fails_alone(tmp_path: Pa
     settings = settings_of(tmp_path, lake)
     fine, damaged = fill(lake, "fine", 17), fill(lake, "damaged", 17)
     defs = build_defs(settings)
-    [schedule] = [one for one in defs.schedules or () if one.name == "lake_upkeep_schedule"]
+    [schedule] = [schedule for schedule in defs.schedules or () if schedule.name == "lake_upkeep_schedule"]
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert (schedule.cron_schedule, schedule.job_name) == ("*/15 * * * *", "lake_upkeep")
     file = Path(opened(damaged).file_uris()[0])

@@ -65,7 +65,8 @@ class Place:
         past = look_back(rooms, self.platform.lake.ledger.read().last_batch, ["totesys"])
         return {
             name: {
-                tuple(row[one] for one in table.column_names) for row in past.rows(f"totesys/{name}", 10_000)
+                tuple(row[column_name] for column_name in table.column_names)
+                for row in past.rows(f"totesys/{name}", 10_000)
             }
             for name, table in SOURCE_TABLE.items()
         }
@@ -119,7 +120,7 @@ def test_any_file_that_is_removed_or_damaged_is_named_with_its_table(place: Plac
         table = "/".join(parts[1 : parts.index(LOG)] if LOG in parts else parts[1:-1])
         wanted = {"_ledger": "ledger", "_dead_letters": "dead letters"}.get(table, table)
         file.unlink()
-        named = {one.table for one in place.losses()}
+        named = {loss.table for loss in place.losses()}
         assert named, file
         if wanted.startswith(("totesys/", "star/")):
             assert wanted in named, (file, named)
@@ -137,10 +138,10 @@ def test_a_lost_file_of_a_source_is_named_with_batches_and_rows_and_its_loss_can
 ) -> None:
     folder = place.path("ingestion", "totesys", "sales_order")
     versions = {(row["_batch"], row["sales_order_id"]) for row in place.platform.bronze("sales_order")}
-    lost = {one for one in versions if one[0] == 2}
+    lost = {version for version in versions if version[0] == 2}
     [file] = [one for one in folder.glob("*.parquet") if duckdb.sql(f"FROM '{one}'").fetchall()[0][-3] == 2]
     file.unlink()
-    [loss] = [one for one in place.losses() if one.table == "totesys/sales_order"]
+    [loss] = [loss for loss in place.losses() if loss.table == "totesys/sales_order"]
     assert (loss.batches, loss.rows) == ((2,), len(lost))
     assert "is missing" in loss.what
     assert "--accept-loss totesys/sales_order" in loss.advice
@@ -168,7 +169,7 @@ def test_ticks_notice_that_a_table_has_lost_its_newest_log_entry(place: Place) -
     assert [name for name, one in stopped.items() if one.stopped] == ["sales_order"]
     shutil.rmtree(place.path("processed", "star", "fact_sales_order"))
     assert "has lost its newest commits" in place.platform.build()["fact_sales_order"].stopped
-    [loss] = [one for one in place.losses() if one.table == "totesys/sales_order"]
+    [loss] = [loss for loss in place.losses() if loss.table == "totesys/sales_order"]
     assert (loss.batches, loss.rows) == ((4,), 1)
     entry.write_bytes(content)
     assert not place.platform.tick().tables["sales_order"].stopped
@@ -193,7 +194,7 @@ def test_a_warehouse_and_a_star_that_do_not_fit_are_named(
         connection.execute("DELETE FROM star.fact_payment WHERE payment_record_id = 4")
     newest(place.path("processed", "star", "dim_location")).unlink()
     newest(place.path("ingestion", "_ledger")).unlink()
-    found = {one.table: one for one in place.losses()}
+    found = {loss.table: loss for loss in place.losses()}
     assert (found["warehouse/fact_payment"].batches, found["warehouse/fact_payment"].rows) == ((4,), 1)
     assert "is ahead of the star" in found["warehouse/dim_location"].what
     assert "is at batch 4, and the ledger at batch 3" in found["star/fact_payment"].what
@@ -272,7 +273,7 @@ def test_a_copy_that_was_taken_beside_ticks_continues_and_catches_up(
         thread.join()
     assert failures == []
     restored = Place.under(totesys, tmp_path / "second")
-    assert [one for one in restored.losses() if not one.table.startswith("warehouse/")] == []
+    assert [loss for loss in restored.losses() if not loss.table.startswith("warehouse/")] == []
     restored.platform.tick()
     assert restored.state_of_lake() == restored.state_of_source()
     assert restored.losses(deep=True) == []
@@ -291,8 +292,8 @@ def test_a_bucket_is_verified_too(new_database: NewDatabase, s3_server: S3Server
     kept = Kept.under(totesys, tmp_path, lake)
     kept.platform.extract()
     place = Place(totesys, kept)
-    assert [one for one in place.losses() if one.table.startswith("totesys/")] == []
+    assert [loss for loss in place.losses() if loss.table.startswith("totesys/")] == []
     [key] = [one for one in s3_server.keys(bucket) if one.startswith("i/totesys/staff/") and LOG not in one]
     s3_server.client().delete_object(Bucket=bucket, Key=key)
-    [loss] = [one for one in place.losses() if one.table == "totesys/staff"]
+    [loss] = [loss for loss in place.losses() if loss.table == "totesys/staff"]
     assert ("is missing" in loss.what, loss.batches, loss.rows) == (True, (1,), 2)

@@ -16,7 +16,7 @@ def ref(text: str) -> ColumnRef:
 
 
 def graph(*edges: tuple[str, str, Subtype] | Edge, constants: dict[str, str] | None = None) -> Graph:
-    made = [one if isinstance(one, Edge) else Edge(ref(one[0]), ref(one[1]), one[2]) for one in edges]
+    made = [edge if isinstance(edge, Edge) else Edge(ref(edge[0]), ref(edge[1]), edge[2]) for edge in edges]
     names: dict[tuple[str, ...], list[str]] = {}
     constant = {ref(text): reason for text, reason in (constants or {}).items()}
     for column in [*(end for edge in made for end in (edge.source, edge.target)), *constant]:
@@ -133,14 +133,16 @@ def test_the_most_likely_of_two_marks_is_carried_and_types_do_not_mix() -> None:
             mark("source/a.x", "PERSON_NAME"),
         ],
     )
-    held = {(one.info_type, one.likelihood) for one in found.marks if str(one.column) == "star/both.text"}
+    held = {
+        (mark_.info_type, mark_.likelihood) for mark_ in found.marks if str(mark_.column) == "star/both.text"
+    }
     assert held == {("EMAIL_ADDRESS", "VERY_LIKELY"), ("PERSON_NAME", "LIKELY")}
 
 
 def test_what_was_found_further_down_has_its_way_from_the_beginning() -> None:
     found = classify(graph(*COPY), [mark("star/staff.mail"), mark("source/staff.mail")])
     assert ways(found) == {"source/staff.mail": [], "star/staff.mail": ["source/staff.mail"]}
-    assert {one.origin for one in found.marks} == {Origin.FOUND}
+    assert {mark_.origin for mark_ in found.marks} == {Origin.FOUND}
 
 
 def test_circles_end() -> None:

@@ -164,7 +164,7 @@ def test_the_sensor_tells_each_run_once_and_again_what_the_server_did_not_take(
         server.status = 201
         cursor = tick(cursor)
         cursor = tick(cursor)
-        ended = [one for one in server.events if one["eventType"] == "COMPLETE"]
+        ended = [event for event in server.events if event["eventType"] == "COMPLETE"]
         assert [one["run"]["runId"] for one in ended] == runs
         assert all(one["outputs"][0]["name"] == "star/dim_staff" for one in ended)
         assert (

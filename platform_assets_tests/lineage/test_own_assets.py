@@ -81,7 +81,7 @@ def test_dagsters_own_metadata_is_read_too(graph_of: GraphOf) -> None:
         "dg.AssetKey(['star', 'fact_sales_order']), 'units_sold')]})"
     )
     assert edges_into(graph) == ["amount <- star/fact_sales_order.units_sold TRANSFORMATION"]
-    assert [one.name for one in graph.tables["marts", "revenue"].columns] == ["day", "amount"]
+    assert [column.name for column in graph.tables["marts", "revenue"].columns] == ["day", "amount"]
 
 
 def test_a_table_that_declares_nothing_is_shown_as_unknown(graph_of: GraphOf) -> None:

@@ -201,7 +201,7 @@ BASE = DeclaredTable(("base",), (Column("a", Integer()), Column("b", Text())), c
 
 def model(name: str, sql: str, *columns: str, is_model: bool = True, **more: object) -> DeclaredTable:
     query = LineageQuery(sql, {"base": ("base",)}, file=f"{name}.sql", is_model=is_model)
-    return DeclaredTable((name,), tuple(Column(one, Text()) for one in columns), query=query, **more)  # type: ignore[arg-type]
+    return DeclaredTable((name,), tuple(Column(column, Text()) for column in columns), query=query, **more)  # type: ignore[arg-type]
 
 
 def test_all_mistakes_in_model_sql_are_told_with_their_file_and_what_to_write() -> None:

@@ -168,7 +168,7 @@ def test_snowflakes_tags_and_masks_follow_the_lineage(own: Settings) -> None:
 def test_columns_have_tags_and_lineage_in_dagster_and_assets_a_link(own: Settings) -> None:
     specs = {spec.key.to_user_string(): spec for spec in build_defs(own).resolve_all_asset_specs()}
     metadata = specs["star/dim_staff"].metadata
-    columns = {one.name: one for one in metadata["dagster/column_schema"].columns}
+    columns = {column.name: column for column in metadata["dagster/column_schema"].columns}
     assert columns["email_address"].tags == {INFO_TYPE_TAG: "EMAIL_ADDRESS", ORIGIN_TAG: "derived"}
     assert columns["staff_id"].tags == {}
     lineage = metadata["dagster/column_lineage"]
@@ -195,7 +195,8 @@ def test_findings_reach_the_tags_once_the_page_was_made(own: Settings) -> None:
     assert checked.passed
     specs = {spec.key.to_user_string(): spec for spec in build_defs(own).resolve_all_asset_specs()}
     columns = {
-        one.name: one.tags for one in specs["star/dim_design"].metadata["dagster/column_schema"].columns
+        column.name: column.tags
+        for column in specs["star/dim_design"].metadata["dagster/column_schema"].columns
     }
     assert columns["design_name"] == {INFO_TYPE_TAG: "PERSON_NAME", ORIGIN_TAG: "derived"}
 

@@ -48,10 +48,10 @@ def test_the_notebook_runs_without_a_stackql_server_and_says_how_to_start_one(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         outputs = execute(installation, tmp_path, taken.getsockname()[1])
-    [failed] = [one for one in outputs if one["output_type"] == "error"]
+    [failed] = [output for output in outputs if output["output_type"] == "error"]
     [line] = failed["traceback"]  # type: ignore[misc]
     assert "Start it with `stackql srv" in line
-    pictures = [one for one in outputs if "image/png" in one.get("data", {})]  # type: ignore[operator]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]  # type: ignore[operator]
     assert len(pictures) == 2
 
 
@@ -59,7 +59,7 @@ def test_the_notebook_shows_what_a_stackql_server_answers(installation: Installa
     with serving_stackql() as server:
         outputs = execute(installation, tmp_path, server.port)
         assert "project = 'my-project'" in server.cloud.asked[0]
-    assert not [one for one in outputs if one["output_type"] == "error"]
+    assert not [output for output in outputs if output["output_type"] == "error"]
     assert "vm-1" in json.dumps(outputs)
 
 

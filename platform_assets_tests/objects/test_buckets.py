@@ -324,7 +324,10 @@ def test_versions_of_one_object_lie_side_by_side(place: Place) -> None:
         found = place.bucket.find("one")
         assert found is not None
         quarantine(place.bucket, found, target)
-    assert sorted(content_of(held, one.key) for one in held.objects()) == [b"first", b"second, longer"]
+    assert sorted(content_of(held, object_.key) for object_ in held.objects()) == [
+        b"first",
+        b"second, longer",
+    ]
 
 
 def test_a_newer_version_is_not_moved_in_an_older_ones_name(place: Place) -> None:

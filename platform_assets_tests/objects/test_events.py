@@ -50,7 +50,7 @@ def settle(watch: Watch, done: Tick) -> list[str]:
     keys = []
     for request in done.requests:
         tasks = watch.log.read().planned(request.batch)
-        keys += [one.object.key for one in tasks]
+        keys += [task.object.key for task in tasks]
         watch.log.settle(request.batch, map(Outcome, keys), watch.policy, dt.datetime.now(dt.UTC))
     return keys
 

@@ -59,15 +59,15 @@ class Uploads:
     ) -> list[str]:
         """Do what a run does; the keys that it worked on."""
         tasks = self.log.read().planned(batch)
-        outcomes = [outcome(one.object.key) for one in tasks]
+        outcomes = [outcome(task.object.key) for task in tasks]
         self.log.settle(batch, outcomes, self.policy, self.now)
         self.worked_on += [
-            (one.object.key, one.object.version)
-            for one, said in zip(tasks, outcomes, strict=True)
+            (task.object.key, task.object.version)
+            for task, said in zip(tasks, outcomes, strict=True)
             if said.status is ObjectStatus.DONE
         ]
         self.states[self.watch.run_key(batch)] = state
-        return [one.object.key for one in tasks]
+        return [task.object.key for task in tasks]
 
     def work(self, ticks: int = 20, outcome: Callable[[str], Outcome] = Outcome) -> list[str]:
         """Tick, and run what is asked for, until nothing is."""
@@ -287,7 +287,11 @@ def test_a_run_takes_no_more_bytes_than_allowed_but_at_least_one_object(uploads:
     uploads.policy = BatchLimits(bytes_per_run=10)
     for key, size in {"a": 4, "b": 4, "c": 4, "d": 50}.items():
         uploads.put(key, "x" * size)
-    assert [(one.objects, one.size) for one in uploads.tick().requests] == [(2, 8), (1, 4), (1, 50)]
+    assert [(request.objects, request.size) for request in uploads.tick().requests] == [
+        (2, 8),
+        (1, 4),
+        (1, 50),
+    ]
 
 
 def test_a_whole_listing_rests_before_the_next_one(uploads: Uploads) -> None:

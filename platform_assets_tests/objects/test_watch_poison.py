@@ -61,8 +61,8 @@ class Queue:
         return list(self.left.values())[:limit]
 
     def acknowledge(self, notices: Sequence[Notice]) -> None:
-        for one in notices:
-            self.left.pop(one.receipt, None)
+        for notice in notices:
+            self.left.pop(notice.receipt, None)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def tick(watch: Watch, cursor: ListingCursor | None = None) -> Tick:
 def planned(watch: Watch) -> dict[str, int]:
     """Number of attempts planned of each object."""
     entries = watch.log.read().with_status(*ObjectStatus)
-    return {one.object.key: one.attempt for one in entries}
+    return {entry.object.key: entry.attempt for entry in entries}
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=name_of)
@@ -233,7 +233,7 @@ def test_a_message_that_nobody_can_read_is_passed_over_and_does_not_come_again(b
             return {"Messages": self.messages}
 
     notices = SqsEvents("https://queue.example.org", "bucket", "", Client()).receive(10)
-    assert [one.keys for one in notices] == [(), (), ("d",)]
+    assert [notice.keys for notice in notices] == [(), (), ("d",)]
     assert "KeyError" in notices[1].problem
 
 

@@ -103,8 +103,8 @@ class Life(RuleBasedStateMachine):
             self.states[key] = RunState.FAILED
             self.tick()
         outcomes = [
-            Outcome(one.object.key, self._status(one, status))
-            for one, status in zip(tasks, statuses, strict=False)
+            Outcome(task.object.key, self._status(task, status))
+            for task, status in zip(tasks, statuses, strict=False)
         ]
         if end == "dies in the middle":
             outcomes = outcomes[:1]
@@ -115,7 +115,7 @@ class Life(RuleBasedStateMachine):
                 outcomes = []
             if end == "zombie":
                 # Nobody knows here what counted: the log does.
-                outcomes = [one for one in outcomes if self._counts(batch, one)]
+                outcomes = [outcome for outcome in outcomes if self._counts(batch, outcome)]
             self._count(tasks, outcomes)
         self.states[key] = RunState.SUCCEEDED if end == "succeeds" else RunState.FAILED
 
@@ -128,10 +128,10 @@ class Life(RuleBasedStateMachine):
         return said is not None and said.status is outcome.status
 
     def _count(self, tasks: list[DueObject], outcomes: list[Outcome]) -> None:
-        done = {one.key for one in outcomes if one.status is ObjectStatus.DONE}
-        for one in tasks:
-            if one.object.key in done:
-                self.done[one.object.key, one.object.version] += 1
+        done = {outcome.key for outcome in outcomes if outcome.status is ObjectStatus.DONE}
+        for task in tasks:
+            if task.object.key in done:
+                self.done[task.object.key, task.object.version] += 1
 
     def settle_down(self) -> None:
         """From here on nothing fails: after a while, all that is there is done, and once."""
@@ -140,11 +140,11 @@ class Life(RuleBasedStateMachine):
             self.tick()
             for batch in sorted(self.running):
                 tasks = self.running.pop(batch)
-                outcomes = [Outcome(one.object.key, self._status(one, ObjectStatus.DONE)) for one in tasks]
+                outcomes = [Outcome(task.object.key, self._status(task, ObjectStatus.DONE)) for task in tasks]
                 self.log.settle(batch, outcomes, POLICY, self.now)
                 self._count(tasks, outcomes)
                 self.states[self.watch.run_key(batch)] = RunState.SUCCEEDED
-            there = {(one.key, one.version) for one in open_bucket(str(self.uploads)).objects()}
+            there = {(object_.key, object_.version) for object_ in open_bucket(str(self.uploads)).objects()}
             if there <= self.done.keys() and not self.log.read().progress.open:
                 break
         assert there <= self.done.keys()

@@ -100,10 +100,10 @@ def test_a_footer_that_was_read_is_gone_without_a_search_for_circles(write: Writ
     gc.collect()
     gc.disable()
     try:
-        before = sum(isinstance(one, pq.FileMetaData) for one in gc.get_objects())
+        before = sum(isinstance(object_, pq.FileMetaData) for object_ in gc.get_objects())
         for _ in range(20):
             read_footer(LOCAL, file)
-        assert sum(isinstance(one, pq.FileMetaData) for one in gc.get_objects()) == before
+        assert sum(isinstance(object_, pq.FileMetaData) for object_ in gc.get_objects()) == before
     finally:
         gc.enable()
 

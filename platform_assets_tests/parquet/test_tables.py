@@ -343,7 +343,7 @@ def test_tables_of_writers_that_name_only_folders_are_told_apart(
     names = [*columns]
     if grouping == "auto" or "year=" in name:
         assert names == ["public.customers", "public.orders"]
-    assert [one[:2] for one in columns.values()] == [["id", "name"], ["id", "total"]]
+    assert [column[:2] for column in columns.values()] == [["id", "name"], ["id", "total"]]
 
 
 def test_files_that_are_tables_by_themselves_have_names_of_their_own(write: Write, tmp_path: Path) -> None:

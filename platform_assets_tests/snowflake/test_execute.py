@@ -167,7 +167,7 @@ def test_tables_of_a_folder_are_loaded_and_their_rows_counted(
         connection,
         lambda *progress: told.append(progress),
     )
-    assert [(one.name, one.rows_loaded, one.rows_rejected, one.error) for one in results] == [
+    assert [(result.name, result.rows_loaded, result.rows_rejected, result.error) for result in results] == [
         ("orders", 2, 0, None),
         ("sales", 1, 0, None),
         ("staff", 2, 0, None),
@@ -206,13 +206,14 @@ def test_partitions_are_found_in_the_names_of_files(
     for name in ("year=2024/sort%20of=a%2Fb", "year=2023/sort%20of=__HIVE_DEFAULT_PARTITION__"):
         write(f"t/{name}/x.parquet")
     made = script(read_tables([str(tmp_path)]).tables, ScriptOptions())
-    (copy,) = [one.sql for one in made.statements if one.purpose == "load"]
+    (copy,) = [statement.sql for statement in made.statements if statement.purpose == "load"]
     expressions = [line.strip().rstrip(",") for line in copy.splitlines() if "METADATA$FILENAME" in line]
     found = []
     for name in ("year=2024/sort%20of=a%2Fb", "year=2023/sort%20of=__HIVE_DEFAULT_PARTITION__"):
         # The server has no METADATA$FILENAME; what Snowflake gives there is the path in the bucket.
         selected = ", ".join(
-            one.replace("METADATA$FILENAME", f"'{above}landing/t/{name}/x.parquet'") for one in expressions
+            expression.replace("METADATA$FILENAME", f"'{above}landing/t/{name}/x.parquet'")
+            for expression in expressions
         )
         found += query(connection, f"SELECT {selected}")
     assert found == [(2024, "a/b"), (2023, None)]
@@ -231,7 +232,10 @@ def test_a_table_that_fails_is_told_and_the_others_are_loaded(connection: Any, w
 def without(made: Script, purpose: str) -> Script:
     """The same script, with the statements of one purpose lost on the way."""
     tables = [
-        replace(table, statements=tuple(one for one in table.statements if one.purpose != purpose))
+        replace(
+            table,
+            statements=tuple(statement for statement in table.statements if statement.purpose != purpose),
+        )
         for table in made.tables
     ]
     return replace(made, tables=tuple(tables))

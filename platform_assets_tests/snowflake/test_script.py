@@ -173,7 +173,7 @@ def test_more_files_than_one_copy_takes_are_loaded_by_several_in_one_transaction
         *("table", "stage", "begin", "load", "load", "load", "commit", "clean-up"),
     ]
     assert "-- All or nothing: stop at the first error" in made.text
-    assert [one.purpose for one in of(remote(files=1000)).statements] == [
+    assert [statement.purpose for statement in of(remote(files=1000)).statements] == [
         "table",
         "stage",
         "load",
@@ -340,7 +340,7 @@ def test_many_files_are_few_uploads(write: Write, tmp_path: Path) -> None:
 @example({"ab", "b", "bb"}, {"1b", "b1"})  # the group b, bb has a shorter suffix than all three
 def test_patterns_match_just_the_names_that_they_are_made_of(names: set[str], others: set[str]) -> None:
     patterns = _patterns(sorted(names), sorted(others - names))
-    assert {one for one in names | others if any(fnmatch(one, pattern) for pattern in patterns)} == names
+    assert {name for name in names | others if any(fnmatch(name, pattern) for pattern in patterns)} == names
 
 
 def test_partitions_that_are_in_the_log_of_a_delta_table_alone_are_refused(tmp_path: Path) -> None:
@@ -543,7 +543,7 @@ def test_any_names_make_a_script_of_these_statements_and_no_others(table: str, c
     assert made.problems == ()
     statements = [one for one in sqlglot.parse(made.text, dialect="snowflake") if one is not None]
     assert len(statements) == len(made.statements)
-    assert not any(list(one.find_all(exp.Command)) for one in statements)
+    assert not any(list(statement.find_all(exp.Command)) for statement in statements)
     created = statements[0].find(exp.Schema)
     assert created is not None
     assert [column.name for column in created.expressions] == columns

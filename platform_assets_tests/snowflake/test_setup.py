@@ -318,7 +318,7 @@ def test_loads_need_every_privilege_that_is_granted_and_no_other(
     whole(given)
     made = given.statements(*WHOLE)
     plain = local_access(snowflake_server, database)
-    access = RecordedAccess(**{one.name: getattr(plain, one.name) for one in fields(plain)})
+    access = RecordedAccess(**{column.name: getattr(plain, column.name) for column in fields(plain)})
     with plain.connect() as administrator, administrator.cursor() as cursor:
         for statement in made:
             if statement.startswith("CREATE SCHEMA"):
@@ -383,7 +383,7 @@ def test_what_is_missing_is_said(
 
 def test_the_public_key_of_a_file_needs_no_private_key(given: Given, key: rsa.RSAPrivateKey) -> None:
     whole(given)
-    expected = next(one for one in given.statements(*WHOLE) if "RSA_PUBLIC_KEY" in one)
+    expected = next(statement for statement in given.statements(*WHOLE) if "RSA_PUBLIC_KEY" in statement)
     (given.folder / "key.p8").unlink()
     public = given.folder / "key.pub"
     public.write_bytes(

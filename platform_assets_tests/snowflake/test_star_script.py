@@ -24,7 +24,8 @@ def star_script() -> Script:
     for table in star.TABLES:
         stored = lake.star(table)
         columns = tuple(
-            TableColumn(one.name, one.type, one.nullable) for one in declared_columns(stored.arrow_schema)
+            TableColumn(column.name, column.type, column.nullable)
+            for column in declared_columns(stored.arrow_schema)
         )
         file = TableFile("part-00000.snappy.parquet", 1000, 0)
         tables.append(ParquetTable(table.name, stored.uri, table.name, (file,), columns))

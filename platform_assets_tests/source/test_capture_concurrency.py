@@ -252,7 +252,7 @@ def check_history(
     compared = 0
     for number, (truth, batch) in enumerate(zip(truths, batches, strict=True)):
         earlier = batches[number - 1] if number else 0
-        replayed(state, [one for one in versions if earlier < one["_batch"] <= batch])
+        replayed(state, [version for version in versions if earlier < version["_batch"] <= batch])
         wanted = {(row["part"], row["id"]): row for row in truth}
         if deletions_lag and number + 1 < len(truths):
             assert {key: state.get(key) for key in wanted} == wanted
@@ -280,7 +280,8 @@ def run_ticks(capture: Capture, layout: str, load: Load, seed: int) -> Counter[s
     tables = capture.tables()
     plain = capture.source(tables)
     source = Observed(
-        **{one.name: getattr(plain, one.name) for one in dataclasses.fields(plain)}, observer=capture.owner
+        **{column.name: getattr(plain, column.name) for column in dataclasses.fields(plain)},
+        observer=capture.owner,
     )
     over = threading.Event()
     writers = [

@@ -606,9 +606,9 @@ def test_values_that_look_otherwise_though_no_row_was_written_are_seen(
                 "CREATE FUNCTION further(x integer) RETURNS integer LANGUAGE sql AS 'SELECT x'",
                 "CREATE SCHEMA beside",
                 *(
-                    f"ALTER TYPE of_{one}.mood ADD VALUE 'soso'"
-                    for one in tables
-                    if MOOD in REPRINTED[tables[one]][0]
+                    f"ALTER TYPE of_{table}.mood ADD VALUE 'soso'"
+                    for table in tables
+                    if MOOD in REPRINTED[tables[table]][0]
                 ),
             )
             assert ticked("rows_read") == of_all(0)

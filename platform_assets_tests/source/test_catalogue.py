@@ -138,7 +138,8 @@ def test_named_relations_are_found_whatever_they_are(owner: pg8000.native.Connec
 def test_columns_come_in_order_with_domains_resolved(shop: dict[str, Relation]) -> None:
     columns = shop["Order line"].columns
     found = [
-        (one.number, one.name, one.type.name, one.type.text, one.nullable, one.generated) for one in columns
+        (column.number, column.name, column.type.name, column.type.text, column.nullable, column.generated)
+        for column in columns
     ]
     assert found == [
         (1, "line", "int4", "integer", False, False),

@@ -231,7 +231,9 @@ def test_a_type_whose_values_the_lake_can_hold_flows(
     assert drift.notes == (f"Column {column} was {was} and is {now}.",)
     # The lake's type stays.
     before = source.after("").columns
-    assert [(one.name, one.type) for one in drift.columns] == [(one.name, one.type) for one in before]
+    assert [(column.name, column.type) for column in drift.columns] == [
+        (one.name, one.type) for one in before
+    ]
 
 
 def test_more_labels_of_an_enum_are_no_drift(source: Source) -> None:

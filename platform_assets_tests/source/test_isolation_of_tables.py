@@ -263,7 +263,7 @@ def test_a_lake_that_takes_no_table_at_all_fails_the_extraction(
         poison_call(patch, LakeTable, "append", lambda *_, **__: True, LakeError("It is full."))
         with pytest.raises(LakeError, match="It is full"):
             platform.extract(*TABLES)
-    assert [one.inserted for one in platform.extract(*TABLES).tables.values()] == [1, 1, 1]
+    assert [table.inserted for table in platform.extract(*TABLES).tables.values()] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
@@ -277,7 +277,7 @@ def test_what_is_no_failure_of_one_table_goes_on(
         )
         with pytest.raises(interruption):
             platform.extract(*TABLES)
-    assert [one.inserted for one in platform.extract(*TABLES).tables.values()] == [1, 1, 1]
+    assert [table.inserted for table in platform.extract(*TABLES).tables.values()] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("error", [REFUSED, BROKEN, OWN, OverflowError("out of range")], ids=name_of)

@@ -528,7 +528,9 @@ def test_a_type_is_held_by_those_that_take_all_its_values(
     for kinds, answer in ((held, True), (refused, False)):
         columns = ", ".join(f'"{number}" {kind}' for number, kind in enumerate(kinds))
         execute(server, f"DROP TABLE IF EXISTS v; CREATE TABLE v ({columns})")
-        found = {kinds[int(one.name)]: holds(type_, one.type) for one in server.relation("v").columns}
+        found = {
+            kinds[int(column.name)]: holds(type_, column.type) for column in server.relation("v").columns
+        }
         assert found == dict.fromkeys(kinds, answer)
 
 
@@ -550,7 +552,9 @@ def test_declared_text_is_text_an_enum_a_uuid_or_a_date_and_nothing_else(server:
     columns = ", ".join(f'"{number}" {kind}' for number, kind in enumerate(kinds))
     execute(server, f"DROP TABLE IF EXISTS v; CREATE TABLE v ({columns})")
     text = Column("value", Text())
-    found = [kinds[int(one.name)] for one in server.relation("v").columns if is_readable(text, one.type)]
+    found = [
+        kinds[int(column.name)] for column in server.relation("v").columns if is_readable(text, column.type)
+    ]
     assert found == readable
 
 
@@ -563,9 +567,9 @@ def test_a_discovered_type_is_held_by_the_logical_type_that_it_gets(server: Serv
     ] == []
     # All that can become NULL is a NaN in a decimal.
     lossy = [
-        CASES[int(one.name)].type
-        for one in relation.columns
-        if may_lose_to_null(logical_type(one.type), one.type)
+        CASES[int(column.name)].type
+        for column in relation.columns
+        if may_lose_to_null(logical_type(column.type), column.type)
     ]
     assert lossy == [case.type for case in CASES if isinstance(case.lake, Decimal) and case.type != "money"]
     date = SourceType("date", "b", True, -1, "date")

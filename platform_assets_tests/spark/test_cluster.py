@@ -102,7 +102,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_an_inspection_changes_no_verdi
     place = LakeTable(str(tmp_path / "table"), ())
     numbers = range(20_000)
     mails = [f"member{number}@company-one.com" for number in numbers]
-    write_deltalake(place.uri, pa.table({"mail": mails, "note": [f"{one}, of old" for one in mails]}))
+    write_deltalake(place.uri, pa.table({"mail": mails, "note": [f"{mail}, of old" for mail in mails]}))
     monkeypatch.setattr(column_values, "VALUES_PER_PIECE", VALUES_PER_PIECE)
     sql = SqlEngine(256, 2, tmp_path / "alone")
     alone = ColumnInspector(LocalInspector(InspectConfig(), b"k" * 32), sql).inspect_lake_table(

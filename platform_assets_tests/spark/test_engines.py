@@ -56,15 +56,15 @@ def content(lake: Lake, sql: SqlEngine) -> dict[str, dict[str, object]]:
         key = ", ".join(quote(one) for one in table.primary_key)
         with sql.connect() as connection:
             target.create_view(connection, ["t"], handle)
-            names = [one.name for one in target.columns]
+            names = [column.name for column in target.columns]
             sums = ", ".join(f"sum(CAST(hash({key}, {quote(name)}) AS HUGEINT))" for name in names)
             [(rows, *hashes)] = connection.sql(f"SELECT count(*), {sums} FROM t").fetchall()
-            types = [str(one) for one in connection.sql("FROM t").types]
+            types = [str(type_) for type_ in connection.sql("FROM t").types]
         found[table.name] = {
             "rows": rows,
             **{f"column {name}": hashed for name, hashed in zip(names, hashes, strict=True)},
             **{f"type {name}": type_ for name, type_ in zip(names, types, strict=True)},
-            **{f"stored {one.name}": str(one.type) for one in handle.schema().fields},
+            **{f"stored {field.name}": str(field.type) for field in handle.schema().fields},
             "cursor": target.cursor(handle, STREAM),
             "built by": target.cursor(handle, BUILT_BY),
             "last batch": target.last_batch(handle),
@@ -125,8 +125,8 @@ def replayed(
             changes = StarBuilder(lake, star.STAR, platform.engine, star_engine=engine).build(star.TABLES)
             done.builds[name].append(
                 {
-                    table: (one.stopped, one.after, one.batch, one.rows_written, one.row_count)
-                    for table, one in changes.items()
+                    table: (change.stopped, change.after, change.batch, change.rows_written, change.row_count)
+                    for table, change in changes.items()
                 }
             )
             done.contents[name].append(content(lake, platform.engine))

@@ -50,9 +50,9 @@ def test_the_engine_is_chosen_by_its_name(configured: Callable[[str], Rooms], ho
     engine = rooms.of(StarRoom).star_engine(rooms.of(LakeRoom).engine)
     assert isinstance(engine, SparkEngine)
     assert engine.name == name
-    assert [(one.area, one.subject) for one in rooms.of(SparkRoom).probes()] == [("engine", name)]
+    assert [(probe.area, probe.subject) for probe in rooms.of(SparkRoom).probes()] == [("engine", name)]
     assets = rooms.definitions()["star"].assets
-    kinds = {kind for one in assets for spec in one.specs for kind in spec.kinds}
+    kinds = {kind for asset in assets for spec in asset.specs for kind in spec.kinds}
     assert kinds == {"deltalake", "sql", name}
 
 

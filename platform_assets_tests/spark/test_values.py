@@ -84,7 +84,7 @@ def table_of_everything() -> pa.Table:
             "small": pa.array([n / 3 for n in range(ROWS)], pa.float32()),
             "date_of_birth": [dt.date(1950, 1, 1) + dt.timedelta(n) for n in range(ROWS)],
             "at": pa.array(times, pa.timestamp("us", "UTC")),
-            "local_time": pa.array([one.replace(tzinfo=None) for one in times], pa.timestamp("us")),
+            "local_time": pa.array([time.replace(tzinfo=None) for time in times], pa.timestamp("us")),
             "flag": [n % 2 == 0 for n in range(ROWS)],
             "attached": [mail.encode() for mail in mails],
             "nothing": pa.array([None] * ROWS, pa.string()),
@@ -154,15 +154,21 @@ def test_workers_come_to_the_verdicts_of_one_process(
     assert together == alone
     assert alone is not None
     assert (alone.version, alone.rows_inspected, alone.rows_total, alone.failures) == ("5", ROWS, ROWS, {})
-    found = {(one.column, one.info_type.name) for one in alone.verdicts}
+    found = {(verdict.column, verdict.info_type.name) for verdict in alone.verdicts}
     assert found >= {
         *(("note", "EMAIL_ADDRESS"), ("note", "HOUSE_NUMBER"), ("mail", "EMAIL_ADDRESS")),
         *(("card", "CREDIT_CARD_NUMBER"), ("card_as_number", "CREDIT_CARD_NUMBER")),
         *(("first name", "PERSON_NAME"), ("date_of_birth", "DATE_OF_BIRTH"), ("attached", "EMAIL_ADDRESS")),
     }
-    severe = {one.info_type.name for one in alone.verdicts if one.info_type.sensitivity is Sensitivity.HIGH}
+    severe = {
+        verdict.info_type.name
+        for verdict in alone.verdicts
+        if verdict.info_type.sensitivity is Sensitivity.HIGH
+    }
     assert "HOUSE_NUMBER" in severe
-    assert workers.asked == [tuple(one for one in large_columns(large) if one not in ("flag", "_hash"))]
+    assert workers.asked == [
+        tuple(large_column for large_column in large_columns(large) if large_column not in ("flag", "_hash"))
+    ]
     assert workers.pieces.count("note") > 4
     assert workers.pieces.count("month") == 1
     assert "nothing" not in workers.pieces
@@ -186,7 +192,9 @@ def test_a_column_that_a_worker_cannot_inspect_is_told_and_leaves_the_others(
     assert list(alone.failures) == ["note"]
     assert "ArithmeticError" in alone.failures["note"]
     assert POISON not in alone.failures["note"]
-    assert [(one.column, one.info_type.name) for one in alone.verdicts] == [("mail", "EMAIL_ADDRESS")]
+    assert [(verdict.column, verdict.info_type.name) for verdict in alone.verdicts] == [
+        ("mail", "EMAIL_ADDRESS")
+    ]
 
 
 def refuse(column: str, values: pa.Array) -> str:

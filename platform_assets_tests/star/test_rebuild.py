@@ -344,7 +344,9 @@ def test_the_command_and_the_job_mend_star_and_warehouse(
         checked = (
             build_defs(load_settings()).resolve_job_def("lake_upkeep").execute_in_process(instance=instance)
         )
-        [warning] = [one for one in checked.get_asset_check_evaluations() if not one.passed]
+        [warning] = [
+            evaluation for evaluation in checked.get_asset_check_evaluations() if not evaluation.passed
+        ]
         assert (warning.check_name, warning.severity) == ("built_by_current_sql", dg.AssetCheckSeverity.WARN)
         assert "platform-assets lake rebuild star/dim_design" in (warning.description or "")
         assert "star/dim_design" in CliRunner().invoke(app, ["status"]).output

@@ -335,7 +335,7 @@ def test_every_module_that_creates_tables_in_databases_is_known() -> None:
 
 def _writes(call: ast.Call) -> bool:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    modes = [one.value for one in call.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    modes = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
     is_open = name in ("open", "fdopen") and any(re.fullmatch(r"[wax]b?\+?", mode) for mode in modes)
     return name in WRITES or is_open
 

@@ -98,7 +98,11 @@ def current(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
         found = {}
         for (name,) in names:
             rows = connection.sql(f"FROM star.{name}")
-            kept = [one for one in rows.columns if not one.startswith("_") and not one.endswith("record_id")]
+            kept = [
+                column
+                for column in rows.columns
+                if not column.startswith("_") and not column.endswith("record_id")
+            ]
             found[name] = rows.select(*kept).order("ALL").fetchall()
         return found
 

@@ -163,7 +163,9 @@ class EngineUnderTest:
         """All rows of the star tables that were loaded, by key; empty where nothing ever was."""
         loaded = {status.table for status in warehouse.status()}
         return {
-            one.name: self.rows(warehouse, one.name, names_of(one)) for one in tables if one.name in loaded
+            table_.name: self.rows(warehouse, table_.name, names_of(table_))
+            for table_ in tables
+            if table_.name in loaded
         }
 
 
@@ -242,9 +244,9 @@ class StarLake:
     def with_rows(cls, folder: Path, tables: Sequence[Table] = star.TABLES) -> StarLake:
         """A lake with one row in each dimension and two in each fact, of batch 1."""
         made = cls.create(folder).of(tables)
-        for one in made.tables:
-            keys = (1, 2) if one.kind == "fact" else (1,)
-            made.put(one.name, 1, *(row_of(one, key, 1) for key in keys))
+        for table_ in made.tables:
+            keys = (1, 2) if table_.kind == "fact" else (1,)
+            made.put(table_.name, 1, *(row_of(table_, key, 1) for key in keys))
         return made
 
     def of(self, tables: Sequence[Table]) -> StarLake:
@@ -253,7 +255,7 @@ class StarLake:
 
     def table(self, name: str) -> Table:
         """A table of the model."""
-        return next(one for one in self.tables if one.name == name)
+        return next(table_ for table_ in self.tables if table_.name == name)
 
     def put(self, name: str, batch: int, *rows: Mapping[str, Any]) -> None:
         """Have a star table take in a batch: rows are appended, those of a dimension merged by key."""
@@ -273,7 +275,7 @@ class StarLake:
 
     def star(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of the star tables, by key, times as such: what a warehouse has to hold."""
-        return {one.name: self.rows(one.name) for one in self.tables}
+        return {table_.name: self.rows(table_.name) for table_ in self.tables}
 
     def rows(self, name: str) -> list[tuple[Any, ...]]:
         """All rows of one of them."""

@@ -84,7 +84,7 @@ def test_keys_partitions_and_descriptions_are_declared(
             for column, parent in star.FACT_PAYMENT.foreign_keys
         ),
     ]
-    created = next(one for one in asked.statements if "`star`.`fact_payment` (" in one)
+    created = next(statement for statement in asked.statements if "`star`.`fact_payment` (" in statement)
     assert f"OPTIONS (description = {BIGQUERY.literal(star.FACT_PAYMENT.description)})" in created
 
 
@@ -92,7 +92,7 @@ def test_all_tables_and_their_records_are_written_by_one_transaction(
     warehouse: BigQueryWarehouse, lake: StarLake, asked: FakeProject
 ) -> None:
     warehouse.load(lake.lake, star.TABLES)
-    [script] = [one for one in asked.statements if one.startswith("BEGIN TRANSACTION")]
+    [script] = [statement for statement in asked.statements if statement.startswith("BEGIN TRANSACTION")]
     parsed = sqlglot.parse(script, read="bigquery")
     kinds = [type(one).__name__ for one in parsed if one is not None]
     dimensions = sum(one.kind == "dimension" for one in star.TABLES)
@@ -167,7 +167,7 @@ def test_a_lake_in_a_bucket_is_read_by_bigquery_itself(
     loads = warehouse.load(remote, star.TABLES)
     assert (loads["fact_payment"], loads["dim_design"]) == (Load(1, 2, 1, 3), Load(1, 2, 2, 2))
     assert not [path for _, path in asked.requests if path == "upload"]
-    by_table = {one["destinationTable"]["tableId"].split("_")[2]: one for one in asked.loads[before:]}
+    by_table = {load["destinationTable"]["tableId"].split("_")[2]: load for load in asked.loads[before:]}
     assert set(by_table) == {"payment", "design"}
     assert len(by_table["payment"]["sourceUris"]) == 1, "files of earlier batches are not read again"
     assert by_table["payment"]["sourceUris"][0].startswith("gs://processed/")
@@ -210,7 +210,7 @@ def test_what_another_load_creates_between_the_look_and_the_creation_is_no_failu
 ) -> None:
     race = Race(step, lambda: warehouse.load(lake.lake, star.TABLES), is_refused=step == "CREATE TABLE")
     access = RacingAccess(
-        **{one.name: getattr(warehouse.access, one.name) for one in fields(BigQueryAccess)}, race=race
+        **{field.name: getattr(warehouse.access, field.name) for field in fields(BigQueryAccess)}, race=race
     )
     done = replace(warehouse, access=access).load(lake.lake, star.TABLES)
     assert race.is_over
@@ -357,7 +357,8 @@ def test_nested_rows_become_records_and_repeated_fields() -> None:
         [("one", type_), ("many", pa.list_(type_)), ("d", pa.dictionary(pa.int8(), pa.string()))]
     )
     fields: Sequence[object] = [
-        (one.name, one.field_type, one.mode) for one in schema_fields(loadable(given))
+        (schema_field.name, schema_field.field_type, schema_field.mode)
+        for schema_field in schema_fields(loadable(given))
     ]
     assert fields == [
         ("one", "RECORD", "NULLABLE"),

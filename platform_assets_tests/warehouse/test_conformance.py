@@ -208,7 +208,7 @@ def test_a_first_load_holds_what_the_lake_holds_and_says_so(
     assert loads == {name: Load(0, 1, count, count) for name, count in counts.items()}
     assert engine.star(warehouse, star.TABLES) == whole_lake.star()
     statuses = warehouse.status()
-    assert {one.table: (one.row_count, one.last_batch) for one in statuses} == {
+    assert {status.table: (status.row_count, status.last_batch) for status in statuses} == {
         name: (count, 1) for name, count in counts.items()
     }
     for status in statuses:
@@ -450,7 +450,7 @@ def test_what_somebody_dropped_from_the_warehouse_is_loaded_again(
         lake.put("dim_design", 2, row_of(DESIGN, 2, 2))
     for _ in range(2):
         loads = load(warehouse, lake)
-        assert [one.stopped for one in loads.values() if one.stopped] == []
+        assert [load_.stopped for load_ in loads.values() if load_.stopped] == []
         assert engine.star(warehouse, MODEL) == lake.star()
     # Views alone come back with the next rows.
     if news or lost != "both views":
@@ -525,7 +525,7 @@ def test_rows_and_tables_that_somebody_removed_are_noticed_and_loaded_again(
 
     def again(*names: str) -> dict[str, Load]:
         loads = warehouse.load(lake.lake, lake.tables, again=names)
-        assert [one.stopped for one in loads.values() if one.stopped] == []
+        assert [load_.stopped for load_ in loads.values() if load_.stopped] == []
         return loads
 
     assert lost() == {}

@@ -247,7 +247,7 @@ def test_a_table_that_fails_in_the_middle_of_a_load_stays_as_it_was_and_all_othe
     assert {name for name, one in done.items() if one.stopped} == {stopped}
     assert says in done[stopped].stopped
     assert counts(platform)[stopped] == before
-    assert [one for one in loads(platform) if one[0] == stopped] == (
+    assert [load for load in loads(platform) if load[0] == stopped] == (
         [] if first else [(stopped, 0, 1, before)]
     )
     assert platform.query("SELECT last_name FROM star.dim_staff ORDER BY staff_id") == [

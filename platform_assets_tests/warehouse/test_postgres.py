@@ -298,7 +298,7 @@ def test_every_arrow_type_with_a_place_in_postgresql_is_written(warehouse: Postg
     assert warehouse.write(["mine", "types"], rows.to_reader()) == 2
     with warehouse.read(["mine", "types"]) as found:
         written = found.read_all()
-    assert [str(one) for one in written.schema.types] == [
+    assert [str(type_) for type_ in written.schema.types] == [
         *("int16", "decimal128(20, 0)", "float", "string", "string", "binary", "time64[us]"),
         *("timestamp[us, tz=UTC]", "date32[day]", "string"),
     ]

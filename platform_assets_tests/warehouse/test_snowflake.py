@@ -386,7 +386,7 @@ def test_a_missing_permission_is_named_with_its_grant_before_anything_is_uploade
     gate.denials.clear()
     load(replace(warehouse, access=access), lake)
     assert {status.table: status.row_count for status in warehouse.status()} == {
-        one.name: 2 if one.kind == "fact" else 1 for one in lake.tables
+        table.name: 2 if table.kind == "fact" else 1 for table in lake.tables
     }
 
 
@@ -571,7 +571,7 @@ def test_an_upload_that_does_nothing_is_no_load(
         with pytest.raises(WarehouseError, match="Snowflake staged 0 of 1 rows of dim_date: "):
             warehouse.load(lake.lake, lake.tables)
     assert {name: done.rows_written for name, done in warehouse.load(lake.lake, lake.tables).items()} == {
-        one.name: 2 if one.kind == "fact" else 1 for one in lake.tables
+        table.name: 2 if table.kind == "fact" else 1 for table in lake.tables
     }
 
 

@@ -197,7 +197,7 @@ def test_the_doctor_tells_a_broker_that_works_from_one_that_does_not(
         finally:
             client.config_set("appendonly", "yes")
             client.config_set("maxmemory-policy", "noeviction")
-    assert [one.status for one in findings] == [Health.OK, Health.ERROR, Health.WARNING]
+    assert [finding.status for finding in findings] == [Health.OK, Health.ERROR, Health.WARNING]
     [refused] = look_at_broker(settings_of(tmp_path, f"redis://:wr@ng0nes@127.0.0.1:{port}"))
     assert refused.status == Health.ERROR
     assert "ng0nes" not in refused.sentence

@@ -68,7 +68,7 @@ def daemon(platform: Installation) -> Iterator[None]:
 
 
 def steps(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: dg.DagsterEventType) -> set[str]:
-    return {one.step_key for one in instance.all_logs(run.run_id, of_type=kind) if one.step_key}
+    return {log.step_key for log in instance.all_logs(run.run_id, of_type=kind) if log.step_key}
 
 
 @pytest.mark.soak
@@ -92,7 +92,7 @@ def test_the_daemon_starts_a_run_again_whose_worker_died_and_what_it_had_done_is
 
         def runs() -> list[dg.DagsterRun]:
             """All runs, the oldest first."""
-            return [one.dagster_run for one in instance.get_run_records(ascending=True)]
+            return [record.dagster_run for record in instance.get_run_records(ascending=True)]
 
         # The load waits for this session; everything before it is done.
         with duckdb.connect(platform.warehouse):
@@ -109,9 +109,9 @@ def test_the_daemon_starts_a_run_again_whose_worker_died_and_what_it_had_done_is
         done = steps(instance, first, dg.DagsterEventType.STEP_SUCCESS)
         again = steps(instance, second, dg.DagsterEventType.STEP_START)
         told = [
-            one.dagster_event.message
-            for one in instance.all_logs(first.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
-            if one.dagster_event
+            log.dagster_event.message
+            for log in instance.all_logs(first.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+            if log.dagster_event
         ]
         queued = list(instance.all_logs(second.run_id, of_type=dg.DagsterEventType.RUN_ENQUEUED))
     assert (first.status, told) == (

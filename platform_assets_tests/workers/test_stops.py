@@ -96,12 +96,12 @@ class Site:
 
     def messages(self, run: str) -> Iterator[str]:
         """Give what a run has logged."""
-        for one in self.instance.all_logs(run):
-            yield one.message or one.user_message
+        for log in self.instance.all_logs(run):
+            yield log.message or log.user_message
 
     def wait_for_message(self, run: str, start: str) -> None:
         """Wait until a run has logged a message."""
-        wait_until(lambda: any(one.startswith(start) for one in self.messages(run)), start)
+        wait_until(lambda: any(message.startswith(start) for message in self.messages(run)), start)
 
     def is_clean(self) -> bool:
         """True if no worker holds a message."""
@@ -199,7 +199,7 @@ def test_a_run_that_is_terminated_while_it_waits_is_over_at_once_and_no_worker_b
         assert terminate(here.instance, run)["__typename"] == "TerminateRunFailure"
         with workers(here.platform, "late"):
             wait_until(lambda: here.broker.llen("runs") == 0 and here.is_clean(), "the message is gone")
-        assert not [one for one in here.messages(run) if "Started process" in one]
+        assert not [message for message in here.messages(run) if "Started process" in message]
 
 
 @pytest.mark.soak
@@ -221,11 +221,11 @@ def test_sigterm_drains_a_worker_whose_step_ends_and_the_rest_is_done_by_the_nex
         assert exit_of(drained) == 0
         # What it had begun it has ended; what came after it waits.
         ends = here.instance.all_logs(run, of_type=dg.DagsterEventType.STEP_SUCCESS)
-        assert [one.step_key for one in ends] == ["totesys"]
+        assert [end.step_key for end in ends] == ["totesys"]
         with workers(here.platform, "next", options=steps):
             here.wait_for(run, dg.DagsterRunStatus.SUCCESS)
         starts = here.instance.all_logs(run, of_type=dg.DagsterEventType.STEP_START)
-        assert len(starts) == len({one.step_key for one in starts})
+        assert len(starts) == len({start.step_key for start in starts})
     assert [row["_batch"] for row in here.platform.bronze_versions("sales_order")] == [1] * SALES
 
 
@@ -241,16 +241,16 @@ def test_a_run_whose_leading_process_died_is_resumed_and_the_step_that_worked_on
         here.hold()
         run = here.launch()
         here.wait_for_step()
-        leader = next(one for one in leaders if "Task execute_job[" in one.log.read_text())
+        leader = next(leader for leader in leaders if "Task execute_job[" in leader.log.read_text())
         leader.kill()
         wait_until(
-            lambda: any("resuming job" in one for one in here.messages(run)),
+            lambda: any("resuming job" in message for message in here.messages(run)),
             "the other worker resumes the run",
         )
         here.let_go()
         here.wait_for(run, dg.DagsterRunStatus.SUCCESS)
         starts = here.instance.all_logs(run, of_type=dg.DagsterEventType.STEP_START)
-        assert len(starts) == len({one.step_key for one in starts})
+        assert len(starts) == len({start.step_key for start in starts})
     assert [row["_batch"] for row in here.platform.bronze_versions("sales_order")] == [1] * SALES
 
 

@@ -90,8 +90,8 @@ def test_the_step_of_a_killed_worker_runs_on_another_one_and_the_result_is_that_
     with open_instance(platform.folder / "dagster") as instance:
         (record,) = instance.get_run_records()
         starts = [
-            one.step_key
-            for one in instance.all_logs(
+            log.step_key
+            for log in instance.all_logs(
                 record.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTED
             )
         ]
@@ -169,7 +169,7 @@ def test_a_whole_run_whose_worker_died_is_marked_as_failed_and_the_next_run_does
         subprocess.run(launch, cwd=ROOT, env=environment, check=True, timeout=PATIENCE)
 
         def has_succeeded() -> bool:
-            return any(one.is_success for one in instance.get_runs())
+            return any(run.is_success for run in instance.get_runs())
 
         wait_until(has_succeeded, "the next run succeeds")
     assert [row["_batch"] for row in platform.bronze_versions("sales_order")] == [1] * 100
