@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import dagster as dg
 
 from platform_assets.column_lineage import OWNERS as OWNERS
+from platform_assets.column_lineage import ColumnRef
 from platform_assets.dagster_internals import (
     CheckResult,
     last_check_results,
@@ -139,6 +140,10 @@ def with_notes(assets: Iterable[Any], notes: Notes) -> list[Any]:
         notes: Returns the notes.
     """
 
+    @functools.cache
+    def dep(ref: ColumnRef) -> dg.TableColumnDep:
+        return dg.TableColumnDep(dg.AssetKey(ref.asset), ref.column)
+
     def noted(spec: dg.AssetSpec) -> dg.AssetSpec:
         found = notes(tuple(spec.key.path))
         if found is None:
@@ -150,10 +155,7 @@ def with_notes(assets: Iterable[Any], notes: Notes) -> list[Any]:
             metadata[_SCHEMA] = _tagged(table, found.tags)
         if found.sources:
             metadata[_LINEAGE] = dg.TableColumnLineage(
-                {
-                    column: [dg.TableColumnDep(dg.AssetKey(ref.asset), ref.column) for ref in sources]
-                    for column, sources in found.sources.items()
-                }
+                {column: [dep(ref) for ref in sources] for column, sources in found.sources.items()}
             )
         if found.link:
             metadata["column lineage"] = dg.MetadataValue.url(found.link)

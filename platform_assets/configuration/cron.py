@@ -1,9 +1,12 @@
 """Validation of cron expressions by Dagster, which runs the schedules."""
 
+import functools
+
 USUAL = frozenset({"*/5 * * * *", "*/15 * * * *", "30 2 * * *", "0 * * * *", "@hourly", "@daily"})
 """Valid expressions that are accepted without Dagster: its import takes a second."""
 
 
+@functools.lru_cache(maxsize=1_000)
 def cron_expression(value: str) -> str:
     """Validate a cron expression.
 

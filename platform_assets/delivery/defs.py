@@ -17,6 +17,7 @@ from platform_assets.orchestration import (
     OWNERS,
     REPORTS_STOPPED,
     TELLS_ITS_OWN_FAILURES,
+    blocking_checks,
     clear_failures,
     failed_checks,
     lazy_resource,
@@ -68,12 +69,16 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     disabled = [_disabled(file) for file in room.files if file.block is None]
     resources = {
         "deliveries": lazy_resource(lambda: room, "The deliveries"),
-        # The code location puts the checks of all rooms in its place.
-        BLOCKING_CHECKS: dg.ResourceDefinition.hardcoded_resource({}),
+        # The rooms above may have checks too: they are looked up when a run needs them.
+        BLOCKING_CHECKS: lazy_resource(
+            lambda: blocking_checks(rooms.definitions().values()), "The checks that hold back deliveries"
+        ),
     }
+    # A job that lacks resources is copied by Dagster with all of the code location.
+    of_jobs = resources if resources.keys().isdisjoint(rooms.replaced) else {}
     return dg.Definitions.merge(
         dg.Definitions(assets=disabled, resources=resources),
-        build_deliveries(room.deliveries, "make_deliveries", _CHANGED, LOGGERS),
+        build_deliveries(room.deliveries, "make_deliveries", _CHANGED, LOGGERS, of_jobs),
         build_receipts() if room.files else dg.Definitions(),
     )
 
@@ -83,18 +88,20 @@ def build_deliveries(
     step: str,
     changed_sensor: str,
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+    resources: Mapping[str, dg.ResourceDefinition] | None = None,
 ) -> dg.Definitions:
-    """Define deliveries without the resources that they use.
+    """Define deliveries.
 
     Args:
         deliveries: The deliveries by name.
         step: Name of the step that makes their assets.
         changed_sensor: Name of the sensor of those that are made when their data has changed.
         loggers: The loggers of the code location, if they are known: Dagster copies each job that has none.
+        resources: The resources that their jobs use; by default those of the code location.
     """
     if not deliveries:
         return dg.Definitions()
-    jobs = {name: _job(name, one, loggers) for name, one in deliveries.items()}
+    jobs = {name: _job(name, one, loggers, resources) for name, one in deliveries.items()}
     schedules = [
         dg.ScheduleDefinition(
             name=f"{jobs[name].name}_schedule",
@@ -212,7 +219,10 @@ _DELIVER_ONE = dg.GraphDefinition(name="deliver_one", node_defs=[_deliver])
 
 
 def _job(
-    name: str, settings: "DeliverySettings", loggers: Mapping[str, dg.LoggerDefinition] | None
+    name: str,
+    settings: "DeliverySettings",
+    loggers: Mapping[str, dg.LoggerDefinition] | None,
+    resources: Mapping[str, dg.ResourceDefinition] | None,
 ) -> dg.JobDefinition:
     """Define the job of a delivery: one step, which reports the asset; all jobs share the graph of this step.
 
@@ -223,6 +233,7 @@ def _job(
         name=f"{GROUP}_{name}",
         description=f"Makes the delivery {name}: {settings.title}.",
         executor_def=dg.in_process_executor,
+        resource_defs=resources,
         logger_defs=loggers,
         tags={TELLS_ITS_OWN_FAILURES: "true"},
     )

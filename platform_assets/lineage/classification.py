@@ -6,6 +6,7 @@ removes the information. Nothing here reads data.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -123,7 +124,8 @@ class _Carrying:
     """
 
     def __init__(self, graph: Graph, given: dict[ColumnRef, Mark], removes: Removal) -> None:
-        self._graph, self._given, self._removes = graph, given, removes
+        self._graph, self._given, self._removes = graph, given, functools.cache(removes)
+        self._kinds = {(mark.info_type, mark.likelihood) for mark in given.values()}
         self.trails: dict[ColumnRef, Trail] = {}
         self.stopped: dict[ColumnRef, Trail] = {}
         below = self._below()
@@ -141,14 +143,13 @@ class _Carrying:
         waiting = deque(self._given)
         while waiting:
             for edge in self._passing(waiting.popleft()):
-                if edge.target not in found and not self._is_removed(edge.target, self._given):
+                if edge.target not in found and not self._is_removed(edge.target):
                     found.add(edge.target)
                     waiting.append(edge.target)
         return found
 
-    def _is_removed(self, ref: ColumnRef, given: dict[ColumnRef, Mark]) -> bool:
-        kinds = {(finding.info_type, finding.likelihood) for finding in given.values()}
-        return any(self._removes(ref, *kind) for kind in kinds)
+    def _is_removed(self, ref: ColumnRef) -> bool:
+        return any(self._removes(ref, *kind) for kind in self._kinds)
 
     def _carry(self, starts: Sequence[ColumnRef]) -> None:
         # The most likely first: of two ways into a column, the mark that counts more is carried.

@@ -327,22 +327,25 @@ class Graph:
                 raise ValueError(f"format {content['format']} of a lineage graph is not {_FORMAT}")
             tables = [_table_of(table) for table in content["tables"]]
             subtypes = [Subtype(subtype) for subtype in content["subtypes"]]
-
-            def ref(table: int, column: int) -> ColumnRef:
-                found = tables[table]
-                return ColumnRef(found.asset, ROWS if column < 0 else found.columns[column].name)
-
+            # The rows of a table come last, so that -1 is their place.
+            refs = [
+                [
+                    *(ColumnRef(table.asset, column.name) for column in table.columns),
+                    ColumnRef(table.asset, ROWS),
+                ]
+                for table in tables
+            ]
             edges = [
                 Edge(
-                    ref(*edge[0:2]),
-                    ref(*edge[2:4]),
-                    subtypes[edge[4]],
-                    bool(edge[5]),
-                    None if edge[6] < 0 else (edge[6], edge[7]),
-                    edge[8],
-                    edge[5] == 2,
+                    refs[source][column],
+                    refs[target][into],
+                    subtypes[subtype],
+                    bool(masking),
+                    None if start < 0 else (start, end),
+                    proved,
+                    masking == 2,
                 )
-                for edge in content["edges"]
+                for source, column, target, into, subtype, masking, start, end, proved in content["edges"]
             ]
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"not the JSON of a lineage graph: {error!r}") from error
@@ -397,7 +400,5 @@ def _table_of(content: Mapping[str, Any]) -> GraphTable:
 
 
 def _column_of(content: Mapping[str, Any]) -> GraphColumn:
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
-    }
-    return GraphColumn(**fields)
+    lists = {key: tuple(value) for key, value in content.items() if type(value) is list}
+    return GraphColumn(**{**content, **lists} if lists else content)

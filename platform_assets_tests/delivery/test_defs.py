@@ -154,6 +154,16 @@ def test_the_code_location_knows_the_blocking_checks_of_all_rooms(new_house: New
     assert {key.name for key in checks[dg.AssetKey(["star", "dim_staff"])]} >= {"not_null"}
 
 
+def test_jobs_have_the_resources_of_the_code_location_or_those_that_replace_them(new_house: NewHouse) -> None:
+    settings = new_house(hello=STAFF)
+    own = build_defs(settings).resolve_job_def("delivery_hello").resource_defs
+    checks = own[BLOCKING_CHECKS].resource_fn(dg.build_init_resource_context())
+    assert {key.name for key in checks[dg.AssetKey(["star", "dim_staff"])]} >= {"not_null"}
+    other = dg.ResourceDefinition.hardcoded_resource(room_of(settings))
+    replaced = build_defs(settings, resources={"deliveries": other}).resolve_job_def("delivery_hello")
+    assert replaced.resource_defs["deliveries"] is other
+
+
 Evaluate = Callable[[], tuple[list[dg.RunRequest], str]]
 
 

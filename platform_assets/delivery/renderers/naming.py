@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import json
 import re
@@ -84,6 +85,7 @@ class FileNames:
         return _usable(self.template.format(**values), self.template)
 
 
+@functools.lru_cache(maxsize=1_000)
 def template_mistake(template: str) -> str:
     """Return what is wrong with a template; empty if nothing is."""
     try:

@@ -255,10 +255,10 @@ def unknown_assets(source: DataSourceSettings, known: Collection[tuple[str, ...]
         source: The source.
         known: Paths of the keys of all assets.
     """
-    names = ["/".join(path) for path in known]
     for path in asset_keys(source):
         if path not in known:
             key = "/".join(path)
+            names = ["/".join(one) for one in known]
             close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
             yield f"there is no asset {key}" + (f"; perhaps {close[0]}" if close else "")
 
