@@ -228,10 +228,13 @@ class Staging:
 
     @contextmanager
     def workshop(self, stamp: Stamp, variant: str) -> Iterator[Path]:
-        """A folder for files that are needed while others are rendered; removed after the block."""
+        """The path of a folder for files that are needed while others are rendered; removed after the block.
+
+        Most deliveries need none, and to remove a folder takes longer than anything else of staging: it is
+        created by what needs it.
+        """
         folder = self.folder / stamp.uuid / f"{variant}.work"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             yield folder
         except OSError as error:
             raise path_error(_with_path(error, folder)) or error from error

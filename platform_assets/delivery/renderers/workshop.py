@@ -42,8 +42,8 @@ class Workshop:
 
     Args:
         engine: Memory and threads for DuckDB.
-        folder: Folder for files that cannot be streamed. The caller creates it, and removes it when the
-            rendered files were read.
+        folder: Folder for files that cannot be streamed, created with the first of them. The caller removes
+            it when the rendered files were read.
     """
 
     engine: SqlEngine
@@ -51,6 +51,7 @@ class Workshop:
 
     def new_file(self, suffix: str) -> Path:
         """Create an empty file with a name of its own."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(suffix=suffix, dir=self.folder)
         with open(descriptor, "wb"):
             return Path(name)
