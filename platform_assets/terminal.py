@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    import rich.console
     import rich.table
+
+_WIDEST = 10_000
 
 
 @contextlib.contextmanager
@@ -46,9 +49,9 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bars:
+    name = TextColumn("{task.description:<12}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
         tasks: dict[str, Any] = {}
 
         def report(step: str, done: int, total: int) -> None:
@@ -59,9 +62,19 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
+def plain_console(width: int | None = None) -> rich.console.Console:
+    """Return a console that shows texts as they are: `[x]` is no markup in them, and `:x:` no emoji.
+
+    Args:
+        width: Its width in characters; by default that of the terminal.
+    """
+    from rich.console import Console
+
+    return Console(width=width, markup=False, emoji=False, highlight=False)
+
+
 def print_pairs(rows: Mapping[str, str]) -> None:
     """Print names and values in two columns."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -69,7 +82,7 @@ def print_pairs(rows: Mapping[str, str]) -> None:
     table.add_column(justify="right")
     for name, value in rows.items():
         table.add_row(name, value)
-    Console().print(table)
+    plain_console().print(table)
 
 
 def this_command() -> str:
@@ -102,10 +115,8 @@ def print_rows(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def print_table(table: rich.table.Table) -> None:
     """Print a table at its full width: lines wrapped by the terminal lose less than truncated columns."""
-    from rich.console import Console
-
-    wide = Console(width=10_000)
-    Console(markup=False, highlight=False, width=wide.measure(table).maximum).print(table)
+    # To measure takes a console of the same kind, which would read markup otherwise.
+    plain_console(plain_console(_WIDEST).measure(table).maximum).print(table)
 
 
 def warn(message: str) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from platform_assets.errors import PlatformError
 from platform_assets.parquet.layouts import Grouping
+from platform_assets.terminal import print_table
 
 if TYPE_CHECKING:
     from platform_assets.bigquery.access import BigQueryAccess
@@ -127,8 +128,6 @@ def _bars() -> Iterator[Report]:
 
 def _print(result: LoadResult, seconds: float) -> None:
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     if result.tables:
@@ -136,8 +135,8 @@ def _print(result: LoadResult, seconds: float) -> None:
         for title in ("table", "files", "rows loaded", "seconds"):
             shown.add_column(title, justify="left" if title == "table" else "right", no_wrap=True)
         for table in result.tables:
-            shown.add_row(escape(table.name), f"{table.files:,}", f"{table.rows:,}", f"{table.seconds:.1f}")
-        Console().print(shown)
+            shown.add_row(table.name, f"{table.files:,}", f"{table.rows:,}", f"{table.seconds:.1f}")
+        print_table(shown)
     rows, files = sum(table.rows for table in result.tables), sum(table.files for table in result.tables)
     typer.echo(
         f"{rows:,} rows of {files:,} files were loaded into {len(result.tables):,} tables in {seconds:.1f} s."

@@ -159,4 +159,4 @@ def _bars() -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], N
                 tasks[destination] = bars.add_task(destination, total=total)
             bars.update(tasks[destination], completed=sent, total=total)
 
-        yield lambda line: bars.console.print(line, markup=False, highlight=False), progress
+        yield lambda line: bars.console.print(line, markup=False, emoji=False, highlight=False), progress

@@ -6,7 +6,6 @@ Found values are never printed.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import secrets
@@ -22,7 +21,7 @@ import typer
 
 from platform_assets.dlp.accepted import IGNORE_FILE, Baseline, IgnoreFiles, allowed_by_comment, without
 from platform_assets.dlp.model import FindingLimits, InspectConfig, InspectResult, Likelihood, Status
-from platform_assets.terminal import plain_errors
+from platform_assets.terminal import plain_errors, print_table
 
 if TYPE_CHECKING:
     from platform_assets.dlp.local.inspector import LocalInspector
@@ -455,7 +454,6 @@ def _shortened(name: str) -> str:
 
 def _print_table(results: Sequence[InspectResult]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     found = [result for result in results if result.tallies]
@@ -471,9 +469,7 @@ def _print_table(results: Sequence[InspectResult]) -> None:
                 place = "" if first is None else _place(first, lines)
                 table.add_row(name, info_type, tally.highest.name, f"{tally.count:,}", place)
                 name = ""
-        # Print at full width: truncated columns are less useful than lines wrapped by the terminal.
-        width = Console(width=10_000, file=io.StringIO()).measure(table).maximum
-        Console(markup=False, highlight=False, width=width).print(table)
+        print_table(table)
     for result in results:
         if result.status is not Status.INSPECTED:
             color = typer.colors.YELLOW if result.status is Status.PARTIAL else typer.colors.RED

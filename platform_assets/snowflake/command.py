@@ -14,7 +14,7 @@ import typer
 from platform_assets.errors import ParquetError, PlatformError, SettingsError
 from platform_assets.parquet.layouts import Grouping
 from platform_assets.snowflake.options import Case, Create, Encryption, Mode, ScriptOptions
-from platform_assets.terminal import plain_errors
+from platform_assets.terminal import plain_errors, print_table
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -380,8 +380,6 @@ def _bars() -> Iterator[Progress]:
 
 def _print_results(results: Sequence[TableResult]) -> None:
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -389,12 +387,12 @@ def _print_results(results: Sequence[TableResult]) -> None:
         shown.add_column(title, justify="left" if title == "table" else "right", no_wrap=True)
     for result in results:
         shown.add_row(
-            escape(result.name),
+            result.name,
             "failed" if result.error else f"{result.rows_loaded:,}",
             f"{result.rows_rejected:,}",
             f"{result.seconds:.1f}",
         )
-    Console().print(shown)
+    print_table(shown)
     loaded = sum(result.rows_loaded for result in results)
     rejected = sum(result.rows_rejected for result in results)
     seconds = sum(result.seconds for result in results)
