@@ -65,15 +65,20 @@ def list_tasks() -> None:
 
 
 @app.command()
-def describe(name: Annotated[str, typer.Argument(help="The name of a task.")]) -> None:
-    """Describe a task: its purpose and its arguments."""
+def describe(name: Annotated[str, typer.Argument(help="The name of a task, or of a task file.")]) -> None:
+    """Describe a task: its purpose and its arguments; or a task file: its tasks and its schedule."""
     with plain_errors():
         from platform_assets.tasks.signature import suggestion
         from platform_assets.tasks.task import TaskError
 
-        registry = _room().registry
+        room = _room()
+        registry = room.registry
         known = registry.find(name)
         if known is None:
+            plan = next((one for one in room.plans(None) if name in (one.name, one.file.name)), None)
+            if plan is not None:
+                _describe_file(plan)
+                return
             raise TaskError(f"There is no task {name}; expected {suggestion(name, registry.names())}.")
         typer.echo(f"{known.name}\n\n{known.signature.help}\n")
         rows = [(one.name, one.expected, _default(one), one.help) for one in known.signature.parameters]
@@ -81,6 +86,20 @@ def describe(name: Annotated[str, typer.Argument(help="The name of a task.")]) -
             print_rows(("argument", "type", "default", "meaning"), rows)
         else:
             typer.echo("It takes no arguments.")
+
+
+def _describe_file(plan: TaskPlan) -> None:
+    typer.echo("\n\n".join(part for part in (plan.file.name, plan.description) if part))
+    if plan.mistakes:
+        _mistakes(list(plan.mistakes))
+        raise typer.Exit(1)
+    if plan.schedule is not None:
+        typer.echo(f"\nSchedule: {plan.schedule.cron} {plan.schedule.timezone}, once it is switched on")
+    rows = [
+        (one.id, one.known.name, one.known.signature.summary.rstrip("."), _notes(one)) for one in plan.tasks
+    ]
+    print_rows(("id", "task", "what it does", "how"), rows)
+    typer.echo(f"Their arguments: {this_command()} tasks run {plan.name} --dry-run")
 
 
 def _default(one: Parameter) -> str:

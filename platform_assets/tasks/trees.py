@@ -50,6 +50,30 @@ def files_of(folder: Path, pattern: str = "**/*", *, links: str = "refuse") -> l
     return sorted(found)
 
 
+def source_files(
+    folder: Path, pattern: str = "**/*", *, links: str = "refuse", may_be_empty: bool = False
+) -> list[str]:
+    """Return the files of a folder that a task reads, as `files_of`.
+
+    Args:
+        folder: The folder.
+        pattern: As in `files_of`.
+        links: As in `files_of`.
+        may_be_empty: Return an empty list if no file matches: otherwise a task would replace an archive by an
+            empty one, or find nothing sensitive where it has looked at nothing.
+
+    Raises:
+        TaskError: No file matches, or `files_of` raises it.
+    """
+    found = files_of(folder, pattern, links=links)
+    if not found and not may_be_empty:
+        raise TaskError(
+            f"{folder} has no file that matches {pattern}. Correct its path or the pattern, let an earlier "
+            "task make the files, or set may_be_empty = true."
+        )
+    return found
+
+
 def pattern_of(pattern: str) -> re.Pattern[str]:
     """Compile a pattern of names: `**/` is any folders or none, `*` anything but a slash."""
     parts = []

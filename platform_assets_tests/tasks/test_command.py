@@ -60,6 +60,21 @@ def test_describe_of_an_unknown_task_names_the_nearest(house: TaskHouse) -> None
     assert (ended.exit_code, "perhaps shell_script" in ended.stderr) == (1, True)
 
 
+def test_describe_of_a_file_shows_its_tasks_and_its_schedule_or_its_mistakes(house: TaskHouse) -> None:
+    house.write("tasks/x.conf", FILE + 'schedule { cron = "0 6 * * *", timezone = Europe/London }')
+    for name in ("x", "x.conf"):
+        ended = tasks("describe", name)
+        assert ended.exit_code == 0, ended.output
+        text = " ".join(ended.stdout.split())
+        assert text.startswith(
+            "x.conf Two copies Schedule: 0 6 * * * Europe/London, once it is switched on id "
+        )
+        assert "first copy Copy a file, or the files of a folder, on this machine second copy" in text
+    house.write("tasks/y.conf", "tasks = []")
+    ended = tasks("describe", "y")
+    assert (ended.exit_code, "y.conf:1: tasks: " in ended.stderr) == (1, True)
+
+
 def test_validate_exits_with_1_for_mistakes_of_files_or_modules(house: TaskHouse) -> None:
     house.write("tasks/x.conf", FILE)
     ended = tasks("validate")
@@ -150,6 +165,16 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(house: TaskHouse) -> None:
     assert "x: would be deleted" in text
     assert text.endswith("Nothing was changed.")
     assert tree(house.folder) == before
+
+
+def test_a_dry_run_shows_lists_that_begin_with_a_path(house: TaskHouse) -> None:
+    house.write(
+        "tasks/x.conf",
+        'tasks = [{ name = shell_script, args { script = sh, script_args = [/bin/true, ":smile:"] } }]',
+    )
+    ended = tasks("run", "x", "--dry-run")
+    assert ended.exit_code == 0, ended.output
+    assert "script_args = [/bin/true, :smile:]" in ended.stdout
 
 
 SECRETS = """

@@ -382,3 +382,29 @@ def test_a_list_is_not_too_short_because_its_tasks_are_wrong(house: TaskHouse) -
     assert [line.partition(" ")[2] for line in house.mistakes("empty")] == [
         "tasks: found an empty list; expected a list of tasks, each with name and args."
     ]
+
+
+@pytest.mark.parametrize("pattern", ["**/*", "*.none"])
+def test_a_folder_without_files_replaces_nothing_unless_it_may_be_empty(
+    bench: Bench, files: Path, tmp_path: Path, pattern: str
+) -> None:
+    bench.run("archive", source="files", target="a.zip")
+    bench.run("copy", source="files", target="copies")
+    before = tree(tmp_path)
+    if pattern == "**/*":
+        files = tmp_path / "empty"
+        files.mkdir()
+    given = {"source": files.name, "pattern": pattern}
+    for name, more in (
+        ("archive", {**given, "target": "a.zip"}),
+        ("copy", {**given, "target": "copies", "remove_others": True}),
+        ("upload", {**given, "destination": {"address": str(tmp_path / "uploaded")}}),
+        ("dlp_scan", {"paths": [files.name], "pattern": pattern}),
+    ):
+        with pytest.raises(TaskError, match=rf"{files.name} has no file that matches .*may_be_empty"):
+            bench.run(name, **more)
+    assert tree(tmp_path) == before
+    made = bench.run("archive", **given, target="a.zip", may_be_empty=True)
+    assert made.facts["files"] == 0
+    copied = bench.run("copy", **given, target="none", may_be_empty=True)
+    assert copied.facts == {"files": 0, "written": 0, "removed": 0}

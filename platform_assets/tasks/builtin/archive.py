@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 from platform_assets.tasks.archives import archive_kind, write_archive
 from platform_assets.tasks.publishing import publish, temporary_path
 from platform_assets.tasks.task import Task, TaskContext, TaskError, TaskOutcome
-from platform_assets.tasks.trees import files_of
+from platform_assets.tasks.trees import source_files
 
 
 def _known(value: str) -> str:
@@ -36,6 +36,7 @@ class Archive(Task):
         pattern: str = "**/*",
         prefix: Annotated[str, AfterValidator(_known)] = "",
         skip_links: bool = False,
+        may_be_empty: bool = False,
     ) -> TaskOutcome:
         """Pack.
 
@@ -46,6 +47,7 @@ class Archive(Task):
             pattern: Which files of the folder are packed, such as **/*.json.
             prefix: A folder in the archive to put the files into.
             skip_links: Leave links out instead of failing.
+            may_be_empty: Write an empty archive if the folder has no such file, instead of failing.
         """
         kind = archive_kind(target)
         if not source.exists():
@@ -53,7 +55,8 @@ class Archive(Task):
         if source.is_dir():
             if source in target.parents:
                 raise TaskError(f"{target} is inside {source}, which it packs. Write the archive elsewhere.")
-            names = files_of(source, pattern, links="skip" if skip_links else "refuse")
+            links = "skip" if skip_links else "refuse"
+            names = source_files(source, pattern, links=links, may_be_empty=may_be_empty)
             files = [(name, source / name) for name in names]
         else:
             files = [(source.name, source)]

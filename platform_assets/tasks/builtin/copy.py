@@ -7,7 +7,7 @@ from pathlib import Path
 
 from platform_assets.tasks.publishing import is_same, publish, temporary_path
 from platform_assets.tasks.task import Task, TaskContext, TaskError, TaskOutcome
-from platform_assets.tasks.trees import files_of, refuse_links_on_the_way
+from platform_assets.tasks.trees import files_of, refuse_links_on_the_way, source_files
 
 
 class Copy(Task):
@@ -26,6 +26,7 @@ class Copy(Task):
         target: Path,
         pattern: str = "**/*",
         remove_others: bool = False,
+        may_be_empty: bool = False,
     ) -> TaskOutcome:
         """Copy.
 
@@ -36,6 +37,7 @@ class Copy(Task):
                 keeps its name.
             pattern: Which files of a folder are copied, such as *.json or **/*.csv.
             remove_others: Remove files of the target folder that match the pattern and are not in the source.
+            may_be_empty: Copy nothing if the folder has no such file, instead of failing.
         """
         if not source.exists():
             raise TaskError(f"{source} does not exist. Correct its path, or let an earlier task make it.")
@@ -46,7 +48,7 @@ class Copy(Task):
             return TaskOutcome([place], {"files": 1, "written": changed}, changed > 0)
         if source == target or source in target.parents or target in source.parents:
             raise TaskError(f"{target} and {source} contain each other. Choose a target beside the source.")
-        names = files_of(source, pattern)
+        names = source_files(source, pattern, may_be_empty=may_be_empty)
         written = 0
         for name in names:
             refuse_links_on_the_way(target, name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from platform_assets.tasks.task import Task, TaskContext, TaskError, TaskOutcome
-from platform_assets.tasks.trees import files_of
+from platform_assets.tasks.trees import source_files
 
 _NAMED = 20
 
@@ -28,6 +28,7 @@ class DlpScan(Task):
         on_findings: Literal["fail", "warn"] = "fail",
         info_types: list[str] | None = None,
         allow_partial: bool = False,
+        may_be_empty: bool = False,
     ) -> TaskOutcome:
         """Inspect.
 
@@ -38,12 +39,17 @@ class DlpScan(Task):
             on_findings: What a finding does: fail the task, or only warn.
             info_types: Only findings of these types count; by default all that the platform looks for.
             allow_partial: Go on although a file could not be inspected in full.
+            may_be_empty: Accept folders without such a file, instead of failing.
         """
         files: list[Path] = []
         for path in paths:
             if not path.exists():
                 raise TaskError(f"{path} does not exist. Correct its path, or let an earlier task make it.")
-            files += [path / name for name in files_of(path, pattern)] if path.is_dir() else [path]
+            if path.is_dir():
+                names = source_files(path, pattern, may_be_empty=may_be_empty)
+                files += [path / name for name in names]
+            else:
+                files.append(path)
         totals: Counter[str] = Counter()
         found_in, partial = [], []
         for one in context.inspection.inspect(files):

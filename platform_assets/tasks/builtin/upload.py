@@ -9,7 +9,7 @@ from pydantic import Field, PlainValidator
 from pydantic_core.core_schema import ValidationInfo
 
 from platform_assets.tasks.task import Task, TaskContext, TaskError, TaskOutcome
-from platform_assets.tasks.trees import files_of
+from platform_assets.tasks.trees import source_files
 
 
 def _destination(value: object, info: ValidationInfo) -> object:
@@ -42,6 +42,7 @@ class Upload(Task):
         destination: Destination,
         pattern: str = "**/*",
         name: str | None = None,
+        may_be_empty: bool = False,
     ) -> TaskOutcome:
         """Write them.
 
@@ -51,13 +52,15 @@ class Upload(Task):
             destination: The destination, such as { address = "s3://bucket/prefix" }.
             pattern: Which files of a folder are written, such as *.json or **/*.csv.
             name: The file's name at the destination, if it is another one.
+            may_be_empty: Write nothing if the folder has no such file, instead of failing.
         """
         if not source.exists():
             raise TaskError(f"{source} does not exist. Correct its path, or let an earlier task make it.")
         if source.is_dir():
             if name is not None:
                 raise TaskError(f"{source} is a folder; a name can be given to a single file only.")
-            files = {one: source / one for one in files_of(source, pattern)}
+            names = source_files(source, pattern, may_be_empty=may_be_empty)
+            files = {one: source / one for one in names}
         else:
             files = {name or source.name: source}
         sent = context.deliveries.upload(files, destination)
