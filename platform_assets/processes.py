@@ -21,7 +21,8 @@ from platform_assets.errors import AlreadyServed
 def without_garbage_collection() -> Iterator[None]:
     """Keep the collector from visiting everything again and again while many lasting objects are made.
 
-    Loading takes less time so; objects are still freed when nothing refers to them.
+    Loading takes less time so; objects are still freed when nothing refers to them. Blocks may be nested, and
+    run in several threads: the first that ends switches the collector on again, for all of them.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -47,6 +47,7 @@ from platform_assets.formats.isolation import is_about_content, kind_of_error
 from platform_assets.formats.problems import Problem, ProblemKind
 from platform_assets.formats.reading import Cells, cells_of_texts
 from platform_assets.formats.trees import MOST_ROWS_OF_CELLS
+from platform_assets.processes import without_garbage_collection
 
 _MOST_PROBLEMS = 100
 _MOST_COLUMNS = 10_000
@@ -106,8 +107,7 @@ def scan_object(
         in_full=scan.knows_of_severe,
         column_words=hotwords(),
     )
-    while (item := scan.next_of(items)) is not None:
-        scan.take(item)
+    while scan.take_next(items):
         if progress is not None:
             progress(scan.bytes_inspected)
         if deadline is not None and time.monotonic() > deadline:
@@ -117,7 +117,8 @@ def scan_object(
                 )
             )
             break
-    return scan.result(name, size)
+    with without_garbage_collection():
+        return scan.result(name, size)
 
 
 def unreachable(name: str, reason: str) -> InspectResult:
@@ -266,7 +267,16 @@ class _Scan:
             self._inspect_waiting()
         return self.is_severe
 
-    def next_of(self, items: Iterator[Item]) -> Item | None:
+    def take_next(self, items: Iterator[Item]) -> bool:
+        """Read and inspect the next item; return False if there is none."""
+        # The garbage of earlier items may be collected in between, so that memory stays bounded.
+        with without_garbage_collection():
+            item = self._next_of(items)
+            if item is not None:
+                self.take(item)
+            return item is not None
+
+    def _next_of(self, items: Iterator[Item]) -> Item | None:
         """The next item; if reading it fails, a problem, after which the iteration ends."""
         try:
             return next(items, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import io
@@ -204,6 +205,38 @@ def test_a_large_table_is_sampled_until_something_severe_is_found() -> None:
     full = scan(a_parquet(dirty, row_group_size=200, compression="none"), "a.parquet", sampling=sampling)
     assert (full.status, full.tallies["NEEDLE"].count) == (Status.INSPECTED, 20_000)
     assert full.coverage.rows_inspected == 20_000
+
+
+def test_the_collector_rests_while_a_piece_is_inspected_and_works_between_pieces() -> None:
+    resting, between = [], []
+
+    class Watching(NeedleInspector):
+        def inspect_text(self, data: bytes, container: tuple[str, ...] = ()) -> Found:
+            resting.append(not gc.isenabled())
+            return super().inspect_text(data, container)
+
+    data = b"needle-1\n" * 500_000
+    scan_object(
+        io.BytesIO(data),
+        "a.txt",
+        Watching(),
+        limits=Limits(memory=4 << 20),
+        progress=lambda read: between.append(gc.isenabled()),
+    )
+    assert len(resting) > 2
+    assert all(resting)
+    assert len(between) > 2
+    assert all(between)
+
+
+def test_a_failing_inspector_leaves_the_collector_switched_on() -> None:
+    class Failing(NeedleInspector):
+        def inspect_text(self, data: bytes, container: tuple[str, ...] = ()) -> Found:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan_object(io.BytesIO(b"a text"), "a.txt", Failing())
+    assert gc.isenabled()
 
 
 def test_time_is_limited() -> None:

@@ -43,6 +43,7 @@ from platform_assets.dlp.model import (
 from platform_assets.errors import SettingsError
 from platform_assets.formats.trees import MOST_ROWS_OF_CELLS
 from platform_assets.formats.words import words_of
+from platform_assets.processes import without_garbage_collection
 
 _EVIDENCE = tuple(Evidence)
 _LIKELIHOODS = {int(likelihood): likelihood for likelihood in Likelihood}
@@ -136,8 +137,9 @@ class LocalInspector:
         Returns:
             The findings in order of position, and the tallies of all findings.
         """
-        matches = self._judged(self._scanner.scan(data), data, "")
-        return self._found(data, matches, container)
+        with without_garbage_collection():
+            matches = self._judged(self._scanner.scan(data), data, "")
+            return self._found(data, matches, container)
 
     def inspect_columns(
         self, columns: Mapping[str, pa.Array], first_row: int = 0, container: tuple[str, ...] = ()
@@ -160,14 +162,15 @@ class LocalInspector:
             cells = {name: cells_of(array) for name, array in columns.items()}
             return self.inspect_tables([SmallTable(cells, container, first_row.__add__)])[0]
         scan = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
-        paired = paired_secrets(columns, self.config.dummy_secrets) if self._names & PAIRED_TYPES else {}
-        inspected = []
-        for name, array in columns.items():
-            column = scan.inspect(name, array)
-            if name in paired:
-                scan.add(column, paired[name])
-            inspected.append(column)
-        return self._found_in_table(inspected, first_row.__add__, container)
+        with without_garbage_collection():
+            paired = paired_secrets(columns, self.config.dummy_secrets) if self._names & PAIRED_TYPES else {}
+            inspected = []
+            for name, array in columns.items():
+                column = scan.inspect(name, array)
+                if name in paired:
+                    scan.add(column, paired[name])
+                inspected.append(column)
+            return self._found_in_table(inspected, first_row.__add__, container)
 
     def inspect_tables(self, tables: Sequence[SmallTable]) -> list[Found]:
         """Inspect several tables of few values, with the same result as inspecting each of them.
@@ -180,11 +183,12 @@ class LocalInspector:
         """
         scan = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
         pairs, dummies = bool(self._names & PAIRED_TYPES), self.config.dummy_secrets
-        small = SmallColumns(scan, [one.columns for one in tables], pairs=pairs, dummies=dummies)
-        return [
-            self._found_in_table(columns, table.row, table.container) if columns else _NOTHING_FOUND
-            for table, columns in zip(tables, small.matches(), strict=True)
-        ]
+        with without_garbage_collection():
+            small = SmallColumns(scan, [one.columns for one in tables], pairs=pairs, dummies=dummies)
+            return [
+                self._found_in_table(columns, table.row, table.container) if columns else _NOTHING_FOUND
+                for table, columns in zip(tables, small.matches(), strict=True)
+            ]
 
     def inspect_texts(self, texts: Sequence[bytes]) -> list[frozenset[str]]:
         """Inspect several short texts, such as names.
