@@ -7,15 +7,14 @@ words, and `ACADEMIC_YEAR_CODE` does not contain CVV.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from platform_assets.formats.words import words_of
 
 _LONGEST_PHRASE = 6
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """The hotwords around a match.
 
     Args:

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 
 from platform_assets.dlp.local.context import NOTHING, Hotwords, Surroundings
 from platform_assets.dlp.local.detectors import DETECTORS
@@ -28,7 +29,6 @@ from platform_assets.dlp.local.scanners.text import (
     Match,
     ScannedText,
     Segments,
-    found_in,
 )
 from platform_assets.formats.words import split_words
 
@@ -107,7 +107,7 @@ class Scanner:
             header.as_title,
             lines,
             self._words_around,
-            _may_name,
+            _ends_of_hotwords,
             self._dummies,
             segments,
         )
@@ -165,28 +165,28 @@ class Scanner:
         return surroundings
 
 
-def _may_name(info_types: tuple[str, ...], text: bytes) -> bool:
-    return found_in(_ends_of_hotwords(info_types), text)
-
-
 _SHORT = 2
+_END = "(?:[^a-z]|$)"
 
 
 @lru_cache(maxsize=512)
-def _ends_of_hotwords(info_types: tuple[str, ...]) -> str:
-    """A pattern that matches wherever a hotword ends, and in places where none does."""
+def _ends_of_hotwords(info_types: tuple[str, ...]) -> tuple[str, str]:
+    """A pattern that matches wherever a hotword ends, and in places where none does.
+
+    The second pattern is the same without regard to what follows.
+    """
     # Folding of case beyond ASCII is left to the words: the Kelvin sign is a k.
     patterns = {r"\xe2\x84\xaa"}
-    for name in info_types:
-        for phrase in hotwords().phrases_of(name):
-            *above, last = (re.sub(r"[^a-z0-9]+", r"[\\x80-\\xff]+", word) for word in phrase)
-            if len(last) > _SHORT:
-                patterns.add(f"(?i:{last})")
-            else:
-                # The end of an acronym, `I.P.`, would be in any text: here are the letters before it too.
-                before = f"(?i:{above[-1]})[^A-Za-z0-9]*" if above else ""
-                patterns.add(f"{before}(?i:{last})(?:[^a-z]|$)")
-    return "|".join(sorted(patterns))
+    for phrase in chain.from_iterable(map(hotwords().phrases_of, info_types)):
+        *above, last = (re.sub(r"[^a-z0-9]+", r"[\\x80-\\xff]+", word) for word in phrase)
+        if len(last) > _SHORT:
+            patterns.add(f"(?i:{last})")
+        else:
+            # The end of an acronym, `I.P.`, would be in any text: here are the letters before it too.
+            before = f"(?i:{above[-1]})[^A-Za-z0-9]*" if above else ""
+            patterns.add(f"{before}(?i:{last}){_END}")
+    pattern = "|".join(sorted(patterns))
+    return pattern, pattern.replace(_END, "")
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ from platform_assets.dlp.local.scanners.published import (
     is_of_author,
     is_of_nobody,
     is_on_title_page,
+    may_be_of_nobody,
 )
 from platform_assets.dlp.local.scanners.text import (
     LIKELY,
@@ -52,6 +53,7 @@ _NOT_MAIL = frozenset(
 _PATH_AFTER_MAIL = re.compile(rb"/[A-Za-z0-9_~\-][^\s@]{0,200}(?:\s|$|[\"'`<>)])")
 _OF_PROGRAMS = frozenset((b"git", b"hg", b"svn", b"cvs", b"anoncvs", b"anonymous", b"pserver"))
 _ID_OF_MESSAGE = rb"(?i)(?:message-id|in-reply-to|references|content-id|cid)\b[^\n@]{0,80}\n?\z"
+_MAY_BE_ID = rb"(?i)message-id|in-reply-to|references|content-id|cid"
 # An id that a program made from the time, in the address of an archive: .../20240131120501.GA1234@host.
 _ID_IN_ADDRESS = re.compile(
     rb"(?i)/[0-9]{8,14}\.[A-Za-z0-9.]{2,40}$"
@@ -99,14 +101,21 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
         named = text.header_at(at).hot
         if data[end : end + 1] == b"/" and _PATH_AFTER_MAIL.match(data, end):
             text.add(found, span, "EMAIL_ADDRESS", UNLIKELY, SHAPE, hot=UNLIKELY)
-        elif OF_EXAMPLES in named or OF_PUBLISHED in named:
+            continue
+        if OF_EXAMPLES in named or OF_PUBLISHED in named:
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
-        elif "EMAIL_ADDRESS" in named:
+            continue
+        if "EMAIL_ADDRESS" in named:
             text.add(found, span, "EMAIL_ADDRESS", LIKELY, SHAPE | VALIDATOR)
-        elif (
-            (not _is_a_value(text, *span) and is_of_nobody(data, *span))
+            continue
+        odd = may_be_of_nobody(data, *span)
+        if (
+            (odd and not _is_a_value(text, *span) and is_of_nobody(data, *span))
             or text.is_example(span[0])
-            or found_in(_ID_OF_MESSAGE, data[max(span[0] - 120, 0) : span[0]])
+            or (
+                text.may_have(_MAY_BE_ID, span[0] - 120, span[0])
+                and found_in(_ID_OF_MESSAGE, data[max(span[0] - 120, 0) : span[0]])
+            )
             or (
                 data[span[0] - 1 : span[0]] == b"/" and _ID_IN_ADDRESS.search(data, max(span[0] - 120, 0), at)
             )
@@ -114,11 +123,11 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR, hot=POSSIBLE)
         elif (
             data[max(span[0] - 7, 0) : span[0]].lower() == b"mailto:"
-            or is_of_author(data, *span, alone=text.lines and OF_AUTHORS not in named)
+            or is_of_author(text, *span, alone=text.lines and OF_AUTHORS not in named)
             or (not text.lines and is_on_title_page(data, *span))
         ):
             of_parts.setdefault(text.part_of(at), ([], []))[0].append(span)
-        elif is_made_up(data, *span):
+        elif odd and is_made_up(data, *span):
             text.add(found, span, "EMAIL_ADDRESS", POSSIBLE, SHAPE | VALIDATOR)
         else:
             of_parts.setdefault(text.part_of(at), ([], []))[1].append(span)
@@ -176,7 +185,10 @@ _PATH = re.compile(rb"/[A-Za-z0-9~_%][A-Za-z0-9~_%/.?=&#+\-]*[A-Za-z0-9/=]|/[A-Z
 def _look_at_domains(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     seen = 0
+    with_domains = "DOMAIN_NAME" in text.names
     for dot, end in spans(_DOMAIN_END, data):
+        if not with_domains and end < len(data) and data[end] not in b"/-.":
+            continue  # neither an address with a path, nor a part of one
         before = _LABELS_REVERSED.match(data[max(dot - 252, seen) : dot][::-1])
         after = data[end : end + 2]
         if before is None or (after[:1] in (b".", b"-") and after[1:].isalnum()):
@@ -223,12 +235,18 @@ _VERSION_BEFORE = re.compile(
     + _contacts.VERSION_NAMES.replace(", ", "|").encode()
     + rb"))(?![A-Za-z])[^A-Za-z\n]{0,4}(?:[A-Za-z]{2,12}[^A-Za-z\n]{1,3})?$"
 )
+_MAY_BE_VERSION = rb"(?i)(?:" + _contacts.VERSION_NAMES.replace(", ", "|").encode() + rb")[^a-z]"
+_VERSION_WINDOW = 24
 # Words and signs before the number of a release that is upgraded to, or required.
 _RELEASE_BEFORE = re.compile(
     rb"(?i)(?:(?:upgrad|updat|bump|downgrad)[a-z]{0,4}\b[^\n]{0,40}\b(?:to|from)|"
     rb"\bversions?\b[^\n]{0,90}(?:,|\b(?:to|from|and|or|through|than))|"
     rb"\b(?:changes?|fix(?:es)?|patch(?:es)?|branch|revisions?|merged?) (?:from|in|since|of|for|to)|"
     rb">=|<=|~=|~>|->|\^)[ \"']{0,2}$"
+)
+_MAY_BE_RELEASE = (
+    rb"(?i)upgrad|updat|bump|downgrad|version|(?:changes?|fix(?:es)?|patch(?:es)?|branch|revisions?|merged?) "
+    rb"(?:from|in|since|of|for|to)|>=|<=|~=|~>|->|\^"
 )
 _RELEASE_WINDOW = 112
 _RELEASE_AFTER = re.compile(rb"(?i)[ \-_]?(?:releases?|version|build|beta|alpha)\b")
@@ -335,6 +353,7 @@ def _is_network(data: bytes, octets: list[bytes], start: int, end: int) -> bool:
 _PUBLISHED_NEAR = re.compile(
     rb"(?i)(?<![a-z0-9@.\-])(?:www\.)?example\.(?:com|org|net)\b|\broot-servers?\b|\b[a-m]-root\b"
 )
+_MAY_BE_PUBLISHED = rb"(?i)example\.(?:com|org|net)|root-server|[a-m]-root"
 _NEAR_BEFORE, _NEAR_AFTER = 240, 80
 
 
@@ -342,6 +361,8 @@ def _is_published(text: ScannedText, start: int, end: int) -> bool:
     """Return True for a network address in the example of a document about a reserved domain."""
     data = text.data
     first, last = max(start - _NEAR_BEFORE, 0), end + _NEAR_AFTER
+    if not text.may_have(_MAY_BE_PUBLISHED, first, last):
+        return False
     if text.lines:
         first = max(data.rfind(b"\n", first, start) + 1, first)
         stop = data.find(b"\n", end, last)
@@ -390,7 +411,10 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
         if octets[0] == b"0" and octets != [b"0"] * 4:
             alone = UNLIKELY
         if (
-            _VERSION_BEFORE.search(data, max(start - 24, 0), start)
+            (
+                text.may_have(_MAY_BE_VERSION, start - _VERSION_WINDOW, start)
+                and _VERSION_BEFORE.search(data, max(start - _VERSION_WINDOW, 0), start)
+            )
             or before in (b"==", b"~=", b">=", b"<=")
             or (before[1:] == b"/" and before[:1].isalnum())
         ):
@@ -400,7 +424,10 @@ def _look_at_ip_4(text: ScannedText, found: list[Match]) -> None:
             distance > 1
             and (
                 _OBJECT_IDENTIFIER.match(data, start, end)
-                or _RELEASE_BEFORE.search(data, max(start - _RELEASE_WINDOW, 0), start)
+                or (
+                    text.may_have(_MAY_BE_RELEASE, start - _RELEASE_WINDOW, start)
+                    and _RELEASE_BEFORE.search(data, max(start - _RELEASE_WINDOW, 0), start)
+                )
                 or _RELEASE_AFTER.match(data, end)
                 or (
                     _HEADING_AFTER.match(data, end) and _HEADING_BEFORE.search(data, max(start - 9, 0), start)

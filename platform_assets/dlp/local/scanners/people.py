@@ -316,7 +316,7 @@ def _look_at_names(text: ScannedText, found: list[Match]) -> None:
         if named and likelihood < VERY_LIKELY:
             likelihood, evidence = likelihood + 1, evidence | HOTWORD
         if likelihood >= LIKELY and (
-            is_in_notice(text) or text.is_example(first) or is_of_author(data, start, end, alone=text.lines)
+            is_in_notice(text) or text.is_example(first) or is_of_author(text, start, end, alone=text.lines)
         ):
             likelihood = POSSIBLE
         if likelihood >= text.floor:

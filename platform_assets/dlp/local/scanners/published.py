@@ -56,13 +56,24 @@ _AUTHORED = (
     rb"\bcontribut(?:or|ed)|\btranslat(?:or|ed)|\buploaders?\b|\bpackage[rd]|\bcommitter|"
     rb"\b(?:written|authored|modified|implemented|pointed out|spotted|patch(?:e[ds])?|fix|ported|debugged|"
     rb"diagnosed|rewritten|"
-    rb"adapted|original(?:ly)?|designed|code|idea|version)[ \-]+(?:by|from)\b|"
+    rb"diagnosed|adapted|original(?:ly)?|designed|code|idea|version)[ \-]+(?:by|from)\b|"
     rb"\b(?:signed-off|acked|reviewed|tested|reported|suggested|co-authored|co-developed)-(?:and-[a-z\-]+-)?by\b|"
     rb"\bthanks to\b|\bcourtesy of\b|\bupstream\b|\bbug[ \-]?reports?\b|\breport(?:ing)? bugs\b|"
     rb"\bin case of (?:bugs|problems)|"
     rb"(?:^|\n)[ \t]*(?:#+|//+|;+|%+|--|REM|dnl)[ \t]+[^\n=:\"'/]{0,50}$|"
     rb"\bsend bugs\b|__e?mail__|changelog|\blicen[cs]e|\bcloses?: ?#|\bmailing list|\bsubscribe"
 )
+# Every reason to think so has one of these around it, but for signs right before the name or address.
+_MAY_PUBLISH = (
+    rb"(?i)copyright|\(c\)|\xc2\xa9|&copy;|author|maintain(?:er|ed)|contribut(?:or|ed)|translat(?:or|ed)|uploader|"
+    rb"package[rd]|committer|thanks to|courtesy of|upstream|bug[ \-]?report|report(?:ing)? bugs|"
+    rb"in case of (?:bugs|problems)|send bugs|__e?mail__|changelog|licen[cs]e|closes?: ?#|mailing list|"
+    rb"subscribe|(?:written|modified|implemented|pointed out|spotted|patch(?:e[ds])?|fix|ported|debugged|"
+    rb"diagnosed|adapted|original(?:ly)?|designed|code|idea|version)[ \-]+(?:by|from)|-by|by[ \t:(<]|"
+    rb"(?:#|//|;|%|--|rem|dnl)[ \t]|\*|(?:19|20)[0-9]{2}[\-/., ]|"
+    rb"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6},? |\([0-9]{1,4}\):"
+)
+_SIGNS_BEFORE = frozenset((b"<", b"="))
 _NAMED_ADDRESS = rb"[\w.()\"'*\x80-\xff\]][ \t]{0,40}(?:\r?\n[ \t]{1,40})?<$|(?:^|\n)[ \t]{0,40}<$"
 # A comment in code that says by whom, and the name in a certificate.
 _SIGNED = re.compile(
@@ -101,6 +112,16 @@ _LINES_OF_A_LIST = 4
 """Number of addresses of a text from which on they are judged together."""
 
 
+_OF_NO_PERSON = _NOBODYS + rb"|" + _MADE_UP
+
+
+def may_be_of_nobody(data: bytes, start: int, end: int) -> bool:
+    """Return False only if neither `is_of_nobody` nor `is_made_up` is True for an e-mail address."""
+    if _is_found(_OF_NO_PERSON, AT_START, data, start, end):
+        return True
+    return _is_named_after_itself(data, start, end)
+
+
 def is_of_nobody(data: bytes, start: int, end: int) -> bool:
     """Return True for an e-mail address of a role or a mailing list, or of a domain reserved for documents.
 
@@ -109,10 +130,13 @@ def is_of_nobody(data: bytes, start: int, end: int) -> bool:
         start: Start of the address.
         end: The byte after it.
     """
-    if _is_found(_NOBODYS, AT_START, data, start, end):
-        return True
+    return _is_found(_NOBODYS, AT_START, data, start, end) or _is_named_after_itself(data, start, end)
+
+
+def _is_named_after_itself(data: bytes, start: int, end: int) -> bool:
+    """Return True for the address of a project or firm: project@project.org."""
     local, _, host = data[start:end].lower().partition(b"@")
-    return host.split(b".")[-2:-1] == [local]  # that of a project or firm: project@project.org
+    return local in host and host.split(b".")[-2:-1] == [local]
 
 
 # The authors below the title of a document: in the middle of lines at its beginning, below their names.
@@ -140,7 +164,7 @@ def _is_found(pattern: bytes, anchor: object, data: bytes, start: int, end: int)
     return matcher(pattern)(anchor, part, 0, len(part))[0][0] >= 0
 
 
-def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool:
+def is_of_author(text: ScannedText, start: int, end: int, alone: bool = False) -> bool:
     """Return True for a name or an e-mail address that its text publishes as that of an author.
 
     These are lines with a word for it (copyright, author, patch by), heads of entries in a log of changes,
@@ -148,11 +172,14 @@ def is_of_author(data: bytes, start: int, end: int, alone: bool = False) -> bool
 
     Args:
         data: The text.
+        text: The text.
         start: Start of the name or address.
         end: The byte after it.
         alone: True if the line is a value of its own, in which a name before an address says nothing.
     """
-    first = max(start - _BEFORE, 0)
+    data, first = text.data, max(start - _BEFORE, 0)
+    if data[start - 1 : start] not in _SIGNS_BEFORE and not text.may_have(_MAY_PUBLISH, first, end + _AFTER):
+        return False
     line = own = data.rfind(b"\n", first, start) + 1
     if line and not alone and not data[line:start].strip(b" \t<(*,-0123456789"):
         line = data.rfind(b"\n", first, line - 1) + 1  # the name is on the line above

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -62,6 +62,7 @@ _SAYS_SO = (
     rb"(?i)placeholder|\b(?:e\.g\.|i\.e\.|eg:)|(?:^|[^a-z0-9@.\-/])(?:examples?|samples?|dummy|fake|such as|"
     rb"for instance)(?:[^a-z0-9.@\-]|\.[^a-z0-9]|\.?$)"
 )
+_MAY_SAY_SO = rb"(?i)placeholder|e\.g\.|i\.e\.|eg:|example|sample|dummy|fake|such as|for instance"
 _NO_WORDS = re.compile(rb"(?:[^A-Za-z\n<]|<[^<>\n]{0,40}>)*")
 _SAYS_SO_AT_END = re.compile(rb"(?i)(?:for example|for instance|e\.g\.|such as)[,:]?[ \t]*\r?\n$")
 OF_EXAMPLES = "example"
@@ -99,6 +100,52 @@ class Segments:
         return self.starts[at - 1], last
 
 
+_WORTH = 512
+"""Bytes of a text for each question about its parts from which on all of it is searched once."""
+_DENSE = 16
+"""Bytes of a text for each place of a pattern from which on places are too many to be remembered."""
+
+
+class _Sightings:
+    """Places of a pattern in a text, found once for questions about many parts of the text.
+
+    Nothing is searched before there are many questions: searching a long text would cost more than it saves.
+
+    Args:
+        pattern: The pattern. What is around a match must not matter: no anchors, and no boundaries of words.
+        data: The text.
+    """
+
+    def __init__(self, pattern: bytes | str, data: bytes) -> None:
+        self._pattern = pattern
+        self._data = data
+        self._left = len(data) // _WORTH
+        self._starts: list[int] | None = None
+        self._ends: list[int] = []
+
+    def may_be(self, first: int, last: int) -> bool:
+        """Return False only if the pattern matches nowhere within a part of the text."""
+        starts = self._starts
+        if starts is None:
+            if self._left > 0:
+                self._left -= 1
+                return True
+            starts = self._starts = self._found()
+        # A match within the part is one of the places, or overlaps with one.
+        at = bisect_left(starts, last) - 1
+        return at >= 0 and self._ends[at] > first
+
+    def _found(self) -> list[int]:
+        starts, most = [], len(self._data) // _DENSE + _DENSE
+        for start, end in spans(self._pattern, self._data):
+            starts.append(start)
+            self._ends.append(end)
+            if len(starts) > most:
+                self._ends = [len(self._data)]
+                return [0]
+        return starts
+
+
 @dataclass(frozen=True)
 class ScannedText:
     """A text being scanned, with the request.
@@ -111,7 +158,8 @@ class ScannedText:
         _header: The hotwords in its column's name, as a title; `header_at` is for everybody.
         lines: True if every line is a separate value.
         words_around: Returns the hotwords before and after a position.
-        may_name: Returns False only if no hotword of some info types is among some bytes.
+        ends_of_hotwords: Returns a pattern that matches wherever a hotword of some info types ends, and in
+            places where none does; and the same without regard to what follows.
         dummies: True if sequences and UUIDs in a secret's place count as secrets.
         segments: The parts of the text, if it has several, each with a header of its own.
         remembered: What scanners have found out about the text as a whole.
@@ -124,10 +172,24 @@ class ScannedText:
     _header: Surroundings
     lines: bool
     words_around: Callable[[bytes, bytes], Surroundings]
-    may_name: Callable[[tuple[str, ...], bytes], bool]
+    ends_of_hotwords: Callable[[tuple[str, ...]], tuple[str, str]]
     dummies: bool = False
     segments: Segments | None = None
     remembered: dict[str, bool] = field(default_factory=dict)
+    _sightings: dict[bytes | str, _Sightings] = field(default_factory=dict)
+
+    def may_have(self, pattern: bytes | str, first: int, last: int) -> bool:
+        """Return False only if a pattern matches nowhere within a part of the text.
+
+        Args:
+            pattern: The pattern, without anchors and boundaries of words.
+            first: Start of the part; may be negative.
+            last: The byte after the part; may be beyond the text.
+        """
+        sightings = self._sightings.get(pattern)
+        if sightings is None:
+            sightings = self._sightings[pattern] = _Sightings(pattern, self.data)
+        return sightings.may_be(first, last)
 
     def header_at(self, position: int) -> Surroundings:
         """The hotwords in the name of the column at a position."""
@@ -140,9 +202,12 @@ class ScannedText:
 
     def around_for(self, start: int, end: int, *names: str) -> Surroundings:
         """The same as `around` for the hotwords of some info types; those of others may be missing."""
+        pattern, anywhere = self.ends_of_hotwords(names)
+        if not self.may_have(anywhere, start - _BEFORE, end + _AFTER):
+            return self.header_at(start)
         data = self.data
         near = data[max(start - _BEFORE, 0) : start] + b"\n" + data[end : end + _AFTER]
-        return self.around(start, end) if self.may_name(names, near) else self.header_at(start)
+        return self.around(start, end) if found_in(pattern, near) else self.header_at(start)
 
     def around(self, start: int, end: int) -> Surroundings:
         """The hotwords around a position and in the header together."""
@@ -183,6 +248,8 @@ class ScannedText:
         if self.is_in_session(start):
             return True
         first = max(start - _BEFORE, 0)
+        if not self.may_have(_MAY_SAY_SO, first, start):
+            return False
         line = self.data.rfind(b"\n", first, start) + 1
         if (
             line
@@ -198,11 +265,11 @@ class ScannedText:
 
     def is_in_session(self, start: int) -> bool:
         """Return True after the prompt of a session with an interpreter, or up to two lines below."""
+        if self.lines or not self.may_have(b">>> ", start - _SESSION, start):
+            return False
         before = self.data[max(start - _SESSION, 0) : start]
-        return (
-            b">>> " in before
-            and not self.lines
-            and any(line.lstrip(b" \t*#/").startswith(b">>> ") for line in before.split(b"\n")[-3:])
+        return b">>> " in before and any(
+            line.lstrip(b" \t*#/").startswith(b">>> ") for line in before.split(b"\n")[-3:]
         )
 
     def before(self, start: int) -> Surroundings:

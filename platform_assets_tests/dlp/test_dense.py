@@ -1,0 +1,120 @@
+"""A text with many findings is searched once for what stands around them, and gives the same findings."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from platform_assets.dlp.local.detectors import BY_NAME
+from platform_assets.dlp.local.inspector import LocalInspector
+from platform_assets.dlp.local.scanners import text
+from platform_assets.dlp.model import FindingLimits, Found, InspectConfig, Likelihood
+from platform_assets_tests.dlp import generated as make
+
+KEY = b"a key that is of these tests only"
+_VALUES = (
+    make.email,
+    make.phone,
+    make.card,
+    make.iban,
+    make.ip_address,
+    make.ssn,
+    lambda chance: "user@domain.com",
+    lambda chance: "info@project.org",
+    lambda chance: "project@project.org",
+    lambda chance: f"1.{chance.randrange(9)}.3.{chance.randrange(99)}",
+    lambda chance: "Jane Smith",
+)
+# What stands around a value and changes its likelihood, and what only looks so.
+_BEFORE = (
+    *("Copyright 2020 Jane Doe <", "author: ", "Written by\nJane <", "patch from ", "signed-off-by: Jane <"),
+    *("# by Jane Doe <", "/* by ", "  * ", "2024-01-02 Jane Doe <", "Mon Jan 01 Jane (", "From: Jane <"),
+    *("mailto:", "Message-ID: <", "cid:", "e.g. ", "for example,\n", "such as ", "placeholder=", ">>> f('"),
+    *("upgraded to ", "version ", "fileversion: ", "firmware v", "changes from ", ">= ", "^", "->", "ip: "),
+    *(
+        "phone: ",
+        "I.P. ",
+        "S.S.N.: ",
+        "card no. ",
+        "Tel: ",
+        "e-mail ",
+        "account number ",
+        "order id ",
+        "rev ",
+    ),
+    *("www.example.com ", "a.root-servers.net ", "license ", "maintained, ", "by ", "standby ", "CN=x, e="),
+    *("rev ", "subject ", "the table of ", "\n", "\n\n", "a; ", "-- ", "notes, ", "100% of ", "* ", "Dear "),
+)
+_AFTER = (
+    *(
+        ">",
+        "\n",
+        " ",
+        ", ",
+        ". ",
+        "; ",
+        "\t",
+        ">  Mon, 3 ",
+        " (12):\n",
+        " (home)",
+        " version",
+        "> copyright\n",
+    ),
+    *(
+        "> copyright\n",
+        "/resource ",
+        " ext 12\n",
+        " license ",
+        " is my phone\n",
+        ") ",
+        "'\n",
+        ".\n",
+        " example ",
+        "\r\n",
+    ),
+)
+
+
+def _dense(chance: random.Random, size: int) -> bytes:
+    parts: list[str] = []
+    while sum(map(len, parts)) < size:
+        words = "".join(chance.choices(("stage ", "a note ", "invoice ", "contact ", "shop\n"), k=2))
+        parts += [chance.choice(_BEFORE), chance.choice(_VALUES)(chance), chance.choice(_AFTER)]
+        parts += [words] if chance.random() < 0.3 else []
+    return "".join(parts).encode()
+
+
+def _inspected(data: bytes, *, least: Likelihood) -> Found:
+    config = InspectConfig(
+        info_types=tuple(BY_NAME), min_likelihood=least, limits=FindingLimits(100_000, 100_000)
+    )
+    return LocalInspector(config, KEY).inspect_text(data)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_around_a_value_counts_the_same_however_it_is_looked_for(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = _dense(random.Random(seed), 20_000)
+    for least in (Likelihood.VERY_UNLIKELY, Likelihood.POSSIBLE):
+        monkeypatch.setattr(text, "_WORTH", 1)  # never searched: what is around each value is looked at
+        singly = _inspected(data, least=least)
+        monkeypatch.setattr(text, "_WORTH", 10**9)  # searched for the first question
+        at_once = _inspected(data, least=least)
+        assert at_once == singly
+        assert len(singly) > 300
+        assert len({one.likelihood for one in singly}) > 2
+
+
+def test_places_that_are_too_many_are_not_remembered() -> None:
+    data = b"by " * 10_000 + b"the end"
+    found = text._Sightings(rb"by", data)
+    found._left = 0
+    assert found.may_be(len(data) - 4, len(data))
+    assert (found._starts, found._ends) == ([0], [len(data)])
+    few = text._Sightings(rb"end", data)
+    few._left = 0
+    assert not few.may_be(0, len(data) - 3)
+    assert few.may_be(0, len(data) - 2)
+    assert few.may_be(len(data) - 1, len(data) + 24)
