@@ -57,6 +57,7 @@ _MOST_NAMES_KNOWN = 10_000
 _MOST_MISSING = 8
 _MOST_TABLES = 64
 _MANY_COLUMNS = 16
+_BYTES_AT_ONCE, _ITEMS_AT_ONCE = 1_000_000, 1_000
 _TEXT = pa.large_string()
 
 
@@ -107,10 +108,12 @@ def scan_object(
         in_full=scan.knows_of_severe,
         column_words=hotwords(),
     )
-    while scan.take_next(items):
+    is_left = True
+    while is_left:
+        is_left = scan.take_some(items, deadline)
         if progress is not None:
             progress(scan.bytes_inspected)
-        if deadline is not None and time.monotonic() > deadline:
+        if is_left and deadline is not None and time.monotonic() > deadline:
             scan.take(
                 Problem(
                     ProblemKind.TIMEOUT, (), f"the inspection took longer than {limits.seconds:g} seconds"
@@ -267,14 +270,19 @@ class _Scan:
             self._inspect_waiting()
         return self.is_severe
 
-    def take_next(self, items: Iterator[Item]) -> bool:
-        """Read and inspect the next item; return False if there is none."""
-        # The garbage of earlier items may be collected in between, so that memory stays bounded.
+    def take_some(self, items: Iterator[Item], deadline: float | None) -> bool:
+        """Read and inspect the next items, up to a deadline; return False if there are no more."""
+        # The garbage of earlier items may be collected afterwards, so that memory stays bounded.
+        enough = self.bytes_inspected + _BYTES_AT_ONCE
         with without_garbage_collection():
-            item = self._next_of(items)
-            if item is not None:
+            for _ in range(_ITEMS_AT_ONCE):
+                item = self._next_of(items)
+                if item is None:
+                    return False
                 self.take(item)
-            return item is not None
+                if self.bytes_inspected >= enough or (deadline is not None and time.monotonic() > deadline):
+                    break
+        return True
 
     def _next_of(self, items: Iterator[Item]) -> Item | None:
         """The next item; if reading it fails, a problem, after which the iteration ends."""

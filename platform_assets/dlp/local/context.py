@@ -85,6 +85,8 @@ class Hotwords:
         self, words: tuple[str, ...], of_words: Surroundings, more: tuple[str, ...]
     ) -> Surroundings:
         """Evaluate words before a match and some more after them, given what is known of the former."""
+        if of_words is NOTHING and not any(map(self._lengths.get, more)):
+            return NOTHING
         count = len(more)
         hot = {name: distance + count for name, distance in of_words.hot.items()}
         against = of_words.against + count if of_words.against < FAR else FAR

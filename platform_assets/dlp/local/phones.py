@@ -67,8 +67,7 @@ def _dialled(trunk: bool) -> Pattern:
 
 
 def _plans(regions: Iterable[str]) -> str:
-    patterns = [pattern.pattern for region in regions if (pattern := _region(region)[0]) is not None]
-    return "|".join(patterns)
+    return "|".join(pattern for region in regions if (pattern := _plan(region)[0]))
 
 
 @lru_cache(maxsize=65_536)
@@ -110,10 +109,17 @@ def _country(code: int) -> re.Pattern[str] | None:
 
 @lru_cache(maxsize=512)
 def _region(region: str) -> tuple[re.Pattern[str] | None, str]:
+    pattern, prefix = _plan(region)
+    return (re.compile(pattern) if pattern else None), prefix
+
+
+@lru_cache(maxsize=512)
+def _plan(region: str) -> tuple[str, str]:
+    """The pattern of a region's numbers, empty if it has none, and its national prefix."""
     from phonenumbers import PhoneMetadata
 
     metadata = PhoneMetadata.metadata_for_region(region, None)
-    return _pattern([metadata]), (metadata.national_prefix or "") if metadata else ""
+    return _written([metadata]), (metadata.national_prefix or "") if metadata else ""
 
 
 @lru_cache(maxsize=512)
@@ -124,10 +130,15 @@ def _mobile(region: str) -> re.Pattern[str] | None:
 
 
 def _pattern(plans: list[Any], kinds: tuple[str, ...] = _KINDS) -> re.Pattern[str] | None:
+    pattern = _written(plans, kinds)
+    return re.compile(pattern) if pattern else None
+
+
+def _written(plans: list[Any], kinds: tuple[str, ...] = _KINDS) -> str:
     patterns = []
     for plan in plans:
         for kind in kinds:
             described = getattr(plan, kind, None)
             if described is not None and described.national_number_pattern:
                 patterns.append(f"(?:{described.national_number_pattern})")
-    return re.compile("|".join(dict.fromkeys(patterns))) if patterns else None
+    return "|".join(dict.fromkeys(patterns))

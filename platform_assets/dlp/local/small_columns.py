@@ -35,6 +35,7 @@ from platform_assets.dlp.local.table_scan import (
     judged_together,
     owners,
     say_something,
+    telling_values,
     title_of,
 )
 from platform_assets.formats.reading import Cells
@@ -253,7 +254,8 @@ class SmallColumns:
             numbers = np.flatnonzero(may_be & (sizes > 0))
             for number, told in zip(numbers.tolist(), is_told[numbers].tolist(), strict=True):
                 # Most columns are ruled out by their values alone, which cost less to look at than names.
-                if told or one.may_be(list(dict.fromkeys(filter(str.strip, self._cells[number].texts)))):
+                texts = dict.fromkeys(self._cells[number].texts)
+                if one.must_be(telling_values(texts)) if told else one.may_be(list(filter(str.strip, texts))):
                     candidates.setdefault(number, []).append(one)
         judged = {}
         for number, among in candidates.items():

@@ -324,7 +324,7 @@ class TableScan:
         Returns:
             By info type: its likelihood, evidence as bits, and a pattern of the values that count.
         """
-        looked = [text for text in values if _says_something(text)]
+        looked = telling_values(values)
         whole = {}
         if looked:
             for one in WHOLES if among is None else among:
@@ -387,6 +387,11 @@ _NO_VALUE_SET = pa.array(sorted(_NO_VALUES), pa.large_string())
 
 def _says_something(text: str) -> bool:
     return text.strip().lower() not in _NO_VALUES
+
+
+def telling_values(values: Iterable[str]) -> list[str]:
+    """The values that are neither blank nor a word for a missing value."""
+    return [value for value in values if _says_something(value)]
 
 
 def say_something(values: pa.Array) -> npt.NDArray[np.bool_]:
@@ -477,7 +482,9 @@ def title_of(name: str) -> tuple[Surroundings, tuple[str, ...]]:
     else:
         words, header = _title_words(name)
     named = header.hot.keys()
-    if VERSION_WORDS & set(words) or ("IP_ADDRESS" not in named and _OF_NUMBERS & named):
+    if not VERSION_WORDS.isdisjoint(words) or (
+        "IP_ADDRESS" not in named and not _OF_NUMBERS.isdisjoint(named)
+    ):
         header = Surroundings({**header.hot, _NO_ADDRESS: 0}, header.against)
     if words[-1:] and words[-1] in _AUTHORS:
         header = Surroundings({**header.hot, OF_AUTHORS: 0}, header.against)
@@ -498,10 +505,26 @@ _MARKED = re.compile(
 )
 
 
-@lru_cache(maxsize=16_384)
+# One of these is in every path that `_MARKED` matches.
+_MARKS = (
+    "example",
+    "sample",
+    "desc",
+    "documentation",
+    "author",
+    "maintainer",
+    "contributor",
+    "committer",
+    "html/",
+)
+
+
 def _marks_of(path: str) -> tuple[str, ...]:
     """Marks of a path of keys of which one says that the values below are examples, or published."""
     if "." not in path and "/" not in path:
+        return ()
+    small = path.lower()
+    if path.isascii() and not any(mark in small for mark in _MARKS):
         return ()
     found = {match.lastgroup for match in _MARKED.finditer(path)}
     return (
@@ -767,7 +790,7 @@ def _are_codes(values: list[str]) -> bool:
 
 
 def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
-    if not _reaches(values, _is_name_like, 0.7):
+    if not _are_name_like(values):
         return _NO
     known = _share(values, _has_known_name)
     if "PERSON_NAME" in header.hot:
@@ -808,7 +831,11 @@ def _person_names(values: list[str], header: Surroundings, words: tuple[str, ...
 
 def _may_be_people(values: list[str]) -> bool:
     """Return True if values may be names of people although nothing in their column's name says so."""
-    return _reaches(values, _is_name_like, 0.7) and _reaches(values, _has_known_name, 0.5)
+    return _are_name_like(values) and _reaches(values, _has_known_name, 0.5)
+
+
+def _are_name_like(values: list[str]) -> bool:
+    return _reaches(values, _is_name_like, 0.7)
 
 
 def _is_ethnic_group(value: str) -> bool:
@@ -816,9 +843,13 @@ def _is_ethnic_group(value: str) -> bool:
 
 
 def _ethnic_groups(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
-    if "ETHNIC_GROUP" in header.hot and _share(values, _is_ethnic_group) >= 0.3:
+    if "ETHNIC_GROUP" in header.hot and _are_mostly_ethnic_groups(values):
         return VERY_LIKELY, HEADER | DICTIONARY, None
     return (POSSIBLE, DICTIONARY | COLUMN, None) if _may_be_ethnic_groups(values) else _NO
+
+
+def _are_mostly_ethnic_groups(values: list[str]) -> bool:
+    return _reaches(values, _is_ethnic_group, 0.3)
 
 
 def _may_be_ethnic_groups(values: list[str]) -> bool:
@@ -843,27 +874,36 @@ def _street_addresses(values: list[str], header: Surroundings, words: tuple[str,
         words
     ):
         return _NO
-    like = _share(values, lambda value: _ADDRESS_LIKE.fullmatch(value) is not None and "@" not in value)
-    if like >= 0.6:
+    if _are_address_like(values):
         return VERY_LIKELY, HEADER | SHAPE, r"[0-9].*\pL|\pL.*[0-9]"
     return _NO
 
 
+def _are_address_like(values: list[str]) -> bool:
+    return _reaches(values, lambda value: "@" not in value and _ADDRESS_LIKE.fullmatch(value), 0.6)
+
+
 def _births(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
-    if "DATE_OF_BIRTH" in header.hot and (
-        _share(values, is_date) >= 0.6 or _share(values, is_day_since_1970) >= 0.6
-    ):
+    if "DATE_OF_BIRTH" in header.hot and _are_days(values):
         return VERY_LIKELY, HEADER | SHAPE, "[0-9]"
     return _NO
+
+
+def _are_days(values: list[str]) -> bool:
+    return _reaches(values, is_date, 0.6) or _reaches(values, is_day_since_1970, 0.6)
 
 
 _PASSPORT_LIKE = re.compile(r"(?=(?:[A-Z]*[0-9]){4})[A-Z0-9]{6,10}")
 
 
 def _passports(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
-    if "PASSPORT" in header.hot and _share(values, _PASSPORT_LIKE.fullmatch) >= 0.6:
+    if "PASSPORT" in header.hot and _are_passport_like(values):
         return VERY_LIKELY, HEADER | SHAPE, None
     return _NO
+
+
+def _are_passport_like(values: list[str]) -> bool:
+    return _reaches(values, _PASSPORT_LIKE.fullmatch, 0.6)
 
 
 def _passwords(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
@@ -884,9 +924,13 @@ def _passwords(values: list[str], header: Surroundings, words: tuple[str, ...]) 
         return _NO
     if {"pass"} & set(words) and not {"user", "db", "pass"} >= set(words):
         return _NO
-    if _share(values, lambda value: secret_value("password", value)) >= 0.5:
+    if _are_passwords(values):
         return LIKELY, HEADER | SHAPE, None
     return _NO
+
+
+def _are_passwords(values: list[str]) -> bool:
+    return _reaches(values, lambda value: secret_value("password", value), 0.5)
 
 
 def _tokens(values: list[str], header: Surroundings, words: tuple[str, ...]) -> _Judged:
@@ -920,6 +964,7 @@ class Whole:
         words: Words of names that the judge looks for, beside the info type's hotwords.
         alone: The least number of values that it judges without such a word; 0 if it judges none.
         may_be: Returns False only if the judge rejects values without such a word.
+        must_be: Returns False only if the judge rejects values whatever their column's name is.
         digits: True if the values that count have digits, False if they have none, None if either is so.
         share: The least share of values that must count.
         keys: Number of keys at the end of a path whose words name the values, as a key far above says little
@@ -931,6 +976,7 @@ class Whole:
     words: frozenset[str] = frozenset()
     alone: int = 0
     may_be: Callable[[list[str]], bool] = bool
+    must_be: Callable[[list[str]], bool] = bool
     digits: bool | None = None
     share: float = 0.5
     keys: int = 0
@@ -943,13 +989,22 @@ WHOLES = (
         _ROLES | {"name", "names"},
         alone=5,
         may_be=_may_be_people,
+        must_be=_are_name_like,
         digits=False,
         share=0.7,
     ),
-    Whole("ETHNIC_GROUP", _ethnic_groups, alone=2, may_be=_may_be_ethnic_groups, digits=False, share=0.3),
-    Whole("STREET_ADDRESS", _street_addresses, digits=True, share=0.6, keys=2),
-    Whole("DATE_OF_BIRTH", _births, digits=True, share=0.6),
-    Whole("PASSPORT", _passports, digits=True, share=0.6),
-    Whole("PASSWORD", _passwords, keys=1),
+    Whole(
+        "ETHNIC_GROUP",
+        _ethnic_groups,
+        alone=2,
+        may_be=_may_be_ethnic_groups,
+        must_be=_are_mostly_ethnic_groups,
+        digits=False,
+        share=0.3,
+    ),
+    Whole("STREET_ADDRESS", _street_addresses, must_be=_are_address_like, digits=True, share=0.6, keys=2),
+    Whole("DATE_OF_BIRTH", _births, must_be=_are_days, digits=True, share=0.6),
+    Whole("PASSPORT", _passports, must_be=_are_passport_like, digits=True, share=0.6),
+    Whole("PASSWORD", _passwords, must_be=_are_passwords, keys=1),
     Whole("AUTH_TOKEN", _tokens, word_set("token secret apikey key"), keys=1),
 )
