@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from platform_assets.configuration.document import Document, Located, parse_document
+from platform_assets.configuration.hocon import is_special
 from platform_assets.configuration.mistakes import Mistake, all_explained, description_of
 from platform_assets.configuration.repair import Repaired, repair
 from platform_assets.errors import SettingsError
@@ -89,7 +90,14 @@ def load_files(
         return [ConfigFile(folder.name, folder, None, (line,), Document(folder, {}))]
     # Editors keep hidden files beside the one that is edited.
     files = [folder / name for name in names if name.endswith(".conf") and not name.startswith(".")]
-    return [load_file(file, model, variables=variables) for file in files]
+    return [_special(file) or load_file(file, model, variables=variables) for file in files]
+
+
+def _special(file: Path) -> ConfigFile[B] | None:
+    if not is_special(file):
+        return None
+    line = f"{file}: the file cannot be read: it is a pipe or a device."
+    return ConfigFile(file.stem, file, None, (line,), Document(file, {}))
 
 
 def load_file(

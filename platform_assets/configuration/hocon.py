@@ -15,13 +15,14 @@ import glob
 import json
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
 from platform_assets.errors import SettingsError
 
 Key = tuple[str, ...]
-_LARGEST_FILE = 16 * 1024 * 1024
+LARGEST_FILE = 16 * 1024 * 1024
 _MOST_FILES = 1000
 _DEEPEST_INCLUDE = 20
 DEEPEST = 100
@@ -245,8 +246,8 @@ class Reader:
             depth: How deep inside other blocks and lists the block is.
         """
         with open(file, encoding="utf-8-sig") as stream:
-            text = stream.read(_LARGEST_FILE + 1)
-        if len(text) > _LARGEST_FILE:
+            text = stream.read(LARGEST_FILE + 1)
+        if len(text) > LARGEST_FILE:
             raise SettingsError(f"{file}: the file is larger than 16 MiB; expected a configuration file.")
         source = Source(file, text, outer if scope in outer else (scope, *outer))
         self._open.append(file)
@@ -279,12 +280,24 @@ class Reader:
             self._count += 1
             if self._count > _MOST_FILES:
                 raise source.error(at, f"more than {_MOST_FILES} files are included.")
+            if is_special(file):
+                unread(file, "it is a pipe or a device", "the name of a file that can be read")
+                continue
             try:
                 self.read_into(block, file, scope, source.scopes, depth)
             except OSError as error:
                 unread(file, error.strerror or str(error), "the name of a file that can be read")
             except UnicodeDecodeError:
                 unread(file, "it is not UTF-8 text", "the name of a file that can be read")
+
+
+def is_special(file: Path) -> bool:
+    """Return True for a pipe, a socket or a device: to read it may take for ever."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 _SPACE = r"[^\S\n]"

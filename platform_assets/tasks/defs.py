@@ -16,7 +16,7 @@ from platform_assets.orchestration import (
 )
 from platform_assets.rooms import Rooms
 from platform_assets.tasks.assembly import TasksRoom
-from platform_assets.tasks.names import TASKS, schedule_name
+from platform_assets.tasks.names import RESERVED, TASKS, schedule_name
 from platform_assets.tasks.task import TaskError, TaskOutcome
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _free_name(name: str, taken: Collection[str]) -> str:
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name).lstrip("_") or "tasks"
     numbered = (f"{plain}_broken_{number}" for number in itertools.count(2))
     names = itertools.chain((plain, f"{plain}_broken"), numbered)
-    return next(one for one in names if one not in taken)
+    return next(one for one in names if one not in taken and one not in RESERVED)
 
 
 def _said(plan: "TaskPlan") -> str:

@@ -11,20 +11,16 @@ from pydantic import AfterValidator, Field
 
 from platform_assets.configuration.values import Block, Cron, Integer, Names, Text, timezone_name
 from platform_assets.errors import SettingsError
+from platform_assets.tasks.names import RESERVED_IDS
 
 ID = re.compile(r"[A-Za-z0-9_]+")
-# Dagster gives these names a meaning of their own.
-_RESERVED = frozenset(
-    {"context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict", "int"}
-    | {"str", "float", "bool", "input", "output", "result", "outcome"}
-)
 MOST_RETRIES = 100
 
 
 def _id(value: str) -> str:
     if not ID.fullmatch(value):
         raise ValueError("an id is made of letters, digits and _")
-    if value in _RESERVED:
+    if value in RESERVED_IDS:
         raise ValueError("this name has a meaning of its own in Dagster")
     return value
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from platform_assets.configuration.folder import ConfigFile
+from platform_assets.configuration.hocon import LARGEST_FILE, is_special
 from platform_assets.configuration.mistakes import Mistake, shown
 from platform_assets.isolation import ended, result_or_reason
 from platform_assets.tasks.files import ID, TaskEntry, TaskFile, TaskSchedule
-from platform_assets.tasks.names import TASKS, schedule_name
+from platform_assets.tasks.names import RESERVED, RESERVED_IDS, TASKS, schedule_name
 from platform_assets.tasks.registry import KnownTask, TaskRegistry
 from platform_assets.tasks.signature import suggestion
 
@@ -153,8 +154,7 @@ class _Claims:
                 self.producer.setdefault(key, one.file)
             if one.block is None and not one.content:
                 # Another file that reads an asset of this one must not break with it.
-                text = result_or_reason(lambda given: given.file.read_text(errors="replace"), one)
-                self._unread.append(text)
+                self._unread.append(result_or_reason(_text, one.file))
 
     def is_known(self, key: str) -> bool:
         """Return True if an asset can be read; always if the rest of the platform is unknown."""
@@ -170,6 +170,14 @@ class _Claims:
         where = "an asset outside of the platform is listed in tasks.external_assets"
         said = suggestion(key, known)
         return f"{said}; {where}" if said.startswith("a known") else f"the key of an asset; {where}"
+
+
+def _text(file: Path) -> str:
+    """Return the text of a file that is no valid HOCON; empty if it is no file."""
+    if is_special(file):
+        return ""
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        return stream.read(LARGEST_FILE)
 
 
 def _claimed(given: ConfigFile[TaskFile]) -> Iterator[str]:
@@ -253,6 +261,9 @@ def _name_mistakes(
             f"the file name {shown(given.name)}",
             "a name of letters, digits and _ that starts with a letter or digit: the job's name",
         )
+    elif given.name in RESERVED:
+        expected = "another file name; the file's name is the job's, and this one has a meaning in Dagster"
+        yield Mistake(("tasks",), f"the file name {shown(given.name)}", expected)
     if elsewhere is not None:
         if given.name in elsewhere.jobs:
             expected = f"another file name; the platform has a job {given.name}"
@@ -269,7 +280,8 @@ def _ids(entries: Sequence[TaskEntry]) -> list[str]:
     for entry in entries:
         one = entry.id
         if one is None:
-            base = entry.name if ID.fullmatch(entry.name) else "task"
+            is_usable = ID.fullmatch(entry.name) and entry.name not in RESERVED_IDS
+            base = entry.name if is_usable else "task"
             names = (base, *(f"{base}_{number}" for number in range(2, len(entries) + 2)))
             one = next(name for name in names if name not in taken)
             taken.add(one)

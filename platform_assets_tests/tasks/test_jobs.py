@@ -282,7 +282,13 @@ def test_a_schedule_has_its_time_zone_and_is_off_until_it_is_switched_on(jobs: T
 def test_the_whole_code_location_loads_with_good_and_broken_files(jobs: TaskHouse) -> None:
     write(jobs, note("a", "reads = [star/dim_staff, warehouse/dim_staff], produces = [tasks/first]"))
     write(jobs, note("a", "reads = [star/dim_stff]"), name="broken")
-    for taken in ("totesys_to_warehouse", "freshness_checks_job", "deliver_alerts", "inspect_uploads"):
+    for taken in (
+        "totesys_to_warehouse",
+        "freshness_checks_job",
+        "deliver_alerts",
+        "inspect_uploads",
+        "class",
+    ):
         write(jobs, note("a"), name=taken)
     write(jobs, note("a"), more='schedule { cron = "0 6 * * *" }', name="freshness_checks")
     defs = build_defs(jobs.settings)
@@ -291,14 +297,14 @@ def test_the_whole_code_location_loads_with_good_and_broken_files(jobs: TaskHous
     description = defs.resolve_job_def("broken").description
     assert description is not None
     assert "perhaps star/dim_staff" in description
-    assert {"totesys_to_warehouse_broken", "freshness_checks"} <= names
+    assert {"totesys_to_warehouse_broken", "class_broken", "freshness_checks"} <= names
     description = defs.resolve_job_def("totesys_to_warehouse_broken").description
     assert description is not None
     assert "the platform has a job totesys_to_warehouse" in description
     mistakes = {plan.name: len(plan.mistakes) for plan in jobs.room.plans(jobs.room.elsewhere())}
     assert mistakes == {
         "x": 0, "broken": 1, "totesys_to_warehouse": 1, "freshness_checks_job": 1, "deliver_alerts": 1,
-        "inspect_uploads": 1, "freshness_checks": 1,
+        "inspect_uploads": 1, "class": 1, "freshness_checks": 1,
     }  # fmt: skip
 
 

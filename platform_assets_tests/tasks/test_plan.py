@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from platform_assets.tasks.plan import Elsewhere
@@ -171,6 +173,29 @@ def test_a_file_cannot_take_the_name_of_another_job(house: TaskHouse) -> None:
 def test_a_file_name_that_is_no_jobs_name_is_told(house: TaskHouse) -> None:
     house.write("tasks/my-job.conf", f"tasks = [{{ {COPY} }}]")
     assert 'found the file name "my-job"' in house.mistakes("my-job")[0]
+
+
+@pytest.mark.parametrize("name", ["class", "type", "context", "None"])
+def test_a_file_name_that_has_a_meaning_in_dagster_or_python_is_told(house: TaskHouse, name: str) -> None:
+    house.write(f"tasks/{name}.conf", f"tasks = [{{ {COPY} }}]")
+    [mistake] = house.mistakes(name)
+    assert f'found the file name "{name}"; expected another file name' in mistake
+
+
+@pytest.mark.parametrize("name", ["class", "type", "result"])
+def test_an_id_that_has_a_meaning_in_dagster_or_python_is_told(house: TaskHouse, name: str) -> None:
+    house.write("tasks/x.conf", f"tasks = [{{ {COPY}, id = {name} }}]")
+    assert f'tasks[0].id: found "{name}"' in house.mistakes("x")[0]
+
+
+def test_a_pipe_is_no_file_and_holds_up_no_other(house: TaskHouse) -> None:
+    house.write("tasks/x.conf", f"tasks = [{{ {COPY} }}]")
+    house.write("tasks/y.conf", f'include "pipe.conf"\ntasks = [{{ {COPY} }}]')
+    os.mkfifo(house.config / "tasks" / "pipe.conf")
+    plans = house.plans(ELSEWHERE)
+    assert plans["x"].mistakes == ()
+    assert "pipe.conf: the file cannot be read: it is a pipe or a device." in plans["pipe"].mistakes[0]
+    assert "pipe.conf (it is a pipe or a device); expected the name of a file" in plans["y"].mistakes[0]
 
 
 def test_assets_that_depend_on_each_other_over_files_are_refused_where_they_meet(house: TaskHouse) -> None:
