@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core.core_schema import ValidationInfo
@@ -74,6 +75,12 @@ LocalPath = Annotated[Path, BeforeValidator(_path)]
 def _address(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
         raise ValueError("an address starts with http:// or https:// and contains no user")
+    try:
+        port = urlsplit(value).port
+    except ValueError as error:
+        raise ValueError(f"it cannot be read: {error}") from None
+    if port == 0:
+        raise ValueError("no server has the port 0")
     return value
 
 

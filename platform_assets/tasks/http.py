@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from platform_assets.networks import is_public
 from platform_assets.tasks.task import Deadline, TaskError
 
 _CHUNK = 65_536
@@ -110,12 +110,10 @@ def _sent(request: Request, *, is_redirected: bool) -> Iterator[http.client.HTTP
     parts = urlsplit(request.url)
     wait = request.deadline.at_most(request.seconds)
     guarded = is_redirected and not request.allow_private
-    host, port = parts.hostname or "", parts.port
-    connection: http.client.HTTPConnection = (
-        _TlsConnection(host, port, wait, guarded)
-        if parts.scheme == "https"
-        else _PlainConnection(host, port, wait, guarded)
-    )
+    kind = _TlsConnection if parts.scheme == "https" else _PlainConnection
+    # Without a port, http.client takes the end of an IPv6 address for one.
+    port = parts.port if parts.port is not None else kind.default_port
+    connection: http.client.HTTPConnection = kind(parts.hostname or "", port, wait, guarded)
     path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
     headers = {"User-Agent": "platform_assets", "Accept-Encoding": "identity", **request.headers}
     with contextlib.closing(connection), contextlib.ExitStack() as stack:
@@ -167,9 +165,7 @@ def _explained(target: str) -> Iterator[None]:
 
 def _guard(connected: socket.socket, host: str) -> None:
     """Refuse a connection to a private address; the address that was connected to counts, not a name's."""
-    address = ipaddress.ip_address(str(connected.getpeername()[0]).split("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    if not (mapped or address).is_global or (mapped or address).is_multicast:
+    if not is_public(str(connected.getpeername()[0])):
         connected.close()
         raise TaskError(
             f"A redirect leads to {host}, an address of a private network or of this machine, and was not "
@@ -179,7 +175,7 @@ def _guard(connected: socket.socket, host: str) -> None:
 
 
 class _PlainConnection(http.client.HTTPConnection):
-    def __init__(self, host: str, port: int | None, seconds: float, guarded: bool) -> None:
+    def __init__(self, host: str, port: int, seconds: float, guarded: bool) -> None:
         super().__init__(host, port, timeout=seconds)
         self._guarded = guarded
 
@@ -192,7 +188,7 @@ class _PlainConnection(http.client.HTTPConnection):
 class _TlsConnection(http.client.HTTPConnection):
     default_port = http.client.HTTPS_PORT
 
-    def __init__(self, host: str, port: int | None, seconds: float, guarded: bool) -> None:
+    def __init__(self, host: str, port: int, seconds: float, guarded: bool) -> None:
         super().__init__(host, port, timeout=seconds)
         self._guarded = guarded
 

@@ -348,6 +348,7 @@ def test_a_server_that_stays_silent_or_ends_early_is_told(bench: Bench, tmp_path
     [
         *("127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:10.0.0.1"),
         *("0.0.0.0", "224.0.0.1", "fc00::1", "100.64.0.1"),
+        *("64:ff9b::7f00:1", "2002:7f00:1::", "fe80::1%eth0"),
     ],
 )
 def test_addresses_of_private_networks_are_known(address: str) -> None:

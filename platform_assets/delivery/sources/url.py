@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import ipaddress
 import json
 import re
 import socket
@@ -24,6 +23,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from platform_assets.configuration.secrets import Secret
 from platform_assets.delivery.interfaces import Bytes, DeliveryError, DestinationUnavailable, Rows
 from platform_assets.delivery.sources.files import content_type_of
+from platform_assets.networks import is_public
 
 _CHUNK = 256 * 1024
 _MOST_REDIRECTS = 5
@@ -31,7 +31,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LATER = frozenset({408, 425, 429})
 _NO_HEAD = frozenset({403, 404, 405, 501})
 _LONGEST_WAIT = 86_400.0
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _AGENT = "platform-assets"
 
 
@@ -117,10 +116,18 @@ class UrlSource:
                 if target is None:
                     yield answer
                     return
-                address = urljoin(address, target)
+                address = self._redirected(address, target)
             finally:
                 connection.close()
         raise DeliveryError(f"{self.address} was not read: it redirects more than {_MOST_REDIRECTS} times.")
+
+    def _redirected(self, address: str, target: str) -> str:
+        try:
+            return urljoin(address, target)
+        except ValueError:
+            raise DeliveryError(
+                f"{self.address} was not read: it redirects to something that is no address."
+            ) from None
 
     def _request(
         self, connection: http.client.HTTPConnection, method: str, address: str
@@ -147,17 +154,17 @@ class UrlSource:
             raise self._unavailable(_reason(error)) from error
 
     def _connection(self, address: str) -> http.client.HTTPConnection:
-        parts = urlsplit(address)
+        scheme, host, port = _origin(address)
         arguments: dict[str, Any] = {"timeout": self.idle_timeout}
-        if parts.scheme == "http":
-            return _CheckedConnection(self, parts.hostname or "", parts.port, **arguments)
+        if scheme == "http":
+            return _CheckedConnection(self, host, port, **arguments)
         try:
             context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
         except (OSError, ssl.SSLError) as error:
             raise DeliveryError(
                 f"The certificates in {self.ca_file} cannot be read: {_reason(error)}. Correct ca_file."
             ) from error
-        return _CheckedTlsConnection(self, parts.hostname or "", parts.port, context=context, **arguments)
+        return _CheckedTlsConnection(self, host, port, context=context, **arguments)
 
     def connect(self, host: str, port: int) -> socket.socket:
         """Connect to the first address of a host that answers and may be connected to.
@@ -166,7 +173,12 @@ class UrlSource:
             DeliveryError: All its addresses are private.
             OSError: None answers.
         """
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise DeliveryError(
+                f"{self.address} was not read: {host} is no name of a host. Correct the address."
+            ) from None
         last: OSError | None = None
         refused = ""
         for family, kind, protocol, _, where in found:
@@ -191,9 +203,13 @@ class UrlSource:
         )
 
     def _refuse_address(self, address: str) -> None:
-        parts = urlsplit(address)
-        if parts.scheme == "https" or (parts.scheme == "http" and self.allow_http):
-            if parts.hostname:
+        try:
+            scheme, host, _ = _origin(address)
+        except ValueError as error:
+            shown = address.partition("?")[0]
+            raise DeliveryError(f"{self.address} was not read: {shown} is no address: {error}.") from None
+        if scheme == "https" or (scheme == "http" and self.allow_http):
+            if host:
                 return
             raise DeliveryError(f"{self.address} was not read: {address} names no host.")
         raise DeliveryError(
@@ -248,21 +264,18 @@ class _CheckedTlsConnection(http.client.HTTPSConnection):
             raise
 
 
-def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the internet, also where it is wrapped in another."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if inner is None and found in _NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return found.is_global and not found.is_multicast
+def _origin(address: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of an address.
 
+    The port is never left out of a connection: without it, `http.client` takes the end of an IPv6 address
+    for one.
 
-def _origin(address: str) -> tuple[str, str | None, int | None]:
+    Raises:
+        ValueError: The port is no port, or the brackets around an IPv6 address are no pair.
+    """
     parts = urlsplit(address)
-    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    port = parts.port if parts.port is not None else {"https": 443, "http": 80}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port
 
 
 def _version_of(answer: http.client.HTTPResponse) -> str | None:

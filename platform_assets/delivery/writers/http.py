@@ -325,6 +325,12 @@ class HttpTransfer:
             # Not the exception's text: it has the whole request in it.
             reason = _innermost(error)
             raise DestinationUnavailable(f"{attempt}: {reason}. The next attempt sends it again.") from None
+        except ValueError:
+            # The library looks at a redirect's address also where redirects are not followed.
+            raise DeliveryError(
+                f"{attempt}: the address, a header, or the address that the server redirects to cannot be "
+                "used. Correct the address or the headers."
+            ) from None
 
 
 class _Body:

@@ -160,6 +160,8 @@ def test_a_text_is_a_file(rooms: Rooms) -> None:
         ({"objects": "ftp://host/x"}, "it is s3:// or gs://"),
         ({"url": "http://example.org/x"}, "url is plain HTTP; use https://, or set allow_http = true"),
         ({"url": "https://me:word@example.org/x"}, "contains no user"),
+        ({"url": "https://example.org:99999/x"}, "it cannot be read: Port out of range"),
+        ({"url": "https://[::1/x"}, "it cannot be read: Invalid IPv6 URL"),
         ({"url": {"address": "https://e.org", "headers": {"A B": "x"}}}, "it is no name of a header"),
         ({"url": {"address": "https://e.org", "headers": {"A": "x\r\nB: y"}}}, "a header has no line breaks"),
         (

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from platform_assets.delivery.interfaces import Bytes, DeliveryError, DestinationUnavailable
-from platform_assets.delivery.sources.url import UrlSource, is_public
+from platform_assets.delivery.sources.url import UrlSource
+from platform_assets.networks import is_public
 from platform_assets.rooms import Rooms
 from platform_assets_tests.delivery.sources.house import files_of, source_of
 from platform_assets_tests.fixtures.certificates import new_certificate
@@ -228,6 +229,40 @@ def test_no_connection_is_made_to_this_machine_unless_allowed(site: Site) -> Non
         with pytest.raises(DeliveryError, match=r"an address of a private network or of this machine"):
             read(UrlSource(f"{address}/a", allow_http=True))
     assert site.asked == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://[::1", "http://example.org:99999/", "http://a..b/", f"http://{'a' * 70}.org/", "http://"],
+)
+def test_a_redirect_to_something_that_is_no_address_is_final(site: Site, target: str) -> None:
+    site.answers["/a"] = redirect(target)
+    with pytest.raises(DeliveryError, match=r"127\.0\.0\.1:\d+/a was not read: "):
+        read(site.source("/a"))
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("http://[::1]/a", ("::1", 80)),
+        ("https://[::1]/a", ("::1", 443)),
+        ("https://[::ffff:127.0.0.1]/a", ("::ffff:127.0.0.1", 443)),
+        ("https://[fd00::1]:8443/a", ("fd00::1", 8443)),
+    ],
+)
+def test_an_ipv6_address_is_connected_to_with_its_port(
+    address: str, asked: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def resolved(host: str, port: int, **options: Any) -> list[Any]:
+        found.append((host, port))
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (host, port, 0, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    with pytest.raises(DeliveryError, match="an address of a private network or of this machine"):
+        read(UrlSource(address, allow_http=True))
+    assert found == [asked]
 
 
 def test_a_redirect_to_a_private_address_is_not_followed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,15 @@ def test_a_circle_of_redirects_is_final(http_place: HttpPlace, stage: Stage) -> 
         deliver(with_options(http_place, allow_redirects=True), stage(b"a;b\n"))
 
 
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_redirect_to_something_that_is_no_address_is_final(
+    http_place: HttpPlace, stage: Stage, follow: bool
+) -> None:
+    http_place.server.answers = [(307, "", {"Location": "http://[::1"})]
+    with pytest.raises(DeliveryError, match="the address that the server redirects to cannot be used"):
+        deliver(with_options(http_place, allow_redirects=follow), stage(b"a;b\n"))
+
+
 def test_credentials_are_not_sent_to_another_server(http_place: HttpPlace, stage: Stage) -> None:
     with running_file_server() as other:
         other.lets_everybody_in = True
