@@ -30,6 +30,7 @@ BELOW = (
     "description",
     "own_assets",
     "configuration",
+    "networks",
     "smtp",
     "rooms",
     "settings",
