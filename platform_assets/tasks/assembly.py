@@ -200,17 +200,18 @@ class TasksRoom(Assembly[TasksRoomSettings]):
         from platform_assets.tasks.files import TaskFile, replacement
 
         own = load_file(chosen.file, TaskFile, variables=self.variables).content
-        known = own.get("vars", {})
-        for one in given:
-            line = replacement(one)
-            first, _, rest = line.partition(" = ")[0].partition(".")
-            name = rest.partition(".")[0]
-            if first != "vars" or not name or not isinstance(known, Mapping) or name in known:
+        for line in map(replacement, given):
+            first, *parts = line.partition(" = ")[0].split(".")
+            block, known = first, own.get(first, {})
+            while parts and isinstance(known, Mapping) and parts[0] in known:
+                block, known = f"{block}.{parts[0]}", known[parts.pop(0)]
+            if first != "vars" or not parts or not isinstance(known, Mapping):
                 continue
             alone = load_file(chosen.file, TaskFile, variables=self.variables, replaced=[line]).content
             if all(alone[key] == own.get(key) for key in alone if key != "vars"):
+                name = f"{block}.{parts[0]}".removeprefix("vars.")
                 raise SettingsError(
-                    f"--set {name}: {chosen.file.name} has no such value. Its values in vars are: "
+                    f"--set {name}: {chosen.file.name} has no such value. Its values in {block} are: "
                     f"{', '.join(known) or 'none'}."
                 )
 

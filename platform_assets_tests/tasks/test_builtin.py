@@ -59,6 +59,10 @@ def test_a_function_of_a_file_or_a_package_gets_its_arguments_and_the_context(
         ("import sys; sys.exit(3)", "mine.py:f", "ends the program when it is imported"),
         ("", "missing.py:f", "does not exist"),
         ("", "nowhere_at_all:f", "cannot be imported: ModuleNotFoundError"),
+        ("import sys\ndef f(): sys.exit(3)", "mine.py:f", "mine.py:f ended the program with exit code 3"),
+        ("def f(): yield 1", "mine.py:f", "is a generator or a coroutine, whose code has not run"),
+        ("async def f(): ...", "mine.py:f", "is a generator or a coroutine, whose code has not run"),
+        ("async def f(): yield 1", "mine.py:f", "is a generator or a coroutine, whose code has not run"),
     ],
 )
 def test_a_function_that_cannot_be_called_says_why(
@@ -68,6 +72,11 @@ def test_a_function_that_cannot_be_called_says_why(
     with pytest.raises(TaskError) as raised:
         bench.run("python_function", function=function)
     assert reason in str(raised.value)
+
+
+def test_a_function_that_exits_with_0_has_succeeded(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import sys\ndef f(): sys.exit(0)")
+    assert bench.run("python_function", function="mine.py:f") == TaskOutcome()
 
 
 class Rows:

@@ -130,6 +130,21 @@ def test_run_refuses_to_replace_a_value_that_the_file_does_not_have(house: TaskH
     assert not (house.folder / "new").exists()
 
 
+def test_run_refuses_to_replace_a_value_within_a_block_that_the_file_does_not_have(house: TaskHouse) -> None:
+    nested = FILE.replace("vars { folder", "vars { keep { days = 1, files = 2 }, folder")
+    house.write("tasks/x.conf", nested)
+    ended = tasks("run", "x", "--dry-run", "--set", "keep.day=7")
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert (
+        "--set keep.day: x.conf has no such value. Its values in vars.keep are: days, files." in ended.stderr
+    )
+    assert tasks("run", "x", "--dry-run", "--set", "vars.keep.days=7").exit_code == 0
+    # A block that is used as a whole takes further values.
+    house.write("tasks/x.conf", nested.replace("id = second,", "id = second, vars = ${vars.keep},"))
+    ended = tasks("run", "x", "--dry-run", "--set", "keep.day=7")
+    assert "has no such value" not in ended.stderr
+
+
 def test_run_replaces_a_value_that_the_file_only_asks_for(house: TaskHouse) -> None:
     house.write("tasks/x.conf", FILE.replace('"/second"', '"/second"${?vars.ending}'))
     ended = tasks("run", "x", "--set", "ending=.txt", "--set", f"folder={house.folder}/new")

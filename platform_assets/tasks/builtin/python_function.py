@@ -74,7 +74,19 @@ class PythonFunction(Task):
                 signature.bind(*(args or []), **named)
             except TypeError as error:
                 raise TaskError(f"{function} does not take these arguments: {error}.") from None
-        made = found(*(args or []), **named)
+        try:
+            made = found(*(args or []), **named)
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                raise TaskError(f"{function} ended the program with exit code {error.code}.") from None
+            return TaskOutcome()
+        if inspect.iscoroutine(made):
+            made.close()
+        if inspect.isgenerator(made) or inspect.isawaitable(made) or inspect.isasyncgen(made):
+            raise TaskError(
+                f"{function} is a generator or a coroutine, whose code has not run. Call it in a function "
+                "that returns when the work is done."
+            )
         return made if isinstance(made, TaskOutcome) else TaskOutcome()
 
 
