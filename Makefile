@@ -72,7 +72,7 @@ soak: $(DEV) home ## Run what takes an hour: all examples of the properties; cap
 plan-example: $(DEV) home ## Show what Terraform would make on AWS for its example; a local server plays AWS
 	@PYTHONPATH=. $(BIN)/python .ci/plan_example.py
 
-lock: ## Resolve the dependencies anew and rewrite both lock files
+lock: ## Resolve the dependencies again and rewrite both lock files
 	@$(call make_venv,.venv-lock)
 	@.venv-lock/bin/python -m pip install --quiet --upgrade uv
 	@sh deploy/image/lock.sh .venv-lock/bin/uv

@@ -240,8 +240,8 @@ def _taken(components: Sequence[PlatformComponent], folder: Path) -> Iterator[st
 
 
 def _taken_name(component: PlatformComponent, other: Path) -> Located:
-    said = f"found {shown(component.name)}; expected a name of its own; {other} has one of this name."
-    return located((component.file, component.lines.get((_NAME,))), (_NAME,), said)
+    sentence = f"found {shown(component.name)}; expected a name of its own; {other} has one of this name."
+    return located((component.file, component.lines.get((_NAME,))), (_NAME,), sentence)
 
 
 def _refuse(mistakes: Iterator[str] | Sequence[str]) -> None:

@@ -555,8 +555,8 @@ def storage_held_open(context: dg.InitResourceContext) -> Iterator[None]:
 
     Dagster's SQLite storage opens and closes its files for every event, and SQLite writes back and deletes
     its log when the last connection closes. With a connection that stays open, an unchanged tick takes a
-    tenth less time. Its PostgreSQL storage connects anew for every event and query, except in the web server:
-    1,200 times in a tick, and 400 times with a connection that stays open.
+    tenth less time. Its PostgreSQL storage opens a connection for every event and query, except in the web
+    server: 1,200 times in a tick, and 400 times with a connection that stays open.
     """
     # Imported here because it imports SQLAlchemy and Alembic, which the code location does not need.
     from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
@@ -577,7 +577,7 @@ def storage_held_open(context: dg.InitResourceContext) -> Iterator[None]:
 
 _NO_LIMIT = 0
 _RECYCLED_AFTER = 3600
-"""Seconds after which a connection to Dagster's database is opened anew; firewalls forget idle ones."""
+"""Seconds after which a connection to Dagster's database is opened again; firewalls forget idle ones."""
 _MOST_MORE = 10
 """Connections beyond the one that is kept, for threads."""
 

@@ -345,14 +345,14 @@ def _short(text: str) -> str:
 def _error(error: BaseException) -> dict[str, Any]:
     """Return type, message and traceback of an error; the traceback has places, without code and values."""
     frames = traceback.extract_tb(error.__traceback__)[-_MOST_FRAMES:]
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "type": type(error).__name__,
         "message": _short(str(error)),
         "traceback": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
     if error.__cause__ is not None:
-        told["cause"] = type(error.__cause__).__name__
-    return told
+        described["cause"] = type(error.__cause__).__name__
+    return described
 
 
 def _stored_error(error: Any) -> dict[str, Any]:

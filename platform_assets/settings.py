@@ -206,8 +206,8 @@ def _with_blocks(
             continue
         if block.name in known:
             file, _ = document.place((block.key, block.name))
-            said = f"found a second definition; expected a name of its own; {file} has one of this name."
-            found = located(block.document.place((block.name,)), (block.key, block.name), said)
+            sentence = f"found a second definition; expected a name of its own; {file} has one of this name."
+            found = located(block.document.place((block.name,)), (block.key, block.name), sentence)
             document = replace(document, unread=(*document.unread, found))
             continue
         raw = block.document.content[block.name]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolve the dependencies anew and write both lock files. Called as: lock.sh UV [PYPROJECT], in the folder for the locks.
+# Resolve the dependencies again and write both lock files. Called as: lock.sh UV [PYPROJECT], in the folder for the locks.
 set -eu
 uv=$1 pyproject=${2:-pyproject.toml}
 compile() {

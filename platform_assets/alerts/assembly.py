@@ -88,7 +88,7 @@ class AlertsRoom(Assembly[AlertsRoomSettings]):
             now: The time, UTC.
 
         Returns:
-            The incidents of which people are told.
+            The incidents about which people are notified.
 
         Raises:
             LakeError: The incidents or the outbox cannot be read or written.

@@ -73,10 +73,10 @@ def check() -> None:
 
         room = _room()
         with open_instance(dagster_home(load_settings())) as instance:
-            told = look(room, instance)
+            notified = look(room, instance)
         done = room.send_due()
-    if told:
-        _print(told)
+    if notified:
+        _print(notified)
     for channel, reason in (done.problems or {}).items():
         typer.secho(f"{channel}: {reason}", fg=typer.colors.RED, err=True)
     if done.problems:

@@ -150,19 +150,19 @@ class FactReader:
         is_failed = run.status == dg.DagsterRunStatus.FAILURE
         try:
             events = self._events(run.run_id, _ALWAYS | (_OF_FAILURES if is_failed else set()))
-            told = [*self._of_events(run, events)]
+            facts = [*self._of_events(run, events)]
         except BaseException as error:
             if not is_isolated(error):
                 raise
             events = []
-            told = [self._unseen(_EVENTS, end, error)]
+            facts = [self._unseen(_EVENTS, end, error)]
         else:
-            told.append(Fact(Kind.WATCH, _EVENTS, end, False, counted=False))
-        yield from told
+            facts.append(Fact(Kind.WATCH, _EVENTS, end, False, counted=False))
+        yield from facts
         if run.status == dg.DagsterRunStatus.SUCCESS and not is_made_ad_hoc(run):
             yield Fact(Kind.JOB, run.job_name, end, False)
-        is_told = TELLS_ITS_OWN_FAILURES in run.tags or run.tags.get(_WILL_RETRY) == "true"
-        if is_failed and not is_told and not any(is_interruption(event) for _, event in events):
+        is_reported = TELLS_ITS_OWN_FAILURES in run.tags or run.tags.get(_WILL_RETRY) == "true"
+        if is_failed and not is_reported and not any(is_interruption(event) for _, event in events):
             yield from self._failure(run, end, [event for _, event in events])
 
     def _events(
@@ -185,9 +185,11 @@ class FactReader:
             elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
                 name = "/".join(event.asset_key.path)
                 reason = event.materialization.metadata.get(STOPPED)
-                said = self.masked(str(reason.value)) if reason is not None else ""
-                yield Fact(Kind.TABLE, name, at, bool(said), Severity.ERROR, said, "", (name,), run.run_id)
-                if not said:
+                sentence = self.masked(str(reason.value)) if reason is not None else ""
+                yield Fact(
+                    Kind.TABLE, name, at, bool(sentence), Severity.ERROR, sentence, "", (name,), run.run_id
+                )
+                if not sentence:
                     yield Fact(Kind.ASSET, name, at, False)
 
     def _check(self, run: dg.DagsterRun, at: dt.datetime, found: dg.AssetCheckEvaluation) -> Fact:
@@ -250,13 +252,13 @@ class FactReader:
     def _tried(
         self, run: dg.DagsterRun, failed: Sequence[dg.DagsterEvent], events: Sequence[dg.DagsterEvent]
     ) -> str:
-        said = []
+        tried = []
         for event in islice(failed, _MOST_STEPS):
             again = sum(other.is_step_up_for_retry and other.step_key == event.step_key for other in events)
-            said += [f"the step {event.step_key} {again + 1} times"] if again else []
+            tried += [f"the step {event.step_key} {again + 1} times"] if again else []
         if run.tags.get(_RETRY_NUMBER):
-            said.append(f"the run {int(run.tags[_RETRY_NUMBER]) + 1} times")
-        return ", ".join(said)
+            tried.append(f"the run {int(run.tags[_RETRY_NUMBER]) + 1} times")
+        return ", ".join(tried)
 
     # What does not happen
 
@@ -295,16 +297,16 @@ class FactReader:
     ) -> Iterator[Fact]:
         kind = Kind.SCHEDULE if found.crons else Kind.SENSOR
         if found.last is not None:
-            said = f"Its last tick failed with {found.last.error or 'an error'}."
-            yield Fact(kind, found.name, found.last.at, found.last.failed, Severity.ERROR, said)
+            sentence = f"Its last tick failed with {found.last.error or 'an error'}."
+            yield Fact(kind, found.name, found.last.at, found.last.failed, Severity.ERROR, sentence)
         if not is_alive:
             return  # the dead daemon is the incident
         due = _due(found, zones.get(found.name), now - self.limits.late)
         last = max(filter(None, (found.seen, found.since)), default=None)
         if due is None or last is None:
             return
-        said = f"It was due at {due:%Y-%m-%d %H:%M} UTC, and ticked last at {last:%Y-%m-%d %H:%M} UTC."
-        yield Fact(Kind.SILENCE, found.name, now, last < due, Severity.ERROR, said, counted=False)
+        sentence = f"It was due at {due:%Y-%m-%d %H:%M} UTC, and ticked last at {last:%Y-%m-%d %H:%M} UTC."
+        yield Fact(Kind.SILENCE, found.name, now, last < due, Severity.ERROR, sentence, counted=False)
 
     def _zones(self) -> dict[str, str]:
         """Return the time zones of the schedules of the rooms, and of the main job's."""
@@ -325,9 +327,9 @@ class FactReader:
         if now - (last or cursor.since) > limit:
             last = max(filter(None, (last, self.last_upkeep())), default=None)
         is_late = now - (last or cursor.since) > limit
-        said = f"It ran last at {last:%Y-%m-%d %H:%M} UTC." if last else "It has not run yet."
+        sentence = f"It ran last at {last:%Y-%m-%d %H:%M} UTC." if last else "It has not run yet."
         name = "/".join(TABLES.path)
-        yield Fact(Kind.UPKEEP, name, now, is_late, Severity.WARNING, said, "", (name,), counted=False)
+        yield Fact(Kind.UPKEEP, name, now, is_late, Severity.WARNING, sentence, "", (name,), counted=False)
 
 
 def _is_made(event: dg.DagsterEvent) -> bool:

@@ -34,7 +34,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
     )
     def deliver(context: dg.OpExecutionContext, alerts: dg.ResourceParam[AlertsRoom]) -> None:
         # What cannot be watched must not keep what is due from being sent.
-        told = result_or_reason(partial(look, alerts), context.instance)
+        looked_at = result_or_reason(partial(look, alerts), context.instance)
         with clear_failures():
             done = alerts.send_due()
         context.log.info(
@@ -49,7 +49,7 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
             undeliverable=done.undeliverable,
             channels_failing=sorted(done.problems or ()),
         )
-        reasons = [f"The watch failed: {ended(told)}"] if isinstance(told, str) else []
+        reasons = [f"The watch failed: {ended(looked_at)}"] if isinstance(looked_at, str) else []
         if done.problems:
             each = " ".join(f"{channel}: {ended(reason)}" for channel, reason in done.problems.items())
             reasons.append(f"Alerts delayed: {done.delayed:,}, undeliverable: {done.undeliverable:,}. {each}")
@@ -125,7 +125,7 @@ def look(alerts: AlertsRoom, instance: dg.DagsterInstance) -> "Sequence[Incident
         instance: Dagster's instance.
 
     Returns:
-        The incidents of which people are told.
+        The incidents about which people are notified.
 
     Raises:
         LakeError: The incidents or the outbox cannot be read or written.

@@ -59,7 +59,7 @@ class Fact:
         severity: How severe it is.
         sentence: The reason, without secrets and values.
         tried: What was tried.
-        assets: The assets concerned, such as `star/dim_staff`; their owners are told.
+        assets: The assets concerned, such as `star/dim_staff`; their owners are notified.
         run_id: Dagster's id of the run.
         counted: True for an event, such as a run, of which several in a row may be needed for an alarm; False
             for a state that is seen at each look.

@@ -1,8 +1,9 @@
-"""Incidents: what fails, since when, and what people have been told of it; kept in the lake.
+"""Incidents: what fails, since when, and who was notified of it; kept in the lake.
 
-An append-only Delta table; the latest entry for each incident counts. What is to be told is decided in the
-same commit that changes the incident. Of two watches, one makes the commit, and the other looks again; if a
-watch dies before it has told, the next one tells the same message under the same key.
+An append-only Delta table; the latest entry for each incident counts. The commit that changes an
+incident also decides whether a notification is due. Of two watches, one makes the commit, and the other looks
+again; if a watch dies before it has sent the notification, the next one sends the same message under the same
+key.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ class Incident:
         status: watched, open or closed.
         opened_at: Time of the first failure, UTC.
         failures: Number of failures in a row.
-        told_at: When people were told last, UTC.
+        told_at: When people were last notified, UTC.
         closed_at: When it worked again, UTC.
-        telling: What is to be told.
-        message: The key of the alert that tells it.
+        telling: The notification that is due.
+        message: The key of the notification's alert.
         channels: The channels that were chosen when it was opened.
     """
 
@@ -98,10 +99,10 @@ class Incident:
 
 @dataclass(frozen=True)
 class IncidentPolicy:
-    """When people are told.
+    """When people are notified.
 
     Args:
-        after_failures: Number of failures in a row before an event is told.
+        after_failures: Number of failures in a row before people are notified of an event.
         after_failures_of: The same for single jobs, schedules, sensors and assets, by their names.
         remind_every: Time between reminders of an open incident.
         channels: Chooses the channels for some assets and a severity.
@@ -125,12 +126,12 @@ class IncidentPolicy:
 def changed(
     stored: Mapping[str, Incident], facts: Iterable[Fact], policy: IncidentPolicy, now: dt.datetime
 ) -> list[Incident]:
-    """Return the incidents that facts and time have changed, each with what is to be told.
+    """Return the incidents that facts and time have changed, each with the notification that is due.
 
     Args:
         stored: The incidents so far, by their keys.
         facts: What was observed.
-        policy: When people are told.
+        policy: When people are notified.
         now: The time, UTC.
     """
     current = dict(stored)
@@ -145,12 +146,12 @@ def changed(
             current[key] = replace(incident, telling=Telling.REMINDER)
     new = [incident for key, incident in current.items() if incident != stored.get(key)]
     # What another watch is about to tell keeps the key of its message.
-    to_tell = [
+    due = [
         incident
         for incident in new
         if incident.telling and incident.telling is not _telling(stored.get(incident.key))
     ]
-    keys = _message_keys(to_tell, now)
+    keys = _message_keys(due, now)
     return [
         replace(incident, message=keys[incident.key], told_at=now) if incident.key in keys else incident
         for incident in new
@@ -171,8 +172,10 @@ def _failing(before: Incident | None, fact: Fact, policy: IncidentPolicy) -> Inc
         return None
     else:
         after = replace(before, fact=fact, failures=before.failures + 1)
-    is_told = after.status is IncidentStatus.OPEN and fact.severity <= (before.fact.severity if before else 0)
-    if is_told or after.failures < policy.threshold(fact):
+    is_known = after.status is IncidentStatus.OPEN and fact.severity <= (
+        before.fact.severity if before else 0
+    )
+    if is_known or after.failures < policy.threshold(fact):
         return after
     channels = policy.channels(fact.assets, fact.severity)
     return replace(after, status=IncidentStatus.OPEN, telling=Telling.OPENED, channels=channels)
@@ -186,7 +189,7 @@ def _is_same_state(before: Incident, fact: Fact) -> bool:
 def _working(before: Incident | None, fact: Fact) -> Incident | None:
     if before is None or before.status is IncidentStatus.CLOSED or fact.at <= before.fact.at:
         return None
-    # What is over before anybody was told of it is no news.
+    # Nobody needs to hear the end of an incident that nobody was notified of.
     telling = Telling.RECOVERED if before.told_at is not None else Telling.NOTHING
     return replace(before, status=IncidentStatus.CLOSED, closed_at=fact.at, telling=telling)
 
@@ -246,8 +249,8 @@ class Incidents:
                 return new
         raise self._log.lost_race()
 
-    def told(self, incidents: Sequence[Incident]) -> None:
-        """Record that people were told what was to be told.
+    def mark_notified(self, incidents: Sequence[Incident]) -> None:
+        """Record that people were notified of incidents.
 
         Raises:
             LakeError: The table cannot be read or written.
@@ -265,7 +268,7 @@ class Incidents:
         raise self._log.lost_race()
 
     def close(self, key: str, now: dt.datetime) -> Incident | None:
-        """Close an incident by hand, such as that of a job that no longer exists; nobody is told.
+        """Close an incident by hand, such as that of a job that no longer exists; nobody is notified.
 
         Args:
             key: What it is about.

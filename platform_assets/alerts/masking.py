@@ -12,7 +12,7 @@ from platform_assets.errors import SettingsError
 
 _HIDDEN = "[hidden]"
 _SHORTEST_SECRET = 4
-# Their texts come from libraries and databases, which repeat values: only the class and the place are told.
+# Their texts come from libraries and databases, which repeat values: only the class and the place are shown.
 _UNEXPECTED = re.compile(
     r"unexpected error (?P<name>[\w.]+)(?:: .*?)?(?P<place> \([\w/]+\.py:\d+\))?\.?$", re.DOTALL
 )

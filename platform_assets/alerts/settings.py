@@ -127,7 +127,7 @@ class IncidentSettings(Block):
     """When a failure becomes an incident, and how often people are reminded of it."""
 
     after_failures: Failures = Field(default=1, description="a whole number from 1 to 1000")
-    """Failures in a row of a job, check, table, schedule or sensor before people are told."""
+    """Failures in a row of a job, check, table, schedule or sensor before people are notified."""
     after_failures_of: dict[str, Failures] = Field(
         default_factory=dict, description="whole numbers from 1 to 1000 by the names of jobs or assets"
     )
@@ -139,7 +139,7 @@ class IncidentSettings(Block):
     daemon_minutes: Integer = Field(default=5, ge=1, le=1_440, description="whole minutes, 1 or more")
     """Minutes without a sign of life until Dagster's daemon counts as dead."""
     upkeep_hours: Integer = Field(default=24, ge=0, le=8_760, description="whole hours; 0 to not look")
-    """Hours without upkeep of the lake before people are told; 0 to not look."""
+    """Hours without upkeep of the lake before people are notified; 0 to not look."""
 
 
 class HeartbeatSettings(Block):
@@ -160,7 +160,7 @@ class HeartbeatSettings(Block):
 
 
 class AlertsSettings(Block):
-    """The channels, who is told what and when, and the address of Dagster's UI for links to runs."""
+    """The channels, who is notified of what and when, and the address of Dagster's UI for links to runs."""
 
     dagster_url: Address | None = Field(
         default=None, description="the address of the Dagster UI, such as https://dagster.example.org"

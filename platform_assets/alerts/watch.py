@@ -39,7 +39,7 @@ class IncidentWatch:
 
     Args:
         incidents: The incidents so far.
-        policy: When people are told.
+        policy: When people are notified.
         post: Puts alerts into the outbox; an alert whose key is already stored is not stored again.
         run_url: Returns the address of a run in Dagster's UI.
     """
@@ -57,7 +57,7 @@ class IncidentWatch:
             now: The time, UTC.
 
         Returns:
-            The incidents of which people are told.
+            The incidents about which people are notified.
 
         Raises:
             LakeError: The incidents or the outbox cannot be read or written.
@@ -66,9 +66,9 @@ class IncidentWatch:
         left, _ = self.incidents.read()
         self._tell([incident for incident in left if incident.telling], observed.owners, now)
         changed = self.incidents.update(observed.facts, observed.cursor, self.policy, now)
-        told = [incident for incident in changed if incident.telling]
-        self._tell(told, observed.owners, now)
-        return told
+        due = [incident for incident in changed if incident.telling]
+        self._tell(due, observed.owners, now)
+        return due
 
     def _tell(
         self, incidents: Sequence[Incident], owners: Mapping[str, tuple[str, ...]], now: dt.datetime
@@ -79,7 +79,7 @@ class IncidentWatch:
         for incident in incidents:
             groups.setdefault(incident.message, []).append(incident)
         self.post([message(group, owners, self.run_url, now) for group in groups.values()])
-        self.incidents.told(incidents)
+        self.incidents.mark_notified(incidents)
 
 
 def message(

@@ -29,16 +29,16 @@ class Located(NamedTuple):
         return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
 
 
-def located(place: tuple[Path, int | None], key: Sequence[str | int], said: str) -> Located:
+def located(place: tuple[Path, int | None], key: Sequence[str | int], sentence: str) -> Located:
     """A mistake in the value of a key.
 
     Args:
         place: The file, and the line if one is known.
         key: The parts of the key; numbers are places in lists.
-        said: What was found and what is expected.
+        sentence: What was found and what is expected.
     """
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
-    return Located(str(place[0]), place[1] or 0, f"{path}: {said}" if path else said)
+    return Located(str(place[0]), place[1] or 0, f"{path}: {sentence}" if path else sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,8 @@ def parse_document(
     except RecursionError:
         raise SettingsError(f"{file}: its blocks, includes or substitutions are nested too deep.") from None
     unread = tuple(
-        located((source.file, source.line(at)), key, said) for (source, at), key, said in reader.unread
+        located((source.file, source.line(at)), key, sentence)
+        for (source, at), key, sentence in reader.unread
     )
     if resolution.errors:
         raise SettingsError("\n  ".join(map(str, [*unread, *resolution.errors])))

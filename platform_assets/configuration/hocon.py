@@ -261,8 +261,8 @@ class Reader:
         source, at = place
 
         def unread(target: object, reason: str, expected: str) -> None:
-            said = f"found an include of {target} ({reason}); expected {expected}."
-            self.unread.append((place, scope[1], said))
+            sentence = f"found an include of {target} ({reason}); expected {expected}."
+            self.unread.append((place, scope[1], sentence))
 
         if kind not in (None, "file") or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
             hidden = re.sub(r"//[^/\s]*@", "//***@", name)

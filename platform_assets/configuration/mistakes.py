@@ -29,8 +29,8 @@ class Mistake:
 
 def description_of(document: Document, mistake: Mistake) -> Located:
     """The mistake with its file and line."""
-    said = f"found {mistake.found}; expected {mistake.expected}."
-    return located(document.place(mistake.key), mistake.key, said)
+    sentence = f"found {mistake.found}; expected {mistake.expected}."
+    return located(document.place(mistake.key), mistake.key, sentence)
 
 
 def refusal(mistakes: Iterable[Located]) -> SettingsError:

@@ -109,7 +109,7 @@ class Feeding:
     def withdraw(self, file: str, reason: str) -> int:
         """Withdraw a file: its rows no longer count, and none of its versions is loaded again.
 
-        A file that is uploaded anew, with other content, is another version and is loaded.
+        A file that is uploaded again with other content is another version and is loaded.
 
         Args:
             file: The file's name below the watched place, its URI, or its name in the feed's ledger.

@@ -323,8 +323,8 @@ def _read_binary(stream: Stream, reading: Reading) -> Iterator[Item]:
 
 def _kind_of_zip(stream: Stream) -> str:
     """Tell workbooks from other zip files by their content."""
-    tells = any(word in stream.head for word in (b"xl/", b"opendocument.spreadsheet"))
-    if not tells and _suffix(stream.name) not in ("xlsx", "xlsm", "xlsb", "ods"):
+    is_named = any(word in stream.head for word in (b"xl/", b"opendocument.spreadsheet"))
+    if not is_named and _suffix(stream.name) not in ("xlsx", "xlsm", "xlsb", "ods"):
         return "zip"
     source = stream.random_access()
     try:

@@ -151,10 +151,10 @@ def _fits(source: Any, memory: int) -> bool:
     """Return True if a workbook can be read in the given memory, tested in a separate process if needed."""
     try:
         with zipfile.ZipFile(source) as archive:
-            is_told = "xl/workbook.xml" in archive.namelist()
+            has_book = "xl/workbook.xml" in archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
-        is_told = False
-    if is_told:
+        has_book = False
+    if has_book:
         return _cells(source) <= memory // _CELL
     # Other formats have no cell positions that can be checked quickly: try in another process.
     with tempfile.TemporaryFile() as copy:

@@ -69,7 +69,7 @@ class StackqlResult:
 
     Attributes:
         answers: The answer to each statement.
-        notices: What the server said meanwhile, such as the outcome of REGISTRY PULL.
+        notices: Messages that the server sent meanwhile, such as the outcome of REGISTRY PULL.
     """
 
     answers: Sequence[StackqlAnswer]
@@ -85,8 +85,8 @@ class StackqlResult:
     def messages(self) -> list[str]:
         """The notices and the statements' ends, for statements that have no columns."""
         lines = [line.strip() for answer in self.answers for line in answer.tag.splitlines()]
-        said = [*self.notices, *(line for line in lines if line and line != "OK")]
-        return said or ["OK"]
+        messages = [*self.notices, *(line for line in lines if line and line != "OK")]
+        return messages or ["OK"]
 
     @property
     def failures(self) -> list[str]:
@@ -94,7 +94,7 @@ class StackqlResult:
         return [notice for notice in self.notices if _PROVIDER_FAILED.search(notice)]
 
     def table(self) -> pa.Table:
-        """Return the rows as Arrow; a result without columns has one, `message`, with what the server said.
+        """Return the rows as Arrow; without columns, the server's messages in a column `message`.
 
         A column has the type that the server declares, or text if a value does not fit it.
         """
@@ -223,7 +223,7 @@ class StackqlServer:
                         "Ask for less, or allow more time: --timeout SECONDS, or stackql.statement_timeout."
                     ) from error
                 raise self._explained(error) from error
-        return StackqlResult(session.answers, session.said())
+        return StackqlResult(session.answers, session.notice_lines())
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[socket.socket]:
@@ -238,24 +238,24 @@ class StackqlServer:
                 return
             try:
                 plain.sendall(_SSL_REQUEST)
-                told = plain.recv(1)
+                reply = plain.recv(1)
             except OSError as error:
                 raise self._unreachable(error) from error
-            if told == b"S":
+            if reply == b"S":
                 with contextlib.closing(self._encrypted(plain)) as encrypted:
                     encrypted.settimeout(None)
                     yield encrypted
-            elif told == b"N" and self.sslmode == "prefer":
+            elif reply == b"N" and self.sslmode == "prefer":
                 plain.settimeout(None)
                 yield plain
-            elif told == b"N":
+            elif reply == b"N":
                 raise StackqlError(
                     f"{self.name} has no TLS, and sslmode = {self.sslmode} asks for it. Start it with "
                     "--pgsrv.tls, or set stackql.sslmode = disable."
                 )
             else:
                 raise StackqlUnavailable(
-                    f"{self.name} does not speak the PostgreSQL protocol: it answered {told!r} to the first "
+                    f"{self.name} does not speak the PostgreSQL protocol: it answered {reply!r} to the first "
                     f"message. Check the port; {_START}"
                 )
 
@@ -293,11 +293,11 @@ class StackqlServer:
     def _explained(self, error: BaseException) -> StackqlError:
         """Convert an error of the client library to one sentence."""
         if isinstance(error, DatabaseError):
-            said = error.args[0] if error.args and isinstance(error.args[0], dict) else {"M": str(error)}
+            fields = error.args[0] if error.args and isinstance(error.args[0], dict) else {"M": str(error)}
             text = " ".join(
-                ". ".join(said[key].strip(" .") for key in ("M", "D", "H") if said.get(key)).split()
+                ". ".join(fields[key].strip(" .") for key in ("M", "D", "H") if fields.get(key)).split()
             )
-            if str(said.get("C", "")).startswith("28"):
+            if str(fields.get("C", "")).startswith("28"):
                 return StackqlError(
                     f"{self.name} refused the login of {self.user}: {text}. Check stackql.user and "
                     "stackql.password in the configuration."
@@ -390,7 +390,7 @@ class _Session(Connection):  # type: ignore[misc]
         # A value that is not of its declared type would otherwise end the connection in mid-answer.
         self.pg_types: defaultdict[int, Callable[[str], str]] = defaultdict(lambda: _as_it_is)
 
-    def said(self) -> list[str]:
+    def notice_lines(self) -> list[str]:
         """Return the notices so far."""
         return [_notice(notice) for notice in self.notices]
 
@@ -448,8 +448,8 @@ def _close(session: Connection) -> None:
 
 
 def _message(error: DatabaseError) -> str:
-    said = error.args[0] if error.args else ""
-    return " ".join(str(said.get("M", said) if isinstance(said, dict) else said).split()).rstrip(".")
+    fields = error.args[0] if error.args else ""
+    return " ".join(str(fields.get("M", fields) if isinstance(fields, dict) else fields).split()).rstrip(".")
 
 
 def _notice(fields: dict[bytes, bytes]) -> str:
@@ -464,8 +464,8 @@ def _reason(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, InterfaceError) and isinstance(cause, OSError):
         return _reason(cause)
-    told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(told.split()).rstrip(".") or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 
 def _array(oid: int, values: Sequence[str | None]) -> pa.Array:

@@ -236,7 +236,7 @@ def diff(
                 found = [dataclasses.asdict(change) for change in changes]
                 typer.echo(json.dumps({**span, "table": name, "rows": found}, default=str))
             else:
-                print_rows(["change", "row"], [[change.change, _told(change)] for change in changes])
+                print_rows(["change", "row"], [[change.change, _values_of(change)] for change in changes])
             return
         differences = list(compared.tables())
     if as_json:
@@ -268,7 +268,7 @@ def diff(
         raise typer.Exit(1)
 
 
-def _told(change: RowChange) -> str:
+def _values_of(change: RowChange) -> str:
     """Return a changed row in one line; of an updated row, its key would not tell enough, so all values."""
     if change.before is None or change.after is None:
         return ", ".join(f"{name}={value}" for name, value in (change.after or change.before or {}).items())

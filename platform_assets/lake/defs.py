@@ -192,7 +192,7 @@ class RebuildConfig(dg.Config):
 
 
 def _rebuild_defs(rooms: Rooms) -> dg.Definitions:
-    """Define the job that makes star tables and warehouses anew; it does what `lake rebuild` does."""
+    """Define the job that rebuilds star tables and warehouses, as `lake rebuild` does."""
 
     @dg.op(name="rebuild", description="Computes the star from bronze, and loads warehouses from the star.")
     def rebuild(context: dg.OpExecutionContext, config: RebuildConfig) -> None:
@@ -215,7 +215,7 @@ def _rebuild_defs(rooms: Rooms) -> dg.Definitions:
 
     @dg.job(
         name=REBUILD_JOB,
-        description="Makes star tables and warehouses anew where their rows differ from those of the layer "
+        description="Rebuilds star tables and warehouses where their rows differ from those of the layer "
         "below. Without apply in its configuration, it only says what would change. It runs beside all other "
         "jobs.",
         executor_def=dg.in_process_executor,

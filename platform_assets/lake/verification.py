@@ -204,10 +204,10 @@ class LakeVerifier:
                     connection.sql("SELECT _batch, count(*) FROM counted GROUP BY _batch").fetchall()
                 )
         for what, counts in (
-            ("lacks", {row: count - found.get(row, 0) for row, count in expected.items()}),
-            ("has too many", {row: found.get(row, 0) - count for row, count in expected.items()}),
+            ("lacks", {batch: count - found.get(batch, 0) for batch, count in expected.items()}),
+            ("has too many", {batch: found.get(batch, 0) - count for batch, count in expected.items()}),
         ):
-            differing = {row: count for row, count in counts.items() if count > 0}
+            differing = {batch: count for batch, count in counts.items() if count > 0}
             if differing:
                 rows = sum(differing.values())
                 yield Loss(
@@ -230,7 +230,7 @@ class LakeVerifier:
         layer = name.partition("/")[0]
         if layer == "star":
             return (
-                f"Compute it anew: platform-assets lake rebuild {name} --apply. If its log is damaged, "
+                f"Compute it again: platform-assets lake rebuild {name} --apply. If its log is damaged, "
                 "remove its folder first."
             )
         if any(layer in room.source_tables() for room in self.rooms.offering(HasSourceTables)):

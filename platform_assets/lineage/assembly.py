@@ -191,7 +191,7 @@ class LineageRoom(Assembly[LineageSettings]):
 
     @contextlib.contextmanager
     def serve_page(self, host: str, port: int) -> Iterator[str]:
-        """See `ServesPage.serve_page`: the page is written anew first, and read for each request."""
+        """See `ServesPage.serve_page`: the page is first written again, and read for each request."""
         import threading
 
         from platform_assets.isolation import result_or_reason

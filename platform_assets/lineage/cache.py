@@ -32,7 +32,7 @@ def cached_graph(folder: Path | None, declared: Sequence[DeclaredTable], masking
 
         return build_graph(declared, masking)
     file, wanted = folder / _FILE, _fingerprint(declared, masking)
-    # A file that is missing, damaged or of another version is written anew.
+    # A file that is missing, damaged or of another version is written again.
     with contextlib.suppress(OSError, ValueError):
         known, _, text = file.read_text(encoding="utf-8").partition("\n")
         if known == wanted:

@@ -220,9 +220,13 @@ def where(
                 f"No column is known to hold {wanted}. Known are: {', '.join(known) or 'none'}. Run "
                 "inspect_columns to look into the tables, or declare columns in dlp.columns."
             )
-        told = {Report.TEXT: report.as_text, Report.JSON: report.as_json, Report.MARKDOWN: report.as_markdown}
+        renderings = {
+            Report.TEXT: report.as_text,
+            Report.JSON: report.as_json,
+            Report.MARKDOWN: report.as_markdown,
+        }
         if trails or format_ is Report.JSON:
-            typer.echo(told[format_](wanted, trails))
+            typer.echo(renderings[format_](wanted, trails))
         for contradiction in room.contradictions(classified):
             if contradiction.mark.info_type == wanted:
                 _warn(str(contradiction))

@@ -88,7 +88,7 @@ def _table(spec: dg.AssetSpec) -> DeclaredTable | None:
     known = {column.name for column in columns} | {ROWS}
     names = dict.fromkeys([*(edge.column for edge in edges), *constants])
     columns += [Column(name, Text()) for name in names if name not in known]
-    is_told = bool(edges or constants)
+    is_declared = bool(edges or constants)
     return DeclaredTable(
         asset,
         tuple(columns),
@@ -97,7 +97,7 @@ def _table(spec: dg.AssetSpec) -> DeclaredTable | None:
         group=spec.group_name or "",
         owners=tuple(spec.owners),
         description=spec.description or "",
-        unknown="" if is_told else f"its asset declares no lineage; set the metadata {LINEAGE}",
+        unknown="" if is_declared else f"its asset declares no lineage; set the metadata {LINEAGE}",
     )
 
 

@@ -125,9 +125,9 @@ def build_event_sensor(server: "OpenLineageSettings") -> dg.SensorDefinition:
         from platform_assets.lineage.events import run_events, send
 
         if context.cursor is None:
-            # Runs before the server was configured are not told.
+            # Runs before the server was configured are not reported.
             context.update_cursor(_cursor(dt.datetime.now(dt.UTC), []))
-            return dg.SkipReason("From now on, runs are told.")
+            return dg.SkipReason("Runs are reported from now on.")
         read = json.loads(context.cursor)
         after, known = dt.datetime.fromisoformat(read["after"]), list(read["sent"])
         sent = 0
@@ -138,7 +138,7 @@ def build_event_sensor(server: "OpenLineageSettings") -> dg.SensorDefinition:
                 after = noted
                 sent += 1
                 context.update_cursor(_cursor(after, known))
-        return dg.SkipReason(f"{sent} runs were told." if sent else "No run has ended.")
+        return dg.SkipReason(f"{sent} runs were reported." if sent else "No run has ended.")
 
     return send_events
 

@@ -35,7 +35,9 @@ def trees(graph: Graph, column: ColumnRef, *, up: bool, down: bool, indirect: bo
         if decides:
             listed = Tree(Text(f"What decides about {column}, or about the rows that it is in"))
             for edge in _unique(decides):
-                listed.add(Text(f"{edge.source}  {_told(graph, edge)}  (in {'/'.join(edge.target.asset)})"))
+                listed.add(
+                    Text(f"{edge.source}  {_described(graph, edge)}  (in {'/'.join(edge.target.asset)})")
+                )
             yield listed
     if down:
         yield _tree(graph, column, "becomes", graph.down(column, indirect=False), upwards=False)
@@ -45,7 +47,7 @@ def trees(graph: Graph, column: ColumnRef, *, up: bool, down: bool, indirect: bo
             for edge in _unique(decided):
                 rows = edge.target.column == ROWS
                 target = f"the rows of {'/'.join(edge.target.asset)}" if rows else str(edge.target)
-                listed.add(Text(f"{target}  {_told(graph, edge)}"))
+                listed.add(Text(f"{target}  {_described(graph, edge)}"))
             yield listed
 
 
@@ -65,7 +67,7 @@ def _tree(graph: Graph, column: ColumnRef, verb: str, steps: Sequence[Step], *, 
         for edge in edges.get(ref, ()):
             following = edge.source if upwards else edge.target
             seen = following in shown
-            text = f"{_name(following)}  {_told(graph, edge)}{'  (see above)' if seen else ''}"
+            text = f"{_name(following)}  {_described(graph, edge)}{'  (see above)' if seen else ''}"
             added = branch.add(Text(text))
             if not seen:
                 shown.add(following)
@@ -89,20 +91,20 @@ def _name(ref: ColumnRef) -> str:
     return f"the rows of {'/'.join(ref.asset)}" if ref.column == ROWS else str(ref)
 
 
-def _told(graph: Graph, edge: Edge) -> str:
+def _described(graph: Graph, edge: Edge) -> str:
     """Return what happens along an edge: its subtype, whether it masks, and its expression."""
-    told = edge.subtype.lower().replace("_", " ")
+    text = edge.subtype.lower().replace("_", " ")
     if edge.masking:
-        told += ", masked"
+        text += ", masked"
     if edge.proved is False:
-        told += ", not proved"
+        text += ", not proved"
     sql = graph.tables[edge.target.asset].sql
     if sql is None or edge.expression is None or edge.subtype == "IDENTITY":
-        return told
+        return text
     expression = " ".join(sql[slice(*edge.expression)].split())
     if len(expression) > _LONGEST_EXPRESSION:
         expression = f"{expression[:_LONGEST_EXPRESSION]} ..."
-    return f"{told}: {expression}"
+    return f"{text}: {expression}"
 
 
 def _unique(edges: Sequence[Edge]) -> list[Edge]:
@@ -159,8 +161,8 @@ def as_mermaid(column: ColumnRef, steps: Mapping[str, Sequence[Step]]) -> str:
         lines.append("  end")
     for edge in edges:
         arrow = "-->" if edge.is_direct else "-.->"
-        told = edge.subtype.lower().replace("_", " ")
-        lines.append(f"  {names[edge.source]} {arrow}|{told}| {names[edge.target]}")
+        text = edge.subtype.lower().replace("_", " ")
+        lines.append(f"  {names[edge.source]} {arrow}|{text}| {names[edge.target]}")
     lines.append(f"  style {names[column]} stroke-width:3px")
     return "\n".join(lines)
 

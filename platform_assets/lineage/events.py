@@ -67,8 +67,8 @@ def run_events(run: EndedRun, graph: Graph, namespace: str) -> list[RunEvent]:
     )
     inputs = []
     for path in read:
-        told = dataset(graph, graph.tables[path], namespace, ())
-        inputs.append(InputDataset(namespace, told["name"], facets=told["facets"]))
+        described = dataset(graph, graph.tables[path], namespace, ())
+        inputs.append(InputDataset(namespace, described["name"], facets=described["facets"]))
     outputs = [
         OutputDataset(namespace, table.name, facets=dataset(graph, table, namespace)["facets"])
         for table in written

@@ -70,8 +70,8 @@ def _columns(trails: Sequence[Trail]) -> str:
 
 def _known(trail: Trail) -> str:
     origin = trail.mark.origin
-    said = f"{origin} ({trail.mark.likelihood})"
-    return said if origin is not Origin.DERIVED else f"{origin} from {trail.start}"
+    text = f"{origin} ({trail.mark.likelihood})"
+    return text if origin is not Origin.DERIVED else f"{origin} from {trail.start}"
 
 
 def _way(trail: Trail) -> str:

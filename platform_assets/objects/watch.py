@@ -257,7 +257,7 @@ class _Slice:
                     raise
                 # Objects noticed so far are planned anyway, and an unavailable queue does not stop the
                 # listing.
-                self._problems.append(_told(error))
+                self._problems.append(_sentence(error))
                 self._is_whole = self._is_whole and isinstance(error, PartlyListed)
         return self._problems
 
@@ -266,7 +266,7 @@ class _Slice:
         pending = planned.waiting | planned.left | self._unknown
         settled = [notice for notice in self.notices if pending.isdisjoint(notice.keys)]
         error = failure_of(partial(events.acknowledge, settled))
-        return [] if error is None else [_told(error)]
+        return [] if error is None else [_sentence(error)]
 
     def cursor_after(self, planned: Planned) -> ListingCursor:
         """The position of the next tick: before the first listed object that did not fit."""
@@ -286,7 +286,7 @@ class _Slice:
             self.last[key] = entry
             error = failure_of(partial(self._look_for, key, entry))
             if error is not None:
-                self._problems.append(_told(error))
+                self._problems.append(_sentence(error))
 
     def _look_for(self, key: str, failed: Entry | None = None) -> None:
         """Look up one object in the bucket: an event or failure may be old; the current version counts."""
@@ -309,7 +309,7 @@ class _Slice:
             error = failure_of(partial(self._look_for, key))
             if error is not None:
                 self._unknown.add(key)
-                self._problems.append(_told(error))
+                self._problems.append(_sentence(error))
 
     def _listing(self) -> None:
         is_resting = self.cursor.rest_until is not None and self.now < self.cursor.rest_until
@@ -340,7 +340,7 @@ class _Slice:
             self._reached = found.key
             error = failure_of(partial(self._take_if_due, found, last.get(found.key)))
             if error is not None:
-                self._problems.append(_told(error))
+                self._problems.append(_sentence(error))
         return True
 
     def _take_if_due(self, found: ObjectVersion, last: Entry | None) -> None:
@@ -360,7 +360,7 @@ def _page(objects: Iterator[ObjectVersion], wanted: int) -> tuple[list[ObjectVer
     return page, error
 
 
-def _told(error: BaseException) -> str:
+def _sentence(error: BaseException) -> str:
     return ended(reason_of(error, tell_text=False))
 
 

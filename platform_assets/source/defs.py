@@ -269,8 +269,8 @@ def _log_extraction(source: str, extraction: "Extraction", seconds: float) -> No
             "updated": change.updated,
             "deleted": change.deleted,
         }
-        told = f"{source}/{name}: {change.rows} new row versions"
-        event("table_read", told, level="info" if change.rows else "debug", **place, **counts)
+        sentence = f"{source}/{name}: {change.rows} new row versions"
+        event("table_read", sentence, level="info" if change.rows else "debug", **place, **counts)
         if change.dead_lettered:
             event(
                 "dead_letters",

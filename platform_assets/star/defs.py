@@ -169,8 +169,8 @@ def _log_changes(changes: "Mapping[str, StarChange]", seconds: float) -> None:
     for name, change in changes.items():
         place = {"asset": f"{GROUP}/{name}", "table": name, "batch": change.batch}
         if change.stopped:
-            told = f"{GROUP}/{name} was skipped: {change.stopped}"
-            event("table_skipped", told, level="warning", **place, reason=change.stopped)
+            sentence = f"{GROUP}/{name} was skipped: {change.stopped}"
+            event("table_skipped", sentence, level="warning", **place, reason=change.stopped)
             continue
         event(
             "star_built",

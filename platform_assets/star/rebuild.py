@@ -196,7 +196,7 @@ class StarRebuilder:
         except BaseException as error:
             if not is_isolated(error):
                 raise
-            # Whatever keeps the rows from being read: bronze has all that is needed to write them anew.
+            # Whatever keeps the rows from being read: bronze has all that is needed to write them again.
             self.report(f"star/{table.name}: its rows cannot be read. {reason_of(error)}")
             [(rows,)] = connection.sql("SELECT count(*) FROM rebuilt").fetchall()
             return int(rows), 0, 0

@@ -240,8 +240,8 @@ def _log_loads(warehouse: str, loads: "Mapping[str, Load]", seconds: float) -> N
     for name, done in loads.items():
         place = {"asset": f"{warehouse}/{name}", "warehouse": warehouse, "table": name, "batch": done.batch}
         if done.stopped:
-            told = f"{warehouse}/{name} was skipped: {done.stopped}"
-            event("table_skipped", told, level="warning", **place, reason=done.stopped)
+            sentence = f"{warehouse}/{name} was skipped: {done.stopped}"
+            event("table_skipped", sentence, level="warning", **place, reason=done.stopped)
             continue
         event(
             "warehouse_loaded",

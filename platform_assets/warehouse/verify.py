@@ -105,19 +105,23 @@ def lost_rows(
         source.create_view(connection, ["loaded"], handle)
         expected = dict(connection.sql("SELECT _batch, count(*) FROM loaded GROUP BY _batch").fetchall())
     found = warehouse.batch_counts(table)
-    missing = {row: count - found.get(row, 0) for row, count in expected.items() if count > found.get(row, 0)}
+    missing = {
+        batch: count - found.get(batch, 0) for batch, count in expected.items() if count > found.get(batch, 0)
+    }
     surplus = {
-        row: count - expected.get(row, 0) for row, count in found.items() if count > expected.get(row, 0)
+        batch: count - expected.get(batch, 0)
+        for batch, count in found.items()
+        if count > expected.get(batch, 0)
     }
     if not missing and not surplus:
         return None
-    said = [
+    differences = [
         f"{what} {sum(counts.values()):,} rows ({numbers_in_words(sorted(counts))})"
         for what, counts in (("lacks", missing), ("has too many:", surplus))
         if counts
     ]
     return LostRows(
-        sum(missing.values()) + sum(surplus.values()), sorted({*missing, *surplus}), " and ".join(said)
+        sum(missing.values()) + sum(surplus.values()), sorted({*missing, *surplus}), " and ".join(differences)
     )
 
 
