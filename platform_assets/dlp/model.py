@@ -470,6 +470,23 @@ class TablesInspector(Inspector, Protocol):
         """Inspect several tables, with the same result as inspecting each of them."""
         ...
 
+    def inspect_rows(
+        self,
+        columns: Mapping[str, pa.Array],
+        row: Callable[[int], int],
+        container: tuple[str, ...],
+        wanted: Callable[[str], int],
+    ) -> Found:
+        """Inspect rows of a table as `inspect_columns` does, and report only the findings that are wanted.
+
+        Args:
+            columns: The columns by name.
+            row: Returns the number in its table of one of the rows.
+            container: The place of the table.
+            wanted: Returns how many findings of an info type are still wanted; all are counted.
+        """
+        ...
+
     def inspect_texts(self, texts: Sequence[bytes]) -> list[frozenset[str]]:
         """The info types that each of several short texts has findings of."""
         ...

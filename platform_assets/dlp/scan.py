@@ -415,7 +415,12 @@ class _Scan:
         return {id(one): of for (one, _), of in zip(small, found, strict=True)}
 
     def _inspect_table(self, one: _Gathered) -> None:
-        for found in self._found_in(one.columns(), one.container):
+        columns = one.columns()
+        wanted = self._found_wanted(one, columns)
+        if wanted is not None:
+            self._add_found(wanted)
+            return
+        for found in self._found_in(columns, one.container):
             rows = [
                 finding
                 if finding.location.row is None
@@ -423,6 +428,28 @@ class _Scan:
                 for finding in found.findings
             ]
             self._add_found(replace(found, findings=tuple(rows)))
+
+    def _found_wanted(self, one: _Gathered, columns: Mapping[str, pa.Array]) -> Found | None:
+        """Return the findings in a table that can still be stored; None if it must be inspected otherwise."""
+        if not isinstance(self.inspector, TablesInspector):
+            return None
+        try:
+            return self.inspector.inspect_rows(columns, one.row, one.container, self._wanted)
+        except BaseException as error:
+            if not is_about_content(error):
+                raise
+            return None  # each column is inspected by itself, so that the others do not suffer from one
+
+    def _wanted(self, info_type: str) -> int:
+        """Number of findings of an info type that can still be stored; at least one says how severe it is."""
+        limits = self.finding_limits
+        return max(
+            min(
+                limits.max_findings_per_info_type - self._findings_by_type[info_type],
+                limits.max_findings_per_item - len(self._findings),
+            ),
+            1,
+        )
 
     def _add_found(self, found: Found) -> None:
         self._content = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -176,6 +176,30 @@ def test_names_inspected_together_have_the_info_types_of_each_by_itself(seed: in
     assert inspector.inspect_texts(texts) == expected
 
 
+@pytest.mark.parametrize("rows", [300, 3_000], ids=["few rows", "many rows"])
+@pytest.mark.parametrize("wanted", [0, 1, 40, 500])
+def test_only_wanted_findings_are_listed_but_all_are_counted(rows: int, wanted: int) -> None:
+    chance = random.Random(rows)
+    columns = {
+        "email": pa.array([make.email(chance) for _ in range(rows)]),
+        "second": pa.array([make.email(chance) if row % 3 else None for row in range(rows)]),
+        "card": pa.array([make.card(chance) for _ in range(rows)]),
+        "note": pa.array([f"paid from {make.ip_address(chance)} with {make.card(chance)}"] * rows),
+    }
+    inspector = LocalInspector(InspectConfig(), KEY)
+    everything = inspector.inspect_columns(columns, 7, ("a.csv",))
+    some = inspector.inspect_rows(columns, lambda row: row + 7, ("a.csv",), lambda info_type: wanted)
+    left = dict.fromkeys(everything.tallies, wanted)
+    expected = []
+    for one in everything.findings:
+        left[one.info_type.name] -= 1
+        if left[one.info_type.name] >= 0:
+            expected.append(one)
+    assert list(some.findings) == expected
+    assert (some.tallies, some.columns) == (everything.tallies, everything.columns)
+    assert everything.tallies["EMAIL_ADDRESS"].count >= rows
+
+
 class Poisoned(LocalInspector):
     """Fails over every set of columns that holds the poison."""
 
@@ -185,12 +209,16 @@ class Poisoned(LocalInspector):
             raise IndexError("over this value")
         return super().inspect_tables(tables)
 
-    def inspect_columns(
-        self, columns: Mapping[str, pa.Array], first_row: int = 0, container: tuple[str, ...] = ()
+    def inspect_rows(
+        self,
+        columns: Mapping[str, pa.Array],
+        row: Callable[[int], int],
+        container: tuple[str, ...],
+        wanted: Callable[[str], int],
     ) -> Found:
         if any("poison" in (text or "") for column in columns.values() for text in column.to_pylist()):
             raise IndexError("over this value")
-        return super().inspect_columns(columns, first_row, container)
+        return super().inspect_rows(columns, row, container, wanted)
 
 
 def a_document(fields: int, poisoned: int) -> bytes:

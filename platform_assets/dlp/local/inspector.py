@@ -158,9 +158,26 @@ class LocalInspector:
         Returns:
             The findings by row, the tallies of all findings, and verdicts for columns with sensitive values.
         """
+        return self.inspect_rows(columns, first_row.__add__, container, self._at_most)
+
+    def inspect_rows(
+        self,
+        columns: Mapping[str, pa.Array],
+        row: Callable[[int], int],
+        container: tuple[str, ...],
+        wanted: Callable[[str], int],
+    ) -> Found:
+        """Inspect rows of a table as `inspect_columns` does, and report only the findings that are wanted.
+
+        Args:
+            columns: The columns by name.
+            row: Returns the number in its table of one of the rows.
+            container: The place of the table, for the findings' locations.
+            wanted: Returns how many findings of an info type are still wanted; all are counted.
+        """
         if len(columns) > 1 and all(len(array) <= MOST_ROWS_OF_CELLS for array in columns.values()):
             cells = {name: cells_of(array) for name, array in columns.items()}
-            return self.inspect_tables([SmallTable(cells, container, first_row.__add__)])[0]
+            return self._inspect_tables([SmallTable(cells, container, row)], wanted)[0]
         scan = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
         with without_garbage_collection():
             paired = paired_secrets(columns, self.config.dummy_secrets) if self._names & PAIRED_TYPES else {}
@@ -170,7 +187,7 @@ class LocalInspector:
                 if name in paired:
                     scan.add(column, paired[name])
                 inspected.append(column)
-            return self._found_in_table(inspected, first_row.__add__, container)
+            return self._found_in_table(inspected, row, container, wanted)
 
     def inspect_tables(self, tables: Sequence[SmallTable]) -> list[Found]:
         """Inspect several tables of few values, with the same result as inspecting each of them.
@@ -181,12 +198,17 @@ class LocalInspector:
         Returns:
             What was found in each.
         """
+        return self._inspect_tables(tables, self._at_most)
+
+    def _inspect_tables(self, tables: Sequence[SmallTable], wanted: Callable[[str], int]) -> list[Found]:
         scan = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
         pairs, dummies = bool(self._names & PAIRED_TYPES), self.config.dummy_secrets
         with without_garbage_collection():
             small = SmallColumns(scan, [one.columns for one in tables], pairs=pairs, dummies=dummies)
             return [
-                self._found_in_table(columns, table.row, table.container) if columns else _NOTHING_FOUND
+                self._found_in_table(columns, table.row, table.container, wanted)
+                if columns
+                else _NOTHING_FOUND
                 for table, columns in zip(tables, small.matches(), strict=True)
             ]
 
@@ -209,10 +231,17 @@ class LocalInspector:
             found[bisect_right(starts, match.start) - 1].add(match.name)
         return list(map(frozenset, found))
 
+    def _at_most(self, info_type: str) -> int:
+        return self.config.limits.max_findings_per_info_type
+
     def _found_in_table(
-        self, columns: Iterable[ColumnMatches], row: Callable[[int], int], container: tuple[str, ...]
+        self,
+        columns: Iterable[ColumnMatches],
+        row: Callable[[int], int],
+        container: tuple[str, ...],
+        wanted: Callable[[str], int],
     ) -> Found:
-        """The findings, tallies and verdicts of a table's columns."""
+        """The wanted findings, all tallies and the verdicts of a table's columns."""
         located: list[tuple[int, str, Match, bytes]] = []
         tallies: dict[str, Tally] = {}
         verdicts: list[ColumnVerdict] = []
@@ -224,10 +253,14 @@ class LocalInspector:
                 tally = Tally(count, _LIKELIHOODS[highest])
                 tallies[info_type] = tallies[info_type].plus(tally) if info_type in tallies else tally
             verdicts.extend(column.verdicts(self._types, container))
-            located.extend(_located(column, counts, room))
+            located.extend(_located(column, counts, room, wanted))
         located.sort(key=itemgetter(0))
         findings = []
+        left = {name: wanted(name) for name in tallies}
         for at, name, match, value in located[: self.config.limits.max_findings_per_item]:
+            left[match.name] -= 1
+            if left[match.name] < 0:
+                continue
             start, end = match.start, match.end
             first = len(value[:start].translate(None, _CONTINUATION))
             found = value[start:end]
@@ -365,14 +398,17 @@ class LocalInspector:
 
 
 def _located(
-    column: ColumnMatches, info_types: Iterable[str], room: dict[str, int]
+    column: ColumnMatches,
+    counts: Mapping[str, tuple[int, int]],
+    room: dict[str, int],
+    wanted: Callable[[str], int],
 ) -> Iterator[tuple[int, str, Match, bytes]]:
-    """The places of a column's matches, up to the limit: row, column, match, and its value."""
-    for info_type in info_types:
+    """The places of a column's matches, up to the limits: row, column, match, and its value."""
+    for info_type, (count, _) in counts.items():
         left = room[info_type]
         if left <= 0:
             continue
-        for row, match, value in column.rows(info_type, left):
-            left -= 1
+        for row, match, value in column.rows(info_type, min(left, wanted(info_type))):
             yield row, column.name, match, value
-        room[info_type] = left
+        # Columns share the room as they would if all of their findings were wanted.
+        room[info_type] = left - min(left, count)
