@@ -71,12 +71,16 @@ class PoisonedInspector(LocalInspector):
             raise self._error("over this value")
         return super().inspect_text(data, container)
 
-    def inspect_columns(
-        self, columns: Mapping[str, pa.Array], first_row: int = 0, container: tuple[str, ...] = ()
+    def inspect_rows(
+        self,
+        columns: Mapping[str, pa.Array],
+        row: Callable[[int], int],
+        container: tuple[str, ...],
+        wanted: Callable[[str], int],
     ) -> Found:
         if any(POISON in (value or "") for column in columns.values() for value in column.to_pylist()):
             raise self._error("over this value")
-        return super().inspect_columns(columns, first_row, container)
+        return super().inspect_rows(columns, row, container, wanted)
 
 
 def scan(data: bytes, name: str, inspector: LocalInspector | None = None) -> InspectResult:
@@ -182,7 +186,7 @@ def test_a_table_that_does_not_fit_into_memory_leaves_the_other_parts(
 def test_an_inspector_that_fails_over_everything_still_has_a_result() -> None:
     class Broken(LocalInspector):
         inspect_text = failing(OwnError)
-        inspect_columns = failing(OwnError)
+        inspect_columns = inspect_rows = failing(OwnError)
 
     result = scan(b"id,x\n1,2\n", "a.csv", Broken(InspectConfig(), KEY))
     assert (result.status, result.coverage.bytes_inspected) == (Status.UNREADABLE, 0)

@@ -57,6 +57,9 @@ SAMPLE = 1_024
 _SETTLED = 24
 """Number of values of a form that a sample must contain to decide about the others."""
 
+_FEW_ROWS = 96
+"""Number of rows up to which looking at each costs less than NumPy's calls."""
+
 _Ints = npt.NDArray[np.int64]
 _Judge = Callable[[list[Match], bytes, str], list[Match]]
 
@@ -144,7 +147,7 @@ class ColumnMatches:
 
     def _rows_of(self, places: set[int], limit: int) -> Iterable[tuple[int, int]]:
         """The first rows with some of the values, and each one's value."""
-        if len(self.indices) <= SAMPLE:
+        if len(self.indices) <= _FEW_ROWS:
             return ((row, place) for row, place in enumerate(self.indices.tolist()) if place in places)
         flags = np.zeros(len(self.values) + 1, dtype=np.bool_)
         flags[list(places)] = True
