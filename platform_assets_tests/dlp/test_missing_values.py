@@ -44,6 +44,26 @@ def test_a_value_among_words_for_missing_ones_is_found_and_only_it_counts(
     assert [(one.info_type.name, one.location.row) for one in result.findings] == [(info_type, 5)]
 
 
+@pytest.mark.parametrize(
+    ("info_type", "values"),
+    [
+        (
+            "PERSON_NAME",
+            ["nancy", "james", "maria", "peter", "anna", "paul"],
+        ),
+        ("ETHNIC_GROUP", ["African American", "Pacific Islander", "Native American", "African American"]),
+    ],
+)
+def test_values_that_tell_their_type_alone_are_found_among_words_for_missing_ones(
+    inspector: LocalInspector, info_type: str, values: list[str]
+) -> None:
+    column = [*MISSING[:5], *values, *MISSING[5:]]
+    data = "\n".join(["number,x1", *(f"{number},{value}" for number, value in enumerate(column))]).encode()
+    result = scan_object(io.BytesIO(data), "table.csv", inspector, size=len(data))
+    found = [(finding.info_type.name, finding.location.row) for finding in result.findings]
+    assert found == [(info_type, row) for row in range(5, 5 + len(values))]
+
+
 @pytest.mark.parametrize(("column", "value", "info_type"), COLUMNS)
 def test_a_column_of_words_for_missing_values_holds_nothing(
     inspector: LocalInspector, column: str, value: str, info_type: str

@@ -254,8 +254,8 @@ class SmallColumns:
             numbers = np.flatnonzero(may_be & (sizes > 0))
             for number, told in zip(numbers.tolist(), is_told[numbers].tolist(), strict=True):
                 # Most columns are ruled out by their values alone, which cost less to look at than names.
-                texts = dict.fromkeys(self._cells[number].texts)
-                if one.must_be(telling_values(texts)) if told else one.may_be(list(filter(str.strip, texts))):
+                values = telling_values(dict.fromkeys(self._cells[number].texts))
+                if one.must_be(values) if told else one.may_be(values):
                     candidates.setdefault(number, []).append(one)
         judged = {}
         for number, among in candidates.items():
