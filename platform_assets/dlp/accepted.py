@@ -104,7 +104,7 @@ class Baseline:
                     f"{result.name} has too many findings for a baseline. Name it in {IGNORE_FILE}, or look "
                     "for fewer info types."
                 )
-            found = {one.fingerprint: one.info_type.name for one in result.findings}
+            found = {finding.fingerprint: finding.info_type.name for finding in result.findings}
             accepted[name] = found
             if not found:
                 del accepted[name]
@@ -129,17 +129,17 @@ class Baseline:
 
 def without(result: InspectResult, is_accepted: Callable[[Finding], bool]) -> InspectResult:
     """Return a result without the findings that are accepted; it still says how much was inspected."""
-    kept = tuple(one for one in result.findings if not is_accepted(one))
+    kept = tuple(finding for finding in result.findings if not is_accepted(finding))
     if len(kept) == len(result.findings):
         return result
     removed: dict[str, int] = {}
-    for one in result.findings:
-        removed[one.info_type.name] = removed.get(one.info_type.name, 0) + 1
+    for finding in result.findings:
+        removed[finding.info_type.name] = removed.get(finding.info_type.name, 0) + 1
     highest: dict[str, Tally] = {}
-    for one in kept:
-        name = one.info_type.name
+    for finding in kept:
+        name = finding.info_type.name
         removed[name] -= 1
-        tally = Tally(1, one.likelihood)
+        tally = Tally(1, finding.likelihood)
         highest[name] = highest[name].plus(tally) if name in highest else tally
     tallies = {}
     for name, tally in result.tallies.items():
@@ -148,7 +148,7 @@ def without(result: InspectResult, is_accepted: Callable[[Finding], bool]) -> In
             # What is not reported one by one may be as likely as the likeliest.
             is_whole = name in highest and highest[name].count == count
             tallies[name] = Tally(count, highest[name].highest if is_whole else tally.highest)
-    columns = tuple(one for one in result.columns if one.info_type.name in tallies)
+    columns = tuple(column for column in result.columns if column.info_type.name in tallies)
     return replace(result, findings=kept, tallies=tallies, columns=columns)
 
 
@@ -160,12 +160,12 @@ def allowed_by_comment(file: BinaryIO, findings: Sequence[Finding]) -> frozenset
         findings: Findings by their place in it.
     """
     allowed = set()
-    for one in findings:
-        line = _line_at(file, one.location.byte_range.start)
+    for finding in findings:
+        line = _line_at(file, finding.location.byte_range.start)
         for found in _ALLOW.finditer(line):
             named = found[1]
-            if named is None or one.info_type.name in re.split(r"[\s,]+", named.decode().upper()):
-                allowed.add(one)
+            if named is None or finding.info_type.name in re.split(r"[\s,]+", named.decode().upper()):
+                allowed.add(finding)
     return frozenset(allowed)
 
 
@@ -230,7 +230,9 @@ class IgnoreFiles:
 
     def _is_named(self, path: Path, is_folder: bool) -> bool:
         is_ignored = False
-        folders = [one for one in (path.parent, *path.parent.parents) if one.is_relative_to(self._absolute)]
+        folders = [
+            folder for folder in (path.parent, *path.parent.parents) if folder.is_relative_to(self._absolute)
+        ]
         for folder in reversed(folders):
             name = path.relative_to(folder).as_posix()
             for pattern in self._of(folder):

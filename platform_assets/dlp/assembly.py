@@ -136,12 +136,12 @@ class InspectionRoom(Assembly[InspectionSettings]):
 
         given = self.settings.dlp.inspect
         custom = []
-        for name, one in given.custom.items():
+        for name, declared in given.custom.items():
             custom.append(
                 CustomInfoType(
-                    InfoType(name, sensitivity=Sensitivity[one.sensitivity]),
-                    Regex(one.regex) if one.regex is not None else Dictionary(one.words),
-                    Likelihood[one.likelihood],
+                    InfoType(name, sensitivity=Sensitivity[declared.sensitivity]),
+                    Regex(declared.regex) if declared.regex is not None else Dictionary(declared.words),
+                    Likelihood[declared.likelihood],
                 )
             )
         rules = [
@@ -185,7 +185,7 @@ class InspectionRoom(Assembly[InspectionSettings]):
         """The inspector's name, and a version that changes when its findings may change."""
         from platform_assets.dlp.local.detectors import BY_NAME
 
-        versions = sorted((name, one.info_type.version) for name, one in BY_NAME.items())
+        versions = sorted((name, detector.info_type.version) for name, detector in BY_NAME.items())
         described = repr((self.inspect_config(), versions if self._is_local else ()))
         return self.settings.dlp.inspect.inspector, hashlib.sha256(described.encode()).hexdigest()[:12]
 
@@ -267,22 +267,22 @@ class InspectionRoom(Assembly[InspectionSettings]):
         )
 
         rules = []
-        for name, one in self.settings.dlp.rules.items():
+        for name, rule in self.settings.dlp.rules.items():
             action, how = Action.DEIDENTIFY, None
-            match one.action:
+            match rule.action:
                 case "allow" | "alert" | "quarantine" | "block":
-                    action = Action[one.action.upper()]
+                    action = Action[rule.action.upper()]
                 case _:
                     how = Deidentification(
-                        one.action, one.keep_last, "*", one.replacement, one.prefix, one.days
+                        rule.action, rule.keep_last, "*", rule.replacement, rule.prefix, rule.days
                     )
             rules.append(
                 Rule(
                     name,
                     action,
-                    one.info_types,
-                    Likelihood[one.min_likelihood],
-                    one.places,
+                    rule.info_types,
+                    Likelihood[rule.min_likelihood],
+                    rule.places,
                     how,
                     cache(partial(self.settings.dlp.written_at, name)),
                 )
@@ -290,13 +290,13 @@ class InspectionRoom(Assembly[InspectionSettings]):
         uninspected = [
             UninspectedRule(
                 name,
-                Action[one.action.upper()],
-                one.status,
-                one.problems,
-                one.places,
+                Action[rule.action.upper()],
+                rule.status,
+                rule.problems,
+                rule.places,
                 cache(partial(self.settings.dlp.written_at, name, "uninspected")),
             )
-            for name, one in self.settings.dlp.uninspected.items()
+            for name, rule in self.settings.dlp.uninspected.items()
         ]
         return Policy(tuple(rules) or default_rules(), tuple(uninspected))
 
@@ -427,7 +427,7 @@ class InspectionRoom(Assembly[InspectionSettings]):
         from platform_assets.lake.column_values import HasValueWorkers
 
         found = (room.value_workers() for room in self.rooms.offering(HasValueWorkers))
-        workers = next((one for one in found if one is not None), None) if self._is_local else None
+        workers = next((worker for worker in found if worker is not None), None) if self._is_local else None
         if workers is None:
             return None
         from platform_assets.dlp.local.inspector import LocalInspector

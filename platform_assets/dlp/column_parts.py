@@ -62,7 +62,7 @@ def inspected_part(inspector: Inspector, column: str, values: pa.Array) -> Colum
         return FailedPart(kind_of_error(error))
     types = {finding.info_type.name: finding.info_type for finding in found}
     types |= {verdict.info_type.name: verdict.info_type for verdict in found.columns}
-    whole = {one.info_type.name: Tally(one.matching, one.likelihood) for one in found.columns}
+    whole = {column.info_type.name: Tally(column.matching, column.likelihood) for column in found.columns}
     return ColumnPart(len(values), types, whole, found.tallies)
 
 

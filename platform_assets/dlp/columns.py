@@ -109,7 +109,7 @@ class ColumnInspector:
         """One verdict for each info type in a column: for the column as a whole or for some values."""
         try:
             values = pieces(connection, source, column)
-            return merged_parts(column, (inspected_part(self.inspector, column, one) for one in values))
+            return merged_parts(column, (inspected_part(self.inspector, column, value) for value in values))
         except BaseException as error:
             if not is_about_content(error):
                 raise

@@ -158,7 +158,7 @@ def scan(
     unread = [
         result
         for result in results
-        if any(one.kind in ("UNREACHABLE", "FAILED") for one in result.problems)
+        if any(problem.kind in ("UNREACHABLE", "FAILED") for problem in result.problems)
         or result.status is Status.UNREADABLE
     ]
     if unread or (strict and any(result.status is not Status.INSPECTED for result in results)):
@@ -196,9 +196,11 @@ def explain(
     if not explanations:
         typer.echo("The value has the form of no info type.")
         return
-    for one in explanations:
-        verdict = "found" if one.reported else "not found"
-        typer.echo(f"{one.info_type}: {verdict}, {one.likelihood.name}: {one.reason}.")
+    for explanation in explanations:
+        verdict = "found" if explanation.reported else "not found"
+        typer.echo(
+            f"{explanation.info_type}: {verdict}, {explanation.likelihood.name}: {explanation.reason}."
+        )
 
 
 def _inspector(
@@ -226,7 +228,7 @@ def _baseline(file: Path | None, may_be_new: bool) -> Baseline | None:
 
 def _without_allowed(result: InspectResult) -> InspectResult:
     """Return a result without findings that a comment in their line allows."""
-    findings = [one for one in result.findings if _has_line(one.location)]
+    findings = [finding for finding in result.findings if _has_line(finding.location)]
     path = Path(result.name)
     if not findings or "://" in result.name or not path.is_file():
         return result
@@ -382,8 +384,8 @@ def _bucket_options(scheme: str) -> dict[str, str]:
     is_lakes = lake.processed.startswith(f"{scheme}://")
     return resolve_options(
         {
-            name: one
-            for name, one in lake.storage_options.items()
+            name: storage_option
+            for name, storage_option in lake.storage_options.items()
             if _vendor(name) == scheme or (_vendor(name) is None and is_lakes)
         }
     )
@@ -407,9 +409,9 @@ def _objects(place: str, options: Mapping[str, str]) -> Iterator[_Target | Inspe
         return
     bucket = open_bucket(place, options)
     is_empty = True
-    for one in bucket.objects():
+    for object_ in bucket.objects():
         is_empty = False
-        yield _of_bucket(bucket, one)
+        yield _of_bucket(bucket, object_)
     if is_empty and key:
         yield unreachable(place, "there is no object of this name, nor any below it")
 
@@ -464,8 +466,12 @@ def _print_table(results: Sequence[InspectResult]) -> None:
         for result in found:
             lines = _LineNumbers(result)
             name = result.name
-            for info_type, tally in sorted(result.tallies.items(), key=lambda one: (-one[1].highest, one[0])):
-                first = next((one for one in result.findings if one.info_type.name == info_type), None)
+            for info_type, tally in sorted(
+                result.tallies.items(), key=lambda item: (-item[1].highest, item[0])
+            ):
+                first = next(
+                    (finding for finding in result.findings if finding.info_type.name == info_type), None
+                )
                 place = "" if first is None else _place(first, lines)
                 table.add_row(name, info_type, tally.highest.name, f"{tally.count:,}", place)
                 name = ""
@@ -497,7 +503,9 @@ class _LineNumbers:
 
     def __init__(self, result: InspectResult) -> None:
         self._lines: dict[int, int] = {}
-        starts = sorted({one.location.byte_range.start for one in result.findings if _has_line(one.location)})
+        starts = sorted(
+            {finding.location.byte_range.start for finding in result.findings if _has_line(finding.location)}
+        )
         path = Path(result.name)
         if not starts or "://" in result.name or not path.is_file():
             return
@@ -554,8 +562,8 @@ def _as_json(result: InspectResult) -> dict[str, Any]:
             "parts_total": coverage.parts_total,
         },
         "problems": [
-            {"kind": one.kind.value, "container": list(one.container), "message": one.message}
-            for one in result.problems
+            {"kind": problem.kind.value, "container": list(problem.container), "message": problem.message}
+            for problem in result.problems
         ],
         "counts": {
             name: {"count": tally.count, "highest_likelihood": tally.highest.name}
@@ -563,28 +571,31 @@ def _as_json(result: InspectResult) -> dict[str, Any]:
         },
         "columns": [
             {
-                "column": one.column,
-                "container": list(one.container),
-                "info_type": one.info_type.name,
-                "likelihood": one.likelihood.name,
-                "share": round(one.share, 4),
+                "column": column.column,
+                "container": list(column.container),
+                "info_type": column.info_type.name,
+                "likelihood": column.likelihood.name,
+                "share": round(column.share, 4),
             }
-            for one in result.columns
+            for column in result.columns
         ],
         "findings": [
             {
-                "info_type": one.info_type.name,
-                "likelihood": one.likelihood.name,
-                "evidence": [kind.value for kind in one.evidence],
-                "fingerprint": one.fingerprint,
-                "container": list(one.location.container),
-                "row": one.location.row,
-                "column": one.location.column,
-                "line": lines.of(one),
-                "byte_range": [one.location.byte_range.start, one.location.byte_range.end],
-                "codepoint_range": [one.location.codepoint_range.start, one.location.codepoint_range.end],
+                "info_type": finding.info_type.name,
+                "likelihood": finding.likelihood.name,
+                "evidence": [kind.value for kind in finding.evidence],
+                "fingerprint": finding.fingerprint,
+                "container": list(finding.location.container),
+                "row": finding.location.row,
+                "column": finding.location.column,
+                "line": lines.of(finding),
+                "byte_range": [finding.location.byte_range.start, finding.location.byte_range.end],
+                "codepoint_range": [
+                    finding.location.codepoint_range.start,
+                    finding.location.codepoint_range.end,
+                ],
             }
-            for one in result.findings
+            for finding in result.findings
         ],
     }
 
@@ -600,23 +611,24 @@ _LEVELS = {
 
 def _as_sarif(results: Sequence[InspectResult]) -> dict[str, Any]:
     """The results as SARIF 2.1.0 (OASIS), which code hosting services show beside the code."""
-    names = sorted({one.info_type.name for result in results for one in result.findings})
+    names = sorted({finding.info_type.name for result in results for finding in result.findings})
     found = []
     for result in results:
         lines = _LineNumbers(result)
-        for one in result.findings:
-            line = lines.of(one)
+        for finding in result.findings:
+            line = lines.of(finding)
             location: dict[str, Any] = {"artifactLocation": {"uri": _sarif_uri(result.name)}}
             if line is not None:
-                start, end = one.location.codepoint_range.start, one.location.codepoint_range.end
+                start, end = finding.location.codepoint_range.start, finding.location.codepoint_range.end
                 location["region"] = {"startLine": line, "charOffset": start, "charLength": end - start}
             found.append(
                 {
-                    "ruleId": one.info_type.name,
-                    "ruleIndex": names.index(one.info_type.name),
-                    "level": _LEVELS[one.likelihood],
+                    "ruleId": finding.info_type.name,
+                    "ruleIndex": names.index(finding.info_type.name),
+                    "level": _LEVELS[finding.likelihood],
                     "message": {
-                        "text": f"{one.info_type.name}, {one.likelihood.name}, at {_place(one, lines)}"
+                        "text": f"{finding.info_type.name}, {finding.likelihood.name}, at "
+                        f"{_place(finding, lines)}"
                     },
                     "locations": [{"physicalLocation": location}],
                 }
@@ -677,5 +689,5 @@ def snowflake_ddl(
         room = rooms.of(InspectionRoom)
         marks = [*room.found_marks(), *room.known_marks()]
         star, place = rooms.of(StarRoom).model.tables, Place(schema, policies, role, upper)
-        for one in statements(marks, star, room.policy(), place):
-            typer.echo(f"{one};")
+        for statement in statements(marks, star, room.policy(), place):
+            typer.echo(f"{statement};")

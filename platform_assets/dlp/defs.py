@@ -68,7 +68,9 @@ def build_defs(rooms: Rooms) -> dg.Definitions:
 
         watches = rooms.of(ObjectsRoom).settings.watches
         defs.append(
-            _object_defs({name: dt.timedelta(minutes=one.uninspected_after) for name, one in watches.items()})
+            _object_defs(
+                {name: dt.timedelta(minutes=watch.uninspected_after) for name, watch in watches.items()}
+            )
         )
     resources = {
         "dlp": lazy_resource(room.service, "The inspection for sensitive data"),
@@ -137,23 +139,24 @@ def _object_defs(watches: Mapping[str, dt.timedelta]) -> dg.Definitions:
                 for where, reason in done.failures:
                     failing.record(where, DlpError(reason))
                 inspected += len(done.inspections)
-                for one in done.inspections:
+                for inspection in done.inspections:
                     context.log.info(
                         "%s: %s, %d findings, %s",
-                        one.object_id[:12],
-                        one.result.status.value,
-                        sum(tally.count for tally in one.result.tallies.values()),
-                        one.decision,
+                        inspection.object_id[:12],
+                        inspection.result.status.value,
+                        sum(tally.count for tally in inspection.result.tallies.values()),
+                        inspection.decision,
                     )
                     event(
                         "object_inspected",
-                        f"{one.object_id[:12]}: {one.result.status.value}, {one.decision}",
+                        f"{inspection.object_id[:12]}: {inspection.result.status.value}, "
+                        f"{inspection.decision}",
                         watch=name,
-                        object=one.object_id[:12],
-                        status=one.result.status.value,
-                        decision=one.decision,
-                        findings=sum(tally.count for tally in one.result.tallies.values()),
-                        bytes=one.size,
+                        object=inspection.object_id[:12],
+                        status=inspection.result.status.value,
+                        decision=inspection.decision,
+                        findings=sum(tally.count for tally in inspection.result.tallies.values()),
+                        bytes=inspection.size,
                     )
         with failing.guard("alerts"):
             dlp.send_alerts()
@@ -196,7 +199,7 @@ def _object_defs(watches: Mapping[str, dt.timedelta]) -> dg.Definitions:
                 if number := dlp.uninspected(name, within):
                     late[name] = number
         problems = [f"{number} of {name}" for name, number in late.items()]
-        problems += [f"{one.name}: {one.reason}" for one in counting.failures]
+        problems += [f"{failure.name}: {failure.reason}" for failure in counting.failures]
         return dg.AssetCheckResult(
             passed=not problems,
             description="; ".join(problems) or "none",
@@ -299,7 +302,7 @@ def _worst_row(row: Mapping[str, Any]) -> dict[str, Any]:
         # The name in the run's log; `dlp/objects` and `dlp/findings` can be queried by it.
         "object": row["object_id"][:12],
         "uri": _name(row["uri"]),
-        "info types": ", ".join(f"{name} {one['count']}" for name, one in counts.items()),
+        "info types": ", ".join(f"{name} {count['count']}" for name, count in counts.items()),
         "highest": row["likelihood"],
         "findings": row["findings"],
         "status": row["status"],

@@ -66,7 +66,7 @@ class ColumnChange:
             "drop": (Text, Integer, Decimal, Float, Boolean, Date, Timestamp),
         }[how.transformation]
         if not isinstance(type_, allowed):
-            names = " or ".join(one.__name__.lower() for one in allowed)
+            names = " or ".join(type_.__name__.lower() for type_ in allowed)
             return f"{how.transformation} needs a column of {names}"
         if isinstance(type_, Text) and type_.max_length is not None:
             longest = {
@@ -135,13 +135,15 @@ class TransformedTable:
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that depend on the key and the changes, and disclose neither."""
-        identity = repr([(one.column.name, one.how, one.info_type, one.scope) for one in self.changes])
+        identity = repr(
+            [(change.column.name, change.how, change.info_type, change.scope) for change in self.changes]
+        )
         return hmac.digest(self.key(), identity.encode(), "sha256").hex()[:16]
 
     def applied(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
         """Stream the rows with their columns changed; the schema stays the same."""
         key = self.key()
-        by_name = {one.column.name: one for one in self.changes}
+        by_name = {change.column.name: change for change in self.changes}
         schema = rows.schema
 
         def batches() -> Any:

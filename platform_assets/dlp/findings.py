@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
     from platform_assets.model.table import Column
 
-_LEVELS = "[" + ", ".join(literal(one.name) for one in Likelihood) + "]"
+_LEVELS = "[" + ", ".join(literal(likelihood.name) for likelihood in Likelihood) + "]"
 
 
 @dataclass(frozen=True)
@@ -206,17 +206,17 @@ class FindingsStore:
             objects = self.objects.read()
             known = self._recorded(objects, inspections)
             new = []
-            for one in inspections:
-                if one.identity not in known:
-                    known.add(one.identity)
-                    new.append(one)
+            for inspection in inspections:
+                if inspection.identity not in known:
+                    known.add(inspection.identity)
+                    new.append(inspection)
             if not new:
                 return []
-            ids = {one.identity: uuid.uuid4().hex for one in new}
-            found = [row for one in new for row in _finding_rows(one, ids[one.identity])]
+            ids = {inspection.identity: uuid.uuid4().hex for inspection in new}
+            found = [row for inspection in new for row in _finding_rows(inspection, ids[inspection.identity])]
             if found:
                 self.findings.read().append(found)
-            objects.append(_object_row(one, ids[one.identity]) for one in new)
+            objects.append(_object_row(inspection, ids[inspection.identity]) for inspection in new)
             return new
 
         tables = (self.objects.table, self.findings.table)
@@ -226,7 +226,7 @@ class FindingsStore:
         self, objects: LogVersion, inspections: Sequence[Inspection]
     ) -> set[tuple[str, str, str, str]]:
         """The earlier inspections of the same objects."""
-        wanted = ", ".join(sorted({literal(one.object_id) for one in inspections}))
+        wanted = ", ".join(sorted({literal(inspection.object_id) for inspection in inspections}))
         if not wanted:
             return set()
         with self.engine.connect() as connection:
@@ -268,12 +268,12 @@ class FindingsStore:
                 by_column.setdefault(verdict.column, []).append(verdict)
             for column, verdicts in by_column.items():
                 problem = table.failures.get(column)
-                for one in verdicts or [None]:
+                for given in verdicts or [None]:
                     place = f"{table.table}.{column}"
                     if problem is not None:
                         decision = policy.decide_uninspected(Status.UNREADABLE, [ProblemKind.FAILED], place)
-                    elif one is not None:
-                        decision = policy.decide(one.info_type.name, one.likelihood, place)
+                    elif given is not None:
+                        decision = policy.decide(given.info_type.name, given.likelihood, place)
                     else:
                         decision = Decision()
                     rows.append(
@@ -281,10 +281,10 @@ class FindingsStore:
                             "place": table.place,
                             "table": table.table,
                             "column": column,
-                            "info_type": one.info_type.name if one else None,
-                            "likelihood": one.likelihood.name if one else None,
-                            "share": one.share if one else 0.0,
-                            "distinct_values": one.distinct if one else 0,
+                            "info_type": given.info_type.name if given else None,
+                            "likelihood": given.likelihood.name if given else None,
+                            "share": given.share if given else 0.0,
+                            "distinct_values": given.distinct if given else 0,
                             "rows_inspected": table.rows_inspected,
                             "rows_total": table.rows_total,
                             "table_version": table.recorded_version,
@@ -459,17 +459,17 @@ class FindingsStore:
         self.findings.read().create_view(connection, "findings")
 
 
-def _object_row(one: Inspection, inspection_id: str) -> dict[str, Any]:
-    result, coverage = one.result, one.result.coverage
+def _object_row(inspection: Inspection, inspection_id: str) -> dict[str, Any]:
+    result, coverage = inspection.result, inspection.result.coverage
     highest = result.highest
     return {
         "inspection_id": inspection_id,
-        "watch": one.watch,
-        "uri": one.uri,
-        "object_id": one.object_id,
-        "version": one.version,
-        "size": one.size,
-        "modified_at": one.modified_at,
+        "watch": inspection.watch,
+        "uri": inspection.uri,
+        "object_id": inspection.object_id,
+        "version": inspection.version,
+        "size": inspection.size,
+        "modified_at": inspection.modified_at,
         "status": result.status.value,
         "reason": result.reason,
         "problems": json.dumps(
@@ -491,22 +491,22 @@ def _object_row(one: Inspection, inspection_id: str) -> dict[str, Any]:
             }
         ),
         "likelihood": highest.name if highest else None,
-        "decision": one.decision,
-        "rule": one.rule,
-        "detector": one.detector,
-        "detector_version": one.detector_version,
-        "inspected_at": one.inspected_at,
-        "run_id": one.run_id,
+        "decision": inspection.decision,
+        "rule": inspection.rule,
+        "detector": inspection.detector,
+        "detector_version": inspection.detector_version,
+        "inspected_at": inspection.inspected_at,
+        "run_id": inspection.run_id,
     }
 
 
-def _finding_rows(one: Inspection, inspection_id: str) -> Iterable[dict[str, Any]]:
-    for finding in one.result.findings:
+def _finding_rows(inspection: Inspection, inspection_id: str) -> Iterable[dict[str, Any]]:
+    for finding in inspection.result.findings:
         place = finding.location
         yield {
             "inspection_id": inspection_id,
-            "uri": one.uri,
-            "version": one.version,
+            "uri": inspection.uri,
+            "version": inspection.version,
             "container": json.dumps(place.container, ensure_ascii=False),
             "info_type": finding.info_type.name,
             "likelihood": finding.likelihood.name,
@@ -518,8 +518,8 @@ def _finding_rows(one: Inspection, inspection_id: str) -> Iterable[dict[str, Any
             "codepoint_start": place.codepoint_range.start,
             "codepoint_end": place.codepoint_range.end,
             "fingerprint": finding.fingerprint,
-            "detector": one.detector,
+            "detector": inspection.detector,
             "detector_version": finding.info_type.version,
-            "inspected_at": one.inspected_at,
-            "run_id": one.run_id,
+            "inspected_at": inspection.inspected_at,
+            "run_id": inspection.run_id,
         }

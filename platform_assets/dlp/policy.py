@@ -221,7 +221,7 @@ class Policy:
         decisions = []
         kinds: set[str] = {*problems} or {"*"}
         for problem in sorted(kinds):
-            rule = next((one for one in self.uninspected if one.matches(status, problem, place)), None)
+            rule = next((rule_ for rule_ in self.uninspected if rule_.matches(status, problem, place)), None)
             decisions.append(Decision(rule.action if rule else Action.BLOCK, rule=rule))
         return strictest(decisions)
 
@@ -245,7 +245,7 @@ def strictest(decisions: Iterable[Decision]) -> Decision:
     """The decision with the strictest action; among equals that of the most likely finding, then by name."""
     return max(
         decisions,
-        key=lambda one: (one.action, one.likelihood or 0, one.info_type or ""),
+        key=lambda decision: (decision.action, decision.likelihood or 0, decision.info_type or ""),
         default=Decision(),
     )
 

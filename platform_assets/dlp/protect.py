@@ -162,7 +162,7 @@ class StarProtection:
                 folder = self._copy_for(lake, table, warehouse, found, failed)
                 if folder is not None:
                     copies[table.name] = folder
-        held_back = lake.holding_back({one.name: one.reason for one in protecting.failures})
+        held_back = lake.holding_back({failure.name: failure.reason for failure in protecting.failures})
         if not copies:
             return held_back
         return ProtectedLake(
@@ -270,7 +270,7 @@ class StarProtection:
     def concerns_file(self, name: str, place: str) -> bool:
         """See `Protection.concerns_file`."""
         rules, places = self.policy.rules_for_columns(), _file_places(name, place)
-        return any(rule.concerns(one) for rule in rules for one in places)
+        return any(rule.concerns(place) for rule in rules for place in places)
 
     def check_file(self, file: BinaryIO, name: str, size: int | None, place: str) -> None:
         """Refuse a file in which something is found that a rule blocks, or would change in a table.
@@ -291,10 +291,10 @@ class StarProtection:
         kinds = [problem.kind for problem in result.problems]
         decision = strictest(
             decision
-            for one in _file_places(name, place)
+            for file_place in _file_places(name, place)
             for decision in (
-                self.policy.decide_object(result.tallies, one),
-                self.policy.decide_uninspected(result.status, kinds, one),
+                self.policy.decide_object(result.tallies, file_place),
+                self.policy.decide_uninspected(result.status, kinds, file_place),
             )
         )
         if decision.action < Action.DEIDENTIFY:
@@ -395,7 +395,9 @@ class StarProtection:
             if row["place"] == "lake":
                 verdict = (row["info_type"], Likelihood[row["likelihood"]])
                 held.setdefault((row["table"], row["column"]), []).append(verdict)
-        failed = {(one.table, name): reason for one in inspected for name, reason in one.failures.items()}
+        failed = {
+            (table.table, name): reason for table in inspected for name, reason in table.failures.items()
+        }
         return held, failed
 
     def _bring_up(self, lake: Lake, change: TransformedTable) -> str | None:

@@ -336,11 +336,11 @@ class _Scan:
     def _take_name(self, piece: NamePiece) -> None:
         # A name is not content: if only the name of an object could be read, it has not been inspected.
         found = self.inspector.inspect_text(piece.text, piece.container)
-        kept = [one for one in found.findings if one.info_type.name not in _NOT_OF_NAMES]
+        kept = [finding for finding in found.findings if finding.info_type.name not in _NOT_OF_NAMES]
         self._add(
             [
-                replace(one, location=replace(one.location, container=(*piece.container, "(name)")))
-                for one in kept
+                replace(finding, location=replace(finding.location, container=(*piece.container, "(name)")))
+                for finding in kept
             ],
             {name: tally for name, tally in found.tallies.items() if name not in _NOT_OF_NAMES},
         )
@@ -349,9 +349,9 @@ class _Scan:
         found = self.inspector.inspect_text(piece.text, piece.container)
         start, end = piece.own or (0, len(piece.text))
         findings = [
-            replace(one, location=_moved(one.location, piece))
-            for one in found.findings
-            if start <= one.location.byte_range.start < end
+            replace(finding, location=_moved(finding.location, piece))
+            for finding in found.findings
+            if start <= finding.location.byte_range.start < end
         ]
         self._add(findings, _own_tallies(found, findings))
         if piece.is_content:
@@ -387,54 +387,56 @@ class _Scan:
         """Inspect the gathered tables: those of few rows together, else one by one."""
         self._close_gathered()
         waiting, self._waiting, self._waiting_size = self._waiting, [], 0
-        small = [(one, cells) for one in waiting if (cells := one.cells()) is not None]
+        small = [(gathered, cells) for gathered in waiting if (cells := gathered.cells()) is not None]
         found = self._found_together(small)
-        for one in waiting:
+        for gathered in waiting:
             try:
-                if (together := found.get(id(one))) is not None:
+                if (together := found.get(id(gathered))) is not None:
                     self._add_found(together)
                 else:
-                    self._inspect_table(one)
+                    self._inspect_table(gathered)
             except BaseException as error:
                 if not is_about_content(error):
                     raise
-                self._take_failure(one.container, "the rows of a table", error)
+                self._take_failure(gathered.container, "the rows of a table", error)
 
     def _found_together(self, small: Sequence[tuple[_Gathered, dict[str, Cells]]]) -> dict[int, Found]:
         """Return the results of inspecting several tables at once; empty if they must be inspected singly."""
         if not small or not isinstance(self.inspector, TablesInspector):
             return {}
         try:
-            tables = [SmallTable(cells, one.container, one.row) for one, cells in small]
+            tables = [SmallTable(cells, gathered.container, gathered.row) for gathered, cells in small]
             found = self.inspector.inspect_tables(tables)
             self._learn_names(found)
         except BaseException as error:
             if not is_about_content(error):
                 raise
             return {}  # each is inspected by itself, so that the others do not suffer from one
-        return {id(one): of for (one, _), of in zip(small, found, strict=True)}
+        return {id(gathered): of for (gathered, _), of in zip(small, found, strict=True)}
 
-    def _inspect_table(self, one: _Gathered) -> None:
-        columns = one.columns()
-        wanted = self._found_wanted(one, columns)
+    def _inspect_table(self, gathered: _Gathered) -> None:
+        columns = gathered.columns()
+        wanted = self._found_wanted(gathered, columns)
         if wanted is not None:
             self._add_found(wanted)
             return
-        for found in self._found_in(columns, one.container):
+        for found in self._found_in(columns, gathered.container):
             rows = [
                 finding
                 if finding.location.row is None
-                else replace(finding, location=replace(finding.location, row=one.row(finding.location.row)))
+                else replace(
+                    finding, location=replace(finding.location, row=gathered.row(finding.location.row))
+                )
                 for finding in found.findings
             ]
             self._add_found(replace(found, findings=tuple(rows)))
 
-    def _found_wanted(self, one: _Gathered, columns: Mapping[str, pa.Array]) -> Found | None:
+    def _found_wanted(self, gathered: _Gathered, columns: Mapping[str, pa.Array]) -> Found | None:
         """Return the findings in a table that can still be stored; None if it must be inspected otherwise."""
         if not isinstance(self.inspector, TablesInspector):
             return None
         try:
-            return self.inspector.inspect_rows(columns, one.row, one.container, self._wanted)
+            return self.inspector.inspect_rows(columns, gathered.row, gathered.container, self._wanted)
         except BaseException as error:
             if not is_about_content(error):
                 raise
@@ -523,7 +525,7 @@ class _Scan:
         """Inspect the names that results repeat, all at once: most are harmless."""
         if not isinstance(self.inspector, TablesInspector):
             return
-        named = {one.location.column: None for of in found for one in of.findings}
+        named = {finding.location.column: None for of in found for finding in of.findings}
         named.update((verdict.column, None) for of in found for verdict in of.columns)
         new = [name for name in named if name is not None and name not in self._names]
         texts = [name.encode(errors="replace") for name in new]
@@ -540,7 +542,7 @@ class _Scan:
         if known is None:
             try:
                 found = self.inspector.inspect_text(name.encode(errors="replace"))
-                is_finding = any(one.info_type.name not in _NOT_OF_NAMES for one in found.findings)
+                is_finding = any(finding.info_type.name not in _NOT_OF_NAMES for finding in found.findings)
             except BaseException as error:
                 if not is_about_content(error):
                     raise
@@ -582,7 +584,7 @@ def _with_cells(piece: ColumnsPiece, count: int) -> ColumnsPiece:
     if len(piece.columns) < _MANY_COLUMNS or count > MOST_ROWS_OF_CELLS:
         return piece
     columns = list(piece.columns.values())
-    if any(isinstance(one, Cells) or len(one) != count or one.type != _TEXT for one in columns):
+    if any(isinstance(column, Cells) or len(column) != count or column.type != _TEXT for column in columns):
         return piece
     texts = pa.concat_arrays(columns).to_pylist()
     cells = (cells_of_texts(texts[first : first + count]) for first in range(0, len(texts), count))
@@ -624,7 +626,7 @@ def _own_tallies(found: Found, findings: Iterable[Finding]) -> Mapping[str, Tall
     if sum(tally.count for tally in found.tallies.values()) > len(found.findings):
         # There are more findings than the inspector lists: those shared by windows are unknown, and few.
         return found.tallies
-    return merged_tallies({one.info_type.name: Tally(1, one.likelihood)} for one in findings)
+    return merged_tallies({finding.info_type.name: Tally(1, finding.likelihood)} for finding in findings)
 
 
 def _reason(problems: Iterable[Problem], total: int) -> str:

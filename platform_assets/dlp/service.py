@@ -148,8 +148,8 @@ class InspectionService:
             listed: Sequence[WarehouseTable] = ()
             with failing.guard(name):
                 listed = tables()
-            for one in listed:
-                yield one.key, partial(in_warehouse, name, one)
+            for file in listed:
+                yield file.key, partial(in_warehouse, name, file)
 
     def unexpected_columns(self) -> list[dict[str, Any]]:
         """The verdicts on columns that no rule allows or de-identifies, by the current policy."""

@@ -249,7 +249,7 @@ class UninspectedRuleSettings(Block):
 
 def _near(name: str, known: Iterable[str], likeness: float = 0.88) -> str:
     """The info type that a name is nearly, or starts; empty where there is none."""
-    longer = [one for one in sorted(known) if one.startswith(f"{name.upper()}_")]
+    longer = [name_ for name_ in sorted(known) if name_.startswith(f"{name.upper()}_")]
     near = longer[:1] or get_close_matches(name.upper(), sorted(known), 1, likeness)
     return near[0] if near else ""
 
@@ -310,14 +310,14 @@ class DlpSettings(Block):
             (("inspect", "exclude"), inspect.exclude),
             (("inspect", "per_info_type"), inspect.per_info_type),
             *(
-                (("inspect", "hotwords", name, "info_types"), one.info_types)
-                for name, one in inspect.hotwords.items()
+                (("inspect", "hotwords", name, "info_types"), hotword.info_types)
+                for name, hotword in inspect.hotwords.items()
             ),
             *(
-                (("inspect", "exclusions", name, "info_types"), one.info_types)
-                for name, one in inspect.exclusions.items()
+                (("inspect", "exclusions", name, "info_types"), exclusion.info_types)
+                for name, exclusion in inspect.exclusions.items()
             ),
-            *((("rules", name, "info_types"), one.info_types) for name, one in self.rules.items()),
+            *((("rules", name, "info_types"), rule.info_types) for name, rule in self.rules.items()),
             *((("columns", name), info_types) for name, info_types in self.columns.items()),
         ]
         there = {*known, *inspect.custom}
@@ -329,7 +329,7 @@ class DlpSettings(Block):
             )
             for key, info_types in named
             for info_type in info_types
-            if not any(fnmatchcase(one, info_type) for one in there)
+            if not any(fnmatchcase(pattern, info_type) for pattern in there)
             # A rule may name what another inspector finds; what is nearly a name of this one is a slip.
             and (key[0] != "rules" or _near(info_type, there))
         ]

@@ -62,12 +62,12 @@ def statements(marks: Iterable[Mark], star: Iterable[Table], policy: Policy, pla
         yield f"CREATE TAG IF NOT EXISTS {tag} COMMENT = {literal('What the column holds')}"
     made = set()
     for (table, name), held in sorted(found.items()):
-        column = next((one for one in tables[table].columns if one.name == name), None)
+        column = next((column for column in tables[table].columns if column.name == name), None)
         if column is None:
             continue
         target = _named(place, tables[table].name, is_table=True)
         cell = _named(place, name)
-        surest = max(held, key=lambda one: (one[1], one[0]))[0]
+        surest = max(held, key=lambda kind: (kind[1], kind[0]))[0]
         yield f"ALTER TABLE {target} MODIFY COLUMN {cell} SET TAG {tag} = {literal(surest)}"
         decision = policy.decide_column(held, f"{table}.{name}")
         if decision.action is Action.DEIDENTIFY:

@@ -40,7 +40,10 @@ FINDING_COLUMNS = (
     Column("container", Text(), "Nested files and sheet, as a JSON list from the outside in"),
     Column("info_type", Text(), "Info type of the value"),
     Column(
-        "likelihood", Text(), "Likelihood of the info type", accepted=tuple(one.name for one in Likelihood)
+        "likelihood",
+        Text(),
+        "Likelihood of the info type",
+        accepted=tuple(likelihood.name for likelihood in Likelihood),
     ),
     Column("evidence", Text(), "Kinds of evidence, separated by commas"),
     Column("row", Integer(64), "Row of the table, from 0", nullable=True),

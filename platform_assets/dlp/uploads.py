@@ -213,9 +213,9 @@ class UploadInspector:
         if not sensitive:
             return found.uri
         places = [
-            (one.location.codepoint_range.start, one.location.codepoint_range.end)
-            for one in in_name.findings
-            if one.info_type.name in sensitive
+            (finding.location.codepoint_range.start, finding.location.codepoint_range.end)
+            for finding in in_name.findings
+            if finding.info_type.name in sensitive
         ]
         if not places or not found.uri.endswith(found.key):
             return mask_uri(found.uri)
@@ -237,53 +237,57 @@ class UploadInspector:
         """Record, alert, move and settle objects; an object that fails at one step skips the next steps."""
 
         def settle(some: Sequence[_Worked]) -> None:
-            self.watch.log.settle(batch, [one.outcome for one in some], self.watch.policy, self.clock())
+            self.watch.log.settle(batch, [worked.outcome for worked in some], self.watch.policy, self.clock())
 
         recorded = self._step(group, self._record)
         alerted = self._step(recorded, self._send_alerts)
-        moved = [self._quarantined(one) for one in alerted]
+        moved = [self._quarantined(worked) for worked in alerted]
         unsettled = _failures(moved, settle)
         if unsettled and len(unsettled) == len(moved):
             raise unsettled[0][1]
-        failed = [(one, one.outcome.error) for one in moved if one.outcome.status is ObjectStatus.FAILED]
-        failed += [(one, reason_of(error, tell_text=False)) for one, error in unsettled]
+        failed = [
+            (worked, worked.outcome.error) for worked in moved if worked.outcome.status is ObjectStatus.FAILED
+        ]
+        failed += [(worked, reason_of(error, tell_text=False)) for worked, error in unsettled]
         return Done(
-            tuple(one.inspection for one in recorded if one.inspection and not one.has_failed),
-            tuple((self._name_in_logs(one.found), _masked(reason, one.found)) for one, reason in failed),
+            tuple(worked.inspection for worked in recorded if worked.inspection and not worked.has_failed),
+            tuple(
+                (self._name_in_logs(worked.found), _masked(reason, worked.found)) for worked, reason in failed
+            ),
         )
 
     def _record(self, some: Sequence[_Worked]) -> None:
-        self.findings.record([one.inspection for one in some if one.inspection])
+        self.findings.record([worked.inspection for worked in some if worked.inspection])
 
     def _send_alerts(self, some: Sequence[_Worked]) -> None:
-        if alerts := [alert for one in some if (alert := self._alert(one)) is not None]:
+        if alerts := [alert for worked in some if (alert := self._alert(worked)) is not None]:
             self.tell(alerts)
 
     def _step(self, group: Sequence[_Worked], step: Callable[[Sequence[_Worked]], None]) -> list[_Worked]:
         """Do one step for the inspected objects of a group, and mark the objects for which it failed."""
-        going = [one for one in group if one.inspection is not None and not one.has_failed]
-        failed = {one.found.key: _failed(one.found, error) for one, error in _failures(going, step)}
-        return [replace(one, outcome=failed.get(one.found.key, one.outcome)) for one in group]
+        going = [worked for worked in group if worked.inspection is not None and not worked.has_failed]
+        failed = {worked.found.key: _failed(worked.found, error) for worked, error in _failures(going, step)}
+        return [replace(worked, outcome=failed.get(worked.found.key, worked.outcome)) for worked in group]
 
-    def _quarantined(self, one: _Worked) -> _Worked:
-        is_wanted = one.decision.action is Action.QUARANTINE and self.quarantine is not None
+    def _quarantined(self, worked: _Worked) -> _Worked:
+        is_wanted = worked.decision.action is Action.QUARANTINE and self.quarantine is not None
         # An object that could not be recorded or alerted is inspected again, so it must not be moved.
-        if not is_wanted or one.has_failed or self.quarantine is None:
-            return one
+        if not is_wanted or worked.has_failed or self.quarantine is None:
+            return worked
         try:
-            quarantine(self.watch.bucket, one.found, self.quarantine)
+            quarantine(self.watch.bucket, worked.found, self.quarantine)
         except ObjectGone:
-            return one  # nothing is left to move
+            return worked  # nothing is left to move
         except BaseException as error:
             if not is_isolated(error):
                 raise
-            return replace(one, outcome=_failed(one.found, error))
-        return one
+            return replace(worked, outcome=_failed(worked.found, error))
+        return worked
 
-    def _alert(self, one: _Worked) -> Alert | None:
-        if one.inspection is None or one.decision.action is Action.ALLOW:
+    def _alert(self, worked: _Worked) -> Alert | None:
+        if worked.inspection is None or worked.decision.action is Action.ALLOW:
             return None
-        result, decision = one.inspection.result, one.decision
+        result, decision = worked.inspection.result, worked.decision
         if result.tallies:
             title = "Sensitive data in an object"
         elif result.status is Status.UNREADABLE:
@@ -297,18 +301,18 @@ class UploadInspector:
         if decision.rule is not None:
             facts.append(("Rule", str(decision.rule)))
         return object_alert(
-            one.found.uri,
-            one.found.version,
+            worked.found.uri,
+            worked.found.version,
             [TypeCount(name, tally.count, tally.highest.name) for name, tally in result.tallies.items()],
             title=title,
             severity=_severity(result, decision),
             status=result.status.value,
             coverage=coverage_in_words(result.coverage),
-            at=one.inspection.inspected_at,
-            run_url=self.run_url(one.inspection.run_id),
+            at=worked.inspection.inspected_at,
+            run_url=self.run_url(worked.inspection.run_id),
             facts=facts,
             secret=self.secret,
-            shown=one.inspection.uri,
+            shown=worked.inspection.uri,
         )
 
 
@@ -349,8 +353,8 @@ def _failures(
     """Do a step for objects together, and one by one if that fails; return the failed objects."""
     if len(some) > 1 and failure_of(lambda: step(some)) is None:
         return []
-    errors = ((one, failure_of(partial(step, [one]))) for one in some)
-    return [(one, error) for one, error in errors if error is not None]
+    errors = ((worked, failure_of(partial(step, [worked]))) for worked in some)
+    return [(worked, error) for worked, error in errors if error is not None]
 
 
 def object_id(uri: str) -> str:

@@ -27,7 +27,7 @@ VERSION = "google"
 
 _UNSECURED = "http://"
 _LONGEST_WAIT = 32.0
-_SENSITIVITIES = {one.value: one for one in Sensitivity}
+_SENSITIVITIES = {level.value: level for level in Sensitivity}
 _QUOTA = 429
 
 
@@ -168,14 +168,14 @@ class DlpSession:
                 timeout=self.access.timeout,
             )
         return {
-            one.name: InfoType(
-                one.name,
+            info_type_.name: InfoType(
+                info_type_.name,
                 VERSION,
-                BY_NAME[one.name].info_type.sensitivity
-                if one.name in BY_NAME
-                else _SENSITIVITIES.get(int(one.sensitivity_score.score), Sensitivity.MODERATE),
+                BY_NAME[info_type_.name].info_type.sensitivity
+                if info_type_.name in BY_NAME
+                else _SENSITIVITIES.get(int(info_type_.sensitivity_score.score), Sensitivity.MODERATE),
             )
-            for one in listed.info_types
+            for info_type_ in listed.info_types
         }
 
     def looked_for(self, config: InspectConfig) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ class DlpSession:
         Raises:
             DlpError: It names info types that Google does not support, or none at all.
         """
-        custom = {one.info_type.name for one in config.custom_info_types}
+        custom = {type_.info_type.name for type_ in config.custom_info_types}
         unknown = sorted(set(config.info_types) - custom - self.info_types.keys())
         if unknown:
             raise DlpError(
@@ -198,8 +198,8 @@ class DlpSession:
             )
         names = config.info_types or [
             name
-            for name, one in BY_NAME.items()
-            if one.by_default or name in config.min_likelihood_per_info_type
+            for name, detector in BY_NAME.items()
+            if detector.by_default or name in config.min_likelihood_per_info_type
         ]
         left = tuple(
             name for name in names if name in self.info_types and name not in config.exclude_info_types
@@ -316,9 +316,9 @@ class DlpSession:
 def _violations(error: Any) -> str:
     """The invalid fields of a rejected request, as a sentence that starts with a space."""
     found = [
-        f"{one.field}: {one.description}".strip(": ")
+        f"{violation.field}: {violation.description}".strip(": ")
         for detail in error.details or ()
-        for one in getattr(detail, "field_violations", ())
+        for violation in getattr(detail, "field_violations", ())
     ]
     return f" It names {'; '.join(found)}." if found else ""
 

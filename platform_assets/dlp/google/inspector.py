@@ -213,11 +213,13 @@ class GoogleInspector:
                 _count(tallies, match, int(column.counts[value]))
                 candidates += ((row, number, match, value) for row in column.rows(value, most))
             verdicts += self._verdicts(column, held, container)
-        candidates.sort(key=lambda one: (one[0], one[1], _place(one[2])))
+        candidates.sort(key=lambda candidate: (candidate[0], candidate[1], _place(candidate[2])))
         return Found(
             tuple(
                 self._cell_finding(known[number], value, match, first_row + row, container)
-                for row, number, match, value in self._limited(candidates, lambda one: one[2].name)
+                for row, number, match, value in self._limited(
+                    candidates, lambda candidate: candidate[2].name
+                )
             ),
             tallies,
             tuple(verdicts),
@@ -258,11 +260,11 @@ class GoogleInspector:
     @cached_property
     def _custom(self) -> Mapping[str, tuple[InfoType, Evidence]]:
         return {
-            one.info_type.name: (
-                one.info_type,
-                Evidence.DICTIONARY if isinstance(one.detection, Dictionary) else Evidence.CUSTOM,
+            type_.info_type.name: (
+                type_.info_type,
+                Evidence.DICTIONARY if isinstance(type_.detection, Dictionary) else Evidence.CUSTOM,
             )
-            for one in self.config.custom_info_types
+            for type_ in self.config.custom_info_types
         }
 
     def _each(self, ask: Callable[[_Piece], list[Any]], pieces: Sequence[_Piece]) -> Iterable[list[Any]]:
@@ -373,12 +375,12 @@ class GoogleInspector:
         limits = self.config.limits
         kept: list[_Piece] = []
         counted: Counter[str] = Counter()
-        for one in found:
+        for finding in found:
             if len(kept) >= limits.max_findings_per_item:
                 break
-            if counted[name(one)] < limits.max_findings_per_info_type:
-                counted[name(one)] += 1
-                kept.append(one)
+            if counted[name(finding)] < limits.max_findings_per_info_type:
+                counted[name(finding)] += 1
+                kept.append(finding)
         return kept
 
     def _finding(self, match: _Match, value: bytes, location: Location) -> Finding:

@@ -111,20 +111,20 @@ class GoogleJobs:
     longest_wait: float = 60
     sleep: Callable[[float], None] = time.sleep
 
-    def inspect_object(self, one: GcsObject, scan: Callable[[], InspectResult]) -> InspectResult:
+    def inspect_object(self, object_: GcsObject, scan: Callable[[], InspectResult]) -> InspectResult:
         """Inspect an object by content, which gives locations of findings, or by a job if it is large.
 
         Args:
-            one: The object.
+            object_: The object.
             scan: Inspects it by content. Also used for files that a job would read as plain bytes.
 
         Raises:
             DlpUnavailable: The job is not done in time, or Google does not answer.
             DlpError: Google rejects the job.
         """
-        suffix = PurePosixPath(one.name).suffix.lower()
-        is_small = one.size is not None and one.size <= CONTENT_UP_TO
-        return scan() if is_small or suffix in OPENED_BY_CONTENT else self.inspect([one])
+        suffix = PurePosixPath(object_.name).suffix.lower()
+        is_small = object_.size is not None and object_.size <= CONTENT_UP_TO
+        return scan() if is_small or suffix in OPENED_BY_CONTENT else self.inspect([object_])
 
     def inspect(self, objects: Sequence[GcsObject]) -> InspectResult:
         """Inspect objects of one bucket in one job, and wait for it.
@@ -140,9 +140,11 @@ class GoogleJobs:
                 next attempt waits for the same job.
             DlpError: Google rejects the job.
         """
-        if objects and all(one.size == 0 for one in objects):
+        if objects and all(object_.size == 0 for object_ in objects):
             return InspectResult(
-                _name([one.uri for one in objects]), Status.INSPECTED, coverage=Coverage(0, 0, 0, None, 1, 1)
+                _name([object_.uri for object_ in objects]),
+                Status.INSPECTED,
+                coverage=Coverage(0, 0, 0, None, 1, 1),
             )
         return self.wait(self.start(objects))
 
@@ -166,7 +168,7 @@ class GoogleJobs:
 
         job = self._job_config(objects)
         digest = self._digest(job, objects)
-        place = _name([one.uri for one in objects])
+        place = _name([object_.uri for object_ in objects])
         last = None
         for attempt in range(1, _MOST_ATTEMPTS + 1):
             job_id = f"{_PREFIX}-{digest}-{attempt}"
@@ -262,16 +264,16 @@ class GoogleJobs:
     def _job_config(self, objects: Sequence[GcsObject]) -> dlp_v2.InspectJobConfig:
         from google.cloud import dlp_v2
 
-        buckets = {one.bucket for one in objects}
+        buckets = {object_.bucket for object_ in objects}
         if len(buckets) != 1:
             raise DlpError(
                 "A job of Sensitive Data Protection inspects objects of one bucket, but these are in "
                 f"{len(buckets)} buckets. Start a job for each bucket."
             )
-        names = sorted({one.name for one in objects})
+        names = sorted({object_.name for object_ in objects})
         options = self.options
         most = options.bytes_per_object
-        is_cut = most is not None and any(one.size is None or one.size > most for one in objects)
+        is_cut = most is not None and any(object_.size is None or object_.size > most for object_ in objects)
         actions: list[dict[str, Any]] = []
         if options.topic is not None:
             actions.append({"pub_sub": {"topic": options.topic}})
@@ -299,8 +301,8 @@ class GoogleJobs:
         """Identifies a job: the objects and versions it inspects, its configuration, and its options."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(type(job).pb(job).SerializeToString(deterministic=True))
-        for one in sorted(objects, key=lambda one: (one.name, one.generation)):
-            digest.update(b"\0".join((b"", one.name.encode(), one.generation.encode())))
+        for listed in sorted(objects, key=lambda listed: (listed.name, listed.generation)):
+            digest.update(b"\0".join((b"", listed.name.encode(), listed.generation.encode())))
         return digest.hexdigest()
 
     def _existing(self, job_id: str) -> Any:
@@ -338,8 +340,11 @@ def _result(job: dlp_v2.DlpJob) -> InspectResult | None:
         ended = "was cancelled" if job.state == states.CANCELED else "failed"
         problems.append((ProblemKind.UNREACHABLE, f"Google's job {_id(job.name)} {ended}"))
     problems += [
-        (ProblemKind.UNREACHABLE, f"Google's job {_id(job.name)} reports: {_first_line(one.details.message)}")
-        for one in job.errors[:_MOST_ERRORS]
+        (
+            ProblemKind.UNREACHABLE,
+            f"Google's job {_id(job.name)} reports: {_first_line(error.details.message)}",
+        )
+        for error in job.errors[:_MOST_ERRORS]
     ]
     if job.state == states.DONE and not found.processed_bytes:
         problems.append(
@@ -357,9 +362,11 @@ def _result(job: dlp_v2.DlpJob) -> InspectResult | None:
             )
         )
     tallies = {
-        one.info_type.name: Tally(one.count, _least(config, one.info_type.name))
-        for one in found.info_type_stats
-        if one.count
+        info_type_stat.info_type.name: Tally(
+            info_type_stat.count, _least(config, info_type_stat.info_type.name)
+        )
+        for info_type_stat in found.info_type_stats
+        if info_type_stat.count
     }
     if _is_at_limit(config.limits, tallies):
         problems.append(
@@ -390,9 +397,9 @@ def _result(job: dlp_v2.DlpJob) -> InspectResult | None:
 
 def _least(config: dlp_v2.InspectConfig, name: str) -> Likelihood:
     """The lowest likelihood that a counted finding of an info type can have."""
-    for one in config.min_likelihood_per_info_type:
-        if one.info_type.name == name:
-            return likelihood_of(one.min_likelihood)
+    for minimum in config.min_likelihood_per_info_type:
+        if minimum.info_type.name == name:
+            return likelihood_of(minimum.min_likelihood)
     return likelihood_of(config.min_likelihood)
 
 
@@ -400,7 +407,7 @@ def _is_at_limit(limits: dlp_v2.InspectConfig.FindingLimits, tallies: dict[str, 
     total = sum(tally.count for tally in tallies.values())
     most = max((tally.count for tally in tallies.values()), default=0)
     return 0 < limits.max_findings_per_item <= total or any(
-        0 < one.max_findings <= most for one in limits.max_findings_per_info_type
+        0 < limit.max_findings <= most for limit in limits.max_findings_per_info_type
     )
 
 
@@ -409,7 +416,7 @@ def _file_set(bucket: str, names: Sequence[str]) -> dict[str, Any]:
     # In a URL, an asterisk or slash at the end stands for many objects.
     if name and not name.endswith(("*", "/")):
         return {"url": f"gs://{bucket}/{name}"}
-    patterns = [_SPECIAL.sub(r"\\\g<0>", one) for one in names]
+    patterns = [_SPECIAL.sub(r"\\\g<0>", name) for name in names]
     return {"regex_file_set": {"bucket_name": bucket, "include_regex": patterns}}
 
 
@@ -417,7 +424,7 @@ def _uris(file_set: dlp_v2.CloudStorageOptions.FileSet) -> list[str]:
     if file_set.url:
         return [file_set.url]
     objects = file_set.regex_file_set
-    return [f"gs://{objects.bucket_name}/{_unescaped(one)}" for one in objects.include_regex]
+    return [f"gs://{objects.bucket_name}/{_unescaped(pattern)}" for pattern in objects.include_regex]
 
 
 def _unescaped(pattern: str) -> str:

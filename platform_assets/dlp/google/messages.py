@@ -61,9 +61,11 @@ def to_google(
             f"The inspection's configuration exceeds Google's limits: {'; '.join(found)}. Make it smaller, "
             "or use the local inspector."
         )
-    custom = [one for one in config.custom_info_types if one.info_type.name not in config.exclude_info_types]
+    custom = [
+        type_ for type_ in config.custom_info_types if type_.info_type.name not in config.exclude_info_types
+    ]
     # Google rejects a threshold or a rule for an info type that is not looked for.
-    looked_for = {*info_types, *(one.info_type.name for one in custom)}
+    looked_for = {*info_types, *(custom_type.info_type.name for custom_type in custom)}
     limits = dlp_v2.InspectConfig.FindingLimits(
         max_findings_per_item=config.limits.max_findings_per_item,
         max_findings_per_info_type=[{"max_findings": config.limits.max_findings_per_info_type}],
@@ -77,14 +79,14 @@ def to_google(
             if name in looked_for
         ],
         limits=limits if has_limits else None,
-        custom_info_types=[_custom_to_google(one, is_table) for one in custom],
+        custom_info_types=[_custom_to_google(custom_type, is_table) for custom_type in custom],
         rule_set=[
             {
-                "info_types": [{"name": name} for name in one.info_types if name in looked_for],
-                "rules": [_rule_to_google(rule, is_table) for rule in one.rules],
+                "info_types": [{"name": name} for name in rule_set.info_types if name in looked_for],
+                "rules": [_rule_to_google(rule, is_table) for rule in rule_set.rules],
             }
-            for one in config.rule_set
-            if looked_for.intersection(one.info_types)
+            for rule_set in config.rule_set
+            if looked_for.intersection(rule_set.info_types)
         ],
     )
 
@@ -157,11 +159,11 @@ def _beyond_limits(config: InspectConfig) -> Iterator[str]:
         else:
             dictionaries.append((name, custom.detection))
         windows += [(name, rule.proximity) for rule in custom.rules]
-    for number, one in enumerate(config.rule_set, 1):
+    for number, rule_set in enumerate(config.rule_set, 1):
         name = f"rule set {number}"
-        if len(one.rules) > _MOST_RULES:
-            yield f"{name} has {len(one.rules)} rules, at most {_MOST_RULES} are allowed"
-        for rule in one.rules:
+        if len(rule_set.rules) > _MOST_RULES:
+            yield f"{name} has {len(rule_set.rules)} rules, at most {_MOST_RULES} are allowed"
+        for rule in rule_set.rules:
             windows.append((name, rule.proximity))
             if isinstance(rule, ExclusionRule) and rule.regex is not None:
                 patterns.append((name, rule.regex))

@@ -204,7 +204,7 @@ class LocalInspector:
         scan = TableScan(self._scanner, self._thresholds, self._judged, exact=self._rules.present)
         pairs, dummies = bool(self._names & PAIRED_TYPES), self.config.dummy_secrets
         with without_garbage_collection():
-            small = SmallColumns(scan, [one.columns for one in tables], pairs=pairs, dummies=dummies)
+            small = SmallColumns(scan, [table.columns for table in tables], pairs=pairs, dummies=dummies)
             return [
                 self._found_in_table(columns, table.row, table.container, wanted)
                 if columns
@@ -293,7 +293,10 @@ class LocalInspector:
             self._explained(match, text[match.start : match.end], match.name in winners)
             for match in best.values()
         ]
-        return sorted(explanations, key=lambda one: (-one.likelihood, PRIORITY.get(one.info_type, 0)))
+        return sorted(
+            explanations,
+            key=lambda explanation: (-explanation.likelihood, PRIORITY.get(explanation.info_type, 0)),
+        )
 
     def _explained(self, match: Match, value: bytes, wins: bool) -> Explanation:
         threshold = self._thresholds.get(match.name)
@@ -312,7 +315,7 @@ class LocalInspector:
             digits = value.translate(None, SEPARATORS).decode("latin-1")
             wrong = why(digits) if why else "its check digits, range or structure are wrong"
             reason = f"{wrong}; {reason}"
-        listed = ", ".join(one.value for one in evidence)
+        listed = ", ".join(kind.value for kind in evidence)
         return Explanation(
             match.name,
             likelihood,

@@ -123,12 +123,14 @@ def _pairs(names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     pairs = []
     for name, above, last in parts:
         # The text of an XML element is named by its own attributes.
-        candidates = [one for one in naming.get(name, ()) if "/@" in one]
+        candidates = [candidate for candidate in naming.get(name, ()) if "/@" in candidate]
         if is_value_field(last):
-            candidates += [one for one in naming.get(above.rstrip("./@"), ()) if one != name]
+            candidates += [
+                candidate for candidate in naming.get(above.rstrip("./@"), ()) if candidate != name
+            ]
         if candidates:
             stem = words_of(last)[:-1]
-            candidates.sort(key=lambda one, stem=stem: _rank(one, stem))  # type: ignore[misc]
+            candidates.sort(key=lambda candidate, stem=stem: _rank(candidate, stem))  # type: ignore[misc]
             pairs.append((name, tuple(candidates[:_MOST_PAIRS])))
     return tuple(pairs)
 

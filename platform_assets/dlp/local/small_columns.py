@@ -245,22 +245,22 @@ class SmallColumns:
         sizes = np.bincount(self._column_of, counts, minlength=count)
         digits = np.bincount(self._column_of, self._has_digit & counts, minlength=count)
         candidates: dict[int, list[Whole]] = {}
-        for bit, one in enumerate(WHOLES):
+        for bit, kind in enumerate(WHOLES):
             may_be = is_told = facts & (_TELLS << bit) > 0
-            if one.alone:
-                may_be = is_told | (sizes >= one.alone)
-            if one.digits is not None:
-                may_be &= (digits if one.digits else sizes - digits) >= one.share * sizes
+            if kind.alone:
+                may_be = is_told | (sizes >= kind.alone)
+            if kind.digits is not None:
+                may_be &= (digits if kind.digits else sizes - digits) >= kind.share * sizes
             numbers = np.flatnonzero(may_be & (sizes > 0))
             for number, told in zip(numbers.tolist(), is_told[numbers].tolist(), strict=True):
                 # Most columns are ruled out by their values alone, which cost less to look at than names.
                 values = telling_values(dict.fromkeys(self._cells[number].texts))
-                if one.must_be(values) if told else one.may_be(values):
-                    candidates.setdefault(number, []).append(one)
+                if kind.must_be(values) if told else kind.may_be(values):
+                    candidates.setdefault(number, []).append(kind)
         judged = {}
         for number, among in candidates.items():
-            values = dict.fromkeys(self._cells[number].texts)
-            whole = self._scan.as_a_whole(values, self._names[number], *self._title(number), among)
+            texts = dict.fromkeys(self._cells[number].texts)
+            whole = self._scan.as_a_whole(texts, self._names[number], *self._title(number), among)
             if whole:
                 judged[number] = whole
         return judged
@@ -333,4 +333,4 @@ def _facts_of_key(key: str) -> int:
 @lru_cache(maxsize=1)
 def _telling_words() -> tuple[frozenset[str], ...]:
     """The words that a name must have for each kind of column, unless its values alone tell it."""
-    return tuple(one.words | hotwords().last_words(one.name) for one in WHOLES)
+    return tuple(kind.words | hotwords().last_words(kind.name) for kind in WHOLES)

@@ -330,16 +330,16 @@ class TableScan:
         looked = telling_values(values)
         whole = {}
         if looked:
-            for one in WHOLES if among is None else among:
-                threshold = self._thresholds.get(one.name)
+            for kind in WHOLES if among is None else among:
+                threshold = self._thresholds.get(kind.name)
                 if threshold is not None:
                     title = header, words
-                    if one.keys and not describes_another(name):
-                        own = words_of_keys(name, one.keys)
+                    if kind.keys and not describes_another(name):
+                        own = words_of_keys(name, kind.keys)
                         title = hotwords().among(own), own
-                    judged = one.judge(looked, *title)
+                    judged = kind.judge(looked, *title)
                     if judged[0] >= threshold:
-                        whole[one.name] = judged
+                        whole[kind.name] = judged
         return whole
 
     def add_whole(

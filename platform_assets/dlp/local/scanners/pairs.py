@@ -134,7 +134,7 @@ def secrets_below(path: str) -> str | None:
     if _SECRET_NAME.search(last.encode()) is not None:
         return None
     last = last.strip("[]")
-    for key in (one.strip("[]") for one in reversed(above)):
+    for key in (part.strip("[]") for part in reversed(above)):
         if _names_one(key, last) or (_names_many(key) and not _is_about(last)):
             return key
     return None

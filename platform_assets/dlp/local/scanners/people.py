@@ -202,8 +202,12 @@ _LED_BY = (
             {
                 written
                 for name in _LED
-                for one in BY_NAME[name].phrases
-                for written in ((one,) if one.isascii() else (one, one[0].upper() + one[1:], one.upper()))
+                for phrase in BY_NAME[name].phrases
+                for written in (
+                    (phrase,)
+                    if phrase.isascii()
+                    else (phrase, phrase[0].upper() + phrase[1:], phrase.upper())
+                )
             },
             key=lambda phrase: (-len(phrase), phrase),
         )

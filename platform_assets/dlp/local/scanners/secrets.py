@@ -266,36 +266,38 @@ _LIKE_A_NAME = re.compile(r"[A-Za-z_][A-Za-z_.]*")
 _ALL_HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
 
 
-def _is_likely_spoken(one: _Value) -> bool:
-    return one.has_digit and one.has_letter and len(one.text) >= 6
+def _is_likely_spoken(value: _Value) -> bool:
+    return value.has_digit and value.has_letter and len(value.text) >= 6
 
 
-def _is_possibly_spoken(one: _Value) -> bool:
+def _is_possibly_spoken(value: _Value) -> bool:
     return (
-        bool(one.has_digit or one.symbols) and len(one.text) >= 5 and _HYPHENATED.fullmatch(one.text) is None
+        bool(value.has_digit or value.symbols)
+        and len(value.text) >= 5
+        and _HYPHENATED.fullmatch(value.text) is None
     )
 
 
 _PASSWORDS: tuple[tuple[Callable[[_Value], object], int | None], ...] = (
     # The current directory of a shell.
-    (lambda one: one.text[:1] == "/" and one.words[-1] in ("pwd", "oldpwd"), None),
-    (lambda one: _SALTED_HASH.match(one.text), UNLIKELY),
-    (lambda one: one.is_quoted and one.text.count(" ") > 2 and not one.has_digit, None),
-    (lambda one: one.is_quoted and " " in one.text and not one.has_digit, UNLIKELY),
-    (lambda one: one.is_quoted and " " in one.text, POSSIBLE),
-    (lambda one: one.is_quoted and _WORDS_IN_LOWER_CASE.fullmatch(one.text), POSSIBLE),
+    (lambda value: value.text[:1] == "/" and value.words[-1] in ("pwd", "oldpwd"), None),
+    (lambda value: _SALTED_HASH.match(value.text), UNLIKELY),
+    (lambda value: value.is_quoted and value.text.count(" ") > 2 and not value.has_digit, None),
+    (lambda value: value.is_quoted and " " in value.text and not value.has_digit, UNLIKELY),
+    (lambda value: value.is_quoted and " " in value.text, POSSIBLE),
+    (lambda value: value.is_quoted and _WORDS_IN_LOWER_CASE.fullmatch(value.text), POSSIBLE),
     # Constants of an enumeration.
-    (lambda one: _WORDS_IN_CAPITALS.fullmatch(one.text), POSSIBLE),
-    (lambda one: one.is_quoted and (one.has_digit or one.symbols), LIKELY),
-    (lambda one: one.is_quoted, POSSIBLE),
-    (lambda one: one.is_prose and _is_likely_spoken(one), LIKELY),
-    (lambda one: one.is_prose and _is_possibly_spoken(one), POSSIBLE),
-    (lambda one: one.is_prose, UNLIKELY),
-    (lambda one: one.has_digit and (one.has_letter or one.symbols), LIKELY),
+    (lambda value: _WORDS_IN_CAPITALS.fullmatch(value.text), POSSIBLE),
+    (lambda value: value.is_quoted and (value.has_digit or value.symbols), LIKELY),
+    (lambda value: value.is_quoted, POSSIBLE),
+    (lambda value: value.is_prose and _is_likely_spoken(value), LIKELY),
+    (lambda value: value.is_prose and _is_possibly_spoken(value), POSSIBLE),
+    (lambda value: value.is_prose, UNLIKELY),
+    (lambda value: value.has_digit and (value.has_letter or value.symbols), LIKELY),
     # A constant's name may stand for its value.
-    (lambda one: one.text.isalpha() and one.name.isupper(), POSSIBLE),
-    (lambda one: _LIKE_A_NAME.fullmatch(one.text), UNLIKELY),
-    (lambda one: True, POSSIBLE),
+    (lambda value: value.text.isalpha() and value.name.isupper(), POSSIBLE),
+    (lambda value: _LIKE_A_NAME.fullmatch(value.text), UNLIKELY),
+    (lambda value: True, POSSIBLE),
 )
 """Conditions on passwords: the first one that holds gives the likelihood; None for no password."""
 
@@ -317,23 +319,23 @@ class _RandomValue:
     fits: Callable[[_Value], bool]
 
 
-def _is_mixed(one: _Value) -> bool:
-    return one.has_digit and one.has_letter
+def _is_mixed(value: _Value) -> bool:
+    return value.has_digit and value.has_letter
 
 
 _TOKENS = (
     _RandomValue(VERY_LIKELY, 32, 4.2, _is_mixed),
     _RandomValue(LIKELY, 16, 3.3, _is_mixed),
     _RandomValue(
-        LIKELY, 16, 3.0, lambda one: _is_mixed(one) and _ALL_HEXADECIMAL.fullmatch(one.text) is not None
+        LIKELY, 16, 3.0, lambda value: _is_mixed(value) and _ALL_HEXADECIMAL.fullmatch(value.text) is not None
     ),
     _RandomValue(
         LIKELY,
         20,
         4.0,
-        lambda one: one.has_letter and one.symbols <= len(one.text) // 4 and not one.text.islower(),
+        lambda value: value.has_letter and value.symbols <= len(value.text) // 4 and not value.text.islower(),
     ),
-    _RandomValue(POSSIBLE, 10, 3.0, lambda one: _is_mixed(one) and not one.is_prose),
+    _RandomValue(POSSIBLE, 10, 3.0, lambda value: _is_mixed(value) and not value.is_prose),
 )
 """Tokens, the most likely first."""
 _SHORTEST_TOKEN, _SHORTEST_SALT = 10, 16
@@ -414,20 +416,20 @@ def _secret(
     return None if likelihood is None else ("AUTH_TOKEN", likelihood)
 
 
-def _token(one: _Value) -> int | None:
+def _token(value: _Value) -> int | None:
     """The likelihood of a token, or None."""
-    size = len(one.text)
-    if size < (_SHORTEST_SALT if "salt" in one.words else _SHORTEST_TOKEN) or " " in one.text:
+    size = len(value.text)
+    if size < (_SHORTEST_SALT if "salt" in value.words else _SHORTEST_TOKEN) or " " in value.text:
         return None
-    if _NO_KEY.search(one.text.encode()) is not None:
+    if _NO_KEY.search(value.text.encode()) is not None:
         return None
-    is_snake_case = "_" in one.text and one.text.islower()
-    if (is_snake_case or not (one.is_quoted or one.is_prose)) and is_name_in_code(one.text):
+    is_snake_case = "_" in value.text and value.text.islower()
+    if (is_snake_case or not (value.is_quoted or value.is_prose)) and is_name_in_code(value.text):
         return None
-    if is_slug(one.text):
+    if is_slug(value.text):
         return None
-    bits = checks.entropy(one.text)
-    random = (kind for kind in _TOKENS if bits >= kind.entropy and size >= kind.length and kind.fits(one))
+    bits = checks.entropy(value.text)
+    random = (kind for kind in _TOKENS if bits >= kind.entropy and size >= kind.length and kind.fits(value))
     return next((kind.likelihood for kind in random), None)
 
 
