@@ -14,6 +14,7 @@ import json
 import re
 import socket
 import ssl
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ _LATER = frozenset({408, 425, 429})
 _NO_HEAD = frozenset({403, 404, 405, 501})
 _LONGEST_WAIT = 86_400.0
 _AGENT = "platform-assets"
+_GZIP = frozenset({"gzip", "x-gzip"})
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
 @dataclass
@@ -85,7 +88,10 @@ class UrlSource:
                 raise self._too_large()
             name = self.name or _name_of(self.address)
             type_ = answer.getheader("Content-Type") or content_type_of(name)
-            yield iter([Bytes(name, self._chunks(answer, size), size, content_type=type_)])
+            chunks = self._chunks(answer, size)
+            if coding := _coding_of(answer, name):
+                chunks, size = self._decoded(chunks, coding), None
+            yield iter([Bytes(name, chunks, size, content_type=type_)])
 
     def _chunks(self, answer: http.client.HTTPResponse, size: int | None) -> Iterator[bytes]:
         received = 0
@@ -102,6 +108,34 @@ class UrlSource:
             yield chunk
         if size is not None and received != size:
             raise self._unavailable(f"it broke off: {received:,} of {size:,} bytes came")
+
+    def _decoded(self, chunks: Iterator[bytes], coding: str) -> Iterator[bytes]:
+        """Undo the compression of a server that compresses although the request does not allow it."""
+        if coding not in (*_GZIP, "deflate"):
+            raise DeliveryError(
+                f"{self.address} was not read: the server compresses it as {coding}, and only gzip and "
+                "deflate can be undone. Have the server send it without Content-Encoding."
+            )
+        unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+        received = 0
+        try:
+            for chunk in chunks:
+                packed = chunk
+                while packed:
+                    if unpacker.eof:
+                        unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+                    part = unpacker.decompress(packed, _CHUNK)
+                    while part:
+                        received += len(part)
+                        if received > self.largest:
+                            raise self._too_large()
+                        yield part
+                        part = b"" if unpacker.eof else unpacker.decompress(unpacker.unconsumed_tail, _CHUNK)
+                    packed = unpacker.unused_data
+        except zlib.error as error:
+            raise self._unavailable(f"its content is not {coding}, as the server says: {error}") from error
+        if received and not unpacker.eof:
+            raise self._unavailable(f"it broke off: its {coding} content has no end")
 
     @contextlib.contextmanager
     def _answer(self, method: str) -> Iterator[http.client.HTTPResponse]:
@@ -285,6 +319,16 @@ def _version_of(answer: http.client.HTTPResponse) -> str | None:
         told = json.dumps([modified, answer.getheader("Content-Length")])
         return hashlib.sha256(told.encode()).hexdigest()[:16]
     return None
+
+
+def _coding_of(answer: http.client.HTTPResponse, name: str) -> str:
+    """Return the compression that has to be undone; empty if the content is the file itself.
+
+    Servers also send a file that is compressed itself, such as `a.csv.gz`, as one that they have compressed.
+    """
+    coding = answer.getheader("Content-Encoding", "").strip().lower()
+    is_file_itself = coding in _GZIP and name.lower().endswith((".gz", ".tgz", ".svgz"))
+    return "" if coding == "identity" or is_file_itself else coding
 
 
 def _length(answer: http.client.HTTPResponse) -> int | None:

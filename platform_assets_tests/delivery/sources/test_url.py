@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -130,6 +132,47 @@ def test_content_that_changes_after_its_version_was_asked_fails_for_now(site: Si
     with pytest.raises(DestinationUnavailable, match="changed in between"):
         read(source)
     assert read(source) == {"a": CONTENT}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", " GZIP ", "deflate"])
+def test_the_compression_of_a_server_that_was_asked_for_none_is_undone(site: Site, coding: str) -> None:
+    content = CONTENT * 4
+    packed = zlib.compress(content) if coding == "deflate" else gzip.compress(content)
+    site.answers["/a.csv"] = answer(packed, Content_Encoding=coding)
+    assert read(site.source("/a.csv")) == {"a.csv": content}
+    with pytest.raises(DeliveryError, match=f"larger than {len(content) - 1:,} bytes"):
+        read(site.source("/a.csv", largest=len(content) - 1))
+
+
+def test_a_compressed_answer_of_several_parts_is_read_to_its_end(site: Site) -> None:
+    site.answers["/a.csv"] = answer(gzip.compress(CONTENT) + gzip.compress(b"more"), Content_Encoding="gzip")
+    assert read(site.source("/a.csv")) == {"a.csv": CONTENT + b"more"}
+    site.answers["/none.csv"] = answer(gzip.compress(b""), Content_Encoding="gzip")
+    assert read(site.source("/none.csv")) == {"none.csv": b""}
+
+
+def test_a_file_that_is_compressed_itself_stays_as_it_is(site: Site) -> None:
+    packed = gzip.compress(CONTENT)
+    site.answers["/a.csv.gz"] = answer(packed, Content_Encoding="gzip")
+    assert read(site.source("/a.csv.gz")) == {"a.csv.gz": packed}
+    site.answers["/a.csv"] = answer(CONTENT, Content_Encoding="identity")
+    assert read(site.source("/a.csv")) == {"a.csv": CONTENT}
+
+
+@pytest.mark.parametrize(
+    ("packed", "coding", "error", "reason"),
+    [
+        (b"not compressed", "gzip", DestinationUnavailable, "its content is not gzip, as the server says"),
+        (gzip.compress(CONTENT)[:-9], "gzip", DestinationUnavailable, "its gzip content has no end"),
+        (CONTENT, "br", DeliveryError, "compresses it as br, and only gzip and deflate can be undone"),
+    ],
+)
+def test_a_compression_that_cannot_be_undone_is_an_error(
+    site: Site, packed: bytes, coding: str, error: type[DeliveryError], reason: str
+) -> None:
+    site.answers["/a.csv"] = answer(packed, Content_Encoding=coding)
+    with pytest.raises(error, match=reason):
+        read(site.source("/a.csv"))
 
 
 def test_a_truncated_body_is_an_error(site: Site) -> None:
